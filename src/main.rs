@@ -1,0 +1,2 @@
+//! Perseat.
+fn main() {}
