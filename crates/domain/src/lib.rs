@@ -1,1 +1,14 @@
-//! Placeholder.
+//! Pure types and decisions: who, what is configured, where a request goes, how an execution proceeds.
+//!
+//! Nothing here waits, reads a clock, draws a random number or touches a disk. Time and randomness arrive as
+//! arguments, so that every decision can be replayed from a seed.
+//!
+//! Reading order: [`id`] → [`code`] → [`identity`] → [`definition`] → [`model`] → [`entry`].
+
+pub mod code;
+pub mod definition;
+pub mod entry;
+pub mod id;
+pub mod identity;
+pub mod model;
+pub mod time;

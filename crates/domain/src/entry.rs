@@ -1,0 +1,320 @@
+//! What the journal records of an execution. Append-only truth: the order of entries is the order of events.
+//!
+//! Stored form: one byte format version (1), one byte kind, then the postcard encoding of the struct.
+//! `docs/store-format.md` describes it to the byte.
+
+use crate::code::ErrorCode;
+use crate::id::ExecutionId;
+use crate::identity::Identity;
+use crate::model::Sealed;
+use crate::time::Timestamp;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Version of the stored form.
+pub const ENTRY_FORMAT: u8 = 1;
+
+/// What made an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// A request to a trigger URL.
+    Webhook,
+    /// A test run by a person.
+    Test,
+    /// A replay of another execution.
+    Replay(ExecutionId),
+}
+
+/// A request was accepted: the first entry of every execution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The execution it made.
+    pub execution: ExecutionId,
+    /// On whose behalf; `None` for events that found no instance.
+    pub identity: Option<Identity>,
+    /// What made it.
+    pub origin: Origin,
+    /// When the request was complete.
+    pub received_at: Timestamp,
+    /// Value of the flow's dedupe field.
+    pub dedupe_id: Option<String>,
+    /// Value of the flow's unique request id field.
+    pub unique_request_id: Option<String>,
+    /// The catalog's revision that routed it.
+    pub catalog_revision: u64,
+    /// Until when a synchronous caller waits.
+    pub sync_deadline: Option<Timestamp>,
+    /// Set where the execution is recorded only to fail.
+    pub refusal: Option<ErrorCode>,
+    /// Sealed [`TriggerRequest`].
+    pub request: Sealed,
+}
+
+/// The request as it arrived, without credential headers: the plaintext of [`Accepted::request`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriggerRequest {
+    /// The HTTP method.
+    pub method: String,
+    /// Headers in order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The raw query, without `?`.
+    pub query: String,
+    /// What follows the endpoint id in the path.
+    pub path_fragment: String,
+    /// The URL that was called, by the public address.
+    pub invoke_url: String,
+    /// The raw body.
+    pub body: Bytes,
+    /// Whether `prismatic-debug: true` was sent.
+    pub debug: bool,
+}
+
+/// An attempt began; binds the versions for this attempt, resume included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Which execution.
+    pub execution: ExecutionId,
+    /// 1 for the first.
+    pub attempt: u32,
+    /// How often an actor took it up: 1 at first, raised by each resume.
+    pub activation: u32,
+    /// The integration's version.
+    pub definition_version: u32,
+    /// The instance's configuration revision.
+    pub instance_revision: u64,
+    /// The user configuration's revision, 0 without a user.
+    pub user_revision: u64,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StepStatus {
+    /// It gave a result.
+    Ok,
+    /// It failed and the flow went on.
+    Ignored,
+    /// It failed.
+    Failed,
+}
+
+/// One finished step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Where it stands: indexes joined by `.` (`2.b1.0` is the first step of branch 1 of step 2).
+    pub path: String,
+    /// Its display name.
+    pub name: String,
+    /// How it ended.
+    pub status: StepStatus,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// Sealed JSON of its results, whole.
+    pub output: Sealed,
+    /// Byte ranges of the plaintext that match a known secret: blanked on every exit.
+    pub masks: Vec<(u32, u32)>,
+    /// Which credential versions it used, by variable stable key.
+    pub credentials: Vec<(String, u64)>,
+    /// Attempts it took.
+    pub tries: u8,
+}
+
+/// A log line, the plaintext inside [`StepsDone::logs`]; masked before it got here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When.
+    pub at: Timestamp,
+    /// `trace`, `debug`, `info`, `warn`, `error`, `fatal` or `metric`.
+    pub level: String,
+    /// The step that wrote it.
+    pub step: String,
+    /// The text.
+    pub message: String,
+}
+
+/// Results of all steps since the execution's last entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepsDone {
+    /// Which execution.
+    pub execution: ExecutionId,
+    /// In which attempt.
+    pub attempt: u32,
+    /// The steps, in the order they ended.
+    pub steps: Vec<StepRecord>,
+    /// The branch that each branching step chose: (path, branch name).
+    pub branches: Vec<(String, String)>,
+    /// Sealed postcard list of [`LogLine`]; absent if none.
+    pub logs: Option<Sealed>,
+    /// Counts of log lines by severity, for the index: (level, count).
+    pub log_counts: Vec<(String, u32)>,
+}
+
+/// Somebody asked for the end of an execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// Which execution.
+    pub execution: ExecutionId,
+    /// When.
+    pub at: Timestamp,
+    /// Who, as a stable name (`local:<uid>` or a user id).
+    pub by: String,
+}
+
+/// How an execution ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndStatus {
+    /// Every step ran or was skipped by a branch.
+    Succeeded,
+    /// A step or a limit failed it.
+    Failed,
+    /// Cancelled.
+    Cancelled,
+    /// Its actor died under it too often.
+    Quarantined,
+}
+
+/// What a synchronous caller gets: the plaintext of [`Ended::response`], postcard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncResponse {
+    /// The HTTP status.
+    pub status: u16,
+    /// The content type.
+    pub content_type: String,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// The last entry of every execution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Which execution.
+    pub execution: ExecutionId,
+    /// In which attempt; 0 if none began.
+    pub attempt: u32,
+    /// How.
+    pub status: EndStatus,
+    /// Why, unless it succeeded.
+    pub code: Option<ErrorCode>,
+    /// The display name of the step that failed.
+    pub failed_step: Option<String>,
+    /// Sealed error message, masked.
+    pub message: Option<Sealed>,
+    /// Sealed postcard of [`SyncResponse`], for synchronous callers.
+    pub response: Option<Sealed>,
+    /// Slot time in milliseconds and CPU time of code steps in milliseconds.
+    pub cost: (u32, u32),
+    /// When.
+    pub at: Timestamp,
+}
+
+/// All earlier entries of a live execution, re-appended before their segment is dropped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Which execution.
+    pub execution: ExecutionId,
+    /// Its entries in their stored form, oldest first, never themselves `Carried`.
+    pub entries: Vec<Bytes>,
+}
+
+macro_rules! entries {
+    ($($name:ident = $kind:literal,)*) => {
+        /// One entry of the journal.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Entry { $(#[doc = concat!("See [`", stringify!($name), "`].")] $name($name),)* }
+
+        impl Entry {
+            /// The execution it belongs to.
+            #[must_use]
+            pub fn execution(&self) -> ExecutionId {
+                match self { $(Self::$name(entry) => entry.execution,)* }
+            }
+
+            /// The stored form.
+            #[must_use]
+            pub fn encode(&self) -> Vec<u8> {
+                match self { $(Self::$name(entry) => {
+                    let out = vec![ENTRY_FORMAT, $kind];
+                    // Encoding owned data into memory has no failing case.
+                    postcard::to_extend(entry, out).unwrap_or_default()
+                })* }
+            }
+
+            /// Reads the stored form.
+            ///
+            /// # Errors
+            /// If the bytes are of an unknown format or kind, or do not decode.
+            pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+                match bytes {
+                    $([ENTRY_FORMAT, $kind, body @ ..] => postcard::from_bytes(body).map(Self::$name).map_err(|_| EntryError::Malformed { kind: $kind }),)*
+                    [ENTRY_FORMAT, kind, ..] => Err(EntryError::UnknownKind { kind: *kind }),
+                    [format, ..] => Err(EntryError::UnknownFormat { format: *format }),
+                    [] => Err(EntryError::UnknownFormat { format: 0 }),
+                }
+            }
+        }
+
+        $(impl From<$name> for Entry {
+            fn from(entry: $name) -> Self { Self::$name(entry) }
+        })*
+    };
+}
+
+entries! {
+    Accepted = 1,
+    Started = 2,
+    StepsDone = 3,
+    Cancelled = 4,
+    Ended = 5,
+    Carried = 6,
+}
+
+/// Why stored bytes are not an entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// Written by a newer version.
+    #[error("entry format {format} is not known; this data was written by a newer version")]
+    UnknownFormat {
+        /// The first byte.
+        format: u8,
+    },
+    /// Written by a newer version.
+    #[error("entry kind {kind} is not known; this data was written by a newer version")]
+    UnknownKind {
+        /// The second byte.
+        kind: u8,
+    },
+    /// The body does not decode although its checksum held.
+    #[error("entry of kind {kind} does not decode")]
+    Malformed {
+        /// The second byte.
+        kind: u8,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn entries_survive_their_stored_form() {
+        let entry = Entry::from(Cancelled {
+            execution: ExecutionId(Uuid::from_u128(1)),
+            at: Timestamp(5),
+            by: "local:0".into(),
+        });
+        assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+    }
+
+    #[test]
+    fn bytes_of_a_newer_version_are_refused_by_name() {
+        assert_eq!(Entry::decode(&[9, 1]), Err(EntryError::UnknownFormat { format: 9 }));
+        assert_eq!(Entry::decode(&[ENTRY_FORMAT, 99]), Err(EntryError::UnknownKind { kind: 99 }));
+    }
+}

@@ -1,0 +1,228 @@
+//! The catalog's records: who exists and what is configured. Secrets appear only in sealed form.
+
+use crate::id::{CustomerId, FlowNumber, InstanceId, IntegrationId, OrganizationId, UserConfigId, UserId};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Bytes sealed under the key of one owner (see `perseat-store`): `key version ‖ nonce ‖ ciphertext ‖ tag`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sealed(#[serde(with = "serde_bytes_vec")] pub Vec<u8>);
+
+mod serde_bytes_vec {
+    use serde::{Deserialize, Deserializer, Serializer};
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(bytes)
+    }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        bytes::Bytes::deserialize(d).map(Into::into)
+    }
+}
+
+/// The organization; one per data directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Organization {
+    /// Its id.
+    pub id: OrganizationId,
+    /// Its name.
+    pub name: String,
+    /// Whether user level configuration is switched on.
+    pub ulc_enabled: bool,
+    /// Public keys (PEM) that embedded users' tokens are signed with.
+    pub signing_keys: Vec<String>,
+}
+
+/// A customer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Customer {
+    /// Its id.
+    pub id: CustomerId,
+    /// Unique within the organization.
+    pub name: String,
+    /// The organization's own id for it; unique when set.
+    pub external_id: Option<String>,
+    /// Plain text.
+    pub description: String,
+    /// Lower-case labels.
+    pub labels: Vec<String>,
+}
+
+/// To whom a user belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Membership {
+    /// The organization itself.
+    Organization,
+    /// One customer.
+    Customer(CustomerId),
+}
+
+/// What a user may do; the matrix is in the documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Organization owner.
+    Owner,
+    /// Organization or customer admin.
+    Admin,
+    /// Organization integrator.
+    Integrator,
+    /// Organization guest.
+    Guest,
+    /// Organization user without rights of their own.
+    ThirdParty,
+    /// Customer member.
+    Member,
+    /// Embedded admin.
+    MarketplaceAdmin,
+    /// Embedded user.
+    MarketplaceUser,
+}
+
+/// A person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// To whom they belong.
+    pub membership: Membership,
+    /// The e-mail address; unique within the membership.
+    pub email: Option<String>,
+    /// The display name.
+    pub name: String,
+    /// The host product's id; unique within the membership.
+    pub external_id: Option<String>,
+    /// The subject of embedded tokens.
+    pub subject: Option<String>,
+    /// What they may do.
+    pub role: Role,
+}
+
+/// An integration over all its versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Integration {
+    /// Its id.
+    pub id: IntegrationId,
+    /// Unique within the organization.
+    pub name: String,
+    /// The newest version; 1 is the first import.
+    pub latest_version: u32,
+    /// Flow numbers by stable key, never reused.
+    pub flow_numbers: BTreeMap<String, FlowNumber>,
+}
+
+/// A stored version: the YAML as imported and the parsed definition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IntegrationVersion {
+    /// Of which integration.
+    pub integration: IntegrationId,
+    /// Which version.
+    pub version: u32,
+    /// The text as imported, with organization API keys removed.
+    pub yaml: String,
+    /// The parsed definition, with organization API keys removed.
+    pub definition: crate::definition::Definition,
+    /// SHA-256 digests of the organization API keys by flow number.
+    pub organization_keys: BTreeMap<FlowNumber, Vec<KeyDigest>>,
+    /// Whether flows are missing components.
+    pub is_draft: bool,
+}
+
+/// SHA-256 of an API key. Keys are compared by digest in constant time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyDigest(pub [u8; 32]);
+
+/// A configured value of a variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConfigValue {
+    /// Text as it will reach the step.
+    Plain(String),
+    /// A connection's fields and token, sealed; the plaintext is JSON of [`ConnectionValue`].
+    Connection {
+        /// Sealed [`ConnectionValue`].
+        sealed: Sealed,
+        /// Raised on every write; recorded with each use.
+        version: u64,
+    },
+}
+
+/// A connection's plaintext: exists only inside the actor that uses it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionValue {
+    /// Inputs by name (`username`, `apiKey`, …).
+    #[serde(default)]
+    pub fields: BTreeMap<String, String>,
+    /// The OAuth 2.0 token answer as stored, if any.
+    #[serde(default)]
+    pub token: Option<serde_json::Value>,
+}
+
+impl std::fmt::Debug for ConnectionValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ConnectionValue(redacted)")
+    }
+}
+
+/// Where an instance stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceState {
+    /// Created, never deployed.
+    NotDeployed,
+    /// Deployed and switched on.
+    Enabled,
+    /// Deployed and switched off.
+    Disabled,
+}
+
+/// What an instance runs with: fixed on deploy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceConfig {
+    /// The integration's version.
+    pub version: u32,
+    /// Values by variable stable key.
+    pub values: BTreeMap<String, ConfigValue>,
+    /// Digests of the customer's API keys by flow number.
+    pub api_keys: BTreeMap<FlowNumber, Vec<KeyDigest>>,
+    /// The flows that are switched on; empty means all complete ones.
+    pub flows: Vec<FlowNumber>,
+}
+
+/// One integration switched on for one customer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its id: a version 8 UUID from [`crate::id::endpoint_base`].
+    pub id: InstanceId,
+    /// Unique within the customer.
+    pub name: String,
+    /// Whose.
+    pub customer: CustomerId,
+    /// Of what.
+    pub integration: IntegrationId,
+    /// Where it stands.
+    pub state: InstanceState,
+    /// What was last saved.
+    pub config: InstanceConfig,
+    /// What runs: `config` as of the last deploy.
+    pub deployed: Option<InstanceConfig>,
+    /// Raised on every deploy; recorded with each execution's start.
+    pub config_revision: u64,
+}
+
+/// One user's configuration of one instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserConfig {
+    /// Its id: a version 8 UUID from [`crate::id::endpoint_base`].
+    pub id: UserConfigId,
+    /// Of which instance.
+    pub instance: InstanceId,
+    /// Whose; a customer user, or an organization user for tests.
+    pub user: UserId,
+    /// Values by variable stable key.
+    pub values: BTreeMap<String, ConfigValue>,
+    /// Raised on every save.
+    pub config_revision: u64,
+    /// When it was removed; the row answers 410 for 90 days.
+    pub removed_at: Option<Timestamp>,
+}
