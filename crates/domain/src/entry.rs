@@ -78,6 +78,8 @@ pub struct Started {
     pub attempt: u32,
     /// How often an actor took it up: 1 at first, raised by each resume.
     pub activation: u32,
+    /// How many activations ended by the death of an actor.
+    pub deaths: u32,
     /// The integration's version.
     pub definition_version: u32,
     /// The instance's configuration revision.

@@ -3,11 +3,13 @@
 //! Nothing here waits, reads a clock, draws a random number or touches a disk. Time and randomness arrive as
 //! arguments, so that every decision can be replayed from a seed.
 //!
-//! Reading order: [`id`] → [`code`] → [`identity`] → [`definition`] → [`model`] → [`entry`].
+//! Reading order: [`id`] → [`code`] → [`identity`] → [`definition`] → [`model`] → [`entry`] →
+//! [`execution`].
 
 pub mod code;
 pub mod definition;
 pub mod entry;
+pub mod execution;
 pub mod id;
 pub mod identity;
 pub mod model;

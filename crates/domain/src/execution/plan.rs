@@ -1,0 +1,101 @@
+//! A flow's steps as nodes that know their successor.
+
+use crate::definition::{ActionRef, Flow, Step};
+
+/// Index of a node in its [`Plan`].
+pub type NodeIndex = usize;
+
+/// One step with its place in the flow.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Where it stands: indexes joined by `.`; `2.b1.0` is the first step of branch 1 of step 2.
+    pub path: String,
+    /// The step, without its nested steps.
+    pub step: Step,
+    /// Whether it may send bytes: everything before it is made durable first.
+    pub is_outbound: bool,
+    /// What follows it; `None` at the end of the flow.
+    pub next: Option<NodeIndex>,
+    /// For branching steps: what each branch begins with (the follower, if the branch is empty).
+    pub branches: Vec<(String, Option<NodeIndex>)>,
+}
+
+/// A flow made ready to run.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    nodes: Vec<Node>,
+    first: Option<NodeIndex>,
+}
+
+impl Plan {
+    /// Compiles the steps after the trigger. `is_outbound` tells which actions may send bytes.
+    pub fn compile(flow: &Flow, is_outbound: &dyn Fn(&ActionRef) -> bool) -> Self {
+        let mut plan = Self::default();
+        plan.first = plan.add_list(&flow.steps, "", None, is_outbound);
+        plan
+    }
+
+    /// Adds a list of steps whose last is followed by `after`; gives the first one's index, or `after` if it is empty.
+    fn add_list(
+        &mut self,
+        steps: &[Step],
+        prefix: &str,
+        after: Option<NodeIndex>,
+        is_outbound: &dyn Fn(&ActionRef) -> bool,
+    ) -> Option<NodeIndex> {
+        let mut follower = after;
+        for (index, step) in steps.iter().enumerate().rev() {
+            let path = format!("{prefix}{index}");
+            let branches = step
+                .branches
+                .iter()
+                .enumerate()
+                .map(|(number, branch)| {
+                    let first = self.add_list(&branch.steps, &format!("{path}.b{number}."), follower, is_outbound);
+                    (branch.name.clone(), first)
+                })
+                .collect();
+            let bare = Step {
+                branches: Vec::new(),
+                body: Vec::new(),
+                ..step.clone()
+            };
+            let is_outbound = is_outbound(&step.action);
+            self.nodes.push(Node {
+                path,
+                step: bare,
+                is_outbound,
+                next: follower,
+                branches,
+            });
+            follower = Some(self.nodes.len() - 1);
+        }
+        follower
+    }
+
+    /// The first step, if there is one.
+    #[must_use]
+    pub fn first(&self) -> Option<NodeIndex> {
+        self.first
+    }
+
+    /// The node at an index that this plan gave out.
+    #[must_use]
+    pub fn node(&self, index: NodeIndex) -> &Node {
+        &self.nodes[index]
+    }
+
+    /// What follows a node once it chose a branch, or none.
+    #[must_use]
+    pub fn follower(&self, index: NodeIndex, branch: Option<&str>) -> Option<NodeIndex> {
+        let node = self.node(index);
+        match branch {
+            Some(name) => node
+                .branches
+                .iter()
+                .find(|(branch, _)| branch == name)
+                .map_or(node.next, |(_, first)| *first),
+            None => node.next,
+        }
+    }
+}
