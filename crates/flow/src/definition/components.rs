@@ -1,0 +1,22 @@
+//! What the parser asks about components; the registry of the run-time part answers.
+
+/// Which inputs an action understands. Others are named in a warning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inputs {
+    /// Whatever is given.
+    Any,
+    /// These.
+    Named(&'static [&'static str]),
+}
+
+/// Which components there are. `None` makes the flow incomplete, not the integration invalid.
+pub trait Components {
+    /// Whether any action, trigger or connection of this component is known; only words the warning.
+    fn component(&self, component: &str) -> bool;
+    /// A trigger (`webhook-triggers`, `webhook`).
+    fn trigger(&self, component: &str, trigger: &str) -> Option<Inputs>;
+    /// An action (`http`, `httpPost`).
+    fn action(&self, component: &str, action: &str) -> Option<Inputs>;
+    /// A kind of connection (`http`, `apiKey`).
+    fn connection(&self, component: &str, connection: &str) -> Option<Inputs>;
+}

@@ -1,0 +1,61 @@
+//! A credential as a step sees it: readable only inside the step that uses it, zeroed when dropped.
+
+use perseat_domain::definition::ActionRef;
+use perseat_domain::model::ConnectionValue;
+use serde_json::Value;
+use std::fmt;
+use zeroize::Zeroize;
+
+/// An unsealed connection with what the definition gives for it.
+pub struct Connection {
+    /// The variable's stable key.
+    pub variable: String,
+    /// Component and connection key (`http`, `apiKey`).
+    pub kind: ActionRef,
+    /// The stored version; recorded with each use.
+    pub version: u64,
+    /// Inputs and token.
+    pub value: ConnectionValue,
+}
+
+impl Connection {
+    /// An input (`username`, `apiKey`, …).
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.value.fields.get(name).map(String::as_str)
+    }
+
+    /// A text property of the stored OAuth 2.0 token answer (`access_token`).
+    #[must_use]
+    pub fn token(&self, name: &str) -> Option<&str> {
+        self.value.token.as_ref()?.get(name)?.as_str()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("variable", &self.variable)
+            .field("kind", &self.kind)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.value.fields.values_mut().for_each(Zeroize::zeroize);
+        if let Some(token) = &mut self.value.token {
+            wipe(token);
+        }
+    }
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(members) => members.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
