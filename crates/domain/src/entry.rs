@@ -215,11 +215,16 @@ pub struct Ended {
     pub at: Timestamp,
 }
 
-/// All earlier entries of a live execution, re-appended before their segment is dropped.
+/// Earlier entries of a live execution, re-appended before their segment is dropped.
+///
+/// It takes the place of the entries `first .. first + entries.len()` of the execution, counted in the order in which
+/// they were written. Entries written between the collector's reading and this one keep their place after it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Carried {
     /// Which execution.
     pub execution: ExecutionId,
+    /// How many of the execution's entries come before these; 0 where they begin with `Accepted`.
+    pub first: u32,
     /// Its entries in their stored form, oldest first, never themselves `Carried`.
     pub entries: Vec<Bytes>,
 }

@@ -1,1 +1,5 @@
 //! Placeholder.
+
+pub mod index;
+pub mod pressure;
+pub mod state;

@@ -1,0 +1,40 @@
+//! Turns committed journal entries into live state and history, in position order.
+//!
+//! Pure core, performed by a thread of the daemon: [`row`] is what is kept of an execution, the core folds entries
+//! into the net effect since the last commit, and the index merges that with what is stored, so that whatever was
+//! acknowledged is visible at once. It must not read payloads beyond ids, times, status and step names.
+
+pub(crate) mod fault;
+pub(crate) mod file;
+pub(crate) mod row;
+
+pub use fault::IndexError;
+pub use row::{EntryRef, ExecutionRow, LiveExecution, Outcome, StepRow};
+
+use bytes::Bytes;
+
+/// One committed journal entry.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    /// The position's bits; positions are ordered.
+    pub position: u64,
+    /// The number of the segment that it stands in.
+    pub segment: u32,
+    /// The partition it was appended with.
+    pub partition: u8,
+    /// The stored form of [`perseat_domain::entry::Entry`].
+    pub payload: Bytes,
+}
+
+/// What is bounded in a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many finished steps an execution's row lists.
+    pub steps_listed: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { steps_listed: 256 }
+    }
+}

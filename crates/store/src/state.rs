@@ -1,0 +1,233 @@
+//! `state.redb`: the live executions, and up to which journal position they are known.
+//!
+//! Rows and watermark change in one transaction, so that state is true up to the watermark and the journal is after
+//! it. An execution that was accepted and ended between two commits never gets here. State must not be deleted while
+//! the journal lives: what was collected from old segments is known here alone.
+
+use crate::index::fault::IndexError;
+use crate::index::file::IndexFile;
+use crate::index::row::ExecutionRow;
+use perseat_domain::id::ExecutionId;
+use redb::{ReadableTable, ReadableTableMetadata, TableDefinition};
+use std::ops::Bound;
+use std::path::Path;
+use uuid::Uuid;
+
+const LIVE: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("live");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const FORMAT: u64 = 1;
+const FORMAT_KEY: &str = "format";
+const WATERMARK_KEY: &str = "watermark";
+const REBUILT_KEY: &str = "rebuilt_through";
+const PAGE: usize = 1_024;
+
+/// How the file is opened.
+#[derive(Clone, Debug)]
+pub struct StateOptions {
+    /// redb's page cache in bytes.
+    pub cache_bytes: usize,
+}
+
+impl Default for StateOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 16 << 20 }
+    }
+}
+
+/// The net effect of a run of journal entries on the live executions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateBatch {
+    /// Executions that are live and changed.
+    pub put: Vec<(ExecutionId, ExecutionRow)>,
+    /// Executions that were stored and ended.
+    pub remove: Vec<ExecutionId>,
+    /// The position of the last entry of the run.
+    pub watermark: u64,
+}
+
+/// The live executions.
+#[derive(Debug)]
+pub struct StateStore {
+    file: IndexFile,
+}
+
+impl StateStore {
+    /// Opens or creates the file.
+    ///
+    /// # Errors
+    /// If the file is damaged, of a newer format, in use by another process, or the disk fails.
+    pub fn open(path: &Path, options: &StateOptions) -> Result<Self, IndexError> {
+        Self::with_file(IndexFile::open(path, options.cache_bytes)?)
+    }
+
+    pub(crate) fn with_file(file: IndexFile) -> Result<Self, IndexError> {
+        let format = file.write(|transaction| {
+            transaction.open_table(LIVE)?;
+            let mut meta = transaction.open_table(META)?;
+            let known = meta.get(FORMAT_KEY)?.map(|value| value.value());
+            if known.is_none() {
+                meta.insert(FORMAT_KEY, FORMAT)?;
+            }
+            Ok(known.unwrap_or(FORMAT))
+        })?;
+        if format != FORMAT {
+            return Err(IndexError::undecodable(file.name()));
+        }
+        Ok(Self { file })
+    }
+
+    /// Applies a batch and moves the watermark, durably and in one transaction.
+    ///
+    /// # Errors
+    /// If the disk is full or fails; then nothing changed, and a later call opens the file anew.
+    pub fn apply(&self, batch: &StateBatch) -> Result<(), IndexError> {
+        self.file.write(|transaction| {
+            let mut live = transaction.open_table(LIVE)?;
+            for (execution, row) in &batch.put {
+                live.insert(execution.0.as_u128(), row.encode().as_slice())?;
+            }
+            for execution in &batch.remove {
+                live.remove(execution.0.as_u128())?;
+            }
+            transaction.open_table(META)?.insert(WATERMARK_KEY, batch.watermark)?;
+            Ok(())
+        })
+    }
+
+    /// The position up to which the rows are true; `None` before the first batch.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn watermark(&self) -> Result<Option<u64>, IndexError> {
+        self.meta(WATERMARK_KEY)
+    }
+
+    /// Up to which position an execution may be taken over from a `Carried` entry alone: set where state was lost and
+    /// is made again from the journal.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn rebuilt_through(&self) -> Result<Option<u64>, IndexError> {
+        self.meta(REBUILT_KEY)
+    }
+
+    /// Records that everything up to `position` is made again from the journal.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn rebuild_through(&self, position: u64) -> Result<(), IndexError> {
+        self.file.write(|transaction| {
+            transaction.open_table(META)?.insert(REBUILT_KEY, position)?;
+            Ok(())
+        })
+    }
+
+    /// One live execution.
+    ///
+    /// # Errors
+    /// If the file cannot be read or the row does not decode.
+    pub fn get(&self, execution: ExecutionId) -> Result<Option<ExecutionRow>, IndexError> {
+        let bytes = self.file.read(|transaction| {
+            let live = transaction.open_table(LIVE)?;
+            Ok(live.get(execution.0.as_u128())?.map(|value| value.value().to_vec()))
+        })?;
+        bytes.map(|bytes| self.decode(&bytes)).transpose()
+    }
+
+    /// How many executions are stored.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn len(&self) -> Result<u64, IndexError> {
+        self.file.read(|transaction| Ok(transaction.open_table(LIVE)?.len()?))
+    }
+
+    /// Whether no execution is stored.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn is_empty(&self) -> Result<bool, IndexError> {
+        self.len().map(|len| len == 0)
+    }
+
+    /// All live executions in the order of their ids, read in pages; rows that change meanwhile may come in either form.
+    pub fn live(&self) -> LiveRows<'_> {
+        LiveRows {
+            state: self,
+            page: Vec::new().into_iter(),
+            after: Bound::Unbounded,
+            done: false,
+        }
+    }
+
+    /// At most `limit` live executions with ids below `before`, highest first.
+    ///
+    /// # Errors
+    /// If the file cannot be read or a row does not decode.
+    pub fn page_before(&self, before: Option<ExecutionId>, limit: usize) -> Result<Vec<(ExecutionId, ExecutionRow)>, IndexError> {
+        let end = before.map_or(Bound::Unbounded, |id| Bound::Excluded(id.0.as_u128()));
+        self.collect(|live| live.range::<u128>((Bound::Unbounded, end))?.rev().take(limit).map(owned).collect())
+    }
+
+    fn page_after(&self, after: Bound<u128>) -> Result<Vec<(ExecutionId, ExecutionRow)>, IndexError> {
+        self.collect(|live| live.range::<u128>((after, Bound::Unbounded))?.take(PAGE).map(owned).collect())
+    }
+
+    fn collect(
+        &self,
+        page: impl FnOnce(&redb::ReadOnlyTable<u128, &[u8]>) -> Result<Vec<(u128, Vec<u8>)>, redb::Error>,
+    ) -> Result<Vec<(ExecutionId, ExecutionRow)>, IndexError> {
+        let rows = self.file.read(|transaction| page(&transaction.open_table(LIVE)?))?;
+        rows.into_iter()
+            .map(|(id, bytes)| Ok((ExecutionId(Uuid::from_u128(id)), self.decode(&bytes)?)))
+            .collect()
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<ExecutionRow, IndexError> {
+        ExecutionRow::decode(bytes).ok_or_else(|| IndexError::undecodable(self.file.name()))
+    }
+
+    fn meta(&self, key: &str) -> Result<Option<u64>, IndexError> {
+        self.file
+            .read(|transaction| Ok(transaction.open_table(META)?.get(key)?.map(|value| value.value())))
+    }
+}
+
+type Stored<'a> = (redb::AccessGuard<'a, u128>, redb::AccessGuard<'a, &'static [u8]>);
+
+fn owned(item: Result<Stored<'_>, redb::StorageError>) -> Result<(u128, Vec<u8>), redb::Error> {
+    let (key, value) = item?;
+    Ok((key.value(), value.value().to_vec()))
+}
+
+/// See [`StateStore::live`].
+#[derive(Debug)]
+pub struct LiveRows<'a> {
+    state: &'a StateStore,
+    page: std::vec::IntoIter<(ExecutionId, ExecutionRow)>,
+    after: Bound<u128>,
+    done: bool,
+}
+
+impl Iterator for LiveRows<'_> {
+    type Item = Result<(ExecutionId, ExecutionRow), IndexError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.len() == 0 && !self.done {
+            match self.state.page_after(self.after) {
+                Ok(page) => {
+                    self.done = page.len() < PAGE;
+                    if let Some((last, _)) = page.last() {
+                        self.after = Bound::Excluded(last.0.as_u128());
+                    }
+                    self.page = page.into_iter();
+                }
+                Err(error) => {
+                    self.done = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.page.next().map(Ok)
+    }
+}
