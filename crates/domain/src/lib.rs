@@ -4,7 +4,7 @@
 //! arguments, so that every decision can be replayed from a seed.
 //!
 //! Reading order: [`id`] → [`code`] → [`identity`] → [`definition`] → [`model`] → [`entry`] →
-//! [`execution`].
+//! [`route`] → [`execution`].
 
 pub mod code;
 pub mod definition;
@@ -13,4 +13,5 @@ pub mod execution;
 pub mod id;
 pub mod identity;
 pub mod model;
+pub mod route;
 pub mod time;
