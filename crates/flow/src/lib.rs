@@ -1,7 +1,15 @@
-//! How flows are read and run: definitions, expressions and (in their own modules) components and code steps.
+//! How flows are read and run: definitions, expressions, components and code steps.
 //!
-//! Reading order: [`definition`] (YAML → checked definition) → [`expression`] (inputs → values) → [`schema`].
+//! Reading order: [`definition`] (YAML → checked definition) → [`expression`] (inputs → values) → [`schema`], then
+//! [`component`] (what a step can perform) → [`http`], [`js`] (the two kinds that leave this process) → [`outbound`]
+//! (the guard both go through). [`payload`] makes a trigger's results from a request, [`mask`] finds secrets in text.
 
+pub mod component;
 pub mod definition;
 pub mod expression;
+pub mod http;
+pub mod js;
+pub mod mask;
+pub mod outbound;
+pub mod payload;
 pub mod schema;

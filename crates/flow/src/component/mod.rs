@@ -1,0 +1,14 @@
+//! The built-in components: which actions exist, what they take, and how a step performs one.
+//!
+//! [`BuiltIn`] answers what the definition parser asks; [`Performer`] performs one step for the execution actor.
+//! An action is *pure* (its result depends on its inputs alone and nobody outside notices) or *outbound* (it may
+//! send bytes). Results of everything before an outbound step are durable before it starts, so the distinction
+//! decides what a crash may repeat. Nothing here knows of the journal, of actors or of who waits for a result.
+
+mod perform;
+mod registry;
+mod reply;
+
+pub use perform::{IdempotencyKey, Limits, Performer, StepCall, StepError, StepLog, StepOutput, StepReport, StepResult};
+pub use registry::{ALL, ActionSpec, BuiltIn, Effect, Role, is_outbound, spec};
+pub use reply::webhook_reply;

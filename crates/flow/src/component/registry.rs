@@ -1,0 +1,243 @@
+//! Which actions, triggers and connections are built in, and what they take.
+
+use crate::definition::{Components, Inputs};
+use perseat_domain::definition::ActionRef;
+
+/// Whether anybody outside can notice that an action ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Its result depends on its inputs alone.
+    Pure,
+    /// It may send bytes.
+    Outbound,
+}
+
+/// What kind of thing an entry of the registry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A flow's first step.
+    Trigger,
+    /// A step that gives data.
+    Action,
+    /// A step that chooses a branch.
+    Branching,
+    /// A step that ends the execution.
+    Stop,
+    /// A kind of credential.
+    Connection,
+}
+
+/// One built-in action, trigger or connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActionSpec {
+    /// The component's key.
+    pub component: &'static str,
+    /// The key within the component.
+    pub key: &'static str,
+    /// What it is.
+    pub role: Role,
+    /// Whether it may send bytes.
+    pub effect: Effect,
+    /// The names of its inputs; others are ignored with a warning on import.
+    pub inputs: &'static [&'static str],
+    /// Those of them that must be given.
+    pub required: &'static [&'static str],
+}
+
+const HTTP_READ: &[&str] = &[
+    "url",
+    "connection",
+    "headers",
+    "queryParams",
+    "responseType",
+    "timeout",
+    "debugRequest",
+    "retryDelayMS",
+    "retryOnAllErrors",
+    "maxRetries",
+    "useExponentialBackoff",
+    "ignoreSslErrors",
+    "includeFullResponse",
+];
+const HTTP_WRITE: &[&str] = &[
+    "url",
+    "connection",
+    "headers",
+    "queryParams",
+    "responseType",
+    "timeout",
+    "debugRequest",
+    "retryDelayMS",
+    "retryOnAllErrors",
+    "maxRetries",
+    "useExponentialBackoff",
+    "ignoreSslErrors",
+    "includeFullResponse",
+    "data",
+];
+const HTTP_FORM: &[&str] = &[
+    "url",
+    "connection",
+    "headers",
+    "queryParams",
+    "responseType",
+    "timeout",
+    "debugRequest",
+    "retryDelayMS",
+    "retryOnAllErrors",
+    "maxRetries",
+    "useExponentialBackoff",
+    "ignoreSslErrors",
+    "includeFullResponse",
+    "data",
+    "formData",
+    "fileData",
+    "fileDataFileNames",
+];
+const HTTP_ANY: &[&str] = &[
+    "url",
+    "connection",
+    "headers",
+    "queryParams",
+    "responseType",
+    "timeout",
+    "debugRequest",
+    "retryDelayMS",
+    "retryOnAllErrors",
+    "maxRetries",
+    "useExponentialBackoff",
+    "ignoreSslErrors",
+    "includeFullResponse",
+    "data",
+    "formData",
+    "fileData",
+    "fileDataFileNames",
+    "httpMethod",
+    "method",
+];
+const URL: &[&str] = &["url"];
+
+const fn entry(
+    component: &'static str,
+    key: &'static str,
+    role: Role,
+    effect: Effect,
+    inputs: &'static [&'static str],
+    required: &'static [&'static str],
+) -> ActionSpec {
+    ActionSpec {
+        component,
+        key,
+        role,
+        effect,
+        inputs,
+        required,
+    }
+}
+
+const fn http(key: &'static str, inputs: &'static [&'static str]) -> ActionSpec {
+    entry("http", key, Role::Action, Effect::Outbound, inputs, URL)
+}
+
+const fn credential(key: &'static str, inputs: &'static [&'static str]) -> ActionSpec {
+    entry("http", key, Role::Connection, Effect::Pure, inputs, &[])
+}
+
+/// Every built-in action, trigger and connection.
+pub const ALL: &[ActionSpec] = &[
+    entry(
+        "webhook-triggers",
+        "webhook",
+        Role::Trigger,
+        Effect::Pure,
+        &["body", "contentType", "headers", "statusCode"],
+        &[],
+    ),
+    http("httpGet", HTTP_READ),
+    http("httpHead", HTTP_READ),
+    http("httpOptions", HTTP_READ),
+    http("httpDelete", HTTP_WRITE),
+    http("httpPost", HTTP_WRITE),
+    http("httpPut", HTTP_WRITE),
+    http("httpPatch", HTTP_WRITE),
+    http("httpPostFormData", HTTP_FORM),
+    http("httpRequest", HTTP_ANY),
+    credential("apiKey", &["apiKey", "headerName", "queryParam", "prefix"]),
+    credential("basic", &["username", "password"]),
+    credential("bearer", &["token"]),
+    credential(
+        "oauth2",
+        &["authorizeUrl", "tokenUrl", "scopes", "clientId", "clientSecret", "headers"],
+    ),
+    entry(
+        "branch",
+        "branchOnExpression",
+        Role::Branching,
+        Effect::Pure,
+        &["conditions"],
+        &["conditions"],
+    ),
+    entry(
+        "branch",
+        "branchOnValue",
+        Role::Branching,
+        Effect::Pure,
+        &["inputValue", "branchValueMappings"],
+        &["inputValue", "branchValueMappings"],
+    ),
+    entry("code", "runCode", Role::Action, Effect::Outbound, &["code"], &["code"]),
+    entry("log", "writeLog", Role::Action, Effect::Pure, &["level", "message"], &["message"]),
+    entry(
+        "stop-execution",
+        "stopExecution",
+        Role::Stop,
+        Effect::Pure,
+        &["contentType", "headers", "jsonBody", "statusCode"],
+        &[],
+    ),
+];
+
+/// The entry of an action that a step names; triggers and connections are not actions.
+#[must_use]
+pub fn spec(action: &ActionRef) -> Option<&'static ActionSpec> {
+    ALL.iter()
+        .filter(|entry| !matches!(entry.role, Role::Trigger | Role::Connection))
+        .find(|entry| entry.component == action.component && entry.key == action.action)
+}
+
+/// Whether a step with this action may send bytes. An unknown action cannot run, so it counts as pure.
+#[must_use]
+pub fn is_outbound(action: &ActionRef) -> bool {
+    spec(action).is_some_and(|entry| entry.effect == Effect::Outbound)
+}
+
+/// Answers the definition parser from [`ALL`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BuiltIn;
+
+impl BuiltIn {
+    fn find(component: &str, key: &str, role: impl Fn(Role) -> bool) -> Option<Inputs> {
+        let found = ALL
+            .iter()
+            .find(|entry| entry.component == component && entry.key == key && role(entry.role));
+        found.map(|entry| Inputs::Named(entry.inputs))
+    }
+}
+
+impl Components for BuiltIn {
+    fn component(&self, component: &str) -> bool {
+        ALL.iter().any(|entry| entry.component == component)
+    }
+
+    fn trigger(&self, component: &str, trigger: &str) -> Option<Inputs> {
+        Self::find(component, trigger, |role| role == Role::Trigger)
+    }
+
+    fn action(&self, component: &str, action: &str) -> Option<Inputs> {
+        Self::find(component, action, |role| !matches!(role, Role::Trigger | Role::Connection))
+    }
+
+    fn connection(&self, component: &str, connection: &str) -> Option<Inputs> {
+        Self::find(component, connection, |role| role == Role::Connection)
+    }
+}

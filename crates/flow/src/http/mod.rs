@@ -1,0 +1,1 @@
+//! The `http` component: one request, its credential, its retries, its answer as data.

@@ -1,0 +1,125 @@
+//! Code steps: JavaScript in child processes of this binary, never in the daemon.
+//!
+//! Some of the engine's built-ins ignore interrupts and memory limits, and an assertion in it ends the process; so a
+//! script runs where it can be killed. The child takes away its own rights before it reads anything (see `sandbox`),
+//! serves one customer at a time, and re-evaluates the script for every run in a realm whose intrinsics are frozen:
+//! nothing survives a run. `fetch` is a request to the parent, which sends it through [`crate::outbound`].
+
+use crate::outbound::OutboundClient;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What to do where the kernel lacks a sandbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Refuse to start.
+    #[default]
+    Required,
+    /// Go on with what there is, and say so.
+    BestEffort,
+}
+
+/// Limits of code steps.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What to spawn: program, then arguments. The default is this binary with `js-child`.
+    pub child_command: Vec<std::ffi::OsString>,
+    /// Scripts that run at once. Default: the number of cores.
+    pub slots: usize,
+    /// Children kept ready beyond that.
+    pub spares: usize,
+    /// Children kept with their customer after another took their slot.
+    pub kept: usize,
+    /// Runs of one customer in a slot before another that waits gets it.
+    pub turn_runs: u32,
+    /// Time of one customer in a slot before another that waits gets it.
+    pub turn_time: Duration,
+    /// Runs handed to one child at once, the running one included; all of one user.
+    pub in_flight: usize,
+    /// Runs that wait for a slot.
+    pub max_waiting: usize,
+    /// The longest run, whatever its step allows.
+    pub max_time: Duration,
+    /// The most CPU time of one run.
+    pub max_cpu: Duration,
+    /// The engine's heap.
+    pub max_heap: usize,
+    /// The largest frame between parent and child: code, results, configuration.
+    pub max_frame: usize,
+    /// The most log lines of one run.
+    pub max_log_lines: usize,
+    /// The most bytes of one run's log lines.
+    pub max_log_bytes: usize,
+    /// The most `fetch` calls of one run.
+    pub max_fetches: u32,
+    /// The most timers of one run at once.
+    pub max_timers: usize,
+    /// The most scripts one child holds compiled.
+    pub max_scripts: usize,
+    /// What to do where the kernel lacks a sandbox.
+    pub sandbox: Sandbox,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            child_command: vec!["/proc/self/exe".into(), "js-child".into()],
+            slots: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            spares: 2,
+            kept: 8,
+            turn_runs: 16,
+            turn_time: Duration::from_millis(20),
+            in_flight: 8,
+            max_waiting: 8192,
+            max_time: Duration::from_secs(300),
+            max_cpu: Duration::from_secs(30),
+            max_heap: 128 << 20,
+            max_frame: 64 << 20,
+            max_log_lines: 1000,
+            max_log_bytes: 256 << 10,
+            max_fetches: 1000,
+            max_timers: 1000,
+            max_scripts: 64,
+            sandbox: Sandbox::Required,
+        }
+    }
+}
+
+/// The pool could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The child did not start.
+    #[error("the code step process does not start")]
+    Spawn(#[source] std::io::Error),
+    /// The kernel has no landlock or no seccomp.
+    #[error("code steps cannot be isolated here: {0}; set `code.sandbox = \"best-effort\"` to run them all the same")]
+    Sandbox(String),
+    /// The child speaks another protocol or none.
+    #[error("the code step process answered something else: {0}")]
+    Protocol(String),
+}
+
+/// Runs scripts. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct JsPool {
+    inner: Arc<(OutboundClient, Options)>,
+}
+
+impl JsPool {
+    /// Starts the first children and waits until one is ready. Must be called inside a tokio runtime; its socket I/O
+    /// is done there.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(outbound: OutboundClient, options: Options) -> Result<Self, StartError> {
+        std::future::ready(Ok(Self {
+            inner: Arc::new((outbound, options)),
+        }))
+        .await
+    }
+}
+
+/// The child's whole life. The binary calls this, and nothing before it, when its first argument is `js-child`.
+pub fn child_main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}
