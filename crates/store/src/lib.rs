@@ -1,5 +1,19 @@
-//! Placeholder.
+//! What Perseat keeps on disk besides the journal: the catalog, the keyring, live state and history.
+//!
+//! Each store has one job and one file (or folder); this crate alone knows the database library below them.
+//!
+//! Reading order: [`error`] → [`seal`] → [`keyring`] → [`catalog`] → [`custody`] → [`state`] → [`index`].
 
+mod bounded;
+pub mod catalog;
+pub mod custody;
+mod database;
+pub mod error;
+pub mod fault_backend;
 pub mod index;
+pub mod keyring;
 pub mod pressure;
+pub mod seal;
 pub mod state;
+
+pub use error::StoreError;

@@ -1,0 +1,247 @@
+//! Reading the catalog: by id, by a unique value, in pages by owner.
+//!
+//! The same reads work on the catalog (each a transaction of its own), on a [`View`](super::View) (many reads of one
+//! moment) and on a [`Mutation`](super::Mutation) (what the transaction has written so far).
+
+use super::record::{self, Owned, Record, RecordId, RecordType, Unique};
+use crate::error::StoreError;
+use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, UserConfigId, UserId};
+use perseat_domain::model::{Customer, Instance, Integration, IntegrationVersion, Membership, Organization, User, UserConfig};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<R, I> {
+    /// The records, by id.
+    pub items: Vec<R>,
+    /// Where the next page begins: pass it as `after`. `None` at the end.
+    pub next: Option<I>,
+}
+
+/// What an instance's actor needs.
+#[derive(Clone, Debug)]
+pub struct InstanceBundle {
+    /// The organization.
+    pub organization: Organization,
+    /// Whose instance it is.
+    pub customer: Customer,
+    /// The instance.
+    pub instance: Instance,
+    /// Of what.
+    pub integration: Integration,
+    /// The version that runs; the saved one where it was never deployed.
+    pub version: Arc<IntegrationVersion>,
+}
+
+/// What a user's actor needs.
+#[derive(Clone, Debug)]
+pub struct UserBundle {
+    /// The user.
+    pub user: User,
+    /// Their configuration of the instance.
+    pub config: UserConfig,
+}
+
+/// The raw reads below [`Lookup`].
+#[doc(hidden)]
+pub trait Rows {
+    /// One record's stored form.
+    fn row(&self, kind: RecordType, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Stored forms in key order after `after`, all with `prefix`.
+    fn rows(&self, kind: RecordType, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError>;
+    /// The id that has the unique value.
+    fn unique(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// The ids under an owner, in order after `after`.
+    fn owned(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError>;
+    /// The version, from memory where it was used lately.
+    fn version(&self, integration: IntegrationId, version: u32) -> Result<Option<Arc<IntegrationVersion>>, StoreError>;
+}
+
+/// Reads of the catalog.
+///
+/// # Errors
+/// All fail with [`StoreError`] if the disk fails or what it holds is corrupt; absence is `None`.
+#[expect(clippy::missing_errors_doc, reason = "said once above for all")]
+pub trait Lookup: Rows {
+    /// The record with this id.
+    fn get<R: Record>(&self, id: R::Id) -> Result<Option<R>, StoreError> {
+        self.row(R::TYPE, &id.to_key())?.map(|bytes| record::decode(&bytes)).transpose()
+    }
+
+    /// The record with this id, which must exist.
+    fn require<R: Record>(&self, id: R::Id) -> Result<R, StoreError> {
+        self.get(id)?.ok_or_else(|| StoreError::NotFound {
+            record: R::TYPE.name(),
+            id: id.text(),
+        })
+    }
+
+    /// All records of a type, in pages by id.
+    fn page<R: Record>(&self, after: Option<R::Id>, limit: usize) -> Result<Page<R, R::Id>, StoreError> {
+        let after = after.map(RecordId::to_key);
+        let rows = self.rows(R::TYPE, &[], after.as_deref(), limit.saturating_add(1))?;
+        let items = rows.iter().map(|bytes| record::decode::<R>(bytes)).collect::<Result<Vec<_>, _>>()?;
+        Ok(cut(items, limit))
+    }
+
+    /// The organization, once there is one.
+    fn organization(&self) -> Result<Option<Organization>, StoreError> {
+        Ok(self.page::<Organization>(None, 1)?.items.pop())
+    }
+
+    /// The customer with this external id.
+    fn customer_by_external_id(&self, external_id: &str) -> Result<Option<Customer>, StoreError> {
+        find(self, Unique::CustomerExternalId, Uuid::nil(), external_id.as_bytes())
+    }
+
+    /// The customer of this name.
+    fn customer_by_name(&self, name: &str) -> Result<Option<Customer>, StoreError> {
+        find(self, Unique::CustomerName, Uuid::nil(), name.as_bytes())
+    }
+
+    /// The user with this external id.
+    fn user_by_external_id(&self, membership: Membership, external_id: &str) -> Result<Option<User>, StoreError> {
+        find(self, Unique::UserExternalId, record::scope(membership), external_id.as_bytes())
+    }
+
+    /// The user with this e-mail address, whatever its case.
+    fn user_by_email(&self, membership: Membership, email: &str) -> Result<Option<User>, StoreError> {
+        let email = record::email_key(email);
+        find(self, Unique::UserEmail, record::scope(membership), email.as_bytes())
+    }
+
+    /// The user with this token subject.
+    fn user_by_subject(&self, membership: Membership, subject: &str) -> Result<Option<User>, StoreError> {
+        find(self, Unique::UserSubject, record::scope(membership), subject.as_bytes())
+    }
+
+    /// The integration of this name.
+    fn integration_by_name(&self, name: &str) -> Result<Option<Integration>, StoreError> {
+        find(self, Unique::IntegrationName, Uuid::nil(), name.as_bytes())
+    }
+
+    /// The version of an integration, from memory where it was used lately.
+    fn integration_version(&self, integration: IntegrationId, version: u32) -> Result<Option<Arc<IntegrationVersion>>, StoreError> {
+        self.version(integration, version)
+    }
+
+    /// The customer's instance of this name.
+    fn instance_by_name(&self, customer: CustomerId, name: &str) -> Result<Option<Instance>, StoreError> {
+        find(self, Unique::InstanceName, customer.0, name.as_bytes())
+    }
+
+    /// The user's live configuration of the instance.
+    fn user_config_of(&self, instance: InstanceId, user: UserId) -> Result<Option<UserConfig>, StoreError> {
+        find(self, Unique::UserConfigUser, instance.0, user.0.as_bytes())
+    }
+
+    /// The users of a customer, or of the organization.
+    fn users_of(&self, membership: Membership, after: Option<UserId>, limit: usize) -> Result<Page<User, UserId>, StoreError> {
+        list(self, Owned::UsersOfMembership, record::scope(membership), after, limit)
+    }
+
+    /// The instances of a customer.
+    fn instances_of_customer(
+        &self,
+        customer: CustomerId,
+        after: Option<InstanceId>,
+        limit: usize,
+    ) -> Result<Page<Instance, InstanceId>, StoreError> {
+        list(self, Owned::InstancesOfCustomer, customer.0, after, limit)
+    }
+
+    /// The instances of an integration.
+    fn instances_of_integration(
+        &self,
+        integration: IntegrationId,
+        after: Option<InstanceId>,
+        limit: usize,
+    ) -> Result<Page<Instance, InstanceId>, StoreError> {
+        list(self, Owned::InstancesOfIntegration, integration.0, after, limit)
+    }
+
+    /// The user configurations of an instance, removed ones included.
+    fn user_configs_of_instance(
+        &self,
+        instance: InstanceId,
+        after: Option<UserConfigId>,
+        limit: usize,
+    ) -> Result<Page<UserConfig, UserConfigId>, StoreError> {
+        list(self, Owned::UserConfigsOfInstance, instance.0, after, limit)
+    }
+
+    /// The user configurations of a user, removed ones included.
+    fn user_configs_of_user(
+        &self,
+        user: UserId,
+        after: Option<UserConfigId>,
+        limit: usize,
+    ) -> Result<Page<UserConfig, UserConfigId>, StoreError> {
+        list(self, Owned::UserConfigsOfUser, user.0, after, limit)
+    }
+
+    /// What an instance's actor needs.
+    fn instance_bundle(&self, id: InstanceId) -> Result<Option<InstanceBundle>, StoreError> {
+        let Some(instance) = self.get::<Instance>(id)? else {
+            return Ok(None);
+        };
+        let number = instance.deployed.as_ref().unwrap_or(&instance.config).version;
+        let key = (instance.integration, number);
+        let version = self.version(key.0, key.1)?.ok_or_else(|| StoreError::NotFound {
+            record: RecordType::IntegrationVersion.name(),
+            id: key.text(),
+        })?;
+        Ok(Some(InstanceBundle {
+            organization: self
+                .organization()?
+                .ok_or_else(|| StoreError::corrupt("catalog (instances without an organization)"))?,
+            customer: self.require(instance.customer)?,
+            integration: self.require(instance.integration)?,
+            version,
+            instance,
+        }))
+    }
+
+    /// What a user's actor needs; `None` where the configuration or its user is gone. A removed one is still given.
+    fn user_bundle(&self, id: UserConfigId) -> Result<Option<UserBundle>, StoreError> {
+        let Some(config) = self.get::<UserConfig>(id)? else {
+            return Ok(None);
+        };
+        let user = self.get::<User>(config.user)?;
+        Ok(user.map(|user| UserBundle { user, config }))
+    }
+}
+
+fn find<R: Record>(rows: &(impl Lookup + ?Sized), index: Unique, scope: Uuid, value: &[u8]) -> Result<Option<R>, StoreError> {
+    let Some(id) = rows.unique(&index.key(scope, value))? else {
+        return Ok(None);
+    };
+    let bytes = rows.row(R::TYPE, &id)?.ok_or_else(|| StoreError::corrupt("catalog index"))?;
+    record::decode(&bytes).map(Some)
+}
+
+fn list<R: Record>(
+    rows: &(impl Lookup + ?Sized),
+    index: Owned,
+    owner: Uuid,
+    after: Option<R::Id>,
+    limit: usize,
+) -> Result<Page<R, R::Id>, StoreError> {
+    let after = after.map(RecordId::to_key);
+    let ids = rows.owned(&index.prefix(owner), after.as_deref(), limit.saturating_add(1))?;
+    let mut items = Vec::with_capacity(ids.len());
+    for id in ids {
+        let bytes = rows.row(R::TYPE, &id)?.ok_or_else(|| StoreError::corrupt("catalog index"))?;
+        items.push(record::decode::<R>(&bytes)?);
+    }
+    Ok(cut(items, limit))
+}
+
+/// One more than `limit` was read, to learn whether there is a next page.
+fn cut<R: Record>(mut items: Vec<R>, limit: usize) -> Page<R, R::Id> {
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(Record::record_id);
+    Page { items, next }
+}

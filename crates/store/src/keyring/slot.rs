@@ -1,0 +1,114 @@
+//! One slot of the keyring file: whose key, its version, the wrapped key, a checksum.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 1 | state: 0 free (then all bytes are zero), 1 live |
+//! | 1 | 1 | owner kind: 1 organization, 2 customer, 3 user |
+//! | 2 | 1 | wrapped by: 0 master key, 1 organization's key, 2 customer's key |
+//! | 3 | 1 | zero |
+//! | 4 | 4 | key version, little-endian |
+//! | 8 | 16 | owner id, zero for the organization |
+//! | 24 | 16 | id of the customer whose key wraps it, zero otherwise |
+//! | 40 | 65 | the key, sealed (`docs/store-format.md`, "Sealing") |
+//! | 105 | 19 | zero |
+//! | 124 | 4 | CRC32C of the bytes before, little-endian |
+
+use super::{NewKey, Owner};
+use crate::seal::{KEY_LEN, OVERHEAD};
+use perseat_domain::id::{CustomerId, UserId};
+use perseat_domain::model::{Membership, Sealed};
+use uuid::Uuid;
+
+/// Bytes of a slot; divides a disk sector, so a slot never straddles two.
+pub(super) const SLOT: usize = 128;
+const WRAPPED: std::ops::Range<usize> = 40..40 + KEY_LEN + OVERHEAD;
+const CRC: std::ops::Range<usize> = 124..128;
+
+/// A live slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) key: NewKey,
+    pub(super) version: u32,
+    pub(super) wrapped: Sealed,
+}
+
+/// What a slot's bytes are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// All zero.
+    Free,
+    /// A key.
+    Live(Slot),
+    /// The remains of a wipe that a crash cut off.
+    HalfWiped,
+    /// Torn while it was written, or damaged later.
+    Damaged,
+}
+
+impl Slot {
+    pub(super) fn encode(&self) -> [u8; SLOT] {
+        let mut out = [0; SLOT];
+        let (kind, id) = self.key.owner().parts();
+        out[0] = 1;
+        out[1] = kind;
+        match self.key {
+            NewKey::Organization | NewKey::Customer(_) => {}
+            NewKey::User(_, Membership::Organization) => out[2] = 1,
+            NewKey::User(_, Membership::Customer(customer)) => {
+                out[2] = 2;
+                out[24..40].copy_from_slice(customer.0.as_bytes());
+            }
+        }
+        out[4..8].copy_from_slice(&self.version.to_le_bytes());
+        out[8..24].copy_from_slice(id.as_bytes());
+        out[WRAPPED].copy_from_slice(&self.wrapped.0);
+        let crc = crc32c::crc32c(&out[..CRC.start]);
+        out[CRC].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8; SLOT]) -> Content {
+        if bytes[0] == 0 {
+            let wiped = bytes.iter().all(|byte| *byte == 0);
+            return if wiped { Content::Free } else { Content::HalfWiped };
+        }
+        if bytes[CRC] != crc32c::crc32c(&bytes[..CRC.start]).to_le_bytes() {
+            return Content::Damaged;
+        }
+        match owner_of(bytes) {
+            Some(key) => Content::Live(Self {
+                key,
+                version: u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+                wrapped: Sealed(bytes[WRAPPED].to_vec()),
+            }),
+            None => Content::Damaged,
+        }
+    }
+}
+
+/// Whose slot the bytes say they are, whatever the checksum says.
+pub(super) fn owner_of(bytes: &[u8; SLOT]) -> Option<NewKey> {
+    let id = |at: usize| {
+        let mut id = [0; 16];
+        id.copy_from_slice(&bytes[at..at + 16]);
+        Uuid::from_bytes(id)
+    };
+    match (bytes[1], bytes[2]) {
+        (1, 0) => Some(NewKey::Organization),
+        (2, 0) => Some(NewKey::Customer(CustomerId(id(8)))),
+        (3, 1) => Some(NewKey::User(UserId(id(8)), Membership::Organization)),
+        (3, 2) => Some(NewKey::User(UserId(id(8)), Membership::Customer(CustomerId(id(24))))),
+        _ => None,
+    }
+}
+
+impl Owner {
+    /// The kind's byte and the id; the organization's is nil.
+    pub(super) fn parts(self) -> (u8, Uuid) {
+        match self {
+            Self::Organization => (1, Uuid::nil()),
+            Self::Customer(id) => (2, id.0),
+            Self::User(id) => (3, id.0),
+        }
+    }
+}

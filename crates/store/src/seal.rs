@@ -1,0 +1,218 @@
+//! Seals plaintext under one owner's data key, so that it opens only as the record it was sealed as.
+//!
+//! AES-256-GCM-SIV with a random nonce. The associated data names the record (kind, id) and the key's version, so
+//! bytes moved to another record, another owner or another format do not open. Text above [`COMPRESS_ABOVE`] is
+//! compressed first, except connection values: a credential never shares a compression frame with other text.
+//!
+//! Stored form: `format (1) ‖ key version (4, little-endian) ‖ nonce (12) ‖ ciphertext ‖ tag (16)`.
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use perseat_domain::model::Sealed;
+use std::cell::RefCell;
+use zeroize::{Zeroize, Zeroizing};
+
+/// Plaintext up to this size is not compressed.
+pub const COMPRESS_ABOVE: usize = 4 * 1024;
+
+/// The largest plaintext that is compressed, and so the largest that a compressed record may grow to.
+pub const MAX_COMPRESSED_PLAINTEXT: usize = 64 * 1024 * 1024;
+
+/// Bytes that sealing adds to a plaintext that is not compressed.
+pub const OVERHEAD: usize = HEADER + TAG;
+
+/// Bytes in a key.
+pub const KEY_LEN: usize = 32;
+
+const FORMAT_PLAIN: u8 = 1;
+const FORMAT_COMPRESSED: u8 = 2;
+const HEADER: usize = 1 + 4 + NONCE_LEN;
+const TAG: usize = 16;
+/// Little-endian length of the plaintext, before a compressed body.
+const LENGTH: usize = 4;
+const LEVEL: i32 = 1;
+
+/// What sealed bytes are; part of the associated data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// A request as it arrived; id: execution.
+    Request = 1,
+    /// A step's results; id: execution ‖ step path.
+    StepOutput = 2,
+    /// A connection's fields and token; id: instance or user configuration ‖ stable key. Never compressed.
+    Connection = 3,
+    /// A flush of log lines; id: execution.
+    Logs = 4,
+    /// What a synchronous caller gets; id: execution.
+    Response = 5,
+    /// An error message; id: execution.
+    Message = 6,
+    /// State that a flow keeps between executions.
+    FlowState = 7,
+    /// Details of an audit entry.
+    AuditDetail = 8,
+    /// Another owner's key, in the keyring. Never compressed.
+    WrappedKey = 255,
+}
+
+impl RecordKind {
+    fn compresses(self) -> bool {
+        !matches!(self, Self::Connection | Self::WrappedKey)
+    }
+}
+
+/// Why sealed bytes do not open.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Too short, or of a format that is not known.
+    #[error("not sealed bytes of a known format")]
+    Malformed,
+    /// Sealed under another version of the key.
+    #[error("sealed under key version {found}, opened with {expected}")]
+    KeyVersion {
+        /// The version of the key at hand.
+        expected: u32,
+        /// The version in the bytes.
+        found: u32,
+    },
+    /// Changed, moved from another record, or another owner's.
+    #[error("sealed bytes do not belong to this record")]
+    Refused,
+    /// The plaintext is larger than a compressed record may be.
+    #[error("sealed bytes do not decompress within their limit")]
+    TooLarge,
+}
+
+/// One owner's key, ready for use. Sealing costs microseconds and takes no lock.
+pub struct DataKey {
+    key: RandomizedNonceKey,
+    version: u32,
+}
+
+impl std::fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataKey").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl DataKey {
+    /// Makes a key ready. The caller wipes `bytes`.
+    #[must_use]
+    pub fn new(bytes: &[u8; KEY_LEN], version: u32) -> Self {
+        match RandomizedNonceKey::new(&AES_256_GCM_SIV, bytes) {
+            Ok(key) => Self { key, version },
+            Err(_) => unreachable!("the array has the length of the algorithm's key"),
+        }
+    }
+
+    /// The key's version; part of everything it seals.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Seals `plaintext` as the record (`kind`, `id`).
+    #[must_use]
+    pub fn seal(&self, kind: RecordKind, id: &[u8], plaintext: &[u8]) -> Sealed {
+        let compressible = kind.compresses() && plaintext.len() > COMPRESS_ABOVE && plaintext.len() <= MAX_COMPRESSED_PLAINTEXT;
+        if compressible && let Some(mut packed) = compress(plaintext) {
+            let sealed = self.seal_body(FORMAT_COMPRESSED, kind, id, &packed);
+            packed.zeroize();
+            return sealed;
+        }
+        self.seal_body(FORMAT_PLAIN, kind, id, plaintext)
+    }
+
+    fn seal_body(&self, format: u8, kind: RecordKind, id: &[u8], body: &[u8]) -> Sealed {
+        let mut out = Vec::with_capacity(OVERHEAD + body.len());
+        out.push(format);
+        out.extend_from_slice(&self.version.to_le_bytes());
+        out.extend_from_slice(&[0; NONCE_LEN]);
+        out.extend_from_slice(body);
+        let aad = associated_data(format, kind, self.version, id);
+        // It fails only without randomness (the library aborts first) or above 64 GiB (memory ends first).
+        let Ok((nonce, tag)) = self.key.seal_in_place_separate_tag(Aad::from(&aad), &mut out[HEADER..]) else {
+            unreachable!("sealing within memory has no failing case")
+        };
+        out[HEADER - NONCE_LEN..HEADER].copy_from_slice(nonce.as_ref());
+        out.extend_from_slice(tag.as_ref());
+        Sealed(out)
+    }
+
+    /// Opens what [`DataKey::seal`] sealed as the same record under the same key.
+    ///
+    /// # Errors
+    /// If the bytes were changed, moved, or sealed under another key.
+    pub fn unseal(&self, kind: RecordKind, id: &[u8], sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let bytes = sealed.0.as_slice();
+        if bytes.len() < OVERHEAD || !matches!(bytes[0], FORMAT_PLAIN | FORMAT_COMPRESSED) {
+            return Err(SealError::Malformed);
+        }
+        let (format, found) = (bytes[0], u32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]));
+        if found != self.version {
+            return Err(SealError::KeyVersion {
+                expected: self.version,
+                found,
+            });
+        }
+        let nonce = Nonce::try_assume_unique_for_key(&bytes[5..HEADER]).map_err(|_| SealError::Malformed)?;
+        let aad = associated_data(format, kind, found, id);
+        let mut body = Zeroizing::new(bytes[HEADER..].to_vec());
+        let opened = self.key.open_in_place(nonce, Aad::from(&aad), &mut body);
+        let length = opened.map_err(|_| SealError::Refused)?.len();
+        body.truncate(length);
+        if format == FORMAT_COMPRESSED { decompress(&body) } else { Ok(body) }
+    }
+}
+
+fn associated_data(format: u8, kind: RecordKind, version: u32, id: &[u8]) -> Vec<u8> {
+    let mut aad = Vec::with_capacity(6 + id.len());
+    aad.extend_from_slice(&[format, kind as u8]);
+    aad.extend_from_slice(&version.to_le_bytes());
+    aad.extend_from_slice(id);
+    aad
+}
+
+thread_local! {
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// The length and the compressed text; `None` where that is not smaller.
+fn compress(plaintext: &[u8]) -> Option<Vec<u8>> {
+    let length = u32::try_from(plaintext.len()).ok()?;
+    let mut packed = vec![0; plaintext.len()];
+    packed[..LENGTH].copy_from_slice(&length.to_le_bytes());
+    let written = COMPRESSOR.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            *slot = zstd::bulk::Compressor::new(LEVEL).ok();
+        }
+        // Too little room means that it is not smaller.
+        slot.as_mut()?.compress_to_buffer(plaintext, &mut packed[LENGTH..]).ok()
+    });
+    let Some(written) = written else {
+        packed.zeroize();
+        return None;
+    };
+    packed.truncate(LENGTH + written);
+    Some(packed)
+}
+
+fn decompress(packed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let (length, frame) = packed.split_first_chunk::<LENGTH>().ok_or(SealError::Malformed)?;
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > MAX_COMPRESSED_PLAINTEXT {
+        return Err(SealError::TooLarge);
+    }
+    let mut plaintext = Zeroizing::new(vec![0; length]);
+    let written = DECOMPRESSOR.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            *slot = zstd::bulk::Decompressor::new().ok();
+        }
+        slot.as_mut()?.decompress_to_buffer(frame, plaintext.as_mut_slice()).ok()
+    });
+    if written != Some(length) {
+        return Err(SealError::TooLarge);
+    }
+    Ok(plaintext)
+}
