@@ -1,0 +1,232 @@
+//! The kinds of manifest.
+
+use super::secret::SecretText;
+use perseat_domain::model::Role;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The organization.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Organization {
+    /// Its name.
+    pub name: String,
+    /// Whether users may have configurations of their own.
+    #[serde(default)]
+    pub ulc_enabled: bool,
+    /// Public keys (PEM) that embedded users' tokens are signed with.
+    #[serde(default)]
+    pub signing_keys: Vec<String>,
+}
+
+/// A user of the organization itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OrganizationUser {
+    /// The display name.
+    pub name: String,
+    /// The e-mail address, unique; or give `externalId`.
+    #[serde(default)]
+    pub email: Option<String>,
+    /// The host product's id.
+    #[serde(default)]
+    pub external_id: Option<String>,
+    /// `owner`, `admin`, `integrator`, `guest` or `third_party`.
+    #[schemars(with = "String")]
+    pub role: Role,
+}
+
+/// A customer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Customer {
+    /// Unique.
+    pub name: String,
+    /// The organization's own id for it, unique.
+    #[serde(default)]
+    pub external_id: Option<String>,
+    /// Plain text.
+    #[serde(default)]
+    pub description: String,
+    /// Stored in lower case.
+    #[serde(default)]
+    pub labels: Vec<String>,
+}
+
+/// A user of a customer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CustomerUser {
+    /// The customer's external id or name.
+    pub customer: String,
+    /// The display name.
+    pub name: String,
+    /// The e-mail address, unique in the customer; or give `externalId`.
+    #[serde(default)]
+    pub email: Option<String>,
+    /// The host product's id, unique in the customer.
+    #[serde(default)]
+    pub external_id: Option<String>,
+    /// `admin`, `member`, `marketplace_admin` or `marketplace_user`.
+    #[schemars(with = "String")]
+    pub role: Role,
+}
+
+/// An integration, from its YAML.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Integration {
+    /// The integration's YAML file, relative to the manifest. Or give `definition`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// The integration's YAML as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+}
+
+/// Where an instance shall stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum InstanceStateWord {
+    /// Deployed and switched on.
+    #[default]
+    Enabled,
+    /// Deployed and switched off.
+    Disabled,
+    /// Created only.
+    NotDeployed,
+}
+
+/// A connection's values.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConnectionFields {
+    /// Inputs by name (`username`, `password`, `apiKey`, `token`, …).
+    #[serde(default)]
+    pub fields: BTreeMap<String, SecretText>,
+    /// The OAuth 2.0 token answer as stored: `access_token`, `refresh_token`, ….
+    #[serde(default)]
+    pub token: BTreeMap<String, SecretText>,
+}
+
+/// The value of a configuration variable: text, or a connection's values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ConfigVarValue {
+    /// Text, or where it comes from.
+    Text(SecretText),
+    /// A connection.
+    Connection(ConnectionFields),
+}
+
+/// An integration switched on for a customer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Instance {
+    /// Unique in the customer.
+    pub name: String,
+    /// The customer's external id or name.
+    pub customer: String,
+    /// The integration's name.
+    pub integration: String,
+    /// The integration's version; the newest if absent.
+    #[serde(default)]
+    pub version: Option<u32>,
+    /// Where it shall stand.
+    #[serde(default)]
+    pub state: InstanceStateWord,
+    /// Values of instance-level variables by key.
+    #[serde(default)]
+    pub config_vars: BTreeMap<String, ConfigVarValue>,
+    /// API keys by flow name.
+    #[serde(default)]
+    pub api_keys: BTreeMap<String, Vec<SecretText>>,
+    /// The flows to deploy; all that are complete if absent. Needed where the integration is a draft.
+    #[serde(default)]
+    pub flows: Vec<String>,
+}
+
+/// A user's configuration of an instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UserLevelConfig {
+    /// The customer's external id or name.
+    pub customer: String,
+    /// The instance's name.
+    pub instance: String,
+    /// The user's external id or e-mail address; `organization:` before it names an organization user (tests only).
+    pub user: String,
+    /// Values of user-level variables by key.
+    #[serde(default)]
+    pub config_vars: BTreeMap<String, ConfigVarValue>,
+}
+
+/// One manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind")]
+pub enum Manifest {
+    /// The organization.
+    Organization(Organization),
+    /// A user of the organization.
+    OrganizationUser(OrganizationUser),
+    /// A customer.
+    Customer(Customer),
+    /// A user of a customer.
+    CustomerUser(CustomerUser),
+    /// An integration.
+    Integration(Integration),
+    /// An instance.
+    Instance(Instance),
+    /// A user's configuration.
+    UserLevelConfig(UserLevelConfig),
+}
+
+impl Manifest {
+    /// The kinds, in the order in which they are applied.
+    pub const KINDS: [&'static str; 7] = [
+        "Organization",
+        "OrganizationUser",
+        "Customer",
+        "CustomerUser",
+        "Integration",
+        "Instance",
+        "UserLevelConfig",
+    ];
+
+    /// The place of this manifest's kind in [`Manifest::KINDS`].
+    #[must_use]
+    pub fn order(&self) -> usize {
+        match self {
+            Self::Organization(_) => 0,
+            Self::OrganizationUser(_) => 1,
+            Self::Customer(_) => 2,
+            Self::CustomerUser(_) => 3,
+            Self::Integration(_) => 4,
+            Self::Instance(_) => 5,
+            Self::UserLevelConfig(_) => 6,
+        }
+    }
+
+    /// Every text in it that may come from elsewhere.
+    pub fn secrets_mut(&mut self) -> Vec<&mut SecretText> {
+        fn of_vars(vars: &mut BTreeMap<String, ConfigVarValue>) -> Vec<&mut SecretText> {
+            vars.values_mut()
+                .flat_map(|value| match value {
+                    ConfigVarValue::Text(text) => vec![text],
+                    ConfigVarValue::Connection(connection) => connection.fields.values_mut().chain(connection.token.values_mut()).collect(),
+                })
+                .collect()
+        }
+        match self {
+            Self::Instance(instance) => {
+                let mut all = of_vars(&mut instance.config_vars);
+                all.extend(instance.api_keys.values_mut().flatten());
+                all
+            }
+            Self::UserLevelConfig(config) => of_vars(&mut config.config_vars),
+            _ => Vec::new(),
+        }
+    }
+}
