@@ -1,0 +1,136 @@
+//! The directory as the operating system gives it.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{Disk, File};
+
+const LOCK: &str = "LOCK";
+
+/// A directory on a file system; writes are made durable with fdatasync.
+#[derive(Debug)]
+pub struct RealDisk {
+    directory: PathBuf,
+    handle: fs::File,
+    // Held for its advisory lock, which goes with the process.
+    _lock: Option<fs::File>,
+}
+
+impl RealDisk {
+    /// Opens the directory for the one writer, creating it if needed. Fails while another process holds it.
+    pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
+        let directory = directory.into();
+        fs::create_dir_all(&directory)?;
+        let lock = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(directory.join(LOCK))?;
+        lock.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => io::Error::new(
+                ErrorKind::ResourceBusy,
+                format!("{} is in use by another process", directory.display()),
+            ),
+            fs::TryLockError::Error(error) => error,
+        })?;
+        Ok(Self {
+            handle: fs::File::open(&directory)?,
+            directory,
+            _lock: Some(lock),
+        })
+    }
+
+    /// Opens the directory for looking at it, beside a running writer or without one.
+    pub fn inspect(directory: impl Into<PathBuf>) -> io::Result<Self> {
+        let directory = directory.into();
+        Ok(Self {
+            handle: fs::File::open(&directory)?,
+            directory,
+            _lock: None,
+        })
+    }
+
+    fn writable(&self) -> bool {
+        self._lock.is_some()
+    }
+}
+
+impl Disk for RealDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(self.directory.join(name))?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(self.writable())
+            .open(self.directory.join(name))?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.directory.join(from), self.directory.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.directory.join(name))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        Path::new(&self.directory).join(name)
+    }
+}
+
+#[derive(Debug)]
+struct RealFile(fs::File);
+
+impl File for RealFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}

@@ -1,0 +1,32 @@
+//! Test switches of the writer, flipped at run time; compiled only with the `faults` feature.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a test may do to the writer.
+#[derive(Debug, Default)]
+pub struct Faults {
+    acknowledge_early: AtomicBool,
+    freeze_writer: AtomicBool,
+}
+
+impl Faults {
+    /// Resolve tickets before the write and its sync: the crash test must catch it.
+    pub fn acknowledge_early(&self, on: bool) {
+        self.acknowledge_early.store(on, Ordering::SeqCst);
+    }
+
+    /// Stop the writer before its next turn until switched off: the watchdog must see it.
+    pub fn freeze_writer(&self, on: bool) {
+        self.freeze_writer.store(on, Ordering::SeqCst);
+    }
+
+    pub(crate) fn acknowledges_early(&self) -> bool {
+        self.acknowledge_early.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn hold_while_frozen(&self) {
+        while self.freeze_writer.load(Ordering::SeqCst) {
+            std::thread::park_timeout(std::time::Duration::from_millis(10));
+        }
+    }
+}
