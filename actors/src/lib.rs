@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Behaviour over time: the actors of the data plane and the kit that starts, watches and restarts them.
+
+pub mod kit;

@@ -1,0 +1,93 @@
+//! Starts actors and local futures, each under an obituary; with [`super::mailbox`] the only caller of actix's own
+//! start and spawn functions.
+
+use super::arbiters::Arbiter;
+use super::clock::Clock;
+use super::mailbox::{Mailbox, Refused};
+use super::obituary::{Obituary, Watched};
+use actix::dev::channel::channel;
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle};
+use std::future::Future;
+use std::time::Duration;
+use tokio::task::AbortHandle;
+
+/// Starts an actor on the calling arbiter. `make` may take its own mailbox by [`Mailbox::of`].
+///
+/// # Panics
+/// Outside an arbiter: there use [`start_on`].
+pub fn start_here<A>(capacity: usize, obituary: Obituary, make: impl FnOnce(&mut Context<A>) -> A) -> Mailbox<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    let (sender, receiver) = channel(capacity);
+    run(Context::with_receiver(receiver), obituary, make);
+    Mailbox::new(Addr::new(sender))
+}
+
+/// Starts an actor on `arbiter`, from any thread. Messages may be sent at once; they wait for the actor.
+/// If `make` panics, the obituary says so.
+///
+/// # Errors
+/// [`Refused::Gone`] if the arbiter has stopped.
+pub fn start_on<A>(
+    arbiter: &Arbiter,
+    capacity: usize,
+    obituary: Obituary,
+    make: impl FnOnce(&mut Context<A>) -> A + Send + 'static,
+) -> Result<Mailbox<A>, Refused>
+where
+    A: Actor<Context = Context<A>>,
+{
+    let (sender, receiver) = channel(capacity);
+    arbiter.execute(move || run(Context::with_receiver(receiver), obituary, make))?;
+    Ok(Mailbox::new(Addr::new(sender)))
+}
+
+fn run<A>(mut ctx: Context<A>, obituary: Obituary, make: impl FnOnce(&mut Context<A>) -> A)
+where
+    A: Actor<Context = Context<A>>,
+{
+    let actor = make(&mut ctx);
+    actix_rt::spawn(Watched::new(ctx.into_future(actor), obituary));
+}
+
+/// A local future that runs beside its owner's mailbox. Dropping it cancels the future at its next wait, so what an
+/// actor holds dies with it.
+#[derive(Debug)]
+#[must_use = "dropping it cancels the future"]
+pub struct LocalRun(AbortHandle);
+
+impl LocalRun {
+    /// Whether the future has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl Drop for LocalRun {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Runs a future on the calling arbiter under an obituary of its own: a panic in it ends only it.
+///
+/// # Panics
+/// Outside an arbiter.
+pub fn run_here(obituary: Obituary, future: impl Future<Output = ()> + 'static) -> LocalRun {
+    LocalRun(actix_rt::spawn(Watched::new(Box::pin(future), obituary)).abort_handle())
+}
+
+/// Sends `message` to the actor itself once `after` has passed on `clock`. Cancelled with the actor, or by the
+/// returned handle.
+pub fn remind<A, M>(ctx: &mut Context<A>, clock: &dyn Clock, after: Duration, message: M) -> SpawnHandle
+where
+    A: Actor<Context = Context<A>> + Handler<M>,
+    M: Message + 'static,
+{
+    let due = actix::fut::wrap_future::<_, A>(clock.sleep(after));
+    ctx.spawn(due.map(move |(), actor, ctx| {
+        actor.handle(message, ctx);
+    }))
+}
