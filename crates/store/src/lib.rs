@@ -2,7 +2,7 @@
 //!
 //! Each store has one job and one file (or folder); this crate alone knows the database library below them.
 //!
-//! Reading order: [`error`] → [`seal`] → [`keyring`] → [`catalog`] → [`custody`] → [`state`] → [`index`].
+//! Reading order: [`error`] → [`seal`] → [`keyring`] → [`catalog`] → [`custody`] → [`state`] → [`history`] → [`index`] → [`executions`].
 
 mod bounded;
 pub mod catalog;
@@ -10,6 +10,7 @@ pub mod custody;
 mod database;
 pub mod error;
 pub mod fault_backend;
+pub mod history;
 pub mod index;
 pub mod keyring;
 pub mod pressure;

@@ -48,7 +48,10 @@ impl IndexLag {
 
     /// Counts entries that reached the indexes; the new lag.
     pub fn indexed(&self, entries: u64) -> u64 {
-        self.0.fetch_sub(entries, Ordering::Relaxed).saturating_sub(entries)
+        let before = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |lag| Some(lag.saturating_sub(entries)));
+        before.unwrap_or_else(|lag| lag).saturating_sub(entries)
     }
 }
 

@@ -4,12 +4,22 @@
 //! into the net effect since the last commit, and the index merges that with what is stored, so that whatever was
 //! acknowledged is visible at once. It must not read payloads beyond ids, times, status and step names.
 
+pub(crate) mod core;
 pub(crate) mod fault;
+mod feed;
 pub(crate) mod file;
+mod merged;
+mod rebuild;
 pub(crate) mod row;
+pub(crate) mod status;
 
+pub use self::core::{Backlog, EndedRow};
 pub use fault::IndexError;
+pub use feed::{Feed, FeedOptions};
+pub use merged::{ExecutionIndex, Flushed};
+pub use rebuild::Rebuild;
 pub use row::{EntryRef, ExecutionRow, LiveExecution, Outcome, StepRow};
+pub use status::{Filter, Page, Status};
 
 use bytes::Bytes;
 

@@ -1,0 +1,145 @@
+//! The tables of one history file and the reads over them.
+
+use crate::index::core::EndedRow;
+use crate::index::fault::IndexError;
+use crate::index::file::IndexFile;
+use crate::index::row::ExecutionRow;
+use crate::index::status::Filter;
+use perseat_domain::id::ExecutionId;
+use redb::{ReadTransaction, ReadableTable, TableDefinition};
+use uuid::Uuid;
+
+const EXECUTIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("executions");
+/// (instance, execution); ids are version 7, so they begin with the time.
+const BY_INSTANCE: TableDefinition<'_, (u128, u128), ()> = TableDefinition::new("by_instance");
+/// (user configuration, execution).
+const BY_USER: TableDefinition<'_, (u128, u128), ()> = TableDefinition::new("by_user");
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) rows: u64,
+    /// The lowest and the highest id.
+    pub(super) ids: Option<(ExecutionId, ExecutionId)>,
+}
+
+impl Range {
+    pub(super) fn contains(&self, execution: ExecutionId) -> bool {
+        self.ids
+            .is_some_and(|(lowest, highest)| lowest <= execution && execution <= highest)
+    }
+}
+
+/// What a search in one file found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) rows: Vec<(ExecutionId, ExecutionRow)>,
+    /// The last row that was looked at, if not all were.
+    pub(super) stopped_at: Option<ExecutionId>,
+}
+
+/// Stores rows in one transaction, which also makes the tables.
+pub(super) fn apply(file: &IndexFile, ended: &[&EndedRow]) -> Result<Range, IndexError> {
+    file.write(|transaction| {
+        let mut executions = transaction.open_table(EXECUTIONS)?;
+        let mut by_instance = transaction.open_table(BY_INSTANCE)?;
+        let mut by_user = transaction.open_table(BY_USER)?;
+        for EndedRow { execution, row, .. } in ended {
+            let id = execution.0.as_u128();
+            executions.insert(id, row.encode().as_slice())?;
+            if let Some(identity) = &row.identity {
+                by_instance.insert((identity.instance.0.as_u128(), id), ())?;
+                if let Some(user) = &identity.user {
+                    by_user.insert((user.config.0.as_u128(), id), ())?;
+                }
+            }
+        }
+        range_of(&executions)
+    })
+}
+
+/// Reads what the file holds; fails if it is no history file.
+pub(super) fn range(file: &IndexFile) -> Result<Range, IndexError> {
+    file.read(|transaction| {
+        transaction.open_table(BY_INSTANCE)?;
+        transaction.open_table(BY_USER)?;
+        range_of(&transaction.open_table(EXECUTIONS)?)
+    })
+}
+
+fn range_of(executions: &impl ReadableTable<u128, &'static [u8]>) -> Result<Range, redb::Error> {
+    let lowest = executions.first()?.map(|(key, _)| key.value());
+    let highest = executions.last()?.map(|(key, _)| key.value());
+    Ok(Range {
+        rows: executions.len()?,
+        ids: lowest.zip(highest).map(|(lowest, highest)| (id(lowest), id(highest))),
+    })
+}
+
+pub(super) fn get(file: &IndexFile, execution: ExecutionId) -> Result<Option<ExecutionRow>, IndexError> {
+    let bytes = file.read(|transaction| {
+        let executions = transaction.open_table(EXECUTIONS)?;
+        Ok(executions.get(execution.0.as_u128())?.map(|value| value.value().to_vec()))
+    })?;
+    bytes
+        .map(|bytes| ExecutionRow::decode(&bytes).ok_or_else(|| IndexError::undecodable(file.name())))
+        .transpose()
+}
+
+/// At most `limit` matching rows below `before`, highest id first; looks at no more than `scan_rows`.
+pub(super) fn find(
+    file: &IndexFile,
+    filter: &Filter,
+    before: Option<ExecutionId>,
+    limit: usize,
+    scan_rows: usize,
+) -> Result<Found, IndexError> {
+    let bounds = filter.id_bounds(before);
+    let found = file.read(|transaction| {
+        let executions = transaction.open_table(EXECUTIONS)?;
+        let mut found = Found::default();
+        let mut looked_at = 0;
+        for key in keys(transaction, filter, bounds)? {
+            let key = key?;
+            if found.rows.len() == limit {
+                break;
+            }
+            let Some(stored) = executions.get(key)? else { continue };
+            let Some(row) = ExecutionRow::decode(stored.value()) else {
+                return Ok(None);
+            };
+            if filter.matches(&row) {
+                found.rows.push((id(key), row));
+            }
+            looked_at += 1;
+            if looked_at == scan_rows {
+                found.stopped_at = Some(id(key));
+                break;
+            }
+        }
+        Ok(Some(found))
+    })?;
+    found.ok_or_else(|| IndexError::undecodable(file.name()))
+}
+
+type Keys = Box<dyn Iterator<Item = Result<u128, redb::StorageError>>>;
+
+/// The ids within the bounds that the narrowest index gives, highest first.
+fn keys(transaction: &ReadTransaction, filter: &Filter, bounds: std::ops::Range<u128>) -> Result<Keys, redb::Error> {
+    let of_pair = |prefix: u128, table: TableDefinition<'_, (u128, u128), ()>| -> Result<Keys, redb::Error> {
+        let range = transaction.open_table(table)?.range((prefix, bounds.start)..(prefix, bounds.end))?;
+        Ok(Box::new(range.rev().map(|item| item.map(|(key, _)| key.value().1))))
+    };
+    match (filter.user_config, filter.instance) {
+        (Some(config), _) => of_pair(config.0.as_u128(), BY_USER),
+        (None, Some(instance)) => of_pair(instance.0.as_u128(), BY_INSTANCE),
+        (None, None) => {
+            let range = transaction.open_table(EXECUTIONS)?.range(bounds)?;
+            Ok(Box::new(range.rev().map(|item| item.map(|(key, _)| key.value()))))
+        }
+    }
+}
+
+fn id(key: u128) -> ExecutionId {
+    ExecutionId(Uuid::from_u128(key))
+}

@@ -1,0 +1,260 @@
+//! `history/NNNNNN.redb`: ended executions, one file for each range of segments, for lists and look-ups.
+//!
+//! A row says where an execution's entries stand; payloads and messages stay in the journal, sealed. Files go as a
+//! whole, together with their segments, so history never deletes a row. It holds nothing that the journal does not:
+//! a file that is missing or damaged is made again from a scan.
+
+mod file;
+mod pool;
+
+use crate::index::core::EndedRow;
+use crate::index::fault::IndexError;
+use crate::index::row::ExecutionRow;
+use crate::index::status::{Filter, Gather};
+use file::Range;
+use perseat_domain::id::ExecutionId;
+use pool::Pool;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How many segments one file covers; part of the stored format.
+pub const SEGMENTS_PER_FILE: u32 = 4;
+
+/// How the files are opened and read.
+#[derive(Clone, Debug)]
+pub struct HistoryOptions {
+    /// redb's page cache in bytes, for all open files together.
+    pub cache_bytes: usize,
+    /// How many files are open at most.
+    pub max_open: usize,
+    /// How many rows of one file a list looks at before it gives a short page.
+    pub scan_rows: usize,
+}
+
+impl Default for HistoryOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 16 << 20,
+            max_open: 4,
+            scan_rows: 20_000,
+        }
+    }
+}
+
+/// What was dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DroppedHistory {
+    /// Files unlinked.
+    pub files: u32,
+    /// Rows that went with them.
+    pub rows: u64,
+    /// Bytes they took on disk.
+    pub bytes: u64,
+}
+
+/// Ended executions.
+#[derive(Debug)]
+pub struct History {
+    directory: PathBuf,
+    options: HistoryOptions,
+    pool: Pool,
+    files: Mutex<BTreeMap<u32, Range>>,
+}
+
+impl History {
+    /// Opens the directory and every file in it. A file that cannot be used is removed, and [`History::missing`] names
+    /// it.
+    ///
+    /// # Errors
+    /// If the directory cannot be read or written.
+    pub fn open(directory: &Path, options: HistoryOptions) -> io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        let pool = Pool::new(directory, options.cache_bytes, options.max_open);
+        let history = Self {
+            directory: directory.to_owned(),
+            options,
+            pool,
+            files: Mutex::default(),
+        };
+        for number in history.numbers_on_disk()? {
+            match history.pool.lease(number).and_then(|lease| file::range(&lease)) {
+                Ok(range) => {
+                    history.files().insert(number, range);
+                }
+                Err(error) => {
+                    tracing::error!(file = %file_name(number), error = &error as &dyn std::error::Error, "history file is unusable and will be made again from the journal");
+                    history.unlink(number);
+                }
+            }
+        }
+        Ok(history)
+    }
+
+    /// The file numbers between two segments for which there is no file.
+    #[must_use]
+    pub fn missing(&self, first_segment: u32, last_segment: u32) -> Vec<u32> {
+        let files = self.files();
+        (first_segment / SEGMENTS_PER_FILE..=last_segment / SEGMENTS_PER_FILE)
+            .filter(|number| !files.contains_key(number))
+            .collect()
+    }
+
+    /// Stores ended executions durably. Storing one again changes nothing.
+    ///
+    /// # Errors
+    /// If the disk is full or fails; part of the rows may be stored then.
+    pub fn apply(&self, ended: &[EndedRow]) -> Result<(), IndexError> {
+        let mut by_file: BTreeMap<u32, Vec<&EndedRow>> = BTreeMap::new();
+        for row in ended {
+            by_file.entry(row.segment / SEGMENTS_PER_FILE).or_default().push(row);
+        }
+        for (number, rows) in by_file {
+            let range = file::apply(&*self.pool.lease(number)?, &rows)?;
+            self.files().insert(number, range);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the file of this number exists.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn ensure(&self, number: u32) -> Result<(), IndexError> {
+        let range = file::apply(&*self.pool.lease(number)?, &[])?;
+        self.files().insert(number, range);
+        Ok(())
+    }
+
+    /// One ended execution.
+    ///
+    /// # Errors
+    /// If a file cannot be read or the row does not decode.
+    pub fn get(&self, execution: ExecutionId) -> Result<Option<ExecutionRow>, IndexError> {
+        let candidates: Vec<u32> = self
+            .files()
+            .iter()
+            .rev()
+            .filter(|(_, range)| range.contains(execution))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in candidates {
+            if let Some(row) = self.read(number, |lease| file::get(lease, execution))?.flatten() {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Offers the newest matching rows below `before` to the page.
+    pub(crate) fn gather(&self, filter: &Filter, before: Option<ExecutionId>, gather: &mut Gather) -> Result<(), IndexError> {
+        let mut candidates: Vec<(ExecutionId, u32)> = self
+            .files()
+            .iter()
+            .filter_map(|(number, range)| range.ids.map(|(lowest, highest)| (lowest, highest, *number)))
+            .filter(|(lowest, _, _)| before.is_none_or(|before| *lowest < before))
+            .map(|(_, highest, number)| (highest, number))
+            .collect();
+        candidates.sort_unstable_by(|a, b| b.cmp(a));
+        for (highest, number) in candidates {
+            if gather.is_settled_above(highest) {
+                break;
+            }
+            let (limit, scan_rows) = (gather.limit(), self.options.scan_rows);
+            let Some(found) = self.read(number, |lease| file::find(lease, filter, before, limit, scan_rows))? else {
+                continue;
+            };
+            for (execution, row) in found.rows {
+                gather.offer(execution, row);
+            }
+            if let Some(execution) = found.stopped_at {
+                gather.stopped_at(execution);
+            }
+        }
+        Ok(())
+    }
+
+    /// Unlinks the files all of whose segments are before `segment`.
+    pub fn drop_before(&self, segment: u32) -> DroppedHistory {
+        let numbers: Vec<u32> = self
+            .files()
+            .keys()
+            .copied()
+            .filter(|number| (number + 1) * SEGMENTS_PER_FILE <= segment)
+            .collect();
+        self.drop_files(&numbers)
+    }
+
+    /// Unlinks the oldest file unless it is the only one: room on a full disk. It is made again from the journal at
+    /// the next start if its segments are still there.
+    pub fn drop_oldest(&self) -> DroppedHistory {
+        let files = self.files();
+        let oldest: Vec<u32> = if files.len() > 1 {
+            files.keys().copied().take(1).collect()
+        } else {
+            Vec::new()
+        };
+        drop(files);
+        self.drop_files(&oldest)
+    }
+
+    /// How many rows all files hold.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.files().values().map(|range| range.rows).sum()
+    }
+
+    fn drop_files(&self, numbers: &[u32]) -> DroppedHistory {
+        let mut dropped = DroppedHistory::default();
+        for number in numbers {
+            dropped.files += 1;
+            dropped.rows += self.files().remove(number).map_or(0, |range| range.rows);
+            dropped.bytes += std::fs::metadata(self.directory.join(file_name(*number))).map_or(0, |meta| meta.len());
+            self.unlink(*number);
+        }
+        dropped
+    }
+
+    /// Reads a file; `None` if it was dropped meanwhile.
+    fn read<T>(
+        &self,
+        number: u32,
+        read: impl FnOnce(&crate::index::file::IndexFile) -> Result<T, IndexError>,
+    ) -> Result<Option<T>, IndexError> {
+        match self.pool.lease_existing(number)? {
+            Some(lease) => read(&lease).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn unlink(&self, number: u32) {
+        self.pool.forget(number);
+        if let Err(error) = std::fs::remove_file(self.directory.join(file_name(number))) {
+            tracing::warn!(file = %file_name(number), %error, "history file could not be removed");
+        }
+    }
+
+    fn numbers_on_disk(&self) -> io::Result<Vec<u32>> {
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let name = entry?.file_name();
+            numbers.extend(
+                name.to_str()
+                    .and_then(|name| name.strip_suffix(".redb"))
+                    .and_then(|stem| stem.parse::<u32>().ok()),
+            );
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn files(&self) -> MutexGuard<'_, BTreeMap<u32, Range>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name of a file in the history directory.
+fn file_name(number: u32) -> String {
+    format!("{number:06}.redb")
+}

@@ -1,0 +1,370 @@
+//! Folds journal entries, in position order, into their net effect since the last commit.
+//!
+//! Pure: what is stored already comes in through [`Stored`]. Any cut into batches and any restart at a committed
+//! watermark gives the same rows, because entries at or below the applied position are passed over and everything else
+//! depends on the rows alone.
+
+use super::fault::IndexError;
+use super::row::{EntryRef, ExecutionRow, Outcome, StepRow};
+use super::{Limits, Logged};
+use crate::state::StateBatch;
+use perseat_domain::entry::{Accepted, Carried, Ended, Entry, Started, StepsDone};
+use perseat_domain::id::ExecutionId;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+
+/// The live executions as of the last commit.
+pub(crate) trait Stored {
+    /// One of them.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn stored(&self, execution: ExecutionId) -> Result<Option<ExecutionRow>, IndexError>;
+}
+
+/// An ended execution on its way into history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedRow {
+    /// Which execution.
+    pub execution: ExecutionId,
+    /// The segment that holds its last entry: decides the history file.
+    pub segment: u32,
+    /// The row.
+    pub row: ExecutionRow,
+}
+
+/// What became of an execution since the last commit.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    /// Its row as it is now.
+    pub(crate) row: Box<ExecutionRow>,
+    /// Whether a stored row has to be replaced or removed.
+    pub(crate) stored: bool,
+    /// The segment of its last entry, once it ended.
+    pub(crate) ended_in: Option<u32>,
+}
+
+/// Live executions in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many.
+    pub executions: u64,
+    /// The sum of the sizes of their entries.
+    pub bytes: u64,
+}
+
+/// The net effect of the entries since the last commit.
+#[derive(Debug)]
+pub(crate) struct Core {
+    changes: BTreeMap<ExecutionId, Change>,
+    applied: Option<u64>,
+    rebuilt_through: u64,
+    limits: Limits,
+    backlog: Backlog,
+    pending: u64,
+    orphans: u64,
+}
+
+impl Core {
+    /// A core that goes on after `watermark`, where `backlog` is live. Entries of unknown executions are passed over,
+    /// but up to `rebuilt_through` a `Carried` makes one known.
+    pub(crate) fn new(watermark: Option<u64>, rebuilt_through: u64, backlog: Backlog, limits: Limits) -> Self {
+        Self {
+            changes: BTreeMap::new(),
+            applied: watermark,
+            rebuilt_through,
+            limits,
+            backlog,
+            pending: 0,
+            orphans: 0,
+        }
+    }
+
+    pub(crate) fn applied(&self) -> Option<u64> {
+        self.applied
+    }
+
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.backlog
+    }
+
+    /// Entries applied since the last commit.
+    pub(crate) fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// Entries that belonged to no live execution.
+    pub(crate) fn orphans(&self) -> u64 {
+        self.orphans
+    }
+
+    pub(crate) fn changes(&self) -> &BTreeMap<ExecutionId, Change> {
+        &self.changes
+    }
+
+    /// Applies one entry; `false` if it was applied before. On an error nothing changed.
+    pub(crate) fn apply(&mut self, logged: &Logged, stored: &impl Stored) -> Result<bool, IndexError> {
+        if self.applied.is_some_and(|applied| logged.position <= applied) {
+            return Ok(false);
+        }
+        let entry = Entry::decode(&logged.payload).map_err(|source| IndexError::Entry {
+            position: logged.position,
+            source,
+        })?;
+        self.fold(logged, entry, stored)?;
+        self.skip(logged.position);
+        Ok(true)
+    }
+
+    /// Passes over the entry at `position`.
+    pub(crate) fn skip(&mut self, position: u64) {
+        self.applied = Some(position);
+        self.pending += 1;
+    }
+
+    /// What has to be stored: state up to the applied position, and the executions that ended.
+    pub(crate) fn net(&self) -> Option<(StateBatch, Vec<EndedRow>)> {
+        let mut batch = StateBatch {
+            watermark: self.applied?,
+            ..StateBatch::default()
+        };
+        let mut ended = Vec::new();
+        for (execution, change) in &self.changes {
+            let row = change.row.as_ref().clone();
+            match change.ended_in {
+                None => batch.put.push((*execution, row)),
+                Some(segment) => {
+                    batch.remove.extend(change.stored.then_some(*execution));
+                    ended.push(EndedRow {
+                        execution: *execution,
+                        segment,
+                        row,
+                    });
+                }
+            }
+        }
+        Some((batch, ended))
+    }
+
+    /// The net effect was stored.
+    pub(crate) fn committed(&mut self) {
+        self.changes.clear();
+        self.pending = 0;
+    }
+
+    fn fold(&mut self, logged: &Logged, entry: Entry, stored: &impl Stored) -> Result<(), IndexError> {
+        let reference = EntryRef {
+            position: logged.position,
+            entries: 1,
+            bytes: u32::try_from(logged.payload.len()).unwrap_or(u32::MAX),
+        };
+        let execution = entry.execution();
+        let rebuilding = (logged.position <= self.rebuilt_through).then_some(&self.limits);
+        let change = match self.changes.entry(execution) {
+            Slot::Occupied(slot) => slot.into_mut(),
+            Slot::Vacant(slot) => match first_sight(&entry, logged, reference, stored, rebuilding)? {
+                FirstSight::Stored(row) => slot.insert(Change {
+                    row: Box::new(row),
+                    stored: true,
+                    ended_in: None,
+                }),
+                FirstSight::New(row) => {
+                    self.backlog.executions += 1;
+                    self.backlog.bytes += row.bytes;
+                    slot.insert(Change {
+                        row: Box::new(row),
+                        stored: false,
+                        ended_in: None,
+                    });
+                    return Ok(());
+                }
+                FirstSight::Unknown => {
+                    self.orphans += 1;
+                    return Ok(());
+                }
+            },
+        };
+        if change.ended_in.is_some() {
+            self.orphans += 1;
+            return Ok(());
+        }
+        let row = change.row.as_mut();
+        let before = row.bytes;
+        match entry {
+            Entry::Accepted(_) => self.orphans += 1,
+            Entry::Carried(carried) => carry(row, &carried, reference, rebuilding),
+            other => {
+                push(row, reference);
+                update(row, other, &self.limits);
+            }
+        }
+        self.backlog.bytes = self.backlog.bytes.saturating_sub(before) + row.bytes;
+        if row.outcome.is_some() {
+            self.backlog.executions = self.backlog.executions.saturating_sub(1);
+            self.backlog.bytes = self.backlog.bytes.saturating_sub(row.bytes);
+            change.ended_in = Some(logged.segment);
+        }
+        Ok(())
+    }
+}
+
+enum FirstSight {
+    Stored(ExecutionRow),
+    New(ExecutionRow),
+    Unknown,
+}
+
+/// What is known of an execution whose first entry since the last commit this is.
+fn first_sight(
+    entry: &Entry,
+    logged: &Logged,
+    reference: EntryRef,
+    stored: &impl Stored,
+    rebuilding: Option<&Limits>,
+) -> Result<FirstSight, IndexError> {
+    if let Entry::Accepted(accepted) = entry {
+        let mut row = accept(accepted, logged.partition, logged.position);
+        push(&mut row, reference);
+        return Ok(FirstSight::New(row));
+    }
+    if let Some(row) = stored.stored(entry.execution())? {
+        return Ok(FirstSight::Stored(row));
+    }
+    Ok(match (entry, rebuilding) {
+        (Entry::Carried(carried), Some(limits)) => take_over(carried, logged, reference, limits),
+        _ => FirstSight::Unknown,
+    })
+}
+
+/// A row made from a `Carried` alone, where state was lost.
+fn take_over(carried: &Carried, logged: &Logged, reference: EntryRef, limits: &Limits) -> FirstSight {
+    match carried.entries.first().map(|bytes| Entry::decode(bytes)) {
+        Some(Ok(Entry::Accepted(accepted))) if carried.first == 0 => {
+            let mut row = accept(&accepted, logged.partition, logged.position);
+            update_all(&mut row, carried.entries.get(1..).unwrap_or_default(), limits);
+            push(
+                &mut row,
+                EntryRef {
+                    entries: carried.entries.len() as u32,
+                    ..reference
+                },
+            );
+            FirstSight::New(row)
+        }
+        _ => FirstSight::Unknown,
+    }
+}
+
+fn accept(accepted: &Accepted, partition: u8, position: u64) -> ExecutionRow {
+    ExecutionRow {
+        partition,
+        identity: accepted.identity,
+        origin: accepted.origin,
+        accepted: position,
+        accepted_at: accepted.received_at,
+        started_at: None,
+        attempt: 0,
+        activation: 0,
+        definition_version: 0,
+        cancel_requested: false,
+        steps: Vec::new(),
+        steps_finished: 0,
+        log_counts: Vec::new(),
+        entries: Vec::new(),
+        bytes: 0,
+        outcome: None,
+    }
+}
+
+fn push(row: &mut ExecutionRow, reference: EntryRef) {
+    row.entries.push(reference);
+    row.bytes += u64::from(reference.bytes);
+}
+
+fn update(row: &mut ExecutionRow, entry: Entry, limits: &Limits) {
+    match entry {
+        Entry::Started(started) => begin(row, &started),
+        Entry::StepsDone(done) => finish_steps(row, done, limits),
+        Entry::Cancelled(_) => row.cancel_requested = true,
+        Entry::Ended(ended) => row.outcome = Some(outcome(ended)),
+        Entry::Accepted(_) | Entry::Carried(_) => {}
+    }
+}
+
+fn update_all(row: &mut ExecutionRow, entries: &[bytes::Bytes], limits: &Limits) {
+    for entry in entries.iter().filter_map(|bytes| Entry::decode(bytes).ok()) {
+        update(row, entry, limits);
+    }
+}
+
+fn begin(row: &mut ExecutionRow, started: &Started) {
+    if started.attempt != row.attempt {
+        row.steps.clear();
+        row.steps_finished = 0;
+        row.started_at = Some(started.at);
+    }
+    row.attempt = started.attempt;
+    row.activation = started.activation;
+    row.definition_version = started.definition_version;
+}
+
+fn finish_steps(row: &mut ExecutionRow, done: StepsDone, limits: &Limits) {
+    let room = limits.steps_listed.saturating_sub(row.steps.len());
+    row.steps_finished = row
+        .steps_finished
+        .saturating_add(u32::try_from(done.steps.len()).unwrap_or(u32::MAX));
+    row.steps.extend(done.steps.into_iter().take(room).map(|step| StepRow {
+        path: step.path,
+        name: step.name,
+        status: step.status,
+        started_at: step.started_at,
+        ended_at: step.ended_at,
+    }));
+    for (level, count) in done.log_counts {
+        match row.log_counts.iter_mut().find(|(known, _)| *known == level) {
+            Some((_, total)) => *total = total.saturating_add(count),
+            None => row.log_counts.push((level, count)),
+        }
+    }
+}
+
+fn outcome(ended: Ended) -> Outcome {
+    Outcome {
+        status: ended.status,
+        code: ended.code,
+        failed_step: ended.failed_step,
+        cost: ended.cost,
+        at: ended.at,
+    }
+}
+
+/// Puts a `Carried` in the place of the entries it repeats. One that fits no run of whole references changes nothing,
+/// unless state is being made again and it continues the row.
+fn carry(row: &mut ExecutionRow, carried: &Carried, reference: EntryRef, rebuilding: Option<&Limits>) {
+    let count = carried.entries.len() as u32;
+    let bounds: Vec<u32> = std::iter::once(0)
+        .chain(row.entries.iter().scan(0, |end, reference| {
+            *end += reference.entries;
+            Some(*end)
+        }))
+        .collect();
+    let reference = EntryRef {
+        entries: count,
+        ..reference
+    };
+    let start = bounds.iter().position(|bound| *bound == carried.first);
+    let end = bounds.iter().position(|bound| *bound == carried.first.saturating_add(count));
+    match (start, end) {
+        (Some(start), Some(end)) if start < end => {
+            row.entries.splice(start..end, [reference]);
+            row.bytes = row.entries.iter().map(|reference| u64::from(reference.bytes)).sum();
+        }
+        (Some(start), None) if start == row.entries.len() => {
+            if let Some(limits) = rebuilding {
+                update_all(row, &carried.entries, limits);
+                push(row, reference);
+            }
+        }
+        _ => {}
+    }
+}

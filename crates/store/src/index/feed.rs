@@ -1,0 +1,148 @@
+//! The bounded queue between the journal's writer and the index.
+//!
+//! The writer only links a batch in; whoever looks first (the indexer's thread or a reader) decodes it. Past its limits
+//! the queue stops taking batches, and the index reads them from the journal instead: the writer never waits and the
+//! memory is bounded even while nothing can be indexed.
+
+use super::Logged;
+use crate::pressure::{IndexLag, StoragePressure};
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The limits of the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedOptions {
+    /// How many committed entries may be missing in the indexes before admission closes (`index.max-lag`).
+    pub max_lag: u64,
+    /// How many entries are queued at most.
+    pub queue_entries: usize,
+    /// How many payload bytes are queued at most.
+    pub queue_bytes: usize,
+}
+
+impl Default for FeedOptions {
+    fn default() -> Self {
+        Self {
+            max_lag: 65_536,
+            queue_entries: 65_536,
+            queue_bytes: 64 << 20,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Feed {
+    options: FeedOptions,
+    lag: Arc<IndexLag>,
+    pressure: Arc<StoragePressure>,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    batches: VecDeque<Arc<[Logged]>>,
+    entries: usize,
+    bytes: usize,
+    last: Option<u64>,
+    overflowed: bool,
+    closed: bool,
+}
+
+impl Feed {
+    /// An empty queue that keeps `lag` and its flag in `pressure`.
+    #[must_use]
+    pub fn new(options: FeedOptions, lag: Arc<IndexLag>, pressure: Arc<StoragePressure>) -> Self {
+        Self {
+            options,
+            lag,
+            pressure,
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+        }
+    }
+
+    /// Takes a committed batch, in position order. Never waits for the index.
+    pub fn push(&self, batch: Arc<[Logged]>) {
+        let Some(last) = batch.last().map(|logged| logged.position) else {
+            return;
+        };
+        if self.lag.committed(batch.len() as u64) > self.options.max_lag {
+            self.pressure.index_lag.store(true, Ordering::Relaxed);
+        }
+        let bytes: usize = batch.iter().map(|logged| logged.payload.len()).sum();
+        let mut queue = self.queue();
+        queue.last = Some(last);
+        let fits = queue.entries + batch.len() <= self.options.queue_entries && queue.bytes + bytes <= self.options.queue_bytes;
+        queue.overflowed |= !fits;
+        if !queue.overflowed {
+            queue.entries += batch.len();
+            queue.bytes += bytes;
+            queue.batches.push_back(batch);
+        }
+        drop(queue);
+        self.arrived.notify_one();
+    }
+
+    /// Waits until `entries` are queued, the queue overflowed or was closed, or the time is over.
+    pub fn wait(&self, entries: usize, limit: Duration) {
+        let queue = self.queue();
+        let waiting = |queue: &mut Queue| queue.entries < entries && !queue.overflowed && !queue.closed;
+        drop(self.arrived.wait_timeout_while(queue, limit, waiting));
+    }
+
+    /// Ends every wait, now and later.
+    pub fn close(&self) {
+        self.queue().closed = true;
+        self.arrived.notify_all();
+    }
+
+    /// Whether [`Feed::close`] was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.queue().closed
+    }
+
+    /// Whether batches after the queued ones have to be read from the journal.
+    #[must_use]
+    pub fn has_overflowed(&self) -> bool {
+        self.queue().overflowed
+    }
+
+    /// Takes batches again if nothing was missed after `applied`; whether it does.
+    pub fn resume(&self, applied: Option<u64>) -> bool {
+        let mut queue = self.queue();
+        if queue.batches.is_empty() && queue.last <= applied {
+            queue.overflowed = false;
+        }
+        !queue.overflowed
+    }
+
+    /// Counts entries that reached the indexes and lowers the flag once the lag is well below its limit.
+    pub fn indexed(&self, entries: u64) {
+        if self.lag.indexed(entries) <= self.options.max_lag / 2 {
+            self.pressure.index_lag.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// The oldest batch, which stays queued.
+    pub(crate) fn front(&self) -> Option<Arc<[Logged]>> {
+        self.queue().batches.front().cloned()
+    }
+
+    /// Drops the oldest batch.
+    pub(crate) fn pop(&self) {
+        let mut queue = self.queue();
+        if let Some(batch) = queue.batches.pop_front() {
+            queue.entries -= batch.len();
+            queue.bytes -= batch.iter().map(|logged| logged.payload.len()).sum::<usize>();
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,277 @@
+//! The index as readers see it: what was committed to redb, and everything acknowledged since, as one.
+
+use super::core::{Backlog, Change, Core, Stored};
+use super::fault::IndexError;
+use super::feed::Feed;
+use super::row::{EntryRef, ExecutionRow, LiveExecution};
+use super::status::{Filter, Gather, Page};
+use super::{Limits, Logged};
+use crate::history::History;
+use crate::state::StateStore;
+use perseat_domain::id::ExecutionId;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How many stored rows a list looks at between two tests for its end.
+const STATE_PAGE: usize = 512;
+/// How many stored rows a list looks at before it gives a short page.
+const STATE_SCAN: usize = 20_000;
+
+/// What a commit stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Journal entries.
+    pub entries: u64,
+    /// Live executions written.
+    pub live: usize,
+    /// Executions that went into history.
+    pub ended: usize,
+}
+
+/// State, history and what is not yet committed to them.
+#[derive(Debug)]
+pub struct ExecutionIndex {
+    core: Mutex<Core>,
+    feed: Arc<Feed>,
+    state: Arc<StateStore>,
+    history: Arc<History>,
+}
+
+impl Stored for StateStore {
+    fn stored(&self, execution: ExecutionId) -> Result<Option<ExecutionRow>, IndexError> {
+        self.get(execution)
+    }
+}
+
+impl ExecutionIndex {
+    /// The index as of the last commit. `head` is the end of what the journal holds: where there is no state, it is
+    /// made again from entries up to there.
+    ///
+    /// # Errors
+    /// If state cannot be read or written.
+    pub fn open(state: Arc<StateStore>, history: Arc<History>, feed: Arc<Feed>, head: u64, limits: Limits) -> Result<Self, IndexError> {
+        let watermark = state.watermark()?;
+        if watermark.is_none() {
+            state.rebuild_through(head)?;
+        }
+        let mut backlog = Backlog::default();
+        for row in state.live() {
+            backlog.executions += 1;
+            backlog.bytes += row?.1.bytes;
+        }
+        let core = Core::new(watermark, state.rebuilt_through()?.unwrap_or(0), backlog, limits);
+        Ok(Self {
+            core: Mutex::new(core),
+            feed,
+            state,
+            history,
+        })
+    }
+
+    /// Applies entries read from the journal, in position order; those that were applied before are passed over.
+    ///
+    /// # Errors
+    /// If an entry does not decode or state cannot be read; the entries before it are applied.
+    pub fn apply<'a>(&self, entries: impl IntoIterator<Item = &'a Logged>) -> Result<(), IndexError> {
+        let mut core = self.core();
+        entries
+            .into_iter()
+            .try_for_each(|logged| core.apply(logged, &*self.state).map(drop))
+    }
+
+    /// Applies every queued batch, so that whatever was acknowledged before the call is seen after it.
+    ///
+    /// # Errors
+    /// If state cannot be read; the batch stays queued.
+    pub fn catch_up(&self) -> Result<(), IndexError> {
+        let mut core = self.core();
+        while let Some(batch) = self.feed.front() {
+            for logged in batch.iter() {
+                apply_or_skip(&mut core, logged, &self.state)?;
+            }
+            self.feed.pop();
+        }
+        Ok(())
+    }
+
+    /// As [`ExecutionIndex::apply`], but an entry that does not decode is logged and passed over.
+    ///
+    /// # Errors
+    /// If state cannot be read.
+    pub fn apply_all(&self, entries: &[Logged]) -> Result<(), IndexError> {
+        let mut core = self.core();
+        entries.iter().try_for_each(|logged| apply_or_skip(&mut core, logged, &self.state))
+    }
+
+    /// Commits the net effect since the last commit: history first, then state with the watermark, so that a crash
+    /// between them only repeats rows.
+    ///
+    /// # Errors
+    /// If the disk is full or fails. Nothing is forgotten: readers go on seeing it, and the next call tries again.
+    pub fn flush(&self) -> Result<Flushed, IndexError> {
+        let mut core = self.core();
+        if core.pending() == 0 {
+            return Ok(Flushed::default());
+        }
+        let Some((batch, ended)) = core.net() else {
+            return Ok(Flushed::default());
+        };
+        self.history.apply(&ended)?;
+        self.state.apply(&batch)?;
+        let flushed = Flushed {
+            entries: core.pending(),
+            live: batch.put.len(),
+            ended: ended.len(),
+        };
+        core.committed();
+        Ok(flushed)
+    }
+
+    /// The position of the last applied entry.
+    #[must_use]
+    pub fn applied(&self) -> Option<u64> {
+        self.core().applied()
+    }
+
+    /// Entries applied and not yet committed.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.core().pending()
+    }
+
+    /// Entries that belonged to no live execution, since the start.
+    #[must_use]
+    pub fn orphans(&self) -> u64 {
+        self.core().orphans()
+    }
+
+    /// The live executions in all.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        self.core().backlog()
+    }
+
+    /// One execution, live or ended.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn get(&self, execution: ExecutionId) -> Result<Option<ExecutionRow>, IndexError> {
+        self.catch_up()?;
+        let core = self.core();
+        if let Some(change) = core.changes().get(&execution) {
+            return Ok(Some(change.row.as_ref().clone()));
+        }
+        let live = self.state.get(execution)?;
+        drop(core);
+        match live {
+            Some(row) => Ok(Some(row)),
+            None => self.history.get(execution),
+        }
+    }
+
+    /// The newest matching executions below `before`, at most `limit`.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn list(&self, filter: &Filter, before: Option<ExecutionId>, limit: usize) -> Result<Page, IndexError> {
+        self.catch_up()?;
+        let mut gather = Gather::new(limit);
+        let core = self.core();
+        let upper = |execution: &ExecutionId| before.is_none_or(|before| *execution < before);
+        let recent = core.changes().iter().rev().filter(|(execution, _)| upper(execution));
+        for (execution, change) in recent.filter(|(_, change)| filter.matches(&change.row)).take(limit) {
+            gather.offer(*execution, change.row.as_ref().clone());
+        }
+        self.gather_live(&core, filter, before, &mut gather)?;
+        drop(core);
+        self.history.gather(filter, before, &mut gather)?;
+        Ok(gather.page())
+    }
+
+    /// Every live execution, in the order in which they were accepted: what owners are fed with after a restart.
+    ///
+    /// # Errors
+    /// If state cannot be read.
+    pub fn live(&self) -> Result<Vec<LiveExecution>, IndexError> {
+        let core = self.core();
+        let mut live: Vec<LiveExecution> = live_changes(&core).map(LiveExecution::from).collect();
+        for row in self.state.live() {
+            let (execution, row) = row?;
+            if !core.changes().contains_key(&execution) {
+                live.push(LiveExecution::from((execution, row)));
+            }
+        }
+        live.sort_unstable_by_key(|live| live.accepted);
+        Ok(live)
+    }
+
+    /// Where one live execution's entries stand now; `None` once it ended. For an owner whose positions expired.
+    ///
+    /// # Errors
+    /// If state cannot be read.
+    pub fn live_one(&self, execution: ExecutionId) -> Result<Option<LiveExecution>, IndexError> {
+        let row = self.get(execution)?.filter(|row| row.outcome.is_none());
+        Ok(row.map(|row| LiveExecution::from((execution, row))))
+    }
+
+    /// The live executions with an entry below `position`: what has to be carried before the journal forgets it.
+    ///
+    /// # Errors
+    /// If state cannot be read.
+    pub fn live_below(&self, position: u64) -> Result<Vec<(ExecutionId, u8, Vec<EntryRef>)>, IndexError> {
+        let core = self.core();
+        let is_below = |row: &ExecutionRow| row.entries.iter().any(|reference| reference.position < position);
+        let mut found: Vec<(ExecutionId, u8, Vec<EntryRef>)> = live_changes(&core)
+            .filter(|(_, row)| is_below(row))
+            .map(|(execution, row)| (execution, row.partition, row.entries))
+            .collect();
+        for row in self.state.live() {
+            let (execution, row) = row?;
+            if !core.changes().contains_key(&execution) && is_below(&row) {
+                found.push((execution, row.partition, row.entries));
+            }
+        }
+        Ok(found)
+    }
+
+    fn gather_live(&self, core: &Core, filter: &Filter, before: Option<ExecutionId>, gather: &mut Gather) -> Result<(), IndexError> {
+        let (mut below, mut found, mut looked_at) = (before, 0, 0);
+        while found < gather.limit() {
+            let page = self.state.page_before(below, STATE_PAGE)?;
+            let Some((lowest, _)) = page.last() else { return Ok(()) };
+            below = Some(*lowest);
+            looked_at += page.len();
+            for (execution, row) in page {
+                if !core.changes().contains_key(&execution) && filter.matches(&row) {
+                    gather.offer(execution, row);
+                    found += 1;
+                }
+            }
+            if let Some(lowest) = below.filter(|_| looked_at >= STATE_SCAN) {
+                gather.stopped_at(lowest);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn apply_or_skip(core: &mut Core, logged: &Logged, state: &StateStore) -> Result<(), IndexError> {
+    match core.apply(logged, state) {
+        Ok(_) => Ok(()),
+        Err(IndexError::Entry { position, source }) => {
+            tracing::error!(position = %format_args!("{position:#x}"), error = %source, "journal entry passed over: it does not decode");
+            core.skip(position);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn live_changes(core: &Core) -> impl Iterator<Item = (ExecutionId, ExecutionRow)> + '_ {
+    let live = core.changes().iter().filter(|(_, Change { ended_in, .. })| ended_in.is_none());
+    live.map(|(execution, change)| (*execution, change.row.as_ref().clone()))
+}
