@@ -236,6 +236,9 @@ macro_rules! entries {
         pub enum Entry { $(#[doc = concat!("See [`", stringify!($name), "`].")] $name($name),)* }
 
         impl Entry {
+            /// The byte that tells a `Carried` apart in its stored form, the second one.
+            pub const CARRIED: u8 = 6;
+
             /// The execution it belongs to.
             #[must_use]
             pub fn execution(&self) -> ExecutionId {

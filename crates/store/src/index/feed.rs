@@ -121,6 +121,12 @@ impl Feed {
         !queue.overflowed
     }
 
+    /// How many committed entries are not in the indexes.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.lag.entries()
+    }
+
     /// Counts entries that reached the indexes and lowers the flag once the lag is well below its limit.
     pub fn indexed(&self, entries: u64) {
         if self.lag.indexed(entries) <= self.options.max_lag / 2 {

@@ -213,20 +213,20 @@ impl ExecutionIndex {
         Ok(row.map(|row| LiveExecution::from((execution, row))))
     }
 
-    /// The live executions with an entry below `position`: what has to be carried before the journal forgets it.
+    /// The live executions with an entry at or below `position`: what has to be carried before the journal forgets it.
     ///
     /// # Errors
     /// If state cannot be read.
-    pub fn live_below(&self, position: u64) -> Result<Vec<(ExecutionId, u8, Vec<EntryRef>)>, IndexError> {
+    pub fn live_through(&self, position: u64) -> Result<Vec<(ExecutionId, u8, Vec<EntryRef>)>, IndexError> {
         let core = self.core();
-        let is_below = |row: &ExecutionRow| row.entries.iter().any(|reference| reference.position < position);
+        let is_through = |row: &ExecutionRow| row.entries.iter().any(|reference| reference.position <= position);
         let mut found: Vec<(ExecutionId, u8, Vec<EntryRef>)> = live_changes(&core)
-            .filter(|(_, row)| is_below(row))
+            .filter(|(_, row)| is_through(row))
             .map(|(execution, row)| (execution, row.partition, row.entries))
             .collect();
         for row in self.state.live() {
             let (execution, row) = row?;
-            if !core.changes().contains_key(&execution) && is_below(&row) {
+            if !core.changes().contains_key(&execution) && is_through(&row) {
                 found.push((execution, row.partition, row.entries));
             }
         }

@@ -4,6 +4,7 @@
 //! into the net effect since the last commit, and the index merges that with what is stored, so that whatever was
 //! acknowledged is visible at once. It must not read payloads beyond ids, times, status and step names.
 
+mod carry;
 pub(crate) mod core;
 pub(crate) mod fault;
 mod feed;
@@ -14,6 +15,7 @@ pub(crate) mod row;
 pub(crate) mod status;
 
 pub use self::core::{Backlog, EndedRow};
+pub use carry::{CARRY_OVERHEAD, pack, unpack};
 pub use fault::IndexError;
 pub use feed::{Feed, FeedOptions};
 pub use merged::{ExecutionIndex, Flushed};

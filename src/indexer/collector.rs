@@ -1,0 +1,232 @@
+//! Keeps the data directory within its byte budget by dropping the oldest segment, never what is live in it.
+//!
+//! What is still live in the oldest segment is appended again as `Carried`; only when that is durable, applied and
+//! committed is the segment released and the history of its range unlinked. Live bytes are capped, so carrying is
+//! bounded.
+
+use super::thread::Indexer;
+use perseat_domain::entry::{Entry, EntryError};
+use perseat_domain::id::ExecutionId;
+use perseat_journal::{Append, AppendError, NewEntry, Position, ReadError, ReleaseError, SegmentInfo};
+use perseat_store::history::DroppedHistory;
+use perseat_store::index::{EntryRef, IndexError, pack};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What the data directory may hold.
+#[derive(Clone, Debug)]
+pub struct RetentionOptions {
+    /// All files of the data directory together (`retention.budget`).
+    pub budget: u64,
+    /// The entries of live executions together (`backlog.max-bytes`).
+    pub backlog_max_bytes: u64,
+    /// How much of the budget is kept free for what grows between two looks (databases, the next segment's file).
+    pub margin: u64,
+    /// The data directory.
+    pub data_directory: PathBuf,
+    /// The journal's directory within it.
+    pub journal_directory: PathBuf,
+    /// The journal's segment size.
+    pub segment_bytes: u64,
+    /// How many spare segments the journal keeps.
+    pub spare_segments: u64,
+    /// The journal's limit for one entry.
+    pub max_entry_bytes: usize,
+    /// How many bytes are being appended again at a time.
+    pub carry_bytes: usize,
+    /// The epoch of this daemon's appends.
+    pub epoch: u64,
+}
+
+impl RetentionOptions {
+    /// The defaults for a budget and a journal.
+    #[must_use]
+    pub fn new(budget: u64, data_directory: &Path, journal_directory: &Path, journal: &perseat_journal::Options) -> Self {
+        Self {
+            budget,
+            backlog_max_bytes: budget / 4,
+            margin: budget / 16,
+            data_directory: data_directory.to_owned(),
+            journal_directory: journal_directory.to_owned(),
+            segment_bytes: u64::from(journal.segment_bytes),
+            spare_segments: u64::from(journal.spare_segments),
+            max_entry_bytes: journal.max_entry_bytes as usize,
+            carry_bytes: 4 << 20,
+            epoch: 0,
+        }
+    }
+}
+
+/// Why a segment could not be dropped now.
+#[derive(Debug, thiserror::Error)]
+enum CollectError {
+    #[error("live execution {execution} cannot be carried: its entry does not read")]
+    Read {
+        execution: ExecutionId,
+        #[source]
+        source: ReadError,
+    },
+    #[error("live execution {execution} cannot be carried: its entry does not decode")]
+    Decode {
+        execution: ExecutionId,
+        #[source]
+        source: EntryError,
+    },
+    #[error("live execution {execution} cannot be carried: the journal refused it")]
+    Append {
+        execution: ExecutionId,
+        #[source]
+        source: AppendError,
+    },
+    #[error("live executions are still in the segment after they were carried")]
+    StillLive,
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    #[error("the data directory cannot be measured")]
+    Measure(#[from] io::Error),
+}
+
+/// Drops segments when the budget asks for it.
+#[derive(Debug, Default)]
+pub(crate) struct Collector {
+    held_up: Option<String>,
+}
+
+impl Collector {
+    /// Drops the oldest segments until the directory is within its budget. A failure is logged once, and tried again
+    /// at the next call.
+    pub(crate) fn collect(&mut self, indexer: &mut Indexer) {
+        match collect(indexer) {
+            Ok(()) => self.held_up = None,
+            Err(error) => {
+                let reason = error.to_string();
+                if self.held_up.as_ref() != Some(&reason) {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the oldest segment cannot be dropped");
+                    metrics::counter!("perseat_retention_failures_total").increment(1);
+                }
+                self.held_up = Some(reason);
+            }
+        }
+    }
+}
+
+fn collect(indexer: &mut Indexer) -> Result<(), CollectError> {
+    loop {
+        let segments = indexer.journal.segments();
+        let used = used_bytes(indexer)?;
+        metrics::gauge!("perseat_storage_bytes").set(used as f64);
+        let oldest = segments.first().filter(|segment| segment.sealed && segments.len() > 1);
+        match oldest {
+            Some(oldest) if is_over(indexer, used, segments.len() as u64) => drop_segment(indexer, oldest)?,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Whether a segment has to go: the budget is passed, or the journal's next roll would pass it, because no released
+/// file waits for reuse.
+fn is_over(indexer: &Indexer, used: u64, segments: u64) -> bool {
+    let options = &indexer.options.retention;
+    let target = options.budget.saturating_sub(options.margin);
+    let files = indexer.journal.total_bytes() / options.segment_bytes.max(1);
+    let would_grow = files.saturating_sub(segments) <= options.spare_segments;
+    used > target || (would_grow && used + options.segment_bytes > target)
+}
+
+fn used_bytes(indexer: &Indexer) -> io::Result<u64> {
+    let options = &indexer.options.retention;
+    Ok(indexer.journal.total_bytes() + allocated(&options.data_directory, &options.journal_directory)?)
+}
+
+/// Bytes allocated to the files below `directory`, without those below `except`.
+fn allocated(directory: &Path, except: &Path) -> io::Result<u64> {
+    let mut total = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        // A file may be removed while this runs.
+        let Ok(meta) = entry.metadata() else { continue };
+        if meta.is_dir() && entry.path() != except {
+            total += allocated(&entry.path(), except)?;
+        } else if meta.is_file() {
+            total += meta.blocks() * 512;
+        }
+    }
+    Ok(total)
+}
+
+fn drop_segment(indexer: &mut Indexer, segment: &SegmentInfo) -> Result<(), CollectError> {
+    let carried = match segment.last {
+        Some(last) => carry_all(indexer, last)?,
+        None => 0,
+    };
+    let released = indexer.journal.release(segment.number + 1)?;
+    let DroppedHistory { files, rows, bytes } = indexer.history.drop_before(segment.number + 1);
+    metrics::counter!("perseat_retention_dropped_segments_total").increment(u64::from(released.segments));
+    metrics::counter!("perseat_retention_dropped_executions_total").increment(rows);
+    metrics::counter!("perseat_retention_carried_executions_total").increment(carried);
+    tracing::info!(
+        segment = segment.number,
+        segment_bytes = released.bytes,
+        executions_carried = carried,
+        history_files = files,
+        history_rows = rows,
+        history_bytes = bytes,
+        "dropped the oldest segment to stay within the storage budget"
+    );
+    Ok(())
+}
+
+/// Appends everything live at or below `last` again and waits until it is committed to state; gives how many.
+fn carry_all(indexer: &mut Indexer, last: Position) -> Result<u64, CollectError> {
+    indexer.ingest()?;
+    let live = indexer.index.live_through(last.to_bits())?;
+    let carried = live.len() as u64;
+    let mut in_flight: Vec<(ExecutionId, Append)> = Vec::new();
+    let mut bytes = 0;
+    for (execution, partition, references) in live {
+        for payload in pack_execution(indexer, execution, &references)? {
+            bytes += payload.len();
+            let entry = NewEntry {
+                partition,
+                epoch: indexer.options.retention.epoch,
+                payload: payload.into(),
+            };
+            in_flight.push((execution, indexer.journal.append(vec![entry])));
+        }
+        if bytes >= indexer.options.retention.carry_bytes {
+            settle(in_flight.drain(..))?;
+            bytes = 0;
+        }
+    }
+    settle(in_flight.drain(..))?;
+    indexer.ingest()?;
+    match indexer.index.live_through(last.to_bits())?.is_empty() {
+        true => Ok(carried),
+        false => Err(CollectError::StillLive),
+    }
+}
+
+fn settle(appends: impl Iterator<Item = (ExecutionId, Append)>) -> Result<(), CollectError> {
+    // Every append is waited for, also after one was refused: what was written has to be applied before a retry.
+    appends.fold(Ok(()), |settled, (execution, append)| {
+        let outcome = append.wait().map_err(|source| CollectError::Append { execution, source });
+        settled.and(outcome.map(drop))
+    })
+}
+
+fn pack_execution(indexer: &Indexer, execution: ExecutionId, references: &[EntryRef]) -> Result<Vec<Vec<u8>>, CollectError> {
+    let read = |reference: &EntryRef| {
+        indexer
+            .journal
+            .read(Position::from_bits(reference.position))
+            .map(|committed| committed.payload)
+    };
+    let payloads = references.iter().map(read).collect::<Result<Vec<_>, _>>();
+    let payloads = payloads.map_err(|source| CollectError::Read { execution, source })?;
+    let packed = pack(execution, payloads, indexer.options.retention.max_entry_bytes);
+    let packed = packed.map_err(|source| CollectError::Decode { execution, source })?;
+    Ok(packed.into_iter().map(|carried| Entry::from(carried).encode()).collect())
+}

@@ -1,0 +1,119 @@
+//! Brings the index up to the end of the journal before anything new is accepted.
+
+use super::logged;
+use super::thread::Options;
+use perseat_domain::entry::EntryError;
+use perseat_journal::{Journal, Position, ReadError};
+use perseat_store::history::History;
+use perseat_store::index::{Backlog, ExecutionIndex, Feed, IndexError, LiveExecution, Rebuild};
+use perseat_store::state::StateStore;
+use std::sync::Arc;
+
+/// What the owners start from.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The index, at the end of the journal.
+    pub index: Arc<ExecutionIndex>,
+    /// Every live execution, in the order in which they were accepted.
+    pub live: Vec<LiveExecution>,
+    /// Their number and size: the admission counters start from here.
+    pub backlog: Backlog,
+    /// Journal entries read after the watermark.
+    pub replayed: u64,
+    /// Places where the journal could not be read.
+    pub damaged: u64,
+}
+
+/// Why the daemon must not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The indexes cannot be read or written.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The journal holds an entry that this version does not know.
+    #[error("the journal entry at {position} cannot be read")]
+    Entry {
+        /// Where.
+        position: Position,
+        /// Why.
+        #[source]
+        source: EntryError,
+    },
+}
+
+/// Makes missing history again, applies what the journal holds after the watermark, and lists what is live.
+///
+/// # Errors
+/// If an index fails, or an entry was written by a newer version.
+pub fn recover(
+    journal: &Journal,
+    state: Arc<StateStore>,
+    history: &Arc<History>,
+    feed: &Arc<Feed>,
+    options: &Options,
+) -> Result<Recovered, RecoverError> {
+    let watermark = state.watermark()?.map(Position::from_bits);
+    let mut damaged = 0;
+    if let Some(watermark) = watermark {
+        rebuild_history(journal, history, watermark, options, &mut damaged)?;
+    }
+    let head = journal.head().to_bits();
+    let index = ExecutionIndex::open(state, Arc::clone(history), Arc::clone(feed), head, options.limits)?;
+    let mut replayed = 0;
+    for entry in journal.scan(watermark) {
+        match entry {
+            Ok(committed) => {
+                index.apply([&logged(&committed)])?;
+                replayed += 1;
+            }
+            Err(error) => note_damage(&error, &mut damaged),
+        }
+        if index.pending() >= options.commit_entries {
+            index.flush()?;
+        }
+    }
+    index.flush()?;
+    let live = index.live()?;
+    let backlog = index.backlog();
+    tracing::info!(replayed, live = live.len(), damaged, "index recovered");
+    Ok(Recovered {
+        index: Arc::new(index),
+        live,
+        backlog,
+        replayed,
+        damaged,
+    })
+}
+
+fn rebuild_history(
+    journal: &Journal,
+    history: &History,
+    watermark: Position,
+    options: &Options,
+    damaged: &mut u64,
+) -> Result<(), RecoverError> {
+    let Some(oldest) = journal.segments().first().map(|segment| segment.number) else {
+        return Ok(());
+    };
+    let missing = history.missing(oldest, watermark.segment());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let files = missing.len();
+    let mut rebuild = Rebuild::new(history, missing, options.limits);
+    for entry in journal.scan(None) {
+        match entry {
+            Ok(committed) if committed.position > watermark => break,
+            Ok(committed) => rebuild.apply(&logged(&committed))?,
+            Err(error) => note_damage(&error, damaged),
+        }
+    }
+    let rows = rebuild.finish()?;
+    tracing::warn!(files, rows, "history made again from the journal");
+    Ok(())
+}
+
+fn note_damage(error: &ReadError, damaged: &mut u64) {
+    *damaged += 1;
+    tracing::error!(error = error as &dyn std::error::Error, "part of the journal cannot be read");
+}

@@ -1,0 +1,224 @@
+//! The loop: wait, apply, commit, collect.
+
+use super::collector::{Collector, RetentionOptions};
+use super::logged;
+use perseat_journal::{Journal, Position, Room};
+use perseat_store::history::History;
+use perseat_store::index::{ExecutionIndex, Feed, IndexError, Limits, Logged};
+use perseat_store::pressure::StoragePressure;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Limits of the indexer.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A commit takes at most about so many entries.
+    pub commit_entries: u64,
+    /// A commit comes at the latest after this time.
+    pub commit_interval: Duration,
+    /// How soon a failed commit is tried again.
+    pub retry_interval: Duration,
+    /// How many entries are read from the journal at a time where the queue overflowed.
+    pub scan_entries: usize,
+    /// The thread's nice value; a failure to set it is logged and ignored.
+    pub nice: i32,
+    /// What is bounded in a row.
+    pub limits: Limits,
+    /// What the data directory may hold.
+    pub retention: RetentionOptions,
+}
+
+impl Options {
+    /// The defaults for what `retention` says.
+    #[must_use]
+    pub fn new(retention: RetentionOptions) -> Self {
+        Self {
+            commit_entries: 8_000,
+            commit_interval: Duration::from_millis(250),
+            retry_interval: Duration::from_secs(1),
+            scan_entries: 1_024,
+            nice: 10,
+            limits: Limits::default(),
+            retention,
+        }
+    }
+}
+
+/// A running indexer; it goes on until [`IndexerHandle::stop`].
+#[derive(Debug)]
+pub struct IndexerHandle {
+    feed: Arc<Feed>,
+    thread: JoinHandle<()>,
+}
+
+impl IndexerHandle {
+    /// Commits what was handed over so far and ends the thread.
+    pub fn stop(self) {
+        self.feed.close();
+        if self.thread.join().is_err() {
+            tracing::error!("the indexer's thread panicked");
+        }
+    }
+
+    /// Whether the thread has ended, which it must not do by itself.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// If the system gives no thread.
+pub fn start(
+    journal: Journal,
+    index: Arc<ExecutionIndex>,
+    history: Arc<History>,
+    feed: Arc<Feed>,
+    pressure: Arc<StoragePressure>,
+    options: Options,
+) -> io::Result<IndexerHandle> {
+    let handle_feed = Arc::clone(&feed);
+    let mut indexer = Indexer::new(journal, index, history, feed, pressure, options);
+    let thread = std::thread::Builder::new().name("indexer".into()).spawn(move || indexer.run())?;
+    Ok(IndexerHandle { feed: handle_feed, thread })
+}
+
+/// The thread's state; tests drive it step by step.
+#[derive(Debug)]
+pub(crate) struct Indexer {
+    pub(crate) journal: Journal,
+    pub(crate) index: Arc<ExecutionIndex>,
+    pub(crate) history: Arc<History>,
+    feed: Arc<Feed>,
+    pressure: Arc<StoragePressure>,
+    pub(crate) options: Options,
+    failing: bool,
+}
+
+impl Indexer {
+    pub(crate) fn new(
+        journal: Journal,
+        index: Arc<ExecutionIndex>,
+        history: Arc<History>,
+        feed: Arc<Feed>,
+        pressure: Arc<StoragePressure>,
+        options: Options,
+    ) -> Self {
+        Self {
+            journal,
+            index,
+            history,
+            feed,
+            pressure,
+            options,
+            failing: false,
+        }
+    }
+
+    fn run(&mut self) {
+        if let Err(error) = rustix::process::nice(self.options.nice) {
+            tracing::info!(%error, "the indexer runs at normal priority");
+        }
+        let mut collector = Collector::default();
+        while !self.feed.is_closed() {
+            let interval = if self.failing {
+                self.options.retry_interval
+            } else {
+                self.options.commit_interval
+            };
+            let entries = usize::try_from(self.options.commit_entries).unwrap_or(usize::MAX);
+            self.feed.wait(if self.failing { usize::MAX } else { entries }, interval);
+            if self.step() {
+                collector.collect(self);
+            }
+        }
+        self.step();
+    }
+
+    /// Applies and commits what there is; whether that succeeded.
+    pub(crate) fn step(&mut self) -> bool {
+        let done = self.ingest();
+        self.failing = done.is_err();
+        if let Err(error) = done {
+            self.note_failure(&error);
+        }
+        self.set_pressure();
+        !self.failing
+    }
+
+    /// Brings the index to the end of the journal and commits.
+    pub(crate) fn ingest(&mut self) -> Result<(), IndexError> {
+        // What the last commit could not store comes first: nothing is added to it.
+        if self.failing {
+            self.commit()?;
+        }
+        self.index.catch_up()?;
+        self.commit()?;
+        while !self.feed.resume(self.index.applied()) {
+            self.index.catch_up()?;
+            let from = self.index.applied().map(Position::from_bits);
+            let entries = self.journal.scan(from).filter_map(Result::ok);
+            let batch: Vec<Logged> = entries
+                .take(self.options.scan_entries + 1)
+                .map(|committed| logged(&committed))
+                .collect();
+            self.index.apply_all(&batch)?;
+            if batch.len() <= self.options.scan_entries || self.index.pending() >= self.options.commit_entries {
+                self.commit()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&self) -> Result<(), IndexError> {
+        let flushed = self.index.flush()?;
+        if flushed.entries > 0 {
+            self.feed.indexed(flushed.entries);
+            metrics::counter!("perseat_index_commits_total").increment(1);
+            metrics::counter!("perseat_index_entries_total").increment(flushed.entries);
+        }
+        Ok(())
+    }
+
+    fn note_failure(&self, error: &IndexError) {
+        metrics::counter!("perseat_index_failures_total").increment(1);
+        let dropped = if error.is_full() {
+            self.history.drop_oldest()
+        } else {
+            Default::default()
+        };
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            history_files_dropped = dropped.files,
+            history_rows_dropped = dropped.rows,
+            "indexing is held up; events are accepted until the lag reaches its limit"
+        );
+    }
+
+    fn set_pressure(&self) {
+        let backlog = self.index.backlog();
+        let limit = self.options.retention.backlog_max_bytes;
+        let flag = &self.pressure.storage_budget;
+        let over = backlog.bytes > if flag.load(Ordering::Relaxed) { limit - limit / 10 } else { limit };
+        if flag.swap(over, Ordering::Relaxed) != over {
+            tracing::warn!(
+                live_bytes = backlog.bytes,
+                limit,
+                closed = over,
+                "admission by the size of live executions changed"
+            );
+        }
+        let full = self.journal.room() != Room::Ample;
+        if self.pressure.storage_full.swap(full, Ordering::Relaxed) != full {
+            tracing::warn!(closed = full, "admission by room on the disk changed");
+        }
+        metrics::gauge!("perseat_backlog_executions").set(backlog.executions as f64);
+        metrics::gauge!("perseat_backlog_bytes").set(backlog.bytes as f64);
+        metrics::gauge!("perseat_index_lag_entries").set(self.feed.lag() as f64);
+    }
+}
