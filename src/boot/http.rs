@@ -1,0 +1,138 @@
+//! A small HTTP/1 server for the two private doors: the admin listener and the local socket.
+//!
+//! Whole requests in, whole answers out, few connections, every wait bounded. Webhooks do not come through here; their front
+//! is an actor of its own.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// An answer.
+pub type Answer = Response<Full<Bytes>>;
+/// An answer in the making.
+pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What answers requests.
+pub trait Service: Send + Sync + 'static {
+    /// Answers one request whose body has been read.
+    fn answer(&self, request: Request<Bytes>) -> Answering;
+}
+
+/// Where connections come from.
+pub trait Accept: Send {
+    /// One connection.
+    type Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Waits for the next one; `None` for one that is refused.
+    fn accept(&self) -> impl Future<Output = std::io::Result<Option<Self::Connection>>> + Send;
+}
+
+impl Accept for tokio::net::TcpListener {
+    type Connection = tokio::net::TcpStream;
+
+    async fn accept(&self) -> std::io::Result<Option<Self::Connection>> {
+        self.accept().await.map(|(stream, _)| Some(stream))
+    }
+}
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// The largest body.
+    pub max_body: usize,
+    /// How long the headers may take, and a body without progress.
+    pub read_timeout: Duration,
+    /// How long open requests may take once `stop` was called.
+    pub drain: Duration,
+}
+
+/// The pause after an accept that failed, so that a lack of descriptors does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `stop`, then lets open requests end.
+pub async fn serve<A: Accept>(listener: A, limits: Limits, service: Arc<dyn Service>, stop: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    let graceful = GracefulShutdown::new();
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.read_timeout);
+    loop {
+        let next = async {
+            let permit = Arc::clone(&permits).acquire_owned().await.ok()?;
+            match listener.accept().await {
+                Ok(connection) => Some((permit, connection)),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    Some((permit, None))
+                }
+            }
+        };
+        let (permit, connection) = tokio::select! {
+            next = next => match next { Some(next) => next, None => break },
+            () = stop.cancelled() => break,
+        };
+        let Some(connection) = connection else { continue };
+        let service = Arc::clone(&service);
+        let answer = service_fn(move |request| one(Arc::clone(&service), request, limits));
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(connection), answer));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a private connection ended early");
+            }
+            drop(permit);
+        });
+    }
+    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!("private connections were still open at the deadline");
+    }
+}
+
+async fn one(service: Arc<dyn Service>, request: Request<Incoming>, limits: Limits) -> Result<Answer, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, limits.max_body).collect();
+    Ok(match tokio::time::timeout(limits.read_timeout, body).await {
+        Ok(Ok(body)) => service.answer(Request::from_parts(head, body.to_bytes())).await,
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => refusal(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
+        Ok(Err(_)) => refusal(StatusCode::BAD_REQUEST, "body_unreadable"),
+        Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, "body_timeout"),
+    })
+}
+
+fn refusal(status: StatusCode, code: &str) -> Answer {
+    json(
+        status,
+        &serde_json::json!({ "error": status.canonical_reason().unwrap_or(code), "code": code }),
+    )
+}
+
+/// An answer with a JSON body.
+#[must_use]
+pub fn json(status: StatusCode, body: &serde_json::Value) -> Answer {
+    text(status, "application/json", body.to_string())
+}
+
+/// An answer with a text body.
+#[must_use]
+pub fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    answer
+}

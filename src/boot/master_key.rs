@@ -1,0 +1,191 @@
+//! Where the master key comes from: a configured file, a systemd credential, or a file made on first start.
+//!
+//! It is read once, never logged, and zeroed when dropped. A file that others may read is refused, because then the key has
+//! to be taken for known.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// The name of the credential, and of the file in the data directory.
+const NAME: &str = "master-key";
+
+/// The key, and where it came from.
+pub struct MasterKey {
+    /// The 256 bits.
+    pub bytes: Zeroizing<[u8; 32]>,
+    /// The file it was read from or written to.
+    pub path: PathBuf,
+    /// Whether this start made it.
+    pub created: bool,
+}
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("MasterKey")
+            .field("path", &self.path)
+            .field("created", &self.created)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no master key.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterKeyError {
+    /// The file cannot be read or written.
+    #[error("master key {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others may read the file.
+    #[error("master key {0} may be read by other users: chmod 600 it, and think about who has read it")]
+    Readable(PathBuf),
+    /// The file holds something else.
+    #[error("master key {0} must hold 64 hexadecimal digits, or exactly 32 bytes")]
+    Form(PathBuf),
+    /// The data directory holds sealed data, but its key is gone.
+    #[error(
+        "{0} is missing, but the data directory holds data sealed by it: put the master key back from its backup; \
+         a new one could not read anything"
+    )]
+    Lost(PathBuf),
+}
+
+/// Finds or makes the master key.
+///
+/// `configured` is `keys.master-key`, `credentials` the value of `CREDENTIALS_DIRECTORY`. A new key is made only in a data
+/// directory that holds no keyring yet.
+///
+/// # Errors
+/// A key that cannot be read, is readable by others, has another form, or was lost.
+pub fn find(configured: Option<&Path>, credentials: Option<OsString>, data: &Path) -> Result<MasterKey, MasterKeyError> {
+    if let Some(path) = configured {
+        return read(path, true);
+    }
+    if let Some(path) = credentials.map(|dir| Path::new(&dir).join(NAME)).filter(|path| path.exists()) {
+        return read(&path, false);
+    }
+    let path = data.join(NAME);
+    if path.exists() { read(&path, true) } else { create(path, data) }
+}
+
+fn read(path: &Path, check_mode: bool) -> Result<MasterKey, MasterKeyError> {
+    let failed = |source| MasterKeyError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+    if check_mode && mode & 0o077 != 0 {
+        return Err(MasterKeyError::Readable(path.to_owned()));
+    }
+    let text = Zeroizing::new(fs::read(path).map_err(failed)?);
+    let bytes = decode(&text).ok_or_else(|| MasterKeyError::Form(path.to_owned()))?;
+    Ok(MasterKey {
+        bytes,
+        path: path.to_owned(),
+        created: false,
+    })
+}
+
+fn decode(text: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    if text.len() == bytes.len() {
+        bytes.copy_from_slice(text);
+        return Some(bytes);
+    }
+    let digits = text.trim_ascii();
+    if digits.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        let digit = |letter: &u8| char::from(*letter).to_digit(16);
+        *byte = u8::try_from(digit(high)? * 16 + digit(low)?).ok()?;
+    }
+    Some(bytes)
+}
+
+fn create(path: PathBuf, data: &Path) -> Result<MasterKey, MasterKeyError> {
+    if data.join("keyring").exists() {
+        return Err(MasterKeyError::Lost(path));
+    }
+    let failed = |source| MasterKeyError::File {
+        path: path.clone(),
+        source,
+    };
+    let mut bytes = Zeroizing::new([0; 32]);
+    aws_lc_rs::rand::fill(&mut *bytes).map_err(|_| failed(io::Error::other("no random bytes")))?;
+    let digits = Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    file.write_all(digits.as_bytes())
+        .and_then(|()| file.write_all(b"\n"))
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
+    fs::File::open(data).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    Ok(MasterKey {
+        bytes,
+        path,
+        created: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_start_makes_a_private_key_and_the_next_reads_it() {
+        let data = tempfile::tempdir().unwrap();
+        let made = find(None, None, data.path()).unwrap();
+        assert!(made.created);
+        assert_eq!(fs::metadata(&made.path).unwrap().permissions().mode() & 0o777, 0o600);
+        let found = find(None, None, data.path()).unwrap();
+        assert!(!found.created && found.bytes == made.bytes);
+        assert!(!format!("{found:?}").contains(&format!("{:02x}{:02x}", found.bytes[0], found.bytes[1])));
+    }
+
+    #[test]
+    fn a_configured_file_wins_over_a_credential_and_that_over_the_data_directory() {
+        let (data, credentials) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let configured = data.path().join("other");
+        for (path, byte) in [(&configured, 1), (&credentials.path().join(NAME), 2), (&data.path().join(NAME), 3)] {
+            fs::write(path, [byte; 32]).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let passed = || Some(credentials.path().as_os_str().to_owned());
+        assert_eq!(find(Some(&configured), passed(), data.path()).unwrap().bytes[0], 1);
+        assert_eq!(find(None, passed(), data.path()).unwrap().bytes[0], 2);
+        assert_eq!(find(None, None, data.path()).unwrap().bytes[0], 3);
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_or_that_is_no_key_is_refused() {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join(NAME);
+        fs::write(&path, "short").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(find(None, None, data.path()), Err(MasterKeyError::Readable(_))));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(matches!(find(None, None, data.path()), Err(MasterKeyError::Form(_))));
+    }
+
+    #[test]
+    fn a_lost_key_is_not_replaced_where_data_was_sealed_by_it() {
+        let data = tempfile::tempdir().unwrap();
+        fs::write(data.path().join("keyring"), b"").unwrap();
+        assert!(matches!(find(None, None, data.path()), Err(MasterKeyError::Lost(_))));
+    }
+}

@@ -1,0 +1,80 @@
+//! What the daemon tells the service manager, and the watchdog it feeds only while it is healthy.
+//!
+//! Every call does nothing when no manager asked (`NOTIFY_SOCKET` is not set). A failure to notify is logged and never fatal:
+//! the manager has its own time-outs.
+
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager could not be notified");
+    }
+}
+
+/// Start-up, or a reload, is done.
+pub fn ready(status: &str) {
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The drain has begun; it may take `deadline`.
+pub fn stopping(deadline: Duration) {
+    let micros = u32::try_from((deadline + Duration::from_secs(5)).as_micros()).unwrap_or(u32::MAX);
+    notify(&[
+        NotifyState::Stopping,
+        NotifyState::Status("draining"),
+        NotifyState::ExtendTimeoutUsec(micros),
+    ]);
+}
+
+/// A reload has begun; [`ready`] ends it.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "no monotonic clock for the service manager"),
+    }
+}
+
+/// The thread that feeds the watchdog; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Watchdog {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    /// Feeds the watchdog at a third of its interval for as long as `healthy` says so; `None` when no manager asked for it.
+    ///
+    /// A thread of its own, because a frozen arbiter must not be able to freeze it and a busy one must not delay it.
+    pub fn start(healthy: impl Fn() -> bool + Send + 'static) -> Option<Self> {
+        let pause = sd_notify::watchdog_enabled()? / 3;
+        let (stop, stopped) = channel();
+        let feed = move || {
+            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                if healthy() {
+                    notify(&[NotifyState::Watchdog]);
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("watchdog".to_owned()).spawn(feed);
+        let thread = thread
+            .inspect_err(|error| tracing::error!(%error, "the watchdog thread did not start"))
+            .ok()?;
+        Some(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The client of the local socket, for every command that speaks to a running daemon.
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+
+/// Why a call brought no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no daemon listens on {0}; start one with `perseat serve`, or name its data directory with --data")]
+    NotRunning(PathBuf),
+    /// The file system said no.
+    #[error("{0} belongs to another user; run this as the daemon's user, or as root")]
+    NotAllowed(PathBuf),
+    /// The daemon understood and refused.
+    #[error("{message} ({code})")]
+    Refused {
+        /// The HTTP status.
+        status: StatusCode,
+        /// The stable code.
+        code: String,
+        /// The sentence.
+        message: String,
+        /// The whole answer; some refusals say more.
+        body: Value,
+    },
+    /// The connection broke.
+    #[error("the daemon's answer did not arrive: {0}")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Calls `target` on the daemon behind `socket` and returns its JSON.
+///
+/// # Errors
+/// Nobody answers, or the answer is a refusal.
+pub async fn call(socket: &Path, method: Method, target: &str, body: Option<Value>) -> Result<Value, ClientError> {
+    let stream = tokio::net::UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::NotAllowed(socket.to_owned()),
+        _ => ClientError::NotRunning(socket.to_owned()),
+    })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| ClientError::Broken(error.into()))?;
+    let driver = tokio::spawn(connection);
+    let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header(header::HOST, "perseat")
+        .body(Full::new(body));
+    let request = request.map_err(|error| ClientError::Broken(error.into()))?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| ClientError::Broken(error.into()))?;
+    let status = response.status();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(|error| ClientError::Broken(error.into()))?
+        .to_bytes();
+    drop(sender);
+    driver.abort();
+    let answer: Value = serde_json::from_slice(&body).map_err(|error| ClientError::Broken(error.into()))?;
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let text = |field: &str| answer.get(field).and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    Err(ClientError::Refused {
+        status,
+        code: text("code"),
+        message: text("error"),
+        body: answer,
+    })
+}
+
+/// Runs one future to its end on this thread: a command needs no more.
+///
+/// # Errors
+/// The system has no room for a runtime.
+pub fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+}

@@ -1,0 +1,93 @@
+//! The command line: one module a command, none with logic of its own.
+//!
+//! Exit codes: 0 done · 1 it failed, or what was checked is wrong · 2 the command line is wrong · 3 no daemon answers.
+
+pub mod check_config;
+pub mod client;
+pub mod version;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::boot::reload::Given;
+
+/// Perseat runs embedded integrations: each customer's users connect their own accounts, each event runs as its user.
+#[derive(Debug, Parser)]
+#[command(name = "perseat", version, max_term_width = 110, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  perseat check-config --config /etc/perseat/perseat.toml   report everything that is wrong, start nothing
+
+Exit codes:
+  0  done
+  1  it failed, or what was checked is wrong
+  2  the command line is wrong
+  3  no daemon answers";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    CheckConfig(check_config::CheckConfig),
+    Version(version::Version),
+}
+
+/// Where the configuration comes from; shared by every command that needs it.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration file; without one every key has its default
+    #[arg(long, env = "PERSEAT_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// The data directory: short for --set data.dir=DIR
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Sets one key, over the file and the environment; may be repeated: --set front.max-body=1MiB
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as front.max-body=1MiB")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl ConfigArgs {
+    /// The sources these flags name.
+    #[must_use]
+    pub fn given(&self) -> Given {
+        let data = self.data.iter().map(|dir| ("data.dir".to_owned(), dir.display().to_string()));
+        Given {
+            file: self.config.clone(),
+            flags: self.set.iter().cloned().chain(data).collect(),
+        }
+    }
+}
+
+/// Runs the command that `arguments` name; the first one is the program.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+    let result = match Cli::try_parse_from(arguments) {
+        Ok(Cli { command }) => match command {
+            Command::CheckConfig(command) => command.run(),
+            Command::Version(command) => command.run(),
+        },
+        Err(usage) => {
+            let _ = usage.print();
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("perseat: {error:#}");
+        let silent = error
+            .downcast_ref::<client::ClientError>()
+            .is_some_and(|error| matches!(error, client::ClientError::NotRunning(_)));
+        ExitCode::from(if silent { 3 } else { 1 })
+    })
+}

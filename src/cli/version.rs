@@ -1,0 +1,31 @@
+//! `perseat version`: which build this is.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+/// Whether this build holds the switches that tests break the daemon with.
+pub const FAULT_SWITCHES: bool = cfg!(feature = "faults");
+
+/// Print the version and how this binary was built
+#[derive(Debug, Args)]
+pub struct Version {}
+
+impl Version {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// None.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        println!("perseat {}", env!("CARGO_PKG_VERSION"));
+        println!(
+            "fault switches: {}",
+            if FAULT_SWITCHES {
+                "compiled in (never run this build in production)"
+            } else {
+                "absent"
+            }
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,449 @@
+//! Every key of the configuration: its type, its default, what it does and why the default is what it is.
+//!
+//! This list is the only source. The structs that the daemon reads, `config/perseat.toml` and `docs/configuration.md` come
+//! from it, and a test keeps the two files equal to it. To add a key, add it here and run
+//! `PERSEAT_REWRITE_REFERENCES=1 cargo test --test references`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::source::Reader;
+use super::value::{Auto, Count, LogFormat, Percent, SandboxMode, Size, Value};
+
+/// What a key is, for the reference, the checks of unknown keys and the report of a reload.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// The dotted name, `front.max-body`.
+    pub path: String,
+    /// What the key does, one string a line.
+    pub doc: Vec<&'static str>,
+    /// The default as TOML; for a key that is unset by default, an example.
+    pub shown: toml::Value,
+    /// Whether the key has no default.
+    pub unset: bool,
+    /// The form of its value.
+    pub kind: &'static str,
+    /// Whether SIGHUP applies a new value to the running daemon.
+    pub reloads: bool,
+}
+
+/// A group of keys under one `[name]`.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// The name; empty for the keys above the first section.
+    pub name: &'static str,
+    /// What the section is about.
+    pub doc: Vec<&'static str>,
+    /// Its keys.
+    pub keys: Vec<Key>,
+}
+
+/// What a key has when nobody sets it.
+struct Preset {
+    shown: toml::Value,
+    unset: bool,
+}
+
+impl From<&str> for Preset {
+    fn from(value: &str) -> Self {
+        Self {
+            shown: value.into(),
+            unset: false,
+        }
+    }
+}
+
+impl From<i64> for Preset {
+    fn from(value: i64) -> Self {
+        Self {
+            shown: value.into(),
+            unset: false,
+        }
+    }
+}
+
+/// No default; the reference shows an example.
+fn unset(example: &str) -> Preset {
+    Preset {
+        shown: example.into(),
+        unset: true,
+    }
+}
+
+/// An empty list by default; the reference shows it.
+fn none() -> Preset {
+    Preset {
+        shown: toml::Value::Array(Vec::new()),
+        unset: false,
+    }
+}
+
+fn path(section: &str, field: &str) -> String {
+    let field = field.replace('_', "-");
+    if section.is_empty() { field } else { format!("{section}.{field}") }
+}
+
+macro_rules! settings {
+    ($($(#[doc = $section_doc:literal])+ $field:ident $name:literal: $section:ident {
+        $($(#[doc = $doc:literal])+ $(@$reloads:ident)? $key:ident: $type:ty = $default:expr;)+
+    })+) => {
+        /// The configuration as it was given, each value typed and in its own range; [`super::Config`] has checked them together.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Settings {
+            $($(#[doc = $section_doc])+ pub $field: $section,)+
+        }
+
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $section {
+                $($(#[doc = $doc])+ pub $key: $type,)+
+            }
+        )+
+
+        impl Settings {
+            /// Takes every key from `reader`, which keeps what is wrong with each; `None` when anything is.
+            pub(super) fn take(reader: &mut Reader) -> Option<Self> {
+                $(
+                    let $field = {
+                        $(let $key: Option<$type> = {
+                            let preset = Preset::from($default);
+                            reader.take(&path($name, stringify!($key)), (!preset.unset).then_some(preset.shown))
+                        };)+
+                        (|| Some($section { $($key: $key?,)+ }))()
+                    };
+                )+
+                Some(Self { $($field: $field?,)+ })
+            }
+
+            /// Every key with its value as TOML, in the order of the reference.
+            #[must_use]
+            pub fn entries(&self) -> Vec<(String, Option<toml::Value>)> {
+                vec![$($((path($name, stringify!($key)), self.$field.$key.write()),)+)+]
+            }
+        }
+
+        /// Every section with its keys.
+        #[must_use]
+        pub fn sections() -> Vec<Section> {
+            vec![$(Section {
+                name: $name,
+                doc: vec![$($section_doc.trim()),+],
+                keys: vec![$({
+                    let preset = Preset::from($default);
+                    Key {
+                        path: path($name, stringify!($key)),
+                        doc: vec![$($doc.trim()),+],
+                        shown: preset.shown,
+                        unset: preset.unset,
+                        kind: <$type as Value>::KIND,
+                        reloads: false $(|| stringify!($reloads) == "reloads")?,
+                    }
+                }),+],
+            }),+]
+        }
+    };
+}
+
+settings! {
+    /// How the outside world sees this daemon.
+    network "": Network {
+        /// The address under which the outside world reaches this daemon, without a path: webhook URLs, the API and OAuth
+        /// redirects are built from it. Unset: the address that hooks listens on. Set it whenever a proxy stands in front.
+        public_url: Option<Url> = unset("https://hooks.example.com");
+        /// Networks whose `X-Forwarded-For` and `Forwarded` headers are believed for the client's address. Empty: none,
+        /// because a header that anyone can send proves nothing.
+        @reloads trusted_proxies: Vec<IpNet> = none();
+    }
+
+    /// Where the daemon keeps its data.
+    data "data": Data {
+        /// The data directory. One daemon at a time; it holds the journal, the catalog, the state, the history and the keyring.
+        dir: PathBuf = "./data";
+    }
+
+    /// The key that wraps all other keys.
+    keys "keys": Keys {
+        /// File that holds the master key, mode 0600. Unset: the systemd credential `master-key`, else `master-key` in the data
+        /// directory, created on first start. Keep a copy apart from the data: without it nothing sealed can be read.
+        master_key: Option<PathBuf> = unset("/etc/perseat/master-key");
+    }
+
+    /// The Unix socket that `perseat apply`, `export` and `executions` use. Never a TCP port: who may open it is a file permission.
+    local "local": Local {
+        /// The socket's path. Unset: `perseat.sock` in the data directory.
+        socket: Option<PathBuf> = unset("/run/perseat/perseat.sock");
+        /// Connections at once. Ten people at their terminals are many.
+        connections: Count = 64;
+        /// The largest body that the socket takes: a whole set of manifests.
+        max_body: Size = "64MiB";
+    }
+
+    /// The listener for webhooks. Loopback by default: exposing it is a decision.
+    hooks "hooks": Hooks {
+        /// Address to listen on; under systemd the first passed socket is used instead.
+        listen: SocketAddr = "127.0.0.1:3000";
+    }
+
+    /// The listener for the API and pages. The same address as `hooks.listen` serves both on one listener.
+    api "api": Api {
+        /// Address to listen on; under systemd the second passed socket is used instead.
+        listen: SocketAddr = "127.0.0.1:3001";
+    }
+
+    /// The listener for health and metrics: `/healthz`, `/readyz`, `/metrics` and nothing else. Keep it private.
+    admin "admin": Admin {
+        /// Address to listen on; under systemd the third passed socket is used instead.
+        listen: SocketAddr = "127.0.0.1:3002";
+        /// Connections at once: a scraper, a load balancer, a person.
+        connections: Count = 64;
+        /// How long a request's headers may take.
+        header_timeout: Duration = "5s";
+    }
+
+    /// TLS on the hooks and API listeners. Usually a proxy does this; for a small installation the daemon can.
+    tls "tls": Tls {
+        /// PEM file with the certificate chain. SIGHUP reads it again.
+        @reloads cert: Option<PathBuf> = unset("/etc/perseat/tls/fullchain.pem");
+        /// PEM file with the private key. SIGHUP reads it again.
+        @reloads key: Option<PathBuf> = unset("/etc/perseat/tls/privkey.pem");
+        /// How long a TLS handshake may take.
+        handshake_timeout: Duration = "10s";
+    }
+
+    /// The front: what a client may send, and how slowly.
+    front "front": Front {
+        /// The largest request body. One entry is at most half a journal segment, so a larger body needs larger segments.
+        max_body: Size = "6MiB";
+        /// Memory for bodies being read, all connections together. A body waits for its share before it is read.
+        body_memory: Size = "32MiB";
+        /// Headers in one request. Providers send about thirty.
+        max_headers: Count = 100;
+        /// Bytes of a request's line and headers together.
+        max_header_bytes: Size = "64KiB";
+        /// How long the headers may take. A client that sends nothing is closed after it, too.
+        header_timeout: Duration = "10s";
+        /// How long the body may take, all of it.
+        body_timeout: Duration = "30s";
+        /// How long a connection may stay open without a request. Longer than the 60 s that proxies keep theirs.
+        idle_timeout: Duration = "75s";
+        /// Connections at once; more wait in the kernel's queue.
+        connections: Count = 16_384;
+        /// How long a synchronous caller waits for its result. Gateways drop at 30 s; the execution goes on.
+        sync_timeout: Duration = "29s";
+        /// Threads that serve connections. auto: one up to 4 cores, then a quarter of the cores.
+        threads: Auto<Count> = "auto";
+        /// Waiting connections that the kernel keeps while the daemon is busy or restarting.
+        accept_queue: Count = 4_096;
+    }
+
+    /// How much work may be accepted and not ended. Beyond it a sender waits briefly, then gets 429.
+    admission "admission": Admission {
+        /// Executions accepted and not ended, one user.
+        user: Count = 16_384;
+        /// Executions accepted and not ended, one flow of one instance.
+        flow: Count = 32_768;
+        /// Executions accepted and not ended, one customer.
+        customer: Count = 65_536;
+        /// Executions accepted and not ended, in all.
+        total: Count = 131_072;
+        /// Bytes of events accepted and not ended, in all. auto: `backlog.max-bytes`.
+        total_bytes: Auto<Size> = "auto";
+        /// Above this share of a limit the front lets a sender wait for room instead of answering at once.
+        wait_from: Percent = "80%";
+        /// How long a sender waits for room before 429. Short, because most providers count a slow answer as a failure.
+        wait: Duration = "250ms";
+    }
+
+    /// How executions run.
+    execution "execution": Execution {
+        /// Executions running at once on one owner arbiter. One that waits for HTTP holds its slot.
+        slots: Count = 1_024;
+        /// The share of the slots that one user may hold while others wait.
+        user_share: Percent = "25%";
+        /// Threads that own instances and users. auto: one up to 4 cores, then half of the cores.
+        owner_arbiters: Auto<Count> = "auto";
+        /// How long one attempt of an execution may take.
+        timeout: Duration = "15m";
+        /// How long one step may take, unless its definition says less.
+        step_timeout: Duration = "5m";
+        /// The largest result of one step. auto: half a journal segment, at most 16MiB.
+        max_step_result: Auto<Size> = "auto";
+        /// Log lines that one execution may write; further ones are counted and dropped.
+        max_log_lines: Count = 1_000;
+        /// An execution that was running at so many deaths of its actor ends `quarantined`.
+        max_deaths: Count = 3;
+    }
+
+    /// JavaScript steps. They run in child processes of the same binary, confined by the kernel.
+    code "code": Code {
+        /// Children that run code. auto: as many as cores.
+        children: Auto<Count> = "auto";
+        /// Children that stand ready to take over when one is killed or changes its customer.
+        spares: Count = 2;
+        /// Address space of one child.
+        memory: Size = "256MiB";
+        /// How long one code step may take, waiting for HTTP included.
+        wall: Duration = "60s";
+        /// Processor time of one code step.
+        cpu: Duration = "10s";
+        /// Frames sent to one child and not answered: one runs, the others are the same user's.
+        frames: Count = 8;
+        /// A frame that has not begun after this time goes to another child.
+        begin_timeout: Duration = "20ms";
+        /// Steps of one customer before a child looks at the next one.
+        burst_steps: Count = 16;
+        /// Time of one customer before a child looks at the next one.
+        burst_time: Duration = "20ms";
+        /// The share of the children that one user may hold.
+        user_share: Percent = "50%";
+        /// Steps waiting for a child; beyond it a step fails with `code_busy`.
+        queue: Count = 4_096;
+        /// required: refuse to start where landlock or seccomp is missing. best-effort: start and warn.
+        sandbox: SandboxMode = "required";
+    }
+
+    /// Requests that flows send out. Only public addresses by default, so that no flow can reach what stands beside the daemon.
+    outbound "outbound": Outbound {
+        /// Networks and hosts that are allowed although they are not public: `10.1.0.0/16`, `crm.internal`, `127.0.0.1:8080`.
+        allow: Vec<String> = none();
+        /// Networks and hosts that are refused although they are public. Stronger than `allow`.
+        deny: Vec<String> = none();
+        /// How long a connection may take.
+        connect_timeout: Duration = "10s";
+        /// How long a whole request may take, redirects and body included.
+        timeout: Duration = "60s";
+        /// The largest response body, after decompression.
+        max_response: Size = "16MiB";
+        /// Redirects followed; each is checked like the first address, and credentials are dropped on a change of host.
+        redirects: Count = 5;
+        /// Name look-ups at once. They run on threads, so they are counted.
+        dns_concurrency: Count = 32;
+        /// How long the answer of a name look-up is used again.
+        dns_cache: Duration = "30s";
+        /// Names kept in that cache.
+        dns_cache_entries: Count = 4_096;
+        /// Idle connections kept for one host.
+        idle_per_host: Count = 32;
+    }
+
+    /// The journal: the truth of what happened to executions.
+    journal "journal": Journal {
+        /// Size of one segment. auto: a 32nd of the budget, within 1MiB and 64MiB.
+        segment: Auto<Size> = "auto";
+        /// Segments that always stand ready, so that a full disk stops new events and not running executions.
+        spare_segments: Count = 2;
+        /// Bytes written with one sync at most. A larger entry goes alone.
+        max_batch: Size = "4MiB";
+        /// Bytes of entries waiting for the writer; beyond it appends are refused.
+        queue_bytes: Size = "64MiB";
+        /// Memory for payloads read again when an execution starts.
+        read_cache: Size = "64MiB";
+    }
+
+    /// What is kept.
+    retention "retention": Retention {
+        /// Bytes on disk for the whole data directory. The oldest history goes first; nothing acknowledged and not ended ever does.
+        budget: Size = "10GiB";
+    }
+
+    /// Events accepted and not ended, on disk.
+    backlog "backlog": Backlog {
+        /// Past it new events get 503 `storage_budget`. auto: a quarter of the budget.
+        max_bytes: Auto<Size> = "auto";
+    }
+
+    /// The indexes behind the journal.
+    index "index": Index {
+        /// Entries that the index may be behind before admission closes. They are held in memory.
+        max_lag: Count = 262_144;
+        /// Entries of one index transaction.
+        commit_entries: Count = 8_000;
+        /// Time between index transactions.
+        commit_interval: Duration = "250ms";
+    }
+
+    /// Data keys.
+    keyring "keyring": Keyring {
+        /// Unwrapped keys kept in memory; the least recently used is zeroed.
+        cache_entries: Count = 65_536;
+    }
+
+    /// The catalog: configuration, sealed credentials, audit.
+    catalog "catalog": Catalog {
+        /// Page cache.
+        cache: Size = "24MiB";
+    }
+
+    /// Live executions and timers.
+    state "state": State {
+        /// Page cache.
+        cache: Size = "16MiB";
+    }
+
+    /// Ended executions.
+    history "history": History {
+        /// Page cache of all history files together.
+        cache: Size = "16MiB";
+        /// History files open at once.
+        open_files: Count = 4;
+    }
+
+    /// Bytes set aside for the day the disk is full.
+    disk "disk": Disk {
+        /// A file that is deleted first, so that deleting can commit.
+        ballast: Size = "16MiB";
+    }
+
+    /// What happens to actors that fail, freeze or idle.
+    supervision "supervision": Supervision {
+        /// Restarts of one actor within the window before it is quarantined.
+        restarts: Count = 5;
+        /// The window of that count.
+        window: Duration = "60s";
+        /// Pause before the first restart; it doubles with each.
+        back_off: Duration = "100ms";
+        /// The longest pause.
+        back_off_max: Duration = "30s";
+        /// An actor idle for so long is put away; it costs disk, not memory.
+        passivate_after: Duration = "5m";
+        /// Actors kept in memory at most; beyond it the least recently used idle one is put away.
+        max_actors: Count = 262_144;
+        /// Messages waiting for one actor.
+        mailbox: Count = 1_024;
+        /// Time between pulses of every arbiter and the journal writer.
+        pulse: Duration = "1s";
+        /// Silence after which `/readyz` degrades and an error is logged.
+        silence_degraded: Duration = "5s";
+        /// Silence after which the process logs what it knows and aborts; the service manager restarts it.
+        silence_abort: Duration = "15s";
+    }
+
+    /// Work that would block a thread: files, names, images, large JSON, compression and crypto.
+    blocking "blocking": Blocking {
+        /// Threads for it.
+        threads: Count = 8;
+        /// Pieces of work that may wait.
+        queue: Count = 4_096;
+    }
+
+    /// The end.
+    drain "drain": Drain {
+        /// How long SIGTERM waits for what is running. What has not ended then resumes at the next start.
+        deadline: Duration = "25s";
+    }
+
+    /// What the daemon says.
+    log "log": Log {
+        /// auto: pretty on a terminal, JSON elsewhere.
+        format: LogFormat = "auto";
+        /// Least severe level written, or directives such as `info,perseat_journal=debug`.
+        @reloads level: String = "info";
+        /// Lines waiting for the writer; beyond it they are dropped and counted, because a log must never block a request.
+        queue: Count = 65_536;
+    }
+}

@@ -1,0 +1,163 @@
+use super::*;
+use crate::config::value::Count;
+
+fn sources(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
+    let own = |pairs: &[(&str, &str)]| {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    Sources {
+        file: Some((PathBuf::from("perseat.toml"), file.to_owned())),
+        environment: own(environment),
+        flags: own(flags),
+    }
+}
+
+fn problems(file: &str) -> Vec<String> {
+    Config::load(&sources(file, &[], &[]), 2)
+        .unwrap_err()
+        .0
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn config(file: &str) -> Config {
+    Config::load(&sources(file, &[], &[]), 2).unwrap()
+}
+
+#[test]
+fn nothing_given_is_a_whole_configuration() {
+    let config = Config::load(&Sources::default(), 2).unwrap();
+    assert_eq!(config.hooks.listen.to_string(), "127.0.0.1:3000");
+    assert_eq!(config.segment(), Size::bytes(64 << 20));
+    assert_eq!(config.backlog_bytes().to_string(), "2560MiB");
+    assert_eq!(config.front_threads(), 1);
+    assert_eq!(config.owner_arbiters(), 1);
+    assert_eq!(config.user_slots(), 256);
+    assert_eq!(config.socket(), PathBuf::from("./data/perseat.sock"));
+    assert!(config.warnings().is_empty());
+}
+
+#[test]
+fn flags_win_over_the_environment_and_the_environment_over_the_file() {
+    let file = "[admission]\nuser = 1\nflow = 1\ncustomer = 1";
+    let environment = [
+        ("PERSEAT_ADMISSION__FLOW", "2"),
+        ("PERSEAT_ADMISSION__CUSTOMER", "2"),
+        ("HOME", "/"),
+    ];
+    let config = Config::load(&sources(file, &environment, &[("admission.customer", "3")]), 2).unwrap();
+    assert_eq!(
+        (config.admission.user, config.admission.flow, config.admission.customer),
+        (Count::new(1), Count::new(2), Count::new(3))
+    );
+}
+
+#[test]
+fn every_problem_of_every_source_is_reported_at_once_with_its_place() {
+    let file = "public-url = 3\n\n[front]\nmax-bdy = \"1MiB\"\nheader-timeout = \"ten\"\n\n[frnt]\nx = 1\n";
+    let given = sources(
+        file,
+        &[("PERSEAT_LOG__LEVL", "x"), ("PERSEAT_ADMISSION__USER", "0")],
+        &[("drain.deadline", "9")],
+    );
+    let problems = Config::load(&given, 2).unwrap_err().to_string();
+    for expected in [
+        "6 problems in the configuration",
+        "perseat.toml:1: public-url: expected a URL",
+        "perseat.toml:4: unknown key front.max-bdy; did you mean front.max-body?",
+        "perseat.toml:5: front.header-timeout: expected a duration",
+        "perseat.toml:7: unknown section [frnt]; did you mean front?",
+        "environment PERSEAT_LOG__LEVL: unknown key log.levl; did you mean log.level?",
+        "environment PERSEAT_ADMISSION__USER: admission.user: expected a whole number from 1 to 4294967295, found 0",
+        "--set drain.deadline: drain.deadline: expected a duration",
+    ] {
+        assert!(
+            problems.contains(expected) || expected.starts_with('6'),
+            "{expected}\nnot in\n{problems}"
+        );
+    }
+    assert!(problems.starts_with("7 problems"));
+}
+
+#[test]
+fn a_syntax_error_is_reported_with_its_line() {
+    let found = problems("[front]\nmax-body = \n");
+    assert!(found[0].starts_with("perseat.toml:2: "), "{found:?}");
+}
+
+#[test]
+fn variables_that_an_orchestrator_sets_are_not_taken_for_keys() {
+    let given = sources(
+        "",
+        &[("PERSEAT_SERVICE_HOST", "10.0.0.1"), ("PERSEAT_PORT", "tcp://10.0.0.1:3000")],
+        &[],
+    );
+    assert!(Config::load(&given, 2).is_ok());
+}
+
+#[test]
+fn a_body_that_no_segment_can_hold_is_refused() {
+    let found = problems("[front]\nmax-body = \"32MiB\"\nbody-memory = \"64MiB\"");
+    assert!(found[0].contains("raise journal.segment or retention.budget"), "{found:?}");
+    assert_eq!(config("[front]\nmax-body = \"31MiB\"").front.max_body, Size::bytes(31 << 20));
+}
+
+#[test]
+fn a_small_budget_makes_small_segments() {
+    let config = config("[retention]\nbudget = \"480MiB\"\n[front]\nmax-body = \"6MiB\"");
+    assert_eq!(config.segment(), Size::bytes(15 << 20));
+    assert_eq!(config.max_step_result(), Size::bytes((15 << 19) - check::ENTRY_OVERHEAD));
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_refused_together() {
+    let found = problems(
+        "public-url = \"https://x.example/base\"\n[admin]\nlisten = \"127.0.0.1:3000\"\n[tls]\ncert = \"a.pem\"\n[admission]\nuser = 200000\n\
+         [supervision]\npulse = \"20s\"\nback-off = \"1m\"\n[execution]\nstep-timeout = \"1h\"\n[code]\ncpu = \"2m\"\n[outbound]\nconnect-timeout = \"2m\"",
+    );
+    assert_eq!(found.len(), 9, "{found:#?}");
+}
+
+#[test]
+fn beyond_loopback_without_a_public_url_there_is_a_warning() {
+    assert_eq!(config("[hooks]\nlisten = \"0.0.0.0:3000\"").warnings().len(), 1);
+    assert!(
+        config("public-url = \"https://h.example\"\n[hooks]\nlisten = \"0.0.0.0:3000\"")
+            .warnings()
+            .is_empty()
+    );
+}
+
+#[test]
+fn the_public_address_is_given_or_made_of_the_hooks_listener() {
+    let bound = "127.0.0.1:4711".parse().unwrap();
+    assert_eq!(config("").public_url(bound), "http://127.0.0.1:4711");
+    assert_eq!(config("public-url = \"https://h.example/\"").public_url(bound), "https://h.example");
+}
+
+#[test]
+fn a_reload_names_each_changed_key_and_whether_it_needs_a_restart() {
+    let found = changes::changes(&config(""), &config("[log]\nlevel = \"debug\"\n[front]\nmax-body = \"1MiB\""));
+    let told: Vec<(&str, bool)> = found.iter().map(|change| (change.key.as_str(), change.reloads)).collect();
+    assert_eq!(told, [("front.max-body", false), ("log.level", true)]);
+    assert_eq!((found[0].before.as_str(), found[0].now.as_str()), ("\"6MiB\"", "\"1MiB\""));
+}
+
+#[test]
+fn the_reference_file_set_key_by_key_is_the_default() {
+    let file = reference::file();
+    let settings = file.lines().filter_map(|line| {
+        let unset = line.starts_with("# ");
+        (!unset && !line.is_empty() && line != "#").then(|| line.trim_start_matches('#').to_owned())
+    });
+    let examples = ["public-url", "master-key", "socket", "cert", "key"];
+    let text: Vec<String> = settings
+        .filter(|line| !examples.iter().any(|name| line.starts_with(&format!("{name} ="))))
+        .collect();
+    assert_eq!(config(&text.join("\n")), config(""));
+    assert!(text.len() > 80, "{}", text.len());
+}

@@ -1,0 +1,154 @@
+//! The metrics: their names, what they mean, and the recorder behind `/metrics`.
+//!
+//! No metric is labelled by user, customer or execution: their number is not ours to bound. `docs/metrics.md` is written from
+//! this list, and a test compares the list with the names that the sources use.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use metrics::Unit;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_appender::non_blocking::ErrorCounter;
+
+/// The kind of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Distribution of durations in seconds.
+    Seconds,
+    /// Distribution of numbers.
+    Amount,
+}
+
+/// A metric as the operator sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its labels and the values they may have.
+    pub labels: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+const fn metric(name: &'static str, kind: Kind, labels: &'static str, meaning: &'static str) -> Metric {
+    Metric {
+        name,
+        kind,
+        labels,
+        meaning,
+    }
+}
+
+/// Executions that ended, however they ended.
+pub const EXECUTIONS_FINISHED: &str = "perseat_executions_finished_total";
+/// Log lines that did not fit the queue.
+pub const LOG_LINES_DROPPED: &str = "perseat_log_lines_dropped_total";
+/// Seconds since the process started serving.
+pub const UPTIME: &str = "perseat_uptime_seconds";
+/// One, labelled with the version.
+pub const BUILD: &str = "perseat_build_info";
+
+/// Every metric.
+pub const METRICS: &[Metric] = &[
+    metric(BUILD, Kind::Gauge, "`version`", "Always 1; the label is the running version."),
+    metric(UPTIME, Kind::Gauge, "", "Seconds since this process began to serve."),
+    metric(
+        EXECUTIONS_FINISHED,
+        Kind::Counter,
+        "",
+        "Executions that ended, however they ended. Present from the start, at 0.",
+    ),
+    metric(
+        LOG_LINES_DROPPED,
+        Kind::Counter,
+        "",
+        "Log lines dropped because standard output did not take them fast enough.",
+    ),
+];
+
+/// Upper bounds of a duration's buckets: from a sync on a fast disk to a long execution.
+const SECONDS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
+];
+/// Upper bounds of an amount's buckets.
+const AMOUNTS: &[f64] = &[
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 4_096.0, 16_384.0,
+];
+/// Time between upkeeps: without them histograms would grow for ever.
+pub const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The recorder could not be installed.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics could not be set up: {0}")]
+pub struct MetricsError(#[from] metrics_exporter_prometheus::BuildError);
+
+/// Installs the recorder and describes every metric.
+///
+/// # Errors
+/// A recorder is installed already.
+pub fn install() -> Result<PrometheusHandle, MetricsError> {
+    let mut builder = PrometheusBuilder::new();
+    for metric in METRICS {
+        let buckets = match metric.kind {
+            Kind::Seconds => SECONDS,
+            Kind::Amount => AMOUNTS,
+            Kind::Counter | Kind::Gauge => continue,
+        };
+        builder = builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)?;
+    }
+    let handle = builder.install_recorder()?;
+    METRICS.iter().for_each(describe);
+    metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    metrics::counter!(EXECUTIONS_FINISHED).increment(0);
+    metrics::counter!(LOG_LINES_DROPPED).increment(0);
+    Ok(handle)
+}
+
+fn describe(metric: &Metric) {
+    match metric.kind {
+        Kind::Counter => metrics::describe_counter!(metric.name, metric.meaning),
+        Kind::Gauge => metrics::describe_gauge!(metric.name, metric.meaning),
+        Kind::Seconds => metrics::describe_histogram!(metric.name, Unit::Seconds, metric.meaning),
+        Kind::Amount => metrics::describe_histogram!(metric.name, Unit::Count, metric.meaning),
+    }
+}
+
+/// Keeps the recorder small and the daemon's own figures current, for as long as it is polled.
+pub async fn upkeep(handle: PrometheusHandle, dropped: ErrorCounter) {
+    let started = tokio::time::Instant::now();
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        handle.run_upkeep();
+        metrics::gauge!(UPTIME).set(started.elapsed().as_secs_f64());
+        metrics::counter!(LOG_LINES_DROPPED).absolute(u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX));
+    }
+}
+
+/// The page `docs/metrics.md`.
+#[must_use]
+pub fn page() -> String {
+    let mut text = String::from(
+        "# Metrics\n\n\
+         Written from `src/telemetry/metrics.rs`; a test keeps it equal, and compares it with the names that the sources use.\n\n\
+         `GET /metrics` on the admin listener, in Prometheus' text format. No metric is labelled by user, customer or execution:\n\
+         their number has no bound. Durations are in seconds.\n\n\
+         | Name | Kind | Labels | Meaning |\n|---|---|---|---|\n",
+    );
+    for metric in METRICS {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Seconds => "histogram of seconds",
+            Kind::Amount => "histogram",
+        };
+        let _ = writeln!(text, "| `{}` | {kind} | {} | {} |", metric.name, metric.labels, metric.meaning);
+    }
+    text
+}
