@@ -1,0 +1,554 @@
+//! Counts what is accepted and not yet ended, and refuses what there is no room for.
+//!
+//! The front claims room before it appends; the claim stands until the owner sees the execution's end, or falls with
+//! its guard when the append fails. Before readiness the counters are rebuilt from the live executions. Counters live
+//! in a sharded table and vanish at zero: a configured user without events costs nothing.
+//!
+//! Called from front threads and owner threads alike; no lock is held across a wait.
+
+use crate::kit::Clock;
+use futures_util::future::{Either, select};
+use perseat_domain::budget::{Claim, Limits, Scope, Source};
+use perseat_domain::id::{CustomerId, FlowNumber, InstanceId, UserId};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Limits of admission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdmissionOptions {
+    /// How much may be accepted and not ended.
+    pub limits: Limits,
+    /// How long a caller waits for room.
+    pub wait: Duration,
+    /// Callers that wait at once, at most; more are refused immediately.
+    pub waiters_max: usize,
+    /// What a refused caller is told to wait.
+    pub retry_after: Duration,
+}
+
+impl Default for AdmissionOptions {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            wait: Duration::from_millis(250),
+            waiters_max: 1_024,
+            retry_after: Duration::from_secs(2),
+        }
+    }
+}
+
+/// There is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many events of this {} wait for their turn", scope.as_str())]
+pub struct Overload {
+    /// Which counter is full.
+    pub scope: Scope,
+    /// When to try again.
+    pub retry_after: Duration,
+}
+
+impl Overload {
+    /// The value of a `Retry-After` header: whole seconds, at least one.
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> u64 {
+        (self.retry_after.as_secs() + u64::from(self.retry_after.subsec_nanos() > 0)).max(1)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    Customer(CustomerId),
+    Flow(InstanceId, FlowNumber),
+    User(UserId),
+}
+
+impl Key {
+    /// The counters of a claim, in the order they are raised; the widest first.
+    fn all(claim: &Claim) -> [Option<Self>; 3] {
+        [
+            claim.customer.map(Self::Customer),
+            claim.flow.map(|(instance, flow)| Self::Flow(instance, flow)),
+            claim.user.map(Self::User),
+        ]
+    }
+
+    const fn scope(&self) -> Scope {
+        match self {
+            Self::Customer(_) => Scope::Customer,
+            Self::Flow(..) => Scope::Flow,
+            Self::User(_) => Scope::User,
+        }
+    }
+
+    fn shard(&self) -> usize {
+        let (id, salt) = match self {
+            Self::Customer(id) => (id.0, 0),
+            Self::Flow(id, flow) => (id.0, u64::from(flow.0)),
+            Self::User(id) => (id.0, 0),
+        };
+        let bits = id.as_u128();
+        let folded = (bits as u64 ^ (bits >> 64) as u64 ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (folded >> (64 - SHARDS.ilog2())) as usize
+    }
+}
+
+const SHARDS: usize = 64;
+
+type Waiters = VecDeque<oneshot::Sender<()>>;
+
+/// The counter that stopped a claim.
+#[derive(Clone, Copy)]
+enum Full {
+    Total(Scope),
+    Key(Key),
+}
+
+impl Full {
+    const fn scope(&self) -> Scope {
+        match self {
+            Self::Total(scope) => *scope,
+            Self::Key(key) => key.scope(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Counter {
+    count: u64,
+    waiters: Waiters,
+}
+
+struct Shared {
+    options: AdmissionOptions,
+    clock: Arc<dyn Clock>,
+    total: AtomicU64,
+    bytes: AtomicU64,
+    /// Those who wait for room in all, and how many: read on every release.
+    total_waiters: Mutex<Waiters>,
+    total_waiting: AtomicUsize,
+    waiting: AtomicUsize,
+    shards: [Mutex<HashMap<Key, Counter>>; SHARDS],
+}
+
+/// The counters. Clones are the same ones.
+#[derive(Clone)]
+pub struct Admission(Arc<Shared>);
+
+impl std::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (total, bytes) = self.total();
+        f.debug_struct("Admission")
+            .field("total", &total)
+            .field("bytes", &bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Room that was claimed. Dropping it gives the room back; [`keep`](Self::keep) it once the event is durable.
+#[derive(Debug)]
+#[must_use = "dropping it gives the room back"]
+pub struct Admitted {
+    held: Option<(Admission, Claim)>,
+}
+
+impl Admitted {
+    /// The event is durable: its room is given back by [`Admission::ended`].
+    pub fn keep(mut self) {
+        self.held = None;
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if let Some((admission, claim)) = self.held.take() {
+            admission.ended(&claim);
+        }
+    }
+}
+
+impl Admission {
+    /// Counters at zero.
+    #[must_use]
+    pub fn new(options: AdmissionOptions, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Shared {
+            options,
+            clock,
+            total: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            total_waiters: Mutex::default(),
+            total_waiting: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            shards: std::array::from_fn(|_| Mutex::default()),
+        }))
+    }
+
+    /// Claims room for an event from outside, waiting for it if there is none yet.
+    ///
+    /// # Errors
+    /// If there is still none after [`AdmissionOptions::wait`], or too many wait already.
+    pub async fn admit(&self, claim: Claim) -> Result<Admitted, Overload> {
+        match self.claim(&claim, Source::Outside) {
+            Ok(()) => Ok(self.admitted(claim)),
+            Err(full) => self.wait(claim, full).await,
+        }
+    }
+
+    /// Claims room for an event that Perseat makes itself, without waiting.
+    ///
+    /// # Errors
+    /// If a limit is reached.
+    pub fn admit_own(&self, claim: Claim) -> Result<Admitted, Overload> {
+        match self.claim(&claim, Source::Inside) {
+            Ok(()) => Ok(self.admitted(claim)),
+            Err(full) => Err(self.overload(full)),
+        }
+    }
+
+    /// Counts an event that is durable already, whatever the limits: at start.
+    pub fn restore(&self, claim: &Claim) {
+        self.0.total.fetch_add(1, Ordering::AcqRel);
+        self.0.bytes.fetch_add(claim.bytes, Ordering::AcqRel);
+        for key in Key::all(claim).into_iter().flatten() {
+            self.shard(&key).entry(key).or_default().count += 1;
+        }
+    }
+
+    /// The event ended: its room is free.
+    pub fn ended(&self, claim: &Claim) {
+        for key in Key::all(claim).into_iter().flatten().rev() {
+            self.lower(key);
+        }
+        self.lower_total(claim.bytes);
+    }
+
+    /// Events accepted and not ended, and their bytes.
+    #[must_use]
+    pub fn total(&self) -> (u64, u64) {
+        (self.0.total.load(Ordering::Acquire), self.0.bytes.load(Ordering::Acquire))
+    }
+
+    /// Counters above zero: what the table holds.
+    #[must_use]
+    pub fn counters(&self) -> usize {
+        self.0.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    fn admitted(&self, claim: Claim) -> Admitted {
+        Admitted {
+            held: Some((self.clone(), claim)),
+        }
+    }
+
+    fn overload(&self, full: Full) -> Overload {
+        Overload {
+            scope: full.scope(),
+            retry_after: self.0.options.retry_after,
+        }
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, HashMap<Key, Counter>> {
+        lock(&self.0.shards[key.shard()])
+    }
+
+    /// Raises all counters or none.
+    fn claim(&self, claim: &Claim, source: Source) -> Result<(), Full> {
+        let mark = |scope| self.0.options.limits.mark(scope, source);
+        raise(&self.0.total, 1, mark(Scope::Total)).map_err(|()| Full::Total(Scope::Total))?;
+        if raise(&self.0.bytes, claim.bytes, mark(Scope::Bytes)).is_err() {
+            self.0.total.fetch_sub(1, Ordering::SeqCst);
+            return Err(Full::Total(Scope::Bytes));
+        }
+        let keys = Key::all(claim);
+        for (place, key) in keys.iter().enumerate() {
+            let Some(key) = key else { continue };
+            if !self.raise_key(*key, mark(key.scope())) {
+                keys[..place].iter().flatten().for_each(|raised| self.lower(*raised));
+                self.lower_total(claim.bytes);
+                return Err(Full::Key(*key));
+            }
+        }
+        Ok(())
+    }
+
+    fn raise_key(&self, key: Key, mark: u64) -> bool {
+        let mut shard = self.shard(&key);
+        let counter = shard.entry(key).or_default();
+        let has_room = counter.count < mark;
+        counter.count += u64::from(has_room);
+        has_room
+    }
+
+    fn lower(&self, key: Key) {
+        let mark = self.0.options.limits.mark(key.scope(), Source::Outside);
+        let mut shard = self.shard(&key);
+        let Some(counter) = shard.get_mut(&key) else {
+            tracing::error!(scope = key.scope().as_str(), "an event ended that was not counted");
+            return;
+        };
+        counter.count -= 1;
+        if counter.count == 0 {
+            let waiters = std::mem::take(&mut counter.waiters);
+            shard.remove(&key);
+            wake(waiters.into_iter(), usize::MAX);
+        } else if counter.count < mark {
+            wake(std::iter::from_fn(|| counter.waiters.pop_front()), 1);
+        }
+    }
+
+    fn lower_total(&self, bytes: u64) {
+        let limits = &self.0.options.limits;
+        let total = self.0.total.fetch_sub(1, Ordering::SeqCst) - 1;
+        let bytes = self.0.bytes.fetch_sub(bytes, Ordering::SeqCst) - bytes;
+        let has_room = total < limits.mark(Scope::Total, Source::Outside) && bytes < limits.mark(Scope::Bytes, Source::Outside);
+        if has_room && self.0.total_waiting.load(Ordering::SeqCst) > 0 {
+            let mut waiters = lock(&self.0.total_waiters);
+            wake(std::iter::from_fn(|| waiters.pop_front()), 1);
+            self.0.total_waiting.store(waiters.len(), Ordering::SeqCst);
+        }
+    }
+
+    async fn wait(&self, claim: Claim, mut full: Full) -> Result<Admitted, Overload> {
+        let mut deadline = self.0.clock.sleep(self.0.options.wait);
+        let Some(_place) = Waiting::enter(&self.0) else {
+            return Err(self.overload(full));
+        };
+        loop {
+            let room = self.enqueue(full);
+            // Room that came free before the place in the queue was taken woke nobody.
+            match self.claim(&claim, Source::Outside) {
+                Ok(()) => return Ok(self.admitted(claim)),
+                Err(still) => full = still,
+            }
+            let Some(room) = room else { continue };
+            if let Either::Right(_) = select(room, &mut deadline).await {
+                return match self.claim(&claim, Source::Outside) {
+                    Ok(()) => Ok(self.admitted(claim)),
+                    Err(full) => Err(self.overload(full)),
+                };
+            }
+        }
+    }
+
+    /// A place in the queue of a counter; `None` if the counter has gone to zero meanwhile.
+    fn enqueue(&self, full: Full) -> Option<oneshot::Receiver<()>> {
+        let (sender, room) = oneshot::channel();
+        let push = |waiters: &mut Waiters| {
+            while waiters.front().is_some_and(oneshot::Sender::is_closed) {
+                waiters.pop_front();
+            }
+            waiters.push_back(sender);
+        };
+        match full {
+            Full::Key(key) => push(&mut self.shard(&key).get_mut(&key)?.waiters),
+            Full::Total(_) => {
+                let mut waiters = lock(&self.0.total_waiters);
+                push(&mut waiters);
+                self.0.total_waiting.store(waiters.len(), Ordering::SeqCst);
+            }
+        }
+        Some(room)
+    }
+}
+
+/// A caller that waits; there are not more than [`AdmissionOptions::waiters_max`].
+struct Waiting<'a>(&'a Shared);
+
+impl<'a> Waiting<'a> {
+    fn enter(shared: &'a Shared) -> Option<Self> {
+        let max = shared.options.waiters_max;
+        let enter = |waiting| (waiting < max).then_some(waiting + 1);
+        shared
+            .waiting
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, enter)
+            .ok()
+            .map(|_| Self(shared))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Adds, if the sum stays within `mark`; alone, even an oversized amount fits.
+fn raise(counter: &AtomicU64, amount: u64, mark: u64) -> Result<(), ()> {
+    let add = |held: u64| held.checked_add(amount).filter(|sum| held == 0 || *sum <= mark);
+    counter
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, add)
+        .map(|_| ())
+        .map_err(|_| ())
+}
+
+/// Wakes that many of those that still wait.
+fn wake(waiters: impl Iterator<Item = oneshot::Sender<()>>, count: usize) {
+    let _ = waiters.filter_map(|waiter| waiter.send(()).ok()).take(count).count();
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kit::VirtualClock;
+    use tokio::task::JoinHandle;
+    use uuid::Uuid;
+
+    fn limits(user: u64, total: u64) -> AdmissionOptions {
+        let limits = Limits {
+            user,
+            total,
+            wait_percent: 100,
+            ..Limits::default()
+        };
+        AdmissionOptions {
+            limits,
+            ..AdmissionOptions::default()
+        }
+    }
+
+    fn claim_of(user: u128) -> Claim {
+        Claim {
+            customer: Some(CustomerId(Uuid::from_u128(1))),
+            flow: Some((InstanceId(Uuid::from_u128(2)), FlowNumber(1))),
+            user: Some(UserId(Uuid::from_u128(user))),
+            bytes: 100,
+        }
+    }
+
+    fn counters(options: AdmissionOptions) -> (Admission, VirtualClock) {
+        let clock = VirtualClock::default();
+        (Admission::new(options, Arc::new(clock.clone())), clock)
+    }
+
+    /// Lets the other tasks of this single-threaded runtime run until they wait for something.
+    async fn settle() {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn admit_aside(admission: &Admission, claim: Claim) -> JoinHandle<Result<(), Overload>> {
+        let admission = admission.clone();
+        tokio::spawn(async move { admission.admit(claim).await.map(Admitted::keep) })
+    }
+
+    #[tokio::test]
+    async fn a_user_at_its_limit_is_refused_after_the_wait_and_others_are_not() {
+        let (admission, clock) = counters(limits(2, 100));
+        for _ in 0..2 {
+            admission.admit(claim_of(7)).await.unwrap().keep();
+        }
+        let third = admit_aside(&admission, claim_of(7));
+        settle().await;
+        clock.advance(Duration::from_millis(249));
+        settle().await;
+        assert!(!third.is_finished());
+        admission.admit(claim_of(8)).await.unwrap().keep();
+        clock.advance(Duration::from_millis(1));
+        let refused = third.await.unwrap().unwrap_err();
+        assert_eq!((refused.scope, refused.retry_after_seconds()), (Scope::User, 2));
+        assert_eq!(admission.total(), (3, 300), "a refused claim leaves nothing behind");
+    }
+
+    #[tokio::test]
+    async fn an_end_lets_one_waiting_caller_in_at_once() {
+        let (admission, _clock) = counters(limits(1, 100));
+        admission.admit(claim_of(7)).await.unwrap().keep();
+        let (second, third) = (admit_aside(&admission, claim_of(7)), admit_aside(&admission, claim_of(7)));
+        settle().await;
+        admission.ended(&claim_of(7));
+        second.await.unwrap().unwrap();
+        settle().await;
+        assert!(!third.is_finished());
+        admission.ended(&claim_of(7));
+        third.await.unwrap().unwrap();
+        assert_eq!(admission.total().0, 1);
+    }
+
+    #[tokio::test]
+    async fn room_in_all_is_waited_for_too() {
+        let (admission, clock) = counters(limits(10, 1));
+        admission.admit(claim_of(7)).await.unwrap().keep();
+        let second = admit_aside(&admission, claim_of(8));
+        settle().await;
+        admission.ended(&claim_of(7));
+        second.await.unwrap().unwrap();
+        let third = admit_aside(&admission, claim_of(9));
+        settle().await;
+        clock.advance(Duration::from_millis(250));
+        assert_eq!(third.await.unwrap().unwrap_err().scope, Scope::Total);
+    }
+
+    #[tokio::test]
+    async fn more_waiting_callers_than_allowed_are_refused_immediately() {
+        let options = AdmissionOptions {
+            waiters_max: 0,
+            ..limits(1, 100)
+        };
+        let (admission, _clock) = counters(options);
+        admission.admit(claim_of(7)).await.unwrap().keep();
+        assert_eq!(admission.admit(claim_of(7)).await.unwrap_err().scope, Scope::User);
+    }
+
+    #[tokio::test]
+    async fn callers_refused_again_and_again_leave_no_places_behind() {
+        let (admission, clock) = counters(limits(1, 100));
+        admission.admit(claim_of(7)).await.unwrap().keep();
+        for _ in 0..100 {
+            let refused = admit_aside(&admission, claim_of(7));
+            settle().await;
+            clock.advance(Duration::from_millis(250));
+            refused.await.unwrap().unwrap_err();
+        }
+        let key = Key::User(UserId(Uuid::from_u128(7)));
+        assert_eq!(admission.shard(&key)[&key].waiters.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_failed_append_gives_the_room_back_and_nothing_stays_in_memory() {
+        let (admission, _clock) = counters(limits(2, 100));
+        drop(admission.admit(claim_of(7)).await.unwrap());
+        admission.restore(&claim_of(8));
+        assert_eq!((admission.total(), admission.counters()), ((1, 100), 3));
+        admission.ended(&claim_of(8));
+        assert_eq!((admission.total(), admission.counters()), ((0, 0), 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_found_at_start_counts_even_beyond_the_limits() {
+        let (admission, _clock) = counters(limits(1, 100));
+        for _ in 0..5 {
+            admission.restore(&claim_of(7));
+        }
+        assert_eq!(admission.admit_own(claim_of(7)).unwrap_err().scope, Scope::User);
+        for _ in 0..5 {
+            admission.ended(&claim_of(7));
+        }
+        admission.admit_own(claim_of(7)).unwrap().keep();
+    }
+
+    #[test]
+    fn claims_of_many_threads_never_pass_a_limit_and_add_up_to_nothing() {
+        let (admission, _clock) = counters(limits(3, 8));
+        std::thread::scope(|scope| {
+            for thread in 0..4_u128 {
+                let admission = &admission;
+                scope.spawn(move || {
+                    for round in 0..2_000 {
+                        if let Ok(held) = admission.admit_own(claim_of((thread + round) % 3)) {
+                            assert!(admission.total().0 <= 8);
+                            drop(held);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!((admission.total(), admission.counters()), ((0, 0), 0));
+    }
+}
