@@ -90,6 +90,12 @@ pub struct Started {
     pub at: Timestamp,
 }
 
+/// The record id under which a step's output is sealed: execution ‖ path.
+#[must_use]
+pub fn step_record_id(execution: ExecutionId, path: &str) -> Vec<u8> {
+    [execution.0.as_bytes().as_slice(), path.as_bytes()].concat()
+}
+
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StepStatus {
@@ -284,6 +290,53 @@ entries! {
     Carried = 6,
 }
 
+/// The front part of an entry: what an owner needs to hand it on, without its payload.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EntryHead {
+    /// A new execution.
+    Accepted {
+        /// The execution.
+        execution: ExecutionId,
+        /// On whose behalf.
+        identity: Option<Identity>,
+    },
+    /// Something of a live execution that only its own past needs.
+    Progress(ExecutionId),
+    /// Its end is asked for.
+    Cancelled(ExecutionId),
+    /// It ended.
+    Ended(ExecutionId),
+    /// All of it stands here now.
+    Carried(ExecutionId),
+}
+
+impl EntryHead {
+    /// Reads the front part of a stored entry.
+    ///
+    /// # Errors
+    /// As [`Entry::decode`].
+    pub fn read(bytes: &[u8]) -> Result<Self, EntryError> {
+        fn part<'a, T: Deserialize<'a>>(kind: u8, body: &'a [u8]) -> Result<T, EntryError> {
+            postcard::take_from_bytes(body)
+                .map(|(part, _)| part)
+                .map_err(|_| EntryError::Malformed { kind })
+        }
+        match bytes {
+            [ENTRY_FORMAT, 1, body @ ..] => {
+                let (execution, identity) = part(1, body)?;
+                Ok(Self::Accepted { execution, identity })
+            }
+            [ENTRY_FORMAT, kind @ (2 | 3), body @ ..] => part(*kind, body).map(Self::Progress),
+            [ENTRY_FORMAT, 4, body @ ..] => part(4, body).map(Self::Cancelled),
+            [ENTRY_FORMAT, 5, body @ ..] => part(5, body).map(Self::Ended),
+            [ENTRY_FORMAT, 6, body @ ..] => part(6, body).map(Self::Carried),
+            [ENTRY_FORMAT, kind, ..] => Err(EntryError::UnknownKind { kind: *kind }),
+            [format, ..] => Err(EntryError::UnknownFormat { format: *format }),
+            [] => Err(EntryError::UnknownFormat { format: 0 }),
+        }
+    }
+}
+
 /// Why stored bytes are not an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
@@ -320,6 +373,39 @@ mod tests {
             by: "local:0".into(),
         });
         assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+    }
+
+    #[test]
+    fn the_head_of_an_entry_agrees_with_the_whole() {
+        let execution = ExecutionId(Uuid::from_u128(7));
+        let accepted = Entry::from(Accepted {
+            execution,
+            identity: None,
+            origin: Origin::Webhook,
+            received_at: Timestamp(1),
+            dedupe_id: None,
+            unique_request_id: None,
+            catalog_revision: 3,
+            sync_deadline: None,
+            refusal: None,
+            request: Sealed(vec![1, 2, 3]),
+        });
+        assert_eq!(
+            EntryHead::read(&accepted.encode()),
+            Ok(EntryHead::Accepted { execution, identity: None })
+        );
+        let cancelled = Entry::from(Cancelled {
+            execution,
+            at: Timestamp(5),
+            by: "local:0".into(),
+        });
+        assert_eq!(EntryHead::read(&cancelled.encode()), Ok(EntryHead::Cancelled(execution)));
+        let carried = Entry::from(Carried {
+            execution,
+            first: 0,
+            entries: vec![accepted.encode().into()],
+        });
+        assert_eq!(EntryHead::read(&carried.encode()), Ok(EntryHead::Carried(execution)));
     }
 
     #[test]

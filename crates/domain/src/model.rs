@@ -147,6 +147,12 @@ pub enum ConfigValue {
     },
 }
 
+/// The record id under which a connection's value is sealed: instance or user configuration ‖ stable key.
+#[must_use]
+pub fn connection_record_id(owner: uuid::Uuid, stable_key: &str) -> Vec<u8> {
+    [owner.as_bytes().as_slice(), stable_key.as_bytes()].concat()
+}
+
 /// A connection's plaintext: exists only inside the actor that uses it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionValue {

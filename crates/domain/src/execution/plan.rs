@@ -85,6 +85,12 @@ impl Plan {
         &self.nodes[index]
     }
 
+    /// The node at a path.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.path == path)
+    }
+
     /// What follows a node once it chose a branch, or none.
     #[must_use]
     pub fn follower(&self, index: NodeIndex, branch: Option<&str>) -> Option<NodeIndex> {

@@ -10,12 +10,8 @@ pub(crate) mod fault;
 mod feed;
 pub(crate) mod file;
 mod merged;
-#[cfg(test)]
-mod properties;
 mod rebuild;
 pub(crate) mod row;
-#[cfg(test)]
-pub(crate) mod samples;
 pub(crate) mod status;
 
 pub use self::core::{Backlog, EndedRow};

@@ -1,0 +1,328 @@
+//! What an execution runs with: definition, settings, unsealed connections, keys.
+//!
+//! Loaded from catalog and keyring when an instance's or user's actor first needs it, dropped (and zeroed) when the
+//! configuration changes or the actor is put away. Loading reads files: call it off the arbiter.
+
+use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Input};
+use perseat_domain::execution::Plan;
+use perseat_domain::id::{EndpointId, FlowNumber, InstanceId, UserConfigId};
+use perseat_domain::model::{ConfigValue, ConnectionValue, Membership, connection_record_id};
+use perseat_flow::component::is_outbound;
+use perseat_flow::expression::{Connection, Setting};
+use perseat_flow::mask::Masker;
+use perseat_flow::payload::{CustomerInfo, FlowContext, FlowInfo, InstanceInfo, IntegrationInfo, UserInfo};
+use perseat_store::catalog::{InstanceBundle, Lookup, UserBundle};
+use perseat_store::custody::Custody;
+use perseat_store::error::StoreError;
+use perseat_store::keyring::Owner;
+use perseat_store::seal::{DataKey, RecordKind, SealError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Why configuration cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A connection does not open.
+    #[error("the connection `{variable}` cannot be unsealed")]
+    Connection {
+        /// The variable's stable key.
+        variable: String,
+        /// Why.
+        source: SealError,
+    },
+    /// A connection opens to something that is no connection.
+    #[error("the connection `{variable}` does not decode")]
+    Malformed {
+        /// The variable's stable key.
+        variable: String,
+    },
+}
+
+type Settings = BTreeMap<String, Setting>;
+
+/// An instance ready to run.
+#[derive(Debug)]
+pub struct LoadedInstance {
+    bundle: InstanceBundle,
+    plans: HashMap<FlowNumber, Arc<Plan>>,
+    settings: Settings,
+    key: Arc<DataKey>,
+}
+
+impl LoadedInstance {
+    /// Loads an instance; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// If the store fails or a connection does not open.
+    pub fn load(custody: &Custody, id: InstanceId) -> Result<Option<Self>, LoadError> {
+        let Some(bundle) = custody.catalog().instance_bundle(id)? else {
+            return Ok(None);
+        };
+        let key = custody.keyring().data_key(Owner::Customer(bundle.customer.id))?;
+        let definition = &bundle.version.definition;
+        let config = bundle.instance.deployed.as_ref().unwrap_or(&bundle.instance.config);
+        let variables = definition.config_vars.iter().filter(|variable| !variable.user_level);
+        let settings = settings(variables, &config.values, id.0, &key)?;
+        let plans = definition
+            .flows
+            .iter()
+            .map(|flow| (flow.number, Arc::new(Plan::compile(flow, &is_outbound))))
+            .collect();
+        Ok(Some(Self {
+            plans,
+            settings,
+            key,
+            bundle,
+        }))
+    }
+
+    /// The records.
+    #[must_use]
+    pub fn bundle(&self) -> &InstanceBundle {
+        &self.bundle
+    }
+
+    /// The customer's key.
+    #[must_use]
+    pub fn key(&self) -> &Arc<DataKey> {
+        &self.key
+    }
+}
+
+/// A user's configuration ready to run.
+#[derive(Debug)]
+pub struct LoadedUser {
+    bundle: UserBundle,
+    settings: Settings,
+    key: Arc<DataKey>,
+}
+
+impl LoadedUser {
+    /// Loads a user's configuration of `instance`; `None` if it does not exist or was removed.
+    ///
+    /// # Errors
+    /// If the store fails or a connection does not open.
+    pub fn load(custody: &Custody, instance: &LoadedInstance, id: UserConfigId) -> Result<Option<Self>, LoadError> {
+        let Some(bundle) = custody
+            .catalog()
+            .user_bundle(id)?
+            .filter(|bundle| bundle.config.removed_at.is_none())
+        else {
+            return Ok(None);
+        };
+        let key = match custody.keyring().data_key(Owner::User(bundle.user.id)) {
+            Ok(key) => key,
+            Err(StoreError::NoKey { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let variables = instance
+            .bundle
+            .version
+            .definition
+            .config_vars
+            .iter()
+            .filter(|variable| variable.user_level);
+        let settings = settings(variables, &bundle.config.values, id.0, &key)?;
+        Ok(Some(Self { bundle, settings, key }))
+    }
+
+    /// The records.
+    #[must_use]
+    pub fn bundle(&self) -> &UserBundle {
+        &self.bundle
+    }
+}
+
+fn settings<'a>(
+    variables: impl Iterator<Item = &'a ConfigVar>,
+    values: &BTreeMap<String, ConfigValue>,
+    owner: Uuid,
+    key: &DataKey,
+) -> Result<Settings, LoadError> {
+    let mut settings = Settings::new();
+    for variable in variables {
+        let setting = match values.get(&variable.stable_key) {
+            Some(ConfigValue::Plain(text)) => Setting::plain(variable, text),
+            Some(ConfigValue::Connection { sealed, version }) => {
+                let id = connection_record_id(owner, &variable.stable_key);
+                let plain = key
+                    .unseal(RecordKind::Connection, &id, sealed)
+                    .map_err(|source| LoadError::Connection {
+                        variable: variable.stable_key.clone(),
+                        source,
+                    })?;
+                let mut value: ConnectionValue = serde_json::from_slice(&plain).map_err(|_| LoadError::Malformed {
+                    variable: variable.stable_key.clone(),
+                })?;
+                fill_from_definition(&mut value, variable);
+                Setting::Connection(Arc::new(Connection {
+                    variable: variable.stable_key.clone(),
+                    kind: connection_kind(variable),
+                    version: *version,
+                    value,
+                }))
+            }
+            None => match (&variable.default_value, variable.data_type) {
+                (Some(text), data_type) if data_type != DataType::Connection => Setting::plain(variable, text),
+                _ => continue,
+            },
+        };
+        settings.insert(variable.key.clone(), setting);
+    }
+    Ok(settings)
+}
+
+fn connection_kind(variable: &ConfigVar) -> ActionRef {
+    variable.connection.clone().unwrap_or(ActionRef {
+        component: String::new(),
+        action: String::new(),
+    })
+}
+
+/// Inputs that the definition gives literally count where the configuration gives none.
+fn fill_from_definition(value: &mut ConnectionValue, variable: &ConfigVar) {
+    for (name, input) in &variable.inputs {
+        if let Input::Value(Some(text)) = input {
+            value.fields.entry(name.clone()).or_insert_with(|| text.clone());
+        }
+    }
+}
+
+/// Instance and user together: what the executions of one user actor run with.
+#[derive(Debug)]
+pub struct Binding {
+    /// The instance.
+    pub instance: Arc<LoadedInstance>,
+    /// The user; `None` where the integration has no user-level configuration.
+    pub user: Option<Arc<LoadedUser>>,
+    /// Settings by variable key: the user's over the instance's.
+    pub settings: Arc<Settings>,
+    /// Finds their secrets.
+    pub masker: Masker,
+    webhook_urls: BTreeMap<String, String>,
+}
+
+impl Binding {
+    /// Joins the two.
+    #[must_use]
+    pub fn new(instance: Arc<LoadedInstance>, user: Option<Arc<LoadedUser>>, public_url: &str) -> Self {
+        let mut settings = instance.settings.clone();
+        if let Some(user) = &user {
+            settings.extend(user.settings.clone());
+        }
+        let masker = Masker::of_connections(settings.values().filter_map(|setting| match setting {
+            Setting::Connection(connection) => Some(&**connection),
+            Setting::Plain(_) => None,
+        }));
+        let webhook_urls = webhook_urls(&instance, user.as_deref(), public_url);
+        Self {
+            instance,
+            user,
+            settings: Arc::new(settings),
+            masker,
+            webhook_urls,
+        }
+    }
+
+    /// The key that seals the execution's payload and results.
+    #[must_use]
+    pub fn key(&self) -> &Arc<DataKey> {
+        self.user.as_ref().map_or(&self.instance.key, |user| &user.key)
+    }
+
+    /// The compiled flow.
+    #[must_use]
+    pub fn plan(&self, flow: FlowNumber) -> Option<&Arc<Plan>> {
+        self.instance.plans.get(&flow)
+    }
+
+    /// Names and addresses for payload and scripts.
+    #[must_use]
+    pub fn context(&self, execution_id: String, flow: FlowNumber, invoke_url: String, started_at: String) -> FlowContext {
+        let InstanceBundle {
+            customer,
+            instance,
+            integration,
+            version,
+            ..
+        } = &self.instance.bundle;
+        let flow = version.definition.flow(flow);
+        FlowContext {
+            execution_id,
+            webhook_urls: self.webhook_urls.clone(),
+            webhook_api_keys: BTreeMap::new(),
+            invoke_url,
+            customer: CustomerInfo {
+                id: customer.id.global(),
+                external_id: customer.external_id.clone(),
+                name: customer.name.clone(),
+            },
+            instance: InstanceInfo {
+                id: instance.id.global(),
+                name: instance.name.clone(),
+            },
+            user: self.user.as_ref().map(|loaded| user_info(&loaded.bundle)),
+            integration: IntegrationInfo {
+                id: integration.id.global(),
+                name: integration.name.clone(),
+                version_sequence_id: version.version.to_string(),
+                external_version: String::new(),
+            },
+            flow: flow
+                .map(|flow| FlowInfo {
+                    id: EndpointId::InstanceFlow(instance.id, flow.number).global(),
+                    name: flow.name.clone(),
+                    stable_id: flow.stable_key.clone(),
+                })
+                .unwrap_or_default(),
+            started_at,
+        }
+    }
+}
+
+/// `results.user`: the address falls back to the subject of the user's tokens, then to the external id.
+fn user_info(bundle: &UserBundle) -> UserInfo {
+    let user = &bundle.user;
+    let email = user.email.as_ref().or(user.subject.as_ref()).or(user.external_id.as_ref());
+    UserInfo {
+        id: user.id.global(),
+        email: email.cloned().unwrap_or_else(|| user.id.to_string()),
+        name: user.name.clone(),
+        // An organization user's external id is no customer user's: it stays out of payloads.
+        external_id: match user.membership {
+            Membership::Customer(_) => user.external_id.clone(),
+            Membership::Organization => None,
+        },
+    }
+}
+
+fn webhook_urls(instance: &LoadedInstance, user: Option<&LoadedUser>, public_url: &str) -> BTreeMap<String, String> {
+    use perseat_domain::definition::EndpointType;
+    let InstanceBundle {
+        instance: record,
+        version,
+        integration,
+        ..
+    } = &instance.bundle;
+    let definition = &version.definition;
+    let endpoint = |flow: FlowNumber| match (definition.endpoint_type, user) {
+        (EndpointType::FlowSpecific, Some(user)) => EndpointId::UserFlow(user.bundle.config.id, flow),
+        (EndpointType::FlowSpecific, None) => EndpointId::InstanceFlow(record.id, flow),
+        (EndpointType::InstanceSpecific, _) => EndpointId::Instance(record.id),
+        (EndpointType::SharedInstance, _) => EndpointId::Integration(integration.id),
+    };
+    definition
+        .flows
+        .iter()
+        .map(|flow| {
+            (
+                flow.name.clone(),
+                format!("{public_url}/trigger/{}", endpoint(flow.number).global()),
+            )
+        })
+        .collect()
+}

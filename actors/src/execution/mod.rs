@@ -1,0 +1,91 @@
+//! One execution: the performer beside the pure [`Machine`](perseat_domain::execution::Machine).
+//!
+//! ```text
+//! start ─► past (journal) ─► binding (definition, settings, keys) ─► run ⇄ machine
+//!                                                                     │ performer: HTTP, JS, branch, log
+//!                                                                     └ recorder ─► journal.append
+//! ```
+//!
+//! An execution is a local future owned by its user actor. It holds unsealed connections only through its
+//! [`Binding`]; it writes what it did to the journal and nothing anywhere else.
+
+mod binding;
+mod past;
+mod recorder;
+mod run;
+
+pub use binding::{Binding, LoadError, LoadedInstance, LoadedUser};
+pub use run::{Start, run};
+
+use crate::kit::Clock;
+use crate::waiters::Waiters;
+use perseat_domain::execution::Limits as MachineLimits;
+use perseat_flow::component::Performer;
+use perseat_flow::{expression, payload};
+use perseat_journal::Journal;
+use perseat_store::custody::Custody;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Limits of one execution.
+#[derive(Clone, Copy, Debug)]
+pub struct ExecutionLimits {
+    /// How long an activation may take (`execution.timeout`).
+    pub timeout: Duration,
+    /// How long one step may take (`execution.step-timeout`).
+    pub step_timeout: Duration,
+    /// Log lines kept of one activation; the rest is counted (`execution.max-log-lines`).
+    pub max_log_lines: usize,
+    /// Bytes of sealed step results in one journal entry; above, they are split over several.
+    pub entry_bytes: usize,
+    /// Above this size sealing and masking leave the arbiter (64 KiB).
+    pub offload_bytes: usize,
+    /// The wait before an append is tried again on a full disk (`execution.full-retry`).
+    pub full_retry: Duration,
+    /// Restarts.
+    pub machine: MachineLimits,
+    /// Resolved values.
+    pub values: expression::Limits,
+    /// Parsed bodies.
+    pub payload: payload::Limits,
+}
+
+impl Default for ExecutionLimits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(900),
+            step_timeout: Duration::from_secs(300),
+            max_log_lines: 1_000,
+            entry_bytes: 512 * 1024,
+            offload_bytes: 64 * 1024,
+            full_retry: Duration::from_millis(500),
+            machine: MachineLimits {
+                max_deaths: 3,
+                max_activations: 1_000,
+            },
+            values: expression::Limits::default(),
+            payload: payload::Limits::default(),
+        }
+    }
+}
+
+/// What all executions of one arbiter share.
+#[derive(Clone, Debug)]
+pub struct ExecutionEnv {
+    /// The journal.
+    pub journal: Journal,
+    /// The catalog and the keys.
+    pub custody: Custody,
+    /// Performs steps; its connections belong to this arbiter.
+    pub performer: Performer,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Synchronous callers.
+    pub waiters: Arc<Waiters>,
+    /// Limits.
+    pub limits: ExecutionLimits,
+    /// The epoch of this owner in `append`.
+    pub epoch: u64,
+    /// The public address of the hooks listener, without a trailing slash.
+    pub public_url: Arc<str>,
+}

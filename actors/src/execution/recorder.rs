@@ -1,0 +1,227 @@
+//! Gathers what an execution did and makes it durable.
+
+use super::ExecutionEnv;
+use super::run::off_arbiter;
+use bytes::Bytes;
+use perseat_domain::entry::{Ended, Entry, LogLine, Started, StepRecord, StepsDone, SyncResponse, step_record_id};
+use perseat_domain::id::ExecutionId;
+use perseat_domain::model::Sealed;
+use perseat_flow::component::StepLog;
+use perseat_flow::mask::Masker;
+use perseat_journal::{AppendError, NewEntry};
+use perseat_store::seal::{DataKey, RecordKind};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One execution's unwritten entries.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    env: Arc<ExecutionEnv>,
+    /// None where it was destroyed: then nothing secret is written.
+    key: Option<Arc<DataKey>>,
+    masker: Masker,
+    execution: ExecutionId,
+    partition: u8,
+    started: Option<Started>,
+    steps: Vec<StepRecord>,
+    branches: Vec<(String, String)>,
+    logs: Vec<LogLine>,
+    lines_left: usize,
+    lines_dropped: u32,
+}
+
+impl Recorder {
+    pub(super) fn new(env: Arc<ExecutionEnv>, key: Option<Arc<DataKey>>, masker: Masker, execution: ExecutionId, partition: u8) -> Self {
+        let lines_left = env.limits.max_log_lines;
+        Self {
+            env,
+            key,
+            masker,
+            execution,
+            partition,
+            started: None,
+            steps: Vec::new(),
+            branches: Vec::new(),
+            logs: Vec::new(),
+            lines_left,
+            lines_dropped: 0,
+        }
+    }
+
+    pub(super) fn started(&mut self, started: Started) {
+        self.started = Some(started);
+    }
+
+    pub(super) fn step(&mut self, record: StepRecord) {
+        self.steps.push(record);
+    }
+
+    pub(super) fn branch(&mut self, path: String, branch: String) {
+        self.branches.push((path, branch));
+    }
+
+    /// Masks and keeps log lines, up to the limit.
+    pub(super) fn logs(&mut self, step: &str, logs: Vec<StepLog>) {
+        for log in logs {
+            if self.lines_left == 0 {
+                self.lines_dropped += 1;
+                continue;
+            }
+            self.lines_left -= 1;
+            let message = self.masker.mask_text(&log.message).into_owned();
+            self.logs.push(LogLine {
+                at: log.at,
+                level: log.level.to_owned(),
+                step: step.to_owned(),
+                message,
+            });
+        }
+    }
+
+    /// Seals a step's results and finds the secrets in them; off the arbiter if they are large.
+    pub(super) async fn seal_output(&self, path: &str, json: Bytes) -> (Sealed, Vec<(u32, u32)>) {
+        let id = step_record_id(self.execution, path);
+        let is_large = json.len() > self.env.limits.offload_bytes;
+        let (key, masker) = (self.key.clone(), self.masker.clone());
+        let seal = move || (seal_with(key.as_deref(), RecordKind::StepOutput, &id, &json), masker.ranges(&json));
+        if is_large { off_arbiter(seal).await } else { seal() }
+    }
+
+    /// Makes everything gathered durable.
+    pub(super) async fn flush(&mut self) {
+        let entries = self.take();
+        if !entries.is_empty() {
+            self.append(entries).await;
+        }
+    }
+
+    /// Writes what is left and the end, in one append.
+    pub(super) async fn finish(mut self, end: End) {
+        let message = end.message.map(|text| self.masker.mask_text(&text).into_owned());
+        let response = end.response.as_ref().map(|response| {
+            let plain = postcard::to_allocvec(response).unwrap_or_default();
+            seal_with(self.key.as_deref(), RecordKind::Response, self.execution.0.as_bytes(), &plain)
+        });
+        let ended = Ended {
+            execution: self.execution,
+            message: message.as_ref().map(|text| {
+                seal_with(
+                    self.key.as_deref(),
+                    RecordKind::Message,
+                    self.execution.0.as_bytes(),
+                    text.as_bytes(),
+                )
+            }),
+            response,
+            ..end.ended
+        };
+        let answer = crate::waiters::Answer {
+            status: ended.status,
+            code: ended.code,
+            message,
+            response: end.response,
+        };
+        let mut entries = self.take();
+        entries.push(self.entry(&Entry::Ended(ended)));
+        self.append(entries).await;
+        self.env.waiters.answer(self.execution, answer);
+    }
+
+    fn take(&mut self) -> Vec<NewEntry> {
+        let mut entries = Vec::new();
+        if let Some(started) = self.started.take() {
+            entries.push(self.entry(&Entry::Started(started)));
+        }
+        let mut steps = std::mem::take(&mut self.steps).into_iter().peekable();
+        let mut logs = self.take_logs();
+        while steps.peek().is_some() || logs.0.is_some() || !self.branches.is_empty() {
+            let mut chunk = Vec::new();
+            let mut bytes = 0;
+            while let Some(step) = steps.next_if(|step| chunk.is_empty() || bytes + step.output.0.len() <= self.env.limits.entry_bytes) {
+                bytes += step.output.0.len();
+                chunk.push(step);
+            }
+            let done = StepsDone {
+                execution: self.execution,
+                attempt: 1,
+                steps: chunk,
+                branches: std::mem::take(&mut self.branches),
+                logs: logs.0.take(),
+                log_counts: std::mem::take(&mut logs.1),
+            };
+            entries.push(self.entry(&Entry::StepsDone(done)));
+        }
+        entries
+    }
+
+    fn take_logs(&mut self) -> (Option<Sealed>, Vec<(String, u32)>) {
+        if self.lines_dropped > 0 {
+            let message = format!("{} more log lines were dropped (execution.max-log-lines)", self.lines_dropped);
+            self.lines_dropped = 0;
+            self.logs.push(LogLine {
+                at: self.env.clock.now(),
+                level: "warn".into(),
+                step: String::new(),
+                message,
+            });
+        }
+        if self.logs.is_empty() {
+            return (None, Vec::new());
+        }
+        let logs = std::mem::take(&mut self.logs);
+        let mut counts = BTreeMap::<&str, u32>::new();
+        for line in &logs {
+            *counts.entry(&line.level).or_default() += 1;
+        }
+        let counts = counts.into_iter().map(|(level, count)| (level.to_owned(), count)).collect();
+        let plain = postcard::to_allocvec(&logs).unwrap_or_default();
+        (
+            Some(seal_with(
+                self.key.as_deref(),
+                RecordKind::Logs,
+                self.execution.0.as_bytes(),
+                &plain,
+            )),
+            counts,
+        )
+    }
+
+    fn entry(&self, entry: &Entry) -> NewEntry {
+        NewEntry {
+            partition: self.partition,
+            epoch: self.env.epoch,
+            payload: entry.encode().into(),
+        }
+    }
+
+    /// Appends, waiting for room on a full disk. A journal that is closed or broken ends the daemon; until then the
+    /// execution stands still, and recovery takes it up from its last durable entry.
+    async fn append(&self, entries: Vec<NewEntry>) {
+        loop {
+            match self.env.journal.append(entries.clone()).await {
+                Ok(_) => return,
+                Err(AppendError::Full | AppendError::Busy) => self.env.clock.sleep(self.env.limits.full_retry).await,
+                Err(error) => {
+                    tracing::error!(execution = %self.execution, %error, "cannot record an execution; it waits for the restart of the daemon");
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+}
+
+/// Seals, or gives nothing where there is no key: what nobody may read is not written.
+fn seal_with(key: Option<&DataKey>, kind: RecordKind, id: &[u8], plain: &[u8]) -> Sealed {
+    key.map_or_else(|| Sealed(Vec::new()), |key| key.seal(kind, id, plain))
+}
+
+/// How an execution ended, before sealing.
+#[derive(Debug)]
+pub(super) struct End {
+    /// The entry without its sealed parts.
+    pub(super) ended: Ended,
+    /// Why it failed; masked before it is stored or answered.
+    pub(super) message: Option<String>,
+    /// What a synchronous caller gets.
+    pub(super) response: Option<SyncResponse>,
+}

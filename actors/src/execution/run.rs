@@ -1,0 +1,454 @@
+//! Carries out what the state machine decides.
+
+use super::ExecutionEnv;
+use super::binding::Binding;
+use super::past::{Past, PastError};
+use super::recorder::{End, Recorder};
+use bytes::Bytes;
+use perseat_domain::code::ErrorCode;
+use perseat_domain::entry::{EndStatus, Ended, Started, StepRecord, StepStatus, SyncResponse, TriggerRequest, step_record_id};
+use perseat_domain::execution::{Effect, Event, Machine, Node, NodeIndex, Outcome, Plan, Verdict};
+use perseat_domain::fair::Cost;
+use perseat_domain::id::{ExecutionId, partition_of};
+use perseat_domain::identity::Identity;
+use perseat_domain::time::Timestamp;
+use perseat_flow::component::{IdempotencyKey, StepCall, StepError, StepOutput, StepReport, StepResult, webhook_reply};
+use perseat_flow::expression::Scope;
+use perseat_flow::payload::{FlowContext, trigger_payload};
+use perseat_journal::Position;
+use perseat_store::seal::{DataKey, RecordKind};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// An execution that got a slot.
+#[derive(Debug)]
+pub struct Start {
+    /// Which.
+    pub execution: ExecutionId,
+    /// On whose behalf.
+    pub identity: Identity,
+    /// Where its entries stand, oldest first.
+    pub positions: Vec<Position>,
+    /// Its accepted entry, if it is still in memory and the only one.
+    pub accepted: Option<Bytes>,
+    /// Whether its last activation ended by the death of an actor.
+    pub after_death: bool,
+    /// What it runs with, or why it cannot.
+    pub binding: Result<Arc<Binding>, ErrorCode>,
+    /// Seals what is written about an execution that cannot run; none where the key was destroyed.
+    pub fallback_key: Option<Arc<DataKey>>,
+    /// Cancelled when somebody asks for its end.
+    pub cancel: CancellationToken,
+}
+
+/// Runs an execution from its last durable entry to its end.
+pub async fn run(env: Arc<ExecutionEnv>, start: Start) -> Cost {
+    let began = env.clock.uptime();
+    let mut cpu = Duration::ZERO;
+    match prepare(&env, &start).await {
+        Ok(running) => cpu = running.run(&start, began).await,
+        Err(unable) => unable.finish(&env, &start, began).await,
+    }
+    Cost {
+        slot: env.clock.uptime().saturating_sub(began),
+        cpu,
+    }
+}
+
+/// Runs blocking or long work on the runtime's pool. A panic in it is the caller's.
+pub(super) async fn off_arbiter<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// An execution that ends before its first step.
+struct Unable {
+    code: ErrorCode,
+    message: String,
+}
+
+impl Unable {
+    async fn finish(self, env: &Arc<ExecutionEnv>, start: &Start, began: Duration) {
+        tracing::info!(execution = %start.execution, code = %self.code, "execution cannot run: {}", self.message);
+        let ended = Ended {
+            execution: start.execution,
+            attempt: 0,
+            status: EndStatus::Failed,
+            code: Some(self.code),
+            failed_step: None,
+            message: None,
+            response: None,
+            cost: (millis(env.clock.uptime().saturating_sub(began)), 0),
+            at: env.clock.now(),
+        };
+        let key = start
+            .binding
+            .as_ref()
+            .map(|binding| binding.key().clone())
+            .ok()
+            .or_else(|| start.fallback_key.clone());
+        let masker = start.binding.as_ref().map(|binding| binding.masker.clone()).unwrap_or_default();
+        let partition = partition_of(start.identity.instance);
+        let recorder = Recorder::new(env.clone(), key, masker, start.execution, partition);
+        recorder
+            .finish(End {
+                ended,
+                message: Some(self.message),
+                response: None,
+            })
+            .await;
+    }
+}
+
+/// Everything a running execution holds.
+struct Running {
+    env: Arc<ExecutionEnv>,
+    binding: Arc<Binding>,
+    plan: Arc<Plan>,
+    scope: Scope,
+    context: Arc<FlowContext>,
+    past: Past,
+    recorder: Recorder,
+    is_debug: bool,
+    last: Option<Arc<Value>>,
+    stopped: Option<SyncResponse>,
+    failure: Option<String>,
+    cpu: Duration,
+}
+
+async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unable> {
+    let past = read_past(env, start).await.map_err(|error| {
+        tracing::error!(execution = %start.execution, error = &error as &dyn std::error::Error, "cannot read an execution from the journal");
+        Unable { code: ErrorCode::Internal, message: "the execution's entries cannot be read".into() }
+    })?;
+    let unable = |code, message: String| Unable { code, message };
+    if let Some(code) = past.accepted.refusal {
+        return Err(unable(code, refusal_sentence(code)));
+    }
+    let binding = start
+        .binding
+        .as_ref()
+        .map_err(|code| unable(*code, refusal_sentence(*code)))?
+        .clone();
+    let flow = start.identity.flow;
+    let plan = binding
+        .plan(flow)
+        .ok_or_else(|| unable(ErrorCode::FlowNotFound, "the flow is not part of the version that runs now".into()))?
+        .clone();
+
+    let opened = binding
+        .key()
+        .unseal(RecordKind::Request, start.execution.0.as_bytes(), &past.accepted.request);
+    let request: TriggerRequest = opened.ok().and_then(|plain| postcard::from_bytes(&plain).ok()).ok_or_else(|| {
+        unable(
+            ErrorCode::UserRemoved,
+            "the request can no longer be read: its key was destroyed".into(),
+        )
+    })?;
+    let started_at = past.started.as_ref().map_or_else(|| env.clock.now(), |started| started.at);
+    let context = binding.context(start.execution.global(), flow, request.invoke_url.clone(), rfc3339(started_at));
+    let payload = if request.body.len() > env.limits.offload_bytes {
+        let (request, context, limits) = (request.clone(), context.clone(), env.limits.payload);
+        off_arbiter(move || trigger_payload(&request, &context, limits)).await
+    } else {
+        trigger_payload(&request, &context, env.limits.payload)
+    }
+    .map_err(|error| unable(ErrorCode::PayloadMalformed, error.to_string()))?;
+
+    let definition = binding.instance.bundle().version.definition.flow(flow);
+    let trigger = definition.map(|flow| flow.trigger.reference.clone()).unwrap_or_default();
+    let mut scope = Scope::new(trigger, Arc::new(payload), binding.settings.clone(), env.limits.values);
+    let mut last = None;
+    for step in &past.steps {
+        if let (Some(node), Some(value)) = (plan.find(&step.path), restore(&binding, start.execution, step)) {
+            scope.finish(node.step.reference.clone(), value.clone());
+            last = Some(value);
+        }
+    }
+    let recorder = Recorder::new(
+        env.clone(),
+        Some(binding.key().clone()),
+        binding.masker.clone(),
+        start.execution,
+        partition_of(start.identity.instance),
+    );
+    Ok(Running {
+        env: env.clone(),
+        binding,
+        plan,
+        scope,
+        context: Arc::new(context),
+        past,
+        recorder,
+        is_debug: request.debug,
+        last,
+        stopped: None,
+        failure: None,
+        cpu: Duration::ZERO,
+    })
+}
+
+async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past, PastError> {
+    if let Some(accepted) = &start.accepted {
+        return Past::gather([Ok(accepted)]);
+    }
+    let (journal, positions) = (env.journal.clone(), start.positions.clone());
+    off_arbiter(move || Past::read(&journal, &positions)).await
+}
+
+fn restore(binding: &Binding, execution: ExecutionId, step: &StepRecord) -> Option<Arc<Value>> {
+    let plain = binding
+        .key()
+        .unseal(RecordKind::StepOutput, &step_record_id(execution, &step.path), &step.output)
+        .ok()?;
+    serde_json::from_slice(&plain).ok().map(Arc::new)
+}
+
+impl Running {
+    async fn run(mut self, start: &Start, began: Duration) -> Duration {
+        let deadline = began + self.env.limits.timeout;
+        let mut machine = Machine::new(self.plan.clone(), self.env.limits.machine);
+        let progress = self.past.progress.clone();
+        let mut next = Some(Event::Begin {
+            progress,
+            after_death: start.after_death,
+        });
+        let mut finished_step = None;
+        while let Some(event) = next.take() {
+            for effect in machine.on(event) {
+                match effect {
+                    Effect::WriteStarted { activation, deaths } => self.write_started(start, activation, deaths),
+                    Effect::WriteStep {
+                        node,
+                        status,
+                        branch,
+                        tries,
+                    } => {
+                        if let Some(done) = finished_step.take() {
+                            self.write_step(node, status, branch, tries, done).await;
+                        }
+                    }
+                    Effect::Flush => {
+                        self.recorder.flush().await;
+                        next = Some(Event::Flushed);
+                    }
+                    Effect::Perform { node, .. } => {
+                        let (event, done) = self.perform(start, node, deadline).await;
+                        finished_step = done;
+                        next = Some(event);
+                    }
+                    Effect::Sleep(delay) => next = Some(self.wait(start, delay, deadline).await),
+                    Effect::Abandon => {}
+                    Effect::Finish(verdict) => {
+                        let cpu = self.cpu;
+                        self.finish(verdict, began).await;
+                        return cpu;
+                    }
+                }
+            }
+        }
+        self.cpu
+    }
+
+    fn write_started(&mut self, start: &Start, activation: u32, deaths: u32) {
+        let bundle = self.binding.instance.bundle();
+        self.recorder.started(Started {
+            execution: start.execution,
+            attempt: 1,
+            activation,
+            deaths,
+            definition_version: bundle.version.version,
+            instance_revision: bundle.instance.config_revision,
+            user_revision: self.binding.user.as_ref().map_or(0, |user| user.bundle().config.config_revision),
+            at: self.env.clock.now(),
+        });
+    }
+
+    async fn perform(&mut self, start: &Start, node: NodeIndex, deadline: Duration) -> (Event, Option<Done>) {
+        let node: &Node = self.plan.node(node);
+        let started_at = self.env.clock.now();
+        let key = IdempotencyKey {
+            execution: start.execution,
+            path: node.path.clone(),
+        };
+        let left = deadline.saturating_sub(self.env.clock.uptime());
+        let call = StepCall {
+            step: &node.step,
+            scope: &self.scope,
+            identity: &start.identity,
+            context: &self.context,
+            key: &key,
+            deadline: tokio::time::Instant::now() + left.min(self.env.limits.step_timeout),
+            debug: self.is_debug,
+        };
+        let report = tokio::select! {
+            biased;
+            () = start.cancel.cancelled() => return (Event::CancelRequested, None),
+            () = self.env.clock.sleep(left) => return (Event::DeadlinePassed, None),
+            report = self.env.performer.perform(call) => report,
+        };
+        self.cpu += report.cpu;
+        let outcome = match &report.result {
+            Ok(StepResult::Data(_)) => Outcome::Done,
+            Ok(StepResult::Branch(name)) => Outcome::Branch(name.clone()),
+            Ok(StepResult::Stop(_)) => Outcome::Stopped,
+            Err(error) => Outcome::Failed {
+                code: error.code,
+                is_retryable: error.is_retryable,
+            },
+        };
+        (Event::StepEnded(outcome), Some(Done { report, started_at }))
+    }
+
+    async fn wait(&self, start: &Start, delay: Duration, deadline: Duration) -> Event {
+        let left = deadline.saturating_sub(self.env.clock.uptime());
+        tokio::select! {
+            biased;
+            () = start.cancel.cancelled() => Event::CancelRequested,
+            () = self.env.clock.sleep(left) => Event::DeadlinePassed,
+            () = self.env.clock.sleep(delay) => Event::RetryDue,
+        }
+    }
+
+    async fn write_step(&mut self, node: NodeIndex, status: StepStatus, branch: Option<String>, tries: u8, done: Done) {
+        let plan = self.plan.clone();
+        let node = plan.node(node);
+        let Done { report, started_at } = done;
+        self.recorder.logs(&node.step.name, report.logs);
+        let output = match report.result {
+            Ok(StepResult::Data(output)) => output,
+            Ok(StepResult::Branch(name)) => StepOutput::new(json!({ "branch": name })),
+            Ok(StepResult::Stop(response)) => {
+                self.stopped = Some(response);
+                StepOutput::new(Value::Null)
+            }
+            Err(error) => self.failed_output(node, status, &error),
+        };
+        let (sealed, masks) = self.recorder.seal_output(&node.path, output.json.clone()).await;
+        self.recorder.step(StepRecord {
+            path: node.path.clone(),
+            name: node.step.name.clone(),
+            status,
+            started_at,
+            ended_at: self.env.clock.now(),
+            output: sealed,
+            masks,
+            credentials: report.credentials,
+            tries,
+        });
+        if let Some(branch) = branch {
+            self.recorder.branch(node.path.clone(), branch);
+        } else if status != StepStatus::Failed {
+            self.last = Some(output.value.clone());
+        }
+        self.scope.finish(node.step.reference.clone(), output.value);
+    }
+
+    fn failed_output(&mut self, node: &Node, status: StepStatus, error: &StepError) -> StepOutput {
+        if status == StepStatus::Failed {
+            self.failure = Some(format!("step \"{}\" failed: {}", node.step.name, error.message));
+        }
+        let mut shown = json!({ "message": error.message, "code": error.code });
+        if let (Some(shown), Some(Value::Object(detail))) = (shown.as_object_mut(), error.detail.as_deref()) {
+            shown.extend(detail.clone());
+        }
+        StepOutput::new(json!({ "error": shown }))
+    }
+
+    async fn finish(self, verdict: Verdict, began: Duration) {
+        let is_synchronous = self.past.accepted.sync_deadline.is_some();
+        let response = if verdict.status == EndStatus::Succeeded && is_synchronous {
+            Some(self.response())
+        } else {
+            None
+        };
+        let failed_step = verdict.failed.map(|node| self.plan.node(node).step.name.clone());
+        let message = match verdict.status {
+            EndStatus::Succeeded => None,
+            _ => Some(
+                self.failure
+                    .unwrap_or_else(|| verdict.code.map(refusal_sentence).unwrap_or_default()),
+            ),
+        };
+        let ended = Ended {
+            execution: self.past.accepted.execution,
+            attempt: 1,
+            status: verdict.status,
+            code: verdict.code,
+            failed_step,
+            message: None,
+            response: None,
+            cost: (millis(self.env.clock.uptime().saturating_sub(began)), millis(self.cpu)),
+            at: self.env.clock.now(),
+        };
+        self.recorder.finish(End { ended, message, response }).await;
+    }
+
+    /// What a synchronous caller gets: the answer of a stop step, that of the trigger, or the last step's results.
+    fn response(&self) -> SyncResponse {
+        if let Some(response) = &self.stopped {
+            return response.clone();
+        }
+        let flow = self
+            .binding
+            .instance
+            .bundle()
+            .version
+            .definition
+            .flows
+            .iter()
+            .find(|flow| self.context.flow.stable_id == flow.stable_key);
+        if let Some(Ok(Some(response))) = flow.map(|flow| webhook_reply(&flow.trigger, &self.scope)) {
+            return response;
+        }
+        let body = match &self.last {
+            Some(value) => value.to_string(),
+            None => json!({ "executionId": self.context.execution_id }).to_string(),
+        };
+        SyncResponse {
+            status: 200,
+            content_type: "application/json".into(),
+            headers: Vec::new(),
+            body: body.into(),
+        }
+    }
+}
+
+/// A step's report and when it began.
+#[derive(Debug)]
+struct Done {
+    report: StepReport,
+    started_at: Timestamp,
+}
+
+fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn rfc3339(at: Timestamp) -> String {
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis)
+        .map(|at| at.to_string())
+        .unwrap_or_default()
+}
+
+fn refusal_sentence(code: ErrorCode) -> String {
+    match code {
+        ErrorCode::OrganizationUserNotAllowed => "the external id belongs to an organization user, who is not a customer user",
+        ErrorCode::UserRemoved => "the user's configuration was removed before the execution started",
+        ErrorCode::InstanceRemoved => "the instance was removed before the execution started",
+        ErrorCode::Cancelled => "the execution was cancelled",
+        ErrorCode::ExecutionTimeout => "the execution ran longer than execution.timeout",
+        ErrorCode::Quarantined => "the execution was stopped after its actor died under it repeatedly",
+        ErrorCode::StepFailed => "a step failed before the daemon restarted",
+        _ => "the execution could not run",
+    }
+    .to_owned()
+}

@@ -1,0 +1,13 @@
+//! One deployed integration of one customer: its configuration and its users.
+//!
+//! ```text
+//! supervisor ── Enqueue, StartNext, Cancel ─► instance ─► user, user, user …
+//! ```
+//!
+//! Holds the customer-wide configuration, hands every message on to the user it is for, and restarts users that die.
+
+mod actor;
+mod messages;
+
+pub use actor::InstanceActor;
+pub use messages::{CancelFor, EnqueueFor, Forget, Leave, StartFor, StillNeeded};

@@ -1,0 +1,20 @@
+//! The root of one owner's tree: takes up committed entries, grants slots, starts and restarts instances.
+//!
+//! ```text
+//! journal writer ── Committed ─► Supervisor ─► InstanceActor ─► UserActor ─► execution
+//!                                 │  live table, fair queue
+//!                                 └─ RestartDue, TidyDue (its own timers)
+//! ```
+//!
+//! The journal is its only input about executions: what is accepted, went on and ended arrives as committed entries
+//! in position order, after a restart from recovery in the same order. It knows no configuration and no payload.
+
+mod actor;
+mod feed;
+mod live;
+mod messages;
+
+pub use actor::{InstanceStillNeeded, Supervisor, SupervisorOptions};
+pub use feed::Feed;
+pub use live::{LiveExecution, LiveTable};
+pub use messages::{Committed, ConfigChanged, Drain, FeedAgain, Recovered, RecoveredExecution, SlotFreed};
