@@ -59,20 +59,15 @@ impl<K: Copy + Eq + Hash, V: Clone> Bounded<K, V> {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Drops every entry for which `keep` is false.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
         self.entries.retain(|entry| keep(&entry.key, &entry.value));
         self.places = self.entries.iter().enumerate().map(|(place, entry)| (entry.key, place)).collect();
-    }
-
-    /// Drops one entry.
-    pub(crate) fn remove(&mut self, key: K) {
-        if let Some(place) = self.places.remove(&key) {
-            self.entries.swap_remove(place);
-            if let Some(moved) = self.entries.get(place) {
-                self.places.insert(moved.key, place);
-            }
-        }
     }
 }
 
@@ -91,12 +86,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_removed_is_gone_and_the_rest_is_found() {
+    fn what_was_not_kept_is_gone_and_the_rest_is_found() {
         let mut map = Bounded::new(8);
         for n in 0..8 {
             map.insert(n, n * 10);
         }
-        map.remove(0);
         map.retain(|key, _| key % 2 == 1);
         assert_eq!((0..8).filter_map(|n| map.get(n)).collect::<Vec<_>>(), [10, 30, 50, 70]);
     }

@@ -9,6 +9,9 @@ use crate::error::StoreError;
 use crate::keyring::Keyring;
 use std::sync::Arc;
 
+/// Keys destroyed with one sync.
+const PAGE: usize = 4_096;
+
 /// Catalog and keyring together.
 #[derive(Clone, Debug)]
 pub struct Custody {
@@ -43,21 +46,160 @@ impl Custody {
     /// destroyed after.
     ///
     /// # Errors
-    /// As [`Catalog::mutate`], or if a key cannot be made or destroyed. Keys that could not be destroyed are tried again by
+    /// As [`Catalog::mutate`], or if a key cannot be made. Keys that could not be destroyed are logged and tried again by
     /// the next mutation and on start.
     pub fn mutate<T, E: From<StoreError>>(
         &self,
         change: Change<'_>,
         work: impl FnOnce(&mut Mutation<'_>) -> Result<T, E>,
     ) -> Result<Mutated<T>, E> {
-        self.catalog.mutate(change, work)
+        let mutated = self
+            .catalog
+            .mutate_then(change, work, |keys| self.keyring.create_many(keys.iter().copied()))?;
+        if let Err(error) = self.destroy_pending() {
+            // The mutation is durable and must be published; the rows that are left say what to try again.
+            tracing::error!(%error, "keys of deleted owners could not be destroyed yet");
+        }
+        Ok(mutated)
     }
 
     /// Destroys the keys of deleted owners; gives how many.
     ///
     /// # Errors
-    /// If the disk fails.
+    /// If the disk fails; what is left is tried again by the next call.
     pub fn destroy_pending(&self) -> Result<usize, StoreError> {
-        Ok(0)
+        let mut count = 0;
+        loop {
+            let owners = self.catalog.pending_destruction(PAGE)?;
+            if owners.is_empty() {
+                return Ok(count);
+            }
+            self.keyring.destroy_many(&owners)?;
+            self.catalog.clear_pending(&owners)?;
+            count += owners.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Lookup, Options};
+    use crate::fault_backend::FaultDisk;
+    use crate::keyring::{self, MasterKey, Owner};
+    use perseat_domain::id::{CustomerId, OrganizationId, UserId};
+    use perseat_domain::model::{Customer, Membership, Organization, Role, User};
+    use perseat_domain::time::Timestamp;
+    use tempfile::TempDir;
+    use uuid::Uuid;
+
+    const NOW: Change<'static> = Change {
+        by: "local:0",
+        at: Timestamp(1),
+        action: "test",
+    };
+    const ACME: CustomerId = CustomerId(Uuid::from_u128(2));
+    const ALICE: UserId = UserId(Uuid::from_u128(3));
+    const OWNERS: [Owner; 3] = [Owner::Organization, Owner::Customer(ACME), Owner::User(ALICE)];
+
+    struct Place {
+        folder: TempDir,
+        disk: FaultDisk,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            Self {
+                folder: tempfile::tempdir().unwrap(),
+                disk: FaultDisk::default(),
+            }
+        }
+
+        fn catalog(&self) -> Arc<Catalog> {
+            let disk = self.disk.clone();
+            Arc::new(Catalog::open_with(move || Ok(disk.backend()), Options::default()).unwrap())
+        }
+
+        fn keyring(&self) -> Arc<Keyring> {
+            let path = self.folder.path().join("keyring");
+            Arc::new(Keyring::open(&path, MasterKey::new(&[1; 32]), &keyring::Options::default()).unwrap())
+        }
+
+        fn custody(&self) -> Custody {
+            Custody::resume(self.catalog(), self.keyring()).unwrap()
+        }
+    }
+
+    fn fill(tx: &mut Mutation<'_>) -> Result<(), StoreError> {
+        tx.put(&Organization {
+            id: OrganizationId(Uuid::from_u128(1)),
+            name: "Acme Software".into(),
+            ulc_enabled: true,
+            signing_keys: vec![],
+        })?;
+        tx.put(&Customer {
+            id: ACME,
+            name: "Acme".into(),
+            external_id: None,
+            description: String::new(),
+            labels: vec![],
+        })?;
+        tx.put(&User {
+            id: ALICE,
+            membership: Membership::Customer(ACME),
+            email: None,
+            name: "Alice".into(),
+            external_id: None,
+            subject: None,
+            role: Role::Member,
+        })?;
+        Ok(())
+    }
+
+    fn present(keyring: &Keyring) -> [bool; 3] {
+        OWNERS.map(|owner| keyring.data_key(owner).is_ok())
+    }
+
+    #[test]
+    fn owners_have_keys_from_their_creation_to_their_deletion() {
+        let custody = Place::new().custody();
+        custody.mutate(NOW, fill).unwrap();
+        assert_eq!(present(custody.keyring()), [true, true, true]);
+        custody.mutate(NOW, |tx| tx.delete_user(ALICE, Timestamp(2))).unwrap();
+        assert_eq!(present(custody.keyring()), [true, true, false]);
+        custody.mutate(NOW, |tx| tx.delete_customer(ACME)).unwrap();
+        assert_eq!(present(custody.keyring()), [true, false, false]);
+        assert!(custody.catalog().pending_destruction(1).unwrap().is_empty());
+    }
+
+    #[test]
+    fn keys_left_by_a_crash_after_the_deletion_are_destroyed_on_start() {
+        let place = Place::new();
+        let custody = place.custody();
+        custody.mutate(NOW, fill).unwrap();
+        custody.catalog().mutate(NOW, |tx| tx.delete_customer(ACME)).unwrap();
+        assert_eq!(
+            present(custody.keyring()),
+            [true, true, true],
+            "the deletion is durable, the keys are still there"
+        );
+        drop(custody);
+        place.disk.crash(|_| false);
+        let custody = place.custody();
+        assert_eq!(present(custody.keyring()), [true, false, false]);
+        assert_eq!(custody.destroy_pending().unwrap(), 0);
+    }
+
+    #[test]
+    fn keys_are_durable_before_their_owners_are() {
+        let place = Place::new();
+        let custody = place.custody();
+        place.disk.fail_after(0);
+        assert!(custody.mutate(NOW, fill).is_err());
+        assert_eq!(present(custody.keyring()), [true, true, true]);
+        place.disk.crash(|_| false);
+        assert_eq!(custody.catalog().organization().unwrap(), None);
+        custody.mutate(NOW, fill).unwrap();
+        assert_eq!(present(custody.keyring()), [true, true, true]);
     }
 }

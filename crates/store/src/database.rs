@@ -4,13 +4,17 @@
 //! restart, so the handle closes a failed database once its last reader is gone and opens it on the next use.
 
 use crate::error::StoreError;
-use redb::{Builder, Database, StorageBackend};
+use redb::backends::FileBackend;
+use redb::{BackendError, Builder, Database, StorageBackend};
 use std::fmt;
+use std::fs::OpenOptions;
 use std::io;
+use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-type Open = Box<dyn Fn() -> Result<Database, StoreError> + Send + Sync>;
+type Open = Box<dyn Fn(Arc<AtomicBool>) -> Result<Database, StoreError> + Send + Sync>;
 
 /// A database that survives I/O errors.
 pub(crate) struct Handle {
@@ -19,7 +23,8 @@ pub(crate) struct Handle {
 }
 
 enum Slot {
-    Open(Arc<Database>),
+    /// With the flag that its backend raises on a failure.
+    Open(Arc<Database>, Arc<AtomicBool>),
     Failed(Weak<Database>),
 }
 
@@ -33,7 +38,11 @@ impl Handle {
     /// Opens or creates the file at `path`.
     pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
         let path = path.to_owned();
-        Self::with(Box::new(move || Ok(builder(cache_bytes).create(&path)?)))
+        let file = move || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        Self::with(Box::new(move |failed| {
+            let inner = FileBackend::new(file().map_err(StoreError::from_io)?)?;
+            Ok(builder(cache_bytes).create_with_backend(Watched { inner, failed })?)
+        }))
     }
 
     /// Opens or creates over backends that `make` gives, one for each opening.
@@ -41,52 +50,105 @@ impl Handle {
         make: impl Fn() -> io::Result<B> + Send + Sync + 'static,
         cache_bytes: usize,
     ) -> Result<Self, StoreError> {
-        Self::with(Box::new(move || {
-            let backend = make().map_err(StoreError::from_io)?;
-            Ok(builder(cache_bytes).create_with_backend(backend)?)
+        Self::with(Box::new(move |failed| {
+            let inner = make().map_err(StoreError::from_io)?;
+            Ok(builder(cache_bytes).create_with_backend(Watched { inner, failed })?)
         }))
     }
 
     fn with(open: Open) -> Result<Self, StoreError> {
-        let slot = Mutex::new(Slot::Open(Arc::new(open()?)));
+        let slot = Mutex::new(open_slot(&open)?);
         Ok(Self { open, slot })
     }
 
     /// The open database.
     pub(crate) fn get(&self) -> Result<Arc<Database>, StoreError> {
-        let mut slot = self.slot();
-        if let Slot::Failed(last) = &*slot {
-            if last.strong_count() > 0 {
-                return Err(StoreError::Reopening);
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Slot::Open(database, failed) = &*slot {
+            if !failed.load(Ordering::Acquire) {
+                return Ok(Arc::clone(database));
             }
-            *slot = Slot::Open(Arc::new((self.open)()?));
+            let last = Arc::downgrade(database);
+            *slot = Slot::Failed(last);
         }
         match &*slot {
-            Slot::Open(database) => Ok(Arc::clone(database)),
-            Slot::Failed(_) => Err(StoreError::Reopening),
+            Slot::Failed(last) if last.strong_count() > 0 => Err(StoreError::Reopening),
+            _ => match open_slot(&self.open) {
+                Ok(Slot::Open(database, failed)) => {
+                    *slot = Slot::Open(Arc::clone(&database), failed);
+                    Ok(database)
+                }
+                // Its last reader is just closing it.
+                Ok(Slot::Failed(_)) | Err(StoreError::Locked { .. }) => Err(StoreError::Reopening),
+                Err(error) => Err(error),
+            },
         }
     }
+}
 
-    /// Notes what an operation on `database` ended with; an error of the disk closes it.
-    pub(crate) fn note<T>(&self, database: Arc<Database>, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(StoreError::Io(_) | StoreError::Full(_) | StoreError::Reopening) = &result {
-            let mut slot = self.slot();
-            if matches!(&*slot, Slot::Open(open) if Arc::ptr_eq(open, &database)) {
-                *slot = Slot::Failed(Arc::downgrade(&database));
-            }
-            // The last holder closes the file; never while `slot` is held by another thread that opens it.
-            drop(database);
-        }
-        result
-    }
-
-    fn slot(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn open_slot(open: &Open) -> Result<Slot, StoreError> {
+    let failed = Arc::new(AtomicBool::new(false));
+    let database = open(Arc::clone(&failed))?;
+    Ok(Slot::Open(Arc::new(database), failed))
 }
 
 fn builder(cache_bytes: usize) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(cache_bytes);
     builder
+}
+
+/// A backend that remembers whether it ever failed.
+#[derive(Debug)]
+struct Watched<B> {
+    inner: B,
+    failed: Arc<AtomicBool>,
+}
+
+impl<B> Watched<B> {
+    fn watch<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if result.is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
+        result
+    }
+}
+
+impl<B: StorageBackend> StorageBackend for Watched<B> {
+    fn len(&self) -> io::Result<u64> {
+        self.watch(self.inner.len())
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.watch(self.inner.read(offset, out))
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.watch(self.inner.set_len(len))
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.watch(self.inner.sync_data())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.watch(self.inner.write(offset, data))
+    }
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_range(start, end)
+    }
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_shared_range(start, end)
+    }
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_range(start, end)
+    }
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_shared_range(start, end)
+    }
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.unlock_range(start, end)
+    }
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.query_lock_range(start, end)
+    }
 }

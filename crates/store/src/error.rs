@@ -57,6 +57,12 @@ pub enum StoreError {
     /// The keyring belongs to another master key.
     #[error("the master key does not fit this keyring")]
     WrongMasterKey,
+    /// Another process holds the file.
+    #[error("{path} is in use by another process")]
+    Locked {
+        /// The file.
+        path: String,
+    },
     /// The master key's file can be read by others.
     #[error("{path}: mode {mode:o} lets others read the master key; make it 600")]
     KeyExposed {
@@ -138,7 +144,19 @@ macro_rules! from_database_errors {
     )*};
 }
 
-from_database_errors!(TableError, DatabaseError, TransactionError, CommitError);
+from_database_errors!(TableError, TransactionError, CommitError);
+
+impl From<redb::DatabaseError> for StoreError {
+    fn from(error: redb::DatabaseError) -> Self {
+        match error {
+            redb::DatabaseError::Storage(error) => Self::from_storage(error),
+            redb::DatabaseError::DatabaseAlreadyOpen => Self::Locked {
+                path: "the database".to_owned(),
+            },
+            other => Self::Database(other.into()),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -216,3 +216,98 @@ fn decompress(packed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
     }
     Ok(plaintext)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key() -> DataKey {
+        DataKey::new(&[3; KEY_LEN], 1)
+    }
+
+    /// Text that compresses.
+    fn prose(length: usize) -> Vec<u8> {
+        b"the quick brown fox ".iter().copied().cycle().take(length).collect()
+    }
+
+    #[test]
+    fn the_stored_form_has_the_documented_size() {
+        let sealed = key().seal(RecordKind::Request, b"id", b"hello");
+        assert_eq!(sealed.0.len(), 5 + OVERHEAD);
+        assert_eq!(sealed.0[..5], [1, 1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn sealing_twice_gives_different_bytes() {
+        assert_ne!(
+            key().seal(RecordKind::Request, b"id", b"hello"),
+            key().seal(RecordKind::Request, b"id", b"hello")
+        );
+    }
+
+    #[test]
+    fn long_text_is_compressed_unless_it_is_a_credential() {
+        let text = prose(64 * 1024);
+        assert!(key().seal(RecordKind::Request, b"id", &text).0.len() < 2_000);
+        assert_eq!(key().seal(RecordKind::Connection, b"id", &text).0.len(), text.len() + OVERHEAD);
+        assert_eq!(
+            key().seal(RecordKind::Request, b"id", &text[..COMPRESS_ABOVE]).0.len(),
+            COMPRESS_ABOVE + OVERHEAD
+        );
+    }
+
+    #[test]
+    fn another_version_of_the_key_is_named_in_the_refusal() {
+        let sealed = key().seal(RecordKind::Request, b"id", b"hello");
+        let refused = DataKey::new(&[3; KEY_LEN], 2).unseal(RecordKind::Request, b"id", &sealed);
+        assert_eq!(refused, Err(SealError::KeyVersion { expected: 2, found: 1 }));
+    }
+
+    #[test]
+    fn a_frame_larger_than_it_says_does_not_open() {
+        let mut packed = compress(&prose(100_000)).unwrap();
+        packed[..LENGTH].copy_from_slice(&50_000u32.to_le_bytes());
+        let sealed = key().seal_body(FORMAT_COMPRESSED, RecordKind::Request, b"id", &packed);
+        assert_eq!(key().unseal(RecordKind::Request, b"id", &sealed), Err(SealError::TooLarge));
+        packed[..LENGTH].copy_from_slice(&u32::MAX.to_le_bytes());
+        let sealed = key().seal_body(FORMAT_COMPRESSED, RecordKind::Request, b"id", &packed);
+        assert_eq!(key().unseal(RecordKind::Request, b"id", &sealed), Err(SealError::TooLarge));
+    }
+
+    #[test]
+    fn a_key_does_not_show_itself() {
+        assert_eq!(format!("{:?}", key()), "DataKey { version: 1, .. }");
+    }
+
+    fn plaintext() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![prop::collection::vec(any::<u8>(), 0..10_000), (0..100_000usize).prop_map(prose)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn what_was_sealed_opens_as_itself(text in plaintext(), id in prop::collection::vec(any::<u8>(), 0..40)) {
+            for kind in [RecordKind::StepOutput, RecordKind::Connection] {
+                let sealed = key().seal(kind, &id, &text);
+                let opened = key().unseal(kind, &id, &sealed).unwrap();
+                prop_assert_eq!(opened.as_slice(), text.as_slice());
+            }
+        }
+
+        #[test]
+        fn what_was_moved_or_changed_does_not_open(text in plaintext(), flip in any::<prop::sample::Index>(), bit in 0..8u8) {
+            let sealed = key().seal(RecordKind::StepOutput, b"id", &text);
+            prop_assert!(key().unseal(RecordKind::Request, b"id", &sealed).is_err(), "as another kind");
+            prop_assert!(key().unseal(RecordKind::StepOutput, b"ie", &sealed).is_err(), "as another record");
+            prop_assert!(DataKey::new(&[4; KEY_LEN], 1).unseal(RecordKind::StepOutput, b"id", &sealed).is_err(), "by another owner");
+            let mut changed = sealed.clone();
+            let at = flip.index(changed.0.len());
+            changed.0[at] ^= 1 << bit;
+            prop_assert!(key().unseal(RecordKind::StepOutput, b"id", &changed).is_err(), "with a bit changed");
+            changed.0.truncate(at);
+            prop_assert!(key().unseal(RecordKind::StepOutput, b"id", &changed).is_err(), "cut short");
+        }
+    }
+}

@@ -63,10 +63,21 @@ pub trait Rows {
 /// # Errors
 /// All fail with [`StoreError`] if the disk fails or what it holds is corrupt; absence is `None`.
 #[expect(clippy::missing_errors_doc, reason = "said once above for all")]
-pub trait Lookup: Rows {
+pub trait Lookup {
+    /// What reads of one moment go through.
+    #[doc(hidden)]
+    type Moment<'a>: Rows + Lookup
+    where
+        Self: 'a;
+
+    /// Reads that must agree with each other.
+    #[doc(hidden)]
+    fn moment<T>(&self, read: impl FnOnce(&Self::Moment<'_>) -> Result<T, StoreError>) -> Result<T, StoreError>;
+
     /// The record with this id.
     fn get<R: Record>(&self, id: R::Id) -> Result<Option<R>, StoreError> {
-        self.row(R::TYPE, &id.to_key())?.map(|bytes| record::decode(&bytes)).transpose()
+        let row = self.moment(|at| at.row(R::TYPE, &id.to_key()))?;
+        row.map(|bytes| record::decode(&bytes)).transpose()
     }
 
     /// The record with this id, which must exist.
@@ -80,7 +91,7 @@ pub trait Lookup: Rows {
     /// All records of a type, in pages by id.
     fn page<R: Record>(&self, after: Option<R::Id>, limit: usize) -> Result<Page<R, R::Id>, StoreError> {
         let after = after.map(RecordId::to_key);
-        let rows = self.rows(R::TYPE, &[], after.as_deref(), limit.saturating_add(1))?;
+        let rows = self.moment(|at| at.rows(R::TYPE, &[], after.as_deref(), limit.saturating_add(1)))?;
         let items = rows.iter().map(|bytes| record::decode::<R>(bytes)).collect::<Result<Vec<_>, _>>()?;
         Ok(cut(items, limit))
     }
@@ -92,53 +103,53 @@ pub trait Lookup: Rows {
 
     /// The customer with this external id.
     fn customer_by_external_id(&self, external_id: &str) -> Result<Option<Customer>, StoreError> {
-        find(self, Unique::CustomerExternalId, Uuid::nil(), external_id.as_bytes())
+        self.moment(|at| find(at, Unique::CustomerExternalId, Uuid::nil(), external_id.as_bytes()))
     }
 
     /// The customer of this name.
     fn customer_by_name(&self, name: &str) -> Result<Option<Customer>, StoreError> {
-        find(self, Unique::CustomerName, Uuid::nil(), name.as_bytes())
+        self.moment(|at| find(at, Unique::CustomerName, Uuid::nil(), name.as_bytes()))
     }
 
     /// The user with this external id.
     fn user_by_external_id(&self, membership: Membership, external_id: &str) -> Result<Option<User>, StoreError> {
-        find(self, Unique::UserExternalId, record::scope(membership), external_id.as_bytes())
+        self.moment(|at| find(at, Unique::UserExternalId, record::scope(membership), external_id.as_bytes()))
     }
 
     /// The user with this e-mail address, whatever its case.
     fn user_by_email(&self, membership: Membership, email: &str) -> Result<Option<User>, StoreError> {
         let email = record::email_key(email);
-        find(self, Unique::UserEmail, record::scope(membership), email.as_bytes())
+        self.moment(|at| find(at, Unique::UserEmail, record::scope(membership), email.as_bytes()))
     }
 
     /// The user with this token subject.
     fn user_by_subject(&self, membership: Membership, subject: &str) -> Result<Option<User>, StoreError> {
-        find(self, Unique::UserSubject, record::scope(membership), subject.as_bytes())
+        self.moment(|at| find(at, Unique::UserSubject, record::scope(membership), subject.as_bytes()))
     }
 
     /// The integration of this name.
     fn integration_by_name(&self, name: &str) -> Result<Option<Integration>, StoreError> {
-        find(self, Unique::IntegrationName, Uuid::nil(), name.as_bytes())
+        self.moment(|at| find(at, Unique::IntegrationName, Uuid::nil(), name.as_bytes()))
     }
 
     /// The version of an integration, from memory where it was used lately.
     fn integration_version(&self, integration: IntegrationId, version: u32) -> Result<Option<Arc<IntegrationVersion>>, StoreError> {
-        self.version(integration, version)
+        self.moment(|at| at.version(integration, version))
     }
 
     /// The customer's instance of this name.
     fn instance_by_name(&self, customer: CustomerId, name: &str) -> Result<Option<Instance>, StoreError> {
-        find(self, Unique::InstanceName, customer.0, name.as_bytes())
+        self.moment(|at| find(at, Unique::InstanceName, customer.0, name.as_bytes()))
     }
 
     /// The user's live configuration of the instance.
     fn user_config_of(&self, instance: InstanceId, user: UserId) -> Result<Option<UserConfig>, StoreError> {
-        find(self, Unique::UserConfigUser, instance.0, user.0.as_bytes())
+        self.moment(|at| find(at, Unique::UserConfigUser, instance.0, user.0.as_bytes()))
     }
 
     /// The users of a customer, or of the organization.
     fn users_of(&self, membership: Membership, after: Option<UserId>, limit: usize) -> Result<Page<User, UserId>, StoreError> {
-        list(self, Owned::UsersOfMembership, record::scope(membership), after, limit)
+        self.moment(|at| list(at, Owned::UsersOfMembership, record::scope(membership), after, limit))
     }
 
     /// The instances of a customer.
@@ -148,7 +159,7 @@ pub trait Lookup: Rows {
         after: Option<InstanceId>,
         limit: usize,
     ) -> Result<Page<Instance, InstanceId>, StoreError> {
-        list(self, Owned::InstancesOfCustomer, customer.0, after, limit)
+        self.moment(|at| list(at, Owned::InstancesOfCustomer, customer.0, after, limit))
     }
 
     /// The instances of an integration.
@@ -158,7 +169,7 @@ pub trait Lookup: Rows {
         after: Option<InstanceId>,
         limit: usize,
     ) -> Result<Page<Instance, InstanceId>, StoreError> {
-        list(self, Owned::InstancesOfIntegration, integration.0, after, limit)
+        self.moment(|at| list(at, Owned::InstancesOfIntegration, integration.0, after, limit))
     }
 
     /// The user configurations of an instance, removed ones included.
@@ -168,7 +179,7 @@ pub trait Lookup: Rows {
         after: Option<UserConfigId>,
         limit: usize,
     ) -> Result<Page<UserConfig, UserConfigId>, StoreError> {
-        list(self, Owned::UserConfigsOfInstance, instance.0, after, limit)
+        self.moment(|at| list(at, Owned::UserConfigsOfInstance, instance.0, after, limit))
     }
 
     /// The user configurations of a user, removed ones included.
@@ -178,42 +189,37 @@ pub trait Lookup: Rows {
         after: Option<UserConfigId>,
         limit: usize,
     ) -> Result<Page<UserConfig, UserConfigId>, StoreError> {
-        list(self, Owned::UserConfigsOfUser, user.0, after, limit)
+        self.moment(|at| list(at, Owned::UserConfigsOfUser, user.0, after, limit))
     }
 
     /// What an instance's actor needs.
     fn instance_bundle(&self, id: InstanceId) -> Result<Option<InstanceBundle>, StoreError> {
-        let Some(instance) = self.get::<Instance>(id)? else {
-            return Ok(None);
-        };
-        let number = instance.deployed.as_ref().unwrap_or(&instance.config).version;
-        let key = (instance.integration, number);
-        let version = self.version(key.0, key.1)?.ok_or_else(|| StoreError::NotFound {
-            record: RecordType::IntegrationVersion.name(),
-            id: key.text(),
-        })?;
-        Ok(Some(InstanceBundle {
-            organization: self
-                .organization()?
-                .ok_or_else(|| StoreError::corrupt("catalog (instances without an organization)"))?,
-            customer: self.require(instance.customer)?,
-            integration: self.require(instance.integration)?,
-            version,
-            instance,
-        }))
+        self.moment(|at| {
+            let Some(instance) = at.get::<Instance>(id)? else { return Ok(None) };
+            let number = instance.deployed.as_ref().unwrap_or(&instance.config).version;
+            let version = at.version(instance.integration, number)?;
+            let organization = at.organization()?;
+            Ok(Some(InstanceBundle {
+                organization: organization.ok_or_else(|| StoreError::corrupt("catalog (an instance without an organization)"))?,
+                customer: at.require(instance.customer)?,
+                integration: at.require(instance.integration)?,
+                version: version.ok_or_else(|| StoreError::corrupt("catalog (an instance without its version)"))?,
+                instance,
+            }))
+        })
     }
 
     /// What a user's actor needs; `None` where the configuration or its user is gone. A removed one is still given.
     fn user_bundle(&self, id: UserConfigId) -> Result<Option<UserBundle>, StoreError> {
-        let Some(config) = self.get::<UserConfig>(id)? else {
-            return Ok(None);
-        };
-        let user = self.get::<User>(config.user)?;
-        Ok(user.map(|user| UserBundle { user, config }))
+        self.moment(|at| {
+            let Some(config) = at.get::<UserConfig>(id)? else { return Ok(None) };
+            let user = at.get::<User>(config.user)?;
+            Ok(user.map(|user| UserBundle { user, config }))
+        })
     }
 }
 
-fn find<R: Record>(rows: &(impl Lookup + ?Sized), index: Unique, scope: Uuid, value: &[u8]) -> Result<Option<R>, StoreError> {
+fn find<R: Record>(rows: &impl Rows, index: Unique, scope: Uuid, value: &[u8]) -> Result<Option<R>, StoreError> {
     let Some(id) = rows.unique(&index.key(scope, value))? else {
         return Ok(None);
     };
@@ -221,13 +227,7 @@ fn find<R: Record>(rows: &(impl Lookup + ?Sized), index: Unique, scope: Uuid, va
     record::decode(&bytes).map(Some)
 }
 
-fn list<R: Record>(
-    rows: &(impl Lookup + ?Sized),
-    index: Owned,
-    owner: Uuid,
-    after: Option<R::Id>,
-    limit: usize,
-) -> Result<Page<R, R::Id>, StoreError> {
+fn list<R: Record>(rows: &impl Rows, index: Owned, owner: Uuid, after: Option<R::Id>, limit: usize) -> Result<Page<R, R::Id>, StoreError> {
     let after = after.map(RecordId::to_key);
     let ids = rows.owned(&index.prefix(owner), after.as_deref(), limit.saturating_add(1))?;
     let mut items = Vec::with_capacity(ids.len());

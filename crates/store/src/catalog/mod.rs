@@ -8,9 +8,10 @@ mod audit;
 mod lookup;
 mod mutation;
 mod record;
+mod tables;
 mod view;
 
-pub use audit::{AuditEntry, ChangeKind, RecordDigest};
+pub use audit::{AuditEntry, ChangeKind, Event, RecordDigest};
 pub use lookup::{InstanceBundle, Lookup, Page, Rows, UserBundle};
 pub use mutation::{Mutated, Mutation, Touched};
 pub use record::{Record, RecordId, RecordKey, RecordType};
@@ -19,13 +20,19 @@ pub use view::View;
 use crate::bounded::Bounded;
 use crate::database::Handle;
 use crate::error::StoreError;
+use crate::keyring::{NewKey, Owner};
+use audit::Ledger;
 use perseat_domain::id::IntegrationId;
 use perseat_domain::model::IntegrationVersion;
 use perseat_domain::time::Timestamp;
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError, WriteTransaction};
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tables::{AUDIT, CATALOG_FORMAT, FORMAT, META, OUTBOX, OWNED, PENDING_DESTRUCTION, REVISION, UNIQUE};
+
+type Versions = Bounded<(IntegrationId, u32), Arc<IntegrationVersion>>;
 
 /// Limits of the catalog.
 #[derive(Clone, Debug)]
@@ -66,7 +73,7 @@ pub struct Change<'a> {
 pub struct Catalog {
     database: Handle,
     options: Options,
-    versions: Mutex<Bounded<(IntegrationId, u32), Arc<IntegrationVersion>>>,
+    versions: Mutex<Versions>,
 }
 
 impl fmt::Debug for Catalog {
@@ -96,7 +103,13 @@ impl Catalog {
     }
 
     fn over(database: Handle, options: Options) -> Result<Self, StoreError> {
-        todo!("{database:?} {options:?}")
+        prepare(&*database.get()?)?;
+        let versions = Mutex::new(Bounded::new(options.version_cache_entries));
+        Ok(Self {
+            database,
+            options,
+            versions,
+        })
     }
 
     /// The number of mutations so far.
@@ -112,11 +125,11 @@ impl Catalog {
     /// # Errors
     /// If the disk fails.
     pub fn view(&self) -> Result<View<'_>, StoreError> {
-        todo!()
+        View::new(self)
     }
 
     /// Runs `work` in one durable transaction. Where it fails nothing is written; where it changes nothing, nothing
-    /// is written either and the revision stays.
+    /// is written either and the revision stays. Waits for other mutations.
     ///
     /// # Errors
     /// What `work` returns, or [`StoreError`] of the transaction; [`StoreError::Full`] on a full disk.
@@ -125,16 +138,104 @@ impl Catalog {
         change: Change<'_>,
         work: impl FnOnce(&mut Mutation<'_>) -> Result<T, E>,
     ) -> Result<Mutated<T>, E> {
-        let _ = (change, work, &self.versions);
-        todo!()
+        self.mutate_then(change, work, |_| Ok(()))
     }
 
-    /// What changed after `revision`.
+    /// [`Catalog::mutate`] that runs `before_commit` with the keys that new owners need, if anything changed.
+    pub(crate) fn mutate_then<T, E: From<StoreError>>(
+        &self,
+        change: Change<'_>,
+        work: impl FnOnce(&mut Mutation<'_>) -> Result<T, E>,
+        before_commit: impl FnOnce(&[NewKey]) -> Result<(), StoreError>,
+    ) -> Result<Mutated<T>, E> {
+        let database = self.database.get()?;
+        let mut transaction = database.begin_write().map_err(StoreError::from)?;
+        // After a crash the file opens at once instead of being read whole.
+        transaction.set_quick_repair(true);
+        let mut mutation = Mutation::open(&transaction, self.options.named_changes)?;
+        let value = work(&mut mutation)?;
+        let (ledger, new_keys) = mutation.finish();
+        let touched = ledger.touched();
+        let changed = !ledger.is_empty();
+        let revision = if changed {
+            before_commit(&new_keys)?;
+            let revision = self.record(&transaction, change, ledger)?;
+            transaction.commit().map_err(StoreError::from)?;
+            revision
+        } else {
+            transaction.abort().map_err(StoreError::from)?;
+            self.revision()?
+        };
+        Ok(Mutated {
+            value,
+            revision,
+            changed,
+            touched,
+        })
+    }
+
+    /// Writes revision, audit entry and event.
+    fn record(&self, transaction: &WriteTransaction, change: Change<'_>, ledger: Ledger) -> Result<u64, StoreError> {
+        let mut meta = transaction.open_table(META)?;
+        let revision = meta.get(REVISION)?.map_or(0, |guard| guard.value()) + 1;
+        meta.insert(REVISION, revision)?;
+        let mut outbox = transaction.open_table(OUTBOX)?;
+        let event = Event {
+            revision,
+            at: change.at,
+            by: change.by.to_owned(),
+            action: change.action.to_owned(),
+            touched: ledger.touched(),
+        };
+        outbox.insert(revision, audit::encode(&event)?.as_slice())?;
+        while outbox.len()? > self.options.outbox_entries.max(1) {
+            outbox.pop_first()?;
+        }
+        let mut entries = transaction.open_table(AUDIT)?;
+        let previous = entries.last()?.map_or([0; 32], |(_, entry)| audit::sha256(entry.value()));
+        let entry = ledger.entry(revision, change, previous);
+        entries.insert(revision, audit::encode(&entry)?.as_slice())?;
+        Ok(revision)
+    }
+
+    /// What changed after `revision`, and the revision up to which that is said.
     ///
     /// # Errors
     /// If the disk fails.
     pub fn changes_since(&self, revision: u64) -> Result<(u64, Touched), StoreError> {
-        todo!("{revision}")
+        let view = self.view()?;
+        let now = view.revision()?;
+        let mut records = Vec::new();
+        let mut expected = revision;
+        for event in view.events_after(revision, usize::MAX)? {
+            expected += 1;
+            match event.touched {
+                Touched::Records(touched) if event.revision == expected => records.extend(touched),
+                _ => return Ok((now, Touched::Everything)),
+            }
+        }
+        let touched = if expected == now {
+            Touched::Records(records)
+        } else {
+            Touched::Everything
+        };
+        Ok((now, touched))
+    }
+
+    /// At most `limit` events after `revision`, oldest first.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn events_after(&self, revision: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.view()?.events_after(revision, limit)
+    }
+
+    /// At most `limit` audit entries after `revision`, oldest first.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn audit_after(&self, revision: u64, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        self.view()?.audit_after(revision, limit)
     }
 
     /// Checks every audit entry's digest of the one before; gives the number of entries.
@@ -142,6 +243,67 @@ impl Catalog {
     /// # Errors
     /// [`StoreError::Corrupt`] naming the first entry that does not fit.
     pub fn verify_audit_chain(&self) -> Result<u64, StoreError> {
-        todo!()
+        self.view()?.verify_audit_chain()
+    }
+
+    /// At most `limit` owners whose keys are still to be destroyed.
+    pub(crate) fn pending_destruction(&self, limit: usize) -> Result<Vec<Owner>, StoreError> {
+        let view = self.view()?;
+        let table = view.transaction.open_table(PENDING_DESTRUCTION)?;
+        let rows = tables::collect(&table, &[], None, limit, |key, ()| Owner::from_bytes(key))?;
+        rows.into_iter()
+            .map(|owner| owner.ok_or_else(|| StoreError::corrupt("catalog (keys to destroy)")))
+            .collect()
+    }
+
+    /// Clears owners whose keys are destroyed. Not a mutation: it says nothing new about any record.
+    pub(crate) fn clear_pending(&self, owners: &[Owner]) -> Result<(), StoreError> {
+        let database = self.database.get()?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_quick_repair(true);
+        {
+            let mut table = transaction.open_table(PENDING_DESTRUCTION)?;
+            for owner in owners {
+                table.remove(owner.to_bytes().as_slice())?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn versions(&self) -> MutexGuard<'_, Versions> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Makes all tables of a new file; refuses a newer one.
+fn prepare(database: &Database) -> Result<(), StoreError> {
+    let found = match database.begin_read()?.open_table(META) {
+        Ok(meta) => meta.get(FORMAT)?.map(|guard| guard.value()),
+        Err(TableError::TableDoesNotExist(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    match found {
+        Some(CATALOG_FORMAT) => return Ok(()),
+        Some(found) => {
+            return Err(StoreError::UnknownFormat {
+                what: "catalog",
+                found: u32::try_from(found).unwrap_or(u32::MAX),
+            });
+        }
+        None => {}
+    }
+    let transaction = database.begin_write()?;
+    for kind in RecordType::ALL {
+        transaction.open_table(kind.table())?;
+    }
+    transaction.open_table(UNIQUE)?;
+    transaction.open_table(OWNED)?;
+    transaction.open_table(PENDING_DESTRUCTION)?;
+    transaction.open_table(AUDIT)?;
+    transaction.open_table(OUTBOX)?;
+    transaction.open_table(META)?.insert(FORMAT, CATALOG_FORMAT)?;
+    Ok(transaction.commit()?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,25 @@
 //! One mutation: rows written and deleted with their index rows, all in one transaction.
 
+use super::audit::{ChangeKind, Ledger};
+use super::record::{self, IndexRows, Owned, removed_before};
+use super::tables::{self, OWNED, PENDING_DESTRUCTION, UNIQUE};
 use super::{Lookup, Record, RecordId, RecordKey, RecordType, Rows};
 use crate::error::StoreError;
+use crate::keyring::NewKey;
 use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, UserConfigId, UserId};
-use perseat_domain::model::IntegrationVersion;
+use perseat_domain::model::{Customer, Instance, Integration, IntegrationVersion, Membership, User, UserConfig};
 use perseat_domain::time::Timestamp;
+use redb::{ReadableTable, Table, WriteTransaction};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
+/// Rows that a cascade reads at once.
+const PAGE: usize = 256;
+
 /// Which records a mutation touched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Touched {
     /// These, in the order of writing; deleted ones too.
     Records(Vec<RecordKey>),
@@ -29,20 +40,135 @@ pub struct Mutated<T> {
     pub touched: Touched,
 }
 
+type BytesTable<'t> = Table<'t, &'static [u8], &'static [u8]>;
+type KeysTable<'t> = Table<'t, &'static [u8], ()>;
+
 /// An open mutation; reads see what it has written.
-#[derive(Debug)]
-pub struct Mutation<'a> {
-    _life: &'a (),
+pub struct Mutation<'t> {
+    records: Vec<BytesTable<'t>>,
+    unique: BytesTable<'t>,
+    owned: KeysTable<'t>,
+    pending: KeysTable<'t>,
+    ledger: Ledger,
+    new_keys: Vec<NewKey>,
 }
 
-impl Mutation<'_> {
+impl fmt::Debug for Mutation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mutation")
+            .field("touched", &self.ledger.touched())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'t> Mutation<'t> {
+    pub(super) fn open(transaction: &'t WriteTransaction, named_changes: usize) -> Result<Self, StoreError> {
+        let records = RecordType::ALL.into_iter().map(|kind| transaction.open_table(kind.table()));
+        Ok(Self {
+            records: records.collect::<Result<_, _>>()?,
+            unique: transaction.open_table(UNIQUE)?,
+            owned: transaction.open_table(OWNED)?,
+            pending: transaction.open_table(PENDING_DESTRUCTION)?,
+            ledger: Ledger::new(named_changes),
+            new_keys: Vec::new(),
+        })
+    }
+
+    /// What changed, and the keys that new owners need.
+    pub(super) fn finish(self) -> (Ledger, Vec<NewKey>) {
+        (self.ledger, self.new_keys)
+    }
+
     /// Writes a record: creates it or replaces the one with its id. Tells whether anything changed.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] where a unique value is taken, [`StoreError::NotFound`] where what it refers to does
     /// not exist, [`StoreError::Fixed`] where a field changed that cannot.
     pub fn put<R: Record>(&mut self, record: &R) -> Result<bool, StoreError> {
-        todo!("{}", record.record_id().text())
+        let id = record.record_id();
+        let (key, stored) = (id.to_key(), record::encode(record)?);
+        let old = self.row(R::TYPE, &key)?;
+        if old.as_ref() == Some(&stored) {
+            return Ok(false);
+        }
+        let old = old.map(|bytes| record::decode::<R>(&bytes)).transpose()?;
+        if let Some(field) = old.as_ref().and_then(|old| record.changed_fixed_field(old)) {
+            return Err(StoreError::Fixed {
+                record: R::TYPE.name(),
+                id: id.text(),
+                field,
+            });
+        }
+        if R::TYPE == RecordType::Organization && old.is_none() && self.organization()?.is_some() {
+            return Err(StoreError::Conflict {
+                record: R::TYPE.name(),
+                field: "id",
+                value: id.text(),
+            });
+        }
+        self.check_references(record, old.as_ref())?;
+        let rows_before = old.as_ref().map(Record::index).unwrap_or_default();
+        self.replace_index_rows::<R>(&key, &rows_before, &record.index())?;
+        self.records[R::TYPE as usize].insert(key.as_slice(), stored.as_slice())?;
+        let kind = if old.is_some() { ChangeKind::Changed } else { ChangeKind::Created };
+        self.ledger.note(id.into(), kind, &stored);
+        if old.is_none() {
+            self.new_keys.extend(record.data_key());
+        }
+        Ok(true)
+    }
+
+    fn check_references<R: Record>(&self, record: &R, old: Option<&R>) -> Result<(), StoreError> {
+        let checked = old.map(Record::references).unwrap_or_default();
+        for reference in record.references() {
+            let (kind, key, text) = reference.parts();
+            if !checked.contains(&reference) && self.records[kind as usize].get(key.as_slice())?.is_none() {
+                return Err(StoreError::NotFound {
+                    record: kind.name(),
+                    id: text,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks first, so that a caller who goes on after a conflict has lost nothing.
+    fn replace_index_rows<R: Record>(&mut self, id: &[u8], old: &IndexRows, new: &IndexRows) -> Result<(), StoreError> {
+        for (field, value, key) in &new.unique {
+            let taken = self.unique.get(key.as_slice())?;
+            if taken.is_some_and(|other| other.value() != id) {
+                return Err(StoreError::Conflict {
+                    record: R::TYPE.name(),
+                    field,
+                    value: value.clone(),
+                });
+            }
+        }
+        for row in old.unique.iter().filter(|row| !new.unique.contains(row)) {
+            self.unique.remove(row.2.as_slice())?;
+        }
+        for row in old.owned.iter().filter(|row| !new.owned.contains(row)) {
+            self.owned.remove(row.as_slice())?;
+        }
+        for row in new.unique.iter().filter(|row| !old.unique.contains(row)) {
+            self.unique.insert(row.2.as_slice(), id)?;
+        }
+        for row in new.owned.iter().filter(|row| !old.owned.contains(row)) {
+            self.owned.insert(row.as_slice(), ())?;
+        }
+        Ok(())
+    }
+
+    /// Deletes one row with its index rows; its owner's key is to be destroyed.
+    fn delete<R: Record>(&mut self, id: R::Id) -> Result<bool, StoreError> {
+        let Some(record) = self.get::<R>(id)? else { return Ok(false) };
+        self.records[R::TYPE as usize].remove(id.to_key().as_slice())?;
+        self.replace_index_rows::<R>(&[], &record.index(), &IndexRows::default())?;
+        if let Some(key) = record.data_key() {
+            self.pending.insert(key.owner().to_bytes().as_slice(), ())?;
+        }
+        self.ledger.note(id.into(), ChangeKind::Deleted, &[]);
+        Ok(true)
     }
 
     /// Deletes a customer with its users, instances and their user configurations. Their keys are destroyed once
@@ -51,7 +177,23 @@ impl Mutation<'_> {
     /// # Errors
     /// If the disk fails.
     pub fn delete_customer(&mut self, id: CustomerId) -> Result<bool, StoreError> {
-        todo!("{id}")
+        loop {
+            let instances = self.instances_of_customer(id, None, PAGE)?.items;
+            if instances.is_empty() {
+                break;
+            }
+            instances
+                .iter()
+                .try_for_each(|instance| self.delete_instance(instance.id).map(|_| ()))?;
+        }
+        loop {
+            let users = self.users_of(Membership::Customer(id), None, PAGE)?.items;
+            if users.is_empty() {
+                break;
+            }
+            users.iter().try_for_each(|user| self.delete::<User>(user.id).map(|_| ()))?;
+        }
+        self.delete::<Customer>(id)
     }
 
     /// Deletes a user; their configurations are removed as of `at` and answer 410 for a time.
@@ -59,7 +201,18 @@ impl Mutation<'_> {
     /// # Errors
     /// If the disk fails.
     pub fn delete_user(&mut self, id: UserId, at: Timestamp) -> Result<bool, StoreError> {
-        todo!("{id} {at:?}")
+        let mut after = None;
+        loop {
+            let page = self.user_configs_of_user(id, after, PAGE)?;
+            for config in &page.items {
+                self.remove_user_config(config.id, at)?;
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        self.delete::<User>(id)
     }
 
     /// Deletes an instance with its user configurations.
@@ -67,7 +220,16 @@ impl Mutation<'_> {
     /// # Errors
     /// If the disk fails.
     pub fn delete_instance(&mut self, id: InstanceId) -> Result<bool, StoreError> {
-        todo!("{id}")
+        loop {
+            let configs = self.user_configs_of_instance(id, None, PAGE)?.items;
+            if configs.is_empty() {
+                break;
+            }
+            configs
+                .iter()
+                .try_for_each(|config| self.delete::<UserConfig>(config.id).map(|_| ()))?;
+        }
+        self.delete::<Instance>(id)
     }
 
     /// Deletes an integration with its versions.
@@ -75,15 +237,41 @@ impl Mutation<'_> {
     /// # Errors
     /// [`StoreError::InUse`] while it has instances.
     pub fn delete_integration(&mut self, id: IntegrationId) -> Result<bool, StoreError> {
-        todo!("{id}")
+        if !self.instances_of_integration(id, None, 1)?.items.is_empty() {
+            return Err(StoreError::InUse {
+                record: RecordType::Integration.name(),
+                id: id.text(),
+                by: "an instance",
+            });
+        }
+        loop {
+            let versions = self.rows(RecordType::IntegrationVersion, &id.to_key(), None, PAGE)?;
+            if versions.is_empty() {
+                break;
+            }
+            for row in versions {
+                let version = record::decode::<IntegrationVersion>(&row)?;
+                self.delete::<IntegrationVersion>(version.record_id())?;
+            }
+        }
+        self.delete::<Integration>(id)
     }
 
     /// Removes a user configuration as of `at`: its values go, its row stays to answer 410.
+    /// Tells whether there was a live one.
     ///
     /// # Errors
     /// If the disk fails.
     pub fn remove_user_config(&mut self, id: UserConfigId, at: Timestamp) -> Result<bool, StoreError> {
-        todo!("{id} {at:?}")
+        let Some(config) = self.get::<UserConfig>(id)?.filter(|config| config.removed_at.is_none()) else {
+            return Ok(false);
+        };
+        self.put(&UserConfig {
+            values: BTreeMap::new(),
+            config_revision: config.config_revision + 1,
+            removed_at: Some(at),
+            ..config
+        })
     }
 
     /// Deletes at most `limit` rows of user configurations removed before `before`; gives how many.
@@ -91,25 +279,49 @@ impl Mutation<'_> {
     /// # Errors
     /// If the disk fails.
     pub fn purge_removed(&mut self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        todo!("{before:?} {limit}")
+        let index = [Owned::RemovedUserConfigs as u8];
+        let rows = tables::collect(&self.owned, &index, None, limit, |key, ()| [&index, key].concat())?;
+        let end = removed_before(before);
+        let mut count = 0;
+        for row in rows.iter().take_while(|row| **row < end) {
+            let id = row.get(end.len()..).and_then(UserConfigId::from_key);
+            let id = id.ok_or_else(|| StoreError::corrupt("catalog index"))?;
+            count += usize::from(self.delete::<UserConfig>(id)?);
+        }
+        Ok(count)
     }
 }
 
-impl Lookup for Mutation<'_> {}
+impl<'t> Lookup for Mutation<'t> {
+    type Moment<'a>
+        = Mutation<'t>
+    where
+        Self: 'a;
+
+    fn moment<T>(&self, read: impl FnOnce(&Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        read(self)
+    }
+}
+
 impl Rows for Mutation<'_> {
     fn row(&self, kind: RecordType, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        todo!("{kind:?} {key:?}")
+        Ok(self.records[kind as usize].get(key)?.map(|guard| guard.value().to_vec()))
     }
+
     fn rows(&self, kind: RecordType, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
-        todo!("{kind:?} {prefix:?} {after:?} {limit:?}")
+        let table = &self.records[kind as usize];
+        Ok(tables::collect(table, prefix, after, limit, |_, value| value.to_vec())?)
     }
+
     fn unique(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        todo!("{key:?}")
+        Ok(self.unique.get(key)?.map(|guard| guard.value().to_vec()))
     }
+
     fn owned(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
-        todo!("{prefix:?} {after:?} {limit:?}")
+        Ok(tables::collect(&self.owned, prefix, after, limit, |key, ()| key.to_vec())?)
     }
+
     fn version(&self, integration: IntegrationId, version: u32) -> Result<Option<Arc<IntegrationVersion>>, StoreError> {
-        todo!("{integration:?} {version:?}")
+        Ok(self.get::<IntegrationVersion>((integration, version))?.map(Arc::new))
     }
 }

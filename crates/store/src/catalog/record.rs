@@ -5,8 +5,10 @@
 //! belongs to an owner). Keys of both begin with a byte that names the index.
 
 use crate::error::StoreError;
+use crate::keyring::NewKey;
 use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, OrganizationId, UserConfigId, UserId};
 use perseat_domain::model::{Customer, Instance, Integration, IntegrationVersion, Membership, Organization, User, UserConfig};
+use perseat_domain::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -81,7 +83,7 @@ pub enum RecordKey {
 }
 
 /// An id of a record: how it is stored and named.
-pub trait RecordId: Copy + sealed::Id {
+pub trait RecordId: Copy + Into<RecordKey> + sealed::Id {
     /// The bytes under which the record is stored.
     #[doc(hidden)]
     fn to_key(self) -> Vec<u8>;
@@ -107,11 +109,15 @@ pub trait Record: Serialize + DeserializeOwned + sealed::Record {
 
     /// Its id.
     fn record_id(&self) -> Self::Id;
-    /// Names it.
-    fn record_key(id: Self::Id) -> RecordKey;
     /// The rows that index it.
     #[doc(hidden)]
     fn index(&self) -> IndexRows;
+    /// The records that must exist for it to be written.
+    #[doc(hidden)]
+    fn references(&self) -> Vec<RecordKey>;
+    /// The key that its owner needs, if it is one.
+    #[doc(hidden)]
+    fn data_key(&self) -> Option<NewKey>;
     /// The field that may not change from `old`, if it changed.
     #[doc(hidden)]
     fn changed_fixed_field(&self, old: &Self) -> Option<&'static str>;
@@ -171,6 +177,8 @@ pub(super) enum Owned {
     InstancesOfIntegration = 3,
     UserConfigsOfInstance = 4,
     UserConfigsOfUser = 5,
+    /// By the time of removal (8, big-endian) instead of an owner.
+    RemovedUserConfigs = 6,
 }
 
 impl Owned {
@@ -244,42 +252,12 @@ impl RecordId for (IntegrationId, u32) {
     }
 }
 
-fn fixed<T: PartialEq>(field: &'static str, new: &T, old: &T) -> Option<&'static str> {
-    (new != old).then_some(field)
-}
-
-macro_rules! records {
-    ($($record:ident, $id:ty, |$this:ident| $key:expr, [$($fixed:ident),*], $index:expr;)*) => {$(
-        impl sealed::Record for $record {}
-        impl Record for $record {
-            type Id = $id;
-            const TYPE: RecordType = RecordType::$record;
-            fn record_id(&self) -> Self::Id {
-                let $this = self;
-                $key
-            }
-            fn record_key(id: Self::Id) -> RecordKey {
-                key_of(id)
-            }
-            fn index(&self) -> IndexRows {
-                let $this = self;
-                $index
-            }
-            fn changed_fixed_field(&self, _old: &Self) -> Option<&'static str> {
-                None$(.or_else(|| fixed(stringify!($fixed), &self.$fixed, &_old.$fixed)))*
-            }
-        }
-    )*};
-}
-
-fn key_of(id: impl Into<RecordKey>) -> RecordKey {
-    id.into()
-}
-
 macro_rules! keys {
-    ($($record:ident($id:ident)),*) => {$(
+    ($($record:ident($id:ty)),*) => {$(
         impl From<$id> for RecordKey {
-            fn from(id: $id) -> Self { Self::$record(id) }
+            fn from(id: $id) -> Self {
+                Self::$record(id)
+            }
         }
     )*};
 }
@@ -299,30 +277,143 @@ impl From<(IntegrationId, u32)> for RecordKey {
     }
 }
 
-records! {
-    Organization, OrganizationId, |it| it.id, [], { let _ = it; IndexRows::default() };
-    Customer, CustomerId, |it| it.id, [], IndexRows::default()
-        .unique("external id", Unique::CustomerExternalId, Uuid::nil(), it.external_id.as_deref())
-        .unique("name", Unique::CustomerName, Uuid::nil(), Some(&it.name));
-    User, UserId, |it| it.id, [membership], IndexRows::default()
-        .unique("external id", Unique::UserExternalId, scope(it.membership), it.external_id.as_deref())
-        .unique("email", Unique::UserEmail, scope(it.membership), it.email.as_deref().map(email_key).as_deref())
-        .unique("subject", Unique::UserSubject, scope(it.membership), it.subject.as_deref())
-        .owned(Owned::UsersOfMembership, scope(it.membership), it.id.0);
-    Integration, IntegrationId, |it| it.id, [], IndexRows::default()
-        .unique("name", Unique::IntegrationName, Uuid::nil(), Some(&it.name));
-    IntegrationVersion, (IntegrationId, u32), |it| (it.integration, it.version), [], { let _ = it; IndexRows::default() };
-    Instance, InstanceId, |it| it.id, [customer, integration], IndexRows::default()
-        .unique("name", Unique::InstanceName, it.customer.0, Some(&it.name))
-        .owned(Owned::InstancesOfCustomer, it.customer.0, it.id.0)
-        .owned(Owned::InstancesOfIntegration, it.integration.0, it.id.0);
-    UserConfig, UserConfigId, |it| it.id, [instance, user], {
-        let mut rows = IndexRows::default()
-            .owned(Owned::UserConfigsOfInstance, it.instance.0, it.id.0)
-            .owned(Owned::UserConfigsOfUser, it.user.0, it.id.0);
-        if it.removed_at.is_none() {
-            rows.unique.push(("user", it.user.to_string(), Unique::UserConfigUser.key(it.instance.0, it.user.0.as_bytes())));
+impl RecordKey {
+    /// The table, the key within it, and the id as text.
+    pub(super) fn parts(self) -> (RecordType, Vec<u8>, String) {
+        fn parts(kind: RecordType, id: impl RecordId) -> (RecordType, Vec<u8>, String) {
+            (kind, id.to_key(), id.text())
         }
-        rows
-    };
+        match self {
+            Self::Organization(id) => parts(RecordType::Organization, id),
+            Self::Customer(id) => parts(RecordType::Customer, id),
+            Self::User(id) => parts(RecordType::User, id),
+            Self::Integration(id) => parts(RecordType::Integration, id),
+            Self::IntegrationVersion(id, version) => parts(RecordType::IntegrationVersion, (id, version)),
+            Self::Instance(id) => parts(RecordType::Instance, id),
+            Self::UserConfig(id) => parts(RecordType::UserConfig, id),
+        }
+    }
+}
+
+macro_rules! records {
+    ($($record:ident {
+        id: |$this:ident| $key:expr => $id:ty,
+        fixed: [$($fixed:ident),*],
+        references: $references:expr,
+        data_key: $data_key:expr,
+        index: $index:expr,
+    })*) => {$(
+        impl sealed::Record for $record {}
+        impl Record for $record {
+            type Id = $id;
+            const TYPE: RecordType = RecordType::$record;
+            fn record_id(&self) -> Self::Id {
+                let $this = self;
+                $key
+            }
+            fn index(&self) -> IndexRows {
+                let $this = self;
+                let _ = $this;
+                $index
+            }
+            fn references(&self) -> Vec<RecordKey> {
+                let $this = self;
+                let _ = $this;
+                $references
+            }
+            fn data_key(&self) -> Option<NewKey> {
+                let $this = self;
+                let _ = $this;
+                $data_key
+            }
+            fn changed_fixed_field(&self, old: &Self) -> Option<&'static str> {
+                let changed: [Option<&'static str>; _] = [$((self.$fixed != old.$fixed).then_some(stringify!($fixed))),*];
+                changed.into_iter().flatten().next()
+            }
+        }
+    )*};
+}
+
+records! {
+    Organization {
+        id: |it| it.id => OrganizationId,
+        fixed: [id],
+        references: vec![],
+        data_key: Some(NewKey::Organization),
+        index: IndexRows::default(),
+    }
+    Customer {
+        id: |it| it.id => CustomerId,
+        fixed: [id],
+        references: vec![],
+        data_key: Some(NewKey::Customer(it.id)),
+        index: IndexRows::default()
+            .unique("external id", Unique::CustomerExternalId, Uuid::nil(), it.external_id.as_deref())
+            .unique("name", Unique::CustomerName, Uuid::nil(), Some(&it.name)),
+    }
+    User {
+        id: |it| it.id => UserId,
+        fixed: [membership],
+        references: match it.membership {
+            Membership::Organization => vec![],
+            Membership::Customer(customer) => vec![customer.into()],
+        },
+        data_key: Some(NewKey::User(it.id, it.membership)),
+        index: IndexRows::default()
+            .unique("external id", Unique::UserExternalId, scope(it.membership), it.external_id.as_deref())
+            .unique("email", Unique::UserEmail, scope(it.membership), it.email.as_deref().map(email_key).as_deref())
+            .unique("subject", Unique::UserSubject, scope(it.membership), it.subject.as_deref())
+            .owned(Owned::UsersOfMembership, scope(it.membership), it.id.0),
+    }
+    Integration {
+        id: |it| it.id => IntegrationId,
+        fixed: [id],
+        references: vec![],
+        data_key: None,
+        index: IndexRows::default().unique("name", Unique::IntegrationName, Uuid::nil(), Some(&it.name)),
+    }
+    IntegrationVersion {
+        id: |it| (it.integration, it.version) => (IntegrationId, u32),
+        fixed: [yaml, definition, organization_keys, is_draft],
+        references: vec![it.integration.into()],
+        data_key: None,
+        index: IndexRows::default(),
+    }
+    Instance {
+        id: |it| it.id => InstanceId,
+        fixed: [customer, integration],
+        references: {
+            let versions = std::iter::once(&it.config).chain(&it.deployed).map(|config| (it.integration, config.version).into());
+            [it.customer.into(), it.integration.into()].into_iter().chain(versions).collect()
+        },
+        data_key: None,
+        index: IndexRows::default()
+            .unique("name", Unique::InstanceName, it.customer.0, Some(&it.name))
+            .owned(Owned::InstancesOfCustomer, it.customer.0, it.id.0)
+            .owned(Owned::InstancesOfIntegration, it.integration.0, it.id.0),
+    }
+    UserConfig {
+        id: |it| it.id => UserConfigId,
+        fixed: [instance, user],
+        references: match it.removed_at {
+            None => vec![it.instance.into(), it.user.into()],
+            Some(_) => vec![],
+        },
+        data_key: None,
+        index: {
+            let mut rows = IndexRows::default()
+                .owned(Owned::UserConfigsOfInstance, it.instance.0, it.id.0)
+                .owned(Owned::UserConfigsOfUser, it.user.0, it.id.0);
+            match it.removed_at {
+                None => rows.unique.push(("user", it.user.to_string(), Unique::UserConfigUser.key(it.instance.0, it.user.0.as_bytes()))),
+                Some(at) => rows.owned.push([&removed_before(at), it.id.0.as_bytes().as_slice()].concat()),
+            }
+            rows
+        },
+    }
+}
+
+/// Before every row of a user configuration removed at `at` or later.
+pub(super) fn removed_before(at: Timestamp) -> Vec<u8> {
+    [&[Owned::RemovedUserConfigs as u8], at.0.to_be_bytes().as_slice()].concat()
 }

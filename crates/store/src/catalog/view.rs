@@ -1,71 +1,147 @@
 //! One moment of the catalog.
 
-use super::{Catalog, Lookup, Record, RecordType, Rows};
+use super::tables::{self, AUDIT, META, Numbered, OUTBOX, OWNED, REVISION, UNIQUE};
+use super::{AuditEntry, Catalog, Event, Lookup, Record, RecordType, Rows, audit, record};
 use crate::error::StoreError;
 use perseat_domain::id::IntegrationId;
 use perseat_domain::model::IntegrationVersion;
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+use serde::de::DeserializeOwned;
+use std::fmt;
 use std::sync::Arc;
 
 /// One moment of the catalog; see [`Catalog::view`].
-#[derive(Debug)]
 pub struct View<'a> {
     catalog: &'a Catalog,
+    // Before the database, so that it ends first.
+    pub(super) transaction: ReadTransaction,
+    _database: Arc<Database>,
 }
 
-impl View<'_> {
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").finish_non_exhaustive()
+    }
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(catalog: &'a Catalog) -> Result<Self, StoreError> {
+        let database = catalog.database.get()?;
+        Ok(Self {
+            catalog,
+            transaction: database.begin_read()?,
+            _database: database,
+        })
+    }
+
     /// The number of mutations before this moment.
     ///
     /// # Errors
     /// If the disk fails.
     pub fn revision(&self) -> Result<u64, StoreError> {
-        todo!("{:?}", self.catalog)
+        let meta = self.transaction.open_table(META)?;
+        let revision = meta.get(REVISION)?;
+        Ok(revision.map_or(0, |guard| guard.value()))
     }
 
     /// Gives every record of a type to `visit`, by id, one in memory at a time.
     ///
     /// # Errors
     /// What `visit` returns, or if the disk fails.
-    pub fn for_each<R: Record>(&self, visit: impl FnMut(R) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        let _ = visit;
-        todo!()
+    pub fn for_each<R: Record, E: From<StoreError>>(&self, mut visit: impl FnMut(R) -> Result<(), E>) -> Result<(), E> {
+        let table = self.transaction.open_table(R::TYPE.table()).map_err(StoreError::from)?;
+        for row in table.iter().map_err(StoreError::from)? {
+            let (_, value) = row.map_err(StoreError::from)?;
+            visit(record::decode(value.value())?)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn events_after(&self, revision: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.numbered(OUTBOX, revision, limit, "event")
+    }
+
+    pub(super) fn audit_after(&self, revision: u64, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        self.numbered(AUDIT, revision, limit, "audit entry")
+    }
+
+    fn numbered<T: DeserializeOwned>(&self, table: Numbered, after: u64, limit: usize, what: &'static str) -> Result<Vec<T>, StoreError> {
+        let table = self.transaction.open_table(table)?;
+        let mut out = Vec::new();
+        for row in table.range(after.saturating_add(1)..)?.take(limit) {
+            out.push(audit::decode(row?.1.value(), what)?);
+        }
+        Ok(out)
+    }
+
+    pub(super) fn verify_audit_chain(&self) -> Result<u64, StoreError> {
+        let broken = |revision| StoreError::corrupt(format!("audit entry {revision}"));
+        let (mut count, mut previous) = (0, [0; 32]);
+        for row in self.transaction.open_table(AUDIT)?.iter()? {
+            let (key, value) = row?;
+            let entry: AuditEntry = audit::decode(value.value(), "audit entry")?;
+            count += 1;
+            if entry.revision != key.value() || entry.revision != count || entry.previous != previous {
+                return Err(broken(key.value()));
+            }
+            previous = audit::sha256(value.value());
+        }
+        if count != self.revision()? {
+            return Err(broken(count + 1));
+        }
+        Ok(count)
     }
 }
 
-impl Lookup for View<'_> {}
-impl Lookup for Catalog {}
+impl<'v> Lookup for View<'v> {
+    type Moment<'a>
+        = View<'v>
+    where
+        Self: 'a;
+
+    fn moment<T>(&self, read: impl FnOnce(&Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        read(self)
+    }
+}
+
+impl Lookup for Catalog {
+    type Moment<'a> = View<'a>;
+
+    fn moment<T>(&self, read: impl FnOnce(&View<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        read(&self.view()?)
+    }
+}
 
 impl Rows for View<'_> {
     fn row(&self, kind: RecordType, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        todo!("{kind:?} {key:?}")
+        let table = self.transaction.open_table(kind.table())?;
+        Ok(table.get(key)?.map(|guard| guard.value().to_vec()))
     }
-    fn rows(&self, kind: RecordType, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
-        todo!("{kind:?} {prefix:?} {after:?} {limit:?}")
-    }
-    fn unique(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        todo!("{key:?}")
-    }
-    fn owned(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
-        todo!("{prefix:?} {after:?} {limit:?}")
-    }
-    fn version(&self, integration: IntegrationId, version: u32) -> Result<Option<Arc<IntegrationVersion>>, StoreError> {
-        todo!("{integration:?} {version:?}")
-    }
-}
 
-impl Rows for Catalog {
-    fn row(&self, kind: RecordType, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.view()?.row(kind, key)
-    }
     fn rows(&self, kind: RecordType, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.view()?.rows(kind, prefix, after, limit)
+        let table = self.transaction.open_table(kind.table())?;
+        Ok(tables::collect(&table, prefix, after, limit, |_, value| value.to_vec())?)
     }
+
     fn unique(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.view()?.unique(key)
+        let table = self.transaction.open_table(UNIQUE)?;
+        Ok(table.get(key)?.map(|guard| guard.value().to_vec()))
     }
+
     fn owned(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.view()?.owned(prefix, after, limit)
+        let table = self.transaction.open_table(OWNED)?;
+        Ok(tables::collect(&table, prefix, after, limit, |key, ()| key.to_vec())?)
     }
+
     fn version(&self, integration: IntegrationId, version: u32) -> Result<Option<Arc<IntegrationVersion>>, StoreError> {
-        self.view()?.version(integration, version)
+        let id = (integration, version);
+        if let Some(found) = self.catalog.versions().get(id) {
+            return Ok(Some(found));
+        }
+        let found = self.get::<IntegrationVersion>(id)?.map(Arc::new);
+        if let Some(version) = &found {
+            self.catalog.versions().insert(id, Arc::clone(version));
+        }
+        Ok(found)
     }
 }

@@ -5,6 +5,7 @@
 //! everything sealed under it is unreadable, in old backups too. Keys never go into redb or the journal: both keep
 //! freed bytes. In memory an owner costs 20 bytes of index; unwrapped keys live in a bounded cache.
 
+mod batch;
 mod file;
 mod index;
 mod master;
@@ -14,14 +15,18 @@ pub use master::MasterKey;
 
 use crate::bounded::Bounded;
 use crate::error::StoreError;
-use crate::seal::DataKey;
+use crate::seal::{DataKey, RecordKind};
+use batch::Batch;
 use file::KeyringFile;
 use index::Index;
 use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::Membership;
+use slot::Slot;
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use uuid::Uuid;
 
 /// Limits of the keyring.
 #[derive(Clone, Debug)]
@@ -45,6 +50,37 @@ pub enum Owner {
     Customer(CustomerId),
     /// A user: their connections and executions.
     User(UserId),
+}
+
+impl Owner {
+    /// Kind and id: the form that other files name owners by.
+    pub(crate) fn to_bytes(self) -> [u8; 17] {
+        let (kind, id) = self.parts();
+        let mut out = [kind; 17];
+        out[1..].copy_from_slice(id.as_bytes());
+        out
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (kind, id) = bytes.split_first()?;
+        let id = Uuid::from_slice(id).ok()?;
+        match kind {
+            1 => Some(Self::Organization),
+            2 => Some(Self::Customer(CustomerId(id))),
+            3 => Some(Self::User(UserId(id))),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Organization => f.write_str("the organization"),
+            Self::Customer(id) => write!(f, "customer {id}"),
+            Self::User(id) => write!(f, "user {id}"),
+        }
+    }
 }
 
 /// A key to be made, and with it what wraps it.
@@ -93,17 +129,25 @@ pub struct Findings {
 /// All owners' keys.
 pub struct Keyring {
     master: MasterKey,
+    file: KeyringFile,
     findings: Findings,
-    /// Taken first, by those who write.
-    writer: Mutex<KeyringFile>,
+    /// Held by those who write, for as long as they write. Taken before `shared`.
+    room: Mutex<Room>,
     /// Taken for moments; never held over a write.
     shared: Mutex<Shared>,
-    reader: std::fs::File,
+}
+
+/// Where new keys go.
+struct Room {
+    slots: u32,
+    free: Vec<u32>,
 }
 
 struct Shared {
     index: Index,
     cache: Bounded<Owner, Cached>,
+    /// Slots that do not read, with what they say of their owner.
+    damaged: Vec<(u32, Option<Owner>)>,
 }
 
 #[derive(Clone)]
@@ -122,9 +166,33 @@ impl Keyring {
     /// Opens the file, or creates it.
     ///
     /// # Errors
-    /// If the file belongs to another master key, has another format, or the disk fails.
+    /// If the file belongs to another master key, has another format, is in use, or the disk fails.
     pub fn open(path: &Path, master: MasterKey, options: &Options) -> Result<Self, StoreError> {
-        todo!("{path:?} {master:?} {options:?}")
+        let file = KeyringFile::open(path, &master)?;
+        let slots = file.slots()?;
+        let (mut rows, mut free, mut half_wiped, mut damaged) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        file.scan(slots, |number, bytes| match slot::Content::of(bytes) {
+            slot::Content::Free => free.push(number),
+            slot::Content::Live(owner) => rows.push((owner, number)),
+            slot::Content::HalfWiped => half_wiped.push(number),
+            slot::Content::Damaged(owner) => damaged.push((number, owner)),
+        })?;
+        wipe(&file, &half_wiped)?;
+        free.extend_from_slice(&half_wiped);
+        let index = Index::from_rows(rows);
+        let findings = Findings {
+            keys: index.len(),
+            wiped: half_wiped.len(),
+            damaged: damaged.len(),
+        };
+        let cache = Bounded::new(options.cache_entries);
+        Ok(Self {
+            master,
+            file,
+            findings,
+            room: Mutex::new(Room { slots, free }),
+            shared: Mutex::new(Shared { index, cache, damaged }),
+        })
     }
 
     /// What opening found in the file.
@@ -136,15 +204,42 @@ impl Keyring {
     /// The owner's key, unwrapped; from memory where it was used lately.
     ///
     /// # Errors
-    /// [`StoreError::NoKey`] if it was destroyed or never made.
+    /// [`StoreError::NoKey`] if it, or the key that wraps it, was destroyed or never made.
     pub fn data_key(&self, owner: Owner) -> Result<Arc<DataKey>, StoreError> {
-        todo!("{owner:?}")
+        // The lock is held while the slot is read and opened, so that no key enters the cache after its destruction.
+        self.unwrap_key(&mut self.shared(), owner)
+    }
+
+    fn unwrap_key(&self, shared: &mut Shared, owner: Owner) -> Result<Arc<DataKey>, StoreError> {
+        if let Some(cached) = shared.cache.get(owner) {
+            return Ok(cached.key);
+        }
+        let Some(number) = shared.index.get(owner) else {
+            return Err(shared.absent(owner));
+        };
+        let slot = Slot::decode(&self.file.read(number)?).filter(|slot| slot.key.owner() == owner);
+        let slot = slot.ok_or_else(|| StoreError::corrupt(format!("keyring slot {number}")))?;
+        let wrapper = slot.key.wrapper();
+        let wrapping = match wrapper {
+            Some(wrapper) => Some(self.unwrap_key(shared, wrapper)?),
+            None => None,
+        };
+        let wrapping = wrapping.as_deref().unwrap_or(&self.master.0);
+        let bytes = wrapping.unseal(RecordKind::WrappedKey, &slot.binding(), &slot.wrapped)?;
+        let bytes = bytes.as_slice().try_into().map_err(|_| StoreError::corrupt("keyring key"))?;
+        let key = Arc::new(DataKey::new(bytes, slot.version));
+        let cached = Cached {
+            key: Arc::clone(&key),
+            wrapper,
+        };
+        shared.cache.insert(owner, cached);
+        Ok(key)
     }
 
     /// Whether the owner has a key.
     #[must_use]
     pub fn contains(&self, owner: Owner) -> bool {
-        todo!("{owner:?}")
+        self.shared().index.get(owner).is_some()
     }
 
     /// Makes a key and syncs it; keeps the one that is there.
@@ -160,8 +255,22 @@ impl Keyring {
     /// # Errors
     /// As [`Keyring::create`].
     pub fn create_many(&self, keys: impl IntoIterator<Item = NewKey>) -> Result<(), StoreError> {
-        let _ = keys.into_iter().count();
-        todo!()
+        let mut room = self.room();
+        let mut batch = Batch::new(self, &mut room);
+        let made = keys.into_iter().try_for_each(|key| batch.add(key)).and_then(|()| batch.finish());
+        match made {
+            Ok(rows) => {
+                let mut shared = self.shared();
+                for (owner, slot) in rows {
+                    shared.index.insert(owner, slot);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                batch.undo();
+                Err(error)
+            }
+        }
     }
 
     /// Overwrites the owner's key, syncs, and forgets it; a customer's takes its users' keys with it.
@@ -178,10 +287,58 @@ impl Keyring {
     /// # Errors
     /// As [`Keyring::destroy`].
     pub fn destroy_many(&self, owners: &[Owner]) -> Result<(), StoreError> {
-        todo!("{owners:?}")
+        let mut room = self.room();
+        let slots = self.shared().forget(owners);
+        let numbers: Vec<u32> = slots.iter().map(|(number, _)| *number).collect();
+        if let Err(error) = wipe(&self.file, &numbers) {
+            self.shared().damaged.extend(slots);
+            return Err(error);
+        }
+        room.free.extend(numbers);
+        Ok(())
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+impl Shared {
+    /// Why the owner has no key.
+    fn absent(&self, owner: Owner) -> StoreError {
+        if self.damaged.iter().any(|(_, damaged)| *damaged == Some(owner)) {
+            return StoreError::corrupt(format!("the key of {owner}"));
+        }
+        StoreError::NoKey { owner: owner.to_string() }
+    }
+
+    /// Forgets keys; gives the slots to wipe, damaged ones that name these owners included.
+    fn forget(&mut self, owners: &[Owner]) -> Vec<(u32, Option<Owner>)> {
+        let gone: HashSet<Owner> = owners.iter().copied().collect();
+        let slot_of = |owner: &Owner| self.index.remove(*owner).map(|number| (number, Some(*owner)));
+        let mut slots: Vec<_> = gone.iter().filter_map(slot_of).collect();
+        slots.extend(
+            self.damaged
+                .extract_if(.., |(_, owner)| owner.is_some_and(|owner| gone.contains(&owner))),
+        );
+        self.cache
+            .retain(|owner, cached| !gone.contains(owner) && !cached.wrapper.is_some_and(|wrapper| gone.contains(&wrapper)));
+        slots
+    }
+}
+
+/// Overwrites slots with zeros and syncs.
+fn wipe(file: &KeyringFile, numbers: &[u32]) -> Result<(), StoreError> {
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    numbers.iter().try_for_each(|number| file.write(*number, &[0; slot::SLOT]))?;
+    file.sync()
+}
+
+#[cfg(test)]
+mod tests;

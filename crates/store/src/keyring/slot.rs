@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 /// Bytes of a slot; divides a disk sector, so a slot never straddles two.
 pub(super) const SLOT: usize = 128;
+const LIVE: u8 = 1;
 const WRAPPED: std::ops::Range<usize> = 40..40 + KEY_LEN + OVERHEAD;
 const CRC: std::ops::Range<usize> = 124..128;
 
@@ -38,18 +39,30 @@ pub(super) enum Content {
     /// All zero.
     Free,
     /// A key.
-    Live(Slot),
+    Live(Owner),
     /// The remains of a wipe that a crash cut off.
     HalfWiped,
-    /// Torn while it was written, or damaged later.
-    Damaged,
+    /// Torn while it was written, or damaged later; with the owner it names, if it does.
+    Damaged(Option<Owner>),
+}
+
+impl Content {
+    pub(super) fn of(bytes: &[u8; SLOT]) -> Self {
+        let owner = key_of(bytes).map(NewKey::owner);
+        match (bytes[0], owner) {
+            (0, _) if bytes.iter().all(|byte| *byte == 0) => Self::Free,
+            (0, _) => Self::HalfWiped,
+            (1, Some(owner)) if is_whole(bytes) => Self::Live(owner),
+            (_, owner) => Self::Damaged(owner),
+        }
+    }
 }
 
 impl Slot {
     pub(super) fn encode(&self) -> [u8; SLOT] {
         let mut out = [0; SLOT];
         let (kind, id) = self.key.owner().parts();
-        out[0] = 1;
+        out[0] = LIVE;
         out[1] = kind;
         match self.key {
             NewKey::Organization | NewKey::Customer(_) => {}
@@ -67,37 +80,44 @@ impl Slot {
         out
     }
 
-    pub(super) fn decode(bytes: &[u8; SLOT]) -> Content {
-        if bytes[0] == 0 {
-            let wiped = bytes.iter().all(|byte| *byte == 0);
-            return if wiped { Content::Free } else { Content::HalfWiped };
+    pub(super) fn decode(bytes: &[u8; SLOT]) -> Option<Self> {
+        if bytes[0] != LIVE || !is_whole(bytes) {
+            return None;
         }
-        if bytes[CRC] != crc32c::crc32c(&bytes[..CRC.start]).to_le_bytes() {
-            return Content::Damaged;
-        }
-        match owner_of(bytes) {
-            Some(key) => Content::Live(Self {
-                key,
-                version: u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
-                wrapped: Sealed(bytes[WRAPPED].to_vec()),
-            }),
-            None => Content::Damaged,
-        }
+        Some(Self {
+            key: key_of(bytes)?,
+            version: u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+            wrapped: Sealed(bytes[WRAPPED].to_vec()),
+        })
+    }
+
+    /// What the wrapped key is bound to; see [`binding`].
+    pub(super) fn binding(&self) -> [u8; 21] {
+        binding(self.key.owner(), self.version)
     }
 }
 
+/// What a wrapped key is bound to: owner kind, owner id, version. In another slot it does not open.
+pub(super) fn binding(owner: Owner, version: u32) -> [u8; 21] {
+    let (kind, id) = owner.parts();
+    let mut out = [kind; 21];
+    out[1..17].copy_from_slice(id.as_bytes());
+    out[17..].copy_from_slice(&version.to_le_bytes());
+    out
+}
+
+fn is_whole(bytes: &[u8; SLOT]) -> bool {
+    bytes[CRC] == crc32c::crc32c(&bytes[..CRC.start]).to_le_bytes()
+}
+
 /// Whose slot the bytes say they are, whatever the checksum says.
-pub(super) fn owner_of(bytes: &[u8; SLOT]) -> Option<NewKey> {
-    let id = |at: usize| {
-        let mut id = [0; 16];
-        id.copy_from_slice(&bytes[at..at + 16]);
-        Uuid::from_bytes(id)
-    };
+fn key_of(bytes: &[u8; SLOT]) -> Option<NewKey> {
+    let id = |at: usize| Uuid::from_slice(&bytes[at..at + 16]).ok();
     match (bytes[1], bytes[2]) {
         (1, 0) => Some(NewKey::Organization),
-        (2, 0) => Some(NewKey::Customer(CustomerId(id(8)))),
-        (3, 1) => Some(NewKey::User(UserId(id(8)), Membership::Organization)),
-        (3, 2) => Some(NewKey::User(UserId(id(8)), Membership::Customer(CustomerId(id(24))))),
+        (2, 0) => Some(NewKey::Customer(CustomerId(id(8)?))),
+        (3, 1) => Some(NewKey::User(UserId(id(8)?), Membership::Organization)),
+        (3, 2) => Some(NewKey::User(UserId(id(8)?), Membership::Customer(CustomerId(id(24)?)))),
         _ => None,
     }
 }

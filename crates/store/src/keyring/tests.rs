@@ -1,0 +1,277 @@
+use super::*;
+use crate::seal::SealError;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::PermissionsExt;
+use tempfile::TempDir;
+
+const HEADER: u64 = 4096;
+const ALICE: Owner = Owner::User(UserId(Uuid::from_u128(0xa11ce)));
+const ACME: CustomerId = CustomerId(Uuid::from_u128(0xac3e));
+
+fn alice() -> NewKey {
+    NewKey::User(UserId(Uuid::from_u128(0xa11ce)), Membership::Customer(ACME))
+}
+
+struct Ring {
+    folder: TempDir,
+    keyring: Option<Keyring>,
+}
+
+impl Ring {
+    fn new() -> Self {
+        let mut ring = Self {
+            folder: tempfile::tempdir().unwrap(),
+            keyring: None,
+        };
+        ring.reopen();
+        ring
+    }
+
+    fn reopen(&mut self) -> &Keyring {
+        self.keyring = None;
+        let keyring = Keyring::open(&self.path(), MasterKey::new(&[7; 32]), &Options { cache_entries: 2 }).unwrap();
+        self.keyring.insert(keyring)
+    }
+
+    fn keys(&self) -> &Keyring {
+        self.keyring.as_ref().unwrap()
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("keyring")
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        fs::read(self.path()).unwrap()
+    }
+
+    fn overwrite(&self, at: u64, bytes: &[u8]) {
+        let file = fs::OpenOptions::new().write(true).open(self.path()).unwrap();
+        file.write_all_at(bytes, at).unwrap();
+    }
+
+    fn with_acme_and_alice() -> Self {
+        let ring = Self::new();
+        ring.keys().create_many([NewKey::Customer(ACME), alice()]).unwrap();
+        ring
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+#[test]
+fn a_key_opens_after_a_restart_what_it_sealed_before() {
+    let mut ring = Ring::with_acme_and_alice();
+    let sealed = ring.keys().data_key(ALICE).unwrap().seal(RecordKind::Request, b"1", b"hello");
+    let key = ring.reopen().data_key(ALICE).unwrap();
+    assert_eq!(key.unseal(RecordKind::Request, b"1", &sealed).unwrap().as_slice(), b"hello");
+}
+
+#[test]
+fn making_a_key_twice_keeps_the_first() {
+    let ring = Ring::with_acme_and_alice();
+    let sealed = ring.keys().data_key(ALICE).unwrap().seal(RecordKind::Request, b"1", b"hello");
+    ring.keys().create_many([alice(), alice()]).unwrap();
+    assert!(
+        ring.keys()
+            .data_key(ALICE)
+            .unwrap()
+            .unseal(RecordKind::Request, b"1", &sealed)
+            .is_ok()
+    );
+    assert_eq!(ring.bytes().len() as u64, HEADER + 2 * slot::SLOT as u64);
+}
+
+#[test]
+fn a_destroyed_key_is_neither_in_memory_nor_in_the_file() {
+    let mut ring = Ring::with_acme_and_alice();
+    let before = ring.bytes();
+    let wrapped = &before[HEADER as usize + slot::SLOT + 40..HEADER as usize + slot::SLOT + 105];
+    assert!(wrapped.iter().any(|byte| *byte != 0));
+    ring.keys().data_key(ALICE).unwrap();
+    ring.keys().destroy(ALICE).unwrap();
+    assert!(matches!(ring.keys().data_key(ALICE), Err(StoreError::NoKey { .. })));
+    let after = ring.bytes();
+    assert!(!contains(&after, &wrapped[..8]), "the first bytes of the wrapped key are gone");
+    assert!(!contains(&after, &wrapped[40..48]), "bytes from its middle are gone");
+    assert!(!contains(&after, Uuid::from_u128(0xa11ce).as_bytes()), "so is the owner's id");
+    assert!(matches!(ring.reopen().data_key(ALICE), Err(StoreError::NoKey { .. })));
+}
+
+#[test]
+fn destroying_a_customers_key_takes_its_users_keys_with_it() {
+    let ring = Ring::with_acme_and_alice();
+    ring.keys().data_key(ALICE).unwrap();
+    ring.keys().destroy(Owner::Customer(ACME)).unwrap();
+    assert!(matches!(ring.keys().data_key(ALICE), Err(StoreError::NoKey { .. })));
+}
+
+#[test]
+fn freed_slots_are_used_again() {
+    let mut ring = Ring::with_acme_and_alice();
+    let length = ring.bytes().len();
+    ring.keys().destroy(ALICE).unwrap();
+    ring.reopen().create(alice()).unwrap();
+    assert_eq!(ring.bytes().len(), length);
+    assert!(ring.keys().data_key(ALICE).is_ok());
+}
+
+#[test]
+fn users_of_the_organization_need_its_key() {
+    let ring = Ring::new();
+    let user = UserId(Uuid::from_u128(1));
+    let new = NewKey::User(user, Membership::Organization);
+    assert!(matches!(ring.keys().create(new), Err(StoreError::NoKey { .. })));
+    ring.keys().create_many([NewKey::Organization, new]).unwrap();
+    assert!(ring.keys().data_key(Owner::User(user)).is_ok());
+    assert!(ring.keys().data_key(Owner::Organization).is_ok());
+}
+
+#[test]
+fn a_batch_that_fails_leaves_nothing_behind() {
+    let ring = Ring::with_acme_and_alice();
+    ring.keys().destroy(ALICE).unwrap();
+    let before = ring.bytes();
+    let orphan = NewKey::User(UserId(Uuid::from_u128(9)), Membership::Customer(CustomerId(Uuid::from_u128(9))));
+    let others = (0..20_000).map(|n| NewKey::User(UserId(Uuid::from_u128(1_000 + n)), Membership::Customer(ACME)));
+    assert!(
+        ring.keys()
+            .create_many([alice()].into_iter().chain(others).chain([orphan]))
+            .is_err()
+    );
+    assert_eq!(ring.bytes(), before);
+    assert!(!ring.keys().contains(ALICE));
+    ring.keys().create(alice()).unwrap();
+    assert!(ring.keys().data_key(ALICE).is_ok());
+}
+
+#[test]
+fn the_cache_may_be_smaller_than_the_working_set() {
+    let ring = Ring::with_acme_and_alice();
+    let users: Vec<UserId> = (0..10).map(|n| UserId(Uuid::from_u128(n))).collect();
+    ring.keys()
+        .create_many(users.iter().map(|user| NewKey::User(*user, Membership::Customer(ACME))))
+        .unwrap();
+    for user in users.iter().chain(&users) {
+        assert!(ring.keys().data_key(Owner::User(*user)).is_ok());
+    }
+    assert!(ring.keys().shared().cache.len() <= 2);
+}
+
+#[test]
+fn a_torn_slot_is_found_and_not_used() {
+    let mut ring = Ring::with_acme_and_alice();
+    ring.keyring = None;
+    ring.overwrite(HEADER + slot::SLOT as u64 + 60, &[0xee; 16]);
+    let keys = ring.reopen();
+    assert_eq!(
+        keys.findings(),
+        Findings {
+            keys: 1,
+            wiped: 0,
+            damaged: 1
+        }
+    );
+    assert!(matches!(keys.data_key(ALICE), Err(StoreError::Corrupt { .. })));
+    assert!(
+        matches!(keys.create(alice()), Err(StoreError::Corrupt { .. })),
+        "a damaged key is not silently replaced"
+    );
+    keys.destroy(ALICE).unwrap();
+    keys.create(alice()).unwrap();
+    assert!(keys.data_key(ALICE).is_ok());
+}
+
+#[test]
+fn a_wipe_that_was_cut_off_is_finished_on_open() {
+    let mut ring = Ring::with_acme_and_alice();
+    ring.keyring = None;
+    ring.overwrite(HEADER + slot::SLOT as u64, &[0; 48]);
+    let findings = ring.reopen().findings();
+    assert_eq!(
+        findings,
+        Findings {
+            keys: 1,
+            wiped: 1,
+            damaged: 0
+        }
+    );
+    assert!(ring.bytes()[HEADER as usize + slot::SLOT..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_creation_that_was_cut_off_at_the_end_of_the_file_does_no_harm() {
+    let mut ring = Ring::with_acme_and_alice();
+    ring.keyring = None;
+    let file = fs::OpenOptions::new().write(true).open(ring.path()).unwrap();
+    file.set_len(HEADER + slot::SLOT as u64 + 30).unwrap();
+    let keys = ring.reopen();
+    assert_eq!(keys.findings().damaged, 1);
+    assert!(keys.data_key(Owner::Customer(ACME)).is_ok());
+    keys.create(NewKey::Organization).unwrap();
+    assert!(ring.reopen().data_key(Owner::Organization).is_ok());
+}
+
+#[test]
+fn a_key_moved_to_another_owners_slot_does_not_open() {
+    let mut ring = Ring::with_acme_and_alice();
+    let bob = NewKey::User(UserId(Uuid::from_u128(0xb0b)), Membership::Customer(ACME));
+    ring.keys().create(bob).unwrap();
+    ring.keyring = None;
+    let at = |slot: usize| HEADER as usize + slot * slot::SLOT;
+    let mut bytes: [u8; slot::SLOT] = ring.bytes()[at(2)..at(3)].try_into().unwrap();
+    bytes[8..24].copy_from_slice(Uuid::from_u128(0xa11ce).as_bytes());
+    let crc = crc32c::crc32c(&bytes[..124]).to_le_bytes();
+    bytes[124..].copy_from_slice(&crc);
+    ring.overwrite(at(1) as u64, &bytes);
+    assert!(matches!(ring.reopen().data_key(ALICE), Err(StoreError::Sealed(SealError::Refused))));
+}
+
+#[test]
+fn another_master_key_is_refused() {
+    let mut ring = Ring::with_acme_and_alice();
+    ring.keyring = None;
+    let opened = Keyring::open(&ring.path(), MasterKey::new(&[8; 32]), &Options::default());
+    assert!(matches!(opened, Err(StoreError::WrongMasterKey)));
+}
+
+#[test]
+fn a_keyring_in_use_is_not_opened_twice() {
+    let ring = Ring::new();
+    let opened = Keyring::open(&ring.path(), MasterKey::new(&[7; 32]), &Options::default());
+    assert!(matches!(opened, Err(StoreError::Locked { .. })));
+}
+
+#[test]
+fn the_master_key_is_created_once_for_its_owner_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("master.key");
+    let (first, created) = MasterKey::load_or_create(&path).unwrap();
+    assert!(created);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+    let (second, created) = MasterKey::load_or_create(&path).unwrap();
+    assert!(!created);
+    let sealed = first.0.seal(RecordKind::WrappedKey, b"", b"x");
+    assert!(second.0.unseal(RecordKind::WrappedKey, b"", &sealed).is_ok());
+}
+
+#[test]
+fn a_master_key_that_others_can_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("master.key");
+    fs::write(&path, [1; 32]).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(matches!(MasterKey::load(&path), Err(StoreError::KeyExposed { mode: 0o640, .. })));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    assert!(MasterKey::load(&path).is_ok());
+    for length in [31, 33] {
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, vec![1; length]).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(matches!(MasterKey::load(&path), Err(StoreError::Corrupt { .. })));
+    }
+}
