@@ -1,5 +1,4 @@
 //! Behaviour over time: the actors of the data plane and the kit that starts, watches and restarts them.
-
 //!
 //! ```text
 //! front ─► journal.append(Accepted) ─► 200
@@ -8,10 +7,11 @@
 //! supervisor ─► instance ─► user ─► execution ─► journal.append(Started, StepsDone, Ended)
 //! ```
 //!
-//! Reading order: [`kit`] → [`admission`] → [`supervisor`] → [`instance`] → [`user`] → [`execution`] → [`waiters`].
+//! Reading order: [`kit`] → [`front`] → [`admission`] → [`supervisor`] → [`instance`] → [`user`] → [`execution`] → [`waiters`].
 
 pub mod admission;
 pub mod execution;
+pub mod front;
 pub mod instance;
 pub mod kit;
 pub mod supervisor;

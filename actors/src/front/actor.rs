@@ -1,0 +1,97 @@
+//! Hosts the connections of one front thread.
+//!
+//! Each connection is a local future of its own, so that a panic in one ends only it; they all end with the actor.
+
+use super::{FrontShared, connection};
+use crate::kit::{ChildExited, LocalRun, Mailbox, Obituary, run_here};
+use actix::{Actor, Context, Handler, Message};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Sent by the acceptor · serve this connection · no reply · dropped with its permit if the mailbox is full.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct ServeConnection {
+    pub(super) stream: std::net::TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) place: Place,
+}
+
+/// A connection's place among all, and among those of its front. Dropped when the connection ends.
+#[derive(Debug)]
+pub(super) struct Place {
+    of_front: Arc<AtomicUsize>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    pub(super) fn take(of_front: &Arc<AtomicUsize>, permit: OwnedSemaphorePermit) -> Self {
+        of_front.fetch_add(1, Ordering::Relaxed);
+        Self {
+            of_front: Arc::clone(of_front),
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.of_front.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// See the module.
+pub(super) struct FrontActor {
+    front: Arc<FrontShared>,
+    mailbox: Mailbox<Self>,
+    /// Held so that connections end with the actor.
+    connections: HashMap<u64, LocalRun>,
+    next: u64,
+}
+
+impl FrontActor {
+    pub(super) fn new(front: Arc<FrontShared>, ctx: &Context<Self>) -> Self {
+        Self {
+            front,
+            mailbox: Mailbox::of(ctx),
+            connections: HashMap::new(),
+            next: 0,
+        }
+    }
+}
+
+impl Actor for FrontActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<ServeConnection> for FrontActor {
+    type Result = ();
+
+    fn handle(&mut self, ServeConnection { stream, peer, place }: ServeConnection, _: &mut Context<Self>) {
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%peer, %error, "cannot serve a connection"),
+        };
+        let (front, key) = (Arc::clone(&self.front), self.next);
+        self.next += 1;
+        front.metrics.connections.increment(1.0);
+        let run = run_here(Obituary::to(&self.mailbox, key, 0), async move {
+            let _place = place;
+            connection::serve(front, stream, peer).await;
+        });
+        self.connections.insert(key, run);
+    }
+}
+
+impl Handler<ChildExited<u64>> for FrontActor {
+    type Result = ();
+
+    fn handle(&mut self, exited: ChildExited<u64>, _: &mut Context<Self>) {
+        self.connections.remove(&exited.key);
+        self.front.metrics.connections.decrement(1.0);
+    }
+}

@@ -1,0 +1,203 @@
+//! One connection: HTTP/1.1 over TCP or TLS, with a time-out for every way of saying nothing.
+//!
+//! hyper's own header timer also runs between requests, so that a connection could not idle for longer than headers
+//! may take. One timer here watches both phases instead; it is looked at when it rings, not moved with every request.
+
+use super::FrontShared;
+use super::request::{self, Caller};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(front: Arc<FrontShared>, stream: TcpStream, peer: SocketAddr) {
+    // Answers are small and written at once; waiting to fill a packet would only delay them.
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = front.parts.tls.load_full() else {
+        return drive(front, stream, Caller { peer, is_tls: false }).await;
+    };
+    let handshake = tokio_rustls::TlsAcceptor::from(tls).accept(stream);
+    match timeout(front.options().handshake_timeout, handshake).await {
+        Ok(Ok(stream)) => drive(front, stream, Caller { peer, is_tls: true }).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+    }
+}
+
+async fn drive<S: AsyncRead + AsyncWrite + Unpin + 'static>(front: Arc<FrontShared>, stream: S, caller: Caller) {
+    let options = *front.options();
+    let watch = Rc::new(Watch::new());
+    let stream = Watched {
+        stream,
+        watch: Rc::clone(&watch),
+    };
+    let service = service_fn(|request| {
+        let serving = Serving::begin(&watch);
+        let answer = request::serve(Arc::clone(&front), caller, request);
+        async move {
+            let answer = answer.await;
+            drop(serving);
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let connection = http1::Builder::new()
+        .max_headers(options.max_headers)
+        // Twice the limit is read, so that the answer can say which limit it was.
+        .max_buf_size(options.max_header_bytes.saturating_mul(2).max(8_192))
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let mut timer = pin!(sleep_until(Instant::now() + options.header_timeout));
+    let mut draining = front.draining.subscribe();
+    let mut was_told = false;
+    loop {
+        tokio::select! {
+            biased;
+            outcome = connection.as_mut() => {
+                if let Err(error) = outcome {
+                    tracing::debug!(peer = %caller.peer, %error, "connection ended with an error");
+                }
+                return;
+            }
+            () = timer.as_mut() => {
+                let now = Instant::now();
+                // The phase may have changed to one with a nearer deadline before the timer rings again.
+                let latest = now + options.header_timeout.min(options.idle_timeout);
+                match watch.deadline(&front) {
+                    Some(deadline) if deadline <= now => return watch.count_timeout(&front),
+                    deadline => timer.as_mut().reset(deadline.unwrap_or(latest).min(latest)),
+                }
+            }
+            _ = draining.wait_for(|draining| *draining), if !was_told => {
+                was_told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// What a connection is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// For the rest of a request's head, or the first byte ever.
+    Head,
+    /// For the answer of a request; it has its own time-outs.
+    Answer,
+    /// For the next request, or for the client to take the last answer.
+    Idle,
+}
+
+/// The phase of a connection and when it made progress last.
+struct Watch {
+    phase: Cell<Phase>,
+    since: Cell<Instant>,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self {
+            phase: Cell::new(Phase::Head),
+            since: Cell::new(Instant::now()),
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.since.set(Instant::now());
+    }
+
+    fn deadline(&self, front: &FrontShared) -> Option<Instant> {
+        let options = front.options();
+        match self.phase.get() {
+            Phase::Head => Some(self.since.get() + options.header_timeout),
+            Phase::Idle => Some(self.since.get() + options.idle_timeout),
+            Phase::Answer => None,
+        }
+    }
+
+    fn count_timeout(&self, front: &FrontShared) {
+        match self.phase.get() {
+            Phase::Head => front.metrics.header_timeouts.increment(1),
+            _ => front.metrics.idle_timeouts.increment(1),
+        }
+    }
+}
+
+/// A request is being served; dropped when its answer is ready, or nobody wants it any more.
+struct Serving(Rc<Watch>);
+
+impl Serving {
+    fn begin(watch: &Rc<Watch>) -> Self {
+        watch.enter(Phase::Answer);
+        Self(Rc::clone(watch))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.enter(Phase::Idle);
+    }
+}
+
+/// A stream that notes progress.
+struct Watched<S> {
+    stream: S,
+    watch: Rc<Watch>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before && self.watch.phase.get() == Phase::Idle {
+            self.watch.enter(Phase::Head);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(polled.is_ready());
+        polled
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wrote(polled.is_ready());
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S> Watched<S> {
+    /// A client that takes its answer slowly is not idle.
+    fn wrote(&self, progressed: bool) {
+        if progressed && self.watch.phase.get() == Phase::Idle {
+            self.watch.since.set(Instant::now());
+        }
+    }
+}

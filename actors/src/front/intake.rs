@@ -1,0 +1,174 @@
+//! Makes an accepted request durable: sealed under its owner's key, within the budgets, appended to the journal.
+//!
+//! Once the journal has been handed an entry nobody can take it back. So when a caller goes away in the middle, the
+//! outcome is still awaited: room in the budgets falls free only if the append fails.
+
+use super::FrontShared;
+use crate::admission::{Admission, Admitted};
+use bytes::Bytes;
+use perseat_domain::budget::Claim;
+use perseat_domain::code::ErrorCode;
+use perseat_domain::entry::{Accepted, Entry, Origin};
+use perseat_domain::id::{ExecutionId, partition_of};
+use perseat_domain::identity::Identity;
+use perseat_domain::model::Sealed;
+use perseat_domain::time::Timestamp;
+use perseat_journal::{AppendError, Journal, NewEntry};
+use perseat_store::StoreError;
+use perseat_store::keyring::{Keyring, Owner};
+use perseat_store::seal::RecordKind;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// The outcome of an append. Dropping it does not withdraw the entry.
+pub type Appending = Pin<Box<dyn Future<Output = Result<(), AppendError>> + Send>>;
+
+/// What the front asks of storage.
+pub trait Intake: Send + Sync + fmt::Debug {
+    /// The budgets of what is accepted and not ended.
+    fn admission(&self) -> &Admission;
+
+    /// Seals a request as that of `execution`, under its owner's key.
+    ///
+    /// # Errors
+    /// If the owner has no key: it was deleted meanwhile.
+    fn seal(&self, owner: Owner, execution: ExecutionId, plaintext: &[u8]) -> Result<Sealed, StoreError>;
+
+    /// Appends an entry; resolves when it is durable. Never blocks.
+    fn append(&self, partition: u8, payload: Bytes) -> Appending;
+}
+
+/// The keyring and the journal of this daemon.
+#[derive(Clone, Debug)]
+pub struct DurableIntake {
+    /// The budgets.
+    pub admission: Admission,
+    /// The owners' keys.
+    pub keyring: Arc<Keyring>,
+    /// The log.
+    pub journal: Journal,
+    /// The epoch of this daemon's ownership, of all partitions.
+    pub epoch: u64,
+}
+
+impl Intake for DurableIntake {
+    fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    fn seal(&self, owner: Owner, execution: ExecutionId, plaintext: &[u8]) -> Result<Sealed, StoreError> {
+        let key = self.keyring.data_key(owner)?;
+        Ok(key.seal(RecordKind::Request, execution.0.as_bytes(), plaintext))
+    }
+
+    fn append(&self, partition: u8, payload: Bytes) -> Appending {
+        let appended = self.journal.append(vec![NewEntry {
+            partition,
+            epoch: self.epoch,
+            payload,
+        }]);
+        Box::pin(async move { appended.await.map(|_| ()) })
+    }
+}
+
+/// Everything of an `Accepted` entry but the sealed request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Acceptance {
+    pub(super) execution: ExecutionId,
+    pub(super) identity: Identity,
+    pub(super) received_at: Timestamp,
+    pub(super) catalog_revision: u64,
+    pub(super) sync_deadline: Option<Timestamp>,
+    pub(super) refusal: Option<ErrorCode>,
+}
+
+impl Acceptance {
+    /// Whose key seals the request: the user's, or the customer's where there is no user.
+    fn owner(&self) -> Owner {
+        match self.identity.user {
+            Some(bound) => Owner::User(bound.user),
+            None => Owner::Customer(self.identity.customer),
+        }
+    }
+
+    /// The stored form of the entry.
+    pub(super) fn seal(&self, intake: &dyn Intake, plaintext: &[u8]) -> Result<Bytes, ErrorCode> {
+        let request = intake.seal(self.owner(), self.execution, plaintext).map_err(|error| {
+            tracing::error!(%error, execution = %self.execution, "cannot seal a request");
+            ErrorCode::Internal
+        })?;
+        let entry = Entry::from(Accepted {
+            execution: self.execution,
+            identity: Some(self.identity),
+            origin: Origin::Webhook,
+            received_at: self.received_at,
+            dedupe_id: None,
+            unique_request_id: None,
+            catalog_revision: self.catalog_revision,
+            sync_deadline: self.sync_deadline,
+            refusal: self.refusal,
+            request,
+        });
+        Ok(entry.encode().into())
+    }
+}
+
+/// Claims room for the entry and appends it. The claim is for the bytes of its stored form: what the owner, who gives
+/// the room back, knows of it too.
+pub(super) async fn append(front: &FrontShared, identity: &Identity, payload: Bytes) -> Result<(), ErrorCode> {
+    let intake = &front.parts.intake;
+    let claim = Claim::of(Some(identity), payload.len() as u64);
+    let room = intake.admission().admit(claim).await.map_err(|_| ErrorCode::RateLimited)?;
+    let outcome = Settled {
+        appending: Some((intake.append(partition_of(identity.instance), payload), room)),
+    };
+    outcome.await.map_err(|error| match error {
+        AppendError::Full => ErrorCode::StorageFull,
+        AppendError::Busy => ErrorCode::RateLimited,
+        AppendError::TooLarge => ErrorCode::PayloadTooLarge,
+        AppendError::Fenced | AppendError::Poisoned | AppendError::Closed => {
+            tracing::error!(%error, "the journal takes no more entries");
+            ErrorCode::NotReady
+        }
+    })
+}
+
+/// An append and the room claimed for it, which stay together until the outcome is known, whoever waits.
+struct Settled {
+    appending: Option<(Appending, Admitted)>,
+}
+
+impl Future for Settled {
+    type Output = Result<(), AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some((appending, _)) = &mut self.appending else {
+            return Poll::Ready(Err(AppendError::Closed));
+        };
+        let Poll::Ready(outcome) = appending.as_mut().poll(cx) else {
+            return Poll::Pending;
+        };
+        if let Some((_, room)) = self.appending.take() {
+            settle(room, &outcome);
+        }
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        if let Some((appending, room)) = self.appending.take() {
+            // The caller went away. The task ends with the journal's answer, which always comes.
+            actix_rt::spawn(async move { settle(room, &appending.await) });
+        }
+    }
+}
+
+fn settle(room: Admitted, outcome: &Result<(), AppendError>) {
+    if outcome.is_ok() {
+        room.keep();
+    }
+}

@@ -1,0 +1,64 @@
+//! The front's metrics: the names, and handles that cost one atomic addition each.
+//!
+//! No metric is labelled by user, instance or execution.
+
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use perseat_domain::code::ErrorCode;
+use std::fmt;
+
+/// Requests accepted, that is durable.
+pub const ACCEPTED_TOTAL: &str = "perseat_front_accepted_total";
+/// Requests refused, by `code`.
+pub const REFUSED_TOTAL: &str = "perseat_front_refused_total";
+/// Connections open.
+pub const CONNECTIONS: &str = "perseat_front_connections";
+/// Connections closed by a time-out, by `phase`.
+pub const CLOSED_TOTAL: &str = "perseat_front_timeouts_total";
+
+/// Handles to the front's metrics; made after the recorder was installed.
+pub struct FrontMetrics {
+    pub(super) accepted: Counter,
+    refused: Vec<Counter>,
+    pub(super) connections: Gauge,
+    pub(super) header_timeouts: Counter,
+    pub(super) idle_timeouts: Counter,
+}
+
+impl FrontMetrics {
+    /// Registers the metrics.
+    #[must_use]
+    pub fn new() -> Self {
+        describe_counter!(ACCEPTED_TOTAL, "Requests accepted: durable before they were answered");
+        describe_counter!(REFUSED_TOTAL, "Requests refused, by stable code");
+        describe_gauge!(CONNECTIONS, "Connections open on the hooks listener");
+        describe_counter!(CLOSED_TOTAL, "Connections closed by a time-out, by phase");
+        Self {
+            accepted: counter!(ACCEPTED_TOTAL),
+            refused: ErrorCode::ALL
+                .iter()
+                .map(|code| counter!(REFUSED_TOTAL, "code" => code.as_str()))
+                .collect(),
+            connections: gauge!(CONNECTIONS),
+            header_timeouts: counter!(CLOSED_TOTAL, "phase" => "header"),
+            idle_timeouts: counter!(CLOSED_TOTAL, "phase" => "idle"),
+        }
+    }
+
+    pub(super) fn refused(&self, code: ErrorCode) {
+        if let Some(counter) = self.refused.get(code as usize) {
+            counter.increment(1);
+        }
+    }
+}
+
+impl Default for FrontMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for FrontMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FrontMetrics")
+    }
+}

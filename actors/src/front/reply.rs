@@ -1,0 +1,188 @@
+//! Makes answers: receipts, results, refusals.
+
+use super::error::{retry_after, sentence, status};
+use super::options::FrontOptions;
+use crate::waiters;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use perseat_domain::code::ErrorCode;
+use perseat_domain::entry::{EndStatus, SyncResponse};
+use perseat_domain::id::ExecutionId;
+use perseat_domain::route::{Method, TriggerReply};
+
+/// An answer.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+const EXECUTION_ID: HeaderName = HeaderName::from_static("prismatic-executionid");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Headers that describe the connection or the framing: ours to set, whatever a flow says.
+const FRAMING: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Why a request gets no 2xx.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: ErrorCode,
+    /// The execution, where one was recorded.
+    pub(super) execution: Option<ExecutionId>,
+    /// Instead of the code's own sentence.
+    pub(super) message: Option<String>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self {
+            code,
+            execution: None,
+            message: None,
+        }
+    }
+}
+
+impl Refusal {
+    pub(super) fn of(code: ErrorCode, execution: ExecutionId) -> Self {
+        Self {
+            execution: Some(execution),
+            ..code.into()
+        }
+    }
+
+    pub(super) fn answer(&self, options: &FrontOptions) -> Answer {
+        let sentence = self.message.as_deref().unwrap_or_else(|| sentence(self.code));
+        let error = serde_json::Value::from(sentence);
+        let code = self.code;
+        let body = match self.execution {
+            Some(execution) => format!(r#"{{"error":{error},"code":"{code}","executionId":"{}"}}"#, execution.global()),
+            None => format!(r#"{{"error":{error},"code":"{code}"}}"#),
+        };
+        let mut answer = json(status(code), body.into());
+        let headers = answer.headers_mut();
+        if let Some(execution) = self.execution {
+            set_execution(headers, execution);
+        }
+        if let Some(wait) = retry_after(code, options) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        if code == ErrorCode::MethodNotAllowed {
+            headers.insert(header::ALLOW, HeaderValue::from_static(Method::ALLOWED));
+        }
+        answer
+    }
+}
+
+/// The receipt of an asynchronous call, in the form that the trigger names.
+pub(super) fn receipt(execution: ExecutionId, reply: Option<&TriggerReply>) -> Answer {
+    const BEFORE: &str = r#"{"executionId":""#;
+    let id = execution.global();
+    let body = Bytes::from([BEFORE, &id, r#""}"#].concat());
+    let id = body.slice(BEFORE.len()..BEFORE.len() + id.len());
+    let mut answer = json(StatusCode::OK, body);
+    // Base64 is always a valid header value.
+    if let Ok(value) = HeaderValue::from_maybe_shared(id) {
+        answer.headers_mut().insert(EXECUTION_ID, value);
+    }
+    if let Some(reply) = reply {
+        shape(&mut answer, reply);
+    }
+    answer
+}
+
+fn shape(answer: &mut Answer, reply: &TriggerReply) {
+    if let Some(status) = reply.status.and_then(|status| StatusCode::from_u16(status).ok()) {
+        *answer.status_mut() = status;
+    }
+    add(answer.headers_mut(), &reply.headers);
+    if let Some(body) = &reply.body {
+        answer.headers_mut().remove(header::CONTENT_TYPE);
+        *answer.body_mut() = Full::from(Bytes::copy_from_slice(body.as_bytes()));
+    }
+    if let Some(Ok(content_type)) = reply.content_type.as_deref().map(HeaderValue::from_str) {
+        answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    }
+}
+
+/// The answer to a synchronous caller.
+pub(super) fn ended(execution: ExecutionId, note: waiters::Answer, options: &FrontOptions) -> Answer {
+    match (note.status, note.response) {
+        (EndStatus::Succeeded, Some(response)) => result(execution, response),
+        (EndStatus::Succeeded, None) => result(
+            execution,
+            SyncResponse {
+                status: 200,
+                content_type: String::new(),
+                headers: Vec::new(),
+                body: Bytes::new(),
+            },
+        ),
+        (status, _) => {
+            let code = note.code.unwrap_or(match status {
+                EndStatus::Cancelled => ErrorCode::Cancelled,
+                EndStatus::Quarantined => ErrorCode::Quarantined,
+                _ => ErrorCode::StepFailed,
+            });
+            let refusal = Refusal {
+                message: note.message,
+                ..Refusal::of(code, execution)
+            };
+            refusal.answer(options)
+        }
+    }
+}
+
+fn result(execution: ExecutionId, response: SyncResponse) -> Answer {
+    let mut answer = Response::new(Full::from(response.body));
+    // A status that is no final answer would leave the client waiting.
+    let status = StatusCode::from_u16(response.status)
+        .ok()
+        .filter(|status| (200..600).contains(&status.as_u16()));
+    *answer.status_mut() = status.unwrap_or(StatusCode::OK);
+    let headers = answer.headers_mut();
+    add(headers, &response.headers);
+    if !response.content_type.is_empty()
+        && let Ok(content_type) = HeaderValue::from_str(&response.content_type)
+    {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    set_execution(headers, execution);
+    answer
+}
+
+/// Adds what a flow says, as far as it is valid and a flow's to say.
+fn add(headers: &mut HeaderMap, said: &[(String, String)]) {
+    for (name, value) in said {
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) else {
+            continue;
+        };
+        if !FRAMING.contains(&name) && name != EXECUTION_ID {
+            headers.append(name, value);
+        }
+    }
+}
+
+fn set_execution(headers: &mut HeaderMap, execution: ExecutionId) {
+    if let Ok(value) = HeaderValue::from_str(&execution.global()) {
+        headers.insert(EXECUTION_ID, value);
+    }
+}
+
+fn json(status: StatusCode, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    answer
+}
+
+/// Tells the client that the connection ends with this answer.
+pub(super) fn close(answer: &mut Answer) {
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+}

@@ -1,0 +1,247 @@
+//! One request from its head to its answer.
+//!
+//! What can be refused by the head alone is refused before the body is read: a stranger costs no memory.
+
+use super::body::{self, HeldBody};
+use super::intake::{self, Acceptance};
+use super::reply::{self, Answer, Refusal};
+use super::route::{content_type, route};
+use super::stored::{KeptHeaders, StoredRequest};
+use super::{FrontShared, json};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Request, header};
+use hyper::body::{Body, Incoming};
+use perseat_domain::code::ErrorCode;
+use perseat_domain::route::{Routed, RoutingSnapshot, Target, parse_target};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    pub(super) peer: SocketAddr,
+    pub(super) is_tls: bool,
+}
+
+/// Serves one request.
+pub(super) async fn serve(front: Arc<FrontShared>, caller: Caller, request: Request<Incoming>) -> Answer {
+    let (parts, mut incoming) = request.into_parts();
+    match handle(&front, caller, &parts, &mut incoming).await {
+        Ok(mut answer) => {
+            front.metrics.accepted.increment(1);
+            if front.is_draining() {
+                reply::close(&mut answer);
+            }
+            answer
+        }
+        Err(refusal) => refuse(&front, caller, &parts, incoming, &refusal).await,
+    }
+}
+
+async fn refuse(front: &FrontShared, caller: Caller, parts: &Parts, incoming: Incoming, refusal: &Refusal) -> Answer {
+    front.metrics.refused(refusal.code);
+    let proxies = front.parts.proxies.load();
+    tracing::debug!(
+        code = refusal.code.as_str(),
+        client = %proxies.client(caller.peer.ip(), &parts.headers),
+        method = parts.method.as_str(),
+        "request refused"
+    );
+    drop(proxies);
+    let mut answer = refusal.answer(front.options());
+    if !leaves_connection_usable(front, parts, incoming, refusal.code).await {
+        reply::close(&mut answer);
+    }
+    answer
+}
+
+/// Whether another request may follow one that was refused. What is left of its body stands in between.
+async fn leaves_connection_usable(front: &FrontShared, parts: &Parts, incoming: Incoming, code: ErrorCode) -> bool {
+    let is_broken = matches!(
+        code,
+        ErrorCode::RequestTimeout | ErrorCode::RequestMalformed | ErrorCode::HeadersTooLarge
+    );
+    if is_broken || front.is_draining() {
+        return false;
+    }
+    // A client that asked for leave to send its body gets the answer instead.
+    let is_whole = incoming.is_end_stream() || (!parts.headers.contains_key(header::EXPECT) && body::drain(front, incoming).await);
+    is_whole && code != ErrorCode::PayloadTooLarge
+}
+
+async fn handle(front: &Arc<FrontShared>, caller: Caller, parts: &Parts, incoming: &mut Incoming) -> Result<Answer, Refusal> {
+    check_open(front)?;
+    check_head(front, parts)?;
+    let target = parse_target(parts.method.as_str(), parts.uri.path(), parts.uri.query()).map_err(|error| error.code())?;
+    let snapshot = front.parts.snapshot.load_full();
+    let early = if snapshot.needs_body(target.endpoint) {
+        None
+    } else {
+        Some(route(front, &snapshot, &target, &parts.headers, &Bytes::new())?)
+    };
+    let body = body::read(front, incoming).await?;
+    let routed = match early {
+        Some(routed) => {
+            check_json(front, &parts.headers, &body).await?;
+            routed
+        }
+        None => route_by_body(front, &snapshot, &target, parts, &body).await?,
+    };
+    accept(front, caller, parts, &target, &snapshot, routed, body).await
+}
+
+/// Whether anything is taken at the moment.
+fn check_open(front: &FrontShared) -> Result<(), ErrorCode> {
+    let pressure = &front.parts.pressure;
+    let closed = if !front.is_ready() {
+        Some(ErrorCode::NotReady)
+    } else if pressure.storage_budget.load(Ordering::Relaxed) {
+        Some(ErrorCode::StorageBudget)
+    } else if pressure.storage_full.load(Ordering::Relaxed) {
+        Some(ErrorCode::StorageFull)
+    } else if pressure.index_lag.load(Ordering::Relaxed) {
+        Some(ErrorCode::IndexLag)
+    } else {
+        None
+    };
+    closed.map_or(Ok(()), Err)
+}
+
+/// Checks the head's size, as far as the parser let it through.
+fn check_head(front: &FrontShared, parts: &Parts) -> Result<(), ErrorCode> {
+    let line = parts.uri.path().len() + parts.uri.query().map_or(0, str::len);
+    let headers = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    if line + headers.sum::<usize>() > front.options().max_header_bytes {
+        return Err(ErrorCode::HeadersTooLarge);
+    }
+    Ok(())
+}
+
+/// Checks that a body that says it is JSON is.
+async fn check_json(front: &FrontShared, headers: &HeaderMap, body: &HeldBody) -> Result<(), ErrorCode> {
+    if body.bytes.is_empty() || !content_type(headers).is_some_and(json::is_json) {
+        return Ok(());
+    }
+    let (bytes, depth) = (body.bytes.clone(), front.options().json_depth);
+    let checked = offload(front, bytes.len(), move || json::check(&bytes, depth)).await?;
+    checked.map_err(|_| ErrorCode::PayloadMalformed)
+}
+
+/// Routes by values that may stand in the body, which is checked on the way.
+async fn route_by_body(
+    front: &Arc<FrontShared>,
+    snapshot: &Arc<RoutingSnapshot>,
+    target: &Target<'_>,
+    parts: &Parts,
+    body: &HeldBody,
+) -> Result<Routed, ErrorCode> {
+    if body.bytes.len() <= front.options().inline_bytes {
+        let routed = route(front, snapshot, target, &parts.headers, &body.bytes)?;
+        check_json(front, &parts.headers, body).await?;
+        return Ok(routed);
+    }
+    check_json(front, &parts.headers, body).await?;
+    let (pooled, snapshot, headers, bytes) = (Arc::clone(front), Arc::clone(snapshot), parts.headers.clone(), body.bytes.clone());
+    let (method, path, query) = (
+        parts.method.clone(),
+        parts.uri.path().to_owned(),
+        parts.uri.query().map(str::to_owned),
+    );
+    offload(front, bytes.len(), move || {
+        let target = parse_target(method.as_str(), &path, query.as_deref()).map_err(|error| error.code())?;
+        route(&pooled, &snapshot, &target, &headers, &bytes)
+    })
+    .await?
+}
+
+/// Runs work on `bytes` bytes here if they are few, else in the bounded pool: the thread serves all connections.
+async fn offload<T: Send + 'static>(front: &FrontShared, bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrorCode> {
+    if bytes <= front.options().inline_bytes {
+        return Ok(work());
+    }
+    // The semaphore is never closed, and the work does not panic.
+    let _permit = front.pool.acquire().await.map_err(|_| ErrorCode::Internal)?;
+    tokio::task::spawn_blocking(work).await.map_err(|_| ErrorCode::Internal)
+}
+
+/// Seals, appends and answers. From here on the request is an execution.
+async fn accept(
+    front: &Arc<FrontShared>,
+    caller: Caller,
+    parts: &Parts,
+    target: &Target<'_>,
+    snapshot: &RoutingSnapshot,
+    routed: Routed,
+    body: HeldBody,
+) -> Result<Answer, Refusal> {
+    let options = front.options();
+    let received_at = front.parts.clock.now();
+    let execution = front.execution_id();
+    let is_synchronous = routed.refusal.is_none() && wants_result(&parts.headers, routed.flow().is_synchronous);
+    let acceptance = Acceptance {
+        execution,
+        identity: routed.identity,
+        received_at,
+        catalog_revision: snapshot.revision(),
+        sync_deadline: is_synchronous.then(|| received_at.after(options.sync_timeout)),
+        refusal: routed.refusal,
+    };
+    let payload = seal(front, caller, parts, target, acceptance, &body).await?;
+    if is_synchronous && front.parts.waiters.len() >= options.sync_waiters {
+        return Err(ErrorCode::RateLimited.into());
+    }
+    let waiter = is_synchronous.then(|| front.parts.waiters.register(execution));
+    intake::append(front, &routed.identity, payload).await?;
+    drop(body);
+    if let Some(code) = routed.refusal {
+        return Err(Refusal::of(code, execution));
+    }
+    let Some(waiter) = waiter else {
+        return Ok(reply::receipt(execution, routed.flow().reply.as_ref()));
+    };
+    match tokio::time::timeout(options.sync_timeout, waiter.answer()).await {
+        Ok(Some(note)) => Ok(reply::ended(execution, note, options)),
+        Ok(None) => Err(Refusal::of(ErrorCode::NotReady, execution)),
+        Err(_) => Err(Refusal::of(ErrorCode::SyncTimeout, execution)),
+    }
+}
+
+/// The stored form of the entry.
+async fn seal(
+    front: &Arc<FrontShared>,
+    caller: Caller,
+    parts: &Parts,
+    target: &Target<'_>,
+    acceptance: Acceptance,
+    body: &HeldBody,
+) -> Result<Bytes, ErrorCode> {
+    let proxies = front.parts.proxies.load();
+    let called = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let invoke_url = front
+        .parts
+        .public_url
+        .of(called, caller.peer.ip(), &parts.headers, caller.is_tls, &proxies);
+    let stored = StoredRequest {
+        method: parts.method.as_str(),
+        headers: KeptHeaders(&parts.headers),
+        query: target.query,
+        path_fragment: &target.path_fragment,
+        invoke_url: &invoke_url,
+        body: &body.bytes,
+        debug: parts.headers.get("prismatic-debug").is_some_and(|value| value == "true"),
+    };
+    let plaintext = stored.encode();
+    let intake = Arc::clone(&front.parts.intake);
+    offload(front, plaintext.len(), move || acceptance.seal(intake.as_ref(), &plaintext)).await?
+}
+
+/// Whether the caller waits for the result: the flow's own way, unless the request says otherwise.
+fn wants_result(headers: &HeaderMap, default: bool) -> bool {
+    match headers.get("prismatic-synchronous").map(|value| value.as_bytes()) {
+        Some(b"true") => true,
+        Some(b"false") => false,
+        _ => default,
+    }
+}
