@@ -3,6 +3,7 @@
 use perseat_domain::entry::{Accepted, Entry, EntryError, Started, StepRecord};
 use perseat_domain::execution::Progress;
 use perseat_journal::{Journal, Position, ReadError};
+use perseat_store::index::EntryRef;
 
 /// Why the past cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +29,11 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// Reads the entries at `positions`; blocking.
-    pub(super) fn read(journal: &Journal, positions: &[Position]) -> Result<Self, PastError> {
-        let entries = positions.iter().map(|position| Ok(journal.read(*position)?.payload));
+    /// Reads the entries that `references` name; blocking.
+    pub(super) fn read(journal: &Journal, references: &[EntryRef]) -> Result<Self, PastError> {
+        let entries = references
+            .iter()
+            .map(|at| Ok(journal.read(Position::from_bits(at.position))?.payload));
         Self::gather(entries)
     }
 

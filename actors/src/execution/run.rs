@@ -15,7 +15,7 @@ use perseat_domain::time::Timestamp;
 use perseat_flow::component::{IdempotencyKey, StepCall, StepError, StepOutput, StepReport, StepResult, webhook_reply};
 use perseat_flow::expression::Scope;
 use perseat_flow::payload::{FlowContext, trigger_payload};
-use perseat_journal::Position;
+use perseat_store::index::EntryRef;
 use perseat_store::seal::{DataKey, RecordKind};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct Start {
     /// On whose behalf.
     pub identity: Identity,
     /// Where its entries stand, oldest first.
-    pub positions: Vec<Position>,
+    pub entries: Vec<EntryRef>,
     /// Its accepted entry, if it is still in memory and the only one.
     pub accepted: Option<Bytes>,
     /// Whether its last activation ended by the death of an actor.
@@ -199,8 +199,8 @@ async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past, PastError>
     if let Some(accepted) = &start.accepted {
         return Past::gather([Ok(accepted)]);
     }
-    let (journal, positions) = (env.journal.clone(), start.positions.clone());
-    off_arbiter(move || Past::read(&journal, &positions)).await
+    let (journal, entries) = (env.journal.clone(), start.entries.clone());
+    off_arbiter(move || Past::read(&journal, &entries)).await
 }
 
 fn restore(binding: &Binding, execution: ExecutionId, step: &StepRecord) -> Option<Arc<Value>> {

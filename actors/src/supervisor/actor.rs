@@ -15,6 +15,7 @@ use perseat_domain::fair::{Cost, FairOptions, FairQueue};
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId};
 use perseat_domain::identity::Identity;
 use perseat_journal::Committed as CommittedEntry;
+use perseat_store::index::EntryRef;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +91,11 @@ impl Supervisor {
     }
 
     fn take_entry(&mut self, entry: &CommittedEntry) {
+        let reference = |entries| EntryRef {
+            position: entry.position.to_bits(),
+            entries,
+            bytes: u32::try_from(entry.payload.len()).unwrap_or(u32::MAX),
+        };
         match EntryHead::read(&entry.payload) {
             Ok(EntryHead::Accepted {
                 execution,
@@ -97,7 +103,8 @@ impl Supervisor {
             }) => {
                 let live = LiveExecution {
                     identity,
-                    positions: vec![entry.position],
+                    order: entry.position.to_bits(),
+                    entries: vec![reference(1)],
                     bytes: entry.payload.len() as u64,
                     accepted: Some(entry.payload.clone()),
                 };
@@ -106,10 +113,10 @@ impl Supervisor {
                 self.enqueue(execution, &identity, false);
             }
             Ok(EntryHead::Accepted { identity: None, .. }) => {}
-            Ok(EntryHead::Progress(execution)) => self.live.push(execution, entry.position),
-            Ok(EntryHead::Carried(execution)) => self.live.moved(execution, entry.position),
+            Ok(EntryHead::Progress(execution)) => self.live.push(execution, reference(1)),
+            Ok(EntryHead::Carried { execution, first, count }) => self.live.carried(execution, first, reference(count)),
             Ok(EntryHead::Cancelled(execution)) => {
-                self.live.push(execution, entry.position);
+                self.live.push(execution, reference(1));
                 self.cancel(execution);
             }
             Ok(EntryHead::Ended(execution)) => {
@@ -215,21 +222,28 @@ impl Handler<Committed> for Supervisor {
 impl Handler<Recovered> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Recovered(executions): Recovered, _: &mut Context<Self>) {
-        for recovered in executions {
+    fn handle(&mut self, message: Recovered, _: &mut Context<Self>) {
+        for recovered in message.executions {
+            let Some(identity) = recovered.identity else {
+                continue;
+            };
+            let bytes = recovered.entries.first().map_or(0, |first| u64::from(first.bytes));
+            self.admission.restore(&Claim::of(Some(&identity), bytes));
             let live = LiveExecution {
-                identity: recovered.identity,
-                positions: recovered.positions,
-                bytes: recovered.bytes,
+                identity,
+                order: recovered.accepted,
+                entries: recovered.entries,
+                bytes,
                 accepted: None,
             };
             self.live.insert(recovered.execution, live);
-            self.enqueue(recovered.execution, &recovered.identity, false);
-            if recovered.is_cancelled {
+            self.enqueue(recovered.execution, &identity, false);
+            if recovered.cancel_requested {
                 self.cancel(recovered.execution);
             }
         }
         self.after_change();
+        message.reply.send(());
     }
 }
 

@@ -7,7 +7,7 @@ use crate::user::UserKey;
 use bytes::Bytes;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::identity::Identity;
-use perseat_journal::Position;
+use perseat_store::index::EntryRef;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,12 +16,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct LiveExecution {
     /// On whose behalf.
     pub identity: Identity,
+    /// Bits of the position that it was first accepted at: the order of queues.
+    pub order: u64,
     /// Where its entries stand, oldest first.
-    pub positions: Vec<Position>,
+    pub entries: Vec<EntryRef>,
     /// Bytes of its accepted entry: what admission counts.
     pub bytes: u64,
     /// Its accepted entry, while it is young and there is room in memory.
     pub accepted: Option<Bytes>,
+}
+
+impl LiveExecution {
+    /// Whether an actor has taken it up before: there is more than its acceptance.
+    fn has_started(&self) -> bool {
+        self.entries.iter().map(|reference| reference.entries).sum::<u32>() > 1
+    }
 }
 
 #[derive(Debug, Default)]
@@ -60,16 +69,31 @@ impl LiveTable {
     }
 
     /// Adds an entry of an execution.
-    pub fn push(&self, id: ExecutionId, position: Position) {
+    pub fn push(&self, id: ExecutionId, reference: EntryRef) {
         if let Some(live) = self.table().executions.get_mut(&id) {
-            live.positions.push(position);
+            live.entries.push(reference);
         }
     }
 
-    /// All entries of an execution stand at `position` now.
-    pub fn moved(&self, id: ExecutionId, position: Position) {
+    /// The entries of an execution from the one numbered `first` on stand at `reference` now, as many as it says. One
+    /// that fits no run of whole references changes nothing.
+    pub fn carried(&self, id: ExecutionId, first: u32, reference: EntryRef) {
         if let Some(live) = self.table().executions.get_mut(&id) {
-            live.positions = vec![position];
+            let starts: Vec<u32> = live
+                .entries
+                .iter()
+                .scan(0, |next, reference| {
+                    let start = *next;
+                    *next += reference.entries;
+                    Some(start)
+                })
+                .chain([live.entries.iter().map(|reference| reference.entries).sum()])
+                .collect();
+            let start = starts.iter().position(|start| *start == first);
+            let end = starts.iter().position(|start| *start == first.saturating_add(reference.entries));
+            if let (Some(start), Some(end)) = (start, end) {
+                live.entries.splice(start..end, [reference]);
+            }
         }
     }
 
@@ -89,7 +113,7 @@ impl LiveTable {
         let accepted = live.accepted.take();
         let mut taken = live.clone();
         table.cached -= accepted.as_ref().map_or(0, Bytes::len);
-        taken.accepted = accepted.filter(|_| taken.positions.len() == 1);
+        taken.accepted = accepted.filter(|_| taken.entries.len() == 1);
         Some(taken)
     }
 
@@ -105,9 +129,9 @@ impl LiveTable {
         let table = self.table();
         let picked = table.executions.iter().filter(|(_, live)| which(&UserKey::of(&live.identity)));
         let mut found: Vec<_> = picked
-            .map(|(id, live)| (live.positions.first().copied(), (*id, live.identity, live.positions.len() > 1)))
+            .map(|(id, live)| (live.order, (*id, live.identity, live.has_started())))
             .collect();
-        found.sort_by_key(|(first, (id, ..))| (*first, *id));
+        found.sort_by_key(|(order, _)| *order);
         found.into_iter().map(|(_, execution)| execution).collect()
     }
 

@@ -4,10 +4,9 @@ use crate::kit::Reply;
 use crate::user::{Slot, UserKey};
 use actix::Message;
 use perseat_domain::fair::Cost;
-use perseat_domain::id::{ExecutionId, InstanceId};
-use perseat_domain::identity::Identity;
+use perseat_domain::id::InstanceId;
 use perseat_journal::Committed as CommittedEntry;
-use perseat_journal::Position;
+use perseat_store::index::LiveExecution as RecoveredExecution;
 use std::sync::Arc;
 
 /// Sent by the journal's writer: entries that just became durable, in position order.
@@ -16,25 +15,16 @@ use std::sync::Arc;
 #[rtype(result = "()")]
 pub struct Committed(pub Arc<[CommittedEntry]>);
 
-/// An execution that recovery found live.
-#[derive(Clone, Debug)]
-pub struct RecoveredExecution {
-    /// Which.
-    pub execution: ExecutionId,
-    /// On whose behalf.
-    pub identity: Identity,
-    /// Where its entries stand, oldest first.
-    pub positions: Vec<Position>,
-    /// Bytes of its accepted entry.
-    pub bytes: u64,
-    /// Whether its end was asked for.
-    pub is_cancelled: bool,
-}
-
 /// Sent by boot before anything is accepted: executions from before the restart, in the order of acceptance.
-#[derive(Clone, Debug, Message)]
+/// Answered once they are counted and queued.
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Recovered(pub Vec<RecoveredExecution>);
+pub struct Recovered {
+    /// The executions of this owner.
+    pub executions: Vec<RecoveredExecution>,
+    /// Where to answer.
+    pub reply: Reply<()>,
+}
 
 /// Sent by whoever changed the catalog: these instances, with their users, must be read again before the next start.
 #[derive(Clone, Debug, Message)]

@@ -17,4 +17,4 @@ mod messages;
 pub use actor::{InstanceStillNeeded, Supervisor, SupervisorOptions};
 pub use feed::Feed;
 pub use live::{LiveExecution, LiveTable};
-pub use messages::{Committed, ConfigChanged, Drain, FeedAgain, Recovered, RecoveredExecution, SlotFreed};
+pub use messages::{Committed, ConfigChanged, Drain, FeedAgain, Recovered, SlotFreed};

@@ -171,7 +171,7 @@ impl UserActor {
         let start = Start {
             execution: queued.execution,
             identity: live.identity,
-            positions: live.positions,
+            entries: live.entries,
             accepted: live.accepted,
             after_death: queued.after_death,
             fallback_key: self.fallback_key(),

@@ -306,8 +306,15 @@ pub enum EntryHead {
     Cancelled(ExecutionId),
     /// It ended.
     Ended(ExecutionId),
-    /// All of it stands here now.
-    Carried(ExecutionId),
+    /// Some of its entries stand here now.
+    Carried {
+        /// The execution.
+        execution: ExecutionId,
+        /// How many of its entries come before these.
+        first: u32,
+        /// How many stand here.
+        count: u32,
+    },
 }
 
 impl EntryHead {
@@ -329,7 +336,11 @@ impl EntryHead {
             [ENTRY_FORMAT, kind @ (2 | 3), body @ ..] => part(*kind, body).map(Self::Progress),
             [ENTRY_FORMAT, 4, body @ ..] => part(4, body).map(Self::Cancelled),
             [ENTRY_FORMAT, 5, body @ ..] => part(5, body).map(Self::Ended),
-            [ENTRY_FORMAT, 6, body @ ..] => part(6, body).map(Self::Carried),
+            [ENTRY_FORMAT, 6, body @ ..] => {
+                // A list begins with its length, so that it can be read as a number.
+                let (execution, first, count) = part(6, body)?;
+                Ok(Self::Carried { execution, first, count })
+            }
             [ENTRY_FORMAT, kind, ..] => Err(EntryError::UnknownKind { kind: *kind }),
             [format, ..] => Err(EntryError::UnknownFormat { format: *format }),
             [] => Err(EntryError::UnknownFormat { format: 0 }),
@@ -405,7 +416,14 @@ mod tests {
             first: 0,
             entries: vec![accepted.encode().into()],
         });
-        assert_eq!(EntryHead::read(&carried.encode()), Ok(EntryHead::Carried(execution)));
+        assert_eq!(
+            EntryHead::read(&carried.encode()),
+            Ok(EntryHead::Carried {
+                execution,
+                first: 0,
+                count: 1
+            })
+        );
     }
 
     #[test]

@@ -190,8 +190,7 @@ pub fn partition_of(instance: InstanceId) -> u8 {
     let bits = instance.0.as_u128();
     // Fibonacci hashing over the random half; the flow number's bits are zero in an instance id.
     let folded = (bits >> 64) as u64 ^ bits as u64;
-    let partition = (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as u8;
-    partition
+    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as u8
 }
 
 #[cfg(test)]
