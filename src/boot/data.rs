@@ -79,6 +79,24 @@ impl DataDirectory {
         })
     }
 
+    /// The process that has the directory; `None` when none has.
+    ///
+    /// # Errors
+    /// The lock file cannot be read.
+    pub fn holder(path: &Path) -> io::Result<Option<i32>> {
+        let mut lock = match File::open(path.join("lock")) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if lock.try_lock_shared().is_ok() {
+            return Ok(None);
+        }
+        let mut holder = String::new();
+        lock.read_to_string(&mut holder)?;
+        Ok(holder.trim().parse().ok())
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -96,8 +114,10 @@ mod tests {
         let held = DataDirectory::take(&dir.path().join("data")).unwrap();
         let told = DataDirectory::take(held.path()).unwrap_err().to_string();
         assert!(told.contains(&format!("in use by process {}", std::process::id())), "{told}");
+        assert_eq!(DataDirectory::holder(held.path()).unwrap(), i32::try_from(std::process::id()).ok());
         let path = held.path().to_owned();
         drop(held);
+        assert_eq!(DataDirectory::holder(&path).unwrap(), None);
         assert!(DataDirectory::take(&path).is_ok());
     }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("no daemon listens on {0}; start one with `perseat serve`, or name its data directory with --data")]
+    #[error("no daemon runs on {0}; start one with `perseat serve`, or name its data directory with --data")]
     NotRunning(PathBuf),
     /// The file system said no.
     #[error("{0} belongs to another user; run this as the daemon's user, or as root")]

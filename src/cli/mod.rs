@@ -4,6 +4,8 @@
 
 pub mod check_config;
 pub mod client;
+pub mod reload;
+pub mod serve;
 pub mod version;
 
 use std::path::PathBuf;
@@ -23,6 +25,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  perseat serve                                             data in ./data, webhooks on 127.0.0.1:3000
   perseat check-config --config /etc/perseat/perseat.toml   report everything that is wrong, start nothing
 
 Exit codes:
@@ -33,7 +36,9 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Serve),
     CheckConfig(check_config::CheckConfig),
+    Reload(reload::Reload),
     Version(version::Version),
 }
 
@@ -75,7 +80,9 @@ impl ConfigArgs {
 pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
     let result = match Cli::try_parse_from(arguments) {
         Ok(Cli { command }) => match command {
+            Command::Serve(command) => command.run(),
             Command::CheckConfig(command) => command.run(),
+            Command::Reload(command) => command.run(),
             Command::Version(command) => command.run(),
         },
         Err(usage) => {

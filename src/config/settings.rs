@@ -181,6 +181,8 @@ settings! {
         connections: Count = 64;
         /// The largest body that the socket takes: a whole set of manifests.
         max_body: Size = "64MiB";
+        /// How long a request's headers, and its body, may take.
+        read_timeout: Duration = "30s";
     }
 
     /// The listener for webhooks. Loopback by default: exposing it is a decision.

@@ -1,0 +1,40 @@
+# Few targets; `cargo` does the rest.
+
+PROFILE := ci
+CARGO_FLAGS := --locked --profile $(PROFILE)
+# The daemon that `install` puts in place.
+BINARY ?= target/release/perseat
+DESTDIR ?=
+CRASH_ROUNDS ?= 200
+
+.PHONY: test check bench crash install target/release/perseat
+
+# Everything that must hold: format, lints, docs, unit, black-box, crash and demo tests. Prints the minutes of each stage.
+test:
+	@bash .ci/stages
+
+# The quick part, for while you work.
+check:
+	cargo fmt --all --check
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets --features faults -- -D warnings
+
+bench:
+	cargo bench --locked
+
+# The crash test for longer than `make test` takes it.
+crash:
+	CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(CARGO_FLAGS) --features faults --test crash -- --nocapture
+
+# Puts the daemon, its units and its configuration below DESTDIR. A configuration that is there stays as it is.
+install: $(BINARY)
+	install -D -m 755 $(BINARY) $(DESTDIR)/usr/bin/perseat
+	install -D -m 644 systemd/perseat.service $(DESTDIR)/usr/lib/systemd/system/perseat.service
+	install -D -m 644 systemd/perseat.socket $(DESTDIR)/usr/lib/systemd/system/perseat.socket
+	install -D -m 644 systemd/perseat.sysusers $(DESTDIR)/usr/lib/sysusers.d/perseat.conf
+	install -D -m 644 systemd/perseat.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/perseat.conf
+	install -D -m 644 docs/operations.md $(DESTDIR)/usr/share/doc/perseat/operations.md
+	install -D -m 644 config/perseat.toml $(DESTDIR)/usr/share/doc/perseat/perseat.toml
+	test -e $(DESTDIR)/etc/perseat/perseat.toml || install -D -m 640 config/perseat.toml $(DESTDIR)/etc/perseat/perseat.toml
+
+target/release/perseat:
+	cargo build --release --locked
