@@ -60,7 +60,7 @@ pub struct Cost {
     pub cpu: Duration,
 }
 
-/// One free slot given to a user, for the oldest execution it has waiting. Give it back by [`FairQueue::ended`].
+/// One free slot given to a user, for the oldest execution it has waiting. Given back by [`FairQueue::ended`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a grant that is never ended keeps its slot"]
 pub struct Grant<U, F> {
@@ -100,6 +100,7 @@ impl<K: Key> Lanes<K> {
 #[derive(Debug)]
 struct Customer<U> {
     tag: Tag,
+    /// When it entered the table: first come, first served among equals.
     stay: u64,
     /// The tag of the last user served: where an idle one re-enters.
     now: Tag,
@@ -114,7 +115,7 @@ struct Customer<U> {
 struct User<C, F> {
     customer: C,
     tag: Tag,
-    /// Unique to this stay in the table; outdated grants name another.
+    /// When it entered the table, or was last gone: grants from before name another.
     stay: u64,
     waiting: VecDeque<F>,
     running: u32,
@@ -167,8 +168,7 @@ impl<C: Key, U: Key, F: Key> FairQueue<C, U, F> {
     pub fn grant(&mut self) -> Option<Grant<U, F>> {
         let (user, tag) = self.next()?;
         let flow = *self.users.get(&user)?.waiting.front()?;
-        let charged = self.average(flow);
-        let stay = self.users.get(&user)?.stay;
+        let (charged, stay) = (self.average(flow), self.users.get(&user)?.stay);
         let now = self.change(user, |entry, customer| {
             entry.waiting.pop_front();
             entry.running += 1;
@@ -185,11 +185,16 @@ impl<C: Key, U: Key, F: Key> FairQueue<C, U, F> {
         Some(Grant { user, flow, charged, stay })
     }
 
-    /// The execution of a grant ended: its slot is free and its real cost is charged.
+    /// The execution of a grant ended: its slot is free and its real cost is charged. Once for each grant; one from
+    /// before the user was [`gone`](Self::gone) is void.
     pub fn ended(&mut self, grant: Grant<U, F>, cost: Cost) {
         let actual = micros(cost.slot).saturating_add(micros(cost.cpu).saturating_mul(u64::from(self.options.cpu_weight)));
         self.learn(grant.flow, actual);
-        if self.users.get(&grant.user).is_none_or(|user| user.stay != grant.stay) {
+        if self
+            .users
+            .get(&grant.user)
+            .is_none_or(|user| user.stay != grant.stay || user.running == 0)
+        {
             return;
         }
         let corrected = |tag: Tag| tag.saturating_add(actual).saturating_sub(grant.charged);
@@ -201,21 +206,7 @@ impl<C: Key, U: Key, F: Key> FairQueue<C, U, F> {
         self.running -= 1;
     }
 
-    /// An execution that waited at `user` will not run. Returns whether there was one of that flow.
-    pub fn withdraw(&mut self, user: U, flow: F) -> bool {
-        let Some(place) = self
-            .users
-            .get(&user)
-            .and_then(|entry| entry.waiting.iter().rposition(|waiting| *waiting == flow))
-        else {
-            return false;
-        };
-        self.change(user, |entry, _| entry.waiting.remove(place));
-        self.waiting -= 1;
-        true
-    }
-
-    /// Nothing of `user` waits or runs any more: its slots are free, its grants void. What it was charged stays.
+    /// Nothing of `user` waits or runs any more: its slots are free, its grants void. What it was charged stands.
     pub fn gone(&mut self, user: U) {
         let stay = self.stay();
         let left = self.change(user, |entry, _| {
@@ -423,5 +414,4 @@ fn micros(span: Duration) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "fair/tests.rs"]
 mod tests;

@@ -1,0 +1,157 @@
+use super::*;
+use crate::kit::VirtualClock;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+fn limits(user: u64, total: u64) -> AdmissionOptions {
+    let limits = Limits {
+        user,
+        total,
+        wait_percent: 100,
+        ..Limits::default()
+    };
+    AdmissionOptions {
+        limits,
+        ..AdmissionOptions::default()
+    }
+}
+
+fn claim_of(user: u128) -> Claim {
+    Claim {
+        customer: Some(CustomerId(Uuid::from_u128(1))),
+        flow: Some((InstanceId(Uuid::from_u128(2)), FlowNumber(1))),
+        user: Some(UserId(Uuid::from_u128(user))),
+        bytes: 100,
+    }
+}
+
+fn counters(options: AdmissionOptions) -> (Admission, VirtualClock) {
+    let clock = VirtualClock::default();
+    (Admission::new(options, Arc::new(clock.clone())), clock)
+}
+
+/// Lets the other tasks of this single-threaded runtime run until they wait for something.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn admit_aside(admission: &Admission, claim: Claim) -> JoinHandle<Result<(), Overload>> {
+    let admission = admission.clone();
+    tokio::spawn(async move { admission.admit(claim).await.map(Admitted::keep) })
+}
+
+#[tokio::test]
+async fn a_user_at_its_limit_is_refused_after_the_wait_and_others_are_not() {
+    let (admission, clock) = counters(limits(2, 100));
+    for _ in 0..2 {
+        admission.admit(claim_of(7)).await.unwrap().keep();
+    }
+    let third = admit_aside(&admission, claim_of(7));
+    settle().await;
+    clock.advance(Duration::from_millis(249));
+    settle().await;
+    assert!(!third.is_finished());
+    admission.admit(claim_of(8)).await.unwrap().keep();
+    clock.advance(Duration::from_millis(1));
+    let refused = third.await.unwrap().unwrap_err();
+    assert_eq!((refused.scope, refused.retry_after_seconds()), (Scope::User, 2));
+    assert_eq!(admission.total(), (3, 300), "a refused claim leaves nothing behind");
+}
+
+#[tokio::test]
+async fn an_end_lets_one_waiting_caller_in_at_once() {
+    let (admission, _clock) = counters(limits(1, 100));
+    admission.admit(claim_of(7)).await.unwrap().keep();
+    let (second, third) = (admit_aside(&admission, claim_of(7)), admit_aside(&admission, claim_of(7)));
+    settle().await;
+    admission.ended(&claim_of(7));
+    second.await.unwrap().unwrap();
+    settle().await;
+    assert!(!third.is_finished());
+    admission.ended(&claim_of(7));
+    third.await.unwrap().unwrap();
+    assert_eq!(admission.total().0, 1);
+}
+
+#[tokio::test]
+async fn room_in_all_is_waited_for_too() {
+    let (admission, clock) = counters(limits(10, 1));
+    admission.admit(claim_of(7)).await.unwrap().keep();
+    let second = admit_aside(&admission, claim_of(8));
+    settle().await;
+    admission.ended(&claim_of(7));
+    second.await.unwrap().unwrap();
+    let third = admit_aside(&admission, claim_of(9));
+    settle().await;
+    clock.advance(Duration::from_millis(250));
+    assert_eq!(third.await.unwrap().unwrap_err().scope, Scope::Total);
+}
+
+#[tokio::test]
+async fn more_waiting_callers_than_allowed_are_refused_immediately() {
+    let options = AdmissionOptions {
+        waiters_max: 0,
+        ..limits(1, 100)
+    };
+    let (admission, _clock) = counters(options);
+    admission.admit(claim_of(7)).await.unwrap().keep();
+    assert_eq!(admission.admit(claim_of(7)).await.unwrap_err().scope, Scope::User);
+}
+
+#[tokio::test]
+async fn callers_refused_again_and_again_leave_no_places_behind() {
+    let (admission, clock) = counters(limits(1, 100));
+    admission.admit(claim_of(7)).await.unwrap().keep();
+    for _ in 0..100 {
+        let refused = admit_aside(&admission, claim_of(7));
+        settle().await;
+        clock.advance(Duration::from_millis(250));
+        refused.await.unwrap().unwrap_err();
+    }
+    let key = Key::User(UserId(Uuid::from_u128(7)));
+    assert_eq!(admission.shard(&key)[&key].waiters.len(), 1);
+}
+
+#[tokio::test]
+async fn a_failed_append_gives_the_room_back_and_nothing_stays_in_memory() {
+    let (admission, _clock) = counters(limits(2, 100));
+    drop(admission.admit(claim_of(7)).await.unwrap());
+    admission.restore(&claim_of(8));
+    assert_eq!((admission.total(), admission.counters()), ((1, 100), 3));
+    admission.ended(&claim_of(8));
+    assert_eq!((admission.total(), admission.counters()), ((0, 0), 0));
+}
+
+#[tokio::test]
+async fn what_is_found_at_start_counts_even_beyond_the_limits() {
+    let (admission, _clock) = counters(limits(1, 100));
+    for _ in 0..5 {
+        admission.restore(&claim_of(7));
+    }
+    assert_eq!(admission.admit_own(claim_of(7)).unwrap_err().scope, Scope::User);
+    for _ in 0..5 {
+        admission.ended(&claim_of(7));
+    }
+    admission.admit_own(claim_of(7)).unwrap().keep();
+}
+
+#[test]
+fn claims_of_many_threads_never_pass_a_limit_and_add_up_to_nothing() {
+    let (admission, _clock) = counters(limits(3, 8));
+    std::thread::scope(|scope| {
+        for thread in 0..4_u128 {
+            let admission = &admission;
+            scope.spawn(move || {
+                for round in 0..2_000 {
+                    if let Ok(held) = admission.admit_own(claim_of((thread + round) % 3)) {
+                        assert!(admission.total().0 <= 8);
+                        drop(held);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!((admission.total(), admission.counters()), ((0, 0), 0));
+}
