@@ -5,7 +5,7 @@ use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Bytes sealed under the key of one owner (see `perseat-store`): `key version ‖ nonce ‖ ciphertext ‖ tag`.
+/// Bytes sealed under the key of one owner (see `perseat-store`): `format ‖ key version ‖ nonce ‖ ciphertext ‖ tag`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sealed(#[serde(with = "serde_bytes_vec")] pub Vec<u8>);

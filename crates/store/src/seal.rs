@@ -302,7 +302,7 @@ mod tests {
             prop_assert!(key().unseal(RecordKind::Request, b"id", &sealed).is_err(), "as another kind");
             prop_assert!(key().unseal(RecordKind::StepOutput, b"ie", &sealed).is_err(), "as another record");
             prop_assert!(DataKey::new(&[4; KEY_LEN], 1).unseal(RecordKind::StepOutput, b"id", &sealed).is_err(), "by another owner");
-            let mut changed = sealed.clone();
+            let mut changed = sealed;
             let at = flip.index(changed.0.len());
             changed.0[at] ^= 1 << bit;
             prop_assert!(key().unseal(RecordKind::StepOutput, b"id", &changed).is_err(), "with a bit changed");
