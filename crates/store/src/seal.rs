@@ -7,7 +7,7 @@
 //! Stored form: `format (1) ‖ key version (4, little-endian) ‖ nonce (12) ‖ ciphertext ‖ tag (16)`.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use perseat_domain::model::Sealed;
+use perseat_domain::model::{KeyDigest, Sealed};
 use std::cell::RefCell;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -59,6 +59,14 @@ impl RecordKind {
     fn compresses(self) -> bool {
         !matches!(self, Self::Connection | Self::WrappedKey)
     }
+}
+
+/// The digest by which an API key is kept and compared: SHA-256 of its text.
+#[must_use]
+pub fn key_digest(key: &str) -> KeyDigest {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes()).as_ref());
+    KeyDigest(digest)
 }
 
 /// Why sealed bytes do not open.

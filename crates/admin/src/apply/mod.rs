@@ -1,0 +1,302 @@
+//! `apply`: makes the catalog what the manifests say, in one mutation, and says what that took.
+//!
+//! Idempotent: what is already so is left alone, and nothing is written if nothing changes. All or nothing: every
+//! problem of every manifest is reported and then nothing is applied. Records are matched by name or external id.
+
+mod instance;
+mod integration;
+mod prune;
+mod records;
+mod values;
+
+use crate::manifest::{Located, Manifest};
+use perseat_domain::id::InstanceId;
+use perseat_domain::route::RouteChange;
+use perseat_domain::time::Timestamp;
+use perseat_flow::definition::Components;
+use perseat_store::catalog::{Change, Mutation};
+use perseat_store::custody::Custody;
+use perseat_store::error::StoreError;
+use perseat_store::keyring::Keyring;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// What happens to one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is new.
+    Created,
+    /// It was there and differs.
+    Changed,
+    /// It is as the manifest says.
+    Unchanged,
+    /// It was in no manifest and is gone.
+    Pruned,
+}
+
+/// One line of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanLine {
+    /// What happens.
+    pub action: Action,
+    /// To which kind of record.
+    pub kind: String,
+    /// Which one, as a person would name it.
+    pub name: String,
+}
+
+/// What an apply came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Every manifest, in the order of application, then what was pruned.
+    pub lines: Vec<PlanLine>,
+    /// What is not wrong and yet worth knowing.
+    pub warnings: Vec<String>,
+    /// The catalog's revision afterwards.
+    pub revision: u64,
+    /// Whether the plan was carried out.
+    pub is_applied: bool,
+}
+
+impl Plan {
+    /// How many lines say so.
+    #[must_use]
+    pub fn count(&self, action: Action) -> usize {
+        self.lines.iter().filter(|line| line.action == action).count()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in self.lines.iter().filter(|line| line.action != Action::Unchanged) {
+            let word = format!("{:?}", line.action).to_lowercase();
+            writeln!(f, "{word:<8} {:<16} {}", line.kind, line.name)?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        let [created, changed, unchanged, pruned] =
+            [Action::Created, Action::Changed, Action::Unchanged, Action::Pruned].map(|action| self.count(action));
+        write!(f, "{created} created, {changed} changed, {unchanged} unchanged, {pruned} pruned")
+    }
+}
+
+/// Why nothing was applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The manifests are wrong: every problem, with its place.
+    #[error("{}", .0.join("\n"))]
+    Problems(Vec<String>),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Not an error: a dry run, rolled back.
+    #[error("dry run")]
+    DryRun(Box<Plan>),
+}
+
+/// How to apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplyOptions {
+    /// Delete what no manifest names.
+    pub prune: bool,
+    /// Plan only.
+    pub dry_run: bool,
+}
+
+/// Who applies and where time and randomness come from.
+pub struct Applier<'a> {
+    /// A stable name (`local:<uid>`).
+    pub by: &'a str,
+    /// Now.
+    pub at: Timestamp,
+    /// 128 random bits each.
+    pub random: &'a mut dyn FnMut() -> u128,
+}
+
+impl fmt::Debug for Applier<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Applier").field("by", &self.by).finish_non_exhaustive()
+    }
+}
+
+/// What an apply came to, and what to publish.
+#[derive(Debug)]
+pub struct Applied {
+    /// The plan, carried out.
+    pub plan: Plan,
+    /// For the routing snapshot.
+    pub routes: Vec<RouteChange>,
+    /// Instances whose actors must read their configuration again.
+    pub instances: BTreeSet<InstanceId>,
+}
+
+/// Applies manifests.
+///
+/// # Errors
+/// [`ApplyError::Problems`] with every problem found; then nothing was applied.
+pub fn apply(
+    custody: &Custody,
+    components: &dyn Components,
+    manifests: &[Located],
+    options: ApplyOptions,
+    applier: &mut Applier<'_>,
+) -> Result<Applied, ApplyError> {
+    let mut ordered: Vec<&Located> = manifests.iter().collect();
+    ordered.sort_by_key(|located| located.manifest.order());
+    let change = Change {
+        by: applier.by,
+        at: applier.at,
+        action: "apply",
+    };
+    let mutated = custody.mutate(change, |mutation| {
+        let mut session = Session::new(mutation, custody.keyring(), components, options, applier);
+        for located in &ordered {
+            session.take(located)?;
+        }
+        if options.prune {
+            session.prune()?;
+        }
+        session.finish()
+    });
+    match mutated {
+        Ok(mutated) => {
+            let mut applied = mutated.value;
+            applied.plan.revision = mutated.revision;
+            applied.plan.is_applied = true;
+            Ok(applied)
+        }
+        Err(ApplyError::DryRun(plan)) => Ok(Applied {
+            plan: *plan,
+            routes: Vec::new(),
+            instances: BTreeSet::new(),
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Why one manifest cannot be applied.
+enum Fault {
+    /// The manifest is wrong; go on with the next, to report every problem.
+    Problem(String),
+    /// The store failed; stop.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict { .. } | StoreError::Fixed { .. } | StoreError::InUse { .. } | StoreError::NotFound { .. } => {
+                Self::Problem(error.to_string())
+            }
+            error => Self::Store(error),
+        }
+    }
+}
+
+fn problem(message: impl Into<String>) -> Fault {
+    Fault::Problem(message.into())
+}
+
+/// Records that a manifest names: what pruning leaves.
+#[derive(Debug, Default)]
+struct Named {
+    customers: BTreeSet<perseat_domain::id::CustomerId>,
+    users: BTreeSet<perseat_domain::id::UserId>,
+    integrations: BTreeSet<perseat_domain::id::IntegrationId>,
+    instances: BTreeSet<InstanceId>,
+    configs: BTreeSet<perseat_domain::id::UserConfigId>,
+}
+
+/// One apply in progress.
+struct Session<'s, 'm, 'a> {
+    mutation: &'s mut Mutation<'m>,
+    keyring: &'s Keyring,
+    components: &'s dyn Components,
+    options: ApplyOptions,
+    applier: &'s mut Applier<'a>,
+    applied: Applied,
+    named: Named,
+    problems: Vec<String>,
+}
+
+impl<'s, 'm, 'a> Session<'s, 'm, 'a> {
+    fn new(
+        mutation: &'s mut Mutation<'m>,
+        keyring: &'s Keyring,
+        components: &'s dyn Components,
+        options: ApplyOptions,
+        applier: &'s mut Applier<'a>,
+    ) -> Self {
+        let applied = Applied {
+            plan: Plan::default(),
+            routes: Vec::new(),
+            instances: BTreeSet::new(),
+        };
+        Self {
+            mutation,
+            keyring,
+            components,
+            options,
+            applier,
+            applied,
+            named: Named::default(),
+            problems: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, located: &Located) -> Result<(), ApplyError> {
+        let taken = match &located.manifest {
+            Manifest::Organization(manifest) => self.organization(manifest),
+            Manifest::OrganizationUser(manifest) => self.organization_user(manifest),
+            Manifest::Customer(manifest) => self.customer(manifest),
+            Manifest::CustomerUser(manifest) => self.customer_user(manifest),
+            Manifest::Integration(manifest) => self.integration(manifest),
+            Manifest::Instance(manifest) => self.instance(manifest),
+            Manifest::UserLevelConfig(manifest) => self.user_config(manifest),
+        };
+        match taken {
+            Ok(()) => Ok(()),
+            Err(Fault::Store(error)) => Err(error.into()),
+            Err(Fault::Problem(message)) => {
+                for line in message.lines() {
+                    self.problems.push(format!("{}:{}: {line}", located.file.display(), located.line));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Applied, ApplyError> {
+        if !self.problems.is_empty() {
+            return Err(ApplyError::Problems(self.problems));
+        }
+        if self.options.dry_run {
+            return Err(ApplyError::DryRun(Box::new(self.applied.plan)));
+        }
+        Ok(self.applied)
+    }
+
+    fn note(&mut self, action: Action, kind: &str, name: impl Into<String>) {
+        self.applied.plan.lines.push(PlanLine {
+            action,
+            kind: kind.to_owned(),
+            name: name.into(),
+        });
+    }
+
+    fn random_id(&mut self) -> uuid::Uuid {
+        uuid::Builder::from_random_bytes((self.applier.random)().to_be_bytes()).into_uuid()
+    }
+}
+
+/// The action that a written record stands for.
+fn action(is_new: bool, changed: bool) -> Action {
+    match (is_new, changed) {
+        (true, _) => Action::Created,
+        (false, true) => Action::Changed,
+        (false, false) => Action::Unchanged,
+    }
+}

@@ -1,0 +1,149 @@
+//! Values of configuration variables: checked against the definition, connections sealed.
+
+use super::{Fault, Session, problem};
+use crate::manifest::{ConfigVarValue, ConnectionFields, SecretText};
+use perseat_domain::definition::{ConfigVar, DataType, Definition};
+use perseat_domain::model::{ConfigValue, ConnectionValue, Sealed, connection_record_id};
+use perseat_store::keyring::{NewKey, Owner};
+use perseat_store::seal::RecordKind;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+/// Whose values they are: which page level, which record, which key.
+#[derive(Clone, Copy)]
+pub(super) struct Scope {
+    pub(super) is_user_level: bool,
+    pub(super) record: Uuid,
+    pub(super) key: NewKey,
+}
+
+impl Session<'_, '_, '_> {
+    /// The values of a manifest by stable key. A value that is already stored keeps its sealed form.
+    pub(super) fn values(
+        &mut self,
+        definition: &Definition,
+        given: &BTreeMap<String, ConfigVarValue>,
+        stored: &BTreeMap<String, ConfigValue>,
+        scope: Scope,
+    ) -> Result<BTreeMap<String, ConfigValue>, Fault> {
+        let mut values = BTreeMap::new();
+        for (key, value) in given {
+            let variable = variable(definition, key, scope.is_user_level)?;
+            let stored = stored.get(&variable.stable_key);
+            let value = match value {
+                ConfigVarValue::Text(text) if variable.data_type != DataType::Connection => plain(variable, text)?,
+                ConfigVarValue::Connection(fields) if variable.data_type == DataType::Connection => {
+                    self.connection(variable, fields, stored, scope)?
+                }
+                ConfigVarValue::Text(_) => return Err(problem(format!("`{key}` is a connection: give `fields` or `token`"))),
+                ConfigVarValue::Connection(_) => return Err(problem(format!("`{key}` is no connection: give text"))),
+            };
+            values.insert(variable.stable_key.clone(), value);
+        }
+        Ok(values)
+    }
+
+    fn connection(
+        &mut self,
+        variable: &ConfigVar,
+        given: &ConnectionFields,
+        stored: Option<&ConfigValue>,
+        scope: Scope,
+    ) -> Result<ConfigValue, Fault> {
+        let text = |secret: &SecretText| secret.text().unwrap_or_default().to_owned();
+        let value = ConnectionValue {
+            fields: given.fields.iter().map(|(name, secret)| (name.clone(), text(secret))).collect(),
+            token: (!given.token.is_empty()).then(|| {
+                Value::Object(
+                    given
+                        .token
+                        .iter()
+                        .map(|(name, secret)| (name.clone(), text(secret).into()))
+                        .collect(),
+                )
+            }),
+        };
+        let id = connection_record_id(scope.record, &variable.stable_key);
+        let owner: Owner = scope.key.owner();
+        let (mut version, mut unchanged) = (1, None);
+        if let Some(ConfigValue::Connection {
+            sealed,
+            version: stored_version,
+        }) = stored
+        {
+            version = stored_version + 1;
+            let key = self.keyring.data_key(owner)?;
+            let plain = key.unseal(RecordKind::Connection, &id, sealed).ok();
+            if plain.is_some_and(|plain| serde_json::from_slice::<ConnectionValue>(&plain).is_ok_and(|stored| stored == value)) {
+                unchanged = Some(ConfigValue::Connection {
+                    sealed: sealed.clone(),
+                    version: *stored_version,
+                });
+            }
+        }
+        if let Some(unchanged) = unchanged {
+            return Ok(unchanged);
+        }
+        let sealed = if self.options.dry_run {
+            Sealed(Vec::new())
+        } else {
+            // Made now, not with the mutation: what is sealed needs it. A key without a record is destroyed on start.
+            self.keyring.create(scope.key)?;
+            let plain = Zeroizing::new(serde_json::to_vec(&value).unwrap_or_default());
+            self.keyring.data_key(owner)?.seal(RecordKind::Connection, &id, &plain)
+        };
+        Ok(ConfigValue::Connection { sealed, version })
+    }
+}
+
+fn variable<'d>(definition: &'d Definition, key: &str, is_user_level: bool) -> Result<&'d ConfigVar, Fault> {
+    let level = |is_user_level: bool| if is_user_level { "user-level" } else { "instance-level" };
+    let of_level = || {
+        definition
+            .config_vars
+            .iter()
+            .filter(|variable| variable.user_level == is_user_level)
+    };
+    if let Some(variable) = of_level().find(|variable| variable.key == key) {
+        return Ok(variable);
+    }
+    if definition.config_vars.iter().any(|variable| variable.key == key) {
+        return Err(problem(format!("`{key}` is {}; it cannot be set here", level(!is_user_level))));
+    }
+    let near = of_level()
+        .map(|variable| variable.key.as_str())
+        .min_by_key(|other| strsim::levenshtein(other, key));
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    Err(problem(format!("there is no {} variable `{key}`{hint}", level(is_user_level))))
+}
+
+fn plain(variable: &ConfigVar, text: &SecretText) -> Result<ConfigValue, Fault> {
+    let text = text.text().unwrap_or_default();
+    let wrong = |what: &str| Err(problem(format!("`{}` must be {what}", variable.key)));
+    match variable.data_type {
+        DataType::Boolean if !matches!(text, "true" | "false") => return wrong("true or false"),
+        DataType::Number if text.trim().parse::<f64>().is_err() => return wrong("a number"),
+        DataType::Picklist
+            if variable.collection.is_none() && !variable.pick_list.is_empty() && !variable.pick_list.iter().any(|pick| pick == text) =>
+        {
+            return wrong(&format!("one of {}", variable.pick_list.join(", ")));
+        }
+        _ => {}
+    }
+    Ok(ConfigValue::Plain(text.to_owned()))
+}
+
+/// The required variables of a level that have neither a value nor a default, by display name.
+#[must_use]
+pub(super) fn missing<'d>(definition: &'d Definition, is_user_level: bool, values: &BTreeMap<String, ConfigValue>) -> Vec<&'d str> {
+    let required = definition
+        .config_vars
+        .iter()
+        .filter(|variable| variable.user_level == is_user_level && variable.required);
+    required
+        .filter(|variable| !values.contains_key(&variable.stable_key) && variable.default_value.is_none())
+        .map(|variable| variable.key.as_str())
+        .collect()
+}
