@@ -148,7 +148,12 @@ impl<'a> FrameWriter<'a> {
         frame.put_u64_le(0);
         frame.put_u64_le(sequence);
         frame.put_u64_le(0);
-        Self { frame, salt, offset, entries: 0 }
+        Self {
+            frame,
+            salt,
+            offset,
+            entries: 0,
+        }
     }
 
     /// Adds an entry; gives its offset in the segment.
@@ -202,7 +207,13 @@ impl Frame {
         if chain != frame_crc(previous, &bytes) {
             return None;
         }
-        Some(Self { offset, sequence: u64_at(&bytes, 8), entries: u32_at(&bytes, 16), chain, bytes })
+        Some(Self {
+            offset,
+            sequence: u64_at(&bytes, 8),
+            entries: u32_at(&bytes, 16),
+            chain,
+            bytes,
+        })
     }
 
     pub(crate) fn end(&self) -> u32 {
@@ -304,7 +315,12 @@ mod tests {
 
     #[test]
     fn a_header_comes_back_and_a_flipped_bit_is_seen() {
-        let header = Header { number: 9, id: 77, created_millis: 5, segment_bytes: 1 << 20 };
+        let header = Header {
+            number: 9,
+            id: 77,
+            created_millis: 5,
+            segment_bytes: 1 << 20,
+        };
         let mut block = header.encode();
         assert_eq!(Header::decode(&block), Ok(header));
         block[33] ^= 1;
@@ -315,7 +331,15 @@ mod tests {
 
     #[test]
     fn a_seal_belongs_to_one_segment_id() {
-        let seal = Seal { end: 9000, last_entry: 8216, first_sequence: 1, last_sequence: 2, entries: 2, chain: 5, hash: [7; 32] };
+        let seal = Seal {
+            end: 9000,
+            last_entry: 8216,
+            first_sequence: 1,
+            last_sequence: 2,
+            entries: 2,
+            chain: 5,
+            hash: [7; 32],
+        };
         let mut block = seal.encode(42);
         assert_eq!(Seal::decode(&block, 42), Some(seal));
         assert_eq!(Seal::decode(&block, 43), None);
@@ -342,7 +366,10 @@ mod tests {
         let (second, _) = frame(id, behind, chain, 2, &[2; 50]);
         let (replacement, new_chain) = frame(id, FRAMES_AT, salt(id), 1, &[3; 100]);
         assert_eq!(replacement.len(), first.len());
-        assert!(Frame::decode(second.clone().into(), behind, chain).is_some(), "B is intact by itself");
+        assert!(
+            Frame::decode(second.clone().into(), behind, chain).is_some(),
+            "B is intact by itself"
+        );
         assert!(Frame::decode(second.into(), behind, new_chain).is_none(), "B is a ghost behind A'");
     }
 

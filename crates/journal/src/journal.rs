@@ -1,72 +1,38 @@
 //! The handle that everyone holds: append, read, scan, release.
 
 use std::{
-    path::PathBuf,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
 };
 
-use crate::{AppendError, CommitSink, Committed, Disk, NewEntry, OpenError, Options, Position, ReadError, ReleaseError};
+use crate::{
+    Append, AppendError, CommitSink, Committed, Disk, NewEntry, OpenError, Options, Position, ReadError, ReleaseError, Room, Scan,
+    SegmentInfo,
+    format::ENTRY_HEADER,
+    keeper::{Keeper, Pool},
+    queue::Queue,
+    recover::{self, free_name},
+    segment::Table,
+    writer::{Fences, Shared, Writer},
+};
 
 /// The log. Cheap to clone; the last clone to go closes it.
-#[derive(Clone, Debug)]
-pub struct Journal {}
-
-/// The outcome of an append, once it is known. Dropping it does not withdraw the entries.
-#[derive(Debug)]
-pub struct Append {}
-
-impl Future for Append {
-    type Output = Result<Position, AppendError>;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Err(AppendError::Closed))
-    }
+#[derive(Clone)]
+pub struct Journal {
+    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
-impl Append {
-    /// Waits on the calling thread; not for use within an async runtime.
-    pub fn wait(self) -> Result<Position, AppendError> {
-        Err(AppendError::Closed)
-    }
-}
-
-/// The durable entries in position order; an error marks a place where entries are missing, after which it goes on.
-#[derive(Debug)]
-pub struct Scan {}
-
-impl Iterator for Scan {
-    type Item = Result<Committed, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        None
-    }
-}
-
-/// What is known about one segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentInfo {
-    /// Its number; positions carry it.
-    pub number: u32,
-    /// The position of its first entry, if it has any.
-    pub first: Option<Position>,
-    /// The position of its last entry, if it has any.
-    pub last: Option<Position>,
-    /// Entries in it.
-    pub entries: u64,
-    /// Bytes in use, header included.
-    pub bytes: u64,
-    /// When it was prepared, in milliseconds since 1970.
-    pub created_millis: u64,
-    /// Nothing more will be written to it.
-    pub sealed: bool,
-    /// SHA-256 of its header and frames; known shortly after it is sealed.
-    pub final_hash: Option<[u8; 32]>,
-    /// Acknowledged entries are missing from it.
-    pub damaged: bool,
-    /// Where it is.
-    pub path: PathBuf,
+struct Inner {
+    shared: Arc<Shared>,
+    disk: Arc<dyn Disk>,
+    options: Options,
+    releasing: Mutex<()>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What a release gave back.
@@ -78,102 +44,220 @@ pub struct Released {
     pub bytes: u64,
 }
 
-/// How much room there is ahead of the writer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// The spare segments are ready or being prepared.
-    Ample,
-    /// A spare cannot be prepared: refuse new events, let running executions end in what is left.
-    Reserve,
-    /// Nothing is left: appends answer `Full`.
-    Full,
+/// A journal whose threads have not been started: tests turn them by hand, in an order of their own.
+pub(crate) struct Parts {
+    pub(crate) journal: Journal,
+    pub(crate) writer: Writer,
+    pub(crate) keeper: Keeper,
+}
+
+impl Parts {
+    pub(crate) fn open(options: Options, disk: Arc<dyn Disk>, sink: Box<dyn CommitSink>) -> Result<Self, OpenError> {
+        options.check()?;
+        let mut found = recover::find(&*disk)?;
+        recover::repair(&mut found, &*disk, options.segment_bytes)?;
+        let next_number = (found.last_number + 1).max(options.first_segment);
+        let sequence = found.last_sequence() + 1;
+        let head = AtomicU64::new(found.head().to_bits());
+        let held: u64 = found.segments.iter().map(|segment| u64::from(segment.header.segment_bytes)).sum();
+        let total = held + found.free.len() as u64 * u64::from(options.segment_bytes);
+        let pool = Arc::new(Pool::new(found.free, total, next_number));
+        let table = Arc::new(Table::default());
+        for segment in found.segments {
+            table.insert(segment);
+        }
+        let queue = Queue::new(options.max_queued_entries, options.max_queued_bytes);
+        let shared = Arc::new(Shared {
+            queue,
+            pool: pool.clone(),
+            table: table.clone(),
+            fences: Fences::new(),
+            head,
+        });
+        let inner = Inner {
+            shared: shared.clone(),
+            disk: disk.clone(),
+            options: options.clone(),
+            releasing: Mutex::new(()),
+            threads: Mutex::new(Vec::new()),
+        };
+        Ok(Self {
+            journal: Journal {
+                shared: shared.clone(),
+                inner: Arc::new(inner),
+            },
+            writer: Writer::new(shared, options.clone(), sink, sequence),
+            keeper: Keeper {
+                options,
+                disk,
+                table,
+                pool,
+            },
+        })
+    }
 }
 
 impl Journal {
     /// Opens the log of a directory: cuts and seals the old tail and starts a fresh segment.
+    ///
+    /// A directory without room for another segment still opens: it reads, and appends answer `Full` until there is room.
     pub fn open(options: Options, disk: Arc<dyn Disk>, sink: Box<dyn CommitSink>) -> Result<Self, OpenError> {
-        options.check()?;
-        drop((disk, sink));
-        Ok(Self {})
+        let Parts {
+            journal,
+            mut writer,
+            mut keeper,
+        } = Parts::open(options, disk, sink)?;
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.to_owned()).spawn(run);
+        // The keeper ends after the writer, whose last segment it seals; `close` joins in this order.
+        let writer = spawn("journal-writer", Box::new(move || writer.run()))?;
+        journal.threads().push(writer);
+        let keeper = spawn("journal-keeper", Box::new(move || keeper.run()))?;
+        journal.threads().push(keeper);
+        Ok(journal)
     }
 
     /// Queues entries for one frame, contiguous and in order; gives the position of the first. Never blocks.
+    ///
+    /// All entries of a call commit or none does. A call without entries resolves at once to the head.
     pub fn append(&self, entries: Vec<NewEntry>) -> Append {
-        drop(entries);
-        Append {}
+        if entries.is_empty() {
+            return Append::known(Ok(self.head()));
+        }
+        let bytes = entries
+            .iter()
+            .map(|entry| entry.payload.len() + ENTRY_HEADER as usize)
+            .sum::<usize>();
+        match u32::try_from(bytes) {
+            Ok(bytes) if bytes <= self.inner.options.max_entry_bytes => self.shared.queue.push(entries, bytes),
+            _ => Append::known(Err(AppendError::TooLarge)),
+        }
     }
 
     /// Reads one entry: a blocking read, checked against segment id and checksum.
     pub fn read(&self, at: Position) -> Result<Committed, ReadError> {
-        Err(ReadError::Expired(at))
+        self.shared.table.read(at)
     }
 
     /// All entries durable now, from a position on (inclusive), in order. Blocking reads.
     #[must_use]
     pub fn scan(&self, from: Option<Position>) -> Scan {
-        let _ = from;
-        Scan {}
+        Scan::new(self.shared.table.all(), Some(self.shared.table.clone()), from)
     }
 
-    /// The segments that hold entries or may get them next, oldest first.
+    /// The segments that hold entries and the one being written, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {
-        Vec::new()
+        self.shared.table.all().iter().map(|segment| segment.info()).collect()
     }
 
-    /// Recycles the sealed segments before `up_to_segment`, oldest first; their positions read as expired from now on.
+    /// Recycles the sealed segments before `up_to_segment`, oldest first; their positions read as expired from now on. Blocks.
     pub fn release(&self, up_to_segment: u32) -> Result<Released, ReleaseError> {
-        let _ = up_to_segment;
-        Ok(Released::default())
+        let _one_at_a_time = self.inner.releasing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (disk, pool) = (&self.inner.disk, &self.shared.pool);
+        let mut released = Released::default();
+        for segment in self.shared.table.all() {
+            let bounds = segment.bounds();
+            if segment.number() >= up_to_segment || !bounds.sealed {
+                break;
+            }
+            let name = free_name(segment.number());
+            disk.rename(&segment.name, &name)?;
+            self.shared.table.remove(segment.number());
+            // One by one: a crash must not leave a hole between the segments that are left.
+            disk.sync_directory()?;
+            let bytes = u64::from(segment.header.segment_bytes);
+            if bounds.failed || segment.header.segment_bytes != self.inner.options.segment_bytes {
+                pool.discard(name, bytes);
+            } else {
+                pool.reuse(name);
+            }
+            released.segments += 1;
+            released.bytes += bytes;
+        }
+        Ok(released)
     }
 
     /// Refuses appends to a partition below `epoch` from now on. What is being written while this is called still commits.
     pub fn fence(&self, partition: u8, epoch: u64) {
-        let _ = (partition, epoch);
+        self.shared.fences.raise(partition, epoch);
     }
 
     /// The end of what is durable: every entry below it is, every later one comes at or above it.
     #[must_use]
     pub fn head(&self) -> Position {
-        Position::START
+        Position::from_bits(self.shared.head.load(Ordering::Acquire))
     }
 
     /// Bytes of all files of the directory, spares included.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        0
+        self.shared.pool.total_bytes()
     }
 
     /// How much room there is ahead of the writer.
     #[must_use]
     pub fn room(&self) -> Room {
-        Room::Ample
+        self.shared.pool.room()
     }
 
     /// Two segments in a row failed; appends fail until the log is opened again.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
-        false
+        self.shared.queue.refusal() == Some(AppendError::Poisoned)
     }
 
-    /// Asks the writer for a sign of life; gives the number of the request.
-    #[must_use]
+    /// Asks the writer for a sign of life through its queue; gives the number of the request.
     pub fn pulse(&self) -> u64 {
-        0
+        self.shared.queue.pulse()
     }
 
-    /// The newest pulse the writer has answered.
+    /// The newest pulse the writer has answered: one that stays below [`Journal::pulse`]'s answer shows a stalled writer.
     #[must_use]
     pub fn last_heartbeat(&self) -> u64 {
-        0
+        self.shared.queue.answered()
     }
 
-    /// Entries waiting for the writer.
+    /// Entries that were queued and not yet answered.
     #[must_use]
     pub fn queued(&self) -> usize {
-        0
+        self.shared.queue.waiting()
     }
 
     /// Writes what is queued, seals the segment and stops; later appends answer `Closed`. Blocks.
-    pub fn close(&self) {}
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.shared.queue.close();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // The last clone may go within the sink, on the writer itself; that thread ends without being waited for.
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                tracing::error!("a journal thread panicked");
+            }
+            self.shared.pool.close();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal")
+            .field("head", &self.head())
+            .field("room", &self.room())
+            .finish_non_exhaustive()
+    }
 }

@@ -9,15 +9,28 @@ mod entry;
 mod error;
 #[cfg(feature = "faults")]
 mod faults;
+mod format;
+pub mod inspect;
 mod journal;
+mod keeper;
+pub mod metric;
 mod options;
 mod position;
+mod queue;
+mod recover;
+mod scan;
+mod segment;
+mod writer;
 
 pub use disk::{Disk, File, MemoryDisk, RealDisk};
 pub use entry::{CommitSink, Committed, NewEntry};
 pub use error::{AppendError, OpenError, ReadError, ReleaseError};
 #[cfg(feature = "faults")]
 pub use faults::Faults;
-pub use journal::{Append, Journal, Released, Room, Scan, SegmentInfo};
+pub use journal::{Journal, Released};
+pub use keeper::Room;
 pub use options::{Options, Stamp, SystemStamp};
 pub use position::Position;
+pub use queue::Append;
+pub use scan::Scan;
+pub use segment::SegmentInfo;

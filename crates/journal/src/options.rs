@@ -31,7 +31,7 @@ impl Stamp for SystemStamp {
 /// Limits and sources of one journal.
 #[derive(Clone)]
 pub struct Options {
-    /// Size of a segment file; all are equal. At least 16 KiB, below 4 GiB.
+    /// Size of a segment file; all are equal. at least 32 KiB, below 4 GiB.
     pub segment_bytes: u32,
     /// The most the directory may hold: segments, spares and files waiting for reuse.
     pub max_bytes: u64,
@@ -86,7 +86,7 @@ impl Options {
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let half = self.segment_bytes / 2;
         let problem = match () {
-            () if self.segment_bytes < 16 << 10 => "segment_bytes is below 16 KiB",
+            () if self.segment_bytes < 32 << 10 => "segment_bytes is below 32 KiB",
             () if self.max_entry_bytes > half => "max_entry_bytes is above half a segment",
             () if self.max_frame_bytes > half => "max_frame_bytes is above half a segment",
             () if self.max_entry_bytes == 0 || self.max_frame_bytes == 0 => "max_entry_bytes and max_frame_bytes must not be 0",

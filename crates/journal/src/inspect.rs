@@ -1,0 +1,86 @@
+//! Looking at a journal directory from outside, without opening it for writing: for the command line and for post-mortems.
+
+use std::{io, path::Path, sync::Arc};
+
+use crate::{
+    Disk, OpenError, RealDisk, Scan, SegmentInfo,
+    recover::{self, open_segment, segment_number},
+    scan::FrameReader,
+    segment::Segment,
+};
+
+/// One segment as found on disk.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    segment: Arc<Segment>,
+}
+
+/// One frame as found on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameInfo {
+    /// Its number in the whole log.
+    pub sequence: u64,
+    /// Where it begins in the segment.
+    pub offset: u32,
+    /// Its length, header included.
+    pub bytes: u32,
+    /// Entries in it.
+    pub entries: u32,
+}
+
+impl Inspected {
+    /// Number, bounds, hash.
+    #[must_use]
+    pub fn info(&self) -> SegmentInfo {
+        self.segment.info()
+    }
+
+    /// The random id that its checksums start from.
+    #[must_use]
+    pub fn id(&self) -> u128 {
+        self.segment.header.id
+    }
+}
+
+/// All segment files of a directory, oldest first; one that cannot be read is an error in its place.
+pub fn segments(directory: &Path) -> io::Result<Vec<Result<Inspected, OpenError>>> {
+    segments_of(&RealDisk::inspect(directory)?)
+}
+
+/// The same for any disk.
+pub fn segments_of(disk: &dyn Disk) -> io::Result<Vec<Result<Inspected, OpenError>>> {
+    let mut names = disk.list()?;
+    names.sort_unstable();
+    let mut found = Vec::new();
+    for name in names {
+        if let Some(number) = segment_number(&name) {
+            found.push(open_segment(disk, name, number).map(|segment| Inspected {
+                segment: Arc::new(segment),
+            }));
+        }
+    }
+    let intact: Vec<_> = found.iter().flatten().map(|inspected| inspected.segment.clone()).collect();
+    recover::settle(&intact)?;
+    Ok(found)
+}
+
+/// The frames of a segment up to its end.
+pub fn frames(inspected: &Inspected) -> io::Result<Vec<FrameInfo>> {
+    let mut reader = FrameReader::new(inspected.segment.clone(), inspected.segment.bounds().end);
+    let mut frames = Vec::new();
+    while let Some(frame) = reader.next()? {
+        frames.push(FrameInfo {
+            sequence: frame.sequence,
+            offset: frame.offset,
+            bytes: frame.end() - frame.offset,
+            entries: frame.entries,
+        });
+    }
+    Ok(frames)
+}
+
+/// The entries of a segment in order; an error marks where some are missing.
+#[must_use]
+pub fn entries(inspected: &Inspected) -> Scan {
+    Scan::new(vec![inspected.segment.clone()], None, None)
+}

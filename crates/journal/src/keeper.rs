@@ -1,0 +1,429 @@
+//! Work ahead of and behind the writer, on a thread of its own: prepares spare segments, seals full ones.
+//!
+//! The writer never creates, fills or renames a file. A file carries the name of a segment only once its header is durable; until then, and
+//! after its release, it is named free, and what is in it is nobody's.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use aws_lc_rs::digest;
+
+use crate::{
+    Disk, File, Options,
+    format::{BLOCK, FRAMES_AT, Header, SEAL_AT, Seal},
+    metric,
+    recover::{free_name, segment_name},
+    segment::{Segment, Table},
+};
+
+/// Zeros are written and bytes are hashed in pieces of this size.
+const PIECE: usize = 1 << 20;
+
+/// How much room there is ahead of the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// The spare segments are ready or being prepared.
+    Ample,
+    /// A spare cannot be prepared: refuse new events, let running executions end in what is left.
+    Reserve,
+    /// Nothing is left: appends answer `Full`.
+    Full,
+}
+
+/// What the keeper and the writer share.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    state: Mutex<State>,
+    for_keeper: Condvar,
+    for_writer: Condvar,
+    closed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    ready: VecDeque<Arc<Segment>>,
+    free: VecDeque<String>,
+    discarded: VecDeque<(String, u64)>,
+    full: VecDeque<(Arc<Segment>, Write)>,
+    total_bytes: u64,
+    next_number: u32,
+    // A spare could not be prepared.
+    blocked: bool,
+    // The writer went away without a spare.
+    starved: bool,
+    // Something changed since the keeper last looked.
+    stirred: bool,
+}
+
+/// Whether a segment's seal may be written: never to one whose write or sync failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    Allowed,
+    Never,
+}
+
+impl Pool {
+    pub(crate) fn new(free: Vec<String>, total_bytes: u64, next_number: u32) -> Self {
+        let state = State {
+            ready: VecDeque::new(),
+            free: free.into(),
+            discarded: VecDeque::new(),
+            full: VecDeque::new(),
+            total_bytes,
+            next_number,
+            blocked: false,
+            starved: false,
+            stirred: true,
+        };
+        Self {
+            state: Mutex::new(state),
+            for_keeper: Condvar::new(),
+            for_writer: Condvar::new(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The next spare; waits for one that is being prepared, not for one that cannot be.
+    pub(crate) fn take(&self, wait: Duration) -> Option<Arc<Segment>> {
+        let mut state = self.lock();
+        if state.ready.is_empty() && !state.blocked && !wait.is_zero() {
+            let waits = |state: &mut State| state.ready.is_empty() && !state.blocked;
+            state = self
+                .for_writer
+                .wait_timeout_while(state, wait, waits)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        let spare = state.ready.pop_front();
+        state.starved = spare.is_none();
+        if spare.is_some() {
+            self.stir(state);
+        }
+        spare
+    }
+
+    /// Hands over a segment that is full, or given up.
+    pub(crate) fn retire(&self, segment: Arc<Segment>, write: Write) {
+        segment.update(|bounds| bounds.sealed = true);
+        let mut state = self.lock();
+        state.full.push_back((segment, write));
+        self.stir(state);
+    }
+
+    /// Hands over a released file.
+    pub(crate) fn reuse(&self, name: String) {
+        let mut state = self.lock();
+        state.free.push_back(name);
+        self.stir(state);
+    }
+
+    /// Hands over a released file that is not fit for another use.
+    pub(crate) fn discard(&self, name: String, bytes: u64) {
+        let mut state = self.lock();
+        state.discarded.push_back((name, bytes));
+        self.stir(state);
+    }
+
+    pub(crate) fn room(&self) -> Room {
+        let state = self.lock();
+        match (state.blocked, state.starved) {
+            (true, true) => Room::Full,
+            (true, false) => Room::Reserve,
+            (false, _) => Room::Ample,
+        }
+    }
+
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.lock().total_bytes
+    }
+
+    /// Ends the keeper once all full segments are sealed.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.stir(self.lock());
+    }
+
+    fn stir(&self, mut state: MutexGuard<'_, State>) {
+        state.stirred = true;
+        drop(state);
+        self.for_keeper.notify_one();
+    }
+
+    fn closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a turn of the keeper came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Worked,
+    Idle,
+    Blocked,
+    Closed,
+}
+
+/// The next thing to do.
+enum Work {
+    Seal(Arc<Segment>, Write),
+    Prepare { number: u32, free: Option<String> },
+    Delete(String, u64),
+    None(Turn),
+}
+
+/// The thread's state.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) options: Options,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) pool: Arc<Pool>,
+}
+
+impl Keeper {
+    /// Works until the pool is closed.
+    pub(crate) fn run(&mut self) {
+        let mut pause = self.options.retry_interval;
+        loop {
+            match self.turn() {
+                Turn::Worked => pause = self.options.retry_interval,
+                Turn::Idle => self.sleep(None),
+                Turn::Blocked => {
+                    self.sleep(Some(pause));
+                    pause = (pause * 2).min(self.options.retry_interval * 16);
+                }
+                Turn::Closed => return,
+            }
+        }
+    }
+
+    fn sleep(&self, limit: Option<Duration>) {
+        let state = self.pool.lock();
+        let waits = |state: &mut State| !state.stirred && !self.pool.closed();
+        // The result is dropped on purpose: the next turn looks for itself.
+        let _state = match limit {
+            None => self
+                .pool
+                .for_keeper
+                .wait_while(state, waits)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(limit) => {
+                self.pool
+                    .for_keeper
+                    .wait_timeout_while(state, limit, waits)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
+    }
+
+    /// Does one thing, or says why there is none.
+    pub(crate) fn turn(&mut self) -> Turn {
+        let turn = match self.choose() {
+            Work::Seal(segment, write) => {
+                self.finish(&segment, write);
+                Turn::Worked
+            }
+            Work::Prepare { number, free } => match self.prepare(number, free) {
+                Ok(Some(segment)) => {
+                    let mut state = self.pool.lock();
+                    state.ready.push_back(segment);
+                    (state.blocked, state.starved) = (false, false);
+                    Turn::Worked
+                }
+                Ok(None) => Turn::Closed,
+                Err(error) => {
+                    tracing::warn!(%error, "no spare journal segment could be prepared");
+                    self.pool.lock().blocked = true;
+                    Turn::Blocked
+                }
+            },
+            Work::Delete(name, bytes) => {
+                self.delete(&name, bytes);
+                Turn::Worked
+            }
+            Work::None(turn) => turn,
+        };
+        self.pool.for_writer.notify_all();
+        self.report();
+        turn
+    }
+
+    fn choose(&self) -> Work {
+        let mut state = self.pool.lock();
+        state.stirred = false;
+        if let Some((segment, write)) = state.full.pop_front() {
+            return Work::Seal(segment, write);
+        }
+        if self.pool.closed() {
+            return Work::None(Turn::Closed);
+        }
+        if let Some((name, bytes)) = state.discarded.pop_front() {
+            return Work::Delete(name, bytes);
+        }
+        if state.ready.len() < self.options.spare_segments as usize {
+            let fits = state.total_bytes + u64::from(self.options.segment_bytes) <= self.options.max_bytes;
+            let free = state.free.pop_front();
+            if free.is_none() && !fits {
+                state.blocked = true;
+                return Work::None(Turn::Idle);
+            }
+            let number = state.next_number;
+            state.next_number += 1;
+            return Work::Prepare { number, free };
+        }
+        if state.free.len() > self.options.max_free_segments as usize
+            && let Some(name) = state.free.pop_front()
+        {
+            return Work::Delete(name, u64::from(self.options.segment_bytes));
+        }
+        Work::None(Turn::Idle)
+    }
+
+    /// Makes a segment out of a free file or a new one; `None` if the pool was closed meanwhile.
+    fn prepare(&self, number: u32, free: Option<String>) -> io::Result<Option<Arc<Segment>>> {
+        let bytes = u64::from(self.options.segment_bytes);
+        let (free, file) = match free {
+            Some(name) => {
+                let opened = self.disk.open(&name);
+                (name.clone(), opened.inspect_err(|_| self.pool.lock().free.push_back(name))?)
+            }
+            None => {
+                let name = free_name(number);
+                let file = self.disk.create(&name)?;
+                self.pool.lock().total_bytes += bytes;
+                match self.fill(&*file) {
+                    Ok(true) => (name, file),
+                    Ok(false) => {
+                        self.delete(&name, bytes);
+                        return Ok(None);
+                    }
+                    Err(error) => {
+                        self.delete(&name, bytes);
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        let stamp = &self.options.stamp;
+        let header = Header {
+            number,
+            id: stamp.segment_id(),
+            created_millis: stamp.now_millis(),
+            segment_bytes: self.options.segment_bytes,
+        };
+        let written = file.write_at(&header.encode(), 0).and_then(|()| file.sync());
+        written.inspect_err(|_| self.pool.lock().free.push_back(free.clone()))?;
+        let name = segment_name(number);
+        let named = self
+            .disk
+            .rename(&free, &name)
+            .inspect_err(|_| self.pool.lock().free.push_back(free.clone()));
+        named.and_then(|()| self.disk.sync_directory().inspect_err(|_| self.withdraw(&name, number)))?;
+        let path = self.disk.path(&name);
+        Ok(Some(Arc::new(Segment::new(header, name, path, file))))
+    }
+
+    /// Pre-fills a file with written zeros: overwriting is cheaper to sync than growing. False if the pool was closed meanwhile.
+    fn fill(&self, file: &dyn File) -> io::Result<bool> {
+        let length = self.options.segment_bytes as usize;
+        let zeros = vec![0; PIECE.min(length)];
+        let mut at = 0;
+        while at < length {
+            if self.pool.closed() {
+                return Ok(false);
+            }
+            let piece = PIECE.min(length - at);
+            file.write_at(&zeros[..piece], at as u64)?;
+            at += piece;
+        }
+        file.sync()?;
+        Ok(true)
+    }
+
+    /// A name whose durability is unknown must not be written under. If it cannot be taken back, the file is left alone until the next start.
+    fn withdraw(&self, name: &str, number: u32) {
+        let free = free_name(number);
+        if self.disk.rename(name, &free).and_then(|()| self.disk.sync_directory()).is_ok() {
+            self.pool.lock().free.push_back(free);
+        }
+    }
+
+    fn delete(&self, name: &str, bytes: u64) {
+        match self.disk.remove(name).and_then(|()| self.disk.sync_directory()) {
+            Ok(()) => self.pool.lock().total_bytes -= bytes,
+            Err(error) => tracing::warn!(%error, file = name, "a free journal file could not be deleted"),
+        }
+    }
+
+    fn finish(&self, segment: &Arc<Segment>, write: Write) {
+        if !self.table.holds(segment) {
+            return;
+        }
+        let outcome = match write {
+            Write::Allowed => seal(segment),
+            Write::Never => hash(segment).map(|hash| segment.update(|bounds| bounds.hash = Some(hash))),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(%error, segment = segment.number(), "a journal segment could not be sealed; the next start does it");
+        }
+    }
+
+    fn report(&self) {
+        let state = self.pool.lock();
+        metrics::gauge!(metric::SPARE_SEGMENTS).set(state.ready.len() as f64);
+        metrics::gauge!(metric::DIRECTORY_BYTES).set(state.total_bytes as f64);
+        drop(state);
+        metrics::gauge!(metric::SEGMENTS).set(self.table.all().len() as f64);
+    }
+}
+
+/// Writes where a segment ends and what it hashes to, durably.
+pub(crate) fn seal(segment: &Segment) -> io::Result<()> {
+    let hash = hash(segment)?;
+    // Known from here on, even if the seal does not get to the disk: the next start computes the same.
+    segment.update(|bounds| bounds.hash = Some(hash));
+    let bounds = segment.bounds();
+    let seal = Seal {
+        end: bounds.end,
+        last_entry: bounds.last_entry,
+        first_sequence: bounds.first_sequence,
+        last_sequence: bounds.last_sequence,
+        entries: bounds.entries,
+        chain: bounds.chain,
+        hash,
+    };
+    segment.file.write_at(&seal.encode(segment.header.id), u64::from(SEAL_AT))?;
+    segment.file.sync()
+}
+
+/// SHA-256 of the header block and all frames; the seal's own block is left out.
+pub(crate) fn hash(segment: &Segment) -> io::Result<[u8; 32]> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let end = segment.bounds().end as usize;
+    let mut piece = vec![0; PIECE.min(end)];
+    for (mut at, end) in [(0, BLOCK), (FRAMES_AT as usize, end)] {
+        while at < end {
+            let length = PIECE.min(end - at).min(piece.len());
+            if segment.file.read_at(&mut piece[..length], at as u64)? < length {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            context.update(&piece[..length]);
+            at += length;
+        }
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    Ok(hash)
+}

@@ -1,0 +1,287 @@
+//! The one thread that writes: takes what waits, writes it as one frame, syncs, feeds the sink, answers.
+//!
+//! A failed write or sync ends the use of that segment for good, because nobody knows what of it is on disk. The same frame goes, under the
+//! same number, to the next segment; if that fails too, the log is poisoned. Nothing here creates, grows or renames a file.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use metrics::{Counter, Histogram};
+
+use crate::{
+    AppendError, CommitSink, Committed, Options, Position,
+    format::{FRAME_HEADER, FrameWriter},
+    keeper::{Pool, Write},
+    metric,
+    queue::{Done, Queue, Request},
+    segment::{Segment, Table},
+};
+
+/// Refuses owners that were replaced: the lowest epoch each partition still accepts.
+#[derive(Debug)]
+pub(crate) struct Fences([AtomicU64; 256]);
+
+impl Fences {
+    pub(crate) fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; 256])
+    }
+
+    pub(crate) fn raise(&self, partition: u8, epoch: u64) {
+        self.0[usize::from(partition)].fetch_max(epoch, Ordering::SeqCst);
+    }
+
+    fn refuses(&self, request: &Request) -> bool {
+        request
+            .entries
+            .iter()
+            .any(|entry| entry.epoch < self.0[usize::from(entry.partition)].load(Ordering::SeqCst))
+    }
+}
+
+/// What the writer shares with everyone who holds the journal.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) queue: Queue,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) fences: Fences,
+    pub(crate) head: AtomicU64,
+}
+
+/// The thread's state.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    options: Options,
+    sink: Box<dyn CommitSink>,
+    segment: Option<Arc<Segment>>,
+    // The number of the next frame.
+    sequence: u64,
+    poisoned: bool,
+    pending: VecDeque<Request>,
+    batch: Vec<Request>,
+    done: Done,
+    frame: Vec<u8>,
+    // Offsets of the entries in the frame.
+    offsets: Vec<u32>,
+    meters: Meters,
+}
+
+struct Meters {
+    batch_entries: Histogram,
+    sync_seconds: Histogram,
+    written_bytes: Counter,
+    failed_segments: Counter,
+    refused_full: Counter,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, options: Options, sink: Box<dyn CommitSink>, sequence: u64) -> Self {
+        let meters = Meters {
+            batch_entries: metrics::histogram!(metric::BATCH_ENTRIES),
+            sync_seconds: metrics::histogram!(metric::SYNC_SECONDS),
+            written_bytes: metrics::counter!(metric::WRITTEN_BYTES),
+            failed_segments: metrics::counter!(metric::FAILED_SEGMENTS),
+            refused_full: metrics::counter!(metric::REFUSED_FULL),
+        };
+        Self {
+            shared,
+            options,
+            sink,
+            segment: None,
+            sequence,
+            poisoned: false,
+            pending: VecDeque::new(),
+            batch: Vec::new(),
+            done: Done::default(),
+            frame: Vec::new(),
+            offsets: Vec::new(),
+            meters,
+        }
+    }
+
+    /// Writes until the queue is closed and empty.
+    pub(crate) fn run(&mut self) {
+        while self.turn(true) {}
+        self.finish();
+    }
+
+    /// Writes one frame of what waits. With `sleep`, waits for something; false once there will be nothing more.
+    pub(crate) fn turn(&mut self, sleep: bool) -> bool {
+        #[cfg(feature = "faults")]
+        self.options.faults.hold_while_frozen();
+        let shared = self.shared.clone();
+        if !shared.queue.take(&mut self.pending, &mut self.done, sleep) {
+            return false;
+        }
+        self.choose();
+        if !self.batch.is_empty() {
+            self.commit();
+            for mut request in self.batch.drain(..) {
+                self.done.add(request.entry_count, request.bytes);
+                // Every branch of the commit has answered; this is for the ones to come.
+                request.resolve(Err(AppendError::Closed));
+            }
+        }
+        true
+    }
+
+    /// Gives the last segment to be sealed, after the last turn.
+    pub(crate) fn finish(&mut self) {
+        if let Some(segment) = self.segment.take() {
+            self.shared.pool.retire(segment, Write::Allowed);
+        }
+    }
+
+    /// Moves the next calls that fit one frame from the line into the batch.
+    fn choose(&mut self) {
+        let mut bytes = 0;
+        while let Some(request) = self.pending.front() {
+            if !self.batch.is_empty() && bytes + request.bytes > self.options.max_frame_bytes {
+                return;
+            }
+            let Some(mut request) = self.pending.pop_front() else { return };
+            if self.shared.fences.refuses(&request) {
+                request.resolve(Err(AppendError::Fenced));
+                self.done.add(request.entry_count, request.bytes);
+                continue;
+            }
+            bytes += request.bytes;
+            self.batch.push(request);
+        }
+    }
+
+    fn commit(&mut self) {
+        if self.poisoned {
+            return self.answer_all(AppendError::Poisoned);
+        }
+        for _ in 0..2 {
+            let Some(segment) = self.segment_with_room() else {
+                self.meters.refused_full.increment(self.batch.len() as u64);
+                return self.answer_all(AppendError::Full);
+            };
+            let offset = segment.bounds().end;
+            let chain = self.encode(&segment, offset);
+            #[cfg(feature = "faults")]
+            if self.options.faults.acknowledges_early() {
+                self.answer_positions(segment.number());
+            }
+            let started = Instant::now();
+            match segment
+                .file
+                .write_at(&self.frame, u64::from(offset))
+                .and_then(|()| segment.file.sync())
+            {
+                Ok(()) => {
+                    self.meters.sync_seconds.record(started.elapsed());
+                    return self.publish(&segment, offset, chain);
+                }
+                Err(error) => {
+                    tracing::error!(%error, segment = segment.number(), "a journal segment failed and is given up");
+                    self.meters.failed_segments.increment(1);
+                    segment.update(|bounds| bounds.failed = true);
+                    self.segment = None;
+                    self.shared.pool.retire(segment, Write::Never);
+                }
+            }
+        }
+        tracing::error!("two journal segments in a row failed; nothing is written any more");
+        self.poisoned = true;
+        self.shared.queue.refuse(AppendError::Poisoned);
+        self.answer_all(AppendError::Poisoned);
+    }
+
+    /// The current segment if the batch fits it, else the next spare.
+    fn segment_with_room(&mut self) -> Option<Arc<Segment>> {
+        let needed = FRAME_HEADER + self.batch.iter().map(|request| request.bytes).sum::<u32>();
+        if let Some(segment) = &self.segment
+            && segment.bounds().end + needed <= segment.header.segment_bytes
+        {
+            return Some(segment.clone());
+        }
+        let next = self.shared.pool.take(self.options.spare_wait)?;
+        self.shared.table.insert(next.clone());
+        if let Some(old) = self.segment.replace(next.clone()) {
+            self.shared.pool.retire(old, Write::Allowed);
+        }
+        Some(next)
+    }
+
+    /// Writes the batch into the frame buffer as it will stand at the segment's end; gives the next link of the chain.
+    fn encode(&mut self, segment: &Segment, offset: u32) -> u32 {
+        self.offsets.clear();
+        let mut frame = FrameWriter::begin(&mut self.frame, segment.salt, offset, self.sequence);
+        for entry in self.batch.iter().flat_map(|request| &request.entries) {
+            self.offsets.push(frame.push(entry.partition, entry.epoch, &entry.payload));
+        }
+        frame.finish(segment.bounds().chain)
+    }
+
+    /// The frame is durable: readers, the sink and the callers learn of it, in this order.
+    fn publish(&mut self, segment: &Segment, offset: u32, chain: u32) {
+        let end = offset + self.frame.len() as u32;
+        let (sequence, entries) = (self.sequence, self.offsets.len());
+        segment.update(|bounds| {
+            bounds.end = end;
+            bounds.chain = chain;
+            bounds.last_entry = self.offsets[entries - 1];
+            if bounds.entries == 0 {
+                bounds.first_sequence = sequence;
+            }
+            bounds.last_sequence = sequence;
+            bounds.entries += entries as u64;
+        });
+        self.sequence += 1;
+        self.shared
+            .head
+            .store(Position::new(segment.number(), end).to_bits(), Ordering::Release);
+        self.meters.batch_entries.record(entries as f64);
+        self.meters.written_bytes.increment(self.frame.len() as u64);
+        self.frame.shrink_to((self.options.max_frame_bytes + FRAME_HEADER) as usize);
+        let committed = self.committed(segment.number());
+        self.sink.committed(committed);
+        self.answer_positions(segment.number());
+    }
+
+    /// The batch as the sink gets it; payloads are handed on, not copied.
+    fn committed(&mut self, segment: u32) -> Arc<[Committed]> {
+        let mut committed = Vec::with_capacity(self.offsets.len());
+        let entries = self.batch.iter_mut().flat_map(|request| request.entries.drain(..));
+        for (entry, offset) in entries.zip(&self.offsets) {
+            let position = Position::new(segment, *offset);
+            committed.push(Committed {
+                position,
+                partition: entry.partition,
+                epoch: entry.epoch,
+                payload: entry.payload,
+            });
+        }
+        committed.into()
+    }
+
+    fn answer_positions(&mut self, segment: u32) {
+        let mut first = 0;
+        for request in &mut self.batch {
+            request.resolve(Ok(Position::new(segment, self.offsets[first])));
+            first += request.entry_count;
+        }
+    }
+
+    fn answer_all(&mut self, error: AppendError) {
+        for request in &mut self.batch {
+            request.resolve(Err(error));
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// However the writer ends, a panicking sink included: nobody waits for an answer that will not come.
+    fn drop(&mut self) {
+        self.shared.queue.abandon();
+    }
+}

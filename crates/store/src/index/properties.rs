@@ -1,0 +1,344 @@
+//! The core against a model that recomputes everything from the whole log, under any batching, crash and restart.
+
+use super::core::{Backlog, Core, EndedRow, Stored};
+use super::samples::{accepted, cancelled, ended, execution, identity, logged, started, steps};
+use super::{ExecutionRow, IndexError, Limits, Logged, Status};
+use perseat_domain::entry::{Carried, EndStatus, Entry};
+use perseat_domain::id::ExecutionId;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const LIMITS: Limits = Limits { steps_listed: 3 };
+const EXECUTIONS: u64 = 5;
+
+/// What one execution looks like to the model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Model {
+    /// Of each entry: position and size of the payload it stands in.
+    places: Vec<(u64, u32)>,
+    attempt: u32,
+    steps: u32,
+    steps_listed: usize,
+    log_lines: u32,
+    cancel_requested: bool,
+    status: Option<EndStatus>,
+}
+
+impl Model {
+    fn of_row(row: &ExecutionRow) -> Self {
+        let places = row
+            .entries
+            .iter()
+            .flat_map(|it| std::iter::repeat_n((it.position, it.bytes), it.entries as usize));
+        let mut sizes: BTreeMap<u64, u64> = BTreeMap::new();
+        sizes.extend(row.entries.iter().map(|it| (it.position, u64::from(it.bytes))));
+        assert_eq!(
+            row.bytes,
+            sizes.values().sum::<u64>(),
+            "the size is that of the payloads referred to"
+        );
+        Self {
+            places: places.collect(),
+            attempt: row.attempt,
+            steps: row.steps_finished,
+            steps_listed: row.steps.len(),
+            log_lines: row.log_counts.iter().map(|(_, count)| count).sum(),
+            cancel_requested: row.cancel_requested,
+            status: row.outcome.as_ref().map(|outcome| outcome.status),
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        self.status.is_none()
+    }
+}
+
+/// Recomputes all executions from the whole log.
+fn model_of(log: &[Logged]) -> BTreeMap<ExecutionId, Model> {
+    let mut all: BTreeMap<ExecutionId, Model> = BTreeMap::new();
+    for logged in log {
+        let entry = Entry::decode(&logged.payload).unwrap();
+        let place = (logged.position, logged.payload.len() as u32);
+        if matches!(entry, Entry::Accepted(_)) {
+            all.entry(entry.execution()).or_default();
+        }
+        let Some(model) = all.get_mut(&entry.execution()).filter(|model| model.is_live()) else {
+            continue;
+        };
+        match entry {
+            Entry::Carried(carried) => {
+                let first = carried.first as usize;
+                model.places[first..first + carried.entries.len()].fill(place);
+                continue;
+            }
+            Entry::Started(started) => {
+                if started.attempt != model.attempt {
+                    (model.steps, model.steps_listed) = (0, 0);
+                }
+                model.attempt = started.attempt;
+            }
+            Entry::StepsDone(done) => {
+                model.steps += done.steps.len() as u32;
+                model.steps_listed = LIMITS.steps_listed.min(model.steps as usize);
+                model.log_lines += done.log_counts.iter().map(|(_, count)| count).sum::<u32>();
+            }
+            Entry::Cancelled(_) => model.cancel_requested = true,
+            Entry::Ended(ended) => model.status = Some(ended.status),
+            Entry::Accepted(_) => {}
+        }
+        model.places.push(place);
+    }
+    all
+}
+
+/// One thing that happens to execution `who`.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    Accept,
+    Start(u32),
+    Finish(usize),
+    Cancel,
+    End,
+    /// The collector reads what it will carry.
+    Read,
+    /// The collector appends what it read, cut in two where the number falls within.
+    Carry(usize),
+}
+
+fn happening() -> impl Strategy<Value = (u64, Happening)> {
+    let what = prop_oneof![
+        3 => Just(Happening::Accept),
+        2 => (1..4u32).prop_map(Happening::Start),
+        3 => (0..4usize).prop_map(Happening::Finish),
+        1 => Just(Happening::Cancel),
+        1 => Just(Happening::End),
+        2 => Just(Happening::Read),
+        2 => (0..4usize).prop_map(Happening::Carry),
+    ];
+    (0..EXECUTIONS, what)
+}
+
+/// Writes the log that these happenings leave; after its end an execution may still get late entries.
+fn write_log(happenings: &[(u64, Happening)]) -> Vec<Logged> {
+    let mut log: Vec<Logged> = Vec::new();
+    let mut read: BTreeMap<u64, Vec<Vec<bytes::Bytes>>> = BTreeMap::new();
+    for (who, what) in happenings {
+        let id = execution(1_000 + who, *who);
+        let models = model_of(&log);
+        let live = models.get(&id).is_some_and(Model::is_live);
+        let entry = match what {
+            Happening::Accept if !models.contains_key(&id) => accepted(id, identity(u128::from(*who)), 1_000 + who),
+            Happening::Start(attempt) if live => started(id, *attempt, 1),
+            Happening::Finish(count) => steps(id, 1, *count),
+            Happening::Cancel => cancelled(id),
+            Happening::End => ended(id, EndStatus::Failed),
+            Happening::Read if live => {
+                read.insert(*who, payloads_of(&log, &models[&id]));
+                continue;
+            }
+            Happening::Carry(cut) => {
+                let payloads = read.remove(who).unwrap_or_default();
+                let (front, back) = payloads.split_at((*cut).min(payloads.len()));
+                let first = front.iter().map(Vec::len).sum::<usize>() as u32;
+                for (first, part) in [(0, front), (first, back)] {
+                    let entries = part.concat();
+                    if !entries.is_empty() {
+                        let position = log.len() as u64 + 10;
+                        log.push(logged(
+                            position,
+                            position as u32 / 8,
+                            &Entry::from(Carried {
+                                execution: id,
+                                first,
+                                entries,
+                            }),
+                        ));
+                    }
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        let position = log.len() as u64 + 10;
+        log.push(logged(position, position as u32 / 8, &entry));
+    }
+    log
+}
+
+/// The entries at each place of an execution, as the collector reads them.
+fn payloads_of(log: &[Logged], model: &Model) -> Vec<Vec<bytes::Bytes>> {
+    let mut places = model.places.clone();
+    places.dedup();
+    let at = |position: u64| log.iter().find(|logged| logged.position == position).unwrap().payload.clone();
+    places.iter().map(|(position, _)| super::unpack(at(*position)).unwrap()).collect()
+}
+
+/// What survives a crash.
+#[derive(Debug, Default)]
+struct Disk {
+    live: BTreeMap<ExecutionId, ExecutionRow>,
+    history: BTreeMap<ExecutionId, ExecutionRow>,
+    watermark: Option<u64>,
+}
+
+impl Stored for Disk {
+    fn stored(&self, execution: ExecutionId) -> Result<Option<ExecutionRow>, IndexError> {
+        Ok(self.live.get(&execution).cloned())
+    }
+}
+
+impl Disk {
+    fn core(&self) -> Core {
+        let bytes = self.live.values().map(|row| row.bytes).sum();
+        let backlog = Backlog {
+            executions: self.live.len() as u64,
+            bytes,
+        };
+        Core::new(self.watermark, 0, backlog, LIMITS)
+    }
+
+    /// Commits; `torn` stands for a crash after history and before state.
+    fn commit(&mut self, core: &mut Core, torn: bool) {
+        let Some((batch, ended)) = core.net() else { return };
+        for EndedRow { execution, row, .. } in ended {
+            self.history.insert(execution, row);
+        }
+        if torn {
+            *core = self.core();
+            return;
+        }
+        for execution in batch.remove {
+            assert!(self.live.remove(&execution).is_some(), "only what is stored is removed");
+        }
+        self.live.extend(batch.put);
+        self.watermark = Some(batch.watermark);
+        core.committed();
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    GoOn,
+    Commit,
+    Crash,
+    TornCommit,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![6 => Just(Event::GoOn), 2 => Just(Event::Commit), 1 => Just(Event::Crash), 1 => Just(Event::TornCommit)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_batching_and_any_restart_give_what_the_whole_log_says(
+        happenings in prop::collection::vec(happening(), 0..60),
+        events in prop::collection::vec(event(), 1..40),
+    ) {
+        let log = write_log(&happenings);
+        let mut disk = Disk::default();
+        let mut core = disk.core();
+        let mut events = events.into_iter().chain(std::iter::repeat(Event::GoOn));
+        let mut next = 0;
+        while next < log.len() {
+            core.apply(&log[next], &disk).unwrap();
+            next += 1;
+            match events.next() {
+                Some(Event::Commit) => disk.commit(&mut core, false),
+                Some(Event::TornCommit) => disk.commit(&mut core, true),
+                Some(Event::Crash) => core = disk.core(),
+                _ => continue,
+            }
+            // A restart reads from the watermark on, inclusive.
+            let from = core.applied();
+            next = log.partition_point(|logged| Some(logged.position) < from);
+        }
+        let backlog = core.backlog();
+        disk.commit(&mut core, false);
+
+        let expected = model_of(&log);
+        let live: BTreeMap<_, _> = disk.live.iter().map(|(id, row)| (*id, Model::of_row(row))).collect();
+        let history: BTreeMap<_, _> = disk.history.iter().map(|(id, row)| (*id, Model::of_row(row))).collect();
+        let (expected_live, expected_history) = expected.into_iter().partition(|(_, model)| model.is_live());
+        prop_assert_eq!(&live, &expected_live);
+        prop_assert_eq!(history, expected_history);
+        prop_assert_eq!(backlog.executions, live.len() as u64);
+        prop_assert_eq!(backlog.bytes, disk.live.values().map(|row| row.bytes).sum::<u64>());
+        for (id, row) in &disk.live {
+            let accepted_at = log.iter().find(|logged| Entry::decode(&logged.payload).unwrap().execution() == *id && matches!(Entry::decode(&logged.payload), Ok(Entry::Accepted(_))));
+            prop_assert_eq!(Some(row.accepted), accepted_at.map(|logged| logged.position), "queue order survives carrying");
+        }
+    }
+
+    #[test]
+    fn packed_entries_come_out_in_order_and_within_the_limit(
+        sizes in prop::collection::vec(1..400usize, 1..30),
+        max_bytes in 500..2_000usize,
+    ) {
+        let id = execution(1, 1);
+        let payloads: Vec<bytes::Bytes> = sizes.iter().map(|size| bytes::Bytes::from(vec![1, 1].into_iter().chain(vec![0; *size]).collect::<Vec<u8>>())).collect();
+        let packed = super::pack(id, payloads.clone(), max_bytes).unwrap();
+        let mut first = 0;
+        for carried in &packed {
+            prop_assert_eq!(carried.first, first);
+            first += carried.entries.len() as u32;
+            prop_assert!(Entry::from(carried.clone()).encode().len() <= max_bytes);
+        }
+        prop_assert_eq!(packed.into_iter().flat_map(|carried| carried.entries).collect::<Vec<_>>(), payloads);
+    }
+}
+
+#[test]
+fn an_execution_that_ends_within_one_batch_is_never_stored_as_live() {
+    let disk = Disk::default();
+    let mut core = disk.core();
+    let id = execution(1, 1);
+    for (position, entry) in [accepted(id, identity(1), 1), started(id, 1, 1), ended(id, EndStatus::Succeeded)]
+        .iter()
+        .enumerate()
+    {
+        core.apply(&logged(position as u64, 0, entry), &disk).unwrap();
+    }
+    let (batch, ended) = core.net().unwrap();
+    assert!(batch.put.is_empty() && batch.remove.is_empty());
+    assert_eq!(ended[0].row.status(), Status::Succeeded);
+    assert_eq!(core.backlog(), Backlog::default());
+}
+
+#[test]
+fn where_state_was_lost_a_carried_entry_makes_its_execution_known_again() {
+    let disk = Disk::default();
+    let id = execution(1, 1);
+    let entries = vec![accepted(id, identity(1), 1).encode().into(), started(id, 1, 1).encode().into()];
+    let carried = logged(
+        100,
+        3,
+        &Entry::from(Carried {
+            execution: id,
+            first: 0,
+            entries,
+        }),
+    );
+    let rest = vec![steps(id, 1, 2).encode().into()];
+    let rest = logged(
+        101,
+        3,
+        &Entry::from(Carried {
+            execution: id,
+            first: 2,
+            entries: rest,
+        }),
+    );
+
+    let mut core = Core::new(None, 101, Backlog::default(), LIMITS);
+    core.apply(&carried, &disk).unwrap();
+    core.apply(&rest, &disk).unwrap();
+    let (batch, _) = core.net().unwrap();
+    let row = &batch.put[0].1;
+    assert_eq!((row.attempt, row.steps_finished, row.entries.len()), (1, 2, 2));
+
+    let mut core = Core::new(Some(50), 50, Backlog::default(), LIMITS);
+    core.apply(&carried, &disk).unwrap();
+    assert_eq!(core.orphans(), 1, "with state at hand, an unknown execution has ended");
+}

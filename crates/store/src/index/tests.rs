@@ -1,0 +1,253 @@
+//! The index over real files: what readers see before and after commits, restarts, damage and a full disk.
+
+use super::samples::{accepted, ended, execution, identity, logged, started, steps};
+use super::{ExecutionIndex, Feed, FeedOptions, Filter, Limits, Logged, Rebuild, Status};
+use crate::fault_backend::FaultDisk;
+use crate::history::{History, HistoryOptions, SEGMENTS_PER_FILE};
+use crate::pressure::{IndexLag, StoragePressure};
+use crate::state::{StateOptions, StateStore};
+use perseat_domain::entry::EndStatus;
+use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, UserConfigId, UserId};
+use perseat_domain::time::Timestamp;
+use std::path::Path;
+use std::sync::Arc;
+use uuid::Uuid;
+
+const ENTRIES_PER_SEGMENT: u64 = 40;
+
+fn feed() -> Arc<Feed> {
+    Arc::new(Feed::new(
+        FeedOptions::default(),
+        Arc::new(IndexLag::default()),
+        Arc::new(StoragePressure::default()),
+    ))
+}
+
+fn history(directory: &Path) -> Arc<History> {
+    let options = HistoryOptions {
+        max_open: 2,
+        scan_rows: 50,
+        ..HistoryOptions::default()
+    };
+    Arc::new(History::open(&directory.join("history"), options).unwrap())
+}
+
+fn index(directory: &Path, feed: &Arc<Feed>) -> ExecutionIndex {
+    let state = Arc::new(StateStore::open(&directory.join("state.redb"), &StateOptions::default()).unwrap());
+    ExecutionIndex::open(state, history(directory), Arc::clone(feed), 0, Limits::default()).unwrap()
+}
+
+/// Executions that end in turn, every seventh not at all and every third only much later.
+fn log(executions: u64) -> Vec<Logged> {
+    let mut entries = Vec::new();
+    let mut late = Vec::new();
+    for n in 0..executions {
+        let id = execution(1_000_000 + n, n);
+        entries.push(accepted(id, identity(u128::from(n % 23)), 1_000_000 + n));
+        entries.push(started(id, 1, 1));
+        entries.push(steps(id, 1, 1));
+        match n {
+            _ if n % 7 == 0 => {}
+            _ if n % 3 == 0 => late.push(ended(id, EndStatus::Failed)),
+            _ => entries.push(ended(id, EndStatus::Succeeded)),
+        }
+        if late.len() > 20 {
+            entries.append(&mut late);
+        }
+    }
+    let place = |(position, entry)| {
+        let position = position as u64;
+        logged(position << 8, (position / ENTRIES_PER_SEGMENT) as u32, entry)
+    };
+    entries.iter().enumerate().map(place).collect()
+}
+
+/// All pages of a list.
+fn walk(index: &ExecutionIndex, filter: &Filter, limit: usize) -> Vec<(ExecutionId, Status)> {
+    let (mut all, mut before) = (Vec::new(), None);
+    loop {
+        let page = index.list(filter, before, limit).unwrap();
+        assert!(page.rows.len() <= limit);
+        all.extend(page.rows.iter().map(|(id, row)| (*id, row.status())));
+        match page.next {
+            Some(next) => {
+                assert!(before.is_none_or(|before| next < before), "pages go down");
+                before = Some(next);
+            }
+            None => return all,
+        }
+    }
+}
+
+fn filters() -> Vec<Filter> {
+    let base = Filter::default();
+    vec![
+        base.clone(),
+        Filter {
+            instance: Some(InstanceId(Uuid::from_u128(2))),
+            ..base.clone()
+        },
+        Filter {
+            user_config: Some(UserConfigId(Uuid::from_u128(5))),
+            ..base.clone()
+        },
+        Filter {
+            user: Some(UserId(Uuid::from_u128(5))),
+            status: vec![Status::Failed, Status::Running],
+            ..base.clone()
+        },
+        Filter {
+            customer: Some(CustomerId(Uuid::from_u128(9))),
+            ..base.clone()
+        },
+        Filter {
+            since: Some(Timestamp(1_000_100)),
+            until: Some(Timestamp(1_000_200)),
+            ..base.clone()
+        },
+        Filter {
+            status: vec![Status::Running],
+            ..base
+        },
+    ]
+}
+
+#[test]
+fn lists_merge_memory_state_and_every_history_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let feed = feed();
+    let index = index(directory.path(), &feed);
+    let log = log(500);
+    let (committed, recent) = log.split_at(log.len() - 300);
+    index.apply(committed).unwrap();
+    index.flush().unwrap();
+    feed.push(recent.to_vec().into());
+
+    let whole = walk(&index, &Filter::default(), 1_000);
+    assert_eq!(whole.len(), 500, "every execution once, also those never committed");
+    assert!(whole.is_sorted_by(|a, b| a.0 > b.0), "newest first");
+    for filter in filters() {
+        let rows = |id: &ExecutionId| index.get(*id).unwrap().unwrap();
+        let expected: Vec<_> = whole.iter().filter(|(id, _)| filter.matches(&rows(id))).copied().collect();
+        for limit in [7, 100] {
+            assert_eq!(walk(&index, &filter, limit), expected, "{filter:?}");
+        }
+    }
+}
+
+#[test]
+fn a_restart_at_any_commit_shows_the_same_executions() {
+    let log = log(120);
+    let expected = {
+        let directory = tempfile::tempdir().unwrap();
+        let index = index(directory.path(), &feed());
+        index.apply(&log).unwrap();
+        index.flush().unwrap();
+        (walk(&index, &Filter::default(), 50), index.live().unwrap(), index.backlog())
+    };
+    let directory = tempfile::tempdir().unwrap();
+    for cut in [0, 1, 77, 200, 201, log.len()] {
+        let index = index(directory.path(), &feed());
+        let from = index.applied();
+        let rest = log[..cut].iter().filter(|logged| Some(logged.position) >= from);
+        // The later half is applied and lost in the crash.
+        let (stored, lost): (Vec<&Logged>, Vec<&Logged>) = rest.partition(|logged| logged.position < (cut as u64) << 7);
+        index.apply(stored).unwrap();
+        index.flush().unwrap();
+        index.apply(lost).unwrap();
+    }
+    let index = index(directory.path(), &feed());
+    index.apply(&log).unwrap();
+    assert_eq!(
+        (walk(&index, &Filter::default(), 50), index.live().unwrap(), index.backlog()),
+        expected
+    );
+}
+
+#[test]
+fn live_executions_come_in_the_order_in_which_they_were_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    let index = index(directory.path(), &feed());
+    let ids: Vec<_> = [5, 3, 9, 1].map(|n| execution(n, n)).into();
+    for (position, id) in ids.iter().enumerate() {
+        index.apply(&[logged(position as u64, 0, &accepted(*id, identity(1), 1))]).unwrap();
+        if position == 1 {
+            index.flush().unwrap();
+        }
+    }
+    let live: Vec<_> = index.live().unwrap().iter().map(|live| live.execution).collect();
+    assert_eq!(live, ids);
+}
+
+#[test]
+fn a_damaged_or_missing_history_file_is_made_again_from_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = log(300);
+    let (expected, watermark) = {
+        let index = index(directory.path(), &feed());
+        index.apply(&log).unwrap();
+        index.flush().unwrap();
+        (walk(&index, &Filter::default(), 100), log.last().unwrap().segment)
+    };
+    std::fs::write(directory.path().join("history/000001.redb"), vec![0x5a; 100_000]).unwrap();
+    std::fs::remove_file(directory.path().join("history/000003.redb")).unwrap();
+
+    let damaged = history(directory.path());
+    let missing = damaged.missing(0, watermark);
+    assert_eq!(missing, [1, 3]);
+    let mut rebuild = Rebuild::new(&damaged, missing, Limits::default());
+    log.iter().for_each(|logged| rebuild.apply(logged).unwrap());
+    assert!(rebuild.finish().unwrap() > 0);
+    assert!(damaged.missing(0, watermark).is_empty());
+    drop(damaged);
+    assert_eq!(walk(&index(directory.path(), &feed()), &Filter::default(), 100), expected);
+}
+
+#[test]
+fn history_goes_in_whole_files_once_all_their_segments_are_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let index = index(directory.path(), &feed());
+    index.apply(&log(300)).unwrap();
+    index.flush().unwrap();
+    let history = index.history();
+    let (files, rows) = (files_in(directory.path()), history.rows());
+    assert_eq!(
+        history.drop_before(SEGMENTS_PER_FILE - 1).files,
+        0,
+        "a range goes when its last segment goes"
+    );
+    let dropped = history.drop_before(SEGMENTS_PER_FILE);
+    assert_eq!((dropped.files, files_in(directory.path())), (1, files - 1));
+    assert_eq!(history.rows(), rows - dropped.rows);
+    assert!(dropped.rows > 0);
+    while history.drop_oldest().files > 0 {}
+    assert_eq!(files_in(directory.path()), 1, "the newest file stays");
+}
+
+#[test]
+fn a_full_disk_holds_indexing_up_and_hides_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultDisk::default();
+    let state = Arc::new(StateStore::on(&disk).unwrap());
+    let index = ExecutionIndex::open(state, history(directory.path()), feed(), 0, Limits::default()).unwrap();
+    disk.set_capacity(Some(disk.used()));
+    let entries: Vec<_> = (0..20_000)
+        .map(|n| logged(n, 0, &accepted(execution(n + 1, n), identity(1), n)))
+        .collect();
+    index.apply(&entries).unwrap();
+    let error = index.flush().unwrap_err();
+    assert!(error.is_full(), "{error:?}");
+    assert!(
+        index.get(execution(15_001, 15_000)).unwrap().is_some(),
+        "what was acknowledged is seen"
+    );
+    assert_eq!(index.pending(), 20_000);
+
+    disk.set_capacity(None);
+    assert_eq!(index.flush().unwrap().entries, 20_000);
+    assert_eq!(index.live().unwrap().len(), 20_000);
+}
+
+fn files_in(directory: &Path) -> usize {
+    std::fs::read_dir(directory.join("history")).unwrap().count()
+}

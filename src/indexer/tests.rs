@@ -1,0 +1,304 @@
+//! The indexer over a real journal and real files: retention, overflow, restart.
+
+use super::collector::{Collector, RetentionOptions};
+use super::thread::Indexer;
+use super::{IndexSink, Options, Recovered, recover, start};
+use perseat_domain::entry::{Accepted, EndStatus, Ended, Entry, Origin};
+use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId};
+use perseat_domain::identity::Identity;
+use perseat_domain::model::Sealed;
+use perseat_domain::time::Timestamp;
+use perseat_journal::{Journal, NewEntry, Position, RealDisk};
+use perseat_store::history::{History, HistoryOptions};
+use perseat_store::index::{ExecutionIndex, Feed, FeedOptions, Filter, Status, unpack};
+use perseat_store::pressure::{IndexLag, StoragePressure};
+use perseat_store::state::{StateOptions, StateStore};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use uuid::Uuid;
+
+const BUDGET: u64 = 16 << 20;
+
+/// Everything of one run of the daemon that concerns the index.
+struct Run {
+    journal: Journal,
+    feed: Arc<Feed>,
+    history: Arc<History>,
+    pressure: Arc<StoragePressure>,
+    recovered: Recovered,
+    options: Options,
+}
+
+impl Run {
+    fn start(directory: &Path, feed_options: FeedOptions) -> Self {
+        let pressure = Arc::new(StoragePressure::default());
+        let feed = Arc::new(Feed::new(feed_options, Arc::new(IndexLag::default()), Arc::clone(&pressure)));
+        let journal_directory = directory.join("journal");
+        let journal_options = perseat_journal::Options {
+            segment_bytes: 1 << 20,
+            ..perseat_journal::Options::for_budget(BUDGET)
+        };
+        let retention = RetentionOptions::new(BUDGET, directory, &journal_directory, &journal_options);
+        let disk = Arc::new(RealDisk::open(&journal_directory).unwrap());
+        let journal = Journal::open(journal_options, disk, Box::new(IndexSink(Arc::clone(&feed)))).unwrap();
+        let options = Options {
+            commit_entries: 50,
+            scan_entries: 20,
+            ..Options::new(retention)
+        };
+        let state = Arc::new(StateStore::open(&directory.join("state.redb"), &StateOptions::default()).unwrap());
+        let history = Arc::new(History::open(&directory.join("history"), HistoryOptions::default()).unwrap());
+        let recovered = recover(&journal, state, &history, &feed, &options).unwrap();
+        Self {
+            journal,
+            feed,
+            history,
+            pressure,
+            recovered,
+            options,
+        }
+    }
+
+    fn indexer(&self) -> Indexer {
+        Indexer::new(
+            self.journal.clone(),
+            Arc::clone(&self.recovered.index),
+            Arc::clone(&self.history),
+            Arc::clone(&self.feed),
+            Arc::clone(&self.pressure),
+            self.options.clone(),
+        )
+    }
+
+    fn index(&self) -> &ExecutionIndex {
+        &self.recovered.index
+    }
+
+    fn append(&self, entries: impl IntoIterator<Item = Entry>) -> Position {
+        let entry = |entry: Entry| NewEntry {
+            partition: 3,
+            epoch: 0,
+            payload: entry.encode().into(),
+        };
+        self.journal.append(entries.into_iter().map(entry).collect()).wait().unwrap()
+    }
+
+    /// The request of a live execution, read through its references.
+    fn request_of(&self, execution: ExecutionId) -> Sealed {
+        let live = self.index().live_one(execution).unwrap().unwrap();
+        let payload = self.journal.read(Position::from_bits(live.entries[0].position)).unwrap().payload;
+        match Entry::decode(&unpack(payload).unwrap()[0]).unwrap() {
+            Entry::Accepted(accepted) => accepted.request,
+            other => panic!("the first entry is {other:?}"),
+        }
+    }
+
+    fn wait_for_files(&self) {
+        // The journal's own thread removes and prepares files; closing waits for it.
+        self.journal.close();
+    }
+}
+
+fn id(n: u64) -> ExecutionId {
+    ExecutionId(Uuid::from_u128(u128::from(1_000_000 + n) << 80 | 7 << 76 | 2 << 62))
+}
+
+fn request(n: u64, bytes: usize) -> Sealed {
+    Sealed(n.to_le_bytes().into_iter().cycle().take(bytes).collect())
+}
+
+fn accepted(n: u64, bytes: usize) -> Entry {
+    let instance = InstanceId(Uuid::from_u128(u128::from(n % 5) + 1));
+    let customer = CustomerId(Uuid::from_u128(1));
+    Entry::from(Accepted {
+        execution: id(n),
+        identity: Some(Identity {
+            customer,
+            instance,
+            flow: FlowNumber(1),
+            user: None,
+        }),
+        origin: Origin::Webhook,
+        received_at: Timestamp(1_000_000 + n),
+        dedupe_id: None,
+        unique_request_id: None,
+        catalog_revision: 1,
+        sync_deadline: None,
+        refusal: None,
+        request: request(n, bytes),
+    })
+}
+
+fn ended(n: u64) -> Entry {
+    Entry::from(Ended {
+        execution: id(n),
+        attempt: 0,
+        status: EndStatus::Succeeded,
+        code: None,
+        failed_step: None,
+        message: None,
+        response: None,
+        cost: (0, 0),
+        at: Timestamp(2_000_000 + n),
+    })
+}
+
+fn directory_bytes(directory: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .filter_map(|path| match std::fs::metadata(&path) {
+            Ok(meta) if meta.is_dir() => Some(directory_bytes(&path)),
+            Ok(meta) => Some(meta.blocks() * 512),
+            Err(_) => None,
+        })
+        .sum()
+}
+
+#[test]
+fn the_directory_stays_within_its_budget_and_live_executions_survive_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(directory.path(), FeedOptions::default());
+    let mut indexer = run.indexer();
+    let mut collector = Collector::default();
+    // The first stays live throughout; every tenth of the early ones too.
+    let live: Vec<u64> = (0..60).step_by(10).collect();
+    for batch in 0..100 {
+        let numbers = batch * 20..(batch + 1) * 20;
+        run.append(numbers.clone().map(|n| accepted(n, 16 << 10)));
+        run.append(numbers.filter(|n| !live.contains(n)).map(ended));
+        assert!(indexer.step());
+        collector.collect(&mut indexer);
+        assert!(directory_bytes(directory.path()) <= BUDGET, "batch {batch}");
+    }
+    assert!(run.journal.segments()[0].number > 10, "33 MB were written, so segments went");
+    for n in &live {
+        assert_eq!(run.request_of(id(*n)), request(*n, 16 << 10));
+    }
+    let listed = run.index().list(&Filter::default(), None, 10_000).unwrap().rows;
+    assert_eq!(listed.iter().filter(|(_, row)| row.status() == Status::Queued).count(), live.len());
+    assert!(listed.len() < 1_500, "history went with its segments");
+    assert!(listed.len() > 100, "recent history is there");
+    run.wait_for_files();
+    drop((indexer, run));
+
+    let run = Run::start(directory.path(), FeedOptions::default());
+    let expected: Vec<ExecutionId> = live.iter().map(|n| id(*n)).collect();
+    assert_eq!(run.recovered.live.iter().map(|live| live.execution).collect::<Vec<_>>(), expected);
+    for n in live {
+        assert_eq!(run.request_of(id(n)), request(n, 16 << 10));
+    }
+}
+
+#[test]
+fn entries_that_come_while_the_collector_carries_keep_their_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(directory.path(), FeedOptions::default());
+    let mut indexer = run.indexer();
+    run.append([accepted(0, 100)]);
+    indexer.ingest().unwrap();
+    let reference = run.index().live_one(id(0)).unwrap().unwrap().entries[0];
+    // The owner writes between the collector's reading and its append.
+    let payload = run.journal.read(Position::from_bits(reference.position)).unwrap().payload;
+    let cancelled = perseat_domain::entry::Cancelled {
+        execution: id(0),
+        at: Timestamp(5),
+        by: "local:0".into(),
+    };
+    let later = run.append([Entry::from(cancelled)]);
+    let packed = perseat_store::index::pack(id(0), vec![payload], 1 << 19).unwrap();
+    let carried = run.append(packed.into_iter().map(Entry::from));
+    indexer.ingest().unwrap();
+    let positions: Vec<u64> = run
+        .index()
+        .live_one(id(0))
+        .unwrap()
+        .unwrap()
+        .entries
+        .iter()
+        .map(|it| it.position)
+        .collect();
+    assert_eq!(positions, [carried.to_bits(), later.to_bits()]);
+}
+
+#[test]
+fn a_queue_that_overflows_is_made_good_from_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(
+        directory.path(),
+        FeedOptions {
+            max_lag: 100,
+            queue_entries: 30,
+            queue_bytes: 1 << 20,
+        },
+    );
+    for batch in 0..40 {
+        run.append((batch * 10..(batch + 1) * 10).map(|n| accepted(n, 50)));
+    }
+    assert!(run.feed.has_overflowed());
+    assert!(
+        run.pressure.index_lag.load(Ordering::Relaxed),
+        "a lag of 400 closes admission at 100"
+    );
+    assert!(run.indexer().step());
+    assert_eq!(run.index().backlog().executions, 400);
+    assert!(!run.feed.has_overflowed());
+    assert!(!run.pressure.index_lag.load(Ordering::Relaxed));
+    run.append([ended(7)]);
+    assert_eq!(
+        run.index().get(id(7)).unwrap().unwrap().status(),
+        Status::Succeeded,
+        "the queue takes batches again"
+    );
+}
+
+#[test]
+fn live_bytes_close_admission_and_open_it_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut run = Run::start(directory.path(), FeedOptions::default());
+    run.options.retention.backlog_max_bytes = 50_000;
+    let mut indexer = run.indexer();
+    run.append((0..6).map(|n| accepted(n, 10_000)));
+    indexer.step();
+    assert!(run.pressure.storage_budget.load(Ordering::Relaxed));
+    run.append((0..3).map(ended));
+    indexer.step();
+    assert!(!run.pressure.storage_budget.load(Ordering::Relaxed));
+}
+
+#[test]
+fn the_thread_commits_what_came_before_it_was_stopped() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(directory.path(), FeedOptions::default());
+    let index = Arc::clone(&run.recovered.index);
+    let parts = (
+        run.journal.clone(),
+        Arc::clone(&index),
+        Arc::clone(&run.history),
+        Arc::clone(&run.feed),
+        Arc::clone(&run.pressure),
+    );
+    let handle = start(parts.0, parts.1, parts.2, parts.3, parts.4, run.options.clone()).unwrap();
+    let last = run.append([accepted(1, 10)]);
+    handle.stop();
+    assert_eq!((index.pending(), index.applied()), (0, Some(last.to_bits())));
+}
+
+#[test]
+fn what_was_not_committed_before_a_crash_comes_from_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let run = Run::start(directory.path(), FeedOptions::default());
+        run.append((0..120).map(|n| accepted(n, 50)));
+        assert!(run.indexer().step());
+        run.append((0..100).map(ended).chain((120..130).map(|n| accepted(n, 50))));
+    }
+    let run = Run::start(directory.path(), FeedOptions::default());
+    assert_eq!(run.recovered.replayed, 111, "the entry at the watermark and those after it");
+    assert_eq!(
+        run.recovered.live.iter().map(|live| live.execution).collect::<Vec<_>>(),
+        (100..130).map(id).collect::<Vec<_>>()
+    );
+    assert_eq!(run.index().list(&Filter::default(), None, 1_000).unwrap().rows.len(), 130);
+}
