@@ -9,10 +9,14 @@
 
 pub mod collector;
 mod recover;
+mod source;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 pub use collector::RetentionOptions;
 pub use recover::{RecoverError, Recovered, recover};
+pub use source::JournalEntries;
 pub use thread::{IndexerHandle, Options, start};
 
 use perseat_journal::{CommitSink, Committed};

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod custody;
 mod database;
 pub mod error;
+pub mod executions;
 pub mod fault_backend;
 pub mod history;
 pub mod index;

@@ -4,6 +4,7 @@
 //! it. An execution that was accepted and ended between two commits never gets here. State must not be deleted while
 //! the journal lives: what was collected from old segments is known here alone.
 
+use crate::error::StoreError;
 use crate::index::fault::IndexError;
 use crate::index::file::IndexFile;
 use crate::index::row::ExecutionRow;
@@ -60,7 +61,14 @@ impl StateStore {
         Self::with_file(IndexFile::open(path, options.cache_bytes)?)
     }
 
-    pub(crate) fn with_file(file: IndexFile) -> Result<Self, IndexError> {
+    #[cfg(test)]
+    pub(crate) fn on(disk: &crate::fault_backend::FaultDisk) -> Result<Self, IndexError> {
+        let disk = disk.clone();
+        let handle = crate::database::Handle::open_with(move || Ok(disk.backend()), StateOptions::default().cache_bytes);
+        Self::with_file(IndexFile::with_handle("state.redb".into(), handle)?)
+    }
+
+    fn with_file(file: IndexFile) -> Result<Self, IndexError> {
         let format = file.write(|transaction| {
             transaction.open_table(LIVE)?;
             let mut meta = transaction.open_table(META)?;
@@ -175,7 +183,7 @@ impl StateStore {
 
     fn collect(
         &self,
-        page: impl FnOnce(&redb::ReadOnlyTable<u128, &[u8]>) -> Result<Vec<(u128, Vec<u8>)>, redb::Error>,
+        page: impl FnOnce(&redb::ReadOnlyTable<u128, &[u8]>) -> Result<Vec<(u128, Vec<u8>)>, StoreError>,
     ) -> Result<Vec<(ExecutionId, ExecutionRow)>, IndexError> {
         let rows = self.file.read(|transaction| page(&transaction.open_table(LIVE)?))?;
         rows.into_iter()
@@ -195,7 +203,7 @@ impl StateStore {
 
 type Stored<'a> = (redb::AccessGuard<'a, u128>, redb::AccessGuard<'a, &'static [u8]>);
 
-fn owned(item: Result<Stored<'_>, redb::StorageError>) -> Result<(u128, Vec<u8>), redb::Error> {
+fn owned(item: Result<Stored<'_>, redb::StorageError>) -> Result<(u128, Vec<u8>), StoreError> {
     let (key, value) = item?;
     Ok((key.value(), value.value().to_vec()))
 }

@@ -1,5 +1,6 @@
 //! The tables of one history file and the reads over them.
 
+use crate::error::StoreError;
 use crate::index::core::EndedRow;
 use crate::index::fault::IndexError;
 use crate::index::file::IndexFile;
@@ -67,7 +68,7 @@ pub(super) fn range(file: &IndexFile) -> Result<Range, IndexError> {
     })
 }
 
-fn range_of(executions: &impl ReadableTable<u128, &'static [u8]>) -> Result<Range, redb::Error> {
+fn range_of(executions: &impl ReadableTable<u128, &'static [u8]>) -> Result<Range, StoreError> {
     let lowest = executions.first()?.map(|(key, _)| key.value());
     let highest = executions.last()?.map(|(key, _)| key.value());
     Ok(Range {
@@ -125,8 +126,8 @@ pub(super) fn find(
 type Keys = Box<dyn Iterator<Item = Result<u128, redb::StorageError>>>;
 
 /// The ids within the bounds that the narrowest index gives, highest first.
-fn keys(transaction: &ReadTransaction, filter: &Filter, bounds: std::ops::Range<u128>) -> Result<Keys, redb::Error> {
-    let of_pair = |prefix: u128, table: TableDefinition<'_, (u128, u128), ()>| -> Result<Keys, redb::Error> {
+fn keys(transaction: &ReadTransaction, filter: &Filter, bounds: std::ops::Range<u128>) -> Result<Keys, StoreError> {
+    let of_pair = |prefix: u128, table: TableDefinition<'_, (u128, u128), ()>| -> Result<Keys, StoreError> {
         let range = transaction.open_table(table)?.range((prefix, bounds.start)..(prefix, bounds.end))?;
         Ok(Box::new(range.rev().map(|item| item.map(|(key, _)| key.value().1))))
     };

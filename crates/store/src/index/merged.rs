@@ -126,6 +126,12 @@ impl ExecutionIndex {
         Ok(flushed)
     }
 
+    /// The ended executions.
+    #[must_use]
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
     /// The position of the last applied entry.
     #[must_use]
     pub fn applied(&self) -> Option<u64> {

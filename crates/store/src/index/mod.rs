@@ -10,9 +10,15 @@ pub(crate) mod fault;
 mod feed;
 pub(crate) mod file;
 mod merged;
+#[cfg(test)]
+mod properties;
 mod rebuild;
 pub(crate) mod row;
+#[cfg(test)]
+pub(crate) mod samples;
 pub(crate) mod status;
+#[cfg(test)]
+mod tests;
 
 pub use self::core::{Backlog, EndedRow};
 pub use carry::{CARRY_OVERHEAD, pack, unpack};
