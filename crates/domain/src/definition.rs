@@ -41,7 +41,7 @@ pub enum RoutingPath {
     Header(String),
     /// A query parameter.
     Query(String),
-    /// A path into the parsed body (`body.data.a.0.b`).
+    /// The segments below `body.data` (`body.data.a.0.b` is `a`, `0`, `b`).
     Body(Vec<String>),
 }
 
@@ -69,6 +69,24 @@ pub enum Input {
     Template(Vec<TemplatePart>),
     /// A list of inputs, each possibly named (`valuelist`, `keyvaluelist`, conditions).
     Complex(Vec<ComplexItem>),
+}
+
+/// The name that references use for a step: words are what stands between characters that are no letters or
+/// digits; all in lower case, every word but the first with a capital (`Get Thread's ID` → `getThreadSId`).
+#[must_use]
+pub fn reference_name(name: &str) -> String {
+    let mut reference = String::with_capacity(name.len());
+    for word in name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        let lower = word.to_lowercase();
+        let mut letters = lower.chars();
+        match letters.next() {
+            Some(first) if !reference.is_empty() => reference.extend(first.to_uppercase()),
+            Some(first) => reference.push(first),
+            None => {}
+        }
+        reference.push_str(letters.as_str());
+    }
+    reference
 }
 
 /// `<stepRef>.results[.path…]` or `<loopRef>.currentItem[.path…]`.
@@ -304,6 +322,18 @@ impl Definition {
         self.pages.iter().any(|page| page.user_level)
     }
 
+    /// Whether some flow cannot run yet.
+    #[must_use]
+    pub fn is_draft(&self) -> bool {
+        self.flows.iter().any(|flow| !flow.missing.is_empty())
+    }
+
+    /// The variable of this key.
+    #[must_use]
+    pub fn config_var(&self, key: &str) -> Option<&ConfigVar> {
+        self.config_vars.iter().find(|variable| variable.key == key)
+    }
+
     /// The flow of this name.
     #[must_use]
     pub fn flow_named(&self, name: &str) -> Option<&Flow> {
@@ -314,5 +344,27 @@ impl Definition {
     #[must_use]
     pub fn flow(&self, number: FlowNumber) -> Option<&Flow> {
         self.flows.iter().find(|flow| flow.number == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reference_name;
+
+    #[test]
+    fn reference_names_follow_the_words_of_the_step_name() {
+        for (name, reference) in [
+            ("Receive GitHub Events", "receiveGithubEvents"),
+            ("Get Thread's Last Response ID", "getThreadSLastResponseId"),
+            ("webhook", "webhook"),
+            ("HTTP - POST", "httpPost"),
+            ("2nd step", "2ndStep"),
+            ("  Trigger  ", "trigger"),
+            ("Étape deux", "étapeDeux"),
+            ("camelCase", "camelcase"),
+            ("!?", ""),
+        ] {
+            assert_eq!(reference_name(name), reference, "{name}");
+        }
     }
 }

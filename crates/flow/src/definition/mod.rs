@@ -4,19 +4,34 @@
 //! is near, a suggestion. What is right and cannot run yet (a component that is not here, a feature of a later
 //! version) is no error: the flow says what it is missing and the integration is a draft.
 
+mod branches;
 mod components;
 mod diagnostic;
+mod document;
+mod features;
+mod flows;
+mod inputs;
 mod numbers;
+mod raw;
+mod read;
 mod redact;
+mod report;
+mod routing;
+mod variables;
 
 pub use components::{Components, Inputs};
 pub use diagnostic::{Code, Diagnostic};
 pub use numbers::{NumberError, Renames, assign_flow_numbers};
 pub use redact::redact_organization_keys;
 
+use document::Node;
+use flows::Flows;
 use perseat_domain::definition::Definition;
 use perseat_domain::id::FlowNumber;
+use read::{Read as _, Text};
+use report::{Report, Spot, quoted};
 use std::collections::BTreeMap;
+use variables::Variables;
 
 /// How much YAML is read before the reader gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +64,8 @@ pub struct Parsed {
     pub definition: Definition,
     /// What is not wrong and yet worth knowing; the messages stand in the definition too.
     pub warnings: Vec<Diagnostic>,
+    /// The flow numbers of this version and of flows that are gone, by stable key: `previous` of the next import.
+    pub flow_numbers: BTreeMap<String, FlowNumber>,
     user_level_pages: Vec<Diagnostic>,
 }
 
@@ -70,6 +87,111 @@ pub fn parse(
     previous: &BTreeMap<String, FlowNumber>,
     limits: &Limits,
 ) -> Result<Parsed, Vec<Diagnostic>> {
-    let _ = (yaml, components, previous, limits);
-    Err(Vec::new())
+    let mut report = Report::new(limits.diagnostics);
+    let parsed = read(yaml, components, previous, limits, &mut report);
+    let (problems, warnings) = report.finish();
+    let Some((mut definition, flow_numbers, user_level_pages)) = parsed.filter(|_| problems.is_empty()) else {
+        return Err(problems);
+    };
+    definition.warnings = warnings.iter().map(|warning| warning.message.clone()).collect();
+    Ok(Parsed {
+        definition,
+        warnings,
+        flow_numbers,
+        user_level_pages,
+    })
 }
+
+/// The JSON Schema of the types that read a definition.
+pub(crate) fn schema(generator: schemars::SchemaGenerator) -> schemars::Schema {
+    generator.into_root_schema_for::<raw::Integration>()
+}
+
+type Read = (Definition, BTreeMap<String, FlowNumber>, Vec<Diagnostic>);
+
+/// `None` only after a problem was reported.
+fn read(
+    yaml: &str,
+    components: &dyn Components,
+    previous: &BTreeMap<String, FlowNumber>,
+    limits: &Limits,
+    report: &mut Report,
+) -> Option<Read> {
+    let root = document::read(yaml, limits, report)?;
+    check_version(&root, report)?;
+    let raw = raw::Integration::read(&root, &Spot::at(root.at), report)?;
+    let raw_variables = raw.config_vars.as_deref().unwrap_or_default();
+    let mut variables = Variables::collect(raw_variables, components, report);
+    let raw_pages = raw.pages.as_deref().unwrap_or_default();
+    let pages = variables.pages(raw_pages, report);
+    let config_vars = variables.check(raw_variables, components, report);
+    flows::check_names(&raw.flows, &raw.spot, report);
+    let numbers = numbers(&raw, previous, report);
+    let has_users = pages.iter().any(|page| page.user_level);
+    let routing = routing::check(&raw, has_users, report);
+    let mut missing = Vec::new();
+    if let Some(name) = &raw.preprocess_flow {
+        let sentence = "preprocess flows are not supported yet".to_owned();
+        report.warn(&name.spot, Code::FeatureUnsupported, sentence.clone());
+        missing.push(sentence);
+    }
+    let checker = Flows {
+        components,
+        variables: &variables,
+        numbers: &numbers,
+        missing,
+    };
+    let text = |text: Option<&Text>| text.map(|text| text.value.clone()).unwrap_or_default();
+    let definition = Definition {
+        name: raw.name.value.clone(),
+        description: text(raw.description.as_ref()),
+        endpoint_type: routing::endpoint_type(&raw),
+        routing,
+        config_vars,
+        pages,
+        flows: raw.flows.iter().filter_map(|flow| checker.flow(flow, report)).collect(),
+        warnings: Vec::new(),
+    };
+    Some((definition, numbers, variables::user_level_pages(raw_pages)))
+}
+
+/// Goes on only with version 7: the keys of any other format would all be reported as wrong.
+fn check_version(root: &Node, report: &mut Report) -> Option<()> {
+    let spot = Spot::at(root.at);
+    let Some(version) = root.member("definitionVersion") else {
+        let obsolete = root.member("flows").is_none() && (root.member("trigger").is_some() || root.member("steps").is_some());
+        if obsolete {
+            let message = "this is the format from before `definitionVersion`; export the integration again as version 7";
+            report.problem(&spot, Code::FormatObsolete, message);
+        }
+        return (!obsolete).then_some(());
+    };
+    let text = version.scalar().unwrap_or_default();
+    if text.parse::<i64>().is_ok_and(|version| version != 7) {
+        let message = format!("`definitionVersion` {} cannot be read; only 7 can", quoted(text));
+        report.problem(&Spot::at(version.at), Code::VersionUnsupported, message);
+        return None;
+    }
+    Some(())
+}
+
+fn numbers(raw: &raw::Integration, previous: &BTreeMap<String, FlowNumber>, report: &mut Report) -> BTreeMap<String, FlowNumber> {
+    let hints = raw.renames.iter().flat_map(|renames| renames.flows.iter().flatten());
+    let hints: BTreeMap<&str, &str> = hints.map(|hint| (hint.new.as_str(), hint.old.as_str())).collect();
+    let mut renames = Renames::new();
+    for flow in &raw.flows {
+        let (name, key) = (flow.name.as_str(), flows::stable_key(flow));
+        let old = [hints.get(name).copied(), Some(name)].into_iter().flatten();
+        if let Some(old) = old.into_iter().find(|old| *old != key && previous.contains_key(*old)) {
+            renames.insert(key.to_owned(), old.to_owned());
+        }
+    }
+    let keys = raw.flows.iter().map(flows::stable_key).filter(|key| !key.is_empty());
+    assign_flow_numbers(previous, &renames, keys).unwrap_or_else(|error| {
+        report.problem(&raw.spot, Code::FlowNumbersExhausted, error.to_string());
+        BTreeMap::new()
+    })
+}
+
+#[cfg(test)]
+mod tests;

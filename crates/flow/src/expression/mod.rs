@@ -3,15 +3,17 @@
 //! Pure and bounded: nothing here waits, and no input can make it allocate more than [`Limits`] says. A path that
 //! leads nowhere gives null; a step or variable that does not exist is an error.
 
+mod compare;
 mod condition;
 mod connection;
 mod resolve;
 mod scope;
 
+pub(crate) use condition::operator_words;
 pub use condition::{ELSE, branch_on_expression, branch_on_value};
 pub use connection::Connection;
 pub use resolve::{Resolved, resolve, text_of};
-pub use scope::{Limits, Scope, Setting};
+pub use scope::{Limits, Scope, Setting, settings};
 
 /// Why an input has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,3 +40,6 @@ pub enum ExpressionError {
     #[error("{0}")]
     Condition(String),
 }
+
+#[cfg(test)]
+mod tests;

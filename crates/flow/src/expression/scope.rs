@@ -1,7 +1,7 @@
 //! What expressions can see at one point of an execution.
 
-use super::Connection;
-use perseat_domain::definition::{ConfigVar, DataType};
+use super::{Connection, ExpressionError};
+use perseat_domain::definition::{ConfigVar, DataType, Definition};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +47,22 @@ impl Setting {
     }
 }
 
+/// Every variable of a definition by key, as [`Scope::new`] wants it: what `value` gives, else the default, else null.
+pub fn settings(definition: &Definition, mut value: impl FnMut(&ConfigVar) -> Option<Setting>) -> BTreeMap<String, Setting> {
+    let setting = |variable: &ConfigVar| {
+        value(variable)
+            .or_else(|| variable.default_value.as_deref().map(|text| Setting::plain(variable, text)))
+            .unwrap_or(Setting::Plain(Value::Null))
+    };
+    let values: Vec<Setting> = definition.config_vars.iter().map(setting).collect();
+    definition
+        .config_vars
+        .iter()
+        .map(|variable| variable.key.clone())
+        .zip(values)
+        .collect()
+}
+
 /// Step results, loop items and configuration. Cheap to extend by one step; values are shared, not copied.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
@@ -58,8 +74,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// A scope with the trigger's payload. `settings` by variable *key* (the display name); variables without a
-    /// value are left out or null.
+    /// A scope with the trigger's payload. `settings` as [`settings`] makes them.
     #[must_use]
     pub fn new(trigger: impl Into<String>, payload: Arc<Value>, settings: Arc<BTreeMap<String, Setting>>, limits: Limits) -> Self {
         let trigger = trigger.into();
@@ -104,17 +119,79 @@ impl Scope {
         self.limits
     }
 
-    pub(super) fn result_of(&self, step: &str) -> Option<&Arc<Value>> {
-        self.results
-            .get(step)
-            .or_else(|| (step == "trigger").then(|| self.results.get(&self.trigger)).flatten())
+    pub(super) fn result_of(&self, step: &str) -> Option<&Value> {
+        self.results.get(step).map(AsRef::as_ref)
     }
 
-    pub(super) fn item_of(&self, step: &str) -> Option<&Arc<Value>> {
-        self.items.get(step)
+    pub(super) fn item_of(&self, step: &str) -> Option<&Value> {
+        self.items.get(step).map(AsRef::as_ref)
     }
 
     pub(super) fn is_trigger(&self, step: &str) -> bool {
-        step == self.trigger || (step == "trigger" && !self.results.contains_key(step))
+        step == self.trigger
+    }
+}
+
+/// What is left of [`Limits`] while one value is made.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limits: Limits,
+    bytes: usize,
+    depth: usize,
+}
+
+impl Budget {
+    pub(super) fn of(limits: Limits) -> Self {
+        Self {
+            limits,
+            bytes: limits.bytes,
+            depth: 0,
+        }
+    }
+
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), ExpressionError> {
+        self.bytes = self.bytes.checked_sub(bytes).ok_or(ExpressionError::TooLarge(self.limits.bytes))?;
+        Ok(())
+    }
+
+    pub(super) fn enter(&mut self) -> Result<(), ExpressionError> {
+        self.depth += 1;
+        if self.depth > self.limits.depth {
+            return Err(ExpressionError::TooDeep(self.limits.depth));
+        }
+        Ok(())
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.depth -= 1;
+    }
+
+    /// Takes what a copy of `value` needs.
+    pub(super) fn take_whole(&mut self, value: &Value) -> Result<(), ExpressionError> {
+        self.take(8)?;
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+            Value::String(text) => self.take(text.len()),
+            Value::Array(items) => {
+                self.enter()?;
+                items.iter().try_for_each(|item| self.take_whole(item))?;
+                self.leave();
+                Ok(())
+            }
+            Value::Object(members) => {
+                self.enter()?;
+                for (key, member) in members {
+                    self.take(key.len())?;
+                    self.take_whole(member)?;
+                }
+                self.leave();
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a copy of `value` would be within what is left.
+    pub(super) fn fits(&self, value: &Value) -> Result<(), ExpressionError> {
+        Self { ..*self }.take_whole(value)
     }
 }

@@ -1,0 +1,271 @@
+//! YAML text → a tree that knows where each node stands, within a budget.
+//!
+//! The tree is built from parser events with an explicit stack, so depth costs no stack, and shared on aliases,
+//! so an alias bomb is counted before anything walks it. Types are decided by the reader: a scalar keeps its text.
+
+use super::report::{Place, Report, Spot, quoted};
+use super::{Code, Limits};
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span};
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::rc::Rc;
+
+/// A node of the tree. Cloning shares what is below.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    /// Where it is used.
+    pub(super) at: Place,
+    /// Where it is defined, in bytes; elsewhere for aliases.
+    pub(super) bytes: Range<usize>,
+    pub(super) content: Rc<Content>,
+    weight: usize,
+    height: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum Content {
+    /// `plain` and `block` are notations; text in quotes is neither.
+    Scalar {
+        text: String,
+        plain: bool,
+        block: bool,
+    },
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    pub(super) text: Rc<str>,
+    pub(super) at: Place,
+}
+
+impl Node {
+    /// `null`, `~` or nothing at all.
+    pub(super) fn is_null(&self) -> bool {
+        matches!(&*self.content, Content::Scalar { text, plain: true, .. } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    pub(super) fn scalar(&self) -> Option<&str> {
+        match &*self.content {
+            Content::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn items(&self) -> Option<&[Self]> {
+        match &*self.content {
+            Content::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    pub(super) fn members(&self) -> Option<&[(Key, Self)]> {
+        match &*self.content {
+            Content::Map(members) => Some(members),
+            _ => None,
+        }
+    }
+
+    pub(super) fn member(&self, name: &str) -> Option<&Self> {
+        self.members()?.iter().find(|(key, _)| &*key.text == name).map(|(_, value)| value)
+    }
+
+    /// What it is, for messages.
+    pub(super) fn kind(&self) -> &'static str {
+        match &*self.content {
+            _ if self.is_null() => "nothing",
+            Content::Scalar { .. } => "text",
+            Content::List(_) => "a list",
+            Content::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// A collection whose end has not been read.
+struct Open {
+    at: Place,
+    start: usize,
+    anchor: usize,
+    content: Content,
+    /// The key that waits for its value.
+    key: Option<Key>,
+    seen: HashSet<Rc<str>>,
+    weight: usize,
+    height: usize,
+}
+
+struct Builder<'r> {
+    open: Vec<Open>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+    limits: Limits,
+    report: &'r mut Report,
+    root: Option<Node>,
+}
+
+/// Reads one document. `None` where nothing more can be said than what `report` holds by then.
+pub(super) fn read(yaml: &str, limits: &Limits, report: &mut Report) -> Option<Node> {
+    if yaml.len() > limits.bytes {
+        report.problem(
+            &Spot::whole(),
+            Code::TooLarge,
+            format!("the text is longer than {} bytes", limits.bytes),
+        );
+        return None;
+    }
+    let mut builder = Builder {
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        nodes: 0,
+        limits: *limits,
+        report,
+        root: None,
+    };
+    for event in Parser::new_from_str(yaml) {
+        match event {
+            Ok((event, span)) => builder.event(event, span)?,
+            Err(error) => {
+                let marker = error.marker();
+                let spot = Spot::at(place(marker.line(), marker.col()));
+                builder.report.problem(&spot, Code::YamlInvalid, error.info());
+                return None;
+            }
+        }
+    }
+    if builder.root.is_none() {
+        builder.report.problem(&Spot::whole(), Code::YamlInvalid, "the text is empty");
+    }
+    builder.root
+}
+
+fn place(line: usize, column: usize) -> Place {
+    Place {
+        line: u32::try_from(line).unwrap_or(u32::MAX),
+        column: u32::try_from(column.saturating_add(1)).unwrap_or(u32::MAX),
+    }
+}
+
+impl Builder<'_> {
+    fn event(&mut self, event: Event<'_>, span: Span) -> Option<()> {
+        let at = place(span.start.line(), span.start.col());
+        let bytes = span.byte_range().unwrap_or_default();
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let node = Node {
+                    at,
+                    bytes,
+                    content: Rc::new(Content::Scalar {
+                        text: text.into_owned(),
+                        plain: style == ScalarStyle::Plain && tag.is_none(),
+                        block: matches!(style, ScalarStyle::Literal | ScalarStyle::Folded),
+                    }),
+                    weight: 1,
+                    height: 0,
+                };
+                self.place_node(node, anchor)
+            }
+            Event::SequenceStart(_, anchor, _) => self.begin(at, bytes.start, anchor, Content::List(Vec::new())),
+            Event::MappingStart(_, anchor, _) => self.begin(at, bytes.start, anchor, Content::Map(Vec::new())),
+            Event::SequenceEnd | Event::MappingEnd => self.end(bytes.end),
+            Event::Alias(anchor) => match self.anchors.get(&anchor) {
+                Some(target) => {
+                    let node = Node { at, ..target.clone() };
+                    self.place_node(node, 0)
+                }
+                None => self.fail(at, Code::YamlInvalid, "the alias stands inside what it names".to_owned()),
+            },
+            Event::DocumentStart(..) if self.root.is_some() => {
+                self.fail(at, Code::YamlInvalid, "the text holds more than one document".to_owned())
+            }
+            _ => Some(()),
+        }
+    }
+
+    fn fail(&mut self, at: Place, code: Code, message: String) -> Option<()> {
+        self.report.problem(&Spot::at(at), code, message);
+        None
+    }
+
+    fn begin(&mut self, at: Place, start: usize, anchor: usize, content: Content) -> Option<()> {
+        if self.open.len() >= self.limits.depth {
+            return self.too_deep(at);
+        }
+        self.open.push(Open {
+            at,
+            start,
+            anchor,
+            content,
+            key: None,
+            seen: HashSet::new(),
+            weight: 1,
+            height: 0,
+        });
+        Some(())
+    }
+
+    fn end(&mut self, end: usize) -> Option<()> {
+        let open = self.open.pop()?;
+        let node = Node {
+            at: open.at,
+            bytes: open.start..end,
+            content: Rc::new(open.content),
+            weight: open.weight,
+            height: open.height + 1,
+        };
+        // Its members were counted one by one.
+        self.nodes -= open.weight - 1;
+        self.place_node(node, open.anchor)
+    }
+
+    fn too_deep(&mut self, at: Place) -> Option<()> {
+        self.fail(at, Code::TooLarge, format!("nested deeper than {} levels", self.limits.depth))
+    }
+
+    fn place_node(&mut self, node: Node, anchor: usize) -> Option<()> {
+        self.nodes = self.nodes.saturating_add(node.weight);
+        if self.nodes > self.limits.nodes {
+            return self.fail(
+                node.at,
+                Code::TooLarge,
+                format!("more than {} values, aliases counted each time", self.limits.nodes),
+            );
+        }
+        if self.open.len() + node.height > self.limits.depth {
+            return self.too_deep(node.at);
+        }
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        let Some(parent) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Some(());
+        };
+        parent.weight += node.weight;
+        parent.height = parent.height.max(node.height);
+        match &mut parent.content {
+            Content::List(items) => items.push(node),
+            Content::Map(members) => match parent.key.take() {
+                Some(key) => {
+                    if parent.seen.insert(Rc::clone(&key.text)) {
+                        members.push((key, node));
+                    } else {
+                        let message = format!("the key {} stands twice in this mapping", quoted(&key.text));
+                        self.report.problem(&Spot::at(key.at), Code::KeyDuplicate, message);
+                    }
+                }
+                None => match &*node.content {
+                    Content::Scalar { text, .. } => {
+                        parent.key = Some(Key {
+                            text: Rc::from(text.as_str()),
+                            at: node.at,
+                        });
+                    }
+                    _ => return self.fail(node.at, Code::YamlInvalid, "a key is text".to_owned()),
+                },
+            },
+            Content::Scalar { .. } => {}
+        }
+        Some(())
+    }
+}

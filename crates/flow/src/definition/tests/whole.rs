@@ -1,0 +1,207 @@
+use super::*;
+
+#[test]
+fn all_problems_are_reported_at_once_with_suggestions() {
+    check(
+        "definitionVersion: 7
+nmae: Test
+labels: one
+isCodeNative: perhaps
+flows:
+  - name: Main
+    isSynchronus: true
+    steps:
+      - name: Hook
+        isTrigger: true
+        action: {key: webhook, component: {key: webhook-triggers}}
+      - action: {key: writeLog}
+        inputs:
+          message: {type: reference, value: hok.results}
+  - name: Main
+    name: Twice
+    steps: [oops]
+userLevelConfigPages: []
+",
+        &[
+            "1:1 key_missing ",
+            "2:1 key_unknown nmae ~name",
+            "3:9 type_mismatch labels",
+            "4:15 type_mismatch isCodeNative",
+            "7:5 key_unknown flows[0].isSynchronus ~isSynchronous",
+            "12:9 key_missing flows[0].steps[1]",
+            "12:17 key_missing flows[0].steps[1].action",
+            "14:45 reference_invalid flows[0].steps[1].inputs.message.value ~hook",
+            "15:5 trigger_invalid flows[1]",
+            "15:11 name_duplicate flows[1].name",
+            "16:5 key_duplicate ",
+            "17:13 type_mismatch flows[1].steps[0]",
+            "18:1 key_unknown userLevelConfigPages",
+        ],
+    );
+}
+
+#[test]
+fn diagnostics_read_as_a_sentence_with_place_and_code() {
+    let problems = parsed(&with_top("flwos: 1\n")).unwrap_err();
+    assert_eq!(
+        problems[0].to_string(),
+        "9:1: there is no key `flwos` here [key_unknown] at flows; did you mean `flows`?".replace("at flows;", "at flwos;")
+    );
+    assert_eq!(serde_json::to_value(&problems[0]).unwrap()["code"], "key_unknown");
+}
+
+#[test]
+fn every_key_of_the_format_is_read() {
+    let yaml = "definitionVersion: 7
+isCodeNative: false
+name: Everything
+description: All keys
+category: Files
+documentation: |
+  # Heading
+labels: [a, b]
+version: 1.10
+defaultInstanceProfile: Default
+endpointType: flow_specific
+importMetadata: {}
+x-perseat: {anything: true}
+renameAttributes:
+  requiredConfigVars: [{oldName: A, newName: B}]
+  flows: [{oldName: C, newName: D}]
+requiredConfigVars:
+  - key: Choice
+    stableKey: choice
+    description: From a data source
+    dataType: picklist
+    orgOnly: false
+    defaultValue: null
+    meta: null
+    header: null
+    dataSource: {key: options, component: {key: acme, isPublic: true, version: 3}}
+    inputs: {filter: {type: value, value: x}}
+  - {key: Script, dataType: code, codeLanguage: json, defaultValue: '{}', scheduleType: null, timeZone: null}
+configPages: []
+flows:
+  - name: D
+    stableKey: d
+    description: A flow
+    isSynchronous: false
+    isAgentFlow: true
+    endpointSecurityType: customer_required
+    retryConfig: null
+    queueConfig: null
+    renameAttributes: {steps: [{oldName: A, newName: B}]}
+    steps:
+      - name: On Trigger
+        stableKey: d-onTrigger
+        description: ''
+        isTrigger: true
+        action: {key: webhook, component: {key: webhook-triggers, isPublic: true, signature: abc}}
+        inputs:
+          body: {type: value, value: null}
+        schedule: null
+        errorConfig: {errorHandlerType: fail, maxAttempts: 0, delaySeconds: 0, ignoreFinalError: false, usesExponentialBackoff: false}
+";
+    let parsed = valid(yaml);
+    assert_eq!(parsed.definition.flows[0].trigger.reference, "onTrigger");
+    assert_eq!(parsed.definition.name, "Everything");
+    assert!(!parsed.definition.is_draft());
+}
+
+#[test]
+fn flow_numbers_follow_stable_keys_and_rename_hints() {
+    let flows = |list: &[(&str, &str)], hints: &str| {
+        let mut yaml = format!("definitionVersion: 7\nname: X\nrenameAttributes: {{flows: [{hints}]}}\nflows:\n");
+        for (name, key) in list {
+            yaml += &format!("  - name: {name}\n");
+            if !key.is_empty() {
+                yaml += &format!("    stableKey: {key}\n");
+            }
+            yaml += "    steps: [{name: In, isTrigger: true, action: {key: webhook, component: {key: webhook-triggers}}}]\n";
+        }
+        yaml
+    };
+    let mut known = BTreeMap::new();
+    let mut import = |list: &[(&str, &str)], hints: &str| {
+        let parsed = parse(&flows(list, hints), &Shelf, &known, &Limits::default()).unwrap();
+        known = parsed.flow_numbers;
+        parsed.definition.flows.iter().map(|flow| flow.number.0).collect::<Vec<_>>()
+    };
+    assert_eq!(import(&[("A", ""), ("B", "b"), ("C", "")], ""), [1, 2, 3]);
+    assert_eq!(import(&[("C", ""), ("Bee", "b")], ""), [3, 2], "order and names do not matter");
+    assert_eq!(
+        import(&[("D", ""), ("B", "b")], "{oldName: C, newName: D}"),
+        [3, 2],
+        "a hint moves a number"
+    );
+    assert_eq!(
+        import(&[("E", ""), ("A", "a-key")], ""),
+        [4, 1],
+        "a stable key given later takes over the name's number"
+    );
+    assert_eq!(import(&[("C", "")], ""), [5], "numbers are not given twice");
+    assert_eq!(
+        import(&[("B", "b"), ("X", "")], "{oldName: b, newName: X}"),
+        [2, 6],
+        "a flow that is there keeps its number"
+    );
+}
+
+#[test]
+fn flow_numbers_end_at_their_range() {
+    let previous = BTreeMap::from([("last".to_owned(), FlowNumber(u16::MAX))]);
+    assert_eq!(assign_flow_numbers(&previous, &Renames::new(), ["new"]), Err(NumberError));
+    assert_eq!(assign_flow_numbers(&previous, &Renames::new(), ["last"]), Ok(previous.clone()));
+    let problems = parse(&one_flow(""), &Shelf, &previous, &Limits::default()).unwrap_err();
+    assert_eq!(problems[0].code, Code::FlowNumbersExhausted);
+}
+
+#[test]
+fn organization_keys_are_removed_and_nothing_else_changes() {
+    let keys = "    endpointSecurityType: organization  # who
+    organizationApiKeys:
+      - &first plain-secret
+      - 'single secret'
+      - \"double \\\" secret\"
+      - >-
+        folded
+        secret
+      - spread
+        secret
+";
+    let rest = "      - {name: Second, action: {key: httpGet, component: {key: http}}}  # kept: é\n";
+    let second = "  - name: Second
+    endpointSecurityType: organization
+    organizationApiKeys: [*first, \"ünï secret\", 12345]
+    steps: [{name: In, isTrigger: true, action: {key: webhook, component: {key: webhook-triggers}}}]
+";
+    let yaml = with_flow(keys, rest) + second;
+    assert_eq!(
+        valid(&yaml).definition.flows[0].organization_api_keys,
+        [
+            "plain-secret",
+            "single secret",
+            "double \" secret",
+            "folded secret",
+            "spread secret"
+        ]
+    );
+    let redacted = redact_organization_keys(&yaml);
+    assert!(!redacted.contains("secret") && !redacted.contains("12345"), "{redacted}");
+    let definition = valid(&redacted).definition;
+    assert!(
+        definition
+            .flows
+            .iter()
+            .flat_map(|flow| &flow.organization_api_keys)
+            .all(|key| key == "removed")
+    );
+    assert_eq!(definition.flows[0].organization_api_keys.len(), 5);
+    let head = yaml.find("- &first").unwrap();
+    assert_eq!(redacted[..head], yaml[..head]);
+    assert!(redacted.contains(rest));
+    assert_eq!(redact_organization_keys(&redacted), redacted);
+    let open = one_flow("");
+    assert_eq!(redact_organization_keys(&open), open);
+    assert_eq!(redact_organization_keys("organizationApiKeys: [secret"), "");
+}

@@ -1,0 +1,370 @@
+//! Configuration variables and pages: one namespace, each variable on one level.
+
+use super::inputs::Converter;
+use super::raw::{self, CollectionWord, DataTypeWord, ElementWord};
+use super::read::Text;
+use super::report::{Report, Spot, diagnostic, quoted};
+use super::{Code, Components, Diagnostic, Inputs};
+use perseat_domain::definition::{ActionRef, CollectionType, ConfigPage, ConfigVar, DataType};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Variables by key, for everything that names one.
+#[derive(Debug, Default)]
+pub(super) struct Variables {
+    by_key: BTreeMap<String, Known>,
+}
+
+/// What others need to know of a variable.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) data_type: DataType,
+    pub(super) user_level: bool,
+    /// Why flows that use it cannot run yet.
+    pub(super) missing: Option<String>,
+}
+
+impl Variables {
+    pub(super) fn get(&self, key: &str) -> Option<&Known> {
+        self.by_key.get(key)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.by_key.keys().map(String::as_str)
+    }
+
+    /// Takes in the variables' names and kinds; reports duplicates.
+    pub(super) fn collect(raw: &[raw::Variable], components: &dyn Components, report: &mut Report) -> Self {
+        let mut by_key: BTreeMap<String, Known> = BTreeMap::new();
+        let mut stable = BTreeSet::new();
+        for variable in raw {
+            let key = variable.key.as_str();
+            if key.is_empty() {
+                continue;
+            }
+            let known = Known {
+                data_type: data_type(variable),
+                user_level: false,
+                missing: missing(variable, components),
+            };
+            if by_key.insert(key.to_owned(), known).is_some() {
+                let message = format!("there is another configuration variable {}", quoted(key));
+                report.problem(&variable.key.spot, Code::NameDuplicate, message);
+            } else if !stable.insert(stable_key(variable)) {
+                let message = format!("another configuration variable has the stable key {}", quoted(stable_key(variable)));
+                report.problem(spot_of(variable.stable_key.as_ref(), &variable.key), Code::NameDuplicate, message);
+            }
+        }
+        Self { by_key }
+    }
+
+    /// The pages; marks the variables that stand on user-level ones.
+    pub(super) fn pages(&mut self, raw: &[raw::Page], report: &mut Report) -> Vec<ConfigPage> {
+        let mut levels: BTreeMap<&str, bool> = BTreeMap::new();
+        for page in raw {
+            let user_level = page.user_level.as_ref().is_some_and(|flag| flag.value);
+            for element in page.elements.iter().flatten() {
+                let Some(key) = element.value.as_ref().filter(|_| element.kind.value != ElementWord::HtmlElement) else {
+                    if element.kind.value == ElementWord::ConfigVar {
+                        report.problem(&element.spot, Code::KeyMissing, "the key of a configuration variable is missing");
+                    }
+                    continue;
+                };
+                match self.by_key.get_mut(key.as_str()) {
+                    Some(known) => known.user_level |= user_level,
+                    None if element.kind.value == ElementWord::ConfigVar => {
+                        let message = format!("there is no configuration variable {}", quoted(key.as_str()));
+                        report.suggest(&key.spot, Code::ConfigVarUnknown, message, key.as_str(), self.keys());
+                        continue;
+                    }
+                    None => continue,
+                }
+                if levels.insert(key.as_str(), user_level).is_some_and(|other| other != user_level) {
+                    let message = format!("{} stands on an instance page and on a user-level page", quoted(key.as_str()));
+                    report.problem(&key.spot, Code::Contradiction, message);
+                }
+            }
+        }
+        raw.iter().map(config_page).collect()
+    }
+
+    /// The variables, checked one by one. Call after [`Self::pages`].
+    pub(super) fn check(&self, raw: &[raw::Variable], components: &dyn Components, report: &mut Report) -> Vec<ConfigVar> {
+        raw.iter()
+            .filter(|variable| !variable.key.as_str().is_empty())
+            .map(|variable| self.variable(variable, components, report))
+            .collect()
+    }
+
+    fn variable(&self, raw: &raw::Variable, components: &dyn Components, report: &mut Report) -> ConfigVar {
+        let data_type = data_type(raw);
+        let user_level = self.get(raw.key.as_str()).is_some_and(|known| known.user_level);
+        check_kind(raw, data_type, report);
+        check_default(raw, data_type, report);
+        if let Some(header) = &raw.header {
+            report.warn(&header.spot, Code::KeyDeprecated, "`header` has no effect any more");
+        }
+        self.warn_missing(raw, components, report);
+        let mut used = BTreeSet::new();
+        let inputs = Converter {
+            report: &mut *report,
+            variables: self,
+            scope: None,
+            used: &mut used,
+            data_source: None,
+        }
+        .all(raw.inputs.as_ref());
+        for key in used.iter().filter(|_| !user_level) {
+            if self.get(key).is_some_and(|known| known.user_level) {
+                let message = format!(
+                    "{} is the same for every user and cannot use {}",
+                    quoted(raw.key.as_str()),
+                    quoted(key)
+                );
+                report.problem(&raw.key.spot, Code::Contradiction, message);
+            }
+        }
+        let default_value = raw.default_value.as_ref().map(|text| text.value.clone());
+        let declared = raw.extensions.as_ref().and_then(|extensions| extensions.required.as_ref());
+        ConfigVar {
+            key: raw.key.value.clone(),
+            stable_key: stable_key(raw).to_owned(),
+            description: plain(raw.description.as_ref()),
+            data_type,
+            collection: raw.collection_type.as_ref().map(|word| match word.value {
+                CollectionWord::ValueList => CollectionType::ValueList,
+                CollectionWord::KeyValueList => CollectionType::KeyValueList,
+            }),
+            pick_list: raw.pick_list.iter().flatten().map(|text| text.value.clone()).collect(),
+            required: declared.map_or(default_value.is_none() && data_type != DataType::Boolean, |flag| flag.value),
+            default_value,
+            org_only: raw.org_only.as_ref().is_some_and(|flag| flag.value),
+            user_level,
+            connection: raw.connection.as_ref().map(action_ref),
+            inputs,
+        }
+    }
+
+    fn warn_missing(&self, raw: &raw::Variable, components: &dyn Components, report: &mut Report) {
+        if let Some(sentence) = self.get(raw.key.as_str()).and_then(|known| known.missing.as_ref()) {
+            let code = if raw.scoped.is_some() {
+                Code::FeatureUnsupported
+            } else {
+                Code::ComponentMissing
+            };
+            report.warn(&raw.spot, code, sentence.clone());
+        } else if let Some(connection) = &raw.connection
+            && let Some(Inputs::Named(names)) = components.connection(connection.component.key.as_str(), connection.key.as_str())
+        {
+            for (name, _) in raw.inputs.iter().flat_map(|inputs| &inputs.0) {
+                if !names.contains(&name.as_str()) {
+                    let message = format!("the connection does not know the input {}", quoted(name.as_str()));
+                    report.warn(&name.spot, Code::InputUnknown, message);
+                }
+            }
+        }
+        if raw.data_source.is_some() {
+            let message = format!(
+                "the choices of {} are not loaded yet; its value is typed in",
+                quoted(raw.key.as_str())
+            );
+            report.warn(&raw.spot, Code::FeatureUnsupported, message);
+        }
+    }
+}
+
+/// One diagnostic per user-level page, for organizations without user level configuration.
+pub(super) fn user_level_pages(raw: &[raw::Page]) -> Vec<Diagnostic> {
+    let flags = raw
+        .iter()
+        .filter_map(|page| page.user_level.as_ref().filter(|flag| flag.value).map(|flag| (page, flag)));
+    flags
+        .map(|(page, flag)| {
+            let message = format!(
+                "the page {} is user-level, and user level configuration is switched off",
+                quoted(page.name.as_str())
+            );
+            diagnostic(&flag.spot, Code::UlcNotEnabled, message, None)
+        })
+        .collect()
+}
+
+fn config_page(raw: &raw::Page) -> ConfigPage {
+    let kind = |word| match word {
+        ElementWord::ConfigVar => "configVar",
+        ElementWord::HtmlElement => "htmlElement",
+        ElementWord::JsonForm => "jsonForm",
+    };
+    ConfigPage {
+        name: raw.name.value.clone(),
+        tagline: plain(raw.tagline.as_ref()),
+        user_level: raw.user_level.as_ref().is_some_and(|flag| flag.value),
+        elements: raw
+            .elements
+            .iter()
+            .flatten()
+            .map(|element| (kind(element.kind.value).to_owned(), plain(element.value.as_ref())))
+            .collect(),
+    }
+}
+
+fn plain(text: Option<&Text>) -> String {
+    text.map(|text| text.value.clone()).unwrap_or_default()
+}
+
+fn spot_of<'t>(first: Option<&'t Text>, second: &'t Text) -> &'t Spot {
+    &first.unwrap_or(second).spot
+}
+
+pub(super) fn stable_key(raw: &raw::Variable) -> &str {
+    raw.stable_key.as_ref().unwrap_or(&raw.key).as_str()
+}
+
+fn action_ref(raw: &raw::Action) -> ActionRef {
+    ActionRef {
+        component: raw.component.key.value.clone(),
+        action: raw.key.value.clone(),
+    }
+}
+
+fn data_type(raw: &raw::Variable) -> DataType {
+    let Some(word) = &raw.data_type else {
+        let is_connection = raw.connection.is_some() || raw.scoped.is_some();
+        return if is_connection { DataType::Connection } else { DataType::String };
+    };
+    match word.value {
+        DataTypeWord::String => DataType::String,
+        DataTypeWord::Date => DataType::Date,
+        DataTypeWord::Timestamp => DataType::Timestamp,
+        DataTypeWord::Picklist => DataType::Picklist,
+        DataTypeWord::Schedule => DataType::Schedule,
+        DataTypeWord::Code => DataType::Code,
+        DataTypeWord::Boolean => DataType::Boolean,
+        DataTypeWord::Number => DataType::Number,
+        DataTypeWord::ObjectSelection => DataType::ObjectSelection,
+        DataTypeWord::ObjectFieldMap => DataType::ObjectFieldMap,
+        DataTypeWord::JsonForm => DataType::JsonForm,
+        DataTypeWord::Connection => DataType::Connection,
+        DataTypeWord::Credential => DataType::Credential,
+    }
+}
+
+fn missing(raw: &raw::Variable, components: &dyn Components) -> Option<String> {
+    let key = quoted(raw.key.as_str());
+    if raw.scoped.is_some() {
+        return Some(format!("{key} is a reusable connection, which is not supported yet"));
+    }
+    let connection = raw.connection.as_ref()?;
+    let component = connection.component.key.as_str();
+    let public = connection.component.is_public.as_ref().is_none_or(|flag| flag.value);
+    if public && components.connection(component, connection.key.as_str()).is_some() {
+        return None;
+    }
+    Some(if public && components.component(component) {
+        let kind = quoted(connection.key.as_str());
+        format!(
+            "the connection {key} needs {kind}, which the component {} does not have",
+            quoted(component)
+        )
+    } else {
+        format!(
+            "the connection {key} needs the component {}, which is not available",
+            quoted(component)
+        )
+    })
+}
+
+fn check_kind(raw: &raw::Variable, data_type: DataType, report: &mut Report) {
+    let spot = &raw.key.spot;
+    let is_connection = data_type == DataType::Connection;
+    if is_connection && raw.connection.is_none() && raw.scoped.is_none() {
+        report.problem(spot, Code::KeyMissing, "a connection needs `connection` or `useScopedConfigVar`");
+    }
+    if raw.connection.is_some() && raw.scoped.is_some() {
+        report.problem(
+            spot,
+            Code::Contradiction,
+            "`connection` and `useScopedConfigVar` exclude each other",
+        );
+    }
+    if !is_connection && (raw.connection.is_some() || raw.scoped.is_some()) {
+        report.problem(
+            spot,
+            Code::Contradiction,
+            "only a variable of the data type `connection` has a connection",
+        );
+    }
+    if raw.data_source.is_some() && is_connection {
+        report.problem(spot, Code::Contradiction, "a connection has no data source");
+    }
+    if let Some(collection) = &raw.collection_type
+        && !matches!(
+            data_type,
+            DataType::String
+                | DataType::Date
+                | DataType::Timestamp
+                | DataType::Picklist
+                | DataType::Code
+                | DataType::Boolean
+                | DataType::Number
+        )
+    {
+        report.problem(
+            &collection.spot,
+            Code::Contradiction,
+            "a variable of this data type holds one value",
+        );
+    }
+    if data_type != DataType::Picklist {
+        if let Some(first) = raw.pick_list.iter().flatten().next() {
+            report.problem(&first.spot, Code::Contradiction, "only a picklist has choices");
+        }
+        return;
+    }
+    let mut choices = BTreeSet::new();
+    for choice in raw.pick_list.iter().flatten() {
+        if choice.as_str().chars().count() > 64 {
+            report.problem(&choice.spot, Code::ValueInvalid, "a choice has at most 64 characters");
+        }
+        if !choices.insert(choice.as_str()) {
+            let message = format!("the choice {} stands twice", quoted(choice.as_str()));
+            report.problem(&choice.spot, Code::NameDuplicate, message);
+        }
+    }
+    if choices.is_empty() && raw.data_source.is_none() {
+        report.problem(spot, Code::ValueInvalid, "a picklist needs `pickList` or a data source");
+    }
+}
+
+fn check_default(raw: &raw::Variable, data_type: DataType, report: &mut Report) {
+    let Some(default) = raw.default_value.as_ref().filter(|text| !text.as_str().is_empty()) else {
+        return;
+    };
+    let text = default.as_str();
+    if raw.collection_type.is_some() {
+        if serde_json::from_str::<Vec<serde_json::Value>>(text).is_err() {
+            report.problem(
+                &default.spot,
+                Code::ValueInvalid,
+                "the default of a collection is a JSON list, as text",
+            );
+        }
+        return;
+    }
+    let choices: Vec<&str> = raw.pick_list.iter().flatten().map(Text::as_str).collect();
+    match data_type {
+        DataType::Boolean if !matches!(text, "true" | "false") => {
+            report.problem(&default.spot, Code::ValueInvalid, "the default of a boolean is true or false");
+        }
+        DataType::Number if text.trim().parse::<f64>().is_err() => {
+            report.problem(&default.spot, Code::ValueInvalid, format!("{} is not a number", quoted(text)));
+        }
+        DataType::Picklist if !choices.is_empty() && !choices.contains(&text) => {
+            let message = format!("the default {} is not one of the choices", quoted(text));
+            report.suggest(&default.spot, Code::ValueInvalid, message, text, choices);
+        }
+        DataType::Connection => {
+            report.problem(&default.spot, Code::Contradiction, "a connection has inputs, not a default");
+        }
+        _ => {}
+    }
+}
