@@ -3,6 +3,7 @@
     clippy::disallowed_methods,
     reason = "these tests are about what the kit keeps others from calling"
 )]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use actix::fut::wrap_future;
 use actix::prelude::*;

@@ -20,7 +20,7 @@ where
     A: Actor<Context = Context<A>>,
 {
     let (sender, receiver) = channel(capacity);
-    run(Context::with_receiver(receiver), obituary, make);
+    run(obituary, Context::with_receiver(receiver), make);
     Mailbox::new(Addr::new(sender))
 }
 
@@ -39,11 +39,12 @@ where
     A: Actor<Context = Context<A>>,
 {
     let (sender, receiver) = channel(capacity);
-    arbiter.execute(move || run(Context::with_receiver(receiver), obituary, make))?;
+    arbiter.execute(move || run(obituary, Context::with_receiver(receiver), make))?;
     Ok(Mailbox::new(Addr::new(sender)))
 }
 
-fn run<A>(mut ctx: Context<A>, obituary: Obituary, make: impl FnOnce(&mut Context<A>) -> A)
+/// Parameters are dropped last first: if `make` panics, the mailbox is closed before the obituary is sent.
+fn run<A>(obituary: Obituary, mut ctx: Context<A>, make: impl FnOnce(&mut Context<A>) -> A)
 where
     A: Actor<Context = Context<A>>,
 {
