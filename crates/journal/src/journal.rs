@@ -58,11 +58,12 @@ impl Parts {
         recover::repair(&mut found, &*disk, options.segment_bytes)?;
         let next_number = (found.last_number + 1).max(options.first_segment);
         let sequence = found.last_sequence() + 1;
-        let head = AtomicU64::new(found.head().to_bits());
+        // No later entry comes below the next number, and none of the old ones is above.
+        let head = AtomicU64::new(Position::new(next_number, 0).to_bits());
         let held: u64 = found.segments.iter().map(|segment| u64::from(segment.header.segment_bytes)).sum();
         let total = held + found.free.len() as u64 * u64::from(options.segment_bytes);
         let pool = Arc::new(Pool::new(found.free, total, next_number));
-        let table = Arc::new(Table::default());
+        let table = Arc::new(Table::new(next_number - 1));
         for segment in found.segments {
             table.insert(segment);
         }
@@ -151,11 +152,15 @@ impl Journal {
     }
 
     /// Recycles the sealed segments before `up_to_segment`, oldest first; their positions read as expired from now on. Blocks.
+    ///
+    /// The newest segment always stays: its number is what keeps a restarted log from giving positions twice.
     pub fn release(&self, up_to_segment: u32) -> Result<Released, ReleaseError> {
         let _one_at_a_time = self.inner.releasing.lock().unwrap_or_else(PoisonError::into_inner);
         let (disk, pool) = (&self.inner.disk, &self.shared.pool);
         let mut released = Released::default();
-        for segment in self.shared.table.all() {
+        let mut segments = self.shared.table.all();
+        segments.pop();
+        for segment in segments {
             let bounds = segment.bounds();
             if segment.number() >= up_to_segment || !bounds.sealed {
                 break;

@@ -20,9 +20,11 @@ mod queue;
 mod recover;
 mod scan;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod writer;
 
-pub use disk::{Disk, File, MemoryDisk, RealDisk};
+pub use disk::{Disk, Fault, File, MemoryDisk, RealDisk};
 pub use entry::{CommitSink, Committed, NewEntry};
 pub use error::{AppendError, OpenError, ReadError, ReleaseError};
 #[cfg(feature = "faults")]

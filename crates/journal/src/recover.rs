@@ -6,7 +6,7 @@
 use std::{io, sync::Arc};
 
 use crate::{
-    Disk, OpenError, Position,
+    Disk, OpenError,
     format::{BadHeader, FRAMES_AT, Frame, Header, SEAL_AT, Seal, VERSION},
     keeper,
     scan::FrameReader,
@@ -45,13 +45,6 @@ impl Found {
     /// The number of the last durable frame.
     pub(crate) fn last_sequence(&self) -> u64 {
         self.segments.last().map_or(0, |segment| segment.bounds().last_sequence)
-    }
-
-    /// The end of what is durable.
-    pub(crate) fn head(&self) -> Position {
-        self.segments
-            .last()
-            .map_or(Position::START, |segment| Position::new(segment.number(), segment.bounds().end))
     }
 }
 

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use crate::{
@@ -173,44 +176,52 @@ impl Segment {
 }
 
 /// The segments that hold entries, and the one being written.
-#[derive(Debug, Default)]
-pub(crate) struct Table(RwLock<BTreeMap<u32, Arc<Segment>>>);
+#[derive(Debug)]
+pub(crate) struct Table {
+    segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
+    // The highest number ever given out.
+    highest: AtomicU32,
+}
 
 impl Table {
+    /// An empty table of a log that has given out numbers up to `highest`.
+    pub(crate) fn new(highest: u32) -> Self {
+        Self {
+            segments: RwLock::default(),
+            highest: AtomicU32::new(highest),
+        }
+    }
+
     pub(crate) fn insert(&self, segment: Arc<Segment>) {
-        self.0
+        self.highest.fetch_max(segment.number(), Ordering::AcqRel);
+        self.segments
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(segment.number(), segment);
     }
 
     pub(crate) fn remove(&self, number: u32) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        self.segments.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
     }
 
     pub(crate) fn get(&self, number: u32) -> Option<Arc<Segment>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
     }
 
     /// Oldest first.
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    fn last_number(&self) -> u32 {
-        self.0
+        self.segments
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .keys()
-            .next_back()
-            .copied()
-            .unwrap_or(0)
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Reads one entry, telling a released segment from a damaged one.
     pub(crate) fn read(&self, at: Position) -> Result<Committed, ReadError> {
         let Some(segment) = self.get(at.segment()) else {
-            let beyond = at.segment() > self.last_number();
+            let beyond = at.segment() > self.highest.load(Ordering::Acquire);
             return Err(if beyond {
                 ReadError::Corrupt {
                     position: at,

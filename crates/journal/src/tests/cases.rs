@@ -1,0 +1,421 @@
+//! The cases that the format and the recovery were made for, one by one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::rig::{Rig, SEGMENT};
+use crate::{
+    AppendError, Fault, NewEntry, OpenError, Position, ReadError, Room,
+    format::{ENTRY_HEADER, FRAME_HEADER, FRAMES_AT, FrameWriter, Header, salt},
+    inspect,
+    recover::segment_name,
+    segment::{Segment, Table},
+};
+
+fn scanned(rig: &mut Rig) -> Vec<Result<Position, ReadError>> {
+    rig.journal().scan(None).map(|entry| entry.map(|entry| entry.position)).collect()
+}
+
+fn positions(rig: &mut Rig) -> Vec<Position> {
+    scanned(rig).into_iter().map(Result::unwrap).collect()
+}
+
+/// Fills segments until `count` of them are full and one more is begun.
+fn fill(rig: &mut Rig, count: u32) -> Vec<Position> {
+    let first = rig.append_now(&[7000]).unwrap();
+    let mut all = vec![first];
+    while all.last().unwrap().segment() < first.segment() + count {
+        all.push(rig.append_now(&[7000]).unwrap());
+    }
+    all
+}
+
+#[test]
+fn what_waits_goes_into_one_frame_with_one_sync() {
+    let mut rig = Rig::new(1);
+    rig.append_now(&[10]).unwrap();
+    for _ in 0..5 {
+        rig.append(&[100, 200]);
+    }
+    let before = rig.disk.calls();
+    rig.open().writer.turn(false);
+    assert_eq!(rig.disk.calls() - before, 2, "one write and one sync");
+    rig.collect();
+    assert_eq!(rig.acknowledged.len(), 11);
+}
+
+#[test]
+fn an_entry_above_the_frame_limit_goes_alone_and_one_above_the_entry_limit_not_at_all() {
+    let mut rig = Rig::new(1);
+    rig.append(&[100]);
+    rig.append(&[(SEGMENT / 2 - ENTRY_HEADER) as usize]);
+    rig.append(&[100]);
+    rig.append_now(&[100]).unwrap();
+    assert_eq!(rig.acknowledged.len(), 4);
+    let inspected = inspect::segments_of(&rig.disk).unwrap();
+    let frames = inspect::frames(inspected[0].as_ref().unwrap()).unwrap();
+    assert_eq!(frames.iter().map(|frame| frame.entries).collect::<Vec<_>>(), [1, 1, 2]);
+    assert_eq!(
+        rig.append_now(&[(SEGMENT / 2 - ENTRY_HEADER) as usize + 1]),
+        Err(AppendError::TooLarge)
+    );
+}
+
+#[test]
+fn a_lower_epoch_is_fenced_with_its_whole_call_and_an_equal_one_is_not() {
+    let mut rig = Rig::new(1);
+    rig.open().keep();
+    let journal = rig.journal();
+    journal.fence(3, 5);
+    let entry = |partition, epoch| NewEntry {
+        partition,
+        epoch,
+        payload: Bytes::from_static(b"12345678"),
+    };
+    let fenced = journal.append(vec![entry(2, 0), entry(3, 4)]);
+    let passes = journal.append(vec![entry(2, 0), entry(3, 5)]);
+    rig.open().writer.turn(false);
+    assert_eq!(fenced.wait(), Err(AppendError::Fenced));
+    assert!(passes.wait().is_ok());
+    assert_eq!(positions(&mut rig).len(), 2);
+}
+
+#[test]
+fn the_queue_is_bounded_by_entries_and_by_bytes_and_drains() {
+    let mut rig = Rig::new(1);
+    rig.options.max_queued_entries = 3;
+    rig.options.max_queued_bytes = 4000;
+    rig.open().keep();
+    for sizes in [&[10, 10][..], &[10, 10], &[10], &[3990]] {
+        rig.append(sizes);
+    }
+    rig.collect();
+    assert_eq!(rig.refused, [AppendError::Busy, AppendError::Busy]);
+    rig.open().writer.turn(false);
+    // What was answered is taken off the count when the writer comes back.
+    rig.open().writer.turn(false);
+    rig.append_now(&[3900]).unwrap();
+}
+
+#[test]
+fn after_a_restart_the_old_tail_is_sealed_and_a_new_segment_begun() {
+    let mut rig = Rig::new(1);
+    let before = rig.append_now(&[100]).unwrap();
+    rig.crash();
+    let old = rig.journal().segments();
+    assert!(old[0].sealed && old[0].final_hash.is_some());
+    let after = rig.append_now(&[100]).unwrap();
+    assert!(after.segment() > before.segment());
+    assert_eq!(positions(&mut rig), [before, after]);
+    rig.restart();
+    let again = rig.journal().segments();
+    assert_eq!(again[0], old[0], "a seal does not change");
+    assert!(again[1].final_hash.is_some());
+}
+
+#[test]
+fn a_recycled_segment_reads_as_expired_before_and_after_its_file_is_reused() {
+    let mut rig = Rig::new(1);
+    let all = fill(&mut rig, 2);
+    let journal = rig.journal();
+    let released = journal.release(all[0].segment() + 1).unwrap();
+    assert_eq!((released.segments, released.bytes), (1, u64::from(SEGMENT)));
+    assert!(matches!(journal.read(all[0]), Err(ReadError::Expired(_))));
+    fill(&mut rig, 3);
+    assert!(matches!(journal.read(all[0]), Err(ReadError::Expired(_))));
+    rig.crash();
+    assert!(matches!(rig.journal().read(all[0]), Err(ReadError::Expired(_))));
+    let beyond = Position::new(99, FRAMES_AT + FRAME_HEADER);
+    assert!(matches!(rig.journal().read(beyond), Err(ReadError::Corrupt { .. })));
+}
+
+#[test]
+fn a_reader_that_still_holds_a_reused_segment_sees_no_entry_of_its_new_life() {
+    let mut rig = Rig::new(1);
+    let at = rig.append_now(&[100]).unwrap();
+    let inspected = inspect::segments_of(&rig.disk).unwrap().remove(0).unwrap();
+    // The same bytes under another id, as if the file had been recycled between the look-up and the read.
+    let mut frame = Vec::new();
+    let mut writer = FrameWriter::begin(&mut frame, salt(inspected.id() + 1), FRAMES_AT, 1);
+    writer.push(1, 1, &[7; 100]);
+    writer.finish(salt(inspected.id() + 1));
+    rig.disk.corrupt(&segment_name(at.segment()), FRAMES_AT as usize, &frame);
+    assert!(matches!(rig.journal().read(at), Err(ReadError::Corrupt { .. })));
+    let table = Table::new(0);
+    assert!(
+        matches!(table.read(at), Err(ReadError::Corrupt { .. })),
+        "beyond the head of an empty log"
+    );
+}
+
+#[test]
+fn a_stale_frame_of_the_files_former_life_does_not_pass_behind_a_new_one_of_the_same_length() {
+    let mut rig = Rig::new(1);
+    let all = fill(&mut rig, 1);
+    let reused = rig.journal().release(all[0].segment() + 1).unwrap();
+    assert_eq!(reused.segments, 1);
+    // The next segments' files include the released one, whose old frames stand exactly where the second frame would be.
+    let mut kept: Vec<_> = all.into_iter().filter(|at| at.segment() > 1).collect();
+    for _ in 0..3 {
+        rig.crash();
+        kept.push(rig.append_now(&[7000]).unwrap());
+        rig.crash();
+        assert_eq!(positions(&mut rig), kept);
+    }
+}
+
+#[test]
+fn a_torn_frame_hides_the_intact_one_behind_it_and_nothing_is_written_over_them() {
+    let mut rig = Rig::new(1);
+    let kept = rig.append_now(&[100]).unwrap();
+    let torn = rig.append_now(&[100]).unwrap();
+    let ghost = rig.append_now(&[100]).unwrap();
+    rig.disk
+        .corrupt(&segment_name(torn.segment()), torn.offset() as usize + 60, &[0xff]);
+    rig.crash();
+    assert_eq!(positions(&mut rig), [kept]);
+    assert!(
+        matches!(rig.journal().read(ghost), Err(ReadError::Corrupt { .. })),
+        "behind the cut there is nothing"
+    );
+    let next = rig.append_now(&[100]).unwrap();
+    assert_ne!(next.segment(), torn.segment());
+    rig.crash();
+    assert_eq!(positions(&mut rig), [kept, next]);
+}
+
+#[test]
+fn rot_inside_a_sealed_segment_is_reported_and_what_follows_is_still_read() {
+    let mut rig = Rig::new(1);
+    let all = fill(&mut rig, 1);
+    rig.disk
+        .corrupt(&segment_name(all[1].segment()), all[1].offset() as usize + 60, &[0xff]);
+    rig.crash();
+    let found = scanned(&mut rig);
+    assert_eq!(found[0].as_ref().unwrap(), &all[0]);
+    assert!(matches!(found[1], Err(ReadError::Corrupt { position, .. }) if position.segment() == all[1].segment()));
+    assert_eq!(found[2].as_ref().unwrap(), all.last().unwrap());
+    assert_eq!(found.len(), 3);
+    assert!(matches!(rig.journal().read(all[1]), Err(ReadError::Corrupt { .. })));
+}
+
+#[test]
+fn a_segment_that_vanished_is_reported_where_it_was() {
+    use crate::Disk;
+    let mut rig = Rig::new(1);
+    let all = fill(&mut rig, 2);
+    let gone = all[0].segment() + 1;
+    rig.restart();
+    rig.disk.remove(&segment_name(gone)).unwrap();
+    rig.disk.sync_directory().unwrap();
+    let found = scanned(&mut rig);
+    let errors: Vec<_> = found.iter().filter_map(|entry| entry.as_ref().err()).collect();
+    assert!(matches!(errors[..], [ReadError::Corrupt { position, .. }] if position.segment() == all[0].segment()));
+    assert!(rig.journal().segments()[0].damaged);
+    assert_eq!(found.iter().flatten().count(), all.iter().filter(|at| at.segment() != gone).count());
+}
+
+#[test]
+fn a_damaged_header_keeps_the_log_closed() {
+    let mut rig = Rig::new(1);
+    let at = rig.append_now(&[100]).unwrap();
+    rig.disk.corrupt(&segment_name(at.segment()), 20, &[0xff]);
+    rig.crash();
+    assert!(matches!(rig.try_open().map(drop), Err(OpenError::Corrupt { .. })));
+    let found = inspect::segments_of(&rig.disk).unwrap();
+    assert!(found.iter().any(Result::is_err), "and can be looked at");
+}
+
+#[test]
+fn a_failed_sync_moves_the_frame_to_the_next_segment_and_a_restart_finds_it_once() {
+    for fault in [Fault::FailedSync, Fault::Error] {
+        let mut rig = Rig::new(1);
+        let first = rig.append_now(&[100]).unwrap();
+        let sync = rig.disk.calls() + 1;
+        rig.disk.fail_at(sync, fault);
+        let moved = rig.append_now(&[100]).unwrap();
+        assert!(moved.segment() > first.segment());
+        let segments = rig.journal().segments();
+        assert!(segments[0].sealed);
+        assert_eq!(positions(&mut rig), [first, moved]);
+        rig.crash();
+        assert_eq!(positions(&mut rig), [first, moved]);
+        assert_eq!(rig.journal().segments()[0].final_hash, segments[0].final_hash);
+    }
+}
+
+#[test]
+fn a_segment_that_failed_is_never_written_or_synced_again() {
+    let mut rig = Rig::new(1);
+    let first = rig.append_now(&[100]).unwrap();
+    rig.disk.fail_at(rig.disk.calls() + 1, Fault::FailedSync);
+    rig.append_now(&[100]).unwrap();
+    rig.journal().release(first.segment() + 1).unwrap();
+    rig.open().keep();
+    let held: Vec<_> = crate::Disk::list(&rig.disk).unwrap();
+    assert!(
+        !held.iter().any(|name| name.starts_with(&format!("{:010}", first.segment()))),
+        "its file is deleted, not reused: {held:?}"
+    );
+}
+
+#[test]
+fn two_failures_in_a_row_poison_the_log_until_it_is_opened_again() {
+    let mut rig = Rig::new(1);
+    let kept = rig.append_now(&[100]).unwrap();
+    let calls = rig.disk.calls();
+    rig.disk.fail_at(calls, Fault::TornWrite);
+    rig.disk.fail_at(calls + 1, Fault::ShortWrite);
+    rig.append(&[100]);
+    rig.open().writer.turn(false);
+    rig.collect();
+    assert_eq!(rig.refused, [AppendError::Poisoned]);
+    assert!(rig.journal().is_poisoned());
+    assert_eq!(rig.append_now(&[100]), Err(AppendError::Poisoned));
+    rig.crash();
+    assert_eq!(positions(&mut rig), [kept]);
+    rig.append_now(&[100]).unwrap();
+}
+
+#[test]
+fn a_full_disk_leaves_a_reserve_then_refuses_and_recovers_by_itself() {
+    let mut rig = Rig::new(1);
+    rig.disk.set_capacity(2 * u64::from(SEGMENT) + 100);
+    let mut rooms = Vec::new();
+    let refused = loop {
+        let answer = rig.append_now(&[7000]);
+        rooms.push(rig.journal().room());
+        if let Err(error) = answer {
+            break error;
+        }
+    };
+    assert_eq!(refused, AppendError::Full);
+    rooms.dedup();
+    assert_eq!(rooms, [Room::Ample, Room::Reserve, Room::Full]);
+    assert_eq!(rig.acknowledged.len(), 6, "two segments of three frames were used up");
+    rig.disk.set_capacity(u64::MAX);
+    rig.open().keep();
+    assert_eq!(rig.journal().room(), Room::Ample);
+    rig.append_now(&[7000]).unwrap();
+    rig.check().unwrap();
+}
+
+#[test]
+fn the_budget_holds_with_spares_and_a_release_makes_room() {
+    let mut rig = Rig::new(1);
+    let budget = rig.options.max_bytes;
+    while rig.append_now(&[7000]).is_ok() {
+        assert!(rig.journal().total_bytes() <= budget);
+    }
+    assert_eq!(rig.journal().total_bytes(), budget);
+    let newest = rig.journal().segments().last().unwrap().number;
+    rig.journal().release(newest).unwrap();
+    rig.append_now(&[7000]).unwrap();
+    rig.open().keep();
+    let kept = rig.options.max_free_segments + rig.options.spare_segments + 2;
+    assert!(
+        rig.journal().total_bytes() <= u64::from(kept * SEGMENT),
+        "what is not kept for reuse is deleted"
+    );
+}
+
+#[test]
+fn a_directory_without_room_still_opens_and_reads() {
+    let mut rig = Rig::new(1);
+    let kept = rig.append_now(&[100]).unwrap();
+    rig.restart();
+    rig.disk.set_capacity(0);
+    rig.options.max_bytes = 2 * u64::from(SEGMENT);
+    rig.open().keep();
+    assert_eq!(rig.journal().read(kept).unwrap().position, kept);
+}
+
+#[test]
+fn files_of_another_segment_size_are_read_and_not_reused() {
+    let mut rig = Rig::new(1);
+    let kept = rig.append_now(&[100]).unwrap();
+    rig.crash();
+    rig.options.segment_bytes *= 2;
+    let next = rig.append_now(&[100]).unwrap();
+    assert_eq!(positions(&mut rig), [kept, next]);
+    rig.journal().release(next.segment()).unwrap();
+    rig.open().keep();
+    assert_eq!(rig.journal().total_bytes(), 2 * 2 * u64::from(SEGMENT));
+    rig.crash();
+    assert_eq!(positions(&mut rig), [next]);
+}
+
+#[test]
+fn a_scan_from_a_position_begins_there() {
+    let mut rig = Rig::new(1);
+    let all = fill(&mut rig, 2);
+    for (index, from) in all.iter().enumerate() {
+        let found: Vec<_> = rig.journal().scan(Some(*from)).map(|entry| entry.unwrap().position).collect();
+        assert_eq!(found, all[index..]);
+    }
+    let head = rig.journal().head();
+    assert!(head > *all.last().unwrap());
+    assert_eq!(rig.journal().scan(Some(head)).count(), 0);
+}
+
+#[test]
+fn a_closed_journal_answers_what_waits_and_takes_no_more() {
+    let mut rig = Rig::new(1);
+    rig.open().keep();
+    rig.append(&[100]);
+    let journal = rig.journal();
+    rig.restart();
+    assert_eq!(rig.acknowledged.len(), 1);
+    assert_eq!(
+        journal
+            .append(vec![NewEntry {
+                partition: 0,
+                epoch: 0,
+                payload: Bytes::new()
+            }])
+            .wait(),
+        Err(AppendError::Closed)
+    );
+}
+
+#[test]
+fn inspection_shows_what_the_log_holds_and_changes_nothing() {
+    let mut rig = Rig::new(1);
+    let all = fill(&mut rig, 1);
+    let open = rig.journal().segments();
+    let before = rig.disk.calls();
+    let found: Vec<_> = inspect::segments_of(&rig.disk).unwrap().into_iter().map(Result::unwrap).collect();
+    assert!(rig.disk.calls() > before);
+    let infos: Vec<_> = found.iter().map(inspect::Inspected::info).filter(|info| info.entries > 0).collect();
+    assert_eq!(infos.len(), open.len());
+    assert_eq!(
+        (infos[0].bytes, infos[0].last, infos[0].final_hash),
+        (open[0].bytes, open[0].last, open[0].final_hash)
+    );
+    let entries: Vec<_> = found
+        .iter()
+        .flat_map(inspect::entries)
+        .map(|entry| entry.unwrap().position)
+        .collect();
+    assert_eq!(entries, all);
+    let sequences: Vec<_> = found
+        .iter()
+        .flat_map(|segment| inspect::frames(segment).unwrap())
+        .map(|frame| frame.sequence)
+        .collect();
+    assert_eq!(sequences, (1..=all.len() as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_segment_keeps_its_number_in_its_name_and_its_header() {
+    let mut rig = Rig::new(1);
+    let at = rig.append_now(&[100]).unwrap();
+    let file = crate::Disk::open(&rig.disk, &segment_name(at.segment())).unwrap();
+    let mut block = vec![0; FRAMES_AT as usize];
+    file.read_at(&mut block, 0).unwrap();
+    let header = Header::decode(&block).unwrap();
+    assert_eq!((header.number, header.segment_bytes), (at.segment(), SEGMENT));
+    let segment = Arc::new(Segment::new(header, String::new(), std::path::PathBuf::new(), file));
+    assert_eq!(segment.info().entries, 0);
+}
