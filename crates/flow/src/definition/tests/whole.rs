@@ -205,3 +205,48 @@ fn organization_keys_are_removed_and_nothing_else_changes() {
     assert_eq!(redact_organization_keys(&open), open);
     assert_eq!(redact_organization_keys("organizationApiKeys: [secret"), "");
 }
+
+#[test]
+fn a_router_of_generic_components_is_read_flow_by_flow() {
+    let parsed = parse(
+        include_str!("router.yml"),
+        &crate::component::BuiltIn,
+        &BTreeMap::new(),
+        &Limits::default(),
+    )
+    .unwrap();
+    let flows = &parsed.definition.flows;
+    assert_eq!(
+        flows[0].missing,
+        [
+            "the component `persist-data` is not available",
+            "the component `loop` is not available"
+        ]
+    );
+    assert_eq!(flows[1].missing, ["the component `persist-data` is not available"]);
+    assert!(flows[2].missing.is_empty());
+    assert_eq!(parsed.warnings.len(), 3, "{:?}", parsed.warnings);
+    let branching = &flows[0].steps[1];
+    assert_eq!(
+        branching.branches.iter().map(|branch| branch.name.as_str()).collect::<Vec<_>>(),
+        ["Forged", "Challenge", "Else"]
+    );
+    assert_eq!(branching.branches[2].steps[1].body[0].reference, "passOn");
+}
+
+#[test]
+fn the_guide_to_writing_an_integration_shows_valid_ones() {
+    let guide = include_str!("../../../../../docs/how-to/write-an-integration.md");
+    let examples: Vec<&str> = guide
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    let whole: Vec<&&str> = examples.iter().filter(|example| example.starts_with("definitionVersion")).collect();
+    assert!(!whole.is_empty());
+    for example in whole {
+        let parsed = parse(example, &crate::component::BuiltIn, &BTreeMap::new(), &Limits::default());
+        let parsed = parsed.unwrap_or_else(|problems| panic!("{}", shown(&problems).join("\n")));
+        assert_eq!(parsed.warnings, [], "{example}");
+    }
+}
