@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// All front actors and the listeners they serve.
@@ -79,6 +80,15 @@ impl Fronts {
         self.acceptor.spawn(accepting).map_err(io::Error::other)
     }
 
+    /// Open connections by front thread.
+    #[must_use]
+    pub fn connections(&self) -> Vec<usize> {
+        self.members
+            .iter()
+            .map(|member| member.connections.load(Ordering::Acquire))
+            .collect()
+    }
+
     /// Drains: stops accepting, lets requests end, closes connections. Returns how many are left after `within`.
     pub async fn drain(&self, within: Duration) -> usize {
         self.front.begin_drain();
@@ -98,7 +108,7 @@ async fn accept_all(front: &Arc<FrontShared>, members: &[Member], listener: &Tcp
                 return;
             };
             match listener.accept().await {
-                Ok((stream, peer)) => hand_over(members, stream, peer, permit),
+                Ok((stream, peer)) => hand_over(front, members, stream, peer, permit),
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
                     tokio::time::sleep_until(Instant::now() + front.options().accept_pause).await;
@@ -112,7 +122,7 @@ async fn accept_all(front: &Arc<FrontShared>, members: &[Member], listener: &Tcp
     }
 }
 
-fn hand_over(members: &[Member], stream: TcpStream, peer: SocketAddr, permit: tokio::sync::OwnedSemaphorePermit) {
+fn hand_over(front: &Arc<FrontShared>, members: &[Member], stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
     let Some(member) = members
         .iter()
         .filter(|member| member.mailbox.is_alive())
@@ -121,7 +131,7 @@ fn hand_over(members: &[Member], stream: TcpStream, peer: SocketAddr, permit: to
         return tracing::error!("no front is alive");
     };
     let handed = stream.into_std().map(|stream| {
-        let place = Place::take(&member.connections, permit);
+        let place = Place::take(front, &member.connections, permit);
         member.mailbox.tell(ServeConnection { stream, peer, place })
     });
     match handed {

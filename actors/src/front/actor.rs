@@ -24,15 +24,19 @@ pub(super) struct ServeConnection {
 /// A connection's place among all, and among those of its front. Dropped when the connection ends.
 #[derive(Debug)]
 pub(super) struct Place {
-    of_front: Arc<AtomicUsize>,
+    front: Arc<FrontShared>,
+    of_thread: Arc<AtomicUsize>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Place {
-    pub(super) fn take(of_front: &Arc<AtomicUsize>, permit: OwnedSemaphorePermit) -> Self {
-        of_front.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn take(front: &Arc<FrontShared>, of_thread: &Arc<AtomicUsize>, permit: OwnedSemaphorePermit) -> Self {
+        front.open.fetch_add(1, Ordering::AcqRel);
+        of_thread.fetch_add(1, Ordering::AcqRel);
+        front.metrics.connections.increment(1.0);
         Self {
-            of_front: Arc::clone(of_front),
+            front: Arc::clone(front),
+            of_thread: Arc::clone(of_thread),
             _permit: permit,
         }
     }
@@ -40,7 +44,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.of_front.fetch_sub(1, Ordering::Relaxed);
+        self.front.open.fetch_sub(1, Ordering::AcqRel);
+        self.of_thread.fetch_sub(1, Ordering::AcqRel);
+        self.front.metrics.connections.decrement(1.0);
     }
 }
 
@@ -78,7 +84,6 @@ impl Handler<ServeConnection> for FrontActor {
         };
         let (front, key) = (Arc::clone(&self.front), self.next);
         self.next += 1;
-        front.metrics.connections.increment(1.0);
         let run = run_here(Obituary::to(&self.mailbox, key, 0), async move {
             let _place = place;
             connection::serve(front, stream, peer).await;
@@ -92,6 +97,5 @@ impl Handler<ChildExited<u64>> for FrontActor {
 
     fn handle(&mut self, exited: ChildExited<u64>, _: &mut Context<Self>) {
         self.connections.remove(&exited.key);
-        self.front.metrics.connections.decrement(1.0);
     }
 }

@@ -1,7 +1,8 @@
 //! Reads a request's body within its limits: size, time, and memory shared by all connections.
 //!
-//! Memory is claimed before the first byte is read and as further bytes arrive, never for what was only announced:
-//! a client that promises six megabytes and sends none holds a first share and no more.
+//! Memory comes in two parts. Every body claims its first 64 KiB, or less if it announces less, from one; a larger one
+//! claims all the rest it may need from the other, at once. So nobody waits for more while holding what others wait
+//! for, and slow large bodies delay other large ones, never the small ones that most webhooks are.
 
 use super::FrontShared;
 use bytes::{Bytes, BytesMut};
@@ -11,14 +12,58 @@ use perseat_domain::code::ErrorCode;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What is claimed before anything is read.
+/// What a body may claim of the first part.
 const FIRST_SHARE: usize = 64 << 10;
+
+/// Memory for bodies: `front.body-memory`, a permit a byte.
+#[derive(Debug)]
+pub(super) struct BodyMemory {
+    first_shares: Part,
+    rests: Part,
+}
+
+#[derive(Debug)]
+struct Part {
+    bytes: usize,
+    free: Arc<Semaphore>,
+}
+
+impl BodyMemory {
+    /// A quarter for first shares, the rest for what large bodies need beyond.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            first_shares: Part::new(bytes / 4),
+            rests: Part::new(bytes - bytes / 4),
+        }
+    }
+}
+
+impl Part {
+    fn new(bytes: usize) -> Self {
+        let bytes = bytes.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
+        Self {
+            bytes,
+            free: Arc::new(Semaphore::new(bytes)),
+        }
+    }
+
+    /// Claims `bytes`, or the whole part if that is less.
+    async fn claim(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ErrorCode> {
+        let permits = bytes.min(self.bytes) as u32;
+        // The semaphore is never closed.
+        Arc::clone(&self.free)
+            .acquire_many_owned(permits)
+            .await
+            .map_err(|_| ErrorCode::Internal)
+    }
+}
 
 /// A body and its share of the memory.
 #[derive(Debug, Default)]
 pub(super) struct HeldBody {
     pub(super) bytes: Bytes,
-    memory: Option<OwnedSemaphorePermit>,
+    first_share: Option<OwnedSemaphorePermit>,
+    rest: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads the whole body.
@@ -40,59 +85,48 @@ pub(super) async fn read(front: &FrontShared, incoming: &mut Incoming) -> Result
 }
 
 async fn collect(front: &FrontShared, incoming: &mut Incoming, announced: Option<usize>) -> Result<HeldBody, ErrorCode> {
+    let (memory, max_body) = (&front.body_memory, front.options().max_body);
     let mut held = HeldBody {
-        bytes: Bytes::new(),
-        memory: Some(claim(&front.body_memory, announced.unwrap_or(FIRST_SHARE).min(FIRST_SHARE)).await?),
+        first_share: Some(memory.first_shares.claim(announced.unwrap_or(FIRST_SHARE).min(FIRST_SHARE)).await?),
+        ..HeldBody::default()
     };
-    let mut rest = BytesMut::new();
+    let may_come_to = announced.unwrap_or(max_body);
+    held.cover(memory, announced.unwrap_or(0), may_come_to).await?;
+    let mut pieces = BytesMut::new();
     while let Some(frame) = incoming.frame().await {
         let Ok(chunk) = frame.map_err(|_| ErrorCode::RequestMalformed)?.into_data() else {
             continue; // trailers
         };
-        let total = held.bytes.len() + rest.len() + chunk.len();
-        if total > front.options().max_body {
+        let total = held.bytes.len() + pieces.len() + chunk.len();
+        if total > max_body {
             return Err(ErrorCode::PayloadTooLarge);
         }
-        held.cover(&front.body_memory, total).await?;
+        held.cover(memory, total, may_come_to).await?;
         // Most bodies come in one piece, which is kept as it is.
-        if held.bytes.is_empty() && rest.is_empty() {
+        if held.bytes.is_empty() && pieces.is_empty() {
             held.bytes = chunk;
             continue;
         }
-        if rest.is_empty() {
-            rest.reserve(announced.unwrap_or(0).max(total));
-            rest.extend_from_slice(&std::mem::take(&mut held.bytes));
+        if pieces.is_empty() {
+            pieces.reserve(announced.unwrap_or(0).max(total));
+            pieces.extend_from_slice(&std::mem::take(&mut held.bytes));
         }
-        rest.extend_from_slice(&chunk);
+        pieces.extend_from_slice(&chunk);
     }
-    if !rest.is_empty() {
-        held.bytes = rest.freeze();
+    if !pieces.is_empty() {
+        held.bytes = pieces.freeze();
     }
     Ok(held)
 }
 
 impl HeldBody {
-    /// Claims what `total` bytes need beyond what is held.
-    async fn cover(&mut self, memory: &Arc<Semaphore>, total: usize) -> Result<(), ErrorCode> {
-        let have = self.memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        if total > have {
-            let more = claim(memory, total - have).await?;
-            match &mut self.memory {
-                Some(held) => held.merge(more),
-                none => *none = Some(more),
-            }
+    /// Once a body is seen to be large, claims all that it may come to.
+    async fn cover(&mut self, memory: &BodyMemory, seen: usize, at_most: usize) -> Result<(), ErrorCode> {
+        if seen > FIRST_SHARE && self.rest.is_none() {
+            self.rest = Some(memory.rests.claim(at_most.max(seen) - FIRST_SHARE).await?);
         }
         Ok(())
     }
-}
-
-async fn claim(memory: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, ErrorCode> {
-    let permits = u32::try_from(bytes).map_err(|_| ErrorCode::PayloadTooLarge)?;
-    // The semaphore is never closed.
-    Arc::clone(memory)
-        .acquire_many_owned(permits)
-        .await
-        .map_err(|_| ErrorCode::Internal)
 }
 
 /// Reads and drops what is left of a body that was refused, so that its sender gets to read the answer instead of a

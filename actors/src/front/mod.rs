@@ -42,7 +42,7 @@ use perseat_domain::route::RoutingSnapshot;
 use perseat_store::pressure::StoragePressure;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, watch};
 
 /// What a front is made of. Everything here may be used by others at the same time.
@@ -82,10 +82,10 @@ pub struct FrontShared {
     metrics: FrontMetrics,
     ready: AtomicBool,
     draining: watch::Sender<bool>,
-    /// A permit a byte of `front.body-memory`.
-    body_memory: Arc<Semaphore>,
+    body_memory: body::BodyMemory,
     pool: Arc<Semaphore>,
     connections: Arc<Semaphore>,
+    open: AtomicUsize,
 }
 
 impl FrontShared {
@@ -98,9 +98,10 @@ impl FrontShared {
             metrics: FrontMetrics::new(),
             ready: AtomicBool::new(false),
             draining: watch::Sender::new(false),
-            body_memory: Arc::new(Semaphore::new(options.body_memory)),
+            body_memory: body::BodyMemory::new(options.body_memory),
             pool: Arc::new(Semaphore::new(options.pool)),
             connections: Arc::new(Semaphore::new(options.connections)),
+            open: AtomicUsize::new(0),
         })
     }
 
@@ -129,7 +130,7 @@ impl FrontShared {
     /// Number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.options().connections - self.connections.available_permits().min(self.options().connections)
+        self.open.load(Ordering::Acquire)
     }
 
     /// The limits.

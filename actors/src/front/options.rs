@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct FrontOptions {
     /// `front.max-body`: the largest request body.
     pub max_body: usize,
-    /// `front.body-memory`: bytes of bodies held at once, from the first byte read until the entry is durable.
+    /// `front.body-memory`: bytes of bodies held at once, from the first byte read until the entry is durable. A
+    /// quarter is for the first 64 KiB of each, the rest for what larger ones need beyond; at least `front.max-body`.
     pub body_memory: usize,
     /// `front.max-headers`: headers in one request.
     pub max_headers: usize,

@@ -1,0 +1,84 @@
+//! A front that is not ready, under pressure, or on its way out.
+
+use crate::harness::*;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+#[test]
+fn what_is_not_ready_or_has_no_room_says_so_and_when_to_try_again() {
+    let world = start();
+    world.front.set_ready(false);
+    let refused = |code: &str| {
+        let answer = world.post(&plain(1), "", "");
+        assert_eq!(answer.refusal(), (503, code.to_owned()));
+        assert_eq!(answer.headers["retry-after"], "1");
+    };
+    refused("not_ready");
+    world.front.set_ready(true);
+    for (flag, code) in [
+        (&world.pressure.storage_budget, "storage_budget"),
+        (&world.pressure.storage_full, "storage_full"),
+        (&world.pressure.index_lag, "index_lag"),
+    ] {
+        flag.store(true, Ordering::Relaxed);
+        refused(code);
+        flag.store(false, Ordering::Relaxed);
+    }
+    assert_eq!(world.post(&plain(1), "", "").status, 200);
+}
+
+#[test]
+fn draining_closes_idle_connections_ends_begun_requests_and_takes_no_others() {
+    let world = start();
+    let release = world.hold();
+    let mut idle = world.connect();
+    idle.write(post("/trigger/nothing", "", "").as_bytes());
+    assert_eq!(idle.answer().status, 404);
+    let mut begun = world.connect();
+    begun.write(post(&plain(1), "", "").as_bytes());
+    world.appended(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(
+        runtime.block_on(world.fronts.drain(Duration::from_millis(1))),
+        1,
+        "one request has not ended"
+    );
+    assert!(idle.is_closed());
+    until("the listener to close", || std::net::TcpStream::connect(world.address).is_err());
+    release.send_replace(Some(Ok(())));
+    let answer = begun.answer();
+    assert_eq!(answer.status, 200);
+    assert!(answer.closes() && begun.is_closed());
+    assert_eq!(runtime.block_on(world.fronts.drain(PATIENCE)), 0);
+}
+
+#[test]
+fn a_request_behind_one_that_has_begun_is_not_taken_any_more() {
+    let world = start();
+    let release = world.hold();
+    let mut client = world.connect();
+    client.write([post(&plain(1), "", "first"), post(&plain(1), "", "second")].concat().as_bytes());
+    world.appended(1);
+    world.front.begin_drain();
+    release.send_replace(Some(Ok(())));
+    let answer = client.answer();
+    assert_eq!(answer.status, 200);
+    assert!(answer.closes() && client.is_closed());
+    assert_eq!(world.appends(), 1);
+}
+
+#[test]
+fn several_front_threads_share_the_connections() {
+    let mut setup = Setup::default();
+    setup.fronts = 3;
+    let world = setup.start();
+    let mut clients: Vec<_> = (0..12).map(|_| world.connect()).collect();
+    for client in &mut clients {
+        client.write(post(&plain(1), "", "").as_bytes());
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().status, 200);
+    }
+    assert_eq!(world.front.connections(), 12);
+    assert_eq!(world.fronts.connections(), vec![4, 4, 4]);
+}

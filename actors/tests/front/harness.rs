@@ -1,0 +1,474 @@
+//! A front on a port of its own, with a journal that does as the test says, and a client that speaks raw bytes.
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
+use perseat_actors::admission::{Admission, AdmissionOptions};
+use perseat_actors::front::{Appending, FrontOptions, FrontParts, FrontShared, Fronts, Intake, Proxies, PublicUrl};
+use perseat_actors::kit::{ArbiterOptions, Arbiters, RealClock};
+use perseat_actors::waiters::Waiters;
+use perseat_domain::definition::EndpointType;
+use perseat_domain::entry::{Accepted, Entry, TriggerRequest};
+use perseat_domain::id::*;
+use perseat_domain::model::{InstanceState, KeyDigest, Membership, Sealed};
+use perseat_domain::route::*;
+use perseat_journal::AppendError;
+use perseat_store::StoreError;
+use perseat_store::keyring::Owner;
+use perseat_store::pressure::StoragePressure;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// What the journal does with appends.
+#[derive(Clone, Debug)]
+pub enum Journal {
+    Answers(Result<(), AppendError>),
+    /// Keeps the caller waiting until the sender is used.
+    Holds(Arc<tokio::sync::watch::Sender<Option<Result<(), AppendError>>>>),
+}
+
+/// Appends that reached the journal, in order.
+#[derive(Debug)]
+pub struct Stub {
+    admission: Admission,
+    journal: Mutex<Journal>,
+    appended: Mutex<Vec<(u8, Bytes)>>,
+    arrived: Condvar,
+    owners: Mutex<Vec<Owner>>,
+}
+
+impl Intake for Stub {
+    fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    fn seal(&self, owner: Owner, _: ExecutionId, plaintext: &[u8]) -> Result<Sealed, StoreError> {
+        self.owners.lock().unwrap().push(owner);
+        Ok(Sealed(plaintext.to_vec()))
+    }
+
+    fn append(&self, partition: u8, payload: Bytes) -> Appending {
+        self.appended.lock().unwrap().push((partition, payload));
+        self.arrived.notify_all();
+        match self.journal.lock().unwrap().clone() {
+            Journal::Answers(outcome) => Box::pin(async move { outcome }),
+            Journal::Holds(release) => {
+                let mut released = release.subscribe();
+                Box::pin(async move { released.wait_for(Option::is_some).await.unwrap().unwrap() })
+            }
+        }
+    }
+}
+
+/// A running front.
+pub struct World {
+    pub front: Arc<FrontShared>,
+    pub fronts: Fronts,
+    pub stub: Arc<Stub>,
+    pub waiters: Arc<Waiters>,
+    pub pressure: Arc<StoragePressure>,
+    pub snapshot: Arc<ArcSwap<RoutingSnapshot>>,
+    pub proxies: Arc<ArcSwap<Proxies>>,
+    pub tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
+    pub address: SocketAddr,
+    arbiters: Option<Arbiters>,
+}
+
+/// What a test changes of the defaults.
+pub struct Setup {
+    pub options: FrontOptions,
+    pub admission: AdmissionOptions,
+    pub public_url: PublicUrl,
+    pub fronts: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            options: FrontOptions::default(),
+            admission: AdmissionOptions::default(),
+            public_url: PublicUrl::new("https://hooks.example.com"),
+            fronts: 1,
+        }
+    }
+}
+
+impl Setup {
+    pub fn options(change: impl FnOnce(&mut FrontOptions)) -> Self {
+        let mut setup = Self::default();
+        change(&mut setup.options);
+        setup
+    }
+
+    pub fn start(self) -> World {
+        let arbiters = Arbiters::start(ArbiterOptions {
+            owners: 1,
+            fronts: self.fronts,
+        });
+        let arbiters = arbiters.unwrap();
+        let stub = Arc::new(Stub {
+            admission: Admission::new(self.admission, Arc::new(RealClock::new())),
+            journal: Mutex::new(Journal::Answers(Ok(()))),
+            appended: Mutex::default(),
+            arrived: Condvar::new(),
+            owners: Mutex::default(),
+        });
+        let (waiters, pressure) = (Arc::new(Waiters::default()), Arc::new(StoragePressure::default()));
+        let snapshot = Arc::new(ArcSwap::from_pointee(organization()));
+        let (proxies, tls) = (
+            Arc::new(ArcSwap::from_pointee(Proxies::default())),
+            Arc::new(ArcSwapOption::empty()),
+        );
+        let front = FrontShared::new(FrontParts {
+            options: self.options,
+            snapshot: Arc::clone(&snapshot),
+            intake: Arc::clone(&stub) as Arc<dyn Intake>,
+            waiters: Arc::clone(&waiters),
+            pressure: Arc::clone(&pressure),
+            public_url: self.public_url,
+            proxies: Arc::clone(&proxies),
+            tls: Arc::clone(&tls),
+            clock: Arc::new(RealClock::new()),
+            random: Arc::new(|| Uuid::new_v4().as_u128()),
+        });
+        front.set_ready(true);
+        let fronts = Fronts::start(arbiters.fronts(), &front).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        fronts.listen(listener).unwrap();
+        World {
+            front,
+            fronts,
+            stub,
+            waiters,
+            pressure,
+            snapshot,
+            proxies,
+            tls,
+            address,
+            arbiters: Some(arbiters),
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.front.begin_drain();
+        let frozen = self.arbiters.take().map(|arbiters| arbiters.stop(Duration::from_secs(10)));
+        if !std::thread::panicking() {
+            assert_eq!(frozen, Some(Vec::new()), "a thread did not end");
+        }
+    }
+}
+
+pub fn start() -> World {
+    Setup::default().start()
+}
+
+impl World {
+    pub fn connect(&self) -> Client {
+        Client::new(TcpStream::connect(self.address).unwrap())
+    }
+
+    /// One request on a connection of its own.
+    pub fn send(&self, request: &str) -> Answer {
+        let mut client = self.connect();
+        client.write(request.as_bytes());
+        client.answer()
+    }
+
+    pub fn post(&self, path: &str, headers: &str, body: &str) -> Answer {
+        self.send(&post(path, headers, body))
+    }
+
+    pub fn journal(&self, journal: Journal) {
+        *self.stub.journal.lock().unwrap() = journal;
+    }
+
+    /// Holds appends back from now on; the outcome is sent through what is returned.
+    pub fn hold(&self) -> Arc<tokio::sync::watch::Sender<Option<Result<(), AppendError>>>> {
+        let release = Arc::new(tokio::sync::watch::Sender::new(None));
+        self.journal(Journal::Holds(Arc::clone(&release)));
+        release
+    }
+
+    /// Waits until that many entries were appended; the last one.
+    pub fn appended(&self, count: usize) -> Accepted {
+        let appended = self.stub.appended.lock().unwrap();
+        let (appended, _) = self
+            .stub
+            .arrived
+            .wait_timeout_while(appended, PATIENCE, |appended| appended.len() < count)
+            .unwrap();
+        assert_eq!(appended.len(), count, "entries appended");
+        let (partition, payload) = appended.last().unwrap();
+        let Ok(Entry::Accepted(accepted)) = Entry::decode(payload) else {
+            panic!("not an accepted entry");
+        };
+        assert_eq!(*partition, partition_of(accepted.identity.unwrap().instance));
+        accepted
+    }
+
+    pub fn appends(&self) -> usize {
+        self.stub.appended.lock().unwrap().len()
+    }
+
+    pub fn admitted(&self) -> u64 {
+        self.stub.admission.total().0
+    }
+
+    pub fn last_owner(&self) -> Option<Owner> {
+        self.stub.owners.lock().unwrap().last().copied()
+    }
+
+    pub fn change(&self, changes: impl IntoIterator<Item = RouteChange>) {
+        let next = self.snapshot.load().with_changes(changes, 2);
+        self.snapshot.store(Arc::new(next));
+    }
+}
+
+/// Waits for something that no other thread announces.
+pub fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "waited for {what}");
+        std::thread::yield_now();
+    }
+}
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn request_of(accepted: &Accepted) -> TriggerRequest {
+    postcard::from_bytes(&accepted.request.0).unwrap()
+}
+
+pub fn post(path: &str, headers: &str, body: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: test\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// A connection that speaks raw bytes.
+pub struct Client<S = TcpStream> {
+    stream: S,
+    unread: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HashMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Client {
+    fn new(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self::over(stream)
+    }
+
+    /// Whether the server has said nothing so far.
+    pub fn is_silent(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        matches!(peeked, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    pub fn over(stream: S) -> Self {
+        Self {
+            stream,
+            unread: Vec::new(),
+        }
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Writes as much as the server takes: it may have closed already.
+    pub fn try_write(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Whether the server has closed the connection without saying more.
+    pub fn is_closed(&mut self) -> bool {
+        let mut rest = Vec::new();
+        if let Err(error) = self.stream.read_to_end(&mut rest) {
+            assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "still open");
+        }
+        self.unread.is_empty() && rest.is_empty()
+    }
+
+    pub fn answer(&mut self) -> Answer {
+        let head_end = loop {
+            if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                break at;
+            }
+            self.more();
+        };
+        let head = String::from_utf8(self.unread.drain(..head_end + 4).collect()).unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: HashMap<String, String> = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+        while self.unread.len() < length {
+            self.more();
+        }
+        Answer {
+            status,
+            headers,
+            body: self.unread.drain(..length).collect(),
+        }
+    }
+
+    fn more(&mut self) {
+        let mut chunk = [0; 4096];
+        let read = self.stream.read(&mut chunk).unwrap();
+        assert!(read > 0, "closed in the middle: {:?}", String::from_utf8_lossy(&self.unread));
+        self.unread.extend_from_slice(&chunk[..read]);
+    }
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        assert_eq!(self.headers["content-type"], "application/json");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Status and code of a refusal.
+    pub fn refusal(&self) -> (u16, String) {
+        let body = self.json();
+        assert!(body["error"].as_str().is_some_and(|sentence| !sentence.is_empty()), "{body}");
+        (self.status, body["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    pub fn closes(&self) -> bool {
+        self.headers.get("connection").is_some_and(|value| value == "close")
+    }
+
+    pub fn execution(&self) -> ExecutionId {
+        let id = self.headers["prismatic-executionid"].clone();
+        assert_eq!(self.json()["executionId"], id.as_str());
+        id.parse().unwrap()
+    }
+}
+
+pub fn uuid(n: u128) -> Uuid {
+    endpoint_base(n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) << 16)
+}
+
+pub const ACME: CustomerId = CustomerId(Uuid::from_u128(0xac3e));
+pub const JANE: UserId = UserId(Uuid::from_u128(1));
+pub const BOB: UserId = UserId(Uuid::from_u128(2));
+
+pub fn instance(n: u128, endpoint_type: EndpointType, user_level: bool) -> InstanceRoute {
+    let open = |number, name: &str| FlowRoute {
+        number: FlowNumber(number),
+        name: name.into(),
+        gate: Gate::Open,
+        is_synchronous: false,
+        reply: None,
+    };
+    let mut guarded = open(2, "guarded");
+    // SHA-256 of "right"
+    guarded.gate = Gate::Keys([KeyDigest(RIGHT)].into());
+    let mut synchronous = open(3, "synchronous");
+    synchronous.is_synchronous = true;
+    InstanceRoute {
+        id: InstanceId(uuid(n)),
+        customer: ACME,
+        integration: IntegrationId(Uuid::from_u128(n)),
+        state: InstanceState::Enabled,
+        version: 1,
+        config_revision: 1,
+        endpoint_type,
+        user_level,
+        routing: perseat_domain::definition::RoutingFields::default(),
+        flows: vec![open(1, "import"), guarded, synchronous],
+        single_flow: false,
+    }
+}
+
+const RIGHT: [u8; 32] = [
+    0x27, 0x04, 0x2f, 0x4e, 0x6e, 0xca, 0x7d, 0x0b, 0x2a, 0x7e, 0xe4, 0x02, 0x6d, 0xf2, 0xec, 0xfa, 0x51, 0xd3, 0x33, 0x9e, 0x6d, 0x12,
+    0x2a, 0xa0, 0x99, 0x11, 0x8e, 0xcd, 0x85, 0x63, 0xba, 0xd9,
+];
+
+/// Instances: 1 plain, 2 user-level (both flow-specific), 3 instance-specific user-level, 4 shared user-level,
+/// 5 switched off, 6 never deployed. Jane and Bob have configured 2 to 4; Olga is the organization's.
+fn organization() -> RoutingSnapshot {
+    use EndpointType::{FlowSpecific, InstanceSpecific, SharedInstance};
+    let mut all = SnapshotBuilder::new(HashSecret::new(7), true);
+    all.customer(ACME, "acme");
+    for (user, name) in [(JANE, "jane"), (BOB, "bob"), (UserId(Uuid::from_u128(3)), "dora")] {
+        all.user(user, Membership::Customer(ACME), name);
+    }
+    all.user(UserId(Uuid::from_u128(9)), Membership::Organization, "olga");
+    for (n, kind, user_level) in [
+        (1, FlowSpecific, false),
+        (2, FlowSpecific, true),
+        (3, InstanceSpecific, true),
+        (4, SharedInstance, true),
+    ] {
+        all.instance(instance(n, kind, user_level));
+    }
+    for (n, state) in [(5, InstanceState::Disabled), (6, InstanceState::NotDeployed)] {
+        all.instance(InstanceRoute {
+            state,
+            ..instance(n, FlowSpecific, false)
+        });
+    }
+    for n in 2..=4 {
+        for user in [JANE, BOB] {
+            all.user_config(&config(n, user, UserConfigState::Complete));
+        }
+    }
+    all.build(1)
+}
+
+pub fn config(n: u128, user: UserId, state: UserConfigState) -> UserConfigRoute {
+    UserConfigRoute {
+        id: UserConfigId(uuid(n * 100 + user.0.as_u128())),
+        instance: InstanceId(uuid(n)),
+        user,
+        state,
+    }
+}
+
+pub fn plain(flow: u16) -> String {
+    url(EndpointId::InstanceFlow(InstanceId(uuid(1)), FlowNumber(flow)))
+}
+
+pub fn of_user(user: UserId, flow: u16) -> String {
+    url(EndpointId::UserFlow(
+        config(2, user, UserConfigState::Complete).id,
+        FlowNumber(flow),
+    ))
+}
+
+pub fn instance_url(n: u128) -> String {
+    url(EndpointId::Instance(InstanceId(uuid(n))))
+}
+
+pub fn shared_url() -> String {
+    url(EndpointId::Integration(IntegrationId(Uuid::from_u128(4))))
+}
+
+pub fn url(endpoint: EndpointId) -> String {
+    format!("/trigger/{}", endpoint.global())
+}

@@ -1,0 +1,256 @@
+//! Clients that say too much, too little or nonsense.
+
+use crate::harness::*;
+use std::time::Duration;
+
+const SHORT: Duration = Duration::from_millis(100);
+
+#[test]
+fn a_connection_that_says_nothing_or_half_a_head_is_closed() {
+    let world = Setup::options(|options| options.header_timeout = SHORT).start();
+    assert!(world.connect().is_closed());
+    let mut slow = world.connect();
+    slow.write(b"POST /trigger/x HTTP/1.1\r\nhost: te");
+    assert!(slow.is_closed());
+    assert_eq!(world.appends(), 0);
+}
+
+#[test]
+fn a_connection_may_idle_longer_than_its_headers_may_take_but_not_for_ever() {
+    let world = Setup::options(|options| {
+        options.header_timeout = Duration::from_millis(20);
+        options.idle_timeout = Duration::from_millis(400);
+    });
+    let world = world.start();
+    let mut client = world.connect();
+    client.write(post(&plain(1), "", "").as_bytes());
+    assert_eq!(client.answer().status, 200);
+    let idle = std::time::Instant::now();
+    assert!(client.is_closed());
+    assert!(idle.elapsed() >= Duration::from_millis(300), "closed by the header time-out");
+    let mut slow = world.connect();
+    slow.write(post(&plain(1), "", "").as_bytes());
+    assert_eq!(slow.answer().status, 200);
+    slow.write(b"POST ");
+    assert!(slow.is_closed(), "half a second head");
+}
+
+#[test]
+fn a_body_that_does_not_arrive_is_a_time_out() {
+    let world = Setup::options(|options| options.body_timeout = SHORT).start();
+    let mut client = world.connect();
+    client.write(format!("POST {} HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\nabc", plain(1)).as_bytes());
+    let answer = client.answer();
+    assert_eq!(answer.refusal(), (408, "request_timeout".to_owned()));
+    assert!(answer.closes() && client.is_closed());
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_announced_or_not() {
+    let world = Setup::options(|options| options.max_body = 100_000).start();
+    let fits = "x".repeat(100_000);
+    assert_eq!(world.post(&plain(1), "", &fits).status, 200);
+    let announced = world.post(&plain(1), "", &(fits.clone() + "y"));
+    assert_eq!(announced.refusal(), (413, "payload_too_large".to_owned()));
+    assert!(announced.closes());
+    let mut client = world.connect();
+    client.write(format!("POST {} HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n", plain(1)).as_bytes());
+    for _ in 0..30 {
+        client.try_write(format!("1000\r\n{}\r\n", "x".repeat(4096)).as_bytes());
+    }
+    client.try_write(b"0\r\n\r\n");
+    assert_eq!(client.answer().refusal(), (413, "payload_too_large".to_owned()));
+    assert_eq!(world.appends(), 1);
+}
+
+#[test]
+fn a_client_that_asks_for_leave_gets_the_refusal_instead() {
+    let world = start();
+    let mut client = world.connect();
+    client.write(b"POST /trigger/nothing HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!(answer.refusal().0, 404);
+    assert!(answer.closes());
+    let mut allowed = world.connect();
+    allowed.write(
+        format!(
+            "POST {} HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n",
+            plain(1)
+        )
+        .as_bytes(),
+    );
+    assert_eq!(allowed.answer().status, 100);
+    allowed.write(b"hello");
+    assert_eq!(allowed.answer().status, 200);
+    assert_eq!(request_of(&world.appended(1)).body.as_ref(), b"hello");
+}
+
+#[test]
+fn headers_over_the_limit_are_refused() {
+    let world = Setup::options(|options| options.max_header_bytes = 8_192).start();
+    let large = world.post(&plain(1), &format!("x-large: {}\r\n", "x".repeat(9_000)), "");
+    assert_eq!(large.refusal(), (431, "headers_too_large".to_owned()));
+    assert!(large.closes());
+    let many: String = (0..10_000).map(|n| format!("x-{n}: 1\r\n")).collect();
+    for headers in [
+        many,
+        format!("x: {}\r\n", "y".repeat(100_000)),
+        (0..150).map(|n| format!("x-{n}: 1\r\n")).collect(),
+    ] {
+        let mut client = world.connect();
+        client.try_write(post(&plain(1), &headers, "").as_bytes());
+        assert_eq!(client.answer().status, 431);
+    }
+    assert_eq!(world.appends(), 0);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let world = start();
+    let mut client = world.connect();
+    let requests = [
+        post(&plain(1), "", "one"),
+        post("/trigger/nothing", "", "two"),
+        post(&plain(1), "", "three"),
+    ]
+    .concat();
+    client.write(requests.as_bytes());
+    assert_eq!(
+        [client.answer().status, client.answer().status, client.answer().status],
+        [200, 404, 200]
+    );
+    assert_eq!(request_of(&world.appended(2)).body.as_ref(), b"three");
+}
+
+#[test]
+fn chunked_bodies_are_put_together_and_garbage_in_them_is_refused() {
+    let world = start();
+    let chunked = |body: &str| {
+        format!(
+            "POST {} HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n{body}",
+            plain(1)
+        )
+    };
+    let mut client = world.connect();
+    for piece in [chunked("3\r\nabc\r\n").as_str(), "2\r\nde\r\n", "0\r\n\r\n"] {
+        client.write(piece.as_bytes());
+    }
+    assert_eq!(client.answer().status, 200);
+    assert_eq!(request_of(&world.appended(1)).body.as_ref(), b"abcde");
+    let garbage = world.send(&chunked("zz\r\nabc\r\n"));
+    assert_eq!(garbage.refusal(), (400, "request_malformed".to_owned()));
+    assert!(garbage.closes());
+    assert_eq!(world.appends(), 1);
+}
+
+#[test]
+fn two_framings_at_once_leave_no_room_for_a_second_request() {
+    let world = start();
+    let smuggled = post(&plain(1), "", "smuggled");
+    for headers in [
+        "transfer-encoding: chunked\r\ncontent-length: 4\r\n",
+        "content-length: 4\r\ntransfer-encoding: chunked\r\n",
+    ] {
+        let mut client = world.connect();
+        client.write(format!("POST {} HTTP/1.1\r\nhost: test\r\n{headers}\r\n0\r\n\r\n{smuggled}", plain(1)).as_bytes());
+        assert_eq!(client.answer().status, 200);
+        assert!(client.is_closed(), "the rest must not be read as a request");
+    }
+    let mut client = world.connect();
+    client.write(
+        format!(
+            "POST {} HTTP/1.1\r\nhost: test\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nabcde",
+            plain(1)
+        )
+        .as_bytes(),
+    );
+    assert_eq!(client.answer().status, 400);
+    assert_eq!(world.appends(), 2);
+    assert!(request_of(&world.appended(2)).body.is_empty());
+}
+
+#[test]
+fn absolute_form_and_http_1_0_work_and_nonsense_does_not() {
+    let world = start();
+    let absolute = format!(
+        "POST http://elsewhere.example{} HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n",
+        plain(1)
+    );
+    assert_eq!(world.send(&absolute).status, 200);
+    let old = format!("POST {} HTTP/1.0\r\ncontent-length: 2\r\n\r\n{{}}", plain(1));
+    let mut client = world.connect();
+    client.write(old.as_bytes());
+    assert_eq!(client.answer().status, 200);
+    assert!(client.is_closed());
+    let mut http2 = world.connect();
+    http2.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert!(http2.is_closed());
+    for nonsense in [
+        "\u{16}\u{3}\u{1}\r\n\r\n",
+        "POST\r\n\r\n",
+        "POST / HTTP/1.1\r\nbad header\r\n\r\n",
+    ] {
+        assert_eq!(world.send(nonsense).status, 400, "{nonsense:?}");
+    }
+    assert_eq!(world.send("CONNECT test:80 HTTP/1.1\r\nhost: test\r\n\r\n").status, 404);
+    assert_eq!(world.appends(), 2);
+}
+
+#[test]
+fn large_bodies_wait_for_memory_and_small_ones_pass_them() {
+    let world = Setup::options(|options| {
+        options.max_body = 700_000;
+        options.body_memory = 1 << 20;
+    });
+    let world = world.start();
+    let body = "x".repeat(700_000);
+    let head = format!("POST {} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n", plain(1), body.len());
+    let mut first = world.connect();
+    first.write((head.clone() + &body[..100_000]).as_bytes());
+    let mut second = world.connect();
+    second.write(head.as_bytes());
+    let mut chunked = world.connect();
+    chunked.write(format!("POST {} HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n", plain(1)).as_bytes());
+    chunked.write(format!("{:x}\r\n{}\r\n", 80_000, &body[..80_000]).as_bytes());
+    assert_eq!(world.post(&plain(1), "", "small").status, 200);
+    assert_eq!(world.appends(), 1);
+    first.write(&body.as_bytes()[100_000..]);
+    assert_eq!(first.answer().status, 200);
+    second.write(body.as_bytes());
+    assert_eq!(second.answer().status, 200);
+    chunked.write(b"0\r\n\r\n");
+    assert_eq!(chunked.answer().status, 200);
+    assert_eq!(request_of(&world.appended(4)).body.len(), 80_000);
+}
+
+#[test]
+fn json_nested_too_deeply_is_malformed() {
+    let world = start();
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let json = "content-type: application/json\r\n";
+    assert_eq!(world.post(&plain(1), json, &nested(100)).status, 200);
+    assert_eq!(
+        world.post(&plain(1), json, &nested(101)).refusal(),
+        (400, "payload_malformed".to_owned())
+    );
+    assert_eq!(
+        world.post(&plain(1), json, &nested(500_000)).refusal(),
+        (400, "payload_malformed".to_owned())
+    );
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_until_one_ends() {
+    let world = Setup::options(|options| options.connections = 1).start();
+    let mut first = world.connect();
+    first.write(post(&plain(1), "", "").as_bytes());
+    assert_eq!(first.answer().status, 200);
+    let mut second = world.connect();
+    second.write(post(&plain(1), "", "").as_bytes());
+    first.write(post(&plain(1), "", "").as_bytes());
+    assert_eq!(first.answer().status, 200);
+    assert!(second.is_silent());
+    assert_eq!(world.appends(), 2);
+    drop(first);
+    assert_eq!(second.answer().status, 200);
+}
