@@ -72,7 +72,11 @@ fn organization(users: u64) -> SnapshotBuilder {
     }
     for n in 0..users {
         let config = config(n);
-        all.user(config.user, Membership::Customer(customer(n / USERS_PER_CUSTOMER)), &format!("user-{n}"));
+        all.user(
+            config.user,
+            Membership::Customer(customer(n / USERS_PER_CUSTOMER)),
+            &format!("user-{n}"),
+        );
         all.user_config(&config);
     }
     all
@@ -142,14 +146,24 @@ fn route(c: &mut Criterion) {
                 user: format!("user-{n}"),
             };
             let shared = EndpointId::Integration(IntegrationId(Uuid::from_u128(5)));
-            b.iter_batched(|| sent(any_user()), |sent| assert!(decides(&snapshot, shared, &sent)), BatchSize::SmallInput);
+            b.iter_batched(
+                || sent(any_user()),
+                |sent| assert!(decides(&snapshot, shared, &sent)),
+                BatchSize::SmallInput,
+            );
         });
         group.bench_function(BenchmarkId::new("publish_one_user", users), |b| {
-            let change = |n| RouteChange::UserConfig(UserConfigRoute {
-                state: UserConfigState::Incomplete,
-                ..config(n)
-            });
-            b.iter_batched(|| change(any_user()), |change| black_box(snapshot.with_changes([change], 2)), BatchSize::SmallInput);
+            let change = |n| {
+                RouteChange::UserConfig(UserConfigRoute {
+                    state: UserConfigState::Incomplete,
+                    ..config(n)
+                })
+            };
+            b.iter_batched(
+                || change(any_user()),
+                |change| black_box(snapshot.with_changes([change], 2)),
+                BatchSize::SmallInput,
+            );
         });
         group.finish();
         let mut group = c.benchmark_group("route_build");

@@ -43,7 +43,9 @@ fn data_key(criterion: &mut Criterion) {
     let open = |cache_entries| Keyring::open(&path, MasterKey::new(&[7; 32]), &Options { cache_entries }).expect("opens");
     {
         let users = (0..USERS).map(|n| NewKey::User(UserId(Uuid::from_u128(n)), Membership::Customer(customer)));
-        open(1).create_many([NewKey::Customer(customer)].into_iter().chain(users)).expect("has room");
+        open(1)
+            .create_many([NewKey::Customer(customer)].into_iter().chain(users))
+            .expect("has room");
     }
     let mut group = criterion.benchmark_group("data_key");
     {

@@ -62,7 +62,7 @@ impl Part {
 #[derive(Debug, Default)]
 pub(super) struct HeldBody {
     pub(super) bytes: Bytes,
-    first_share: Option<OwnedSemaphorePermit>,
+    _first_share: Option<OwnedSemaphorePermit>,
     rest: Option<OwnedSemaphorePermit>,
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn read(front: &FrontShared, incoming: &mut Incoming) -> Result
 async fn collect(front: &FrontShared, incoming: &mut Incoming, announced: Option<usize>) -> Result<HeldBody, ErrorCode> {
     let (memory, max_body) = (&front.body_memory, front.options().max_body);
     let mut held = HeldBody {
-        first_share: Some(memory.first_shares.claim(announced.unwrap_or(FIRST_SHARE).min(FIRST_SHARE)).await?),
+        _first_share: Some(memory.first_shares.claim(announced.unwrap_or(FIRST_SHARE).min(FIRST_SHARE)).await?),
         ..HeldBody::default()
     };
     let may_come_to = announced.unwrap_or(max_body);

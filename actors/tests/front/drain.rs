@@ -69,8 +69,10 @@ fn a_request_behind_one_that_has_begun_is_not_taken_any_more() {
 
 #[test]
 fn several_front_threads_share_the_connections() {
-    let mut setup = Setup::default();
-    setup.fronts = 3;
+    let setup = Setup {
+        fronts: 3,
+        ..Setup::default()
+    };
     let world = setup.start();
     let mut clients: Vec<_> = (0..12).map(|_| world.connect()).collect();
     for client in &mut clients {

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 /// What the journal does with appends.
 #[derive(Clone, Debug)]
-pub enum Journal {
+pub(crate) enum Journal {
     Answers(Result<(), AppendError>),
     /// Keeps the caller waiting until the sender is used.
     Holds(Arc<tokio::sync::watch::Sender<Option<Result<(), AppendError>>>>),
@@ -32,7 +32,7 @@ pub enum Journal {
 
 /// Appends that reached the journal, in order.
 #[derive(Debug)]
-pub struct Stub {
+pub(crate) struct Stub {
     admission: Admission,
     journal: Mutex<Journal>,
     appended: Mutex<Vec<(u8, Bytes)>>,
@@ -64,25 +64,25 @@ impl Intake for Stub {
 }
 
 /// A running front.
-pub struct World {
-    pub front: Arc<FrontShared>,
-    pub fronts: Fronts,
-    pub stub: Arc<Stub>,
-    pub waiters: Arc<Waiters>,
-    pub pressure: Arc<StoragePressure>,
-    pub snapshot: Arc<ArcSwap<RoutingSnapshot>>,
-    pub proxies: Arc<ArcSwap<Proxies>>,
-    pub tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
-    pub address: SocketAddr,
+pub(crate) struct World {
+    pub(crate) front: Arc<FrontShared>,
+    pub(crate) fronts: Fronts,
+    pub(crate) stub: Arc<Stub>,
+    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) pressure: Arc<StoragePressure>,
+    pub(crate) snapshot: Arc<ArcSwap<RoutingSnapshot>>,
+    pub(crate) proxies: Arc<ArcSwap<Proxies>>,
+    pub(crate) tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
+    pub(crate) address: SocketAddr,
     arbiters: Option<Arbiters>,
 }
 
 /// What a test changes of the defaults.
-pub struct Setup {
-    pub options: FrontOptions,
-    pub admission: AdmissionOptions,
-    pub public_url: PublicUrl,
-    pub fronts: usize,
+pub(crate) struct Setup {
+    pub(crate) options: FrontOptions,
+    pub(crate) admission: AdmissionOptions,
+    pub(crate) public_url: PublicUrl,
+    pub(crate) fronts: usize,
 }
 
 impl Default for Setup {
@@ -97,13 +97,13 @@ impl Default for Setup {
 }
 
 impl Setup {
-    pub fn options(change: impl FnOnce(&mut FrontOptions)) -> Self {
+    pub(crate) fn options(change: impl FnOnce(&mut FrontOptions)) -> Self {
         let mut setup = Self::default();
         change(&mut setup.options);
         setup
     }
 
-    pub fn start(self) -> World {
+    pub(crate) fn start(self) -> World {
         let arbiters = Arbiters::start(ArbiterOptions {
             owners: 1,
             fronts: self.fronts,
@@ -164,39 +164,39 @@ impl Drop for World {
     }
 }
 
-pub fn start() -> World {
+pub(crate) fn start() -> World {
     Setup::default().start()
 }
 
 impl World {
-    pub fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         Client::new(TcpStream::connect(self.address).unwrap())
     }
 
     /// One request on a connection of its own.
-    pub fn send(&self, request: &str) -> Answer {
+    pub(crate) fn send(&self, request: &str) -> Answer {
         let mut client = self.connect();
         client.write(request.as_bytes());
         client.answer()
     }
 
-    pub fn post(&self, path: &str, headers: &str, body: &str) -> Answer {
+    pub(crate) fn post(&self, path: &str, headers: &str, body: &str) -> Answer {
         self.send(&post(path, headers, body))
     }
 
-    pub fn journal(&self, journal: Journal) {
+    pub(crate) fn journal(&self, journal: Journal) {
         *self.stub.journal.lock().unwrap() = journal;
     }
 
     /// Holds appends back from now on; the outcome is sent through what is returned.
-    pub fn hold(&self) -> Arc<tokio::sync::watch::Sender<Option<Result<(), AppendError>>>> {
+    pub(crate) fn hold(&self) -> Arc<tokio::sync::watch::Sender<Option<Result<(), AppendError>>>> {
         let release = Arc::new(tokio::sync::watch::Sender::new(None));
         self.journal(Journal::Holds(Arc::clone(&release)));
         release
     }
 
     /// Waits until that many entries were appended; the last one.
-    pub fn appended(&self, count: usize) -> Accepted {
+    pub(crate) fn appended(&self, count: usize) -> Accepted {
         let appended = self.stub.appended.lock().unwrap();
         let (appended, _) = self
             .stub
@@ -212,26 +212,26 @@ impl World {
         accepted
     }
 
-    pub fn appends(&self) -> usize {
+    pub(crate) fn appends(&self) -> usize {
         self.stub.appended.lock().unwrap().len()
     }
 
-    pub fn admitted(&self) -> u64 {
+    pub(crate) fn admitted(&self) -> u64 {
         self.stub.admission.total().0
     }
 
-    pub fn last_owner(&self) -> Option<Owner> {
+    pub(crate) fn last_owner(&self) -> Option<Owner> {
         self.stub.owners.lock().unwrap().last().copied()
     }
 
-    pub fn change(&self, changes: impl IntoIterator<Item = RouteChange>) {
+    pub(crate) fn change(&self, changes: impl IntoIterator<Item = RouteChange>) {
         let next = self.snapshot.load().with_changes(changes, 2);
         self.snapshot.store(Arc::new(next));
     }
 }
 
 /// Waits for something that no other thread announces.
-pub fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
     let begun = std::time::Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "waited for {what}");
@@ -239,13 +239,13 @@ pub fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub fn request_of(accepted: &Accepted) -> TriggerRequest {
+pub(crate) fn request_of(accepted: &Accepted) -> TriggerRequest {
     postcard::from_bytes(&accepted.request.0).unwrap()
 }
 
-pub fn post(path: &str, headers: &str, body: &str) -> String {
+pub(crate) fn post(path: &str, headers: &str, body: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nhost: test\r\n{headers}content-length: {}\r\n\r\n{body}",
         body.len()
@@ -253,16 +253,16 @@ pub fn post(path: &str, headers: &str, body: &str) -> String {
 }
 
 /// A connection that speaks raw bytes.
-pub struct Client<S = TcpStream> {
+pub(crate) struct Client<S = TcpStream> {
     stream: S,
     unread: Vec<u8>,
 }
 
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HashMap<String, String>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Client {
@@ -273,37 +273,37 @@ impl Client {
     }
 
     /// Whether the server has said nothing so far.
-    pub fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         let peeked = self.stream.peek(&mut [0]);
         self.stream.set_nonblocking(false).unwrap();
         matches!(peeked, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
-    pub fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
     }
 }
 
 impl<S: Read + Write> Client<S> {
-    pub fn over(stream: S) -> Self {
+    pub(crate) fn over(stream: S) -> Self {
         Self {
             stream,
             unread: Vec::new(),
         }
     }
 
-    pub fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
     /// Writes as much as the server takes: it may have closed already.
-    pub fn try_write(&mut self, bytes: &[u8]) {
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
     /// Whether the server has closed the connection without saying more.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();
         if let Err(error) = self.stream.read_to_end(&mut rest) {
             assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "still open");
@@ -311,7 +311,7 @@ impl<S: Read + Write> Client<S> {
         self.unread.is_empty() && rest.is_empty()
     }
 
-    pub fn answer(&mut self) -> Answer {
+    pub(crate) fn answer(&mut self) -> Answer {
         let head_end = loop {
             if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at;
@@ -345,38 +345,38 @@ impl<S: Read + Write> Client<S> {
 }
 
 impl Answer {
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         assert_eq!(self.headers["content-type"], "application/json");
         serde_json::from_slice(&self.body).unwrap()
     }
 
     /// Status and code of a refusal.
-    pub fn refusal(&self) -> (u16, String) {
+    pub(crate) fn refusal(&self) -> (u16, String) {
         let body = self.json();
         assert!(body["error"].as_str().is_some_and(|sentence| !sentence.is_empty()), "{body}");
         (self.status, body["code"].as_str().unwrap_or_default().to_owned())
     }
 
-    pub fn closes(&self) -> bool {
+    pub(crate) fn closes(&self) -> bool {
         self.headers.get("connection").is_some_and(|value| value == "close")
     }
 
-    pub fn execution(&self) -> ExecutionId {
+    pub(crate) fn execution(&self) -> ExecutionId {
         let id = self.headers["prismatic-executionid"].clone();
         assert_eq!(self.json()["executionId"], id.as_str());
         id.parse().unwrap()
     }
 }
 
-pub fn uuid(n: u128) -> Uuid {
+pub(crate) fn uuid(n: u128) -> Uuid {
     endpoint_base(n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) << 16)
 }
 
-pub const ACME: CustomerId = CustomerId(Uuid::from_u128(0xac3e));
-pub const JANE: UserId = UserId(Uuid::from_u128(1));
-pub const BOB: UserId = UserId(Uuid::from_u128(2));
+pub(crate) const ACME: CustomerId = CustomerId(Uuid::from_u128(0xac3e));
+pub(crate) const JANE: UserId = UserId(Uuid::from_u128(1));
+pub(crate) const BOB: UserId = UserId(Uuid::from_u128(2));
 
-pub fn instance(n: u128, endpoint_type: EndpointType, user_level: bool) -> InstanceRoute {
+pub(crate) fn instance(n: u128, endpoint_type: EndpointType, user_level: bool) -> InstanceRoute {
     let open = |number, name: &str| FlowRoute {
         number: FlowNumber(number),
         name: name.into(),
@@ -441,7 +441,7 @@ fn organization() -> RoutingSnapshot {
     all.build(1)
 }
 
-pub fn config(n: u128, user: UserId, state: UserConfigState) -> UserConfigRoute {
+pub(crate) fn config(n: u128, user: UserId, state: UserConfigState) -> UserConfigRoute {
     UserConfigRoute {
         id: UserConfigId(uuid(n * 100 + user.0.as_u128())),
         instance: InstanceId(uuid(n)),
@@ -450,25 +450,25 @@ pub fn config(n: u128, user: UserId, state: UserConfigState) -> UserConfigRoute 
     }
 }
 
-pub fn plain(flow: u16) -> String {
+pub(crate) fn plain(flow: u16) -> String {
     url(EndpointId::InstanceFlow(InstanceId(uuid(1)), FlowNumber(flow)))
 }
 
-pub fn of_user(user: UserId, flow: u16) -> String {
+pub(crate) fn of_user(user: UserId, flow: u16) -> String {
     url(EndpointId::UserFlow(
         config(2, user, UserConfigState::Complete).id,
         FlowNumber(flow),
     ))
 }
 
-pub fn instance_url(n: u128) -> String {
+pub(crate) fn instance_url(n: u128) -> String {
     url(EndpointId::Instance(InstanceId(uuid(n))))
 }
 
-pub fn shared_url() -> String {
+pub(crate) fn shared_url() -> String {
     url(EndpointId::Integration(IntegrationId(Uuid::from_u128(4))))
 }
 
-pub fn url(endpoint: EndpointId) -> String {
+pub(crate) fn url(endpoint: EndpointId) -> String {
     format!("/trigger/{}", endpoint.global())
 }

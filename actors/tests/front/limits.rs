@@ -50,7 +50,7 @@ fn a_body_over_the_limit_is_refused_announced_or_not() {
     let world = Setup::options(|options| options.max_body = 100_000).start();
     let fits = "x".repeat(100_000);
     assert_eq!(world.post(&plain(1), "", &fits).status, 200);
-    let announced = world.post(&plain(1), "", &(fits.clone() + "y"));
+    let announced = world.post(&plain(1), "", &(fits + "y"));
     assert_eq!(announced.refusal(), (413, "payload_too_large".to_owned()));
     assert!(announced.closes());
     let mut client = world.connect();
@@ -185,11 +185,7 @@ fn absolute_form_and_http_1_0_work_and_nonsense_does_not() {
     let mut http2 = world.connect();
     http2.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     assert!(http2.is_closed());
-    for nonsense in [
-        "\u{16}\u{3}\u{1}\r\n\r\n",
-        "POST\r\n\r\n",
-        "POST / HTTP/1.1\r\nbad header\r\n\r\n",
-    ] {
+    for nonsense in ["\u{16}\u{3}\u{1}\r\n\r\n", "POST\r\n\r\n", "POST / HTTP/1.1\r\nbad header\r\n\r\n"] {
         assert_eq!(world.send(nonsense).status, 400, "{nonsense:?}");
     }
     assert_eq!(world.send("CONNECT test:80 HTTP/1.1\r\nhost: test\r\n\r\n").status, 404);

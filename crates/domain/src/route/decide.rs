@@ -13,7 +13,6 @@ use crate::definition::{EndpointType, RoutingFields};
 use crate::id::{EndpointId, FlowNumber, InstanceId, IntegrationId, UserConfigId};
 use crate::identity::{BoundUser, Identity};
 use crate::model::{InstanceState, KeyDigest};
-use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Where a request goes.
@@ -116,7 +115,7 @@ fn of_instance(snapshot: &RoutingSnapshot, request: &RouteRequest<'_>, id: Insta
     must_have_urls_of(instance, EndpointType::InstanceSpecific)?;
     let fields = &instance.routing;
     let name = request.value(fields.flow_name.as_ref(), FLOW_HEADER)?;
-    let flow = NamedFlow::find(name, instance, |name| instance.flow_named(name));
+    let flow = NamedFlow::find(name.as_deref(), instance, |name| instance.flow_named(name));
     check_flow(&flow, instance, request)?;
     let flow = flow.known()?;
     must_be_enabled(instance)?;
@@ -135,7 +134,7 @@ fn of_integration(snapshot: &RoutingSnapshot, request: &RouteRequest<'_>, id: In
 
     // Nothing is answered before the check, whether or not the customer was found.
     let Some(instance) = instance.filter(|instance| instance.is_deployed()) else {
-        let flow = NamedFlow::find(name, newest, |name| newest.flow_named(name));
+        let flow = NamedFlow::find(name.as_deref(), newest, |name| newest.flow_named(name));
         check_shared_flow(&flow, integration, request)?;
         flow.known()?;
         return refuse(match (external_id, customer, instance) {
@@ -151,7 +150,7 @@ fn of_integration(snapshot: &RoutingSnapshot, request: &RouteRequest<'_>, id: In
             .flow_named(name)
             .and_then(|flow| instance.flow_numbered(newest.flows[flow].number))
     };
-    let flow = NamedFlow::find(name, newest, |name| instance.flow_named(name).or_else(|| renamed(name)));
+    let flow = NamedFlow::find(name.as_deref(), newest, |name| instance.flow_named(name).or_else(|| renamed(name)));
     check_flow(&flow, instance, request)?;
     let flow = flow.known()?;
     must_be_enabled(instance)?;
@@ -255,8 +254,8 @@ enum NamedFlow {
 
 impl NamedFlow {
     /// Only where `version` has a single flow may its name be left out.
-    fn find(name: Option<Cow<'_, str>>, version: &InstanceRoute, find: impl Fn(&str) -> Option<usize>) -> Self {
-        let found = match name.as_deref() {
+    fn find(name: Option<&str>, version: &InstanceRoute, find: impl Fn(&str) -> Option<usize>) -> Self {
+        let found = match name {
             Some(name) => find(name),
             None if version.single_flow => version.flows.first().and_then(|flow| find(&flow.name)),
             None => return Self::Missing,
