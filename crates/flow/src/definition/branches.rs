@@ -4,6 +4,7 @@ use super::Code;
 use super::raw::{self, InputName, InputValue, Item};
 use super::read::Text;
 use super::report::{Report, Spot, quoted};
+use super::words::InputWord;
 use crate::expression::ELSE;
 use perseat_domain::definition::{ActionRef, Input};
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,7 +104,7 @@ fn literal_name(item: &Item) -> Option<&Text> {
     match input.name.as_ref()? {
         InputName::Text(text) => Some(text),
         InputName::Input(name) => match &name.value {
-            Some(InputValue::Text(text)) if name.kind.value == raw::InputWord::Value => Some(text),
+            Some(InputValue::Text(text)) if name.kind.value == InputWord::Value => Some(text),
             _ => None,
         },
     }

@@ -2,8 +2,9 @@
 
 use super::Code;
 use super::flows::within;
-use super::raw::{self, MissingWord, QueueWord, ScheduleWord};
+use super::raw;
 use super::report::{Report, Spot, quoted};
+use super::words::{MissingWord, QueueWord, ScheduleWord};
 
 /// Ranges and contradictions of a flow's settings.
 pub(super) fn check_flow(raw: &raw::Flow, report: &mut Report) {

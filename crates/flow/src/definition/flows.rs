@@ -3,10 +3,11 @@
 use super::branches::check_branches;
 use super::features;
 use super::inputs::{Converter, StepScope};
-use super::raw::{self, HandlerWord, SecurityWord, SourceWord};
+use super::raw;
 use super::read::Count;
 use super::report::{Report, Spot, nearest, quoted};
 use super::variables::Variables;
+use super::words::{HandlerWord, SecurityWord, SourceWord};
 use super::{Code, Components, Inputs};
 use perseat_domain::definition::{ActionRef, Branch, DataType, EndpointSecurity, Flow, Step, StepErrorPolicy, reference_name};
 use perseat_domain::id::FlowNumber;

@@ -1,10 +1,11 @@
 //! Raw inputs → checked inputs: every step, loop and variable they name must be there and in scope.
 
 use super::Code;
-use super::raw::{self, InputName, InputValue, InputWord, Item};
+use super::raw::{self, InputName, InputValue, Item};
 use super::read::{Named, Text};
 use super::report::{Report, Spot, quoted};
 use super::variables::Variables;
+use super::words::InputWord;
 use crate::expression::operator_words;
 use perseat_domain::definition::{ComplexItem, Input, Reference, TemplatePart};
 use std::collections::{BTreeMap, BTreeSet};

@@ -18,6 +18,7 @@ mod redact;
 mod report;
 mod routing;
 mod variables;
+mod words;
 
 pub use components::{Components, Inputs};
 pub use diagnostic::{Code, Diagnostic};

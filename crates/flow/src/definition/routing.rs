@@ -1,8 +1,9 @@
 //! Where a routed endpoint finds the names of flow, customer and user, and what excludes what.
 
 use super::Code;
-use super::raw::{self, EndpointWord, FieldRef};
+use super::raw::{self, FieldRef};
 use super::report::{Report, quoted};
+use super::words::EndpointWord;
 use perseat_domain::definition::{EndpointType, RoutingFields, RoutingPath, reference_name};
 
 pub(super) fn endpoint_type(raw: &raw::Integration) -> EndpointType {

@@ -1,9 +1,10 @@
 //! Configuration variables and pages: one namespace, each variable on one level.
 
 use super::inputs::Converter;
-use super::raw::{self, CollectionWord, DataTypeWord, ElementWord};
+use super::raw;
 use super::read::Text;
 use super::report::{Report, Spot, diagnostic, quoted};
+use super::words::{CollectionWord, DataTypeWord, ElementWord};
 use super::{Code, Components, Diagnostic, Inputs};
 use perseat_domain::definition::{ActionRef, CollectionType, ConfigPage, ConfigVar, DataType};
 use std::collections::{BTreeMap, BTreeSet};
