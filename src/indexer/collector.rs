@@ -115,7 +115,7 @@ impl Collector {
 
 fn collect(indexer: &mut Indexer) -> Result<(), CollectError> {
     loop {
-        let segments = indexer.journal.segments();
+        let segments = indexer.parts.journal.segments();
         let used = used_bytes(indexer)?;
         metrics::gauge!("perseat_storage_bytes").set(used as f64);
         let oldest = segments.first().filter(|segment| segment.sealed && segments.len() > 1);
@@ -131,14 +131,14 @@ fn collect(indexer: &mut Indexer) -> Result<(), CollectError> {
 fn is_over(indexer: &Indexer, used: u64, segments: u64) -> bool {
     let options = &indexer.options.retention;
     let target = options.budget.saturating_sub(options.margin);
-    let files = indexer.journal.total_bytes() / options.segment_bytes.max(1);
+    let files = indexer.parts.journal.total_bytes() / options.segment_bytes.max(1);
     let would_grow = files.saturating_sub(segments) <= options.spare_segments;
     used > target || (would_grow && used + options.segment_bytes > target)
 }
 
 fn used_bytes(indexer: &Indexer) -> io::Result<u64> {
     let options = &indexer.options.retention;
-    Ok(indexer.journal.total_bytes() + allocated(&options.data_directory, &options.journal_directory)?)
+    Ok(indexer.parts.journal.total_bytes() + allocated(&options.data_directory, &options.journal_directory)?)
 }
 
 /// Bytes allocated to the files below `directory`, without those below `except`.
@@ -162,8 +162,8 @@ fn drop_segment(indexer: &mut Indexer, segment: &SegmentInfo) -> Result<(), Coll
         Some(last) => carry_all(indexer, last)?,
         None => 0,
     };
-    let released = indexer.journal.release(segment.number + 1)?;
-    let DroppedHistory { files, rows, bytes } = indexer.history.drop_before(segment.number + 1);
+    let released = indexer.parts.journal.release(segment.number + 1)?;
+    let DroppedHistory { files, rows, bytes } = indexer.parts.index.history().drop_before(segment.number + 1);
     metrics::counter!("perseat_retention_dropped_segments_total").increment(u64::from(released.segments));
     metrics::counter!("perseat_retention_dropped_executions_total").increment(rows);
     metrics::counter!("perseat_retention_carried_executions_total").increment(carried);
@@ -182,7 +182,7 @@ fn drop_segment(indexer: &mut Indexer, segment: &SegmentInfo) -> Result<(), Coll
 /// Appends everything live at or below `last` again and waits until it is committed to state; gives how many.
 fn carry_all(indexer: &mut Indexer, last: Position) -> Result<u64, CollectError> {
     indexer.ingest()?;
-    let live = indexer.index.live_through(last.to_bits())?;
+    let live = indexer.parts.index.live_through(last.to_bits())?;
     let carried = live.len() as u64;
     let mut in_flight: Vec<(ExecutionId, Append)> = Vec::new();
     let mut bytes = 0;
@@ -194,7 +194,7 @@ fn carry_all(indexer: &mut Indexer, last: Position) -> Result<u64, CollectError>
                 epoch: indexer.options.retention.epoch,
                 payload: payload.into(),
             };
-            in_flight.push((execution, indexer.journal.append(vec![entry])));
+            in_flight.push((execution, indexer.parts.journal.append(vec![entry])));
         }
         if bytes >= indexer.options.retention.carry_bytes {
             settle(in_flight.drain(..))?;
@@ -203,23 +203,26 @@ fn carry_all(indexer: &mut Indexer, last: Position) -> Result<u64, CollectError>
     }
     settle(in_flight.drain(..))?;
     indexer.ingest()?;
-    match indexer.index.live_through(last.to_bits())?.is_empty() {
+    match indexer.parts.index.live_through(last.to_bits())?.is_empty() {
         true => Ok(carried),
         false => Err(CollectError::StillLive),
     }
 }
 
 fn settle(appends: impl Iterator<Item = (ExecutionId, Append)>) -> Result<(), CollectError> {
+    let mut settled = Ok(());
     // Every append is waited for, also after one was refused: what was written has to be applied before a retry.
-    appends.fold(Ok(()), |settled, (execution, append)| {
+    for (execution, append) in appends {
         let outcome = append.wait().map_err(|source| CollectError::Append { execution, source });
-        settled.and(outcome.map(drop))
-    })
+        settled = settled.and(outcome.map(drop));
+    }
+    settled
 }
 
 fn pack_execution(indexer: &Indexer, execution: ExecutionId, references: &[EntryRef]) -> Result<Vec<Vec<u8>>, CollectError> {
     let read = |reference: &EntryRef| {
         indexer
+            .parts
             .journal
             .read(Position::from_bits(reference.position))
             .map(|committed| committed.payload)

@@ -17,7 +17,7 @@ mod thread;
 pub use collector::RetentionOptions;
 pub use recover::{RecoverError, Recovered, recover};
 pub use source::JournalEntries;
-pub use thread::{IndexerHandle, Options, start};
+pub use thread::{IndexerHandle, Options, Parts, start};
 
 use perseat_journal::{CommitSink, Committed};
 use perseat_store::index::{Feed, Logged};

@@ -2,7 +2,7 @@
 
 use super::collector::{Collector, RetentionOptions};
 use super::thread::Indexer;
-use super::{IndexSink, Options, Recovered, recover, start};
+use super::{IndexSink, Options, Parts, Recovered, recover, start};
 use perseat_domain::entry::{Accepted, EndStatus, Ended, Entry, Origin};
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId};
 use perseat_domain::identity::Identity;
@@ -11,7 +11,7 @@ use perseat_domain::time::Timestamp;
 use perseat_journal::{Journal, NewEntry, Position, RealDisk};
 use perseat_store::history::{History, HistoryOptions};
 use perseat_store::index::{ExecutionIndex, Feed, FeedOptions, Filter, Status, unpack};
-use perseat_store::pressure::{IndexLag, StoragePressure};
+use perseat_store::pressure::{Ballast, IndexLag, StoragePressure};
 use perseat_store::state::{StateOptions, StateStore};
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +24,6 @@ const BUDGET: u64 = 16 << 20;
 struct Run {
     journal: Journal,
     feed: Arc<Feed>,
-    history: Arc<History>,
     pressure: Arc<StoragePressure>,
     recovered: Recovered,
     options: Options,
@@ -53,22 +52,24 @@ impl Run {
         Self {
             journal,
             feed,
-            history,
             pressure,
             recovered,
             options,
         }
     }
 
+    fn parts(&self) -> Parts {
+        Parts {
+            journal: self.journal.clone(),
+            index: Arc::clone(&self.recovered.index),
+            feed: Arc::clone(&self.feed),
+            pressure: Arc::clone(&self.pressure),
+            ballast: Arc::new(Ballast::new(&self.options.retention.data_directory.join("ballast"), 100_000)),
+        }
+    }
+
     fn indexer(&self) -> Indexer {
-        Indexer::new(
-            self.journal.clone(),
-            Arc::clone(&self.recovered.index),
-            Arc::clone(&self.history),
-            Arc::clone(&self.feed),
-            Arc::clone(&self.pressure),
-            self.options.clone(),
-        )
+        Indexer::new(self.parts(), self.options.clone())
     }
 
     fn index(&self) -> &ExecutionIndex {
@@ -272,14 +273,7 @@ fn the_thread_commits_what_came_before_it_was_stopped() {
     let directory = tempfile::tempdir().unwrap();
     let run = Run::start(directory.path(), FeedOptions::default());
     let index = Arc::clone(&run.recovered.index);
-    let parts = (
-        run.journal.clone(),
-        Arc::clone(&index),
-        Arc::clone(&run.history),
-        Arc::clone(&run.feed),
-        Arc::clone(&run.pressure),
-    );
-    let handle = start(parts.0, parts.1, parts.2, parts.3, parts.4, run.options.clone()).unwrap();
+    let handle = start(run.parts(), run.options.clone()).unwrap();
     let last = run.append([accepted(1, 10)]);
     handle.stop();
     assert_eq!((index.pending(), index.applied()), (0, Some(last.to_bits())));

@@ -3,9 +3,9 @@
 use super::collector::{Collector, RetentionOptions};
 use super::logged;
 use perseat_journal::{Journal, Position, Room};
-use perseat_store::history::History;
+use perseat_store::history::DroppedHistory;
 use perseat_store::index::{ExecutionIndex, Feed, IndexError, Limits, Logged};
-use perseat_store::pressure::StoragePressure;
+use perseat_store::pressure::{Ballast, StoragePressure};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -70,51 +70,44 @@ impl IndexerHandle {
     }
 }
 
+/// What the indexer works with.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The journal: read where the queue overflowed, written to carry what is live.
+    pub journal: Journal,
+    /// The index, as [`super::recover`] left it.
+    pub index: Arc<ExecutionIndex>,
+    /// The queue that the journal's sink fills.
+    pub feed: Arc<Feed>,
+    /// The flags that close admission.
+    pub pressure: Arc<StoragePressure>,
+    /// Room that is given back first when the disk is full.
+    pub ballast: Arc<Ballast>,
+}
+
 /// Starts the thread.
 ///
 /// # Errors
 /// If the system gives no thread.
-pub fn start(
-    journal: Journal,
-    index: Arc<ExecutionIndex>,
-    history: Arc<History>,
-    feed: Arc<Feed>,
-    pressure: Arc<StoragePressure>,
-    options: Options,
-) -> io::Result<IndexerHandle> {
-    let handle_feed = Arc::clone(&feed);
-    let mut indexer = Indexer::new(journal, index, history, feed, pressure, options);
+pub fn start(parts: Parts, options: Options) -> io::Result<IndexerHandle> {
+    let feed = Arc::clone(&parts.feed);
+    let mut indexer = Indexer::new(parts, options);
     let thread = std::thread::Builder::new().name("indexer".into()).spawn(move || indexer.run())?;
-    Ok(IndexerHandle { feed: handle_feed, thread })
+    Ok(IndexerHandle { feed, thread })
 }
 
 /// The thread's state; tests drive it step by step.
 #[derive(Debug)]
 pub(crate) struct Indexer {
-    pub(crate) journal: Journal,
-    pub(crate) index: Arc<ExecutionIndex>,
-    pub(crate) history: Arc<History>,
-    feed: Arc<Feed>,
-    pressure: Arc<StoragePressure>,
+    pub(crate) parts: Parts,
     pub(crate) options: Options,
     failing: bool,
 }
 
 impl Indexer {
-    pub(crate) fn new(
-        journal: Journal,
-        index: Arc<ExecutionIndex>,
-        history: Arc<History>,
-        feed: Arc<Feed>,
-        pressure: Arc<StoragePressure>,
-        options: Options,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts, options: Options) -> Self {
         Self {
-            journal,
-            index,
-            history,
-            feed,
-            pressure,
+            parts,
             options,
             failing: false,
         }
@@ -125,14 +118,14 @@ impl Indexer {
             tracing::info!(%error, "the indexer runs at normal priority");
         }
         let mut collector = Collector::default();
-        while !self.feed.is_closed() {
+        while !self.parts.feed.is_closed() {
             let interval = if self.failing {
                 self.options.retry_interval
             } else {
                 self.options.commit_interval
             };
             let entries = usize::try_from(self.options.commit_entries).unwrap_or(usize::MAX);
-            self.feed.wait(if self.failing { usize::MAX } else { entries }, interval);
+            self.parts.feed.wait(if self.failing { usize::MAX } else { entries }, interval);
             if self.step() {
                 collector.collect(self);
             }
@@ -147,6 +140,11 @@ impl Indexer {
         if let Err(error) = done {
             self.note_failure(&error);
         }
+        if !self.failing
+            && let Err(error) = self.parts.ballast.restore()
+        {
+            tracing::warn!(%error, "the ballast file cannot be written");
+        }
         self.set_pressure();
         !self.failing
     }
@@ -157,18 +155,18 @@ impl Indexer {
         if self.failing {
             self.commit()?;
         }
-        self.index.catch_up()?;
+        self.parts.index.catch_up()?;
         self.commit()?;
-        while !self.feed.resume(self.index.applied()) {
-            self.index.catch_up()?;
-            let from = self.index.applied().map(Position::from_bits);
-            let entries = self.journal.scan(from).filter_map(Result::ok);
+        while !self.parts.feed.resume(self.parts.index.applied()) {
+            self.parts.index.catch_up()?;
+            let from = self.parts.index.applied().map(Position::from_bits);
+            let entries = self.parts.journal.scan(from).filter_map(Result::ok);
             let batch: Vec<Logged> = entries
                 .take(self.options.scan_entries + 1)
                 .map(|committed| logged(&committed))
                 .collect();
-            self.index.apply_all(&batch)?;
-            if batch.len() <= self.options.scan_entries || self.index.pending() >= self.options.commit_entries {
+            self.parts.index.apply_all(&batch)?;
+            if batch.len() <= self.options.scan_entries || self.parts.index.pending() >= self.options.commit_entries {
                 self.commit()?;
             }
         }
@@ -176,9 +174,9 @@ impl Indexer {
     }
 
     fn commit(&self) -> Result<(), IndexError> {
-        let flushed = self.index.flush()?;
+        let flushed = self.parts.index.flush()?;
         if flushed.entries > 0 {
-            self.feed.indexed(flushed.entries);
+            self.parts.feed.indexed(flushed.entries);
             metrics::counter!("perseat_index_commits_total").increment(1);
             metrics::counter!("perseat_index_entries_total").increment(flushed.entries);
         }
@@ -187,13 +185,15 @@ impl Indexer {
 
     fn note_failure(&self, error: &IndexError) {
         metrics::counter!("perseat_index_failures_total").increment(1);
-        let dropped = if error.is_full() {
-            self.history.drop_oldest()
-        } else {
-            Default::default()
+        // The ballast first: it costs nothing. Then history, the oldest first.
+        let made_room = error.is_full() && self.parts.ballast.release();
+        let dropped = match error.is_full() && !made_room {
+            true => self.parts.index.history().drop_oldest(),
+            false => DroppedHistory::default(),
         };
         tracing::error!(
             error = error as &dyn std::error::Error,
+            ballast_released = made_room,
             history_files_dropped = dropped.files,
             history_rows_dropped = dropped.rows,
             "indexing is held up; events are accepted until the lag reaches its limit"
@@ -201,9 +201,9 @@ impl Indexer {
     }
 
     fn set_pressure(&self) {
-        let backlog = self.index.backlog();
+        let backlog = self.parts.index.backlog();
         let limit = self.options.retention.backlog_max_bytes;
-        let flag = &self.pressure.storage_budget;
+        let flag = &self.parts.pressure.storage_budget;
         let over = backlog.bytes > if flag.load(Ordering::Relaxed) { limit - limit / 10 } else { limit };
         if flag.swap(over, Ordering::Relaxed) != over {
             tracing::warn!(
@@ -213,12 +213,12 @@ impl Indexer {
                 "admission by the size of live executions changed"
             );
         }
-        let full = self.journal.room() != Room::Ample;
-        if self.pressure.storage_full.swap(full, Ordering::Relaxed) != full {
+        let full = self.parts.journal.room() != Room::Ample;
+        if self.parts.pressure.storage_full.swap(full, Ordering::Relaxed) != full {
             tracing::warn!(closed = full, "admission by room on the disk changed");
         }
         metrics::gauge!("perseat_backlog_executions").set(backlog.executions as f64);
         metrics::gauge!("perseat_backlog_bytes").set(backlog.bytes as f64);
-        metrics::gauge!("perseat_index_lag_entries").set(self.feed.lag() as f64);
+        metrics::gauge!("perseat_index_lag_entries").set(self.parts.feed.lag() as f64);
     }
 }

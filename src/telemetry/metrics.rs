@@ -70,6 +70,67 @@ pub const METRICS: &[Metric] = &[
         "",
         "Log lines dropped because standard output did not take them fast enough.",
     ),
+    metric(
+        "perseat_index_lag_entries",
+        Kind::Gauge,
+        "",
+        "Journal entries that are committed and not yet in the indexes.",
+    ),
+    metric(
+        "perseat_index_entries_total",
+        Kind::Counter,
+        "",
+        "Journal entries that reached the indexes.",
+    ),
+    metric("perseat_index_commits_total", Kind::Counter, "", "Transactions of the indexes."),
+    metric(
+        "perseat_index_failures_total",
+        Kind::Counter,
+        "",
+        "Index transactions that failed and are tried again.",
+    ),
+    metric(
+        "perseat_backlog_executions",
+        Kind::Gauge,
+        "",
+        "Live executions: accepted and not ended.",
+    ),
+    metric(
+        "perseat_backlog_bytes",
+        Kind::Gauge,
+        "",
+        "Bytes of the journal entries of live executions; `backlog.max-bytes` is their limit.",
+    ),
+    metric(
+        "perseat_storage_bytes",
+        Kind::Gauge,
+        "",
+        "Bytes on disk of the whole data directory; `retention.budget` is their limit.",
+    ),
+    metric(
+        "perseat_retention_dropped_segments_total",
+        Kind::Counter,
+        "",
+        "Journal segments dropped to stay within the budget.",
+    ),
+    metric(
+        "perseat_retention_dropped_executions_total",
+        Kind::Counter,
+        "",
+        "Ended executions whose history was dropped with their segments.",
+    ),
+    metric(
+        "perseat_retention_carried_executions_total",
+        Kind::Counter,
+        "",
+        "Live executions that were written again before their segment was dropped.",
+    ),
+    metric(
+        "perseat_retention_failures_total",
+        Kind::Counter,
+        "",
+        "Reasons for which the oldest segment could not be dropped, each counted once while it lasts.",
+    ),
 ];
 
 /// Upper bounds of a duration's buckets: from a sync on a fast disk to a long execution.

@@ -55,6 +55,10 @@ impl IndexLag {
     }
 }
 
+/// How many times its own size must be free before a ballast file is written again: what was deleted to make room must
+/// be able to commit first.
+pub const ROOMY: u64 = 4;
+
 /// A file of written zeros that is deleted when the disk is full, so that a delete can commit.
 #[derive(Debug)]
 pub struct Ballast {
@@ -84,15 +88,21 @@ impl Ballast {
         std::fs::metadata(&self.path).is_ok_and(|meta| meta.len() >= self.bytes)
     }
 
-    /// Writes the file if it is not there. On an error nothing is left behind.
+    /// Writes the file if it is not there and the disk has [`ROOMY`] times as much room; whether it is there. On an
+    /// error nothing is left behind.
     ///
     /// # Errors
-    /// If the disk has no room for it, or cannot be written.
-    pub fn ensure(&self) -> io::Result<()> {
+    /// If the disk cannot be measured or written.
+    pub fn restore(&self) -> io::Result<bool> {
         if self.bytes == 0 || self.is_ready() {
-            return Ok(());
+            return Ok(true);
         }
-        self.fill().inspect_err(|_| {
+        let disk = rustix::fs::statvfs(self.path.parent().unwrap_or(Path::new(".")))?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < self.bytes.saturating_mul(ROOMY) {
+            return Ok(false);
+        }
+        let filled = self.fill().map(|()| true);
+        filled.inspect_err(|_| {
             self.give_way();
         })
     }
@@ -128,7 +138,7 @@ mod tests {
     fn ballast_takes_room_and_gives_it_back_once() {
         let dir = tempfile::tempdir().unwrap();
         let ballast = Ballast::new(&dir.path().join("ballast"), 100_000);
-        ballast.ensure().unwrap();
+        assert!(ballast.restore().unwrap());
         assert_eq!(std::fs::metadata(dir.path().join("ballast")).unwrap().len(), 100_000);
         assert!(ballast.release());
         assert!(!ballast.release(), "there is nothing more to give");
@@ -139,8 +149,16 @@ mod tests {
     fn ballast_that_does_not_fit_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
         let ballast = Ballast::new(&dir.path().join("missing/ballast"), 10);
-        assert!(ballast.ensure().is_err());
+        assert!(ballast.restore().is_err());
         assert!(!ballast.is_ready());
+    }
+
+    #[test]
+    fn ballast_is_not_written_where_room_is_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let ballast = Ballast::new(&dir.path().join("ballast"), u64::MAX / 8);
+        assert!(!ballast.restore().unwrap());
+        assert!(!dir.path().join("ballast").exists());
     }
 
     #[test]
