@@ -5,10 +5,14 @@
 //! send bytes). Results of everything before an outbound step are durable before it starts, so the distinction
 //! decides what a crash may repeat. Nothing here knows of the journal, of actors or of who waits for a result.
 
+mod code;
+mod inputs;
 mod perform;
 mod registry;
 mod reply;
 
 pub use perform::{IdempotencyKey, Limits, Performer, StepCall, StepError, StepLog, StepOutput, StepReport, StepResult};
 pub use registry::{ALL, ActionSpec, BuiltIn, Effect, Role, is_outbound, spec};
-pub use reply::webhook_reply;
+pub use reply::{WebhookReply, webhook_reply};
+
+pub(crate) use inputs::{Inputs, bad};

@@ -1,6 +1,9 @@
 //! Performs one step: resolves its inputs, does what its action says, reports result, log lines and cost.
 
-use crate::expression::Scope;
+use super::inputs::{Inputs, bad};
+use super::{reply, spec};
+use crate::expression::{Scope, branch_on_expression, branch_on_value};
+use crate::http::{self, Bounds, Trace};
 use crate::js::JsPool;
 use crate::outbound::OutboundClient;
 use crate::payload::FlowContext;
@@ -13,7 +16,7 @@ use perseat_domain::identity::Identity;
 use perseat_domain::time::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// Names one step of one execution, the same after a crash; each request that the step sends adds its ordinal.
@@ -61,6 +64,16 @@ pub struct StepOutput {
     pub json: Bytes,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_result: 32 << 20,
+            max_http_retries: 10,
+            max_log_line: 16 << 10,
+        }
+    }
+}
+
 impl StepOutput {
     /// Takes a value and makes its JSON.
     #[must_use]
@@ -93,6 +106,18 @@ pub struct StepLog {
     pub level: &'static str,
     /// The text.
     pub message: String,
+}
+
+impl StepLog {
+    /// A line of this moment.
+    pub(crate) fn now(level: &'static str, message: String) -> Self {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            at: Timestamp(u64::try_from(at.as_millis()).unwrap_or(u64::MAX)),
+            level,
+            message,
+        }
+    }
 }
 
 /// Why a step failed. The message holds no credential that Perseat put in; what a third party or a script says may
@@ -180,13 +205,92 @@ impl Performer {
     /// Performs one step. Never blocks the thread and ends soon after the deadline; dropping the future gives the
     /// step up (a running script is killed).
     pub async fn perform(&self, call: StepCall<'_>) -> StepReport {
-        let _ = (&self.outbound, &self.js, &self.limits, call);
-        std::future::ready(StepReport {
-            result: Err(StepError::fatal(ErrorCode::Internal, "not built yet")),
+        let mut report = StepReport {
+            result: Err(bad("")),
             logs: Vec::new(),
             cpu: Duration::ZERO,
             credentials: Vec::new(),
-        })
-        .await
+        };
+        let result = self.dispatch(&call, &mut report).await;
+        report.result = result.and_then(|result| self.check_size(result));
+        for line in &mut report.logs {
+            cut(&mut line.message, self.limits.max_log_line);
+        }
+        report
+    }
+
+    async fn dispatch(&self, call: &StepCall<'_>, report: &mut StepReport) -> Result<StepResult, StepError> {
+        let action = &call.step.action;
+        let Some(spec) = spec(action) else {
+            return Err(bad(format!(
+                "there is no action `{}` of a component `{}`",
+                action.action, action.component
+            )));
+        };
+        let inputs = Inputs::new(call.step, call.scope);
+        inputs.check_required(spec)?;
+        match (spec.component, spec.key) {
+            ("http", key) => self.http(key, inputs, call, report).await,
+            ("code", _) => super::code::perform(&self.js, inputs, call, report).await.map(StepResult::Data),
+            ("branch", key) => branch(key, call).map(StepResult::Branch),
+            ("stop-execution", _) => reply::stop(inputs).map(StepResult::Stop),
+            _ => log(inputs, report).map(StepResult::Data),
+        }
+    }
+
+    async fn http(&self, key: &str, inputs: Inputs<'_>, call: &StepCall<'_>, report: &mut StepReport) -> Result<StepResult, StepError> {
+        let bounds = Bounds {
+            max_retries: self.limits.max_http_retries,
+            deadline: call.deadline,
+        };
+        let mut trace = Trace::default();
+        let output = http::perform(key, inputs, call.key, bounds, &self.outbound, &mut trace).await;
+        report.logs = trace.logs;
+        report.credentials = trace.credentials;
+        output.map(StepResult::Data)
+    }
+
+    fn check_size(&self, result: StepResult) -> Result<StepResult, StepError> {
+        let size = match &result {
+            StepResult::Data(output) => output.json.len(),
+            StepResult::Stop(reply) => reply.body.len(),
+            StepResult::Branch(_) => 0,
+        };
+        let limit = self.limits.max_result;
+        if size > limit {
+            let message = format!("the result has {size} bytes, more than {limit}");
+            return Err(StepError::fatal(ErrorCode::ResultTooLarge, message));
+        }
+        Ok(result)
+    }
+}
+
+fn branch(key: &str, call: &StepCall<'_>) -> Result<String, StepError> {
+    let input = |name: &str| {
+        call.step
+            .inputs
+            .get(name)
+            .ok_or_else(|| bad(format!("the input `{name}` is missing")))
+    };
+    let chosen = match key {
+        "branchOnValue" => branch_on_value(input("inputValue")?, input("branchValueMappings")?, call.scope),
+        _ => branch_on_expression(input("conditions")?, call.scope),
+    };
+    chosen.map_err(|error| StepError::fatal(ErrorCode::ExpressionInvalid, error.to_string()))
+}
+
+fn log(inputs: Inputs<'_>, report: &mut StepReport) -> Result<StepOutput, StepError> {
+    let level = inputs.text("level")?.to_ascii_lowercase();
+    let known = ["trace", "debug", "info", "warn", "error", "fatal", "metric"];
+    let level = known.into_iter().find(|known| *known == level).unwrap_or("info");
+    report.logs.push(StepLog::now(level, inputs.text("message")?));
+    Ok(StepOutput::new(Value::Null))
+}
+
+/// Cuts text to at most `max` bytes, on a character boundary, and says so.
+fn cut(text: &mut String, max: usize) {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max));
+        text.push_str(" … (cut)");
     }
 }

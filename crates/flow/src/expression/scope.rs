@@ -113,6 +113,12 @@ impl Scope {
         self.settings.get(key)
     }
 
+    /// Every configuration variable that has a value, by key.
+    #[must_use]
+    pub fn settings(&self) -> &BTreeMap<String, Setting> {
+        &self.settings
+    }
+
     /// How large values may be.
     #[must_use]
     pub fn limits(&self) -> Limits {

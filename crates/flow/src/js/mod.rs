@@ -5,8 +5,16 @@
 //! serves one customer at a time, and re-evaluates the script for every run in a realm whose intrinsics are frozen:
 //! nothing survives a run. `fetch` is a request to the parent, which sends it through [`crate::outbound`].
 
-use crate::outbound::OutboundClient;
-use std::sync::Arc;
+mod child;
+mod frame;
+mod pool;
+mod queue;
+mod spawner;
+mod worker;
+
+pub use child::child_main;
+pub use pool::{JsPool, RunError, RunReport, RunRequest, UserKey};
+
 use std::time::Duration;
 
 /// What to do where the kernel lacks a sandbox.
@@ -50,6 +58,8 @@ pub struct Options {
     pub max_log_lines: usize,
     /// The most bytes of one run's log lines.
     pub max_log_bytes: usize,
+    /// The largest result of one run, as JSON.
+    pub max_result: usize,
     /// The most `fetch` calls of one run.
     pub max_fetches: u32,
     /// The most timers of one run at once.
@@ -77,6 +87,7 @@ impl Default for Options {
             max_frame: 64 << 20,
             max_log_lines: 1000,
             max_log_bytes: 256 << 10,
+            max_result: 32 << 20,
             max_fetches: 1000,
             max_timers: 1000,
             max_scripts: 64,
@@ -97,29 +108,4 @@ pub enum StartError {
     /// The child speaks another protocol or none.
     #[error("the code step process answered something else: {0}")]
     Protocol(String),
-}
-
-/// Runs scripts. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct JsPool {
-    inner: Arc<(OutboundClient, Options)>,
-}
-
-impl JsPool {
-    /// Starts the first children and waits until one is ready. Must be called inside a tokio runtime; its socket I/O
-    /// is done there.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub async fn start(outbound: OutboundClient, options: Options) -> Result<Self, StartError> {
-        std::future::ready(Ok(Self {
-            inner: Arc::new((outbound, options)),
-        }))
-        .await
-    }
-}
-
-/// The child's whole life. The binary calls this, and nothing before it, when its first argument is `js-child`.
-pub fn child_main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
 }

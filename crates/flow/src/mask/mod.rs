@@ -1,12 +1,64 @@
 //! Finds known secrets in bytes, in the forms in which they turn up: raw, JSON-escaped, URL-encoded, base64.
+//!
+//! A step's output is stored whole and the ranges beside it, so that resume reads what the step gave and every exit
+//! blanks what must not be seen. It finds copies, not transformations: a script that reverses a secret hides it.
+
+use crate::expression::Connection;
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Connection inputs that are not secret: blanking them would blank addresses and names all over a result.
+const PUBLIC_FIELDS: &[&str] = &[
+    "authorizeUrl",
+    "tokenUrl",
+    "revokeUrl",
+    "scopes",
+    "clientId",
+    "headerName",
+    "queryParam",
+    "prefix",
+    "username",
+    "host",
+    "port",
+    "baseUrl",
+    "url",
+    "endpoint",
+    "domain",
+    "region",
+];
+/// Parts of a token answer that are not secret.
+const PUBLIC_TOKEN_PARTS: &[&str] = &["token_type", "scope", "expires_at", "issued_at", "instance_url", "api_domain"];
+
+/// `encodeURIComponent` leaves these as they are.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
+/// RFC 3986 leaves these as they are.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Finds and blanks secrets of at least [`Masker::MIN_SECRET`] bytes.
 #[derive(Clone, Default)]
-pub struct Masker {}
+pub struct Masker {
+    finder: Option<AhoCorasick>,
+}
 
-impl std::fmt::Debug for Masker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Masker")
+impl fmt::Debug for Masker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let patterns = self.finder.as_ref().map_or(0, AhoCorasick::patterns_len);
+        f.debug_struct("Masker").field("patterns", &patterns).finish()
     }
 }
 
@@ -17,28 +69,75 @@ impl Masker {
     /// A masker for these secrets.
     #[must_use]
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        let _ = secrets.into_iter().count();
-        Self {}
+        let mut forms = BTreeSet::new();
+        for secret in secrets {
+            if secret.len() >= Self::MIN_SECRET {
+                add_forms(secret, &mut forms);
+            }
+        }
+        if forms.is_empty() {
+            return Self::default();
+        }
+        // Building fails only beyond the automaton's size limit of 2 GiB; then nothing could be found, so every
+        // caller must be refused such secrets long before (connection values are limited to a few KiB).
+        let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).build(forms).ok();
+        Self { finder }
     }
 
-    /// A masker for every field and token value of these connections.
+    /// A masker for the secret fields and token parts of these connections.
     #[must_use]
-    pub fn of_connections<'a>(connections: impl IntoIterator<Item = &'a crate::expression::Connection>) -> Self {
-        let _ = connections.into_iter().count();
-        Self {}
+    pub fn of_connections<'a>(connections: impl IntoIterator<Item = &'a Connection>) -> Self {
+        let mut secrets = Vec::new();
+        for connection in connections {
+            let fields = connection.value.fields.iter();
+            secrets.extend(
+                fields
+                    .filter(|(name, _)| !PUBLIC_FIELDS.contains(&name.as_str()))
+                    .map(|(_, value)| value.as_str()),
+            );
+            if let Some(token) = &connection.value.token {
+                token_secrets(token, &mut secrets);
+            }
+        }
+        Self::new(secrets)
     }
 
     /// Where secrets stand: (start, end) in bytes, ordered, merged where they touch.
     #[must_use]
     pub fn ranges(&self, bytes: &[u8]) -> Vec<(u32, u32)> {
-        let _ = bytes;
-        Vec::new()
+        let Some(finder) = &self.finder else { return Vec::new() };
+        let mut found: Vec<(u32, u32)> = finder
+            .find_overlapping_iter(bytes)
+            .map(|hit| (narrow(hit.start()), narrow(hit.end())))
+            .collect();
+        found.sort_unstable();
+        let mut merged: Vec<(u32, u32)> = Vec::with_capacity(found.len());
+        for (start, end) in found {
+            match merged.last_mut() {
+                Some(last) if start <= last.1 => last.1 = last.1.max(end),
+                _ => merged.push((start, end)),
+            }
+        }
+        merged
     }
 
     /// The text with secrets replaced by `***`.
     #[must_use]
-    pub fn mask_text<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
-        std::borrow::Cow::Borrowed(text)
+    pub fn mask_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let ranges = self.ranges(text.as_bytes());
+        if ranges.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let mut out = String::with_capacity(text.len());
+        let mut from = 0;
+        for (start, end) in ranges {
+            // Patterns are whole strings, so matches lie on character boundaries.
+            out.push_str(text.get(from..start as usize).unwrap_or_default());
+            out.push_str("***");
+            from = end as usize;
+        }
+        out.push_str(text.get(from..).unwrap_or_default());
+        Cow::Owned(out)
     }
 }
 
@@ -49,5 +148,148 @@ pub fn blank(bytes: &mut [u8], ranges: &[(u32, u32)]) {
         if let Some(range) = bytes.get_mut(*start as usize..end) {
             range.fill(b'*');
         }
+    }
+}
+
+fn narrow(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
+}
+
+fn token_secrets<'a>(token: &'a Value, secrets: &mut Vec<&'a str>) {
+    match token {
+        Value::String(text) => secrets.push(text),
+        Value::Array(items) => items.iter().for_each(|item| token_secrets(item, secrets)),
+        Value::Object(members) => {
+            let secret = members.iter().filter(|(name, _)| !PUBLIC_TOKEN_PARTS.contains(&name.as_str()));
+            secret.for_each(|(_, value)| token_secrets(value, secrets));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn add_forms(secret: &str, forms: &mut BTreeSet<Vec<u8>>) {
+    forms.insert(secret.as_bytes().to_vec());
+    let escaped = Value::from(secret).to_string();
+    let escaped = escaped.trim_start_matches('"');
+    let escaped = escaped.strip_suffix('"').unwrap_or(escaped);
+    forms.insert(escaped.as_bytes().to_vec());
+    forms.insert(escaped.replace('/', "\\/").into_bytes());
+    for set in [COMPONENT, UNRESERVED] {
+        let encoded = utf8_percent_encode(secret, set).to_string();
+        forms.insert(lower_hex(&encoded).into_bytes());
+        forms.insert(encoded.into_bytes());
+    }
+    forms.insert(form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>().into_bytes());
+    for shift in 0..3 {
+        base64_forms(secret.as_bytes(), shift, forms);
+    }
+}
+
+/// Percent escapes in lower case, all else as it is.
+fn lower_hex(encoded: &str) -> String {
+    let mut escape = 0;
+    let lower = |c: char| {
+        escape = if c == '%' { 3 } else { escape };
+        let out = if escape > 0 { c.to_ascii_lowercase() } else { c };
+        escape = u8::saturating_sub(escape, 1);
+        out
+    };
+    encoded.chars().map(lower).collect()
+}
+
+/// The characters that a secret alone decides when it is encoded `shift` bytes into a longer text.
+fn base64_forms(secret: &[u8], shift: usize, forms: &mut BTreeSet<Vec<u8>>) {
+    let mut padded = vec![0; shift];
+    padded.extend_from_slice(secret);
+    // A character holds 6 bits; the first `shift` bytes decide ⌈8·shift/6⌉ of them in part or whole, and the last
+    // character is decided alone only if the length is a multiple of three.
+    let from = (shift * 8).div_ceil(6);
+    let to = padded.len() * 8 / 6;
+    for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+        let encoded = engine.encode(&padded);
+        if let Some(inner) = encoded.as_bytes().get(from..to) {
+            forms.insert(inner.to_vec());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
+    const SECRET: &str = "s3cr\"t/ü+key?>";
+
+    fn masked(text: &str) -> String {
+        let masker = Masker::new([SECRET]);
+        let out = masker.mask_text(text).into_owned();
+        let mut bytes = text.as_bytes().to_vec();
+        blank(&mut bytes, &masker.ranges(text.as_bytes()));
+        assert_eq!(bytes.len(), text.len(), "blanking keeps offsets");
+        out
+    }
+
+    #[test]
+    fn a_secret_is_found_in_every_form_it_is_sent_in() {
+        assert_eq!(masked(&format!("a {SECRET} b")), "a *** b");
+        assert_eq!(masked(&serde_json::json!({ "k": SECRET }).to_string()), "{\"k\":\"***\"}");
+        let encoded = utf8_percent_encode(SECRET, COMPONENT).to_string();
+        assert_eq!(masked(&encoded), "***");
+        assert_eq!(masked(&lower_hex(&encoded)), "***");
+        let query: String = form_urlencoded::byte_serialize(SECRET.as_bytes()).collect();
+        assert_eq!(masked(&query), "***");
+    }
+
+    #[test]
+    fn a_secret_inside_base64_of_a_longer_text_is_found_at_every_offset() {
+        for before in ["", "x", "xy", "xyz", "user:"] {
+            for after in ["", "1", "12"] {
+                let plain = format!("{before}{SECRET}{after}");
+                for text in [STANDARD.encode(&plain), URL_SAFE.encode(&plain)] {
+                    assert!(masked(&text).contains("***"), "{plain:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn short_secrets_and_other_text_stay() {
+        let masker = Masker::new(["short", "long enough"]);
+        assert_eq!(masker.mask_text("short text"), "short text");
+        assert_eq!(Masker::default().ranges(b"anything"), Vec::new());
+    }
+
+    #[test]
+    fn touching_and_overlapping_finds_are_one_range() {
+        let masker = Masker::new(["abcdefgh", "efghijkl"]);
+        assert_eq!(masker.ranges(b"..abcdefghijkl.."), vec![(2, 14)]);
+    }
+
+    #[test]
+    fn blanking_past_the_end_is_cut() {
+        let mut bytes = *b"abc";
+        blank(&mut bytes, &[(1, 9), (7, 8)]);
+        assert_eq!(&bytes, b"a**");
+    }
+
+    #[test]
+    fn connections_give_their_secrets_and_keep_their_addresses() {
+        let value = serde_json::from_value(serde_json::json!({
+            "fields": { "tokenUrl": "https://login.example", "clientSecret": "client-secret-1" },
+            "token": { "access_token": "access-token-1", "token_type": "bearer-type", "more": [{ "refresh_token": "refresh-token-1" }] },
+        }))
+        .unwrap();
+        let connection = Connection {
+            variable: "v".into(),
+            kind: perseat_domain::definition::ActionRef {
+                component: "http".into(),
+                action: "oauth2".into(),
+            },
+            version: 1,
+            value,
+        };
+        let masker = Masker::of_connections([&connection]);
+        let text = "https://login.example client-secret-1 access-token-1 bearer-type refresh-token-1";
+        assert_eq!(masker.mask_text(text), "https://login.example *** *** bearer-type ***");
     }
 }

@@ -3,10 +3,13 @@
 //! Completed when the execution starts and never stored completed: the request is stored as it came, the names are
 //! those of today. Pure; parsing is bounded in depth and in parts.
 
-use bytes::Bytes;
+mod body;
+
+pub(crate) use body::text_or_base64;
+pub use body::{parse_body, parse_json};
 use perseat_domain::entry::TriggerRequest;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// Names and addresses of one execution, as scripts and the payload have them.
@@ -128,21 +131,132 @@ pub enum PayloadError {
     TooManyParts(usize),
 }
 
-/// The body as data: parsed JSON, an object of form fields, text, or base64 text of anything else. An empty body is
-/// null.
-///
-/// # Errors
-/// See [`PayloadError`].
-pub fn parse_body(content_type: Option<&str>, body: &Bytes, limits: Limits) -> Result<Value, PayloadError> {
-    let _ = (content_type, body, limits);
-    Ok(Value::Null)
-}
-
 /// The trigger's results.
 ///
 /// # Errors
 /// See [`PayloadError`].
 pub fn trigger_payload(request: &TriggerRequest, context: &FlowContext, limits: Limits) -> Result<Value, PayloadError> {
-    let _ = (request, context, limits);
-    Ok(Value::Null)
+    let content_type = header(request, "content-type");
+    let data = parse_body(content_type, &request.body, limits)?;
+    let raw = if request.body.is_empty() {
+        Value::Null
+    } else {
+        text_or_base64(&request.body)
+    };
+    let mut payload = Map::new();
+    payload.insert("headers".into(), Value::Object(headers(request)));
+    payload.insert("queryParameters".into(), Value::Object(query(request)));
+    payload.insert("rawBody".into(), json!({ "data": raw, "contentType": content_type }));
+    payload.insert("body".into(), json!({ "data": data, "contentType": content_type }));
+    payload.insert("pathFragment".into(), Value::from(request.path_fragment.as_str()));
+    // Names and addresses of plain text always serialize to an object.
+    if let Ok(Value::Object(names)) = serde_json::to_value(context) {
+        payload.extend(names);
+    }
+    payload.insert("globalDebug".into(), Value::Bool(request.debug));
+    Ok(Value::Object(payload))
+}
+
+/// The first header of this name.
+fn header<'r>(request: &'r TriggerRequest, wanted: &str) -> Option<&'r str> {
+    let found = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    found.map(|(_, value)| value.as_str())
+}
+
+/// Headers by name; one that came again is joined by a comma, as HTTP defines.
+fn headers(request: &TriggerRequest) -> Map<String, Value> {
+    let mut joined = Map::new();
+    for (name, value) in &request.headers {
+        match joined.get_mut(name) {
+            Some(Value::String(earlier)) => {
+                earlier.push_str(", ");
+                earlier.push_str(value);
+            }
+            _ => {
+                joined.insert(name.clone(), Value::from(value.as_str()));
+            }
+        }
+    }
+    joined
+}
+
+/// Query parameters by name; of one that came again, the last.
+fn query(request: &TriggerRequest) -> Map<String, Value> {
+    let pairs = form_urlencoded::parse(request.query.as_bytes());
+    pairs
+        .map(|(name, value)| (name.into_owned(), Value::from(value.into_owned())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn the_payload_has_every_part_of_the_request_and_the_names() {
+        let request = TriggerRequest {
+            method: "POST".into(),
+            headers: vec![
+                ("content-type".into(), "application/json".into()),
+                ("x-a".into(), "1".into()),
+                ("x-a".into(), "2".into()),
+            ],
+            query: "q=1&r=a%20b&q=2".into(),
+            path_fragment: "orders/7".into(),
+            invoke_url: "https://hooks.example/trigger/x".into(),
+            body: Bytes::from_static(b"{\"n\": 1}"),
+            debug: true,
+        };
+        let context = FlowContext {
+            execution_id: "RXg=".into(),
+            customer: CustomerInfo {
+                id: "Q3U=".into(),
+                external_id: Some("acme".into()),
+                name: "Acme".into(),
+            },
+            started_at: "2026-01-01T00:00:00Z".into(),
+            ..FlowContext::default()
+        };
+        let payload = trigger_payload(&request, &context, Limits::default()).unwrap();
+        assert_eq!(payload["headers"], json!({ "content-type": "application/json", "x-a": "1, 2" }));
+        assert_eq!(payload["queryParameters"], json!({ "q": "2", "r": "a b" }));
+        assert_eq!(payload["body"], json!({ "data": { "n": 1 }, "contentType": "application/json" }));
+        assert_eq!(
+            payload["rawBody"],
+            json!({ "data": "{\"n\": 1}", "contentType": "application/json" })
+        );
+        assert_eq!(payload["pathFragment"], "orders/7");
+        assert_eq!(payload["customer"], json!({ "id": "Q3U=", "externalId": "acme", "name": "Acme" }));
+        assert_eq!(payload["user"], Value::Null, "without ULC there is no user");
+        assert_eq!(payload["globalDebug"], true);
+        for name in [
+            "webhookUrls",
+            "webhookApiKeys",
+            "invokeUrl",
+            "executionId",
+            "instance",
+            "integration",
+            "flow",
+            "startedAt",
+        ] {
+            assert!(payload.get(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_body_has_null_data() {
+        let request = TriggerRequest {
+            method: "GET".into(),
+            headers: Vec::new(),
+            query: String::new(),
+            path_fragment: String::new(),
+            invoke_url: String::new(),
+            body: Bytes::new(),
+            debug: false,
+        };
+        let payload = trigger_payload(&request, &FlowContext::default(), Limits::default()).unwrap();
+        assert_eq!(payload["body"], json!({ "data": null, "contentType": null }));
+        assert_eq!(payload["rawBody"], json!({ "data": null, "contentType": null }));
+    }
 }

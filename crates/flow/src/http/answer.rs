@@ -1,0 +1,98 @@
+//! An answer as the step's result.
+
+use super::request::{Call, ResponseType};
+use crate::component::{StepError, StepOutput};
+use crate::outbound::Response;
+use crate::payload::{self, text_or_base64};
+use ::http::header::CONTENT_TYPE;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use perseat_domain::code::ErrorCode;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// The longest body that an error carries with it.
+const MAX_ERROR_DATA: usize = 16 << 10;
+
+/// The body as data, or with `includeFullResponse` `{data, status, statusText, headers}`. A status that is no
+/// success is a failure unless the step asked for the full answer.
+pub(super) fn read(call: &Call, response: &Response) -> Result<StepOutput, StepError> {
+    let is_error = !response.status.is_success();
+    if is_error && !call.full_response {
+        return Err(status_error(call, response));
+    }
+    if !call.full_response
+        && call.response_type == ResponseType::Json
+        && let Some(output) = json_as_it_is(&response.body)
+    {
+        return Ok(output);
+    }
+    let data = data(call.response_type, response);
+    if !call.full_response {
+        return Ok(StepOutput::new(data));
+    }
+    let reason = response.status.canonical_reason().unwrap_or_default();
+    Ok(StepOutput::new(json!({
+        "data": data,
+        "status": response.status.as_u16(),
+        "statusText": reason,
+        "headers": headers(response),
+    })))
+}
+
+/// A JSON body is its own stored form.
+fn json_as_it_is(body: &Bytes) -> Option<StepOutput> {
+    let value = payload::parse_json(body, payload::Limits::default()).ok()?;
+    Some(StepOutput {
+        value: Arc::new(value),
+        json: body.clone(),
+    })
+}
+
+fn data(kind: ResponseType, response: &Response) -> Value {
+    match kind {
+        _ if response.body.is_empty() => Value::Null,
+        ResponseType::Json => {
+            payload::parse_json(&response.body, payload::Limits::default()).unwrap_or_else(|_| text_or_base64(&response.body))
+        }
+        ResponseType::Text => Value::from(String::from_utf8_lossy(&response.body)),
+        ResponseType::Binary => {
+            let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            json!({ "data": STANDARD.encode(&response.body), "contentType": content_type })
+        }
+    }
+}
+
+fn headers(response: &Response) -> Value {
+    let mut joined: Map<String, Value> = Map::new();
+    for (name, value) in &response.headers {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        match joined.get_mut(name.as_str()) {
+            Some(Value::String(earlier)) => {
+                earlier.push_str(", ");
+                earlier.push_str(&text);
+            }
+            _ => {
+                joined.insert(name.as_str().to_owned(), Value::from(text));
+            }
+        }
+    }
+    Value::Object(joined)
+}
+
+fn status_error(call: &Call, response: &Response) -> StepError {
+    let status = response.status;
+    let is_retryable = status.is_server_error() || status.as_u16() == 429;
+    let data = if response.body.len() <= MAX_ERROR_DATA {
+        data(ResponseType::Json, response)
+    } else {
+        Value::Null
+    };
+    StepError {
+        code: ErrorCode::StepFailed,
+        message: format!("{} answered {status}", call.display),
+        is_retryable,
+        detail: Some(Box::new(json!({ "status": status.as_u16(), "data": data }))),
+    }
+}

@@ -1,0 +1,56 @@
+//! Puts a connection's credential on a request.
+
+use crate::component::{StepError, bad};
+use crate::expression::Connection;
+use ::http::header::AUTHORIZATION;
+use ::http::{HeaderMap, HeaderName, HeaderValue};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use perseat_domain::code::ErrorCode;
+use url::Url;
+use zeroize::Zeroizing;
+
+/// The credential in the place its kind says: an OAuth 2.0 access token or a bearer token in `Authorization`, user
+/// name and password as Basic, an API key in `Authorization`, in the header `headerName` or in the query parameter
+/// `queryParam`.
+pub(super) fn apply(connection: &Connection, headers: &mut HeaderMap, url: &mut Url) -> Result<(), StepError> {
+    let field = |name| connection.field(name).filter(|text| !text.is_empty());
+    if let Some(token) = connection.token("access_token").filter(|text| !text.is_empty()) {
+        return set(headers, AUTHORIZATION, &format!("Bearer {token}"));
+    }
+    if let (Some(user), Some(password)) = (field("username"), connection.field("password")) {
+        let pair = Zeroizing::new(format!("{user}:{password}"));
+        return set(headers, AUTHORIZATION, &format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+    }
+    if let Some(token) = field("token") {
+        return set(headers, AUTHORIZATION, &format!("Bearer {token}"));
+    }
+    let Some(key) = field("apiKey") else {
+        let variable = &connection.variable;
+        return Err(StepError::fatal(
+            ErrorCode::ConnectionNotReady,
+            format!("the connection `{variable}` holds no token, password or API key; connect it again"),
+        ));
+    };
+    if let Some(parameter) = field("queryParam") {
+        url.query_pairs_mut().append_pair(parameter, key);
+        return Ok(());
+    }
+    match field("headerName") {
+        None => set(headers, AUTHORIZATION, &format!("{} {key}", field("prefix").unwrap_or("Bearer"))),
+        Some(name) => {
+            let name =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("the connection's `headerName` is not the name of a header"))?;
+            let prefix = field("prefix").map_or(String::new(), |prefix| format!("{prefix} "));
+            set(headers, name, &format!("{prefix}{key}"))
+        }
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) -> Result<(), StepError> {
+    let mut value =
+        HeaderValue::from_str(text).map_err(|_| bad("the connection's credential holds a character that a header cannot carry"))?;
+    value.set_sensitive(true);
+    headers.insert(name, value);
+    Ok(())
+}

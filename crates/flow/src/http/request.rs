@@ -1,0 +1,221 @@
+//! A step's inputs as a request.
+
+use super::auth;
+use crate::component::{IdempotencyKey, Inputs, StepError, bad};
+use crate::expression::text_of;
+use crate::outbound::Request;
+use ::http::header::CONTENT_TYPE;
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::Instant;
+use url::Url;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// How an answer's body becomes data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ResponseType {
+    /// Parsed where it parses, else text.
+    Json,
+    /// Text.
+    Text,
+    /// `{data: base64, contentType}`.
+    Binary,
+}
+
+/// When to try again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retries {
+    pub(super) max: u32,
+    pub(super) delay: Duration,
+    pub(super) exponential: bool,
+    pub(super) on_all_errors: bool,
+}
+
+/// Everything about one HTTP step.
+pub(super) struct Call {
+    pub(super) request: Request,
+    /// Method and address without the query, for messages.
+    pub(super) display: String,
+    pub(super) timeout: Option<Duration>,
+    pub(super) response_type: ResponseType,
+    pub(super) full_response: bool,
+    pub(super) debug: bool,
+    pub(super) retries: Retries,
+    pub(super) credential: Option<(String, u64)>,
+}
+
+impl Call {
+    pub(super) fn read(action: &str, inputs: Inputs<'_>, key: &IdempotencyKey) -> Result<Self, StepError> {
+        let method = method(action, inputs)?;
+        let text = inputs.text("url")?;
+        let mut url = Url::parse(text.trim()).map_err(|error| bad(format!("the input `url` is not an address: {error}")))?;
+        let display = format!("{method} {}{}", url.origin().ascii_serialization(), url.path());
+        for (name, value) in inputs.pairs("queryParams")? {
+            url.query_pairs_mut().append_pair(&name, &text_of(&value));
+        }
+        if inputs.flag("ignoreSslErrors")? {
+            return Err(bad(
+                "`ignoreSslErrors` is not supported: give the server a certificate that the system trusts",
+            ));
+        }
+        let mut headers = headers(inputs)?;
+        let connection = inputs.connection("connection")?;
+        if let Some(connection) = &connection {
+            auth::apply(connection, &mut headers, &mut url)?;
+        }
+        let body = body(action, inputs, key, &mut headers)?;
+        headers
+            .entry(IDEMPOTENCY_KEY)
+            .or_insert(header_value("the idempotency key", &key.request(0))?);
+        Ok(Self {
+            request: Request {
+                method,
+                url,
+                headers,
+                body,
+                deadline: Instant::now(),
+            },
+            display,
+            timeout: inputs.number("timeout")?.filter(|ms| *ms > 0).map(Duration::from_millis),
+            response_type: response_type(inputs)?,
+            full_response: inputs.flag("includeFullResponse")?,
+            debug: inputs.flag("debugRequest")?,
+            retries: Retries {
+                max: inputs.number("maxRetries")?.map_or(0, |max| u32::try_from(max).unwrap_or(u32::MAX)),
+                delay: Duration::from_millis(inputs.number("retryDelayMS")?.unwrap_or(0)),
+                exponential: inputs.flag("useExponentialBackoff")?,
+                on_all_errors: inputs.flag("retryOnAllErrors")?,
+            },
+            credential: connection.map(|connection| (connection.variable.clone(), connection.version)),
+        })
+    }
+}
+
+fn method(action: &str, inputs: Inputs<'_>) -> Result<Method, StepError> {
+    Ok(match action {
+        "httpGet" => Method::GET,
+        "httpHead" => Method::HEAD,
+        "httpOptions" => Method::OPTIONS,
+        "httpDelete" => Method::DELETE,
+        "httpPut" => Method::PUT,
+        "httpPatch" => Method::PATCH,
+        "httpRequest" => {
+            let given = [inputs.text("httpMethod")?, inputs.text("method")?]
+                .into_iter()
+                .find(|text| !text.is_empty());
+            let given = given.unwrap_or_else(|| "GET".into()).to_ascii_uppercase();
+            let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&given.as_str());
+            let method = Method::from_bytes(given.as_bytes()).ok().filter(|_| known);
+            method.ok_or_else(|| bad(format!("the input `httpMethod` is not a method: `{given}`")))?
+        }
+        _ => Method::POST,
+    })
+}
+
+fn header_value(what: &str, text: &str) -> Result<HeaderValue, StepError> {
+    HeaderValue::from_str(text).map_err(|_| bad(format!("{what} holds a character that a header cannot carry")))
+}
+
+fn headers(inputs: Inputs<'_>) -> Result<HeaderMap, StepError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in inputs.pairs("headers")? {
+        let header = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| bad(format!("`{name}` is not the name of a header")))?;
+        let mut value = header_value(&format!("the header `{name}`"), text_of(&value).trim())?;
+        // Integrations put credentials into headers of any name; marking all keeps them from another host.
+        value.set_sensitive(!matches!(
+            header.as_str(),
+            "accept" | "content-type" | "idempotency-key" | "user-agent"
+        ));
+        headers.append(header, value);
+    }
+    Ok(headers)
+}
+
+fn response_type(inputs: Inputs<'_>) -> Result<ResponseType, StepError> {
+    let text = inputs.text("responseType")?;
+    match text.to_ascii_lowercase().as_str() {
+        "" | "json" => Ok(ResponseType::Json),
+        "text" | "document" => Ok(ResponseType::Text),
+        "arraybuffer" | "binary" | "blob" | "stream" => Ok(ResponseType::Binary),
+        _ => Err(bad(format!(
+            "the input `responseType` is none of json, text, arraybuffer: `{text}`"
+        ))),
+    }
+}
+
+fn body(action: &str, inputs: Inputs<'_>, key: &IdempotencyKey, headers: &mut HeaderMap) -> Result<Bytes, StepError> {
+    let form = inputs.pairs("formData")?;
+    let files = inputs.pairs("fileData")?;
+    if action == "httpPostFormData" || !form.is_empty() || !files.is_empty() {
+        let names = inputs.pairs("fileDataFileNames")?;
+        let boundary = format!("perseat-{}", key.execution.0.simple());
+        headers.insert(
+            CONTENT_TYPE,
+            header_value("the boundary", &format!("multipart/form-data; boundary={boundary}"))?,
+        );
+        return multipart(&boundary, &form, &files, &names);
+    }
+    let (default_type, body) = match inputs.value("data")? {
+        Value::Null => return Ok(Bytes::new()),
+        Value::String(text) if text.is_empty() => return Ok(Bytes::new()),
+        Value::String(text) if serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok() => ("application/json", text),
+        Value::String(text) => ("text/plain; charset=utf-8", text),
+        other => ("application/json", other.to_string()),
+    };
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(default_type));
+    Ok(body.into())
+}
+
+fn multipart(boundary: &str, form: &[(String, Value)], files: &[(String, Value)], names: &[(String, Value)]) -> Result<Bytes, StepError> {
+    let mut body = Vec::new();
+    for (name, value) in form {
+        let name = quoted(name)?;
+        body.extend_from_slice(format!("--{boundary}\r\nContent-Disposition: form-data; name={name}\r\n\r\n").as_bytes());
+        body.extend_from_slice(text_of(value).as_bytes());
+        body.extend_from_slice(b"\r\n");
+    }
+    for (name, value) in files {
+        let filename = names
+            .iter()
+            .find(|(of, _)| of == name)
+            .map_or_else(|| name.clone(), |(_, filename)| text_of(filename));
+        let (name, filename) = (quoted(name)?, quoted(&filename)?);
+        let (content_type, data) = file(value)?;
+        let head = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name={name}; filename={filename}\r\nContent-Type: {content_type}\r\n\r\n"
+        );
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(&data);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    Ok(body.into())
+}
+
+/// A file is text, or `{data, contentType}` as binary answers and form parts have it, its data base64 text.
+fn file(value: &Value) -> Result<(String, Vec<u8>), StepError> {
+    let Some(data) = value.get("data").and_then(Value::as_str) else {
+        return Ok(("text/plain; charset=utf-8".into(), text_of(value).into_bytes()));
+    };
+    let content_type = value
+        .get("contentType")
+        .and_then(Value::as_str)
+        .unwrap_or("application/octet-stream");
+    header_value("the file's content type", content_type)?;
+    Ok((
+        content_type.to_owned(),
+        STANDARD.decode(data).unwrap_or_else(|_| data.as_bytes().to_vec()),
+    ))
+}
+
+fn quoted(name: &str) -> Result<String, StepError> {
+    if name.contains(['\r', '\n']) {
+        return Err(bad("the name of a form field holds a line break"));
+    }
+    Ok(format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")))
+}

@@ -1,0 +1,446 @@
+//! One QuickJS runtime: a locked realm in which every run re-evaluates its script, and the loop that drives a run.
+
+use super::bridge::{Bounds, Bridge, Outgoing};
+use super::{Link, script};
+use crate::js::frame::{Failure, FromChild, Run, ToChild};
+use rquickjs::function::Function;
+use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Module, Object, Persistent, Runtime};
+use rustix::time::{ClockId, clock_gettime};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+const PRELUDE: &str = include_str!("prelude.js");
+/// Native stack the engine may use, well below the process's 8 MiB.
+const MAX_STACK: usize = 1 << 20;
+/// Callbacks left over when a run ends that are run out; a script that leaves more behind costs its child.
+const MAX_LEFT_OVER: u32 = 10_000;
+
+/// Why a run failed, with text of its own.
+#[derive(Debug)]
+pub(super) enum RunError {
+    Threw(String),
+    OutOfTime,
+    OutOfCpu,
+    OutOfMemory,
+    Stuck,
+}
+
+impl RunError {
+    pub(super) fn as_failure(&self) -> Failure<'_> {
+        match self {
+            Self::Threw(text) => Failure::Threw(text),
+            Self::OutOfTime => Failure::OutOfTime,
+            Self::OutOfCpu => Failure::OutOfCpu,
+            Self::OutOfMemory => Failure::OutOfMemory,
+            Self::Stuck => Failure::Stuck,
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) result: Result<String, RunError>,
+    pub(super) cpu: Duration,
+    /// Whether the engine can take another run.
+    pub(super) fit: bool,
+}
+
+/// When the engine must stop, read by the interrupt handler.
+#[derive(Debug, Default)]
+struct Clock {
+    deadline: Cell<Option<Instant>>,
+    cpu_limit: Cell<Duration>,
+    stopped: Cell<Option<Stop>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Time,
+    Cpu,
+}
+
+impl Clock {
+    fn is_over(&self) -> bool {
+        if self.stopped.get().is_some() {
+            return true;
+        }
+        let Some(deadline) = self.deadline.get() else { return false };
+        if Instant::now() >= deadline {
+            self.stopped.set(Some(Stop::Time));
+        } else if cpu_time() >= self.cpu_limit.get() {
+            self.stopped.set(Some(Stop::Cpu));
+        }
+        self.stopped.get().is_some()
+    }
+}
+
+fn cpu_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
+}
+
+/// The functions of a realm's prelude.
+#[derive(Clone)]
+struct Realm {
+    context: Context,
+    start: Persistent<Function<'static>>,
+    settle: Persistent<Function<'static>>,
+    fire: Persistent<Function<'static>>,
+    stop: Persistent<Function<'static>>,
+}
+
+enum Script {
+    Text(String),
+    Fresh(String),
+    Compiled(Persistent<Function<'static>>),
+    Broken(String),
+}
+
+/// The engine of one child.
+pub(super) struct Engine {
+    scripts: HashMap<u32, Script>,
+    locked: Realm,
+    runtime: Runtime,
+    clock: Rc<Clock>,
+    bridge: Bridge,
+}
+
+impl Engine {
+    pub(super) fn new(max_heap: usize, bridge: Bridge) -> rquickjs::Result<Self> {
+        let runtime = Runtime::new()?;
+        runtime.set_memory_limit(max_heap);
+        runtime.set_max_stack_size(MAX_STACK);
+        let clock = Rc::new(Clock::default());
+        let watched = Rc::clone(&clock);
+        runtime.set_interrupt_handler(Some(Box::new(move || watched.is_over())));
+        let locked = Realm::new(&runtime, &bridge, true)?;
+        Ok(Self {
+            scripts: HashMap::new(),
+            locked,
+            runtime,
+            clock,
+            bridge,
+        })
+    }
+
+    /// Keeps a script; it is compiled when it first runs.
+    pub(super) fn add(&mut self, number: u32, text: &str) {
+        let text = script::as_common_js(text);
+        let script = if script::wants_fresh_context(&text) {
+            Script::Fresh(text)
+        } else {
+            Script::Text(text)
+        };
+        self.scripts.insert(number, script);
+    }
+
+    /// Runs a script to its end.
+    pub(super) fn run(&mut self, run: &Run<'_>, link: &mut Link) -> io::Result<Outcome> {
+        let (began, cpu_began) = (Instant::now(), cpu_time());
+        self.clock.stopped.set(None);
+        self.clock.cpu_limit.set(cpu_began + Duration::from_millis(run.max_cpu_ms));
+        self.clock.deadline.set(Some(began + Duration::from_millis(run.max_ms)));
+        let segments = [run.context, run.config]
+            .into_iter()
+            .chain(run.results.iter().map(|(_, json)| *json));
+        let bounds = Bounds {
+            log_lines: run.max_log_lines as usize,
+            log_bytes: run.max_log_bytes as usize,
+            fetches: run.max_fetches,
+            timers: run.max_timers as usize,
+        };
+        self.bridge.begin(run.run, bounds, segments.map(str::to_owned).collect());
+        let result = self.attempt(run, link)?;
+        let left_clean = self.run_out();
+        let result = match self.clock.stopped.get() {
+            Some(stop) if result.is_err() => Err(if stop == Stop::Time {
+                RunError::OutOfTime
+            } else {
+                RunError::OutOfCpu
+            }),
+            _ => result,
+        };
+        let fit = left_clean && self.clock.stopped.get().is_none() && !matches!(result, Err(RunError::OutOfMemory | RunError::Stuck));
+        self.clock.deadline.set(None);
+        Ok(Outcome {
+            result,
+            cpu: cpu_time().saturating_sub(cpu_began),
+            fit,
+        })
+    }
+
+    fn attempt(&mut self, run: &Run<'_>, link: &mut Link) -> io::Result<Result<String, RunError>> {
+        let prepared = match self.prepare(run.script) {
+            Ok(prepared) => prepared,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (realm, factory) = prepared;
+        let names: Vec<&str> = run.results.iter().map(|(name, _)| *name).collect();
+        let started = realm.call(|ctx, realm| {
+            let start = realm.start.clone().restore(ctx)?;
+            start.call::<_, ()>((run.run, factory.clone().restore(ctx)?, names))
+        });
+        if let Err(error) = started {
+            return Ok(Err(error));
+        }
+        let ended = self.drive(&realm, run, link);
+        let _ = realm.call(|ctx, realm| realm.stop.clone().restore(ctx)?.call::<_, ()>(()));
+        ended
+    }
+
+    /// The realm to run in and the script as a function of it.
+    fn prepare(&mut self, number: u32) -> Result<(Realm, Persistent<Function<'static>>), RunError> {
+        let script = self
+            .scripts
+            .get_mut(&number)
+            .ok_or_else(|| RunError::Threw("the script did not arrive".into()))?;
+        if let Script::Text(text) = script {
+            *script = match compile(&self.runtime, &self.locked, number, text) {
+                Ok(factory) => Script::Compiled(factory),
+                Err(RunError::Threw(error)) => Script::Broken(error),
+                Err(other) => return Err(other),
+            };
+        }
+        match script {
+            Script::Compiled(factory) => Ok((self.locked.clone(), factory.clone())),
+            Script::Broken(error) => Err(RunError::Threw(error.clone())),
+            Script::Fresh(text) | Script::Text(text) => {
+                let realm = Realm::new(&self.runtime, &self.bridge, false).map_err(|error| RunError::Threw(error.to_string()))?;
+                let factory = compile(&self.runtime, &realm, number, text)?;
+                Ok((realm, factory))
+            }
+        }
+    }
+
+    /// Jobs, answers and timers, until the run has a result or can get none.
+    fn drive(&self, realm: &Realm, run: &Run<'_>, link: &mut Link) -> io::Result<Result<String, RunError>> {
+        loop {
+            // The result counts as soon as it is there, whatever else the script left to do.
+            loop {
+                if let Some(result) = self.bridge.now(|state| state.result.take()) {
+                    return Ok(result.map_err(thrown));
+                }
+                if self.clock.is_over() {
+                    return Ok(Err(RunError::OutOfTime));
+                }
+                if !self.runtime.execute_pending_job().unwrap_or(true) {
+                    break;
+                }
+            }
+            for outgoing in self.bridge.now(|state| std::mem::take(&mut state.outgoing)) {
+                send(link, run.run, &outgoing)?;
+            }
+            let (due, waits) = self.bridge.now(|state| {
+                let due = state.due(Instant::now());
+                (due, state.waiting > 0 || !state.timers.is_empty())
+            });
+            if let Some(id) = due {
+                if let Err(error) = realm.call(|ctx, realm| realm.fire.clone().restore(ctx)?.call::<_, ()>((id,))) {
+                    return Ok(Err(error));
+                }
+            } else if !waits {
+                return Ok(Err(RunError::Stuck));
+            } else if let Some(frame) = link.next_answer(self.wait())?
+                && let Ok(ToChild::Fetched { run: of, call, answer }) = postcard::from_bytes(&frame)
+                && of == run.run
+            {
+                self.bridge.now(|state| state.waiting = state.waiting.saturating_sub(1));
+                let settled = realm.call(|ctx, realm| {
+                    let settle = realm.settle.clone().restore(ctx)?;
+                    match answer {
+                        Ok(answer) => {
+                            let headers: Vec<Vec<&str>> = answer.headers.iter().map(|(name, value)| vec![*name, *value]).collect();
+                            settle.call::<_, ()>((call, rquickjs::Null, answer.status, headers, answer.body))
+                        }
+                        Err(error) => settle.call::<_, ()>((call, error)),
+                    }
+                });
+                if let Err(error) = settled {
+                    return Ok(Err(error));
+                }
+            }
+        }
+    }
+
+    /// Until the next timer or the deadline.
+    fn wait(&self) -> Duration {
+        let next = self.bridge.now(|state| state.timers.first().map(|(at, _)| *at));
+        let until = [next, self.clock.deadline.get()].into_iter().flatten().min();
+        until.map_or(Duration::from_secs(1), |at| {
+            at.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
+        })
+    }
+
+    /// Runs out what the script left in the queue, so that it does not run during the next one.
+    fn run_out(&self) -> bool {
+        for _ in 0..MAX_LEFT_OVER {
+            if self.clock.is_over() {
+                return false;
+            }
+            if let Ok(false) = self.runtime.execute_pending_job() {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn send(link: &mut Link, run: u64, outgoing: &Outgoing) -> io::Result<()> {
+    let Outgoing {
+        call,
+        method,
+        url,
+        headers,
+        body,
+    } = outgoing;
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    link.send(&FromChild::Fetch {
+        run,
+        call: *call,
+        method,
+        url,
+        headers,
+        body,
+    })
+}
+
+/// What a script threw, or the engine's own error.
+fn thrown(text: String) -> RunError {
+    if text.contains("out of memory") {
+        RunError::OutOfMemory
+    } else {
+        RunError::Threw(text)
+    }
+}
+
+/// Checks the text on its own, then makes it a function of the realm.
+fn compile(runtime: &Runtime, realm: &Realm, number: u32, text: &str) -> Result<Persistent<Function<'static>>, RunError> {
+    let check = Context::full(runtime).map_err(|error| RunError::Threw(error.to_string()))?;
+    check.with(|ctx| {
+        let parsed = Module::declare(ctx.clone(), "code", text);
+        parsed.map(drop).catch(&ctx).map_err(|error| thrown(describe(&error)))
+    })?;
+    realm.call(|ctx, _| {
+        let (module, _) = Module::declare(ctx.clone(), format!("code-{number}"), script::wrap(text))?.eval()?;
+        let factory: Function<'_> = module.get("default")?;
+        Ok(Persistent::save(ctx, factory))
+    })
+}
+
+fn describe(error: &CaughtError<'_>) -> String {
+    match error {
+        CaughtError::Exception(exception) => {
+            let message = exception.message().unwrap_or_default();
+            let name = exception.as_object().get::<_, String>("name").unwrap_or_else(|_| "Error".into());
+            format!("{name}: {message}\n{}", exception.stack().unwrap_or_default())
+                .trim_end()
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+impl Realm {
+    fn new(runtime: &Runtime, bridge: &Bridge, lock: bool) -> rquickjs::Result<Self> {
+        let context = Context::full(runtime)?;
+        let [start, settle, fire, stop] = context.with(|ctx| {
+            let prelude: Function<'_> = ctx.eval(PRELUDE)?;
+            let functions: Object<'_> = prelude.call((host(&ctx, bridge)?, lock))?;
+            let save = |name| Ok::<_, rquickjs::Error>(Persistent::save(&ctx, functions.get::<_, Function<'_>>(name)?));
+            Ok::<_, rquickjs::Error>([save("start")?, save("settle")?, save("fire")?, save("stop")?])
+        })?;
+        Ok(Self {
+            context,
+            start,
+            settle,
+            fire,
+            stop,
+        })
+    }
+
+    /// Calls into the realm; an exception becomes text.
+    fn call<T>(&self, act: impl for<'js> FnOnce(&Ctx<'js>, &Self) -> rquickjs::Result<T>) -> Result<T, RunError> {
+        self.context
+            .with(|ctx| act(&ctx, self).catch(&ctx).map_err(|error| thrown(describe(&error))))
+    }
+}
+
+/// The functions that the prelude builds on.
+fn host<'js>(ctx: &Ctx<'js>, bridge: &Bridge) -> rquickjs::Result<Object<'js>> {
+    let host = Object::new(ctx.clone())?;
+    let shared = bridge.clone();
+    host.set(
+        "parse",
+        Function::new(ctx.clone(), move |ctx: Ctx<'js>, run: u64, index: usize| {
+            let json = shared
+                .with(run, |state| state.segments.get_mut(index).map(std::mem::take))
+                .flatten();
+            ctx.json_parse(json.unwrap_or_else(|| "null".into()))
+        })?,
+    )?;
+    let shared = bridge.clone();
+    host.set(
+        "log",
+        Function::new(ctx.clone(), move |run: u64, level: u8, text: String| {
+            shared.with(run, |state| state.log(level, text));
+        })?,
+    )?;
+    let shared = bridge.clone();
+    host.set(
+        "fetch",
+        Function::new(
+            ctx.clone(),
+            move |ctx: Ctx<'js>, run: u64, method: String, url: String, headers: Vec<Vec<String>>, body: String| {
+                let sent = shared.with(run, |state| {
+                    if state.fetches >= state.bounds.fetches {
+                        return None;
+                    }
+                    let call = state.fetches;
+                    state.fetches += 1;
+                    state.waiting += 1;
+                    let pair = |mut pair: Vec<String>| Some((std::mem::take(pair.get_mut(0)?), std::mem::take(pair.get_mut(1)?)));
+                    let headers = headers.into_iter().filter_map(pair).collect();
+                    state.outgoing.push(Outgoing {
+                        call,
+                        method,
+                        url,
+                        headers,
+                        body,
+                    });
+                    Some(call)
+                });
+                sent.flatten()
+                    .ok_or_else(|| rquickjs::Exception::throw_range(&ctx, "this step calls fetch too often"))
+            },
+        )?,
+    )?;
+    let shared = bridge.clone();
+    host.set(
+        "timer",
+        Function::new(ctx.clone(), move |ctx: Ctx<'js>, run: u64, ms: f64| {
+            let delay = Duration::from_millis(ms.clamp(0.0, 2_147_483_647.0) as u64);
+            let id = shared.with(run, |state| state.timer(delay)).flatten();
+            id.ok_or_else(|| rquickjs::Exception::throw_range(&ctx, "this step sets too many timers"))
+        })?,
+    )?;
+    let shared = bridge.clone();
+    host.set(
+        "clear",
+        Function::new(ctx.clone(), move |run: u64, id: u32| {
+            shared.with(run, |state| state.timers.retain(|(_, of)| *of != id));
+        })?,
+    )?;
+    let shared = bridge.clone();
+    host.set(
+        "finish",
+        Function::new(ctx.clone(), move |run: u64, ok: bool, text: String| {
+            shared.with(run, |state| {
+                state.result.get_or_insert(if ok { Ok(text) } else { Err(text) });
+            });
+        })?,
+    )?;
+    Ok(host)
+}

@@ -1,0 +1,192 @@
+// What every run stands on: the calling convention, the logger, fetch and timers. Evaluated once in each realm,
+// before any script; with `lock`, every object a script can reach is then frozen, so that nothing survives a run.
+(host, lock) => {
+  'use strict';
+  const { defineProperty, getOwnPropertyDescriptor, getPrototypeOf, freeze } = Object;
+  const { ownKeys } = Reflect;
+  const stringify = JSON.stringify;
+  const hasOwn = Object.hasOwn;
+
+  const text = (value) => {
+    try {
+      if (typeof value === 'string') return value;
+      if (value instanceof Error) return value.stack ? `${value}\n${value.stack}` : `${value}`;
+      if (typeof value === 'object' && value !== null) return stringify(value) ?? String(value);
+      return String(value);
+    } catch {
+      return '[a value that cannot be shown]';
+    }
+  };
+
+  const logger = (run) => {
+    const at = (level) => (...parts) => host.log(run.id, level, parts.map(text).join(' '));
+    const [trace, debug, info, warn, error, fatal, metric] = [at(0), at(1), at(2), at(3), at(4), at(5), at(6)];
+    return { trace, debug, info, log: info, warn, error, fatal, metric };
+  };
+
+  // A property that is read, and paid for, on first use.
+  const lazy = (target, name, load) => {
+    const settle = (value) => defineProperty(target, name, { value, writable: true, enumerable: true, configurable: true });
+    defineProperty(target, name, {
+      get: () => { const value = load(); settle(value); return value; },
+      set: settle, enumerable: true, configurable: true,
+    });
+  };
+
+  const pairs = (headers) => {
+    if (headers === undefined || headers === null) return [];
+    const list = Array.isArray(headers) ? headers
+      : typeof headers.entries === 'function' ? [...headers.entries()] : Object.entries(headers);
+    return list.map(([name, value]) => [String(name), String(value)]);
+  };
+
+  const headersOf = (list) => {
+    const map = new Map();
+    for (const [name, value] of list) map.set(name, map.has(name) ? `${map.get(name)}, ${value}` : value);
+    return {
+      get: (name) => map.get(String(name).toLowerCase()) ?? null,
+      has: (name) => map.has(String(name).toLowerCase()),
+      forEach: (each) => map.forEach((value, name) => each(value, name)),
+      entries: () => map.entries(),
+      keys: () => map.keys(),
+      values: () => map.values(),
+      [Symbol.iterator]: () => map.entries(),
+    };
+  };
+
+  const fetchOf = (run) => (input, init = {}) => new Promise((resolve, reject) => {
+    const { method = 'GET', headers, body } = init ?? {};
+    if (body !== undefined && body !== null && typeof body !== 'string') {
+      throw new TypeError('fetch takes a string as body; use JSON.stringify for objects');
+    }
+    const url = String(typeof input === 'object' && input !== null && 'href' in input ? input.href : input);
+    const call = host.fetch(run.id, String(method).toUpperCase(), url, pairs(headers), body ?? '');
+    run.fetches.set(call, { resolve, reject, url });
+  });
+
+  const timersOf = (run) => ({
+    setTimeout: (callback, ms = 0, ...args) => {
+      if (typeof callback !== 'function') throw new TypeError('setTimeout takes a function');
+      const id = host.timer(run.id, Number(ms) || 0);
+      run.timers.set(id, () => callback(...args));
+      return id;
+    },
+    clearTimeout: (id) => { if (run.timers.delete(id)) host.clear(run.id, id); },
+  });
+
+  const require = (name) => { throw new Error(`require('${String(name)}') is not available in code steps`); };
+
+  const IDENTITY = ['executionId', 'webhookUrls', 'webhookApiKeys', 'invokeUrl', 'customer', 'instance', 'user',
+    'integration', 'flow', 'startedAt'];
+
+  const drive = async (run, factory, context, stepResults) => {
+    const module = { exports: {} };
+    const console = logger(run);
+    const { setTimeout, clearTimeout } = timersOf(run);
+    factory(module, module.exports, require, console, fetchOf(run), setTimeout, clearTimeout);
+    let main = module.exports;
+    if (typeof main !== 'function') main = main?.default;
+    if (typeof main !== 'function') {
+      throw new TypeError('the code exports no function; write `module.exports = async (context, stepResults) => ({ data })`');
+    }
+    const result = await main(context, stepResults);
+    return stringify(result === undefined || result === null ? null : result.data) ?? 'null';
+  };
+
+  let current = null;
+
+  const start = (id, factory, names) => {
+    const run = { id, fetches: new Map(), timers: new Map() };
+    current = run;
+    const stepResults = {};
+    for (let index = 0; index < names.length; index += 1) {
+      lazy(stepResults, names[index], () => ({ results: host.parse(id, index + 2) }));
+    }
+    const context = { logger: logger(run) };
+    let identity;
+    for (const name of IDENTITY) lazy(context, name, () => (identity ??= host.parse(id, 0))[name]);
+    lazy(context, 'configVars', () => host.parse(id, 1));
+    drive(run, factory, context, stepResults).then(
+      (json) => host.finish(id, true, json),
+      (error) => host.finish(id, false, text(error)),
+    );
+  };
+
+  const settle = (call, error, status, list, body) => {
+    const waiting = current?.fetches.get(call);
+    if (!waiting) return;
+    current.fetches.delete(call);
+    if (error !== null) {
+      waiting.reject(new TypeError(error));
+      return;
+    }
+    waiting.resolve({
+      ok: status >= 200 && status < 300, status, url: waiting.url, headers: headersOf(list),
+      text: async () => body,
+      json: async () => JSON.parse(body),
+    });
+  };
+
+  const fire = (id) => {
+    const callback = current?.timers.get(id);
+    if (callback && current.timers.delete(id)) callback();
+  };
+
+  const stop = () => { current = null; };
+
+  const lockdown = () => {
+    // Whatever remembers something outside the objects that are frozen below.
+    for (const name of ['WeakRef', 'FinalizationRegistry']) delete globalThis[name];
+    for (const name of ['prepareStackTrace', 'stackTraceLimit', 'captureStackTrace']) delete Error[name];
+
+    // A frozen prototype forbids `object.name = …` on everything that inherits it; as an accessor the property gives
+    // its value and lets the heir define its own.
+    const repair = (prototype) => {
+      for (const key of ownKeys(prototype)) {
+        const property = getOwnPropertyDescriptor(prototype, key);
+        if (typeof key !== 'string' || !('value' in property) || !property.configurable) continue;
+        const { value, enumerable } = property;
+        const get = () => value;
+        const set = function (own) {
+          if (this === prototype || this === undefined || this === null) throw new TypeError(`cannot assign to read only property '${key}'`);
+          defineProperty(this, key, { value: own, writable: true, enumerable: true, configurable: true });
+        };
+        defineProperty(prototype, key, { get, set, enumerable, configurable: false });
+      }
+    };
+    const errors = ['Error', 'AggregateError', 'EvalError', 'RangeError', 'ReferenceError', 'SyntaxError', 'TypeError', 'URIError', 'InternalError'];
+    const repaired = ['Object', 'Array', 'Function', 'Promise', ...errors];
+
+    const seen = new Set();
+    const queue = [];
+    const visit = (value) => {
+      if ((typeof value === 'object' && value !== null) || typeof value === 'function') {
+        if (!seen.has(value)) {
+          seen.add(value);
+          queue.push(value);
+        }
+      }
+    };
+    // Intrinsics that no global names.
+    const hidden = [
+      function* () {}, async function () {}, async function* () {}, () => {}, [][Symbol.iterator](), new Map().entries(), new Set().entries(),
+      ''[Symbol.iterator](), 'a'.matchAll(/a/g), [].values().map((x) => x), (function* () {})(), (async function* () {})(),
+      Iterator.from({ next() {} }), (function () { return arguments; })(),
+    ];
+    for (const name of repaired) if (hasOwn(globalThis, name)) repair(globalThis[name].prototype);
+    for (const value of [globalThis, ...hidden]) visit(value);
+    while (queue.length > 0) {
+      const value = queue.pop();
+      freeze(value);
+      visit(getPrototypeOf(value));
+      for (const key of ownKeys(value)) {
+        const property = getOwnPropertyDescriptor(value, key);
+        visit(property.value);
+        visit(property.get);
+        visit(property.set);
+      }
+    }
+  };
+  if (lock) lockdown();
+  return { start, settle, fire, stop };
+}

@@ -1,0 +1,207 @@
+//! The frames between the daemon and a child: a length, then postcard. Both ends are this binary, so the version
+//! only guards against a binary that was replaced on disk; everything else is checked because the child may have been
+//! taken over by the script it ran.
+
+use serde::{Deserialize, Serialize};
+
+/// Raised with every change of a frame.
+pub(super) const VERSION: u32 = 1;
+
+/// To the child.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum ToChild<'a> {
+    /// A script that later runs name by number.
+    Script { number: u32, text: &'a str },
+    /// Run it.
+    #[serde(borrow)]
+    Run(Run<'a>),
+    /// The answer to [`FromChild::Fetch`].
+    Fetched {
+        run: u64,
+        call: u32,
+        #[serde(borrow)]
+        answer: Result<Fetched<'a>, &'a str>,
+    },
+}
+
+/// One run of a script.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Run<'a> {
+    pub(super) run: u64,
+    pub(super) script: u32,
+    /// Wall and CPU time it may take.
+    pub(super) max_ms: u64,
+    pub(super) max_cpu_ms: u64,
+    pub(super) max_log_lines: u32,
+    pub(super) max_log_bytes: u32,
+    pub(super) max_fetches: u32,
+    pub(super) max_timers: u32,
+    pub(super) max_result: u32,
+    /// JSON of identity and addresses.
+    pub(super) context: &'a str,
+    /// JSON of configuration variables.
+    pub(super) config: &'a str,
+    /// Reference names and JSON of step results.
+    #[serde(borrow)]
+    pub(super) results: Vec<(&'a str, &'a str)>,
+}
+
+/// An answer for `fetch`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Fetched<'a> {
+    pub(super) status: u16,
+    #[serde(borrow)]
+    pub(super) headers: Vec<(&'a str, &'a str)>,
+    pub(super) body: &'a str,
+}
+
+/// From the child.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum FromChild<'a> {
+    /// It gave up its rights and waits; `sandbox` says what is missing in best effort.
+    Ready { version: u32, missing: &'a str },
+    /// It cannot isolate itself.
+    Unfit { reason: &'a str },
+    /// The running script calls `fetch`.
+    Fetch {
+        run: u64,
+        call: u32,
+        method: &'a str,
+        url: &'a str,
+        #[serde(borrow)]
+        headers: Vec<(&'a str, &'a str)>,
+        body: &'a str,
+    },
+    /// A run ended. After `last` the child ends.
+    Done {
+        run: u64,
+        last: bool,
+        cpu_us: u64,
+        #[serde(borrow)]
+        outcome: Result<&'a str, Failure<'a>>,
+        #[serde(borrow)]
+        logs: Vec<Line<'a>>,
+    },
+}
+
+/// Why a run gave no result.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) enum Failure<'a> {
+    /// It threw, or does not compile.
+    Threw(&'a str),
+    /// Out of its wall time.
+    OutOfTime,
+    /// Out of its CPU time.
+    OutOfCpu,
+    /// Out of memory.
+    OutOfMemory,
+    /// Its promise can never settle.
+    Stuck,
+    /// Its result is too large.
+    TooLarge,
+}
+
+/// A log line: level (an index into [`LEVELS`]), milliseconds since 1970, text.
+pub(super) type Line<'a> = (u8, u64, &'a str);
+
+/// Log levels as the logger has them.
+pub(super) const LEVELS: [&str; 7] = ["trace", "debug", "info", "warn", "error", "fatal", "metric"];
+
+/// Appends a frame.
+pub(super) fn push<T: Serialize>(out: &mut Vec<u8>, frame: &T) {
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    let body = postcard::to_extend(frame, std::mem::take(out));
+    // Owned data into memory has no failing case.
+    *out = body.unwrap_or_default();
+    let length = u32::try_from(out.len().saturating_sub(at + 4)).unwrap_or(u32::MAX);
+    if let Some(prefix) = out.get_mut(at..at + 4) {
+        prefix.copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// A frame is larger than its limit or not a frame.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Broken(pub(super) &'static str);
+
+/// Bytes that arrived and are not yet whole frames.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    bytes: Vec<u8>,
+    from: usize,
+    max: usize,
+}
+
+impl Incoming {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(64 << 10),
+            from: 0,
+            max,
+        }
+    }
+
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        if self.from > 0 {
+            self.bytes.drain(..self.from);
+            self.from = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame.
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, Broken> {
+        let rest = self.bytes.get(self.from..).unwrap_or_default();
+        let Some((prefix, rest)) = rest.split_first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*prefix) as usize;
+        if length > self.max {
+            return Err(Broken("a frame is larger than `code.max-frame`"));
+        }
+        let Some(frame) = rest.get(..length) else { return Ok(None) };
+        self.from += 4 + length;
+        Ok(Some(frame))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_survive_any_split_of_the_stream() {
+        let mut stream = Vec::new();
+        for number in 0..3 {
+            push(
+                &mut stream,
+                &ToChild::Script {
+                    number,
+                    text: &"x".repeat(number as usize * 100),
+                },
+            );
+        }
+        for step in [1, 3, 64, stream.len()] {
+            let mut incoming = Incoming::new(1000);
+            let mut lengths = Vec::new();
+            for piece in stream.chunks(step) {
+                incoming.extend(piece);
+                while let Some(frame) = incoming.next().unwrap() {
+                    let ToChild::Script { text, .. } = postcard::from_bytes(frame).unwrap() else {
+                        panic!("another frame")
+                    };
+                    lengths.push(text.len());
+                }
+            }
+            assert_eq!(lengths, vec![0, 100, 200], "pieces of {step}");
+        }
+    }
+
+    #[test]
+    fn a_frame_over_the_limit_is_refused_before_it_is_read() {
+        let mut incoming = Incoming::new(10);
+        incoming.extend(&u32::MAX.to_le_bytes());
+        assert!(incoming.next().is_err());
+    }
+}

@@ -1,0 +1,536 @@
+//! The pool: who runs where, decided under one short lock; the sockets are served by one task per child.
+//!
+//! A slot is the right to run. A child that holds one belongs to one customer; when its turn is over and another
+//! customer waits, the slot goes to a child of that customer or to a fresh one, and the old child is kept for its
+//! customer's next turn, as far as there is room (starting one costs about 3 ms, a kept one a few MiB). Frames in
+//! flight to one child are all of one user, so a slow script delays only its own user. A deadline that passes kills
+//! the child: only the running script fails, the others are sent again elsewhere.
+//!
+//! The tasks live on the runtime that started the pool. With one owner arbiter that is the arbiter's: a run then costs
+//! no hop between threads, and writes that become ready in one turn of the loop leave in one call.
+
+use super::frame::{self, Run, ToChild};
+use super::queue::Queue;
+use super::spawner::Spawner;
+use super::{Options, StartError, worker};
+use crate::component::{IdempotencyKey, StepLog};
+use crate::outbound::OutboundClient;
+use perseat_domain::id::{CustomerId, UserId};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+/// Room in a frame beside its payload.
+const FRAME_OVERHEAD: usize = 4096;
+/// How long before its step's deadline a script is asked to stop, so that its child need not be killed.
+const SOFT_STOP: Duration = Duration::from_millis(25);
+
+/// For whom a script runs. Where there is no user, the customer counts as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UserKey {
+    /// The customer; children are never shared between customers.
+    pub customer: CustomerId,
+    /// The user.
+    pub user: Option<UserId>,
+}
+
+/// One run of a script.
+#[derive(Debug)]
+pub struct RunRequest {
+    /// For whom.
+    pub owner: UserKey,
+    /// Names its requests to third parties.
+    pub key: IdempotencyKey,
+    /// The script.
+    pub script: Arc<str>,
+    /// JSON of identity and addresses.
+    pub context: String,
+    /// JSON of configuration variables.
+    pub config: Zeroizing<String>,
+    /// Reference names and JSON of step results.
+    pub results: Vec<(String, String)>,
+    /// When it is given up.
+    pub deadline: Instant,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct RunReport {
+    /// JSON of its data.
+    pub outcome: Result<String, RunError>,
+    /// What it logged.
+    pub logs: Vec<StepLog>,
+    /// The CPU time it took.
+    pub cpu: Duration,
+}
+
+/// Why a run gave no data.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// It threw or does not compile.
+    #[error("{0}")]
+    Threw(String),
+    /// It reached its deadline.
+    #[error("the code ran out of time")]
+    TimedOut,
+    /// It reached `code.max-cpu`.
+    #[error("the code used more CPU time than `code.max-cpu` allows")]
+    OutOfCpu,
+    /// It reached `code.max-heap`.
+    #[error("the code used more memory than `code.max-heap` allows")]
+    OutOfMemory,
+    /// Its promise can never settle.
+    #[error("the code waits for something that cannot happen")]
+    Stuck,
+    /// Its result is larger than `code.max-result`.
+    #[error("the code's result is larger than `code.max-result` allows")]
+    ResultTooLarge,
+    /// What it would get is larger than a frame.
+    #[error("the results and configuration that the code would get are larger than `code.max-frame` allows")]
+    InputTooLarge,
+    /// Its process ended under it.
+    #[error("the process that ran the code ended")]
+    Killed,
+    /// `code.max-waiting` runs wait already.
+    #[error("too many code steps wait")]
+    Busy,
+    /// The pool was closed.
+    #[error("code steps are shut down")]
+    Closed,
+}
+
+impl RunReport {
+    pub(super) fn failed(error: RunError) -> Self {
+        Self {
+            outcome: Err(error),
+            logs: Vec::new(),
+            cpu: Duration::ZERO,
+        }
+    }
+}
+
+/// Runs scripts. Cheap to clone; the children end with the last clone.
+#[derive(Clone, Debug)]
+pub struct JsPool {
+    handle: Arc<CloseOnDrop>,
+}
+
+#[derive(Debug)]
+struct CloseOnDrop(Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.lock().close();
+    }
+}
+
+/// What the handle and the children's tasks share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) options: Options,
+    pub(super) outbound: OutboundClient,
+    pub(super) spawner: Spawner,
+    pub(super) runtime: Handle,
+    state: Mutex<State>,
+}
+
+/// A run on its way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) id: u64,
+    pub(super) request: RunRequest,
+    pub(super) answer: oneshot::Sender<RunReport>,
+    pub(super) fetches: u32,
+}
+
+/// One child.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) pid: u32,
+    customer: Option<CustomerId>,
+    holds_slot: bool,
+    /// The first runs; the others wait in the child.
+    pub(super) flights: VecDeque<Flight>,
+    /// Bytes for the socket.
+    pub(super) out: Vec<u8>,
+    pub(super) wake: Arc<Notify>,
+    /// Whether it is to be killed.
+    pub(super) doomed: bool,
+    scripts: HashMap<Arc<str>, u32>,
+    turn_runs: u32,
+    turn_since: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    queue: Queue<Flight>,
+    pub(super) workers: HashMap<u64, Worker>,
+    starting: usize,
+    next_id: u64,
+    pub(super) closed: bool,
+}
+
+impl JsPool {
+    /// Starts the first children and waits until one is ready. Must be called inside a tokio runtime; its socket I/O
+    /// is done there.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(outbound: OutboundClient, options: Options) -> Result<Self, StartError> {
+        let spawner = Spawner::new(&options).map_err(StartError::Spawn)?;
+        let state = State {
+            queue: Queue::new(),
+            workers: HashMap::new(),
+            starting: 1,
+            next_id: 1,
+            closed: false,
+        };
+        let shared = Arc::new(Shared {
+            options,
+            outbound,
+            spawner,
+            runtime: Handle::current(),
+            state: Mutex::new(state),
+        });
+        let pool = Self {
+            handle: Arc::new(CloseOnDrop(Arc::clone(&shared))),
+        };
+        let link = worker::connect(&shared).await?;
+        shared.runtime.spawn(worker::live(Arc::clone(&shared), link));
+        Ok(pool)
+    }
+
+    /// Runs a script. Dropping the future gives the run up; a script that has begun is killed.
+    pub async fn run(&self, request: RunRequest) -> RunReport {
+        let shared = &self.handle.0;
+        let options = &shared.options;
+        let sizes = request.results.iter().map(|(name, json)| name.len() + json.len());
+        let size = request.script.len() + request.context.len() + request.config.len() + sizes.sum::<usize>();
+        if size + FRAME_OVERHEAD > options.max_frame {
+            return RunReport::failed(RunError::InputTooLarge);
+        }
+        let deadline = request.deadline.min(Instant::now() + options.max_time);
+        let request = RunRequest { deadline, ..request };
+        let (answer, outcome) = oneshot::channel();
+        let id = match shared.lock().submit(request, answer, shared) {
+            Ok(id) => id,
+            Err(error) => return RunReport::failed(error),
+        };
+        let mut cancel = Cancel { shared, id, armed: true };
+        match timeout_at(deadline, outcome).await {
+            Ok(ended) => {
+                cancel.armed = false;
+                ended.unwrap_or_else(|_| RunReport::failed(RunError::Closed))
+            }
+            Err(_) => RunReport::failed(RunError::TimedOut),
+        }
+    }
+
+    /// The process ids of the children, for diagnosis.
+    #[must_use]
+    pub fn children(&self) -> Vec<u32> {
+        self.handle.0.lock().workers.values().map(|worker| worker.pid).collect()
+    }
+
+    /// How many runs wait for a slot.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.handle.0.lock().queue.len()
+    }
+}
+
+/// Kills the child that runs a script nobody waits for any more.
+struct Cancel<'a> {
+    shared: &'a Arc<Shared>,
+    id: u64,
+    armed: bool,
+}
+
+impl Drop for Cancel<'_> {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let mut state = self.shared.lock();
+        let mut runs = state.workers.values_mut();
+        if let Some(worker) = runs.find(|worker| worker.flights.front().is_some_and(|first| first.id == self.id)) {
+            worker.doom();
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock; if some did, a pool that goes on is better than none.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Worker {
+    pub(super) fn new(pid: u32) -> Self {
+        Self {
+            pid,
+            customer: None,
+            holds_slot: false,
+            flights: VecDeque::new(),
+            out: Vec::new(),
+            wake: Arc::new(Notify::new()),
+            doomed: false,
+            scripts: HashMap::new(),
+            turn_runs: 0,
+            turn_since: Instant::now(),
+        }
+    }
+
+    pub(super) fn doom(&mut self) {
+        self.doomed = true;
+        self.wake.notify_one();
+    }
+
+    fn is_available(&self) -> bool {
+        !self.holds_slot && !self.doomed
+    }
+
+    fn turn_is_over(&self, options: &Options) -> bool {
+        self.turn_runs >= options.turn_runs || self.turn_since.elapsed() >= options.turn_time
+    }
+
+    fn release(&mut self) {
+        self.holds_slot = false;
+        self.turn_since = Instant::now();
+    }
+
+    /// Writes the frames of a run. The caller has seen that the script fits.
+    fn send(&mut self, flight: Flight, options: &Options) {
+        let request = &flight.request;
+        let known = self.scripts.len();
+        let number = *self.scripts.entry(Arc::clone(&request.script)).or_insert_with(|| {
+            let number = u32::try_from(known).unwrap_or(u32::MAX);
+            frame::push(
+                &mut self.out,
+                &ToChild::Script {
+                    number,
+                    text: &request.script,
+                },
+            );
+            number
+        });
+        let room = request.deadline.saturating_duration_since(Instant::now());
+        let room = room.saturating_sub(SOFT_STOP).max(room / 2);
+        let narrow = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let run = ToChild::Run(Run {
+            run: flight.id,
+            script: number,
+            max_ms: millis(room),
+            max_cpu_ms: millis(options.max_cpu),
+            max_log_lines: narrow(options.max_log_lines),
+            max_log_bytes: narrow(options.max_log_bytes),
+            max_fetches: options.max_fetches,
+            max_timers: narrow(options.max_timers),
+            max_result: narrow(options.max_result),
+            context: &request.context,
+            config: &request.config,
+            results: request.results.iter().map(|(name, json)| (name.as_str(), json.as_str())).collect(),
+        });
+        frame::push(&mut self.out, &run);
+        self.turn_runs = self.turn_runs.saturating_add(1);
+        self.flights.push_back(flight);
+        self.wake.notify_one();
+    }
+}
+
+impl State {
+    fn submit(&mut self, request: RunRequest, answer: oneshot::Sender<RunReport>, shared: &Arc<Shared>) -> Result<u64, RunError> {
+        if self.closed {
+            return Err(RunError::Closed);
+        }
+        if self.queue.len() >= shared.options.max_waiting {
+            return Err(RunError::Busy);
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        self.queue.push(
+            request.owner,
+            Flight {
+                id,
+                request,
+                answer,
+                fetches: 0,
+            },
+        );
+        self.pump(shared);
+        Ok(id)
+    }
+
+    /// A child is ready.
+    pub(super) fn arrived(&mut self, worker: Worker, shared: &Arc<Shared>) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.starting -= 1;
+        self.workers.insert(id, worker);
+        self.pump(shared);
+        id
+    }
+
+    /// A child did not start.
+    pub(super) fn failed_to_start(&mut self) {
+        self.starting -= 1;
+    }
+
+    /// A child ended. The run that it had begun fails, unless it said that it ends; the others run elsewhere.
+    pub(super) fn departed(&mut self, id: u64, said_so: bool, shared: &Arc<Shared>) {
+        let Some(mut worker) = self.workers.remove(&id) else { return };
+        if !said_so && let Some(first) = worker.flights.pop_front() {
+            // Nobody waits if it was killed at its deadline.
+            drop(first.answer.send(RunReport::failed(RunError::Killed)));
+        }
+        while let Some(flight) = worker.flights.pop_back() {
+            self.queue.push_front(flight.request.owner, flight);
+        }
+        self.pump(shared);
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        drop(self.queue.drain());
+        self.workers.values_mut().for_each(Worker::doom);
+    }
+
+    /// Hands out work until nothing more can be handed out.
+    pub(super) fn pump(&mut self, shared: &Arc<Shared>) {
+        if self.closed {
+            return;
+        }
+        let options = &shared.options;
+        loop {
+            let holders: Vec<u64> = self
+                .workers
+                .iter()
+                .filter(|(_, worker)| worker.holds_slot && !worker.doomed)
+                .map(|(id, _)| *id)
+                .collect();
+            for id in holders {
+                self.feed(id, options);
+            }
+            if !self.attach(options) {
+                break;
+            }
+        }
+        self.forget_old(options);
+        let spares = self
+            .workers
+            .values()
+            .filter(|worker| worker.customer.is_none() && !worker.doomed)
+            .count();
+        for _ in (spares + self.starting)..options.spares.max(1) {
+            self.starting += 1;
+            shared.runtime.spawn(worker::start(Arc::clone(shared)));
+        }
+    }
+
+    /// Whether a user may have one more child: never more than half of the slots.
+    fn may_run(workers: &HashMap<u64, Worker>, options: &Options, user: UserKey) -> bool {
+        let running = workers
+            .values()
+            .filter(|worker| worker.flights.front().is_some_and(|first| first.request.owner == user))
+            .count();
+        running < (options.slots / 2).max(1)
+    }
+
+    /// Gives a child that holds a slot what it may take, or takes the slot away.
+    fn feed(&mut self, id: u64, options: &Options) {
+        let holders: HashSet<CustomerId> = self
+            .workers
+            .values()
+            .filter(|worker| worker.holds_slot)
+            .filter_map(|worker| worker.customer)
+            .collect();
+        loop {
+            let Some(worker) = self.workers.get(&id) else { return };
+            let Some(customer) = worker.customer else { return };
+            if worker.flights.len() >= options.in_flight {
+                return;
+            }
+            let others_wait = self.queue.another_waits(customer, |other| !holders.contains(&other));
+            let next = match worker.flights.front() {
+                _ if others_wait && worker.turn_is_over(options) => None,
+                Some(first) => Some(first.request.owner),
+                None => {
+                    let workers = &self.workers;
+                    self.queue.next_user(customer, |user| Self::may_run(workers, options, user))
+                }
+            };
+            let flight = next.and_then(|user| self.queue.take_of(user));
+            let Some(worker) = self.workers.get_mut(&id) else { return };
+            match flight {
+                // Given up while it waited.
+                Some(flight) if flight.answer.is_closed() => {}
+                Some(flight) if worker.scripts.len() >= options.max_scripts && !worker.scripts.contains_key(&flight.request.script) => {
+                    self.queue.push_front(flight.request.owner, flight);
+                    if worker.flights.is_empty() {
+                        worker.release();
+                        worker.doom();
+                    }
+                    return;
+                }
+                Some(flight) => worker.send(flight, options),
+                None => {
+                    if worker.flights.is_empty() && (others_wait || next.is_none()) {
+                        worker.release();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives a free slot to the next customer that waits; whether it did.
+    fn attach(&mut self, options: &Options) -> bool {
+        let used = self.workers.values().filter(|worker| worker.holds_slot).count();
+        if used >= options.slots {
+            return false;
+        }
+        let workers = &self.workers;
+        let has_child = |customer: CustomerId| {
+            let mut available = workers.values().filter(|worker| worker.is_available());
+            available.any(|worker| worker.customer.is_none_or(|of| of == customer))
+        };
+        let wants = |customer, users: &mut std::collections::vec_deque::Iter<'_, UserKey>| {
+            has_child(customer) && users.any(|user| Self::may_run(workers, options, *user))
+        };
+        let Some(customer) = self.queue.next_customer(wants) else {
+            return false;
+        };
+        let mut available: Vec<&mut Worker> = self.workers.values_mut().filter(|worker| worker.is_available()).collect();
+        available.sort_by_key(|worker| worker.customer != Some(customer));
+        let chosen = available.into_iter().find(|worker| worker.customer.is_none_or(|of| of == customer));
+        let Some(worker) = chosen else { return false };
+        worker.customer = Some(customer);
+        worker.holds_slot = true;
+        worker.turn_runs = 0;
+        worker.turn_since = Instant::now();
+        true
+    }
+
+    /// Ends the children that were idle longest, beyond those to keep.
+    fn forget_old(&mut self, options: &Options) {
+        let mut kept: Vec<(Instant, u64)> = Vec::new();
+        for (id, worker) in &self.workers {
+            if worker.is_available() && worker.customer.is_some() {
+                kept.push((worker.turn_since, *id));
+            }
+        }
+        kept.sort_unstable();
+        let surplus = kept.len().saturating_sub(options.kept);
+        for (_, id) in kept.into_iter().take(surplus) {
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.doom();
+            }
+        }
+    }
+}

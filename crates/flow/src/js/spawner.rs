@@ -1,0 +1,91 @@
+//! The thread that starts and reaps children.
+//!
+//! Starting a process blocks for half a millisecond, so no runtime thread does it. The kernel ends the children when
+//! this thread ends (their parent's death signal), so the daemon cannot leave one behind.
+
+use super::child::Setup;
+use super::{Options, Sandbox};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use tokio::sync::oneshot;
+
+/// A started child and the daemon's end of its socket.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) process: Child,
+    pub(super) socket: UnixStream,
+}
+
+enum Order {
+    Start(oneshot::Sender<io::Result<Started>>),
+    End(Child),
+}
+
+/// Gives orders to the thread.
+#[derive(Clone, Debug)]
+pub(super) struct Spawner {
+    orders: mpsc::Sender<Order>,
+}
+
+impl Spawner {
+    pub(super) fn new(options: &Options) -> io::Result<Self> {
+        let (orders, inbox) = mpsc::channel();
+        let command = options.child_command.clone();
+        let setup = Setup {
+            max_heap: options.max_heap,
+            max_frame: options.max_frame,
+            sandbox_required: options.sandbox == Sandbox::Required,
+        };
+        let serve = move || {
+            for order in inbox {
+                match order {
+                    // A pool that is gone drops its end; so does the child then.
+                    Order::Start(reply) => drop(reply.send(start(&command, setup))),
+                    Order::End(child) => end(child),
+                }
+            }
+        };
+        std::thread::Builder::new().name("js-spawner".into()).spawn(serve)?;
+        Ok(Self { orders })
+    }
+
+    pub(super) async fn start(&self) -> io::Result<Started> {
+        let (reply, started) = oneshot::channel();
+        let gone = || io::Error::other("the thread that starts children has ended");
+        self.orders.send(Order::Start(reply)).map_err(|_| gone())?;
+        started.await.map_err(|_| gone())?
+    }
+
+    /// Kills a child, if it still runs, and reaps it.
+    pub(super) fn end(&self, child: Child) {
+        // Without the thread there are no children either.
+        drop(self.orders.send(Order::End(child)));
+    }
+}
+
+fn start(command: &[std::ffi::OsString], setup: Setup) -> io::Result<Started> {
+    let (program, args) = command
+        .split_first()
+        .ok_or_else(|| io::Error::other("no child command is configured"))?;
+    let (socket, theirs) = UnixStream::pair()?;
+    socket.set_nonblocking(true)?;
+    let process = Command::new(program)
+        .args(args)
+        .args(setup.to_args())
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    Ok(Started { process, socket })
+}
+
+fn end(mut child: Child) {
+    // It may have ended by itself; then there is nothing to kill and the wait only reaps it.
+    drop(child.kill());
+    drop(child.wait());
+}

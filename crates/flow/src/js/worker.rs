@@ -1,0 +1,379 @@
+//! One child's task: moves frames between its socket and the pool, and sends its scripts' requests.
+
+use super::StartError;
+use super::frame::{self, Failure, Fetched, FromChild, Incoming, LEVELS, Line, ToChild};
+use super::pool::{Flight, RunError, RunReport, Shared, Worker};
+use super::spawner::Started;
+use crate::component::StepLog;
+use crate::outbound::{Request, Response};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use perseat_domain::time::Timestamp;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
+use url::Url;
+use zeroize::Zeroize;
+
+/// How long a child may take to get ready.
+const READY: Duration = Duration::from_secs(10);
+/// How long to wait after a child did not start.
+const START_AGAIN: Duration = Duration::from_millis(500);
+
+/// A child that is ready.
+pub(super) struct Link {
+    process: std::process::Child,
+    socket: UnixStream,
+    incoming: Incoming,
+}
+
+/// Starts a child and waits until it has given up its rights.
+pub(super) async fn connect(shared: &Shared) -> Result<Link, StartError> {
+    let Started { process, socket } = shared.spawner.start().await.map_err(StartError::Spawn)?;
+    let mut link = match UnixStream::from_std(socket) {
+        Ok(socket) => Link {
+            process,
+            socket,
+            incoming: Incoming::new(shared.options.max_frame),
+        },
+        Err(error) => {
+            shared.spawner.end(process);
+            return Err(StartError::Spawn(error));
+        }
+    };
+    let ready = timeout(READY, link.ready()).await;
+    match ready.unwrap_or_else(|_| Err(StartError::Protocol("nothing within ten seconds".into()))) {
+        Ok(()) => Ok(link),
+        Err(error) => {
+            shared.spawner.end(link.process);
+            Err(error)
+        }
+    }
+}
+
+/// Starts one more child and serves it to its end.
+pub(super) async fn start(shared: Arc<Shared>) {
+    match connect(&shared).await {
+        Ok(link) => live(shared, link).await,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a code step process did not start");
+            sleep(START_AGAIN).await;
+            let mut state = shared.lock();
+            state.failed_to_start();
+            state.pump(&shared);
+        }
+    }
+}
+
+/// Serves a ready child to its end; from now on the pool gives it work. A box, because a child that ends starts its
+/// successor.
+pub(super) fn live(shared: Arc<Shared>, link: Link) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let Link { process, socket, incoming } = link;
+    let worker = Worker::new(process.id());
+    let wake = Arc::clone(&worker.wake);
+    let id = shared.lock().arrived(worker, &shared);
+    Box::pin(async move {
+        let mut task = Task {
+            shared: Arc::clone(&shared),
+            id,
+            socket,
+            incoming,
+            out: Vec::new(),
+            written: 0,
+            said_so: false,
+        };
+        if let Err(error) = task.serve(&wake).await {
+            tracing::warn!(%error, "a code step process ended");
+        }
+        shared.spawner.end(process);
+        // What it had said before it was killed still counts.
+        if let Err(error) = task.read() {
+            tracing::debug!(%error, "a code step process was cut off");
+        }
+        shared.lock().departed(id, task.said_so, &shared);
+    })
+}
+
+impl Link {
+    async fn ready(&mut self) -> Result<(), StartError> {
+        loop {
+            if let Some(bytes) = self.incoming.next().map_err(|error| StartError::Protocol(error.to_string()))? {
+                return match postcard::from_bytes(bytes) {
+                    Ok(FromChild::Ready {
+                        version: frame::VERSION,
+                        missing: "",
+                    }) => Ok(()),
+                    Ok(FromChild::Ready {
+                        version: frame::VERSION,
+                        missing,
+                    }) => {
+                        tracing::warn!(missing, "code steps run without a part of their sandbox");
+                        Ok(())
+                    }
+                    Ok(FromChild::Unfit { reason }) => Err(StartError::Sandbox(reason.to_owned())),
+                    _ => Err(StartError::Protocol("another version, or another program".into())),
+                };
+            }
+            self.socket.readable().await.map_err(StartError::Spawn)?;
+            let mut buffer = [0; 1024];
+            match self.socket.try_read(&mut buffer) {
+                Ok(0) => return Err(StartError::Protocol("nothing, and ended".into())),
+                Ok(count) => self.incoming.extend(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(StartError::Spawn(error)),
+            }
+        }
+    }
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    id: u64,
+    socket: UnixStream,
+    incoming: Incoming,
+    out: Vec<u8>,
+    written: usize,
+    /// Whether the child said that it ends.
+    said_so: bool,
+}
+
+impl Task {
+    /// Until the child ends or is to be killed.
+    async fn serve(&mut self, wake: &tokio::sync::Notify) -> io::Result<()> {
+        loop {
+            if !self.write()? {
+                return Ok(());
+            }
+            let interest = if self.written < self.out.len() {
+                Interest::READABLE | Interest::WRITABLE
+            } else {
+                Interest::READABLE
+            };
+            tokio::select! {
+                ready = self.socket.ready(interest) => {
+                    if ready?.is_readable() && (!self.read()? || self.said_so) {
+                        return Ok(());
+                    }
+                }
+                () = wake.notified() => {}
+            }
+        }
+    }
+
+    /// Writes what the pool has for the child; false if the child is to be killed.
+    fn write(&mut self) -> io::Result<bool> {
+        loop {
+            if self.written == self.out.len() {
+                // Configuration with credentials was in it.
+                self.out.as_mut_slice().zeroize();
+                self.out.clear();
+                self.written = 0;
+                let mut state = self.shared.lock();
+                let Some(worker) = state.workers.get_mut(&self.id) else {
+                    return Ok(false);
+                };
+                if worker.doomed {
+                    return Ok(false);
+                }
+                std::mem::swap(&mut self.out, &mut worker.out);
+                if self.out.is_empty() {
+                    return Ok(true);
+                }
+            }
+            match self.socket.try_write(&self.out[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(!self.is_doomed()),
+                // It ended; reading tells how.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn is_doomed(&self) -> bool {
+        self.shared.lock().workers.get(&self.id).is_none_or(|worker| worker.doomed)
+    }
+
+    /// Reads and handles what is there; false at the end.
+    fn read(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; 64 << 10];
+        loop {
+            let count = match self.socket.try_read(&mut buffer) {
+                Ok(0) => return Ok(false),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
+            };
+            self.incoming.extend(&buffer[..count]);
+            while let Some(bytes) = self.incoming.next().map_err(io::Error::other)? {
+                let bytes: &[u8] = bytes;
+                let frame = postcard::from_bytes(bytes).map_err(io::Error::other)?;
+                handle(&self.shared, self.id, frame, &mut self.said_so)?;
+            }
+            if count < buffer.len() {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, said_so: &mut bool) -> io::Result<()> {
+    match frame {
+        FromChild::Done {
+            run,
+            last,
+            cpu_us,
+            outcome,
+            logs,
+        } => {
+            let report = RunReport {
+                outcome: outcome.map(str::to_owned).map_err(run_error),
+                logs: logs.into_iter().map(step_log).collect(),
+                cpu: Duration::from_micros(cpu_us),
+            };
+            *said_so |= last;
+            let flight = done(shared, id, run, last)?;
+            // Nobody waits if it was given up at this moment.
+            drop(flight.answer.send(report));
+            Ok(())
+        }
+        FromChild::Fetch {
+            run,
+            call,
+            method,
+            url,
+            headers,
+            body,
+        } => {
+            let mut state = shared.lock();
+            let worker = state.workers.get_mut(&id);
+            let flight = worker.and_then(|worker| worker.flights.front_mut()).filter(|first| first.id == run);
+            let Some(flight) = flight else {
+                return Err(io::Error::other("a request of a script that does not run"));
+            };
+            flight.fetches += 1;
+            if flight.fetches > shared.options.max_fetches {
+                return Err(io::Error::other("more requests than `code.max-fetches`"));
+            }
+            if !flight.answer.is_closed() {
+                let request = request(flight, call, method, url, &headers, body);
+                shared.runtime.spawn(fetch(Arc::clone(shared), id, run, call, request));
+            }
+            Ok(())
+        }
+        FromChild::Ready { .. } | FromChild::Unfit { .. } => Err(io::Error::other("a frame out of order")),
+    }
+}
+
+/// Takes the run that ended off its child and hands the child more.
+fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool) -> io::Result<Flight> {
+    let mut state = shared.lock();
+    let worker = state.workers.get_mut(&id).ok_or_else(|| io::Error::other("an unknown child"))?;
+    if worker.flights.front().is_none_or(|first| first.id != run) {
+        return Err(io::Error::other("the end of a script that does not run"));
+    }
+    let flight = worker.flights.pop_front();
+    // The next one has begun; if nobody waits for it, it must not go on.
+    let given_up = worker.flights.front().is_some_and(|next| next.answer.is_closed());
+    if last || given_up {
+        worker.doom();
+    }
+    state.pump(shared);
+    flight.ok_or_else(|| io::Error::other("the end of no script"))
+}
+
+fn run_error(failure: Failure<'_>) -> RunError {
+    match failure {
+        Failure::Threw(text) => RunError::Threw(text.to_owned()),
+        Failure::OutOfTime => RunError::TimedOut,
+        Failure::OutOfCpu => RunError::OutOfCpu,
+        Failure::OutOfMemory => RunError::OutOfMemory,
+        Failure::Stuck => RunError::Stuck,
+        Failure::TooLarge => RunError::ResultTooLarge,
+    }
+}
+
+fn step_log((level, at, message): Line<'_>) -> StepLog {
+    let level = LEVELS.get(usize::from(level)).copied().unwrap_or("info");
+    StepLog {
+        at: Timestamp(at),
+        level,
+        message: message.to_owned(),
+    }
+}
+
+fn request(flight: &Flight, call: u32, method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Result<Request, String> {
+    let url = Url::parse(url).map_err(|error| format!("fetch: not an address: {error}"))?;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| "fetch: not a method".to_owned())?;
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let bad = || format!("fetch: `{name}` is not a header that can be sent");
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| bad())?;
+        value.set_sensitive(!matches!(
+            header.as_str(),
+            "accept" | "content-type" | "idempotency-key" | "user-agent"
+        ));
+        map.append(header, value);
+    }
+    let key = flight.request.key.request(call);
+    let key = HeaderValue::from_str(&key).map_err(|_| "fetch: the step has no idempotency key".to_owned())?;
+    map.entry(HeaderName::from_static("idempotency-key")).or_insert(key);
+    if !body.is_empty() && !map.contains_key(::http::header::CONTENT_TYPE) {
+        map.insert(::http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain;charset=UTF-8"));
+    }
+    Ok(Request {
+        method,
+        url,
+        headers: map,
+        body: body.to_owned().into(),
+        deadline: flight.request.deadline,
+    })
+}
+
+/// Sends a script's request and gives the answer to its child, if it still runs that script.
+async fn fetch(shared: Arc<Shared>, id: u64, run: u64, call: u32, request: Result<Request, String>) {
+    let answer = match request {
+        Ok(request) => shared.outbound.send(request).await.map_err(|error| format!("fetch: {error}")),
+        Err(error) => Err(error),
+    };
+    let answer = answer.and_then(|answer| {
+        // Replacing what is not text may make it three times as long.
+        let fits = answer.body.len() < shared.options.max_frame / 4;
+        if fits {
+            Ok(answer)
+        } else {
+            Err("fetch: the answer is larger than a quarter of `code.max-frame`".to_owned())
+        }
+    });
+    let mut state = shared.lock();
+    let Some(worker) = state.workers.get_mut(&id) else { return };
+    if worker.flights.front().is_some_and(|first| first.id == run) {
+        push_answer(&mut worker.out, run, call, answer.as_ref().map_err(String::as_str));
+        worker.wake.notify_one();
+    }
+}
+
+fn push_answer(out: &mut Vec<u8>, run: u64, call: u32, answer: Result<&Response, &str>) {
+    let frame = |answer| ToChild::Fetched { run, call, answer };
+    match answer {
+        Err(error) => frame::push(out, &frame(Err(error))),
+        Ok(response) => {
+            let body = String::from_utf8_lossy(&response.body);
+            let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+            let headers: Vec<(&str, String)> = response.headers.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+            let headers = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            frame::push(
+                out,
+                &frame(Ok(Fetched {
+                    status: response.status.as_u16(),
+                    headers,
+                    body: &body,
+                })),
+            );
+        }
+    }
+}

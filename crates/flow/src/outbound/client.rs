@@ -1,0 +1,260 @@
+//! Sends one call: checks, dials, follows redirects by hand, reads the answer within its limits.
+
+use super::policy::{Policy, Refusal, normal_name};
+use super::resolve::{GuardedResolver, Lookups};
+use super::{Options, OutboundError, Request, Response, SetupError};
+use ::http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
+};
+use ::http::{HeaderMap, Method, StatusCode};
+use bytes::{Bytes, BytesMut};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::time::{Instant, timeout_at};
+use url::{Host, Url};
+
+/// Calls third parties within a [`Policy`]. Cheap to clone; keeps connections alive on the runtime that made them, so
+/// make one for each arbiter, and a new one when the policy changes.
+#[derive(Clone)]
+pub struct OutboundClient {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    policy: Arc<Policy>,
+    options: Options,
+    /// A resolver learns the name but not the port, so every port that a rule names has a client of its own.
+    by_port: BTreeMap<u16, reqwest::Client>,
+    other_ports: reqwest::Client,
+}
+
+impl fmt::Debug for OutboundClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboundClient")
+            .field("policy", &self.inner.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OutboundClient {
+    /// Sets up connection pools.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up, for instance because the system has no root certificates.
+    pub fn new(policy: Policy, options: Options) -> Result<Self, SetupError> {
+        let policy = Arc::new(policy);
+        let lookups = Arc::new(Lookups::new(options.clone()));
+        let client = |port| {
+            let resolver = GuardedResolver {
+                lookups: Arc::clone(&lookups),
+                policy: Arc::clone(&policy),
+                port,
+            };
+            build(&options, resolver)
+        };
+        let by_port = policy
+            .ports()
+            .into_iter()
+            .map(|port| Ok((port, client(Some(port))?)))
+            .collect::<Result<_, SetupError>>()?;
+        let other_ports = client(None)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                policy,
+                options,
+                by_port,
+                other_ports,
+            }),
+        })
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// Sends a request, follows its redirects and reads the answer whole.
+    ///
+    /// # Errors
+    /// See [`OutboundError`]. An answer with an error status is an answer.
+    pub async fn send(&self, request: Request) -> Result<Response, OutboundError> {
+        let inner = &*self.inner;
+        let deadline = request.deadline.min(Instant::now() + inner.options.max_time);
+        let mut request = request;
+        for _ in 0..=inner.options.max_redirects {
+            let target = target_of(&request.url)?;
+            let call = async {
+                let client = inner.client_for(&request.url)?;
+                let answer = client
+                    .execute(to_reqwest(&request))
+                    .await
+                    .map_err(|error| failure(&target, &error))?;
+                if let Some(next) = redirect(&request, &answer) {
+                    return Ok(Err(next));
+                }
+                inner.read(&target, answer).await.map(Ok)
+            };
+            match timeout_at(deadline, call).await {
+                Err(_) => return Err(OutboundError::TimedOut(target)),
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(Ok(response))) => return Ok(response),
+                Ok(Ok(Err(next))) => request = next,
+            }
+        }
+        Err(OutboundError::TooManyRedirects(target_of(&request.url)?))
+    }
+}
+
+impl Inner {
+    /// Checks the address and chooses the client whose resolver knows the port.
+    fn client_for(&self, url: &Url) -> Result<&reqwest::Client, OutboundError> {
+        let target = target_of(url)?;
+        let known = url.port_or_known_default();
+        let client = known.and_then(|port| self.by_port.get(&port));
+        let port = known.filter(|_| client.is_some());
+        let refused = |refusal: Refusal| OutboundError::Refused {
+            target: target.clone(),
+            reason: refusal.reason,
+            key: refusal.key,
+        };
+        match url.host() {
+            Some(Host::Ipv4(v4)) => self.policy.check_address(None, IpAddr::V4(v4), port).map_err(refused)?,
+            Some(Host::Ipv6(v6)) => self.policy.check_address(None, IpAddr::V6(v6), port).map_err(refused)?,
+            Some(Host::Domain(name)) => self.policy.check_name(&normal_name(name), port).map_err(refused)?,
+            None => return Err(OutboundError::NotHttp(target)),
+        }
+        Ok(client.unwrap_or(&self.other_ports))
+    }
+
+    /// Reads to the end, which also gives the connection back to the pool.
+    async fn read(&self, target: &str, mut answer: reqwest::Response) -> Result<Response, OutboundError> {
+        let limit = self.options.max_response;
+        let too_large = || OutboundError::TooLarge {
+            target: target.to_owned(),
+            limit,
+        };
+        if answer.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(too_large());
+        }
+        let status = answer.status();
+        let headers = std::mem::take(answer.headers_mut());
+        let mut body = Bytes::new();
+        let mut joined = BytesMut::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| failure(target, &error))? {
+            if body.len() + joined.len() + chunk.len() > limit {
+                return Err(too_large());
+            }
+            if body.is_empty() && joined.is_empty() {
+                body = chunk;
+            } else {
+                if joined.is_empty() {
+                    joined.extend_from_slice(&std::mem::take(&mut body));
+                }
+                joined.extend_from_slice(&chunk);
+            }
+        }
+        let body = if joined.is_empty() { body } else { joined.freeze() };
+        Ok(Response { status, headers, body })
+    }
+}
+
+fn build(options: &Options, resolver: GuardedResolver) -> Result<reqwest::Client, SetupError> {
+    reqwest::Client::builder()
+        .dns_resolver(Arc::new(resolver))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .connect_timeout(options.connect_timeout)
+        .pool_max_idle_per_host(options.idle_per_host)
+        .pool_idle_timeout(options.idle_timeout)
+        .tcp_nodelay(true)
+        .user_agent(options.user_agent.as_str())
+        .build()
+        .map_err(SetupError)
+}
+
+fn to_reqwest(request: &Request) -> reqwest::Request {
+    let mut out = reqwest::Request::new(request.method.clone(), request.url.clone());
+    *out.headers_mut() = request.headers.clone();
+    if !request.body.is_empty() {
+        *out.body_mut() = Some(request.body.clone().into());
+    }
+    out
+}
+
+/// Host and port, for messages: never the path or query, which may hold a credential.
+fn target_of(url: &Url) -> Result<String, OutboundError> {
+    let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https"));
+    let host = host.ok_or_else(|| OutboundError::NotHttp(format!("{}:", url.scheme())))?;
+    Ok(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}
+
+/// The next request, if the answer is a redirect that can be followed.
+fn redirect(request: &Request, answer: &reqwest::Response) -> Option<Request> {
+    let keeps_method = match answer.status() {
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => request.method != Method::POST,
+        StatusCode::SEE_OTHER => matches!(request.method, Method::GET | Method::HEAD),
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
+        _ => return None,
+    };
+    let location = answer.headers().get(LOCATION)?.to_str().ok()?;
+    let url = request.url.join(location).ok()?;
+    let mut next = Request { url, ..request.clone() };
+    if !keeps_method {
+        next.method = Method::GET;
+        next.body = Bytes::new();
+        for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING] {
+            next.headers.remove(name);
+        }
+    }
+    let same_host = next.url.origin() == request.url.origin();
+    if !same_host {
+        drop_credentials(&mut next.headers);
+    }
+    Some(next)
+}
+
+fn drop_credentials(headers: &mut HeaderMap) {
+    let kept = std::mem::take(headers);
+    let mut name = None;
+    for (next, value) in kept {
+        name = next.or(name);
+        let Some(name) = &name else { continue };
+        let is_credential = value.is_sensitive() || [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name);
+        if !is_credential {
+            headers.append(name, value);
+        }
+    }
+}
+
+/// The cause without the URL.
+fn failure(target: &str, error: &reqwest::Error) -> OutboundError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    let mut reason = String::new();
+    while let Some(inner) = cause {
+        if let Some(refusal) = inner.downcast_ref::<Refusal>() {
+            return OutboundError::Refused {
+                target: target.to_owned(),
+                reason: refusal.reason.clone(),
+                key: refusal.key,
+            };
+        }
+        reason = inner.to_string();
+        cause = inner.source();
+    }
+    if error.is_timeout() {
+        return OutboundError::TimedOut(target.to_owned());
+    }
+    let reason = if reason.is_empty() {
+        "the connection broke".to_owned()
+    } else {
+        reason
+    };
+    OutboundError::Failed {
+        target: target.to_owned(),
+        reason,
+    }
+}

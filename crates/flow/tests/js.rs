@@ -1,0 +1,488 @@
+//! Code steps through real child processes.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must fail")]
+
+use perseat_domain::id::{CustomerId, ExecutionId, UserId};
+use perseat_flow::component::IdempotencyKey;
+use perseat_flow::js::{JsPool, Options, RunError, RunReport, RunRequest, UserKey};
+use perseat_flow::outbound::{self, OutboundClient, Policy};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+fn options() -> Options {
+    Options {
+        child_command: vec![env!("CARGO_BIN_EXE_perseat-js-child").into()],
+        slots: 2,
+        spares: 1,
+        max_heap: 32 << 20,
+        ..Options::default()
+    }
+}
+
+async fn pool_with(options: Options, allow: &[&str]) -> JsPool {
+    let allow = allow.iter().map(|rule| rule.parse().unwrap()).collect();
+    let outbound = OutboundClient::new(Policy::new(allow, Vec::new()), outbound::Options::default()).unwrap();
+    JsPool::start(outbound, options).await.unwrap()
+}
+
+async fn pool() -> JsPool {
+    pool_with(options(), &[]).await
+}
+
+fn owner(customer: u128, user: u128) -> UserKey {
+    UserKey {
+        customer: CustomerId(Uuid::from_u128(customer)),
+        user: Some(UserId(Uuid::from_u128(user))),
+    }
+}
+
+fn request(owner: UserKey, script: &str) -> RunRequest {
+    RunRequest {
+        owner,
+        key: IdempotencyKey {
+            execution: ExecutionId(Uuid::from_u128(7)),
+            path: "0".into(),
+        },
+        script: Arc::from(script),
+        context: json!({ "customer": { "name": "Acme" }, "user": { "externalId": "jane" }, "executionId": "x" }).to_string(),
+        config: json!({ "Folder": "/in" }).to_string().into(),
+        results: vec![("onTrigger".into(), json!({ "body": { "data": { "n": 20 } } }).to_string())],
+        deadline: Instant::now() + Duration::from_secs(60),
+    }
+}
+
+async fn run(pool: &JsPool, script: &str) -> RunReport {
+    pool.run(request(owner(1, 1), script)).await
+}
+
+async fn value(pool: &JsPool, script: &str) -> Value {
+    let outcome = run(pool, script).await.outcome;
+    let json = outcome.unwrap_or_else(|error| panic!("{error}\nof\n{script}"));
+    serde_json::from_str(&json).unwrap()
+}
+
+async fn error(pool: &JsPool, script: &str) -> RunError {
+    run(pool, script).await.outcome.expect_err(script)
+}
+
+#[tokio::test]
+async fn a_script_gets_results_and_context_and_gives_data() {
+    let pool = pool().await;
+    let script = "module.exports = async ({ configVars, customer, user }, stepResults) => ({ data: {
+        n: stepResults.onTrigger.results.body.data.n + 1, folder: configVars.Folder, who: [customer.name, user.externalId] } });";
+    assert_eq!(
+        value(&pool, script).await,
+        json!({ "n": 21, "folder": "/in", "who": ["Acme", "jane"] })
+    );
+}
+
+#[tokio::test]
+async fn every_way_to_export_the_function_works() {
+    let pool = pool().await;
+    for script in [
+        "module.exports = async () => ({ data: 1 })",
+        "exports.default = function () { return { data: 1 } }",
+        "\"use strict\";\nObject.defineProperty(exports, '__esModule', { value: true });\nexports.default = async () => ({ data: 1 });",
+        "const one = 1;\nexport default async function main() { return { data: one }; }",
+        "'use fresh context';\nglobalThis.one = 1;\nmodule.exports = async () => ({ data: one });",
+    ] {
+        assert_eq!(value(&pool, script).await, json!(1), "{script}");
+    }
+    assert_eq!(value(&pool, "module.exports = () => {}").await, Value::Null);
+}
+
+#[tokio::test]
+async fn a_script_that_throws_fails_with_its_message() {
+    let pool = pool().await;
+    let RunError::Threw(text) = error(&pool, "module.exports = async () => { throw new RangeError('too far') }").await else {
+        panic!()
+    };
+    assert!(text.starts_with("RangeError: too far"), "{text}");
+    let RunError::Threw(text) = error(&pool, "module.exports = {").await else {
+        panic!()
+    };
+    assert!(text.contains("SyntaxError"), "{text}");
+    let RunError::Threw(text) = error(&pool, "module.exports = 5").await else {
+        panic!()
+    };
+    assert!(text.contains("module.exports = async"), "{text}");
+    assert_eq!(error(&pool, "module.exports = () => new Promise(() => {})").await, RunError::Stuck);
+    assert_eq!(
+        value(&pool, "module.exports = () => ({ data: 1 })").await,
+        json!(1),
+        "the pool goes on"
+    );
+}
+
+#[tokio::test]
+async fn loggers_and_console_become_bounded_log_lines() {
+    let pool = pool_with(
+        Options {
+            max_log_lines: 4,
+            ..options()
+        },
+        &[],
+    )
+    .await;
+    let script = "module.exports = async ({ logger }) => { console.log('a', 1, { b: [2] }); logger.error(new Error('bad').message); logger.metric('m');
+        for (let i = 0; i < 1000; i++) logger.debug(i); return { data: null } }";
+    let report = run(&pool, script).await;
+    let lines: Vec<(&str, &str)> = report.logs.iter().map(|line| (line.level, line.message.as_str())).collect();
+    assert_eq!(
+        &lines[..4],
+        &[("info", "a 1 {\"b\":[2]}"), ("error", "bad"), ("metric", "m"), ("debug", "0")]
+    );
+    assert_eq!(lines.len(), 5);
+    assert!(lines[4].1.contains("left out"));
+}
+
+#[tokio::test]
+async fn timers_run_in_order_and_can_be_cleared() {
+    let pool = pool().await;
+    let script = "module.exports = () => new Promise((resolve) => { const seen = []; const never = setTimeout(() => seen.push('never'), 1);
+        setTimeout((x) => { seen.push(x); resolve({ data: seen }) }, 5, 'second'); setTimeout(() => seen.push('first'), 2); clearTimeout(never); })";
+    assert_eq!(value(&pool, script).await, json!(["first", "second"]));
+}
+
+#[tokio::test]
+async fn nothing_survives_a_run() {
+    let pool = pool_with(Options { slots: 1, ..options() }, &[]).await;
+    for attempt in [
+        "globalThis.leak = 1",
+        "Object.prototype.leak = 1",
+        "Array.prototype.push = 1",
+        "Promise.prototype.then = 1",
+        "Object.defineProperty(JSON, 'leak', { value: 1 })",
+        "console.log.constructor.prototype.leak = 1",
+        "Object.setPrototypeOf(Array.prototype, { leak: 1 })",
+        "import.meta.leak = 1",
+        "(function* () {}).constructor.prototype.leak = 1",
+        "[][Symbol.iterator]().__proto__.leak = 1",
+        "Object.getPrototypeOf(async function () {}).leak = 1",
+        "(new Error()).constructor.leak = 1",
+        "leak = 1",
+        "this.leak = 1",
+        "(await import('code-0')).default.leak = 1",
+    ] {
+        let script = format!(
+            "module.exports = async () => {{ try {{ {attempt}; return {{ data: 'changed' }} }} catch (e) {{ return {{ data: 'refused' }} }} }}"
+        );
+        assert_eq!(value(&pool, &script).await, json!("refused"), "{attempt}");
+    }
+    // What is remembered without an exception must be gone too.
+    for (write, read) in [
+        ("(0, eval)('var leak = 1')", "typeof leak"),
+        ("(0, eval)('let leak = 1')", "typeof leak"),
+        ("new Function('globalThis.leak = 1')()", "typeof leak"),
+        ("/(.)/.exec('a')", "RegExp.$1 === undefined ? 'undefined' : 'leak'"),
+        ("Error.stackTraceLimit = 77", "Error.stackTraceLimit === 77 ? 'leak' : 'undefined'"),
+        (
+            "Error.prepareStackTrace = () => 'leak'",
+            "new Error('x').stack === 'leak' ? 'leak' : 'undefined'",
+        ),
+        ("setTimeout(() => { console.log('leak') }, 1)", "'undefined'"),
+    ] {
+        let write = format!("module.exports = async () => {{ try {{ {write} }} catch {{}} return {{ data: 0 }} }}");
+        assert_eq!(value(&pool, &write).await, json!(0), "{write}");
+        let report = run(&pool, &format!("module.exports = async () => ({{ data: {read} }})")).await;
+        assert_eq!(report.outcome.unwrap(), "\"undefined\"", "{write}");
+        assert!(report.logs.is_empty(), "{write}");
+    }
+    assert_eq!(
+        value(
+            &pool,
+            "module.exports = () => ({ data: [typeof WeakRef, typeof FinalizationRegistry] })"
+        )
+        .await,
+        json!(["undefined", "undefined"])
+    );
+}
+
+#[tokio::test]
+async fn module_variables_start_anew_in_every_run() {
+    let pool = pool_with(Options { slots: 1, ..options() }, &[]).await;
+    let script = "let count = 0; class C { static n = 0 } function f() {} const seen = f.seen; f.seen = 1;
+        const tag = (s) => s; const site = tag`x`; module.exports = async () => ({ data: [++count, ++C.n, seen ?? null] })";
+    for user in [1, 2, 1] {
+        let report = pool.run(request(owner(1, user), script)).await;
+        assert_eq!(report.outcome.unwrap(), "[1,1,null]");
+    }
+}
+
+#[tokio::test]
+async fn a_script_cannot_close_the_function_it_is_wrapped_in() {
+    let pool = pool().await;
+    for script in [
+        "}); globalThis.leak = 1; (() => {",
+        "}) && ((s) => () => {})({}) && (() => {",
+        "a<!--b;{\n}});evil();(()=>{",
+    ] {
+        let RunError::Threw(text) = error(&pool, script).await else {
+            panic!("{script}")
+        };
+        assert!(text.contains("SyntaxError"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn code_that_overrides_inherited_properties_works() {
+    let pool = pool().await;
+    let script = "class Mine extends Error { constructor(m) { super(m); this.name = 'Mine'; this.toString = () => 'mine' } }
+        function Old() {} Old.prototype = Object.create(Array.prototype); Old.prototype.constructor = Old; Old.prototype.push = () => 'own';
+        const o = {}; o.hasOwnProperty = 1; o.toString = () => 'o'; const e = new Mine('x');
+        module.exports = async () => ({ data: [e.name, String(e), new Old().push(), o.hasOwnProperty, `${o}`, [1, 2].map((x) => x * 2), e instanceof Error] })";
+    assert_eq!(value(&pool, script).await, json!(["Mine", "mine", "own", 1, "o", [2, 4], true]));
+}
+
+#[tokio::test]
+async fn an_uninterruptible_script_is_killed_at_its_deadline_and_the_next_runs() {
+    let pool = pool_with(Options { slots: 1, ..options() }, &[]).await;
+    let before = pool.children();
+    let mut stuck = request(
+        owner(1, 1),
+        "module.exports = () => ({ data: (new Array(1_000_000_000) + '').length })",
+    );
+    stuck.deadline = Instant::now() + Duration::from_millis(200);
+    let waiting: Vec<_> = (0..3)
+        .map(|_| request(owner(1, 1), "module.exports = () => ({ data: 'next' })"))
+        .collect();
+    let (stuck, next) = tokio::join!(pool.run(stuck), async {
+        let mut ended = Vec::new();
+        for report in futures_util::future::join_all(waiting.into_iter().map(|request| pool.run(request))).await {
+            ended.push(report.outcome.unwrap());
+        }
+        ended
+    });
+    assert_eq!(stuck.outcome, Err(RunError::TimedOut));
+    assert_eq!(
+        next,
+        vec!["\"next\""; 3],
+        "only the running script fails; those behind it are sent again"
+    );
+    assert!(
+        pool.children().iter().all(|pid| before.first() != Some(pid)),
+        "the child was replaced"
+    );
+}
+
+#[tokio::test]
+async fn endless_scripts_stop_and_leave_the_pool_usable() {
+    let pool = pool().await;
+    for script in [
+        "module.exports = () => { while (true) { try { while (true) {} } catch {} } }",
+        "module.exports = () => new Promise(() => { (function again() { Promise.resolve().then(again) })() })",
+        "module.exports = () => ({ data: /(a*)*b/.test('a'.repeat(40)) })",
+    ] {
+        let mut endless = request(owner(1, 1), script);
+        endless.deadline = Instant::now() + Duration::from_millis(150);
+        assert_eq!(pool.run(endless).await.outcome, Err(RunError::TimedOut), "{script}");
+    }
+    let left = "module.exports = async () => { (function again() { Promise.resolve().then(again) })(); return { data: 1 } }";
+    assert_eq!(
+        value(&pool, left).await,
+        json!(1),
+        "what a script leaves running does not change its result"
+    );
+    assert_eq!(value(&pool, "module.exports = () => ({ data: 2 })").await, json!(2));
+}
+
+#[tokio::test]
+async fn memory_and_stack_bombs_fail_the_run_alone() {
+    let pool = pool().await;
+    let bomb = "module.exports = () => { const all = []; while (true) all.push(new Array(10000).fill('x'.repeat(100))) }";
+    assert_eq!(error(&pool, bomb).await, RunError::OutOfMemory);
+    let deep = "const f = () => f() + 1; module.exports = () => ({ data: f() })";
+    assert!(
+        matches!(error(&pool, deep).await, RunError::Threw(text) if text.contains("stack")),
+        "a deep recursion"
+    );
+    assert_eq!(value(&pool, "module.exports = () => ({ data: 3 })").await, json!(3));
+}
+
+#[tokio::test]
+async fn the_cpu_limit_stops_what_the_wall_clock_would_allow() {
+    let pool = pool_with(
+        Options {
+            max_cpu: Duration::from_millis(100),
+            ..options()
+        },
+        &[],
+    )
+    .await;
+    assert_eq!(error(&pool, "module.exports = () => { while (true) {} }").await, RunError::OutOfCpu);
+}
+
+#[tokio::test]
+async fn a_result_over_its_limit_is_refused() {
+    let pool = pool_with(
+        Options {
+            max_result: 100,
+            ..options()
+        },
+        &[],
+    )
+    .await;
+    assert_eq!(
+        error(&pool, "module.exports = () => ({ data: 'x'.repeat(101) })").await,
+        RunError::ResultTooLarge
+    );
+    let small = pool_with(
+        Options {
+            max_frame: 8192,
+            ..options()
+        },
+        &[],
+    )
+    .await;
+    let mut large = request(owner(1, 1), "module.exports = () => ({})");
+    large.results = vec![("a".into(), "1".repeat(8192))];
+    assert_eq!(small.run(large).await.outcome, Err(RunError::InputTooLarge));
+}
+
+#[tokio::test]
+async fn a_child_has_no_rights_left() {
+    let pool = pool().await;
+    let pids = pool.children();
+    assert!(!pids.is_empty());
+    for pid in pids {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let field = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map(str::trim)
+                .map(str::to_owned)
+        };
+        assert_eq!(field("Seccomp:").as_deref(), Some("2"));
+        assert_eq!(field("NoNewPrivs:").as_deref(), Some("1"));
+        assert_eq!(
+            std::fs::read(format!("/proc/{pid}/environ")).unwrap(),
+            b"",
+            "its environment is empty"
+        );
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        for limit in ["Max processes", "Max file size", "Max core file size"] {
+            let line = limits.lines().find(|line| line.starts_with(limit)).unwrap();
+            assert_eq!(line[limit.len()..].split_whitespace().next(), Some("0"), "{limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_child_serves_one_customer() {
+    let pool = pool_with(
+        Options {
+            slots: 1,
+            spares: 2,
+            kept: 1,
+            ..options()
+        },
+        &[],
+    )
+    .await;
+    let script = "module.exports = () => ({ data: 1 })";
+    for customer in [1, 2, 3, 1, 2, 3] {
+        let report = pool.run(request(owner(customer, 1), script)).await;
+        assert_eq!(report.outcome.unwrap(), "1");
+    }
+}
+
+#[tokio::test]
+async fn one_users_endless_scripts_leave_half_of_the_slots_to_others() {
+    let pool = pool().await;
+    let greedy: Vec<_> = (0..8)
+        .map(|_| {
+            let mut request = request(owner(1, 1), "module.exports = () => { while (true) {} }");
+            request.deadline = Instant::now() + Duration::from_millis(600);
+            pool.run(request)
+        })
+        .collect();
+    let other = async {
+        for _ in 0..3 {
+            let report = pool.run(request(owner(1, 2), "module.exports = () => ({ data: 'quick' })")).await;
+            assert_eq!(report.outcome.unwrap(), "\"quick\"");
+        }
+        Instant::now()
+    };
+    let (greedy, other) = tokio::join!(
+        async {
+            let ended = futures_util::future::join_all(greedy).await;
+            (ended, Instant::now())
+        },
+        other
+    );
+    assert!(greedy.0.iter().all(|report| report.outcome == Err(RunError::TimedOut)));
+    assert!(other < greedy.1, "the other user did not wait for them");
+}
+
+#[tokio::test]
+async fn too_many_waiting_runs_are_refused() {
+    let pool = pool_with(
+        Options {
+            slots: 1,
+            in_flight: 1,
+            max_waiting: 1,
+            ..options()
+        },
+        &[],
+    )
+    .await;
+    let slow = || {
+        request(
+            owner(1, 1),
+            "module.exports = () => new Promise((resolve) => setTimeout(() => resolve({ data: 1 }), 50))",
+        )
+    };
+    let ended = futures_util::future::join_all((0..4).map(|_| pool.run(slow()))).await;
+    let busy = ended.iter().filter(|report| report.outcome == Err(RunError::Busy)).count();
+    assert_eq!(busy, 2, "one runs, one waits");
+}
+
+#[tokio::test]
+async fn fetch_goes_through_the_guard_with_idempotency_keys() {
+    let server = support::Server::start().await;
+    let pool = pool_with(options(), &[&server.address()]).await;
+    let url = server.url("/echo");
+    let script = format!(
+        "module.exports = async () => {{
+            const a = await fetch('{url}', {{ method: 'POST', headers: {{ 'Content-Type': 'application/json' }}, body: JSON.stringify({{ n: 1 }}) }});
+            const [b, c] = await Promise.all([fetch('{url}'), fetch('{url}', {{ headers: [['Idempotency-Key', 'own']] }})]);
+            return {{ data: [a.status, a.ok, a.headers.get('X-Test'), (await a.json()).body, (await b.json()).key, (await c.json()).key] }} }}"
+    );
+    let key = format!("{}:0", ExecutionId(Uuid::from_u128(7)));
+    assert_eq!(
+        value(&pool, &script).await,
+        json!([200, true, "yes", "{\"n\":1}", format!("{key}:1"), "own"])
+    );
+    let refused = "module.exports = async () => { try { await fetch('http://127.0.0.1:1/') } catch (e) { return { data: e.message } } }";
+    assert!(value(&pool, refused).await.as_str().unwrap().contains("outbound.allow"));
+    let many = format!("module.exports = async () => {{ for (let i = 0; i < 5; i++) await fetch('{url}'); return {{ data: 1 }} }}");
+    let few = pool_with(
+        Options {
+            max_fetches: 2,
+            ..options()
+        },
+        &[&server.address()],
+    )
+    .await;
+    assert!(matches!(error(&few, &many).await, RunError::Threw(text) if text.contains("fetch too often")));
+}
+
+#[tokio::test]
+async fn a_program_that_is_no_child_is_refused_at_start() {
+    let outbound = OutboundClient::new(Policy::default(), outbound::Options::default()).unwrap();
+    let wrong = Options {
+        child_command: vec!["/bin/true".into()],
+        ..Options::default()
+    };
+    assert!(JsPool::start(outbound.clone(), wrong).await.is_err());
+    let missing = Options {
+        child_command: vec!["/nonexistent".into()],
+        ..Options::default()
+    };
+    assert!(JsPool::start(outbound, missing).await.is_err());
+}
+
+mod support;

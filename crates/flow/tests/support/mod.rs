@@ -1,0 +1,99 @@
+//! A small HTTP server for tests; answers by path and counts connections.
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::net::TcpListener;
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (counted, seen) = (Arc::clone(&connections), Arc::clone(&requests));
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let seen = Arc::clone(&seen);
+                let service = hyper::service::service_fn(move |request| {
+                    let count = seen.fetch_add(1, Ordering::Relaxed);
+                    answer(request, count)
+                });
+                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service));
+            }
+        });
+        Self {
+            port,
+            connections,
+            requests,
+        }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+
+    #[allow(dead_code, reason = "each test binary uses its part")]
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    #[allow(dead_code, reason = "each test binary uses its part")]
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+/// `/echo` says what came; `/status/404` answers that; `/redirect?to` leads on; `/flaky` fails twice; `/big`, `/bomb`.
+async fn answer(request: Request<Incoming>, count: usize) -> hyper::Result<Response<Full<Bytes>>> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let header = |name: &str| {
+        head.headers
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let path = head.uri.path();
+    let reply = |status: u16, text: String| {
+        let json = Response::builder()
+            .status(status)
+            .header("content-type", "application/json")
+            .header("x-test", "yes");
+        json.body(Full::from(text)).unwrap()
+    };
+    Ok(match path {
+        "/redirect" => Response::builder()
+            .status(head.uri.query().and_then(|query| query.get(..3)).unwrap_or("302"))
+            .header("location", head.uri.query().and_then(|query| query.get(4..)).unwrap_or("/redirect"))
+            .body(Full::default())
+            .unwrap(),
+        "/flaky" if count < 2 => reply(503, "\"later\"".into()),
+        "/big" => reply(200, format!("\"{}\"", "x".repeat(1 << 20))),
+        "/broken" => reply(200, "{\"a\":".into()),
+        _ if path.starts_with("/status/") => {
+            let status = path["/status/".len()..].parse().unwrap_or(StatusCode::IM_A_TEAPOT.as_u16());
+            reply(status, format!("{{\"status\":{status}}}"))
+        }
+        _ => {
+            let echo = serde_json::json!({
+                "method": head.method.as_str(), "uri": head.uri.to_string(), "body": String::from_utf8_lossy(&body), "key": header("idempotency-key"),
+                "authorization": header("authorization"), "contentType": header("content-type"), "apiKey": header("x-api-key"),
+            });
+            reply(200, echo.to_string())
+        }
+    })
+}
