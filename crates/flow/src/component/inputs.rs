@@ -48,7 +48,7 @@ impl<'a> Inputs<'a> {
     pub(crate) fn text(self, name: &str) -> Result<String, StepError> {
         Ok(match self.value(name)? {
             Value::String(text) => text,
-            other => text_of(&other),
+            other => text_of(&other).into_owned(),
         })
     }
 
@@ -101,7 +101,7 @@ impl<'a> Inputs<'a> {
 
 fn pair(item: Value) -> Option<(String, Value)> {
     let Value::Object(mut item) = item else { return None };
-    let key = text_of(item.get("key").or_else(|| item.get("name"))?);
+    let key = text_of(item.get("key").or_else(|| item.get("name"))?).into_owned();
     Some((key, item.get_mut("value").map_or(Value::Null, Value::take)))
 }
 

@@ -46,7 +46,11 @@ pub(super) fn stop(inputs: Inputs<'_>) -> Result<SyncResponse, StepError> {
         status: status(inputs)?.unwrap_or(200),
         content_type: header_text("contentType", content_type.unwrap_or_else(|| "application/json".into()))?,
         headers: headers(inputs)?,
-        body: if body == Value::Null { Bytes::new() } else { text_of(&body).into() },
+        body: if body == Value::Null {
+            Bytes::new()
+        } else {
+            text_of(&body).into_owned().into()
+        },
     })
 }
 
@@ -69,7 +73,7 @@ fn headers(inputs: Inputs<'_>) -> Result<Vec<(String, String)>, StepError> {
         if ::http::HeaderName::from_bytes(lower.as_bytes()).is_err() || framing {
             return Err(bad(format!("the header `{name}` cannot be set by a step")));
         }
-        headers.push((lower, header_text("headers", text_of(&value))?));
+        headers.push((lower, header_text("headers", text_of(&value).into_owned())?));
     }
     Ok(headers)
 }

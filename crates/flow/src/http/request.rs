@@ -183,7 +183,7 @@ fn multipart(boundary: &str, form: &[(String, Value)], files: &[(String, Value)]
         let filename = names
             .iter()
             .find(|(of, _)| of == name)
-            .map_or_else(|| name.clone(), |(_, filename)| text_of(filename));
+            .map_or_else(|| name.clone(), |(_, filename)| text_of(filename).into_owned());
         let (name, filename) = (quoted(name)?, quoted(&filename)?);
         let (content_type, data) = file(value)?;
         let head = format!(
@@ -200,7 +200,7 @@ fn multipart(boundary: &str, form: &[(String, Value)], files: &[(String, Value)]
 /// A file is text, or `{data, contentType}` as binary answers and form parts have it, its data base64 text.
 fn file(value: &Value) -> Result<(String, Vec<u8>), StepError> {
     let Some(data) = value.get("data").and_then(Value::as_str) else {
-        return Ok(("text/plain; charset=utf-8".into(), text_of(value).into_bytes()));
+        return Ok(("text/plain; charset=utf-8".into(), text_of(value).into_owned().into_bytes()));
     };
     let content_type = value
         .get("contentType")

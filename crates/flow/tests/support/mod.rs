@@ -39,6 +39,11 @@ impl Server {
         }
     }
 
+    #[allow(dead_code, reason = "each test binary uses its part")]
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -83,6 +88,11 @@ async fn answer(request: Request<Incoming>, count: usize) -> hyper::Result<Respo
             .unwrap(),
         "/flaky" if count < 2 => reply(503, "\"later\"".into()),
         "/big" => reply(200, format!("\"{}\"", "x".repeat(1 << 20))),
+        "/bomb" => {
+            let packed = Response::builder().header("content-encoding", "gzip");
+            packed.body(Full::from(zeros())).unwrap()
+        }
+        "/silent" => std::future::pending().await,
         "/broken" => reply(200, "{\"a\":".into()),
         _ if path.starts_with("/status/") => {
             let status = path["/status/".len()..].parse().unwrap_or(StatusCode::IM_A_TEAPOT.as_u16());
@@ -96,4 +106,9 @@ async fn answer(request: Request<Incoming>, count: usize) -> hyper::Result<Respo
             reply(200, echo.to_string())
         }
     })
+}
+
+/// One MiB of zeros, compressed a thousand times smaller.
+fn zeros() -> Vec<u8> {
+    include_bytes!("zeros.gz").to_vec()
 }

@@ -1,0 +1,193 @@
+//! The outbound guard against a real server.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must fail")]
+
+mod support;
+
+use http::{HeaderMap, HeaderValue, Method};
+use perseat_flow::outbound::{Options, OutboundClient, OutboundError, Policy, Request, Response};
+use std::time::Duration;
+use support::Server;
+use tokio::time::Instant;
+
+fn client_with(allow: &[&str], options: Options) -> OutboundClient {
+    let allow = allow.iter().map(|rule| rule.parse().unwrap()).collect();
+    OutboundClient::new(Policy::new(allow, Vec::new()), options).unwrap()
+}
+
+fn client(allow: &[&str]) -> OutboundClient {
+    client_with(allow, Options::default())
+}
+
+fn get(url: &str) -> Request {
+    Request {
+        method: Method::GET,
+        url: url.parse().unwrap(),
+        headers: HeaderMap::new(),
+        body: bytes::Bytes::new(),
+        deadline: Instant::now() + Duration::from_secs(10),
+    }
+}
+
+fn json(response: &Response) -> serde_json::Value {
+    serde_json::from_slice(&response.body).unwrap()
+}
+
+#[tokio::test]
+async fn every_spelling_of_a_loopback_address_is_refused_before_a_connection() {
+    let server = Server::start().await;
+    let client = client(&[]);
+    let port = server.port();
+    for host in [
+        "127.0.0.1",
+        "2130706433",
+        "0x7f.1",
+        "0177.0.0.1",
+        "127.1",
+        "[::ffff:127.0.0.1]",
+        "[::1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::1]",
+        "0.0.0.0",
+        "[::]",
+        "localhost",
+        "LOCALHOST.",
+    ] {
+        let error = client.send(get(&format!("http://{host}:{port}/"))).await.unwrap_err();
+        assert!(
+            matches!(&error, OutboundError::Refused { key: "outbound.allow", .. }),
+            "{host}: {error}"
+        );
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn one_allowed_port_opens_that_port_by_address_and_by_name() {
+    let (open, closed) = (Server::start().await, Server::start().await);
+    let client = client(&[&open.address(), &format!("[::1]:{}", open.port())]);
+    for host in ["127.0.0.1", "localhost"] {
+        assert_eq!(
+            client.send(get(&format!("http://{host}:{}/", open.port()))).await.unwrap().status,
+            200
+        );
+        let error = client.send(get(&format!("http://{host}:{}/", closed.port()))).await.unwrap_err();
+        assert!(matches!(error, OutboundError::Refused { .. }), "{error}");
+    }
+    assert_eq!(closed.connections(), 0);
+}
+
+#[tokio::test]
+async fn connections_are_kept_and_used_again() {
+    let server = Server::start().await;
+    let client = client(&[&server.address()]);
+    for _ in 0..20 {
+        client.send(get(&server.url("/echo"))).await.unwrap();
+    }
+    assert_eq!((server.connections(), server.requests()), (1, 20));
+}
+
+#[tokio::test]
+async fn a_redirect_is_checked_like_a_first_call() {
+    let (open, closed) = (Server::start().await, Server::start().await);
+    let client = client(&[&open.address()]);
+    let inner = open.url("/redirect?302=/echo");
+    assert_eq!(json(&client.send(get(&inner)).await.unwrap())["uri"], "/echo");
+    let outer = open.url(&format!("/redirect?302={}", closed.url("/")));
+    assert!(matches!(client.send(get(&outer)).await, Err(OutboundError::Refused { .. })));
+    let other_scheme = open.url("/redirect?302=file:///etc/passwd");
+    assert!(matches!(client.send(get(&other_scheme)).await, Err(OutboundError::NotHttp(_))));
+    assert!(matches!(
+        client.send(get(&open.url("/redirect?302=/redirect"))).await,
+        Ok(_) | Err(OutboundError::TooManyRedirects(_))
+    ));
+    assert_eq!(closed.connections(), 0);
+}
+
+#[tokio::test]
+async fn an_endless_redirect_ends() {
+    let server = Server::start().await;
+    let client = client(&[&server.address()]);
+    let endless = server.url("/redirect?302=?302=");
+    assert!(matches!(client.send(get(&endless)).await, Err(OutboundError::TooManyRedirects(_))));
+    assert_eq!(server.requests(), 6, "the first and five redirects");
+}
+
+#[tokio::test]
+async fn credentials_do_not_follow_a_redirect_to_another_host() {
+    let (first, second) = (Server::start().await, Server::start().await);
+    let client = client(&[&first.address(), &second.address()]);
+    let call = |url: String| {
+        let mut request = get(&url);
+        request.headers.insert("authorization", HeaderValue::from_static("Bearer t"));
+        let mut key = HeaderValue::from_static("k");
+        key.set_sensitive(true);
+        request.headers.insert("x-api-key", key);
+        request.headers.insert("content-type", HeaderValue::from_static("text/x"));
+        client.send(request)
+    };
+    let same = json(&call(first.url("/redirect?307=/echo")).await.unwrap());
+    assert_eq!((&same["authorization"], &same["apiKey"]), (&"Bearer t".into(), &"k".into()));
+    let other = json(&call(first.url(&format!("/redirect?307={}", second.url("/echo")))).await.unwrap());
+    assert_eq!(
+        (&other["authorization"], &other["apiKey"], &other["contentType"]),
+        (&().into(), &().into(), &"text/x".into())
+    );
+}
+
+#[tokio::test]
+async fn a_post_becomes_a_get_only_where_the_status_says_so() {
+    let server = Server::start().await;
+    let client = client(&[&server.address()]);
+    for (status, method, body) in [("302", "GET", ""), ("303", "GET", ""), ("307", "POST", "b"), ("308", "POST", "b")] {
+        let mut request = get(&server.url(&format!("/redirect?{status}=/echo")));
+        request.method = Method::POST;
+        request.body = "b".into();
+        let echo = json(&client.send(request).await.unwrap());
+        assert_eq!((&echo["method"], &echo["body"]), (&method.into(), &body.into()), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_over_the_limit_is_cut_off_also_when_it_is_compressed() {
+    let server = Server::start().await;
+    let small = client_with(
+        &[&server.address()],
+        Options {
+            max_response: 100_000,
+            ..Options::default()
+        },
+    );
+    for path in ["/big", "/bomb"] {
+        let error = small.send(get(&server.url(path))).await.unwrap_err();
+        assert!(matches!(error, OutboundError::TooLarge { limit: 100_000, .. }), "{path}: {error}");
+    }
+    let roomy = client(&[&server.address()]);
+    assert_eq!(roomy.send(get(&server.url("/bomb"))).await.unwrap().body.len(), 1 << 20);
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_given_up_at_the_deadline() {
+    let server = Server::start().await;
+    let client = client(&[&server.address()]);
+    let mut request = get(&server.url("/silent"));
+    request.deadline = Instant::now() + Duration::from_millis(50);
+    assert!(matches!(client.send(request).await, Err(OutboundError::TimedOut(_))));
+}
+
+#[tokio::test]
+async fn an_error_names_the_host_and_never_the_query() {
+    let server = Server::start().await;
+    let client = client(&["127.0.0.1:1"]);
+    let error = client
+        .send(get("http://127.0.0.1:1/path?key=secret"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("127.0.0.1:1") && !error.contains("secret"), "{error}");
+    let error = client
+        .send(get(&format!("http://user:secret@{}/?key=secret", server.address())))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(!error.contains("secret"), "{error}");
+}

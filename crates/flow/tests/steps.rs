@@ -1,0 +1,463 @@
+//! Steps as the execution actor performs them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must fail")]
+
+mod support;
+
+use perseat_domain::code::ErrorCode;
+use perseat_domain::definition::{ActionRef, ComplexItem, Input, Step, StepErrorPolicy};
+use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId, UserConfigId, UserId};
+use perseat_domain::identity::{BoundUser, Identity};
+use perseat_flow::component::{IdempotencyKey, Limits, Performer, StepCall, StepError, StepReport, StepResult, webhook_reply};
+use perseat_flow::expression::{self, Connection, Scope, Setting};
+use perseat_flow::js::{self, JsPool};
+use perseat_flow::outbound::{self, OutboundClient, Policy};
+use perseat_flow::payload::FlowContext;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use support::Server;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+async fn performer(server: &Server) -> Performer {
+    let policy = Policy::new(vec![server.address().parse().unwrap()], Vec::new());
+    let outbound = OutboundClient::new(policy, outbound::Options::default()).unwrap();
+    let options = js::Options {
+        child_command: vec![env!("CARGO_BIN_EXE_perseat-js-child").into()],
+        slots: 1,
+        spares: 1,
+        ..js::Options::default()
+    };
+    let pool = JsPool::start(outbound.clone(), options).await.unwrap();
+    Performer::new(outbound, pool, Limits::default())
+}
+
+fn text(value: &str) -> Input {
+    Input::Value(Some(value.into()))
+}
+
+fn pairs(list: &[(&str, &str)]) -> Input {
+    let item = |(name, value): &(&str, &str)| ComplexItem::Input {
+        name: Some(Box::new(text(name))),
+        input: text(value),
+    };
+    Input::Complex(list.iter().map(item).collect())
+}
+
+fn step(component: &str, action: &str, inputs: Vec<(&str, Input)>) -> Step {
+    Step {
+        name: "Step".into(),
+        reference: "step".into(),
+        action: ActionRef {
+            component: component.into(),
+            action: action.into(),
+        },
+        inputs: inputs.into_iter().map(|(name, input)| (name.to_owned(), input)).collect(),
+        on_error: StepErrorPolicy::Fail,
+        branches: Vec::new(),
+        body: Vec::new(),
+    }
+}
+
+fn connection(kind: &str, value: Value) -> Setting {
+    Setting::Connection(Arc::new(Connection {
+        variable: "stable".into(),
+        kind: ActionRef {
+            component: "http".into(),
+            action: kind.into(),
+        },
+        version: 3,
+        value: serde_json::from_value(value).unwrap(),
+    }))
+}
+
+fn scope(settings: Vec<(&str, Setting)>) -> Scope {
+    let settings: BTreeMap<String, Setting> = settings.into_iter().map(|(key, setting)| (key.to_owned(), setting)).collect();
+    Scope::new(
+        "onTrigger",
+        Arc::new(json!({ "body": { "data": { "n": 4 } } })),
+        Arc::new(settings),
+        expression::Limits::default(),
+    )
+}
+
+fn key() -> IdempotencyKey {
+    IdempotencyKey {
+        execution: ExecutionId(Uuid::from_u128(9)),
+        path: "2.b0.1".into(),
+    }
+}
+
+async fn perform(performer: &Performer, step: &Step, scope: &Scope) -> StepReport {
+    let user = Some(BoundUser {
+        user: UserId(Uuid::from_u128(3)),
+        config: UserConfigId(Uuid::from_u128(4)),
+    });
+    let identity = Identity {
+        customer: CustomerId(Uuid::from_u128(1)),
+        instance: InstanceId(Uuid::from_u128(2)),
+        flow: FlowNumber(1),
+        user,
+    };
+    let call = StepCall {
+        step,
+        scope,
+        identity: &identity,
+        context: &Arc::new(FlowContext::default()),
+        key: &key(),
+        deadline: Instant::now() + Duration::from_secs(20),
+        debug: false,
+    };
+    performer.perform(call).await
+}
+
+fn data(report: StepReport) -> Value {
+    match report.result.unwrap() {
+        StepResult::Data(output) => {
+            assert_eq!(
+                serde_json::from_slice::<Value>(&output.json).unwrap(),
+                *output.value,
+                "the stored form is the value"
+            );
+            (*output.value).clone()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn failure(report: StepReport) -> StepError {
+    report.result.unwrap_err()
+}
+
+#[tokio::test]
+async fn each_kind_of_connection_puts_its_credential_where_it_belongs() {
+    let server = Server::start().await;
+    let performer = performer(&server).await;
+    for (setting, name, expected) in [
+        (
+            connection(
+                "oauth2",
+                json!({ "fields": { "clientSecret": "s" }, "token": { "access_token": "at" } }),
+            ),
+            "authorization",
+            "Bearer at",
+        ),
+        (
+            connection("basic", json!({ "fields": { "username": "u", "password": "p" } })),
+            "authorization",
+            "Basic dTpw",
+        ),
+        (
+            connection("bearer", json!({ "fields": { "token": "bt" } })),
+            "authorization",
+            "Bearer bt",
+        ),
+        (
+            connection("apiKey", json!({ "fields": { "apiKey": "ak" } })),
+            "authorization",
+            "Bearer ak",
+        ),
+        (
+            connection("apiKey", json!({ "fields": { "apiKey": "ak", "headerName": "X-Api-Key" } })),
+            "apiKey",
+            "ak",
+        ),
+        (
+            connection("apiKey", json!({ "fields": { "apiKey": "a k", "queryParam": "key" } })),
+            "uri",
+            "/echo?key=a+k",
+        ),
+    ] {
+        let get = step(
+            "http",
+            "httpGet",
+            vec![
+                ("url", text(&server.url("/echo"))),
+                ("connection", Input::ConfigVar("Account".into())),
+            ],
+        );
+        let report = perform(&performer, &get, &scope(vec![("Account", setting)])).await;
+        assert_eq!(report.credentials, vec![("stable".into(), 3)]);
+        assert_eq!(data(report)[name], expected);
+    }
+    let empty = connection("oauth2", json!({ "fields": {} }));
+    let get = step(
+        "http",
+        "httpGet",
+        vec![
+            ("url", text(&server.url("/echo"))),
+            ("connection", Input::ConfigVar("Account".into())),
+        ],
+    );
+    assert_eq!(
+        failure(perform(&performer, &get, &scope(vec![("Account", empty)])).await).code,
+        ErrorCode::ConnectionNotReady
+    );
+}
+
+#[tokio::test]
+async fn a_request_carries_data_query_headers_and_the_steps_idempotency_key() {
+    let server = Server::start().await;
+    let performer = performer(&server).await;
+    let inputs = |more: Vec<(&'static str, Input)>| {
+        let mut all = vec![
+            ("url", text(&server.url("/echo?a=1"))),
+            ("queryParams", pairs(&[("b", "2 3")])),
+            ("data", text("{\"x\":1}")),
+        ];
+        all.extend(more);
+        all
+    };
+    let echo = data(perform(&performer, &step("http", "httpPost", inputs(vec![])), &scope(vec![])).await);
+    assert_eq!(echo["method"], "POST");
+    assert_eq!(echo["uri"], "/echo?a=1&b=2+3");
+    assert_eq!(echo["body"], "{\"x\":1}");
+    assert_eq!(echo["contentType"], "application/json");
+    assert_eq!(echo["key"], format!("{}:2.b0.1:0", key().execution));
+    let own = inputs(vec![("headers", pairs(&[("Idempotency-Key", "own"), ("Content-Type", "text/x")]))]);
+    let echo = data(perform(&performer, &step("http", "httpPut", own), &scope(vec![])).await);
+    assert_eq!(
+        (&echo["method"], &echo["key"], &echo["contentType"]),
+        (&"PUT".into(), &"own".into(), &"text/x".into())
+    );
+    for (action, method) in [
+        ("httpGet", "GET"),
+        ("httpPatch", "PATCH"),
+        ("httpDelete", "DELETE"),
+        ("httpOptions", "OPTIONS"),
+    ] {
+        let echo = data(perform(&performer, &step("http", action, inputs(vec![])), &scope(vec![])).await);
+        assert_eq!(echo["method"], method);
+    }
+    let any = inputs(vec![("httpMethod", text("patch"))]);
+    assert_eq!(
+        data(perform(&performer, &step("http", "httpRequest", any), &scope(vec![])).await)["method"],
+        "PATCH"
+    );
+}
+
+#[tokio::test]
+async fn form_data_is_sent_as_multipart() {
+    let server = Server::start().await;
+    let performer = performer(&server).await;
+    let inputs = vec![
+        ("url", text(&server.url("/echo"))),
+        ("formData", pairs(&[("field", "v\"1")])),
+        ("fileData", pairs(&[("file", "content")])),
+        ("fileDataFileNames", pairs(&[("file", "a.txt")])),
+    ];
+    let echo = data(perform(&performer, &step("http", "httpPostFormData", inputs), &scope(vec![])).await);
+    let content_type = echo["contentType"].as_str().unwrap();
+    let parsed =
+        perseat_flow::payload::parse_body(Some(content_type), echo["body"].as_str().unwrap().as_bytes(), Default::default()).unwrap();
+    let file = json!({ "data": "content", "contentType": "text/plain; charset=utf-8", "filename": "a.txt" });
+    assert_eq!(parsed, json!({ "field": "v\"1", "file": file }));
+}
+
+#[tokio::test]
+async fn an_error_status_fails_the_step_unless_the_full_answer_is_wanted() {
+    let server = Server::start().await;
+    let performer = performer(&server).await;
+    let get = |more: Vec<(&'static str, Input)>| {
+        let mut inputs = vec![("url", text(&server.url("/status/404?key=secret")))];
+        inputs.extend(more);
+        step("http", "httpGet", inputs)
+    };
+    let error = failure(perform(&performer, &get(vec![]), &scope(vec![])).await);
+    assert_eq!((error.code, error.is_retryable), (ErrorCode::StepFailed, false));
+    assert_eq!(error.message, format!("GET {} answered 404 Not Found", server.url("/status/404")));
+    assert_eq!(error.detail, Some(Box::new(json!({ "status": 404, "data": { "status": 404 } }))));
+    let full = data(perform(&performer, &get(vec![("includeFullResponse", text("true"))]), &scope(vec![])).await);
+    assert_eq!(
+        (&full["status"], &full["statusText"], &full["data"]["status"]),
+        (&404.into(), &"Not Found".into(), &404.into())
+    );
+    assert_eq!(full["headers"]["x-test"], "yes");
+}
+
+#[tokio::test]
+async fn a_passing_failure_is_tried_again_with_the_same_key() {
+    let server = Server::start().await;
+    let performer = performer(&server).await;
+    let flaky = |retries: &str| {
+        let inputs = vec![
+            ("url", text(&server.url("/flaky"))),
+            ("maxRetries", text(retries)),
+            ("retryDelayMS", text("1")),
+        ];
+        step("http", "httpPost", inputs)
+    };
+    let error = failure(perform(&performer, &flaky("0"), &scope(vec![])).await);
+    assert!(error.is_retryable);
+    let echo = data(perform(&performer, &flaky("3"), &scope(vec![])).await);
+    assert_eq!(echo["key"], format!("{}:2.b0.1:0", key().execution));
+    assert_eq!(server.requests(), 3);
+}
+
+#[tokio::test]
+async fn response_types_decide_how_a_body_is_read() {
+    let server = Server::start().await;
+    let performer = performer(&server).await;
+    for (kind, expected) in [
+        ("json", json!("{\"a\":")),
+        ("text", json!("{\"a\":")),
+        ("arraybuffer", json!({ "data": "eyJhIjo=", "contentType": "application/json" })),
+    ] {
+        let get = step(
+            "http",
+            "httpGet",
+            vec![("url", text(&server.url("/broken"))), ("responseType", text(kind))],
+        );
+        assert_eq!(data(perform(&performer, &get, &scope(vec![])).await), expected, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_address_and_bad_inputs_have_codes_of_their_own() {
+    let server = Server::start().await;
+    let performer = performer(&server).await;
+    for (inputs, code) in [
+        (vec![("url", text("http://127.0.0.1:9/"))], ErrorCode::OutboundRefused),
+        (vec![("url", text("no address"))], ErrorCode::StepFailed),
+        (
+            vec![("url", text(&server.url("/echo"))), ("timeout", text("soon"))],
+            ErrorCode::StepFailed,
+        ),
+        (
+            vec![("url", text(&server.url("/silent"))), ("timeout", text("30"))],
+            ErrorCode::StepTimeout,
+        ),
+        (vec![("url", Input::ConfigVar("Nowhere".into()))], ErrorCode::ExpressionInvalid),
+        (vec![], ErrorCode::StepFailed),
+    ] {
+        let get = step("http", "httpGet", inputs);
+        assert_eq!(
+            failure(perform(&performer, &get, &scope(vec![])).await).code,
+            code,
+            "{:?}",
+            get.inputs
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_code_step_sees_connections_without_their_refresh_tokens() {
+    let server = Server::start().await;
+    let performer = performer(&server).await;
+    let token = json!({ "access_token": "at", "refresh_token": "rt", "authed_user": { "refresh_token": "rt2", "id": 1 } });
+    let settings = vec![
+        (
+            "Account",
+            connection("oauth2", json!({ "fields": { "clientId": "c" }, "token": token })),
+        ),
+        ("Folder", Setting::Plain(json!("/in"))),
+    ];
+    let code = step(
+        "code",
+        "runCode",
+        vec![(
+            "code",
+            text(
+                "module.exports = async ({ configVars }, { onTrigger }) => { console.log('seen'); return { data: [configVars, onTrigger.results.body.data.n] } }",
+            ),
+        )],
+    );
+    let report = perform(&performer, &code, &scope(settings)).await;
+    assert_eq!(report.logs.len(), 1);
+    assert_eq!(report.credentials, vec![("stable".into(), 3)]);
+    let account = json!({ "key": "oauth2", "configVarKey": "Account", "fields": { "clientId": "c" }, "token": { "access_token": "at", "authed_user": { "id": 1 } } });
+    assert_eq!(data(report), json!([{ "Account": account, "Folder": "/in" }, 4]));
+}
+
+#[tokio::test]
+async fn a_code_step_that_throws_or_nests_too_deep_fails() {
+    let server = Server::start().await;
+    let performer = performer(&server).await;
+    for (script, said) in [
+        ("module.exports = () => { throw new Error('no') }", "Error: no"),
+        (
+            "module.exports = () => { let d = 1; for (let i = 0; i < 200; i++) d = [d]; return { data: d } }",
+            "100 levels",
+        ),
+    ] {
+        let error = failure(perform(&performer, &step("code", "runCode", vec![("code", text(script))]), &scope(vec![])).await);
+        assert_eq!(error.code, ErrorCode::ScriptFailed);
+        assert!(error.message.contains(said), "{}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn a_result_over_the_limit_fails_the_step() {
+    let server = Server::start().await;
+    let policy = Policy::new(vec![server.address().parse().unwrap()], Vec::new());
+    let outbound = OutboundClient::new(policy, outbound::Options::default()).unwrap();
+    let options = js::Options {
+        child_command: vec![env!("CARGO_BIN_EXE_perseat-js-child").into()],
+        slots: 1,
+        spares: 1,
+        ..js::Options::default()
+    };
+    let pool = JsPool::start(outbound.clone(), options).await.unwrap();
+    let performer = Performer::new(
+        outbound,
+        pool,
+        Limits {
+            max_result: 1000,
+            ..Limits::default()
+        },
+    );
+    let get = step("http", "httpGet", vec![("url", text(&server.url("/big")))]);
+    assert_eq!(
+        failure(perform(&performer, &get, &scope(vec![])).await).code,
+        ErrorCode::ResultTooLarge
+    );
+}
+
+#[tokio::test]
+async fn log_and_stop_steps_do_what_they_say() {
+    let server = Server::start().await;
+    let performer = performer(&server).await;
+    let log = step("log", "writeLog", vec![("level", text("WARN")), ("message", text("hello"))]);
+    let report = perform(&performer, &log, &scope(vec![])).await;
+    assert_eq!((report.logs[0].level, report.logs[0].message.as_str()), ("warn", "hello"));
+    let inputs = vec![
+        ("statusCode", text("201")),
+        ("jsonBody", text("{\"a\":1}")),
+        ("headers", pairs(&[("X-A", "1")])),
+    ];
+    let report = perform(&performer, &step("stop-execution", "stopExecution", inputs), &scope(vec![])).await;
+    let Ok(StepResult::Stop(reply)) = report.result else { panic!() };
+    assert_eq!(
+        (reply.status, reply.content_type.as_str(), &reply.body[..]),
+        (201, "application/json", &b"{\"a\":1}"[..])
+    );
+    assert_eq!(reply.headers, vec![("x-a".to_owned(), "1".to_owned())]);
+    for bad in [
+        vec![("statusCode", text("99"))],
+        vec![("headers", pairs(&[("Content-Length", "1")]))],
+        vec![("headers", pairs(&[("a b", "1")]))],
+    ] {
+        let step = step("stop-execution", "stopExecution", bad);
+        assert_eq!(
+            failure(perform(&performer, &step, &scope(vec![])).await).code,
+            ErrorCode::StepFailed
+        );
+    }
+}
+
+#[test]
+fn a_webhook_replies_only_what_its_inputs_define() {
+    let trigger = |inputs| step("webhook-triggers", "webhook", inputs);
+    assert_eq!(webhook_reply(&trigger(vec![("body", text(""))]), &scope(vec![])).unwrap(), None);
+    let reply = webhook_reply(
+        &trigger(vec![("statusCode", text("202")), ("contentType", text("text/plain"))]),
+        &scope(vec![]),
+    )
+    .unwrap()
+    .unwrap();
+    assert_eq!(
+        (reply.status, reply.content_type.as_deref(), reply.body),
+        (Some(202), Some("text/plain"), None)
+    );
+}
