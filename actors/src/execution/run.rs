@@ -405,18 +405,19 @@ impl Running {
             .flows
             .iter()
             .find(|flow| self.context.flow.stable_id == flow.stable_key);
-        if let Some(Ok(Some(response))) = flow.map(|flow| webhook_reply(&flow.trigger, &self.scope)) {
-            return response;
-        }
         let body = match &self.last {
             Some(value) => value.to_string(),
             None => json!({ "executionId": self.context.execution_id }).to_string(),
         };
-        SyncResponse {
+        let results = SyncResponse {
             status: 200,
             content_type: "application/json".into(),
             headers: Vec::new(),
             body: body.into(),
+        };
+        match flow.map(|flow| webhook_reply(&flow.trigger, &self.scope)) {
+            Some(Ok(Some(reply))) => reply.over(results),
+            _ => results,
         }
     }
 }

@@ -5,6 +5,7 @@ mod support;
 
 use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::{ActionRef, ComplexItem, Input, Step, StepErrorPolicy};
+use perseat_domain::entry::SyncResponse;
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId, UserConfigId, UserId};
 use perseat_domain::identity::{BoundUser, Identity};
 use perseat_flow::component::{IdempotencyKey, Limits, Performer, StepCall, StepError, StepReport, StepResult, webhook_reply};
@@ -459,5 +460,17 @@ fn a_webhook_replies_only_what_its_inputs_define() {
     assert_eq!(
         (reply.status, reply.content_type.as_deref(), reply.body),
         (Some(202), Some("text/plain"), None)
+    );
+    let results = SyncResponse {
+        status: 200,
+        content_type: "application/json".into(),
+        headers: Vec::new(),
+        body: "1".into(),
+    };
+    let reply = webhook_reply(&trigger(vec![("statusCode", text("202"))]), &scope(vec![])).unwrap();
+    let answer = reply.unwrap().over(results);
+    assert_eq!(
+        (answer.status, answer.content_type.as_str(), &answer.body[..]),
+        (202, "application/json", &b"1"[..])
     );
 }

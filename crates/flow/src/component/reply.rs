@@ -21,6 +21,22 @@ pub struct WebhookReply {
     pub body: Option<Bytes>,
 }
 
+impl WebhookReply {
+    /// This reply, and `fallback` where it says nothing.
+    #[must_use]
+    pub fn over(self, mut fallback: SyncResponse) -> SyncResponse {
+        fallback.status = self.status.unwrap_or(fallback.status);
+        fallback.headers.extend(self.headers);
+        if let Some(body) = self.body {
+            fallback.body = body;
+        }
+        if let Some(content_type) = self.content_type {
+            fallback.content_type = content_type;
+        }
+        fallback
+    }
+}
+
 /// The reply that a `webhook-triggers/webhook` step defines for its caller; `None` if it defines none.
 ///
 /// # Errors
