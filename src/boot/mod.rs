@@ -3,31 +3,41 @@
 //! The order of start is the order in which things can refuse: configuration, logs, the data directory, the master key, the
 //! addresses; then what needs them. The admin listener answers from then on, with `boot` as the reason for not being ready.
 
+pub mod administration;
 pub mod data;
+#[cfg(feature = "faults")]
+mod faults;
 pub mod http;
 pub mod listeners;
 pub mod local;
 pub mod master_key;
+pub(crate) mod plane;
 pub mod reload;
 pub mod signals;
+pub mod stores;
 pub mod systemd;
 pub mod tls;
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
+use arc_swap::ArcSwapOption;
 use listenfd::ListenFd;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use self::administration::Administration;
 use self::data::DataDirectory;
 use self::http::Limits;
 use self::listeners::Listeners;
-use self::local::{LocalSocket, Router};
+use self::local::LocalSocket;
 use self::master_key::MasterKey;
+use self::plane::{Plane, PlaneReadiness};
 use self::reload::Given;
 use self::signals::{Signal, Signals};
+use self::stores::Stores;
 use self::systemd::Watchdog;
 use self::tls::Certificate;
 use crate::config::Config;
@@ -43,6 +53,8 @@ struct Base {
     master_key: MasterKey,
     listeners: Listeners,
     certificate: Option<Certificate>,
+    /// What the front shakes hands with; none without TLS.
+    tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
 }
 
 impl Base {
@@ -68,7 +80,9 @@ impl Base {
         for (name, address) in listeners.addresses() {
             tracing::info!(listener = name, %address, "listening");
         }
+        let tls = Arc::new(ArcSwapOption::new(certificate.as_ref().map(Certificate::config)));
         Ok(Self {
+            tls,
             logs,
             data,
             master_key,
@@ -98,44 +112,40 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
     };
 
     let started = Arc::new(AtomicBool::new(false));
-    let readiness = {
-        let started = Arc::clone(&started);
-        move || {
-            let booting = Reason {
-                part: "boot",
-                why: "starting or stopping".to_owned(),
-            };
-            if started.load(Ordering::Relaxed) {
-                Vec::new()
-            } else {
-                vec![booting]
-            }
-        }
-    };
+    let plane_readiness: Arc<OnceLock<PlaneReadiness>> = Arc::default();
+    let readiness = readiness(started.clone(), plane_readiness.clone());
     control.spawn(metrics::upkeep(metrics.clone(), base.logs.dropped()));
     let admin = Arc::new(Admin::new(metrics, Arc::new(readiness)));
     let listener = base.listeners.admin.try_clone().context("the admin listener")?;
     let admin = spawn_admin(&control, listener, &config, admin, stop.clone())?;
 
+    let master_key = perseat_store::keyring::MasterKey::new(&base.master_key.bytes);
+    let stores = Stores::open(&config, base.data.path(), master_key)?;
+    #[cfg(feature = "faults")]
+    let journal_faults = stores.faults.clone();
+    let hooks = base.listeners.hooks.try_clone().context("the hooks listener")?;
+    let plane = Plane::start(&config, stores, base.data.path(), hooks, base.tls.clone(), &control)?;
+    let _ = plane_readiness.set(plane.readiness());
+
     let socket = {
         let _inside = control.enter();
         LocalSocket::open(&config.socket())?
     };
-    let local = control.spawn(http::serve(
-        socket,
-        local_limits(&config),
-        local::service(Router::default()),
-        stop.clone(),
-    ));
-    let watchdog = Watchdog::start(|| true);
+    let router = Administration::of(&plane).router();
+    #[cfg(feature = "faults")]
+    let router = faults::Switches::new(journal_faults, plane.owner()).routes(router);
+    let local = control.spawn(http::serve(socket, local_limits(&config), local::service(router), stop.clone()));
+    let watchdog = Watchdog::start(plane.is_well());
+    plane.open_door();
     started.store(true, Ordering::Relaxed);
     systemd::ready("serving");
     tracing::info!(data = %base.data.path().display(), "ready");
 
-    let config = control.block_on(until_drain(given, config, &base, signals));
+    let config = control.block_on(until_drain(given, config, &base, &plane, signals));
     systemd::stopping(config.drain.deadline);
     started.store(false, Ordering::Relaxed);
     tracing::info!(deadline = ?config.drain.deadline, "draining");
+    plane.drain(&control, config.drain.deadline);
     stop.cancel();
     control.block_on(async {
         let _ = local.await;
@@ -147,13 +157,23 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn readiness(started: Arc<AtomicBool>, plane: Arc<OnceLock<PlaneReadiness>>) -> impl Fn() -> Vec<Reason> + Send + Sync + 'static {
+    move || match plane.get() {
+        Some(plane) if started.load(Ordering::Relaxed) => crate::telemetry::health::Readiness::reasons(plane),
+        _ => vec![Reason {
+            part: "boot",
+            why: "starting or stopping".to_owned(),
+        }],
+    }
+}
+
 /// Answers reloads until the drain begins; the configuration that is then in force.
-async fn until_drain(given: &Given, mut config: Config, base: &Base, mut signals: Signals) -> Config {
+async fn until_drain(given: &Given, mut config: Config, base: &Base, plane: &Plane, mut signals: Signals) -> Config {
     while signals.next().await == Signal::Reload {
         systemd::reloading();
         match given.reload(&config) {
             Ok(now) => {
-                apply(&now, base);
+                apply(&now, base, plane);
                 config = now;
             }
             Err(error) => tracing::error!("the configuration was read again and is wrong, so nothing changed: {error}"),
@@ -163,13 +183,17 @@ async fn until_drain(given: &Given, mut config: Config, base: &Base, mut signals
     config
 }
 
-fn apply(config: &Config, base: &Base) {
+fn apply(config: &Config, base: &Base, plane: &Plane) {
+    plane.trust(config.network.trusted_proxies.clone());
     if let Err(error) = base.logs.set_level(&config.log.level) {
         tracing::error!("{error}");
     }
     if let (Some(certificate), Some(cert), Some(key)) = (&base.certificate, &config.tls.cert, &config.tls.key) {
         match certificate.reload(cert, key) {
-            Ok(()) => tracing::info!("certificate read again"),
+            Ok(()) => {
+                base.tls.store(Some(certificate.config()));
+                tracing::info!("certificate read again");
+            }
             Err(error) => tracing::error!("the old certificate stays: {error}"),
         }
     }

@@ -75,8 +75,8 @@ impl Certificate {
 
     /// What the next connection shakes hands with.
     #[must_use]
-    pub fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
-        self.current.load_full().into()
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.current.load_full()
     }
 }
 

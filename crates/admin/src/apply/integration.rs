@@ -3,7 +3,7 @@
 use super::{Fault, Session, action, problem};
 use crate::manifest::Integration;
 use perseat_domain::id::IntegrationId;
-use perseat_domain::model::{self, KeyDigest};
+use perseat_domain::model;
 use perseat_flow::definition::{Limits, parse, redact_organization_keys};
 use perseat_store::catalog::Lookup;
 use perseat_store::seal::key_digest;
@@ -33,6 +33,7 @@ impl Session<'_, '_, '_> {
         if !self.mutation.organization()?.is_some_and(|organization| organization.ulc_enabled) && !parsed.user_level_pages().is_empty() {
             return Err(all_wrong(parsed.user_level_pages().to_vec()));
         }
+        let flow_numbers = parsed.flow_numbers;
         let mut definition = parsed.definition;
         let mut organization_keys = BTreeMap::new();
         for flow in &mut definition.flows {
@@ -69,7 +70,7 @@ impl Session<'_, '_, '_> {
                 id,
                 name: name.clone(),
                 latest_version: version.version,
-                flow_numbers: merged_numbers(numbers, &version.definition.flows),
+                flow_numbers,
             };
             self.mutation.put(&record)?;
             self.mutation.put(&version)?;
@@ -78,16 +79,4 @@ impl Session<'_, '_, '_> {
         self.note(action(before.is_none(), !is_same), "Integration", name);
         Ok(())
     }
-}
-
-/// Every number that was ever given, under the key that has it now.
-fn merged_numbers(
-    mut numbers: BTreeMap<String, perseat_domain::id::FlowNumber>,
-    flows: &[perseat_domain::definition::Flow],
-) -> BTreeMap<String, perseat_domain::id::FlowNumber> {
-    for flow in flows {
-        numbers.retain(|key, number| *number != flow.number || *key == flow.stable_key);
-        numbers.insert(flow.stable_key.clone(), flow.number);
-    }
-    numbers
 }

@@ -2,11 +2,12 @@
 
 use super::kinds::{Customer, CustomerUser, Instance, Integration, Manifest, Organization, OrganizationUser, UserLevelConfig};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// A manifest and where it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Located {
     /// The file.
     pub file: PathBuf,

@@ -1,0 +1,56 @@
+//! Test switches, flipped over the local socket; compiled only with the `faults` feature.
+
+use super::local::{LocalRequest, Router};
+use http::{Method, StatusCode};
+use perseat_actors::kit::{Arbiter, Frozen};
+use perseat_journal::Faults;
+use serde_json::json;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the switches act on.
+#[derive(Clone, Debug)]
+pub(super) struct Switches {
+    journal: Arc<Faults>,
+    owner: Arbiter,
+    frozen: Arc<Mutex<Option<Frozen>>>,
+}
+
+impl Switches {
+    pub(super) fn new(journal: Arc<Faults>, owner: Arbiter) -> Self {
+        Self {
+            journal,
+            owner,
+            frozen: Arc::default(),
+        }
+    }
+
+    /// Adds `POST /faults/{switch}?on|off`.
+    pub(super) fn routes(self, router: Router) -> Router {
+        router.route(Method::POST, "/faults/{switch}", move |request: LocalRequest| {
+            let this = self.clone();
+            async move {
+                let switch = request.parameters.first().map_or("", String::as_str);
+                match this.flip(switch, request.query != "off") {
+                    true => (StatusCode::OK, json!({ "switch": switch })),
+                    false => (
+                        StatusCode::NOT_FOUND,
+                        json!({ "error": "no such switch", "code": "request_malformed" }),
+                    ),
+                }
+            }
+        })
+    }
+
+    fn flip(&self, switch: &str, on: bool) -> bool {
+        match switch {
+            "acknowledge-early" => self.journal.acknowledge_early(on),
+            "freeze-writer" => self.journal.freeze_writer(on),
+            "freeze-owner" => {
+                let frozen = if on { self.owner.freeze().ok() } else { None };
+                *self.frozen.lock().unwrap_or_else(PoisonError::into_inner) = frozen;
+            }
+            _ => return false,
+        }
+        true
+    }
+}

@@ -1,0 +1,39 @@
+//! The journal's sink: each committed batch to the index's queue and to the owners.
+
+use crate::indexer::IndexSink;
+use perseat_actors::supervisor;
+use perseat_journal::{CommitSink, Committed};
+use perseat_store::index::Feed;
+use std::sync::{Arc, OnceLock};
+
+/// See the module. Clones are the same sink.
+#[derive(Clone, Debug)]
+pub(crate) struct FanOut {
+    index: IndexSink,
+    owners: Arc<OnceLock<supervisor::Feed>>,
+}
+
+impl FanOut {
+    pub(crate) fn new(feed: Arc<Feed>) -> Self {
+        Self {
+            index: IndexSink(feed),
+            owners: Arc::default(),
+        }
+    }
+
+    /// From now on the owners hear of every batch. Nothing may be appended before.
+    pub(crate) fn connect(&self, owners: supervisor::Feed) {
+        if self.owners.set(owners).is_err() {
+            tracing::error!("the owners were connected twice");
+        }
+    }
+}
+
+impl CommitSink for FanOut {
+    fn committed(&mut self, batch: Arc<[Committed]>) {
+        if let Some(owners) = self.owners.get() {
+            owners.deliver(&batch);
+        }
+        self.index.committed(batch);
+    }
+}

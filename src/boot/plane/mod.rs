@@ -1,0 +1,325 @@
+//! Puts the data plane together: stores → owners → index → front, and takes it apart in the opposite order.
+
+pub(crate) mod fan_out;
+mod publish;
+
+pub(crate) use publish::{Published, Publisher};
+
+use super::stores::Stores;
+use crate::config::Config;
+use crate::indexer::{self, IndexerHandle};
+use crate::telemetry::health::{Readiness, Reason};
+use anyhow::Context as _;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use perseat_actors::admission::Admission;
+use perseat_actors::execution::ExecutionEnv;
+use perseat_actors::front::{DurableIntake, FrontParts, FrontShared, Fronts, Proxies, PublicUrl};
+use perseat_actors::kit::{Arbiter, Arbiters, Clock, Health, Mailbox, Obituary, Pulse, PulseHooks, RealClock, Reply, start_on};
+use perseat_actors::supervisor::{Drain, Feed, Recovered, Supervisor};
+use perseat_actors::waiters::Waiters;
+use perseat_domain::id::partition_of;
+use perseat_domain::route::HashSecret;
+use perseat_flow::component::Performer;
+use perseat_flow::js::JsPool;
+use perseat_flow::outbound::OutboundClient;
+use perseat_journal::Journal;
+use perseat_store::custody::Custody;
+use perseat_store::index::{ExecutionIndex, LiveExecution};
+use perseat_store::pressure::{IndexLag, StoragePressure};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// 128 bits from the system's generator.
+pub(crate) fn random() -> u128 {
+    uuid::Uuid::new_v4().as_u128() ^ uuid::Uuid::new_v4().as_u128().rotate_left(61)
+}
+
+/// The running data plane.
+pub(crate) struct Plane {
+    pub(crate) custody: Custody,
+    pub(crate) journal: Journal,
+    pub(crate) index: Arc<ExecutionIndex>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) front: Arc<FrontShared>,
+    pub(crate) proxies: Arc<ArcSwap<Proxies>>,
+    pub(crate) pulse: Pulse,
+    supervisors: Vec<Mailbox<Supervisor>>,
+    fronts: Fronts,
+    arbiters: Arbiters,
+    indexer: IndexerHandle,
+    pressure: Arc<StoragePressure>,
+    lag: Arc<IndexLag>,
+}
+
+impl Plane {
+    /// Starts everything up to the front, which accepts and answers `not_ready` until [`Plane::open_door`].
+    pub(crate) fn start(
+        config: &Config,
+        stores: Stores,
+        data: &Path,
+        hooks: std::net::TcpListener,
+        tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
+        control: &Runtime,
+    ) -> anyhow::Result<Self> {
+        let Stores {
+            custody,
+            journal,
+            history,
+            feed,
+            pressure,
+            lag,
+            ballast: _ballast,
+            fan_out,
+            recovered,
+            indexer,
+        } = stores;
+        let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+        let address = hooks.local_addr().context("the hooks listener")?;
+        let public_url = config.public_url(address);
+        let waiters = Arc::new(Waiters::default());
+        let admission = Admission::new(config.admission_options(), clock.clone());
+        let arbiters = Arbiters::start(config.arbiter_options()).context("the arbiters")?;
+
+        let mut supervisors = Vec::new();
+        for arbiter in arbiters.owners() {
+            let env = ExecutionEnv {
+                journal: journal.clone(),
+                custody: custody.clone(),
+                performer: performer(config, arbiter)?,
+                clock: clock.clone(),
+                waiters: waiters.clone(),
+                limits: config.execution_limits(),
+                epoch: EPOCH,
+                public_url: public_url.as_str().into(),
+            };
+            let (options, admission) = (config.supervisor_options(random() as u64), admission.clone());
+            let mailbox = config.supervision.mailbox.as_usize();
+            supervisors.push(start_on(arbiter, mailbox, Obituary::new(supervisor_ended), move |ctx| {
+                Supervisor::new(options, env, admission, ctx)
+            })?);
+        }
+        hand_over(control, &arbiters, &supervisors, recovered.live, config.drain.deadline)?;
+        fan_out.connect(Feed::new(supervisors.clone(), config.journal.retry_interval.min(SINK_RETRY)));
+        let index = recovered.index;
+        let indexer = indexer::start(journal.clone(), index.clone(), history, feed, pressure.clone(), indexer).context("the indexer")?;
+
+        let snapshot = perseat_admin::routing::snapshot(custody.catalog(), HashSecret::new(random())).context("the routing snapshot")?;
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        let publisher = Arc::new(Publisher::new(snapshot.clone(), supervisors.clone()));
+        let proxies = Arc::new(ArcSwap::from_pointee(Proxies(config.network.trusted_proxies.clone())));
+        let front = FrontShared::new(FrontParts {
+            options: config.front_options(),
+            snapshot,
+            intake: Arc::new(DurableIntake {
+                admission,
+                keyring: custody.keyring().clone(),
+                journal: journal.clone(),
+                epoch: EPOCH,
+            }),
+            waiters,
+            pressure: pressure.clone(),
+            public_url: PublicUrl::new(&public_url),
+            proxies: proxies.clone(),
+            tls,
+            clock: clock.clone(),
+            random: Arc::new(random),
+        });
+        let fronts = Fronts::start(arbiters.fronts(), &front)?;
+        fronts.listen(hooks).context("the hooks listener")?;
+        let pulse = watch(config, &arbiters, &journal)?;
+        tracing::debug!(data = %data.display(), "data plane assembled");
+        Ok(Self {
+            custody,
+            journal,
+            index,
+            publisher,
+            clock,
+            front,
+            proxies,
+            pulse,
+            supervisors,
+            fronts,
+            arbiters,
+            indexer,
+            pressure,
+            lag,
+        })
+    }
+
+    /// Requests are taken from now on.
+    pub(crate) fn open_door(&self) {
+        self.front.set_ready(true);
+    }
+
+    /// Whose word about the client's address is believed from now on.
+    pub(crate) fn trust(&self, proxies: Vec<ipnet::IpNet>) {
+        self.proxies.store(Arc::new(Proxies(proxies)));
+    }
+
+    /// An owner's thread, for the switch that freezes it.
+    #[cfg(feature = "faults")]
+    pub(crate) fn owner(&self) -> Arbiter {
+        self.arbiters.owner_of(0).clone()
+    }
+
+    /// Whether every thread answered in the last round: feeds the system's watchdog.
+    pub(crate) fn is_well(&self) -> impl Fn() -> bool + Send + 'static {
+        let (pulse, journal) = (self.pulse.clone(), self.journal.clone());
+        move || pulse.health() == Health::Well && !journal.is_poisoned()
+    }
+
+    /// What `/readyz` asks.
+    pub(crate) fn readiness(&self) -> PlaneReadiness {
+        PlaneReadiness {
+            front: self.front.clone(),
+            pulse: self.pulse.clone(),
+            journal: self.journal.clone(),
+            pressure: self.pressure.clone(),
+            lag: self.lag.clone(),
+        }
+    }
+
+    /// Stops taking requests, lets what runs end within `deadline`, and closes the stores.
+    pub(crate) fn drain(self, control: &Runtime, deadline: Duration) {
+        let begun = self.clock.uptime();
+        let left = |clock: &Arc<dyn Clock>| deadline.saturating_sub(clock.uptime().saturating_sub(begun));
+        let open = control.block_on(self.fronts.drain(left(&self.clock)));
+        if open > 0 {
+            tracing::warn!(connections = open, "connections were cut at the drain deadline");
+        }
+        control.block_on(async {
+            for supervisor in &self.supervisors {
+                if let Err(error) = supervisor.ask(left(&self.clock), Drain).await {
+                    tracing::warn!(%error, "executions were still running at the drain deadline; they resume after the next start");
+                }
+            }
+        });
+        for name in self.arbiters.stop(STOP_WITHIN) {
+            tracing::warn!(%name, "a thread did not end");
+        }
+        self.indexer.stop();
+        self.journal.close();
+    }
+}
+
+/// One owner of all partitions: this daemon.
+pub(crate) const EPOCH: u64 = 1;
+/// The longest pause before a full owner is tried again.
+const SINK_RETRY: Duration = Duration::from_millis(1);
+/// How long threads may take to end once nothing runs on them.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+fn supervisor_ended(exit: perseat_actors::kit::Exit) {
+    if exit == perseat_actors::kit::Exit::Panicked {
+        // The root has no parent that could restart it; recovery from disk is the tested path.
+        tracing::error!("a supervisor panicked; the daemon ends and recovers on its next start");
+        std::process::abort();
+    }
+}
+
+/// Makes an owner's performer on its own thread, where its connections and its children's sockets live.
+fn performer(config: &Config, arbiter: &Arbiter) -> anyhow::Result<Performer> {
+    let (policy, outbound, code, limits) = (
+        config.outbound_policy()?,
+        config.outbound_options(),
+        config.code_options(),
+        config.step_limits(),
+    );
+    let (made, wait) = std::sync::mpsc::sync_channel(1);
+    arbiter.spawn(async move {
+        let performer = async {
+            let client = OutboundClient::new(policy, outbound)?;
+            let js = JsPool::start(client.clone(), code).await?;
+            anyhow::Ok(Performer::new(client, js, limits))
+        };
+        let _ = made.send(performer.await);
+    })?;
+    wait.recv().context("the owner's thread ended")?.context("code steps cannot run")
+}
+
+/// Gives the owners what was live before the restart, and waits until it is counted and queued.
+fn hand_over(
+    control: &Runtime,
+    arbiters: &Arbiters,
+    supervisors: &[Mailbox<Supervisor>],
+    live: Vec<LiveExecution>,
+    within: Duration,
+) -> anyhow::Result<()> {
+    let mut parts: Vec<Vec<LiveExecution>> = supervisors.iter().map(|_| Vec::new()).collect();
+    for execution in live {
+        if let Some(identity) = &execution.identity {
+            parts[arbiters.owner_index(partition_of(identity.instance))].push(execution);
+        }
+    }
+    for (supervisor, executions) in supervisors.iter().zip(parts) {
+        let recovered = |reply: Reply<()>| Recovered { executions, reply };
+        control
+            .block_on(supervisor.ask(within, recovered))
+            .context("an owner did not take up what was live")?;
+    }
+    Ok(())
+}
+
+fn watch(config: &Config, arbiters: &Arbiters, journal: &Journal) -> anyhow::Result<Pulse> {
+    let pulse = Pulse::start(config.pulse_options(), PulseHooks::default()).context("the pulse")?;
+    for arbiter in arbiters.owners().chain(arbiters.fronts()) {
+        pulse.watch_arbiter(arbiter);
+    }
+    let (journal, asked) = (journal.clone(), AtomicU64::new(0));
+    pulse.watch("journal writer", move || {
+        let answered = journal.last_heartbeat() >= asked.load(Ordering::Relaxed);
+        if answered {
+            asked.store(journal.pulse(), Ordering::Relaxed);
+        }
+        answered
+    });
+    Ok(pulse)
+}
+
+/// Why the data plane is not ready, if it is not.
+pub(crate) struct PlaneReadiness {
+    front: Arc<FrontShared>,
+    pulse: Pulse,
+    journal: Journal,
+    pressure: Arc<StoragePressure>,
+    lag: Arc<IndexLag>,
+}
+
+impl Readiness for PlaneReadiness {
+    fn reasons(&self) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        let mut add = |is_so: bool, part: &'static str, why: &str| {
+            if is_so {
+                reasons.push(Reason { part, why: why.to_owned() });
+            }
+        };
+        add(!self.front.is_ready(), "front", "starting or draining");
+        add(
+            self.pulse.health() == Health::Degraded,
+            "arbiters",
+            "a thread has been silent past supervision.silence-degraded",
+        );
+        add(self.journal.is_poisoned(), "journal", "a write failed; restart the daemon");
+        add(
+            self.pressure.storage_full.load(Ordering::Relaxed),
+            "storage",
+            "the disk has no room for another segment",
+        );
+        add(
+            self.pressure.storage_budget.load(Ordering::Relaxed),
+            "storage",
+            "live executions use backlog.max-bytes",
+        );
+        add(
+            self.pressure.index_lag.load(Ordering::Relaxed),
+            "index",
+            "lags by more than index.max-lag",
+        );
+        metrics::gauge!("perseat_index_lag_entries").set(self.lag.entries() as f64);
+        reasons
+    }
+}

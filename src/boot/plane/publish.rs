@@ -1,0 +1,55 @@
+//! Publishes what changed in the catalog: the routing snapshot first, then the owners' actors.
+
+use arc_swap::ArcSwap;
+use perseat_actors::kit::Mailbox;
+use perseat_actors::supervisor::{ConfigChanged, Supervisor};
+use perseat_domain::id::InstanceId;
+use perseat_domain::route::{RouteChange, RoutingSnapshot};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    snapshot: Arc<ArcSwap<RoutingSnapshot>>,
+    supervisors: Vec<Mailbox<Supervisor>>,
+    /// One publication at a time, in the order of mutations: held over mutation and publication.
+    turn: Mutex<()>,
+}
+
+impl Publisher {
+    pub(crate) fn new(snapshot: Arc<ArcSwap<RoutingSnapshot>>, supervisors: Vec<Mailbox<Supervisor>>) -> Self {
+        Self {
+            snapshot,
+            supervisors,
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Runs a mutation and publishes what it changed.
+    pub(crate) fn publish<T, E>(&self, mutate: impl FnOnce() -> Result<(T, Published), E>) -> Result<T, E> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (value, published) = mutate()?;
+        if !published.routes.is_empty() {
+            let next = self.snapshot.load().with_changes(published.routes, published.revision);
+            self.snapshot.store(Arc::new(next));
+        }
+        if !published.instances.is_empty() {
+            for supervisor in &self.supervisors {
+                let changed = ConfigChanged {
+                    instances: Some(published.instances.clone()),
+                };
+                if supervisor.tell(changed).is_err() {
+                    tracing::error!("an owner could not be told of a changed configuration; restart the daemon to apply it everywhere");
+                }
+            }
+        }
+        Ok(value)
+    }
+}
+
+/// What a mutation changed.
+pub(crate) struct Published {
+    pub(crate) routes: Vec<RouteChange>,
+    pub(crate) instances: Vec<InstanceId>,
+    pub(crate) revision: u64,
+}

@@ -1,0 +1,88 @@
+//! Opens everything that is on disk, and makes the indexes agree with the journal.
+
+use super::plane::fan_out::FanOut;
+use crate::config::Config;
+use crate::indexer::{self, Recovered};
+use anyhow::Context as _;
+use perseat_journal::{Journal, RealDisk};
+use perseat_store::catalog::Catalog;
+use perseat_store::custody::Custody;
+use perseat_store::history::History;
+use perseat_store::index::Feed;
+use perseat_store::keyring::{Keyring, MasterKey};
+use perseat_store::pressure::{Ballast, IndexLag, StoragePressure};
+use perseat_store::state::StateStore;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The journal's directory in a data directory.
+#[must_use]
+pub fn journal_directory(data: &Path) -> PathBuf {
+    data.join("journal")
+}
+
+/// Catalog and keys of a data directory, in use or not.
+///
+/// # Errors
+/// If a file is damaged, of a newer version, in use, or the master key does not fit.
+pub fn open_custody(config: &Config, data: &Path, master_key: MasterKey) -> anyhow::Result<Custody> {
+    let keyring = Keyring::open(&data.join("keyring"), master_key, &config.keyring_options()).context("the keyring")?;
+    let catalog = Catalog::open(&data.join("catalog.redb"), config.catalog_options()).context("the catalog")?;
+    Ok(Custody::resume(Arc::new(catalog), Arc::new(keyring))?)
+}
+
+/// Everything that is on disk.
+pub(crate) struct Stores {
+    pub(super) custody: Custody,
+    pub(super) journal: Journal,
+    pub(super) history: Arc<History>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) pressure: Arc<StoragePressure>,
+    pub(super) lag: Arc<IndexLag>,
+    pub(super) ballast: Arc<Ballast>,
+    pub(super) fan_out: FanOut,
+    pub(super) recovered: Recovered,
+    pub(super) indexer: indexer::Options,
+    /// Test switches of the journal's writer.
+    #[cfg(feature = "faults")]
+    pub(super) faults: Arc<perseat_journal::Faults>,
+}
+
+impl Stores {
+    /// Opens them and recovers; what is committed from now on goes to the index and, once they exist, to the owners.
+    pub(super) fn open(config: &Config, data: &Path, master_key: MasterKey) -> anyhow::Result<Self> {
+        let custody = open_custody(config, data, master_key)?;
+        let pressure = Arc::new(StoragePressure::default());
+        let lag = Arc::new(IndexLag::default());
+        let feed = Arc::new(Feed::new(config.feed_options(), lag.clone(), pressure.clone()));
+        let ballast = Arc::new(Ballast::new(&data.join("ballast"), config.retention.ballast.get()));
+        if let Err(error) = ballast.ensure() {
+            tracing::warn!(%error, "the ballast file could not be written; deletes may fail on a full disk");
+        }
+        let directory = journal_directory(data);
+        let fan_out = FanOut::new(feed.clone());
+        let state = Arc::new(StateStore::open(&data.join("state.redb"), &config.state_options()).context("the state")?);
+        let history = Arc::new(History::open(&data.join("history"), config.history_options()).context("the history")?);
+        let options = config.journal_options();
+        #[cfg(feature = "faults")]
+        let faults = options.faults.clone();
+        let disk = Arc::new(RealDisk::open(&directory).context("the journal's directory")?);
+        let journal = Journal::open(options, disk, Box::new(fan_out.clone())).context("the journal")?;
+        let indexer = config.indexer_options(config.retention_options(data, &directory));
+        let recovered = indexer::recover(&journal, state, &history, &feed, &indexer).context("recovery")?;
+        Ok(Self {
+            custody,
+            journal,
+            history,
+            feed,
+            pressure,
+            lag,
+            ballast,
+            fan_out,
+            recovered,
+            indexer,
+            #[cfg(feature = "faults")]
+            faults,
+        })
+    }
+}
