@@ -2,7 +2,14 @@
 
 use std::process::ExitCode;
 
+/// The argument with which the daemon starts itself to run code steps.
+const CHILD: &str = "js-child";
+
 fn main() -> ExitCode {
+    // A child confines itself before it reads its first frame; nothing may come before that.
+    if std::env::args_os().nth(1).is_some_and(|command| command == CHILD) {
+        return perseat_flow::js::child_main();
+    }
     if let Err(error) = perseat::boot::tls::install_provider() {
         eprintln!("perseat: {error}");
         return ExitCode::FAILURE;

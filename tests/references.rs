@@ -2,6 +2,8 @@
 //!
 //! `PERSEAT_REWRITE_REFERENCES=1 cargo test --test references` writes them anew; read the difference before you commit it.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 use std::path::PathBuf;
 

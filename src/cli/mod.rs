@@ -4,8 +4,10 @@
 
 pub mod check_config;
 pub mod client;
+pub mod journal;
 pub mod reload;
 pub mod serve;
+pub mod validate;
 pub mod version;
 
 use std::path::PathBuf;
@@ -26,6 +28,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   perseat serve                                             data in ./data, webhooks on 127.0.0.1:3000
+  perseat validate integration.yml                          line, column and suggestion for every problem
   perseat check-config --config /etc/perseat/perseat.toml   report everything that is wrong, start nothing
 
 Exit codes:
@@ -37,8 +40,10 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Validate(validate::Validate),
     CheckConfig(check_config::CheckConfig),
     Reload(reload::Reload),
+    Journal(journal::Journal),
     Version(version::Version),
 }
 
@@ -81,8 +86,10 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
     let result = match Cli::try_parse_from(arguments) {
         Ok(Cli { command }) => match command {
             Command::Serve(command) => command.run(),
+            Command::Validate(command) => command.run(),
             Command::CheckConfig(command) => command.run(),
             Command::Reload(command) => command.run(),
+            Command::Journal(command) => command.run(),
             Command::Version(command) => command.run(),
         },
         Err(usage) => {

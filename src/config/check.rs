@@ -2,6 +2,8 @@
 //!
 //! A value's own range is its type's business; here is only what one key means for another.
 
+use perseat_flow::outbound::Rule;
+
 use super::Config;
 use super::source::{Origin, Problem};
 use super::value::Auto;
@@ -24,6 +26,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         }
     };
     sizes(config, &mut refuse);
+    outbound(config, &mut refuse);
     listeners(config, &mut refuse);
     times(config, &mut refuse);
     problems
@@ -68,11 +71,26 @@ fn sizes(config: &Config, refuse: &mut impl FnMut(bool, String)) {
             config.journal.queue_bytes
         ),
     );
+    refuse(
+        !(16 << 10..4 << 30).contains(&segment.get()),
+        format!("journal.segment is {segment}, but must be at least 16KiB and below 4GiB"),
+    );
     let admission = &config.admission;
     refuse(
         !(admission.user <= admission.flow && admission.flow <= admission.customer && admission.customer <= admission.total),
         "admission: user ≤ flow ≤ customer ≤ total must hold, else the smaller limit can never be reached".to_owned(),
     );
+}
+
+fn outbound(config: &Config, refuse: &mut impl FnMut(bool, String)) {
+    for (key, rules) in [("outbound.allow", &config.outbound.allow), ("outbound.deny", &config.outbound.deny)] {
+        for rule in rules {
+            refuse(
+                rule.parse::<Rule>().is_err(),
+                format!("{key}: {rule:?} is neither a network nor a host, each optionally with a port"),
+            );
+        }
+    }
 }
 
 fn listeners(config: &Config, refuse: &mut impl FnMut(bool, String)) {
@@ -107,6 +125,10 @@ fn times(config: &Config, refuse: &mut impl FnMut(bool, String)) {
     refuse(
         config.execution.step_timeout > config.execution.timeout,
         "execution.step-timeout is longer than execution.timeout".to_owned(),
+    );
+    refuse(
+        config.index.nice.get() > 19,
+        format!("index.nice is {}, but 19 is the most", config.index.nice.get()),
     );
     refuse(config.code.cpu > config.code.wall, "code.cpu is longer than code.wall".to_owned());
     refuse(

@@ -125,10 +125,10 @@ impl Config {
         self.code.children.or(value::Count::new(self.cores)).as_usize()
     }
 
-    /// Running executions that one user may hold while others wait.
+    /// Bytes kept free within the budget.
     #[must_use]
-    pub fn user_slots(&self) -> u32 {
-        self.execution.user_share.of(self.execution.slots.get())
+    pub fn margin(&self) -> Size {
+        self.retention.margin.or(Size::bytes(self.retention.budget.get() / 16))
     }
 
     /// The path of the local Unix socket.

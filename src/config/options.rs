@@ -1,1 +1,391 @@
 //! From configuration keys to the options of each part, one function a part.
+//!
+//! A part knows its limits as fields of its own options; here every key finds its field. A test compares the defaults of both
+//! sides, so that a key cannot promise what the part does not do.
+
+use std::path::Path;
+
+use perseat_actors::admission::AdmissionOptions;
+use perseat_actors::execution::ExecutionLimits;
+use perseat_actors::front::{FrontOptions, Proxies};
+use perseat_actors::kit::{ArbiterOptions, NurseryOptions, PulseOptions};
+use perseat_actors::supervisor::SupervisorOptions;
+use perseat_domain::budget;
+use perseat_domain::execution::Limits as MachineLimits;
+use perseat_domain::fair::FairOptions;
+use perseat_domain::supervision::RestartPolicy;
+use perseat_flow::outbound::{self, Policy, Rule, RuleError};
+use perseat_flow::{component, definition, expression, js, payload};
+use perseat_store::pressure::Ballast;
+use perseat_store::{catalog, history, index, keyring, state};
+
+use super::Config;
+use super::value::SandboxMode;
+use crate::indexer;
+
+/// The options of every part.
+impl Config {
+    /// The threads of the data plane.
+    #[must_use]
+    pub fn arbiter_options(&self) -> ArbiterOptions {
+        ArbiterOptions {
+            owners: self.owner_arbiters(),
+            fronts: self.front_threads(),
+        }
+    }
+
+    /// The front.
+    #[must_use]
+    pub fn front_options(&self) -> FrontOptions {
+        let front = &self.front;
+        FrontOptions {
+            max_body: front.max_body.as_usize(),
+            body_memory: front.body_memory.as_usize(),
+            max_headers: front.max_headers.as_usize(),
+            max_header_bytes: front.max_header_bytes.as_usize(),
+            header_timeout: front.header_timeout,
+            body_timeout: front.body_timeout,
+            idle_timeout: front.idle_timeout,
+            connections: front.connections.as_usize(),
+            handover: front.handover.as_usize(),
+            handshake_timeout: self.tls.handshake_timeout,
+            sync_timeout: front.sync_timeout,
+            sync_waiters: front.sync_waiters.as_usize(),
+            json_depth: front.json_depth.as_usize(),
+            inline_bytes: front.inline_bytes.as_usize(),
+            pool: front.pool.as_usize(),
+            drain_bytes: front.drain_bytes.as_usize(),
+            drain_timeout: front.drain_timeout,
+            retry_after: front.retry_after,
+            retry_after_disabled: front.retry_after_disabled,
+            accept_pause: front.accept_pause,
+        }
+    }
+
+    /// The networks whose word about a client's address is taken.
+    #[must_use]
+    pub fn proxies(&self) -> Proxies {
+        Proxies(self.network.trusted_proxies.clone())
+    }
+
+    /// What may be accepted and not ended.
+    #[must_use]
+    pub fn admission_options(&self) -> AdmissionOptions {
+        let admission = &self.admission;
+        AdmissionOptions {
+            limits: budget::Limits {
+                user: admission.user.get().into(),
+                flow: admission.flow.get().into(),
+                customer: admission.customer.get().into(),
+                total: admission.total.get().into(),
+                bytes: self.admitted_bytes().get(),
+                wait_percent: admission.wait_from.get(),
+            },
+            wait: admission.wait,
+            waiters_max: admission.waiters.as_usize(),
+            retry_after: admission.retry_after,
+        }
+    }
+
+    /// The owners of instances and users. `seed` feeds the jitter of restarts.
+    #[must_use]
+    pub fn supervisor_options(&self, seed: u64) -> SupervisorOptions {
+        SupervisorOptions {
+            fair: self.fair_options(),
+            instances: self.nursery_options(),
+            users: self.nursery_options(),
+            mailbox: self.supervision.mailbox.as_usize(),
+            tidy_every: self.supervision.tidy_every,
+            payload_cache: self.execution.payload_cache.as_usize(),
+            seed,
+        }
+    }
+
+    /// How slots are shared.
+    #[must_use]
+    pub fn fair_options(&self) -> FairOptions {
+        let execution = &self.execution;
+        FairOptions {
+            slots: execution.slots.get(),
+            user_divisor: execution.user_divisor.get(),
+            reserve_divisor: execution.reserve_divisor.get(),
+            cpu_weight: execution.cpu_weight.get(),
+            first_charge: execution.first_charge,
+            flows_max: execution.remembered_flows.as_usize(),
+        }
+    }
+
+    /// Restarts and idleness of actors.
+    #[must_use]
+    pub fn nursery_options(&self) -> NurseryOptions {
+        let supervision = &self.supervision;
+        NurseryOptions {
+            restart: RestartPolicy {
+                restarts_max: supervision.restarts.get(),
+                within: supervision.window,
+                backoff_first: supervision.back_off,
+                backoff_max: supervision.back_off_max,
+                quarantine: supervision.quarantine,
+            },
+            idle_after: supervision.passivate_after,
+            children_max: supervision.max_children.as_usize(),
+        }
+    }
+
+    /// The pulse of every thread.
+    #[must_use]
+    pub fn pulse_options(&self) -> PulseOptions {
+        PulseOptions {
+            interval: self.supervision.pulse,
+            degraded_after: self.supervision.silence_degraded,
+            abort_after: self.supervision.silence_abort,
+        }
+    }
+
+    /// One execution.
+    #[must_use]
+    pub fn execution_limits(&self) -> ExecutionLimits {
+        let execution = &self.execution;
+        ExecutionLimits {
+            timeout: execution.timeout,
+            step_timeout: execution.step_timeout,
+            max_log_lines: execution.max_log_lines.as_usize(),
+            entry_bytes: execution.entry_bytes.as_usize(),
+            offload_bytes: execution.offload_bytes.as_usize(),
+            full_retry: execution.full_retry,
+            machine: MachineLimits {
+                max_deaths: execution.max_deaths.get(),
+                max_activations: execution.max_activations.get(),
+            },
+            values: expression::Limits {
+                bytes: execution.max_value.as_usize(),
+                depth: execution.max_depth.as_usize(),
+            },
+            payload: payload::Limits {
+                depth: self.front.json_depth.as_usize(),
+                parts: self.front.form_parts.as_usize(),
+            },
+        }
+    }
+
+    /// What one step may do.
+    #[must_use]
+    pub fn step_limits(&self) -> component::Limits {
+        component::Limits {
+            max_result: self.max_step_result().as_usize(),
+            max_http_retries: self.execution.max_http_retries.get(),
+            max_log_line: self.execution.max_log_line.as_usize(),
+        }
+    }
+
+    /// The children that run code.
+    #[must_use]
+    pub fn code_options(&self) -> js::Options {
+        let code = &self.code;
+        js::Options {
+            child_command: js::Options::default().child_command,
+            slots: self.code_children(),
+            spares: code.spares.as_usize(),
+            kept: code.kept.as_usize(),
+            turn_runs: code.turn_steps.get(),
+            turn_time: code.turn_time,
+            in_flight: code.frames.as_usize(),
+            max_waiting: code.queue.as_usize(),
+            max_time: code.wall,
+            max_cpu: code.cpu,
+            max_heap: code.memory.as_usize(),
+            max_frame: code.max_frame.as_usize(),
+            max_log_lines: code.max_log_lines.as_usize(),
+            max_log_bytes: code.max_log_bytes.as_usize(),
+            max_fetches: code.max_fetches.get(),
+            max_timers: code.max_timers.as_usize(),
+            max_scripts: code.max_scripts.as_usize(),
+            sandbox: match code.sandbox {
+                SandboxMode::Required => js::Sandbox::Required,
+                SandboxMode::BestEffort => js::Sandbox::BestEffort,
+            },
+        }
+    }
+
+    /// The way out.
+    #[must_use]
+    pub fn outbound_options(&self) -> outbound::Options {
+        let outbound = &self.outbound;
+        outbound::Options {
+            max_response: outbound.max_response.as_usize(),
+            connect_timeout: outbound.connect_timeout,
+            max_time: outbound.timeout,
+            max_redirects: outbound.redirects.get(),
+            max_lookups: outbound.lookups.as_usize(),
+            lookup_timeout: outbound.lookup_timeout,
+            dns_cache: outbound.dns_cache,
+            dns_cache_names: outbound.dns_cache_names.as_usize(),
+            idle_per_host: outbound.idle_per_host.as_usize(),
+            idle_timeout: outbound.idle_timeout,
+            user_agent: outbound.user_agent.clone(),
+        }
+    }
+
+    /// Which addresses the way out leads to.
+    ///
+    /// # Errors
+    /// A rule that is none; a checked configuration has only rules.
+    pub fn outbound_policy(&self) -> Result<Policy, RuleError> {
+        let rules = |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<Rule>, _>>();
+        Ok(Policy::new(rules(&self.outbound.allow)?, rules(&self.outbound.deny)?))
+    }
+
+    /// Integration definitions.
+    #[must_use]
+    pub fn definition_limits(&self) -> definition::Limits {
+        definition::Limits {
+            bytes: self.definition.max_bytes.as_usize(),
+            nodes: self.definition.max_nodes.as_usize(),
+            depth: self.definition.max_depth.as_usize(),
+            diagnostics: self.definition.max_diagnostics.as_usize(),
+        }
+    }
+
+    /// The journal. Its first segment, clock and test switches are the caller's.
+    #[must_use]
+    pub fn journal_options(&self) -> perseat_journal::Options {
+        let journal = &self.journal;
+        let bytes = |size: super::value::Size| u32::try_from(size.get()).unwrap_or(u32::MAX);
+        perseat_journal::Options {
+            segment_bytes: bytes(self.segment()),
+            spare_segments: journal.spare_segments.get(),
+            max_free_segments: journal.free_segments.get(),
+            max_entry_bytes: bytes(self.max_entry()),
+            max_frame_bytes: bytes(journal.max_batch.min(self.max_entry())),
+            max_queued_entries: journal.queue_entries.as_usize(),
+            max_queued_bytes: journal.queue_bytes.as_usize(),
+            spare_wait: journal.spare_wait,
+            retry_interval: journal.retry_interval,
+            ..perseat_journal::Options::for_budget(self.retention.budget.get())
+        }
+    }
+
+    /// What the data directory may hold.
+    #[must_use]
+    pub fn retention_options(&self, data: &Path, journal_directory: &Path) -> indexer::RetentionOptions {
+        let margin = self.margin().get();
+        indexer::RetentionOptions {
+            backlog_max_bytes: self.backlog_bytes().get(),
+            margin,
+            carry_bytes: self.retention.carry_bytes.as_usize(),
+            ..indexer::RetentionOptions::new(self.retention.budget.get(), data, journal_directory, &self.journal_options())
+        }
+    }
+
+    /// The file that is deleted first on a full disk.
+    #[must_use]
+    pub fn ballast(&self) -> Ballast {
+        Ballast::new(&self.data.dir.join("ballast"), self.retention.ballast.get())
+    }
+
+    /// The indexer behind the journal.
+    #[must_use]
+    pub fn indexer_options(&self, retention: indexer::RetentionOptions) -> indexer::Options {
+        let index = &self.index;
+        indexer::Options {
+            commit_entries: index.commit_entries.get().into(),
+            commit_interval: index.commit_interval,
+            retry_interval: index.retry_interval,
+            scan_entries: index.scan_entries.as_usize(),
+            nice: i32::try_from(index.nice.get()).unwrap_or(i32::MAX),
+            limits: index::Limits {
+                steps_listed: index.steps_listed.as_usize(),
+            },
+            retention,
+        }
+    }
+
+    /// What waits for the indexer.
+    #[must_use]
+    pub fn feed_options(&self) -> index::FeedOptions {
+        index::FeedOptions {
+            max_lag: self.index.max_lag.get().into(),
+            queue_entries: self.index.max_lag.as_usize(),
+            queue_bytes: self.index.queue_bytes.as_usize(),
+        }
+    }
+
+    /// Data keys.
+    #[must_use]
+    pub fn keyring_options(&self) -> keyring::Options {
+        keyring::Options {
+            cache_entries: self.keyring.cache_entries.as_usize(),
+        }
+    }
+
+    /// The catalog.
+    #[must_use]
+    pub fn catalog_options(&self) -> catalog::Options {
+        let catalog = &self.catalog;
+        catalog::Options {
+            cache_bytes: catalog.cache.as_usize(),
+            version_cache_entries: catalog.version_cache_entries.as_usize(),
+            named_changes: catalog.named_changes.as_usize(),
+            outbox_entries: catalog.outbox_entries.get().into(),
+        }
+    }
+
+    /// Live executions.
+    #[must_use]
+    pub fn state_options(&self) -> state::StateOptions {
+        state::StateOptions {
+            cache_bytes: self.state.cache.as_usize(),
+        }
+    }
+
+    /// Ended executions.
+    #[must_use]
+    pub fn history_options(&self) -> history::HistoryOptions {
+        history::HistoryOptions {
+            cache_bytes: self.history.cache.as_usize(),
+            max_open: self.history.open_files.as_usize(),
+            scan_rows: self.history.scan_rows.as_usize(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use super::*;
+    use crate::config::source::Sources;
+
+    fn same(ours: &impl Debug, theirs: &impl Debug) {
+        assert_eq!(format!("{ours:#?}"), format!("{theirs:#?}"));
+    }
+
+    #[test]
+    fn the_defaults_of_the_keys_are_the_defaults_of_the_parts() {
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let config = Config::load(&Sources::default(), cores).unwrap();
+        same(&config.front_options(), &FrontOptions::default());
+        same(&config.admission_options(), &AdmissionOptions::default());
+        same(&config.fair_options(), &FairOptions::default());
+        same(&config.nursery_options(), &NurseryOptions::default());
+        same(&config.pulse_options(), &PulseOptions::default());
+        same(&config.execution_limits(), &ExecutionLimits::default());
+        same(&config.code_options(), &js::Options::default());
+        let agent = outbound::Options {
+            user_agent: config.outbound.user_agent.clone(),
+            ..outbound::Options::default()
+        };
+        same(&config.outbound_options(), &agent);
+        same(&config.definition_limits(), &definition::Limits::default());
+        same(&config.feed_options(), &index::FeedOptions::default());
+        same(&config.keyring_options(), &keyring::Options::default());
+        same(&config.catalog_options(), &catalog::Options::default());
+        same(&config.state_options(), &state::StateOptions::default());
+        same(&config.history_options(), &history::HistoryOptions::default());
+        same(&config.journal_options(), &perseat_journal::Options::for_budget(10 << 30));
+        let (data, journal) = (Path::new("data"), Path::new("data/journal"));
+        let theirs = indexer::RetentionOptions::new(10 << 30, data, journal, &config.journal_options());
+        same(&config.retention_options(data, journal), &theirs);
+        same(&config.indexer_options(theirs.clone()), &indexer::Options::new(theirs));
+    }
+}

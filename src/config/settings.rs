@@ -221,22 +221,44 @@ settings! {
     front "front": Front {
         /// The largest request body. One entry is at most half a journal segment, so a larger body needs larger segments.
         max_body: Size = "6MiB";
-        /// Memory for bodies being read, all connections together. A body waits for its share before it is read.
+        /// Memory for bodies, all connections together, from the first byte read until the entry is durable.
         body_memory: Size = "32MiB";
         /// Headers in one request. Providers send about thirty.
         max_headers: Count = 100;
         /// Bytes of a request's line and headers together.
         max_header_bytes: Size = "64KiB";
-        /// How long the headers may take. A client that sends nothing is closed after it, too.
+        /// How long the headers may take. A client that connects and sends nothing is closed after it, too.
         header_timeout: Duration = "10s";
-        /// How long the body may take, all of it.
+        /// How long the body may take, the wait for its memory included.
         body_timeout: Duration = "30s";
         /// How long a connection may stay open without a request. Longer than the 60 s that proxies keep theirs.
         idle_timeout: Duration = "75s";
-        /// Connections at once; more wait in the kernel's queue.
+        /// Connections at once, all front threads together; more wait in the kernel's queue.
         connections: Count = 16_384;
+        /// Accepted connections that may wait for their front thread.
+        handover: Count = 256;
         /// How long a synchronous caller waits for its result. Gateways drop at 30 s; the execution goes on.
         sync_timeout: Duration = "29s";
+        /// Synchronous callers that wait at once; more get 429.
+        sync_waiters: Count = 16_384;
+        /// Lists and objects within one another in a JSON body.
+        json_depth: Count = 100;
+        /// Parts of a multipart body that are parsed.
+        form_parts: Count = 1_000;
+        /// Bodies up to this size are checked and sealed on the front's thread, larger ones beside it.
+        inline_bytes: Size = "64KiB";
+        /// Larger bodies checked and sealed at once.
+        pool: Count = 2;
+        /// How much of a refused body is read and dropped, so that its sender gets to read the answer.
+        drain_bytes: Size = "8MiB";
+        /// For how long.
+        drain_timeout: Duration = "5s";
+        /// What senders are told to wait where a limit refuses them.
+        retry_after: Duration = "1s";
+        /// What senders to an instance that is switched off are told to wait.
+        retry_after_disabled: Duration = "60s";
+        /// The pause after an accept that failed, for want of file descriptors for example.
+        accept_pause: Duration = "100ms";
         /// Threads that serve connections. auto: one up to 4 cores, then a quarter of the cores.
         threads: Auto<Count> = "auto";
         /// Waiting connections that the kernel keeps while the daemon is busy or restarting.
@@ -255,82 +277,140 @@ settings! {
         total: Count = 131_072;
         /// Bytes of events accepted and not ended, in all. auto: `backlog.max-bytes`.
         total_bytes: Auto<Size> = "auto";
-        /// Above this share of a limit the front lets a sender wait for room instead of answering at once.
+        /// Above this share of a limit a sender waits for room instead of being let in at once.
         wait_from: Percent = "80%";
         /// How long a sender waits for room before 429. Short, because most providers count a slow answer as a failure.
         wait: Duration = "250ms";
+        /// Senders that wait at once; more are refused immediately.
+        waiters: Count = 1_024;
+        /// What a refused sender is told to wait.
+        retry_after: Duration = "2s";
     }
 
-    /// How executions run.
+    /// How executions run, and how the slots are shared.
     execution "execution": Execution {
         /// Executions running at once on one owner arbiter. One that waits for HTTP holds its slot.
         slots: Count = 1_024;
-        /// The share of the slots that one user may hold while others wait.
-        user_share: Percent = "25%";
+        /// While others wait, one user runs at most the slots divided by this.
+        user_divisor: Count = 4;
+        /// The slots divided by this are kept for users below that share.
+        reserve_divisor: Count = 4;
+        /// A second of processor time counts as much as so many seconds of a slot.
+        cpu_weight: Count = 4;
+        /// What an execution of a flow that has never run is charged in advance.
+        first_charge: Duration = "10ms";
+        /// Flows whose average cost is remembered.
+        remembered_flows: Count = 65_536;
         /// Threads that own instances and users. auto: one up to 4 cores, then half of the cores.
         owner_arbiters: Auto<Count> = "auto";
-        /// How long one attempt of an execution may take.
+        /// How long one attempt of an execution may take. Fifteen minutes is what integrations are written for.
         timeout: Duration = "15m";
         /// How long one step may take, unless its definition says less.
         step_timeout: Duration = "5m";
-        /// The largest result of one step. auto: half a journal segment, at most 16MiB.
+        /// The largest result of one step. auto: what one journal entry holds, at most 16MiB.
         max_step_result: Auto<Size> = "auto";
+        /// The largest value that one input resolves to.
+        max_value: Size = "16MiB";
+        /// Lists and objects within one another in a value.
+        max_depth: Count = 128;
+        /// Attempts of one HTTP step after its first, whatever its inputs ask for.
+        max_http_retries: Count = 10;
         /// Log lines that one execution may write; further ones are counted and dropped.
         max_log_lines: Count = 1_000;
+        /// The longest log line.
+        max_log_line: Size = "16KiB";
+        /// Step results are split over several journal entries above this size.
+        entry_bytes: Size = "512KiB";
+        /// Above this size sealing and masking leave the owner's thread.
+        offload_bytes: Size = "64KiB";
+        /// The wait before an append is tried again on a full disk.
+        full_retry: Duration = "500ms";
         /// An execution that was running at so many deaths of its actor ends `quarantined`.
         max_deaths: Count = 3;
+        /// Starts of one execution, restarts of the daemon included, after which it ends `quarantined`.
+        max_activations: Count = 1_000;
+        /// Accepted entries kept in memory until they start; others are read from the journal.
+        payload_cache: Count = 1_024;
     }
 
     /// JavaScript steps. They run in child processes of the same binary, confined by the kernel.
     code "code": Code {
-        /// Children that run code. auto: as many as cores.
+        /// Scripts that run at once, each in a child of its own. auto: as many as cores.
         children: Auto<Count> = "auto";
         /// Children that stand ready to take over when one is killed or changes its customer.
         spares: Count = 2;
-        /// Address space of one child.
-        memory: Size = "256MiB";
+        /// Children kept with their customer after another one took their place.
+        kept: Count = 8;
+        /// The engine's heap.
+        memory: Size = "128MiB";
         /// How long one code step may take, waiting for HTTP included.
-        wall: Duration = "60s";
+        wall: Duration = "5m";
         /// Processor time of one code step.
-        cpu: Duration = "10s";
-        /// Frames sent to one child and not answered: one runs, the others are the same user's.
+        cpu: Duration = "30s";
+        /// Steps handed to one child at once: one runs, the others are the same user's.
         frames: Count = 8;
-        /// A frame that has not begun after this time goes to another child.
-        begin_timeout: Duration = "20ms";
-        /// Steps of one customer before a child looks at the next one.
-        burst_steps: Count = 16;
-        /// Time of one customer before a child looks at the next one.
-        burst_time: Duration = "20ms";
-        /// The share of the children that one user may hold.
-        user_share: Percent = "50%";
-        /// Steps waiting for a child; beyond it a step fails with `code_busy`.
-        queue: Count = 4_096;
+        /// Steps of one customer before another one that waits gets the child.
+        turn_steps: Count = 16;
+        /// Time of one customer before another one that waits gets the child.
+        turn_time: Duration = "20ms";
+        /// Steps waiting for a child.
+        queue: Count = 8_192;
+        /// The largest message between the daemon and a child: script, inputs, result.
+        max_frame: Size = "64MiB";
+        /// Log lines of one code step.
+        max_log_lines: Count = 1_000;
+        /// Bytes of one code step's log lines.
+        max_log_bytes: Size = "256KiB";
+        /// Calls of `fetch` by one code step.
+        max_fetches: Count = 1_000;
+        /// Timers of one code step at once.
+        max_timers: Count = 1_000;
+        /// Scripts that one child keeps compiled.
+        max_scripts: Count = 64;
         /// required: refuse to start where landlock or seccomp is missing. best-effort: start and warn.
         sandbox: SandboxMode = "required";
     }
 
     /// Requests that flows send out. Only public addresses by default, so that no flow can reach what stands beside the daemon.
     outbound "outbound": Outbound {
-        /// Networks and hosts that are allowed although they are not public: `10.1.0.0/16`, `crm.internal`, `127.0.0.1:8080`.
+        /// Networks and hosts that are allowed although they are not public: `10.1.0.0/16`, `*.internal`, `127.0.0.1:8080`.
         allow: Vec<String> = none();
         /// Networks and hosts that are refused although they are public. Stronger than `allow`.
         deny: Vec<String> = none();
         /// How long a connection may take.
         connect_timeout: Duration = "10s";
         /// How long a whole request may take, redirects and body included.
-        timeout: Duration = "60s";
+        timeout: Duration = "5m";
         /// The largest response body, after decompression.
-        max_response: Size = "16MiB";
+        max_response: Size = "64MiB";
         /// Redirects followed; each is checked like the first address, and credentials are dropped on a change of host.
         redirects: Count = 5;
-        /// Name look-ups at once. They run on threads, so they are counted.
-        dns_concurrency: Count = 32;
+        /// Name look-ups at once. They hold threads, so they are counted.
+        lookups: Count = 32;
+        /// How long a name look-up may take.
+        lookup_timeout: Duration = "10s";
         /// How long the answer of a name look-up is used again.
         dns_cache: Duration = "30s";
         /// Names kept in that cache.
-        dns_cache_entries: Count = 4_096;
+        dns_cache_names: Count = 4_096;
         /// Idle connections kept for one host.
-        idle_per_host: Count = 32;
+        idle_per_host: Count = 64;
+        /// How long an idle connection is kept.
+        idle_timeout: Duration = "60s";
+        /// The `User-Agent` of requests that set none.
+        user_agent: String = concat!("perseat/", env!("CARGO_PKG_VERSION"));
+    }
+
+    /// Integration definitions: what a YAML document may be.
+    definition "definition": Definition {
+        /// Length of the text.
+        max_bytes: Size = "8MiB";
+        /// Scalars, lists and mappings in all; an alias counts each time it is used, so that no document can explode.
+        max_nodes: Count = 250_000;
+        /// Lists and mappings within one another.
+        max_depth: Count = 64;
+        /// Problems reported for one document; the rest is counted.
+        max_diagnostics: Count = 200;
     }
 
     /// The journal: the truth of what happened to executions.
@@ -339,18 +419,30 @@ settings! {
         segment: Auto<Size> = "auto";
         /// Segments that always stand ready, so that a full disk stops new events and not running executions.
         spare_segments: Count = 2;
+        /// Released segments kept for reuse beyond the spares. Reuse saves about a third of the cost of a sync.
+        free_segments: Count = 2;
         /// Bytes written with one sync at most. A larger entry goes alone.
         max_batch: Size = "4MiB";
+        /// Entries waiting for the writer; beyond it appends are refused.
+        queue_entries: Count = 131_072;
         /// Bytes of entries waiting for the writer; beyond it appends are refused.
-        queue_bytes: Size = "64MiB";
-        /// Memory for payloads read again when an execution starts.
-        read_cache: Size = "64MiB";
+        queue_bytes: Size = "128MiB";
+        /// How long the writer waits for a segment that is being prepared before it says that the disk is full.
+        spare_wait: Duration = "2s";
+        /// How soon a failed preparation of a segment is tried again.
+        retry_interval: Duration = "1s";
     }
 
     /// What is kept.
     retention "retention": Retention {
         /// Bytes on disk for the whole data directory. The oldest history goes first; nothing acknowledged and not ended ever does.
         budget: Size = "10GiB";
+        /// Room kept free within the budget for what grows between two looks. auto: a 16th of the budget.
+        margin: Auto<Size> = "auto";
+        /// Bytes of live entries written again at a time when their segment is dropped.
+        carry_bytes: Size = "4MiB";
+        /// A file that is deleted first when the disk is full, so that deleting can commit.
+        ballast: Size = "16MiB";
     }
 
     /// Events accepted and not ended, on disk.
@@ -361,24 +453,40 @@ settings! {
 
     /// The indexes behind the journal.
     index "index": Index {
-        /// Entries that the index may be behind before admission closes. They are held in memory.
-        max_lag: Count = 262_144;
+        /// Entries that the index may be behind before admission closes.
+        max_lag: Count = 65_536;
+        /// Bytes of payloads queued for the index; what does not fit is read from the journal again.
+        queue_bytes: Size = "64MiB";
         /// Entries of one index transaction.
         commit_entries: Count = 8_000;
         /// Time between index transactions.
         commit_interval: Duration = "250ms";
+        /// How soon a failed transaction is tried again.
+        retry_interval: Duration = "1s";
+        /// Entries read from the journal at a time where the queue overflowed.
+        scan_entries: Count = 1_024;
+        /// The nice value of the indexer's thread: it must never delay an answer.
+        nice: Count = 10;
+        /// Finished steps that an execution's row lists.
+        steps_listed: Count = 256;
     }
 
     /// Data keys.
     keyring "keyring": Keyring {
-        /// Unwrapped keys kept in memory; the least recently used is zeroed.
-        cache_entries: Count = 65_536;
+        /// Unwrapped keys kept in memory, about 1 KiB each; the least recently used is zeroed.
+        cache_entries: Count = 8_192;
     }
 
     /// The catalog: configuration, sealed credentials, audit.
     catalog "catalog": Catalog {
         /// Page cache.
         cache: Size = "24MiB";
+        /// Parsed integration versions kept in memory.
+        version_cache_entries: Count = 256;
+        /// Records that one audit entry names; of a larger change it keeps count and digest.
+        named_changes: Count = 1_024;
+        /// Events waiting in the outbox; beyond it the oldest go.
+        outbox_entries: Count = 10_000;
     }
 
     /// Live executions and timers.
@@ -393,12 +501,8 @@ settings! {
         cache: Size = "16MiB";
         /// History files open at once.
         open_files: Count = 4;
-    }
-
-    /// Bytes set aside for the day the disk is full.
-    disk "disk": Disk {
-        /// A file that is deleted first, so that deleting can commit.
-        ballast: Size = "16MiB";
+        /// Rows of one file that a list looks at before it gives a short page.
+        scan_rows: Count = 20_000;
     }
 
     /// What happens to actors that fail, freeze or idle.
@@ -410,11 +514,15 @@ settings! {
         /// Pause before the first restart; it doubles with each.
         back_off: Duration = "100ms";
         /// The longest pause.
-        back_off_max: Duration = "30s";
+        back_off_max: Duration = "10s";
+        /// How long a quarantine lasts.
+        quarantine: Duration = "10m";
         /// An actor idle for so long is put away; it costs disk, not memory.
         passivate_after: Duration = "5m";
-        /// Actors kept in memory at most; beyond it the least recently used idle one is put away.
-        max_actors: Count = 262_144;
+        /// How often idle actors are looked for.
+        tidy_every: Duration = "30s";
+        /// Instances in memory at once, and users of one instance; past it the longest idle one makes room.
+        max_children: Count = 1_048_576;
         /// Messages waiting for one actor.
         mailbox: Count = 1_024;
         /// Time between pulses of every arbiter and the journal writer.
@@ -423,14 +531,6 @@ settings! {
         silence_degraded: Duration = "5s";
         /// Silence after which the process logs what it knows and aborts; the service manager restarts it.
         silence_abort: Duration = "15s";
-    }
-
-    /// Work that would block a thread: files, names, images, large JSON, compression and crypto.
-    blocking "blocking": Blocking {
-        /// Threads for it.
-        threads: Count = 8;
-        /// Pieces of work that may wait.
-        queue: Count = 4_096;
     }
 
     /// The end.

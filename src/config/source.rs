@@ -104,13 +104,13 @@ impl Reader {
             Some((Given::Text(text), origin)) => (T::read_text(&text), origin),
             None => (default.map_or_else(T::unset, |value| T::read(&value)), Origin::Daemon),
         };
-        let refused = |why| {
+        if let Err(why) = &result {
             self.problems.push(Problem {
                 origin,
                 what: format!("{key}: {why}"),
-            })
-        };
-        result.map_err(refused).ok()
+            });
+        }
+        result.ok()
     }
 
     fn file(&mut self, path: &Path, text: &str, known: &[String]) {

@@ -1,0 +1,101 @@
+//! `perseat validate`: what is wrong with integrations and manifests, without a daemon.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use perseat_admin::manifest::{self, Manifest};
+use perseat_flow::component::BuiltIn;
+use perseat_flow::definition;
+
+/// Check integration YAML and manifests offline: file:line:column, what is wrong, what may have been meant
+///
+/// A file with `definitionVersion` is an integration, any other a list of manifests; a manifest's integration is checked too.
+/// `valueFrom` files must exist; environment variables need not be set. Exits 1 when anything is wrong; a warning is not.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  perseat validate integration.yml manifests/*.yml")]
+pub struct Validate {
+    /// The files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// What was found in one file.
+#[derive(Default)]
+struct Findings {
+    problems: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Validate {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let mut wrong = 0;
+        for file in &self.files {
+            let text = std::fs::read_to_string(file).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+            let findings = check(file, &text);
+            findings.warnings.iter().for_each(|warning| println!("{warning} (warning)"));
+            findings.problems.iter().for_each(|problem| println!("{problem}"));
+            if findings.problems.is_empty() {
+                println!("{}: valid", file.display());
+            }
+            wrong += findings.problems.len();
+        }
+        Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn check(file: &Path, text: &str) -> Findings {
+    let mut findings = Findings::default();
+    if text.lines().any(|line| line.starts_with("definitionVersion")) {
+        integration(file, text, &mut findings);
+        return findings;
+    }
+    let present = |name: &str| Some(std::env::var(name).unwrap_or_default());
+    match manifest::read_text(text, file, &present) {
+        Ok(manifests) => {
+            for located in manifests {
+                if let Manifest::Integration(found) = located.manifest {
+                    let path = found.file.map_or_else(|| file.to_owned(), |name| file.with_file_name(name));
+                    integration(&path, &found.definition.unwrap_or_default(), &mut findings);
+                }
+            }
+        }
+        Err(problems) => findings.problems.extend(problems.iter().map(ToString::to_string)),
+    }
+    findings
+}
+
+fn integration(file: &Path, text: &str, findings: &mut Findings) {
+    let place = |diagnostic: &definition::Diagnostic| format!("{}:{diagnostic}", file.display());
+    match definition::parse(text, &BuiltIn, &BTreeMap::new(), &definition::Limits::default()) {
+        Ok(parsed) => findings.warnings.extend(parsed.warnings.iter().map(place)),
+        Err(problems) => findings.problems.extend(problems.iter().map(place)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_integration_is_told_by_its_version_and_a_problem_by_its_place() {
+        let findings = check(Path::new("i.yml"), "name: A\ndefinitionVersion: 6\n");
+        assert!(findings.problems[0].starts_with("i.yml:2:"), "{:?}", findings.problems);
+    }
+
+    #[test]
+    fn a_manifest_problem_has_its_place_too() {
+        let findings = check(Path::new("m.yml"), "kind: Customer\nname: Acme\nexternalID: acme\n");
+        assert!(findings.problems[0].starts_with("m.yml:3:"), "{:?}", findings.problems);
+        assert!(
+            check(Path::new("m.yml"), "kind: Customer\nname: Acme\nexternalId: acme\n")
+                .problems
+                .is_empty()
+        );
+    }
+}

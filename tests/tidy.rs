@@ -1,0 +1,385 @@
+//! Habits as tests: who may import what, how long a file may be, what must not be left behind.
+//!
+//! Each failure says what to do. These rules are the architecture; `ARCHITECTURE.md` explains them.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// One Rust file of the workspace, its path relative to the root.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The lines that are code or documentation, each with its number.
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
+    }
+
+    /// The lines without comments.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.lines()
+            .map(|(number, line)| (number, line.split("//").next().unwrap_or_default()))
+    }
+
+    fn below(&self, folders: &[&str]) -> bool {
+        folders.iter().any(|folder| self.path.starts_with(folder))
+    }
+
+    fn names(&self, word: &str) -> Option<usize> {
+        self.code().find(|(_, line)| mentions(line, word)).map(|(number, _)| number)
+    }
+}
+
+/// Whether `word` stands in `line` as a path segment or a whole identifier; `state.redb` is a file, not the crate.
+fn mentions(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let part = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '.'));
+        !part(line[..at].chars().next_back()) && !part(line[at + word.len()..].chars().next())
+    })
+}
+
+fn sources() -> Vec<Source> {
+    let mut found = Vec::new();
+    for folder in ["src", "actors", "crates", "tests", "benches"] {
+        collect(&root().join(folder), &mut found);
+    }
+    assert!(found.len() > 50, "the sources were not found: {}", found.len());
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<Source>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let relative = path.strip_prefix(root()).unwrap().display().to_string();
+            found.push(Source {
+                path: relative,
+                text: fs::read_to_string(&path).unwrap(),
+            });
+        }
+    }
+}
+
+fn none(wrong: &[String], rule: &str) {
+    assert!(wrong.is_empty(), "{rule}\n  {}", wrong.join("\n  "));
+}
+
+/// The places outside `allowed` that name one of `words`.
+fn outside(allowed: &[&str], words: &[&str]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for source in sources()
+        .iter()
+        .filter(|source| !source.below(allowed) && source.path != "tests/tidy.rs")
+    {
+        for word in words {
+            wrong.extend(source.names(word).map(|line| format!("{}:{line} names {word}", source.path)));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn only_the_store_names_redb() {
+    none(
+        &outside(&["crates/store/"], &["redb"]),
+        "redb stays behind crates/store, so that it can be replaced there:",
+    );
+}
+
+#[test]
+fn only_actors_and_the_boot_code_name_actix() {
+    none(
+        &outside(&["actors/", "src/boot/"], &["actix", "actix_rt"]),
+        "actix stays behind actors/ and src/boot/:",
+    );
+}
+
+#[test]
+fn only_the_front_error_maps_codes_to_http_statuses_in_the_data_plane() {
+    let mut wrong = Vec::new();
+    for source in sources()
+        .iter()
+        .filter(|source| source.below(&["actors/src/"]) && source.path != "actors/src/front/error.rs")
+    {
+        let statuses = [
+            "BAD_REQUEST",
+            "NOT_FOUND",
+            "CONFLICT",
+            "GONE",
+            "FORBIDDEN",
+            "UNAUTHORIZED",
+            "SERVICE_UNAVAILABLE",
+        ];
+        for status in statuses {
+            let word = format!("StatusCode::{status}");
+            let production = source.text.split("#[cfg(test)]").next().unwrap_or_default();
+            wrong.extend(production.contains(&word).then(|| format!("{} names {word}", source.path)));
+        }
+    }
+    none(
+        &wrong,
+        "refusals are ErrorCodes; actors/src/front/error.rs alone knows their HTTP statuses:",
+    );
+}
+
+/// The workspace packages that each package may depend on.
+const LAYERS: [(&str, &[&str]); 6] = [
+    ("crates/domain", &[]),
+    ("crates/journal", &[]),
+    ("crates/store", &["perseat-domain", "perseat-journal"]),
+    ("crates/flow", &["perseat-domain"]),
+    ("crates/admin", &["perseat-domain", "perseat-store", "perseat-flow"]),
+    ("actors", &["perseat-domain", "perseat-store", "perseat-flow", "perseat-journal"]),
+];
+
+fn manifest(folder: &str) -> toml::Table {
+    fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap().parse().unwrap()
+}
+
+fn dependencies(folder: &str) -> Vec<String> {
+    manifest(folder)["dependencies"].as_table().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn dependencies_point_inwards() {
+    let mut wrong = Vec::new();
+    for (folder, allowed) in LAYERS {
+        let inner = dependencies(folder).into_iter().filter(|name| name.starts_with("perseat-"));
+        wrong.extend(
+            inner
+                .filter(|name| !allowed.contains(&name.as_str()))
+                .map(|name| format!("{folder} depends on {name}")),
+        );
+    }
+    none(&wrong, "src → actors, admin → flow, store, journal → domain:");
+}
+
+#[test]
+fn the_domain_has_nothing_to_do_io_with() {
+    let doors = ["tokio", "hyper", "redb", "actix", "reqwest", "rustix", "futures-util", "rand"];
+    let wrong: Vec<_> = dependencies("crates/domain")
+        .into_iter()
+        .filter(|name| doors.contains(&name.as_str()))
+        .collect();
+    none(&wrong, "crates/domain is pure; these belong further out:");
+    let mut clocks = Vec::new();
+    for source in sources().iter().filter(|source| source.below(&["crates/domain/src/"])) {
+        for word in ["SystemTime::now", "Instant::now", "Uuid::now_v7", "Uuid::new_v4"] {
+            let production = source.text.split("#[cfg(test)]").next().unwrap_or_default();
+            clocks.extend(production.contains(word).then(|| format!("{} calls {word}", source.path)));
+        }
+    }
+    none(&clocks, "time and randomness are passed in to crates/domain:");
+}
+
+#[test]
+fn files_are_short_enough_to_read() {
+    let long = |source: &Source| (source.lines().count() > 600).then(|| format!("{} has {} lines", source.path, source.lines().count()));
+    none(
+        &sources().iter().filter_map(long).collect::<Vec<_>>(),
+        "split files of more than 600 lines:",
+    );
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let words = ["TODO", "FIXME", "XXX", "HACK", "todo!", "unimplemented!", "dbg!"];
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| source.path != "tests/tidy.rs") {
+        for (number, line) in source.lines() {
+            wrong.extend(
+                words
+                    .iter()
+                    .filter(|word| line.contains(**word))
+                    .map(|word| format!("{}:{number} has {word}", source.path)),
+            );
+        }
+    }
+    none(&wrong, "do it, or open an issue:");
+}
+
+#[test]
+fn modules_are_named_for_what_they_do() {
+    let nameless = ["utils", "util", "helpers", "helper", "common", "misc", "shared"];
+    let stem = |source: &Source| {
+        let path = Path::new(&source.path);
+        path.iter()
+            .any(|part| nameless.contains(&part.to_string_lossy().trim_end_matches(".rs")))
+            .then(|| source.path.clone())
+    };
+    none(
+        &sources().iter().filter_map(stem).collect::<Vec<_>>(),
+        "name these for what they do:",
+    );
+}
+
+#[test]
+fn every_file_is_a_module_of_its_parent() {
+    let all = sources();
+    let texts: std::collections::BTreeMap<&str, &str> = all.iter().map(|source| (source.path.as_str(), source.text.as_str())).collect();
+    let mut wrong = Vec::new();
+    for path in texts.keys().filter(|path| path.contains("src/")) {
+        let file = Path::new(path);
+        let (mut folder, mut name) = (file.parent().unwrap(), file.file_stem().unwrap().to_str().unwrap());
+        if matches!(name, "lib" | "main") && folder.ends_with("src") {
+            continue;
+        }
+        if name == "mod" {
+            (folder, name) = (folder.parent().unwrap(), folder.file_name().unwrap().to_str().unwrap());
+        }
+        let beside = format!("{}.rs", folder.display());
+        let parents = ["mod.rs", "lib.rs", "main.rs"].map(|parent| folder.join(parent).display().to_string());
+        let declared = parents
+            .iter()
+            .chain([&beside])
+            .filter_map(|parent| texts.get(parent.as_str()))
+            .any(|text| {
+                text.lines()
+                    .any(|line| line.trim_end().ends_with(&format!("mod {name};")) || line.contains(&format!("mod {name} ")))
+            });
+        if !declared {
+            wrong.push((*path).to_owned());
+        }
+    }
+    none(&wrong, "no module declares these files; they are not compiled:");
+}
+
+/// Where a black-box test may pause between two looks at another process, which offers nothing to wait on.
+const PATIENT: [&str; 1] = ["tests/harness/"];
+
+#[test]
+fn no_test_sleeps() {
+    let sleeps = ["thread::sleep", "time::sleep"];
+    let mut wrong = Vec::new();
+    for source in sources()
+        .iter()
+        .filter(|source| source.path != "tests/tidy.rs" && !source.below(&PATIENT))
+    {
+        let is_test = source.below(&["tests/"]) || source.path.ends_with("/tests.rs") || source.path.contains("/tests/");
+        let virtual_time = source.text.contains("start_paused") || source.text.contains("time::pause()");
+        let part = if is_test {
+            Some(source.text.as_str())
+        } else {
+            source.text.split_once("#[cfg(test)]\nmod ").map(|(_, tests)| tests)
+        };
+        let Some(part) = part.filter(|_| !virtual_time) else { continue };
+        wrong.extend(
+            sleeps
+                .iter()
+                .filter(|word| part.contains(**word))
+                .map(|word| format!("{} calls {word}", source.path)),
+        );
+    }
+    none(&wrong, "wait for the thing itself, or use a paused clock:");
+}
+
+/// Every package of the daemon's build with its features, as cargo resolves them.
+fn features_of(flags: &[&str]) -> BTreeSet<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root()).args([
+        "tree",
+        "--locked",
+        "--offline",
+        "--package",
+        "perseat",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+    ]);
+    let output = cargo.args(["--format", "{p}|{f}"]).args(flags).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn with_faults(packages: &BTreeSet<String>) -> Vec<String> {
+    let faulty = |line: &&String| {
+        line.rsplit('|')
+            .next()
+            .is_some_and(|features| features.split([',', ' ']).any(|name| name == "faults"))
+    };
+    packages.iter().filter(faulty).cloned().collect()
+}
+
+#[test]
+fn the_default_build_lacks_the_fault_switches() {
+    let default = features_of(&[]);
+    assert!(default.len() > 100, "cargo tree said little: {default:?}");
+    none(&with_faults(&default), "these are built with fault switches by default:");
+    let tested = with_faults(&features_of(&["--features", "faults"]));
+    assert!(
+        tested.iter().any(|line| line.starts_with("perseat ")),
+        "the switches can be compiled in: {tested:?}"
+    );
+}
+
+#[test]
+fn the_fault_switches_are_behind_their_feature() {
+    let mut wrong = Vec::new();
+    for source in sources()
+        .iter()
+        .filter(|source| source.below(&["src/", "actors/src/", "crates/"]) && !source.path.contains("/tests"))
+    {
+        let text = &source.text;
+        for (number, line) in source.code() {
+            let module = line.trim_start().trim_start_matches("pub ").starts_with("mod faults;");
+            let before = text.lines().nth(number.saturating_sub(2)).unwrap_or_default();
+            if module && !before.contains("feature = \"faults\"") {
+                wrong.push(format!("{}:{number}", source.path));
+            }
+        }
+    }
+    none(
+        &wrong,
+        "a module of fault switches needs #[cfg(feature = \"faults\")] on the line above:",
+    );
+}
+
+#[test]
+fn every_key_has_an_effect() {
+    let all = sources();
+    let readers: Vec<&Source> = all
+        .iter()
+        .filter(|source| source.below(&["src/"]) && source.path != "src/config/settings.rs" && !source.path.ends_with("tests.rs"))
+        .collect();
+    let mut wrong = Vec::new();
+    for key in perseat::config::settings::sections().into_iter().flat_map(|section| section.keys) {
+        let field = key.path.rsplit('.').next().unwrap().replace('-', "_");
+        let read = readers
+            .iter()
+            .any(|source| source.code().any(|(_, line)| line.contains(&format!(".{field}"))));
+        if !read {
+            wrong.push(key.path);
+        }
+    }
+    none(&wrong, "nothing reads these keys; give them an effect or take them out:");
+}
+
+#[test]
+fn the_unit_lets_children_confine_themselves() {
+    let unit = fs::read_to_string(root().join("systemd/perseat.service")).unwrap();
+    let filter = unit.lines().find_map(|line| line.strip_prefix("SystemCallFilter=")).unwrap();
+    let allowed: Vec<&str> = filter.split(' ').collect();
+    for call in [
+        "@system-service",
+        "seccomp",
+        "landlock_create_ruleset",
+        "landlock_add_rule",
+        "landlock_restrict_self",
+    ] {
+        assert!(allowed.contains(&call), "{call} is missing from SystemCallFilter: {filter}");
+    }
+}
