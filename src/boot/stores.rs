@@ -35,7 +35,6 @@ pub fn open_custody(config: &Config, data: &Path, master_key: MasterKey) -> anyh
 pub(crate) struct Stores {
     pub(super) custody: Custody,
     pub(super) journal: Journal,
-    pub(super) history: Arc<History>,
     pub(super) feed: Arc<Feed>,
     pub(super) pressure: Arc<StoragePressure>,
     pub(super) lag: Arc<IndexLag>,
@@ -56,7 +55,7 @@ impl Stores {
         let lag = Arc::new(IndexLag::default());
         let feed = Arc::new(Feed::new(config.feed_options(), lag.clone(), pressure.clone()));
         let ballast = Arc::new(Ballast::new(&data.join("ballast"), config.retention.ballast.get()));
-        if let Err(error) = ballast.ensure() {
+        if let Err(error) = ballast.restore() {
             tracing::warn!(%error, "the ballast file could not be written; deletes may fail on a full disk");
         }
         let directory = journal_directory(data);
@@ -73,7 +72,6 @@ impl Stores {
         Ok(Self {
             custody,
             journal,
-            history,
             feed,
             pressure,
             lag,

@@ -197,6 +197,7 @@ impl Config {
             max_frame: code.max_frame.as_usize(),
             max_log_lines: code.max_log_lines.as_usize(),
             max_log_bytes: code.max_log_bytes.as_usize(),
+            max_result: self.max_step_result().as_usize(),
             max_fetches: code.max_fetches.get(),
             max_timers: code.max_timers.as_usize(),
             max_scripts: code.max_scripts.as_usize(),

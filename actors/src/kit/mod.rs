@@ -28,6 +28,8 @@ mod permits;
 mod pulse;
 mod start;
 
+#[cfg(feature = "faults")]
+pub use arbiters::Frozen;
 pub use arbiters::{Arbiter, ArbiterOptions, Arbiters};
 pub use clock::{Clock, RealClock, Sleep, VirtualClock};
 pub use mailbox::{AskError, Mailbox, Outlet, Refused, Reply};

@@ -68,14 +68,14 @@ impl Plane {
         let Stores {
             custody,
             journal,
-            history,
             feed,
             pressure,
             lag,
-            ballast: _ballast,
+            ballast,
             fan_out,
             recovered,
             indexer,
+            ..
         } = stores;
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
         let address = hooks.local_addr().context("the hooks listener")?;
@@ -105,7 +105,14 @@ impl Plane {
         hand_over(control, &arbiters, &supervisors, recovered.live, config.drain.deadline)?;
         fan_out.connect(Feed::new(supervisors.clone(), config.journal.retry_interval.min(SINK_RETRY)));
         let index = recovered.index;
-        let indexer = indexer::start(journal.clone(), index.clone(), history, feed, pressure.clone(), indexer).context("the indexer")?;
+        let parts = indexer::Parts {
+            journal: journal.clone(),
+            index: index.clone(),
+            feed,
+            pressure: pressure.clone(),
+            ballast,
+        };
+        let indexer = indexer::start(parts, indexer).context("the indexer")?;
 
         let snapshot = perseat_admin::routing::snapshot(custody.catalog(), HashSecret::new(random())).context("the routing snapshot")?;
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
