@@ -371,7 +371,11 @@ mod tests {
         same(&config.nursery_options(), &NurseryOptions::default());
         same(&config.pulse_options(), &PulseOptions::default());
         same(&config.execution_limits(), &ExecutionLimits::default());
-        same(&config.code_options(), &js::Options::default());
+        let code = js::Options {
+            max_result: config.max_step_result().as_usize(),
+            ..js::Options::default()
+        };
+        same(&config.code_options(), &code);
         let agent = outbound::Options {
             user_agent: config.outbound.user_agent.clone(),
             ..outbound::Options::default()
