@@ -4,5 +4,7 @@
 //! Whoever changes the catalog publishes what changed: [`routing`] turns records into the routing snapshot.
 
 pub mod apply;
+pub mod endpoints;
+pub mod export;
 pub mod manifest;
 pub mod routing;

@@ -2,9 +2,10 @@
 
 use super::{Fault, Session, action, problem};
 use crate::manifest::Integration;
-use perseat_domain::id::IntegrationId;
-use perseat_domain::model;
-use perseat_flow::definition::{Limits, parse, redact_organization_keys};
+use perseat_domain::definition::Definition;
+use perseat_domain::id::{FlowNumber, IntegrationId};
+use perseat_domain::model::{self, KeyDigest};
+use perseat_flow::definition::{Limits, REDACTED, parse, redact_organization_keys};
 use perseat_store::catalog::Lookup;
 use perseat_store::seal::key_digest;
 use std::collections::BTreeMap;
@@ -35,13 +36,7 @@ impl Session<'_, '_, '_> {
         }
         let flow_numbers = parsed.flow_numbers;
         let mut definition = parsed.definition;
-        let mut organization_keys = BTreeMap::new();
-        for flow in &mut definition.flows {
-            let keys = std::mem::take(&mut flow.organization_api_keys);
-            if !keys.is_empty() {
-                organization_keys.insert(flow.number, keys.iter().map(|key| key_digest(key)).collect::<Vec<_>>());
-            }
-        }
+        let organization_keys = organization_keys(&mut definition, manifest)?;
         self.applied
             .plan
             .warnings
@@ -79,4 +74,30 @@ impl Session<'_, '_, '_> {
         self.note(action(before.is_none(), !is_same), "Integration", name);
         Ok(())
     }
+}
+
+/// Takes the organization's API keys out of the definition; those that the manifest gives stand in their place.
+fn organization_keys(definition: &mut Definition, manifest: &Integration) -> Result<BTreeMap<FlowNumber, Vec<KeyDigest>>, Fault> {
+    let given = &manifest.organization_api_keys;
+    if let Some(unknown) = given.keys().find(|name| definition.flow_named(name).is_none()) {
+        return Err(problem(format!("organizationApiKeys: there is no flow `{unknown}`")));
+    }
+    let mut digests = BTreeMap::new();
+    for flow in &mut definition.flows {
+        let written = std::mem::take(&mut flow.organization_api_keys);
+        let keys: Vec<&str> = match given.get(&flow.name) {
+            Some(keys) => keys.iter().filter_map(|key| key.text()).collect(),
+            None => written.iter().map(String::as_str).collect(),
+        };
+        if keys.iter().any(|key| key.is_empty() || *key == REDACTED) {
+            let name = &flow.name;
+            return Err(problem(format!(
+                "the API keys of `{name}` were taken out of this YAML: give them under `organizationApiKeys`"
+            )));
+        }
+        if !keys.is_empty() {
+            digests.insert(flow.number, keys.into_iter().map(key_digest).collect());
+        }
+    }
+    Ok(digests)
 }

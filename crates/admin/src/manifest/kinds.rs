@@ -17,7 +17,7 @@ pub struct Organization {
     #[serde(default)]
     pub ulc_enabled: bool,
     /// Public keys (PEM) that embedded users' tokens are signed with.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signing_keys: Vec<String>,
 }
 
@@ -28,10 +28,10 @@ pub struct OrganizationUser {
     /// The display name.
     pub name: String,
     /// The e-mail address, unique; or give `externalId`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
     /// The host product's id.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// `owner`, `admin`, `integrator`, `guest` or `third_party`.
     #[schemars(with = "String")]
@@ -45,13 +45,13 @@ pub struct Customer {
     /// Unique.
     pub name: String,
     /// The organization's own id for it, unique.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// Plain text.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// Stored in lower case.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
 }
 
@@ -64,10 +64,10 @@ pub struct CustomerUser {
     /// The display name.
     pub name: String,
     /// The e-mail address, unique in the customer; or give `externalId`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
     /// The host product's id, unique in the customer.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// `admin`, `member`, `marketplace_admin` or `marketplace_user`.
     #[schemars(with = "String")]
@@ -84,6 +84,10 @@ pub struct Integration {
     /// The integration's YAML as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
+    /// API keys of flows with `endpointSecurityType: organization`, by flow name. In place of those in the YAML, so that
+    /// these need not stand there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub organization_api_keys: BTreeMap<String, Vec<SecretText>>,
 }
 
 /// Where an instance shall stand.
@@ -104,10 +108,10 @@ pub enum InstanceStateWord {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConnectionFields {
     /// Inputs by name (`username`, `password`, `apiKey`, `token`, …).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, SecretText>,
     /// The OAuth 2.0 token answer as stored: `access_token`, `refresh_token`, ….
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub token: BTreeMap<String, SecretText>,
 }
 
@@ -132,19 +136,19 @@ pub struct Instance {
     /// The integration's name.
     pub integration: String,
     /// The integration's version; the newest if absent.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
     /// Where it shall stand.
     #[serde(default)]
     pub state: InstanceStateWord,
     /// Values of instance-level variables by key.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config_vars: BTreeMap<String, ConfigVarValue>,
     /// API keys by flow name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub api_keys: BTreeMap<String, Vec<SecretText>>,
     /// The flows to deploy; all that are complete if absent. Needed where the integration is a draft.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flows: Vec<String>,
 }
 
@@ -159,7 +163,7 @@ pub struct UserLevelConfig {
     /// The user's external id or e-mail address; `organization:` before it names an organization user (tests only).
     pub user: String,
     /// Values of user-level variables by key.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config_vars: BTreeMap<String, ConfigVarValue>,
 }
 
@@ -226,6 +230,7 @@ impl Manifest {
                 all
             }
             Self::UserLevelConfig(config) => of_vars(&mut config.config_vars),
+            Self::Integration(integration) => integration.organization_api_keys.values_mut().flatten().collect(),
             _ => Vec::new(),
         }
     }

@@ -11,6 +11,7 @@ pub use kinds::{
     ConfigVarValue, ConnectionFields, Customer, CustomerUser, Instance, InstanceStateWord, Integration, Manifest, Organization,
     OrganizationUser, UserLevelConfig,
 };
+pub(crate) use read::parse_one;
 pub use read::{Located, ManifestProblem, read_files, read_text};
 pub use secret::{SecretText, ValueFrom};
 

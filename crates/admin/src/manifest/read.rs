@@ -168,6 +168,11 @@ fn yaml<T: DeserializeOwned>(document: &str) -> Result<T, Problem> {
     })
 }
 
+/// One document as it stands, with nothing resolved; `None` if it is not one.
+pub(crate) fn parse_one(document: &str) -> Option<Manifest> {
+    parse(document).ok()
+}
+
 fn parse(document: &str) -> Result<Manifest, Problem> {
     let head: Head = yaml(document)?;
     // The kind's own line goes blank, so that the body is parsed strictly and lines keep their numbers.

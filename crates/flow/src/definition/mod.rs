@@ -23,7 +23,7 @@ mod words;
 pub use components::{Components, Inputs};
 pub use diagnostic::{Code, Diagnostic};
 pub use numbers::{NumberError, Renames, assign_flow_numbers};
-pub use redact::redact_organization_keys;
+pub use redact::{REDACTED, redact_organization_keys};
 
 use document::Node;
 use flows::Flows;

@@ -6,6 +6,9 @@ use super::report::Report;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// What stands in a key's place.
+pub const REDACTED: &str = "removed";
+
 /// `yaml` with every key in every flow's `organizationApiKeys` replaced by `"removed"`. Text that cannot be read
 /// as YAML within the default limits gives nothing at all: where a key may stand unseen, nothing is kept.
 #[must_use]

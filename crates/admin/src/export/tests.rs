@@ -1,0 +1,158 @@
+use super::*;
+use crate::apply::{Action, Applier, ApplyOptions, Plan, apply};
+use crate::manifest::{Located, read_files, read_text};
+use perseat_domain::time::Timestamp;
+use perseat_flow::component::BuiltIn;
+use perseat_store::catalog::{Catalog, Options};
+use perseat_store::keyring::{self, MasterKey};
+use proptest::prelude::*;
+use std::path::Path;
+use std::sync::Arc;
+
+fn custody(folder: &Path) -> Custody {
+    let catalog = Catalog::open(&folder.join("catalog.redb"), Options::default()).unwrap();
+    let keyring = Keyring::open(&folder.join("keyring"), MasterKey::new(&[1; 32]), &keyring::Options::default()).unwrap();
+    Custody::resume(Arc::new(catalog), Arc::new(keyring)).unwrap()
+}
+
+fn applied(custody: &Custody, manifests: &[Located]) -> Plan {
+    let mut count = 0;
+    let mut random = || {
+        count += 1;
+        uuid::Uuid::new_v4().as_u128() + count
+    };
+    let mut applier = Applier {
+        by: "test",
+        at: Timestamp(1),
+        random: &mut random,
+    };
+    apply(custody, &BuiltIn, manifests, ApplyOptions::default(), &mut applier)
+        .unwrap()
+        .plan
+}
+
+/// A secret's own name is its value, so that an exported variable can be told from the one that was applied.
+fn demo() -> Vec<Located> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/demo");
+    read_files(&folder, &|name| Some(format!("value of {name}"))).unwrap()
+}
+
+/// What each exported variable must hold: the values are found by where they stand.
+fn value(variable: &str) -> String {
+    let customer = if variable.starts_with("GLOBEX") { "GLOBEX" } else { "INITECH" };
+    let user = ["JANE", "BOB"].into_iter().find(|user| variable.contains(&format!("_{user}_")));
+    match (variable.ends_with("API_KEY"), user) {
+        (true, _) => "value of PERSEAT_DEMO_API_KEY".to_owned(),
+        (false, Some(user)) => format!("value of PERSEAT_DEMO_TOKEN_{customer}_{user}"),
+        (false, None) => format!("value of PERSEAT_DEMO_TOKEN_{customer}"),
+    }
+}
+
+#[test]
+fn an_export_applied_again_changes_nothing_and_rebuilds_an_empty_catalog() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let custody_of_first = custody(first.path());
+    let created = applied(&custody_of_first, &demo());
+    let exported = export(&custody_of_first, ExportLimits::default()).unwrap();
+    assert!(!exported.yaml.contains("value of PERSEAT_DEMO_TOKEN"), "a secret is printed");
+    assert!(!exported.yaml.contains("value of PERSEAT_DEMO_API_KEY"), "a secret is printed");
+    assert_eq!(exported.variables.len(), 2 + 2 + 12, "{:?}", exported.variables);
+
+    let read = read_text(&exported.yaml, Path::new("export.yml"), &|name| Some(value(name))).unwrap();
+    let again = applied(&custody_of_first, &read);
+    assert_eq!(again.count(Action::Unchanged), created.lines.len(), "{again}");
+    assert_eq!(again.lines.len(), created.lines.len());
+
+    let custody_of_second = custody(second.path());
+    assert_eq!(applied(&custody_of_second, &read).count(Action::Created), created.lines.len());
+    let copy = export(&custody_of_second, ExportLimits::default()).unwrap();
+    assert_eq!(sorted(&copy.yaml), sorted(&exported.yaml));
+}
+
+/// Documents come in the order of ids, which differ from catalog to catalog.
+fn sorted(yaml: &str) -> Vec<&str> {
+    let mut documents: Vec<&str> = yaml.split("---\n").flat_map(|document| document.split("\n# ")).collect();
+    documents.retain(|document| document.starts_with("kind"));
+    documents.sort_unstable();
+    documents
+}
+
+const GUARDED: &str = "definitionVersion: 7
+name: Guarded
+description: ''
+flows:
+  - name: Main
+    endpointSecurityType: organization
+    organizationApiKeys: [s3cret-one]
+    steps: [{name: In, isTrigger: true, action: {key: webhook, component: {key: webhook-triggers, isPublic: true, version: LATEST}}, inputs: {}}]
+configPages: []
+";
+
+fn guarded(definition: &str) -> Vec<Located> {
+    let integration = Manifest::Integration(Integration {
+        file: None,
+        definition: Some(definition.to_owned()),
+        organization_api_keys: BTreeMap::new(),
+    });
+    let organization = Manifest::Organization(Organization {
+        name: "Acme".into(),
+        ulc_enabled: false,
+        signing_keys: vec![],
+    });
+    let located = |manifest| Located {
+        file: "set-up.yml".into(),
+        line: 1,
+        manifest,
+    };
+    vec![located(organization), located(integration)]
+}
+
+#[test]
+fn organization_keys_leave_as_variables_and_a_yaml_without_them_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let custody = custody(folder.path());
+    applied(&custody, &guarded(GUARDED));
+    let exported = export(&custody, ExportLimits::default()).unwrap();
+    assert!(!exported.yaml.contains("s3cret"));
+    assert_eq!(exported.variables, ["GUARDED_MAIN_API_KEY"]);
+    let read = read_text(&exported.yaml, Path::new("export.yml"), &|_| Some("s3cret-one".to_owned())).unwrap();
+    assert_eq!(applied(&custody, &read).count(Action::Unchanged), 2);
+
+    let mut random = || 1;
+    let mut applier = Applier {
+        by: "test",
+        at: Timestamp(1),
+        random: &mut random,
+    };
+    let redacted = guarded(&GUARDED.replace("s3cret-one", perseat_flow::definition::REDACTED));
+    let refused = apply(&custody, &BuiltIn, &redacted, ApplyOptions::default(), &mut applier).unwrap_err();
+    assert!(refused.to_string().contains("organizationApiKeys"), "{refused}");
+}
+
+#[test]
+fn more_than_the_limit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let custody = custody(folder.path());
+    applied(&custody, &demo());
+    assert!(matches!(
+        export(&custody, ExportLimits { manifests: 5 }),
+        Err(ExportError::TooMany(5))
+    ));
+}
+
+proptest! {
+    #[test]
+    fn any_text_survives_its_document(name in any::<String>(), text in any::<String>(), lines in "[ -~\t]{0,8}(\n[ -~\t]{0,12}){0,5}") {
+        let manifest = Manifest::UserLevelConfig(UserLevelConfig {
+            customer: name.clone(),
+            instance: lines.clone(),
+            user: "yes".into(),
+            config_vars: [(name, ConfigVarValue::Text(SecretText::Text(text))), ("kind".into(), ConfigVarValue::Text(SecretText::Text(lines)))].into(),
+        });
+        // A control character that YAML has no form for may be refused; nothing may come back different.
+        if let Some(document) = document(&manifest) {
+            let read = read_text(&document, Path::new("set-up.yml"), &|_| None).unwrap();
+            prop_assert_eq!(&read[0].manifest, &manifest);
+        }
+    }
+}
