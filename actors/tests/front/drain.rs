@@ -68,6 +68,17 @@ fn a_request_behind_one_that_has_begun_is_not_taken_any_more() {
 }
 
 #[test]
+fn threads_that_are_stopped_in_the_middle_of_an_append_end() {
+    let world = start();
+    let _held = world.hold();
+    let mut client = world.connect();
+    client.write(post(&plain(1), "", "").as_bytes());
+    world.appended(1);
+    drop(world);
+    assert!(client.is_closed(), "nothing durable, nothing answered");
+}
+
+#[test]
 fn several_front_threads_share_the_connections() {
     let setup = Setup {
         fronts: 3,

@@ -159,3 +159,166 @@ fn literal_pairs(input: &Input) -> Vec<(String, String)> {
     };
     items.iter().filter_map(pair).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::{ActionRef, ConfigPage, Definition, EndpointSecurity, StepErrorPolicy};
+    use crate::model::KeyDigest;
+    use std::collections::BTreeMap;
+    use uuid::Uuid;
+
+    fn trigger(inputs: &[(&str, Input)]) -> Step {
+        Step {
+            name: "Trigger".into(),
+            reference: "trigger".into(),
+            action: ActionRef {
+                component: "webhook-triggers".into(),
+                action: "webhook".into(),
+            },
+            inputs: inputs.iter().map(|(name, input)| ((*name).to_owned(), input.clone())).collect(),
+            on_error: StepErrorPolicy::Fail,
+            branches: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    fn literal(text: &str) -> Input {
+        Input::Value(Some(text.into()))
+    }
+
+    fn defined(number: u16, security: EndpointSecurity, missing: &[&str]) -> Flow {
+        Flow {
+            number: FlowNumber(number),
+            name: format!("flow {number}"),
+            stable_key: format!("flow-{number}"),
+            description: String::new(),
+            is_synchronous: number == 2,
+            security,
+            organization_api_keys: Vec::new(),
+            trigger: trigger(&[]),
+            steps: Vec::new(),
+            missing: missing.iter().map(|text| (*text).to_owned()).collect(),
+        }
+    }
+
+    fn catalog() -> (Instance, IntegrationVersion) {
+        let integration = IntegrationId(Uuid::from_u128(1));
+        let config = InstanceConfig {
+            version: 4,
+            api_keys: BTreeMap::from([(FlowNumber(2), vec![KeyDigest([2; 32])])]),
+            ..InstanceConfig::default()
+        };
+        let instance = Instance {
+            id: InstanceId(Uuid::from_u128(2)),
+            name: "one".into(),
+            customer: CustomerId(Uuid::from_u128(3)),
+            integration,
+            state: InstanceState::Enabled,
+            config: config.clone(),
+            deployed: Some(config),
+            config_revision: 9,
+        };
+        let definition = Definition {
+            name: "sync".into(),
+            description: String::new(),
+            endpoint_type: EndpointType::InstanceSpecific,
+            routing: RoutingFields::default(),
+            config_vars: Vec::new(),
+            pages: vec![ConfigPage {
+                name: "yours".into(),
+                tagline: String::new(),
+                user_level: true,
+                elements: Vec::new(),
+            }],
+            flows: vec![
+                defined(3, EndpointSecurity::Organization, &[]),
+                defined(1, EndpointSecurity::CustomerOptional, &[]),
+                defined(2, EndpointSecurity::CustomerRequired, &[]),
+                defined(4, EndpointSecurity::Unsecured, &["component slack"]),
+            ],
+            warnings: Vec::new(),
+        };
+        let version = IntegrationVersion {
+            integration,
+            version: 4,
+            yaml: String::new(),
+            definition,
+            organization_keys: BTreeMap::from([(FlowNumber(3), vec![KeyDigest([3; 32])])]),
+            is_draft: true,
+        };
+        (instance, version)
+    }
+
+    #[test]
+    fn it_knows_the_complete_flows_of_the_deployed_version_in_order_with_their_keys() {
+        let (instance, version) = catalog();
+        let route = InstanceRoute::new(&instance, &version);
+        assert_eq!(
+            (route.version, route.config_revision, route.user_level, route.single_flow),
+            (4, 9, true, false)
+        );
+        let flows: Vec<_> = route
+            .flows
+            .iter()
+            .map(|flow| (flow.number.0, flow.gate.clone(), flow.is_synchronous))
+            .collect();
+        let keys = |n: u8| Gate::Keys([KeyDigest([n; 32])].into());
+        assert_eq!(flows, [(1, Gate::Open, false), (2, keys(2), true), (3, keys(3), false)]);
+        assert_eq!(route.flow_numbered(FlowNumber(3)), Some(2));
+        assert_eq!(
+            route.flow_numbered(FlowNumber(4)),
+            None,
+            "a flow that lacks a component does not run"
+        );
+        assert_eq!(route.flow_named("flow 2"), Some(1));
+    }
+
+    #[test]
+    fn flows_that_are_switched_off_or_not_deployed_are_not_there() {
+        let (mut instance, version) = catalog();
+        instance.deployed.as_mut().unwrap().flows = vec![FlowNumber(1), FlowNumber(4)];
+        let numbers = |instance: &Instance| -> Vec<u16> {
+            InstanceRoute::new(instance, &version)
+                .flows
+                .iter()
+                .map(|flow| flow.number.0)
+                .collect()
+        };
+        assert_eq!(numbers(&instance), [1]);
+        instance.deployed = None;
+        assert!(numbers(&instance).is_empty());
+    }
+
+    #[test]
+    fn a_trigger_names_its_answer_by_literals_only() {
+        let pair = |name: &str, value: Input| ComplexItem::Input {
+            name: Some(Box::new(literal(name))),
+            input: value,
+        };
+        let full = trigger(&[
+            ("statusCode", literal("202")),
+            ("contentType", literal("text/plain")),
+            (
+                "headers",
+                Input::Complex(vec![pair("x-a", literal("1")), pair("x-b", Input::ConfigVar("b".into()))]),
+            ),
+            ("body", literal("ok")),
+        ]);
+        let expected = TriggerReply {
+            status: Some(202),
+            content_type: Some("text/plain".into()),
+            headers: vec![("x-a".into(), "1".into())],
+            body: Some("ok".into()),
+        };
+        assert_eq!(TriggerReply::new(&full), Some(expected));
+        for inputs in [
+            &[][..],
+            &[("body", Input::ConfigVar("b".into()))],
+            &[("statusCode", literal("99")), ("body", literal(""))],
+            &[("statusCode", literal("soon"))],
+        ] {
+            assert_eq!(TriggerReply::new(&trigger(inputs)), None);
+        }
+    }
+}
