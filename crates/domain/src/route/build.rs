@@ -123,16 +123,16 @@ impl SnapshotBuilder {
     pub fn build(mut self, revision: u64) -> RoutingSnapshot {
         let integrations: Vec<IntegrationId> = self.instances.of_customer.keys().map(|(integration, _)| *integration).collect();
         self.instances.settle(integrations);
-        let owners = self.configs.iter().filter(|row| row.is_live()).map(OwnerRow::of).collect();
+        let owners: Vec<OwnerRow> = self.configs.iter().filter(|row| row.is_live()).map(OwnerRow::of).collect();
         RoutingSnapshot {
             revision,
             ulc_enabled: self.ulc_enabled,
             secret: self.secret,
-            owners: Table::build(owners),
-            configs: Table::build(self.configs),
-            users: Table::build(self.users),
-            organization_users: Table::build(self.organization_users),
-            customers: Table::build(self.customers),
+            owners: Table::build(&owners),
+            configs: Table::build(&self.configs),
+            users: Table::build(&self.users),
+            organization_users: Table::build(&self.organization_users),
+            customers: Table::build(&self.customers),
             instances: Arc::new(self.instances),
         }
     }

@@ -86,7 +86,7 @@ fn mix(bits: u64) -> u64 {
 }
 
 impl Row for ConfigRow {
-    // Sixty random bits suffice to sort by; readers compare the whole id.
+    // Sixty random bits suffice to find it by; readers compare the whole id.
     type Key = u64;
     fn key(&self) -> u64 {
         self.config.high

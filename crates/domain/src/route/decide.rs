@@ -110,7 +110,7 @@ fn instances_flow(snapshot: &RoutingSnapshot, request: &RouteRequest<'_>, id: In
 
 /// The URL fixes the instance; flow and user come from the request.
 fn of_instance(snapshot: &RoutingSnapshot, request: &RouteRequest<'_>, id: InstanceId) -> Result<Routed, RouteError> {
-    let instance = snapshot.instance(id).ok_or(ErrorCode::EndpointNotFound)?;
+    let (slot, instance) = snapshot.placed(id).ok_or(ErrorCode::EndpointNotFound)?;
     must_be_deployed(instance)?;
     must_have_urls_of(instance, EndpointType::InstanceSpecific)?;
     let fields = &instance.routing;
@@ -119,7 +119,7 @@ fn of_instance(snapshot: &RoutingSnapshot, request: &RouteRequest<'_>, id: Insta
     check_flow(&flow, instance, request)?;
     let flow = flow.known()?;
     must_be_enabled(instance)?;
-    with_user(snapshot, request, fields, instance, flow)
+    with_user(snapshot, request, fields, (slot, instance), flow)
 }
 
 /// The URL fixes the integration; customer, flow and user come from the request, from where the newest version says.
@@ -133,7 +133,7 @@ fn of_integration(snapshot: &RoutingSnapshot, request: &RouteRequest<'_>, id: In
     let instance = customer.and_then(|customer| snapshot.instance_of(id, customer));
 
     // Nothing is answered before the check, whether or not the customer was found.
-    let Some(instance) = instance.filter(|instance| instance.is_deployed()) else {
+    let Some((slot, instance)) = instance.filter(|(_, instance)| instance.is_deployed()) else {
         let flow = NamedFlow::find(name.as_deref(), newest, |name| newest.flow_named(name));
         check_shared_flow(&flow, integration, request)?;
         flow.known()?;
@@ -154,7 +154,7 @@ fn of_integration(snapshot: &RoutingSnapshot, request: &RouteRequest<'_>, id: In
     check_flow(&flow, instance, request)?;
     let flow = flow.known()?;
     must_be_enabled(instance)?;
-    with_user(snapshot, request, fields, instance, flow)
+    with_user(snapshot, request, fields, (slot, instance), flow)
 }
 
 /// Binds the user that the request names, if the integration has user-level configuration.
@@ -162,7 +162,7 @@ fn with_user(
     snapshot: &RoutingSnapshot,
     request: &RouteRequest<'_>,
     fields: &RoutingFields,
-    instance: &Arc<InstanceRoute>,
+    (slot, instance): (u32, &Arc<InstanceRoute>),
     flow: usize,
 ) -> Result<Routed, RouteError> {
     if !instance.user_level {
@@ -176,7 +176,7 @@ fn with_user(
         .ok_or(ErrorCode::RoutingValueMissing)?;
     match snapshot.customer_user(instance.customer, &external_id) {
         Some(user) => {
-            let row = snapshot.config_of(instance.id, user).ok_or(ErrorCode::UserNotConfigured)?;
+            let row = snapshot.config_of(slot, user).ok_or(ErrorCode::UserNotConfigured)?;
             bind_row(instance, flow, row)
         }
         None if snapshot.is_organization_user(&external_id) => Ok(refused(instance, flow)),

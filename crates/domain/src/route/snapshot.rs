@@ -85,8 +85,7 @@ impl RoutingSnapshot {
     /// The instance with this id.
     #[must_use]
     pub fn instance(&self, id: InstanceId) -> Option<&Arc<InstanceRoute>> {
-        let slot = self.instances.by_id.get(&id)?;
-        self.in_slot(*slot)
+        self.placed(id).map(|(_, instance)| instance)
     }
 
     /// Number of user configurations, removed ones that still answer so included.
@@ -111,6 +110,12 @@ impl RoutingSnapshot {
         })
     }
 
+    /// The instance with its slot.
+    pub(super) fn placed(&self, id: InstanceId) -> Option<(u32, &Arc<InstanceRoute>)> {
+        let slot = *self.instances.by_id.get(&id)?;
+        self.in_slot(slot).map(|instance| (slot, instance))
+    }
+
     pub(super) fn in_slot(&self, slot: u32) -> Option<&Arc<InstanceRoute>> {
         self.instances.slots.get(slot as usize)?.as_ref()
     }
@@ -120,9 +125,8 @@ impl RoutingSnapshot {
         self.configs.find(wide.high).iter().find(|row| row.config == wide)
     }
 
-    /// The live configuration of a user for an instance.
-    pub(super) fn config_of(&self, instance: InstanceId, user: UserId) -> Option<&ConfigRow> {
-        let slot = *self.instances.by_id.get(&instance)?;
+    /// The live configuration of a user for the instance in a slot.
+    pub(super) fn config_of(&self, slot: u32, user: UserId) -> Option<&ConfigRow> {
         let user = Wide::from(user.0);
         let rows = self.owners.find(OwnerRow::tag(slot, user));
         let mut configs = rows.iter().flat_map(|row| self.configs.find(row.config_high()));
@@ -149,13 +153,13 @@ impl RoutingSnapshot {
     }
 
     /// The customer's instance of an integration; of several, one that is switched on.
-    pub(super) fn instance_of(&self, integration: IntegrationId, customer: CustomerId) -> Option<&Arc<InstanceRoute>> {
+    pub(super) fn instance_of(&self, integration: IntegrationId, customer: CustomerId) -> Option<(u32, &Arc<InstanceRoute>)> {
         use crate::model::InstanceState::{Disabled, Enabled, NotDeployed};
         let slots = self.instances.of_customer.get(&(integration, customer))?;
         slots
             .iter()
-            .filter_map(|slot| self.in_slot(*slot))
-            .min_by_key(|instance| match instance.state {
+            .filter_map(|slot| Some((*slot, self.in_slot(*slot)?)))
+            .min_by_key(|(_, instance)| match instance.state {
                 Enabled => 0,
                 Disabled => 1,
                 NotDeployed => 2,
