@@ -92,10 +92,11 @@ fn rebuild_history(
     options: &Options,
     damaged: &mut u64,
 ) -> Result<(), RecoverError> {
-    let Some(oldest) = journal.segments().first().map(|segment| segment.number) else {
-        return Ok(());
-    };
-    let missing = history.missing(oldest, watermark.segment());
+    let with_entries = journal
+        .segments()
+        .into_iter()
+        .filter(|segment| segment.first.is_some_and(|first| first <= watermark));
+    let missing = history.missing(with_entries.map(|segment| segment.number));
     if missing.is_empty() {
         return Ok(());
     }

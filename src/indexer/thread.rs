@@ -119,13 +119,12 @@ impl Indexer {
         }
         let mut collector = Collector::default();
         while !self.parts.feed.is_closed() {
-            let interval = if self.failing {
-                self.options.retry_interval
+            if self.failing {
+                self.parts.feed.pause(self.options.retry_interval);
             } else {
-                self.options.commit_interval
-            };
-            let entries = usize::try_from(self.options.commit_entries).unwrap_or(usize::MAX);
-            self.parts.feed.wait(if self.failing { usize::MAX } else { entries }, interval);
+                let entries = usize::try_from(self.options.commit_entries).unwrap_or(usize::MAX);
+                self.parts.feed.wait(entries, self.options.commit_interval);
+            }
             if self.step() {
                 collector.collect(self);
             }
@@ -155,22 +154,44 @@ impl Indexer {
         if self.failing {
             self.commit()?;
         }
-        self.parts.index.catch_up()?;
-        self.commit()?;
-        while !self.parts.feed.resume(self.parts.index.applied()) {
-            self.parts.index.catch_up()?;
-            let from = self.parts.index.applied().map(Position::from_bits);
-            let entries = self.parts.journal.scan(from).filter_map(Result::ok);
+        loop {
+            self.take_queued()?;
+            if !self.parts.feed.has_overflowed() {
+                return Ok(());
+            }
+            let head = self.parts.journal.head();
+            self.take_from_journal()?;
+            self.parts.feed.resume(head.to_bits());
+        }
+    }
+
+    fn take_queued(&self) -> Result<(), IndexError> {
+        while !self.parts.feed.is_empty() {
+            self.parts.index.catch_up_by(self.options.commit_entries)?;
+            self.commit()?;
+        }
+        self.commit()
+    }
+
+    /// Reads what the queue had no room for, up to what is durable now. What does not read is passed over: recovery and
+    /// inspection report it.
+    fn take_from_journal(&self) -> Result<(), IndexError> {
+        let from = self.parts.index.applied().map(Position::from_bits);
+        let mut entries = self.parts.journal.scan(from).filter_map(Result::ok);
+        loop {
             let batch: Vec<Logged> = entries
-                .take(self.options.scan_entries + 1)
+                .by_ref()
+                .take(self.options.scan_entries)
                 .map(|committed| logged(&committed))
                 .collect();
+            if batch.is_empty() {
+                return self.commit();
+            }
             self.parts.index.apply_all(&batch)?;
-            if batch.len() <= self.options.scan_entries || self.parts.index.pending() >= self.options.commit_entries {
+            if self.parts.index.pending() >= self.options.commit_entries {
                 self.commit()?;
             }
         }
-        Ok(())
     }
 
     fn commit(&self) -> Result<(), IndexError> {

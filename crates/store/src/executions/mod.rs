@@ -4,6 +4,8 @@
 //! cannot be read any more is named with its reason instead of failing the whole: a destroyed key, a dropped segment.
 
 mod mask;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use view::{BodyView, ExecutionList, ExecutionSummary, ExecutionView, Named, Part, ResponseView, StepView, TriggerView, Unreadable};

@@ -14,7 +14,7 @@ use crate::index::status::{Filter, Gather};
 use file::Range;
 use perseat_domain::id::ExecutionId;
 use pool::Pool;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -92,21 +92,22 @@ impl History {
         Ok(history)
     }
 
-    /// The file numbers between two segments for which there is no file.
+    /// The numbers of the files that cover these segments and are not there.
     #[must_use]
-    pub fn missing(&self, first_segment: u32, last_segment: u32) -> Vec<u32> {
+    pub fn missing(&self, segments: impl IntoIterator<Item = u32>) -> BTreeSet<u32> {
         let files = self.files();
-        (first_segment / SEGMENTS_PER_FILE..=last_segment / SEGMENTS_PER_FILE)
-            .filter(|number| !files.contains_key(number))
-            .collect()
+        let numbers = segments.into_iter().map(|segment| segment / SEGMENTS_PER_FILE);
+        numbers.filter(|number| !files.contains_key(number)).collect()
     }
 
-    /// Stores ended executions durably. Storing one again changes nothing.
+    /// Stores ended executions durably, and makes the files that cover `segments` where they are missing, so that a
+    /// file that is not there was lost. Storing a row again changes nothing.
     ///
     /// # Errors
     /// If the disk is full or fails; part of the rows may be stored then.
-    pub fn apply(&self, ended: &[EndedRow]) -> Result<(), IndexError> {
-        let mut by_file: BTreeMap<u32, Vec<&EndedRow>> = BTreeMap::new();
+    pub fn apply(&self, ended: &[EndedRow], segments: impl IntoIterator<Item = u32>) -> Result<(), IndexError> {
+        let missing = self.missing(segments).into_iter();
+        let mut by_file: BTreeMap<u32, Vec<&EndedRow>> = missing.map(|number| (number, Vec::new())).collect();
         for row in ended {
             by_file.entry(row.segment / SEGMENTS_PER_FILE).or_default().push(row);
         }
@@ -114,16 +115,6 @@ impl History {
             let range = file::apply(&*self.pool.lease(number)?, &rows)?;
             self.files().insert(number, range);
         }
-        Ok(())
-    }
-
-    /// Makes sure that the file of this number exists.
-    ///
-    /// # Errors
-    /// If the disk is full or fails.
-    pub fn ensure(&self, number: u32) -> Result<(), IndexError> {
-        let range = file::apply(&*self.pool.lease(number)?, &[])?;
-        self.files().insert(number, range);
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use super::{Limits, Logged};
 use crate::state::StateBatch;
 use perseat_domain::entry::{Accepted, Carried, Ended, Entry, Started, StepsDone};
 use perseat_domain::id::ExecutionId;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The live executions as of the last commit.
 pub(crate) trait Stored {
@@ -57,6 +57,7 @@ pub struct Backlog {
 #[derive(Debug)]
 pub(crate) struct Core {
     changes: BTreeMap<ExecutionId, Change>,
+    segments: BTreeSet<u32>,
     applied: Option<u64>,
     rebuilt_through: u64,
     limits: Limits,
@@ -71,6 +72,7 @@ impl Core {
     pub(crate) fn new(watermark: Option<u64>, rebuilt_through: u64, backlog: Backlog, limits: Limits) -> Self {
         Self {
             changes: BTreeMap::new(),
+            segments: BTreeSet::new(),
             applied: watermark,
             rebuilt_through,
             limits,
@@ -98,6 +100,11 @@ impl Core {
         self.orphans
     }
 
+    /// The segments of the entries applied since the last commit.
+    pub(crate) fn segments(&self) -> &BTreeSet<u32> {
+        &self.segments
+    }
+
     pub(crate) fn changes(&self) -> &BTreeMap<ExecutionId, Change> {
         &self.changes
     }
@@ -112,6 +119,7 @@ impl Core {
             source,
         })?;
         self.fold(logged, entry, stored)?;
+        self.segments.insert(logged.segment);
         self.skip(logged.position);
         Ok(true)
     }
@@ -149,6 +157,7 @@ impl Core {
     /// The net effect was stored.
     pub(crate) fn committed(&mut self) {
         self.changes.clear();
+        self.segments.clear();
         self.pending = 0;
     }
 

@@ -94,6 +94,12 @@ impl Feed {
         drop(self.arrived.wait_timeout_while(queue, limit, waiting));
     }
 
+    /// Waits until the queue was closed, or the time is over.
+    pub fn pause(&self, limit: Duration) {
+        let queue = self.queue();
+        drop(self.arrived.wait_timeout_while(queue, limit, |queue| !queue.closed));
+    }
+
     /// Ends every wait, now and later.
     pub fn close(&self) {
         self.queue().closed = true;
@@ -106,16 +112,23 @@ impl Feed {
         self.queue().closed
     }
 
+    /// Whether no batch is queued.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue().batches.is_empty()
+    }
+
     /// Whether batches after the queued ones have to be read from the journal.
     #[must_use]
     pub fn has_overflowed(&self) -> bool {
         self.queue().overflowed
     }
 
-    /// Takes batches again if nothing was missed after `applied`; whether it does.
-    pub fn resume(&self, applied: Option<u64>) -> bool {
+    /// Takes batches again if none after `read_to` was left out; whether it does. `read_to` is how far the journal was
+    /// read, at least.
+    pub fn resume(&self, read_to: u64) -> bool {
         let mut queue = self.queue();
-        if queue.batches.is_empty() && queue.last <= applied {
+        if queue.batches.is_empty() && queue.last.is_none_or(|last| last <= read_to) {
             queue.overflowed = false;
         }
         !queue.overflowed

@@ -83,8 +83,18 @@ impl ExecutionIndex {
     /// # Errors
     /// If state cannot be read; the batch stays queued.
     pub fn catch_up(&self) -> Result<(), IndexError> {
+        self.catch_up_by(u64::MAX)
+    }
+
+    /// As [`ExecutionIndex::catch_up`], but ends after the batch with which `entries` wait for a commit.
+    ///
+    /// # Errors
+    /// If state cannot be read; the batch stays queued.
+    pub fn catch_up_by(&self, entries: u64) -> Result<(), IndexError> {
         let mut core = self.core();
-        while let Some(batch) = self.feed.front() {
+        while core.pending() < entries
+            && let Some(batch) = self.feed.front()
+        {
             for logged in batch.iter() {
                 apply_or_skip(&mut core, logged, &self.state)?;
             }
@@ -115,7 +125,7 @@ impl ExecutionIndex {
         let Some((batch, ended)) = core.net() else {
             return Ok(Flushed::default());
         };
-        self.history.apply(&ended)?;
+        self.history.apply(&ended, core.segments().iter().copied())?;
         self.state.apply(&batch)?;
         let flushed = Flushed {
             entries: core.pending(),

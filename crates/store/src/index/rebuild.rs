@@ -6,7 +6,7 @@ use super::row::ExecutionRow;
 use super::{Limits, Logged};
 use crate::history::{History, SEGMENTS_PER_FILE};
 use perseat_domain::id::ExecutionId;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// After how many entries the rows go to disk.
 const STORE_EVERY: u64 = 8_000;
@@ -17,7 +17,7 @@ const STORE_EVERY: u64 = 8_000;
 #[derive(Debug)]
 pub struct Rebuild<'a> {
     history: &'a History,
-    missing: Vec<u32>,
+    missing: BTreeSet<u32>,
     core: Core,
     live: Live,
     rows: u64,
@@ -35,7 +35,7 @@ impl Stored for Live {
 impl<'a> Rebuild<'a> {
     /// Prepares the files that [`History::missing`] named.
     #[must_use]
-    pub fn new(history: &'a History, missing: Vec<u32>, limits: Limits) -> Self {
+    pub fn new(history: &'a History, missing: BTreeSet<u32>, limits: Limits) -> Self {
         let core = Core::new(None, u64::MAX, Backlog::default(), limits);
         Self {
             history,
@@ -61,14 +61,15 @@ impl<'a> Rebuild<'a> {
     /// If a file cannot be written.
     pub fn finish(mut self) -> Result<u64, IndexError> {
         self.store()?;
-        self.missing.iter().try_for_each(|number| self.history.ensure(*number))?;
+        self.history
+            .apply(&[], self.missing.iter().map(|number| number * SEGMENTS_PER_FILE))?;
         Ok(self.rows)
     }
 
     fn store(&mut self) -> Result<(), IndexError> {
         let Some((batch, mut ended)) = self.core.net() else { return Ok(()) };
         ended.retain(|row| self.missing.contains(&(row.segment / SEGMENTS_PER_FILE)));
-        self.history.apply(&ended)?;
+        self.history.apply(&ended, None)?;
         self.rows += ended.len() as u64;
         self.live.0.extend(batch.put);
         for execution in batch.remove {

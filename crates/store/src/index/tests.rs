@@ -193,12 +193,12 @@ fn a_damaged_or_missing_history_file_is_made_again_from_the_journal() {
     std::fs::remove_file(directory.path().join("history/000003.redb")).unwrap();
 
     let damaged = history(directory.path());
-    let missing = damaged.missing(0, watermark);
-    assert_eq!(missing, [1, 3]);
+    let missing = damaged.missing(0..=watermark);
+    assert_eq!(missing, [1, 3].into());
     let mut rebuild = Rebuild::new(&damaged, missing, Limits::default());
     log.iter().for_each(|logged| rebuild.apply(logged).unwrap());
     assert!(rebuild.finish().unwrap() > 0);
-    assert!(damaged.missing(0, watermark).is_empty());
+    assert!(damaged.missing(0..=watermark).is_empty());
     drop(damaged);
     assert_eq!(walk(&index(directory.path(), &feed()), &Filter::default(), 100), expected);
 }

@@ -1,0 +1,268 @@
+//! What support staff see, with a real keyring, of executions whose entries come from a list.
+
+use super::{BodyView, EntrySource, ExecutionReader, Names, Part, Unreadable, ViewLimits, mask};
+use crate::history::{History, HistoryOptions};
+use crate::index::samples::{execution, identity, logged, started};
+use crate::index::{ExecutionIndex, Feed, FeedOptions, Filter, Limits, Logged, Status};
+use crate::keyring::{Keyring, MasterKey, NewKey, Options, Owner};
+use crate::pressure::{IndexLag, StoragePressure};
+use crate::seal::{DataKey, RecordKind};
+use crate::state::{StateOptions, StateStore};
+use bytes::Bytes;
+use perseat_domain::code::ErrorCode;
+use perseat_domain::entry::{
+    Accepted, EndStatus, Ended, Entry, LogLine, Origin, StepRecord, StepStatus, StepsDone, SyncResponse, TriggerRequest,
+};
+use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, UserId};
+use perseat_domain::identity::Identity;
+use perseat_domain::model::{Membership, Sealed};
+use perseat_domain::time::Timestamp;
+use std::sync::{Arc, Mutex};
+
+const SECRET: &str = "sk-live-0123456789";
+
+/// Payloads by place; a place without one has expired.
+#[derive(Default)]
+struct Payloads(Mutex<Vec<Option<Bytes>>>);
+
+impl EntrySource for Payloads {
+    fn payload(&self, position: u64) -> Result<Bytes, Unreadable> {
+        self.0.lock().unwrap()[position as usize].clone().ok_or(Unreadable::Expired)
+    }
+}
+
+struct FixedNames;
+
+impl Names for FixedNames {
+    fn customer(&self, _: CustomerId) -> Option<String> {
+        Some("Acme".into())
+    }
+    fn instance(&self, _: InstanceId) -> Option<String> {
+        Some("Files".into())
+    }
+    fn flow(&self, _: &Identity, version: u32) -> Option<String> {
+        Some(format!("Upload v{version}"))
+    }
+    fn user(&self, _: UserId) -> Option<String> {
+        None
+    }
+}
+
+struct Bench {
+    _directory: tempfile::TempDir,
+    index: Arc<ExecutionIndex>,
+    keyring: Arc<Keyring>,
+    payloads: Arc<Payloads>,
+    reader: ExecutionReader,
+}
+
+fn who() -> Identity {
+    identity(4)
+}
+
+fn user() -> UserId {
+    who().user.unwrap().user
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let state = Arc::new(StateStore::open(&directory.path().join("state.redb"), &StateOptions::default()).unwrap());
+        let history = Arc::new(History::open(&directory.path().join("history"), HistoryOptions::default()).unwrap());
+        let feed = Feed::new(
+            FeedOptions::default(),
+            Arc::new(IndexLag::default()),
+            Arc::new(StoragePressure::default()),
+        );
+        let index = Arc::new(ExecutionIndex::open(state, history, Arc::new(feed), 0, Limits::default()).unwrap());
+        let keyring = Keyring::open(&directory.path().join("keyring"), MasterKey::new(&[3; 32]), &Options::default()).unwrap();
+        let keyring = Arc::new(keyring);
+        keyring.create(NewKey::Customer(who().customer)).unwrap();
+        keyring.create(NewKey::User(user(), Membership::Customer(who().customer))).unwrap();
+        let payloads = Arc::new(Payloads::default());
+        let entries: Arc<dyn EntrySource> = Arc::<Payloads>::clone(&payloads);
+        let limits = ViewLimits { body_bytes: 40, page: 10 };
+        let reader = ExecutionReader::new(Arc::clone(&index), entries, Arc::clone(&keyring), Arc::new(FixedNames), limits);
+        Self {
+            _directory: directory,
+            index,
+            keyring,
+            payloads,
+            reader,
+        }
+    }
+
+    fn write(&self, entry: &Entry) {
+        let mut payloads = self.payloads.0.lock().unwrap();
+        let logged: Logged = logged(payloads.len() as u64, 0, entry);
+        payloads.push(Some(logged.payload.clone()));
+        self.index.apply([&logged]).unwrap();
+    }
+
+    fn key(&self) -> Arc<DataKey> {
+        self.keyring.data_key(Owner::User(user())).unwrap()
+    }
+
+    fn seal(&self, kind: RecordKind, id: ExecutionId, rest: &str, plain: &[u8]) -> Sealed {
+        let record = [id.0.as_bytes().as_slice(), rest.as_bytes()].concat();
+        self.key().seal(kind, &record, plain)
+    }
+
+    /// An execution whose step, message, response and request all hold the same secret.
+    fn run(&self, id: ExecutionId) {
+        let request = TriggerRequest {
+            method: "POST".into(),
+            headers: vec![
+                ("content-type".into(), "text/plain".into()),
+                ("x-hub-signature".into(), "abc".into()),
+            ],
+            query: "a=1&token=zzz".into(),
+            path_fragment: String::new(),
+            invoke_url: "https://hooks/trigger/x?a=1&token=zzz".into(),
+            body: format!("the key is {SECRET}, and there is more to say").into(),
+            debug: false,
+        };
+        self.write(&Entry::from(Accepted {
+            execution: id,
+            identity: Some(who()),
+            origin: Origin::Webhook,
+            received_at: Timestamp(1),
+            dedupe_id: None,
+            unique_request_id: None,
+            catalog_revision: 1,
+            sync_deadline: None,
+            refusal: None,
+            request: self.seal(RecordKind::Request, id, "", &postcard::to_stdvec(&request).unwrap()),
+        }));
+        self.write(&started(id, 1, 1));
+        let output = format!(r#"{{"auth":"{SECRET}","n":1}}"#);
+        let at = output.find(SECRET).unwrap() as u32;
+        let line = LogLine {
+            at: Timestamp(2),
+            level: "info".into(),
+            step: "Send".into(),
+            message: "sent".into(),
+        };
+        self.write(&Entry::from(StepsDone {
+            execution: id,
+            attempt: 1,
+            steps: vec![StepRecord {
+                path: "0".into(),
+                name: "Send".into(),
+                status: StepStatus::Failed,
+                started_at: Timestamp(2),
+                ended_at: Timestamp(3),
+                output: self.seal(RecordKind::StepOutput, id, "0", output.as_bytes()),
+                masks: vec![(at, at + SECRET.len() as u32)],
+                credentials: vec![("dropbox".into(), 7)],
+                tries: 2,
+            }],
+            branches: Vec::new(),
+            logs: Some(self.seal(RecordKind::Logs, id, "", &postcard::to_stdvec(&vec![line]).unwrap())),
+            log_counts: vec![("info".into(), 1)],
+        }));
+        let response = SyncResponse {
+            status: 500,
+            content_type: "text/plain".into(),
+            headers: Vec::new(),
+            body: SECRET.into(),
+        };
+        self.write(&Entry::from(Ended {
+            execution: id,
+            attempt: 1,
+            status: EndStatus::Failed,
+            code: Some(ErrorCode::StepFailed),
+            failed_step: Some("Send".into()),
+            message: Some(self.seal(RecordKind::Message, id, "", format!("refused {SECRET}").as_bytes())),
+            response: Some(self.seal(RecordKind::Response, id, "", &postcard::to_stdvec(&response).unwrap())),
+            cost: (1, 2),
+            at: Timestamp(4),
+        }));
+    }
+}
+
+#[test]
+fn an_execution_is_shown_whole_and_without_its_secrets() {
+    let bench = Bench::new();
+    let id = execution(1, 1);
+    bench.run(id);
+    let view = bench.reader.show(id).unwrap().unwrap();
+    let text = serde_json::to_string(&view).unwrap();
+    for secret in [SECRET, "zzz", "abc"] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+    assert_eq!(
+        (view.summary.status, view.summary.code),
+        (Status::Failed, Some(ErrorCode::StepFailed))
+    );
+    assert_eq!(view.summary.flow.unwrap().name.as_deref(), Some("Upload v3"));
+    assert_eq!(
+        view.steps[0].output,
+        Part::Readable(serde_json::json!({ "auth": mask::BLANK, "n": 1 }))
+    );
+    assert_eq!(
+        (view.steps[0].tries, view.steps[0].credentials.as_slice()),
+        (2, [("dropbox".to_owned(), 7)].as_slice())
+    );
+    assert_eq!(view.message, Some(Part::Readable(format!("refused {}", mask::BLANK))));
+    assert!(matches!(&view.logs[..], [Part::Readable(lines)] if lines[0].message == "sent"));
+    let Part::Readable(trigger) = view.trigger else {
+        panic!("the request does not open")
+    };
+    let text = format!("the key is {}, and there is more to say", mask::BLANK)[..40].to_owned();
+    assert_eq!(
+        trigger.body,
+        BodyView {
+            bytes: 55,
+            text: Some(text),
+            is_cut: true
+        }
+    );
+    assert!(view.missing.is_empty());
+}
+
+#[test]
+fn after_the_users_key_is_destroyed_only_ids_times_and_names_are_left() {
+    let bench = Bench::new();
+    let id = execution(1, 1);
+    bench.run(id);
+    bench.keyring.destroy(Owner::User(user())).unwrap();
+    let view = bench.reader.show(id).unwrap().unwrap();
+    let gone = Unreadable::KeyDestroyed;
+    assert_eq!(view.trigger, Part::Unreadable { unreadable: gone });
+    assert_eq!(view.steps[0].output, Part::Unreadable { unreadable: gone });
+    assert_eq!(view.message, Some(Part::Unreadable { unreadable: gone }));
+    assert_eq!(view.steps[0].name, "Send");
+    let json = serde_json::to_value(&view).unwrap();
+    assert_eq!(json["trigger"]["unreadable"], "key destroyed");
+}
+
+#[test]
+fn entries_of_dropped_segments_are_named_as_expired() {
+    let bench = Bench::new();
+    let id = execution(1, 1);
+    bench.run(id);
+    bench.payloads.0.lock().unwrap()[0] = None;
+    let view = bench.reader.show(id).unwrap().unwrap();
+    assert_eq!(
+        view.trigger,
+        Part::Unreadable {
+            unreadable: Unreadable::Expired
+        }
+    );
+    assert_eq!(view.missing, [Unreadable::Expired]);
+    assert_eq!(view.steps.len(), 1, "the rest is shown");
+}
+
+#[test]
+fn a_page_is_never_longer_than_its_limit() {
+    let bench = Bench::new();
+    (0..12).for_each(|n| bench.run(execution(n + 1, n)));
+    let page = bench.reader.list(&Filter::default(), None, 1_000_000).unwrap();
+    assert_eq!(page.executions.len(), 10);
+    let rest = bench.reader.list(&Filter::default(), page.next, 1_000_000).unwrap();
+    assert_eq!(
+        rest.executions.iter().map(|it| it.id).collect::<Vec<_>>(),
+        [execution(2, 1), execution(1, 0)]
+    );
+}
