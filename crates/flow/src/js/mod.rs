@@ -9,11 +9,13 @@ mod child;
 mod frame;
 mod pool;
 mod queue;
+mod run;
 mod spawner;
 mod worker;
 
 pub use child::child_main;
-pub use pool::{JsPool, RunError, RunReport, RunRequest, UserKey};
+pub use pool::JsPool;
+pub use run::{RunError, RunReport, RunRequest, UserKey};
 
 use std::time::Duration;
 

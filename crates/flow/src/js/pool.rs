@@ -11,107 +11,22 @@
 
 use super::frame::{self, Run, ToChild};
 use super::queue::Queue;
+use super::run::{RunError, RunReport, RunRequest, UserKey};
 use super::spawner::Spawner;
 use super::{Options, StartError, worker};
-use crate::component::{IdempotencyKey, StepLog};
 use crate::outbound::OutboundClient;
-use perseat_domain::id::{CustomerId, UserId};
+use perseat_domain::id::CustomerId;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
-use zeroize::Zeroizing;
 
 /// Room in a frame beside its payload.
 const FRAME_OVERHEAD: usize = 4096;
 /// How long before its step's deadline a script is asked to stop, so that its child need not be killed.
 const SOFT_STOP: Duration = Duration::from_millis(25);
-
-/// For whom a script runs. Where there is no user, the customer counts as one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct UserKey {
-    /// The customer; children are never shared between customers.
-    pub customer: CustomerId,
-    /// The user.
-    pub user: Option<UserId>,
-}
-
-/// One run of a script.
-#[derive(Debug)]
-pub struct RunRequest {
-    /// For whom.
-    pub owner: UserKey,
-    /// Names its requests to third parties.
-    pub key: IdempotencyKey,
-    /// The script.
-    pub script: Arc<str>,
-    /// JSON of identity and addresses.
-    pub context: String,
-    /// JSON of configuration variables.
-    pub config: Zeroizing<String>,
-    /// Reference names and JSON of step results.
-    pub results: Vec<(String, String)>,
-    /// When it is given up.
-    pub deadline: Instant,
-}
-
-/// What a run came to.
-#[derive(Debug)]
-pub struct RunReport {
-    /// JSON of its data.
-    pub outcome: Result<String, RunError>,
-    /// What it logged.
-    pub logs: Vec<StepLog>,
-    /// The CPU time it took.
-    pub cpu: Duration,
-}
-
-/// Why a run gave no data.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RunError {
-    /// It threw or does not compile.
-    #[error("{0}")]
-    Threw(String),
-    /// It reached its deadline.
-    #[error("the code ran out of time")]
-    TimedOut,
-    /// It reached `code.max-cpu`.
-    #[error("the code used more CPU time than `code.max-cpu` allows")]
-    OutOfCpu,
-    /// It reached `code.max-heap`.
-    #[error("the code used more memory than `code.max-heap` allows")]
-    OutOfMemory,
-    /// Its promise can never settle.
-    #[error("the code waits for something that cannot happen")]
-    Stuck,
-    /// Its result is larger than `code.max-result`.
-    #[error("the code's result is larger than `code.max-result` allows")]
-    ResultTooLarge,
-    /// What it would get is larger than a frame.
-    #[error("the results and configuration that the code would get are larger than `code.max-frame` allows")]
-    InputTooLarge,
-    /// Its process ended under it.
-    #[error("the process that ran the code ended")]
-    Killed,
-    /// `code.max-waiting` runs wait already.
-    #[error("too many code steps wait")]
-    Busy,
-    /// The pool was closed.
-    #[error("code steps are shut down")]
-    Closed,
-}
-
-impl RunReport {
-    pub(super) fn failed(error: RunError) -> Self {
-        Self {
-            outcome: Err(error),
-            logs: Vec::new(),
-            cpu: Duration::ZERO,
-        }
-    }
-}
 
 /// Runs scripts. Cheap to clone; the children end with the last clone.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Runs that wait for a child: round robin over customers, then over each customer's users. Pure.
 
-use super::pool::UserKey;
+use super::run::UserKey;
 use perseat_domain::id::CustomerId;
 use std::collections::{HashMap, VecDeque, vec_deque};
 

@@ -2,7 +2,8 @@
 
 use super::StartError;
 use super::frame::{self, Failure, Fetched, FromChild, Incoming, LEVELS, Line, ToChild};
-use super::pool::{Flight, RunError, RunReport, Shared, Worker};
+use super::pool::{Flight, Shared, Worker};
+use super::run::{RunError, RunReport};
 use super::spawner::Started;
 use crate::component::StepLog;
 use crate::outbound::{Request, Response};
