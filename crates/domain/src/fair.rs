@@ -159,9 +159,14 @@ impl<C: Key, U: Key, F: Key> FairQueue<C, U, F> {
     /// One more execution of `flow` waits at `user`, after those that wait there already. A user belongs to one
     /// customer for as long as it is known here.
     pub fn ready(&mut self, user: U, customer: C, flow: F) {
+        self.waiting += 1;
+        if let Some(entry) = self.users.get_mut(&user).filter(|entry| !entry.waiting.is_empty()) {
+            // It stands in line already, and its place does not change.
+            entry.waiting.push_back(flow);
+            return;
+        }
         self.enter(user, customer);
         self.change(user, |entry, _| entry.waiting.push_back(flow));
-        self.waiting += 1;
     }
 
     /// The next user to run its oldest waiting execution, if there is a slot for anybody.

@@ -240,8 +240,11 @@ fn a_user_that_is_gone_frees_its_slots_and_its_old_grants_are_void() {
 
 #[test]
 fn users_that_came_and_went_leave_nothing() {
-    let mut queue = Queue::new(slots(64));
-    for user in 0..200_000 {
+    let mut queue = Queue::new(FairOptions {
+        flows_max: 1_000,
+        ..slots(64)
+    });
+    for user in 0..50_000 {
         queue.ready(user, user % 1_000, user);
         let grant = queue.grant().unwrap();
         queue.ended(grant, cost(5));
@@ -331,8 +334,8 @@ fn history(seed: u64) {
 }
 
 #[test]
-fn no_slot_stays_free_while_somebody_may_run_in_any_of_20_000_histories() {
-    (0..20_000).for_each(history);
+fn no_slot_stays_free_while_somebody_may_run_in_any_of_12_000_histories() {
+    (0..12_000).for_each(history);
 }
 
 #[test]
