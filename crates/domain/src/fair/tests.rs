@@ -66,6 +66,9 @@ impl World {
     }
 }
 
+/// Both levels keep the same promises: two users of one customer, and two customers with a user each.
+const LEVELS: [fn(u32) -> u32; 2] = [|_| 1, |user| user];
+
 #[test]
 fn one_slot_alternates_between_two_users_that_cost_the_same() {
     let mut world = World::new(slots(1));
@@ -103,17 +106,19 @@ fn a_customer_with_many_users_gets_no_more_than_one_with_a_single_user() {
 
 #[test]
 fn shares_follow_cost_and_not_the_number_of_executions() {
-    let mut world = World::new(slots(1));
-    for _ in 0..5_000 {
-        world.queue.ready(1, 1, 1);
-        world.queue.ready(2, 1, 2);
+    for customer_of in LEVELS {
+        let mut world = World::new(slots(1));
+        for _ in 0..5_000 {
+            world.queue.ready(1, customer_of(1), 1);
+            world.queue.ready(2, customer_of(2), 2);
+        }
+        for _ in 0..4_000 {
+            world.fill(|user| if user == 1 { 90 } else { 10 });
+            world.step();
+        }
+        assert!(world.used(1).abs_diff(world.used(2)) <= 180, "{:?}", world.used);
+        assert!(world.granted[&2] > 8 * world.granted[&1], "{:?}", world.granted);
     }
-    for _ in 0..4_000 {
-        world.fill(|user| if user == 1 { 90 } else { 10 });
-        world.step();
-    }
-    assert!(world.used(1).abs_diff(world.used(2)) <= 180, "{:?}", world.used);
-    assert!(world.granted[&2] > 8 * world.granted[&1], "{:?}", world.granted);
 }
 
 #[test]
@@ -141,43 +146,47 @@ fn a_second_of_cpu_costs_as_much_as_four_of_a_slot() {
 
 #[test]
 fn waiting_earns_no_credit() {
-    let mut world = World::new(slots(1));
-    for _ in 0..1_000 {
-        world.queue.ready(1, 1, 1);
+    for customer_of in LEVELS {
+        let mut world = World::new(slots(1));
+        for _ in 0..1_000 {
+            world.queue.ready(1, customer_of(1), 1);
+        }
+        for _ in 0..500 {
+            world.fill(|_| 10);
+            world.step();
+        }
+        for _ in 0..1_000 {
+            world.queue.ready(2, customer_of(2), 1);
+        }
+        for _ in 0..100 {
+            world.fill(|_| 10);
+            world.step();
+        }
+        assert!(world.granted[&2] <= 51, "the newcomer took {} of 100", world.granted[&2]);
     }
-    for _ in 0..500 {
-        world.fill(|_| 10);
-        world.step();
-    }
-    for _ in 0..1_000 {
-        world.queue.ready(2, 1, 1);
-    }
-    for _ in 0..100 {
-        world.fill(|_| 10);
-        world.step();
-    }
-    assert!(world.granted[&2] <= 51, "the newcomer took {} of 100", world.granted[&2]);
 }
 
 #[test]
 fn a_user_that_pauses_still_owes_what_it_used() {
-    let mut world = World::new(slots(1));
-    world.queue.ready(1, 1, 1);
-    world.queue.ready(2, 1, 2);
-    world.queue.ready(2, 1, 2);
-    world.fill(|_| 1_000);
-    world.step();
-    // User 1 was idle for a moment and comes back, a second ahead of user 2.
-    world.queue.ready(1, 1, 1);
-    for _ in 0..50 {
-        world.queue.ready(2, 1, 2);
-    }
-    for _ in 0..40 {
-        world.fill(|_| 10);
+    for customer_of in LEVELS {
+        let mut world = World::new(slots(1));
+        world.queue.ready(1, customer_of(1), 1);
+        world.queue.ready(2, customer_of(2), 2);
+        world.queue.ready(2, customer_of(2), 2);
+        world.fill(|_| 1_000);
         world.step();
+        // User 1 was idle for a moment and comes back, a second ahead of user 2.
+        world.queue.ready(1, customer_of(1), 1);
+        for _ in 0..50 {
+            world.queue.ready(2, customer_of(2), 2);
+        }
+        for _ in 0..40 {
+            world.fill(|_| 10);
+            world.step();
+        }
+        assert_eq!(world.granted[&1], 1);
+        assert_eq!(world.granted[&2], 40);
     }
-    assert_eq!(world.granted[&1], 1);
-    assert_eq!(world.granted[&2], 40);
 }
 
 #[test]
