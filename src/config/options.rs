@@ -7,7 +7,7 @@ use std::path::Path;
 
 use perseat_actors::admission::AdmissionOptions;
 use perseat_actors::execution::ExecutionLimits;
-use perseat_actors::front::{FrontOptions, Proxies};
+use perseat_actors::front::FrontOptions;
 use perseat_actors::kit::{ArbiterOptions, NurseryOptions, PulseOptions};
 use perseat_actors::supervisor::SupervisorOptions;
 use perseat_domain::budget;
@@ -16,7 +16,6 @@ use perseat_domain::fair::FairOptions;
 use perseat_domain::supervision::RestartPolicy;
 use perseat_flow::outbound::{self, Policy, Rule, RuleError};
 use perseat_flow::{component, definition, expression, js, payload};
-use perseat_store::pressure::Ballast;
 use perseat_store::{catalog, history, index, keyring, state};
 
 use super::Config;
@@ -60,12 +59,6 @@ impl Config {
             retry_after_disabled: front.retry_after_disabled,
             accept_pause: front.accept_pause,
         }
-    }
-
-    /// The networks whose word about a client's address is taken.
-    #[must_use]
-    pub fn proxies(&self) -> Proxies {
-        Proxies(self.network.trusted_proxies.clone())
     }
 
     /// What may be accepted and not ended.
@@ -276,12 +269,6 @@ impl Config {
             carry_bytes: self.retention.carry_bytes.as_usize(),
             ..indexer::RetentionOptions::new(self.retention.budget.get(), data, journal_directory, &self.journal_options())
         }
-    }
-
-    /// The file that is deleted first on a full disk.
-    #[must_use]
-    pub fn ballast(&self) -> Ballast {
-        Ballast::new(&self.data.dir.join("ballast"), self.retention.ballast.get())
     }
 
     /// The indexer behind the journal.
