@@ -300,8 +300,8 @@ impl Admission {
 
     fn lower_total(&self, bytes: u64) {
         let limits = &self.0.options.limits;
-        let total = self.0.total.fetch_sub(1, Ordering::SeqCst) - 1;
-        let bytes = self.0.bytes.fetch_sub(bytes, Ordering::SeqCst) - bytes;
+        let total = take_off(&self.0.total, 1);
+        let bytes = take_off(&self.0.bytes, bytes);
         let has_room = total < limits.mark(Scope::Total, Source::Outside) && bytes < limits.mark(Scope::Bytes, Source::Outside);
         if has_room && self.0.total_waiting.load(Ordering::SeqCst) > 0 {
             let mut waiters = lock(&self.0.total_waiters);
@@ -381,6 +381,18 @@ fn raise(counter: &AtomicU64, amount: u64, mark: u64) -> Result<(), ()> {
         .fetch_update(Ordering::SeqCst, Ordering::SeqCst, add)
         .map(|_| ())
         .map_err(|_| ())
+}
+
+/// Takes off and returns what is left. A counter that went below zero would close admission for ever.
+fn take_off(counter: &AtomicU64, amount: u64) -> u64 {
+    let less = |held: u64| Some(held.saturating_sub(amount));
+    let before = counter
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+        .unwrap_or_else(|held| held);
+    if before < amount {
+        tracing::error!(before, amount, "more ended than was counted");
+    }
+    before.saturating_sub(amount)
 }
 
 /// Wakes that many of those that still wait.

@@ -155,3 +155,11 @@ fn claims_of_many_threads_never_pass_a_limit_and_add_up_to_nothing() {
     });
     assert_eq!((admission.total(), admission.counters()), ((0, 0), 0));
 }
+
+#[tokio::test]
+async fn an_end_that_was_never_counted_takes_no_room_away() {
+    let (admission, _clock) = counters(limits(1, 1));
+    admission.ended(&claim_of(7));
+    admission.admit(claim_of(7)).await.unwrap().keep();
+    assert_eq!((admission.total(), admission.counters()), ((1, 100), 3));
+}
