@@ -4,7 +4,7 @@ use super::plane::fan_out::FanOut;
 use crate::config::Config;
 use crate::indexer::{self, Recovered};
 use anyhow::Context as _;
-use perseat_journal::{Journal, RealDisk};
+use perseat_journal::{Journal, Position, RealDisk};
 use perseat_store::catalog::Catalog;
 use perseat_store::custody::Custody;
 use perseat_store::history::History;
@@ -62,7 +62,11 @@ impl Stores {
         let fan_out = FanOut::new(feed.clone());
         let state = Arc::new(StateStore::open(&data.join("state.redb"), &config.state_options()).context("the state")?);
         let history = Arc::new(History::open(&data.join("history"), config.history_options()).context("the history")?);
-        let options = config.journal_options();
+        let mut options = config.journal_options();
+        if let Some(watermark) = state.watermark().context("the state")? {
+            // A journal that lost its segments must not give positions again that the index has passed.
+            options.first_segment = Position::from_bits(watermark).segment() + 1;
+        }
         #[cfg(feature = "faults")]
         let faults = options.faults.clone();
         let disk = Arc::new(RealDisk::open(&directory).context("the journal's directory")?);
