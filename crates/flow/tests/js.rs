@@ -315,6 +315,22 @@ async fn the_cpu_limit_stops_what_the_wall_clock_would_allow() {
 }
 
 #[tokio::test]
+async fn a_run_reports_the_cpu_time_it_took() {
+    let pool = pool().await;
+    let busy = run(
+        &pool,
+        "module.exports = () => { let n = 0; for (let i = 0; i < 300000; i++) n += i; return { data: n } }",
+    )
+    .await;
+    let idle = run(
+        &pool,
+        "module.exports = () => new Promise((resolve) => setTimeout(() => resolve({ data: 1 }), 20))",
+    )
+    .await;
+    assert!(busy.cpu > idle.cpu && idle.cpu > Duration::ZERO, "{:?} {:?}", busy.cpu, idle.cpu);
+}
+
+#[tokio::test]
 async fn a_result_over_its_limit_is_refused() {
     let pool = pool_with(
         Options {

@@ -3,6 +3,7 @@
 //! taken over by the script it ran.
 
 use serde::{Deserialize, Serialize};
+use std::io;
 
 /// Raised with every change of a frame.
 pub(super) const VERSION: u32 = 1;
@@ -131,6 +132,7 @@ pub(super) struct Incoming {
     bytes: Vec<u8>,
     from: usize,
     max: usize,
+    scratch: Box<[u8]>,
 }
 
 impl Incoming {
@@ -139,15 +141,19 @@ impl Incoming {
             bytes: Vec::with_capacity(64 << 10),
             from: 0,
             max,
+            scratch: vec![0; 64 << 10].into(),
         }
     }
 
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
+    /// Takes what one call of `read` gives; gives how much that was.
+    pub(super) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+        let count = read(&mut self.scratch)?;
         if self.from > 0 {
             self.bytes.drain(..self.from);
             self.from = 0;
         }
-        self.bytes.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(self.scratch.get(..count).unwrap_or_default());
+        Ok(count)
     }
 
     /// The next whole frame.
@@ -170,6 +176,11 @@ impl Incoming {
 mod tests {
     use super::*;
 
+    fn copy(piece: &[u8], buffer: &mut [u8]) -> usize {
+        buffer[..piece.len()].copy_from_slice(piece);
+        piece.len()
+    }
+
     #[test]
     fn frames_survive_any_split_of_the_stream() {
         let mut stream = Vec::new();
@@ -186,7 +197,7 @@ mod tests {
             let mut incoming = Incoming::new(1000);
             let mut lengths = Vec::new();
             for piece in stream.chunks(step) {
-                incoming.extend(piece);
+                incoming.fill(|buffer| Ok(copy(piece, buffer))).unwrap();
                 while let Some(frame) = incoming.next().unwrap() {
                     let ToChild::Script { text, .. } = postcard::from_bytes(frame).unwrap() else {
                         panic!("another frame")
@@ -201,7 +212,7 @@ mod tests {
     #[test]
     fn a_frame_over_the_limit_is_refused_before_it_is_read() {
         let mut incoming = Incoming::new(10);
-        incoming.extend(&u32::MAX.to_le_bytes());
+        incoming.fill(|buffer| Ok(copy(&u32::MAX.to_le_bytes(), buffer))).unwrap();
         assert!(incoming.next().is_err());
     }
 }

@@ -119,10 +119,9 @@ impl Link {
                 };
             }
             self.socket.readable().await.map_err(StartError::Spawn)?;
-            let mut buffer = [0; 1024];
-            match self.socket.try_read(&mut buffer) {
+            match self.incoming.fill(|buffer| self.socket.try_read(buffer)) {
                 Ok(0) => return Err(StartError::Protocol("nothing, and ended".into())),
-                Ok(count) => self.incoming.extend(&buffer[..count]),
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(StartError::Spawn(error)),
             }
@@ -200,22 +199,17 @@ impl Task {
 
     /// Reads and handles what is there; false at the end.
     fn read(&mut self) -> io::Result<bool> {
-        let mut buffer = [0; 64 << 10];
         loop {
-            let count = match self.socket.try_read(&mut buffer) {
+            match self.incoming.fill(|buffer| self.socket.try_read(buffer)) {
                 Ok(0) => return Ok(false),
-                Ok(count) => count,
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) => return Err(error),
-            };
-            self.incoming.extend(&buffer[..count]);
+            }
             while let Some(bytes) = self.incoming.next().map_err(io::Error::other)? {
                 let bytes: &[u8] = bytes;
                 let frame = postcard::from_bytes(bytes).map_err(io::Error::other)?;
                 handle(&self.shared, self.id, frame, &mut self.said_so)?;
-            }
-            if count < buffer.len() {
-                return Ok(true);
             }
         }
     }

@@ -78,8 +78,9 @@ impl Clock {
     }
 }
 
+/// The thread's, which is the process's: with a CPU limit set, the kernel counts the process's only at each tick.
 fn cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 /// The functions of a realm's prelude.

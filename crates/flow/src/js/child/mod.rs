@@ -66,6 +66,7 @@ fn serve(setup: Setup) -> io::Result<()> {
         socket,
         incoming: Incoming::new(setup.max_frame),
         runs: VecDeque::new(),
+        cpu_limit: 0,
     };
     let missing = match hardened {
         Ok(missing) => missing,
@@ -95,7 +96,7 @@ fn serve(setup: Setup) -> io::Result<()> {
 
 /// Runs a script to its end; gives whether the engine is fit for another.
 fn perform(engine: &mut Engine, link: &mut Link, bridge: &Bridge, run: &Run<'_>) -> io::Result<bool> {
-    sandbox::limit_cpu(Duration::from_millis(run.max_cpu_ms));
+    sandbox::limit_cpu(Duration::from_millis(run.max_cpu_ms), &mut link.cpu_limit);
     let outcome = engine.run(run, link)?;
     let state = bridge.take();
     let result = match &outcome.result {
@@ -120,6 +121,8 @@ pub(super) struct Link {
     socket: UnixStream,
     incoming: Incoming,
     runs: VecDeque<Vec<u8>>,
+    /// The CPU limit in force, see [`sandbox::limit_cpu`].
+    cpu_limit: u64,
 }
 
 impl Link {
@@ -145,15 +148,12 @@ impl Link {
     }
 
     fn fill(&mut self) -> io::Result<bool> {
-        let mut buffer = [0; 64 << 10];
-        let count = loop {
-            match self.socket.read(&mut buffer) {
+        loop {
+            match self.incoming.fill(|buffer| self.socket.read(buffer)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other?,
+                other => return Ok(other? > 0),
             }
-        };
-        self.incoming.extend(&buffer[..count]);
-        Ok(count > 0)
+        }
     }
 
     /// Waits for an answer to the running script's calls; other frames wait for their turn. `None` when `wait` is

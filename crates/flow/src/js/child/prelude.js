@@ -76,14 +76,10 @@
 
   const require = (name) => { throw new Error(`require('${String(name)}') is not available in code steps`); };
 
-  const IDENTITY = ['executionId', 'webhookUrls', 'webhookApiKeys', 'invokeUrl', 'customer', 'instance', 'user',
-    'integration', 'flow', 'startedAt'];
-
   const drive = async (run, factory, context, stepResults) => {
     const module = { exports: {} };
-    const console = logger(run);
     const { setTimeout, clearTimeout } = timersOf(run);
-    factory(module, module.exports, require, console, fetchOf(run), setTimeout, clearTimeout);
+    factory(module, module.exports, require, context.logger, fetchOf(run), setTimeout, clearTimeout);
     let main = module.exports;
     if (typeof main !== 'function') main = main?.default;
     if (typeof main !== 'function') {
@@ -102,9 +98,8 @@
     for (let index = 0; index < names.length; index += 1) {
       lazy(stepResults, names[index], () => ({ results: host.parse(id, index + 2) }));
     }
-    const context = { logger: logger(run) };
-    let identity;
-    for (const name of IDENTITY) lazy(context, name, () => (identity ??= host.parse(id, 0))[name]);
+    const context = host.parse(id, 0);
+    context.logger = logger(run);
     lazy(context, 'configVars', () => host.parse(id, 1));
     drive(run, factory, context, stepResults).then(
       (json) => host.finish(id, true, json),

@@ -61,13 +61,17 @@ fn set_limit(resource: Resource, current: u64, maximum: Option<u64>) -> Result<(
     .map_err(|error| error.to_string())
 }
 
-/// The kernel ends the process when the next run has used this much CPU time, even if nobody is left to do it.
-pub(super) fn limit_cpu(run: Duration) {
-    let used = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default();
+/// The kernel ends the process when a run has used this much CPU time and more, even if nobody is left to do it.
+/// `set` is the limit in force, in seconds of the process's life.
+pub(super) fn limit_cpu(run: Duration, set: &mut u64) {
+    let used = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
     let seconds = (used + run).as_secs() + 2;
-    let maximum = getrlimit(Resource::Cpu).maximum;
-    // Where it cannot be set, the parent's deadline remains.
-    let _ = set_limit(Resource::Cpu, maximum.map_or(seconds, |maximum| seconds.min(maximum)), maximum);
+    if *set != seconds {
+        let maximum = getrlimit(Resource::Cpu).maximum;
+        // Where it cannot be set, the parent's deadline remains.
+        let _ = set_limit(Resource::Cpu, maximum.map_or(seconds, |maximum| seconds.min(maximum)), maximum);
+        *set = seconds;
+    }
 }
 
 fn forbid_files() -> Result<(), String> {
