@@ -3,7 +3,7 @@
 use super::{Fault, Session, problem};
 use crate::manifest::{ConfigVarValue, ConnectionFields, SecretText};
 use perseat_domain::definition::{ConfigVar, DataType, Definition};
-use perseat_domain::model::{ConfigValue, ConnectionValue, Sealed, connection_record_id};
+use perseat_domain::model::{ConfigValue, ConnectionValue, Membership, Sealed, connection_record_id};
 use perseat_store::keyring::{NewKey, Owner};
 use perseat_store::seal::RecordKind;
 use serde_json::Value;
@@ -90,11 +90,20 @@ impl Session<'_, '_, '_> {
             Sealed(Vec::new())
         } else {
             // Made now, not with the mutation: what is sealed needs it. A key without a record is destroyed on start.
-            self.keyring.create(scope.key)?;
+            self.keyring.create_many(wrapping(scope.key).into_iter().chain([scope.key]))?;
             let plain = Zeroizing::new(serde_json::to_vec(&value).unwrap_or_default());
             self.keyring.data_key(owner)?.seal(RecordKind::Connection, &id, &plain)
         };
         Ok(ConfigValue::Connection { sealed, version })
+    }
+}
+
+/// The key that wraps this one, which may be as new.
+fn wrapping(key: NewKey) -> Option<NewKey> {
+    match key {
+        NewKey::User(_, Membership::Customer(customer)) => Some(NewKey::Customer(customer)),
+        NewKey::User(_, Membership::Organization) => Some(NewKey::Organization),
+        NewKey::Organization | NewKey::Customer(_) => None,
     }
 }
 

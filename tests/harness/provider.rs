@@ -1,0 +1,160 @@
+//! A third party that answers by JSON and remembers who asked.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::within;
+
+/// What the provider does with the requests that come from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// 200 and JSON that repeats who asked.
+    Answer,
+    /// No answer until the manner is another one.
+    Hang,
+    /// This status.
+    Refuse(StatusCode),
+}
+
+/// One request as it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    /// Method and path with query.
+    pub(crate) target: String,
+    /// The bearer token; empty without one.
+    pub(crate) token: String,
+    /// The idempotency key; empty without one.
+    pub(crate) key: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Record {
+    /// The body as JSON; null if it is none.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// A running provider; it ends with the test's runtime, or when dropped.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    address: SocketAddr,
+    records: Arc<Mutex<Vec<Record>>>,
+    count: watch::Sender<usize>,
+    manner: watch::Sender<Manner>,
+    server: AbortHandle,
+}
+
+impl Provider {
+    /// Starts on a free port.
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (count, manner) = (watch::Sender::new(0), watch::Sender::new(Manner::Answer));
+        let records = Arc::default();
+        let desk = Desk {
+            records: Arc::clone(&records),
+            count: count.clone(),
+            manner: manner.clone(),
+        };
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let desk = desk.clone();
+                let service = hyper::service::service_fn(move |request| {
+                    let desk = desk.clone();
+                    async move { Ok::<_, Infallible>(desk.answer(request).await) }
+                });
+                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Self {
+            address,
+            records,
+            count,
+            manner,
+            server: server.abort_handle(),
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of `path` here.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// From now on requests are treated so; those that hang, too.
+    pub(crate) fn set(&self, manner: Manner) {
+        self.manner.send_replace(manner);
+    }
+
+    /// Everything that arrived, in order.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.records.lock().unwrap().clone()
+    }
+
+    /// Waits until `count` requests have arrived in all; they may not be answered yet.
+    pub(crate) async fn until(&self, count: usize) -> Vec<Record> {
+        let mut seen = self.count.subscribe();
+        within(&format!("request {count} to the provider"), seen.wait_for(|seen| *seen >= count))
+            .await
+            .unwrap();
+        self.records()
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Desk {
+    records: Arc<Mutex<Vec<Record>>>,
+    count: watch::Sender<usize>,
+    manner: watch::Sender<Manner>,
+}
+
+impl Desk {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        let Ok(body) = body.collect().await else {
+            return Response::new(Full::default());
+        };
+        let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let record = Record {
+            target: format!("{} {}", head.method, head.uri),
+            token: text("authorization").trim_start_matches("Bearer ").to_owned(),
+            key: text("idempotency-key").to_owned(),
+            body: body.to_bytes(),
+            headers: head.headers.clone(),
+        };
+        let answer = json!({ "target": record.target, "token": record.token, "body": record.json() });
+        self.records.lock().unwrap().push(record);
+        self.count.send_modify(|count| *count += 1);
+        let mut manner = self.manner.subscribe();
+        let manner = manner.wait_for(|manner| *manner != Manner::Hang).await.map(|manner| *manner);
+        let response = Response::builder().header(header::CONTENT_TYPE, "application/json");
+        match manner {
+            Ok(Manner::Refuse(status)) => response.status(status),
+            _ => response,
+        }
+        .body(Full::new(answer.to_string().into()))
+        .unwrap()
+    }
+}
