@@ -5,5 +5,6 @@
 pub mod boot;
 pub mod cli;
 pub mod config;
+mod demo;
 pub mod indexer;
 pub mod telemetry;

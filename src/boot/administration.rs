@@ -138,11 +138,11 @@ pub(crate) fn apply_here(
     apply(custody, &BuiltIn, manifests, options, &mut applier)
 }
 
-fn refusal(status: StatusCode, code: &str, sentence: &str) -> LocalAnswer {
+pub(super) fn refusal(status: StatusCode, code: &str, sentence: &str) -> LocalAnswer {
     (status, json!({ "error": sentence, "code": code }))
 }
 
-async fn blocking(work: impl FnOnce() -> LocalAnswer + Send + 'static) -> LocalAnswer {
+pub(super) async fn blocking(work: impl FnOnce() -> LocalAnswer + Send + 'static) -> LocalAnswer {
     match tokio::task::spawn_blocking(work).await {
         Ok(answer) => answer,
         Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error.to_string()),

@@ -12,6 +12,7 @@ pub mod listeners;
 pub mod local;
 pub mod master_key;
 pub(crate) mod plane;
+mod reading;
 pub mod reload;
 pub mod signals;
 pub mod stores;
@@ -35,6 +36,7 @@ use self::listeners::Listeners;
 use self::local::LocalSocket;
 use self::master_key::MasterKey;
 use self::plane::{Plane, PlaneReadiness};
+use self::reading::Reading;
 use self::reload::Given;
 use self::signals::{Signal, Signals};
 use self::stores::Stores;
@@ -131,7 +133,7 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
         let _inside = control.enter();
         LocalSocket::open(&config.socket())?
     };
-    let router = Administration::of(&plane).router();
+    let router = Reading::of(&plane).routes(Administration::of(&plane).router());
     #[cfg(feature = "faults")]
     let router = faults::Switches::new(journal_faults, plane.owner()).routes(router);
     let local = control.spawn(http::serve(socket, local_limits(&config), local::service(router), stop.clone()));

@@ -82,6 +82,18 @@ pub async fn call(socket: &Path, method: Method, target: &str, body: Option<Valu
     })
 }
 
+/// A path with those parameters of a query that are set.
+#[must_use]
+pub fn target(path: &str, query: &[(&str, &Option<String>)]) -> String {
+    let mut text = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in query {
+        if let Some(value) = value {
+            text.append_pair(name, value);
+        }
+    }
+    format!("{path}?{}", text.finish())
+}
+
 /// Runs one future to its end on this thread: a command needs no more.
 ///
 /// # Errors

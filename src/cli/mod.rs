@@ -2,11 +2,19 @@
 //!
 //! Exit codes: 0 done · 1 it failed, or what was checked is wrong · 2 the command line is wrong · 3 no daemon answers.
 
+pub mod apply;
+pub mod bench_fixture;
 pub mod check_config;
 pub mod client;
+pub mod demo;
+pub mod endpoints;
+pub mod executions;
+pub mod export;
 pub mod journal;
+mod offline;
 pub mod reload;
 pub mod serve;
+pub(crate) mod table;
 pub mod validate;
 pub mod version;
 
@@ -27,7 +35,11 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  perseat demo                                              see two customers' users run side by side
   perseat serve                                             data in ./data, webhooks on 127.0.0.1:3000
+  perseat apply -f config/demo                              set up customers, users and integrations from manifests
+  perseat endpoints --customer globex                       the URLs to give to whoever sends webhooks
+  perseat executions list --status failed                   what ran, for whom, and how it ended
   perseat validate integration.yml                          line, column and suggestion for every problem
   perseat check-config --config /etc/perseat/perseat.toml   report everything that is wrong, start nothing
 
@@ -40,11 +52,18 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Demo(demo::Demo),
+    Apply(apply::Apply),
+    Export(export::Export),
+    Endpoints(endpoints::ListEndpoints),
+    Executions(executions::Executions),
     Validate(validate::Validate),
     CheckConfig(check_config::CheckConfig),
     Reload(reload::Reload),
     Journal(journal::Journal),
     Version(version::Version),
+    #[command(hide = true)]
+    BenchFixture(bench_fixture::BenchFixture),
 }
 
 /// Where the configuration comes from; shared by every command that needs it.
@@ -86,11 +105,17 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
     let result = match Cli::try_parse_from(arguments) {
         Ok(Cli { command }) => match command {
             Command::Serve(command) => command.run(),
+            Command::Demo(command) => command.run(),
+            Command::Apply(command) => command.run(),
+            Command::Export(command) => command.run(),
+            Command::Endpoints(command) => command.run(),
+            Command::Executions(command) => command.run(),
             Command::Validate(command) => command.run(),
             Command::CheckConfig(command) => command.run(),
             Command::Reload(command) => command.run(),
             Command::Journal(command) => command.run(),
             Command::Version(command) => command.run(),
+            Command::BenchFixture(command) => command.run(),
         },
         Err(usage) => {
             let _ = usage.print();

@@ -47,6 +47,7 @@ pub(crate) struct Plane {
     pub(crate) front: Arc<FrontShared>,
     pub(crate) proxies: Arc<ArcSwap<Proxies>>,
     pub(crate) pulse: Pulse,
+    pub(crate) public_url: Arc<str>,
     supervisors: Vec<Mailbox<Supervisor>>,
     fronts: Fronts,
     arbiters: Arbiters,
@@ -79,7 +80,7 @@ impl Plane {
         } = stores;
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
         let address = hooks.local_addr().context("the hooks listener")?;
-        let public_url = config.public_url(address);
+        let public_url: Arc<str> = config.public_url(address).into();
         let waiters = Arc::new(Waiters::default());
         let admission = Admission::new(config.admission_options(), clock.clone());
         let arbiters = Arbiters::start(config.arbiter_options()).context("the arbiters")?;
@@ -94,7 +95,7 @@ impl Plane {
                 waiters: waiters.clone(),
                 limits: config.execution_limits(),
                 epoch: EPOCH,
-                public_url: public_url.as_str().into(),
+                public_url: public_url.clone(),
             };
             let (options, admission) = (config.supervisor_options(random() as u64), admission.clone());
             let mailbox = config.supervision.mailbox.as_usize();
@@ -148,6 +149,7 @@ impl Plane {
             front,
             proxies,
             pulse,
+            public_url,
             supervisors,
             fronts,
             arbiters,

@@ -25,7 +25,7 @@ pub use decide::{RouteError, Routed, decide};
 pub use gate::Gate;
 pub use hash::HashSecret;
 pub use instance::{FlowRoute, InstanceRoute, TriggerReply};
-pub use request::{HeaderLookup, RequestBody, RequestHeaders, RouteRequest};
+pub use request::{CUSTOMER_HEADER, FLOW_HEADER, HeaderLookup, RequestBody, RequestHeaders, RouteRequest, USER_HEADER};
 pub use snapshot::{IntegrationRoute, RoutingSnapshot};
 pub use target::{Method, Target, TargetError, parse_target};
 

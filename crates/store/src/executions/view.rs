@@ -5,11 +5,11 @@ use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{LogLine, Origin, StepStatus};
 use perseat_domain::id::ExecutionId;
 use perseat_domain::time::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Something with an id and, where it still exists, a name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     /// The id in its plain form.
     pub id: String,
@@ -18,7 +18,7 @@ pub struct Named {
 }
 
 /// A part that can be read, or why it cannot.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Part<T> {
     /// It can be read.
@@ -31,7 +31,7 @@ pub enum Part<T> {
 }
 
 /// Why a part cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unreadable {
     /// Its owner was deleted, and the key with them.
     #[serde(rename = "key destroyed")]
@@ -45,7 +45,7 @@ pub enum Unreadable {
 }
 
 /// One execution in a list.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExecutionSummary {
     /// Its id.
@@ -85,7 +85,7 @@ pub struct ExecutionSummary {
 }
 
 /// One page of a list.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExecutionList {
     /// Newest first.
@@ -95,7 +95,7 @@ pub struct ExecutionList {
 }
 
 /// One execution with its steps.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExecutionView {
     /// What the list shows.
@@ -120,7 +120,7 @@ pub struct ExecutionView {
 }
 
 /// The request, with credentials blanked.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TriggerView {
     /// The HTTP method.
@@ -138,7 +138,7 @@ pub struct TriggerView {
 }
 
 /// A body, cut to a readable size.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BodyView {
     /// Its whole size.
@@ -150,7 +150,7 @@ pub struct BodyView {
 }
 
 /// One finished step.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepView {
     /// Its display name.
@@ -174,7 +174,7 @@ pub struct StepView {
 }
 
 /// What a synchronous caller got.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResponseView {
     /// The HTTP status.
