@@ -84,9 +84,9 @@ fn calls_of(set: &str, calls: &mut BTreeSet<String>) {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
     {
         if name.starts_with('@') {
-            calls_of(name, calls)
+            calls_of(name, calls);
         } else {
-            calls.extend([name.to_owned()])
+            calls.extend([name.to_owned()]);
         }
     }
 }
@@ -98,9 +98,9 @@ fn the_filter_has_every_call_that_a_child_makes_to_confine_itself_and_to_run() {
     let mut allowed = BTreeSet::new();
     for word in filter.split(' ') {
         if word.starts_with('@') {
-            calls_of(word, &mut allowed)
+            calls_of(word, &mut allowed);
         } else {
-            allowed.extend([word.to_owned()])
+            allowed.extend([word.to_owned()]);
         }
     }
     let sandbox = fs::read_to_string(root().join("crates/flow/src/js/child/sandbox.rs")).unwrap();

@@ -5,7 +5,7 @@
 //! do is hold anything up: the writer only queues, readers look past the last commit, and a full index closes admission
 //! long before it stops acknowledging.
 //!
-//! Reading order: [`recover`] → [`thread`] → [`collector`].
+//! Reading order: `recover` → `thread` → `collector`.
 
 pub mod collector;
 mod recover;

@@ -50,7 +50,7 @@ impl Session<'_, '_, '_> {
             self.applied.routes.push(RouteChange::CustomerExternalId {
                 customer: id,
                 before: old,
-                after: record.external_id.clone(),
+                after: record.external_id,
             });
         }
         self.named.customers.insert(id);
@@ -130,7 +130,7 @@ impl Session<'_, '_, '_> {
                 user: id,
                 membership,
                 before: old,
-                after: record.external_id.clone(),
+                after: record.external_id,
             });
         }
         if changed && before.is_some() {

@@ -93,10 +93,10 @@ pub fn read_text(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) 
             }
         };
         let first_line = document.lines().position(|line| line.starts_with("kind")).unwrap_or(0) as u64 + 1;
-        if let Manifest::Integration(integration) = &mut manifest {
-            if let Err(message) = inline_definition(integration, folder) {
-                problems.push(at(first_line, 1, message));
-            }
+        if let Manifest::Integration(integration) = &mut manifest
+            && let Err(message) = inline_definition(integration, folder)
+        {
+            problems.push(at(first_line, 1, message));
         }
         for secret in manifest.secrets_mut() {
             if let Err(message) = secret.resolve(folder, env) {

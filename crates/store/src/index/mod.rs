@@ -1,6 +1,6 @@
 //! Turns committed journal entries into live state and history, in position order.
 //!
-//! Pure core, performed by a thread of the daemon: [`row`] is what is kept of an execution, the core folds entries
+//! Pure core, performed by a thread of the daemon: `row` is what is kept of an execution, the core folds entries
 //! into the net effect since the last commit, and the index merges that with what is stored, so that whatever was
 //! acknowledged is visible at once. It must not read payloads beyond ids, times, status and step names.
 
