@@ -257,17 +257,11 @@ fn every_file_is_a_module_of_its_parent() {
     none(&wrong, "no module declares these files; they are not compiled:");
 }
 
-/// Where a black-box test may pause between two looks at another process, which offers nothing to wait on.
-const PATIENT: [&str; 1] = ["tests/harness/"];
-
 #[test]
 fn no_test_sleeps() {
     let sleeps = ["thread::sleep", "time::sleep"];
     let mut wrong = Vec::new();
-    for source in sources()
-        .iter()
-        .filter(|source| source.path != "tests/tidy.rs" && !source.below(&PATIENT))
-    {
+    for source in sources().iter().filter(|source| source.path != "tests/tidy.rs") {
         let is_test = source.below(&["tests/"]) || source.path.ends_with("/tests.rs") || source.path.contains("/tests/");
         let virtual_time = source.text.contains("start_paused") || source.text.contains("time::pause()");
         let part = if is_test {
