@@ -5,7 +5,7 @@ CARGO_FLAGS := --locked --profile $(PROFILE)
 # The daemon that `install` puts in place.
 BINARY ?= target/release/perseat
 DESTDIR ?=
-CRASH_ROUNDS ?= 200
+CRASH_ROUNDS ?= 300
 
 .PHONY: test check bench crash install target/release/perseat
 

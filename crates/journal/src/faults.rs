@@ -15,13 +15,20 @@ impl Faults {
         self.acknowledge_early.store(on, Ordering::SeqCst);
     }
 
-    /// Stop the writer before its next turn until switched off: the watchdog must see it.
+    /// Stop the writer before its next turn until switched off: the watchdog must see it. While it acknowledges early it
+    /// stops between the acknowledgement and the write.
     pub fn freeze_writer(&self, on: bool) {
         self.freeze_writer.store(on, Ordering::SeqCst);
     }
 
     pub(crate) fn acknowledges_early(&self) -> bool {
         self.acknowledge_early.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn hold_before_turn(&self) {
+        if !self.acknowledges_early() {
+            self.hold_while_frozen();
+        }
     }
 
     pub(crate) fn hold_while_frozen(&self) {

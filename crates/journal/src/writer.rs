@@ -114,7 +114,7 @@ impl Writer {
     /// Writes one frame of what waits. With `sleep`, waits for something; false once there will be nothing more.
     pub(crate) fn turn(&mut self, sleep: bool) -> bool {
         #[cfg(feature = "faults")]
-        self.options.faults.hold_while_frozen();
+        self.options.faults.hold_before_turn();
         let shared = self.shared.clone();
         if !shared.queue.take(&mut self.pending, &mut self.done, sleep) {
             return false;
@@ -170,6 +170,7 @@ impl Writer {
             #[cfg(feature = "faults")]
             if self.options.faults.acknowledges_early() {
                 self.answer_positions(segment.number());
+                self.options.faults.hold_while_frozen();
             }
             let started = Instant::now();
             match segment
