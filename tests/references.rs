@@ -40,6 +40,12 @@ fn the_configuration_page_equals_the_keys() {
 }
 
 #[test]
+fn the_schema_of_manifests_equals_their_types() {
+    let schema = serde_json::to_string_pretty(&perseat_admin::manifest::json_schema()).unwrap();
+    check("docs/schemas/manifest.schema.json", &(schema + "\n"));
+}
+
+#[test]
 fn the_metrics_page_equals_the_metrics() {
     check("docs/metrics.md", &metrics::page());
 }

@@ -88,7 +88,15 @@ impl Apply {
         }
         let offline = Offline::open(&given.load()?)?;
         match apply_here(&offline.custody, &body.manifests, body.options, &RealClock::new()) {
-            Ok(applied) => Ok(print(&applied.plan, &place)),
+            Ok(applied) => {
+                if let Some(key) = offline.made_key.filter(|_| !body.options.dry_run) {
+                    println!(
+                        "a master key was made at {}: copy it to a safe place apart from the data; without it nothing sealed can be read",
+                        key.display()
+                    );
+                }
+                Ok(print(&applied.plan, &place))
+            }
             Err(ApplyError::Problems(problems)) => Ok(report(&problems)),
             Err(error) => Err(error.into()),
         }
@@ -119,7 +127,8 @@ fn print(plan: &Plan, place: &str) -> ExitCode {
 
 fn report(problems: &[String]) -> ExitCode {
     problems.iter().for_each(|problem| eprintln!("{problem}"));
-    eprintln!("{} problems; nothing was changed", problems.len());
+    let noun = if problems.len() == 1 { "problem" } else { "problems" };
+    eprintln!("{} {noun}; nothing was changed", problems.len());
     ExitCode::FAILURE
 }
 

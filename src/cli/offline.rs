@@ -5,11 +5,14 @@ use crate::boot::{master_key, stores};
 use crate::config::Config;
 use perseat_store::custody::Custody;
 use perseat_store::keyring::MasterKey;
+use std::path::PathBuf;
 
 /// The catalog and keys of a directory that no daemon uses.
 #[derive(Debug)]
 pub(crate) struct Offline {
     pub(crate) custody: Custody,
+    /// The master key that was made, where there was none.
+    pub(crate) made_key: Option<PathBuf>,
     /// Released after the stores are closed.
     _directory: DataDirectory,
 }
@@ -23,15 +26,10 @@ impl Offline {
         let directory = DataDirectory::take(&config.data.dir)?;
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
         let key = master_key::find(config.keys.master_key.as_deref(), credentials, directory.path())?;
-        if key.created {
-            let path = key.path.display();
-            eprintln!(
-                "a master key was made at {path}: copy it to a safe place apart from the data; without it nothing sealed can be read"
-            );
-        }
         let custody = stores::open_custody(config, directory.path(), MasterKey::new(&key.bytes))?;
         Ok(Self {
             custody,
+            made_key: key.created.then(|| key.path.clone()),
             _directory: directory,
         })
     }

@@ -60,7 +60,7 @@ fn check(file: &Path, text: &str) -> Findings {
         Ok(manifests) => {
             for located in manifests {
                 if let Manifest::Integration(found) = located.manifest {
-                    let path = found.file.map_or_else(|| file.to_owned(), |name| file.with_file_name(name));
+                    let path = found.file.unwrap_or_else(|| file.to_owned());
                     integration(&path, &found.definition.unwrap_or_default(), &mut findings);
                 }
             }

@@ -80,6 +80,17 @@ pub fn list(custody: &Custody, public_url: &str, filter: &EndpointFilter, limit:
             break;
         }
     }
+    let place = |endpoint: &Endpoint| {
+        let Endpoint {
+            customer,
+            instance,
+            user,
+            flow,
+            ..
+        } = endpoint.clone();
+        (customer, instance, user, flow)
+    };
+    lister.list.endpoints.sort_by_cached_key(place);
     Ok(lister.list)
 }
 

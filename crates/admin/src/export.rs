@@ -74,7 +74,7 @@ pub fn export(custody: &Custody, limits: ExportLimits) -> Result<Export, ExportE
         keyring: custody.keyring(),
         limits,
         variables: Variables::default(),
-        customers: HashMap::new(),
+        customers: Vec::new(),
         users: HashMap::new(),
         count: 0,
         yaml: String::new(),
@@ -82,18 +82,20 @@ pub fn export(custody: &Custody, limits: ExportLimits) -> Result<Export, ExportE
     exporter.people()?;
     exporter.integrations()?;
     exporter.instances()?;
-    exporter.configs()?;
     Ok(exporter.finish())
 }
+
+/// Records read at once.
+const PAGE: usize = 1_000;
 
 struct Exporter<'a> {
     view: &'a View<'a>,
     keyring: &'a Keyring,
     limits: ExportLimits,
     variables: Variables,
-    /// How manifests name a customer.
-    customers: HashMap<CustomerId, String>,
-    /// How manifests name a user, and to whom they belong.
+    /// Every customer with how manifests name it, by that name.
+    customers: Vec<(String, CustomerId)>,
+    /// How manifests name a user.
     users: HashMap<UserId, String>,
     count: usize,
     yaml: String,
@@ -109,15 +111,18 @@ struct Scope<'s> {
 impl Exporter<'_> {
     fn add(&mut self, what: impl FnOnce() -> String, manifest: &Manifest) -> Result<(), ExportError> {
         self.count += 1;
-        if self.count > self.limits.manifests {
-            return Err(ExportError::TooMany(self.limits.manifests));
-        }
+        self.within_limit(self.count)?;
         let text = document(manifest).ok_or_else(|| ExportError::Unwritable(what()))?;
         if !self.yaml.is_empty() {
             self.yaml.push_str("---\n");
         }
         self.yaml.push_str(&text);
         Ok(())
+    }
+
+    fn within_limit(&self, count: usize) -> Result<(), ExportError> {
+        let limit = self.limits.manifests;
+        if count > limit { Err(ExportError::TooMany(limit)) } else { Ok(()) }
     }
 
     fn finish(self) -> Export {
@@ -145,15 +150,13 @@ impl Exporter<'_> {
             self.add(|| "the organization".to_owned(), &Manifest::Organization(manifest))?;
         }
         self.users(Membership::Organization, None)?;
-        let view = self.view;
         let mut customers = Vec::new();
-        view.for_each(|customer: model::Customer| {
-            customers.push(customer);
-            Ok::<_, ExportError>(())
+        self.view.for_each(|customer: model::Customer| {
+            customers.push((self.customer_name(&customer)?, customer));
+            self.within_limit(customers.len())
         })?;
-        customers.sort_by(|a, b| a.name.cmp(&b.name));
-        for customer in &customers {
-            let name = self.customer_name(customer)?;
+        customers.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (name, customer) in customers {
             let manifest = Customer {
                 name: customer.name.clone(),
                 external_id: customer.external_id.clone(),
@@ -161,8 +164,8 @@ impl Exporter<'_> {
                 labels: customer.labels.clone(),
             };
             self.add(|| format!("the customer `{}`", customer.name), &Manifest::Customer(manifest))?;
-            self.customers.insert(customer.id, name.clone());
             self.users(Membership::Customer(customer.id), Some(&name))?;
+            self.customers.push((name, customer.id));
         }
         Ok(())
     }
@@ -179,46 +182,68 @@ impl Exporter<'_> {
     }
 
     fn users(&mut self, membership: Membership, customer: Option<&str>) -> Result<(), ExportError> {
+        let mut users = Vec::new();
         let mut after = None;
         loop {
-            let page = self.view.users_of(membership, after, 1_000)?;
+            let page = self.view.users_of(membership, after, PAGE)?;
             for user in page.items {
-                let shown = || format!("the user `{}`", user.name);
-                let name = match (&user.external_id, &user.email) {
-                    (Some(external_id), _) => external_id.clone(),
-                    (None, Some(email)) if self.view.user_by_external_id(membership, email)?.is_none() => email.clone(),
-                    _ => return Err(ExportError::Ambiguous(shown())),
-                };
-                self.users.insert(user.id, name);
-                let (name, email, external_id, role) = (user.name.clone(), user.email.clone(), user.external_id.clone(), user.role);
-                let manifest = match customer {
-                    None => Manifest::OrganizationUser(OrganizationUser {
-                        name,
-                        email,
-                        external_id,
-                        role,
-                    }),
-                    Some(customer) => Manifest::CustomerUser(CustomerUser {
-                        customer: customer.to_owned(),
-                        name,
-                        email,
-                        external_id,
-                        role,
-                    }),
-                };
-                self.add(shown, &manifest)?;
+                users.push((self.user_name(&user)?, user));
             }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(()),
+            self.within_limit(users.len())?;
+            after = page.next;
+            if after.is_none() {
+                break;
             }
+        }
+        users.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (name, user) in users {
+            self.users.insert(user.id, name);
+            let shown = format!("the user `{}`", user.name);
+            let model::User {
+                name,
+                email,
+                external_id,
+                role,
+                ..
+            } = user;
+            let manifest = match customer {
+                None => Manifest::OrganizationUser(OrganizationUser {
+                    name,
+                    email,
+                    external_id,
+                    role,
+                }),
+                Some(customer) => Manifest::CustomerUser(CustomerUser {
+                    customer: customer.to_owned(),
+                    name,
+                    email,
+                    external_id,
+                    role,
+                }),
+            };
+            self.add(|| shown, &manifest)?;
+        }
+        Ok(())
+    }
+
+    /// How manifests name a user: by external id, else by e-mail address.
+    fn user_name(&self, user: &model::User) -> Result<String, ExportError> {
+        match (&user.external_id, &user.email) {
+            (Some(external_id), _) => Ok(external_id.clone()),
+            (None, Some(email)) if self.view.user_by_external_id(user.membership, email)?.is_none() => Ok(email.clone()),
+            _ => Err(ExportError::Ambiguous(format!("the user `{}`", user.name))),
         }
     }
 
     fn integrations(&mut self) -> Result<(), ExportError> {
-        let view = self.view;
-        view.for_each(|integration: model::Integration| {
-            let version = view.integration_version(integration.id, integration.latest_version)?;
+        let mut integrations = Vec::new();
+        self.view.for_each(|integration: model::Integration| {
+            integrations.push(integration);
+            self.within_limit(integrations.len())
+        })?;
+        integrations.sort_by(|a, b| a.name.cmp(&b.name));
+        for integration in integrations {
+            let version = self.view.integration_version(integration.id, integration.latest_version)?;
             let version = version.ok_or_else(|| damaged(format!("the newest version of `{}`", integration.name)))?;
             let mut organization_api_keys = BTreeMap::new();
             for (flow, keys) in &version.organization_keys {
@@ -230,83 +255,111 @@ impl Exporter<'_> {
                 definition: Some(version.yaml.clone()),
                 organization_api_keys,
             };
-            self.add(
-                || format!("the integration `{}`", integration.name),
-                &Manifest::Integration(manifest),
-            )
-        })
+            let shown = || format!("the integration `{}`", integration.name);
+            self.add(shown, &Manifest::Integration(manifest))?;
+        }
+        Ok(())
     }
 
+    /// Instances first, then what users configured of them: the order of application.
     fn instances(&mut self) -> Result<(), ExportError> {
-        let view = self.view;
-        view.for_each(|instance: model::Instance| {
-            let integration = view.require::<model::Integration>(instance.integration)?;
-            let version = self.version(&instance, instance.config.version)?;
-            let customer = self.customers.get(&instance.customer).cloned().unwrap_or_default();
-            let scope = Scope {
-                record: instance.id.0,
-                owner: Owner::Customer(instance.customer),
-                path: vec![&customer, &instance.name],
-            };
-            let config_vars = self.values(&version, &instance.config.values, &scope)?;
-            let mut api_keys = BTreeMap::new();
-            for (flow, keys) in &instance.config.api_keys {
-                let name = flow_name(&version.definition, *flow);
-                api_keys.insert(name.to_owned(), self.keys(&[&customer, &instance.name, name], keys.len()));
+        let mut found = Vec::new();
+        for (customer, id) in std::mem::take(&mut self.customers) {
+            let mut instances = Vec::new();
+            let mut after = None;
+            loop {
+                let page = self.view.instances_of_customer(id, after, PAGE)?;
+                instances.extend(page.items);
+                self.within_limit(found.len() + instances.len())?;
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
             }
-            let flows = instance
-                .config
-                .flows
-                .iter()
-                .map(|flow| flow_name(&version.definition, *flow).to_owned());
-            let manifest = Instance {
-                name: instance.name.clone(),
-                integration: integration.name,
-                version: (instance.config.version != integration.latest_version).then_some(instance.config.version),
-                state: match instance.state {
-                    InstanceState::Enabled => InstanceStateWord::Enabled,
-                    InstanceState::Disabled => InstanceStateWord::Disabled,
-                    InstanceState::NotDeployed => InstanceStateWord::NotDeployed,
-                },
-                config_vars,
-                api_keys,
-                flows: flows.collect(),
-                customer,
-            };
-            self.add(|| format!("the instance `{}`", instance.name), &Manifest::Instance(manifest))
-        })
+            instances.sort_by(|a, b| a.name.cmp(&b.name));
+            found.extend(instances.into_iter().map(|instance| (customer.clone(), instance)));
+        }
+        for (customer, instance) in &found {
+            self.instance(customer, instance)?;
+        }
+        found.iter().try_for_each(|(customer, instance)| self.configs(customer, instance))
     }
 
-    fn configs(&mut self) -> Result<(), ExportError> {
-        let view = self.view;
-        view.for_each(|config: model::UserConfig| {
-            if config.removed_at.is_some() {
-                return Ok(());
+    fn instance(&mut self, customer: &str, instance: &model::Instance) -> Result<(), ExportError> {
+        let integration = self.view.require::<model::Integration>(instance.integration)?;
+        let version = self.version(instance, instance.config.version)?;
+        let scope = Scope {
+            record: instance.id.0,
+            owner: Owner::Customer(instance.customer),
+            path: vec![customer, &instance.name],
+        };
+        let config_vars = self.values(&version, &instance.config.values, &scope)?;
+        let mut api_keys = BTreeMap::new();
+        for (flow, keys) in &instance.config.api_keys {
+            let name = flow_name(&version.definition, *flow);
+            api_keys.insert(name.to_owned(), self.keys(&[customer, &instance.name, name], keys.len()));
+        }
+        let flows = instance
+            .config
+            .flows
+            .iter()
+            .map(|flow| flow_name(&version.definition, *flow).to_owned());
+        let manifest = Instance {
+            name: instance.name.clone(),
+            customer: customer.to_owned(),
+            integration: integration.name,
+            version: (instance.config.version != integration.latest_version).then_some(instance.config.version),
+            state: match instance.state {
+                InstanceState::Enabled => InstanceStateWord::Enabled,
+                InstanceState::Disabled => InstanceStateWord::Disabled,
+                InstanceState::NotDeployed => InstanceStateWord::NotDeployed,
+            },
+            config_vars,
+            api_keys,
+            flows: flows.collect(),
+        };
+        self.add(|| format!("the instance `{}`", instance.name), &Manifest::Instance(manifest))
+    }
+
+    fn configs(&mut self, customer: &str, instance: &model::Instance) -> Result<(), ExportError> {
+        let mut configs = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.view.user_configs_of_instance(instance.id, after, PAGE)?;
+            for config in page.items.into_iter().filter(|config| config.removed_at.is_none()) {
+                let user = self.view.require::<model::User>(config.user)?;
+                let name = self.users.get(&user.id).cloned().unwrap_or_default();
+                let name = match user.membership {
+                    Membership::Organization => format!("{}{name}", UserLevelConfig::OF_ORGANIZATION),
+                    Membership::Customer(_) => name,
+                };
+                configs.push((name, config));
             }
-            let instance = view.require::<model::Instance>(config.instance)?;
-            let user = view.require::<model::User>(config.user)?;
-            let number = instance.deployed.as_ref().unwrap_or(&instance.config).version;
-            let version = self.version(&instance, number)?;
-            let customer = self.customers.get(&instance.customer).cloned().unwrap_or_default();
-            let name = self.users.get(&user.id).cloned().unwrap_or_default();
+            self.within_limit(configs.len())?;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        configs.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let version = self.version(instance, instance.deployed.as_ref().unwrap_or(&instance.config).version)?;
+        for (user, config) in configs {
             let scope = Scope {
                 record: config.id.0,
-                owner: Owner::User(user.id),
-                path: vec![&customer, &instance.name, &name],
+                owner: Owner::User(config.user),
+                path: vec![customer, &instance.name, &user],
             };
             let config_vars = self.values(&version, &config.values, &scope)?;
             let manifest = UserLevelConfig {
+                customer: customer.to_owned(),
                 instance: instance.name.clone(),
-                user: match user.membership {
-                    Membership::Organization => format!("organization:{name}"),
-                    Membership::Customer(_) => name,
-                },
+                user: user.clone(),
                 config_vars,
-                customer,
             };
-            let shown = || format!("the configuration of `{}` for `{}`", instance.name, user.name);
-            self.add(shown, &Manifest::UserLevelConfig(manifest))
-        })
+            let shown = || format!("the configuration of `{}` for `{user}`", instance.name);
+            self.add(shown, &Manifest::UserLevelConfig(manifest))?;
+        }
+        Ok(())
     }
 
     fn version(&self, instance: &model::Instance, version: u32) -> Result<std::sync::Arc<model::IntegrationVersion>, ExportError> {

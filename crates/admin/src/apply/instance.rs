@@ -116,7 +116,7 @@ impl Session<'_, '_, '_> {
         if !version.definition.is_user_level() {
             return Err(problem(format!("`{}` has no user-level configuration", version.definition.name)));
         }
-        let (membership, name) = match manifest.user.strip_prefix("organization:") {
+        let (membership, name) = match manifest.user.strip_prefix(UserLevelConfig::OF_ORGANIZATION) {
             Some(name) => (Membership::Organization, name),
             None => (Membership::Customer(customer.id), manifest.user.as_str()),
         };

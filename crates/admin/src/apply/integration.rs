@@ -13,11 +13,15 @@ use std::collections::BTreeMap;
 impl Session<'_, '_, '_> {
     pub(super) fn integration(&mut self, manifest: &Integration) -> Result<(), Fault> {
         let yaml = manifest.definition.as_deref().unwrap_or_default();
+        let place = manifest
+            .file
+            .as_ref()
+            .map_or_else(|| "definition".to_owned(), |file| file.display().to_string());
         let all_wrong = |found: Vec<perseat_flow::definition::Diagnostic>| {
             problem(
                 found
                     .iter()
-                    .map(|diagnostic| format!("integration: {diagnostic}"))
+                    .map(|diagnostic| format!("{place}:{diagnostic}"))
                     .collect::<Vec<_>>()
                     .join("\n"),
             )

@@ -78,7 +78,7 @@ pub struct CustomerUser {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Integration {
-    /// The integration's YAML file, relative to the manifest. Or give `definition`.
+    /// The integration's YAML file, relative to the manifest; once read, the path that was read. Or give `definition`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// The integration's YAML as text.
@@ -165,6 +165,11 @@ pub struct UserLevelConfig {
     /// Values of user-level variables by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config_vars: BTreeMap<String, ConfigVarValue>,
+}
+
+impl UserLevelConfig {
+    /// What stands before the name of an organization user.
+    pub const OF_ORGANIZATION: &'static str = "organization:";
 }
 
 /// One manifest.

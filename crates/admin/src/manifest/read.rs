@@ -113,10 +113,11 @@ pub fn read_text(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) 
 }
 
 fn inline_definition(integration: &mut Integration, folder: &Path) -> Result<(), String> {
-    match (integration.file.take(), &integration.definition) {
+    match (&integration.file, &integration.definition) {
         (Some(path), None) => {
             let path = folder.join(path);
             let text = std::fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            integration.file = Some(path);
             integration.definition = Some(text);
             Ok(())
         }
