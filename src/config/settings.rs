@@ -523,8 +523,8 @@ settings! {
         tidy_every: Duration = "30s";
         /// Instances in memory at once, and users of one instance; past it the longest idle one makes room.
         max_children: Count = 1_048_576;
-        /// Messages waiting for one actor.
-        mailbox: Count = 1_024;
+        /// Messages waiting for one actor. At least admission.total, so that what was admitted always fits.
+        mailbox: Count = 262_144;
         /// Time between pulses of every arbiter and the journal writer.
         pulse: Duration = "1s";
         /// Silence after which `/readyz` degrades and an error is logged.

@@ -16,6 +16,7 @@ use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId};
 use perseat_domain::identity::Identity;
 use perseat_journal::Committed as CommittedEntry;
 use perseat_store::index::EntryRef;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Supervisor {
     instances: Nursery<InstanceId, Mailbox<InstanceActor>>,
     fair: FairQueue<CustomerId, UserKey, (InstanceId, FlowNumber)>,
     live: Arc<LiveTable>,
+    /// Instances whose mailbox was full: they are fed again from the live table.
+    behind: BTreeSet<InstanceId>,
     /// Set once the daemon ends: nothing new starts, and this is answered when nothing runs.
     draining: Option<Vec<Reply<()>>>,
 }
@@ -73,6 +76,7 @@ impl Supervisor {
             env,
             me,
             live,
+            behind: BTreeSet::new(),
             draining: None,
         }
     }
@@ -140,7 +144,9 @@ impl Supervisor {
             Ok(instance) if instance.tell(EnqueueFor(key.config, enqueue)).is_ok() => {
                 self.fair.ready(key, identity.customer, (identity.instance, identity.flow));
             }
-            Ok(_) => tracing::warn!(%execution, "an instance's mailbox is full; the execution waits for its restart"),
+            Ok(_) => {
+                self.behind.insert(identity.instance);
+            }
             Err(reason) => tracing::debug!(%execution, %reason, "the execution waits for its instance's actor"),
         }
     }
@@ -188,8 +194,23 @@ impl Supervisor {
         self.grant();
     }
 
+    /// Feeds the instances whose mailbox was full when their work came; what does not fit again stays behind.
+    fn catch_up(&mut self) {
+        let behind = std::mem::take(&mut self.behind);
+        if !behind.is_empty() {
+            tracing::warn!(
+                instances = behind.len(),
+                "mailboxes were full (supervision.mailbox); their instances are fed again"
+            );
+            self.feed(|key| behind.contains(&key.instance));
+        }
+    }
+
     fn after_change(&mut self) {
         self.grant();
+        if self.fair.running() == 0 {
+            self.catch_up();
+        }
         metrics::gauge!(telemetry::LIVE).set(self.live.len() as f64);
         metrics::gauge!(telemetry::RUNNING).set(f64::from(self.fair.running()));
         if self.fair.running() == 0
@@ -299,6 +320,7 @@ impl Handler<TidyDue> for Supervisor {
 
     fn handle(&mut self, _: TidyDue, ctx: &mut Context<Self>) {
         const AT_ONCE: usize = 10_000;
+        self.catch_up();
         let idle = self.instances.idle(AT_ONCE);
         for (id, instance) in self.instances.alive() {
             if !idle.contains(id) && instance.tell(Leave { is_idle: false }).is_err() {

@@ -144,9 +144,7 @@ impl Session<'_, '_, '_> {
             let warning = format!("{} / {}: {} lacks {}", customer.name, instance.name, user.name, lacking.join(", "));
             self.applied.plan.warnings.push(warning);
         }
-        let differs = before
-            .as_ref()
-            .is_none_or(|before| before.values != values || before.removed_at.is_some());
+        let differs = before.as_ref().is_none_or(|before| before.values != values);
         let record = model::UserConfig {
             id,
             instance: instance.id,

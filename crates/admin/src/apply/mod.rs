@@ -9,6 +9,9 @@ mod prune;
 mod records;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 use crate::manifest::{Located, Manifest};
 use perseat_domain::id::InstanceId;
 use perseat_domain::route::RouteChange;
