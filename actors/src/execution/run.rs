@@ -80,7 +80,10 @@ impl Unable {
         let ended = Ended {
             execution: start.execution,
             attempt: 0,
-            status: EndStatus::Failed,
+            status: match self.code {
+                ErrorCode::Cancelled => EndStatus::Cancelled,
+                _ => EndStatus::Failed,
+            },
             code: Some(self.code),
             failed_step: None,
             message: None,
@@ -94,13 +97,14 @@ impl Unable {
             .map(|binding| binding.key().clone())
             .ok()
             .or_else(|| start.fallback_key.clone());
+        let has_key = key.is_some();
         let masker = start.binding.as_ref().map(|binding| binding.masker.clone()).unwrap_or_default();
         let partition = partition_of(start.identity.instance);
         let recorder = Recorder::new(env.clone(), key, masker, start.execution, partition);
         recorder
             .finish(End {
                 ended,
-                message: Some(self.message),
+                message: has_key.then_some(self.message),
                 response: None,
             })
             .await;
@@ -129,6 +133,10 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
         Unable { code: ErrorCode::Internal, message: "the execution's entries cannot be read".into() }
     })?;
     let unable = |code, message: String| Unable { code, message };
+    // Its configuration may not have been read: a queued execution is cancelled outside its turn.
+    if past.progress.cancelled && (past.started.is_none() || start.binding.is_err()) {
+        return Err(unable(ErrorCode::Cancelled, refusal_sentence(ErrorCode::Cancelled)));
+    }
     if let Some(code) = past.accepted.refusal {
         return Err(unable(code, refusal_sentence(code)));
     }

@@ -89,7 +89,8 @@ impl Session<'_, '_, '_> {
         let mut after = None;
         loop {
             let page = self.mutation.user_configs_of_instance(instance, after, 1_000)?;
-            for config in &page.items {
+            // A removed one stays as it is; its user may be gone.
+            for config in page.items.iter().filter(|config| config.removed_at.is_none()) {
                 let user = self.mutation.require::<model::User>(config.user)?;
                 self.applied
                     .routes

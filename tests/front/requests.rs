@@ -1,0 +1,120 @@
+//! What a request may look like, and what the flow sees of it.
+
+use crate::daemon::Daemon;
+use crate::http::{Request, request};
+use crate::set_up::{customer, document, instance, organization, user_config};
+use crate::world::{World, assert_refused, post, start, two_flows};
+use serde_json::{Value, json};
+
+#[test]
+fn a_body_that_cannot_be_taken_is_refused_before_anything_is_recorded() {
+    let daemon = Daemon::start("front.max-body = \"64KiB\"\nfront.max-header-bytes = \"8KiB\"\nfront.max-headers = 30\n");
+    daemon.set_up(&World::default().manifests());
+    let urls = daemon.endpoints();
+    let url = urls.path("Files", "globex", "jane", "Echo");
+    let forms = urls.path("Forms", "", "", "");
+    for (row, path, content_type, body) in [
+        ("cut off", &url, "application/json", "{\"a\":".to_owned()),
+        ("after the end", &url, "application/json; charset=utf-8", "{} x".to_owned()),
+        ("a JSON suffix", &url, "application/vnd.api+json", "nothing".to_owned()),
+        ("too deep", &url, "application/json", "[".repeat(101) + &"]".repeat(101)),
+        ("where it routes", &forms, "application/json", "{\"flow\":".to_owned()),
+    ] {
+        assert_refused(row, &daemon.call(&post(path).body(content_type, body)), 400, "payload_malformed");
+    }
+    let large = daemon.call(&post(&url).body("text/plain", vec![b'x'; (64 << 10) + 1]));
+    assert_refused("too large", &large, 413, "payload_too_large");
+    let most = daemon.call(&post(&url).body("text/plain", vec![b'x'; 64 << 10]));
+    assert_eq!(most.status, 200, "the largest: {}", most.text());
+    let long = daemon.call(&post(&url).header("x-long", &"x".repeat(9 << 10)));
+    assert_refused("headers too long", &long, 431, "headers_too_large");
+    let many = (0..31).fold(post(&url), |request, number| request.header(&format!("x-{number}"), "1"));
+    assert_eq!(daemon.call(&many).status, 431, "too many headers");
+}
+
+#[test]
+fn the_flow_sees_every_part_of_the_request() {
+    let (daemon, urls) = start(&World::default());
+    let url = urls.path("Files", "globex", "jane", "Echo");
+    let sent = |request: Request| {
+        let answer = daemon.call(&request);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    let seen = sent(
+        request("PUT", &(url.clone() + "/a%20b/c?x=1&y=%C3%A4&x=2"))
+            .header("X-Event", "ping")
+            .json(&json!({ "n": [1, { "s": "ü" }] })),
+    );
+    assert_eq!(seen["pathFragment"], "a b/c");
+    assert_eq!(seen["queryParameters"], json!({ "x": "2", "y": "ä" }));
+    assert_eq!(seen["headers"]["x-event"], "ping");
+    assert_eq!(seen["body"]["data"], json!({ "n": [1, { "s": "ü" }] }));
+    assert_eq!(seen["rawBody"]["data"], r#"{"n":[1,{"s":"ü"}]}"#);
+    assert_eq!(seen["rawBody"]["contentType"], "application/json");
+
+    let form = "application/x-www-form-urlencoded";
+    let multipart = "multipart/form-data; boundary=cut";
+    let parts = "--cut\r\ncontent-disposition: form-data; name=\"name\"\r\n\r\nJane\r\n--cut\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\ncontent-type: text/plain\r\n\r\nhello\r\n--cut--\r\n";
+    let form_seen = sent(post(&url).body(form, "a=1&b=x+y&a=2"));
+    assert_eq!(form_seen["body"]["data"], json!({ "a": ["1", "2"], "b": "x y" }), "form");
+    let multipart_seen = sent(post(&url).body(multipart, parts));
+    assert_eq!(multipart_seen["body"]["data"]["name"], "Jane", "multipart: {multipart_seen}");
+    assert!(
+        multipart_seen["body"]["data"]["file"].to_string().contains("a.txt"),
+        "multipart file: {multipart_seen}"
+    );
+    assert_eq!(sent(post(&url).body("text/plain", "hello"))["body"]["data"], "hello", "text");
+    assert_eq!(
+        sent(post(&url).body("application/xml", "<a/>"))["rawBody"]["data"],
+        "<a/>",
+        "XML stays text"
+    );
+    let binary = sent(post(&url).body("application/octet-stream", [0xff, 0x00, 0xfe]));
+    assert_eq!(
+        (&binary["body"]["data"], &binary["rawBody"]["data"]),
+        (&json!("/wD+"), &json!("/wD+")),
+        "binary"
+    );
+    let empty = sent(post(&url));
+    assert_eq!(
+        (&empty["body"]["data"], &empty["rawBody"]["data"]),
+        (&Value::Null, &Value::Null),
+        "empty"
+    );
+
+    let user = &empty["user"];
+    assert_eq!(
+        (&user["email"], &user["name"], &user["externalId"]),
+        (&json!("jane@globex.example"), &json!("jane of globex"), &json!("jane"))
+    );
+    assert_eq!(empty["webhookUrls"]["Echo"], format!("http://{}{url}", daemon.hooks));
+    assert_eq!(empty["instance"]["name"], "Files");
+    assert_eq!(
+        sent(post(&urls.path("Audit", "globex", "", "Echo")))["user"],
+        Value::Null,
+        "without ULC"
+    );
+}
+
+#[test]
+fn a_user_without_an_email_address_is_shown_by_the_external_id() {
+    let daemon = Daemon::start("");
+    let nameless = document(
+        "CustomerUser",
+        "customer: globex\nname: Nia\nexternalId: nia-7\nrole: marketplace_user",
+    );
+    let set_up = organization(true)
+        + &customer("globex")
+        + &nameless
+        + &two_flows("Files", "flow_specific").manifest()
+        + &instance("globex", "Files", "");
+    daemon.set_up(&(set_up + &user_config("globex", "Files", "nia-7")));
+    let answer = daemon.call(&post(&daemon.endpoints().path("Files", "globex", "nia-7", "Echo")));
+    assert_eq!(
+        (answer.status, &answer.json()["user"]["email"]),
+        (200, &json!("nia-7")),
+        "{}",
+        answer.text()
+    );
+}
