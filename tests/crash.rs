@@ -23,6 +23,7 @@ use perseat_domain::id::ExecutionId;
 use perseat_journal::inspect;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
 
 const CUSTOMERS: [&str; 2] = ["globex", "initech"];
 const USERS: [&str; 10] = ["ann", "bob", "cem", "dan", "eva", "fay", "gus", "hal", "ida", "jon"];
@@ -310,4 +311,41 @@ async fn a_daemon_that_acknowledges_before_it_has_written_is_caught() {
     let (stories, _) = stories(&daemon.data().join("journal"));
     let wrong = reconcile(&[receipt], &stories, &provider.records());
     assert_eq!(wrong, [format!("{receipt} was acknowledged and is lost")]);
+}
+
+#[test]
+fn the_reconciliation_finds_a_repeated_step_and_an_execution_without_end() {
+    let id = ExecutionId(Uuid::from_u128(1));
+    let record = |ordinal| Record {
+        target: "POST /first".to_owned(),
+        token: "t".to_owned(),
+        key: format!("{id}:2:{ordinal}"),
+        headers: http::HeaderMap::new(),
+        body: json!({ "token": "t" }).to_string().into(),
+    };
+    let story = |started: &[u64], ended: &[EndStatus]| {
+        let done = BTreeMap::from([("1".to_owned(), vec![3]), ("2".to_owned(), vec![5])]);
+        let story = Story {
+            accepted: 1,
+            started: started.to_vec(),
+            done,
+            ended: ended.to_vec(),
+        };
+        HashMap::from([(id, story)])
+    };
+    let wrong = |story: &HashMap<_, _>, records: &[Record]| reconcile(&[id], story, records).len();
+    let ended = [EndStatus::Succeeded];
+    let twice = [record(0), record(0)];
+    assert_eq!(wrong(&story(&[2], &ended), &twice[..1]), 0);
+    assert_eq!(
+        wrong(&story(&[2, 4], &ended), &twice),
+        0,
+        "it was not recorded when the second activation began"
+    );
+    assert_eq!(wrong(&story(&[2, 6], &ended), &twice), 1, "it was recorded");
+    assert_eq!(wrong(&story(&[1, 2], &ended), &twice), 1, "the first activation never came to it");
+    assert_eq!(wrong(&story(&[2], &ended), &[]), 1, "it was recorded and never sent");
+    assert_eq!(wrong(&story(&[2], &[]), &twice[..1]), 1, "it never ended");
+    assert_eq!(wrong(&story(&[2], &ended), &[record(1)]), 1, "it is the only request of its step");
+    assert_eq!(wrong(&HashMap::new(), &[]), 1, "it is lost");
 }

@@ -81,7 +81,11 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin + 'static>(front: Arc<FrontShar
             }
             _ = draining.wait_for(|draining| *draining), if !was_told => {
                 was_told = true;
-                connection.as_mut().graceful_shutdown();
+                // hyper would cut a connection that has said nothing yet, or half a head: its client takes that for a lost
+                // request. It gets an answer, which closes, or runs into the time-out of its head.
+                if watch.phase.get() != Phase::Head {
+                    connection.as_mut().graceful_shutdown();
+                }
             }
         }
     }

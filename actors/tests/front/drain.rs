@@ -53,6 +53,19 @@ fn draining_closes_idle_connections_ends_begun_requests_and_takes_no_others() {
 }
 
 #[test]
+fn a_connection_that_has_said_nothing_yet_is_answered_and_not_cut() {
+    let world = start();
+    let mut fresh = world.connect();
+    until("the connection to be taken", || world.front.connections() == 1);
+    world.front.begin_drain();
+    until("the listener to close", || std::net::TcpStream::connect(world.address).is_err());
+    fresh.write(post(&plain(1), "", "").as_bytes());
+    let answer = fresh.answer();
+    assert_eq!(answer.refusal(), (503, "not_ready".to_owned()));
+    assert!(answer.closes() && fresh.is_closed());
+}
+
+#[test]
 fn a_request_behind_one_that_has_begun_is_not_taken_any_more() {
     let world = start();
     let release = world.hold();
