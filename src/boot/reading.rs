@@ -156,7 +156,6 @@ impl Failure {
         Self(refusal(StatusCode::NOT_FOUND, code, sentence))
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
     fn inside(error: impl std::error::Error + 'static) -> Self {
         tracing::error!(error = &error as &dyn std::error::Error, "a local request failed");
         Self(refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error.to_string()))

@@ -160,7 +160,7 @@ impl Running {
 }
 
 #[track_caller]
-fn assert_ended(row: &str, ended: (String, Value, Value), status: &str, code: Option<&str>) {
+fn assert_ended(row: &str, ended: &(String, Value, Value), status: &str, code: Option<&str>) {
     assert_eq!((ended.0.as_str(), ended.1.as_str()), (status, code), "{row}");
 }
 
@@ -185,7 +185,7 @@ fn a_caller_waits_for_the_result_if_flow_or_request_say_so() {
         (202, Some("text/x-note"), Some("hello"))
     );
     assert_eq!(answer.text(), "as the flow says");
-    assert_ended("a stopped flow", run.end(&answer.execution()), "succeeded", None);
+    assert_ended("a stopped flow", &run.end(&answer.execution()), "succeeded", None);
     assert_eq!(run.provider.seen("/echo/after-stop").len(), 0, "nothing runs after a stop");
 
     let receipt = run
@@ -222,7 +222,7 @@ fn a_synchronous_caller_gets_504_in_the_end_and_the_execution_goes_on() {
     run.provider.wait_for("/hang", 1);
     assert_eq!(run.daemon.execution(&id)["status"], "running");
     run.provider.release();
-    assert_ended("after the caller left", run.end(&id), "succeeded", None);
+    assert_ended("after the caller left", &run.end(&id), "succeeded", None);
     assert_eq!(run.provider.seen("/echo/after-hang").len(), 1);
 }
 
@@ -237,7 +237,7 @@ fn a_queued_execution_uses_the_configuration_and_the_credential_of_its_start() {
     let renewed = user_config_with("globex", "Runs", "jane", "a-token-that-came-later", "");
     run.daemon.set_up(&(base(&run.provider) + &others + &renewed));
     run.provider.release();
-    assert_ended("the queued one", run.end(&queued), "succeeded", None);
+    assert_ended("the queued one", &run.end(&queued), "succeeded", None);
     assert_eq!(run.provider.seen("/echo/call")[0].token(), "a-token-that-came-later");
 }
 
@@ -252,9 +252,9 @@ fn what_waits_ends_when_its_user_or_instance_is_removed() {
     let rest = base(&run.provider).replace(&instance_of(&run.provider, "initech"), "") + &user_config("globex", "Runs", "jane");
     run.daemon.set_up(&rest);
     run.provider.release();
-    assert_ended("Bob's", run.end(&bobs), "failed", Some("user_removed"));
-    assert_ended("Initech's", run.end(&initechs), "failed", Some("instance_removed"));
-    assert_ended("Jane's", run.end(&janes), "succeeded", None);
+    assert_ended("Bob's", &run.end(&bobs), "failed", Some("user_removed"));
+    assert_ended("Initech's", &run.end(&initechs), "failed", Some("instance_removed"));
+    assert_ended("Jane's", &run.end(&janes), "succeeded", None);
     let tokens: Vec<String> = run.provider.seen("/echo/call").iter().map(|seen| seen.token().to_owned()).collect();
     assert_eq!(tokens, [token_of("globex", "jane")], "only Jane's reached the provider");
 }
@@ -274,7 +274,7 @@ fn queued_and_running_executions_can_be_cancelled() {
         ("running", &running),
     ] {
         run.cancel(id);
-        assert_ended(row, run.end(id), "cancelled", Some("cancelled"));
+        assert_ended(row, &run.end(id), "cancelled", Some("cancelled"));
         let again = run.daemon.local(&request("POST", &format!("/executions/{id}/cancel")));
         assert_eq!((again.status, again.code().as_str()), (409, "execution_ended"), "{row}");
     }
@@ -286,14 +286,14 @@ fn queued_and_running_executions_can_be_cancelled() {
 fn steps_and_executions_end_at_their_time_limits() {
     let run = start("execution.step-timeout = \"300ms\"\n");
     let step = run.accept("globex", "jane", "Hang");
-    assert_ended("a step that hangs", run.end(&step), "failed", Some("step_timeout"));
+    assert_ended("a step that hangs", &run.end(&step), "failed", Some("step_timeout"));
     assert_eq!(run.daemon.execution(&step)["failedStep"], "Send");
     let run = start("execution.timeout = \"700ms\"\nexecution.step-timeout = \"500ms\"\n");
     let whole = run.accept("globex", "jane", "Wait");
     run.provider.wait_for("/fail/waiting", 1);
     assert_ended(
         "an execution that waits to retry",
-        run.end(&whole),
+        &run.end(&whole),
         "failed",
         Some("execution_timeout"),
     );
@@ -303,7 +303,7 @@ fn steps_and_executions_end_at_their_time_limits() {
 fn a_failing_step_is_ignored_or_tried_again_as_its_policy_says() {
     let run = start("");
     let ignored = run.accept("globex", "jane", "Ignore");
-    assert_ended("ignored", run.end(&ignored), "succeeded", None);
+    assert_ended("ignored", &run.end(&ignored), "succeeded", None);
     let steps = run.daemon.execution(&ignored)["steps"].clone();
     assert_eq!(
         (&steps[0]["status"], &steps[1]["status"]),
@@ -313,7 +313,7 @@ fn a_failing_step_is_ignored_or_tried_again_as_its_policy_says() {
     assert_eq!(run.provider.seen("/echo/after-ignore").len(), 1);
 
     let retried = run.accept("globex", "jane", "Retry");
-    assert_ended("retried", run.end(&retried), "succeeded", None);
+    assert_ended("retried", &run.end(&retried), "succeeded", None);
     let steps = run.daemon.execution(&retried)["steps"].clone();
     assert_eq!(
         (&steps[0]["name"], &steps[0]["status"], &steps[0]["tries"]),
@@ -372,7 +372,7 @@ fn more_than_a_user_may_have_waiting_is_refused_and_another_user_is_let_in() {
     assert_eq!(run.ask("globex", "bob", "Call").status, 200, "another user");
     run.provider.release();
     for id in [&first, &second] {
-        assert_ended("let in", run.end(id), "succeeded", None);
+        assert_ended("let in", &run.end(id), "succeeded", None);
     }
     assert_eq!(run.ask("globex", "jane", "Call").status, 200, "there is room again");
 }
