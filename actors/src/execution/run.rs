@@ -9,12 +9,14 @@ use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, Ended, Started, StepRecord, StepStatus, SyncResponse, TriggerRequest, step_record_id};
 use perseat_domain::execution::{Effect, Event, Machine, Node, NodeIndex, Outcome, Plan, Verdict};
 use perseat_domain::fair::Cost;
-use perseat_domain::id::{ExecutionId, partition_of};
+use perseat_domain::id::{ExecutionId, FlowNumber, partition_of};
 use perseat_domain::identity::Identity;
+use perseat_domain::model::IntegrationVersion;
 use perseat_domain::time::Timestamp;
-use perseat_flow::component::{IdempotencyKey, StepCall, StepError, StepOutput, StepReport, StepResult, webhook_reply};
+use perseat_flow::component::{IdempotencyKey, StepCall, StepError, StepOutput, StepReport, StepResult, is_outbound, webhook_reply};
 use perseat_flow::expression::Scope;
 use perseat_flow::payload::{FlowContext, trigger_payload};
+use perseat_store::catalog::Lookup;
 use perseat_store::index::EntryRef;
 use perseat_store::seal::{DataKey, RecordKind};
 use serde_json::{Value, json};
@@ -116,6 +118,7 @@ struct Running {
     env: Arc<ExecutionEnv>,
     binding: Arc<Binding>,
     plan: Arc<Plan>,
+    version: Arc<IntegrationVersion>,
     scope: Scope,
     context: Arc<FlowContext>,
     past: Past,
@@ -146,10 +149,9 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
         .map_err(|code| unable(*code, refusal_sentence(*code)))?
         .clone();
     let flow = start.identity.flow;
-    let plan = binding
-        .plan(flow)
-        .ok_or_else(|| unable(ErrorCode::FlowNotFound, "the flow is not part of the version that runs now".into()))?
-        .clone();
+    let (plan, version) = bound(env, &binding, past.started.as_ref(), flow)
+        .await
+        .ok_or_else(|| unable(ErrorCode::FlowNotFound, "the flow is not part of the version that runs".into()))?;
 
     let opened = binding
         .key()
@@ -170,14 +172,19 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
     }
     .map_err(|error| unable(ErrorCode::PayloadMalformed, error.to_string()))?;
 
-    let definition = binding.instance.bundle().version.definition.flow(flow);
-    let trigger = definition.map(|flow| flow.trigger.reference.clone()).unwrap_or_default();
+    let trigger = version
+        .definition
+        .flow(flow)
+        .map(|flow| flow.trigger.reference.clone())
+        .unwrap_or_default();
     let mut scope = Scope::new(trigger, Arc::new(payload), binding.settings.clone(), env.limits.values);
     let mut last = None;
     for step in &past.steps {
         if let (Some(node), Some(value)) = (plan.find(&step.path), restore(&binding, start.execution, step)) {
             scope.finish(node.step.reference.clone(), value.clone());
-            last = Some(value);
+            if !past.progress.branches.contains_key(&step.path) {
+                last = Some(value);
+            }
         }
     }
     let recorder = Recorder::new(
@@ -191,6 +198,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
         env: env.clone(),
         binding,
         plan,
+        version,
         scope,
         context: Arc::new(context),
         past,
@@ -201,6 +209,27 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
         failure: None,
         cpu: Duration::ZERO,
     })
+}
+
+/// The plan and version of this attempt: those that its first start bound, or today's.
+async fn bound(
+    env: &ExecutionEnv,
+    binding: &Binding,
+    started: Option<&Started>,
+    flow: FlowNumber,
+) -> Option<(Arc<Plan>, Arc<IntegrationVersion>)> {
+    let current = &binding.instance.bundle().version;
+    let bound = started.map_or(current.version, |started| started.definition_version);
+    if bound == current.version {
+        return Some((binding.plan(flow)?.clone(), current.clone()));
+    }
+    let (custody, integration) = (env.custody.clone(), current.integration);
+    let version = off_arbiter(move || custody.catalog().integration_version(integration, bound)).await;
+    let version = version
+        .inspect_err(|error| tracing::error!(%integration, bound, %error, "cannot read the version that an execution was started with"))
+        .ok()??;
+    let plan = Plan::compile(version.definition.flow(flow)?, &is_outbound);
+    Some((Arc::new(plan), version))
 }
 
 async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past, PastError> {
@@ -272,7 +301,7 @@ impl Running {
             attempt: 1,
             activation,
             deaths,
-            definition_version: bundle.version.version,
+            definition_version: self.version.version,
             instance_revision: bundle.instance.config_revision,
             user_revision: self.binding.user.as_ref().map_or(0, |user| user.bundle().config.config_revision),
             at: self.env.clock.now(),
@@ -405,9 +434,6 @@ impl Running {
             return response.clone();
         }
         let flow = self
-            .binding
-            .instance
-            .bundle()
             .version
             .definition
             .flows
