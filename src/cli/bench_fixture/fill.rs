@@ -213,3 +213,68 @@ impl People {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::bench_fixture::{Endpoint, Flow, flows};
+    use perseat_domain::code::ErrorCode;
+    use perseat_domain::route::{HashSecret, HeaderLookup, RequestBody, RequestHeaders, RouteRequest, decide};
+    use perseat_store::catalog::{Catalog, Options};
+    use perseat_store::keyring::{self, Keyring, MasterKey};
+    use std::borrow::Cow;
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    struct Headers<'a>(BTreeMap<&'a str, &'a str>);
+
+    impl RequestHeaders for Headers<'_> {
+        fn header(&self, name: &str) -> HeaderLookup<'_> {
+            self.0.get(name).map_or(HeaderLookup::Missing, |value| HeaderLookup::One(value))
+        }
+    }
+
+    struct NoBody;
+
+    impl RequestBody for NoBody {
+        fn text_at(&self, _: &[String]) -> Result<Option<Cow<'_, str>>, ErrorCode> {
+            Ok(None)
+        }
+    }
+
+    fn custody(folder: &std::path::Path) -> Custody {
+        let catalog = Catalog::open(&folder.join("catalog.redb"), Options::default()).unwrap();
+        let keyring = Keyring::open(&folder.join("keyring"), MasterKey::new(&[1; 32]), &keyring::Options::default()).unwrap();
+        Custody::resume(Arc::new(catalog), Arc::new(keyring)).unwrap()
+    }
+
+    #[test]
+    fn every_line_reaches_another_user_and_all_are_reached() {
+        for endpoint in [Endpoint::FlowSpecific, Endpoint::InstanceSpecific, Endpoint::Shared] {
+            let folder = tempfile::tempdir().unwrap();
+            let custody = custody(folder.path());
+            let requests = fill(&custody, &flows::integration(Flow::Ack, endpoint, None), 20, 3).unwrap();
+            let mut lines = Vec::new();
+            requests.write(endpoint.endpoint_type(), &mut lines).unwrap();
+            let snapshot = perseat_admin::routing::snapshot(custody.catalog(), HashSecret::new(1)).unwrap();
+            let (mut users, mut instances) = (BTreeSet::new(), BTreeSet::new());
+            for line in String::from_utf8(lines).unwrap().lines() {
+                let mut parts = line.split('\t');
+                let id = parts.next().unwrap().strip_prefix("/trigger/").unwrap();
+                let headers = Headers(parts.map(|header| header.split_once(": ").unwrap()).collect());
+                let request = RouteRequest {
+                    endpoint: EndpointId::parse(id).unwrap(),
+                    query: "",
+                    headers: &headers,
+                    body: &NoBody,
+                    api_key: None,
+                    now: Timestamp(1),
+                };
+                let identity = decide(&snapshot, &request).unwrap().identity;
+                users.insert(identity.user.unwrap().user);
+                instances.insert(identity.instance);
+            }
+            assert_eq!((users.len(), instances.len()), (20, 3), "{endpoint:?}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The command line as an administrator uses it: beside a running daemon and on a directory of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod harness;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use harness::daemon::{Daemon, Setup};
+use harness::manifests::{Integration, code, flow, people, post};
+use harness::provider::{Manner, Provider};
+use serde_json::{Value, json};
+
+fn perseat(data: &Path, arguments: &[&str], environment: &[(String, String)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perseat"));
+    command.args(arguments).arg("--data").arg(data);
+    command
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{}", said(output));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn demo() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo").display().to_string()
+}
+
+/// Every variable of the demo's manifests, each with its own name as the value.
+fn demo_secrets() -> Vec<(String, String)> {
+    let accounts = ["GLOBEX", "INITECH"].iter().flat_map(|customer| {
+        let users = ["JANE", "BOB"].map(|user| format!("TOKEN_{customer}_{user}"));
+        [format!("TOKEN_{customer}")].into_iter().chain(users)
+    });
+    let names = accounts.chain(["STORAGE_URL".to_owned(), "API_KEY".to_owned()]);
+    names
+        .map(|name| format!("PERSEAT_DEMO_{name}"))
+        .map(|name| (name.clone(), name))
+        .collect()
+}
+
+#[test]
+fn one_set_of_manifests_makes_the_same_offline_and_in_a_running_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let offline: PathBuf = folder.path().join("offline");
+    let apply = ["apply", "-f", &demo()];
+
+    let planned = done(&perseat(&offline, &[apply.as_slice(), &["--dry-run"]].concat(), &demo_secrets()));
+    assert!(planned.contains("34 created") && planned.contains("dry run"), "{planned}");
+    assert!(!offline.exists(), "a dry run makes nothing");
+    let applied = done(&perseat(&offline, &apply, &demo_secrets()));
+    assert!(
+        applied.contains("34 created") && applied.contains("no daemon runs on it"),
+        "{applied}"
+    );
+    let again = done(&perseat(&offline, &apply, &demo_secrets()));
+    assert!(again.contains("34 unchanged") && again.contains("nothing to do"), "{again}");
+    let exported = done(&perseat(&offline, &["export"], &[]));
+
+    let daemon = Daemon::start(Setup::new());
+    let file = folder.path().join("export.yml");
+    std::fs::write(&file, &exported).unwrap();
+    let apply = ["apply", "-f", file.to_str().unwrap()];
+    let unset = perseat(&daemon.data(), &apply, &[]);
+    assert_eq!(unset.status.code(), Some(1), "{}", said(&unset));
+    assert!(said(&unset).contains("nothing was changed"), "{}", said(&unset));
+    let variables = done(&perseat(&offline, &["export", "--variables"], &[]));
+    let secrets: Vec<_> = variables.lines().map(|name| (name.to_owned(), "secret".to_owned())).collect();
+    let applied = done(&perseat(&daemon.data(), &apply, &secrets));
+    assert!(applied.contains("34 created") && applied.contains("running daemon"), "{applied}");
+    assert_eq!(done(&perseat(&daemon.data(), &["export"], &[])), exported);
+}
+
+#[test]
+fn wrong_manifests_are_reported_by_place_and_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, data) = (folder.path().join("set-up.yml"), folder.path().join("data"));
+    std::fs::write(
+        folder.path().join("i.yml"),
+        "definitionVersion: 7\nname: I\ndescription: ''\nflwos: []\nflows: []\nconfigPages: []\n",
+    )
+    .unwrap();
+    let text = "kind: Organization\nname: A\n---\nkind: Integration\nfile: i.yml\n---\nkind: CustomerUser\ncustomer: nobody\nname: N\nemail: n@a.example\nrole: member\n";
+    std::fs::write(&file, text).unwrap();
+    let output = perseat(&data, &["apply", "-f", file.to_str().unwrap()], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = said(&output);
+    assert!(
+        text.contains("set-up.yml:4: ") && text.contains("i.yml:4:1: ") && text.contains("`flows`"),
+        "{text}"
+    );
+    assert!(text.contains("set-up.yml:7: there is no customer `nobody`"), "{text}");
+    assert!(!done(&perseat(&data, &["export"], &[])).contains("kind: "), "something was applied");
+}
+
+const SCRIPT: &str = "module.exports = async ({ logger }, { onEvent }) => { logger.info(`for ${onEvent.results.user.name}`); return { data: onEvent.results.body.data }; };";
+
+async fn working(provider: &Provider) -> Daemon {
+    let daemon = Daemon::start(Setup::new().allow(&[provider.address()]));
+    let integration = Integration {
+        name: "Notices",
+        endpoint_type: "instance_specific",
+        is_user_level: true,
+        keys: "",
+        flows: flow(
+            "Notify",
+            "    isSynchronous: true\n",
+            &[code("Describe", SCRIPT), post("Send", "/notices", "describe.results")],
+        ),
+    };
+    let manifests = people(&[("acme", &["jane", "bob"])])
+        + &integration.manifest()
+        + &integration.instance("acme", &provider.url(""), "")
+        + &integration.user("acme", "jane")
+        + &integration.user("acme", "bob");
+    daemon.apply(&manifests).await;
+    daemon
+}
+
+async fn notify(daemon: &Daemon, user: &str) -> harness::daemon::Answer {
+    let url = daemon.endpoints("").await[0].url.clone();
+    daemon
+        .post(
+            &url,
+            &[("perseat-user-external-id", user), ("content-type", "application/json")],
+            r#"{"text":"hello"}"#,
+        )
+        .await
+}
+
+fn listed(data: &Path, arguments: &[&str]) -> Vec<Value> {
+    let text = done(&perseat(data, &[&["executions", "list", "--json"], arguments].concat(), &[]));
+    let list: Value = serde_json::from_str(&text).unwrap();
+    list["executions"].as_array().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn executions_are_listed_by_user_and_shown_with_steps_and_log() {
+    let provider = Provider::start().await;
+    let daemon = working(&provider).await;
+    for user in ["jane", "bob", "jane"] {
+        let answer = notify(&daemon, user).await;
+        assert_eq!(answer.status, 200, "{:?}", answer.json());
+    }
+    let data = daemon.data();
+    assert_eq!(listed(&data, &[]).len(), 3);
+    let of_jane = listed(&data, &["--customer", "acme", "--user", "jane"]);
+    assert_eq!(of_jane.len(), 2);
+    assert_eq!(listed(&data, &["--limit", "1"])[0]["id"], of_jane[0]["id"], "newest first");
+    assert!(listed(&data, &["--status", "failed,queued"]).is_empty());
+
+    let id = of_jane[0]["id"].as_str().unwrap();
+    let shown = done(&perseat(&data, &["executions", "show", id], &[]));
+    for part in [
+        "succeeded",
+        "jane of acme",
+        "Notify",
+        "0 Describe: ok",
+        "1 Send: ok",
+        r#"{"text":"hello"}"#,
+        "Describe: for jane of acme",
+    ] {
+        assert!(shown.contains(part), "{part} is missing\n{shown}");
+    }
+    assert!(
+        !shown.contains("token-of-acme-jane"),
+        "the provider repeats the token; it is blanked\n{shown}"
+    );
+
+    let ended = perseat(&data, &["executions", "cancel", id], &[]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(said(&ended).contains("execution_ended"), "{}", said(&ended));
+    let nobody = perseat(&data, &["executions", "list", "--customer", "acme", "--user", "mallory"], &[]);
+    assert!(
+        !nobody.status.success() && said(&nobody).contains("no user `mallory`"),
+        "{}",
+        said(&nobody)
+    );
+    let nowhere = perseat(&data.join("elsewhere"), &["executions", "list"], &[]);
+    assert_eq!(nowhere.status.code(), Some(3), "{}", said(&nowhere));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_execution_can_be_cancelled() {
+    let provider = Provider::start().await;
+    provider.set(Manner::Hang);
+    let daemon = working(&provider).await;
+    let (answer, id) = tokio::join!(notify(&daemon, "jane"), async {
+        provider.until(1).await;
+        let running = listed(&daemon.data(), &["--status", "running"]);
+        let id = running[0]["id"].as_str().unwrap().to_owned();
+        done(&perseat(&daemon.data(), &["executions", "cancel", &id], &[]));
+        id
+    });
+    assert_eq!(answer.json()["code"], "cancelled", "{:?}", answer.json());
+    let rows = listed(&daemon.data(), &["--status", "cancelled"]);
+    assert_eq!(rows.iter().map(|row| &row["id"]).collect::<Vec<_>>(), [&json!(id)]);
+}
