@@ -146,9 +146,7 @@ impl BenchFixture {
             );
         }
         if self.flow != Flow::Ack {
-            let limit = Value::Integer(ADMITTED.into());
-            let keys = ["user", "flow", "customer", "total"].map(|key| (key, limit.clone()));
-            file.insert("admission".into(), section(&keys));
+            file.insert("admission".into(), section(&[("total", Value::Integer(ADMITTED.into()))]));
         }
         Ok(toml::to_string(&file)?)
     }
