@@ -269,7 +269,6 @@ fn a_draft_is_deployed_only_with_complete_flows_named() {
           inputs: {}
 ";
     let draft = format!("{}{second}", INTEGRATION.trim_end_matches('\n').to_owned() + "\n");
-    let draft = draft.replace("\n    - name: Export", "\n    - name: Export");
     let problems = bench.problems(&[PEOPLE, &draft, INSTANCE]);
     assert!(problems[0].contains("`Files` is a draft: Export"), "{problems:?}");
     let named = INSTANCE.replace("apiKeys", "flows: [Import]\napiKeys");
