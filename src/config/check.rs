@@ -77,8 +77,8 @@ fn sizes(config: &Config, refuse: &mut impl FnMut(bool, String)) {
     );
     let admission = &config.admission;
     refuse(
-        !(admission.user <= admission.flow && admission.flow <= admission.customer && admission.customer <= admission.total),
-        "admission: user ≤ flow ≤ customer ≤ total must hold, else the smaller limit can never be reached".to_owned(),
+        !(admission.user <= admission.flow && admission.flow <= admission.customer),
+        "admission: user ≤ flow ≤ customer must hold, else the smaller limit can never be reached".to_owned(),
     );
 }
 

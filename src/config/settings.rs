@@ -329,8 +329,8 @@ settings! {
         max_deaths: Count = 3;
         /// Starts of one execution, restarts of the daemon included, after which it ends `quarantined`.
         max_activations: Count = 1_000;
-        /// Accepted entries kept in memory until they start; others are read from the journal.
-        payload_cache: Count = 1_024;
+        /// Bytes of accepted entries that an owner keeps in memory until they start; others are read from the journal.
+        payload_cache: Size = "16MiB";
     }
 
     /// JavaScript steps. They run in child processes of the same binary, confined by the kernel.
