@@ -11,7 +11,9 @@ use perseat_domain::id::{ExecutionId, partition_of};
 use perseat_flow::component::BuiltIn;
 use perseat_journal::{Journal, NewEntry};
 use perseat_store::custody::Custody;
+use perseat_store::error::StoreError;
 use perseat_store::index::ExecutionIndex;
+use perseat_store::pressure::Ballast;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ pub(super) struct Administration {
     index: Arc<ExecutionIndex>,
     publisher: Arc<Publisher>,
     clock: Arc<dyn Clock>,
+    ballast: Arc<Ballast>,
 }
 
 impl Administration {
@@ -43,6 +46,7 @@ impl Administration {
             index: plane.index.clone(),
             publisher: plane.publisher.clone(),
             clock: plane.clock.clone(),
+            ballast: plane.ballast.clone(),
         }
     }
 
@@ -66,7 +70,15 @@ impl Administration {
             Err(error) => return refusal(StatusCode::BAD_REQUEST, "request_malformed", &error.to_string()),
         };
         let applied = self.publisher.publish(|| {
-            let applied = apply_here(&self.custody, &body.manifests, body.options, &*self.clock)?;
+            let once = || apply_here(&self.custody, &body.manifests, body.options, &*self.clock);
+            let applied = match once() {
+                // Room that is kept back for this moment, so that a deletion can commit on a full disk.
+                Err(ApplyError::Store(StoreError::Full(_))) if self.ballast.release() => {
+                    tracing::warn!("the disk is full: the ballast file was given up for this mutation; make room");
+                    once()?
+                }
+                applied => applied?,
+            };
             let Applied { plan, routes, instances } = applied;
             let published = Published {
                 routes,

@@ -25,7 +25,7 @@ use perseat_flow::outbound::OutboundClient;
 use perseat_journal::Journal;
 use perseat_store::custody::Custody;
 use perseat_store::index::{ExecutionIndex, LiveExecution};
-use perseat_store::pressure::{IndexLag, StoragePressure};
+use perseat_store::pressure::{Ballast, IndexLag, StoragePressure};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,6 +44,7 @@ pub(crate) struct Plane {
     pub(crate) index: Arc<ExecutionIndex>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ballast: Arc<Ballast>,
     pub(crate) front: Arc<FrontShared>,
     pub(crate) proxies: Arc<ArcSwap<Proxies>>,
     pub(crate) pulse: Pulse,
@@ -111,7 +112,7 @@ impl Plane {
             index: index.clone(),
             feed,
             pressure: pressure.clone(),
-            ballast,
+            ballast: ballast.clone(),
         };
         let indexer = indexer::start(parts, indexer).context("the indexer")?;
 
@@ -146,6 +147,7 @@ impl Plane {
             index,
             publisher,
             clock,
+            ballast,
             front,
             proxies,
             pulse,
