@@ -5,10 +5,11 @@
 
 use super::FrontShared;
 use super::request::{self, Caller};
+use super::unparsed::{HeldBack, held_back};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +20,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
+
+/// As many headers hyper parses without asking for memory first; what is configured below is counted afterwards.
+const HEADERS_ON_THE_STACK: usize = 100;
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(front: Arc<FrontShared>, stream: TcpStream, peer: SocketAddr) {
@@ -51,24 +55,26 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin + 'static>(front: Arc<FrontShar
             Ok::<_, Infallible>(answer)
         }
     });
-    let connection = http1::Builder::new()
-        .max_headers(options.max_headers)
+    let mut http = http1::Builder::new();
+    if options.max_headers > HEADERS_ON_THE_STACK {
+        http.max_headers(options.max_headers);
+    }
+    let mut connection = http
         // Twice the limit is read, so that the answer can say which limit it was.
         .max_buf_size(options.max_header_bytes.saturating_mul(2).max(8_192))
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
     let mut timer = pin!(sleep_until(Instant::now() + options.header_timeout));
     let mut draining = front.draining.subscribe();
     let mut was_told = false;
     loop {
         tokio::select! {
             biased;
-            outcome = connection.as_mut() => {
+            outcome = &mut connection => {
                 if let Err(error) = outcome {
                     tracing::debug!(peer = %caller.peer, %error, "connection ended with an error");
                 }
-                return;
+                break;
             }
             () = timer.as_mut() => {
                 let now = Instant::now();
@@ -84,10 +90,14 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin + 'static>(front: Arc<FrontShar
                 // hyper would cut a connection that has said nothing yet, or half a head: its client takes that for a lost
                 // request. It gets an answer, which closes, or runs into the time-out of its head.
                 if watch.phase.get() != Phase::Head {
-                    connection.as_mut().graceful_shutdown();
+                    Pin::new(&mut connection).graceful_shutdown();
                 }
             }
         }
+    }
+    let held = watch.held.take();
+    if let Some(held) = held {
+        held.answer(&front, connection.into_parts().io.into_inner().stream).await;
     }
 }
 
@@ -106,6 +116,8 @@ enum Phase {
 struct Watch {
     phase: Cell<Phase>,
     since: Cell<Instant>,
+    /// What hyper would have answered to a head that it cannot parse.
+    held: RefCell<Option<HeldBack>>,
 }
 
 impl Watch {
@@ -113,6 +125,7 @@ impl Watch {
         Self {
             phase: Cell::new(Phase::Head),
             since: Cell::new(Instant::now()),
+            held: RefCell::new(None),
         }
     }
 
@@ -173,12 +186,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.holds_back(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.wrote(polled.is_ready());
         polled
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if let [only] = slices
+            && self.holds_back(only)
+        {
+            return Poll::Ready(Ok(only.len()));
+        }
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.wrote(polled.is_ready());
         polled
@@ -193,11 +214,27 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.watch.held.borrow().is_some() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
 impl<S> Watched<S> {
+    /// Whether this is an answer of hyper's own, to be replaced. While a request is served there is none.
+    fn holds_back(&self, bytes: &[u8]) -> bool {
+        if self.watch.phase.get() == Phase::Answer {
+            return false;
+        }
+        let held = held_back(bytes);
+        let holds = held.is_some();
+        if holds {
+            self.watch.held.replace(held);
+        }
+        holds
+    }
+
     /// A client that takes its answer slowly is not idle.
     fn wrote(&self, progressed: bool) {
         if progressed && self.watch.phase.get() == Phase::Idle {

@@ -80,7 +80,7 @@ pub fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::UlcNotEnabled => "User level configuration is not enabled.",
         ErrorCode::PayloadMalformed => "The body does not parse as its content type says.",
         ErrorCode::PayloadTooLarge => "The body is too large.",
-        ErrorCode::HeadersTooLarge => "The headers are too large.",
+        ErrorCode::HeadersTooLarge => "The request line and headers are too large, or too many.",
         ErrorCode::MethodNotAllowed => "The method is not one of GET, POST, PUT, PATCH and DELETE.",
         ErrorCode::RequestMalformed => "The request is malformed.",
         ErrorCode::RequestTimeout => "The request took too long to arrive.",

@@ -27,6 +27,7 @@ mod reply;
 mod request;
 mod route;
 mod stored;
+mod unparsed;
 
 pub use acceptor::Fronts;
 pub use address::{Proxies, PublicUrl};

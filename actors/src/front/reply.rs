@@ -57,15 +57,19 @@ impl Refusal {
         }
     }
 
-    pub(super) fn answer(&self, options: &FrontOptions) -> Answer {
+    pub(super) fn body(&self) -> String {
         let sentence = self.message.as_deref().unwrap_or_else(|| sentence(self.code));
         let error = serde_json::Value::from(sentence);
         let code = self.code;
-        let body = match self.execution {
+        match self.execution {
             Some(execution) => format!(r#"{{"error":{error},"code":"{code}","executionId":"{}"}}"#, execution.global()),
             None => format!(r#"{{"error":{error},"code":"{code}"}}"#),
-        };
-        let mut answer = json(status(code), body.into());
+        }
+    }
+
+    pub(super) fn answer(&self, options: &FrontOptions) -> Answer {
+        let code = self.code;
+        let mut answer = json(status(code), self.body().into());
         let headers = answer.headers_mut();
         if let Some(execution) = self.execution {
             set_execution(headers, execution);

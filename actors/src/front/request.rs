@@ -111,6 +111,9 @@ fn check_open(front: &FrontShared) -> Result<(), ErrorCode> {
 
 /// Checks the head's size, as far as the parser let it through.
 fn check_head(front: &FrontShared, parts: &Parts) -> Result<(), ErrorCode> {
+    if parts.headers.len() > front.options().max_headers {
+        return Err(ErrorCode::HeadersTooLarge);
+    }
     let line = parts.uri.path().len() + parts.uri.query().map_or(0, str::len);
     let headers = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     if line + headers.sum::<usize>() > front.options().max_header_bytes {

@@ -99,9 +99,40 @@ fn headers_over_the_limit_are_refused() {
     ] {
         let mut client = world.connect();
         client.try_write(post(&plain(1), &headers, "").as_bytes());
-        assert_eq!(client.answer().status, 431);
+        let answer = client.answer();
+        assert_eq!(answer.refusal(), (431, "headers_too_large".to_owned()));
+        assert!(answer.closes() && client.is_closed());
     }
+    let mut line = world.connect();
+    line.try_write(post(&format!("/trigger/{}", "x".repeat(70_000)), "", "").as_bytes());
+    assert_eq!(line.answer().refusal(), (431, "headers_too_large".to_owned()));
     assert_eq!(world.appends(), 0);
+}
+
+#[test]
+fn the_limit_of_headers_is_the_configured_one() {
+    for limit in [5, 100, 300] {
+        let world = Setup::options(|options| options.max_headers = limit).start();
+        let with = |count: usize| (0..count).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
+        // `post` adds two.
+        assert_eq!(world.post(&plain(1), &with(limit - 2), "").status, 200, "{limit}");
+        assert_eq!(
+            world.post(&plain(1), &with(limit - 1), "").refusal(),
+            (431, "headers_too_large".to_owned()),
+            "{limit}"
+        );
+    }
+}
+
+#[test]
+fn a_head_that_does_not_parse_behind_a_request_is_refused_after_its_answer() {
+    let world = start();
+    let mut client = world.connect();
+    client.write((post(&plain(1), "", "first") + "GET / HTTP/1.1\r\nbad header\r\n\r\n").as_bytes());
+    assert_eq!(client.answer().status, 200);
+    let second = client.answer();
+    assert_eq!(second.refusal(), (400, "request_malformed".to_owned()));
+    assert!(second.closes() && client.is_closed());
 }
 
 #[test]
@@ -164,7 +195,7 @@ fn two_framings_at_once_leave_no_room_for_a_second_request() {
         )
         .as_bytes(),
     );
-    assert_eq!(client.answer().status, 400);
+    assert_eq!(client.answer().refusal(), (400, "request_malformed".to_owned()));
     assert_eq!(world.appends(), 2);
     assert!(request_of(&world.appended(2)).body.is_empty());
 }
@@ -186,7 +217,11 @@ fn absolute_form_and_http_1_0_work_and_nonsense_does_not() {
     http2.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     assert!(http2.is_closed());
     for nonsense in ["\u{16}\u{3}\u{1}\r\n\r\n", "POST\r\n\r\n", "POST / HTTP/1.1\r\nbad header\r\n\r\n"] {
-        assert_eq!(world.send(nonsense).status, 400, "{nonsense:?}");
+        assert_eq!(
+            world.send(nonsense).refusal(),
+            (400, "request_malformed".to_owned()),
+            "{nonsense:?}"
+        );
     }
     assert_eq!(world.send("CONNECT test:80 HTTP/1.1\r\nhost: test\r\n\r\n").status, 404);
     assert_eq!(world.appends(), 2);
