@@ -10,7 +10,7 @@ use perseat_actors::kit::{
     ArbiterOptions, Arbiters, Birth, ChildExited, Mailbox, Nursery, NurseryOptions, Obituary, RealClock, Reply, start_here, start_on,
 };
 use perseat_domain::budget::Claim;
-use perseat_domain::fair::{Cost, FairOptions, FairQueue};
+use perseat_domain::fair::{Cost, FairOptions, FairQueue, Work};
 use perseat_domain::id::{CustomerId, FlowNumber, InstanceId, UserId};
 use std::cell::Cell;
 use std::hint::black_box;
@@ -105,10 +105,22 @@ fn activation(criterion: &mut Criterion) {
     });
 }
 
+/// An execution of one of 1,000 flows.
+#[derive(Clone, Copy, Debug)]
+struct OfFlow(u64);
+
+impl Work<u64> for OfFlow {
+    type Flow = u64;
+
+    fn flow(&self, _: &u64) -> u64 {
+        self.0
+    }
+}
+
 fn decisions(criterion: &mut Criterion) {
-    let mut queue: FairQueue<u64, u64, u64> = FairQueue::new(FairOptions::default());
+    let mut queue: FairQueue<u64, u64, OfFlow> = FairQueue::new(FairOptions::default());
     // 10,000 users of 100 customers wait, so that every turn is taken among many.
-    (0..10_000).for_each(|user| queue.ready(user, user % 100, user % 1_000));
+    (0..10_000).for_each(|user| queue.ready(user, user % 100, OfFlow(user % 1_000)));
     let cost = Cost {
         slot: Duration::from_millis(5),
         cpu: Duration::from_millis(1),
@@ -116,7 +128,7 @@ fn decisions(criterion: &mut Criterion) {
     criterion.bench_function("fair/ready, grant and end among 10,000 users", |bencher| {
         bencher.iter(|| {
             let grant = queue.grant().unwrap();
-            queue.ready(grant.user, grant.user % 100, grant.flow);
+            queue.ready(grant.user, grant.user % 100, grant.work);
             queue.ended(black_box(grant), cost);
         });
     });

@@ -10,7 +10,6 @@
 //! [`Binding`]; it writes what it did to the journal and nothing anywhere else.
 
 mod binding;
-mod past;
 mod recorder;
 mod run;
 

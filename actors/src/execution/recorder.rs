@@ -3,7 +3,8 @@
 use super::ExecutionEnv;
 use super::run::off_arbiter;
 use bytes::Bytes;
-use perseat_domain::entry::{Ended, Entry, LogLine, Started, StepRecord, StepsDone, SyncResponse, step_record_id};
+use perseat_domain::entry::{Ended, Entry, LogLine, Started, StepRecord, SyncResponse, step_record_id};
+use perseat_domain::execution::{Draft, DraftLogs};
 use perseat_domain::id::ExecutionId;
 use perseat_domain::model::Sealed;
 use perseat_flow::component::StepLog;
@@ -22,9 +23,7 @@ pub(super) struct Recorder {
     masker: Masker,
     execution: ExecutionId,
     partition: u8,
-    started: Option<Started>,
-    steps: Vec<StepRecord>,
-    branches: Vec<(String, String)>,
+    draft: Draft,
     logs: Vec<LogLine>,
     lines_left: usize,
     lines_dropped: u32,
@@ -39,9 +38,7 @@ impl Recorder {
             masker,
             execution,
             partition,
-            started: None,
-            steps: Vec::new(),
-            branches: Vec::new(),
+            draft: Draft::default(),
             logs: Vec::new(),
             lines_left,
             lines_dropped: 0,
@@ -49,15 +46,11 @@ impl Recorder {
     }
 
     pub(super) fn started(&mut self, started: Started) {
-        self.started = Some(started);
+        self.draft.started(started);
     }
 
-    pub(super) fn step(&mut self, record: StepRecord) {
-        self.steps.push(record);
-    }
-
-    pub(super) fn branch(&mut self, path: String, branch: String) {
-        self.branches.push((path, branch));
+    pub(super) fn step(&mut self, record: StepRecord, branch: Option<String>) {
+        self.draft.step(record, branch);
     }
 
     /// Masks and keeps log lines, up to the limit.
@@ -128,33 +121,12 @@ impl Recorder {
     }
 
     fn take(&mut self) -> Vec<NewEntry> {
-        let mut entries = Vec::new();
-        if let Some(started) = self.started.take() {
-            entries.push(self.entry(&Entry::Started(started)));
-        }
-        let mut steps = std::mem::take(&mut self.steps).into_iter().peekable();
-        let mut logs = self.take_logs();
-        while steps.peek().is_some() || logs.0.is_some() || !self.branches.is_empty() {
-            let mut chunk = Vec::new();
-            let mut bytes = 0;
-            while let Some(step) = steps.next_if(|step| chunk.is_empty() || bytes + step.output.0.len() <= self.env.limits.entry_bytes) {
-                bytes += step.output.0.len();
-                chunk.push(step);
-            }
-            let done = StepsDone {
-                execution: self.execution,
-                attempt: 1,
-                steps: chunk,
-                branches: std::mem::take(&mut self.branches),
-                logs: logs.0.take(),
-                log_counts: std::mem::take(&mut logs.1),
-            };
-            entries.push(self.entry(&Entry::StepsDone(done)));
-        }
-        entries
+        let logs = self.take_logs();
+        let entries = self.draft.take(self.execution, logs, self.env.limits.entry_bytes);
+        entries.iter().map(|entry| self.entry(entry)).collect()
     }
 
-    fn take_logs(&mut self) -> (Option<Sealed>, Vec<(String, u32)>) {
+    fn take_logs(&mut self) -> DraftLogs {
         if self.lines_dropped > 0 {
             let message = format!("{} more log lines were dropped (execution.max-log-lines)", self.lines_dropped);
             self.lines_dropped = 0;
@@ -166,7 +138,7 @@ impl Recorder {
             });
         }
         if self.logs.is_empty() {
-            return (None, Vec::new());
+            return DraftLogs::default();
         }
         let logs = std::mem::take(&mut self.logs);
         let mut counts = BTreeMap::<&str, u32>::new();
@@ -175,15 +147,11 @@ impl Recorder {
         }
         let counts = counts.into_iter().map(|(level, count)| (level.to_owned(), count)).collect();
         let plain = postcard::to_allocvec(&logs).unwrap_or_default();
-        (
-            Some(seal_with(
-                self.key.as_deref(),
-                RecordKind::Logs,
-                self.execution.0.as_bytes(),
-                &plain,
-            )),
+        let id = self.execution.0.as_bytes();
+        DraftLogs {
+            lines: Some(seal_with(self.key.as_deref(), RecordKind::Logs, id, &plain)),
             counts,
-        )
+        }
     }
 
     fn entry(&self, entry: &Entry) -> NewEntry {

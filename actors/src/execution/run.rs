@@ -2,12 +2,11 @@
 
 use super::ExecutionEnv;
 use super::binding::Binding;
-use super::past::{Past, PastError};
 use super::recorder::{End, Recorder};
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
-use perseat_domain::entry::{EndStatus, Ended, Started, StepRecord, StepStatus, SyncResponse, TriggerRequest, step_record_id};
-use perseat_domain::execution::{Effect, Event, Machine, Node, NodeIndex, Outcome, Plan, Verdict};
+use perseat_domain::entry::{EndStatus, Ended, EntryRef, Started, StepRecord, StepStatus, SyncResponse, TriggerRequest, step_record_id};
+use perseat_domain::execution::{Effect, Event, Machine, Node, NodeIndex, Outcome, Past, PastError, Plan, Verdict};
 use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, FlowNumber, partition_of};
 use perseat_domain::identity::Identity;
@@ -16,8 +15,8 @@ use perseat_domain::time::Timestamp;
 use perseat_flow::component::{IdempotencyKey, StepCall, StepError, StepOutput, StepReport, StepResult, is_outbound, webhook_reply};
 use perseat_flow::expression::Scope;
 use perseat_flow::payload::{FlowContext, trigger_payload};
+use perseat_journal::{Position, ReadError};
 use perseat_store::catalog::Lookup;
-use perseat_store::index::EntryRef;
 use perseat_store::seal::{DataKey, RecordKind};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -35,8 +34,8 @@ pub struct Start {
     pub entries: Vec<EntryRef>,
     /// Its accepted entry, if it is still in memory and the only one.
     pub accepted: Option<Bytes>,
-    /// Whether its last activation ended by the death of an actor.
-    pub after_death: bool,
+    /// Actors that died under it and are not counted in its entries.
+    pub deaths: u32,
     /// What it runs with, or why it cannot.
     pub binding: Result<Arc<Binding>, ErrorCode>,
     /// Seals what is written about an execution that cannot run; none where the key was destroyed.
@@ -72,8 +71,18 @@ pub(super) async fn off_arbiter<T: Send + 'static>(work: impl FnOnce() -> T + Se
 
 /// An execution that ends before its first step.
 struct Unable {
+    attempt: u32,
     code: ErrorCode,
     message: String,
+}
+
+/// Why an execution's entries cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum PastUnread {
+    #[error("cannot read an entry of the execution")]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Past(#[from] PastError),
 }
 
 impl Unable {
@@ -81,9 +90,10 @@ impl Unable {
         tracing::info!(execution = %start.execution, code = %self.code, "execution cannot run: {}", self.message);
         let ended = Ended {
             execution: start.execution,
-            attempt: 0,
+            attempt: self.attempt,
             status: match self.code {
                 ErrorCode::Cancelled => EndStatus::Cancelled,
+                ErrorCode::Quarantined => EndStatus::Quarantined,
                 _ => EndStatus::Failed,
             },
             code: Some(self.code),
@@ -133,14 +143,11 @@ struct Running {
 async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unable> {
     let past = read_past(env, start).await.map_err(|error| {
         tracing::error!(execution = %start.execution, error = &error as &dyn std::error::Error, "cannot read an execution from the journal");
-        Unable { code: ErrorCode::Internal, message: "the execution's entries cannot be read".into() }
+        Unable { attempt: 0, code: ErrorCode::Internal, message: "the execution's entries cannot be read".into() }
     })?;
-    let unable = |code, message: String| Unable { code, message };
-    // Its configuration may not have been read: a queued execution is cancelled outside its turn.
-    if past.progress.cancelled && (past.started.is_none() || start.binding.is_err()) {
-        return Err(unable(ErrorCode::Cancelled, refusal_sentence(ErrorCode::Cancelled)));
-    }
-    if let Some(code) = past.accepted.refusal {
+    let attempt = past.attempt();
+    let unable = |code, message: String| Unable { attempt, code, message };
+    if let Some(code) = past.obstacle(&start.binding, start.deaths, &env.limits.machine) {
         return Err(unable(code, refusal_sentence(code)));
     }
     let binding = start
@@ -232,12 +239,17 @@ async fn bound(
     Some((Arc::new(plan), version))
 }
 
-async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past, PastError> {
+async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past, PastUnread> {
     if let Some(accepted) = &start.accepted {
-        return Past::gather([Ok(accepted)]);
+        return Ok(Past::gather([accepted])?);
     }
-    let (journal, entries) = (env.journal.clone(), start.entries.clone());
-    off_arbiter(move || Past::read(&journal, &entries)).await
+    let (journal, references) = (env.journal.clone(), start.entries.clone());
+    off_arbiter(move || {
+        let read = |at: &EntryRef| Ok(journal.read(Position::from_bits(at.position))?.payload);
+        let entries = references.iter().map(read).collect::<Result<Vec<_>, ReadError>>()?;
+        Ok(Past::gather(entries)?)
+    })
+    .await
 }
 
 fn restore(binding: &Binding, execution: ExecutionId, step: &StepRecord) -> Option<Arc<Value>> {
@@ -255,7 +267,7 @@ impl Running {
         let progress = self.past.progress.clone();
         let mut next = Some(Event::Begin {
             progress,
-            after_death: start.after_death,
+            deaths: start.deaths,
         });
         let mut finished_step = None;
         while let Some(event) = next.take() {
@@ -369,7 +381,10 @@ impl Running {
             Err(error) => self.failed_output(node, status, &error),
         };
         let (sealed, masks) = self.recorder.seal_output(&node.path, output.json.clone()).await;
-        self.recorder.step(StepRecord {
+        if branch.is_none() && status != StepStatus::Failed {
+            self.last = Some(output.value.clone());
+        }
+        let record = StepRecord {
             path: node.path.clone(),
             name: node.step.name.clone(),
             status,
@@ -379,12 +394,8 @@ impl Running {
             masks,
             credentials: report.credentials,
             tries,
-        });
-        if let Some(branch) = branch {
-            self.recorder.branch(node.path.clone(), branch);
-        } else if status != StepStatus::Failed {
-            self.last = Some(output.value.clone());
-        }
+        };
+        self.recorder.step(record, branch);
         self.scope.finish(node.step.reference.clone(), output.value);
     }
 

@@ -1,15 +1,16 @@
 //! The instance actor.
 
-use super::messages::{CancelFor, EnqueueFor, Forget, Leave, RestartDue, StartFor, StillNeeded};
+use super::messages::{CancelFor, Forget, Leave, RestartDue, StartFor, StillNeeded};
 use crate::execution::{LoadError, LoadedInstance};
-use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Unavailable, Verdict, remind, start_here};
-use crate::supervisor::{FeedAgain, InstanceStillNeeded};
-use crate::user::{ForgetConfig, PutAway, Slot, StartNext, UserActor, UserEnv, UserKey};
+use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Verdict, remind, start_here};
+use crate::supervisor::{InstanceStillNeeded, NotHeard, NotStarted, UserBack, UserDied, refusal, unavailable};
+use crate::user::{Cancel, ForgetConfig, Parent, PutAway, Start, UserActor, UserEnv};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
-use perseat_domain::fair::Cost;
 use perseat_domain::id::{InstanceId, UserConfigId};
+use perseat_domain::owner::{Refusal, Turn, UserKey};
 use std::sync::Arc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 #[derive(Debug)]
 enum Config {
@@ -25,9 +26,11 @@ pub struct InstanceActor {
     env: UserEnv,
     me: Mailbox<Self>,
     users: Nursery<Option<UserConfigId>, Mailbox<UserActor>>,
+    /// Ends the users with this actor: what they run would otherwise run beside what its successor starts.
+    life: DropGuard,
     config: Config,
-    /// Slots granted while the configuration is being read.
-    granted: Vec<Slot>,
+    /// Turns that came while the configuration is being read.
+    granted: Vec<Turn>,
 }
 
 impl InstanceActor {
@@ -40,51 +43,44 @@ impl InstanceActor {
             env,
             me: Mailbox::of(ctx),
             users,
+            life: CancellationToken::new().drop_guard(),
             config: Config::Unread,
             granted: Vec::new(),
         }
     }
 
-    fn user(&mut self, config: Option<UserConfigId>) -> Result<Mailbox<UserActor>, Unavailable> {
-        let (env, parent, instance) = (&self.env, &self.me, self.id);
+    fn user(&mut self, config: Option<UserConfigId>) -> Result<Mailbox<UserActor>, Refusal> {
+        let (env, parent, instance, life) = (&self.env, &self.me, self.id, &self.life);
         let started = self.users.ensure(&config, |birth| {
-            let (env, parent) = (env.clone(), parent.clone());
-            start_here(env.mailbox, birth.obituary(&parent), move |ctx| {
+            let (env, parent) = (env.clone(), Parent::new(parent.clone(), life));
+            start_here(env.mailbox, birth.obituary(&parent.mailbox), move |ctx| {
                 UserActor::new(UserKey { instance, config }, env, parent, ctx)
             })
         });
-        started.cloned()
+        started.cloned().map_err(unavailable)
     }
 
-    fn start(&mut self, slot: Slot, ctx: &mut Context<Self>) {
+    fn start(&mut self, turn: Turn, ctx: &mut Context<Self>) {
         match &self.config {
             Config::Read(instance) => {
                 let instance = instance.clone();
-                self.hand_on(slot, instance);
+                self.hand_on(turn, instance);
             }
-            Config::Reading { .. } => self.granted.push(slot),
+            Config::Reading { .. } => self.granted.push(turn),
             Config::Unread => {
-                self.granted.push(slot);
+                self.granted.push(turn);
                 self.read_config(ctx);
             }
         }
     }
 
-    fn hand_on(&mut self, slot: Slot, instance: Result<Arc<LoadedInstance>, ErrorCode>) {
-        let handed = self
-            .user(slot.user.config)
-            .is_ok_and(|user| user.tell(StartNext { slot, instance }).is_ok());
-        if !handed
-            && self
-                .env
-                .supervisor
-                .tell(crate::supervisor::SlotFreed {
-                    slot,
-                    cost: Cost::default(),
-                })
-                .is_err()
+    fn hand_on(&mut self, turn: Turn, instance: Result<Arc<LoadedInstance>, ErrorCode>) {
+        let start = Start { turn, instance };
+        let handed = self.user(turn.user.config).and_then(|user| user.tell(start).map_err(refusal));
+        if let Err(why) = handed
+            && self.env.supervisor.tell(NotStarted { turn, why }).is_err()
         {
-            tracing::error!(instance = %self.id, "a slot could not be given back; the supervisor is overloaded or gone");
+            tracing::error!(instance = %self.id, "a turn could not be given back; the supervisor is overloaded or gone");
         }
     }
 
@@ -109,15 +105,23 @@ impl InstanceActor {
                 return actor.read_config(ctx);
             }
             actor.config = Config::Read(instance);
-            for slot in std::mem::take(&mut actor.granted) {
-                actor.start(slot, ctx);
+            for turn in std::mem::take(&mut actor.granted) {
+                actor.start(turn, ctx);
             }
         }));
     }
 
-    fn feed_again(&self, config: Option<UserConfigId>) {
-        if self.env.supervisor.tell(FeedAgain(UserKey { instance: self.id, config })).is_err() {
-            tracing::error!(instance = %self.id, "a restarted user could not be fed; the supervisor is overloaded or gone");
+    fn is_back(&self, config: Option<UserConfigId>) {
+        let instance = self.id;
+        if self.env.supervisor.tell(UserBack(UserKey { instance, config })).is_err() {
+            tracing::error!(%instance, "a restarted user could not be given its work; the supervisor is overloaded or gone");
+        }
+    }
+
+    fn died(&self, config: Option<UserConfigId>) {
+        let instance = self.id;
+        if self.env.supervisor.tell(UserDied(UserKey { instance, config })).is_err() {
+            tracing::error!(%instance, "a user's death could not be told; the supervisor is overloaded or gone");
         }
     }
 }
@@ -126,44 +130,24 @@ impl Actor for InstanceActor {
     type Context = Context<Self>;
 }
 
-impl Handler<EnqueueFor> for InstanceActor {
-    type Result = ();
-
-    /// A user that cannot be had now is fed when it is back: what waits is live in the owner's table.
-    fn handle(&mut self, EnqueueFor(config, enqueue): EnqueueFor, _: &mut Context<Self>) {
-        match self.user(config) {
-            Ok(user) => {
-                if user.tell(enqueue).is_err() {
-                    tracing::warn!(instance = %self.id, execution = %enqueue.execution, "a user's mailbox is full; the execution waits for its restart");
-                }
-            }
-            Err(reason) => {
-                tracing::debug!(instance = %self.id, execution = %enqueue.execution, %reason, "the execution waits for its user's actor");
-            }
-        }
-    }
-}
-
 impl Handler<StartFor> for InstanceActor {
     type Result = ();
 
-    fn handle(&mut self, StartFor(slot): StartFor, ctx: &mut Context<Self>) {
-        self.start(slot, ctx);
+    fn handle(&mut self, StartFor(turn): StartFor, ctx: &mut Context<Self>) {
+        self.start(turn, ctx);
     }
 }
 
 impl Handler<CancelFor> for InstanceActor {
     type Result = ();
 
-    fn handle(&mut self, CancelFor(config, cancel): CancelFor, ctx: &mut Context<Self>) {
-        // A queued one needs the configuration to be sealed as the rest of it was.
-        if matches!(self.config, Config::Unread) {
-            self.read_config(ctx);
-        }
-        if let Ok(user) = self.user(config)
-            && user.tell(cancel).is_err()
+    /// A user that is down is running nothing: its executions find out when they are taken up again.
+    fn handle(&mut self, CancelFor(config, execution): CancelFor, _: &mut Context<Self>) {
+        if let Some(user) = self.users.get(&config)
+            && user.tell(Cancel(execution)).map_err(refusal) == Err(Refusal::Busy)
+            && self.env.supervisor.tell(NotHeard(execution)).is_err()
         {
-            tracing::warn!(instance = %self.id, "a cancellation waits: the user's mailbox is full");
+            tracing::error!(instance = %self.id, %execution, "a cancellation is lost; the supervisor is overloaded or gone");
         }
     }
 }
@@ -211,7 +195,7 @@ impl Handler<StillNeeded> for InstanceActor {
 
     fn handle(&mut self, StillNeeded(config): StillNeeded, _: &mut Context<Self>) {
         if self.users.keep(&config).is_some() {
-            self.feed_again(config);
+            self.is_back(config);
         }
     }
 }
@@ -220,7 +204,7 @@ impl Handler<RestartDue> for InstanceActor {
     type Result = ();
 
     fn handle(&mut self, RestartDue(config): RestartDue, _: &mut Context<Self>) {
-        self.feed_again(config);
+        self.is_back(config);
     }
 }
 
@@ -231,12 +215,14 @@ impl Handler<ChildExited<Option<UserConfigId>>> for InstanceActor {
         let config = exited.key;
         match self.users.on_exit(&exited) {
             Verdict::Stale | Verdict::Gone => {}
-            Verdict::StartNow => self.feed_again(config),
+            Verdict::StartNow => self.is_back(config),
             Verdict::RestartAfter(delay) => {
+                self.died(config);
                 tracing::error!(instance = %self.id, ?config, ?delay, "a user's actor panicked; it restarts");
                 remind(ctx, &*self.env.execution.clock, delay, RestartDue(config));
             }
             Verdict::Quarantine(span) => {
+                self.died(config);
                 tracing::error!(instance = %self.id, ?config, ?span, "a user's actor panicked too often; its executions wait in quarantine");
                 metrics::counter!(crate::telemetry::QUARANTINES).increment(1);
                 remind(ctx, &*self.env.execution.clock, span, RestartDue(config));

@@ -1,23 +1,19 @@
 //! What an instance actor accepts.
 
-use crate::user::{CancelExecution, Enqueue, Slot};
 use actix::Message;
-use perseat_domain::id::UserConfigId;
+use perseat_domain::id::{ExecutionId, UserConfigId};
+use perseat_domain::owner::Turn;
 
-/// Sent by the supervisor: an execution waits at this user.
+/// Sent by the supervisor: the turn of an execution has come. If its user cannot take it, the supervisor hears
+/// [`NotStarted`](crate::supervisor::NotStarted).
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct EnqueueFor(pub Option<UserConfigId>, pub Enqueue);
+pub struct StartFor(pub Turn);
 
-/// Sent by the supervisor: this user has a slot.
+/// Sent by the supervisor: end this running execution of this user.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct StartFor(pub Slot);
-
-/// Sent by the supervisor: end this execution of this user.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct CancelFor(pub Option<UserConfigId>, pub CancelExecution);
+pub struct CancelFor(pub Option<UserConfigId>, pub ExecutionId);
 
 /// Sent by the supervisor: the configuration changed; read it again before the next start.
 #[derive(Clone, Copy, Debug, Message)]

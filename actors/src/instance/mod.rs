@@ -1,7 +1,7 @@
 //! One deployed integration of one customer: its configuration and its users.
 //!
 //! ```text
-//! supervisor ── Enqueue, StartNext, Cancel ─► instance ─► user, user, user …
+//! supervisor ── Start, Cancel ─► instance ─► user, user, user …
 //! ```
 //!
 //! Holds the customer-wide configuration, hands every message on to the user it is for, and restarts users that die.
@@ -10,4 +10,4 @@ mod actor;
 mod messages;
 
 pub use actor::InstanceActor;
-pub use messages::{CancelFor, EnqueueFor, Forget, Leave, StartFor, StillNeeded};
+pub use messages::{CancelFor, Forget, Leave, StartFor, StillNeeded};

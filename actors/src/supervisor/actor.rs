@@ -1,22 +1,17 @@
 //! The supervisor.
 
-use super::live::{LiveExecution, LiveTable};
-use super::messages::{Committed, ConfigChanged, Drain, FeedAgain, Recovered, RestartDue, SlotFreed, TidyDue};
+use super::messages::{Committed, ConfigChanged, Drain, NotHeard, NotStarted, Over, Recovered, RestartDue, TidyDue, UserBack, UserDied};
+use super::table::{OwnerTable, Through};
 use crate::admission::Admission;
 use crate::execution::ExecutionEnv;
-use crate::instance::{CancelFor, EnqueueFor, Forget, InstanceActor, Leave, StartFor};
-use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Reply, Unavailable, Verdict, remind, start_here};
+use crate::instance::{Forget, InstanceActor, Leave};
+use crate::kit::{Birth, ChildExited, Mailbox, Nursery, NurseryOptions, Reply, Verdict, remind, start_here};
 use crate::telemetry;
-use crate::user::{CancelExecution, Enqueue, UserEnv, UserKey};
+use crate::user::UserEnv;
 use actix::{Actor, Context, Handler, Message};
-use perseat_domain::budget::Claim;
-use perseat_domain::entry::EntryHead;
-use perseat_domain::fair::{Cost, FairOptions, FairQueue};
-use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId};
-use perseat_domain::identity::Identity;
-use perseat_journal::Committed as CommittedEntry;
-use perseat_store::index::EntryRef;
-use std::collections::BTreeSet;
+use perseat_domain::fair::FairOptions;
+use perseat_domain::id::InstanceId;
+use perseat_domain::owner::{Commit, Note, Owner, OwnerOptions, Recovered as RecoveredExecution, Users};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,10 +42,6 @@ pub struct Supervisor {
     env: UserEnv,
     me: Mailbox<Self>,
     instances: Nursery<InstanceId, Mailbox<InstanceActor>>,
-    fair: FairQueue<CustomerId, UserKey, (InstanceId, FlowNumber)>,
-    live: Arc<LiveTable>,
-    /// Instances whose mailbox was full: they are fed again from the live table.
-    behind: BTreeSet<InstanceId>,
     /// Set once the daemon ends: nothing new starts, and this is answered when nothing runs.
     draining: Option<Vec<Reply<()>>>,
 }
@@ -60,164 +51,79 @@ impl Supervisor {
     #[must_use]
     pub fn new(options: SupervisorOptions, execution: ExecutionEnv, admission: Admission, ctx: &Context<Self>) -> Self {
         let me = Mailbox::of(ctx);
-        let live = Arc::new(LiveTable::new(options.payload_cache));
+        let owner = OwnerOptions {
+            fair: options.fair,
+            cache_bytes: options.payload_cache,
+        };
         let clock = execution.clock.clone();
         let env = UserEnv {
             execution: Arc::new(execution),
-            live: live.clone(),
+            owner: Arc::new(OwnerTable::new(owner)),
             supervisor: me.clone(),
             mailbox: options.mailbox,
         };
         Self {
             instances: Nursery::new(options.instances, clock, options.seed),
-            fair: FairQueue::new(options.fair),
             options,
             admission,
             env,
             me,
-            live,
-            behind: BTreeSet::new(),
             draining: None,
         }
     }
 
-    fn instance(&mut self, id: InstanceId) -> Result<Mailbox<InstanceActor>, Unavailable> {
-        let (env, parent, options) = (&self.env, &self.me, &self.options);
-        let started = self.instances.ensure(&id, |birth| {
-            let env = env.clone();
-            let seed = options.seed ^ birth.generation;
-            let users = options.users;
-            start_here(env.mailbox, birth.obituary(parent), move |ctx| {
-                InstanceActor::new(id, env, users, seed, ctx)
-            })
+    /// Lets the owner decide, with a way to its users.
+    fn decide<R>(&mut self, decision: impl FnOnce(&mut Owner, &mut dyn Users) -> R) -> R {
+        let (env, parent, options, instances) = (&self.env, &self.me, &self.options, &mut self.instances);
+        let mut users = Through(|id| {
+            let start = |birth: Birth<InstanceId>| {
+                let (env, users) = (env.clone(), options.users);
+                let seed = options.seed ^ birth.generation;
+                start_here(env.mailbox, birth.obituary(parent), move |ctx| {
+                    InstanceActor::new(id, env, users, seed, ctx)
+                })
+            };
+            instances.ensure(&id, start).cloned()
         });
-        started.cloned()
-    }
-
-    fn take_entry(&mut self, entry: &CommittedEntry) {
-        let reference = |entries| EntryRef {
-            position: entry.position.to_bits(),
-            entries,
-            bytes: u32::try_from(entry.payload.len()).unwrap_or(u32::MAX),
-        };
-        match EntryHead::read(&entry.payload) {
-            Ok(EntryHead::Accepted {
-                execution,
-                identity: Some(identity),
-            }) => {
-                let live = LiveExecution {
-                    identity,
-                    order: entry.position.to_bits(),
-                    entries: vec![reference(1)],
-                    bytes: entry.payload.len() as u64,
-                    accepted: Some(entry.payload.clone()),
-                };
-                self.live.insert(execution, live);
-                metrics::counter!(telemetry::TAKEN_UP).increment(1);
-                self.enqueue(execution, &identity, false);
-            }
-            Ok(EntryHead::Accepted { identity: None, .. }) => {}
-            Ok(EntryHead::Progress(execution)) => self.live.push(execution, reference(1)),
-            Ok(EntryHead::Carried { execution, first, count }) => self.live.carried(execution, first, reference(count)),
-            Ok(EntryHead::Cancelled(execution)) => {
-                self.live.push(execution, reference(1));
-                self.cancel(execution);
-            }
-            Ok(EntryHead::Ended(execution)) => {
-                if let Some(live) = self.live.remove(execution) {
-                    self.admission.ended(&Claim::of(Some(&live.identity), live.bytes));
-                    metrics::counter!(telemetry::FINISHED).increment(1);
-                }
-            }
-            Err(error) => tracing::error!(position = ?entry.position, %error, "a committed entry cannot be read"),
-        }
-    }
-
-    fn enqueue(&mut self, execution: ExecutionId, identity: &Identity, after_death: bool) {
-        let key = UserKey::of(identity);
-        let enqueue = Enqueue {
-            execution,
-            flow: identity.flow,
-            after_death,
-        };
-        match self.instance(identity.instance) {
-            Ok(instance) if instance.tell(EnqueueFor(key.config, enqueue)).is_ok() => {
-                self.fair.ready(key, identity.customer, (identity.instance, identity.flow));
-            }
-            Ok(_) => {
-                self.behind.insert(identity.instance);
-            }
-            Err(reason) => tracing::debug!(%execution, %reason, "the execution waits for its instance's actor"),
-        }
-    }
-
-    fn cancel(&mut self, execution: ExecutionId) {
-        let Some(identity) = self.live.identity(execution) else {
-            return;
-        };
-        if let Ok(instance) = self.instance(identity.instance)
-            && instance
-                .tell(CancelFor(UserKey::of(&identity).config, CancelExecution(execution)))
-                .is_err()
-        {
-            tracing::warn!(%execution, "a cancellation waits: the instance's mailbox is full");
-        }
-    }
-
-    fn grant(&mut self) {
-        if self.draining.is_some() {
-            return;
-        }
-        while let Some(slot) = self.fair.grant() {
-            let given = self
-                .instances
-                .get(&slot.user.instance)
-                .is_some_and(|instance| instance.tell(StartFor(slot)).is_ok());
-            if !given {
-                self.fair.ended(slot, Cost::default());
-            }
-        }
-    }
-
-    /// Puts the live executions of these users back into their queues.
-    fn feed(&mut self, which: impl Fn(&UserKey) -> bool) {
-        let executions = self.live.of(which);
-        let mut keys: Vec<UserKey> = executions.iter().map(|(_, identity, _)| UserKey::of(identity)).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        for key in keys {
-            self.fair.gone(key);
-        }
-        for (execution, identity, had_started) in executions {
-            self.enqueue(execution, &identity, had_started);
-        }
-        self.grant();
-    }
-
-    /// Feeds the instances whose mailbox was full when their work came; what does not fit again stays behind.
-    fn catch_up(&mut self) {
-        let behind = std::mem::take(&mut self.behind);
-        if !behind.is_empty() {
-            tracing::warn!(
-                instances = behind.len(),
-                "mailboxes were full (supervision.mailbox); their instances are fed again"
-            );
-            self.feed(|key| behind.contains(&key.instance));
-        }
+        decision(&mut env.owner.lock(), &mut users)
     }
 
     fn after_change(&mut self) {
-        self.grant();
-        if self.fair.running() == 0 {
-            self.catch_up();
-        }
-        metrics::gauge!(telemetry::LIVE).set(self.live.len() as f64);
-        metrics::gauge!(telemetry::RUNNING).set(f64::from(self.fair.running()));
-        if self.fair.running() == 0
+        let (running, live) = self.decide(|owner, users| {
+            owner.grant(users);
+            if owner.running() == 0 {
+                owner.catch_up(users);
+            }
+            (owner.running(), owner.live())
+        });
+        metrics::gauge!(telemetry::LIVE).set(live as f64);
+        metrics::gauge!(telemetry::RUNNING).set(f64::from(running));
+        if running == 0
             && let Some(waiting) = &mut self.draining
         {
             waiting.drain(..).for_each(|reply| reply.send(()));
         }
+    }
+
+    fn died(&mut self, id: InstanceId) {
+        self.env.owner.lock().died(|user| user.instance == id);
+        self.after_change();
+    }
+
+    /// Tries again what found a mailbox full.
+    fn catch_up(&mut self) {
+        let behind = self.env.owner.lock().behind();
+        if behind > 0 {
+            tracing::warn!(
+                users = behind,
+                "mailboxes were full (supervision.mailbox); their users are tried again"
+            );
+        }
+        self.decide(|owner, users| owner.catch_up(users));
+    }
+
+    fn is_back(&mut self, id: InstanceId) {
+        self.decide(|owner, users| owner.back(|user| user.instance == id, users));
     }
 }
 
@@ -233,9 +139,24 @@ impl Handler<Committed> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Committed(batch): Committed, _: &mut Context<Self>) {
-        for entry in batch.iter() {
-            self.take_entry(entry);
-        }
+        let admission = self.admission.clone();
+        self.decide(|owner, users| {
+            for entry in batch.iter() {
+                let commit = Commit {
+                    position: entry.position.to_bits(),
+                    payload: &entry.payload,
+                };
+                match owner.committed(commit, users) {
+                    Ok(Note::Accepted) => metrics::counter!(telemetry::TAKEN_UP).increment(1),
+                    Ok(Note::Ended(claim)) => {
+                        admission.ended(&claim);
+                        metrics::counter!(telemetry::FINISHED).increment(1);
+                    }
+                    Ok(Note::Other) => {}
+                    Err(error) => tracing::error!(position = ?entry.position, %error, "a committed entry cannot be read"),
+                }
+            }
+        });
         self.after_change();
     }
 }
@@ -244,36 +165,63 @@ impl Handler<Recovered> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, message: Recovered, _: &mut Context<Self>) {
-        for recovered in message.executions {
-            let Some(identity) = recovered.identity else {
-                continue;
-            };
-            let bytes = recovered.entries.first().map_or(0, |first| u64::from(first.bytes));
-            self.admission.restore(&Claim::of(Some(&identity), bytes));
-            let live = LiveExecution {
+        for live in message.executions {
+            let Some(identity) = live.identity else { continue };
+            let recovered = RecoveredExecution {
+                execution: live.execution,
                 identity,
-                order: recovered.accepted,
-                entries: recovered.entries,
-                bytes,
-                accepted: None,
+                order: live.accepted,
+                entries: live.entries,
+                cancel_requested: live.cancel_requested,
             };
-            self.live.insert(recovered.execution, live);
-            self.enqueue(recovered.execution, &identity, false);
-            if recovered.cancel_requested {
-                self.cancel(recovered.execution);
-            }
+            let claim = self.decide(|owner, users| owner.recover(recovered, users));
+            self.admission.restore(&claim);
         }
         self.after_change();
         message.reply.send(());
     }
 }
 
-impl Handler<SlotFreed> for Supervisor {
+impl Handler<Over> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, message: SlotFreed, _: &mut Context<Self>) {
-        self.fair.ended(message.slot, message.cost);
+    fn handle(&mut self, Over { turn, cost }: Over, _: &mut Context<Self>) {
+        self.env.owner.lock().over(&turn, cost);
         self.after_change();
+    }
+}
+
+impl Handler<NotStarted> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, NotStarted { turn, why }: NotStarted, _: &mut Context<Self>) {
+        self.env.owner.lock().refused(&turn, why);
+        self.after_change();
+    }
+}
+
+impl Handler<NotHeard> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, NotHeard(execution): NotHeard, _: &mut Context<Self>) {
+        self.env.owner.lock().not_heard(execution);
+    }
+}
+
+impl Handler<UserDied> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, UserDied(key): UserDied, _: &mut Context<Self>) {
+        self.env.owner.lock().died(|user| *user == key);
+        self.after_change();
+    }
+}
+
+impl Handler<UserBack> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, UserBack(key): UserBack, _: &mut Context<Self>) {
+        self.decide(|owner, users| owner.back(|user| *user == key, users));
     }
 }
 
@@ -290,18 +238,11 @@ impl Handler<ConfigChanged> for Supervisor {
     }
 }
 
-impl Handler<FeedAgain> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, FeedAgain(key): FeedAgain, _: &mut Context<Self>) {
-        self.feed(|other| *other == key);
-    }
-}
-
 impl Handler<Drain> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Drain(reply): Drain, _: &mut Context<Self>) {
+        self.env.owner.lock().drain();
         self.draining.get_or_insert_default().push(reply);
         self.after_change();
     }
@@ -311,7 +252,7 @@ impl Handler<RestartDue> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, RestartDue(id): RestartDue, _: &mut Context<Self>) {
-        self.feed(|key| key.instance == id);
+        self.is_back(id);
     }
 }
 
@@ -348,7 +289,7 @@ impl Handler<InstanceStillNeeded> for Supervisor {
 
     fn handle(&mut self, InstanceStillNeeded(id): InstanceStillNeeded, _: &mut Context<Self>) {
         if self.instances.keep(&id).is_some() {
-            self.feed(|key| key.instance == id);
+            self.is_back(id);
         }
     }
 }
@@ -360,12 +301,14 @@ impl Handler<ChildExited<InstanceId>> for Supervisor {
         let id = exited.key;
         match self.instances.on_exit(&exited) {
             Verdict::Stale | Verdict::Gone => {}
-            Verdict::StartNow => self.feed(|key| key.instance == id),
+            Verdict::StartNow => self.is_back(id),
             Verdict::RestartAfter(delay) => {
+                self.died(id);
                 tracing::error!(instance = %id, ?delay, "an instance's actor panicked; it restarts");
                 remind(ctx, &*self.env.execution.clock, delay, RestartDue(id));
             }
             Verdict::Quarantine(span) => {
+                self.died(id);
                 tracing::error!(instance = %id, ?span, "an instance's actor panicked too often; its executions wait in quarantine");
                 metrics::counter!(telemetry::QUARANTINES).increment(1);
                 remind(ctx, &*self.env.execution.clock, span, RestartDue(id));

@@ -1,10 +1,10 @@
 //! What a supervisor accepts.
 
 use crate::kit::Reply;
-use crate::user::{Slot, UserKey};
 use actix::Message;
 use perseat_domain::fair::Cost;
-use perseat_domain::id::InstanceId;
+use perseat_domain::id::{ExecutionId, InstanceId};
+use perseat_domain::owner::{Refusal, Turn, UserKey};
 use perseat_journal::Committed as CommittedEntry;
 use perseat_store::index::LiveExecution as RecoveredExecution;
 use std::sync::Arc;
@@ -34,20 +34,40 @@ pub struct ConfigChanged {
     pub instances: Option<Vec<InstanceId>>,
 }
 
-/// Sent by a user actor: a granted slot is free again.
+/// Sent by a user actor: a turn is over.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct SlotFreed {
-    /// The grant.
-    pub slot: Slot,
-    /// What was used.
-    pub cost: Cost,
+pub struct Over {
+    /// Which.
+    pub turn: Turn,
+    /// What was used; none if the execution had ended before it was taken up.
+    pub cost: Option<Cost>,
 }
 
-/// Sent by an instance actor: the actor of this user died and is needed again; feed it what is live.
+/// Sent by an instance actor: a turn did not reach its user.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct FeedAgain(pub UserKey);
+pub struct NotStarted {
+    /// Which.
+    pub turn: Turn,
+    /// Why.
+    pub why: Refusal,
+}
+
+/// Sent by an instance actor: a running execution did not hear that it is to end.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct NotHeard(pub ExecutionId);
+
+/// Sent by an instance actor: the actor of this user died.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct UserDied(pub UserKey);
+
+/// Sent by an instance actor: the actor of this user can be started again; give it what is live.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct UserBack(pub UserKey);
 
 /// Sent by boot when the daemon ends: start nothing new; answers once nothing runs.
 #[derive(Debug, Message)]

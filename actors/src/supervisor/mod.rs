@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! journal writer ── Committed ─► Supervisor ─► InstanceActor ─► UserActor ─► execution
-//!                                 │  live table, fair queue
+//!                                 │  the owner's table: what is live, whose turn it is
 //!                                 └─ RestartDue, TidyDue (its own timers)
 //! ```
 //!
@@ -11,10 +11,11 @@
 
 mod actor;
 mod feed;
-mod live;
 mod messages;
+mod table;
 
 pub use actor::{InstanceStillNeeded, Supervisor, SupervisorOptions};
 pub use feed::Feed;
-pub use live::{LiveExecution, LiveTable};
-pub use messages::{Committed, ConfigChanged, Drain, FeedAgain, Recovered, SlotFreed};
+pub use messages::{Committed, ConfigChanged, Drain, NotHeard, NotStarted, Over, Recovered, UserBack, UserDied};
+pub use table::OwnerTable;
+pub(crate) use table::{refusal, unavailable};

@@ -1,19 +1,19 @@
 //! The user actor.
 
-use super::messages::{CancelExecution, Enqueue, ForgetConfig, PutAway, StartNext};
-use super::{Slot, UserKey};
-use crate::execution::{self, Binding, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, Start};
+use super::messages::{Cancel, ForgetConfig, PutAway, Start};
+use crate::execution::{self, Binding, ExecutionEnv, LoadError, LoadedInstance, LoadedUser};
 use crate::instance::InstanceActor;
 use crate::kit::{ChildExited, Exit, LocalRun, Mailbox, Obituary, run_here};
-use crate::supervisor::{LiveTable, SlotFreed, Supervisor};
+use crate::supervisor::{Over, OwnerTable, Supervisor};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::fair::Cost;
-use perseat_domain::id::{ExecutionId, FlowNumber};
+use perseat_domain::id::ExecutionId;
+use perseat_domain::owner::{Turn, UserKey};
 use perseat_store::seal::DataKey;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What all user actors of one owner share.
 #[derive(Clone, Debug)]
@@ -21,34 +21,38 @@ pub struct UserEnv {
     /// For executions.
     pub execution: Arc<ExecutionEnv>,
     /// The live executions.
-    pub live: Arc<LiveTable>,
-    /// Takes back slots.
+    pub owner: Arc<OwnerTable>,
+    /// Hears of ends.
     pub supervisor: Mailbox<Supervisor>,
     /// Messages that wait in one mailbox at most (`supervision.mailbox`).
     pub mailbox: usize,
 }
 
+/// The instance of a user, and whether it still lives.
 #[derive(Debug)]
-struct Queued {
-    execution: ExecutionId,
-    flow: FlowNumber,
-    after_death: bool,
+pub struct Parent {
+    /// Where it is reached.
+    pub mailbox: Mailbox<InstanceActor>,
+    death: CancellationToken,
+}
+
+impl Parent {
+    /// A parent that lives as long as `life` is not dropped.
+    #[must_use]
+    pub fn new(mailbox: Mailbox<InstanceActor>, life: &DropGuard) -> Self {
+        Self {
+            mailbox,
+            death: life.token().clone(),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Running {
-    slot: Option<Slot>,
+    turn: Turn,
     cancel: CancellationToken,
-    flow: FlowNumber,
     /// Told by the execution when it comes to its end; a death leaves it out.
     _run: LocalRun,
-}
-
-/// A start that waits for the configuration to be read.
-#[derive(Debug)]
-struct Waiting {
-    queued: Queued,
-    slot: Option<Slot>,
 }
 
 #[derive(Debug)]
@@ -66,15 +70,11 @@ enum Config {
 pub struct UserActor {
     key: UserKey,
     env: UserEnv,
-    parent: Mailbox<InstanceActor>,
+    parent: Parent,
     me: Mailbox<Self>,
-    /// Waiting executions in position order.
-    queue: VecDeque<Queued>,
     running: HashMap<ExecutionId, Running>,
-    /// Everything queued, waiting or running: what is fed twice is taken once.
-    known: HashSet<ExecutionId>,
-    /// Starts that wait for the configuration.
-    waiting: Vec<Waiting>,
+    /// Turns that wait for the configuration.
+    waiting: Vec<Turn>,
     config: Config,
     /// The instance as of the last start; the configuration is joined with it.
     instance: Option<Result<Arc<LoadedInstance>, ErrorCode>>,
@@ -85,15 +85,13 @@ pub struct UserActor {
 impl UserActor {
     /// A user actor with nothing to do.
     #[must_use]
-    pub fn new(key: UserKey, env: UserEnv, parent: Mailbox<InstanceActor>, ctx: &Context<Self>) -> Self {
+    pub fn new(key: UserKey, env: UserEnv, parent: Parent, ctx: &Context<Self>) -> Self {
         Self {
             key,
             env,
             parent,
             me: Mailbox::of(ctx),
-            queue: VecDeque::new(),
             running: HashMap::new(),
-            known: HashSet::new(),
             waiting: Vec::new(),
             config: Config::Unread,
             instance: None,
@@ -102,15 +100,15 @@ impl UserActor {
     }
 
     /// Starts it once the configuration is at hand.
-    fn start(&mut self, waiting: Waiting, ctx: &mut Context<Self>) {
+    fn start(&mut self, turn: Turn, ctx: &mut Context<Self>) {
         match &self.config {
             Config::Read(binding) => {
                 let binding = binding.clone();
-                self.launch(waiting, binding, ctx);
+                self.launch(turn, binding);
             }
-            Config::Reading { .. } => self.waiting.push(waiting),
+            Config::Reading { .. } => self.waiting.push(turn),
             Config::Unread => {
-                self.waiting.push(waiting);
+                self.waiting.push(turn);
                 self.read_config(ctx);
             }
         }
@@ -155,49 +153,38 @@ impl UserActor {
             return self.read_config(ctx);
         }
         self.config = Config::Read(binding);
-        for waiting in std::mem::take(&mut self.waiting) {
-            self.start(waiting, ctx);
+        for turn in std::mem::take(&mut self.waiting) {
+            self.start(turn, ctx);
         }
     }
 
-    fn launch(&mut self, waiting: Waiting, binding: Result<Arc<Binding>, ErrorCode>, ctx: &mut Context<Self>) {
-        let Waiting { queued, slot } = waiting;
-        let Some(live) = self.env.live.take(queued.execution) else {
-            // It ended meanwhile.
-            self.known.remove(&queued.execution);
-            return self.give_back(slot, Cost::default());
+    fn launch(&mut self, turn: Turn, binding: Result<Arc<Binding>, ErrorCode>) {
+        let execution = turn.execution;
+        let Some(taken) = self.env.owner.lock().take_up(execution) else {
+            return self.is_over(turn, None);
         };
         let cancel = CancellationToken::new();
-        let start = Start {
-            execution: queued.execution,
-            identity: live.identity,
-            entries: live.entries,
-            accepted: live.accepted,
-            after_death: queued.after_death,
+        let start = execution::Start {
+            execution,
+            identity: taken.identity,
+            entries: taken.entries,
+            accepted: taken.accepted,
+            deaths: taken.deaths,
             fallback_key: self.fallback_key(),
             binding,
             cancel: cancel.clone(),
         };
         let generation = self.next_generation;
         self.next_generation += 1;
-        let obituary = Obituary::to(&self.me, queued.execution, generation);
-        let (env, me, execution) = (self.env.execution.clone(), self.me.clone(), queued.execution);
+        let obituary = Obituary::to(&self.me, execution, generation);
+        let (env, me) = (self.env.execution.clone(), self.me.clone());
         let run = run_here(obituary, async move {
             let cost = execution::run(env, start).await;
             if me.tell(ExecutionEnded { execution, cost }).is_err() {
                 tracing::debug!(%execution, "the user's actor ended before its execution");
             }
         });
-        let _ = ctx;
-        self.running.insert(
-            queued.execution,
-            Running {
-                slot,
-                cancel,
-                flow: queued.flow,
-                _run: run,
-            },
-        );
+        self.running.insert(execution, Running { turn, cancel, _run: run });
     }
 
     /// The customer's key, for an execution whose user is gone.
@@ -208,47 +195,31 @@ impl UserActor {
         }
     }
 
-    fn give_back(&self, slot: Option<Slot>, cost: Cost) {
-        if let Some(slot) = slot
-            && self.env.supervisor.tell(SlotFreed { slot, cost }).is_err()
-        {
-            tracing::error!(key = ?self.key, "a slot could not be given back; its supervisor is overloaded or gone");
+    fn is_over(&self, turn: Turn, cost: Option<Cost>) {
+        if self.env.supervisor.tell(Over { turn, cost }).is_err() {
+            tracing::error!(key = ?self.key, "a turn could not be given back; its supervisor is overloaded or gone");
         }
     }
 
     fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.running.is_empty() && self.waiting.is_empty()
+        self.running.is_empty() && self.waiting.is_empty()
     }
 }
 
 impl Actor for UserActor {
     type Context = Context<Self>;
-}
 
-impl Handler<Enqueue> for UserActor {
-    type Result = ();
-
-    fn handle(&mut self, message: Enqueue, _: &mut Context<Self>) {
-        let Enqueue {
-            execution,
-            flow,
-            after_death,
-        } = message;
-        if self.known.insert(execution) {
-            self.queue.push_back(Queued {
-                execution,
-                flow,
-                after_death,
-            });
-        }
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let orphaned = self.parent.death.clone().cancelled_owned();
+        ctx.spawn(orphaned.into_actor(self).map(|(), _, ctx| ctx.terminate()));
     }
 }
 
-impl Handler<StartNext> for UserActor {
+impl Handler<Start> for UserActor {
     type Result = ();
 
-    fn handle(&mut self, message: StartNext, ctx: &mut Context<Self>) {
-        let StartNext { slot, instance } = message;
+    fn handle(&mut self, message: Start, ctx: &mut Context<Self>) {
+        let Start { turn, instance } = message;
         let is_same = match (&self.instance, &instance) {
             (Some(Ok(old)), Ok(new)) => Arc::ptr_eq(old, new),
             (Some(Err(old)), Err(new)) => old == new,
@@ -258,25 +229,17 @@ impl Handler<StartNext> for UserActor {
             self.instance = Some(instance);
             self.handle(ForgetConfig, ctx);
         }
-        match self.queue.pop_front() {
-            Some(queued) => self.start(Waiting { queued, slot: Some(slot) }, ctx),
-            None => self.give_back(Some(slot), Cost::default()),
-        }
+        self.start(turn, ctx);
     }
 }
 
-impl Handler<CancelExecution> for UserActor {
+impl Handler<Cancel> for UserActor {
     type Result = ();
 
-    /// A running one is told; a queued one ends now, outside its turn: it uses no slot worth counting.
-    fn handle(&mut self, message: CancelExecution, ctx: &mut Context<Self>) {
-        let CancelExecution(execution) = message;
+    /// One that waits for the configuration finds out when it is taken up.
+    fn handle(&mut self, Cancel(execution): Cancel, _: &mut Context<Self>) {
         if let Some(running) = self.running.get(&execution) {
             running.cancel.cancel();
-        } else if let Some(place) = self.queue.iter().position(|queued| queued.execution == execution)
-            && let Some(queued) = self.queue.remove(place)
-        {
-            self.start(Waiting { queued, slot: None }, ctx);
         }
     }
 }
@@ -298,7 +261,7 @@ impl Handler<PutAway> for UserActor {
     fn handle(&mut self, _: PutAway, ctx: &mut Context<Self>) {
         if self.is_idle() {
             ctx.stop();
-        } else if self.parent.tell(crate::instance::StillNeeded(self.key.config)).is_err() {
+        } else if self.parent.mailbox.tell(crate::instance::StillNeeded(self.key.config)).is_err() {
             tracing::debug!(key = ?self.key, "the instance's actor ended before its user's");
         }
     }
@@ -316,9 +279,8 @@ impl Handler<ExecutionEnded> for UserActor {
     type Result = ();
 
     fn handle(&mut self, message: ExecutionEnded, _: &mut Context<Self>) {
-        self.known.remove(&message.execution);
         if let Some(running) = self.running.remove(&message.execution) {
-            self.give_back(running.slot, message.cost);
+            self.is_over(running.turn, Some(message.cost));
         }
     }
 }
@@ -327,25 +289,15 @@ impl Handler<ChildExited<ExecutionId>> for UserActor {
     type Result = ();
 
     /// An execution's future is over. After an ordinary end its notice came first and there is nothing left to do;
-    /// after a panic it goes back to the head of the queue in its own slot.
+    /// after a panic it begins again in its own slot.
     fn handle(&mut self, message: ChildExited<ExecutionId>, ctx: &mut Context<Self>) {
         if message.exit != Exit::Panicked {
             return;
         }
         if let Some(running) = self.running.remove(&message.key) {
             tracing::error!(execution = %message.key, "an execution panicked; it is resumed from its last durable entry");
-            let queued = Queued {
-                execution: message.key,
-                flow: running.flow,
-                after_death: true,
-            };
-            self.start(
-                Waiting {
-                    queued,
-                    slot: running.slot,
-                },
-                ctx,
-            );
+            self.env.owner.lock().fell(message.key);
+            self.start(running.turn, ctx);
         }
     }
 }

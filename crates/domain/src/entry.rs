@@ -290,6 +290,17 @@ entries! {
     Carried = 6,
 }
 
+/// Where one or several entries of an execution stand in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryRef {
+    /// The journal position's bits; positions are ordered.
+    pub position: u64,
+    /// How many of the execution's entries it holds: 1, or more where a `Carried` stands.
+    pub entries: u32,
+    /// The size of the payload there.
+    pub bytes: u32,
+}
+
 /// The front part of an entry: what an owner needs to hand it on, without its payload.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EntryHead {
@@ -300,6 +311,8 @@ pub enum EntryHead {
         /// On whose behalf.
         identity: Option<Identity>,
     },
+    /// An actor took it up.
+    Started(ExecutionId),
     /// Something of a live execution that only its own past needs.
     Progress(ExecutionId),
     /// Its end is asked for.
@@ -333,7 +346,8 @@ impl EntryHead {
                 let (execution, identity) = part(1, body)?;
                 Ok(Self::Accepted { execution, identity })
             }
-            [ENTRY_FORMAT, kind @ (2 | 3), body @ ..] => part(*kind, body).map(Self::Progress),
+            [ENTRY_FORMAT, 2, body @ ..] => part(2, body).map(Self::Started),
+            [ENTRY_FORMAT, 3, body @ ..] => part(3, body).map(Self::Progress),
             [ENTRY_FORMAT, 4, body @ ..] => part(4, body).map(Self::Cancelled),
             [ENTRY_FORMAT, 5, body @ ..] => part(5, body).map(Self::Ended),
             [ENTRY_FORMAT, 6, body @ ..] => {

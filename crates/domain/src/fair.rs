@@ -21,6 +21,15 @@ use std::time::Duration;
 pub trait Key: Copy + Eq + Ord + Hash + Debug {}
 impl<T: Copy + Eq + Ord + Hash + Debug> Key for T {}
 
+/// What waits at a user `U`: small and cheap to copy.
+pub trait Work<U>: Copy + Debug {
+    /// Names a flow: executions of one flow cost about the same.
+    type Flow: Key;
+
+    /// The flow that this is an execution of.
+    fn flow(&self, user: &U) -> Self::Flow;
+}
+
 /// Limits and weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FairOptions {
@@ -60,14 +69,15 @@ pub struct Cost {
     pub cpu: Duration,
 }
 
-/// One free slot given to a user, for the oldest execution it has waiting. Given back by [`FairQueue::ended`].
+/// One free slot given to a user, for the oldest execution it has waiting. Given back by [`FairQueue::ended`] or
+/// [`FairQueue::returned`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a grant that is never ended keeps its slot"]
-pub struct Grant<U, F> {
+pub struct Grant<U, W> {
     /// Whose turn it is.
     pub user: U,
-    /// The flow that was charged: that of the user's oldest waiting execution.
-    pub flow: F,
+    /// What waited longest at that user.
+    pub work: W,
     charged: u64,
     stay: u64,
 }
@@ -112,32 +122,32 @@ struct Customer<U> {
 }
 
 #[derive(Debug)]
-struct User<C, F> {
+struct User<C, W> {
     customer: C,
     tag: Tag,
     /// When it entered the table, or was last gone: grants from before name another.
     stay: u64,
-    waiting: VecDeque<F>,
+    waiting: VecDeque<W>,
     running: u32,
 }
 
-/// The queue. `C`, `U` and `F` name customers, users and flows.
+/// The queue. `C` and `U` name customers and users, `W` is what waits.
 #[derive(Debug)]
-pub struct FairQueue<C, U, F> {
+pub struct FairQueue<C, U, W: Work<U>> {
     options: FairOptions,
     now: Tag,
     next_stay: u64,
     running: u32,
     waiting: usize,
     customers: HashMap<C, Customer<U>>,
-    users: HashMap<U, User<C, F>>,
+    users: HashMap<U, User<C, W>>,
     lanes: Lanes<C>,
     owing: BTreeSet<(Tag, C)>,
     active: usize,
-    averages: HashMap<F, u64>,
+    averages: HashMap<W::Flow, u64>,
 }
 
-impl<C: Key, U: Key, F: Key> FairQueue<C, U, F> {
+impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
     /// An empty queue.
     #[must_use]
     pub fn new(options: FairOptions) -> Self {
@@ -156,24 +166,25 @@ impl<C: Key, U: Key, F: Key> FairQueue<C, U, F> {
         }
     }
 
-    /// One more execution of `flow` waits at `user`, after those that wait there already. A user belongs to one
-    /// customer for as long as it is known here.
-    pub fn ready(&mut self, user: U, customer: C, flow: F) {
+    /// One more execution waits at `user`, after those that wait there already. A user belongs to one customer for as
+    /// long as it is known here.
+    pub fn ready(&mut self, user: U, customer: C, work: W) {
         self.waiting += 1;
         if let Some(entry) = self.users.get_mut(&user).filter(|entry| !entry.waiting.is_empty()) {
             // It stands in line already, and its place does not change.
-            entry.waiting.push_back(flow);
+            entry.waiting.push_back(work);
             return;
         }
         self.enter(user, customer);
-        self.change(user, |entry, _| entry.waiting.push_back(flow));
+        self.change(user, |entry, _| entry.waiting.push_back(work));
     }
 
     /// The next user to run its oldest waiting execution, if there is a slot for anybody.
-    pub fn grant(&mut self) -> Option<Grant<U, F>> {
+    pub fn grant(&mut self) -> Option<Grant<U, W>> {
         let (user, tag) = self.next()?;
-        let flow = *self.users.get(&user)?.waiting.front()?;
-        let (charged, stay) = (self.average(flow), self.users.get(&user)?.stay);
+        let entry = self.users.get(&user)?;
+        let (work, stay) = (*entry.waiting.front()?, entry.stay);
+        let charged = self.average(work.flow(&user));
         let now = self.change(user, |entry, customer| {
             entry.waiting.pop_front();
             entry.running += 1;
@@ -187,20 +198,26 @@ impl<C: Key, U: Key, F: Key> FairQueue<C, U, F> {
         self.running += 1;
         self.now = self.now.max(now);
         self.forgive(user);
-        Some(Grant { user, flow, charged, stay })
+        Some(Grant { user, work, charged, stay })
     }
 
     /// The execution of a grant ended: its slot is free and its real cost is charged. Once for each grant; one from
-    /// before the user was [`gone`](Self::gone) is void.
-    pub fn ended(&mut self, grant: Grant<U, F>, cost: Cost) {
+    /// before the user was [`gone`](Self::gone) is void. Returns whether it was not.
+    pub fn ended(&mut self, grant: Grant<U, W>, cost: Cost) -> bool {
         let actual = micros(cost.slot).saturating_add(micros(cost.cpu).saturating_mul(u64::from(self.options.cpu_weight)));
-        self.learn(grant.flow, actual);
-        if self
-            .users
-            .get(&grant.user)
-            .is_none_or(|user| user.stay != grant.stay || user.running == 0)
-        {
-            return;
+        self.learn(grant.work.flow(&grant.user), actual);
+        self.close(&grant, actual)
+    }
+
+    /// Nothing was run in the slot of a grant: it is free and nothing is charged. Otherwise as [`ended`](Self::ended).
+    pub fn returned(&mut self, grant: Grant<U, W>) -> bool {
+        self.close(&grant, 0)
+    }
+
+    fn close(&mut self, grant: &Grant<U, W>, actual: u64) -> bool {
+        let is_void = |user: &User<C, W>| user.stay != grant.stay || user.running == 0;
+        if self.users.get(&grant.user).is_none_or(is_void) {
+            return false;
         }
         let corrected = |tag: Tag| tag.saturating_add(actual).saturating_sub(grant.charged);
         self.change(grant.user, |user, customer| {
@@ -209,6 +226,26 @@ impl<C: Key, U: Key, F: Key> FairQueue<C, U, F> {
             customer.tag = corrected(customer.tag);
         });
         self.running -= 1;
+        true
+    }
+
+    /// Takes what `which` picks out of those that wait at `user`; returns whether it was there.
+    pub fn withdraw(&mut self, user: U, which: impl Fn(&W) -> bool) -> bool {
+        let left = self.change(user, |entry, _| {
+            let place = entry.waiting.iter().position(which)?;
+            entry.waiting.remove(place)
+        });
+        let found = left.flatten().is_some();
+        self.waiting -= usize::from(found);
+        found
+    }
+
+    /// Takes out everything that waits at `user`; what runs goes on.
+    pub fn withhold(&mut self, user: U) -> VecDeque<W> {
+        let left = self.change(user, |entry, _| std::mem::take(&mut entry.waiting));
+        let left = left.unwrap_or_default();
+        self.waiting -= left.len();
+        left
     }
 
     /// Nothing of `user` waits or runs any more: its slots are free, its grants void. What it was charged stands.
@@ -298,7 +335,7 @@ impl<C: Key, U: Key, F: Key> FairQueue<C, U, F> {
     }
 
     /// Lifts a user and its customer out of all orders, changes them, and puts them back where they belong now.
-    fn change<R>(&mut self, key: U, act: impl FnOnce(&mut User<C, F>, &mut Customer<U>) -> R) -> Option<R> {
+    fn change<R>(&mut self, key: U, act: impl FnOnce(&mut User<C, W>, &mut Customer<U>) -> R) -> Option<R> {
         let share = self.share();
         let user = self.users.get_mut(&key)?;
         let name = user.customer;
@@ -391,7 +428,7 @@ impl<C: Key, U: Key, F: Key> FairQueue<C, U, F> {
         }
     }
 
-    fn average(&self, flow: F) -> u64 {
+    fn average(&self, flow: W::Flow) -> u64 {
         self.averages
             .get(&flow)
             .copied()
@@ -399,7 +436,7 @@ impl<C: Key, U: Key, F: Key> FairQueue<C, U, F> {
     }
 
     /// Moves the average an eighth of the way. A full table is emptied: the averages are soon learned again.
-    fn learn(&mut self, flow: F, actual: u64) {
+    fn learn(&mut self, flow: W::Flow, actual: u64) {
         if self.averages.len() >= self.options.flows_max && !self.averages.contains_key(&flow) {
             self.averages.clear();
         }
@@ -408,7 +445,7 @@ impl<C: Key, U: Key, F: Key> FairQueue<C, U, F> {
     }
 }
 
-impl<C, F> User<C, F> {
+impl<C, W> User<C, W> {
     fn is_active(&self) -> bool {
         self.running > 0 || !self.waiting.is_empty()
     }

@@ -4,7 +4,7 @@
 //! arguments, so that every decision can be replayed from a seed.
 //!
 //! Reading order: [`id`] → [`code`] → [`identity`] → [`definition`] → [`model`] → [`entry`] →
-//! [`route`] → [`execution`].
+//! [`route`] → [`execution`] → [`owner`].
 
 pub mod budget;
 pub mod code;
@@ -15,6 +15,7 @@ pub mod fair;
 pub mod id;
 pub mod identity;
 pub mod model;
+pub mod owner;
 pub mod route;
 pub mod supervision;
 pub mod time;

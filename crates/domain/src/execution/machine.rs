@@ -69,8 +69,8 @@ pub enum Event {
     Begin {
         /// What the journal says it has done.
         progress: Progress,
-        /// Whether the last activation ended by the death of an actor.
-        after_death: bool,
+        /// Actors that died under it and are not counted there.
+        deaths: u32,
     },
     /// Everything written so far is durable.
     Flushed,
@@ -163,7 +163,7 @@ impl Machine {
     /// Takes an event; events that no longer matter have no effects.
     pub fn on(&mut self, event: Event) -> Vec<Effect> {
         match (self.phase, event) {
-            (Phase::Queued, Event::Begin { progress, after_death }) => self.begin(progress, after_death),
+            (Phase::Queued, Event::Begin { progress, deaths }) => self.begin(progress, deaths),
             (Phase::Flushing { then }, Event::Flushed) => {
                 self.has_unflushed = false;
                 self.perform(then, 0)
@@ -194,7 +194,7 @@ impl Machine {
         }
     }
 
-    fn begin(&mut self, progress: Progress, after_death: bool) -> Vec<Effect> {
+    fn begin(&mut self, progress: Progress, deaths: u32) -> Vec<Effect> {
         if progress.ended {
             self.phase = Phase::Ended;
             return Vec::new();
@@ -202,7 +202,7 @@ impl Machine {
         if progress.cancelled {
             return self.finish(Self::cancelled());
         }
-        let deaths = progress.deaths + u32::from(after_death);
+        let deaths = progress.deaths.saturating_add(deaths);
         let activation = progress.activations + 1;
         if deaths >= self.limits.max_deaths || activation > self.limits.max_activations {
             return self.finish(Verdict {

@@ -114,7 +114,7 @@ impl World {
         let mut machine = Machine::new(plan.clone(), LIMITS);
         let mut events = vec![Event::Begin {
             progress: self.durable.clone(),
-            after_death: false,
+            deaths: 0,
         }];
         while let Some(event) = events.pop() {
             for effect in machine.on(event) {
@@ -201,7 +201,7 @@ proptest! {
         let mut finished = 0;
         for (n, event) in events.into_iter().enumerate() {
             let event = match event {
-                0 => Event::Begin { progress: Progress::default(), after_death: seed & 1 == 0 },
+                0 => Event::Begin { progress: Progress::default(), deaths: (seed & 1) as u32 },
                 1 => Event::Flushed,
                 2 => Event::StepEnded(Outcome::Done),
                 3 => Event::StepEnded(Outcome::Failed { code: ErrorCode::StepFailed, is_retryable: (seed >> n) & 1 == 0 }),
@@ -284,10 +284,7 @@ fn three_deaths_end_it_quarantined() {
         deaths: 2,
         ..Progress::default()
     };
-    let effects = machine.on(Event::Begin {
-        progress,
-        after_death: true,
-    });
+    let effects = machine.on(Event::Begin { progress, deaths: 1 });
     assert!(matches!(
         effects.as_slice(),
         [Effect::Finish(Verdict {
@@ -305,9 +302,6 @@ fn restarts_of_the_daemon_are_not_deaths() {
         deaths: 0,
         ..Progress::default()
     };
-    let effects = machine.on(Event::Begin {
-        progress,
-        after_death: false,
-    });
+    let effects = machine.on(Event::Begin { progress, deaths: 0 });
     assert_eq!(effects, [Effect::WriteStarted { activation: 8, deaths: 0 }, Effect::Flush]);
 }

@@ -4,6 +4,15 @@ use std::collections::BTreeMap;
 
 type Queue = FairQueue<u32, u32, u32>;
 
+/// An execution is its flow.
+impl Work<u32> for u32 {
+    type Flow = u32;
+
+    fn flow(&self, _: &u32) -> u32 {
+        *self
+    }
+}
+
 fn slots(slots: u32) -> FairOptions {
     FairOptions {
         slots,
@@ -334,7 +343,7 @@ fn history(seed: u64) {
                 let (void, kept) = held.into_iter().partition(|grant| grant.user == user);
                 held = kept;
                 let void: Vec<Grant<u32, u32>> = void;
-                void.into_iter().for_each(|grant| queue.ended(grant, cost(1)));
+                assert!(void.into_iter().all(|grant| !queue.ended(grant, cost(1))), "seed {seed}: void");
             }
             _ => {}
         }

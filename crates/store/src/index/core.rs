@@ -5,10 +5,10 @@
 //! depends on the rows alone.
 
 use super::fault::IndexError;
-use super::row::{EntryRef, ExecutionRow, Outcome, StepRow};
+use super::row::{ExecutionRow, Outcome, StepRow};
 use super::{Limits, Logged};
 use crate::state::StateBatch;
-use perseat_domain::entry::{Accepted, Carried, Ended, Entry, Started, StepsDone};
+use perseat_domain::entry::{Accepted, Carried, Ended, Entry, EntryRef, Started, StepsDone};
 use perseat_domain::id::ExecutionId;
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,11 +3,12 @@
 use super::core::{Backlog, Change, Core, Stored};
 use super::fault::IndexError;
 use super::feed::Feed;
-use super::row::{EntryRef, ExecutionRow, LiveExecution};
+use super::row::{ExecutionRow, LiveExecution};
 use super::status::{Filter, Gather, Page};
 use super::{Limits, Logged};
 use crate::history::History;
 use crate::state::StateStore;
+use perseat_domain::entry::EntryRef;
 use perseat_domain::id::ExecutionId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -25,8 +25,9 @@ pub use carry::{CARRY_OVERHEAD, pack, unpack};
 pub use fault::IndexError;
 pub use feed::{Feed, FeedOptions};
 pub use merged::{ExecutionIndex, Flushed};
+pub use perseat_domain::entry::EntryRef;
 pub use rebuild::Rebuild;
-pub use row::{EntryRef, ExecutionRow, LiveExecution, Outcome, StepRow};
+pub use row::{ExecutionRow, LiveExecution, Outcome, StepRow};
 pub use status::{Filter, Page, Status};
 
 use bytes::Bytes;

@@ -1,24 +1,13 @@
 //! What the indexes hold of one execution: ids, times, status and step names, never text from payloads or messages.
 
 use perseat_domain::code::ErrorCode;
-use perseat_domain::entry::{EndStatus, Origin, StepStatus};
+use perseat_domain::entry::{EndStatus, EntryRef, Origin, StepStatus};
 use perseat_domain::identity::Identity;
 use perseat_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Version of the stored form of a row.
 pub(crate) const ROW_FORMAT: u8 = 1;
-
-/// Where one or several entries of an execution stand in the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryRef {
-    /// The journal position's bits; positions are ordered.
-    pub position: u64,
-    /// How many of the execution's entries it holds: 1, or more where a `Carried` stands.
-    pub entries: u32,
-    /// The size of the payload there.
-    pub bytes: u32,
-}
 
 /// One finished step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

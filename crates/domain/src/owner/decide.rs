@@ -1,0 +1,380 @@
+//! The owner.
+
+use super::table::{Live, Stand, Table, TakenUp};
+use super::{Turn, UserKey, Waiting};
+use crate::budget::Claim;
+use crate::entry::{EntryError, EntryHead, EntryRef};
+use crate::fair::{Cost, FairOptions, FairQueue};
+use crate::id::{CustomerId, ExecutionId};
+use crate::identity::Identity;
+use bytes::Bytes;
+use std::collections::BTreeSet;
+
+/// Limits of one owner.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnerOptions {
+    /// Slots and shares (`execution.slots`).
+    pub fair: FairOptions,
+    /// Bytes of accepted entries kept in memory until they start (`execution.payload-cache`).
+    pub cache_bytes: usize,
+}
+
+/// An entry that just became durable.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'a> {
+    /// Its position's bits.
+    pub position: u64,
+    /// Its stored form.
+    pub payload: &'a Bytes,
+}
+
+/// A live execution from before a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Which.
+    pub execution: ExecutionId,
+    /// On whose behalf.
+    pub identity: Identity,
+    /// Bits of the position that it was first accepted at.
+    pub order: u64,
+    /// Where its entries stand, oldest first.
+    pub entries: Vec<EntryRef>,
+    /// Whether its end was asked for.
+    pub cancel_requested: bool,
+}
+
+/// What a committed entry means to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// An execution is live now.
+    Accepted,
+    /// One is no longer: its room is free.
+    Ended(Claim),
+    /// Nothing.
+    Other,
+}
+
+/// Why a user does not take work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its actor is down or leaves; whoever restarts it will say [`Owner::back`].
+    Down,
+    /// There is no room; [`Owner::catch_up`] tries again.
+    Busy,
+}
+
+/// Whether a message reached its user.
+pub type Reached = Result<(), Refusal>;
+
+/// How an owner reaches its users. Nothing here may call back into the owner.
+pub trait Users {
+    /// Has an execution taken up.
+    ///
+    /// # Errors
+    /// If the user cannot be reached now.
+    fn start(&mut self, turn: &Turn) -> Reached;
+
+    /// Has a running execution end.
+    ///
+    /// # Errors
+    /// If the user cannot be reached now.
+    fn cancel(&mut self, user: UserKey, execution: ExecutionId) -> Reached;
+}
+
+/// The live executions of one owner and their order.
+#[derive(Debug)]
+pub struct Owner {
+    table: Table,
+    queue: FairQueue<CustomerId, UserKey, Waiting>,
+    /// Users whose executions are withheld.
+    paused: BTreeSet<UserKey>,
+    /// Those of them that were only busy.
+    behind: BTreeSet<UserKey>,
+    /// Running executions that were not reached when their end was asked for.
+    unheard: BTreeSet<ExecutionId>,
+    is_draining: bool,
+}
+
+impl Owner {
+    /// An owner with nothing live.
+    #[must_use]
+    pub fn new(options: OwnerOptions) -> Self {
+        Self {
+            table: Table::new(options.cache_bytes),
+            queue: FairQueue::new(options.fair),
+            paused: BTreeSet::new(),
+            behind: BTreeSet::new(),
+            unheard: BTreeSet::new(),
+            is_draining: false,
+        }
+    }
+
+    /// Takes in the next committed entry. Follow a batch with [`grant`](Self::grant).
+    ///
+    /// # Errors
+    /// If it does not decode; nothing changed then.
+    pub fn committed(&mut self, commit: Commit<'_>, users: &mut dyn Users) -> Result<Note, EntryError> {
+        let reference = |entries| EntryRef {
+            position: commit.position,
+            entries,
+            bytes: u32::try_from(commit.payload.len()).unwrap_or(u32::MAX),
+        };
+        match EntryHead::read(commit.payload)? {
+            EntryHead::Accepted { identity: None, .. } => {}
+            EntryHead::Accepted {
+                execution,
+                identity: Some(identity),
+            } => {
+                let live = Live {
+                    identity,
+                    order: commit.position,
+                    entries: vec![reference(1)],
+                    bytes: commit.payload.len() as u64,
+                    accepted: Some(commit.payload.clone()),
+                    stand: Stand::Withheld,
+                    deaths: 0,
+                };
+                self.table.insert(execution, live);
+                self.line_up(execution, &identity);
+                return Ok(Note::Accepted);
+            }
+            EntryHead::Started(execution) => {
+                if let Some(live) = self.table.get_mut(execution) {
+                    live.entries.push(reference(1));
+                    live.deaths = 0;
+                }
+            }
+            EntryHead::Progress(execution) => self.went_on(execution, reference(1)),
+            EntryHead::Carried { execution, first, count } => self.table.carried(execution, first, reference(count)),
+            EntryHead::Cancelled(execution) => {
+                self.went_on(execution, reference(1));
+                self.cancel(execution, users);
+            }
+            EntryHead::Ended(execution) => {
+                if let Some(live) = self.table.remove(execution) {
+                    self.unheard.remove(&execution);
+                    if live.stand == Stand::Waiting {
+                        self.queue.withdraw(live.user(), |waiting| waiting.execution == execution);
+                    }
+                    return Ok(Note::Ended(Claim::of(Some(&live.identity), live.bytes)));
+                }
+            }
+        }
+        Ok(Note::Other)
+    }
+
+    /// Takes in an execution from before a restart, in the order of acceptance; gives the room that it takes up.
+    pub fn recover(&mut self, recovered: Recovered, users: &mut dyn Users) -> Claim {
+        let bytes = recovered.entries.first().map_or(0, |first| u64::from(first.bytes));
+        let live = Live {
+            identity: recovered.identity,
+            order: recovered.order,
+            entries: recovered.entries,
+            bytes,
+            accepted: None,
+            stand: Stand::Withheld,
+            deaths: 0,
+        };
+        self.table.insert(recovered.execution, live);
+        self.line_up(recovered.execution, &recovered.identity);
+        if recovered.cancel_requested {
+            self.cancel(recovered.execution, users);
+        }
+        Claim::of(Some(&recovered.identity), bytes)
+    }
+
+    /// Gives the free slots to those whose turn it is.
+    pub fn grant(&mut self, users: &mut dyn Users) {
+        while !self.is_draining
+            && let Some(slot) = self.queue.grant()
+        {
+            let turn = Turn {
+                execution: slot.work.execution,
+                user: slot.user,
+                slot: Some(slot),
+            };
+            self.start(&turn, users);
+        }
+    }
+
+    /// A user takes up an execution; `None` if it ended meanwhile or its turn is void.
+    pub fn take_up(&mut self, execution: ExecutionId) -> Option<TakenUp> {
+        self.table.take_up(execution)
+    }
+
+    /// A running execution died and its user did not: it may be taken up again in its slot.
+    pub fn fell(&mut self, execution: ExecutionId) {
+        if let Some(live) = self.table.get_mut(execution)
+            && live.stand == Stand::Running
+        {
+            live.deaths += 1;
+            live.stand = Stand::Granted;
+        }
+    }
+
+    /// A turn is over: the execution's end is durable, or it had ended before it was taken up and cost nothing.
+    pub fn over(&mut self, turn: &Turn, cost: Option<Cost>) {
+        let is_void = match (turn.slot, cost) {
+            (Some(slot), Some(cost)) => !self.queue.ended(slot, cost),
+            (Some(slot), None) => !self.queue.returned(slot),
+            (None, _) => false,
+        };
+        if let Some(live) = self.table.get_mut(turn.execution)
+            && !is_void
+            && live.stand == Stand::Running
+        {
+            live.stand = Stand::Over;
+        }
+    }
+
+    /// A turn did not reach its user after all.
+    pub fn refused(&mut self, turn: &Turn, why: Refusal) {
+        let is_void = turn.slot.is_some_and(|slot| !self.queue.returned(slot));
+        if let Some(live) = self.table.get_mut(turn.execution)
+            && !is_void
+            && live.stand == Stand::Granted
+        {
+            live.stand = Stand::Withheld;
+            self.pause(turn.user, why);
+        }
+    }
+
+    /// The actors of these users died: what they were running is withheld like the rest, and counts a death.
+    pub fn died(&mut self, which: impl Fn(&UserKey) -> bool) {
+        let mut gone = BTreeSet::new();
+        let lost = |live: &&mut Live| live.stand != Stand::Over && which(&live.user());
+        for live in self.table.values_mut().filter(lost) {
+            live.deaths += u32::from(live.stand == Stand::Running);
+            live.stand = Stand::Withheld;
+            gone.insert(live.user());
+        }
+        for user in gone {
+            self.queue.gone(user);
+            self.behind.remove(&user);
+            self.paused.insert(user);
+        }
+    }
+
+    /// The actors of these users can be reached again.
+    pub fn back(&mut self, which: impl Fn(&UserKey) -> bool, users: &mut dyn Users) {
+        self.paused.retain(|user| !which(user));
+        self.behind.retain(|user| !which(user));
+        for (execution, identity) in self.table.withheld(which) {
+            self.line_up(execution, &identity);
+        }
+        self.grant(users);
+    }
+
+    /// Tries again what found its user busy.
+    pub fn catch_up(&mut self, users: &mut dyn Users) {
+        for execution in std::mem::take(&mut self.unheard) {
+            self.cancel(execution, users);
+        }
+        let behind = std::mem::take(&mut self.behind);
+        if !behind.is_empty() {
+            self.back(|user| behind.contains(user), users);
+        }
+    }
+
+    /// A running execution did not hear that it is to end.
+    pub fn not_heard(&mut self, execution: ExecutionId) {
+        if self.table.get_mut(execution).is_some_and(|live| live.stand == Stand::Running) {
+            self.unheard.insert(execution);
+        }
+    }
+
+    /// From now on nothing starts.
+    pub fn drain(&mut self) {
+        self.is_draining = true;
+    }
+
+    /// Users that are tried again by [`catch_up`](Self::catch_up).
+    #[must_use]
+    pub fn behind(&self) -> usize {
+        self.behind.len()
+    }
+
+    /// Executions that hold a slot.
+    #[must_use]
+    pub fn running(&self) -> u32 {
+        self.queue.running()
+    }
+
+    /// Executions accepted and not ended.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.table.len()
+    }
+
+    fn went_on(&mut self, execution: ExecutionId, reference: EntryRef) {
+        if let Some(live) = self.table.get_mut(execution) {
+            live.entries.push(reference);
+        }
+    }
+
+    /// At the end of its user's queue, unless that is paused.
+    fn line_up(&mut self, execution: ExecutionId, identity: &Identity) {
+        let user = UserKey::of(identity);
+        if self.paused.contains(&user) {
+            return;
+        }
+        let waiting = Waiting {
+            execution,
+            flow: identity.flow,
+        };
+        self.queue.ready(user, identity.customer, waiting);
+        self.stands(execution, Stand::Waiting);
+    }
+
+    /// A waiting execution ends now, outside its turn: it uses no slot worth counting. A running one is told. Any other
+    /// finds out when it is taken up.
+    fn cancel(&mut self, execution: ExecutionId, users: &mut dyn Users) {
+        let Some(live) = self.table.get_mut(execution) else {
+            return;
+        };
+        let (user, stand) = (live.user(), live.stand);
+        match stand {
+            Stand::Waiting => {
+                self.queue.withdraw(user, |waiting| waiting.execution == execution);
+                let turn = Turn {
+                    execution,
+                    user,
+                    slot: None,
+                };
+                self.start(&turn, users);
+            }
+            Stand::Running => {
+                if users.cancel(user, execution) == Err(Refusal::Busy) {
+                    self.unheard.insert(execution);
+                }
+            }
+            Stand::Withheld | Stand::Granted | Stand::Over => {}
+        }
+    }
+
+    fn start(&mut self, turn: &Turn, users: &mut dyn Users) {
+        self.stands(turn.execution, Stand::Granted);
+        if let Err(why) = users.start(turn) {
+            self.refused(turn, why);
+        }
+    }
+
+    /// Withholds what waits at a user.
+    fn pause(&mut self, user: UserKey, why: Refusal) {
+        if why == Refusal::Busy {
+            self.behind.insert(user);
+        } else {
+            self.behind.remove(&user);
+        }
+        self.paused.insert(user);
+        for waiting in self.queue.withhold(user) {
+            self.stands(waiting.execution, Stand::Withheld);
+        }
+    }
+
+    fn stands(&mut self, execution: ExecutionId, stand: Stand) {
+        if let Some(live) = self.table.get_mut(execution) {
+            live.stand = stand;
+        }
+    }
+}

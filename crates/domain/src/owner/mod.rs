@@ -1,0 +1,76 @@
+//! What one owner decides: which executions are live, whose turn it is, and what becomes of them when an actor dies.
+//!
+//! ```text
+//!                    room in the queue         a slot              a user took it up
+//!  accepted ─► Withheld ─────────► Waiting ─────────► Granted ─────────────────► Running ─► Over ─► ended
+//!                 ▲                  │                   │ refused                 │ died
+//!                 └──────────────────┴───────────────────┴─────────────────────────┘
+//! ```
+//!
+//! An [`Owner`] is told what became durable, in position order, and what its users did; it answers by what it has the
+//! users start and cancel. Its table is the only place that knows what is to be done: an actor that dies loses
+//! nothing. A user whose actor cannot take work is *paused*: its executions are withheld until it is back, and then
+//! line up in the order of their acceptance, those that ran included.
+
+mod decide;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use decide::{Commit, Note, Owner, OwnerOptions, Reached, Recovered, Refusal, Users};
+pub use table::TakenUp;
+
+use crate::fair::{Grant, Work};
+use crate::id::{ExecutionId, FlowNumber, InstanceId, UserConfigId};
+use crate::identity::Identity;
+
+/// Names a queue and the actor that runs what waits in it; without user-level configuration an instance has exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserKey {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The user's configuration of it.
+    pub config: Option<UserConfigId>,
+}
+
+impl UserKey {
+    /// The user that runs executions of this identity.
+    #[must_use]
+    pub fn of(identity: &Identity) -> Self {
+        Self {
+            instance: identity.instance,
+            config: identity.user.map(|user| user.config),
+        }
+    }
+}
+
+/// An execution that waits for its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which.
+    pub execution: ExecutionId,
+    /// Of which flow.
+    pub flow: FlowNumber,
+}
+
+impl Work<UserKey> for Waiting {
+    type Flow = (InstanceId, FlowNumber);
+
+    fn flow(&self, user: &UserKey) -> Self::Flow {
+        (user.instance, self.flow)
+    }
+}
+
+/// A grant of one execution slot.
+pub type Slot = Grant<UserKey, Waiting>;
+
+/// An execution whose turn has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Which.
+    pub execution: ExecutionId,
+    /// Whose.
+    pub user: UserKey,
+    /// What it runs in; none for one that is only to be ended.
+    pub slot: Option<Slot>,
+}

@@ -1,0 +1,149 @@
+//! The live executions of one owner: accepted and not ended.
+
+use super::UserKey;
+use crate::entry::EntryRef;
+use crate::id::ExecutionId;
+use crate::identity::Identity;
+use bytes::Bytes;
+use std::collections::HashMap;
+
+/// Where an execution stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// Its user is paused.
+    Withheld,
+    /// In its user's queue.
+    Waiting,
+    /// On its way to its user.
+    Granted,
+    /// Taken up.
+    Running,
+    /// Its end is durable and on its way here.
+    Over,
+}
+
+/// One live execution.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) identity: Identity,
+    /// Bits of the position that it was first accepted at: the order of queues.
+    pub(super) order: u64,
+    /// Where its entries stand, oldest first.
+    pub(super) entries: Vec<EntryRef>,
+    /// Bytes of its accepted entry: what admission counts.
+    pub(super) bytes: u64,
+    /// Its accepted entry, while it is young and there is room in memory.
+    pub(super) accepted: Option<Bytes>,
+    pub(super) stand: Stand,
+    /// Actors that died under it since it was last durably started.
+    pub(super) deaths: u32,
+}
+
+impl Live {
+    pub(super) fn user(&self) -> UserKey {
+        UserKey::of(&self.identity)
+    }
+}
+
+/// What a user needs to run an execution.
+#[derive(Clone, Debug)]
+pub struct TakenUp {
+    /// On whose behalf.
+    pub identity: Identity,
+    /// Where its entries stand, oldest first.
+    pub entries: Vec<EntryRef>,
+    /// Its accepted entry, if it is still in memory and the only one.
+    pub accepted: Option<Bytes>,
+    /// Actors that died under it and are not yet counted in its entries.
+    pub deaths: u32,
+}
+
+/// All live executions of one owner.
+#[derive(Debug)]
+pub(super) struct Table {
+    executions: HashMap<ExecutionId, Live>,
+    cached: usize,
+    cache_bytes: usize,
+}
+
+impl Table {
+    /// An empty table that keeps at most `cache_bytes` of accepted entries in memory.
+    pub(super) fn new(cache_bytes: usize) -> Self {
+        Self {
+            executions: HashMap::new(),
+            cached: 0,
+            cache_bytes,
+        }
+    }
+
+    pub(super) fn insert(&mut self, id: ExecutionId, mut live: Live) {
+        let size = live.accepted.as_ref().map_or(0, Bytes::len);
+        if self.cached + size > self.cache_bytes {
+            live.accepted = None;
+        } else {
+            self.cached += size;
+        }
+        self.executions.insert(id, live);
+    }
+
+    pub(super) fn get_mut(&mut self, id: ExecutionId) -> Option<&mut Live> {
+        self.executions.get_mut(&id)
+    }
+
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Live> {
+        self.executions.values_mut()
+    }
+
+    /// The entries of an execution from the one numbered `first` on stand at `reference` now, as many as it says. One
+    /// that fits no run of whole references changes nothing.
+    pub(super) fn carried(&mut self, id: ExecutionId, first: u32, reference: EntryRef) {
+        let Some(live) = self.executions.get_mut(&id) else {
+            return;
+        };
+        let mut bounds = vec![0_u32];
+        bounds.extend(live.entries.iter().scan(0, |end, reference| {
+            *end += reference.entries;
+            Some(*end)
+        }));
+        let start = bounds.iter().position(|bound| *bound == first);
+        let end = bounds.iter().position(|bound| *bound == first.saturating_add(reference.entries));
+        if let (Some(start), Some(end)) = (start, end)
+            && start < end
+        {
+            live.entries.splice(start..end, [reference]);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: ExecutionId) -> Option<Live> {
+        let live = self.executions.remove(&id)?;
+        self.cached -= live.accepted.as_ref().map_or(0, Bytes::len);
+        Some(live)
+    }
+
+    /// What a user needs to run it; its accepted entry leaves the memory.
+    pub(super) fn take_up(&mut self, id: ExecutionId) -> Option<TakenUp> {
+        let live = self.executions.get_mut(&id).filter(|live| live.stand == Stand::Granted)?;
+        let accepted = live.accepted.take();
+        self.cached -= accepted.as_ref().map_or(0, Bytes::len);
+        live.stand = Stand::Running;
+        Some(TakenUp {
+            identity: live.identity,
+            entries: live.entries.clone(),
+            accepted: accepted.filter(|_| live.entries.len() == 1),
+            deaths: live.deaths,
+        })
+    }
+
+    /// The withheld executions of the users that `which` picks, in the order of acceptance.
+    pub(super) fn withheld(&self, which: impl Fn(&UserKey) -> bool) -> Vec<(ExecutionId, Identity)> {
+        let is_withheld = |live: &&Live| live.stand == Stand::Withheld && which(&live.user());
+        let picked = self.executions.iter().filter(|(_, live)| is_withheld(live));
+        let mut found: Vec<_> = picked.map(|(id, live)| (live.order, (*id, live.identity))).collect();
+        found.sort_unstable_by_key(|(order, _)| *order);
+        found.into_iter().map(|(_, execution)| execution).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.executions.len()
+    }
+}

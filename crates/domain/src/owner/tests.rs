@@ -1,0 +1,254 @@
+use super::*;
+use crate::entry::{Accepted, Cancelled, EndStatus, Ended, Entry, Origin, Started};
+use crate::fair::{Cost, FairOptions};
+use crate::id::{CustomerId, UserId};
+use crate::identity::BoundUser;
+use crate::model::Sealed;
+use crate::time::Timestamp;
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+const ANN: u128 = 1;
+const BOB: u128 = 2;
+
+fn identity(user: u128) -> Identity {
+    Identity {
+        customer: CustomerId(Uuid::from_u128(1)),
+        instance: InstanceId(Uuid::from_u128(1)),
+        flow: FlowNumber(1),
+        user: Some(BoundUser {
+            user: UserId(Uuid::from_u128(user)),
+            config: UserConfigId(Uuid::from_u128(user)),
+        }),
+    }
+}
+
+fn id(number: u128) -> ExecutionId {
+    ExecutionId(Uuid::from_u128(number))
+}
+
+/// An owner whose users note what they are told.
+struct Rig {
+    owner: Owner,
+    users: Told,
+    position: u64,
+}
+
+#[derive(Default)]
+struct Told {
+    turns: Vec<Turn>,
+    cancelled: Vec<ExecutionId>,
+    refusal: Option<Refusal>,
+}
+
+impl Users for Told {
+    fn start(&mut self, turn: &Turn) -> Reached {
+        self.refusal.map_or(Ok(()), Err)?;
+        self.turns.push(*turn);
+        Ok(())
+    }
+
+    fn cancel(&mut self, _: UserKey, execution: ExecutionId) -> Reached {
+        self.refusal.map_or(Ok(()), Err)?;
+        self.cancelled.push(execution);
+        Ok(())
+    }
+}
+
+impl Rig {
+    fn new(slots: u32) -> Self {
+        let options = OwnerOptions {
+            fair: FairOptions {
+                slots,
+                user_divisor: 1,
+                reserve_divisor: u32::MAX,
+                ..FairOptions::default()
+            },
+            cache_bytes: 1 << 20,
+        };
+        Self {
+            owner: Owner::new(options),
+            users: Told::default(),
+            position: 0,
+        }
+    }
+
+    fn commit(&mut self, entry: impl Into<Entry>) -> Note {
+        self.position += 1;
+        let payload = entry.into().encode().into();
+        let commit = Commit {
+            position: self.position,
+            payload: &payload,
+        };
+        let note = self.owner.committed(commit, &mut self.users).unwrap();
+        self.owner.grant(&mut self.users);
+        note
+    }
+
+    fn accept(&mut self, number: u128, user: u128) {
+        let accepted = Accepted {
+            execution: id(number),
+            identity: Some(identity(user)),
+            origin: Origin::Webhook,
+            received_at: Timestamp(1),
+            dedupe_id: None,
+            unique_request_id: None,
+            catalog_revision: 1,
+            sync_deadline: None,
+            refusal: None,
+            request: Sealed(Vec::new()),
+        };
+        assert_eq!(self.commit(accepted), Note::Accepted);
+    }
+
+    fn start(&mut self, number: u128) {
+        self.commit(Started {
+            execution: id(number),
+            attempt: 1,
+            activation: 1,
+            deaths: 0,
+            definition_version: 1,
+            instance_revision: 1,
+            user_revision: 1,
+            at: Timestamp(1),
+        });
+    }
+
+    fn cancel(&mut self, number: u128) {
+        self.commit(Cancelled {
+            execution: id(number),
+            at: Timestamp(1),
+            by: "local:0".into(),
+        });
+    }
+
+    fn end(&mut self, number: u128) -> Note {
+        self.commit(Ended {
+            execution: id(number),
+            attempt: 1,
+            status: EndStatus::Succeeded,
+            code: None,
+            failed_step: None,
+            message: None,
+            response: None,
+            cost: (0, 0),
+            at: Timestamp(1),
+        })
+    }
+
+    /// The executions whose turn came since the last call.
+    fn turns(&mut self) -> Vec<u128> {
+        let numbers = self.users.turns.iter().map(|turn| turn.execution.0.as_u128()).collect();
+        self.users.turns.clear();
+        numbers
+    }
+
+    fn back(&mut self) {
+        self.owner.back(|_| true, &mut self.users);
+    }
+}
+
+#[test]
+fn a_cancelled_execution_that_waits_ends_outside_its_turn_and_the_rest_keeps_its_order() {
+    let mut rig = Rig::new(1);
+    (1..=4).for_each(|number| rig.accept(number, ANN));
+    rig.cancel(3);
+    assert_eq!(
+        rig.users.turns.iter().map(|turn| turn.slot.is_some()).collect::<Vec<_>>(),
+        [true, false]
+    );
+    let first = rig.users.turns[0];
+    assert_eq!(rig.turns(), [1, 3]);
+    assert_eq!(
+        rig.owner.take_up(id(3)).map(|taken| taken.entries.len()),
+        Some(2),
+        "its end is known to it"
+    );
+    rig.owner.over(&first, Some(Cost::default()));
+    rig.owner.grant(&mut rig.users);
+    assert_eq!(rig.turns(), [2]);
+}
+
+#[test]
+fn what_a_dead_user_ran_is_first_again_and_its_slots_are_free_at_once() {
+    let mut rig = Rig::new(2);
+    (1..=4).for_each(|number| rig.accept(number, ANN));
+    let old = rig.users.turns.clone();
+    assert_eq!(rig.turns(), [1, 2]);
+    assert!(rig.owner.take_up(id(1)).is_some());
+    rig.owner.died(|_| true);
+    assert_eq!(rig.owner.running(), 0);
+    rig.accept(5, BOB);
+    rig.accept(6, ANN);
+    assert_eq!(rig.turns(), [5], "a dead user's work waits, another's does not");
+    rig.back();
+    assert_eq!(rig.turns(), [1]);
+    assert_eq!(rig.owner.take_up(id(1)).map(|taken| taken.deaths), Some(1));
+    rig.owner.over(&old[1], Some(Cost::default()));
+    assert_eq!(rig.owner.running(), 2, "a turn from before the death frees nothing");
+}
+
+#[test]
+fn what_finds_its_user_busy_keeps_its_place() {
+    let mut rig = Rig::new(4);
+    rig.users.refusal = Some(Refusal::Busy);
+    rig.accept(1, ANN);
+    rig.users.refusal = None;
+    rig.accept(2, ANN);
+    assert_eq!(rig.turns(), [] as [u128; 0]);
+    rig.owner.catch_up(&mut rig.users);
+    assert_eq!(rig.turns(), [1, 2]);
+    assert_eq!(rig.owner.behind(), 0);
+}
+
+#[test]
+fn a_cancellation_that_found_its_user_busy_is_told_again() {
+    let mut rig = Rig::new(4);
+    rig.accept(1, ANN);
+    rig.owner.take_up(id(1)).unwrap();
+    rig.users.refusal = Some(Refusal::Busy);
+    rig.cancel(1);
+    rig.users.refusal = None;
+    rig.owner.catch_up(&mut rig.users);
+    assert_eq!(rig.users.cancelled, [id(1)]);
+    rig.owner.catch_up(&mut rig.users);
+    assert_eq!(rig.users.cancelled, [id(1)], "once heard it is not repeated");
+}
+
+#[test]
+fn an_execution_whose_end_is_durable_is_not_taken_up_again() {
+    let mut rig = Rig::new(1);
+    rig.accept(1, ANN);
+    rig.owner.take_up(id(1)).unwrap();
+    rig.start(1);
+    let turn = rig.users.turns[0];
+    // The end is durable and its entry is on the way; the user's actor dies now.
+    rig.owner.over(&turn, Some(Cost::default()));
+    rig.owner.died(|_| true);
+    rig.back();
+    assert_eq!(rig.turns(), [1]);
+    assert!(matches!(rig.end(1), Note::Ended(claim) if claim.user == Some(UserId(Uuid::from_u128(ANN)))));
+    assert_eq!((rig.owner.live(), rig.owner.running()), (0, 0));
+}
+
+#[test]
+fn deaths_count_until_they_are_written() {
+    let mut rig = Rig::new(1);
+    rig.accept(1, ANN);
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        seen.insert(rig.owner.take_up(id(1)).unwrap().deaths);
+        rig.owner.fell(id(1));
+    }
+    assert_eq!(seen, BTreeSet::from([0, 1, 2]));
+    rig.start(1);
+    assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths, 0);
+}
+
+#[test]
+fn a_turn_is_taken_up_once() {
+    let mut rig = Rig::new(1);
+    rig.accept(1, ANN);
+    assert!(rig.owner.take_up(id(1)).is_some());
+    assert!(rig.owner.take_up(id(1)).is_none());
+}
