@@ -11,6 +11,7 @@ use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, FlowNumber, partition_of};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::IntegrationVersion;
+use perseat_domain::owner::Deaths;
 use perseat_domain::time::Timestamp;
 use perseat_flow::component::{IdempotencyKey, StepCall, StepError, StepOutput, StepReport, StepResult, is_outbound, webhook_reply};
 use perseat_flow::expression::Scope;
@@ -34,8 +35,8 @@ pub struct Start {
     pub entries: Vec<EntryRef>,
     /// Its accepted entry, if it is still in memory and the only one.
     pub accepted: Option<Bytes>,
-    /// Actors that died under it and are not counted in its entries.
-    pub deaths: u32,
+    /// Actors that died under it.
+    pub deaths: Deaths,
     /// What it runs with, or why it cannot.
     pub binding: Result<Arc<Binding>, ErrorCode>,
     /// Seals what is written about an execution that cannot run; none where the key was destroyed.
@@ -147,7 +148,8 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
     })?;
     let attempt = past.attempt();
     let unable = |code, message: String| Unable { attempt, code, message };
-    if let Some(code) = past.obstacle(&start.binding, start.deaths, &env.limits.machine) {
+    let deaths = start.deaths.total(past.progress.deaths);
+    if let Some(code) = past.obstacle(&start.binding, deaths, &env.limits.machine) {
         return Err(unable(code, refusal_sentence(code)));
     }
     let binding = start
@@ -267,7 +269,7 @@ impl Running {
         let progress = self.past.progress.clone();
         let mut next = Some(Event::Begin {
             progress,
-            deaths: start.deaths,
+            deaths: start.deaths.total(self.past.progress.deaths),
         });
         let mut finished_step = None;
         while let Some(event) = next.take() {

@@ -312,7 +312,12 @@ pub enum EntryHead {
         identity: Option<Identity>,
     },
     /// An actor took it up.
-    Started(ExecutionId),
+    Started {
+        /// The execution.
+        execution: ExecutionId,
+        /// Activations that ended by the death of an actor before.
+        deaths: u32,
+    },
     /// Something of a live execution that only its own past needs.
     Progress(ExecutionId),
     /// Its end is asked for.
@@ -346,7 +351,10 @@ impl EntryHead {
                 let (execution, identity) = part(1, body)?;
                 Ok(Self::Accepted { execution, identity })
             }
-            [ENTRY_FORMAT, 2, body @ ..] => part(2, body).map(Self::Started),
+            [ENTRY_FORMAT, 2, body @ ..] => {
+                let (execution, _attempt, _activation, deaths): (_, u32, u32, _) = part(2, body)?;
+                Ok(Self::Started { execution, deaths })
+            }
             [ENTRY_FORMAT, 3, body @ ..] => part(3, body).map(Self::Progress),
             [ENTRY_FORMAT, 4, body @ ..] => part(4, body).map(Self::Cancelled),
             [ENTRY_FORMAT, 5, body @ ..] => part(5, body).map(Self::Ended),
@@ -419,6 +427,17 @@ mod tests {
             EntryHead::read(&accepted.encode()),
             Ok(EntryHead::Accepted { execution, identity: None })
         );
+        let started = Entry::from(Started {
+            execution,
+            attempt: 1,
+            activation: 300,
+            deaths: 2,
+            definition_version: 1,
+            instance_revision: 1,
+            user_revision: 1,
+            at: Timestamp(5),
+        });
+        assert_eq!(EntryHead::read(&started.encode()), Ok(EntryHead::Started { execution, deaths: 2 }));
         let cancelled = Entry::from(Cancelled {
             execution,
             at: Timestamp(5),

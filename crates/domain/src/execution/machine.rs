@@ -69,7 +69,7 @@ pub enum Event {
     Begin {
         /// What the journal says it has done.
         progress: Progress,
-        /// Actors that died under it and are not counted there.
+        /// Actors that died under it, those that are counted there included.
         deaths: u32,
     },
     /// Everything written so far is durable.
@@ -202,7 +202,7 @@ impl Machine {
         if progress.cancelled {
             return self.finish(Self::cancelled());
         }
-        let deaths = progress.deaths.saturating_add(deaths);
+        let deaths = progress.deaths.max(deaths);
         let activation = progress.activations + 1;
         if deaths >= self.limits.max_deaths || activation > self.limits.max_activations {
             return self.finish(Verdict {

@@ -63,15 +63,14 @@ impl Past {
         })
     }
 
-    /// Why it ends without being run, if it does. `binding` is what it would run with; `deaths` are those under it that
-    /// are not in its entries.
+    /// Why it ends without being run, if it does. `binding` is what it would run with; `deaths` are those under it in all.
     #[must_use]
     pub fn obstacle<T>(&self, binding: &Result<T, ErrorCode>, deaths: u32, limits: &Limits) -> Option<ErrorCode> {
         let has_binding = binding.as_ref().map(drop).map_err(|code| *code);
         // Its configuration may not have been read: a queued execution is cancelled outside its turn.
         if self.progress.cancelled && (self.started.is_none() || has_binding.is_err()) {
             Some(ErrorCode::Cancelled)
-        } else if self.progress.deaths.saturating_add(deaths) >= limits.max_deaths {
+        } else if deaths >= limits.max_deaths {
             Some(ErrorCode::Quarantined)
         } else {
             self.accepted.refusal.or(has_binding.err())

@@ -284,7 +284,7 @@ fn three_deaths_end_it_quarantined() {
         deaths: 2,
         ..Progress::default()
     };
-    let effects = machine.on(Event::Begin { progress, deaths: 1 });
+    let effects = machine.on(Event::Begin { progress, deaths: 3 });
     assert!(matches!(
         effects.as_slice(),
         [Effect::Finish(Verdict {

@@ -1,6 +1,6 @@
 //! The owner.
 
-use super::table::{Live, Stand, Table, TakenUp};
+use super::table::{Deaths, Live, Stand, Table, TakenUp};
 use super::{Turn, UserKey, Waiting};
 use crate::budget::Claim;
 use crate::entry::{EntryError, EntryHead, EntryRef};
@@ -132,16 +132,17 @@ impl Owner {
                     bytes: commit.payload.len() as u64,
                     accepted: Some(commit.payload.clone()),
                     stand: Stand::Withheld,
-                    deaths: 0,
+                    deaths: Deaths::All(0),
+                    deaths_told: 0,
                 };
                 self.table.insert(execution, live);
                 self.line_up(execution, &identity);
                 return Ok(Note::Accepted);
             }
-            EntryHead::Started(execution) => {
+            EntryHead::Started { execution, deaths } => {
+                self.went_on(execution, reference(1));
                 if let Some(live) = self.table.get_mut(execution) {
-                    live.entries.push(reference(1));
-                    live.deaths = 0;
+                    live.deaths.are_written(deaths, live.deaths_told);
                 }
             }
             EntryHead::Progress(execution) => self.went_on(execution, reference(1)),
@@ -173,7 +174,8 @@ impl Owner {
             bytes,
             accepted: None,
             stand: Stand::Withheld,
-            deaths: 0,
+            deaths: Deaths::Since(0),
+            deaths_told: 0,
         };
         self.table.insert(recovered.execution, live);
         self.line_up(recovered.execution, &recovered.identity);
@@ -207,7 +209,7 @@ impl Owner {
         if let Some(live) = self.table.get_mut(execution)
             && live.stand == Stand::Running
         {
-            live.deaths += 1;
+            live.deaths.one_more();
             live.stand = Stand::Granted;
         }
     }
@@ -244,7 +246,9 @@ impl Owner {
         let mut gone = BTreeSet::new();
         let lost = |live: &&mut Live| live.stand != Stand::Over && which(&live.user());
         for live in self.table.values_mut().filter(lost) {
-            live.deaths += u32::from(live.stand == Stand::Running);
+            if live.stand == Stand::Running {
+                live.deaths.one_more();
+            }
             live.stand = Stand::Withheld;
             gone.insert(live.user());
         }

@@ -18,7 +18,7 @@ mod table;
 mod tests;
 
 pub use decide::{Commit, Note, Owner, OwnerOptions, Reached, Recovered, Refusal, Users};
-pub use table::TakenUp;
+pub use table::{Deaths, TakenUp};
 
 use crate::fair::{Grant, Work};
 use crate::id::{ExecutionId, FlowNumber, InstanceId, UserConfigId};

@@ -22,6 +22,46 @@ pub(super) enum Stand {
     Over,
 }
 
+/// How many actors died under an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deaths {
+    /// So many in all.
+    All(u32),
+    /// So many since the daemon started; its entries say what was before.
+    Since(u32),
+}
+
+impl Deaths {
+    /// In all, where its entries say `written`.
+    #[must_use]
+    pub fn total(self, written: u32) -> u32 {
+        match self {
+            Self::All(count) => count.max(written),
+            Self::Since(count) => written.saturating_add(count),
+        }
+    }
+
+    pub(super) fn one_more(&mut self) {
+        match self {
+            Self::All(count) | Self::Since(count) => *count += 1,
+        }
+    }
+
+    /// Its entries now say `written`, of which `told` were told from here.
+    pub(super) fn are_written(&mut self, written: u32, told: u32) {
+        *self = Self::All(match self {
+            Self::All(count) => written.max(*count),
+            Self::Since(count) => written + count.saturating_sub(told),
+        });
+    }
+
+    fn count(self) -> u32 {
+        match self {
+            Self::All(count) | Self::Since(count) => count,
+        }
+    }
+}
+
 /// One live execution.
 #[derive(Clone, Debug)]
 pub(super) struct Live {
@@ -35,8 +75,9 @@ pub(super) struct Live {
     /// Its accepted entry, while it is young and there is room in memory.
     pub(super) accepted: Option<Bytes>,
     pub(super) stand: Stand,
-    /// Actors that died under it since it was last durably started.
-    pub(super) deaths: u32,
+    pub(super) deaths: Deaths,
+    /// How many of them whoever took it up last was told of.
+    pub(super) deaths_told: u32,
 }
 
 impl Live {
@@ -54,8 +95,8 @@ pub struct TakenUp {
     pub entries: Vec<EntryRef>,
     /// Its accepted entry, if it is still in memory and the only one.
     pub accepted: Option<Bytes>,
-    /// Actors that died under it and are not yet counted in its entries.
-    pub deaths: u32,
+    /// Actors that died under it.
+    pub deaths: Deaths,
 }
 
 /// All live executions of one owner.
@@ -126,6 +167,7 @@ impl Table {
         let accepted = live.accepted.take();
         self.cached -= accepted.as_ref().map_or(0, Bytes::len);
         live.stand = Stand::Running;
+        live.deaths_told = live.deaths.count();
         Some(TakenUp {
             identity: live.identity,
             entries: live.entries.clone(),

@@ -5,7 +5,6 @@ use crate::id::{CustomerId, UserId};
 use crate::identity::BoundUser;
 use crate::model::Sealed;
 use crate::time::Timestamp;
-use std::collections::BTreeSet;
 use uuid::Uuid;
 
 const ANN: u128 = 1;
@@ -101,12 +100,12 @@ impl Rig {
         assert_eq!(self.commit(accepted), Note::Accepted);
     }
 
-    fn start(&mut self, number: u128) {
+    fn start(&mut self, number: u128, deaths: u32) {
         self.commit(Started {
             execution: id(number),
             attempt: 1,
             activation: 1,
-            deaths: 0,
+            deaths,
             definition_version: 1,
             instance_revision: 1,
             user_revision: 1,
@@ -183,7 +182,7 @@ fn what_a_dead_user_ran_is_first_again_and_its_slots_are_free_at_once() {
     assert_eq!(rig.turns(), [5], "a dead user's work waits, another's does not");
     rig.back();
     assert_eq!(rig.turns(), [1]);
-    assert_eq!(rig.owner.take_up(id(1)).map(|taken| taken.deaths), Some(1));
+    assert_eq!(rig.owner.take_up(id(1)).map(|taken| taken.deaths), Some(Deaths::All(1)));
     rig.owner.over(&old[1], Some(Cost::default()));
     assert_eq!(rig.owner.running(), 2, "a turn from before the death frees nothing");
 }
@@ -220,7 +219,7 @@ fn an_execution_whose_end_is_durable_is_not_taken_up_again() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
     rig.owner.take_up(id(1)).unwrap();
-    rig.start(1);
+    rig.start(1, 0);
     let turn = rig.users.turns[0];
     // The end is durable and its entry is on the way; the user's actor dies now.
     rig.owner.over(&turn, Some(Cost::default()));
@@ -232,17 +231,37 @@ fn an_execution_whose_end_is_durable_is_not_taken_up_again() {
 }
 
 #[test]
-fn deaths_count_until_they_are_written() {
+fn deaths_are_counted_whether_they_are_written_yet_or_not() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
-    let mut seen = BTreeSet::new();
-    for _ in 0..3 {
-        seen.insert(rig.owner.take_up(id(1)).unwrap().deaths);
+    for count in 0..3 {
+        assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(0), count);
         rig.owner.fell(id(1));
+        // What the first activation wrote is heard of only now.
+        rig.start(1, 0);
     }
-    assert_eq!(seen, BTreeSet::from([0, 1, 2]));
-    rig.start(1);
-    assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths, 0);
+    rig.start(1, 3);
+    assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(3), 3);
+}
+
+#[test]
+fn deaths_from_before_a_restart_are_counted_once() {
+    let mut rig = Rig::new(1);
+    let recovered = Recovered {
+        execution: id(1),
+        identity: identity(ANN),
+        order: 1,
+        entries: Vec::new(),
+        cancel_requested: false,
+    };
+    rig.owner.recover(recovered, &mut rig.users);
+    rig.owner.grant(&mut rig.users);
+    assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(1), 1, "its entries say one");
+    rig.owner.fell(id(1));
+    assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(1), 2);
+    rig.start(1, 2);
+    rig.owner.fell(id(1));
+    assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(2), 3);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The live executions as of the last commit.
-pub(crate) trait Stored {
+pub trait Stored {
     /// One of them.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ pub struct Backlog {
 
 /// The net effect of the entries since the last commit.
 #[derive(Debug)]
-pub(crate) struct Core {
+pub struct Core {
     changes: BTreeMap<ExecutionId, Change>,
     segments: BTreeSet<u32>,
     applied: Option<u64>,
@@ -69,7 +69,8 @@ pub(crate) struct Core {
 impl Core {
     /// A core that goes on after `watermark`, where `backlog` is live. Entries of unknown executions are passed over,
     /// but up to `rebuilt_through` a `Carried` makes one known.
-    pub(crate) fn new(watermark: Option<u64>, rebuilt_through: u64, backlog: Backlog, limits: Limits) -> Self {
+    #[must_use]
+    pub fn new(watermark: Option<u64>, rebuilt_through: u64, backlog: Backlog, limits: Limits) -> Self {
         Self {
             changes: BTreeMap::new(),
             segments: BTreeSet::new(),
@@ -82,11 +83,15 @@ impl Core {
         }
     }
 
-    pub(crate) fn applied(&self) -> Option<u64> {
+    /// The position of the last entry applied.
+    #[must_use]
+    pub fn applied(&self) -> Option<u64> {
         self.applied
     }
 
-    pub(crate) fn backlog(&self) -> Backlog {
+    /// What is live.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
         self.backlog
     }
 
@@ -109,8 +114,11 @@ impl Core {
         &self.changes
     }
 
-    /// Applies one entry; `false` if it was applied before. On an error nothing changed.
-    pub(crate) fn apply(&mut self, logged: &Logged, stored: &impl Stored) -> Result<bool, IndexError> {
+    /// Applies one entry; `false` if it was applied before.
+    ///
+    /// # Errors
+    /// If it does not decode or what is stored cannot be read; nothing changed then.
+    pub fn apply(&mut self, logged: &Logged, stored: &impl Stored) -> Result<bool, IndexError> {
         if self.applied.is_some_and(|applied| logged.position <= applied) {
             return Ok(false);
         }
@@ -131,7 +139,8 @@ impl Core {
     }
 
     /// What has to be stored: state up to the applied position, and the executions that ended.
-    pub(crate) fn net(&self) -> Option<(StateBatch, Vec<EndedRow>)> {
+    #[must_use]
+    pub fn net(&self) -> Option<(StateBatch, Vec<EndedRow>)> {
         let mut batch = StateBatch {
             watermark: self.applied?,
             ..StateBatch::default()
@@ -155,7 +164,7 @@ impl Core {
     }
 
     /// The net effect was stored.
-    pub(crate) fn committed(&mut self) {
+    pub fn committed(&mut self) {
         self.changes.clear();
         self.segments.clear();
         self.pending = 0;

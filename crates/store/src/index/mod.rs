@@ -20,7 +20,7 @@ pub(crate) mod status;
 #[cfg(test)]
 mod tests;
 
-pub use self::core::{Backlog, EndedRow};
+pub use self::core::{Backlog, Core, EndedRow, Stored};
 pub use carry::{CARRY_OVERHEAD, pack, unpack};
 pub use fault::IndexError;
 pub use feed::{Feed, FeedOptions};
