@@ -9,8 +9,8 @@
 use crate::kit::Clock;
 use futures_util::future::{Either, select};
 use perseat_domain::budget::{Claim, Limits, Scope, Source};
-use perseat_domain::id::{CustomerId, FlowNumber, InstanceId, UserId};
-use std::collections::{HashMap, VecDeque};
+use perseat_domain::id::{CustomerId, FlowNumber, IdMap, InstanceId, UserId};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -130,7 +130,7 @@ struct Shared {
     total_waiters: Mutex<Waiters>,
     total_waiting: AtomicUsize,
     waiting: AtomicUsize,
-    shards: [Mutex<HashMap<Key, Counter>>; SHARDS],
+    shards: [Mutex<IdMap<Key, Counter>>; SHARDS],
 }
 
 /// The counters. Clones are the same ones.
@@ -249,7 +249,7 @@ impl Admission {
         }
     }
 
-    fn shard(&self, key: &Key) -> MutexGuard<'_, HashMap<Key, Counter>> {
+    fn shard(&self, key: &Key) -> MutexGuard<'_, IdMap<Key, Counter>> {
         lock(&self.0.shards[key.shard()])
     }
 

@@ -1,4 +1,8 @@
-//! Names of the data plane's metrics. No label names a user or an execution.
+//! Names of the data plane's metrics, and handles to those that every execution touches. No label names a user or an
+//! execution.
+
+use metrics::{Counter, Gauge, counter, gauge};
+use std::fmt;
 
 /// Executions whose end is durable, by status.
 pub const FINISHED: &str = "perseat_executions_finished_total";
@@ -10,3 +14,28 @@ pub const QUARANTINES: &str = "perseat_quarantines_total";
 pub const LIVE: &str = "perseat_executions_live";
 /// Executions that hold a slot, by owner.
 pub const RUNNING: &str = "perseat_executions_running";
+
+/// Handles that cost one atomic operation each; made after the recorder was installed.
+pub(crate) struct OwnerMetrics {
+    pub(crate) taken_up: Counter,
+    pub(crate) finished: Counter,
+    pub(crate) live: Gauge,
+    pub(crate) running: Gauge,
+}
+
+impl OwnerMetrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            taken_up: counter!(TAKEN_UP),
+            finished: counter!(FINISHED),
+            live: gauge!(LIVE),
+            running: gauge!(RUNNING),
+        }
+    }
+}
+
+impl fmt::Debug for OwnerMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnerMetrics")
+    }
+}

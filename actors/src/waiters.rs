@@ -5,8 +5,7 @@
 
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, SyncResponse};
-use perseat_domain::id::ExecutionId;
-use std::collections::HashMap;
+use perseat_domain::id::{ExecutionId, IdMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -26,7 +25,7 @@ pub struct Answer {
 /// All waiters of a daemon.
 #[derive(Debug, Default)]
 pub struct Waiters {
-    waiting: Mutex<HashMap<ExecutionId, oneshot::Sender<Answer>>>,
+    waiting: Mutex<IdMap<ExecutionId, oneshot::Sender<Answer>>>,
 }
 
 impl Waiters {
@@ -63,7 +62,7 @@ impl Waiters {
         self.len() == 0
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<ExecutionId, oneshot::Sender<Answer>>> {
+    fn waiting(&self) -> MutexGuard<'_, IdMap<ExecutionId, oneshot::Sender<Answer>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -106,10 +106,11 @@ impl Config {
         self.execution.max_step_result.or(Size::bytes(room.min(AUTO_STEP_RESULT)))
     }
 
-    /// Threads that serve connections: one up to 4 cores, then a quarter of the cores.
+    /// Threads that serve connections: two on up to 8 cores (one on a single core), then a quarter of the cores.
     #[must_use]
     pub fn front_threads(&self) -> usize {
-        self.front.threads.or(value::Count::new((self.cores / 4).max(1))).as_usize()
+        let derived = (self.cores / 4).max(self.cores.min(2));
+        self.front.threads.or(value::Count::new(derived)).as_usize()
     }
 
     /// Threads that own instances and users: one up to 4 cores, then half of the cores.

@@ -278,6 +278,7 @@ impl Config {
         indexer::Options {
             commit_entries: index.commit_entries.get().into(),
             commit_interval: index.commit_interval,
+            yield_lag: index.yield_lag.get().into(),
             retry_interval: index.retry_interval,
             scan_entries: index.scan_entries.as_usize(),
             nice: i32::try_from(index.nice.get()).unwrap_or(i32::MAX),
@@ -293,7 +294,7 @@ impl Config {
     pub fn feed_options(&self) -> index::FeedOptions {
         index::FeedOptions {
             max_lag: self.index.max_lag.get().into(),
-            queue_entries: self.index.max_lag.as_usize(),
+            queue_entries: self.index.queue_entries.as_usize(),
             queue_bytes: self.index.queue_bytes.as_usize(),
         }
     }

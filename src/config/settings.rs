@@ -259,7 +259,7 @@ settings! {
         retry_after_disabled: Duration = "60s";
         /// The pause after an accept that failed, for want of file descriptors for example.
         accept_pause: Duration = "100ms";
-        /// Threads that serve connections. auto: one up to 4 cores, then a quarter of the cores.
+        /// Threads that serve connections. auto: two on up to 8 cores (one on a single core), then a quarter of the cores.
         threads: Auto<Count> = "auto";
         /// Waiting connections that the kernel keeps while the daemon is busy or restarting.
         accept_queue: Count = 4_096;
@@ -453,10 +453,14 @@ settings! {
 
     /// The indexes behind the journal.
     index "index": Index {
-        /// Entries that the index may be behind before admission closes.
-        max_lag: Count = 65_536;
+        /// Entries that the index may be behind before admission closes. A restart after a crash reads so many again.
+        max_lag: Count = 2_097_152;
+        /// While more than `commit-entries` arrive in a `commit-interval`, the index leaves processor and disk to them until it lags by so many.
+        yield_lag: Count = 1_572_864;
+        /// Entries queued for the index; what does not fit is read from the journal again.
+        queue_entries: Count = 65_536;
         /// Bytes of payloads queued for the index; what does not fit is read from the journal again.
-        queue_bytes: Size = "64MiB";
+        queue_bytes: Size = "8MiB";
         /// Entries of one index transaction.
         commit_entries: Count = 8_000;
         /// Time between index transactions.
@@ -466,7 +470,7 @@ settings! {
         /// Entries read from the journal at a time where the queue overflowed.
         scan_entries: Count = 1_024;
         /// The nice value of the indexer's thread: it must never delay an answer.
-        nice: Count = 10;
+        nice: Count = 19;
         /// Finished steps that an execution's row lists.
         steps_listed: Count = 256;
     }

@@ -34,7 +34,7 @@ fn nothing_given_is_a_whole_configuration() {
     assert_eq!(config.hooks.listen.to_string(), "127.0.0.1:3000");
     assert_eq!(config.segment(), Size::bytes(64 << 20));
     assert_eq!(config.backlog_bytes().to_string(), "2560MiB");
-    assert_eq!(config.front_threads(), 1);
+    assert_eq!(config.front_threads(), 2);
     assert_eq!(config.owner_arbiters(), 1);
     assert_eq!(config.socket(), PathBuf::from("./data/perseat.sock"));
     assert!(config.warnings().is_empty());

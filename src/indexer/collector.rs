@@ -126,6 +126,12 @@ fn collect(indexer: &mut Indexer) -> Result<(), CollectError> {
     }
 }
 
+/// Whether the journal may grow for a while without the index: half of the margin is still free.
+pub(super) fn has_headroom(indexer: &Indexer) -> bool {
+    let options = &indexer.options.retention;
+    used_bytes(indexer).is_ok_and(|used| used + options.margin / 2 <= options.budget)
+}
+
 /// Whether a segment has to go: the budget is passed, or the journal's next roll would pass it, because no released
 /// file waits for reuse.
 fn is_over(indexer: &Indexer, used: u64, segments: u64) -> bool {

@@ -29,7 +29,7 @@ pub struct IndexSink(pub Arc<Feed>);
 
 impl CommitSink for IndexSink {
     fn committed(&mut self, batch: Arc<[Committed]>) {
-        self.0.push(batch.iter().map(logged).collect());
+        self.0.push(batch.iter().map(logged));
     }
 }
 

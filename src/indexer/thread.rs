@@ -1,6 +1,6 @@
 //! The loop: wait, apply, commit, collect.
 
-use super::collector::{Collector, RetentionOptions};
+use super::collector::{Collector, RetentionOptions, has_headroom};
 use super::logged;
 use perseat_journal::{Journal, Position, Room};
 use perseat_store::history::DroppedHistory;
@@ -10,15 +10,18 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Limits of the indexer.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// A commit takes at most about so many entries.
     pub commit_entries: u64,
-    /// A commit comes at the latest after this time.
+    /// A commit comes at the latest after this time, unless the index yields.
     pub commit_interval: Duration,
+    /// While more than `commit_entries` arrive in a `commit_interval`, the index leaves processor and disk to them until
+    /// it lags by so many entries.
+    pub yield_lag: u64,
     /// How soon a failed commit is tried again.
     pub retry_interval: Duration,
     /// How many entries are read from the journal at a time where the queue overflowed.
@@ -38,9 +41,10 @@ impl Options {
         Self {
             commit_entries: 8_000,
             commit_interval: Duration::from_millis(250),
+            yield_lag: 1_572_864,
             retry_interval: Duration::from_secs(1),
             scan_entries: 1_024,
-            nice: 10,
+            nice: 19,
             limits: Limits::default(),
             retention,
         }
@@ -96,12 +100,48 @@ pub fn start(parts: Parts, options: Options) -> io::Result<IndexerHandle> {
     Ok(IndexerHandle { feed, thread })
 }
 
+/// How much arrives: looked at ten times in a `commit_interval` at most.
+#[derive(Debug)]
+struct Arrivals {
+    since: Instant,
+    before: u64,
+    /// More than `commit_entries` in a `commit_interval`.
+    are_many: bool,
+}
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            before: 0,
+            are_many: false,
+        }
+    }
+}
+
+impl Arrivals {
+    fn look(&mut self, feed: &Feed, options: &Options) {
+        let passed = self.since.elapsed();
+        if passed < options.commit_interval / 10 {
+            return;
+        }
+        let arrived = feed.arrived();
+        let many = options.commit_entries as f64 * passed.as_secs_f64() / options.commit_interval.as_secs_f64();
+        *self = Self {
+            since: Instant::now(),
+            before: arrived,
+            are_many: (arrived - self.before) as f64 >= many,
+        };
+    }
+}
+
 /// The thread's state; tests drive it step by step.
 #[derive(Debug)]
 pub(crate) struct Indexer {
     pub(crate) parts: Parts,
     pub(crate) options: Options,
     failing: bool,
+    arrivals: Arrivals,
 }
 
 impl Indexer {
@@ -110,6 +150,7 @@ impl Indexer {
             parts,
             options,
             failing: false,
+            arrivals: Arrivals::default(),
         }
     }
 
@@ -122,17 +163,42 @@ impl Indexer {
             if self.failing {
                 self.parts.feed.pause(self.options.retry_interval);
             } else {
-                let entries = usize::try_from(self.options.commit_entries).unwrap_or(usize::MAX);
-                self.parts.feed.wait(entries, self.options.commit_interval);
+                self.wait();
             }
             if self.step() {
                 collector.collect(self);
             }
         }
+        self.arrivals = Arrivals::default();
         self.step();
     }
 
-    /// Applies and commits what there is; whether that succeeded.
+    /// Waits until there is something to do, and longer under load: processor and disk are left to what arrives for as
+    /// long as the limits allow.
+    fn wait(&mut self) {
+        let feed = self.parts.feed.clone();
+        let entries = usize::try_from(self.options.commit_entries).unwrap_or(usize::MAX);
+        feed.wait(entries, self.options.commit_interval);
+        self.arrivals.look(&feed, &self.options);
+        while !feed.is_closed() && feed.lag() >= self.options.commit_entries && self.may_yield(self.options.yield_lag) {
+            feed.pause(self.options.commit_interval);
+            self.arrivals.look(&feed, &self.options);
+            metrics::gauge!("perseat_index_lag_entries").set(feed.lag() as f64);
+        }
+    }
+
+    /// Whether the index leaves the rest for later, once it lags little.
+    fn stands_back(&mut self) -> bool {
+        self.arrivals.look(&self.parts.feed, &self.options);
+        self.may_yield(self.options.yield_lag / 2)
+    }
+
+    /// Whether so much arrives that the index stands back, and it may: it lags by less than `lag`, and there is room.
+    fn may_yield(&self, lag: u64) -> bool {
+        self.arrivals.are_many && self.parts.feed.lag() < lag && has_headroom(self)
+    }
+
+    /// Applies and commits what there is, or part    /// Applies and commits what there is, or part of it under load; whether that succeeded.
     pub(crate) fn step(&mut self) -> bool {
         let done = self.ingest();
         self.failing = done.is_err();
@@ -148,34 +214,40 @@ impl Indexer {
         !self.failing
     }
 
-    /// Brings the index to the end of the journal and commits.
+    /// Brings the index to the end of the journal and commits; under load it stops once it lags little.
     pub(crate) fn ingest(&mut self) -> Result<(), IndexError> {
         // What the last commit could not store comes first: nothing is added to it.
         if self.failing {
             self.commit()?;
         }
         loop {
-            self.take_queued()?;
-            if !self.parts.feed.has_overflowed() {
+            if !self.take_queued()? || !self.parts.feed.has_overflowed() {
                 return Ok(());
             }
             let head = self.parts.journal.head();
-            self.take_from_journal()?;
+            if !self.take_from_journal()? {
+                return Ok(());
+            }
             self.parts.feed.resume(head.to_bits());
         }
     }
 
-    fn take_queued(&self) -> Result<(), IndexError> {
+    /// False if it stands back before the end.
+    fn take_queued(&mut self) -> Result<bool, IndexError> {
         while !self.parts.feed.is_empty() {
             self.parts.index.catch_up_by(self.options.commit_entries)?;
             self.commit()?;
+            if self.stands_back() {
+                return Ok(false);
+            }
         }
-        self.commit()
+        self.commit()?;
+        Ok(true)
     }
 
     /// Reads what the queue had no room for, up to what is durable now. What does not read is passed over: recovery and
-    /// inspection report it.
-    fn take_from_journal(&self) -> Result<(), IndexError> {
+    /// inspection report it. False if it stands back before the end.
+    fn take_from_journal(&mut self) -> Result<bool, IndexError> {
         let from = self.parts.index.applied().map(Position::from_bits);
         let mut entries = self.parts.journal.scan(from).filter_map(Result::ok);
         loop {
@@ -185,11 +257,15 @@ impl Indexer {
                 .map(|committed| logged(&committed))
                 .collect();
             if batch.is_empty() {
-                return self.commit();
+                self.commit()?;
+                return Ok(true);
             }
             self.parts.index.apply_all(&batch)?;
             if self.parts.index.pending() >= self.options.commit_entries {
                 self.commit()?;
+                if self.stands_back() {
+                    return Ok(false);
+                }
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Input};
 use perseat_domain::execution::Plan;
-use perseat_domain::id::{EndpointId, FlowNumber, InstanceId, UserConfigId};
+use perseat_domain::id::{EndpointId, FlowNumber, IdMap, InstanceId, UserConfigId};
 use perseat_domain::model::{ConfigValue, ConnectionValue, Membership, connection_record_id};
 use perseat_flow::component::is_outbound;
 use perseat_flow::expression::{Connection, Setting};
@@ -16,7 +16,7 @@ use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
 use perseat_store::keyring::Owner;
 use perseat_store::seal::{DataKey, RecordKind, SealError};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -48,7 +48,7 @@ type Settings = BTreeMap<String, Setting>;
 #[derive(Debug)]
 pub struct LoadedInstance {
     bundle: InstanceBundle,
-    plans: HashMap<FlowNumber, Arc<Plan>>,
+    plans: IdMap<FlowNumber, Arc<Plan>>,
     settings: Settings,
     key: Arc<DataKey>,
 }

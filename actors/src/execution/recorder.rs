@@ -108,16 +108,18 @@ impl Recorder {
             response,
             ..end.ended
         };
-        let answer = crate::waiters::Answer {
+        let answer = end.is_awaited.then(|| crate::waiters::Answer {
             status: ended.status,
             code: ended.code,
             message,
             response: end.response,
-        };
+        });
         let mut entries = self.take();
         entries.push(self.entry(&Entry::Ended(ended)));
         self.append(entries).await;
-        self.env.waiters.answer(self.execution, answer);
+        if let Some(answer) = answer {
+            self.env.waiters.answer(self.execution, answer);
+        }
     }
 
     fn take(&mut self) -> Vec<NewEntry> {
@@ -192,4 +194,6 @@ pub(super) struct End {
     pub(super) message: Option<String>,
     /// What a synchronous caller gets.
     pub(super) response: Option<SyncResponse>,
+    /// Whether a synchronous caller may wait for it.
+    pub(super) is_awaited: bool,
 }

@@ -119,6 +119,7 @@ impl Unable {
                 ended,
                 message: has_key.then_some(self.message),
                 response: None,
+                is_awaited: true,
             })
             .await;
     }
@@ -130,15 +131,21 @@ struct Running {
     binding: Arc<Binding>,
     plan: Arc<Plan>,
     version: Arc<IntegrationVersion>,
-    scope: Scope,
-    context: Arc<FlowContext>,
+    view: View,
     past: Past,
     recorder: Recorder,
-    is_debug: bool,
     last: Option<Arc<Value>>,
     stopped: Option<SyncResponse>,
     failure: Option<String>,
     cpu: Duration,
+}
+
+/// What steps and answers see of the execution: the opened request, the results so far, names and addresses.
+#[derive(Debug, Default)]
+struct View {
+    scope: Scope,
+    context: Arc<FlowContext>,
+    is_debug: bool,
 }
 
 async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unable> {
@@ -162,6 +169,54 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
         .await
         .ok_or_else(|| unable(ErrorCode::FlowNotFound, "the flow is not part of the version that runs".into()))?;
 
+    // A flow without steps that nobody waits for has no reader of its payload: it is not made.
+    let mut view = if plan.first().is_some() || past.accepted.sync_deadline.is_some() {
+        open(env, start, &binding, &version, &past).await?
+    } else {
+        View::default()
+    };
+    let mut last = None;
+    for step in &past.steps {
+        if let (Some(node), Some(value)) = (plan.find(&step.path), restore(&binding, start.execution, step)) {
+            view.scope.finish(node.step.reference.clone(), value.clone());
+            if !past.progress.branches.contains_key(&step.path) {
+                last = Some(value);
+            }
+        }
+    }
+    let recorder = Recorder::new(
+        env.clone(),
+        Some(binding.key().clone()),
+        binding.masker.clone(),
+        start.execution,
+        partition_of(start.identity.instance),
+    );
+    Ok(Running {
+        env: env.clone(),
+        binding,
+        plan,
+        version,
+        view,
+        past,
+        recorder,
+        last,
+        stopped: None,
+        failure: None,
+        cpu: Duration::ZERO,
+    })
+}
+
+/// Opens the request and completes the trigger's payload.
+async fn open(
+    env: &Arc<ExecutionEnv>,
+    start: &Start,
+    binding: &Binding,
+    version: &IntegrationVersion,
+    past: &Past,
+) -> Result<View, Unable> {
+    let attempt = past.attempt();
+    let unable = |code, message: String| Unable { attempt, code, message };
+    let flow = start.identity.flow;
     let opened = binding
         .key()
         .unseal(RecordKind::Request, start.execution.0.as_bytes(), &past.accepted.request);
@@ -186,37 +241,11 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
         .flow(flow)
         .map(|flow| flow.trigger.reference.clone())
         .unwrap_or_default();
-    let mut scope = Scope::new(trigger, Arc::new(payload), binding.settings.clone(), env.limits.values);
-    let mut last = None;
-    for step in &past.steps {
-        if let (Some(node), Some(value)) = (plan.find(&step.path), restore(&binding, start.execution, step)) {
-            scope.finish(node.step.reference.clone(), value.clone());
-            if !past.progress.branches.contains_key(&step.path) {
-                last = Some(value);
-            }
-        }
-    }
-    let recorder = Recorder::new(
-        env.clone(),
-        Some(binding.key().clone()),
-        binding.masker.clone(),
-        start.execution,
-        partition_of(start.identity.instance),
-    );
-    Ok(Running {
-        env: env.clone(),
-        binding,
-        plan,
-        version,
+    let scope = Scope::new(trigger, Arc::new(payload), binding.settings.clone(), env.limits.values);
+    Ok(View {
         scope,
         context: Arc::new(context),
-        past,
-        recorder,
         is_debug: request.debug,
-        last,
-        stopped: None,
-        failure: None,
-        cpu: Duration::ZERO,
     })
 }
 
@@ -291,7 +320,8 @@ impl Running {
                         next = Some(Event::Flushed);
                     }
                     Effect::Perform { node, .. } => {
-                        let (event, done) = self.perform(start, node, deadline).await;
+                        // Boxed: an execution that performs nothing should not carry the room for it.
+                        let (event, done) = Box::pin(self.perform(start, node, deadline)).await;
                         finished_step = done;
                         next = Some(event);
                     }
@@ -332,12 +362,12 @@ impl Running {
         let left = deadline.saturating_sub(self.env.clock.uptime());
         let call = StepCall {
             step: &node.step,
-            scope: &self.scope,
+            scope: &self.view.scope,
             identity: &start.identity,
-            context: &self.context,
+            context: &self.view.context,
             key: &key,
             deadline: tokio::time::Instant::now() + left.min(self.env.limits.step_timeout),
-            debug: self.is_debug,
+            debug: self.view.is_debug,
         };
         let report = tokio::select! {
             biased;
@@ -398,7 +428,7 @@ impl Running {
             tries,
         };
         self.recorder.step(record, branch);
-        self.scope.finish(node.step.reference.clone(), output.value);
+        self.view.scope.finish(node.step.reference.clone(), output.value);
     }
 
     fn failed_output(&mut self, node: &Node, status: StepStatus, error: &StepError) -> StepOutput {
@@ -438,7 +468,14 @@ impl Running {
             cost: (millis(self.env.clock.uptime().saturating_sub(began)), millis(self.cpu)),
             at: self.env.clock.now(),
         };
-        self.recorder.finish(End { ended, message, response }).await;
+        self.recorder
+            .finish(End {
+                ended,
+                message,
+                response,
+                is_awaited: is_synchronous,
+            })
+            .await;
     }
 
     /// What a synchronous caller gets: the answer of a stop step, that of the trigger, or the last step's results.
@@ -451,10 +488,10 @@ impl Running {
             .definition
             .flows
             .iter()
-            .find(|flow| self.context.flow.stable_id == flow.stable_key);
+            .find(|flow| self.view.context.flow.stable_id == flow.stable_key);
         let body = match &self.last {
             Some(value) => value.to_string(),
-            None => json!({ "executionId": self.context.execution_id }).to_string(),
+            None => json!({ "executionId": self.view.context.execution_id }).to_string(),
         };
         let results = SyncResponse {
             status: 200,
@@ -462,7 +499,7 @@ impl Running {
             headers: Vec::new(),
             body: body.into(),
         };
-        match flow.map(|flow| webhook_reply(&flow.trigger, &self.scope)) {
+        match flow.map(|flow| webhook_reply(&flow.trigger, &self.view.scope)) {
             Some(Ok(Some(reply))) => reply.over(results),
             _ => results,
         }

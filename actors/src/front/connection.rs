@@ -131,7 +131,10 @@ impl Watch {
 
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
-        self.since.set(Instant::now());
+        // An answer has time-outs of its own.
+        if phase != Phase::Answer {
+            self.since.set(Instant::now());
+        }
     }
 
     fn deadline(&self, front: &FrontShared) -> Option<Instant> {

@@ -33,7 +33,9 @@ pub(super) fn text_at(body: &[u8], path: &[String], depth: usize) -> Result<Opti
 }
 
 fn run<'de, S: DeserializeSeed<'de>>(body: &'de [u8], seed: S) -> Result<S::Value, NotJson> {
-    let mut reader = serde_json::Deserializer::from_slice(body);
+    // Checked once as a whole, not string by string.
+    let text = std::str::from_utf8(body).map_err(|_| NotJson)?;
+    let mut reader = serde_json::Deserializer::from_str(text);
     let value = seed.deserialize(&mut reader).map_err(|_| NotJson)?;
     reader.end().map_err(|_| NotJson)?;
     Ok(value)

@@ -22,17 +22,14 @@ pub struct ArbiterOptions {
 }
 
 impl ArbiterOptions {
-    /// The layout for a machine: one of each up to four cores; beyond, a quarter of the cores serve connections and
-    /// half of them own actors, which leaves the journal writer and the JavaScript children theirs.
+    /// The layout for a machine: one owner up to four cores, then half of the cores, which leaves the journal writer and
+    /// the JavaScript children theirs; two fronts up to eight cores, then a quarter. Serving a connection is most of an
+    /// event's cost: a second front takes what the other threads leave of the second core.
     #[must_use]
     pub fn for_cores(cores: usize) -> Self {
-        if cores <= 4 {
-            Self { owners: 1, fronts: 1 }
-        } else {
-            Self {
-                owners: cores / 2,
-                fronts: cores / 4,
-            }
+        Self {
+            owners: if cores <= 4 { 1 } else { cores / 2 },
+            fronts: (cores / 4).max(cores.clamp(1, 2)),
         }
     }
 }

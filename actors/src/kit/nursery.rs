@@ -17,8 +17,8 @@ use super::clock::Clock;
 use super::mailbox::Mailbox;
 use super::obituary::{ChildExited, Exit, Obituary};
 use actix::{Actor, Context, Handler};
+use perseat_domain::id::IdMap;
 use perseat_domain::supervision::{Decision, Dice, Record, RestartPolicy};
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ pub struct Nursery<K, H> {
     options: NurseryOptions,
     clock: Arc<dyn Clock>,
     dice: Dice,
-    children: HashMap<K, Child<H>>,
+    children: IdMap<K, Child<H>>,
     next_generation: u64,
     closing: bool,
 }
@@ -139,7 +139,7 @@ impl<K: Clone + Eq + Hash, H> Nursery<K, H> {
             options,
             clock,
             dice: Dice::new(seed),
-            children: HashMap::new(),
+            children: IdMap::default(),
             next_generation: 1,
             closing: false,
         }

@@ -54,6 +54,22 @@ impl Obituary {
         Self::new(move |exit| parent.tell_past_the_bound(ChildExited { key, generation, exit }))
     }
 
+    /// An obituary that sends [`ChildExited`] to `parent` after a panic only: for a child that reports its ordinary end
+    /// itself.
+    #[must_use]
+    pub fn of_panic<P, K>(parent: &Mailbox<P>, key: K, generation: u64) -> Self
+    where
+        P: Actor<Context = Context<P>> + Handler<ChildExited<K>>,
+        K: Send + 'static,
+    {
+        let parent = parent.clone();
+        Self::new(move |exit| {
+            if exit == Exit::Panicked {
+                parent.tell_past_the_bound(ChildExited { key, generation, exit });
+            }
+        })
+    }
+
     /// For actors at the root, whose end nobody waits for.
     #[must_use]
     pub fn none() -> Self {

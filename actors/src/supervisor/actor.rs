@@ -6,7 +6,7 @@ use crate::admission::Admission;
 use crate::execution::ExecutionEnv;
 use crate::instance::{Forget, InstanceActor, Leave};
 use crate::kit::{Birth, ChildExited, Mailbox, Nursery, NurseryOptions, Reply, Verdict, remind, start_here};
-use crate::telemetry;
+use crate::telemetry::{self, OwnerMetrics};
 use crate::user::UserEnv;
 use actix::{Actor, Context, Handler, Message};
 use perseat_domain::fair::FairOptions;
@@ -44,6 +44,7 @@ pub struct Supervisor {
     instances: Nursery<InstanceId, Mailbox<InstanceActor>>,
     /// Set once the daemon ends: nothing new starts, and this is answered when nothing runs.
     draining: Option<Vec<Reply<()>>>,
+    metrics: Arc<OwnerMetrics>,
 }
 
 impl Supervisor {
@@ -69,6 +70,7 @@ impl Supervisor {
             env,
             me,
             draining: None,
+            metrics: Arc::new(OwnerMetrics::new()),
         }
     }
 
@@ -96,8 +98,8 @@ impl Supervisor {
             }
             (owner.running(), owner.live())
         });
-        metrics::gauge!(telemetry::LIVE).set(live as f64);
-        metrics::gauge!(telemetry::RUNNING).set(f64::from(running));
+        self.metrics.live.set(live as f64);
+        self.metrics.running.set(f64::from(running));
         if running == 0
             && let Some(waiting) = &mut self.draining
         {
@@ -139,7 +141,7 @@ impl Handler<Committed> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Committed(batch): Committed, _: &mut Context<Self>) {
-        let admission = self.admission.clone();
+        let (admission, metrics) = (self.admission.clone(), self.metrics.clone());
         self.decide(|owner, users| {
             for entry in batch.iter() {
                 let commit = Commit {
@@ -147,10 +149,10 @@ impl Handler<Committed> for Supervisor {
                     payload: &entry.payload,
                 };
                 match owner.committed(commit, users) {
-                    Ok(Note::Accepted) => metrics::counter!(telemetry::TAKEN_UP).increment(1),
+                    Ok(Note::Accepted) => metrics.taken_up.increment(1),
                     Ok(Note::Ended(claim)) => {
                         admission.ended(&claim);
-                        metrics::counter!(telemetry::FINISHED).increment(1);
+                        metrics.finished.increment(1);
                     }
                     Ok(Note::Other) => {}
                     Err(error) => tracing::error!(position = ?entry.position, %error, "a committed entry cannot be read"),

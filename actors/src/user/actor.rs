@@ -3,15 +3,14 @@
 use super::messages::{Cancel, ForgetConfig, PutAway, Start};
 use crate::execution::{self, Binding, ExecutionEnv, LoadError, LoadedInstance, LoadedUser};
 use crate::instance::InstanceActor;
-use crate::kit::{ChildExited, Exit, LocalRun, Mailbox, Obituary, run_here};
+use crate::kit::{ChildExited, LocalRun, Mailbox, Obituary, run_here};
 use crate::supervisor::{Over, OwnerTable, Supervisor};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::fair::Cost;
-use perseat_domain::id::ExecutionId;
+use perseat_domain::id::{ExecutionId, IdMap};
 use perseat_domain::owner::{Turn, UserKey};
 use perseat_store::seal::DataKey;
-use std::collections::HashMap;
 use std::sync::Arc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -72,7 +71,7 @@ pub struct UserActor {
     env: UserEnv,
     parent: Parent,
     me: Mailbox<Self>,
-    running: HashMap<ExecutionId, Running>,
+    running: IdMap<ExecutionId, Running>,
     /// Turns that wait for the configuration.
     waiting: Vec<Turn>,
     config: Config,
@@ -91,7 +90,7 @@ impl UserActor {
             env,
             parent,
             me: Mailbox::of(ctx),
-            running: HashMap::new(),
+            running: IdMap::default(),
             waiting: Vec::new(),
             config: Config::Unread,
             instance: None,
@@ -176,7 +175,7 @@ impl UserActor {
         };
         let generation = self.next_generation;
         self.next_generation += 1;
-        let obituary = Obituary::to(&self.me, execution, generation);
+        let obituary = Obituary::of_panic(&self.me, execution, generation);
         let (env, me) = (self.env.execution.clone(), self.me.clone());
         let run = run_here(obituary, async move {
             let cost = execution::run(env, start).await;
@@ -288,12 +287,8 @@ impl Handler<ExecutionEnded> for UserActor {
 impl Handler<ChildExited<ExecutionId>> for UserActor {
     type Result = ();
 
-    /// An execution's future is over. After an ordinary end its notice came first and there is nothing left to do;
-    /// after a panic it begins again in its own slot.
+    /// An execution's future panicked: it begins again in its own slot.
     fn handle(&mut self, message: ChildExited<ExecutionId>, ctx: &mut Context<Self>) {
-        if message.exit != Exit::Panicked {
-            return;
-        }
         if let Some(running) = self.running.remove(&message.key) {
             tracing::error!(execution = %message.key, "an execution panicked; it is resumed from its last durable entry");
             self.env.owner.lock().fell(message.key);

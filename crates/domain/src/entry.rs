@@ -255,7 +255,8 @@ macro_rules! entries {
             #[must_use]
             pub fn encode(&self) -> Vec<u8> {
                 match self { $(Self::$name(entry) => {
-                    let out = vec![ENTRY_FORMAT, $kind];
+                    let mut out = Vec::with_capacity(self.size_hint());
+                    out.extend_from_slice(&[ENTRY_FORMAT, $kind]);
                     // Encoding owned data into memory has no failing case.
                     postcard::to_extend(entry, out).unwrap_or_default()
                 })* }
@@ -299,6 +300,17 @@ pub struct EntryRef {
     pub entries: u32,
     /// The size of the payload there.
     pub bytes: u32,
+}
+
+impl Entry {
+    /// About how long the stored form is: most entries are small but for the request.
+    fn size_hint(&self) -> usize {
+        let request = match self {
+            Self::Accepted(accepted) => accepted.request.0.len(),
+            _ => 0,
+        };
+        request + 192
+    }
 }
 
 /// The front part of an entry: what an owner needs to hand it on, without its payload.

@@ -12,7 +12,8 @@
 //!
 //! Everything costs O(log n) in the customers and users that wait; those that are idle and owe nothing are forgotten.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use crate::id::IdMap;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::time::Duration;
@@ -139,12 +140,12 @@ pub struct FairQueue<C, U, W: Work<U>> {
     next_stay: u64,
     running: u32,
     waiting: usize,
-    customers: HashMap<C, Customer<U>>,
-    users: HashMap<U, User<C, W>>,
+    customers: IdMap<C, Customer<U>>,
+    users: IdMap<U, User<C, W>>,
     lanes: Lanes<C>,
     owing: BTreeSet<(Tag, C)>,
     active: usize,
-    averages: HashMap<W::Flow, u64>,
+    averages: IdMap<W::Flow, u64>,
 }
 
 impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
@@ -157,12 +158,12 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
             next_stay: 0,
             running: 0,
             waiting: 0,
-            customers: HashMap::new(),
-            users: HashMap::new(),
+            customers: IdMap::default(),
+            users: IdMap::default(),
             lanes: Lanes::new(),
             owing: BTreeSet::new(),
             active: 0,
-            averages: HashMap::new(),
+            averages: IdMap::default(),
         }
     }
 

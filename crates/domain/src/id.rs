@@ -8,9 +8,15 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
+
+/// A map by ids, which this daemon makes and nobody outside chooses: the standard hasher would guard against nothing.
+pub type IdMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+/// A set of ids; see [`IdMap`].
+pub type IdSet<K> = HashSet<K, foldhash::fast::RandomState>;
 
 /// Why a text is not the id that was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

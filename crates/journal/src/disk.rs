@@ -32,6 +32,12 @@ pub trait File: Send + Sync + fmt::Debug {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes so many zeros at `offset`.
+    fn write_zeros(&self, length: usize, offset: u64) -> io::Result<()> {
+        self.write_at(&vec![0; length], offset)
+    }
+    /// The first `length` bytes will be overwritten bit by bit soon: they are better in memory then.
+    fn prefetch(&self, _length: u64) {}
     /// Makes everything written so far durable.
     fn sync(&self) -> io::Result<()>;
     /// The file's length.

@@ -338,17 +338,17 @@ impl Keeper {
     /// Pre-fills a file with written zeros: overwriting is cheaper to sync than growing. False if the pool was closed meanwhile.
     fn fill(&self, file: &dyn File) -> io::Result<bool> {
         let length = self.options.segment_bytes as usize;
-        let zeros = vec![0; PIECE.min(length)];
         let mut at = 0;
         while at < length {
             if self.pool.closed() {
                 return Ok(false);
             }
             let piece = PIECE.min(length - at);
-            file.write_at(&zeros[..piece], at as u64)?;
+            file.write_zeros(piece, at as u64)?;
             at += piece;
         }
         file.sync()?;
+        file.prefetch(length as u64);
         Ok(true)
     }
 

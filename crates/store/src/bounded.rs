@@ -1,6 +1,6 @@
 //! A map that holds at most so many entries and gives up one that was not used lately (second chance).
 
-use std::collections::HashMap;
+use perseat_domain::id::IdMap;
 use std::hash::Hash;
 
 struct Entry<K, V> {
@@ -12,7 +12,7 @@ struct Entry<K, V> {
 /// At most `capacity` values by key.
 pub(crate) struct Bounded<K, V> {
     capacity: usize,
-    places: HashMap<K, usize>,
+    places: IdMap<K, usize>,
     entries: Vec<Entry<K, V>>,
     hand: usize,
 }
@@ -21,7 +21,7 @@ impl<K: Copy + Eq + Hash, V: Clone> Bounded<K, V> {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.max(1),
-            places: HashMap::new(),
+            places: IdMap::default(),
             entries: Vec::new(),
             hand: 0,
         }

@@ -32,9 +32,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// 128 bits from the system's generator.
+/// 128 bits from the thread's generator, which the system's seeds.
 pub(crate) fn random() -> u128 {
-    uuid::Uuid::new_v4().as_u128() ^ uuid::Uuid::new_v4().as_u128().rotate_left(61)
+    rand::random()
 }
 
 /// The running data plane.

@@ -2,10 +2,9 @@
 
 use super::UserKey;
 use crate::entry::EntryRef;
-use crate::id::ExecutionId;
+use crate::id::{ExecutionId, IdMap};
 use crate::identity::Identity;
 use bytes::Bytes;
-use std::collections::HashMap;
 
 /// Where an execution stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +101,7 @@ pub struct TakenUp {
 /// All live executions of one owner.
 #[derive(Debug)]
 pub(super) struct Table {
-    executions: HashMap<ExecutionId, Live>,
+    executions: IdMap<ExecutionId, Live>,
     cached: usize,
     cache_bytes: usize,
 }
@@ -111,7 +110,7 @@ impl Table {
     /// An empty table that keeps at most `cache_bytes` of accepted entries in memory.
     pub(super) fn new(cache_bytes: usize) -> Self {
         Self {
-            executions: HashMap::new(),
+            executions: IdMap::default(),
             cached: 0,
             cache_bytes,
         }

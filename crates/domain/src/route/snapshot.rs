@@ -9,8 +9,7 @@ use super::hash::{HashSecret, Wide};
 use super::instance::InstanceRoute;
 use super::table::Table;
 use crate::definition::{EndpointType, RoutingPath};
-use crate::id::{CustomerId, EndpointId, FlowNumber, InstanceId, IntegrationId, UserConfigId, UserId};
-use std::collections::HashMap;
+use crate::id::{CustomerId, EndpointId, FlowNumber, IdMap, InstanceId, IntegrationId, UserConfigId, UserId};
 use std::sync::Arc;
 
 /// See the module.
@@ -31,9 +30,9 @@ pub struct RoutingSnapshot {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Instances {
     pub(super) slots: Vec<Option<Arc<InstanceRoute>>>,
-    pub(super) by_id: HashMap<InstanceId, u32>,
-    pub(super) of_customer: HashMap<(IntegrationId, CustomerId), Vec<u32>>,
-    pub(super) integrations: HashMap<IntegrationId, Arc<IntegrationRoute>>,
+    pub(super) by_id: IdMap<InstanceId, u32>,
+    pub(super) of_customer: IdMap<(IntegrationId, CustomerId), Vec<u32>>,
+    pub(super) integrations: IdMap<IntegrationId, Arc<IntegrationRoute>>,
 }
 
 /// A shared endpoint: the newest version that is deployed to any customer decides how it routes.

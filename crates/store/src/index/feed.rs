@@ -25,9 +25,9 @@ pub struct FeedOptions {
 impl Default for FeedOptions {
     fn default() -> Self {
         Self {
-            max_lag: 65_536,
+            max_lag: 2_097_152,
             queue_entries: 65_536,
-            queue_bytes: 64 << 20,
+            queue_bytes: 8 << 20,
         }
     }
 }
@@ -50,6 +50,8 @@ struct Queue {
     last: Option<u64>,
     overflowed: bool,
     closed: bool,
+    /// Entries committed since the start.
+    arrived: u64,
 }
 
 impl Feed {
@@ -65,23 +67,30 @@ impl Feed {
         }
     }
 
-    /// Takes a committed batch, in position order. Never waits for the index.
-    pub fn push(&self, batch: Arc<[Logged]>) {
-        let Some(last) = batch.last().map(|logged| logged.position) else {
+    /// Takes a committed batch, in position order. Never waits for the index. A batch that does not fit is left out: it
+    /// is read from the journal later.
+    pub fn push(&self, batch: impl ExactSizeIterator<Item = Logged> + DoubleEndedIterator + Clone) {
+        let count = batch.len();
+        let Some(last) = batch.clone().next_back().map(|logged| logged.position) else {
             return;
         };
-        if self.lag.committed(batch.len() as u64) > self.options.max_lag {
+        if self.lag.committed(count as u64) > self.options.max_lag {
             self.pressure.index_lag.store(true, Ordering::Relaxed);
         }
-        let bytes: usize = batch.iter().map(|logged| logged.payload.len()).sum();
         let mut queue = self.queue();
         queue.last = Some(last);
-        let fits = queue.entries + batch.len() <= self.options.queue_entries && queue.bytes + bytes <= self.options.queue_bytes;
-        queue.overflowed |= !fits;
-        if !queue.overflowed {
-            queue.entries += batch.len();
+        queue.arrived += count as u64;
+        if queue.overflowed {
+            return;
+        }
+        let batch: Arc<[Logged]> = batch.collect();
+        let bytes: usize = batch.iter().map(|logged| logged.payload.len()).sum();
+        if queue.entries + count <= self.options.queue_entries && queue.bytes + bytes <= self.options.queue_bytes {
+            queue.entries += count;
             queue.bytes += bytes;
             queue.batches.push_back(batch);
+        } else {
+            queue.overflowed = true;
         }
         drop(queue);
         self.arrived.notify_one();
@@ -132,6 +141,12 @@ impl Feed {
             queue.overflowed = false;
         }
         !queue.overflowed
+    }
+
+    /// How many entries were committed since the start.
+    #[must_use]
+    pub fn arrived(&self) -> u64 {
+        self.queue().arrived
     }
 
     /// How many committed entries are not in the indexes.

@@ -121,7 +121,7 @@ fn lists_merge_memory_state_and_every_history_file() {
     let (committed, recent) = log.split_at(log.len() - 300);
     index.apply(committed).unwrap();
     index.flush().unwrap();
-    feed.push(recent.to_vec().into());
+    feed.push(recent.iter().cloned());
 
     let whole = walk(&index, &Filter::default(), 1_000);
     assert_eq!(whole.len(), 500, "every execution once, also those never committed");
