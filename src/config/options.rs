@@ -19,7 +19,7 @@ use perseat_flow::{component, definition, expression, js, payload};
 use perseat_store::{catalog, history, index, keyring, state};
 
 use super::Config;
-use super::value::SandboxMode;
+use super::value::{Count, SandboxMode};
 use crate::indexer;
 
 /// The options of every part.
@@ -278,7 +278,7 @@ impl Config {
         indexer::Options {
             commit_entries: index.commit_entries.get().into(),
             commit_interval: index.commit_interval,
-            yield_lag: index.yield_lag.get().into(),
+            yield_lag: index.yield_lag.or(Count::new(index.max_lag.get() / 4 * 3)).get().into(),
             retry_interval: index.retry_interval,
             scan_entries: index.scan_entries.as_usize(),
             nice: i32::try_from(index.nice.get()).unwrap_or(i32::MAX),

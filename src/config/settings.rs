@@ -455,8 +455,8 @@ settings! {
     index "index": Index {
         /// Entries that the index may be behind before admission closes. A restart after a crash reads so many again.
         max_lag: Count = 2_097_152;
-        /// While more than `commit-entries` arrive in a `commit-interval`, the index leaves processor and disk to them until it lags by so many.
-        yield_lag: Count = 1_572_864;
+        /// While more than `commit-entries` arrive in a `commit-interval`, the index leaves processor and disk to them until it lags by so many. auto: three quarters of `max-lag`.
+        yield_lag: Auto<Count> = "auto";
         /// Entries queued for the index; what does not fit is read from the journal again.
         queue_entries: Count = 65_536;
         /// Bytes of payloads queued for the index; what does not fit is read from the journal again.

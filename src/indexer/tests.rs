@@ -16,6 +16,7 @@ use perseat_store::state::{StateOptions, StateStore};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use uuid::Uuid;
 
 const BUDGET: u64 = 16 << 20;
@@ -242,7 +243,9 @@ fn a_queue_that_overflows_is_made_good_from_the_journal() {
         run.pressure.index_lag.load(Ordering::Relaxed),
         "a lag of 400 closes admission at 100"
     );
-    assert!(run.indexer().step());
+    let mut indexer = run.indexer();
+    indexer.options.yield_lag = 0;
+    assert!(indexer.step());
     assert_eq!(run.index().backlog().executions, 400);
     assert!(!run.feed.has_overflowed());
     assert!(!run.pressure.index_lag.load(Ordering::Relaxed));
@@ -252,6 +255,28 @@ fn a_queue_that_overflows_is_made_good_from_the_journal() {
         Status::Succeeded,
         "the queue takes batches again"
     );
+}
+
+#[test]
+fn the_index_stands_back_while_much_arrives_and_catches_up_afterwards() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(directory.path(), FeedOptions::default());
+    let mut indexer = run.indexer();
+    // Nobody looks again within the test.
+    indexer.options.commit_interval = Duration::from_secs(36_000);
+    indexer.options.commit_entries = 100;
+    for batch in 0..40 {
+        run.append((batch * 10..(batch + 1) * 10).map(|n| accepted(n, 50)));
+    }
+    let step = |indexer: &mut Indexer, yield_lag, are_many| {
+        indexer.options.yield_lag = yield_lag;
+        indexer.arrivals.are_many = are_many;
+        assert!(indexer.step());
+        run.feed.lag()
+    };
+    assert_eq!(step(&mut indexer, 10_000, true), 300, "one commit, and the rest for later");
+    assert_eq!(step(&mut indexer, 350, true), 100, "down to less than half of index.yield-lag");
+    assert_eq!(step(&mut indexer, 10_000, false), 0, "all of it once little arrives");
 }
 
 #[test]

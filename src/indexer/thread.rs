@@ -102,11 +102,11 @@ pub fn start(parts: Parts, options: Options) -> io::Result<IndexerHandle> {
 
 /// How much arrives: looked at ten times in a `commit_interval` at most.
 #[derive(Debug)]
-struct Arrivals {
-    since: Instant,
+pub(crate) struct Arrivals {
+    pub(crate) since: Instant,
     before: u64,
     /// More than `commit_entries` in a `commit_interval`.
-    are_many: bool,
+    pub(crate) are_many: bool,
 }
 
 impl Default for Arrivals {
@@ -141,7 +141,7 @@ pub(crate) struct Indexer {
     pub(crate) parts: Parts,
     pub(crate) options: Options,
     failing: bool,
-    arrivals: Arrivals,
+    pub(crate) arrivals: Arrivals,
 }
 
 impl Indexer {
@@ -169,7 +169,8 @@ impl Indexer {
                 collector.collect(self);
             }
         }
-        self.arrivals = Arrivals::default();
+        // The last commit leaves nothing for later.
+        self.options.yield_lag = 0;
         self.step();
     }
 
