@@ -204,3 +204,90 @@ async fn a_running_execution_can_be_cancelled() {
     let rows = listed(&daemon.data(), &["--status", "cancelled"]);
     assert_eq!(rows.iter().map(|row| &row["id"]).collect::<Vec<_>>(), [&json!(id)]);
 }
+
+/// A command that needs no daemon and no data: its exit code, and everything it said.
+fn plain(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_perseat"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    (output.status.code(), said(&output))
+}
+
+#[test]
+fn checks_start_nothing_name_every_problem_and_exit_by_what_they_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("wrong.toml", "front.max-bdoy = \"1MiB\"\nadmission.user = \"many\"\n");
+    write("right.toml", "front.max-body = \"1MiB\"\n");
+    write(
+        "wrong.yml",
+        "definitionVersion: 7\nname: I\ndescription: ''\nflwos: []\nflows: []\n",
+    );
+    write("right.yml", "kind: Customer\nname: Acme\nexternalId: acme\n");
+
+    let (code, said) = plain(folder.path(), &["check-config", "--config", "wrong.toml"]);
+    assert_eq!(code, Some(1), "{said}");
+    for part in [
+        "unknown key front.max-bdoy; did you mean front.max-body?",
+        "wrong.toml:2: admission.user",
+    ] {
+        assert!(said.contains(part), "{part} is missing\n{said}");
+    }
+    let (code, said) = plain(folder.path(), &["check-config", "--config", "right.toml", "--show"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("front.max-body = \"1MiB\"") && said.contains("valid"), "{said}");
+
+    let (code, said) = plain(folder.path(), &["validate", "right.yml", "wrong.yml"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("right.yml: valid") && said.contains("wrong.yml:4:1: ") && said.contains("`flows`"),
+        "{said}"
+    );
+    assert_eq!(plain(folder.path(), &["validate", "right.yml"]).0, Some(0));
+
+    let (code, said) = plain(folder.path(), &["version"]);
+    assert!(code == Some(0) && said.contains(env!("CARGO_PKG_VERSION")), "{said}");
+    assert_eq!(plain(folder.path(), &["exectuions"]).0, Some(2), "a wrong command line");
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(left.len(), 4, "nothing was made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_can_be_looked_into_beside_the_daemon_and_shows_no_payload() {
+    let provider = Provider::start().await;
+    let daemon = working(&provider).await;
+    let answer = notify(&daemon, "jane").await;
+    let id = answer.headers["prismatic-executionid"].to_str().unwrap().to_owned();
+    let shown = done(&perseat(&daemon.data(), &["journal", "inspect", "--frames", "--entries"], &[]));
+    let uuid = id.parse::<perseat_domain::id::ExecutionId>().unwrap().to_string();
+    for part in ["segment ", "frame ", "Accepted ", "Started ", "StepsDone ", "Ended "] {
+        let line = shown
+            .lines()
+            .find(|line| line.contains(part))
+            .unwrap_or_else(|| panic!("no {part}\n{shown}"));
+        assert!(part.starts_with(char::is_lowercase) || line.contains(&uuid), "{line}");
+    }
+    assert!(!shown.contains("hello") && !shown.contains("token-of"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_up_what_it_can_says_what_waits_and_keeps_what_is_wrong_out() {
+    let daemon = Daemon::start(Setup::new());
+    let file = daemon.folder().join("perseat.toml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let reload = |more: &str| {
+        std::fs::write(&file, before.clone() + more).unwrap();
+        daemon.signal(rustix::process::Signal::HUP);
+    };
+    reload("front.max-bdoy = \"1MiB\"\n");
+    let line = daemon.log_line(&["nothing changed"]);
+    assert!(line.contains("front.max-bdoy"), "{line}");
+    reload("trusted-proxies = [\"10.0.0.0/8\"]\nadmission.user = 7\n");
+    let line = daemon.log_line(&["configuration changed", "trusted-proxies"]);
+    assert!(!line.contains("next start"), "{line}");
+    let line = daemon.log_line(&["configuration changed", "admission.user"]);
+    assert!(line.contains("next start"), "{line}");
+    assert_eq!(daemon.admin("/readyz").await.status, 200);
+}

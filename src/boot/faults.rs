@@ -2,7 +2,8 @@
 
 use super::local::{LocalRequest, Router};
 use http::{Method, StatusCode};
-use perseat_actors::kit::{Arbiter, Frozen};
+use perseat_actors::kit::{Arbiter, Frozen, Mailbox};
+use perseat_actors::supervisor::{Fail, Supervisor};
 use perseat_journal::Faults;
 use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,14 +13,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) struct Switches {
     journal: Arc<Faults>,
     owner: Arbiter,
+    supervisors: Vec<Mailbox<Supervisor>>,
     frozen: Arc<Mutex<Option<Frozen>>>,
 }
 
 impl Switches {
-    pub(super) fn new(journal: Arc<Faults>, owner: Arbiter) -> Self {
+    pub(super) fn new(journal: Arc<Faults>, owner: Arbiter, supervisors: Vec<Mailbox<Supervisor>>) -> Self {
         Self {
             journal,
             owner,
+            supervisors,
             frozen: Arc::default(),
         }
     }
@@ -41,6 +44,12 @@ impl Switches {
         })
     }
 
+    fn fail(&self, which: Fail) {
+        for supervisor in &self.supervisors {
+            let _ = supervisor.tell(which);
+        }
+    }
+
     fn flip(&self, switch: &str, on: bool) -> bool {
         match switch {
             "acknowledge-early" => self.journal.acknowledge_early(on),
@@ -49,6 +58,8 @@ impl Switches {
                 let frozen = if on { self.owner.freeze().ok() } else { None };
                 *self.frozen.lock().unwrap_or_else(PoisonError::into_inner) = frozen;
             }
+            "fail-instances" => self.fail(Fail::Instances),
+            "fail-users" => self.fail(Fail::Users),
             _ => return false,
         }
         true

@@ -59,10 +59,9 @@ pub struct Limits {
     pub read_timeout: Duration,
     /// How long open requests may take once `stop` was called.
     pub drain: Duration,
+    /// The pause after an accept that failed, so that a lack of descriptors does not spin.
+    pub accept_pause: Duration,
 }
-
-/// The pause after an accept that failed, so that a lack of descriptors does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop`, then lets open requests end.
 pub async fn serve<A: Accept>(listener: A, limits: Limits, service: Arc<dyn Service>, stop: CancellationToken) {
@@ -77,7 +76,7 @@ pub async fn serve<A: Accept>(listener: A, limits: Limits, service: Arc<dyn Serv
                 Ok(connection) => Some((permit, connection)),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    tokio::time::sleep(limits.accept_pause).await;
                     Some((permit, None))
                 }
             }

@@ -228,6 +228,7 @@ mod tests {
         max_body: 16,
         read_timeout: Duration::from_secs(5),
         drain: Duration::from_secs(5),
+        accept_pause: Duration::from_millis(1),
     };
 
     fn router() -> Router {

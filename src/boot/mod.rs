@@ -7,6 +7,7 @@ pub mod administration;
 pub mod data;
 #[cfg(feature = "faults")]
 mod faults;
+mod housekeeping;
 pub mod http;
 pub mod listeners;
 pub mod local;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::administration::Administration;
 use self::data::DataDirectory;
+use self::housekeeping::Housekeeping;
 use self::http::Limits;
 use self::listeners::Listeners;
 use self::local::LocalSocket;
@@ -135,8 +137,9 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
     };
     let router = Reading::of(&plane).routes(Administration::of(&plane).router());
     #[cfg(feature = "faults")]
-    let router = faults::Switches::new(journal_faults, plane.owner()).routes(router);
+    let router = faults::Switches::new(journal_faults, plane.owner(), plane.supervisors()).routes(router);
     let local = control.spawn(http::serve(socket, local_limits(&config), local::service(router), stop.clone()));
+    let housekeeping = control.spawn(Housekeeping::of(&plane, &config).run(stop.clone()));
     let watchdog = Watchdog::start(plane.is_well());
     plane.open_door();
     started.store(true, Ordering::Relaxed);
@@ -147,10 +150,11 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
     systemd::stopping(config.drain.deadline);
     started.store(false, Ordering::Relaxed);
     tracing::info!(deadline = ?config.drain.deadline, "draining");
-    plane.drain(&control, config.drain.deadline);
+    plane.drain(&control, &config.drain);
     stop.cancel();
     control.block_on(async {
         let _ = local.await;
+        let _ = housekeeping.await;
         let _ = admin.await;
     });
     drop(watchdog);
@@ -215,6 +219,7 @@ fn spawn_admin(
         max_body: 0,
         read_timeout: config.admin.header_timeout,
         drain: config.admin.header_timeout,
+        accept_pause: config.admin.accept_pause,
     };
     Ok(control.spawn(http::serve(listener, limits, admin, stop)))
 }
@@ -225,5 +230,6 @@ fn local_limits(config: &Config) -> Limits {
         max_body: config.local.max_body.as_usize(),
         read_timeout: config.local.read_timeout,
         drain: config.drain.deadline,
+        accept_pause: config.local.accept_pause,
     }
 }

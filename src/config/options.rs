@@ -182,6 +182,7 @@ impl Config {
             kept: code.kept.as_usize(),
             turn_runs: code.turn_steps.get(),
             turn_time: code.turn_time,
+            begin_within: code.begin_within,
             in_flight: code.frames.as_usize(),
             max_waiting: code.queue.as_usize(),
             max_time: code.wall,
@@ -316,6 +317,7 @@ impl Config {
             version_cache_entries: catalog.version_cache_entries.as_usize(),
             named_changes: catalog.named_changes.as_usize(),
             outbox_entries: catalog.outbox_entries.get().into(),
+            revisions_kept: catalog.revisions_kept.as_usize(),
         }
     }
 

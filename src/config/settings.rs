@@ -183,6 +183,8 @@ settings! {
         max_body: Size = "64MiB";
         /// How long a request's headers, and its body, may take.
         read_timeout: Duration = "30s";
+        /// The pause after an accept that failed, for want of file descriptors for example.
+        accept_pause: Duration = "100ms";
     }
 
     /// The listener for webhooks. Loopback by default: exposing it is a decision.
@@ -205,6 +207,8 @@ settings! {
         connections: Count = 64;
         /// How long a request's headers may take.
         header_timeout: Duration = "5s";
+        /// The pause after an accept that failed, for want of file descriptors for example.
+        accept_pause: Duration = "100ms";
     }
 
     /// TLS on the hooks and API listeners. Usually a proxy does this; for a small installation the daemon can.
@@ -353,6 +357,8 @@ settings! {
         turn_steps: Count = 16;
         /// Time of one customer before another one that waits gets the child.
         turn_time: Duration = "20ms";
+        /// How long a step may wait in a child behind another one of its user before it goes to a child that is free.
+        begin_within: Duration = "20ms";
         /// Steps waiting for a child.
         queue: Count = 8_192;
         /// The largest message between the daemon and a child: script, inputs, result.
@@ -431,6 +437,8 @@ settings! {
         spare_wait: Duration = "2s";
         /// How soon a failed preparation of a segment is tried again.
         retry_interval: Duration = "1s";
+        /// How soon an owner whose mailbox was full is handed the committed entries again; the writer waits that long.
+        sink_retry: Duration = "1ms";
     }
 
     /// What is kept.
@@ -491,6 +499,14 @@ settings! {
         named_changes: Count = 1_024;
         /// Events waiting in the outbox; beyond it the oldest go.
         outbox_entries: Count = 10_000;
+        /// Earlier revisions of one configuration's values kept for executions that started with them; past it the oldest
+        /// goes, and such an execution is resumed with the next one.
+        revisions_kept: Count = 64;
+        /// How often what nobody asks for any more is deleted: removed user configurations after 90 days, earlier values
+        /// once everything that may have started with them has ended.
+        tidy_every: Duration = "1h";
+        /// Rows deleted in one transaction.
+        tidy_rows: Count = 10_000;
     }
 
     /// Live executions and timers.
@@ -541,6 +557,8 @@ settings! {
     drain "drain": Drain {
         /// How long SIGTERM waits for what is running. What has not ended then resumes at the next start.
         deadline: Duration = "25s";
+        /// How long threads may take to end once nothing runs on them; the process ends after it in any case.
+        thread_timeout: Duration = "5s";
     }
 
     /// What the daemon says.

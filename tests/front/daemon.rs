@@ -1,114 +1,67 @@
-//! The real daemon on a fresh directory, and its local socket.
+//! The harness's daemon for tests without a runtime of their own, spoken to by raw requests.
 
 use super::http::{Answer, PATIENCE, Request, request};
+use crate::harness::daemon::{Daemon as Process, Setup};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 /// A running daemon; killed when dropped.
 pub(crate) struct Daemon {
-    process: Child,
+    process: Process,
     pub(crate) hooks: SocketAddr,
-    log: Arc<Log>,
-    folder: Arc<tempfile::TempDir>,
-}
-
-#[derive(Default)]
-struct Log {
-    lines: Mutex<(Vec<String>, bool)>,
-    changed: Condvar,
-}
-
-impl Log {
-    /// Waits for a line that holds all of `words`.
-    fn wait(&self, words: &[&str]) -> String {
-        let wanted = |line: &&String| words.iter().all(|word| line.contains(word));
-        let lines = self.lines.lock().unwrap();
-        let (lines, _) = self
-            .changed
-            .wait_timeout_while(lines, PATIENCE, |(lines, ended)| !*ended && !lines.iter().any(|line| wanted(&line)))
-            .unwrap();
-        let found = lines.0.iter().find(wanted).cloned();
-        found.unwrap_or_else(|| panic!("no log line with {words:?} in:\n{}", lines.0.join("\n")))
-    }
 }
 
 impl Daemon {
     /// Starts one with this configuration besides its directory and its listeners.
     pub(crate) fn start(config: &str) -> Self {
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        let path = folder.path().join("perseat.toml");
-        let fixed = format!(
-            "data.dir = \"{}\"\nlog.format = \"json\"\nlog.level = \"debug,hyper=info,h2=info\"\n",
-            folder.path().join("data").display()
-        );
-        let listen = "hooks.listen = \"127.0.0.1:0\"\napi.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\ncode.children = 1\ncode.spares = 1\n";
-        std::fs::write(path, [&fixed, listen, config].concat()).unwrap();
-        Self::run(folder)
-    }
-
-    fn run(folder: Arc<tempfile::TempDir>) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_perseat"))
-            .args(["serve", "--config"])
-            .arg(folder.path().join("perseat.toml"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Arc::<Log>::default();
-        follow(&log, process.stdout.take().unwrap());
-        follow(&log, process.stderr.take().unwrap());
-        log.wait(&["\"ready\""]);
-        let address = |name: &str| {
-            let line: Value = serde_json::from_str(&log.wait(&["\"listening\"", &format!("\"{name}\"")])).unwrap();
-            let address = line["address"].as_str().or_else(|| line["fields"]["address"].as_str()).unwrap();
-            address.parse().unwrap()
-        };
-        let hooks = address("hooks");
-        Self {
-            process,
-            hooks,
-            log,
-            folder,
-        }
+        let setup = Setup::new().set("code.children", 1).set("code.spares", 1);
+        let process = Process::start(setup.set("log.level", "debug,hyper=info,h2=info").with(config));
+        let hooks = process.address("hooks");
+        Self { process, hooks }
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.process.data()
+    }
+
+    /// Its configuration and its data.
+    pub(crate) fn folder(&self) -> &Path {
+        self.process.folder()
     }
 
     pub(crate) fn log(&self) -> String {
-        self.log.lines.lock().unwrap().0.join("\n")
+        self.process.log()
     }
 
     /// The first log line with all of these words, once it is there.
-    #[track_caller]
     pub(crate) fn log_line(&self, words: &[&str]) -> String {
-        self.log.wait(words)
+        self.process.log_line(words)
     }
 
-    /// Kills it as a power cut would and starts it again on the same directory; its address changes.
+    /// Kills it as a power cut would and leaves its directory to be looked into.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same directory; its address changes.
+    pub(crate) fn restart(&mut self) {
+        self.process.restart();
+        self.hooks = self.process.address("hooks");
+    }
+
+    /// Lets it end in good order.
+    pub(crate) fn terminate(&mut self) {
+        assert!(self.process.terminate().success(), "{}", self.log());
+    }
+
+    /// Kills it and starts it again on the same directory; its address changes.
     pub(crate) fn kill_and_restart(mut self) -> Self {
-        let folder = self.folder.clone();
-        self.end();
-        drop(self);
-        Self::run(folder)
-    }
-
-    /// Kills it and leaves its directory to be looked into.
-    pub(crate) fn kill(mut self) -> Arc<tempfile::TempDir> {
-        self.end();
-        self.folder.clone()
-    }
-
-    fn end(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
+        self.restart();
+        self
     }
 
     /// Sends a request to the hooks listener.
@@ -123,6 +76,12 @@ impl Daemon {
         let stream = UnixStream::connect(self.data().join("perseat.sock")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         request.send(stream)
+    }
+
+    /// Flips a test switch on.
+    pub(crate) fn switch(&self, name: &str) {
+        let answer = self.local(&request("POST", &format!("/faults/{name}?on")));
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
     /// Makes the catalog what these manifests say and nothing else.
@@ -177,24 +136,6 @@ impl Daemon {
             std::thread::yield_now();
         }
     }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-fn follow(log: &Arc<Log>, output: impl std::io::Read + Send + 'static) {
-    let log = log.clone();
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            log.lines.lock().unwrap().0.push(line);
-            log.changed.notify_all();
-        }
-        log.lines.lock().unwrap().1 = true;
-        log.changed.notify_all();
-    });
 }
 
 /// The trigger URLs of a set-up.

@@ -5,13 +5,13 @@ use crate::http::{Answer, request};
 use crate::provider::Provider;
 use crate::set_up::{
     Integration, answer_with, code, customer, instance_with, integration, organization, post, reference, step, token_of, user, user_config,
-    user_config_with, value,
+    value,
 };
 use serde_json::{Value, json};
 use std::path::Path;
 
-const OPEN: &str = "endpointSecurityType: unsecured";
-const ONE_SLOT: &str = "execution.slots = 1\n";
+pub(crate) const OPEN: &str = "endpointSecurityType: unsecured";
+pub(crate) const ONE_SLOT: &str = "execution.slots = 1\n";
 
 fn policy(kind: &str, attempts: u32, delay: u32) -> String {
     format!(
@@ -89,7 +89,7 @@ fn flows() -> Integration {
 const PEOPLE: [(&str, &str); 3] = [("globex", "jane"), ("globex", "bob"), ("initech", "jane")];
 
 /// Everybody's set-up, without the user configurations.
-fn base(provider: &Provider) -> String {
+pub(crate) fn base(provider: &Provider) -> String {
     let mut text = organization(true) + &customer("globex") + &customer("initech") + &flows().manifest();
     for (owner, name) in PEOPLE {
         text += &user(owner, name);
@@ -97,7 +97,7 @@ fn base(provider: &Provider) -> String {
     text + &["globex", "initech"].map(|owner| instance_of(provider, owner)).concat()
 }
 
-fn instance_of(provider: &Provider, owner: &str) -> String {
+pub(crate) fn instance_of(provider: &Provider, owner: &str) -> String {
     instance_with(owner, "Runs", "", &format!("Provider: \"http://{}\"", provider.address))
 }
 
@@ -105,13 +105,13 @@ fn everybody(provider: &Provider) -> String {
     base(provider) + &PEOPLE.map(|(owner, name)| user_config(owner, "Runs", name)).concat()
 }
 
-struct Running {
-    provider: Provider,
-    daemon: Daemon,
-    urls: Endpoints,
+pub(crate) struct Running {
+    pub(crate) provider: Provider,
+    pub(crate) daemon: Daemon,
+    pub(crate) urls: Endpoints,
 }
 
-fn start(config: &str) -> Running {
+pub(crate) fn start(config: &str) -> Running {
     let provider = Provider::start();
     let daemon = Daemon::start(&format!("outbound.allow = [\"{}\"]\n{config}", provider.address));
     daemon.set_up(&everybody(&provider));
@@ -120,13 +120,13 @@ fn start(config: &str) -> Running {
 }
 
 impl Running {
-    fn url(&self, customer: &str, user: &str, flow: &str) -> String {
+    pub(crate) fn url(&self, customer: &str, user: &str, flow: &str) -> String {
         self.urls.path("Runs", customer, user, flow)
     }
 
     /// Posts an event; the answer is the receipt.
     #[track_caller]
-    fn accept(&self, customer: &str, user: &str, flow: &str) -> String {
+    pub(crate) fn accept(&self, customer: &str, user: &str, flow: &str) -> String {
         let answer = self
             .daemon
             .call(&request("POST", &self.url(customer, user, flow)).json(&json!({ "text": "hello" })));
@@ -137,7 +137,7 @@ impl Running {
     }
 
     /// Posts an event and waits for the result.
-    fn ask(&self, customer: &str, user: &str, flow: &str) -> Answer {
+    pub(crate) fn ask(&self, customer: &str, user: &str, flow: &str) -> Answer {
         let request = request("POST", &self.url(customer, user, flow)).header("prismatic-synchronous", "true");
         self.daemon.call(&request.json(&json!({ "text": "hello" })))
     }
@@ -149,7 +149,7 @@ impl Running {
     }
 
     /// How an execution ended: status, code and failed step.
-    fn end(&self, execution: &str) -> (String, Value, Value) {
+    pub(crate) fn end(&self, execution: &str) -> (String, Value, Value) {
         let ended = self.daemon.ended(execution);
         (
             ended["status"].as_str().unwrap().to_owned(),
@@ -160,7 +160,7 @@ impl Running {
 }
 
 #[track_caller]
-fn assert_ended(row: &str, ended: &(String, Value, Value), status: &str, code: Option<&str>) {
+pub(crate) fn assert_ended(row: &str, ended: &(String, Value, Value), status: &str, code: Option<&str>) {
     assert_eq!((ended.0.as_str(), ended.1.as_str()), (status, code), "{row}");
 }
 
@@ -172,7 +172,7 @@ fn the_provider_sees_the_token_of_the_user_whose_url_was_called() {
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(answer.json()["token"], token_of(owner, name), "{owner}/{name}");
     }
-    let tokens: Vec<String> = run.provider.seen("/echo/call").iter().map(|seen| seen.token().to_owned()).collect();
+    let tokens: Vec<String> = run.provider.seen("/echo/call").iter().map(|seen| seen.token.clone()).collect();
     assert_eq!(tokens, PEOPLE.map(|(owner, name)| token_of(owner, name)));
 }
 
@@ -224,39 +224,6 @@ fn a_synchronous_caller_gets_504_in_the_end_and_the_execution_goes_on() {
     run.provider.release();
     assert_ended("after the caller left", &run.end(&id), "succeeded", None);
     assert_eq!(run.provider.seen("/echo/after-hang").len(), 1);
-}
-
-#[test]
-fn a_queued_execution_uses_the_configuration_and_the_credential_of_its_start() {
-    let run = start(ONE_SLOT);
-    run.accept("initech", "jane", "Hang");
-    run.provider.wait_for("/hang", 1);
-    let queued = run.accept("globex", "jane", "Call");
-    assert_eq!(run.daemon.execution(&queued)["status"], "queued");
-    let others = user_config("globex", "Runs", "bob") + &user_config("initech", "Runs", "jane");
-    let renewed = user_config_with("globex", "Runs", "jane", "a-token-that-came-later", "");
-    run.daemon.set_up(&(base(&run.provider) + &others + &renewed));
-    run.provider.release();
-    assert_ended("the queued one", &run.end(&queued), "succeeded", None);
-    assert_eq!(run.provider.seen("/echo/call")[0].token(), "a-token-that-came-later");
-}
-
-#[test]
-fn what_waits_ends_when_its_user_or_instance_is_removed() {
-    let run = start(ONE_SLOT);
-    run.accept("globex", "jane", "Hang");
-    run.provider.wait_for("/hang", 1);
-    let bobs = run.accept("globex", "bob", "Call");
-    let initechs = run.accept("initech", "jane", "Call");
-    let janes = run.accept("globex", "jane", "Call");
-    let rest = base(&run.provider).replace(&instance_of(&run.provider, "initech"), "") + &user_config("globex", "Runs", "jane");
-    run.daemon.set_up(&rest);
-    run.provider.release();
-    assert_ended("Bob's", &run.end(&bobs), "failed", Some("user_removed"));
-    assert_ended("Initech's", &run.end(&initechs), "failed", Some("instance_removed"));
-    assert_ended("Jane's", &run.end(&janes), "succeeded", None);
-    let tokens: Vec<String> = run.provider.seen("/echo/call").iter().map(|seen| seen.token().to_owned()).collect();
-    assert_eq!(tokens, [token_of("globex", "jane")], "only Jane's reached the provider");
 }
 
 #[test]
@@ -338,6 +305,33 @@ fn a_failing_step_is_ignored_or_tried_again_as_its_policy_says() {
 }
 
 #[test]
+fn synchronous_callers_have_a_limit_of_their_own() {
+    let run = start("front.sync-waiters = 1\n");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| run.ask("globex", "jane", "Hang"));
+        run.provider.wait_for("/hang", 1);
+        let refused = run.ask("globex", "bob", "Call");
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (429, "rate_limited"),
+            "{}",
+            refused.text()
+        );
+        assert!(
+            refused
+                .header("retry-after")
+                .is_some_and(|seconds| seconds.parse::<u32>().unwrap() >= 1)
+        );
+        assert_eq!(run.provider.seen("/echo").len(), 0, "nothing of it was accepted");
+        let accepted = run.accept("globex", "bob", "Call");
+        assert_ended("who does not wait is let in", &run.end(&accepted), "succeeded", None);
+        run.provider.release();
+        assert_eq!(first.join().unwrap().status, 200);
+    });
+    assert_eq!(run.ask("globex", "bob", "Call").status, 200, "the place is free again");
+}
+
+#[test]
 fn a_user_with_hundreds_of_hanging_executions_does_not_stop_another_user() {
     let run = start("execution.slots = 4\n");
     for _ in 0..200 {
@@ -387,13 +381,9 @@ fn a_killed_daemon_resumes_after_the_last_durable_step_with_the_same_key() {
     let Running { provider, daemon, .. } = run;
     let daemon = daemon.kill_and_restart();
     let twos = provider.wait_for("/hang/two", 2);
-    assert_eq!(
-        twos[0].idempotency_key(),
-        twos[1].idempotency_key(),
-        "the step in flight is repeated with its key"
-    );
-    assert!(!twos[0].idempotency_key().is_empty());
-    assert_eq!(twos[1].token(), token_of("globex", "jane"));
+    assert_eq!(twos[0].key, twos[1].key, "the step in flight is repeated with its key");
+    assert!(!twos[0].key.is_empty());
+    assert_eq!(twos[1].token, token_of("globex", "jane"));
     provider.release();
     for id in [&id, &waiting] {
         assert_eq!(daemon.ended(id)["status"], "succeeded");
@@ -409,6 +399,31 @@ fn a_killed_daemon_resumes_after_the_last_durable_step_with_the_same_key() {
         (&json!(2), &json!(1)),
         "{execution}"
     );
+}
+
+#[test]
+fn what_ran_when_its_actor_died_goes_on_once_and_ends_at_the_third_death() {
+    for switch in ["fail-users", "fail-instances"] {
+        let run = start("supervision.back-off = \"10ms\"\n");
+        let id = run.accept("globex", "jane", "Three");
+        run.provider.wait_for("/hang/two", 1);
+        run.daemon.switch(switch);
+        let twos = run.provider.wait_for("/hang/two", 2);
+        assert_eq!(twos[0].key, twos[1].key, "{switch}");
+        run.provider.release();
+        assert_ended(switch, &run.end(&id), "succeeded", None);
+        let sent = ["/echo/one", "/hang/two", "/echo/last"].map(|path| run.provider.seen(path).len());
+        assert_eq!(sent, [1, 2, 1], "{switch}: nothing ran beside its successor");
+
+        let run = start("supervision.back-off = \"10ms\"\n");
+        let id = run.accept("globex", "jane", "Three");
+        for death in 1..=3 {
+            run.provider.wait_for("/hang/two", death);
+            run.daemon.switch(switch);
+        }
+        assert_ended(switch, &run.end(&id), "quarantined", Some("quarantined"));
+        assert_eq!(run.ask("globex", "jane", "Call").status, 200, "{switch}: its user goes on");
+    }
 }
 
 #[test]
@@ -468,7 +483,10 @@ fn secrets_and_payloads_stay_sealed_on_disk_and_masked_in_every_view() {
         failed.text()
     );
 
-    let (log, folder) = (run.daemon.log(), run.daemon.kill());
+    let mut daemon = run.daemon;
+    let log = daemon.log();
+    daemon.kill();
+    let folder = daemon.folder();
     let in_base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
     let canaries = [
         token,
@@ -481,14 +499,10 @@ fn secrets_and_payloads_stay_sealed_on_disk_and_masked_in_every_view() {
     ];
     for canary in &canaries[..6] {
         assert!(!log.contains(canary.as_str()), "{canary} is in the log");
-        assert_eq!(
-            files_with(folder.path(), canary.as_bytes()),
-            Vec::<String>::new(),
-            "{canary} is on disk"
-        );
+        assert_eq!(files_with(folder, canary.as_bytes()), Vec::<String>::new(), "{canary} is on disk");
     }
     assert!(
-        !files_with(folder.path(), canaries[6].as_bytes()).is_empty(),
+        !files_with(folder, canaries[6].as_bytes()).is_empty(),
         "a plain value would be found"
     );
 }

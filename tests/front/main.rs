@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod configuration;
 mod daemon;
 mod executions;
+#[path = "../harness/mod.rs"]
+mod harness;
 mod http;
 mod provider;
 mod proxy;

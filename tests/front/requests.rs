@@ -4,6 +4,9 @@ use crate::daemon::Daemon;
 use crate::http::{Request, request};
 use crate::set_up::{customer, document, instance, organization, user_config};
 use crate::world::{World, assert_refused, post, start, two_flows};
+use perseat_domain::model::User;
+use perseat_domain::time::Timestamp;
+use perseat_store::catalog::{Catalog, Change, Lookup, Options};
 use serde_json::{Value, json};
 
 #[test]
@@ -98,8 +101,8 @@ fn the_flow_sees_every_part_of_the_request() {
 }
 
 #[test]
-fn a_user_without_an_email_address_is_shown_by_the_external_id() {
-    let daemon = Daemon::start("");
+fn a_user_without_an_email_address_is_shown_by_the_subject_of_their_tokens_then_by_the_external_id() {
+    let mut daemon = Daemon::start("");
     let nameless = document(
         "CustomerUser",
         "customer: globex\nname: Nia\nexternalId: nia-7\nrole: marketplace_user",
@@ -110,11 +113,38 @@ fn a_user_without_an_email_address_is_shown_by_the_external_id() {
         + &two_flows("Files", "flow_specific").manifest()
         + &instance("globex", "Files", "");
     daemon.set_up(&(set_up + &user_config("globex", "Files", "nia-7")));
-    let answer = daemon.call(&post(&daemon.endpoints().path("Files", "globex", "nia-7", "Echo")));
-    assert_eq!(
-        (answer.status, &answer.json()["user"]["email"]),
-        (200, &json!("nia-7")),
-        "{}",
-        answer.text()
-    );
+    let url = daemon.endpoints().path("Files", "globex", "nia-7", "Echo");
+    let shown = |daemon: &Daemon| {
+        let answer = daemon.call(&post(&url));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["user"]["email"].clone()
+    };
+    assert_eq!(shown(&daemon), "nia-7");
+    // Only a token of the host product brings a subject, no manifest.
+    daemon.kill();
+    let catalog = Catalog::open(&daemon.data().join("catalog.redb"), Options::default()).unwrap();
+    let nia = catalog.page::<User>(None, 1).unwrap().items.remove(0);
+    let change = Change {
+        by: "local:0",
+        at: Timestamp(1),
+        action: "test",
+    };
+    let with_subject = User {
+        subject: Some("auth0|5f7c8ec7".into()),
+        ..nia
+    };
+    catalog.mutate(change, |tx| tx.put(&with_subject)).unwrap();
+    drop(catalog);
+    daemon.restart();
+    assert_eq!(shown(&daemon), "auth0|5f7c8ec7");
+    daemon.kill();
+    let catalog = Catalog::open(&daemon.data().join("catalog.redb"), Options::default()).unwrap();
+    let with_address = User {
+        email: Some("nia@globex.example".into()),
+        ..with_subject
+    };
+    catalog.mutate(change, |tx| tx.put(&with_address)).unwrap();
+    drop(catalog);
+    daemon.restart();
+    assert_eq!(shown(&daemon), "nia@globex.example");
 }

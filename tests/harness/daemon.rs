@@ -41,6 +41,17 @@ impl Setup {
         self
     }
 
+    /// Sets keys that are given as a configuration file has them.
+    pub(crate) fn with(self, toml: &str) -> Self {
+        fn flat(table: &toml::Table, before: &str, setup: Setup) -> Setup {
+            table.iter().fold(setup, |setup, (key, value)| match value {
+                toml::Value::Table(table) => flat(table, &format!("{before}{key}."), setup),
+                value => setup.set(&format!("{before}{key}"), value.clone()),
+            })
+        }
+        flat(&toml.parse().unwrap(), "", self)
+    }
+
     /// Lets flows reach `addresses`, which are not public.
     pub(crate) fn allow(self, addresses: &[SocketAddr]) -> Self {
         let rules: Vec<toml::Value> = addresses.iter().map(|address| address.to_string().into()).collect();
@@ -165,6 +176,17 @@ impl Daemon {
     /// The data directory.
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// The folder that holds its configuration and its data.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The first log line since its last start that holds all of `words`, once it is there.
+    pub(crate) fn log_line(&self, words: &[&str]) -> String {
+        self.log
+            .line(&format!("{words:?}"), |line| words.iter().all(|word| line.contains(word)))
     }
 
     /// What it has logged since its last start.
@@ -327,11 +349,16 @@ impl Log {
 
     /// Waits for a line with this message, unless the process ends first.
     fn wait(&self, message: &str) {
+        self.line(message, |line| said(line)["message"] == message);
+    }
+
+    /// Waits for the first such line, unless the process ends first.
+    fn line(&self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
+        let find = |lines: &Lines| lines.lines.iter().find(|line| is_it(line)).cloned();
         let lines = self.shared.0.lock().unwrap();
-        let has_come = |lines: &Lines| lines.lines.iter().any(|line| said(line)["message"] == message);
-        let goes_on = |lines: &mut Lines| !has_come(lines) && !lines.is_over;
+        let goes_on = |lines: &mut Lines| !lines.is_over && find(lines).is_none();
         let (lines, _) = self.shared.1.wait_timeout_while(lines, PATIENCE, goes_on).unwrap();
-        assert!(has_come(&lines), "the daemon never said {message:?}:\n{}", lines.lines.join("\n"));
+        find(&lines).unwrap_or_else(|| panic!("the daemon never said {what}:\n{}", lines.lines.join("\n")))
     }
 
     fn address(&self, listener: &str) -> SocketAddr {

@@ -25,6 +25,18 @@ pub(crate) enum Manner {
     Hang,
     /// This status.
     Refuse(StatusCode),
+    /// 500 for so many requests to the same path, then an answer.
+    FailFirst(usize),
+}
+
+/// Manners by the beginning of the path; the longest one that fits counts.
+type Manners = Vec<(String, Manner)>;
+
+fn manner_at(manners: &Manners, path: &str) -> Manner {
+    let fitting = manners.iter().filter(|(start, _)| path.starts_with(start.as_str()));
+    fitting
+        .max_by_key(|(start, _)| start.len())
+        .map_or(Manner::Answer, |(_, manner)| *manner)
 }
 
 /// One request as it arrived.
@@ -41,6 +53,11 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// The path with its query.
+    pub(crate) fn path(&self) -> &str {
+        self.target.split(' ').nth(1).unwrap_or_default()
+    }
+
     /// The body as JSON; null if it is none.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
@@ -53,7 +70,7 @@ pub(crate) struct Provider {
     address: SocketAddr,
     records: Arc<Mutex<Vec<Record>>>,
     count: watch::Sender<usize>,
-    manner: watch::Sender<Manner>,
+    manners: watch::Sender<Manners>,
     server: AbortHandle,
 }
 
@@ -62,12 +79,12 @@ impl Provider {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (count, manner) = (watch::Sender::new(0), watch::Sender::new(Manner::Answer));
+        let (count, manners) = (watch::Sender::new(0), watch::Sender::new(Manners::new()));
         let records = Arc::default();
         let desk = Desk {
             records: Arc::clone(&records),
             count: count.clone(),
-            manner: manner.clone(),
+            manners: manners.clone(),
         };
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -83,7 +100,7 @@ impl Provider {
             address,
             records,
             count,
-            manner,
+            manners,
             server: server.abort_handle(),
         }
     }
@@ -99,7 +116,15 @@ impl Provider {
 
     /// From now on requests are treated so; those that hang, too.
     pub(crate) fn set(&self, manner: Manner) {
-        self.manner.send_replace(manner);
+        self.set_at("", manner);
+    }
+
+    /// The same for those whose path begins so, whatever holds for others.
+    pub(crate) fn set_at(&self, path: &str, manner: Manner) {
+        self.manners.send_modify(|manners| {
+            manners.retain(|(start, _)| start != path);
+            manners.push((path.to_owned(), manner));
+        });
     }
 
     /// Everything that arrived, in order.
@@ -115,6 +140,22 @@ impl Provider {
             .unwrap();
         self.records()
     }
+
+    /// What arrived at paths that begin so.
+    pub(crate) fn records_at(&self, path: &str) -> Vec<Record> {
+        let records = self.records.lock().unwrap();
+        records.iter().filter(|record| record.path().starts_with(path)).cloned().collect()
+    }
+
+    /// Waits until `count` requests have arrived at paths that begin so.
+    pub(crate) async fn until_at(&self, path: &str, count: usize) -> Vec<Record> {
+        let mut seen = self.count.subscribe();
+        let arrived = seen.wait_for(|_| self.records_at(path).len() >= count);
+        within(&format!("request {count} to {path} of the provider"), arrived)
+            .await
+            .unwrap();
+        self.records_at(path)
+    }
 }
 
 impl Drop for Provider {
@@ -127,10 +168,15 @@ impl Drop for Provider {
 struct Desk {
     records: Arc<Mutex<Vec<Record>>>,
     count: watch::Sender<usize>,
-    manner: watch::Sender<Manner>,
+    manners: watch::Sender<Manners>,
 }
 
 impl Desk {
+    /// How many requests to this path have arrived.
+    fn times(&self, path: &str) -> usize {
+        self.records.lock().unwrap().iter().filter(|record| record.path() == path).count()
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let Ok(body) = body.collect().await else {
@@ -145,13 +191,15 @@ impl Desk {
             headers: head.headers.clone(),
         };
         let answer = json!({ "target": record.target, "token": record.token, "body": record.json() });
+        let path = record.path().to_owned();
         self.records.lock().unwrap().push(record);
         self.count.send_modify(|count| *count += 1);
-        let mut manner = self.manner.subscribe();
-        let manner = manner.wait_for(|manner| *manner != Manner::Hang).await.map(|manner| *manner);
+        let mut manners = self.manners.subscribe();
+        let manners = manners.wait_for(|manners| manner_at(manners, &path) != Manner::Hang).await;
         let response = Response::builder().header(header::CONTENT_TYPE, "application/json");
-        match manner {
+        match manners.map(|manners| manner_at(&manners, &path)) {
             Ok(Manner::Refuse(status)) => response.status(status),
+            Ok(Manner::FailFirst(failures)) if self.times(&path) <= failures => response.status(StatusCode::INTERNAL_SERVER_ERROR),
             _ => response,
         }
         .body(Full::new(answer.to_string().into()))

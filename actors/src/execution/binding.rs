@@ -3,10 +3,10 @@
 //! Loaded from catalog and keyring when an instance's or user's actor first needs it, dropped (and zeroed) when the
 //! configuration changes or the actor is put away. Loading reads files: call it off the arbiter.
 
-use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Input};
+use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Definition, Input};
 use perseat_domain::execution::Plan;
 use perseat_domain::id::{EndpointId, FlowNumber, IdMap, InstanceId, UserConfigId};
-use perseat_domain::model::{ConfigValue, ConnectionValue, Membership, connection_record_id};
+use perseat_domain::model::{ConfigValue, ConnectionValue, IntegrationVersion, Membership, Sealed, connection_record_id};
 use perseat_flow::component::is_outbound;
 use perseat_flow::expression::{Connection, Setting};
 use perseat_flow::mask::Masker;
@@ -42,7 +42,8 @@ pub enum LoadError {
     },
 }
 
-type Settings = BTreeMap<String, Setting>;
+/// What variables have, by key.
+pub(super) type Settings = BTreeMap<String, Setting>;
 
 /// An instance ready to run.
 #[derive(Debug)]
@@ -65,8 +66,7 @@ impl LoadedInstance {
         let key = custody.keyring().data_key(Owner::Customer(bundle.customer.id))?;
         let definition = &bundle.version.definition;
         let config = bundle.instance.deployed.as_ref().unwrap_or(&bundle.instance.config);
-        let variables = definition.config_vars.iter().filter(|variable| !variable.user_level);
-        let settings = settings(variables, &config.values, id.0, &key)?;
+        let settings = settings(definition, false, &config.values, Vault { owner: id.0, key: &key })?;
         let plans = definition
             .flows
             .iter()
@@ -90,6 +90,12 @@ impl LoadedInstance {
     #[must_use]
     pub fn key(&self) -> &Arc<DataKey> {
         &self.key
+    }
+
+    /// The values that run: those of the last deploy.
+    pub(super) fn values(&self) -> &BTreeMap<String, ConfigValue> {
+        let instance = &self.bundle.instance;
+        &instance.deployed.as_ref().unwrap_or(&instance.config).values
     }
 }
 
@@ -119,14 +125,8 @@ impl LoadedUser {
             Err(StoreError::NoKey { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let variables = instance
-            .bundle
-            .version
-            .definition
-            .config_vars
-            .iter()
-            .filter(|variable| variable.user_level);
-        let settings = settings(variables, &bundle.config.values, id.0, &key)?;
+        let definition = &instance.bundle.version.definition;
+        let settings = settings(definition, true, &bundle.config.values, Vault { owner: id.0, key: &key })?;
         Ok(Some(Self { bundle, settings, key }))
     }
 
@@ -135,45 +135,74 @@ impl LoadedUser {
     pub fn bundle(&self) -> &UserBundle {
         &self.bundle
     }
+
+    /// The user's key.
+    pub(super) fn key(&self) -> &DataKey {
+        &self.key
+    }
 }
 
-fn settings<'a>(
-    variables: impl Iterator<Item = &'a ConfigVar>,
+/// Opens the connections of one record.
+#[derive(Clone, Copy)]
+pub(super) struct Vault<'k> {
+    /// The instance or user configuration.
+    pub(super) owner: Uuid,
+    pub(super) key: &'k DataKey,
+}
+
+impl Vault<'_> {
+    fn open(self, variable: &ConfigVar, sealed: &Sealed, version: u64) -> Result<Setting, LoadError> {
+        let id = connection_record_id(self.owner, &variable.stable_key);
+        let plain = self.key.unseal(RecordKind::Connection, &id, sealed);
+        let plain = plain.map_err(|source| LoadError::Connection {
+            variable: variable.stable_key.clone(),
+            source,
+        })?;
+        let mut value: ConnectionValue = serde_json::from_slice(&plain).map_err(|_| LoadError::Malformed {
+            variable: variable.stable_key.clone(),
+        })?;
+        fill_from_definition(&mut value, variable);
+        Ok(Setting::Connection(Arc::new(Connection {
+            variable: variable.stable_key.clone(),
+            kind: connection_kind(variable),
+            version,
+            value,
+        })))
+    }
+}
+
+/// What a definition's variables of one level have, by key.
+pub(super) fn settings(
+    definition: &Definition,
+    is_user_level: bool,
     values: &BTreeMap<String, ConfigValue>,
-    owner: Uuid,
-    key: &DataKey,
+    vault: Vault<'_>,
 ) -> Result<Settings, LoadError> {
     let mut settings = Settings::new();
-    for variable in variables {
+    for variable in level(definition, is_user_level) {
         let setting = match values.get(&variable.stable_key) {
-            Some(ConfigValue::Plain(text)) => Setting::plain(variable, text),
-            Some(ConfigValue::Connection { sealed, version }) => {
-                let id = connection_record_id(owner, &variable.stable_key);
-                let plain = key
-                    .unseal(RecordKind::Connection, &id, sealed)
-                    .map_err(|source| LoadError::Connection {
-                        variable: variable.stable_key.clone(),
-                        source,
-                    })?;
-                let mut value: ConnectionValue = serde_json::from_slice(&plain).map_err(|_| LoadError::Malformed {
-                    variable: variable.stable_key.clone(),
-                })?;
-                fill_from_definition(&mut value, variable);
-                Setting::Connection(Arc::new(Connection {
-                    variable: variable.stable_key.clone(),
-                    kind: connection_kind(variable),
-                    version: *version,
-                    value,
-                }))
-            }
-            None => match (&variable.default_value, variable.data_type) {
-                (Some(text), data_type) if data_type != DataType::Connection => Setting::plain(variable, text),
-                _ => continue,
-            },
+            Some(ConfigValue::Plain(text)) => Some(Setting::plain(variable, text)),
+            Some(ConfigValue::Connection { sealed, version }) => Some(vault.open(variable, sealed, *version)?),
+            None => preset(variable),
         };
-        settings.insert(variable.key.clone(), setting);
+        settings.extend(setting.map(|setting| (variable.key.clone(), setting)));
     }
     Ok(settings)
+}
+
+fn level(definition: &Definition, is_user_level: bool) -> impl Iterator<Item = &ConfigVar> {
+    definition
+        .config_vars
+        .iter()
+        .filter(move |variable| variable.user_level == is_user_level)
+}
+
+fn preset(variable: &ConfigVar) -> Option<Setting> {
+    let text = variable
+        .default_value
+        .as_ref()
+        .filter(|_| variable.data_type != DataType::Connection);
+    text.map(|text| Setting::plain(variable, text))
 }
 
 fn connection_kind(variable: &ConfigVar) -> ActionRef {
@@ -200,7 +229,7 @@ pub struct Binding {
     /// The user; `None` where the integration has no user-level configuration.
     pub user: Option<Arc<LoadedUser>>,
     /// Settings by variable key: the user's over the instance's.
-    pub settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     /// Finds their secrets.
     pub masker: Masker,
     webhook_urls: BTreeMap<String, String>,
@@ -214,10 +243,7 @@ impl Binding {
         if let Some(user) = &user {
             settings.extend(user.settings.clone());
         }
-        let masker = Masker::of_connections(settings.values().filter_map(|setting| match setting {
-            Setting::Connection(connection) => Some(&**connection),
-            Setting::Plain(_) => None,
-        }));
+        let masker = masker(&settings);
         let webhook_urls = webhook_urls(&instance, user.as_deref(), public_url);
         Self {
             instance,
@@ -240,14 +266,20 @@ impl Binding {
         self.instance.plans.get(&flow)
     }
 
-    /// Names and addresses for payload and scripts.
+    /// Names and addresses for payload and scripts of a run of `version`.
     #[must_use]
-    pub fn context(&self, execution_id: String, flow: FlowNumber, invoke_url: String, started_at: String) -> FlowContext {
+    pub(super) fn context(
+        &self,
+        version: &IntegrationVersion,
+        execution_id: String,
+        flow: FlowNumber,
+        invoke_url: String,
+        started_at: String,
+    ) -> FlowContext {
         let InstanceBundle {
             customer,
             instance,
             integration,
-            version,
             ..
         } = &self.instance.bundle;
         let flow = version.definition.flow(flow);
@@ -282,6 +314,14 @@ impl Binding {
             started_at,
         }
     }
+}
+
+/// Finds the secrets of these settings.
+pub(super) fn masker(settings: &Settings) -> Masker {
+    Masker::of_connections(settings.values().filter_map(|setting| match setting {
+        Setting::Connection(connection) => Some(&**connection),
+        Setting::Plain(_) => None,
+    }))
 }
 
 /// `results.user`: the address falls back to the subject of the user's tokens, then to the external id.

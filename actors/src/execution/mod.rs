@@ -6,15 +6,21 @@
 //!                                                                     └ recorder ─► journal.append
 //! ```
 //!
+//! An attempt keeps the version and the plain values of its first start (`bound`); its credentials, and whether it may go
+//! on at all, are what the user's actor says today ([`Today`]).
+//!
 //! An execution is a local future owned by its user actor. It holds unsealed connections only through its
 //! [`Binding`]; it writes what it did to the journal and nothing anywhere else.
 
 mod binding;
+mod bound;
 mod recorder;
 mod run;
+mod today;
 
 pub use binding::{Binding, LoadError, LoadedInstance, LoadedUser};
 pub use run::{Start, run};
+pub use today::{Configuration, Today, TodayIs};
 
 use crate::kit::Clock;
 use crate::waiters::Waiters;

@@ -49,6 +49,11 @@ impl Recorder {
         self.draft.started(started);
     }
 
+    /// Looks for these secrets, too.
+    pub(super) fn mask_also(&mut self, masker: &Masker) {
+        self.masker.add(masker);
+    }
+
     pub(super) fn step(&mut self, record: StepRecord, branch: Option<String>) {
         self.draft.step(record, branch);
     }

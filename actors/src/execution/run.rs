@@ -1,8 +1,10 @@
 //! Carries out what the state machine decides.
 
 use super::ExecutionEnv;
-use super::binding::Binding;
+use super::binding::{Binding, Settings, masker};
+use super::bound::{self, Bound};
 use super::recorder::{End, Recorder};
+use super::today::{Configuration, Today};
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, Ended, EntryRef, Started, StepRecord, StepStatus, SyncResponse, TriggerRequest, step_record_id};
@@ -17,7 +19,6 @@ use perseat_flow::component::{IdempotencyKey, StepCall, StepError, StepOutput, S
 use perseat_flow::expression::Scope;
 use perseat_flow::payload::{FlowContext, trigger_payload};
 use perseat_journal::{Position, ReadError};
-use perseat_store::catalog::Lookup;
 use perseat_store::seal::{DataKey, RecordKind};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -37,8 +38,10 @@ pub struct Start {
     pub accepted: Option<Bytes>,
     /// Actors that died under it.
     pub deaths: Deaths,
-    /// What it runs with, or why it cannot.
-    pub binding: Result<Arc<Binding>, ErrorCode>,
+    /// What it starts with, or why it cannot.
+    pub binding: Configuration,
+    /// What that has become when a step begins.
+    pub today: Today,
     /// Seals what is written about an execution that cannot run; none where the key was destroyed.
     pub fallback_key: Option<Arc<DataKey>>,
     /// Cancelled when somebody asks for its end.
@@ -46,11 +49,11 @@ pub struct Start {
 }
 
 /// Runs an execution from its last durable entry to its end.
-pub async fn run(env: Arc<ExecutionEnv>, start: Start) -> Cost {
+pub async fn run(env: Arc<ExecutionEnv>, mut start: Start) -> Cost {
     let began = env.clock.uptime();
     let mut cpu = Duration::ZERO;
     match prepare(&env, &start).await {
-        Ok(running) => cpu = running.run(&start, began).await,
+        Ok(running) => cpu = running.run(&mut start, began).await,
         Err(unable) => unable.finish(&env, &start, began).await,
     }
     Cost {
@@ -128,10 +131,15 @@ impl Unable {
 /// Everything a running execution holds.
 struct Running {
     env: Arc<ExecutionEnv>,
+    /// As of the last step that began.
     binding: Arc<Binding>,
+    /// What the attempt bound, where that is not what `binding` holds.
+    bound: Option<Bound>,
     plan: Arc<Plan>,
     version: Arc<IntegrationVersion>,
     view: View,
+    /// Of the instance's configuration and of the user's, as the attempt bound them.
+    revisions: (u64, u64),
     past: Past,
     recorder: Recorder,
     last: Option<Arc<Value>>,
@@ -165,13 +173,31 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
         .map_err(|code| unable(*code, refusal_sentence(*code)))?
         .clone();
     let flow = start.identity.flow;
-    let (plan, version) = bound(env, &binding, past.started.as_ref(), flow)
+    let bound = Bound::find(env, &binding, past.started.as_ref())
         .await
+        .map_err(|code| unable(code, "the configuration that it was started with cannot be read".into()))?;
+    let version = bound
+        .as_ref()
+        .map_or(&binding.instance.bundle().version, |bound| &bound.version)
+        .clone();
+    let plan = plan_of(&binding, &version, flow)
         .ok_or_else(|| unable(ErrorCode::FlowNotFound, "the flow is not part of the version that runs".into()))?;
+    let revisions = match &past.started {
+        Some(started) => (started.instance_revision, started.user_revision),
+        None => bound::revisions(&binding),
+    };
+    let settings = match &bound {
+        Some(bound) => Arc::new(
+            bound
+                .open(start.execution, &binding)
+                .map_err(|code| unable(code, refusal_sentence(code)))?,
+        ),
+        None => binding.settings.clone(),
+    };
 
     // A flow without steps that nobody waits for has no reader of its payload: it is not made.
     let mut view = if plan.first().is_some() || past.accepted.sync_deadline.is_some() {
-        open(env, start, &binding, &version, &past).await?
+        open(env, start, &binding, &version, settings.clone(), &past).await?
     } else {
         View::default()
     };
@@ -184,19 +210,24 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
             }
         }
     }
-    let recorder = Recorder::new(
+    let mut recorder = Recorder::new(
         env.clone(),
         Some(binding.key().clone()),
         binding.masker.clone(),
         start.execution,
         partition_of(start.identity.instance),
     );
+    if bound.is_some() {
+        recorder.mask_also(&masker(&settings));
+    }
     Ok(Running {
         env: env.clone(),
         binding,
+        bound,
         plan,
         version,
         view,
+        revisions,
         past,
         recorder,
         last,
@@ -212,6 +243,7 @@ async fn open(
     start: &Start,
     binding: &Binding,
     version: &IntegrationVersion,
+    settings: Arc<Settings>,
     past: &Past,
 ) -> Result<View, Unable> {
     let attempt = past.attempt();
@@ -227,7 +259,8 @@ async fn open(
         )
     })?;
     let started_at = past.started.as_ref().map_or_else(|| env.clock.now(), |started| started.at);
-    let context = binding.context(start.execution.global(), flow, request.invoke_url.clone(), rfc3339(started_at));
+    let invoke_url = request.invoke_url.clone();
+    let context = binding.context(version, start.execution.global(), flow, invoke_url, rfc3339(started_at));
     let payload = if request.body.len() > env.limits.offload_bytes {
         let (request, context, limits) = (request.clone(), context.clone(), env.limits.payload);
         off_arbiter(move || trigger_payload(&request, &context, limits)).await
@@ -241,7 +274,7 @@ async fn open(
         .flow(flow)
         .map(|flow| flow.trigger.reference.clone())
         .unwrap_or_default();
-    let scope = Scope::new(trigger, Arc::new(payload), binding.settings.clone(), env.limits.values);
+    let scope = Scope::new(trigger, Arc::new(payload), settings, env.limits.values);
     Ok(View {
         scope,
         context: Arc::new(context),
@@ -249,25 +282,13 @@ async fn open(
     })
 }
 
-/// The plan and version of this attempt: those that its first start bound, or today's.
-async fn bound(
-    env: &ExecutionEnv,
-    binding: &Binding,
-    started: Option<&Started>,
-    flow: FlowNumber,
-) -> Option<(Arc<Plan>, Arc<IntegrationVersion>)> {
-    let current = &binding.instance.bundle().version;
-    let bound = started.map_or(current.version, |started| started.definition_version);
-    if bound == current.version {
-        return Some((binding.plan(flow)?.clone(), current.clone()));
+/// The compiled flow of the version that runs.
+fn plan_of(binding: &Binding, version: &IntegrationVersion, flow: FlowNumber) -> Option<Arc<Plan>> {
+    if version.version == binding.instance.bundle().version.version {
+        return binding.plan(flow).cloned();
     }
-    let (custody, integration) = (env.custody.clone(), current.integration);
-    let version = off_arbiter(move || custody.catalog().integration_version(integration, bound)).await;
-    let version = version
-        .inspect_err(|error| tracing::error!(%integration, bound, %error, "cannot read the version that an execution was started with"))
-        .ok()??;
-    let plan = Plan::compile(version.definition.flow(flow)?, &is_outbound);
-    Some((Arc::new(plan), version))
+    let flow = version.definition.flow(flow)?;
+    Some(Arc::new(Plan::compile(flow, &is_outbound)))
 }
 
 async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past, PastUnread> {
@@ -292,7 +313,7 @@ fn restore(binding: &Binding, execution: ExecutionId, step: &StepRecord) -> Opti
 }
 
 impl Running {
-    async fn run(mut self, start: &Start, began: Duration) -> Duration {
+    async fn run(mut self, start: &mut Start, began: Duration) -> Duration {
         let deadline = began + self.env.limits.timeout;
         let mut machine = Machine::new(self.plan.clone(), self.env.limits.machine);
         let progress = self.past.progress.clone();
@@ -339,20 +360,48 @@ impl Running {
     }
 
     fn write_started(&mut self, start: &Start, activation: u32, deaths: u32) {
-        let bundle = self.binding.instance.bundle();
+        let (instance_revision, user_revision) = self.revisions;
         self.recorder.started(Started {
             execution: start.execution,
             attempt: 1,
             activation,
             deaths,
             definition_version: self.version.version,
-            instance_revision: bundle.instance.config_revision,
-            user_revision: self.binding.user.as_ref().map_or(0, |user| user.bundle().config.config_revision),
+            instance_revision,
+            user_revision,
             at: self.env.clock.now(),
         });
     }
 
-    async fn perform(&mut self, start: &Start, node: NodeIndex, deadline: Duration) -> (Event, Option<Done>) {
+    /// Sees to it that the next step uses today's credentials.
+    async fn take_up(&mut self, start: &mut Start, deadline: Duration) -> Result<(), Event> {
+        let today = match start.today.get() {
+            Some(today) => today,
+            None => {
+                let left = deadline.saturating_sub(self.env.clock.uptime());
+                tokio::select! {
+                    biased;
+                    () = start.cancel.cancelled() => return Err(Event::CancelRequested),
+                    () = self.env.clock.sleep(left) => return Err(Event::DeadlinePassed),
+                    today = start.today.read() => today,
+                }
+            }
+        };
+        let today = today.map_err(Event::ConfigurationGone)?;
+        if !Arc::ptr_eq(&today, &self.binding) {
+            let bound = self.bound.get_or_insert_with(|| Bound::of(&self.binding));
+            let settings = bound.open(start.execution, &today).map_err(Event::ConfigurationGone)?;
+            self.recorder.mask_also(&masker(&settings));
+            self.view.scope.configure(Arc::new(settings));
+            self.binding = today;
+        }
+        Ok(())
+    }
+
+    async fn perform(&mut self, start: &mut Start, node: NodeIndex, deadline: Duration) -> (Event, Option<Done>) {
+        if let Err(event) = self.take_up(start, deadline).await {
+            return (event, None);
+        }
         let node: &Node = self.plan.node(node);
         let started_at = self.env.clock.now();
         let key = IdempotencyKey {
@@ -373,6 +422,7 @@ impl Running {
             biased;
             () = start.cancel.cancelled() => return (Event::CancelRequested, None),
             () = self.env.clock.sleep(left) => return (Event::DeadlinePassed, None),
+            code = start.today.gone() => return (Event::ConfigurationGone(code), None),
             report = self.env.performer.perform(call) => report,
         };
         self.cpu += report.cpu;
@@ -388,12 +438,13 @@ impl Running {
         (Event::StepEnded(outcome), Some(Done { report, started_at }))
     }
 
-    async fn wait(&self, start: &Start, delay: Duration, deadline: Duration) -> Event {
+    async fn wait(&self, start: &mut Start, delay: Duration, deadline: Duration) -> Event {
         let left = deadline.saturating_sub(self.env.clock.uptime());
         tokio::select! {
             biased;
             () = start.cancel.cancelled() => Event::CancelRequested,
             () = self.env.clock.sleep(left) => Event::DeadlinePassed,
+            code = start.today.gone() => Event::ConfigurationGone(code),
             () = self.env.clock.sleep(delay) => Event::RetryDue,
         }
     }
@@ -527,8 +578,8 @@ fn rfc3339(at: Timestamp) -> String {
 fn refusal_sentence(code: ErrorCode) -> String {
     match code {
         ErrorCode::OrganizationUserNotAllowed => "the external id belongs to an organization user, who is not a customer user",
-        ErrorCode::UserRemoved => "the user's configuration was removed before the execution started",
-        ErrorCode::InstanceRemoved => "the instance was removed before the execution started",
+        ErrorCode::UserRemoved => "the user's configuration was removed before the execution ended",
+        ErrorCode::InstanceRemoved => "the instance was removed before the execution ended",
         ErrorCode::Cancelled => "the execution was cancelled",
         ErrorCode::ExecutionTimeout => "the execution ran longer than execution.timeout",
         ErrorCode::Quarantined => "the execution was stopped after its actor died under it repeatedly",

@@ -5,13 +5,14 @@
 //! count it has, so that new ones go elsewhere.
 
 use super::FrontShared;
-use super::actor::{FrontActor, Place, ServeConnection};
-use crate::kit::{Arbiter, Mailbox, Obituary, Refused, start_on};
+use super::actor::{Place, ServeConnection};
+use super::keeper::{Keeper, Member};
+use crate::kit::{Arbiter, Exit, Mailbox, Obituary, Refused, start_on};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
@@ -22,11 +23,8 @@ pub struct Fronts {
     front: Arc<FrontShared>,
     members: Arc<[Member]>,
     acceptor: Arbiter,
-}
-
-struct Member {
-    mailbox: Mailbox<FrontActor>,
-    connections: Arc<AtomicUsize>,
+    /// Held so that it lives.
+    _keeper: Mailbox<Keeper>,
 }
 
 impl fmt::Debug for Fronts {
@@ -46,20 +44,17 @@ impl Fronts {
     pub fn start<'a>(threads: impl IntoIterator<Item = &'a Arbiter>, front: &Arc<FrontShared>) -> Result<Self, Refused> {
         let threads: Vec<&Arbiter> = threads.into_iter().collect();
         let acceptor = (*threads.first().ok_or(Refused::Gone)?).clone();
-        let start = |thread: &&Arbiter| {
-            let shared = Arc::clone(front);
-            let mailbox = start_on(thread, front.options().handover, Obituary::none(), move |ctx| {
-                FrontActor::new(shared, ctx)
-            })?;
-            Ok(Member {
-                mailbox,
-                connections: Arc::default(),
-            })
-        };
+        let members: Arc<[Member]> = threads.into_iter().map(Member::on).collect();
+        let (shared, kept) = (Arc::clone(front), Arc::clone(&members));
+        // It begins on its thread before anything is accepted there.
+        let keeper = start_on(&acceptor, KEEPER_MAILBOX, Obituary::new(keeper_ended), move |ctx| {
+            Keeper::new(shared, kept, ctx)
+        })?;
         Ok(Self {
             front: Arc::clone(front),
-            members: threads.iter().map(start).collect::<Result<Arc<[Member]>, Refused>>()?,
+            members,
             acceptor,
+            _keeper: keeper,
         })
     }
 
@@ -89,6 +84,21 @@ impl Fronts {
             .collect()
     }
 
+    /// Front threads that take connections.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        let is_alive = |member: &&Member| member.front.load().as_ref().is_some_and(|front| front.is_alive());
+        self.members.iter().filter(is_alive).count()
+    }
+
+    /// Lets the front of a thread panic: what a defect in it does.
+    #[cfg(feature = "faults")]
+    pub fn fail(&self, thread: usize) {
+        if let Some(mailbox) = self.members.get(thread).and_then(|member| member.front.load_full()) {
+            let _ = mailbox.tell(super::actor::Fail);
+        }
+    }
+
     /// Drains: stops accepting, lets requests end, closes connections. Returns how many are left after `within`.
     pub async fn drain(&self, within: Duration) -> usize {
         self.front.begin_drain();
@@ -96,6 +106,15 @@ impl Fronts {
         // All permits are back when the last connection has ended.
         let _ = tokio::time::timeout(within, self.front.connections.acquire_many(all)).await;
         self.front.connections()
+    }
+}
+
+/// The keeper gets nothing but its own timers and, past the bound, its children's ends.
+const KEEPER_MAILBOX: usize = 16;
+
+fn keeper_ended(exit: Exit) {
+    if exit == Exit::Panicked {
+        tracing::error!("the fronts' keeper panicked; a front that dies is not restarted any more");
     }
 }
 
@@ -123,16 +142,16 @@ async fn accept_all(front: &Arc<FrontShared>, members: &[Member], listener: &Tcp
 }
 
 fn hand_over(front: &Arc<FrontShared>, members: &[Member], stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-    let Some(member) = members
-        .iter()
-        .filter(|member| member.mailbox.is_alive())
-        .min_by_key(|member| member.connections.load(Ordering::Relaxed))
-    else {
-        return tracing::error!("no front is alive");
+    let alive = members.iter().filter_map(|member| {
+        let mailbox = member.front.load_full().filter(|mailbox| mailbox.is_alive())?;
+        Some((member, mailbox))
+    });
+    let Some((member, mailbox)) = alive.min_by_key(|(member, _)| member.connections.load(Ordering::Relaxed)) else {
+        return tracing::error!(%peer, "no front is alive; a connection is cut");
     };
     let handed = stream.into_std().map(|stream| {
         let place = Place::take(front, &member.connections, permit);
-        member.mailbox.tell(ServeConnection { stream, peer, place })
+        mailbox.tell(ServeConnection { stream, peer, place })
     });
     match handed {
         Ok(Ok(())) => {}

@@ -99,3 +99,18 @@ impl Handler<ChildExited<u64>> for FrontActor {
         self.connections.remove(&exited.key);
     }
 }
+
+/// Sent by tests · panic · no reply.
+#[cfg(feature = "faults")]
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Fail;
+
+#[cfg(feature = "faults")]
+impl Handler<Fail> for FrontActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Fail, _: &mut Context<Self>) {
+        panic!("a front fails on purpose");
+    }
+}

@@ -6,7 +6,8 @@
 //!                     TLS          body limits
 //! ```
 //!
-//! A front actor hosts the connections of one front thread; one acceptor hands each socket to the front with the fewest.
+//! A front actor hosts the connections of one front thread; one acceptor hands each socket to the front with the fewest,
+//! and a keeper restarts a front that died.
 //! The front asks nobody where a request goes: it reads an immutable snapshot that the control plane replaces. It
 //! answers 2xx only for what the journal has made durable, and it has no part in what happens then: a caller that goes
 //! away takes nothing with it but its wait.
@@ -21,6 +22,7 @@ mod connection;
 pub mod error;
 mod intake;
 mod json;
+mod keeper;
 pub mod metrics;
 mod options;
 mod reply;
@@ -35,7 +37,7 @@ pub use intake::{Appending, DurableIntake, Intake};
 pub use metrics::FrontMetrics;
 pub use options::FrontOptions;
 
-use crate::kit::Clock;
+use crate::kit::{Clock, NurseryOptions};
 use crate::waiters::Waiters;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use perseat_domain::id::ExecutionId;
@@ -64,6 +66,8 @@ pub struct FrontParts {
     pub proxies: Arc<ArcSwap<Proxies>>,
     /// TLS, where the daemon does it; a new configuration serves new connections.
     pub tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
+    /// Restarts of a front that died.
+    pub supervision: NurseryOptions,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness: 128 bits a call.

@@ -1,14 +1,15 @@
 //! The instance actor.
 
-use super::messages::{CancelFor, Forget, Leave, RestartDue, StartFor, StillNeeded};
+use super::messages::{CancelFor, Forget, Leave, RestartDue, StartFor, StillNeeded, WhatNow};
 use crate::execution::{LoadError, LoadedInstance};
 use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Verdict, remind, start_here};
 use crate::supervisor::{InstanceStillNeeded, NotHeard, NotStarted, UserBack, UserDied, refusal, unavailable};
-use crate::user::{Cancel, ForgetConfig, Parent, PutAway, Start, UserActor, UserEnv};
+use crate::user::{Cancel, ForgetConfig, InstanceIs, Parent, PutAway, Start, UserActor, UserEnv};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::id::{InstanceId, UserConfigId};
 use perseat_domain::owner::{Refusal, Turn, UserKey};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -31,6 +32,8 @@ pub struct InstanceActor {
     config: Config,
     /// Turns that came while the configuration is being read.
     granted: Vec<Turn>,
+    /// Users that asked what the instance is now, while it is being read.
+    asked: BTreeSet<Option<UserConfigId>>,
 }
 
 impl InstanceActor {
@@ -46,6 +49,7 @@ impl InstanceActor {
             life: CancellationToken::new().drop_guard(),
             config: Config::Unread,
             granted: Vec::new(),
+            asked: BTreeSet::new(),
         }
     }
 
@@ -104,11 +108,20 @@ impl InstanceActor {
             if matches!(actor.config, Config::Reading { is_stale: true }) {
                 return actor.read_config(ctx);
             }
+            for config in std::mem::take(&mut actor.asked) {
+                actor.answer(config, instance.clone());
+            }
             actor.config = Config::Read(instance);
             for turn in std::mem::take(&mut actor.granted) {
                 actor.start(turn, ctx);
             }
         }));
+    }
+
+    fn answer(&self, config: Option<UserConfigId>, instance: Result<Arc<LoadedInstance>, ErrorCode>) {
+        if let Some(user) = self.users.get(&config) {
+            user.tell_past_the_bound(InstanceIs(instance));
+        }
     }
 
     fn is_back(&self, config: Option<UserConfigId>) {
@@ -161,8 +174,21 @@ impl Handler<Forget> for InstanceActor {
             Config::Unread | Config::Read(_) => Config::Unread,
         };
         for (_, user) in self.users.alive() {
-            if user.tell(ForgetConfig).is_err() {
-                tracing::warn!(instance = %self.id, "a user's actor could not be told of a changed configuration");
+            user.tell_past_the_bound(ForgetConfig);
+        }
+    }
+}
+
+impl Handler<WhatNow> for InstanceActor {
+    type Result = ();
+
+    fn handle(&mut self, WhatNow(config): WhatNow, ctx: &mut Context<Self>) {
+        match &self.config {
+            Config::Read(instance) => self.answer(config, instance.clone()),
+            Config::Reading { .. } => drop(self.asked.insert(config)),
+            Config::Unread => {
+                self.asked.insert(config);
+                self.read_config(ctx);
             }
         }
     }
@@ -227,6 +253,19 @@ impl Handler<ChildExited<Option<UserConfigId>>> for InstanceActor {
                 metrics::counter!(crate::telemetry::QUARANTINES).increment(1);
                 remind(ctx, &*self.env.execution.clock, span, RestartDue(config));
             }
+        }
+    }
+}
+
+/// Sent by tests through the supervisor · panic, or let the users panic · no reply.
+#[cfg(feature = "faults")]
+impl Handler<crate::supervisor::Fail> for InstanceActor {
+    type Result = ();
+
+    fn handle(&mut self, fail: crate::supervisor::Fail, _: &mut Context<Self>) {
+        assert!(fail != crate::supervisor::Fail::Instances, "an instance's actor fails on purpose");
+        for (_, user) in self.users.alive() {
+            let _ = user.tell(fail);
         }
     }
 }

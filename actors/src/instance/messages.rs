@@ -33,6 +33,11 @@ pub struct Leave {
 #[rtype(result = "()")]
 pub struct StillNeeded(pub Option<UserConfigId>);
 
+/// Sent by a user whose executions run while the configuration changes: tell it what the instance is now.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct WhatNow(pub Option<UserConfigId>);
+
 /// Sent by the instance to itself: a user's back-off is over.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]

@@ -10,4 +10,4 @@ mod actor;
 mod messages;
 
 pub use actor::InstanceActor;
-pub use messages::{CancelFor, Forget, Leave, StartFor, StillNeeded};
+pub use messages::{CancelFor, Forget, Leave, StartFor, StillNeeded, WhatNow};

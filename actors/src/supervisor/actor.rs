@@ -129,6 +129,13 @@ impl Supervisor {
     }
 }
 
+impl Mailbox<Supervisor> {
+    /// Says that the catalog has changed. Never refused: what was replaced must not stay in use.
+    pub fn announce(&self, changed: ConfigChanged) {
+        self.tell_past_the_bound(changed);
+    }
+}
+
 impl Actor for Supervisor {
     type Context = Context<Self>;
 
@@ -233,9 +240,7 @@ impl Handler<ConfigChanged> for Supervisor {
     fn handle(&mut self, message: ConfigChanged, _: &mut Context<Self>) {
         let changed = |id: &InstanceId| message.instances.as_ref().is_none_or(|ids| ids.contains(id));
         for (_, instance) in self.instances.alive().filter(|(id, _)| changed(id)) {
-            if instance.tell(Forget).is_err() {
-                tracing::warn!("an instance's actor could not be told of a changed configuration");
-            }
+            instance.tell_past_the_bound(Forget);
         }
     }
 }
@@ -315,6 +320,17 @@ impl Handler<ChildExited<InstanceId>> for Supervisor {
                 metrics::counter!(telemetry::QUARANTINES).increment(1);
                 remind(ctx, &*self.env.execution.clock, span, RestartDue(id));
             }
+        }
+    }
+}
+
+#[cfg(feature = "faults")]
+impl Handler<super::messages::Fail> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, fail: super::messages::Fail, _: &mut Context<Self>) {
+        for (_, instance) in self.instances.alive() {
+            let _ = instance.tell(fail);
         }
     }
 }

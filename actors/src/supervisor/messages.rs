@@ -83,3 +83,14 @@ pub(super) struct RestartDue(pub(super) InstanceId);
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct TidyDue;
+
+/// Sent by tests · let every actor of a kind panic · no reply.
+#[cfg(feature = "faults")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub enum Fail {
+    /// Those of instances.
+    Instances,
+    /// Those of users.
+    Users,
+}

@@ -16,6 +16,8 @@ mod table;
 
 pub use actor::{InstanceStillNeeded, Supervisor, SupervisorOptions};
 pub use feed::Feed;
+#[cfg(feature = "faults")]
+pub use messages::Fail;
 pub use messages::{Committed, ConfigChanged, Drain, NotHeard, NotStarted, Over, Recovered, UserBack, UserDied};
 pub use table::OwnerTable;
 pub(crate) use table::{refusal, unavailable};

@@ -1,8 +1,8 @@
 //! The user actor.
 
-use super::messages::{Cancel, ForgetConfig, PutAway, Start};
-use crate::execution::{self, Binding, ExecutionEnv, LoadError, LoadedInstance, LoadedUser};
-use crate::instance::InstanceActor;
+use super::messages::{Cancel, ForgetConfig, InstanceIs, PutAway, Start};
+use crate::execution::{self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, TodayIs};
+use crate::instance::{InstanceActor, WhatNow};
 use crate::kit::{ChildExited, LocalRun, Mailbox, Obituary, run_here};
 use crate::supervisor::{Over, OwnerTable, Supervisor};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
@@ -58,10 +58,12 @@ struct Running {
 enum Config {
     /// To be read before the next start.
     Unread,
-    /// Being read; a change meanwhile makes it stale.
-    Reading { is_stale: bool },
+    /// To be read once the instance has said what it is now.
+    Asking,
+    /// Being read.
+    Reading,
     /// As it is.
-    Read(Result<Arc<Binding>, ErrorCode>),
+    Read(Configuration),
 }
 
 /// One user of one instance.
@@ -75,8 +77,12 @@ pub struct UserActor {
     /// Turns that wait for the configuration.
     waiting: Vec<Turn>,
     config: Config,
+    /// The same, for the executions that run.
+    today: TodayIs,
     /// The instance as of the last start; the configuration is joined with it.
     instance: Option<Result<Arc<LoadedInstance>, ErrorCode>>,
+    /// Distinguishes readings of the configuration: an answer to an older one is stale.
+    reading: u64,
     /// Distinguishes activations of the same execution.
     next_generation: u64,
 }
@@ -93,7 +99,9 @@ impl UserActor {
             running: IdMap::default(),
             waiting: Vec::new(),
             config: Config::Unread,
+            today: TodayIs::default(),
             instance: None,
+            reading: 0,
             next_generation: 1,
         }
     }
@@ -105,7 +113,7 @@ impl UserActor {
                 let binding = binding.clone();
                 self.launch(turn, binding);
             }
-            Config::Reading { .. } => self.waiting.push(turn),
+            Config::Asking | Config::Reading => self.waiting.push(turn),
             Config::Unread => {
                 self.waiting.push(turn);
                 self.read_config(ctx);
@@ -119,13 +127,14 @@ impl UserActor {
             Some(Err(code)) => return self.config_is(Err(code), ctx),
             None => return self.config_is(Err(ErrorCode::InstanceRemoved), ctx),
         };
-        self.config = Config::Reading { is_stale: false };
         let Some(config) = self.key.config else {
             let binding = Binding::new(instance, None, &self.env.execution.public_url);
             return self.config_is(Ok(Arc::new(binding)), ctx);
         };
+        self.config = Config::Reading;
+        let reading = self.reading;
         let (custody, public_url) = (self.env.execution.custody.clone(), self.env.execution.public_url.clone());
-        let read = tokio::task::spawn_blocking(move || -> Result<Result<Arc<Binding>, ErrorCode>, LoadError> {
+        let read = tokio::task::spawn_blocking(move || -> Result<Configuration, LoadError> {
             let user = LoadedUser::load(&custody, &instance, config)?;
             let binding = user.map(|user| Arc::new(Binding::new(instance, Some(Arc::new(user)), &public_url)));
             Ok(binding.ok_or(ErrorCode::UserRemoved))
@@ -143,21 +152,21 @@ impl UserActor {
                     Err(ErrorCode::Internal)
                 }
             };
-            actor.config_is(binding, ctx);
+            if actor.reading == reading {
+                actor.config_is(binding, ctx);
+            }
         }));
     }
 
-    fn config_is(&mut self, binding: Result<Arc<Binding>, ErrorCode>, ctx: &mut Context<Self>) {
-        if matches!(self.config, Config::Reading { is_stale: true }) {
-            return self.read_config(ctx);
-        }
+    fn config_is(&mut self, binding: Configuration, ctx: &mut Context<Self>) {
+        self.today.read(binding.clone());
         self.config = Config::Read(binding);
         for turn in std::mem::take(&mut self.waiting) {
             self.start(turn, ctx);
         }
     }
 
-    fn launch(&mut self, turn: Turn, binding: Result<Arc<Binding>, ErrorCode>) {
+    fn launch(&mut self, turn: Turn, binding: Configuration) {
         let execution = turn.execution;
         let Some(taken) = self.env.owner.lock().take_up(execution) else {
             return self.is_over(turn, None);
@@ -171,6 +180,7 @@ impl UserActor {
             deaths: taken.deaths,
             fallback_key: self.fallback_key(),
             binding,
+            today: self.today.follow(),
             cancel: cancel.clone(),
         };
         let generation = self.next_generation;
@@ -200,6 +210,28 @@ impl UserActor {
         }
     }
 
+    /// What the instance is now: its word always comes after a change that it told of.
+    fn instance_is(&mut self, instance: Result<Arc<LoadedInstance>, ErrorCode>, ctx: &mut Context<Self>) {
+        let is_same = match (&self.instance, &instance) {
+            (Some(Ok(old)), Ok(new)) => Arc::ptr_eq(old, new),
+            (Some(Err(old)), Err(new)) => old == new,
+            _ => false,
+        };
+        self.instance = Some(instance);
+        if !is_same || matches!(self.config, Config::Asking) {
+            self.forget(Config::Unread);
+            if !self.is_idle() {
+                self.read_config(ctx);
+            }
+        }
+    }
+
+    fn forget(&mut self, now: Config) {
+        self.today.unread();
+        self.reading += 1;
+        self.config = now;
+    }
+
     fn is_idle(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty()
     }
@@ -219,15 +251,7 @@ impl Handler<Start> for UserActor {
 
     fn handle(&mut self, message: Start, ctx: &mut Context<Self>) {
         let Start { turn, instance } = message;
-        let is_same = match (&self.instance, &instance) {
-            (Some(Ok(old)), Ok(new)) => Arc::ptr_eq(old, new),
-            (Some(Err(old)), Err(new)) => old == new,
-            _ => false,
-        };
-        if !is_same {
-            self.instance = Some(instance);
-            self.handle(ForgetConfig, ctx);
-        }
+        self.instance_is(instance, ctx);
         self.start(turn, ctx);
     }
 }
@@ -246,11 +270,23 @@ impl Handler<Cancel> for UserActor {
 impl Handler<ForgetConfig> for UserActor {
     type Result = ();
 
+    /// What starts next reads it again. What runs has to hear at once: its next step uses today's credentials, and it
+    /// ends if there are none for it any more.
     fn handle(&mut self, _: ForgetConfig, _: &mut Context<Self>) {
-        self.config = match self.config {
-            Config::Reading { .. } => Config::Reading { is_stale: true },
-            Config::Unread | Config::Read(_) => Config::Unread,
-        };
+        if self.is_idle() {
+            self.forget(Config::Unread);
+        } else {
+            self.forget(Config::Asking);
+            self.parent.mailbox.tell_past_the_bound(WhatNow(self.key.config));
+        }
+    }
+}
+
+impl Handler<InstanceIs> for UserActor {
+    type Result = ();
+
+    fn handle(&mut self, InstanceIs(instance): InstanceIs, ctx: &mut Context<Self>) {
+        self.instance_is(instance, ctx);
     }
 }
 
@@ -294,5 +330,15 @@ impl Handler<ChildExited<ExecutionId>> for UserActor {
             self.env.owner.lock().fell(message.key);
             self.start(running.turn, ctx);
         }
+    }
+}
+
+/// Sent by tests through the instance · panic · no reply.
+#[cfg(feature = "faults")]
+impl Handler<crate::supervisor::Fail> for UserActor {
+    type Result = ();
+
+    fn handle(&mut self, _: crate::supervisor::Fail, _: &mut Context<Self>) {
+        panic!("a user's actor fails on purpose");
     }
 }

@@ -27,6 +27,11 @@ pub struct Cancel(pub ExecutionId);
 #[rtype(result = "()")]
 pub struct ForgetConfig;
 
+/// Sent by the instance, asked by [`crate::instance::WhatNow`]: what the instance is now, or why it cannot be run.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct InstanceIs(pub Result<Arc<LoadedInstance>, ErrorCode>);
+
 /// Sent by the instance: stop if there is nothing to do.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]

@@ -13,4 +13,4 @@ mod actor;
 mod messages;
 
 pub use actor::{Parent, UserActor, UserEnv};
-pub use messages::{Cancel, ForgetConfig, PutAway, Start};
+pub use messages::{Cancel, ForgetConfig, InstanceIs, PutAway, Start};

@@ -1,6 +1,12 @@
 //! A front that is not ready, under pressure, or on its way out.
 
 use crate::harness::*;
+#[cfg(feature = "faults")]
+use perseat_actors::kit::VirtualClock;
+#[cfg(feature = "faults")]
+use perseat_domain::supervision::RestartPolicy;
+#[cfg(feature = "faults")]
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -107,4 +113,37 @@ fn several_front_threads_share_the_connections() {
     }
     assert_eq!(world.front.connections(), 12);
     assert_eq!(world.fronts.connections(), vec![4, 4, 4]);
+}
+
+/// Only the switch makes a front panic.
+#[cfg(feature = "faults")]
+#[test]
+fn a_front_that_dies_is_restarted_while_the_others_serve() {
+    let clock = VirtualClock::default();
+    let setup = Setup {
+        fronts: 2,
+        clock: Arc::new(clock.clone()),
+        ..Setup::default()
+    };
+    let world = setup.start();
+    let served = |client: &mut Client| {
+        client.write(post(&plain(1), "", "").as_bytes());
+        assert_eq!(client.answer().status, 200);
+    };
+    let mut clients = [world.connect(), world.connect()];
+    clients.iter_mut().for_each(served);
+    assert_eq!(world.fronts.connections(), [1, 1]);
+    world.fronts.fail(0);
+    until("the dead front's connection to be cut", || world.fronts.connections()[0] == 0);
+    let mut kept: Vec<_> = clients.iter_mut().filter(|client| client.is_silent()).collect();
+    assert_eq!(kept.len(), 1, "the other front's connection stays open");
+    served(kept[0]);
+    served(&mut world.connect());
+    until("the back-off to begin", || clock.sleepers().0 == 1);
+    assert_eq!(world.fronts.alive(), 1);
+    clock.advance(RestartPolicy::default().backoff_first);
+    until("the dead front to be restarted", || world.fronts.alive() == 2);
+    let mut client = world.connect();
+    served(&mut client);
+    assert_eq!(world.fronts.connections()[0], 1, "it has the fewest connections and takes the next");
 }

@@ -4,7 +4,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use perseat_actors::admission::{Admission, AdmissionOptions};
 use perseat_actors::front::{Appending, FrontOptions, FrontParts, FrontShared, Fronts, Intake, Proxies, PublicUrl};
-use perseat_actors::kit::{ArbiterOptions, Arbiters, RealClock};
+use perseat_actors::kit::{ArbiterOptions, Arbiters, Clock, NurseryOptions, RealClock};
 use perseat_actors::waiters::Waiters;
 use perseat_domain::definition::EndpointType;
 use perseat_domain::entry::{Accepted, Entry, TriggerRequest};
@@ -83,6 +83,7 @@ pub(crate) struct Setup {
     pub(crate) admission: AdmissionOptions,
     pub(crate) public_url: PublicUrl,
     pub(crate) fronts: usize,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Default for Setup {
@@ -92,6 +93,7 @@ impl Default for Setup {
             admission: AdmissionOptions::default(),
             public_url: PublicUrl::new("https://hooks.example.com"),
             fronts: 1,
+            clock: Arc::new(RealClock::new()),
         }
     }
 }
@@ -110,7 +112,7 @@ impl Setup {
         });
         let arbiters = arbiters.unwrap();
         let stub = Arc::new(Stub {
-            admission: Admission::new(self.admission, Arc::new(RealClock::new())),
+            admission: Admission::new(self.admission, Arc::clone(&self.clock)),
             journal: Mutex::new(Journal::Answers(Ok(()))),
             appended: Mutex::default(),
             arrived: Condvar::new(),
@@ -131,7 +133,8 @@ impl Setup {
             public_url: self.public_url,
             proxies: Arc::clone(&proxies),
             tls: Arc::clone(&tls),
-            clock: Arc::new(RealClock::new()),
+            supervision: NurseryOptions::default(),
+            clock: self.clock,
             random: Arc::new(|| Uuid::new_v4().as_u128()),
         });
         front.set_ready(true);

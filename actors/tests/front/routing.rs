@@ -1,9 +1,12 @@
 //! Every refusal of routing as a client sees it: status, code, and what else the answer says.
 
 use crate::harness::*;
+use perseat_actors::kit::VirtualClock;
 use perseat_domain::id::{EndpointId, FlowNumber, InstanceId};
 use perseat_domain::route::{RouteChange, UserConfigState};
 use perseat_domain::time::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
 
 fn now() -> Timestamp {
     Timestamp(
@@ -149,4 +152,28 @@ fn values_in_the_body_route_from_json_forms_and_text() {
     }
     let malformed = world.post(&instance_url(3), json, r#"{"event": {"flow": "import", "by": ["bob"]}"#);
     assert_eq!(malformed.refusal(), (400, "payload_malformed".to_owned()));
+}
+
+#[test]
+fn the_url_of_a_removed_configuration_says_so_for_ninety_days() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let removed_at = Timestamp(1_750_000_000_000);
+    let clock = VirtualClock::at(removed_at);
+    let setup = Setup {
+        clock: Arc::new(clock.clone()),
+        ..Setup::default()
+    };
+    let world = setup.start();
+    world.change([RouteChange::UserConfig(config(2, BOB, UserConfigState::Removed(removed_at)))]);
+    for (days, expected) in [
+        (0, (410, "user_config_removed")),
+        (89, (410, "user_config_removed")),
+        (1, (404, "endpoint_not_found")),
+    ] {
+        clock.advance(DAY * days);
+        let (status, code) = world.post(&of_user(BOB, 1), "", "").refusal();
+        assert_eq!((status, code.as_str()), expected, "{days} days later");
+    }
+    assert_eq!(world.post(&of_user(JANE, 1), "", "").status, 200);
+    assert_eq!(world.appends(), 1);
 }

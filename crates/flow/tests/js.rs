@@ -502,3 +502,37 @@ async fn a_program_that_is_no_child_is_refused_at_start() {
 }
 
 mod support;
+
+#[tokio::test]
+async fn what_waits_behind_a_slow_script_goes_to_a_free_child_and_runs_once() {
+    let server = support::Server::start().await;
+    let options = Options {
+        slots: 4,
+        spares: 2,
+        ..options()
+    };
+    let pool = pool_with(options, &[&server.address()]).await;
+    let silent = format!("module.exports = async () => {{ await fetch('{}'); }}", server.url("/silent"));
+    let echo = format!(
+        "module.exports = async () => {{ await fetch('{}'); return {{ data: 1 }} }}",
+        server.url("/echo")
+    );
+    let mut slow = Box::pin(run(&pool, &silent));
+    let begun = async {
+        while server.requests() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = &mut slow => panic!("it waits for ever"),
+        () = begun => {}
+    }
+    let behind = futures_util::future::join_all((0..4).map(|_| value(&pool, &echo)));
+    tokio::select! {
+        _ = &mut slow => panic!("it waits for ever"),
+        values = behind => assert_eq!(values, [json!(1), json!(1), json!(1), json!(1)]),
+    }
+    drop(slow);
+    assert_eq!(value(&pool, &echo).await, json!(1), "the pool goes on");
+    assert_eq!(server.requests(), 1 + 4 + 1, "each ran once");
+}

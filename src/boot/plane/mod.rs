@@ -6,7 +6,7 @@ mod publish;
 pub(crate) use publish::{Published, Publisher};
 
 use super::stores::Stores;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::indexer::{self, IndexerHandle};
 use crate::telemetry::health::{Readiness, Reason};
 use anyhow::Context as _;
@@ -105,7 +105,7 @@ impl Plane {
             })?);
         }
         hand_over(control, &arbiters, &supervisors, recovered.live, config.drain.deadline)?;
-        fan_out.connect(Feed::new(supervisors.clone(), config.journal.retry_interval.min(SINK_RETRY)));
+        fan_out.connect(Feed::new(supervisors.clone(), config.journal.sink_retry));
         let index = recovered.index;
         let parts = indexer::Parts {
             journal: journal.clone(),
@@ -134,6 +134,7 @@ impl Plane {
             public_url: PublicUrl::new(&public_url),
             proxies: proxies.clone(),
             tls,
+            supervision: config.nursery_options(),
             clock: clock.clone(),
             random: Arc::new(random),
         });
@@ -177,6 +178,12 @@ impl Plane {
         self.arbiters.owner_of(0).clone()
     }
 
+    /// The owners' supervisors, for the switches that let actors panic.
+    #[cfg(feature = "faults")]
+    pub(crate) fn supervisors(&self) -> Vec<Mailbox<Supervisor>> {
+        self.supervisors.clone()
+    }
+
     /// Whether every thread answered in the last round: feeds the system's watchdog.
     pub(crate) fn is_well(&self) -> impl Fn() -> bool + Send + 'static {
         let (pulse, journal) = (self.pulse.clone(), self.journal.clone());
@@ -195,7 +202,8 @@ impl Plane {
     }
 
     /// Stops taking requests, lets what runs end within `deadline`, and closes the stores.
-    pub(crate) fn drain(self, control: &Runtime, deadline: Duration) {
+    pub(crate) fn drain(self, control: &Runtime, options: &config::settings::Drain) {
+        let deadline = options.deadline;
         let begun = self.clock.uptime();
         let left = |clock: &Arc<dyn Clock>| deadline.saturating_sub(clock.uptime().saturating_sub(begun));
         let open = control.block_on(self.fronts.drain(left(&self.clock)));
@@ -209,7 +217,7 @@ impl Plane {
                 }
             }
         });
-        for name in self.arbiters.stop(STOP_WITHIN) {
+        for name in self.arbiters.stop(options.thread_timeout) {
             tracing::warn!(%name, "a thread did not end");
         }
         self.indexer.stop();
@@ -219,10 +227,6 @@ impl Plane {
 
 /// One owner of all partitions: this daemon.
 pub(crate) const EPOCH: u64 = 1;
-/// The longest pause before a full owner is tried again.
-const SINK_RETRY: Duration = Duration::from_millis(1);
-/// How long threads may take to end once nothing runs on them.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 fn supervisor_ended(exit: perseat_actors::kit::Exit) {
     if exit == perseat_actors::kit::Exit::Panicked {

@@ -35,12 +35,9 @@ impl Publisher {
         }
         if !published.instances.is_empty() {
             for supervisor in &self.supervisors {
-                let changed = ConfigChanged {
+                supervisor.announce(ConfigChanged {
                     instances: Some(published.instances.clone()),
-                };
-                if supervisor.tell(changed).is_err() {
-                    tracing::error!("an owner could not be told of a changed configuration; restart the daemon to apply it everywhere");
-                }
+                });
             }
         }
         Ok(value)

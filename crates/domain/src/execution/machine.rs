@@ -82,6 +82,8 @@ pub enum Event {
     CancelRequested,
     /// Its time is up.
     DeadlinePassed,
+    /// Its user or its instance was removed, or its configuration cannot be read any more.
+    ConfigurationGone(ErrorCode),
 }
 
 /// What must be done about it, in order.
@@ -176,6 +178,12 @@ impl Machine {
                 effects
             }
             (Phase::Flushing { .. }, Event::CancelRequested) => self.finish(Self::cancelled()),
+            (Phase::Performing { .. } | Phase::Sleeping { .. }, Event::ConfigurationGone(code)) => {
+                let mut effects = vec![Effect::Abandon];
+                effects.extend(self.finish(Verdict::failed(code, None)));
+                effects
+            }
+            (Phase::Flushing { .. }, Event::ConfigurationGone(code)) => self.finish(Verdict::failed(code, None)),
             (Phase::Performing { node, .. } | Phase::Sleeping { node, .. }, Event::DeadlinePassed) => {
                 let mut effects = vec![Effect::Abandon];
                 effects.extend(self.finish(Verdict::failed(ErrorCode::ExecutionTimeout, Some(node))));

@@ -195,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn no_sequence_of_events_breaks_the_machine(steps in steps(), events in prop::collection::vec(0u8..7, 0..40), seed: u64) {
+    fn no_sequence_of_events_breaks_the_machine(steps in steps(), events in prop::collection::vec(0u8..8, 0..40), seed: u64) {
         let plan = plan(steps);
         let mut machine = Machine::new(plan, LIMITS);
         let mut finished = 0;
@@ -207,6 +207,7 @@ proptest! {
                 3 => Event::StepEnded(Outcome::Failed { code: ErrorCode::StepFailed, is_retryable: (seed >> n) & 1 == 0 }),
                 4 => Event::RetryDue,
                 5 => Event::CancelRequested,
+                6 => Event::ConfigurationGone(ErrorCode::UserRemoved),
                 _ => Event::DeadlinePassed,
             };
             let was_ended = machine.is_ended();
@@ -304,4 +305,50 @@ fn restarts_of_the_daemon_are_not_deaths() {
     };
     let effects = machine.on(Event::Begin { progress, deaths: 0 });
     assert_eq!(effects, [Effect::WriteStarted { activation: 8, deaths: 0 }, Effect::Flush]);
+}
+
+#[test]
+fn a_removed_user_ends_what_performs_or_waits_whatever_the_step_forgives() {
+    let removed = |machine: &mut Machine| machine.on(Event::ConfigurationGone(ErrorCode::UserRemoved));
+    let expected = [
+        Effect::Abandon,
+        Effect::Finish(Verdict {
+            status: EndStatus::Failed,
+            code: Some(ErrorCode::UserRemoved),
+            failed: None,
+        }),
+    ];
+    for policy in [StepErrorPolicy::Ignore, retry()] {
+        let mut machine = Machine::new(plan(vec![step("pure", Vec::new(), policy)]), LIMITS);
+        machine.on(begin());
+        machine.on(Event::Flushed);
+        assert_eq!(removed(&mut machine), expected, "while it performs");
+        assert!(machine.is_ended());
+    }
+    let mut machine = Machine::new(plan(vec![step("pure", Vec::new(), retry())]), LIMITS);
+    machine.on(begin());
+    machine.on(Event::Flushed);
+    let failed = Outcome::Failed {
+        code: ErrorCode::StepFailed,
+        is_retryable: true,
+    };
+    let waits = machine.on(Event::StepEnded(failed));
+    assert!(matches!(waits.as_slice(), [Effect::Sleep(_)]), "{waits:?}");
+    assert_eq!(removed(&mut machine), expected, "while it waits to try again");
+}
+
+fn retry() -> StepErrorPolicy {
+    StepErrorPolicy::Retry {
+        max_attempts: 3,
+        delay_seconds: 1,
+        exponential: false,
+        ignore_final: true,
+    }
+}
+
+fn begin() -> Event {
+    Event::Begin {
+        progress: Progress::default(),
+        deaths: 0,
+    }
 }

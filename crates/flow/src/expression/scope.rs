@@ -92,6 +92,11 @@ impl Scope {
         self.results.insert(step.into(), results);
     }
 
+    /// Replaces the configuration that the next steps see.
+    pub fn configure(&mut self, settings: Arc<BTreeMap<String, Setting>>) {
+        self.settings = settings;
+    }
+
     /// Sets the item that a loop's body sees as `<loop>.currentItem`.
     pub fn enter(&mut self, step: impl Into<String>, item: Arc<Value>) {
         self.items.insert(step.into(), item);

@@ -44,6 +44,8 @@ pub struct Options {
     pub turn_runs: u32,
     /// Time of one customer in a slot before another that waits gets it.
     pub turn_time: Duration,
+    /// How long a run may wait in a child behind another before it goes to one that is free.
+    pub begin_within: Duration,
     /// Runs handed to one child at once, the running one included; all of one user.
     pub in_flight: usize,
     /// Runs that wait for a slot.
@@ -81,6 +83,7 @@ impl Default for Options {
             kept: 8,
             turn_runs: 16,
             turn_time: Duration::from_millis(20),
+            begin_within: Duration::from_millis(20),
             in_flight: 8,
             max_waiting: 8192,
             max_time: Duration::from_secs(300),

@@ -3,7 +3,8 @@
 //! A slot is the right to run. A child that holds one belongs to one customer; when its turn is over and another
 //! customer waits, the slot goes to a child of that customer or to a fresh one, and the old child is kept for its
 //! customer's next turn, as far as there is room (starting one costs about 3 ms, a kept one a few MiB). Frames in
-//! flight to one child are all of one user, so a slow script delays only its own user. A deadline that passes kills
+//! flight to one child are all of one user, so a slow script delays only its own user; what waits behind it for long
+//! goes to another child as soon as one is free, and the slow one's child ends with it. A deadline that passes kills
 //! the child: only the running script fails, the others are sent again elsewhere.
 //!
 //! The tasks live on the runtime that started the pool. With one owner arbiter that is the arbiter's: a run then costs
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// Room in a frame beside its payload.
 const FRAME_OVERHEAD: usize = 4096;
@@ -75,6 +76,12 @@ pub(super) struct Worker {
     pub(super) wake: Arc<Notify>,
     /// Whether it is to be killed.
     pub(super) doomed: bool,
+    /// Whether it is to be killed once the running script ends: what it would begin next runs elsewhere.
+    pub(super) retiring: bool,
+    /// When the first began.
+    pub(super) began: Instant,
+    /// Whether a task looks after those behind the first.
+    watched: bool,
     scripts: HashMap<Arc<str>, u32>,
     turn_runs: u32,
     turn_since: Instant,
@@ -158,6 +165,16 @@ impl JsPool {
     }
 }
 
+/// Looks after what waits in a child behind its running script, as long as something does.
+async fn watch(shared: Arc<Shared>, id: u64) {
+    loop {
+        sleep(shared.options.begin_within).await;
+        if !shared.lock().relieve(id, &shared) {
+            return;
+        }
+    }
+}
+
 /// Kills the child that runs a script nobody waits for any more.
 struct Cancel<'a> {
     shared: &'a Arc<Shared>,
@@ -195,6 +212,9 @@ impl Worker {
             out: Vec::new(),
             wake: Arc::new(Notify::new()),
             doomed: false,
+            retiring: false,
+            began: Instant::now(),
+            watched: false,
             scripts: HashMap::new(),
             turn_runs: 0,
             turn_since: Instant::now(),
@@ -253,6 +273,9 @@ impl Worker {
             results: request.results.iter().map(|(name, json)| (name.as_str(), json.as_str())).collect(),
         });
         frame::push(&mut self.out, &run);
+        if self.flights.is_empty() {
+            self.began = Instant::now();
+        }
         self.turn_runs = self.turn_runs.saturating_add(1);
         self.flights.push_back(flight);
         self.wake.notify_one();
@@ -337,6 +360,12 @@ impl State {
             }
         }
         self.forget_old(options);
+        for (id, worker) in &mut self.workers {
+            if worker.flights.len() > 1 && !worker.watched && !worker.doomed {
+                worker.watched = true;
+                shared.runtime.spawn(watch(Arc::clone(shared), *id));
+            }
+        }
         let spares = self
             .workers
             .values()
@@ -346,6 +375,41 @@ impl State {
             self.starting += 1;
             shared.runtime.spawn(worker::start(Arc::clone(shared)));
         }
+    }
+
+    /// Takes back what waits behind a script that has run for long, if another child is free for it; whether to look again.
+    fn relieve(&mut self, id: u64, shared: &Arc<Shared>) -> bool {
+        let options = &shared.options;
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
+        let owner = match worker.flights.front() {
+            Some(first) if worker.flights.len() > 1 && !worker.doomed => first.request.owner,
+            _ => {
+                worker.watched = false;
+                return false;
+            }
+        };
+        if worker.began.elapsed() < options.begin_within || !self.has_room(options, owner) {
+            return true;
+        }
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
+        worker.retiring = true;
+        worker.watched = false;
+        while worker.flights.len() > 1
+            && let Some(flight) = worker.flights.pop_back()
+        {
+            self.queue.push_front(owner, flight);
+        }
+        self.pump(shared);
+        false
+    }
+
+    /// Whether one more child could run for a user now.
+    fn has_room(&self, options: &Options, owner: UserKey) -> bool {
+        let used = self.workers.values().filter(|worker| worker.holds_slot).count();
+        let mut available = self.workers.values().filter(|worker| worker.is_available());
+        used < options.slots
+            && Self::may_run(&self.workers, options, owner)
+            && available.any(|worker| worker.customer.is_none_or(|customer| customer == owner.customer))
     }
 
     /// Whether a user may have one more child: never more than half of the slots.
@@ -368,7 +432,7 @@ impl State {
         loop {
             let Some(worker) = self.workers.get(&id) else { return };
             let Some(customer) = worker.customer else { return };
-            if worker.flights.len() >= options.in_flight {
+            if worker.retiring || worker.flights.len() >= options.in_flight {
                 return;
             }
             let others_wait = self.queue.another_waits(customer, |other| !holders.contains(&other));

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 use zeroize::Zeroize;
 
@@ -273,7 +273,8 @@ fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool) -> io::Result<Fligh
     let flight = worker.flights.pop_front();
     // The next one has begun; if nobody waits for it, it must not go on.
     let given_up = worker.flights.front().is_some_and(|next| next.answer.is_closed());
-    if last || given_up {
+    worker.began = Instant::now();
+    if last || given_up || worker.retiring {
         worker.doom();
     }
     state.pump(shared);

@@ -52,12 +52,12 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove
 /// Finds and blanks secrets of at least [`Masker::MIN_SECRET`] bytes.
 #[derive(Clone, Default)]
 pub struct Masker {
-    finder: Option<AhoCorasick>,
+    finders: Vec<AhoCorasick>,
 }
 
 impl fmt::Debug for Masker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let patterns = self.finder.as_ref().map_or(0, AhoCorasick::patterns_len);
+        let patterns: usize = self.finders.iter().map(AhoCorasick::patterns_len).sum();
         f.debug_struct("Masker").field("patterns", &patterns).finish()
     }
 }
@@ -81,7 +81,14 @@ impl Masker {
         // Building fails only beyond the automaton's size limit of 2 GiB; then nothing could be found, so every
         // caller must be refused such secrets long before (connection values are limited to a few KiB).
         let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).build(forms).ok();
-        Self { finder }
+        Self {
+            finders: finder.into_iter().collect(),
+        }
+    }
+
+    /// Looks for the secrets of `other`, too.
+    pub fn add(&mut self, other: &Self) {
+        self.finders.extend(other.finders.iter().cloned());
     }
 
     /// A masker for the secret fields and token parts of these connections.
@@ -105,11 +112,8 @@ impl Masker {
     /// Where secrets stand: (start, end) in bytes, ordered, merged where they touch.
     #[must_use]
     pub fn ranges(&self, bytes: &[u8]) -> Vec<(u32, u32)> {
-        let Some(finder) = &self.finder else { return Vec::new() };
-        let mut found: Vec<(u32, u32)> = finder
-            .find_overlapping_iter(bytes)
-            .map(|hit| (narrow(hit.start()), narrow(hit.end())))
-            .collect();
+        let hits = self.finders.iter().flat_map(|finder| finder.find_overlapping_iter(bytes));
+        let mut found: Vec<(u32, u32)> = hits.map(|hit| (narrow(hit.start()), narrow(hit.end()))).collect();
         found.sort_unstable();
         let mut merged: Vec<(u32, u32)> = Vec::with_capacity(found.len());
         for (start, end) in found {

@@ -4,6 +4,7 @@
 //! moment) and on a [`Mutation`](super::Mutation) (what the transaction has written so far).
 
 use super::record::{self, Owned, Record, RecordId, RecordType, Unique};
+use super::superseded::{self, PlainValues};
 use crate::error::StoreError;
 use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, UserConfigId, UserId};
 use perseat_domain::model::{Customer, Instance, Integration, IntegrationVersion, Membership, Organization, User, UserConfig};
@@ -54,6 +55,8 @@ pub trait Rows {
     fn unique(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
     /// The ids under an owner, in order after `after`.
     fn owned(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError>;
+    /// The first row of superseded values with `prefix` at or after `prefix ‖ from`.
+    fn superseded(&self, prefix: &[u8], from: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
     /// The version, from memory where it was used lately.
     fn version(&self, integration: IntegrationId, version: u32) -> Result<Option<Arc<IntegrationVersion>>, StoreError>;
 }
@@ -190,6 +193,11 @@ pub trait Lookup {
         limit: usize,
     ) -> Result<Page<UserConfig, UserConfigId>, StoreError> {
         self.moment(|at| list(at, Owned::UserConfigsOfUser, user.0, after, limit))
+    }
+
+    /// The plain values that an instance or a user configuration had in `revision`; `None` where they are today's.
+    fn values_in<R: Record>(&self, id: R::Id, revision: u64) -> Result<Option<PlainValues>, StoreError> {
+        self.moment(|at| superseded::values_in::<R>(at, id, revision))
     }
 
     /// What an instance's actor needs.

@@ -8,6 +8,7 @@ mod audit;
 mod lookup;
 mod mutation;
 mod record;
+mod superseded;
 mod tables;
 mod view;
 
@@ -15,6 +16,7 @@ pub use audit::{AuditEntry, ChangeKind, Event, RecordDigest};
 pub use lookup::{InstanceBundle, Lookup, Page, Rows, UserBundle};
 pub use mutation::{Mutated, Mutation, Touched};
 pub use record::{Record, RecordId, RecordKey, RecordType};
+pub use superseded::{PlainValues, plain_values};
 pub use view::View;
 
 use crate::bounded::Bounded;
@@ -30,6 +32,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use superseded::SUPERSEDED;
 use tables::{AUDIT, CATALOG_FORMAT, FORMAT, META, OUTBOX, OWNED, PENDING_DESTRUCTION, REVISION, UNIQUE};
 
 type Versions = Bounded<(IntegrationId, u32), Arc<IntegrationVersion>>;
@@ -45,6 +48,9 @@ pub struct Options {
     pub named_changes: usize,
     /// How many events the outbox holds before the oldest are dropped (`catalog.outbox-entries`).
     pub outbox_entries: u64,
+    /// How many earlier revisions of one configuration's plain values are kept for executions that bound them
+    /// (`catalog.revisions-kept`).
+    pub revisions_kept: usize,
 }
 
 impl Default for Options {
@@ -54,6 +60,7 @@ impl Default for Options {
             version_cache_entries: 256,
             named_changes: 1_024,
             outbox_entries: 10_000,
+            revisions_kept: 64,
         }
     }
 }
@@ -153,7 +160,7 @@ impl Catalog {
         let mut transaction = database.begin_write().map_err(StoreError::from)?;
         // After a crash the file opens at once instead of being read whole.
         transaction.set_quick_repair(true);
-        let mut mutation = Mutation::open(&transaction, self.options.named_changes)?;
+        let mut mutation = Mutation::open(&transaction, change.at, &self.options)?;
         let value = work(&mut mutation)?;
         let (ledger, new_keys) = mutation.finish();
         let touched = ledger.touched();
@@ -278,13 +285,21 @@ impl Catalog {
 
 /// Makes all tables of a new file; refuses a newer one.
 fn prepare(database: &Database) -> Result<(), StoreError> {
-    let found = match database.begin_read()?.open_table(META) {
+    let reading = database.begin_read()?;
+    let found = match reading.open_table(META) {
         Ok(meta) => meta.get(FORMAT)?.map(|guard| guard.value()),
         Err(TableError::TableDoesNotExist(_)) => None,
         Err(error) => return Err(error.into()),
     };
+    let is_whole = match reading.open_table(SUPERSEDED) {
+        Ok(_) => true,
+        Err(TableError::TableDoesNotExist(_)) => false,
+        Err(error) => return Err(error.into()),
+    };
     match found {
-        Some(CATALOG_FORMAT) => return Ok(()),
+        Some(CATALOG_FORMAT) if is_whole => return Ok(()),
+        // A file from before this table.
+        Some(CATALOG_FORMAT) => {}
         Some(found) => {
             return Err(StoreError::UnknownFormat {
                 what: "catalog",
@@ -299,6 +314,7 @@ fn prepare(database: &Database) -> Result<(), StoreError> {
     }
     transaction.open_table(UNIQUE)?;
     transaction.open_table(OWNED)?;
+    transaction.open_table(SUPERSEDED)?;
     transaction.open_table(PENDING_DESTRUCTION)?;
     transaction.open_table(AUDIT)?;
     transaction.open_table(OUTBOX)?;

@@ -2,8 +2,9 @@
 
 use super::audit::{ChangeKind, Ledger};
 use super::record::{self, IndexRows, Owned, removed_before};
+use super::superseded::{self, SUPERSEDED};
 use super::tables::{self, OWNED, PENDING_DESTRUCTION, UNIQUE};
-use super::{Lookup, Record, RecordId, RecordKey, RecordType, Rows};
+use super::{Lookup, Options, Record, RecordId, RecordKey, RecordType, Rows};
 use crate::error::StoreError;
 use crate::keyring::NewKey;
 use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, UserConfigId, UserId};
@@ -49,6 +50,10 @@ pub struct Mutation<'t> {
     unique: BytesTable<'t>,
     owned: KeysTable<'t>,
     pending: KeysTable<'t>,
+    pub(super) superseded: BytesTable<'t>,
+    /// When it happens.
+    pub(super) at: Timestamp,
+    pub(super) revisions_kept: usize,
     ledger: Ledger,
     new_keys: Vec<NewKey>,
 }
@@ -62,14 +67,17 @@ impl fmt::Debug for Mutation<'_> {
 }
 
 impl<'t> Mutation<'t> {
-    pub(super) fn open(transaction: &'t WriteTransaction, named_changes: usize) -> Result<Self, StoreError> {
+    pub(super) fn open(transaction: &'t WriteTransaction, at: Timestamp, options: &Options) -> Result<Self, StoreError> {
         let records = RecordType::ALL.into_iter().map(|kind| transaction.open_table(kind.table()));
         Ok(Self {
             records: records.collect::<Result<_, _>>()?,
             unique: transaction.open_table(UNIQUE)?,
             owned: transaction.open_table(OWNED)?,
             pending: transaction.open_table(PENDING_DESTRUCTION)?,
-            ledger: Ledger::new(named_changes),
+            superseded: transaction.open_table(SUPERSEDED)?,
+            at,
+            revisions_kept: options.revisions_kept,
+            ledger: Ledger::new(options.named_changes),
             new_keys: Vec::new(),
         })
     }
@@ -110,6 +118,9 @@ impl<'t> Mutation<'t> {
         let rows_before = old.as_ref().map(Record::index).unwrap_or_default();
         self.replace_index_rows::<R>(&key, &rows_before, &record.index())?;
         self.records[R::TYPE as usize].insert(key.as_slice(), stored.as_slice())?;
+        if let Some(old) = &old {
+            self.supersede(old, record)?;
+        }
         let kind = if old.is_some() { ChangeKind::Changed } else { ChangeKind::Created };
         self.ledger.note(id.into(), kind, &stored);
         if old.is_none() {
@@ -164,6 +175,7 @@ impl<'t> Mutation<'t> {
         let Some(record) = self.get::<R>(id)? else { return Ok(false) };
         self.records[R::TYPE as usize].remove(id.to_key().as_slice())?;
         self.replace_index_rows::<R>(&[], &record.index(), &IndexRows::default())?;
+        self.forget_superseded::<R>(id)?;
         if let Some(key) = record.data_key() {
             self.pending.insert(key.owner().to_bytes().as_slice(), ())?;
         }
@@ -319,6 +331,10 @@ impl Rows for Mutation<'_> {
 
     fn owned(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         Ok(tables::collect(&self.owned, prefix, after, limit, |key, ()| key.to_vec())?)
+    }
+
+    fn superseded(&self, prefix: &[u8], from: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        superseded::first_from(&self.superseded, prefix, from)
     }
 
     fn version(&self, integration: IntegrationId, version: u32) -> Result<Option<Arc<IntegrationVersion>>, StoreError> {

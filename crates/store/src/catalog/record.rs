@@ -7,10 +7,11 @@
 use crate::error::StoreError;
 use crate::keyring::NewKey;
 use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, OrganizationId, UserConfigId, UserId};
-use perseat_domain::model::{Customer, Instance, Integration, IntegrationVersion, Membership, Organization, User, UserConfig};
+use perseat_domain::model::{ConfigValue, Customer, Instance, Integration, IntegrationVersion, Membership, Organization, User, UserConfig};
 use perseat_domain::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Format of stored records.
@@ -118,6 +119,9 @@ pub trait Record: Serialize + DeserializeOwned + sealed::Record {
     /// The key that its owner needs, if it is one.
     #[doc(hidden)]
     fn data_key(&self) -> Option<NewKey>;
+    /// The revision of the values that executions bind, and those values.
+    #[doc(hidden)]
+    fn bound(&self) -> Option<(u64, &BTreeMap<String, ConfigValue>)>;
     /// The field that may not change from `old`, if it changed.
     #[doc(hidden)]
     fn changed_fixed_field(&self, old: &Self) -> Option<&'static str>;
@@ -301,6 +305,7 @@ macro_rules! records {
         fixed: [$($fixed:ident),*],
         references: $references:expr,
         data_key: $data_key:expr,
+        bound: $bound:expr,
         index: $index:expr,
     })*) => {$(
         impl sealed::Record for $record {}
@@ -326,6 +331,11 @@ macro_rules! records {
                 let _ = $this;
                 $data_key
             }
+            fn bound(&self) -> Option<(u64, &BTreeMap<String, ConfigValue>)> {
+                let $this = self;
+                let _ = $this;
+                $bound
+            }
             fn changed_fixed_field(&self, old: &Self) -> Option<&'static str> {
                 let changed: [Option<&'static str>; _] = [$((self.$fixed != old.$fixed).then_some(stringify!($fixed))),*];
                 changed.into_iter().flatten().next()
@@ -340,6 +350,7 @@ records! {
         fixed: [id],
         references: vec![],
         data_key: Some(NewKey::Organization),
+        bound: None,
         index: IndexRows::default(),
     }
     Customer {
@@ -347,6 +358,7 @@ records! {
         fixed: [id],
         references: vec![],
         data_key: Some(NewKey::Customer(it.id)),
+        bound: None,
         index: IndexRows::default()
             .unique("external id", Unique::CustomerExternalId, Uuid::nil(), it.external_id.as_deref())
             .unique("name", Unique::CustomerName, Uuid::nil(), Some(&it.name)),
@@ -359,6 +371,7 @@ records! {
             Membership::Customer(customer) => vec![customer.into()],
         },
         data_key: Some(NewKey::User(it.id, it.membership)),
+        bound: None,
         index: IndexRows::default()
             .unique("external id", Unique::UserExternalId, scope(it.membership), it.external_id.as_deref())
             .unique("email", Unique::UserEmail, scope(it.membership), it.email.as_deref().map(email_key).as_deref())
@@ -370,6 +383,7 @@ records! {
         fixed: [id],
         references: vec![],
         data_key: None,
+        bound: None,
         index: IndexRows::default().unique("name", Unique::IntegrationName, Uuid::nil(), Some(&it.name)),
     }
     IntegrationVersion {
@@ -377,6 +391,7 @@ records! {
         fixed: [yaml, definition, organization_keys, is_draft],
         references: vec![it.integration.into()],
         data_key: None,
+        bound: None,
         index: IndexRows::default(),
     }
     Instance {
@@ -387,6 +402,7 @@ records! {
             [it.customer.into(), it.integration.into()].into_iter().chain(versions).collect()
         },
         data_key: None,
+        bound: it.deployed.as_ref().map(|deployed| (it.config_revision, &deployed.values)),
         index: IndexRows::default()
             .unique("name", Unique::InstanceName, it.customer.0, Some(&it.name))
             .owned(Owned::InstancesOfCustomer, it.customer.0, it.id.0)
@@ -400,6 +416,7 @@ records! {
             Some(_) => vec![],
         },
         data_key: None,
+        bound: it.removed_at.is_none().then_some((it.config_revision, &it.values)),
         index: {
             let mut rows = IndexRows::default()
                 .owned(Owned::UserConfigsOfInstance, it.instance.0, it.id.0)

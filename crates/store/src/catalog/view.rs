@@ -1,5 +1,6 @@
 //! One moment of the catalog.
 
+use super::superseded::{self, SUPERSEDED};
 use super::tables::{self, AUDIT, META, Numbered, OUTBOX, OWNED, REVISION, UNIQUE};
 use super::{AuditEntry, Catalog, Event, Lookup, Record, RecordType, Rows, audit, record};
 use crate::error::StoreError;
@@ -131,6 +132,10 @@ impl Rows for View<'_> {
     fn owned(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         let table = self.transaction.open_table(OWNED)?;
         Ok(tables::collect(&table, prefix, after, limit, |key, ()| key.to_vec())?)
+    }
+
+    fn superseded(&self, prefix: &[u8], from: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        superseded::first_from(&self.transaction.open_table(SUPERSEDED)?, prefix, from)
     }
 
     fn version(&self, integration: IntegrationId, version: u32) -> Result<Option<Arc<IntegrationVersion>>, StoreError> {

@@ -10,6 +10,7 @@ use crate::history::History;
 use crate::state::StateStore;
 use perseat_domain::entry::EntryRef;
 use perseat_domain::id::ExecutionId;
+use perseat_domain::time::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many stored rows a list looks at between two tests for its end.
@@ -219,6 +220,23 @@ impl ExecutionIndex {
         }
         live.sort_unstable_by_key(|live| live.accepted);
         Ok(live)
+    }
+
+    /// When the oldest live execution was accepted; `None` while nothing is live. As exact as the ids of executions are:
+    /// those begin with their time.
+    ///
+    /// # Errors
+    /// If state cannot be read.
+    pub fn oldest_live(&self) -> Result<Option<Timestamp>, IndexError> {
+        self.catch_up()?;
+        let core = self.core();
+        let recent = live_changes(&core).next();
+        let stored = self
+            .state
+            .live()
+            .find(|row| row.as_ref().map_or(true, |(execution, _)| !core.changes().contains_key(execution)));
+        let stored = stored.transpose()?;
+        Ok(recent.into_iter().chain(stored).map(|(_, row)| row.accepted_at).min())
     }
 
     /// Where one live execution's entries stand now; `None` once it ended. For an owner whose positions expired.

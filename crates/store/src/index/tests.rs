@@ -6,7 +6,7 @@ use crate::fault_backend::FaultDisk;
 use crate::history::{History, HistoryOptions, SEGMENTS_PER_FILE};
 use crate::pressure::{IndexLag, StoragePressure};
 use crate::state::{StateOptions, StateStore};
-use perseat_domain::entry::EndStatus;
+use perseat_domain::entry::{EndStatus, Entry};
 use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, UserConfigId, UserId};
 use perseat_domain::time::Timestamp;
 use std::path::Path;
@@ -250,4 +250,28 @@ fn a_full_disk_holds_indexing_up_and_hides_nothing() {
 
 fn files_in(directory: &Path) -> usize {
     std::fs::read_dir(directory.join("history")).unwrap().count()
+}
+
+#[test]
+fn the_oldest_live_execution_is_known_committed_or_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let index = index(directory.path(), &feed());
+    let ids = [1, 2, 3].map(|n| execution(1_000_000 + n, n));
+    let mut position = 0;
+    let mut apply = |entry: &Entry| {
+        position += 1;
+        index.apply([&logged(position << 8, 0, entry)]).unwrap();
+    };
+    assert_eq!(index.oldest_live().unwrap(), None);
+    for (n, id) in (1..).zip(ids) {
+        apply(&accepted(id, identity(7), 1_000_000 + n));
+        if n < 3 {
+            index.flush().unwrap();
+        }
+    }
+    for expected in [1_000_001, 1_000_002, 1_000_003] {
+        assert_eq!(index.oldest_live().unwrap(), Some(Timestamp(expected)));
+        apply(&ended(ids[expected as usize - 1_000_001], EndStatus::Succeeded));
+    }
+    assert_eq!(index.oldest_live().unwrap(), None);
 }

@@ -1,4 +1,5 @@
 mod faults;
+mod superseded;
 
 use super::*;
 use crate::fault_backend::FaultDisk;

@@ -1,0 +1,119 @@
+//! What an attempt binds at its first start, for all of its activations: the version and the plain values.
+//!
+//! `Started` names their revisions. An attempt that is taken up again finds the values in the catalog, which keeps
+//! what was superseded while an execution may ask for it; nothing is added to what a start writes. Credentials are
+//! never bound: every step uses today's.
+
+use super::ExecutionEnv;
+use super::binding::{Binding, LoadError, Settings, Vault, settings};
+use super::run::off_arbiter;
+use perseat_domain::code::ErrorCode;
+use perseat_domain::entry::Started;
+use perseat_domain::id::ExecutionId;
+use perseat_domain::model::{ConfigValue, Instance, IntegrationVersion, UserConfig};
+use perseat_store::catalog::{Catalog, Lookup, PlainValues, plain_values};
+use perseat_store::error::StoreError;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) version: Arc<IntegrationVersion>,
+    instance: PlainValues,
+    user: PlainValues,
+}
+
+/// The revisions of the instance's configuration and of the user's, 0 without a user.
+pub(super) fn revisions(binding: &Binding) -> (u64, u64) {
+    let user = binding.user.as_ref().map_or(0, |user| user.bundle().config.config_revision);
+    (binding.instance.bundle().instance.config_revision, user)
+}
+
+impl Bound {
+    /// What an attempt binds that starts with this.
+    pub(super) fn of(binding: &Binding) -> Self {
+        let user = binding.user.as_ref().map(|user| plain_values(&user.bundle().config.values));
+        Self {
+            version: binding.instance.bundle().version.clone(),
+            instance: plain_values(binding.instance.values()),
+            user: user.unwrap_or_default(),
+        }
+    }
+
+    /// Whether an attempt bound what this holds.
+    fn is(binding: &Binding, started: &Started) -> bool {
+        binding.instance.bundle().version.version == started.definition_version
+            && revisions(binding) == (started.instance_revision, started.user_revision)
+    }
+
+    /// What the attempt bound at its first start; none where that is what `binding` holds.
+    pub(super) async fn find(env: &ExecutionEnv, binding: &Arc<Binding>, started: Option<&Started>) -> Result<Option<Self>, ErrorCode> {
+        let Some(started) = started.filter(|started| !Self::is(binding, started)) else {
+            return Ok(None);
+        };
+        let (custody, today, started) = (env.custody.clone(), binding.clone(), started.clone());
+        let execution = started.execution;
+        match off_arbiter(move || Self::read(custody.catalog(), &today, &started)).await {
+            Ok(Some(bound)) => return Ok(Some(bound)),
+            Ok(None) => tracing::error!(%execution, "the version that an execution was started with is gone"),
+            Err(error) => tracing::error!(%execution, %error, "cannot read the configuration that an execution was started with"),
+        }
+        Err(ErrorCode::Internal)
+    }
+
+    /// Reads what an attempt bound; `None` if its version is gone. Values that are not kept any more are today's. Reads
+    /// files: call it off the arbiter.
+    fn read(catalog: &Catalog, today: &Binding, started: &Started) -> Result<Option<Self>, StoreError> {
+        let instance = &today.instance.bundle().instance;
+        let Some(version) = catalog.integration_version(instance.integration, started.definition_version)? else {
+            return Ok(None);
+        };
+        let mut bound = Self {
+            version,
+            ..Self::of(today)
+        };
+        if let Some(values) = catalog.values_in::<Instance>(instance.id, started.instance_revision)? {
+            bound.instance = values;
+        }
+        if let Some(user) = &today.user
+            && let Some(values) = catalog.values_in::<UserConfig>(user.bundle().config.id, started.user_revision)?
+        {
+            bound.user = values;
+        }
+        Ok(Some(bound))
+    }
+
+    /// These values with today's credentials.
+    pub(super) fn open(&self, execution: ExecutionId, today: &Binding) -> Result<Settings, ErrorCode> {
+        self.settings(today).map_err(|error| {
+            tracing::error!(%execution, error = &error as &dyn std::error::Error, "a connection does not open");
+            ErrorCode::Internal
+        })
+    }
+
+    fn settings(&self, today: &Binding) -> Result<Settings, LoadError> {
+        let definition = &self.version.definition;
+        let vault = Vault {
+            owner: today.instance.bundle().instance.id.0,
+            key: today.instance.key(),
+        };
+        let mut all = settings(definition, false, &joined(&self.instance, today.instance.values()), vault)?;
+        if let Some(user) = &today.user {
+            let config = &user.bundle().config;
+            let vault = Vault {
+                owner: config.id.0,
+                key: user.key(),
+            };
+            all.extend(settings(definition, true, &joined(&self.user, &config.values), vault)?);
+        }
+        Ok(all)
+    }
+}
+
+/// Plain values of one time and connections of another.
+fn joined(plain: &PlainValues, today: &BTreeMap<String, ConfigValue>) -> BTreeMap<String, ConfigValue> {
+    let plain = plain.iter().map(|(key, text)| (key.clone(), ConfigValue::Plain(text.clone())));
+    let connections = today.iter().filter(|(_, value)| matches!(value, ConfigValue::Connection { .. }));
+    plain.chain(connections.map(|(key, value)| (key.clone(), value.clone()))).collect()
+}

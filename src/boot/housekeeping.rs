@@ -1,0 +1,97 @@
+//! Deletes from the catalog what nobody asks for any more: the rows of user configurations that were removed long ago,
+//! and earlier values of configurations once everything that may have started with them has ended.
+
+use super::plane::Plane;
+use crate::config::Config;
+use perseat_actors::kit::Clock;
+use perseat_domain::route::REMOVED_ANSWER;
+use perseat_domain::time::Timestamp;
+use perseat_store::catalog::Change;
+use perseat_store::custody::Custody;
+use perseat_store::error::StoreError;
+use perseat_store::index::{ExecutionIndex, IndexError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// By how much the oldest live execution may have begun before its id says so, and an event accepted now is still on its
+/// way to its owner.
+const MARGIN: Duration = Duration::from_secs(600);
+
+/// What there is to do, and with what.
+pub(crate) struct Housekeeping {
+    custody: Custody,
+    index: Arc<ExecutionIndex>,
+    clock: Arc<dyn Clock>,
+    every: Duration,
+    rows: usize,
+}
+
+/// Why it could not be done.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+fn before(at: Timestamp, span: Duration) -> Timestamp {
+    Timestamp(at.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+}
+
+impl Housekeeping {
+    pub(crate) fn of(plane: &Plane, config: &Config) -> Self {
+        Self {
+            custody: plane.custody.clone(),
+            index: plane.index.clone(),
+            clock: plane.clock.clone(),
+            every: config.catalog.tidy_every,
+            rows: config.catalog.tidy_rows.as_usize(),
+        }
+    }
+
+    /// Tidies now and then until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let this = Arc::new(self);
+        loop {
+            let work = this.clone();
+            match tokio::task::spawn_blocking(move || work.tidy()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "the catalog could not be tidied"),
+                Err(error) => tracing::error!(%error, "tidying the catalog failed"),
+            }
+            tokio::select! {
+                () = this.clock.sleep(this.every) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn tidy(&self) -> Result<(), Failed> {
+        let now = self.clock.now();
+        let change = Change {
+            by: "local:housekeeping",
+            at: now,
+            action: "user_config.purge",
+        };
+        let removed_before = before(now, REMOVED_ANSWER);
+        while self.custody.mutate(change, |tx| tx.purge_removed(removed_before, self.rows))?.value == self.rows {}
+        // What is accepted from now on starts with today's values.
+        let oldest = self.index.oldest_live()?.unwrap_or(now).min(now);
+        let superseded_before = before(oldest, MARGIN);
+        while self.custody.catalog().purge_superseded(superseded_before, self.rows)? == self.rows {}
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_before_the_beginning_is_the_beginning() {
+        assert_eq!(before(Timestamp(5_000), Duration::from_secs(2)), Timestamp(3_000));
+        assert_eq!(before(Timestamp(5_000), MARGIN), Timestamp(0));
+    }
+}

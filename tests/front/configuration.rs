@@ -1,0 +1,302 @@
+//! Which configuration an execution sees: that of its first start, whatever happens after; and today's credential at
+//! every step. What is removed under it ends it.
+
+use crate::daemon::Daemon;
+use crate::executions::{ONE_SLOT, OPEN, Running, assert_ended, base, instance_of, start};
+use crate::http::request;
+use crate::provider::Provider;
+use crate::set_up::{Integration, customer, instance_with, integration, organization, step, token_of, user, user_config, user_config_with};
+use perseat_domain::model::{ConfigValue, Instance, UserConfig};
+use perseat_domain::time::Timestamp;
+use perseat_store::catalog::{Catalog, Change, Lookup, Options};
+use serde_json::json;
+
+/// Posts the user's folder to the provider with the account's token.
+fn tell(name: &str, path: &str) -> String {
+    let url = json!({ "type": "template", "value": format!("{{{{#Provider}}}}{path}") }).to_string();
+    let variable = |name: &str| json!({ "type": "configVar", "value": name }).to_string();
+    let inputs = [("url", url), ("connection", variable("Account")), ("data", variable("Folder"))];
+    step(name, "http", "httpPost", &inputs, "")
+}
+
+/// What the steps of one run told the provider: folder and token.
+fn told(provider: &Provider, path: &str) -> Vec<(String, String)> {
+    let seen = provider.seen(path).into_iter();
+    seen.map(|seen| (String::from_utf8_lossy(&seen.body).trim_matches('"').to_owned(), seen.token))
+        .collect()
+}
+
+/// Where the set-up of a test stands: the version's last step, and what instance and user have.
+struct State<'a> {
+    last: &'a str,
+    provider: String,
+    folder: &'a str,
+    token: &'a str,
+}
+
+impl State<'_> {
+    fn flows(&self) -> Integration {
+        let steps = [tell("One", "/echo/one"), tell("Two", "/hang/two"), tell("Three", self.last)];
+        integration("Attempts", "flow_specific").flow("Attempt", false, OPEN, &steps)
+    }
+
+    fn manifests(&self) -> String {
+        let config = user_config_with("globex", "Attempts", "jane", self.token, "").replace("/globex/jane", self.folder);
+        organization(true)
+            + &customer("globex")
+            + &user("globex", "jane")
+            + &self.flows().manifest()
+            + &instance_with("globex", "Attempts", "", &format!("Provider: \"{}\"", self.provider))
+            + &config
+    }
+
+    fn start(&self, provider: Provider) -> Running {
+        let daemon = Daemon::start(&format!("outbound.allow = [\"{}\"]\n", provider.address));
+        daemon.set_up(&self.manifests());
+        let urls = daemon.endpoints();
+        Running { provider, daemon, urls }
+    }
+}
+
+const EARLIER: &str = "a-token-from-before";
+const LATER: &str = "a-token-that-came-later";
+const LATEST: &str = "a-token-that-came-last";
+
+#[test]
+fn an_attempt_keeps_the_version_and_the_values_of_its_start_over_restarts_and_uses_todays_credential() {
+    let provider = Provider::start();
+    let here = format!("http://{}", provider.address);
+    let state = |last, provider: &str, folder, token| State {
+        last,
+        provider: provider.to_owned(),
+        folder,
+        token,
+    };
+    let Running { provider, daemon, urls } = state("/echo/first", &here, "/before", EARLIER).start(provider);
+    let url = urls.path("Attempts", "globex", "jane", "Attempt");
+    let id = daemon.call(&request("POST", &url)).execution();
+    provider.wait_for("/hang/two", 1);
+    // Nobody listens at the new address of the instance's provider.
+    daemon.set_up(&state("/echo/second", "http://127.0.0.1:9", "/after", LATER).manifests());
+    let daemon = daemon.kill_and_restart();
+    provider.wait_for("/hang/two", 2);
+    daemon.set_up(&state("/echo/third", "http://127.0.0.1:9", "/last", LATEST).manifests());
+    let daemon = daemon.kill_and_restart();
+    provider.wait_for("/hang/two", 3);
+    provider.release();
+    assert_eq!(daemon.ended(&id)["status"], "succeeded", "{}", daemon.execution(&id));
+    let with = |token: &str| ("/before".to_owned(), token.to_owned());
+    assert_eq!(told(&provider, "/echo/one"), [with(EARLIER)]);
+    assert_eq!(told(&provider, "/hang/two"), [with(EARLIER), with(LATER), with(LATEST)]);
+    assert_eq!(
+        told(&provider, "/echo/first"),
+        [with(LATEST)],
+        "the last step of the version it started with"
+    );
+    assert!(provider.seen("/echo/second").is_empty() && provider.seen("/echo/third").is_empty());
+    let execution = daemon.execution(&id).to_string();
+    for token in [EARLIER, LATER, LATEST] {
+        assert!(!execution.contains(token), "{execution}");
+    }
+
+    daemon.set_up(&state("/echo/third", &here, "/last", LATEST).manifests());
+    let id = daemon.call(&request("POST", &url)).execution();
+    assert_eq!(daemon.ended(&id)["status"], "succeeded");
+    let last = ("/last".to_owned(), LATEST.to_owned());
+    assert_eq!(told(&provider, "/echo/third"), [last], "a new execution sees what is so today");
+}
+
+#[test]
+fn a_running_executions_next_step_uses_the_credential_of_that_moment_and_the_values_of_its_start() {
+    let provider = Provider::start();
+    let state = |folder, token| State {
+        last: "/echo/three",
+        provider: format!("http://{}", provider.address),
+        folder,
+        token,
+    };
+    let (before, after) = (state("/before", EARLIER), state("/after", LATER));
+    let Running { provider, daemon, urls } = before.start(provider);
+    let url = urls.path("Attempts", "globex", "jane", "Attempt");
+    let id = daemon.call(&request("POST", &url)).execution();
+    provider.wait_for("/hang/two", 1);
+    daemon.set_up(&after.manifests());
+    provider.release();
+    assert_eq!(daemon.ended(&id)["status"], "succeeded", "{}", daemon.execution(&id));
+    assert_eq!(told(&provider, "/hang/two"), [("/before".to_owned(), EARLIER.to_owned())]);
+    assert_eq!(told(&provider, "/echo/three"), [("/before".to_owned(), LATER.to_owned())]);
+    assert!(!daemon.execution(&id).to_string().contains(LATER), "the new token is masked, too");
+}
+
+#[test]
+fn a_queued_execution_uses_the_configuration_and_the_credential_of_its_start() {
+    let run = start(ONE_SLOT);
+    run.accept("initech", "jane", "Hang");
+    run.provider.wait_for("/hang", 1);
+    let queued = run.accept("globex", "jane", "Call");
+    assert_eq!(run.daemon.execution(&queued)["status"], "queued");
+    let others = user_config("globex", "Runs", "bob") + &user_config("initech", "Runs", "jane");
+    let renewed = user_config_with("globex", "Runs", "jane", "a-token-that-came-later", "");
+    run.daemon.set_up(&(base(&run.provider) + &others + &renewed));
+    run.provider.release();
+    assert_ended("the queued one", &run.end(&queued), "succeeded", None);
+    assert_eq!(run.provider.seen("/echo/call")[0].token, "a-token-that-came-later");
+}
+
+#[test]
+fn what_waits_ends_when_its_user_or_instance_is_removed() {
+    let run = start(ONE_SLOT);
+    run.accept("globex", "jane", "Hang");
+    run.provider.wait_for("/hang", 1);
+    let bobs = run.accept("globex", "bob", "Call");
+    let initechs = run.accept("initech", "jane", "Call");
+    let janes = run.accept("globex", "jane", "Call");
+    let rest = base(&run.provider).replace(&instance_of(&run.provider, "initech"), "") + &user_config("globex", "Runs", "jane");
+    run.daemon.set_up(&rest);
+    run.provider.release();
+    assert_ended("Bob's", &run.end(&bobs), "failed", Some("user_removed"));
+    assert_ended("Initech's", &run.end(&initechs), "failed", Some("instance_removed"));
+    assert_ended("Jane's", &run.end(&janes), "succeeded", None);
+    let tokens: Vec<String> = run.provider.seen("/echo/call").iter().map(|seen| seen.token.clone()).collect();
+    assert_eq!(tokens, [token_of("globex", "jane")], "only Jane's reached the provider");
+}
+
+#[test]
+fn what_runs_ends_when_its_user_or_instance_is_removed() {
+    let run = start("");
+    let bobs = run.accept("globex", "bob", "Hang");
+    let initechs = run.accept("initech", "jane", "Hang");
+    let janes = run.accept("globex", "jane", "Hang");
+    run.provider.wait_for("/hang", 3);
+    let rest = base(&run.provider).replace(&instance_of(&run.provider, "initech"), "") + &user_config("globex", "Runs", "jane");
+    run.daemon.set_up(&rest);
+    assert_ended("Bob's", &run.end(&bobs), "failed", Some("user_removed"));
+    assert_ended("Initech's", &run.end(&initechs), "failed", Some("instance_removed"));
+    assert_eq!(run.daemon.execution(&janes)["status"], "running");
+    run.provider.release();
+    assert_ended("Jane's", &run.end(&janes), "succeeded", None);
+    assert_eq!(run.provider.seen("/echo/after-hang").len(), 1, "only Jane's went on");
+}
+
+#[test]
+fn what_waits_ends_when_its_customer_is_deleted_with_or_without_a_crash() {
+    for crashes in [false, true] {
+        let run = start(ONE_SLOT);
+        let janes = run.accept("globex", "jane", "Hang");
+        run.provider.wait_for("/hang", 1);
+        let waiting = [(); 3].map(|()| run.accept("initech", "jane", "Call"));
+        let rest = base(&run.provider)
+            .replace(&instance_of(&run.provider, "initech"), "")
+            .replace(&user("initech", "jane"), "")
+            .replace(&customer("initech"), "");
+        run.daemon
+            .set_up(&(rest + &user_config("globex", "Runs", "jane") + &user_config("globex", "Runs", "bob")));
+        let run = if crashes {
+            let Running { provider, daemon, urls } = run;
+            let daemon = daemon.kill_and_restart();
+            Running { provider, daemon, urls }
+        } else {
+            run
+        };
+        run.provider.release();
+        for id in &waiting {
+            assert_ended("Initech's", &run.end(id), "failed", Some("instance_removed"));
+            let shown = run.daemon.execution(id);
+            assert_eq!(shown["steps"], json!([]), "{shown}");
+        }
+        assert_ended("Jane's", &run.end(&janes), "succeeded", None);
+        assert_eq!(run.provider.seen("/echo/call").len(), 0, "nothing of a deleted customer's was sent");
+        assert_eq!(run.ask("globex", "bob", "Call").status, 200, "the slots are free");
+    }
+}
+
+#[test]
+fn what_nobody_asks_for_any_more_is_deleted() {
+    const DAY: u64 = 24 * 60 * 60 * 1_000;
+    let run = start("");
+    let Running { mut daemon, .. } = run;
+    daemon.kill();
+    let path = daemon.data().join("catalog.redb");
+    let catalog = || Catalog::open(&path, Options::default()).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = u64::try_from(now.as_millis()).unwrap();
+    let ago = |millis| Change {
+        by: "local:0",
+        at: Timestamp(now - millis),
+        action: "test",
+    };
+    let store = catalog();
+    let mut configs = store.page::<UserConfig>(None, 10).unwrap().items;
+    let (long, shortly, changed) = (configs.remove(0), configs.remove(0), configs.remove(0));
+    let remove = |config: &UserConfig, days| {
+        store
+            .mutate(ago(0), |tx| tx.remove_user_config(config.id, Timestamp(now - days * DAY)))
+            .unwrap();
+    };
+    remove(&long, 91);
+    remove(&shortly, 89);
+    let save = |change: Change<'_>, revision: u64| {
+        let values = [("folder".to_owned(), ConfigValue::Plain(format!("/{revision}")))].into();
+        let config = UserConfig {
+            values,
+            config_revision: revision,
+            ..changed.clone()
+        };
+        store.mutate(change, |tx| tx.put(&config)).unwrap();
+    };
+    save(ago(DAY), changed.config_revision + 1);
+    save(ago(0), changed.config_revision + 2);
+    drop(store);
+    daemon.restart();
+    daemon.terminate();
+    let store = catalog();
+    assert_eq!(store.get::<UserConfig>(long.id).unwrap(), None);
+    assert!(store.get::<UserConfig>(shortly.id).unwrap().is_some(), "its URL still answers 410");
+    let values = store.values_in::<UserConfig>(changed.id, changed.config_revision).unwrap().unwrap();
+    assert_eq!(
+        values["folder"],
+        format!("/{}", changed.config_revision + 1),
+        "values of a day ago are gone, those of a moment ago are not"
+    );
+}
+
+#[test]
+fn an_edit_of_an_instance_applies_once_it_is_deployed() {
+    let run = start("");
+    let Running {
+        provider,
+        mut daemon,
+        urls,
+    } = run;
+    let url = urls.path("Runs", "globex", "jane", "Call");
+    let change = Change {
+        by: "local:0",
+        at: Timestamp(1),
+        action: "test",
+    };
+    // A manifest deploys what it changes; an edit that waits for its deploy is written as the catalog has it.
+    let edit = |daemon: &mut Daemon, work: &dyn Fn(&mut Instance)| {
+        daemon.kill();
+        let catalog = Catalog::open(&daemon.data().join("catalog.redb"), Options::default()).unwrap();
+        for mut instance in catalog.page::<Instance>(None, 10).unwrap().items {
+            work(&mut instance);
+            catalog.mutate(change, |tx| tx.put(&instance)).unwrap();
+        }
+        drop(catalog);
+        daemon.restart();
+    };
+    edit(&mut daemon, &|instance| {
+        let nowhere = ConfigValue::Plain("http://127.0.0.1:9".into());
+        instance.config.values.insert("provider".into(), nowhere);
+    });
+    let saved = daemon.call(&request("POST", &url)).execution();
+    assert_eq!(daemon.ended(&saved)["status"], "succeeded", "saved, not deployed");
+    assert_eq!(provider.seen("/echo/call").len(), 1);
+    edit(&mut daemon, &|instance| {
+        instance.deployed = Some(instance.config.clone());
+        instance.config_revision += 1;
+    });
+    let deployed = daemon.call(&request("POST", &url)).execution();
+    assert_eq!(daemon.ended(&deployed)["status"], "failed", "deployed");
+    assert_eq!(provider.seen("/echo/call").len(), 1);
+}
