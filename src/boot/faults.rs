@@ -1,7 +1,9 @@
 //! Test switches, flipped over the local socket; compiled only with the `faults` feature.
 
 use super::local::{LocalRequest, Router};
+use super::plane::Plane;
 use http::{Method, StatusCode};
+use perseat_actors::front::FrontThreads;
 use perseat_actors::kit::{Arbiter, Frozen, Mailbox};
 use perseat_actors::supervisor::{Fail, Supervisor};
 use perseat_journal::Faults;
@@ -14,15 +16,17 @@ pub(super) struct Switches {
     journal: Arc<Faults>,
     owner: Arbiter,
     supervisors: Vec<Mailbox<Supervisor>>,
+    fronts: FrontThreads,
     frozen: Arc<Mutex<Option<Frozen>>>,
 }
 
 impl Switches {
-    pub(super) fn new(journal: Arc<Faults>, owner: Arbiter, supervisors: Vec<Mailbox<Supervisor>>) -> Self {
+    pub(super) fn new(journal: Arc<Faults>, plane: &Plane) -> Self {
         Self {
             journal,
-            owner,
-            supervisors,
+            owner: plane.owner(),
+            supervisors: plane.supervisors(),
+            fronts: plane.front_threads(),
             frozen: Arc::default(),
         }
     }
@@ -58,6 +62,7 @@ impl Switches {
                 let frozen = if on { self.owner.freeze().ok() } else { None };
                 *self.frozen.lock().unwrap_or_else(PoisonError::into_inner) = frozen;
             }
+            "fail-front" => self.fronts.fail(0),
             "fail-instances" => self.fail(Fail::Instances),
             "fail-users" => self.fail(Fail::Users),
             _ => return false,

@@ -137,7 +137,7 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
     };
     let router = Reading::of(&plane).routes(Administration::of(&plane).router());
     #[cfg(feature = "faults")]
-    let router = faults::Switches::new(journal_faults, plane.owner(), plane.supervisors()).routes(router);
+    let router = faults::Switches::new(journal_faults, &plane).routes(router);
     let local = control.spawn(http::serve(socket, local_limits(&config), local::service(router), stop.clone()));
     let housekeeping = control.spawn(Housekeeping::of(&plane, &config).run(stop.clone()));
     let watchdog = Watchdog::start(plane.is_well());

@@ -71,6 +71,13 @@ impl Daemon {
         request.send(stream)
     }
 
+    /// Gets a page of the admin listener.
+    pub(crate) fn admin(&self, target: &str) -> Answer {
+        let stream = TcpStream::connect(self.process.address("admin")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        request("GET", target).send(stream)
+    }
+
     /// Sends a request to the local socket.
     pub(crate) fn local(&self, request: &Request) -> Answer {
         let stream = UnixStream::connect(self.data().join("perseat.sock")).unwrap();

@@ -148,3 +148,22 @@ fn a_user_without_an_email_address_is_shown_by_the_subject_of_their_tokens_then_
     daemon.restart();
     assert_eq!(shown(&daemon), "nia@globex.example");
 }
+
+#[test]
+fn a_front_that_dies_comes_back_and_a_daemon_without_one_is_not_ready() {
+    let daemon = Daemon::start("front.threads = 1\nsupervision.restarts = 1\nsupervision.back-off = \"10ms\"\n");
+    let until_ready = || while daemon.admin("/readyz").status != 200 {};
+    until_ready();
+    daemon.switch("fail-front");
+    daemon.log_line(&["a front panicked; its connections are cut, and it restarts"]);
+    until_ready();
+    assert_eq!(daemon.call(&post("/trigger/nothing")).status, 404, "it serves again");
+    daemon.switch("fail-front");
+    daemon.log_line(&["a front panicked too often"]);
+    let answer = daemon.admin("/readyz");
+    assert!(
+        answer.status == 503 && answer.text().contains("every front has failed"),
+        "{}",
+        answer.text()
+    );
+}

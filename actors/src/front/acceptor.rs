@@ -84,19 +84,10 @@ impl Fronts {
             .collect()
     }
 
-    /// Front threads that take connections.
+    /// The front threads, to look at.
     #[must_use]
-    pub fn alive(&self) -> usize {
-        let is_alive = |member: &&Member| member.front.load().as_ref().is_some_and(|front| front.is_alive());
-        self.members.iter().filter(is_alive).count()
-    }
-
-    /// Lets the front of a thread panic: what a defect in it does.
-    #[cfg(feature = "faults")]
-    pub fn fail(&self, thread: usize) {
-        if let Some(mailbox) = self.members.get(thread).and_then(|member| member.front.load_full()) {
-            let _ = mailbox.tell(super::actor::Fail);
-        }
+    pub fn threads(&self) -> FrontThreads {
+        FrontThreads(Arc::clone(&self.members))
     }
 
     /// Drains: stops accepting, lets requests end, closes connections. Returns how many are left after `within`.
@@ -106,6 +97,33 @@ impl Fronts {
         // All permits are back when the last connection has ended.
         let _ = tokio::time::timeout(within, self.front.connections.acquire_many(all)).await;
         self.front.connections()
+    }
+}
+
+/// The front threads of a daemon. Cheap to clone.
+#[derive(Clone)]
+pub struct FrontThreads(Arc<[Member]>);
+
+impl fmt::Debug for FrontThreads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrontThreads").field("alive", &self.alive()).finish()
+    }
+}
+
+impl FrontThreads {
+    /// How many take connections.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        let is_alive = |member: &&Member| member.front.load().as_ref().is_some_and(|front| front.is_alive());
+        self.0.iter().filter(is_alive).count()
+    }
+
+    /// Lets the front of a thread panic: what a defect in it does.
+    #[cfg(feature = "faults")]
+    pub fn fail(&self, thread: usize) {
+        if let Some(mailbox) = self.0.get(thread).and_then(|member| member.front.load_full()) {
+            let _ = mailbox.tell(super::actor::Fail);
+        }
     }
 }
 

@@ -31,7 +31,7 @@ mod route;
 mod stored;
 mod unparsed;
 
-pub use acceptor::Fronts;
+pub use acceptor::{FrontThreads, Fronts};
 pub use address::{Proxies, PublicUrl};
 pub use intake::{Appending, DurableIntake, Intake};
 pub use metrics::FrontMetrics;

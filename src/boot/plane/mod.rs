@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use perseat_actors::admission::Admission;
 use perseat_actors::execution::ExecutionEnv;
-use perseat_actors::front::{DurableIntake, FrontParts, FrontShared, Fronts, Proxies, PublicUrl};
+use perseat_actors::front::{DurableIntake, FrontParts, FrontShared, FrontThreads, Fronts, Proxies, PublicUrl};
 use perseat_actors::kit::{Arbiter, Arbiters, Clock, Health, Mailbox, Obituary, Pulse, PulseHooks, RealClock, Reply, start_on};
 use perseat_actors::supervisor::{Drain, Feed, Recovered, Supervisor};
 use perseat_actors::waiters::Waiters;
@@ -178,6 +178,12 @@ impl Plane {
         self.arbiters.owner_of(0).clone()
     }
 
+    /// The front threads, for the switch that lets fronts panic.
+    #[cfg(feature = "faults")]
+    pub(crate) fn front_threads(&self) -> FrontThreads {
+        self.fronts.threads()
+    }
+
     /// The owners' supervisors, for the switches that let actors panic.
     #[cfg(feature = "faults")]
     pub(crate) fn supervisors(&self) -> Vec<Mailbox<Supervisor>> {
@@ -194,6 +200,7 @@ impl Plane {
     pub(crate) fn readiness(&self) -> PlaneReadiness {
         PlaneReadiness {
             front: self.front.clone(),
+            fronts: self.fronts.threads(),
             pulse: self.pulse.clone(),
             journal: self.journal.clone(),
             pressure: self.pressure.clone(),
@@ -298,6 +305,7 @@ fn watch(config: &Config, arbiters: &Arbiters, journal: &Journal) -> anyhow::Res
 /// Why the data plane is not ready, if it is not.
 pub(crate) struct PlaneReadiness {
     front: Arc<FrontShared>,
+    fronts: FrontThreads,
     pulse: Pulse,
     journal: Journal,
     pressure: Arc<StoragePressure>,
@@ -313,6 +321,11 @@ impl Readiness for PlaneReadiness {
             }
         };
         add(!self.front.is_ready(), "front", "starting or draining");
+        add(
+            self.fronts.alive() == 0,
+            "front",
+            "every front has failed; those in quarantine come back after supervision.quarantine",
+        );
         add(
             self.pulse.health() == Health::Degraded,
             "arbiters",
