@@ -361,3 +361,54 @@ fn every_key_has_an_effect() {
     }
     none(&wrong, "nothing reads these keys; give them an effect or take them out:");
 }
+
+/// The names of all tests, those that a macro makes included.
+fn tests() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for source in sources() {
+        let mut is_test = false;
+        for line in source.text.lines().map(str::trim) {
+            let name = line
+                .trim_start_matches("async ")
+                .strip_prefix("fn ")
+                .and_then(|rest| rest.split('(').next());
+            if let Some(name) = name.filter(|_| is_test) {
+                found.insert(name.to_owned());
+            }
+            let goes_on = line.starts_with("#[") || line.starts_with("//") || line.is_empty();
+            is_test = line.starts_with("#[test]") || line.starts_with("#[tokio::test") || (is_test && goes_on);
+        }
+    }
+    found
+}
+
+/// The words in backticks of the last cell of a table's row.
+fn shown_by(row: &str) -> Vec<&str> {
+    let cell = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn what_is_promised_names_tests_that_exist() {
+    let tests = tests();
+    assert!(tests.len() > 300, "the tests were not found: {}", tests.len());
+    let mut wrong = Vec::new();
+    for page in ["docs/guarantees.md", "ARCHITECTURE.md"] {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let mut rows = 0;
+        let mut is_promise = false;
+        for line in text.lines() {
+            let is_row = line.starts_with("| ");
+            if is_row && is_promise {
+                rows += 1;
+                let names = shown_by(line);
+                wrong.extend(names.is_empty().then(|| format!("{page}: no test in: {line}")));
+                let lost = names.iter().filter(|name| !tests.contains(**name) && !root().join(name).exists());
+                wrong.extend(lost.map(|name| format!("{page}: there is no test {name}")));
+            }
+            is_promise = line.ends_with("| Shown by |") || (is_promise && line.starts_with('|'));
+        }
+        assert!(rows > 5, "{page} has lost its table");
+    }
+    none(&wrong, "a promise without a test is none:");
+}

@@ -2,6 +2,7 @@
 
 use super::ExecutionEnv;
 use super::run::off_arbiter;
+use crate::supervisor::Writes;
 use bytes::Bytes;
 use perseat_domain::entry::{Ended, Entry, LogLine, Started, StepRecord, SyncResponse, step_record_id};
 use perseat_domain::execution::{Draft, DraftLogs};
@@ -22,6 +23,7 @@ pub(super) struct Recorder {
     key: Option<Arc<DataKey>>,
     masker: Masker,
     execution: ExecutionId,
+    writes: Writes,
     partition: u8,
     draft: Draft,
     logs: Vec<LogLine>,
@@ -30,13 +32,14 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(env: Arc<ExecutionEnv>, key: Option<Arc<DataKey>>, masker: Masker, execution: ExecutionId, partition: u8) -> Self {
+    pub(super) fn new(env: Arc<ExecutionEnv>, key: Option<Arc<DataKey>>, masker: Masker, writes: Writes, partition: u8) -> Self {
         let lines_left = env.limits.max_log_lines;
         Self {
             env,
             key,
             masker,
-            execution,
+            execution: writes.execution,
+            writes,
             partition,
             draft: Draft::default(),
             logs: Vec::new(),
@@ -173,8 +176,8 @@ impl Recorder {
     /// execution stands still, and recovery takes it up from its last durable entry.
     async fn append(&self, entries: Vec<NewEntry>) {
         loop {
-            match self.env.journal.append(entries.clone()).await {
-                Ok(_) => return,
+            match self.writes.wait(self.env.journal.append(entries.clone())).await {
+                Ok(()) => return,
                 Err(AppendError::Full | AppendError::Busy) => self.env.clock.sleep(self.env.limits.full_retry).await,
                 Err(error) => {
                     tracing::error!(execution = %self.execution, %error, "cannot record an execution; it waits for the restart of the daemon");

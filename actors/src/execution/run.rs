@@ -5,6 +5,7 @@ use super::binding::{Binding, Settings, masker};
 use super::bound::{self, Bound};
 use super::recorder::{End, Recorder};
 use super::today::{Configuration, Today};
+use crate::supervisor::Writes;
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, Ended, EntryRef, Started, StepRecord, StepStatus, SyncResponse, TriggerRequest, step_record_id};
@@ -44,6 +45,8 @@ pub struct Start {
     pub today: Today,
     /// Seals what is written about an execution that cannot run; none where the key was destroyed.
     pub fallback_key: Option<Arc<DataKey>>,
+    /// Accounts for what it writes.
+    pub writes: Writes,
     /// Cancelled when somebody asks for its end.
     pub cancel: CancellationToken,
 }
@@ -116,7 +119,7 @@ impl Unable {
         let has_key = key.is_some();
         let masker = start.binding.as_ref().map(|binding| binding.masker.clone()).unwrap_or_default();
         let partition = partition_of(start.identity.instance);
-        let recorder = Recorder::new(env.clone(), key, masker, start.execution, partition);
+        let recorder = Recorder::new(env.clone(), key, masker, start.writes.clone(), partition);
         recorder
             .finish(End {
                 ended,
@@ -214,7 +217,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
         env.clone(),
         Some(binding.key().clone()),
         binding.masker.clone(),
-        start.execution,
+        start.writes.clone(),
         partition_of(start.identity.instance),
     );
     if bound.is_some() {

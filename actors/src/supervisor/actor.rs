@@ -1,6 +1,8 @@
 //! The supervisor.
 
-use super::messages::{Committed, ConfigChanged, Drain, NotHeard, NotStarted, Over, Recovered, RestartDue, TidyDue, UserBack, UserDied};
+use super::messages::{
+    Committed, ConfigChanged, Drain, Fell, NotHeard, NotStarted, Over, Recovered, RestartDue, Settled, TidyDue, UserBack, UserDied,
+};
 use super::table::{OwnerTable, Through};
 use crate::admission::Admission;
 use crate::execution::ExecutionEnv;
@@ -197,6 +199,23 @@ impl Handler<Over> for Supervisor {
     fn handle(&mut self, Over { turn, cost }: Over, _: &mut Context<Self>) {
         self.env.owner.lock().over(&turn, cost);
         self.after_change();
+    }
+}
+
+impl Handler<Fell> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Fell(turn): Fell, _: &mut Context<Self>) {
+        self.env.owner.lock().fell(&turn);
+        self.after_change();
+    }
+}
+
+impl Handler<Settled> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Settled { user, execution }: Settled, _: &mut Context<Self>) {
+        self.decide(|owner, users| owner.settled(user, execution, users));
     }
 }
 

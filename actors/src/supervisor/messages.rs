@@ -44,6 +44,21 @@ pub struct Over {
     pub cost: Option<Cost>,
 }
 
+/// Sent by a user actor: an execution panicked, after all that it saw become durable was told.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Fell(pub Turn);
+
+/// Sent for an actor that died while it waited for an append: the append's outcome is known, and was told if it is durable.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Settled {
+    /// Whose.
+    pub user: UserKey,
+    /// Which.
+    pub execution: ExecutionId,
+}
+
 /// Sent by an instance actor: a turn did not reach its user.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]

@@ -1,10 +1,16 @@
 //! The owner's decisions where its supervisor and its users reach them.
 
+use super::actor::Supervisor;
+use super::messages::Settled;
 use crate::instance::{CancelFor, InstanceActor, StartFor};
 use crate::kit::{Mailbox, Refused, Unavailable};
 use perseat_domain::id::{ExecutionId, InstanceId};
 use perseat_domain::owner::{Owner, OwnerOptions, Reached, Refusal, Turn, UserKey, Users};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use perseat_journal::{Append, AppendError};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 /// One owner's table: written by its supervisor, read by its users when they take an execution up.
 #[derive(Debug)]
@@ -20,6 +26,64 @@ impl OwnerTable {
     /// The table. All that use it run on one arbiter; nobody waits.
     pub fn lock(&self) -> MutexGuard<'_, Owner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the appends of one execution are accounted for when nobody waits for them any more.
+#[derive(Clone, Debug)]
+pub struct Writes {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// Whose it is.
+    pub user: UserKey,
+    /// The table that it is in.
+    pub owner: Arc<OwnerTable>,
+    /// Hears that an append is settled.
+    pub supervisor: Mailbox<Supervisor>,
+}
+
+impl Writes {
+    /// Waits for an append. If the execution dies meanwhile, it is not gone on with before the outcome is known.
+    pub async fn wait(&self, append: Append) -> Result<(), AppendError> {
+        let mut left = Left {
+            append: Some(append),
+            writes: self,
+        };
+        std::future::poll_fn(|cx| match &mut left.append {
+            Some(append) => Pin::new(append).poll(cx).map(|outcome| {
+                left.append = None;
+                outcome.map(drop)
+            }),
+            None => Poll::Ready(Err(AppendError::Closed)),
+        })
+        .await
+    }
+}
+
+/// An append that is waited for.
+struct Left<'a> {
+    append: Option<Append>,
+    writes: &'a Writes,
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        let Some(append) = self.append.take() else { return };
+        let Writes {
+            execution,
+            user,
+            owner,
+            supervisor,
+        } = self.writes.clone();
+        owner.lock().unsettled(execution);
+        // It ends with the journal's answer, which always comes.
+        actix_rt::spawn(async move {
+            let outcome = append.await;
+            tracing::warn!(%execution, is_durable = outcome.is_ok(), "the append of an execution that died is settled");
+            if supervisor.tell(Settled { user, execution }).is_err() {
+                tracing::error!(%execution, "a settled append could not be told; the supervisor is overloaded or gone");
+            }
+        });
     }
 }
 
@@ -48,8 +112,12 @@ impl<F: FnMut(InstanceId) -> Result<Mailbox<InstanceActor>, Unavailable>> Users 
         instance.tell(StartFor(*turn)).map_err(refusal)
     }
 
+    /// An instance that is about to be put away may still run something; it is asked again once it is known.
     fn cancel(&mut self, user: UserKey, execution: ExecutionId) -> Reached {
-        let instance = (self.0)(user.instance).map_err(unavailable)?;
+        let instance = (self.0)(user.instance).map_err(|why| match why {
+            Unavailable::Leaving => Refusal::Busy,
+            other => unavailable(other),
+        })?;
         instance.tell(CancelFor(user.config, execution)).map_err(refusal)
     }
 }

@@ -4,7 +4,7 @@ use super::messages::{Cancel, ForgetConfig, InstanceIs, PutAway, Start};
 use crate::execution::{self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, TodayIs};
 use crate::instance::{InstanceActor, WhatNow};
 use crate::kit::{ChildExited, LocalRun, Mailbox, Obituary, run_here};
-use crate::supervisor::{Over, OwnerTable, Supervisor};
+use crate::supervisor::{Fell, Over, OwnerTable, Supervisor, Writes};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::fair::Cost;
@@ -181,6 +181,12 @@ impl UserActor {
             fallback_key: self.fallback_key(),
             binding,
             today: self.today.follow(),
+            writes: Writes {
+                execution,
+                user: turn.user,
+                owner: self.env.owner.clone(),
+                supervisor: self.env.supervisor.clone(),
+            },
             cancel: cancel.clone(),
         };
         let generation = self.next_generation;
@@ -323,12 +329,13 @@ impl Handler<ExecutionEnded> for UserActor {
 impl Handler<ChildExited<ExecutionId>> for UserActor {
     type Result = ();
 
-    /// An execution's future panicked: it begins again in its own slot.
-    fn handle(&mut self, message: ChildExited<ExecutionId>, ctx: &mut Context<Self>) {
+    /// An execution's future panicked: it lines up again.
+    fn handle(&mut self, message: ChildExited<ExecutionId>, _: &mut Context<Self>) {
         if let Some(running) = self.running.remove(&message.key) {
             tracing::error!(execution = %message.key, "an execution panicked; it is resumed from its last durable entry");
-            self.env.owner.lock().fell(message.key);
-            self.start(running.turn, ctx);
+            if self.env.supervisor.tell(Fell(running.turn)).is_err() {
+                tracing::error!(execution = %message.key, "a death could not be told; the supervisor is overloaded or gone");
+            }
         }
     }
 }

@@ -261,6 +261,11 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
         self.running -= ran;
     }
 
+    /// The users that are remembered and that `which` picks, in their order.
+    pub fn users_of(&self, which: impl Fn(&U) -> bool) -> BTreeSet<U> {
+        self.users.keys().copied().filter(which).collect()
+    }
+
     /// Executions that run.
     #[must_use]
     pub fn running(&self) -> u32 {

@@ -90,6 +90,8 @@ pub struct Owner {
     paused: BTreeSet<UserKey>,
     /// Those of them that were only busy.
     behind: BTreeSet<UserKey>,
+    /// Those that are back but for appends that are not settled.
+    returning: BTreeSet<UserKey>,
     /// Running executions that were not reached when their end was asked for.
     unheard: BTreeSet<ExecutionId>,
     is_draining: bool,
@@ -104,6 +106,7 @@ impl Owner {
             queue: FairQueue::new(options.fair),
             paused: BTreeSet::new(),
             behind: BTreeSet::new(),
+            returning: BTreeSet::new(),
             unheard: BTreeSet::new(),
             is_draining: false,
         }
@@ -134,6 +137,7 @@ impl Owner {
                     stand: Stand::Withheld,
                     deaths: Deaths::All(0),
                     deaths_told: 0,
+                    unsettled: 0,
                 };
                 self.table.insert(execution, live);
                 self.line_up(execution, &identity);
@@ -176,6 +180,7 @@ impl Owner {
             stand: Stand::Withheld,
             deaths: Deaths::Since(0),
             deaths_told: 0,
+            unsettled: 0,
         };
         self.table.insert(recovered.execution, live);
         self.line_up(recovered.execution, &recovered.identity);
@@ -204,13 +209,38 @@ impl Owner {
         self.table.take_up(execution)
     }
 
-    /// A running execution died and its user did not: it may be taken up again in its slot.
-    pub fn fell(&mut self, execution: ExecutionId) {
-        if let Some(live) = self.table.get_mut(execution)
-            && live.stand == Stand::Running
-        {
-            live.deaths.one_more();
-            live.stand = Stand::Granted;
+    /// A running execution died and its user did not: it lines up again, in its old place. To be told after everything
+    /// that the execution saw become durable.
+    pub fn fell(&mut self, turn: &Turn) {
+        let is_void = turn.slot.is_some_and(|slot| !self.queue.returned(slot));
+        let Some(live) = self.table.get_mut(turn.execution) else {
+            return;
+        };
+        if is_void || live.stand != Stand::Running {
+            return;
+        }
+        live.deaths.one_more();
+        live.stand = Stand::Withheld;
+        if !self.paused.contains(&turn.user) {
+            self.withhold(turn.user);
+            self.line_up_all(|user| *user == turn.user);
+        }
+    }
+
+    /// An actor died while it waited for an append: whether that became durable is not known yet.
+    pub fn unsettled(&mut self, execution: ExecutionId) {
+        if let Some(live) = self.table.get_mut(execution) {
+            live.unsettled += 1;
+        }
+    }
+
+    /// It is known now, and what became durable was [taken in](Self::committed) before.
+    pub fn settled(&mut self, user: UserKey, execution: ExecutionId, users: &mut dyn Users) {
+        if let Some(live) = self.table.get_mut(execution) {
+            live.unsettled = live.unsettled.saturating_sub(1);
+        }
+        if self.returning.contains(&user) {
+            self.back(|other| *other == user, users);
         }
     }
 
@@ -243,29 +273,33 @@ impl Owner {
 
     /// The actors of these users died: what they were running is withheld like the rest, and counts a death.
     pub fn died(&mut self, which: impl Fn(&UserKey) -> bool) {
-        let mut gone = BTreeSet::new();
+        // A slot may be held by an execution whose end was taken in already.
+        for user in self.queue.users_of(&which) {
+            self.queue.gone(user);
+        }
         let lost = |live: &&mut Live| live.stand != Stand::Over && which(&live.user());
         for live in self.table.values_mut().filter(lost) {
             if live.stand == Stand::Running {
                 live.deaths.one_more();
             }
             live.stand = Stand::Withheld;
-            gone.insert(live.user());
-        }
-        for user in gone {
-            self.queue.gone(user);
+            let user = live.user();
             self.behind.remove(&user);
             self.paused.insert(user);
         }
     }
 
-    /// The actors of these users can be reached again.
+    /// The actors of these users can be reached again. One whose last actor left appends behind is back once they are
+    /// settled: what was written must be known before it is gone on with.
     pub fn back(&mut self, which: impl Fn(&UserKey) -> bool, users: &mut dyn Users) {
-        self.paused.retain(|user| !which(user));
-        self.behind.retain(|user| !which(user));
-        for (execution, identity) in self.table.withheld(which) {
-            self.line_up(execution, &identity);
-        }
+        let unsettled = self.table.unsettled().filter(|user| which(user) && self.paused.contains(user));
+        let held: BTreeSet<UserKey> = unsettled.collect();
+        let is_back = |user: &UserKey| which(user) && !held.contains(user);
+        self.paused.retain(|user| !is_back(user));
+        self.behind.retain(|user| !is_back(user));
+        self.returning.retain(|user| !is_back(user));
+        self.line_up_all(is_back);
+        self.returning.extend(held);
         self.grant(users);
     }
 
@@ -313,6 +347,13 @@ impl Owner {
     fn went_on(&mut self, execution: ExecutionId, reference: EntryRef) {
         if let Some(live) = self.table.get_mut(execution) {
             live.entries.push(reference);
+        }
+    }
+
+    /// What is withheld of these users, in the order of acceptance.
+    fn line_up_all(&mut self, which: impl Fn(&UserKey) -> bool) {
+        for (execution, identity) in self.table.withheld(which) {
+            self.line_up(execution, &identity);
         }
     }
 
@@ -371,6 +412,10 @@ impl Owner {
             self.behind.remove(&user);
         }
         self.paused.insert(user);
+        self.withhold(user);
+    }
+
+    fn withhold(&mut self, user: UserKey) {
         for waiting in self.queue.withhold(user) {
             self.stands(waiting.execution, Stand::Withheld);
         }

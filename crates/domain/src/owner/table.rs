@@ -77,6 +77,8 @@ pub(super) struct Live {
     pub(super) deaths: Deaths,
     /// How many of them whoever took it up last was told of.
     pub(super) deaths_told: u32,
+    /// Appends of dead actors of which it is not known yet whether they became durable.
+    pub(super) unsettled: u32,
 }
 
 impl Live {
@@ -173,6 +175,11 @@ impl Table {
             accepted: accepted.filter(|_| live.entries.len() == 1),
             deaths: live.deaths,
         })
+    }
+
+    /// The users with appends that are not settled.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = UserKey> {
+        self.executions.values().filter(|live| live.unsettled > 0).map(Live::user)
     }
 
     /// The withheld executions of the users that `which` picks, in the order of acceptance.

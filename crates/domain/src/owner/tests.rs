@@ -230,13 +230,20 @@ fn an_execution_whose_end_is_durable_is_not_taken_up_again() {
     assert_eq!((rig.owner.live(), rig.owner.running()), (0, 0));
 }
 
+/// Dies under its user, and has its turn again.
+fn falls(rig: &mut Rig) {
+    let turn = rig.users.turns.pop().unwrap();
+    rig.owner.fell(&turn);
+    rig.owner.grant(&mut rig.users);
+}
+
 #[test]
 fn deaths_are_counted_whether_they_are_written_yet_or_not() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
     for count in 0..3 {
         assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(0), count);
-        rig.owner.fell(id(1));
+        falls(&mut rig);
         // What the first activation wrote is heard of only now.
         rig.start(1, 0);
     }
@@ -257,11 +264,50 @@ fn deaths_from_before_a_restart_are_counted_once() {
     rig.owner.recover(recovered, &mut rig.users);
     rig.owner.grant(&mut rig.users);
     assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(1), 1, "its entries say one");
-    rig.owner.fell(id(1));
+    falls(&mut rig);
     assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(1), 2);
     rig.start(1, 2);
-    rig.owner.fell(id(1));
+    falls(&mut rig);
     assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(2), 3);
+}
+
+#[test]
+fn an_execution_that_died_is_first_in_its_users_queue_again() {
+    let mut rig = Rig::new(1);
+    (1..=3).for_each(|number| rig.accept(number, ANN));
+    rig.owner.take_up(id(1)).unwrap();
+    falls(&mut rig);
+    assert_eq!(rig.turns(), [1]);
+}
+
+#[test]
+fn a_user_is_back_once_it_is_known_what_its_dead_actor_wrote() {
+    let mut rig = Rig::new(2);
+    rig.accept(1, ANN);
+    rig.accept(2, BOB);
+    let user = rig.users.turns[0].user;
+    rig.owner.take_up(id(1)).unwrap();
+    rig.turns();
+    rig.owner.unsettled(id(1));
+    rig.owner.died(|other| *other == user);
+    rig.back();
+    rig.accept(3, ANN);
+    assert_eq!(rig.turns(), [] as [u128; 0], "the last append may still become durable");
+    rig.start(1, 0);
+    rig.owner.settled(user, id(1), &mut rig.users);
+    assert_eq!(rig.turns(), [1]);
+    assert_eq!(rig.owner.take_up(id(1)).unwrap().entries.len(), 2, "it is known by then");
+}
+
+#[test]
+fn an_actor_that_dies_after_the_end_was_taken_in_frees_its_slot() {
+    let mut rig = Rig::new(1);
+    rig.accept(1, ANN);
+    rig.owner.take_up(id(1)).unwrap();
+    rig.end(1);
+    rig.owner.died(|_| true);
+    rig.accept(2, BOB);
+    assert_eq!(rig.turns(), [1, 2]);
 }
 
 #[test]

@@ -1,0 +1,388 @@
+//! One execution taken up by a user: performs what the state machine decides, as `actors/src/execution/run.rs` does,
+//! with a provider that answers by chance.
+
+use crate::journal::Ticket;
+use crate::mutant::Mutant;
+use crate::stage::{Beat, Config, Stage, Timer, ToOwner};
+use crate::world::World;
+use bytes::Bytes;
+use perseat_domain::code::ErrorCode;
+use perseat_domain::entry::{EndStatus, Ended, Entry, Started, StepRecord, StepStatus};
+use perseat_domain::execution::{Draft, DraftLogs, Effect, Event, Limits, Machine, NodeIndex, Outcome, Past, Plan, Verdict};
+use perseat_domain::fair::Cost;
+use perseat_domain::id::ExecutionId;
+use perseat_domain::model::Sealed;
+use perseat_domain::owner::Turn;
+use perseat_domain::time::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) const LIMITS: Limits = Limits {
+    max_deaths: 3,
+    max_activations: 1_000,
+};
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(400);
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(300);
+
+#[derive(Debug)]
+pub(crate) struct Activation {
+    number: u64,
+    turn: Turn,
+    began: Duration,
+    plan: Arc<Plan>,
+    machine: Machine,
+    draft: Draft,
+    is_cancelled: bool,
+    is_waiting: bool,
+    /// Whether it waits for an append.
+    is_writing: bool,
+    /// Raised whenever it goes on: what was waited for before no longer counts.
+    beat: u64,
+}
+
+impl Activation {
+    /// The execution, if it was waiting for an append.
+    pub(crate) fn left_behind(&self) -> Option<ExecutionId> {
+        self.is_writing.then_some(self.turn.execution)
+    }
+}
+
+/// The execution panicked.
+struct Fell;
+
+impl World {
+    /// A user takes up a turn, unless it has to read its configuration first.
+    pub(crate) fn start(&mut self, turn: Turn) {
+        let delay = self.stage.chance.millis(0, 3);
+        let Some(user) = self.stage.alive(turn.user) else { return };
+        match &mut user.config {
+            Config::Read(binding) => {
+                let binding = *binding;
+                self.launch(turn, binding);
+            }
+            Config::Reading => user.waiting.push(turn),
+            Config::Unread => {
+                user.waiting.push(turn);
+                user.config = Config::Reading;
+                let generation = user.generation;
+                self.stage.after(delay, Timer::ConfigRead(turn.user, generation));
+            }
+        }
+    }
+
+    fn launch(&mut self, turn: Turn, binding: Result<(), ErrorCode>) {
+        let Some(taken) = self.owner.take_up(turn.execution) else {
+            return self.stage.to_owner.push_back(ToOwner::Over(turn, None));
+        };
+        let entries: Vec<Bytes> = match taken.accepted {
+            Some(accepted) => vec![accepted],
+            None => {
+                let read = taken.entries.iter().map(|at| self.stage.journal.read(at.position).cloned());
+                match read.collect() {
+                    Some(entries) => entries,
+                    None => return self.stage.model.wrong(|| format!("{} has an entry that expired", turn.execution)),
+                }
+            }
+        };
+        let mut past = match Past::gather(entries) {
+            Ok(past) => past,
+            Err(error) => return self.stage.model.wrong(|| format!("{}: {error}", turn.execution)),
+        };
+        let mut deaths = taken.deaths.total(past.progress.deaths);
+        match self.stage.mutant {
+            Some(Mutant::RepeatsACompletedStep) => {
+                past.steps.pop().and_then(|step| past.progress.done.remove(&step.path));
+            }
+            Some(Mutant::ForgetsDeaths) => {
+                deaths = 0;
+                past.progress.deaths = 0;
+            }
+            _ => {}
+        }
+        let number = self.stage.number();
+        let flow = taken.identity.flow.0 as usize;
+        let plan = self.stage.workload.plans[flow].clone();
+        let activation = Activation {
+            number,
+            turn,
+            began: self.stage.now(),
+            machine: Machine::new(plan.clone(), LIMITS),
+            plan,
+            draft: Draft::default(),
+            is_cancelled: false,
+            is_waiting: false,
+            is_writing: false,
+            beat: 0,
+        };
+        let now = self.stage.now();
+        self.stage.model.taken_up(number, turn.execution, now);
+        if let Some(user) = self.stage.alive(turn.user) {
+            user.running.insert(turn.execution, number);
+        }
+        if let Some(code) = past.obstacle(&binding, deaths, &LIMITS) {
+            return self.unable(activation, past.attempt(), code);
+        }
+        // It may also fall before it has written anything.
+        if self.stage.chance.one_in(self.stage.workload.faults.panic * 4) {
+            return self.fell(activation.number, activation.turn);
+        }
+        let progress = past.progress;
+        self.drive(activation, Event::Begin { progress, deaths });
+    }
+
+    /// An execution that ends before its first step.
+    fn unable(&mut self, mut activation: Activation, attempt: u32, code: ErrorCode) {
+        let status = match code {
+            ErrorCode::Cancelled => EndStatus::Cancelled,
+            ErrorCode::Quarantined => EndStatus::Quarantined,
+            _ => EndStatus::Failed,
+        };
+        let ended = ended(&self.stage, &activation, attempt, status, Some(code));
+        activation.is_writing = true;
+        self.stage
+            .append(&[Entry::Ended(ended)], Ticket::Ended(activation.number, activation.turn));
+        self.stage.activations.insert(activation.number, activation);
+    }
+
+    /// Lets an activation go on with an event.
+    pub(crate) fn wake(&mut self, number: u64, event: Event) {
+        if let Some(activation) = self.stage.activations.remove(&number) {
+            self.drive(activation, event);
+        }
+    }
+
+    /// A step or a wait came to its end, if it is still the one that the activation waits for.
+    pub(crate) fn beat(&mut self, number: u64, beat: u64, what: Beat) {
+        if self.stage.activations.get(&number).is_none_or(|activation| activation.beat != beat) {
+            return;
+        }
+        let event = match what {
+            Beat::StepEnds(outcome) => {
+                self.stage.model.step_ended(number, &outcome);
+                Event::StepEnded(outcome)
+            }
+            Beat::RetryDue => Event::RetryDue,
+            Beat::Deadline => Event::DeadlinePassed,
+        };
+        self.wake(number, event);
+    }
+
+    /// Somebody asks a running execution to end: it hears it now if it waits for a step or a retry, else before its next.
+    pub(crate) fn cancel(&mut self, number: u64) {
+        if let Some(activation) = self.stage.activations.get_mut(&number) {
+            activation.is_cancelled = true;
+            if activation.is_waiting {
+                self.wake(number, Event::CancelRequested);
+            }
+        }
+    }
+
+    fn drive(&mut self, mut activation: Activation, event: Event) {
+        activation.beat += 1;
+        activation.is_waiting = false;
+        activation.is_writing = false;
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            for effect in activation.machine.on(event) {
+                match self.perform(&mut activation, effect) {
+                    Ok(event) => next = event.or(next),
+                    Err(Fell) => return self.fell(activation.number, activation.turn),
+                }
+            }
+        }
+        self.stage.activations.insert(activation.number, activation);
+    }
+
+    fn perform(&mut self, activation: &mut Activation, effect: Effect) -> Result<Option<Event>, Fell> {
+        let stage = &mut self.stage;
+        match effect {
+            Effect::WriteStarted { activation: count, deaths } => {
+                stage.model.begins(activation.number);
+                activation.draft.started(started(stage, activation, count, deaths));
+                Ok(None)
+            }
+            Effect::WriteStep {
+                node,
+                status,
+                branch,
+                tries,
+            } => {
+                let path = activation.plan.node(node).path.clone();
+                stage.model.result(activation.number, &path, status, branch.as_deref(), tries);
+                let record = record(stage, path, status, tries);
+                activation.draft.step(record, branch);
+                Ok(None)
+            }
+            Effect::Flush => {
+                let entries = activation
+                    .draft
+                    .take(activation.turn.execution, DraftLogs::default(), stage.workload.entry_bytes);
+                if entries.is_empty() {
+                    return Ok(Some(Event::Flushed));
+                }
+                if stage.mutant == Some(Mutant::SkipsTheFlush) {
+                    stage.append(&entries, Ticket::Nobody);
+                    return Ok(Some(Event::Flushed));
+                }
+                activation.is_writing = true;
+                stage.append(&entries, Ticket::Flushed(activation.number, activation.turn));
+                Ok(None)
+            }
+            Effect::Perform { node, tries } => step(stage, activation, node, tries),
+            Effect::Sleep(delay) => {
+                let delay = match stage.mutant {
+                    Some(Mutant::RetriesAtOnce) => delay / 2,
+                    _ => delay,
+                };
+                wait(stage, activation, delay, Beat::RetryDue);
+                Ok(None)
+            }
+            Effect::Abandon => {
+                stage.model.abandoned(activation.number);
+                Ok(None)
+            }
+            Effect::Finish(verdict) => {
+                finish(stage, activation, verdict);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The execution panicked: it lines up again.
+    fn fell(&mut self, number: u64, turn: Turn) {
+        self.stage.model.lost(number, true);
+        if let Some(user) = self.stage.alive(turn.user) {
+            user.running.remove(&turn.execution);
+        }
+        if self.stage.mutant == Some(Mutant::AbandonsTheDead) {
+            return;
+        }
+        self.stage.to_owner.push_back(ToOwner::Fell(turn));
+    }
+
+    /// The end is durable.
+    pub(crate) fn is_over(&mut self, number: u64) {
+        let Some(activation) = self.stage.activations.remove(&number) else {
+            return;
+        };
+        let turn = activation.turn;
+        if let Some(user) = self.stage.alive(turn.user) {
+            user.running.remove(&turn.execution);
+        }
+        self.stage.model.over(number);
+        let cost = Cost {
+            slot: self.stage.now().saturating_sub(activation.began),
+            cpu: Duration::ZERO,
+        };
+        if self.stage.mutant != Some(Mutant::KeepsItsSlot) {
+            self.stage.to_owner.push_back(ToOwner::Over(turn, Some(cost)));
+        }
+    }
+}
+
+/// Performs a step: cancellation first, then the deadline, then whatever the provider does.
+fn step(stage: &mut Stage, activation: &mut Activation, node: NodeIndex, tries: u8) -> Result<Option<Event>, Fell> {
+    let now = stage.now();
+    let left = (activation.began + TIMEOUT).saturating_sub(now);
+    if activation.is_cancelled {
+        return Ok(Some(Event::CancelRequested));
+    }
+    if left.is_zero() && stage.mutant != Some(Mutant::IgnoresTheDeadline) {
+        return Ok(Some(Event::DeadlinePassed));
+    }
+    let node = activation.plan.node(node);
+    stage.model.call(activation.number, &node.path, tries, node.is_outbound, now);
+    if stage.chance.one_in(stage.workload.faults.panic) {
+        return Err(Fell);
+    }
+    let (outcome, takes) = answer(stage, &node.branches.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
+    let takes = if node.is_outbound { takes } else { takes / 50 };
+    wait(stage, activation, takes.min(STEP_TIMEOUT), Beat::StepEnds(outcome));
+    Ok(None)
+}
+
+/// What a step does and how long it takes; one that hangs is failed by its time-out.
+fn answer(stage: &mut Stage, branches: &[&str]) -> (Outcome, Duration) {
+    let chance = &mut stage.chance;
+    let takes = chance.millis(1, 400);
+    let failed = |code, is_retryable| Outcome::Failed { code, is_retryable };
+    match chance.below(40) {
+        0..=6 => (failed(ErrorCode::StepFailed, true), takes),
+        7 | 8 => (failed(ErrorCode::StepFailed, false), takes),
+        9 | 10 => (failed(ErrorCode::StepTimeout, true), STEP_TIMEOUT * 50),
+        11 => (Outcome::Stopped, takes),
+        _ if branches.is_empty() => (Outcome::Done, takes),
+        12 => (Outcome::Branch("none of them".into()), takes),
+        other => (Outcome::Branch(branches[other % branches.len()].to_owned()), takes),
+    }
+}
+
+fn wait(stage: &mut Stage, activation: &mut Activation, span: Duration, beat: Beat) {
+    activation.is_waiting = true;
+    let left = (activation.began + TIMEOUT).saturating_sub(stage.now());
+    let (number, count) = (activation.number, activation.beat);
+    if left <= span && stage.mutant != Some(Mutant::IgnoresTheDeadline) {
+        stage.after(left, Timer::Beat(number, count, Beat::Deadline));
+    } else {
+        stage.after(span, Timer::Beat(number, count, beat));
+    }
+}
+
+fn finish(stage: &mut Stage, activation: &mut Activation, verdict: Verdict) {
+    let failed = verdict.failed.map(|node| activation.plan.node(node).path.clone());
+    let now = stage.now();
+    stage
+        .model
+        .verdict(activation.number, verdict.status, verdict.code, failed.as_deref(), now);
+    let mut entries = activation
+        .draft
+        .take(activation.turn.execution, DraftLogs::default(), stage.workload.entry_bytes);
+    entries.push(Entry::Ended(ended(stage, activation, 1, verdict.status, verdict.code)));
+    activation.is_writing = true;
+    stage.append(&entries, Ticket::Ended(activation.number, activation.turn));
+}
+
+fn at(stage: &Stage) -> Timestamp {
+    perseat_actors::kit::Clock::now(&stage.clock)
+}
+
+fn started(stage: &Stage, activation: &Activation, count: u32, deaths: u32) -> Started {
+    Started {
+        execution: activation.turn.execution,
+        attempt: 1,
+        activation: count,
+        deaths,
+        definition_version: 1,
+        instance_revision: 1,
+        user_revision: 1,
+        at: at(stage),
+    }
+}
+
+fn record(stage: &Stage, path: String, status: StepStatus, tries: u8) -> StepRecord {
+    StepRecord {
+        name: path.clone(),
+        path,
+        status,
+        started_at: at(stage),
+        ended_at: at(stage),
+        output: Sealed(vec![1; 24]),
+        masks: Vec::new(),
+        credentials: Vec::new(),
+        tries,
+    }
+}
+
+fn ended(stage: &Stage, activation: &Activation, attempt: u32, status: EndStatus, code: Option<ErrorCode>) -> Ended {
+    Ended {
+        execution: activation.turn.execution,
+        attempt,
+        status,
+        code,
+        failed_step: None,
+        message: None,
+        response: None,
+        cost: (0, 0),
+        at: at(stage),
+    }
+}

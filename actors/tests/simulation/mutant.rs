@@ -1,0 +1,49 @@
+//! Faults put into the simulation on purpose, to prove that the model sees them.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// The oldest live execution is not taken in after a restart.
+    LosesTheQueuesHead,
+    /// The last durable result is not seen when an execution is taken up.
+    RepeatsACompletedStep,
+    /// The room of an execution that ended is not given back.
+    KeepsItsRoom,
+    /// A running execution is not told that it is to end.
+    IgnoresCancellation,
+    /// A receipt is given before the entry is durable.
+    AcknowledgesEarly,
+    /// An outbound step begins before the results before it are durable.
+    SkipsTheFlush,
+    /// Deaths are not counted.
+    ForgetsDeaths,
+    /// After a restart the newest execution comes first.
+    ReversesTheQueue,
+    /// A slot whose execution ended is not given back.
+    KeepsItsSlot,
+    /// What a dead actor was running is not taken up again.
+    AbandonsTheDead,
+    /// After the death of an actor nobody waits for what it was writing.
+    TrustsWhatItKnows,
+    /// An execution runs past its time-out.
+    IgnoresTheDeadline,
+    /// A try comes too early.
+    RetriesAtOnce,
+}
+
+impl Mutant {
+    pub(crate) const ALL: [Self; 13] = [
+        Self::LosesTheQueuesHead,
+        Self::RepeatsACompletedStep,
+        Self::KeepsItsRoom,
+        Self::IgnoresCancellation,
+        Self::AcknowledgesEarly,
+        Self::SkipsTheFlush,
+        Self::ForgetsDeaths,
+        Self::ReversesTheQueue,
+        Self::KeepsItsSlot,
+        Self::AbandonsTheDead,
+        Self::TrustsWhatItKnows,
+        Self::IgnoresTheDeadline,
+        Self::RetriesAtOnce,
+    ];
+}

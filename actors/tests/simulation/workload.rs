@@ -1,0 +1,204 @@
+//! What a seed asks for: who there is, what their flows look like, what happens to them from outside.
+
+use crate::chance::Chance;
+use perseat_domain::budget::Limits as Budget;
+use perseat_domain::definition::{ActionRef, Branch, EndpointSecurity, Flow, Step, StepErrorPolicy};
+use perseat_domain::execution::Plan;
+use perseat_domain::fair::FairOptions;
+use perseat_domain::id::{CustomerId, FlowNumber, InstanceId, UserConfigId, UserId};
+use perseat_domain::identity::{BoundUser, Identity};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How often something goes wrong: once in so many times; 0 is never.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    /// The process dies when an entry just became durable.
+    pub(crate) crash: usize,
+    /// And always at this one, so that over the seeds every place is hit.
+    pub(crate) crash_at: u64,
+    /// Crashes at most.
+    pub(crate) crashes_max: usize,
+    /// A user's or instance's actor dies while it handles a message.
+    pub(crate) death: usize,
+    /// Deaths of actors at most.
+    pub(crate) deaths_max: usize,
+    /// A mailbox is full.
+    pub(crate) busy: usize,
+    /// An execution panics when it performs a step.
+    pub(crate) panic: usize,
+    /// A live execution is carried.
+    pub(crate) carry: usize,
+    /// A user's configuration is gone.
+    pub(crate) removed: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Request {
+    /// A webhook of this identity.
+    Trigger(Identity),
+    /// The end of the execution that was accepted as this one is asked for.
+    Cancel(usize),
+}
+
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) flows: Vec<Flow>,
+    pub(crate) plans: Vec<Arc<Plan>>,
+    pub(crate) requests: Vec<(Duration, Request)>,
+    pub(crate) fair: FairOptions,
+    pub(crate) budget: Budget,
+    pub(crate) faults: Faults,
+    /// Bytes of accepted entries kept in memory.
+    pub(crate) cache_bytes: usize,
+    /// Bytes of results in one entry.
+    pub(crate) entry_bytes: usize,
+}
+
+impl Workload {
+    pub(crate) fn new(seed: u64, chance: &mut Chance) -> Self {
+        let flows: Vec<Flow> = (0..chance.between(1, 3)).map(|number| flow(number as u16, chance)).collect();
+        let people = people(chance);
+        let is_rush = chance.one_in(2);
+        let span = if is_rush { 50 } else { 5_000 };
+        let mut requests = Vec::new();
+        for _ in 0..chance.between(2, 12) {
+            let number = FlowNumber(chance.below(flows.len()) as u16);
+            let identity = Identity {
+                flow: number,
+                ..people[chance.below(people.len())]
+            };
+            requests.push((chance.millis(0, span), Request::Trigger(identity)));
+        }
+        for _ in 0..chance.below(4) {
+            let which = chance.below(requests.len());
+            requests.push((chance.millis(0, 2 * span), Request::Cancel(which)));
+        }
+        let is_calm = chance.one_in(4);
+        let mut often = |cases: &[usize]| if is_calm { 0 } else { cases[chance.below(cases.len())] };
+        let faults = Faults {
+            crash: often(&[0, 0, 12, 30]),
+            crash_at: seed % 64,
+            crashes_max: 6,
+            death: often(&[0, 0, 20, 60]),
+            deaths_max: 8,
+            busy: often(&[0, 0, 6, 30]),
+            panic: often(&[0, 0, 4, 30]),
+            carry: often(&[0, 3, 20]),
+            removed: often(&[0, 0, 0, 8]),
+        };
+        let slots = chance.between(1, 6) as u32;
+        Self {
+            plans: flows.iter().map(|flow| Arc::new(Plan::compile(flow, &is_outbound))).collect(),
+            flows,
+            requests,
+            fair: FairOptions {
+                slots,
+                ..FairOptions::default()
+            },
+            budget: Budget {
+                user: chance.between(2, 16) as u64,
+                total: chance.between(4, 32) as u64,
+                ..Budget::default()
+            },
+            faults,
+            cache_bytes: [0, 300, 1 << 20][chance.below(3)],
+            entry_bytes: [1, 40, 1 << 20][chance.below(3)],
+        }
+    }
+}
+
+fn is_outbound(action: &ActionRef) -> bool {
+    action.action == "out"
+}
+
+/// One or two customers with an instance or two each and a few users; some instances have no users of their own.
+fn people(chance: &mut Chance) -> Vec<Identity> {
+    let mut people = Vec::new();
+    for customer in 1..=chance.between(1, 2) as u128 {
+        for instance in 1..=chance.between(1, 2) as u128 {
+            let base = Identity {
+                customer: CustomerId(Uuid::from_u128(customer)),
+                instance: InstanceId(Uuid::from_u128(customer << 8 | instance)),
+                flow: FlowNumber(0),
+                user: None,
+            };
+            if chance.one_in(5) {
+                people.push(base);
+                continue;
+            }
+            people.extend((1..=chance.between(1, 3) as u128).map(|user| Identity {
+                user: Some(BoundUser {
+                    user: UserId(Uuid::from_u128(customer << 16 | user)),
+                    config: UserConfigId(Uuid::from_u128(customer << 24 | instance << 16 | user)),
+                }),
+                ..base
+            }));
+        }
+    }
+    people
+}
+
+fn flow(number: u16, chance: &mut Chance) -> Flow {
+    Flow {
+        number: FlowNumber(number),
+        name: format!("flow {number}"),
+        stable_key: format!("flow-{number}"),
+        description: String::new(),
+        is_synchronous: false,
+        security: EndpointSecurity::Unsecured,
+        organization_api_keys: Vec::new(),
+        trigger: step("trigger", StepErrorPolicy::Fail),
+        steps: steps(chance, 2, 4),
+        missing: Vec::new(),
+    }
+}
+
+fn step(action: &str, on_error: StepErrorPolicy) -> Step {
+    Step {
+        name: action.to_owned(),
+        reference: action.to_owned(),
+        action: ActionRef {
+            component: "test".into(),
+            action: action.to_owned(),
+        },
+        inputs: BTreeMap::new(),
+        on_error,
+        branches: Vec::new(),
+        body: Vec::new(),
+    }
+}
+
+fn steps(chance: &mut Chance, depth: usize, most: usize) -> Vec<Step> {
+    (0..chance.below(most + 1))
+        .map(|_| {
+            let policy = policy(chance);
+            if depth == 0 || !chance.one_in(4) {
+                return step(if chance.one_in(3) { "pure" } else { "out" }, policy);
+            }
+            let branches = (0..chance.between(1, 3)).map(|number| Branch {
+                name: format!("branch {number}"),
+                steps: steps(chance, depth - 1, 2),
+            });
+            Step {
+                branches: branches.collect(),
+                ..step("pure", policy)
+            }
+        })
+        .collect()
+}
+
+fn policy(chance: &mut Chance) -> StepErrorPolicy {
+    match chance.below(6) {
+        0 | 1 => StepErrorPolicy::Fail,
+        2 => StepErrorPolicy::Ignore,
+        _ => StepErrorPolicy::Retry {
+            max_attempts: chance.below(6) as u8,
+            delay_seconds: [0, 1, 7, 60][chance.below(4)],
+            exponential: chance.one_in(2),
+            ignore_final: chance.one_in(2),
+        },
+    }
+}

@@ -1,0 +1,522 @@
+//! One seed from its first request to the end of its last execution.
+
+use crate::journal::{Batch, Ticket};
+use crate::mutant::Mutant;
+use crate::report::Report;
+use crate::stage::{Config, Stage, TIDY_EVERY, Timer, ToInstance, ToOwner, ToUser};
+use crate::workload::Request;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use perseat_actors::kit::{Exit, Verdict};
+use perseat_domain::budget::Claim;
+use perseat_domain::code::ErrorCode;
+use perseat_domain::entry::{Accepted, Cancelled, Entry, Origin};
+use perseat_domain::execution::Event;
+use perseat_domain::id::{ExecutionId, InstanceId};
+use perseat_domain::identity::Identity;
+use perseat_domain::model::Sealed;
+use perseat_domain::owner::{Commit, Note, Owner, OwnerOptions, Recovered, Refusal, UserKey};
+use perseat_domain::time::Timestamp;
+use perseat_store::index::pack;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A seed that is not through by then has come to a stop.
+const HORIZON: Duration = Duration::from_secs(4 * 3_600);
+const STEPS_MAX: usize = 50_000;
+
+pub(crate) struct World {
+    pub(crate) owner: Owner,
+    pub(crate) stage: Stage,
+    /// Requests that came and were not refused.
+    executions: Vec<Option<ExecutionId>>,
+}
+
+/// Runs one seed; gives what it covered, or what went wrong.
+pub(crate) fn run(seed: u64, mutant: Option<Mutant>) -> Result<Report, String> {
+    let stage = Stage::new(seed, mutant);
+    let mut world = World {
+        owner: owner(&stage),
+        executions: vec![None; stage.workload.requests.len()],
+        stage,
+    };
+    for _ in 0..STEPS_MAX {
+        if let Some(wrong) = world.stage.model.violation() {
+            return Err(wrong);
+        }
+        if world.is_through() {
+            world.check_end();
+            return world.stage.model.finish();
+        }
+        world.step();
+        if world.stage.now() > HORIZON {
+            break;
+        }
+    }
+    Err(format!("it does not come to an end: {}", world.stage.model.unfinished()))
+}
+
+fn owner(stage: &Stage) -> Owner {
+    Owner::new(OwnerOptions {
+        fair: stage.workload.fair,
+        cache_bytes: stage.workload.cache_bytes,
+    })
+}
+
+impl World {
+    fn is_through(&self) -> bool {
+        let stage = &self.stage;
+        let has_requests = stage.timers.values().any(|timer| matches!(timer, Timer::Request(_)));
+        let has_mail = !stage.to_owner.is_empty() || !stage.woken.is_empty() || stage.journal.has_pending();
+        !has_requests && !has_mail && stage.model.all_ended()
+    }
+
+    fn check_end(&mut self) {
+        let left = (
+            self.owner.live(),
+            self.owner.running(),
+            self.stage.admission.total(),
+            self.stage.admission.counters(),
+        );
+        let is_clean = left == (0, 0, (0, 0), 0);
+        self.stage.model.must(is_clean, || {
+            format!("live, running, room and counters are {left:?} when all is over")
+        });
+    }
+
+    /// Some actor handles a message, or time goes on.
+    fn step(&mut self) {
+        let stage = &mut self.stage;
+        let mut doors = Vec::new();
+        if !stage.to_owner.is_empty() {
+            doors.push(Door::Owner);
+        }
+        if !stage.woken.is_empty() {
+            doors.push(Door::Woken);
+        }
+        for (id, instance) in &stage.instances {
+            if !instance.mail.is_empty() {
+                doors.push(Door::Instance(*id));
+            }
+            let users = instance.users.iter().filter(|(_, user)| !user.mail.is_empty());
+            doors.extend(users.map(|(key, _)| Door::User(*key)));
+        }
+        // Mailboxes are slow, but not by seconds.
+        let soon = stage.now() + Duration::from_millis(200);
+        let is_soon = stage.timers.first_key_value().is_some_and(|((at, _), _)| *at <= soon);
+        if doors.is_empty() || (is_soon && stage.chance.one_in(10)) {
+            return self.time_passes();
+        }
+        let door = doors[stage.chance.below(doors.len())];
+        match door {
+            Door::Owner => {
+                if let Some(message) = self.stage.to_owner.pop_front() {
+                    self.owner_handles(message);
+                }
+            }
+            Door::Woken => {
+                if let Some(ticket) = self.stage.woken.pop_front() {
+                    self.woken(ticket);
+                }
+            }
+            Door::Instance(id) => self.instance_handles(id),
+            Door::User(key) => self.user_handles(key),
+        }
+    }
+
+    fn time_passes(&mut self) {
+        let Some(((at, _), timer)) = self.stage.timers.pop_first() else {
+            return;
+        };
+        let span = at.saturating_sub(self.stage.now());
+        self.stage.clock.advance(span);
+        self.stage.model.time(at);
+        match timer {
+            Timer::Request(index) => self.request(index),
+            Timer::Sync => self.sync(),
+            Timer::Tidy => {
+                self.stage.to_owner.push_back(ToOwner::Tidy);
+                self.stage.after(TIDY_EVERY, Timer::Tidy);
+            }
+            Timer::Crash => self.crash(),
+            Timer::ConfigRead(key, generation) => self.config_read(key, generation),
+            Timer::UserBack(key, generation) => {
+                if let Some(instance) = self.stage.instances.get_mut(&key.instance)
+                    && instance.generation == generation
+                {
+                    instance.mail.push_back(ToInstance::UserBack(key));
+                }
+            }
+            Timer::InstanceBack(id) => self.stage.to_owner.push_back(ToOwner::InstanceBack(id)),
+            Timer::Beat(number, count, beat) => self.beat(number, count, beat),
+        }
+    }
+
+    fn request(&mut self, index: usize) {
+        match self.stage.workload.requests[index].1 {
+            Request::Trigger(identity) => {
+                let execution = ExecutionId(Uuid::from_u128(u128::from(self.stage.number())));
+                let entry = Entry::from(accepted(execution, identity));
+                let claim = Claim::of(Some(&identity), entry.encode().len() as u64);
+                let Some(Ok(room)) = self.stage.admission.admit(claim).now_or_never() else {
+                    return self.stage.model.refused();
+                };
+                self.executions[index] = Some(execution);
+                if self.stage.mutant == Some(Mutant::AcknowledgesEarly) {
+                    self.stage.model.receipt(execution);
+                }
+                self.stage.append(&[entry], Ticket::Receipt(execution, room));
+            }
+            Request::Cancel(which) => {
+                if let Some(execution) = self.executions[which]
+                    && self.stage.model.is_live(execution)
+                {
+                    let entry = Entry::from(Cancelled {
+                        execution,
+                        at: Timestamp(1),
+                        by: "local:0".into(),
+                    });
+                    self.stage.append(&[entry], Ticket::Nobody);
+                }
+            }
+        }
+    }
+
+    /// The journal's writer makes some of what waits durable; the process may die before anybody hears of it.
+    fn sync(&mut self) {
+        let stage = &mut self.stage;
+        stage.is_syncing = false;
+        let appends = if stage.chance.one_in(2) { 1 } else { stage.chance.between(1, 6) };
+        let may_crash = stage.crashes < stage.workload.faults.crashes_max;
+        let stop = if may_crash { stage.workload.faults.crash_at } else { u64::MAX };
+        let before = stage.journal.len();
+        let Batch { entries, tickets } = stage.journal.sync(appends, stop);
+        for (position, payload) in &entries {
+            stage.model.durable(*position, payload);
+        }
+        let is_due = before <= stop && stop < stage.journal.len();
+        if may_crash && (is_due || stage.chance.one_in(stage.workload.faults.crash)) {
+            if is_due || stage.chance.one_in(2) {
+                return self.crash();
+            }
+            let span = stage.chance.millis(0, 500);
+            stage.after(span, Timer::Crash);
+        }
+        if !entries.is_empty() {
+            stage.to_owner.push_back(ToOwner::Committed(entries));
+        }
+        stage.woken.extend(tickets);
+        if stage.journal.has_pending() {
+            stage.is_syncing = true;
+            let span = stage.chance.millis(0, 4);
+            stage.after(span, Timer::Sync);
+        }
+        if stage.chance.one_in(3) {
+            stage.journal.commit_index();
+        }
+        self.carry();
+    }
+
+    /// The collector writes a live execution again.
+    fn carry(&mut self) {
+        let stage = &mut self.stage;
+        if !stage.chance.one_in(stage.workload.faults.carry) {
+            return;
+        }
+        let which = stage.chance.below(64);
+        let Some((execution, positions)) = stage.journal.row(which) else {
+            return;
+        };
+        if stage.carrying.contains_key(&execution) {
+            return;
+        }
+        let payloads: Vec<Bytes> = positions.iter().filter_map(|at| stage.journal.read(*at).cloned()).collect();
+        let packed = pack(execution, payloads, usize::MAX).unwrap();
+        let entries: Vec<Entry> = packed.into_iter().map(Entry::from).collect();
+        stage.carrying.insert(execution, positions);
+        stage.append(&entries, Ticket::Nobody);
+    }
+
+    fn crash(&mut self) {
+        self.stage.crash();
+        self.owner = owner(&self.stage);
+        let mut live = self.stage.journal.recover();
+        match self.stage.mutant {
+            Some(Mutant::LosesTheQueuesHead) if !live.is_empty() => drop(live.remove(0)),
+            Some(Mutant::ReversesTheQueue) => live.reverse(),
+            _ => {}
+        }
+        for (execution, row) in live {
+            let Some(identity) = row.identity else { continue };
+            self.stage.model.lined_up(execution);
+            let recovered = Recovered {
+                execution,
+                identity,
+                order: row.accepted,
+                entries: row.entries,
+                cancel_requested: row.cancel_requested,
+            };
+            let claim = self.owner.recover(recovered, &mut self.stage);
+            self.stage.admission.restore(&claim);
+        }
+        self.after_change();
+    }
+
+    fn woken(&mut self, ticket: Ticket) {
+        match ticket {
+            Ticket::Receipt(execution, room) => {
+                room.keep();
+                self.stage.model.receipt(execution);
+            }
+            Ticket::Flushed(number, turn) | Ticket::Ended(number, turn) if !self.stage.activations.contains_key(&number) => {
+                self.stage.to_owner.push_back(ToOwner::Settled(turn.user, turn.execution));
+            }
+            Ticket::Flushed(number, _) => self.wake(number, Event::Flushed),
+            Ticket::Ended(number, _) => self.is_over(number),
+            Ticket::Nobody => {}
+        }
+    }
+
+    fn after_change(&mut self) {
+        self.owner.grant(&mut self.stage);
+        if self.owner.running() == 0 {
+            self.stage.model.caught_up();
+            self.owner.catch_up(&mut self.stage);
+        }
+        let fair = (self.owner.running(), self.stage.workload.fair);
+        self.stage.model.granted(fair.0, &fair.1);
+    }
+
+    fn owner_handles(&mut self, message: ToOwner) {
+        match message {
+            ToOwner::Committed(batch) => batch.into_iter().for_each(|(position, payload)| self.committed(position, &payload)),
+            ToOwner::Over(turn, cost) => {
+                self.stage.model.slot_freed(&turn);
+                self.owner.over(&turn, cost);
+            }
+            ToOwner::Fell(turn) => {
+                self.stage.model.fell(&turn);
+                self.owner.fell(&turn);
+            }
+            ToOwner::Unsettled(execution) => {
+                if self.stage.mutant != Some(Mutant::TrustsWhatItKnows) {
+                    self.stage.model.unsettled(execution);
+                    self.owner.unsettled(execution);
+                }
+            }
+            ToOwner::Settled(key, execution) => {
+                self.stage.model.settled(key);
+                self.owner.settled(key, execution, &mut self.stage);
+            }
+            ToOwner::NotStarted(turn, why) => {
+                self.stage.model.not_started(&turn, why);
+                self.owner.refused(&turn, why);
+            }
+            ToOwner::NotHeard(execution) => return self.owner.not_heard(execution),
+            ToOwner::UserDied(key) => self.died(|user| *user == key),
+            ToOwner::UserBack(key) => self.back(|user| *user == key),
+            ToOwner::InstanceExited(exited) => match self.stage.nursery.on_exit(&exited) {
+                Verdict::Stale | Verdict::Gone => return,
+                Verdict::StartNow => self.back(|user| user.instance == exited.key),
+                Verdict::RestartAfter(delay) | Verdict::Quarantine(delay) => {
+                    self.died(|user| user.instance == exited.key);
+                    self.stage.after(delay, Timer::InstanceBack(exited.key));
+                }
+            },
+            ToOwner::InstanceBack(id) => self.back(|user| user.instance == id),
+            ToOwner::InstanceStillNeeded(id) => {
+                if self.stage.nursery.keep(&id).is_some() {
+                    self.back(|user| user.instance == id);
+                }
+            }
+            ToOwner::Tidy => self.tidy(),
+        }
+        self.after_change();
+    }
+
+    fn committed(&mut self, position: u64, payload: &Bytes) {
+        let now = self.stage.now();
+        let entry = Entry::decode(payload).unwrap();
+        self.stage.model.delivered(&entry, now);
+        let note = self.owner.committed(Commit { position, payload }, &mut self.stage);
+        if let Ok(Note::Ended(claim)) = note
+            && self.stage.mutant != Some(Mutant::KeepsItsRoom)
+        {
+            self.stage.admission.ended(&claim);
+        }
+        if let Entry::Carried(carried) = entry
+            && let Some(old) = self.stage.carrying.remove(&carried.execution)
+        {
+            self.stage.journal.commit_index();
+            old.into_iter().for_each(|position| self.stage.journal.expire(position));
+        }
+    }
+
+    fn died(&mut self, which: impl Fn(&UserKey) -> bool) {
+        self.stage.model.died(&which);
+        if self.stage.mutant != Some(Mutant::AbandonsTheDead) {
+            self.owner.died(which);
+        }
+    }
+
+    fn back(&mut self, which: impl Fn(&UserKey) -> bool) {
+        self.stage.model.back(&which);
+        self.owner.back(which, &mut self.stage);
+    }
+
+    fn tidy(&mut self) {
+        self.stage.model.caught_up();
+        self.owner.catch_up(&mut self.stage);
+        let idle = self.stage.nursery.idle(100);
+        for (id, instance) in &mut self.stage.instances {
+            if !idle.contains(id) {
+                instance.mail.push_back(ToInstance::Leave { is_idle: false });
+            }
+        }
+        for id in idle {
+            if self.stage.nursery.put_away(&id).is_some()
+                && let Some(instance) = self.stage.instances.get_mut(&id)
+            {
+                instance.mail.push_back(ToInstance::Leave { is_idle: true });
+            }
+        }
+    }
+
+    fn instance_handles(&mut self, id: InstanceId) {
+        if self.stage.dies() {
+            return self.stage.instance_dies(id);
+        }
+        let Some(instance) = self.stage.instances.get_mut(&id) else {
+            return;
+        };
+        let Some(message) = instance.mail.pop_front() else { return };
+        match message {
+            ToInstance::Start(turn) => {
+                let is_busy = self.stage.is_busy();
+                let refused = match self.stage.user(turn.user) {
+                    Ok(_) if is_busy => Some(Refusal::Busy),
+                    Ok(user) => {
+                        user.mail.push_back(ToUser::Start(turn));
+                        None
+                    }
+                    Err(why) => Some(why),
+                };
+                self.stage.to_owner.extend(refused.map(|why| ToOwner::NotStarted(turn, why)));
+            }
+            ToInstance::Cancel(key, execution) => {
+                let is_busy = self.stage.is_busy();
+                match self.stage.alive(key) {
+                    Some(_) if is_busy => self.stage.to_owner.push_back(ToOwner::NotHeard(execution)),
+                    Some(user) => user.mail.push_back(ToUser::Cancel(execution)),
+                    None => {}
+                }
+            }
+            ToInstance::UserExited(exited) => match instance.nursery.on_exit(&exited) {
+                Verdict::Stale | Verdict::Gone => {}
+                Verdict::StartNow => self.stage.to_owner.push_back(ToOwner::UserBack(exited.key)),
+                Verdict::RestartAfter(delay) | Verdict::Quarantine(delay) => {
+                    let generation = instance.generation;
+                    self.stage.to_owner.push_back(ToOwner::UserDied(exited.key));
+                    self.stage.after(delay, Timer::UserBack(exited.key, generation));
+                }
+            },
+            ToInstance::UserBack(key) => self.stage.to_owner.push_back(ToOwner::UserBack(key)),
+            ToInstance::StillNeeded(key) => {
+                if instance.nursery.keep(&key).is_some() {
+                    self.stage.to_owner.push_back(ToOwner::UserBack(key));
+                }
+            }
+            ToInstance::Leave { is_idle } => self.leave(id, is_idle),
+        }
+    }
+
+    fn leave(&mut self, id: InstanceId, is_idle: bool) {
+        let Some(instance) = self.stage.instances.get_mut(&id) else {
+            return;
+        };
+        for key in instance.nursery.idle(100) {
+            if instance.nursery.put_away(&key).is_some()
+                && let Some(user) = instance.users.get_mut(&key)
+            {
+                user.mail.push_back(ToUser::PutAway);
+            }
+        }
+        if !is_idle {
+            return;
+        }
+        if instance.nursery.is_empty() {
+            let key = id;
+            let generation = instance.generation;
+            self.stage.instances.remove(&id);
+            let exit = Exit::Stopped;
+            self.stage
+                .to_owner
+                .push_back(ToOwner::InstanceExited(perseat_actors::kit::ChildExited { key, generation, exit }));
+        } else {
+            self.stage.to_owner.push_back(ToOwner::InstanceStillNeeded(id));
+        }
+    }
+
+    fn user_handles(&mut self, key: UserKey) {
+        if self.stage.dies() {
+            return self.stage.user_dies(key);
+        }
+        let Some(instance) = self.stage.instances.get_mut(&key.instance) else {
+            return;
+        };
+        let Some(user) = instance.users.get_mut(&key) else { return };
+        match user.mail.pop_front() {
+            Some(ToUser::Start(turn)) => self.start(turn),
+            Some(ToUser::Cancel(execution)) => {
+                if let Some(number) = user.running.get(&execution).copied() {
+                    self.cancel(number);
+                }
+            }
+            Some(ToUser::PutAway) => {
+                if user.running.is_empty() && user.waiting.is_empty() {
+                    self.stage.user_exits(key, Exit::Stopped);
+                } else {
+                    instance.mail.push_back(ToInstance::StillNeeded(key));
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn config_read(&mut self, key: UserKey, generation: u64) {
+        let is_gone = self.stage.chance.one_in(self.stage.workload.faults.removed);
+        let Some(instance) = self.stage.instances.get_mut(&key.instance) else {
+            return;
+        };
+        let Some(user) = instance.users.get_mut(&key).filter(|user| user.generation == generation) else {
+            return;
+        };
+        user.config = Config::Read(if is_gone { Err(ErrorCode::UserRemoved) } else { Ok(()) });
+        for turn in std::mem::take(&mut user.waiting) {
+            self.start(turn);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Door {
+    Owner,
+    Woken,
+    Instance(InstanceId),
+    User(UserKey),
+}
+
+fn accepted(execution: ExecutionId, identity: Identity) -> Accepted {
+    Accepted {
+        execution,
+        identity: Some(identity),
+        origin: Origin::Webhook,
+        received_at: Timestamp(1),
+        dedupe_id: None,
+        unique_request_id: None,
+        catalog_revision: 1,
+        sync_deadline: None,
+        refusal: None,
+        request: Sealed(vec![7; 100]),
+    }
+}
