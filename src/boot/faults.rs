@@ -1,8 +1,9 @@
 //! Test switches, flipped over the local socket; compiled only with the `faults` feature.
 
 use super::local::{LocalRequest, Router};
-use super::plane::Plane;
+use super::plane::{Plane, Publisher};
 use http::{Method, StatusCode};
+use perseat_actors::execution::BindingFaults;
 use perseat_actors::front::FrontThreads;
 use perseat_actors::kit::{Arbiter, Frozen, Mailbox};
 use perseat_actors::supervisor::{Fail, Supervisor};
@@ -18,6 +19,8 @@ pub(super) struct Switches {
     supervisors: Vec<Mailbox<Supervisor>>,
     fronts: FrontThreads,
     frozen: Arc<Mutex<Option<Frozen>>>,
+    publisher: Arc<Publisher>,
+    bindings: Arc<BindingFaults>,
 }
 
 impl Switches {
@@ -28,6 +31,8 @@ impl Switches {
             supervisors: plane.supervisors(),
             fronts: plane.front_threads(),
             frozen: Arc::default(),
+            publisher: plane.publisher.clone(),
+            bindings: plane.binding_faults(),
         }
     }
 
@@ -65,6 +70,9 @@ impl Switches {
             "fail-front" => self.fronts.fail(0),
             "fail-instances" => self.fail(Fail::Instances),
             "fail-users" => self.fail(Fail::Users),
+            "drop-customer-from-key" => self.publisher.drop_customer(on),
+            "reuse-last-user" => self.bindings.reuse_last_user(on),
+            "fall-back-to-instance" => self.bindings.fall_back_to_instance(on),
             _ => return false,
         }
         true

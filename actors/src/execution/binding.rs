@@ -3,6 +3,7 @@
 //! Loaded from catalog and keyring when an instance's or user's actor first needs it, dropped (and zeroed) when the
 //! configuration changes or the actor is put away. Loading reads files: call it off the arbiter.
 
+use super::ExecutionEnv;
 use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Definition, Input};
 use perseat_domain::execution::Plan;
 use perseat_domain::id::{EndpointId, FlowNumber, IdMap, InstanceId, UserConfigId};
@@ -84,6 +85,11 @@ impl LoadedInstance {
     #[must_use]
     pub fn bundle(&self) -> &InstanceBundle {
         &self.bundle
+    }
+
+    #[cfg(feature = "faults")]
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The customer's key.
@@ -238,13 +244,15 @@ pub struct Binding {
 impl Binding {
     /// Joins the two.
     #[must_use]
-    pub fn new(instance: Arc<LoadedInstance>, user: Option<Arc<LoadedUser>>, public_url: &str) -> Self {
+    pub fn new(instance: Arc<LoadedInstance>, user: Option<Arc<LoadedUser>>, env: &ExecutionEnv) -> Self {
         let mut settings = instance.settings.clone();
         if let Some(user) = &user {
             settings.extend(user.settings.clone());
         }
+        #[cfg(feature = "faults")]
+        env.faults.complete(&mut settings, &instance);
         let masker = masker(&settings);
-        let webhook_urls = webhook_urls(&instance, user.as_deref(), public_url);
+        let webhook_urls = webhook_urls(&instance, user.as_deref(), &env.public_url);
         Self {
             instance,
             user,

@@ -14,11 +14,15 @@
 
 mod binding;
 mod bound;
+#[cfg(feature = "faults")]
+mod faults;
 mod recorder;
 mod run;
 mod today;
 
 pub use binding::{Binding, LoadError, LoadedInstance, LoadedUser};
+#[cfg(feature = "faults")]
+pub use faults::BindingFaults;
 pub use run::{Start, run};
 pub use today::{Configuration, Today, TodayIs};
 
@@ -93,4 +97,7 @@ pub struct ExecutionEnv {
     pub epoch: u64,
     /// The public address of the hooks listener, without a trailing slash.
     pub public_url: Arc<str>,
+    /// Test switches.
+    #[cfg(feature = "faults")]
+    pub faults: Arc<BindingFaults>,
 }

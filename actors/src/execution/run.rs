@@ -277,6 +277,8 @@ async fn open(
         .flow(flow)
         .map(|flow| flow.trigger.reference.clone())
         .unwrap_or_default();
+    #[cfg(feature = "faults")]
+    let settings = env.faults.settings_for(&settings);
     let scope = Scope::new(trigger, Arc::new(payload), settings, env.limits.values);
     Ok(View {
         scope,

@@ -128,15 +128,15 @@ impl UserActor {
             None => return self.config_is(Err(ErrorCode::InstanceRemoved), ctx),
         };
         let Some(config) = self.key.config else {
-            let binding = Binding::new(instance, None, &self.env.execution.public_url);
+            let binding = Binding::new(instance, None, &self.env.execution);
             return self.config_is(Ok(Arc::new(binding)), ctx);
         };
         self.config = Config::Reading;
         let reading = self.reading;
-        let (custody, public_url) = (self.env.execution.custody.clone(), self.env.execution.public_url.clone());
+        let env = self.env.execution.clone();
         let read = tokio::task::spawn_blocking(move || -> Result<Configuration, LoadError> {
-            let user = LoadedUser::load(&custody, &instance, config)?;
-            let binding = user.map(|user| Arc::new(Binding::new(instance, Some(Arc::new(user)), &public_url)));
+            let user = LoadedUser::load(&env.custody, &instance, config)?;
+            let binding = user.map(|user| Arc::new(Binding::new(instance, Some(Arc::new(user)), &env)));
             Ok(binding.ok_or(ErrorCode::UserRemoved))
         });
         let key = self.key;

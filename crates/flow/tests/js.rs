@@ -176,6 +176,9 @@ async fn nothing_survives_a_run() {
         ("(0, eval)('var leak = 1')", "typeof leak"),
         ("(0, eval)('let leak = 1')", "typeof leak"),
         ("new Function('globalThis.leak = 1')()", "typeof leak"),
+        ("require.leak = 1", "typeof require.leak"),
+        ("fetch.leak = setTimeout.leak = 1", "typeof (fetch.leak ?? setTimeout.leak)"),
+        ("console.leak = exports.leak = 1", "typeof (console.leak ?? exports.leak)"),
         ("/(.)/.exec('a')", "RegExp.$1 === undefined ? 'undefined' : 'leak'"),
         ("Error.stackTraceLimit = 77", "Error.stackTraceLimit === 77 ? 'leak' : 'undefined'"),
         (

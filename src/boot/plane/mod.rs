@@ -55,6 +55,8 @@ pub(crate) struct Plane {
     indexer: IndexerHandle,
     pressure: Arc<StoragePressure>,
     lag: Arc<IndexLag>,
+    #[cfg(feature = "faults")]
+    binding_faults: Arc<perseat_actors::execution::BindingFaults>,
 }
 
 impl Plane {
@@ -86,6 +88,8 @@ impl Plane {
         let admission = Admission::new(config.admission_options(), clock.clone());
         let arbiters = Arbiters::start(config.arbiter_options()).context("the arbiters")?;
 
+        #[cfg(feature = "faults")]
+        let binding_faults = Arc::<perseat_actors::execution::BindingFaults>::default();
         let mut supervisors = Vec::new();
         for arbiter in arbiters.owners() {
             let env = ExecutionEnv {
@@ -97,6 +101,8 @@ impl Plane {
                 limits: config.execution_limits(),
                 epoch: EPOCH,
                 public_url: public_url.clone(),
+                #[cfg(feature = "faults")]
+                faults: binding_faults.clone(),
             };
             let (options, admission) = (config.supervisor_options(random() as u64), admission.clone());
             let mailbox = config.supervision.mailbox.as_usize();
@@ -159,6 +165,8 @@ impl Plane {
             indexer,
             pressure,
             lag,
+            #[cfg(feature = "faults")]
+            binding_faults,
         })
     }
 
@@ -188,6 +196,12 @@ impl Plane {
     #[cfg(feature = "faults")]
     pub(crate) fn supervisors(&self) -> Vec<Mailbox<Supervisor>> {
         self.supervisors.clone()
+    }
+
+    /// The switches that seed mutants of binding.
+    #[cfg(feature = "faults")]
+    pub(crate) fn binding_faults(&self) -> Arc<perseat_actors::execution::BindingFaults> {
+        self.binding_faults.clone()
     }
 
     /// Whether every thread answered in the last round: feeds the system's watchdog.

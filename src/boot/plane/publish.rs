@@ -25,6 +25,14 @@ impl Publisher {
         }
     }
 
+    /// Publishes the snapshot with or without the mutant whose look-up drops the customer.
+    #[cfg(feature = "faults")]
+    pub(crate) fn drop_customer(&self, is_dropped: bool) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = self.snapshot.load().with_customer_dropped(is_dropped);
+        self.snapshot.store(Arc::new(next));
+    }
+
     /// Runs a mutation and publishes what it changed.
     pub(crate) fn publish<T, E>(&self, mutate: impl FnOnce() -> Result<(T, Published), E>) -> Result<T, E> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);

@@ -134,6 +134,8 @@ impl SnapshotBuilder {
             organization_users: Table::build(&self.organization_users),
             customers: Table::build(&self.customers),
             instances: Arc::new(self.instances),
+            #[cfg(feature = "faults")]
+            is_customer_dropped: false,
         }
     }
 }

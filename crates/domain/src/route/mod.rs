@@ -11,6 +11,8 @@
 mod build;
 mod config_row;
 mod decide;
+#[cfg(feature = "faults")]
+mod faults;
 mod gate;
 pub mod hash;
 pub mod instance;

@@ -24,6 +24,9 @@ pub struct RoutingSnapshot {
     pub(super) organization_users: Table<ExternalRow>,
     pub(super) customers: Table<ExternalRow>,
     pub(super) instances: Arc<Instances>,
+    /// A seeded mutant; see [`RoutingSnapshot::with_customer_dropped`].
+    #[cfg(feature = "faults")]
+    pub(super) is_customer_dropped: bool,
 }
 
 /// All instances and the integrations behind shared endpoints.
@@ -154,7 +157,7 @@ impl RoutingSnapshot {
     /// The customer's instance of an integration; of several, one that is switched on.
     pub(super) fn instance_of(&self, integration: IntegrationId, customer: CustomerId) -> Option<(u32, &Arc<InstanceRoute>)> {
         use crate::model::InstanceState::{Disabled, Enabled, NotDeployed};
-        let slots = self.instances.of_customer.get(&(integration, customer))?;
+        let slots = self.slots_of(integration, customer)?;
         slots
             .iter()
             .filter_map(|slot| Some((*slot, self.in_slot(*slot)?)))
@@ -163,5 +166,13 @@ impl RoutingSnapshot {
                 Disabled => 1,
                 NotDeployed => 2,
             })
+    }
+
+    fn slots_of(&self, integration: IntegrationId, customer: CustomerId) -> Option<&Vec<u32>> {
+        #[cfg(feature = "faults")]
+        if self.is_customer_dropped {
+            return self.slots_of_anybody(integration);
+        }
+        self.instances.of_customer.get(&(integration, customer))
     }
 }

@@ -74,12 +74,13 @@
     clearTimeout: (id) => { if (run.timers.delete(id)) host.clear(run.id, id); },
   });
 
-  const require = (name) => { throw new Error(`require('${String(name)}') is not available in code steps`); };
+  // Whatever a script is given besides the realm is made anew for each run: it is not frozen.
+  const requireOf = () => (name) => { throw new Error(`require('${String(name)}') is not available in code steps`); };
 
   const drive = async (run, factory, context, stepResults) => {
     const module = { exports: {} };
     const { setTimeout, clearTimeout } = timersOf(run);
-    factory(module, module.exports, require, context.logger, fetchOf(run), setTimeout, clearTimeout);
+    factory(module, module.exports, requireOf(), context.logger, fetchOf(run), setTimeout, clearTimeout);
     let main = module.exports;
     if (typeof main !== 'function') main = main?.default;
     if (typeof main !== 'function') {

@@ -1,0 +1,51 @@
+//! Seeded mutants of binding, flipped at run time; compiled only with the `faults` feature. The isolation tests must catch
+//! each of them.
+
+use super::binding::{LoadedInstance, Settings};
+use perseat_flow::expression::Setting;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a test may do to bindings.
+#[derive(Debug, Default)]
+pub struct BindingFaults {
+    reuses_last_user: AtomicBool,
+    falls_back: AtomicBool,
+    last: Mutex<Option<Arc<Settings>>>,
+}
+
+impl BindingFaults {
+    /// Run an execution with the settings of the one that started before it.
+    pub fn reuse_last_user(&self, on: bool) {
+        self.reuses_last_user.store(on, Ordering::SeqCst);
+    }
+
+    /// Give a user who has no account the instance's.
+    pub fn fall_back_to_instance(&self, on: bool) {
+        self.falls_back.store(on, Ordering::SeqCst);
+    }
+
+    /// The settings that an execution starts with.
+    pub(crate) fn settings_for(&self, own: &Arc<Settings>) -> Arc<Settings> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.replace(own.clone());
+        before
+            .filter(|_| self.reuses_last_user.load(Ordering::SeqCst))
+            .unwrap_or_else(|| own.clone())
+    }
+
+    /// Fills connections that the user lacks.
+    pub(super) fn complete(&self, settings: &mut Settings, instance: &LoadedInstance) {
+        if !self.falls_back.load(Ordering::SeqCst) {
+            return;
+        }
+        let is_connection = |setting: &&Setting| matches!(setting, Setting::Connection(_));
+        let Some(broader) = instance.settings().values().find(is_connection).cloned() else {
+            return;
+        };
+        let variables = instance.bundle().version.definition.config_vars.iter();
+        for variable in variables.filter(|variable| variable.user_level && variable.connection.is_some()) {
+            settings.entry(variable.key.clone()).or_insert_with(|| broader.clone());
+        }
+    }
+}
