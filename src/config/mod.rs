@@ -123,7 +123,7 @@ impl Config {
     /// Children that run code.
     #[must_use]
     pub fn code_children(&self) -> usize {
-        self.code.children.or(value::Count::new(self.cores)).as_usize()
+        self.code.children.or(value::Count::new(self.cores.max(2))).as_usize()
     }
 
     /// Bytes kept free within the budget.

@@ -339,7 +339,7 @@ settings! {
 
     /// JavaScript steps. They run in child processes of the same binary, confined by the kernel.
     code "code": Code {
-        /// Scripts that run at once, each in a child of its own. auto: as many as cores.
+        /// Scripts that run at once, each in a child of its own. auto: as many as cores, at least 2.
         children: Auto<Count> = "auto";
         /// Children that stand ready to take over when one is killed or changes its customer.
         spares: Count = 2;
@@ -347,7 +347,7 @@ settings! {
         kept: Count = 8;
         /// The engine's heap.
         memory: Size = "128MiB";
-        /// How long one code step may take, waiting for HTTP included.
+        /// How long one code step may run, waiting for HTTP included, waiting for a child not.
         wall: Duration = "5m";
         /// Processor time of one code step.
         cpu: Duration = "30s";

@@ -437,6 +437,51 @@ async fn one_users_endless_scripts_leave_half_of_the_slots_to_others() {
 }
 
 #[tokio::test]
+async fn waiting_for_a_child_does_not_use_up_a_runs_time() {
+    let max_time = Duration::from_millis(300);
+    let pool = pool_with(Options { max_time, ..options() }, &[]).await;
+    let endless = || run(&pool, "module.exports = () => { for (;;); }");
+    let quick = value(&pool, "module.exports = () => ({ data: 1 })");
+    // The user's only child is busy four times as long as one run may take.
+    let (first, second, third, fourth, quick) = tokio::join!(endless(), endless(), endless(), endless(), quick);
+    for report in [first, second, third, fourth] {
+        assert_eq!(report.outcome, Err(RunError::TimedOut));
+        assert!(report.cpu > max_time / 10, "it ran: {:?}", report.cpu);
+    }
+    assert_eq!(quick, json!(1));
+}
+
+/// The nice value of a process; none once it has ended.
+fn nice(pid: u32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(16)?.parse().ok()
+}
+
+#[tokio::test]
+async fn a_script_that_computes_for_long_gives_way_and_costs_its_child() {
+    let pool = pool().await;
+    let before = pool.children();
+    let at_first = nice(before[0]).unwrap();
+    let script = "module.exports = () => { const end = Date.now() + 2000; while (Date.now() < end); return { data: 1 } }";
+    let gives_way = async {
+        while !pool.children().into_iter().filter_map(nice).any(|nice| nice >= 10) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let long = value(&pool, script);
+    tokio::pin!(long);
+    tokio::select! {
+        biased;
+        () = gives_way => {}
+        _ = &mut long => panic!("it never gave way"),
+    }
+    assert_eq!(long.await, json!(1));
+    assert_eq!(value(&pool, "module.exports = () => ({ data: 2 })").await, json!(2));
+    let quick = pool.children().into_iter().filter_map(nice);
+    assert!(quick.max() == Some(at_first), "the next runs are as quick as before");
+}
+
+#[tokio::test]
 async fn too_many_waiting_runs_are_refused() {
     let pool = pool_with(
         Options {

@@ -50,7 +50,7 @@ pub struct Options {
     pub in_flight: usize,
     /// Runs that wait for a slot.
     pub max_waiting: usize,
-    /// The longest run, whatever its step allows.
+    /// The longest run from its beginning, whatever its step allows.
     pub max_time: Duration,
     /// The most CPU time of one run.
     pub max_cpu: Duration,

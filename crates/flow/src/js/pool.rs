@@ -60,7 +60,20 @@ pub(super) struct Flight {
     pub(super) id: u64,
     pub(super) request: RunRequest,
     pub(super) answer: oneshot::Sender<RunReport>,
+    /// Told when it begins: until when it may run.
+    begun: Option<oneshot::Sender<Instant>>,
     pub(super) fetches: u32,
+}
+
+impl Flight {
+    /// Its script runs from now on. Waiting for a child has not used up its time.
+    pub(super) fn begin(&mut self, options: &Options) {
+        if let Some(begun) = self.begun.take() {
+            self.request.deadline = self.request.deadline.min(Instant::now() + options.max_time);
+            // Nobody listens if it was given up at this moment.
+            let _ = begun.send(self.request.deadline);
+        }
+    }
 }
 
 /// One child.
@@ -126,7 +139,8 @@ impl JsPool {
         Ok(pool)
     }
 
-    /// Runs a script. Dropping the future gives the run up; a script that has begun is killed.
+    /// Runs a script. Dropping the future gives the run up; a script that has begun is killed. It may wait for a child
+    /// until its deadline, and run for `max_time` once it has begun.
     pub async fn run(&self, request: RunRequest) -> RunReport {
         let shared = &self.handle.0;
         let options = &shared.options;
@@ -135,15 +149,22 @@ impl JsPool {
         if size + FRAME_OVERHEAD > options.max_frame {
             return RunReport::failed(RunError::InputTooLarge);
         }
-        let deadline = request.deadline.min(Instant::now() + options.max_time);
-        let request = RunRequest { deadline, ..request };
-        let (answer, outcome) = oneshot::channel();
-        let id = match shared.lock().submit(request, answer, shared) {
+        let deadline = request.deadline;
+        let (answer, mut outcome) = oneshot::channel();
+        let (begun, begins) = oneshot::channel();
+        let id = match shared.lock().submit(request, answer, begun, shared) {
             Ok(id) => id,
             Err(error) => return RunReport::failed(error),
         };
         let mut cancel = Cancel { shared, id, armed: true };
-        match timeout_at(deadline, outcome).await {
+        let ended = async {
+            tokio::select! {
+                biased;
+                ended = &mut outcome => Ok(ended),
+                Ok(until) = begins => timeout_at(until, outcome).await,
+            }
+        };
+        match timeout_at(deadline, ended).await.and_then(|ended| ended) {
             Ok(ended) => {
                 cancel.armed = false;
                 ended.unwrap_or_else(|_| RunReport::failed(RunError::Closed))
@@ -240,7 +261,7 @@ impl Worker {
     }
 
     /// Writes the frames of a run. The caller has seen that the script fits.
-    fn send(&mut self, flight: Flight, options: &Options) {
+    fn send(&mut self, mut flight: Flight, options: &Options) {
         let request = &flight.request;
         let known = self.scripts.len();
         let number = *self.scripts.entry(Arc::clone(&request.script)).or_insert_with(|| {
@@ -254,7 +275,7 @@ impl Worker {
             );
             number
         });
-        let room = request.deadline.saturating_duration_since(Instant::now());
+        let room = request.deadline.saturating_duration_since(Instant::now()).min(options.max_time);
         let room = room.saturating_sub(SOFT_STOP).max(room / 2);
         let narrow = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
@@ -277,13 +298,22 @@ impl Worker {
             self.began = Instant::now();
         }
         self.turn_runs = self.turn_runs.saturating_add(1);
+        if self.flights.is_empty() {
+            flight.begin(options);
+        }
         self.flights.push_back(flight);
         self.wake.notify_one();
     }
 }
 
 impl State {
-    fn submit(&mut self, request: RunRequest, answer: oneshot::Sender<RunReport>, shared: &Arc<Shared>) -> Result<u64, RunError> {
+    fn submit(
+        &mut self,
+        request: RunRequest,
+        answer: oneshot::Sender<RunReport>,
+        begun: oneshot::Sender<Instant>,
+        shared: &Arc<Shared>,
+    ) -> Result<u64, RunError> {
         if self.closed {
             return Err(RunError::Closed);
         }
@@ -298,6 +328,7 @@ impl State {
                 id,
                 request,
                 answer,
+                begun: Some(begun),
                 fetches: 0,
             },
         );

@@ -31,7 +31,7 @@ pub struct RunRequest {
     pub config: Zeroizing<String>,
     /// Reference names and JSON of step results.
     pub results: Vec<(String, String)>,
-    /// When it is given up.
+    /// When it is given up, whether or not it has begun.
     pub deadline: Instant,
 }
 
@@ -55,17 +55,17 @@ pub enum RunError {
     /// It reached its deadline.
     #[error("the code ran out of time")]
     TimedOut,
-    /// It reached `code.max-cpu`.
-    #[error("the code used more CPU time than `code.max-cpu` allows")]
+    /// It reached `code.cpu`.
+    #[error("the code used more CPU time than `code.cpu` allows")]
     OutOfCpu,
-    /// It reached `code.max-heap`.
-    #[error("the code used more memory than `code.max-heap` allows")]
+    /// It reached `code.memory`.
+    #[error("the code used more memory than `code.memory` allows")]
     OutOfMemory,
     /// Its promise can never settle.
     #[error("the code waits for something that cannot happen")]
     Stuck,
-    /// Its result is larger than `code.max-result`.
-    #[error("the code's result is larger than `code.max-result` allows")]
+    /// Its result is larger than `execution.max-step-result`.
+    #[error("the code's result is larger than `execution.max-step-result` allows")]
     ResultTooLarge,
     /// What it would get is larger than a frame.
     #[error("the results and configuration that the code would get are larger than `code.max-frame` allows")]
@@ -73,7 +73,7 @@ pub enum RunError {
     /// Its process ended under it.
     #[error("the process that ran the code ended")]
     Killed,
-    /// `code.max-waiting` runs wait already.
+    /// `code.queue` runs wait already.
     #[error("too many code steps wait")]
     Busy,
     /// The pool was closed.

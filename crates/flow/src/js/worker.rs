@@ -276,6 +276,8 @@ fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool) -> io::Result<Fligh
     worker.began = Instant::now();
     if last || given_up || worker.retiring {
         worker.doom();
+    } else if let Some(next) = worker.flights.front_mut() {
+        next.begin(&shared.options);
     }
     state.pump(shared);
     flight.ok_or_else(|| io::Error::other("the end of no script"))

@@ -1,7 +1,7 @@
 //! One QuickJS runtime: a locked realm in which every run re-evaluates its script, and the loop that drives a run.
 
 use super::bridge::{Bounds, Bridge, Outgoing};
-use super::{Link, script};
+use super::{Link, sandbox, script};
 use crate::js::frame::{Failure, FromChild, Run, ToChild};
 use rquickjs::function::Function;
 use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Module, Object, Persistent, Runtime};
@@ -17,6 +17,10 @@ const PRELUDE: &str = include_str!("prelude.js");
 const MAX_STACK: usize = 1 << 20;
 /// Callbacks left over when a run ends that are run out; a script that leaves more behind costs its child.
 const MAX_LEFT_OVER: u32 = 10_000;
+
+/// CPU time of one run after which its child gives way to everything else on the machine, and ends with the run: a
+/// process cannot take its priority back. Starting the next one costs a tenth of it.
+const GIVES_WAY_AFTER: Duration = Duration::from_millis(50);
 
 /// Why a run failed, with text of its own.
 #[derive(Debug)]
@@ -54,6 +58,8 @@ pub(super) struct Outcome {
 struct Clock {
     deadline: Cell<Option<Instant>>,
     cpu_limit: Cell<Duration>,
+    gives_way_at: Cell<Duration>,
+    has_given_way: Cell<bool>,
     stopped: Cell<Option<Stop>>,
 }
 
@@ -69,9 +75,13 @@ impl Clock {
             return true;
         }
         let Some(deadline) = self.deadline.get() else { return false };
+        let used = cpu_time();
+        if used >= self.gives_way_at.get() && !self.has_given_way.replace(true) {
+            sandbox::give_way();
+        }
         if Instant::now() >= deadline {
             self.stopped.set(Some(Stop::Time));
-        } else if cpu_time() >= self.cpu_limit.get() {
+        } else if used >= self.cpu_limit.get() {
             self.stopped.set(Some(Stop::Cpu));
         }
         self.stopped.get().is_some()
@@ -143,6 +153,7 @@ impl Engine {
         let (began, cpu_began) = (Instant::now(), cpu_time());
         self.clock.stopped.set(None);
         self.clock.cpu_limit.set(cpu_began + Duration::from_millis(run.max_cpu_ms));
+        self.clock.gives_way_at.set(cpu_began + GIVES_WAY_AFTER);
         self.clock.deadline.set(Some(began + Duration::from_millis(run.max_ms)));
         let segments = [run.context, run.config]
             .into_iter()
@@ -164,7 +175,8 @@ impl Engine {
             }),
             _ => result,
         };
-        let fit = left_clean && self.clock.stopped.get().is_none() && !matches!(result, Err(RunError::OutOfMemory | RunError::Stuck));
+        let was_stopped = self.clock.stopped.get().is_some() || self.clock.has_given_way.get();
+        let fit = left_clean && !was_stopped && !matches!(result, Err(RunError::OutOfMemory | RunError::Stuck));
         self.clock.deadline.set(None);
         Ok(Outcome {
             result,

@@ -5,7 +5,7 @@
 
 use super::Setup;
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setpriority_process, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch};
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ const BESIDE_HEAP: usize = 512 << 20;
 /// Standard streams, the socket, and nothing else.
 const MAX_FILES: u64 = 4;
 const PROT_EXEC: u64 = 4;
+/// The nice value of a child whose script computes for long: a tenth of the weight of others.
+const LOW_PRIORITY: i32 = 10;
 
 /// Gives up what it can. In best effort, says what it could not.
 pub(super) fn harden(setup: Setup) -> Result<String, String> {
@@ -72,6 +74,12 @@ pub(super) fn limit_cpu(run: Duration, set: &mut u64) {
         let _ = set_limit(Resource::Cpu, maximum.map_or(seconds, |maximum| seconds.min(maximum)), maximum);
         *set = seconds;
     }
+}
+
+/// Lets every process that wants to compute go first; for the rest of this one's life.
+pub(super) fn give_way() {
+    // Where it is refused, the child competes like any other.
+    let _ = setpriority_process(None, LOW_PRIORITY);
 }
 
 fn forbid_files() -> Result<(), String> {
@@ -139,10 +147,17 @@ fn forbid_calls() -> Result<(), String> {
             .map_err(|error| error.to_string())?;
         rules.insert(call, vec![rule]);
     }
+    rules.insert(libc::SYS_setpriority, vec![give_way_rule().map_err(|error| error.to_string())?]);
     let denied = SeccompAction::Errno(libc::EPERM as u32);
     let filter = SeccompFilter::new(rules, denied, SeccompAction::Allow, arch).map_err(|error| error.to_string())?;
     let program: BpfProgram = filter.try_into().map_err(|error: seccompiler::BackendError| error.to_string())?;
     seccompiler::apply_filter(&program).map_err(|error| error.to_string())
+}
+
+/// Its own priority, downwards.
+fn give_way_rule() -> Result<SeccompRule, seccompiler::BackendError> {
+    let is = |argument, value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+    SeccompRule::new(vec![is(0, 0)?, is(1, 0)?, is(2, LOW_PRIORITY as u64)?])
 }
 
 /// What must be impossible now.
