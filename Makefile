@@ -7,7 +7,12 @@ BINARY ?= target/release/perseat
 DESTDIR ?=
 CRASH_ROUNDS ?= 300
 
-.PHONY: test check bench crash install target/release/perseat
+# How long `soak` goes on at least, within what budget, and with how much traffic.
+SOAK_SECONDS ?= 1800
+SOAK_BUDGET_MIB ?= 200
+SOAK_TRAFFIC_MIB ?= 5120
+
+.PHONY: test check bench crash soak install target/release/perseat
 
 # Everything that must hold: format, lints, docs, unit, black-box, crash and demo tests. Prints the minutes of each stage.
 test:
@@ -24,6 +29,11 @@ bench:
 # The crash test for longer than `make test` takes it.
 crash:
 	CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(CARGO_FLAGS) --features faults --test crash -- --nocapture
+
+# A steady load within a byte budget: the directory stays within it, memory and open files stay as they are.
+soak:
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_BUDGET_MIB=$(SOAK_BUDGET_MIB) SOAK_TRAFFIC_MIB=$(SOAK_TRAFFIC_MIB) \
+		cargo test $(CARGO_FLAGS) --features faults --test retention -- --nocapture a_steady_load
 
 # Puts the daemon, its units and its configuration below DESTDIR. A configuration that is there stays as it is.
 install: $(BINARY)

@@ -1,10 +1,12 @@
 //! Perseat's daemon: composition of the parts, and the adapters to the outside world.
 //!
-//! Reading order: [`cli`] → [`config`] → [`boot`] → [`indexer`] → [`telemetry`].
+//! Reading order: [`cli`] → [`config`] → [`boot`] → [`indexer`] → [`telemetry`] → [`receipts`].
 
 pub mod boot;
 pub mod cli;
 pub mod config;
+mod daemon_process;
 mod demo;
 pub mod indexer;
+pub mod receipts;
 pub mod telemetry;

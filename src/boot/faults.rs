@@ -1,5 +1,6 @@
-//! Test switches, flipped over the local socket; compiled only with the `faults` feature.
+//! Test switches, flipped over the local socket or set before the start; compiled only with the `faults` feature.
 
+use super::administration::refusal;
 use super::local::{LocalRequest, Router};
 use super::plane::{Plane, Publisher};
 use http::{Method, StatusCode};
@@ -8,8 +9,43 @@ use perseat_actors::front::FrontThreads;
 use perseat_actors::kit::{Arbiter, Frozen, Mailbox};
 use perseat_actors::supervisor::{Fail, Supervisor};
 use perseat_journal::Faults;
+use perseat_journal::kill_point::KillPoint;
 use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Switches that are on from the start, separated by commas: `acknowledge-early,freeze-writer,kill:entry-replayed:3`.
+const FROM_THE_START: &str = "FAULTS";
+
+/// Flips the switches that the environment names, before anything is opened.
+pub(super) fn set_from_the_start(journal: &Faults) -> anyhow::Result<()> {
+    let Ok(switches) = std::env::var(FROM_THE_START) else {
+        return Ok(());
+    };
+    for switch in switches.split(',') {
+        let flipped = flip(journal, switch, true) || arm(switch).map_err(anyhow::Error::msg)?;
+        anyhow::ensure!(flipped, "{FROM_THE_START}: {switch:?} is no switch that can be on from the start");
+    }
+    Ok(())
+}
+
+/// The switches of the journal's writer.
+fn flip(journal: &Faults, switch: &str, on: bool) -> bool {
+    match switch {
+        "acknowledge-early" => journal.acknowledge_early(on),
+        "freeze-writer" => journal.freeze_writer(on),
+        _ => return false,
+    }
+    true
+}
+
+/// Arms a kill point, if `text` has its form.
+fn arm(text: &str) -> Result<bool, String> {
+    if text.contains(':') {
+        text.parse::<KillPoint>()?.arm();
+        return Ok(true);
+    }
+    Ok(false)
+}
 
 /// What the switches act on.
 #[derive(Clone, Debug)]
@@ -36,18 +72,16 @@ impl Switches {
         }
     }
 
-    /// Adds `POST /faults/{switch}?on|off`.
+    /// Adds `POST /faults/{switch}?on|off`; a kill point has no state and no query.
     pub(super) fn routes(self, router: Router) -> Router {
         router.route(Method::POST, "/faults/{switch}", move |request: LocalRequest| {
             let this = self.clone();
             async move {
                 let switch = request.parameters.first().map_or("", String::as_str);
                 match this.flip(switch, request.query != "off") {
-                    true => (StatusCode::OK, json!({ "switch": switch })),
-                    false => (
-                        StatusCode::NOT_FOUND,
-                        json!({ "error": "no such switch", "code": "request_malformed" }),
-                    ),
+                    Ok(true) => (StatusCode::OK, json!({ "switch": switch })),
+                    Ok(false) => refusal(StatusCode::NOT_FOUND, "request_malformed", "no such switch"),
+                    Err(error) => refusal(StatusCode::BAD_REQUEST, "request_malformed", &error),
                 }
             }
         })
@@ -59,13 +93,15 @@ impl Switches {
         }
     }
 
-    fn flip(&self, switch: &str, on: bool) -> bool {
+    fn flip(&self, switch: &str, on: bool) -> Result<bool, String> {
         match switch {
-            "acknowledge-early" => self.journal.acknowledge_early(on),
-            "freeze-writer" => self.journal.freeze_writer(on),
             "freeze-owner" => {
-                let frozen = if on { self.owner.freeze().ok() } else { None };
-                *self.frozen.lock().unwrap_or_else(PoisonError::into_inner) = frozen;
+                let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+                match on {
+                    true if frozen.is_none() => *frozen = self.owner.freeze().ok(),
+                    true => {}
+                    false => *frozen = None,
+                }
             }
             "fail-front" => self.fronts.fail(0),
             "fail-instances" => self.fail(Fail::Instances),
@@ -73,8 +109,8 @@ impl Switches {
             "drop-customer-from-key" => self.publisher.drop_customer(on),
             "reuse-last-user" => self.bindings.reuse_last_user(on),
             "fall-back-to-instance" => self.bindings.fall_back_to_instance(on),
-            _ => return false,
+            _ => return Ok(flip(&self.journal, switch, on) || arm(switch)?),
         }
-        true
+        Ok(true)
     }
 }

@@ -54,7 +54,7 @@ impl Stores {
         let pressure = Arc::new(StoragePressure::default());
         let lag = Arc::new(IndexLag::default());
         let feed = Arc::new(Feed::new(config.feed_options(), lag.clone(), pressure.clone()));
-        let ballast = Arc::new(Ballast::new(&data.join("ballast"), config.retention.ballast.get()));
+        let ballast = Arc::new(Ballast::new(&data.join("ballast"), config.ballast().get()));
         if let Err(error) = ballast.restore() {
             tracing::warn!(%error, "the ballast file could not be written; deletes may fail on a full disk");
         }
@@ -69,9 +69,13 @@ impl Stores {
         }
         #[cfg(feature = "faults")]
         let faults = options.faults.clone();
+        #[cfg(feature = "faults")]
+        super::faults::set_from_the_start(&faults)?;
+        let retention = config.retention_options(data, &directory);
+        options.max_bytes = retention.journal_limit().context("the data directory")?;
         let disk = Arc::new(RealDisk::open(&directory).context("the journal's directory")?);
         let journal = Journal::open(options, disk, Box::new(fan_out.clone())).context("the journal")?;
-        let indexer = config.indexer_options(config.retention_options(data, &directory));
+        let indexer = config.indexer_options(retention);
         let recovered = indexer::recover(&journal, state, &history, &feed, &indexer).context("recovery")?;
         Ok(Self {
             custody,

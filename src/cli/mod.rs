@@ -12,6 +12,7 @@ pub mod executions;
 pub mod export;
 pub mod journal;
 mod offline;
+pub mod receipt_test;
 pub mod reload;
 pub mod serve;
 pub(crate) mod table;
@@ -41,6 +42,7 @@ Examples:
   perseat endpoints --customer globex                       the URLs to give to whoever sends webhooks
   perseat executions list --status failed                   what ran, for whom, and how it ended
   perseat validate integration.yml                          line, column and suggestion for every problem
+  perseat receipt-test --dir /var/lib                       kill a daemon again and again on this disk; lose no receipt
   perseat check-config --config /etc/perseat/perseat.toml   report everything that is wrong, start nothing
 
 Exit codes:
@@ -61,6 +63,7 @@ enum Command {
     CheckConfig(check_config::CheckConfig),
     Reload(reload::Reload),
     Journal(journal::Journal),
+    ReceiptTest(receipt_test::ReceiptTest),
     Version(version::Version),
     #[command(hide = true)]
     BenchFixture(bench_fixture::BenchFixture),
@@ -114,6 +117,7 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
             Command::CheckConfig(command) => command.run(),
             Command::Reload(command) => command.run(),
             Command::Journal(command) => command.run(),
+            Command::ReceiptTest(command) => command.run(),
             Command::Version(command) => command.run(),
             Command::BenchFixture(command) => command.run(),
         },

@@ -10,6 +10,8 @@ use super::value::Auto;
 
 /// Bytes of an entry besides its body: headers, ids, seals and the frame around them.
 pub const ENTRY_OVERHEAD: u64 = 128 << 10;
+/// Spare segments at least: one for everybody, one for the collector.
+const LEAST_SPARES: u32 = 2;
 /// Segments of a budget at least: two spare, one being written, and some history.
 const LEAST_SEGMENTS: u64 = 8;
 
@@ -62,6 +64,14 @@ fn sizes(config: &Config, refuse: &mut impl FnMut(bool, String)) {
         format!(
             "backlog.max-bytes is {}, more than half of retention.budget ({budget}): carrying live entries would never end",
             config.backlog_bytes()
+        ),
+    );
+    refuse(
+        config.journal.spare_segments.get() < LEAST_SPARES,
+        format!(
+            "journal.spare-segments is {}, but at least {LEAST_SPARES} are needed: within retention.budget one is kept back for \
+             live entries that are written again before their segment is dropped",
+            config.journal.spare_segments.get()
         ),
     );
     refuse(

@@ -53,6 +53,8 @@ impl std::error::Error for Problems {}
 const AUTO_SEGMENT: (u64, u64) = (1 << 20, 64 << 20);
 /// The largest step result that `execution.max-step-result = "auto"` allows.
 const AUTO_STEP_RESULT: u64 = 16 << 20;
+/// The most that `retention.ballast = "auto"` comes to.
+const AUTO_BALLAST: u64 = 16 << 20;
 
 impl Config {
     /// Reads and checks. `cores` is the number of processors, from which the `auto` thread counts are derived.
@@ -130,6 +132,14 @@ impl Config {
     #[must_use]
     pub fn margin(&self) -> Size {
         self.retention.margin.or(Size::bytes(self.retention.budget.get() / 16))
+    }
+
+    /// The file that is given up first on a full disk.
+    #[must_use]
+    pub fn ballast(&self) -> Size {
+        self.retention
+            .ballast
+            .or(Size::bytes((self.retention.budget.get() / 64).min(AUTO_BALLAST)))
     }
 
     /// The path of the local Unix socket.

@@ -449,8 +449,8 @@ settings! {
         margin: Auto<Size> = "auto";
         /// Bytes of live entries written again at a time when their segment is dropped.
         carry_bytes: Size = "4MiB";
-        /// A file that is deleted first when the disk is full, so that deleting can commit.
-        ballast: Size = "16MiB";
+        /// A file that is deleted first when the disk is full, so that deleting can commit. auto: a 64th of the budget, at most 16MiB.
+        ballast: Auto<Size> = "auto";
     }
 
     /// Events accepted and not ended, on disk.

@@ -110,13 +110,14 @@ fn a_small_budget_makes_small_segments() {
     let config = config("[retention]\nbudget = \"480MiB\"\n[front]\nmax-body = \"6MiB\"");
     assert_eq!(config.segment(), Size::bytes(15 << 20));
     assert_eq!(config.max_step_result(), Size::bytes((15 << 19) - check::ENTRY_OVERHEAD));
+    assert_eq!(config.ballast(), Size::bytes((480 << 20) / 64), "and a small ballast");
 }
 
 #[test]
 fn keys_that_contradict_each_other_are_refused_together() {
     let found = problems(
         "public-url = \"https://x.example/base\"\n[admin]\nlisten = \"127.0.0.1:3000\"\n[tls]\ncert = \"a.pem\"\n[admission]\nuser = 200000\n\
-         [supervision]\npulse = \"20s\"\nback-off = \"1m\"\n[execution]\nstep-timeout = \"1h\"\n[code]\ncpu = \"6m\"\n[outbound]\nconnect-timeout = \"6m\"",
+         [supervision]\npulse = \"20s\"\nback-off = \"1m\"\n[execution]\nstep-timeout = \"1h\"\n[code]\ncpu = \"6m\"\n[outbound]\nconnect-timeout = \"6m\"\n[journal]\nspare-segments = 1",
     );
     let told = [
         "admin.listen is 127.0.0.1:3000",
@@ -128,6 +129,7 @@ fn keys_that_contradict_each_other_are_refused_together() {
         "execution.step-timeout is longer",
         "code.cpu is longer",
         "outbound.connect-timeout is longer",
+        "journal.spare-segments is 1",
     ];
     for expected in told {
         assert!(found.iter().any(|problem| problem.contains(expected)), "{expected}: {found:#?}");

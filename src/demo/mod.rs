@@ -3,7 +3,6 @@
 //! It is a check as much as a show: each row says beforehand what must come of it, and the provider, not the daemon, says
 //! whose token it saw. Nothing waits by sleeping; the provider and the service manager's protocol say when something is done.
 
-mod daemon;
 mod manifests;
 mod provider;
 mod report;
@@ -22,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::boot::administration::ApplyBody;
 use crate::cli::{apply, client};
-use daemon::Daemon;
+use crate::daemon_process::{DaemonProcess, Place};
 use manifests::Secrets;
 use provider::Provider;
 use rows::{Outcome, Row};
@@ -71,7 +70,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
     let provider = Provider::start(secrets.accounts(options.swap_tokens)).await?;
     println!("· a pretend file storage listens on {}", provider.address());
     let folder = manifests::write(&directory)?;
-    let mut daemon = Daemon::start(&directory, scratch.path(), provider.address(), options.start).await?;
+    let place = Place {
+        directory: directory.clone(),
+        scratch: scratch.path().to_owned(),
+        settings: vec![("outbound", "allow", vec![provider.address().to_string()].into())],
+        start: options.start,
+    };
+    let mut daemon = DaemonProcess::start(&place).await?;
     println!("· the daemon runs: process {}, data in {}", daemon.id(), daemon.data().display());
 
     let socket = daemon.socket();
@@ -107,7 +112,7 @@ async fn set_up(socket: &Path, folder: &Path, secrets: &Secrets, provider: &Prov
 }
 
 /// Waits for Ctrl-C or SIGTERM, or for the daemon's end.
-async fn until_stopped(daemon: &mut Daemon) -> anyhow::Result<()> {
+async fn until_stopped(daemon: &mut DaemonProcess) -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         _ = interrupt.recv() => {}

@@ -7,10 +7,10 @@ use perseat_domain::definition::EndpointType;
 use serde_json::Value;
 
 use super::Shown;
-use super::daemon::Daemon;
 use super::provider::Provider;
 use super::rows::{Expected, Outcome, Row};
 use crate::cli::table::Table;
+use crate::daemon_process::DaemonProcess;
 
 /// Prints the table and every difference from what was expected; tells whether there was none.
 pub(super) fn print(rows: &[Row], outcomes: &[Outcome], provider: &Provider) -> bool {
@@ -101,7 +101,7 @@ fn user(user: &Value) -> String {
 }
 
 /// Prints what a reader can try while the daemon goes on serving.
-pub(super) fn print_next(rows: &[Row], daemon: &Daemon, directory: &Path) {
+pub(super) fn print_next(rows: &[Row], daemon: &DaemonProcess, directory: &Path) {
     let config = daemon.config().display();
     println!("\nThe daemon goes on serving; Ctrl-C ends it. Try:\n");
     for (title, by) in [

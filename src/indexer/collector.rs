@@ -7,6 +7,8 @@
 use super::thread::Indexer;
 use perseat_domain::entry::{Entry, EntryError};
 use perseat_domain::id::ExecutionId;
+#[cfg(feature = "faults")]
+use perseat_journal::kill_point;
 use perseat_journal::{Append, AppendError, NewEntry, Position, ReadError, ReleaseError, SegmentInfo};
 use perseat_store::history::DroppedHistory;
 use perseat_store::index::{EntryRef, IndexError, pack};
@@ -21,7 +23,7 @@ pub struct RetentionOptions {
     pub budget: u64,
     /// The entries of live executions together (`backlog.max-bytes`).
     pub backlog_max_bytes: u64,
-    /// How much of the budget is kept free for what grows between two looks (databases, the next segment's file).
+    /// How much of the budget is kept free for what grows between two looks: the databases.
     pub margin: u64,
     /// The data directory.
     pub data_directory: PathBuf,
@@ -55,6 +57,26 @@ impl RetentionOptions {
             carry_bytes: 4 << 20,
             epoch: 0,
         }
+    }
+
+    /// What is left of the budget for the journal's files beside everything else that is in the data directory now; at
+    /// least what the journal cannot do without.
+    ///
+    /// # Errors
+    /// If the directory cannot be measured.
+    pub fn journal_limit(&self) -> io::Result<u64> {
+        Ok(self.limit_beside(self.others()?))
+    }
+
+    fn limit_beside(&self, others: u64) -> u64 {
+        let left = self.budget.saturating_sub(self.margin).saturating_sub(others);
+        // One to hold entries, one to write to, the spares.
+        left.max((self.spare_segments + 2) * self.segment_bytes)
+    }
+
+    /// Bytes of everything in the data directory but the journal.
+    fn others(&self) -> io::Result<u64> {
+        allocated(&self.data_directory, &self.journal_directory)
     }
 }
 
@@ -97,11 +119,15 @@ pub(crate) struct Collector {
 
 impl Collector {
     /// Drops the oldest segments until the directory is within its budget. A failure is logged once, and tried again
-    /// at the next call.
+    /// at the next call; until then the indexer does not count on a release.
     pub(crate) fn collect(&mut self, indexer: &mut Indexer) {
         match collect(indexer) {
-            Ok(()) => self.held_up = None,
+            Ok(makes_room) => {
+                indexer.makes_room = makes_room;
+                self.held_up = None;
+            }
             Err(error) => {
+                indexer.makes_room = false;
                 let reason = error.to_string();
                 if self.held_up.as_ref() != Some(&reason) {
                     tracing::error!(error = &error as &dyn std::error::Error, "the oldest segment cannot be dropped");
@@ -113,38 +139,33 @@ impl Collector {
     }
 }
 
-fn collect(indexer: &mut Indexer) -> Result<(), CollectError> {
+/// Whether the journal has what it needs, or nothing could be dropped for it.
+fn collect(indexer: &mut Indexer) -> Result<bool, CollectError> {
     loop {
-        let segments = indexer.parts.journal.segments();
-        let used = used_bytes(indexer)?;
-        metrics::gauge!("perseat_storage_bytes").set(used as f64);
-        let oldest = segments.first().filter(|segment| segment.sealed && segments.len() > 1);
-        match oldest {
-            Some(oldest) if is_over(indexer, used, segments.len() as u64) => drop_segment(indexer, oldest)?,
-            _ => return Ok(()),
+        let (options, journal) = (&indexer.options.retention, &indexer.parts.journal);
+        let others = options.others()?;
+        metrics::gauge!("perseat_storage_bytes").set((journal.total_bytes() + others) as f64);
+        let limit = options.limit_beside(others);
+        journal.limit(limit);
+        // Beside what holds entries: the spares, and one released file, so that the next change of segment waits for nobody.
+        let ahead = (options.spare_segments + 1) * options.segment_bytes;
+        if journal.held_bytes() + ahead <= limit {
+            return Ok(true);
+        }
+        let segments = journal.segments();
+        match segments.first().filter(|segment| segment.sealed && segments.len() > 1) {
+            Some(oldest) => drop_segment(indexer, oldest)?,
+            None => return Ok(false),
         }
     }
 }
 
-/// Whether the journal may grow for a while without the index: half of the margin is still free.
+/// Whether the journal may grow for a while without the index: half of its spares and more are left below the limit.
 pub(super) fn has_headroom(indexer: &Indexer) -> bool {
-    let options = &indexer.options.retention;
-    used_bytes(indexer).is_ok_and(|used| used + options.margin / 2 <= options.budget)
-}
-
-/// Whether a segment has to go: the budget is passed, or the journal's next roll would pass it, because no released
-/// file waits for reuse.
-fn is_over(indexer: &Indexer, used: u64, segments: u64) -> bool {
-    let options = &indexer.options.retention;
-    let target = options.budget.saturating_sub(options.margin);
-    let files = indexer.parts.journal.total_bytes() / options.segment_bytes.max(1);
-    let would_grow = files.saturating_sub(segments) <= options.spare_segments;
-    used > target || (would_grow && used + options.segment_bytes > target)
-}
-
-fn used_bytes(indexer: &Indexer) -> io::Result<u64> {
-    let options = &indexer.options.retention;
-    Ok(indexer.parts.journal.total_bytes() + allocated(&options.data_directory, &options.journal_directory)?)
+    let (options, journal) = (&indexer.options.retention, &indexer.parts.journal);
+    let ahead = (options.spare_segments + 1) * options.segment_bytes;
+    let growth = options.margin / 2 + ahead;
+    options.journal_limit().is_ok_and(|limit| journal.held_bytes() + growth <= limit)
 }
 
 /// Bytes allocated to the files below `directory`, without those below `except`.
@@ -169,7 +190,11 @@ fn drop_segment(indexer: &mut Indexer, segment: &SegmentInfo) -> Result<(), Coll
         None => 0,
     };
     let released = indexer.parts.journal.release(segment.number + 1)?;
+    #[cfg(feature = "faults")]
+    kill_point::reach("segment-released");
     let DroppedHistory { files, rows, bytes } = indexer.parts.index.history().drop_before(segment.number + 1);
+    #[cfg(feature = "faults")]
+    kill_point::reach("history-dropped");
     metrics::counter!("perseat_retention_dropped_segments_total").increment(u64::from(released.segments));
     metrics::counter!("perseat_retention_dropped_executions_total").increment(rows);
     metrics::counter!("perseat_retention_carried_executions_total").increment(carried);
@@ -200,7 +225,7 @@ fn carry_all(indexer: &mut Indexer, last: Position) -> Result<u64, CollectError>
                 epoch: indexer.options.retention.epoch,
                 payload: payload.into(),
             };
-            in_flight.push((execution, indexer.parts.journal.append(vec![entry])));
+            in_flight.push((execution, indexer.parts.journal.append_first(vec![entry])));
         }
         if bytes >= indexer.options.retention.carry_bytes {
             settle(in_flight.drain(..))?;
@@ -208,7 +233,15 @@ fn carry_all(indexer: &mut Indexer, last: Position) -> Result<u64, CollectError>
         }
     }
     settle(in_flight.drain(..))?;
+    #[cfg(feature = "faults")]
+    if carried > 0 {
+        kill_point::reach("entries-carried");
+    }
     indexer.ingest()?;
+    #[cfg(feature = "faults")]
+    if carried > 0 {
+        kill_point::reach("carried-indexed");
+    }
     match indexer.parts.index.live_through(last.to_bits())?.is_empty() {
         true => Ok(carried),
         false => Err(CollectError::StillLive),

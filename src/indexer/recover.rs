@@ -64,6 +64,8 @@ pub fn recover(
         match entry {
             Ok(committed) => {
                 index.apply([&logged(&committed)])?;
+                #[cfg(feature = "faults")]
+                perseat_journal::kill_point::reach("entry-replayed");
                 replayed += 1;
             }
             Err(error) => note_damage(&error, &mut damaged),
@@ -73,6 +75,8 @@ pub fn recover(
         }
     }
     index.flush()?;
+    #[cfg(feature = "faults")]
+    perseat_journal::kill_point::reach("index-recovered");
     let live = index.live()?;
     let backlog = index.backlog();
     tracing::info!(replayed, live = live.len(), damaged, "index recovered");

@@ -140,6 +140,8 @@ impl Arrivals {
 pub(crate) struct Indexer {
     pub(crate) parts: Parts,
     pub(crate) options: Options,
+    /// Whether the collector can give the journal a file when it needs one.
+    pub(super) makes_room: bool,
     failing: bool,
     pub(crate) arrivals: Arrivals,
 }
@@ -149,6 +151,7 @@ impl Indexer {
         Self {
             parts,
             options,
+            makes_room: true,
             failing: false,
             arrivals: Arrivals::default(),
         }
@@ -311,7 +314,11 @@ impl Indexer {
                 "admission by the size of live executions changed"
             );
         }
-        let full = self.parts.journal.room() != Room::Ample;
+        let full = match self.parts.journal.room() {
+            Room::Ample => false,
+            Room::Limit => !self.makes_room,
+            Room::Reserve | Room::Full => true,
+        };
         if self.parts.pressure.storage_full.swap(full, Ordering::Relaxed) != full {
             tracing::warn!(closed = full, "admission by room on the disk changed");
         }

@@ -3,9 +3,11 @@
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use http::Method;
 use perseat::boot::administration::ApplyBody;
@@ -117,7 +119,7 @@ impl Daemon {
     /// Starts a daemon on a fresh directory and does not wait.
     pub(crate) fn launch(setup: Setup) -> Self {
         let folder = tempfile::Builder::new().prefix("perseat-test-").tempdir().unwrap();
-        let (child, log) = spawn(&setup, folder.path());
+        let (child, log) = spawn(&setup, folder.path(), None);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self {
             setup,
@@ -145,6 +147,11 @@ impl Daemon {
         self.child.wait().unwrap()
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its end without a cause of the test's.
     pub(crate) fn until_ended(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
@@ -158,8 +165,46 @@ impl Daemon {
 
     /// Starts it again on the same directory, after [`Daemon::kill`] or [`Daemon::terminate`], and waits until it is ready.
     pub(crate) fn restart(&mut self) {
-        (self.child, self.log) = spawn(&self.setup, self.folder.path());
+        self.relaunch(None);
         self.until_ready();
+    }
+
+    /// Starts it again with these test switches on from the start, and does not wait.
+    pub(crate) fn relaunch(&mut self, faults: Option<&str>) {
+        (self.child, self.log) = spawn(&self.setup, self.folder.path(), faults);
+    }
+
+    /// Waits until it is ready (true) or has ended before it was.
+    pub(crate) fn until_ready_or_ended(&mut self) -> bool {
+        let is_ready = self.log.line_before_end(|line| said(line)["message"] == "ready").is_some();
+        if !is_ready {
+            self.child.wait().unwrap();
+        }
+        is_ready
+    }
+
+    /// Waits for a log line.
+    pub(crate) fn until_said(&self, message: &str) {
+        self.log.wait(message);
+    }
+
+    /// Waits until it has killed itself at a point.
+    pub(crate) async fn until_killed(&mut self, point: &str) {
+        let killed = async {
+            let mut look = tokio::time::interval(Duration::from_millis(2));
+            loop {
+                look.tick().await;
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status;
+                }
+            }
+        };
+        let status = within(&format!("the kill at {point}"), killed).await;
+        assert_eq!(
+            status.signal(),
+            Some(Signal::KILL.as_raw()),
+            "it ended otherwise than at {point}: {status}"
+        );
     }
 
     /// Where a listener (`hooks`, `api`, `admin`) really is.
@@ -252,6 +297,14 @@ impl Daemon {
         serde_json::from_value::<Endpoints>(list).unwrap().endpoints
     }
 
+    /// Lets it kill itself at a point; it may be gone before it answers.
+    pub(crate) async fn arm(&self, point: &str, times: u64) {
+        let target = format!("/faults/kill:{point}:{times}");
+        if let Err(error @ ClientError::Refused { .. }) = within(point, self.local(Method::POST, &target, None)).await {
+            panic!("{error}");
+        }
+    }
+
     /// Flips a test switch.
     pub(crate) async fn switch(&self, name: &str, is_on: bool) {
         let target = format!("/faults/{name}?{}", if is_on { "on" } else { "off" });
@@ -261,15 +314,16 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        let ended = self.child.try_wait();
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("the daemon's log:\n{}", self.log.text());
+            eprintln!("the daemon's end before the test's: {ended:?}; its log:\n{}", self.log.text());
         }
     }
 }
 
-fn spawn(setup: &Setup, folder: &Path) -> (Child, Log) {
+fn spawn(setup: &Setup, folder: &Path, faults: Option<&str>) -> (Child, Log) {
     let file = folder.join("perseat.toml");
     std::fs::write(&file, setup.file(&folder.join("data"))).unwrap();
     let binary = env!("CARGO_BIN_EXE_perseat");
@@ -287,6 +341,7 @@ fn spawn(setup: &Setup, folder: &Path) -> (Child, Log) {
         .arg(&file)
         .env("PERSEAT_LOG__FORMAT", "json")
         .envs(setup.environment.iter().map(|(name, value)| (name, value)))
+        .envs(faults.map(|faults| ("FAULTS", faults)))
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -354,11 +409,17 @@ impl Log {
 
     /// Waits for the first such line, unless the process ends first.
     fn line(&self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
+        let line = self.line_before_end(is_it);
+        line.unwrap_or_else(|| panic!("the daemon never said {what}:\n{}", self.text()))
+    }
+
+    /// Waits for the first such line, or for the end of the process.
+    fn line_before_end(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
         let find = |lines: &Lines| lines.lines.iter().find(|line| is_it(line)).cloned();
         let lines = self.shared.0.lock().unwrap();
         let goes_on = |lines: &mut Lines| !lines.is_over && find(lines).is_none();
         let (lines, _) = self.shared.1.wait_timeout_while(lines, PATIENCE, goes_on).unwrap();
-        find(&lines).unwrap_or_else(|| panic!("the daemon never said {what}:\n{}", lines.lines.join("\n")))
+        find(&lines)
     }
 
     fn address(&self, listener: &str) -> SocketAddr {

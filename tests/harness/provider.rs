@@ -23,6 +23,8 @@ pub(crate) enum Manner {
     Answer,
     /// No answer until the manner is another one.
     Hang,
+    /// No answer to requests whose body has a `hold` of at least this, until the manner is another one.
+    HoldFrom(u64),
     /// This status.
     Refuse(StatusCode),
     /// 500 for so many requests to the same path, then an answer.
@@ -50,6 +52,16 @@ pub(crate) struct Record {
     pub(crate) key: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+}
+
+impl Manner {
+    fn answers(self, hold: Option<u64>) -> bool {
+        match self {
+            Self::Answer | Self::Refuse(_) | Self::FailFirst(_) => true,
+            Self::Hang => false,
+            Self::HoldFrom(from) => hold.is_none_or(|hold| hold < from),
+        }
+    }
 }
 
 impl Record {
@@ -156,6 +168,18 @@ impl Provider {
             .unwrap();
         self.records_at(path)
     }
+
+    /// How many requests have arrived.
+    pub(crate) fn seen(&self) -> usize {
+        *self.count.borrow()
+    }
+
+    /// Waits until, after the first `from` requests, `count` have arrived that are like this.
+    pub(crate) async fn until_like(&self, what: &str, from: usize, count: usize, is_like: impl Fn(&Record) -> bool) {
+        let mut seen = self.count.subscribe();
+        let is_enough = |_: &usize| self.records.lock().unwrap()[from..].iter().filter(|record| is_like(record)).count() >= count;
+        within(what, seen.wait_for(is_enough)).await.unwrap();
+    }
 }
 
 impl Drop for Provider {
@@ -190,12 +214,14 @@ impl Desk {
             body: body.to_bytes(),
             headers: head.headers.clone(),
         };
-        let answer = json!({ "target": record.target, "token": record.token, "body": record.json() });
+        let body = record.json();
+        let hold = body["hold"].as_u64();
+        let answer = json!({ "target": record.target, "token": record.token, "body": body });
         let path = record.path().to_owned();
         self.records.lock().unwrap().push(record);
         self.count.send_modify(|count| *count += 1);
         let mut manners = self.manners.subscribe();
-        let manners = manners.wait_for(|manners| manner_at(manners, &path) != Manner::Hang).await;
+        let manners = manners.wait_for(|manners| manner_at(manners, &path).answers(hold)).await;
         let response = Response::builder().header(header::CONTENT_TYPE, "application/json");
         match manners.map(|manners| manner_at(&manners, &path)) {
             Ok(Manner::Refuse(status)) => response.status(status),

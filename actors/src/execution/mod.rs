@@ -33,6 +33,7 @@ use perseat_flow::component::Performer;
 use perseat_flow::{expression, payload};
 use perseat_journal::Journal;
 use perseat_store::custody::Custody;
+use perseat_store::index::ExecutionIndex;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +84,8 @@ impl Default for ExecutionLimits {
 pub struct ExecutionEnv {
     /// The journal.
     pub journal: Journal,
+    /// Where entries stand that were carried after their owner learned of them.
+    pub index: Arc<ExecutionIndex>,
     /// The catalog and the keys.
     pub custody: Custody,
     /// Performs steps; its connections belong to this arbiter.

@@ -90,6 +90,8 @@ enum PastUnread {
     Read(#[from] ReadError),
     #[error(transparent)]
     Past(#[from] PastError),
+    #[error("cannot find the execution's entries")]
+    Index(#[from] IndexError),
 }
 
 impl Unable {
@@ -296,15 +298,30 @@ fn plan_of(binding: &Binding, version: &IntegrationVersion, flow: FlowNumber) ->
     Some(Arc::new(Plan::compile(flow, &is_outbound)))
 }
 
+/// How often an execution's entries may be carried on while they are being read.
+const MOVES: u32 = 16;
+
 async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past, PastUnread> {
     if let Some(accepted) = &start.accepted {
         return Ok(Past::gather([accepted])?);
     }
-    let (journal, references) = (env.journal.clone(), start.entries.clone());
+    let (journal, index) = (env.journal.clone(), env.index.clone());
+    let (execution, mut references) = (start.execution, start.entries.clone());
     off_arbiter(move || {
         let read = |at: &EntryRef| Ok(journal.read(Position::from_bits(at.position))?.payload);
-        let entries = references.iter().map(read).collect::<Result<Vec<_>, ReadError>>()?;
-        Ok(Past::gather(entries)?)
+        let mut moves = 0;
+        loop {
+            match references.iter().map(read).collect::<Result<Vec<_>, ReadError>>() {
+                // They were carried, and their old segment is gone: the index knows where they are before that happens.
+                Err(ReadError::Expired(_)) if moves < MOVES => {
+                    moves += 1;
+                    if let Some(live) = index.live_one(execution)? {
+                        references = live.entries;
+                    }
+                }
+                entries => return Ok(Past::gather(entries?)?),
+            }
+        }
     })
     .await
 }

@@ -64,16 +64,19 @@ impl Arbiter {
         if self.handle.spawn(future) { Ok(()) } else { Err(Refused::Gone) }
     }
 
-    /// Blocks the thread until the returned switch is dropped: what a handler that never returns does.
+    /// Blocks the thread until the returned switch is dropped: what a handler that never returns does. Returns once it is blocked.
     ///
     /// # Errors
     /// [`Refused::Gone`] if the thread has stopped.
     #[cfg(feature = "faults")]
     pub fn freeze(&self) -> Result<Frozen, Refused> {
         let (thaw, frozen) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel::<()>();
         self.execute(move || {
+            let _ = begin.send(());
             let _ = frozen.recv();
         })?;
+        let _ = begun.recv();
         Ok(Frozen(thaw))
     }
 }

@@ -62,7 +62,7 @@ impl Parts {
         let head = AtomicU64::new(Position::new(next_number, 0).to_bits());
         let held: u64 = found.segments.iter().map(|segment| u64::from(segment.header.segment_bytes)).sum();
         let total = held + found.free.len() as u64 * u64::from(options.segment_bytes);
-        let pool = Arc::new(Pool::new(found.free, total, next_number));
+        let pool = Arc::new(Pool::new(&options, found.free, total, next_number));
         let table = Arc::new(Table::new(next_number - 1));
         for segment in found.segments {
             table.insert(segment);
@@ -121,6 +121,18 @@ impl Journal {
     ///
     /// All entries of a call commit or none does. A call without entries resolves at once to the head.
     pub fn append(&self, entries: Vec<NewEntry>) -> Append {
+        self.put(entries, false)
+    }
+
+    /// As [`Journal::append`], but before everything that waits, and with a right to the spares that are kept back when the limit is
+    /// reached: for what has to be written before a segment can be released.
+    pub fn append_first(&self, entries: Vec<NewEntry>) -> Append {
+        let append = self.put(entries, true);
+        self.shared.pool.summon();
+        append
+    }
+
+    fn put(&self, entries: Vec<NewEntry>, goes_first: bool) -> Append {
         if entries.is_empty() {
             return Append::known(Ok(self.head()));
         }
@@ -129,7 +141,7 @@ impl Journal {
             .map(|entry| entry.payload.len() + ENTRY_HEADER as usize)
             .sum::<usize>();
         match u32::try_from(bytes) {
-            Ok(bytes) if bytes <= self.inner.options.max_entry_bytes => self.shared.queue.push(entries, bytes),
+            Ok(bytes) if bytes <= self.inner.options.max_entry_bytes => self.shared.queue.push(entries, bytes, goes_first),
             _ => Append::known(Err(AppendError::TooLarge)),
         }
     }
@@ -167,6 +179,8 @@ impl Journal {
             }
             let name = free_name(segment.number());
             disk.rename(&segment.name, &name)?;
+            #[cfg(feature = "faults")]
+            crate::kill_point::reach("segment-renamed");
             self.shared.table.remove(segment.number());
             // One by one: a crash must not leave a hole between the segments that are left.
             disk.sync_directory()?;
@@ -197,6 +211,19 @@ impl Journal {
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
         self.shared.pool.total_bytes()
+    }
+
+    /// Bytes of the files that hold entries, the one being written included.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        let segments = self.shared.table.all();
+        segments.iter().map(|segment| u64::from(segment.header.segment_bytes)).sum()
+    }
+
+    /// Sets what all files together may come to, in place of [`Options::max_bytes`]. Where less is wanted than there is, files go as
+    /// segments are released.
+    pub fn limit(&self, bytes: u64) {
+        self.shared.pool.set_limit(bytes);
     }
 
     /// How much room there is ahead of the writer.

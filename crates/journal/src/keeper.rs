@@ -31,6 +31,8 @@ const PIECE: usize = 1 << 20;
 pub enum Room {
     /// The spare segments are ready or being prepared.
     Ample,
+    /// The next spare waits for a release: the limit is reached. Whoever releases knows whether there is anything to.
+    Limit,
     /// A spare cannot be prepared: refuse new events, let running executions end in what is left.
     Reserve,
     /// Nothing is left: appends answer `Full`.
@@ -44,6 +46,9 @@ pub(crate) struct Pool {
     for_keeper: Condvar,
     for_writer: Condvar,
     closed: AtomicBool,
+    segment_bytes: u64,
+    // Spares that only what goes first may use at the limit.
+    kept_back: usize,
 }
 
 #[derive(Debug)]
@@ -53,13 +58,28 @@ struct State {
     discarded: VecDeque<(String, u64)>,
     full: VecDeque<(Arc<Segment>, Write)>,
     total_bytes: u64,
+    // The most that `total_bytes` may come to by a new file.
+    limit: u64,
     next_number: u32,
+    // Something that goes first waits for the writer.
+    summoned: bool,
     // A spare could not be prepared.
     blocked: bool,
+    // A spare waits for a release.
+    at_limit: bool,
     // The writer went away without a spare.
     starved: bool,
     // Something changed since the keeper last looked.
     stirred: bool,
+}
+
+/// What the writer gets.
+#[derive(Debug)]
+pub(crate) enum Spare {
+    Ready(Arc<Segment>),
+    /// Something waits that goes first.
+    StepAside,
+    None,
 }
 
 /// Whether a segment's seal may be written: never to one whose write or sync failed.
@@ -70,15 +90,18 @@ pub(crate) enum Write {
 }
 
 impl Pool {
-    pub(crate) fn new(free: Vec<String>, total_bytes: u64, next_number: u32) -> Self {
+    pub(crate) fn new(options: &Options, free: Vec<String>, total_bytes: u64, next_number: u32) -> Self {
         let state = State {
             ready: VecDeque::new(),
             free: free.into(),
             discarded: VecDeque::new(),
             full: VecDeque::new(),
             total_bytes,
+            limit: options.max_bytes,
             next_number,
+            summoned: false,
             blocked: false,
+            at_limit: false,
             starved: false,
             stirred: true,
         };
@@ -87,26 +110,51 @@ impl Pool {
             for_keeper: Condvar::new(),
             for_writer: Condvar::new(),
             closed: AtomicBool::new(false),
+            segment_bytes: u64::from(options.segment_bytes),
+            kept_back: (options.spare_segments as usize).saturating_sub(1),
         }
     }
 
-    /// The next spare; waits for one that is being prepared, not for one that cannot be.
-    pub(crate) fn take(&self, wait: Duration) -> Option<Arc<Segment>> {
+    /// The next spare; waits for one that is being prepared or for a release, not for one that cannot be prepared. What does not go
+    /// first leaves some at the limit, and is told to step aside when something comes that does.
+    pub(crate) fn take(&self, wait: Duration, goes_first: bool) -> Spare {
+        let lacks = |state: &State| {
+            let at_limit = state.free.is_empty() && state.total_bytes + self.segment_bytes > state.limit;
+            let kept_back = if at_limit && !goes_first && !state.blocked {
+                self.kept_back
+            } else {
+                0
+            };
+            state.ready.len() <= kept_back
+        };
         let mut state = self.lock();
-        if state.ready.is_empty() && !state.blocked && !wait.is_zero() {
-            let waits = |state: &mut State| state.ready.is_empty() && !state.blocked;
+        if !wait.is_zero() {
+            let waits = |state: &mut State| lacks(state) && !state.blocked && (goes_first || !state.summoned);
             state = self
                 .for_writer
                 .wait_timeout_while(state, wait, waits)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        let spare = state.ready.pop_front();
-        state.starved = spare.is_none();
-        if spare.is_some() {
-            self.stir(state);
+        let spare = if lacks(&state) { None } else { state.ready.pop_front() };
+        match spare {
+            Some(segment) => {
+                state.starved = false;
+                self.stir(state);
+                Spare::Ready(segment)
+            }
+            None if !goes_first && std::mem::take(&mut state.summoned) => Spare::StepAside,
+            None => {
+                state.starved = true;
+                Spare::None
+            }
         }
-        spare
+    }
+
+    /// Something that goes first waits in line: a writer that waits for a spare takes it up.
+    pub(crate) fn summon(&self) {
+        self.lock().summoned = true;
+        self.for_writer.notify_all();
     }
 
     /// Hands over a segment that is full, or given up.
@@ -133,10 +181,20 @@ impl Pool {
 
     pub(crate) fn room(&self) -> Room {
         let state = self.lock();
-        match (state.blocked, state.starved) {
-            (true, true) => Room::Full,
-            (true, false) => Room::Reserve,
-            (false, _) => Room::Ample,
+        match (state.blocked, state.at_limit) {
+            (false, false) => Room::Ample,
+            _ if state.starved => Room::Full,
+            (true, _) => Room::Reserve,
+            (false, true) => Room::Limit,
+        }
+    }
+
+    /// Sets how many bytes the files may come to; a lower limit takes effect with the next releases.
+    pub(crate) fn set_limit(&self, bytes: u64) {
+        let mut state = self.lock();
+        if state.limit != bytes {
+            state.limit = bytes;
+            self.stir(state);
         }
     }
 
@@ -239,7 +297,7 @@ impl Keeper {
                 Ok(Some(segment)) => {
                     let mut state = self.pool.lock();
                     state.ready.push_back(segment);
-                    (state.blocked, state.starved) = (false, false);
+                    (state.blocked, state.at_limit, state.starved) = (false, false, false);
                     Turn::Worked
                 }
                 Ok(None) => Turn::Closed,
@@ -273,17 +331,17 @@ impl Keeper {
             return Work::Delete(name, bytes);
         }
         if state.ready.len() < self.options.spare_segments as usize {
-            let fits = state.total_bytes + u64::from(self.options.segment_bytes) <= self.options.max_bytes;
+            let fits = state.total_bytes + u64::from(self.options.segment_bytes) <= state.limit;
             let free = state.free.pop_front();
             if free.is_none() && !fits {
-                state.blocked = true;
+                state.at_limit = true;
                 return Work::None(Turn::Idle);
             }
             let number = state.next_number;
             state.next_number += 1;
             return Work::Prepare { number, free };
         }
-        if state.free.len() > self.options.max_free_segments as usize
+        if (state.free.len() > self.options.max_free_segments as usize || state.total_bytes > state.limit)
             && let Some(name) = state.free.pop_front()
         {
             return Work::Delete(name, u64::from(self.options.segment_bytes));
@@ -330,6 +388,8 @@ impl Keeper {
             .disk
             .rename(&free, &name)
             .inspect_err(|_| self.pool.lock().free.push_back(free.clone()));
+        #[cfg(feature = "faults")]
+        crate::kill_point::reach("segment-named");
         named.and_then(|()| self.disk.sync_directory().inspect_err(|_| self.withdraw(&name, number)))?;
         let path = self.disk.path(&name);
         Ok(Some(Arc::new(Segment::new(header, name, path, file))))
@@ -405,6 +465,8 @@ pub(crate) fn seal(segment: &Segment) -> io::Result<()> {
         hash,
     };
     segment.file.write_at(&seal.encode(segment.header.id), u64::from(SEAL_AT))?;
+    #[cfg(feature = "faults")]
+    crate::kill_point::reach("seal-written");
     segment.file.sync()
 }
 

@@ -13,6 +13,8 @@ mod format;
 pub mod inspect;
 mod journal;
 mod keeper;
+#[cfg(feature = "faults")]
+pub mod kill_point;
 pub mod metric;
 mod options;
 mod position;

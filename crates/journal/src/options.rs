@@ -33,7 +33,7 @@ impl Stamp for SystemStamp {
 pub struct Options {
     /// Size of a segment file; all are equal. at least 32 KiB, below 4 GiB.
     pub segment_bytes: u32,
-    /// The most the directory may hold: segments, spares and files waiting for reuse.
+    /// The most the directory may hold at first: segments, spares and files waiting for reuse. [`crate::Journal::limit`] changes it.
     pub max_bytes: u64,
     /// Segments kept ready ahead of the writer; they are the reserve in which running work ends when the disk is full.
     pub spare_segments: u32,

@@ -62,6 +62,8 @@ pub(crate) struct Request {
     pub(crate) bytes: u32,
     /// How many entries there were, also after they have been handed on.
     pub(crate) entry_count: usize,
+    /// Whether it goes before all others: a release waits for it.
+    pub(crate) goes_first: bool,
     ticket: Option<oneshot::Sender<Outcome>>,
 }
 
@@ -87,6 +89,7 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     requests: VecDeque<Request>,
+    first: VecDeque<Request>,
     // Of everything not yet answered, in the queue and with the writer.
     entries: usize,
     bytes: usize,
@@ -107,8 +110,8 @@ impl Queue {
         }
     }
 
-    /// Puts a call's entries in line.
-    pub(crate) fn push(&self, entries: Vec<NewEntry>, bytes: u32) -> Append {
+    /// Puts a call's entries in line, at its end or behind those that go first.
+    pub(crate) fn push(&self, entries: Vec<NewEntry>, bytes: u32, goes_first: bool) -> Append {
         let mut state = self.lock();
         if let Some(refusal) = state.refusal {
             return Append::known(Err(refusal));
@@ -119,12 +122,17 @@ impl Queue {
         let (ticket, receiver) = oneshot::channel();
         state.entries += entries.len();
         state.bytes += bytes as usize;
-        state.requests.push_back(Request {
+        let request = Request {
             bytes,
             entry_count: entries.len(),
             entries,
+            goes_first,
             ticket: Some(ticket),
-        });
+        };
+        match goes_first {
+            true => state.first.push_back(request),
+            false => state.requests.push_back(request),
+        }
         self.wake(state);
         Append(State::Waiting(receiver))
     }
@@ -135,13 +143,20 @@ impl Queue {
         let mut state = self.lock();
         state.entries -= std::mem::take(&mut done.entries);
         state.bytes -= std::mem::take(&mut done.bytes);
-        while sleep && pending.is_empty() && state.requests.is_empty() && !state.closed && state.pulses == self.answered() {
+        let is_idle = |state: &Waiting| state.requests.is_empty() && state.first.is_empty() && !state.closed;
+        while sleep && pending.is_empty() && is_idle(&state) && state.pulses == self.answered() {
             state.writer_sleeps = true;
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.writer_sleeps = false;
         self.answered.store(state.pulses, Ordering::Release);
         pending.append(&mut state.requests);
+        if !state.first.is_empty() {
+            let behind = pending.iter().take_while(|request| request.goes_first).count();
+            let mut others = pending.split_off(behind);
+            pending.append(&mut state.first);
+            pending.append(&mut others);
+        }
         !(state.closed && pending.is_empty())
     }
 
@@ -186,6 +201,7 @@ impl Queue {
         state.refusal.get_or_insert(AppendError::Closed);
         state.closed = true;
         state.requests.clear();
+        state.first.clear();
     }
 
     fn wake(&self, mut state: MutexGuard<'_, Waiting>) {

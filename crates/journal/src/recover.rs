@@ -218,6 +218,8 @@ pub(crate) fn repair(found: &mut Found, disk: &dyn Disk, segment_bytes: u32) -> 
     if let (Some(frame), Some(segment)) = (&found.tail, found.segments.last()) {
         // The last frame may be in memory only, or, after a failed sync, never get there: written again, it is durable or torn, not in between.
         segment.file.write_at(frame.bytes(), u64::from(frame.offset))?;
+        #[cfg(feature = "faults")]
+        crate::kill_point::reach("tail-rewritten");
         segment.file.sync()?;
     }
     for segment in &found.segments {
@@ -226,6 +228,8 @@ pub(crate) fn repair(found: &mut Found, disk: &dyn Disk, segment_bytes: u32) -> 
             keeper::seal(segment)?;
         }
     }
+    #[cfg(feature = "faults")]
+    crate::kill_point::reach("tail-sealed");
     for segment in found.empty.drain(..) {
         let name = free_name(segment.number());
         disk.rename(&segment.name, &name)?;

@@ -14,10 +14,12 @@ use std::{
 
 use metrics::{Counter, Histogram};
 
+#[cfg(feature = "faults")]
+use crate::kill_point;
 use crate::{
     AppendError, CommitSink, Committed, Options, Position,
     format::{FRAME_HEADER, FrameWriter},
-    keeper::{Pool, Write},
+    keeper::{Pool, Spare, Write},
     metric,
     queue::{Done, Queue, Request},
     segment::{Segment, Table},
@@ -142,6 +144,9 @@ impl Writer {
     fn choose(&mut self) {
         let mut bytes = 0;
         while let Some(request) = self.pending.front() {
+            if self.batch.first().is_some_and(|first| first.goes_first != request.goes_first) {
+                return;
+            }
             if !self.batch.is_empty() && bytes + request.bytes > self.options.max_frame_bytes {
                 return;
             }
@@ -161,9 +166,13 @@ impl Writer {
             return self.answer_all(AppendError::Poisoned);
         }
         for _ in 0..2 {
-            let Some(segment) = self.segment_with_room() else {
-                self.meters.refused_full.increment(self.batch.len() as u64);
-                return self.answer_all(AppendError::Full);
+            let segment = match self.segment_with_room() {
+                Spare::Ready(segment) => segment,
+                Spare::StepAside => return self.step_aside(),
+                Spare::None => {
+                    self.meters.refused_full.increment(self.batch.len() as u64);
+                    return self.answer_all(AppendError::Full);
+                }
             };
             let offset = segment.bounds().end;
             let chain = self.encode(&segment, offset);
@@ -172,13 +181,21 @@ impl Writer {
                 self.answer_positions(segment.number());
                 self.options.faults.hold_while_frozen();
             }
-            let started = Instant::now();
-            match segment
-                .file
-                .write_at(&self.frame, u64::from(offset))
-                .and_then(|()| segment.file.sync())
+            #[cfg(feature = "faults")]
             {
+                kill_point::reach("frame-encoded");
+                if segment.bounds().entries == 0 {
+                    kill_point::reach("segment-taken");
+                }
+            }
+            let started = Instant::now();
+            let written = segment.file.write_at(&self.frame, u64::from(offset));
+            #[cfg(feature = "faults")]
+            kill_point::reach("frame-written");
+            match written.and_then(|()| segment.file.sync()) {
                 Ok(()) => {
+                    #[cfg(feature = "faults")]
+                    kill_point::reach("frame-synced");
                     self.meters.sync_seconds.record(started.elapsed());
                     return self.publish(&segment, offset, chain);
                 }
@@ -198,19 +215,30 @@ impl Writer {
     }
 
     /// The current segment if the batch fits it, else the next spare.
-    fn segment_with_room(&mut self) -> Option<Arc<Segment>> {
+    fn segment_with_room(&mut self) -> Spare {
         let needed = FRAME_HEADER + self.batch.iter().map(|request| request.bytes).sum::<u32>();
         if let Some(segment) = &self.segment
             && segment.bounds().end + needed <= segment.header.segment_bytes
         {
-            return Some(segment.clone());
+            return Spare::Ready(segment.clone());
         }
-        let next = self.shared.pool.take(self.options.spare_wait)?;
+        let goes_first = self.batch.iter().any(|request| request.goes_first);
+        let next = match self.shared.pool.take(self.options.spare_wait, goes_first) {
+            Spare::Ready(next) => next,
+            other => return other,
+        };
         self.shared.table.insert(next.clone());
         if let Some(old) = self.segment.replace(next.clone()) {
             self.shared.pool.retire(old, Write::Allowed);
         }
-        Some(next)
+        Spare::Ready(next)
+    }
+
+    /// Back into line: the next turn begins with what goes first.
+    fn step_aside(&mut self) {
+        for request in self.batch.drain(..).rev() {
+            self.pending.push_front(request);
+        }
     }
 
     /// Writes the batch into the frame buffer as it will stand at the segment's end; gives the next link of the chain.

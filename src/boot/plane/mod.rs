@@ -94,6 +94,7 @@ impl Plane {
         for arbiter in arbiters.owners() {
             let env = ExecutionEnv {
                 journal: journal.clone(),
+                index: recovered.index.clone(),
                 custody: custody.clone(),
                 performer: performer(config, arbiter)?,
                 clock: clock.clone(),

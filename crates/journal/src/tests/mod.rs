@@ -1,5 +1,6 @@
 //! Tests that turn the writer and the keeper by hand.
 
 mod cases;
+mod limit;
 mod rig;
 mod workload;

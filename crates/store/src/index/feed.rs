@@ -48,6 +48,8 @@ struct Queue {
     entries: usize,
     bytes: usize,
     last: Option<u64>,
+    segment: Option<u32>,
+    segment_changed: bool,
     overflowed: bool,
     closed: bool,
     /// Entries committed since the start.
@@ -71,7 +73,7 @@ impl Feed {
     /// is read from the journal later.
     pub fn push(&self, batch: impl ExactSizeIterator<Item = Logged> + DoubleEndedIterator + Clone) {
         let count = batch.len();
-        let Some(last) = batch.clone().next_back().map(|logged| logged.position) else {
+        let Some((last, segment)) = batch.clone().next_back().map(|logged| (logged.position, logged.segment)) else {
             return;
         };
         if self.lag.committed(count as u64) > self.options.max_lag {
@@ -79,6 +81,7 @@ impl Feed {
         }
         let mut queue = self.queue();
         queue.last = Some(last);
+        queue.segment_changed |= queue.segment.replace(segment).is_some_and(|before| before != segment);
         queue.arrived += count as u64;
         if queue.overflowed {
             return;
@@ -96,11 +99,16 @@ impl Feed {
         self.arrived.notify_one();
     }
 
-    /// Waits until `entries` are queued, the queue overflowed or was closed, or the time is over.
+    /// Waits until `entries` are queued, the journal has gone on to its next segment since the last wait, the queue
+    /// overflowed or was closed, or the time is over.
     pub fn wait(&self, entries: usize, limit: Duration) {
         let queue = self.queue();
-        let waiting = |queue: &mut Queue| queue.entries < entries && !queue.overflowed && !queue.closed;
-        drop(self.arrived.wait_timeout_while(queue, limit, waiting));
+        let waiting = |queue: &mut Queue| queue.entries < entries && !queue.segment_changed && !queue.overflowed && !queue.closed;
+        let (mut queue, _) = self
+            .arrived
+            .wait_timeout_while(queue, limit, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        queue.segment_changed = false;
     }
 
     /// Waits until the queue was closed, or the time is over.

@@ -128,7 +128,11 @@ impl ExecutionIndex {
             return Ok(Flushed::default());
         };
         self.history.apply(&ended, core.segments().iter().copied())?;
+        #[cfg(feature = "faults")]
+        perseat_journal::kill_point::reach("history-stored");
         self.state.apply(&batch)?;
+        #[cfg(feature = "faults")]
+        perseat_journal::kill_point::reach("state-stored");
         let flushed = Flushed {
             entries: core.pending(),
             live: batch.put.len(),

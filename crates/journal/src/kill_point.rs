@@ -1,0 +1,134 @@
+//! Places in the code at which a test stops the process for good; compiled only with the `faults` feature.
+//!
+//! Random moments seldom meet the few microseconds between two writes that belong together. A test names the place
+//! instead, and how often it is to be passed first. One point is armed at a time, for the whole process.
+
+use std::{
+    str::FromStr,
+    sync::{Mutex, PoisonError},
+};
+
+/// Every point, in the order in which a daemon comes to them: recovery, writing, change of segment, indexing, collection.
+pub const POINTS: [&str; 17] = [
+    "tail-rewritten",
+    "tail-sealed",
+    "entry-replayed",
+    "index-recovered",
+    "frame-encoded",
+    "frame-written",
+    "frame-synced",
+    "segment-taken",
+    "segment-named",
+    "seal-written",
+    "history-stored",
+    "state-stored",
+    "entries-carried",
+    "carried-indexed",
+    "segment-renamed",
+    "segment-released",
+    "history-dropped",
+];
+
+/// What happens at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// The process kills itself with SIGKILL.
+    Kill,
+    /// The thread says so on standard error and goes no further.
+    Hold,
+}
+
+/// One point, and when it counts. Written `kill:segment-taken:3`: at the third time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KillPoint {
+    manner: Manner,
+    name: String,
+    times: u64,
+}
+
+static ARMED: Mutex<Option<KillPoint>> = Mutex::new(None);
+
+impl FromStr for KillPoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let &[manner, name, times] = parts.as_slice() else {
+            return Err(format!("{text:?} is not MANNER:POINT:TIMES"));
+        };
+        let manner = match manner {
+            "kill" => Manner::Kill,
+            "hold" => Manner::Hold,
+            _ => return Err(format!("{manner:?} is neither kill nor hold")),
+        };
+        let times = times.parse().ok().filter(|times| *times > 0);
+        match (POINTS.contains(&name), times) {
+            (true, Some(times)) => Ok(Self {
+                manner,
+                name: name.to_owned(),
+                times,
+            }),
+            (true, None) => Err("TIMES begins at 1".to_owned()),
+            (false, _) => Err(format!("{name:?} is none of {POINTS:?}")),
+        }
+    }
+}
+
+impl KillPoint {
+    /// From now on this point counts, in place of another one.
+    pub fn arm(self) {
+        *ARMED.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
+    }
+}
+
+/// The code has come to the point `name`.
+pub fn reach(name: &str) {
+    let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(point) = armed.as_mut().filter(|point| point.name == name) else {
+        return;
+    };
+    point.times -= 1;
+    if point.times > 0 {
+        return;
+    }
+    let manner = point.manner;
+    *armed = None;
+    drop(armed);
+    if manner == Manner::Kill {
+        // Should it fail, the caller waits for an end that does not come, and says so.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+    tracing::warn!(point = name, "held");
+    loop {
+        std::thread::park();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_is_read_with_its_manner_and_its_time() {
+        let point: KillPoint = "kill:segment-taken:3".parse().unwrap();
+        assert_eq!((point.manner, point.name.as_str(), point.times), (Manner::Kill, "segment-taken", 3));
+        for wrong in [
+            "",
+            "kill:segment-taken",
+            "stop:segment-taken:1",
+            "kill:nowhere:1",
+            "kill:segment-taken:0",
+        ] {
+            assert!(wrong.parse::<KillPoint>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_point_that_is_not_armed_is_passed() {
+        "kill:segment-taken:2".parse::<KillPoint>().unwrap().arm();
+        reach("segment-taken");
+        reach("seal-written");
+        *ARMED.lock().unwrap() = None;
+        reach("segment-taken");
+    }
+}

@@ -1,0 +1,95 @@
+//! At the limit: who gets the last spare, and what a release gives back.
+
+use std::{sync::Arc, time::Duration};
+
+use super::rig::{Rig, SEGMENT, options};
+use crate::{Committed, Journal, MemoryDisk, NewEntry, Options, Room};
+
+/// Three of these fill a segment, each in a frame of its own.
+const BYTES: usize = 7000;
+const LIMIT: u32 = 7;
+
+fn entry() -> NewEntry {
+    NewEntry {
+        partition: 1,
+        epoch: 1,
+        payload: vec![7; BYTES].into(),
+    }
+}
+
+/// One spare is kept back of the two.
+fn limited() -> Options {
+    Options {
+        spare_segments: 2,
+        max_bytes: u64::from(LIMIT * SEGMENT),
+        ..options(1)
+    }
+}
+
+fn rig() -> Rig {
+    Rig::with(MemoryDisk::new(1), limited())
+}
+
+#[test]
+fn what_goes_first_gets_the_spare_that_others_leave() {
+    let mut rig = rig();
+    while rig.append_now(&[BYTES]).is_ok() {}
+    let open = rig.open();
+    open.keep();
+    let before = open.journal.segments().len();
+    let first = open.journal.append_first(vec![entry()]);
+    open.writer.turn(false);
+    let at = first.wait().unwrap();
+    assert_eq!(open.journal.segments().len(), before + 1, "it took the spare");
+    open.keep();
+    assert!(rig.journal().read(at).is_ok());
+}
+
+#[test]
+fn a_spare_that_waits_for_a_release_is_no_full_disk() {
+    let mut rig = rig();
+    while rig.journal().room() == Room::Ample {
+        rig.append_now(&[BYTES]).unwrap();
+    }
+    assert_eq!(rig.journal().room(), Room::Limit);
+    let newest = rig.journal().segments().last().unwrap().number;
+    rig.journal().release(newest).unwrap();
+    rig.open().keep();
+    assert_eq!(rig.journal().room(), Room::Ample);
+    assert!(rig.journal().held_bytes() < rig.journal().total_bytes());
+}
+
+#[test]
+fn a_lower_limit_takes_files_away_as_they_are_released() {
+    let mut rig = rig();
+    while rig.append_now(&[BYTES]).is_ok() {}
+    let lower = 4 * u64::from(SEGMENT);
+    rig.journal().limit(lower);
+    rig.open().keep();
+    assert!(rig.journal().total_bytes() > lower, "nothing that holds entries is taken away");
+    let newest = rig.journal().segments().last().unwrap().number;
+    rig.journal().release(newest).unwrap();
+    rig.open().keep();
+    assert!(rig.journal().total_bytes() <= lower);
+}
+
+#[test]
+fn an_append_that_waits_for_room_lets_the_one_pass_on_which_the_room_depends() {
+    let options = Options {
+        spare_wait: Duration::from_secs(60),
+        ..limited()
+    };
+    let sink = |_: Arc<[Committed]>| {};
+    let journal = Journal::open(options, Arc::new(MemoryDisk::new(1)), Box::new(sink)).unwrap();
+    // One more than fill all segments but the one that is kept back: the last has to wait.
+    let mut appends: Vec<_> = (0..=3 * (LIMIT - 1)).map(|_| journal.append(vec![entry()])).collect();
+    let waiting = appends.pop().unwrap();
+    for append in appends {
+        append.wait().unwrap();
+    }
+    journal.append_first(vec![entry()]).wait().unwrap();
+    let segments = journal.segments();
+    assert_eq!(segments.len(), LIMIT as usize, "all there may be");
+    journal.release(segments[2].number).unwrap();
+    waiting.wait().unwrap();
+}
