@@ -6,13 +6,16 @@ CARGO_FLAGS := --locked --profile $(PROFILE)
 BINARY ?= target/release/perseat
 DESTDIR ?=
 CRASH_ROUNDS ?= 300
+FUZZ_TARGETS ?= route body yaml expression frame
+FUZZ_SECONDS ?= 3600
+FUZZ_TOOLCHAIN ?= nightly
 
 # How long `soak` goes on at least, within what budget, and with how much traffic.
 SOAK_SECONDS ?= 1800
 SOAK_BUDGET_MIB ?= 200
 SOAK_TRAFFIC_MIB ?= 5120
 
-.PHONY: test check bench crash soak install target/release/perseat
+.PHONY: test check bench crash soak fuzz install target/release/perseat
 
 # Everything that must hold: format, lints, docs, unit, black-box, crash and demo tests. Prints the minutes of each stage.
 test:
@@ -34,6 +37,18 @@ crash:
 soak:
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_BUDGET_MIB=$(SOAK_BUDGET_MIB) SOAK_TRAFFIC_MIB=$(SOAK_TRAFFIC_MIB) \
 		cargo test $(CARGO_FLAGS) --features faults --test retention -- --nocapture a_steady_load
+
+# The fuzz targets, instrumented, an hour each; what they find goes to fuzz/found, what fails to fuzz/artifacts.
+# `make fuzz FUZZ_TARGETS=yaml FUZZ_SECONDS=60` for less. The corpus in the repository is only read.
+fuzz:
+	@cargo +$(FUZZ_TOOLCHAIN) --version >/dev/null 2>&1 || { echo "fuzzing needs a nightly compiler; install it with: rustup toolchain install $(FUZZ_TOOLCHAIN)" >&2; exit 1; }
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/found/$$target && \
+		cargo +$(FUZZ_TOOLCHAIN) fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 \
+			-dict=fuzz/dictionaries/$$target -print_final_stats=1 || exit 1; \
+	done
 
 # Puts the daemon, its units and its configuration below DESTDIR. A configuration that is there stays as it is.
 install: $(BINARY)

@@ -343,6 +343,42 @@ fn the_fault_switches_are_behind_their_feature() {
 }
 
 #[test]
+fn keys_that_are_named_exist() {
+    let sections = perseat::config::settings::sections();
+    let keys: BTreeSet<&str> = sections.iter().flat_map(|section| &section.keys).map(|key| &*key.path).collect();
+    let named = |place: &str, text: &str| {
+        let quoted = text
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|word| word.split_once('.').is_some_and(|(section, _)| !section.is_empty()));
+        let is_key = |word: &&str| {
+            let (section, key) = word.split_once('.').unwrap();
+            let first = key.chars().next().is_some_and(|letter| letter.is_ascii_lowercase());
+            let plain = key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-');
+            sections.iter().any(|known| known.name == section) && first && plain && !matches!(key, "rs" | "toml" | "redb")
+        };
+        let missing = quoted.filter(is_key).filter(|word| !keys.contains(word));
+        missing.map(|word| format!("{place} names `{word}`")).collect::<Vec<_>>()
+    };
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| source.below(&["src/", "actors/src/", "crates/"])) {
+        for (number, line) in source.lines() {
+            wrong.extend(named(&format!("{}:{number}", source.path), line));
+        }
+    }
+    for folder in ["docs", "docs/how-to"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                wrong.extend(named(&path.display().to_string(), &fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    none(&wrong, "these keys do not exist; `config/perseat.toml` has them all:");
+}
+
+#[test]
 fn every_key_has_an_effect() {
     let all = sources();
     let readers: Vec<&Source> = all

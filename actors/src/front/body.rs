@@ -1,8 +1,10 @@
 //! Reads a request's body within its limits: size, time, and memory shared by all connections.
 //!
-//! Memory comes in two parts. Every body claims its first 64 KiB, or less if it announces less, from one; a larger one
-//! claims all the rest it may need from the other, at once. So nobody waits for more while holding what others wait
-//! for, and slow large bodies delay other large ones, never the small ones that most webhooks are.
+//! Memory comes in three parts. A small body claims what it needs from the first once it is whole: until then it is no
+//! more than its connection's read buffer holds anyway. One that is seen to be larger claims its first 64 KiB, or less
+//! if it announces less, from the second, and all the rest it may need from the third, at once. So nobody waits for more
+//! while holding what others wait for, and slow large bodies delay other large ones, never the small ones that most
+//! webhooks are; a body that was announced and does not come holds nothing.
 
 use super::FrontShared;
 use bytes::{Bytes, BytesMut};
@@ -12,12 +14,15 @@ use perseat_domain::code::ErrorCode;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What a body may claim of the first part.
+/// Up to this a body is small.
+const SMALL: usize = 4 << 10;
+/// What a larger body may claim of the second part.
 const FIRST_SHARE: usize = 64 << 10;
 
 /// Memory for bodies: `front.body-memory`, a permit a byte.
 #[derive(Debug)]
 pub(super) struct BodyMemory {
+    whole: Part,
     first_shares: Part,
     rests: Part,
 }
@@ -29,10 +34,11 @@ struct Part {
 }
 
 impl BodyMemory {
-    /// A quarter for first shares, the rest for what large bodies need beyond.
+    /// An eighth for small bodies, an eighth for first shares, the rest for what large bodies need beyond.
     pub(super) fn new(bytes: usize) -> Self {
         Self {
-            first_shares: Part::new(bytes / 4),
+            whole: Part::new(bytes / 8),
+            first_shares: Part::new(bytes / 8),
             rests: Part::new(bytes - bytes / 4),
         }
     }
@@ -62,7 +68,7 @@ impl Part {
 #[derive(Debug, Default)]
 pub(super) struct HeldBody {
     pub(super) bytes: Bytes,
-    _first_share: Option<OwnedSemaphorePermit>,
+    first_share: Option<OwnedSemaphorePermit>,
     rest: Option<OwnedSemaphorePermit>,
 }
 
@@ -86,12 +92,8 @@ pub(super) async fn read(front: &FrontShared, incoming: &mut Incoming) -> Result
 
 async fn collect(front: &FrontShared, incoming: &mut Incoming, announced: Option<usize>) -> Result<HeldBody, ErrorCode> {
     let (memory, max_body) = (&front.body_memory, front.options().max_body);
-    let mut held = HeldBody {
-        _first_share: Some(memory.first_shares.claim(announced.unwrap_or(FIRST_SHARE).min(FIRST_SHARE)).await?),
-        ..HeldBody::default()
-    };
+    let mut held = HeldBody::default();
     let may_come_to = announced.unwrap_or(max_body);
-    held.cover(memory, announced.unwrap_or(0), may_come_to).await?;
     let mut pieces = BytesMut::new();
     while let Some(frame) = incoming.frame().await {
         let Ok(chunk) = frame.map_err(|_| ErrorCode::RequestMalformed)?.into_data() else {
@@ -107,21 +109,35 @@ async fn collect(front: &FrontShared, incoming: &mut Incoming, announced: Option
             held.bytes = chunk;
             continue;
         }
-        if pieces.is_empty() {
-            pieces.reserve(announced.unwrap_or(0).max(total));
-            pieces.extend_from_slice(&std::mem::take(&mut held.bytes));
-        }
+        // Not for all that was announced: a part of it may never be claimed.
+        let room = announced.unwrap_or(0).min(held.claimed()).max(total);
+        pieces.reserve(room - pieces.len());
+        pieces.extend_from_slice(&std::mem::take(&mut held.bytes));
         pieces.extend_from_slice(&chunk);
     }
     if !pieces.is_empty() {
         held.bytes = pieces.freeze();
     }
+    if held.first_share.is_none() {
+        held.first_share = Some(memory.whole.claim(held.bytes.len()).await?);
+    }
     Ok(held)
 }
 
 impl HeldBody {
-    /// Once a body is seen to be large, claims all that it may come to.
+    fn claimed(&self) -> usize {
+        [&self.first_share, &self.rest]
+            .into_iter()
+            .flatten()
+            .map(OwnedSemaphorePermit::num_permits)
+            .sum()
+    }
+
+    /// Once a body is seen to be more than small, claims all that it may come to.
     async fn cover(&mut self, memory: &BodyMemory, seen: usize, at_most: usize) -> Result<(), ErrorCode> {
+        if seen > SMALL && self.first_share.is_none() {
+            self.first_share = Some(memory.first_shares.claim(at_most.min(FIRST_SHARE)).await?);
+        }
         if seen > FIRST_SHARE && self.rest.is_none() {
             self.rest = Some(memory.rests.claim(at_most.max(seen) - FIRST_SHARE).await?);
         }

@@ -21,7 +21,7 @@ mod body;
 mod connection;
 pub mod error;
 mod intake;
-mod json;
+pub mod json;
 mod keeper;
 pub mod metrics;
 mod options;

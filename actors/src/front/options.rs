@@ -7,8 +7,8 @@ use std::time::Duration;
 pub struct FrontOptions {
     /// `front.max-body`: the largest request body.
     pub max_body: usize,
-    /// `front.body-memory`: bytes of bodies held at once, from the first byte read until the entry is durable. A
-    /// quarter is for the first 64 KiB of each, the rest for what larger ones need beyond; at least `front.max-body`.
+    /// `front.body-memory`: bytes of bodies held at once, until the entry is durable. An eighth is for bodies up to 4 KiB,
+    /// an eighth for the first 64 KiB of larger ones, the rest for what these need beyond; at least `front.max-body`.
     pub body_memory: usize,
     /// `front.max-headers`: headers in one request.
     pub max_headers: usize,

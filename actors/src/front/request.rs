@@ -10,10 +10,11 @@ use super::stored::{KeptHeaders, StoredRequest};
 use super::{FrontShared, json};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, Request, Version, header};
 use hyper::body::{Body, Incoming};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::route::{Routed, RoutingSnapshot, Target, parse_target};
+use perseat_flow::payload::is_json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -119,12 +120,19 @@ fn check_head(front: &FrontShared, parts: &Parts) -> Result<(), ErrorCode> {
     if line + headers.sum::<usize>() > front.options().max_header_bytes {
         return Err(ErrorCode::HeadersTooLarge);
     }
-    Ok(())
+    // Two hosts, or none, mean one thing here and may mean another to whatever stands before (RFC 9112, 3.2).
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let is_old = parts.version == Version::HTTP_10;
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => Ok(()),
+        (None, None) if is_old => Ok(()),
+        _ => Err(ErrorCode::RequestMalformed),
+    }
 }
 
 /// Checks that a body that says it is JSON is.
 async fn check_json(front: &FrontShared, headers: &HeaderMap, body: &HeldBody) -> Result<(), ErrorCode> {
-    if body.bytes.is_empty() || !content_type(headers).is_some_and(json::is_json) {
+    if body.bytes.is_empty() || !content_type(headers).is_some_and(|text| is_json(&text)) {
         return Ok(());
     }
     let (bytes, depth) = (body.bytes.clone(), front.options().json_depth);

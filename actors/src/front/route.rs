@@ -8,7 +8,7 @@ use http::{HeaderMap, header};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::model::KeyDigest;
 use perseat_domain::route::{HeaderLookup, RequestBody, RequestHeaders, RouteRequest, Routed, RoutingSnapshot, Target, decide};
-use perseat_flow::payload::{Limits, parse_body};
+use perseat_flow::payload::{Limits, is_json, parse_body};
 use std::borrow::Cow;
 
 struct Headers<'a>(&'a HeaderMap);
@@ -35,7 +35,7 @@ impl RequestBody for Body<'_> {
         if self.bytes.is_empty() {
             return Ok(None);
         }
-        if self.content_type.is_some_and(json::is_json) {
+        if self.content_type.is_some_and(is_json) {
             let text = json::text_at(self.bytes, path, self.depth).map_err(|_| ErrorCode::PayloadMalformed)?;
             return Ok(text.map(Cow::Owned));
         }
@@ -53,9 +53,11 @@ impl RequestBody for Body<'_> {
     }
 }
 
-/// The body's content type, if it was sent as text.
-pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::CONTENT_TYPE)?.to_str().ok()
+/// The body's content type, with bytes that are no text replaced as they will be for the flow.
+pub(super) fn content_type(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    headers
+        .get(header::CONTENT_TYPE)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
 }
 
 /// Decides where a request goes.
@@ -66,13 +68,14 @@ pub(super) fn route(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Routed, ErrorCode> {
+    let content_type = content_type(headers);
     let request = RouteRequest {
         endpoint: target.endpoint,
         query: target.query,
         headers: &Headers(headers),
         body: &Body {
             bytes: body,
-            content_type: content_type(headers),
+            content_type: content_type.as_deref(),
             depth: front.options().json_depth,
         },
         api_key: api_key(headers),

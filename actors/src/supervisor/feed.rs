@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Feed {
     owners: Vec<Mailbox<Supervisor>>,
-    /// The pause before a full mailbox is tried again (`journal.sink-retry`).
+    /// The pause before a full mailbox is tried again.
     retry: Duration,
 }
 

@@ -247,11 +247,59 @@ fn large_bodies_wait_for_memory_and_small_ones_pass_them() {
     assert_eq!(world.appends(), 1);
     first.write(&body.as_bytes()[100_000..]);
     assert_eq!(first.answer().status, 200);
-    second.write(body.as_bytes());
-    assert_eq!(second.answer().status, 200);
     chunked.write(b"0\r\n\r\n");
     assert_eq!(chunked.answer().status, 200);
-    assert_eq!(request_of(&world.appended(4)).body.len(), 80_000);
+    assert_eq!(request_of(&world.appended(3)).body.len(), 80_000);
+    second.write(body.as_bytes());
+    assert_eq!(second.answer().status, 200);
+    assert_eq!(request_of(&world.appended(4)).body.len(), 700_000);
+}
+
+#[test]
+fn bodies_that_do_not_come_delay_no_small_one() {
+    let world = Setup::options(|options| options.body_memory = options.max_body).start();
+    let mut slow: Vec<_> = (0..200).map(|_| world.connect()).collect();
+    for (n, client) in slow.iter_mut().enumerate() {
+        let announced = if n % 2 == 0 { 65_536 } else { 5_000_000 };
+        client.write(
+            format!(
+                "POST {} HTTP/1.1\r\nhost: test\r\ncontent-length: {announced}\r\n\r\nfirst",
+                plain(1)
+            )
+            .as_bytes(),
+        );
+    }
+    until("all to be read", || world.front.connections() == 200);
+    for _ in 0..10 {
+        let mut client = world.connect();
+        client.write(format!("POST {} HTTP/1.1\r\nhost: test\r\ncontent-length: 4000\r\n\r\n", plain(1)).as_bytes());
+        client.write("x".repeat(4_000).as_bytes());
+        assert_eq!(client.answer().status, 200);
+    }
+    assert_eq!(world.appends(), 10);
+}
+
+#[test]
+fn a_request_has_one_host() {
+    let world = start();
+    let hosts = |hosts: &str| world.send(&format!("POST {} HTTP/1.1\r\n{hosts}content-length: 0\r\n\r\n", plain(1)));
+    assert_eq!(hosts("host: test\r\n").status, 200);
+    for wrong in ["", "host: test\r\nhost: test\r\n", "Host: test\r\nhOST: other\r\n"] {
+        let answer = hosts(wrong);
+        assert_eq!(answer.refusal(), (400, "request_malformed".to_owned()), "{wrong:?}");
+        assert!(answer.closes());
+    }
+    assert_eq!(world.appends(), 1);
+}
+
+#[test]
+fn a_routing_value_that_is_no_text_is_refused() {
+    let world = start();
+    let mut client = world.connect();
+    client.write(format!("POST {} HTTP/1.1\r\nhost: test\r\nperseat-flow-name: import\r\n", instance_url(3)).as_bytes());
+    client.write(b"perseat-user-external-id: \xff\xfe\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(client.answer().refusal(), (400, "routing_value_missing".to_owned()));
+    assert_eq!(world.appends(), 0);
 }
 
 #[test]

@@ -4,7 +4,10 @@
 mod support;
 
 use http::{HeaderMap, HeaderValue, Method};
-use perseat_flow::outbound::{Options, OutboundClient, OutboundError, Policy, Request, Response};
+use perseat_flow::outbound::{Looking, Names, Options, OutboundClient, OutboundError, Policy, Request, Response};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::Server;
 use tokio::time::Instant;
@@ -59,6 +62,64 @@ async fn every_spelling_of_a_loopback_address_is_refused_before_a_connection() {
         );
     }
     assert_eq!(server.connections(), 0);
+}
+
+/// A name server that answers as it was told, one after the other; the last answer stays.
+#[derive(Debug)]
+struct Turning {
+    answers: Vec<Vec<IpAddr>>,
+    asked: AtomicUsize,
+}
+
+impl Names for Turning {
+    fn lookup<'a>(&'a self, _: &'a str) -> Looking<'a> {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move { Ok(self.answers[asked.min(self.answers.len() - 1)].clone()) })
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_changes_its_answer_is_dialled_where_it_was_checked() {
+    let inner = Server::start().await;
+    let outer = Server::at(&format!("127.0.0.2:{}", inner.port())).await;
+    let [private, allowed]: [IpAddr; 2] = ["127.0.0.1", "127.0.0.2"].map(|address| address.parse().unwrap());
+    let options = |dns_cache| Options {
+        dns_cache,
+        idle_per_host: 0,
+        ..Options::default()
+    };
+    let turning = |answers: &[&[IpAddr]], dns_cache| {
+        let names = Arc::new(Turning {
+            answers: answers.iter().map(|answer| answer.to_vec()).collect(),
+            asked: AtomicUsize::new(0),
+        });
+        let rule = format!("127.0.0.2:{}", inner.port()).parse().unwrap();
+        let policy = Policy::new(vec![rule], Vec::new());
+        let client = OutboundClient::with_names(policy, options(dns_cache), Arc::clone(&names) as Arc<dyn Names>).unwrap();
+        (client, names)
+    };
+    let url = format!("http://rebinds.example:{}/echo", inner.port());
+
+    // Allowed at first, private at the next look-up: each connection is checked anew.
+    let (client, names) = turning(&[&[allowed], &[private]], Duration::ZERO);
+    assert_eq!(client.send(get(&url)).await.unwrap().status, 200);
+    assert_eq!(
+        names.asked.load(Ordering::Relaxed),
+        1,
+        "what was checked is dialled, and not looked up again"
+    );
+    assert!(matches!(client.send(get(&url)).await, Err(OutboundError::Refused { .. })));
+
+    // Private at first: what comes later does not help.
+    let (client, _) = turning(&[&[private], &[allowed]], Duration::from_secs(60));
+    for _ in 0..2 {
+        assert!(matches!(client.send(get(&url)).await, Err(OutboundError::Refused { .. })));
+    }
+
+    // Both in one answer: only the allowed one is dialled.
+    let (client, _) = turning(&[&[private, allowed]], Duration::ZERO);
+    assert_eq!(client.send(get(&url)).await.unwrap().status, 200);
+    assert_eq!((inner.connections(), outer.connections()), (0, 2));
 }
 
 #[tokio::test]

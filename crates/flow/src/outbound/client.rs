@@ -1,7 +1,7 @@
 //! Sends one call: checks, dials, follows redirects by hand, reads the answer within its limits.
 
 use super::policy::{Policy, Refusal, normal_name};
-use super::resolve::{GuardedResolver, Lookups};
+use super::resolve::{GuardedResolver, Lookups, Names, SystemNames};
 use super::{Options, OutboundError, Request, Response, SetupError};
 use ::http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
@@ -44,8 +44,16 @@ impl OutboundClient {
     /// # Errors
     /// If TLS cannot be set up, for instance because the system has no root certificates.
     pub fn new(policy: Policy, options: Options) -> Result<Self, SetupError> {
+        Self::with_names(policy, options, Arc::new(SystemNames))
+    }
+
+    /// The same with names looked up elsewhere.
+    ///
+    /// # Errors
+    /// As [`OutboundClient::new`].
+    pub fn with_names(policy: Policy, options: Options, names: Arc<dyn Names>) -> Result<Self, SetupError> {
         let policy = Arc::new(policy);
-        let lookups = Arc::new(Lookups::new(options.clone()));
+        let lookups = Arc::new(Lookups::new(options.clone(), names));
         let client = |port| {
             let resolver = GuardedResolver {
                 lookups: Arc::clone(&lookups),

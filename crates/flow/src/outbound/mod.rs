@@ -11,6 +11,7 @@ mod resolve;
 
 pub use client::OutboundClient;
 pub use policy::{Policy, Rule, RuleError};
+pub use resolve::{Looking, Names, SystemNames};
 
 use bytes::Bytes;
 use std::time::Duration;
@@ -133,7 +134,7 @@ pub enum OutboundError {
         limit: usize,
     },
     /// A limit of [`Options`].
-    #[error("{0} redirects too often (`outbound.max-redirects`)")]
+    #[error("{0} redirects too often (`outbound.redirects`)")]
     TooManyRedirects(String),
 }
 

@@ -7,11 +7,33 @@ use super::Options;
 use super::policy::{Policy, Refusal, normal_name};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
+
+/// The answer of a look-up, in the making.
+pub type Looking<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
+
+/// Who knows the addresses of names.
+pub trait Names: Send + Sync + fmt::Debug {
+    /// Looks a name up.
+    fn lookup<'a>(&'a self, name: &'a str) -> Looking<'a>;
+}
+
+/// The machine's resolver. It runs on the runtime's blocking threads.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemNames;
+
+impl Names for SystemNames {
+    fn lookup<'a>(&'a self, name: &'a str) -> Looking<'a> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) })
+    }
+}
 
 /// When it came, and what it said.
 type Answer = (Instant, Arc<[IpAddr]>);
@@ -19,31 +41,33 @@ type Answer = (Instant, Arc<[IpAddr]>);
 /// Look-ups and their answers, shared by all clients.
 #[derive(Debug)]
 pub(super) struct Lookups {
+    names: Arc<dyn Names>,
     permits: Semaphore,
     answers: Mutex<HashMap<String, Answer>>,
     options: Options,
 }
 
 impl Lookups {
-    pub(super) fn new(options: Options) -> Self {
+    pub(super) fn new(options: Options, names: Arc<dyn Names>) -> Self {
         Self {
+            names,
             permits: Semaphore::new(options.max_lookups),
             answers: Mutex::default(),
             options,
         }
     }
 
-    /// The system resolver runs on the runtime's blocking threads; the permits bound how many it takes.
+    /// A look-up may hold a thread, so the permits bound how many there are at once.
     async fn lookup(&self, name: &str) -> io::Result<Arc<[IpAddr]>> {
         if let Some(known) = self.known(name) {
             return Ok(known);
         }
         let asked = timeout(self.options.lookup_timeout, async {
             let _permit = self.permits.acquire().await.map_err(io::Error::other)?;
-            tokio::net::lookup_host((name, 0)).await
+            self.names.lookup(name).await
         });
         let found = asked.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let found: Arc<[IpAddr]> = found.map(|address| address.ip()).collect();
+        let found: Arc<[IpAddr]> = found.into();
         self.remember(name, &found);
         Ok(found)
     }

@@ -11,8 +11,16 @@ fn essence(content_type: &str) -> String {
     head.trim().to_ascii_lowercase()
 }
 
-fn is_json(essence: &str) -> bool {
-    essence.ends_with("/json") || essence.ends_with("+json")
+/// Whether a content type says that the body is JSON: `application/json`, `text/json`, or any other with `+json` behind.
+#[must_use]
+pub fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let Some((kind, subtype)) = essence.split_once('/') else {
+        return false;
+    };
+    let is = |text: &str, expected: &str| text.eq_ignore_ascii_case(expected);
+    let has_suffix = subtype.len() > 5 && subtype.as_bytes()[subtype.len() - 5..].eq_ignore_ascii_case(b"+json");
+    has_suffix || (is(subtype, "json") && (is(kind, "application") || is(kind, "text")))
 }
 
 /// The body as data: parsed JSON, an object of form fields, text, or base64 text of anything else. An empty body is
@@ -26,7 +34,7 @@ pub fn parse_body(content_type: Option<&str>, body: &[u8], limits: Limits) -> Re
     }
     let declared = content_type.unwrap_or_default();
     let essence = essence(declared);
-    if is_json(&essence) {
+    if is_json(declared) {
         return parse_json(body, limits);
     }
     match essence.as_str() {
@@ -197,6 +205,27 @@ mod tests {
 
     fn parse(content_type: &str, body: &[u8]) -> Result<Value, PayloadError> {
         parse_body(Some(content_type), body, Limits::default())
+    }
+
+    #[test]
+    fn content_types_that_say_json() {
+        for (text, expected) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/problem+json", true),
+            ("text/json", true),
+            ("text/plain", false),
+            ("application/jsonl", false),
+            ("other/json", false),
+            ("+json", false),
+            ("application/+json", false),
+            ("", false),
+            ("é/é+jsön", false),
+        ] {
+            assert_eq!(is_json(text), expected, "{text}");
+            let parsed = parse_body(Some(text), b"{", Limits::default());
+            assert_eq!(parsed.is_err(), expected, "{text} is parsed as what it says");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 mod body;
 
 pub(crate) use body::text_or_base64;
-pub use body::{parse_body, parse_json};
+pub use body::{is_json, parse_body, parse_json};
 use perseat_domain::entry::TriggerRequest;
 use serde::Serialize;
 use serde_json::{Map, Value, json};

@@ -164,8 +164,63 @@ fn give_way_rule() -> Result<SeccompRule, seccompiler::BackendError> {
 fn check() -> Result<(), String> {
     let opened = std::fs::File::open("/").is_ok();
     let bound = std::net::UdpSocket::bind("127.0.0.1:0").is_ok();
-    match (opened, bound) {
-        (false, false) => Ok(()),
-        _ => Err(format!("still possible: opening a file: {opened}, a socket: {bound}")),
+    // A thread and a process are made by the same call.
+    let forked = std::thread::Builder::new().spawn(|| ()).is_ok();
+    match (opened, bound, forked) {
+        (false, false, false) => Ok(()),
+        _ => Err(format!(
+            "still possible: opening a file: {opened}, a socket: {bound}, another process: {forked}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::process::Command;
+
+    /// Set in the process that gives up its rights.
+    const CONFINED: &str = "PERSEAT_TEST_CONFINED";
+
+    /// Runs in a process of its own, started by the test below: its rights do not come back.
+    #[test]
+    fn confined() {
+        if std::env::var_os(CONFINED).is_none() {
+            return;
+        }
+        let me = std::env::current_exe().unwrap();
+        assert!(File::open("/proc/self/status").is_ok(), "files can be opened before");
+        assert!(Command::new(&me).arg("--list").output().is_ok(), "processes can be started before");
+        let missing = harden(Setup {
+            sandbox_required: true,
+            max_heap: 32 << 20,
+            max_frame: 1 << 20,
+        });
+        assert_eq!(missing, Ok(String::new()));
+        for path in ["/etc/passwd", "/proc/self/status", "/dev/null", "."] {
+            assert!(File::open(path).is_err(), "{path} can be opened");
+        }
+        assert!(File::create("/tmp/perseat-test-confined").is_err(), "a file can be made");
+        assert!(Command::new(&me).arg("--list").spawn().is_err(), "a process can be started");
+        assert!(std::thread::Builder::new().spawn(|| ()).is_err(), "a thread can be started");
+        assert!(std::net::TcpStream::connect("127.0.0.1:1").is_err());
+        assert!(std::net::TcpListener::bind("127.0.0.1:0").is_err(), "a socket can be made");
+    }
+
+    #[test]
+    fn a_fork_and_a_file_are_out_of_reach() {
+        let test = "js::child::sandbox::tests::confined";
+        let ran = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(CONFINED, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(
+            ran.status.success() && said.contains("1 passed"),
+            "{said}\n{}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
     }
 }

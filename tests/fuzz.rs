@@ -1,0 +1,204 @@
+//! The fuzz targets in the ordinary build: over the committed corpus, then over seeded mutations of it for some seconds.
+//!
+//! `make fuzz` runs the same functions instrumented and for an hour each. `FUZZ_SEED` repeats a run, `FUZZ_SECONDS`
+//! makes it longer. An input that fails is kept in a file; put into the corpus it fails first, every time.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::expect_used, clippy::panic, reason = "the targets panic where something does not hold")]
+
+#[path = "../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "a library for the fuzzer, a module here")]
+mod targets;
+
+use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long each target takes mutations.
+const SECONDS: u64 = 5;
+/// The longest input.
+const LONGEST: usize = 16 << 10;
+
+#[test]
+fn route() {
+    holds("route");
+}
+
+#[test]
+fn body() {
+    holds("body");
+}
+
+#[test]
+fn yaml() {
+    holds("yaml");
+}
+
+#[test]
+fn expression() {
+    holds("expression");
+}
+
+#[test]
+fn frame() {
+    holds("frame");
+}
+
+#[test]
+fn every_target_has_a_test_a_corpus_and_a_program() {
+    let this = fs::read_to_string(file!()).unwrap();
+    let manifest = fs::read_to_string(folder().join("Cargo.toml")).unwrap();
+    for (name, _) in targets::TARGETS {
+        assert!(this.contains(&format!("holds(\"{name}\")")), "{name} is not tested");
+        assert!(manifest.contains(&format!("path = \"targets/{name}.rs\"")), "{name} has no program");
+        assert!(corpus(name).len() >= 20, "the corpus of {name} is small");
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+}
+
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(folder().join("corpus").join(name)).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// The words of a dictionary: one a line, in quotes.
+fn dictionary(name: &str) -> Vec<Vec<u8>> {
+    let text = fs::read_to_string(folder().join("dictionaries").join(name)).unwrap();
+    let words = text.lines().filter_map(|line| line.strip_prefix('"')?.strip_suffix('"'));
+    words
+        .map(|word| word.replace("\\x0a", "\n").replace("\\\"", "\"").into_bytes())
+        .collect()
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn holds(name: &'static str) {
+    let seed = number("FUZZ_SEED").unwrap_or_else(|| RandomState::new().hash_one(name));
+    let (corpus, words) = (corpus(name), dictionary(name));
+    for input in &corpus {
+        one(name, seed, input);
+    }
+    let mut mutations = Mutations {
+        random: seed,
+        corpus,
+        words,
+    };
+    let until = Instant::now() + Duration::from_secs(number("FUZZ_SECONDS").unwrap_or(SECONDS));
+    let mut count = 0u64;
+    while Instant::now() < until {
+        one(name, seed, &mutations.next());
+        count += 1;
+    }
+    println!(
+        "{name}: {} inputs of the corpus and {count} mutations hold (FUZZ_SEED={seed})",
+        mutations.corpus.len()
+    );
+}
+
+fn one(name: &'static str, seed: u64, input: &[u8]) {
+    let kept = Kept { name, seed, input };
+    targets::run(name, input);
+    drop(kept);
+}
+
+/// Keeps an input that fails.
+struct Kept<'a> {
+    name: &'a str,
+    seed: u64,
+    input: &'a [u8],
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self { name, seed, input } = *self;
+            let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{name}-{seed}"));
+            let _ = fs::write(&file, input);
+            eprintln!("{name} fails (FUZZ_SEED={seed}) for {}:\n{}", file.display(), input.escape_ascii());
+            eprintln!("to keep it: cp {} fuzz/corpus/{name}/", file.display());
+        }
+    }
+}
+
+/// Makes new inputs from old ones.
+struct Mutations {
+    random: u64,
+    corpus: Vec<Vec<u8>>,
+    words: Vec<Vec<u8>>,
+}
+
+impl Mutations {
+    fn next(&mut self) -> Vec<u8> {
+        let from = self.below(self.corpus.len());
+        let mut input = self.corpus[from].clone();
+        for _ in 0..=self.below(4) {
+            self.change(&mut input);
+        }
+        input.truncate(LONGEST);
+        input
+    }
+
+    fn change(&mut self, input: &mut Vec<u8>) {
+        const TELLING: [u8; 12] = [0, 1, 0x7f, 0x80, 0xff, b'\n', b'"', b'{', b'[', b'%', b':', b'-'];
+        let at = self.below(input.len() + 1);
+        let length = self.below(input.len() - at + 1);
+        match self.below(8) {
+            0 => {
+                let bit = self.below(8);
+                if let Some(byte) = input.get_mut(at) {
+                    *byte ^= 1 << bit;
+                }
+            }
+            1 => {
+                let byte = TELLING[self.below(TELLING.len())];
+                input.insert(at, byte);
+            }
+            2 => {
+                let byte = self.step() as u8;
+                if let Some(old) = input.get_mut(at) {
+                    *old = byte;
+                }
+            }
+            3 => {
+                input.drain(at..at + length);
+            }
+            4 => {
+                // Nesting and repetition.
+                let times = 1 + self.below(8);
+                let piece = input[at..at + length.min(64)].repeat(times);
+                input.splice(at..at, piece);
+            }
+            5 if !self.words.is_empty() => {
+                let which = self.below(self.words.len());
+                input.splice(at..at, self.words[which].iter().copied());
+            }
+            6 => input.truncate(at),
+            _ => {
+                let other = self.below(self.corpus.len());
+                let from = self.below(self.corpus[other].len() + 1);
+                let tail = self.corpus[other][from..].to_vec();
+                input.splice(at.., tail);
+            }
+        }
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.step() % bound.max(1) as u64) as usize
+    }
+
+    /// splitmix64.
+    fn step(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}

@@ -1,0 +1,135 @@
+//! Clients that say nothing, little, or not enough.
+
+use crate::client::Client;
+use crate::memory::Memory;
+use crate::world::{World, setup};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+#[tokio::test]
+async fn silent_connections_are_closed() {
+    let world = World::start(setup()).await;
+    let mut silent: Vec<Client> = (0..100).map(|_| world.connect()).collect();
+    world.serves_others();
+    assert!(silent.iter_mut().all(Client::is_closed));
+    assert!(world.daemon.metric("perseat_front_timeouts_total").await >= 100.0);
+    world.serves_others();
+}
+
+#[tokio::test]
+async fn a_head_that_comes_slowly_is_closed() {
+    let world = World::start(setup()).await;
+    let (mut half, mut fresh, mut behind) = (world.connect(), world.connect(), world.connect());
+    half.write(&world.request("", "")[..30]);
+    behind.write(world.request("", ""));
+    assert_eq!(behind.answer().status, 200);
+    world.serves_others();
+    fresh.drip(b"POST /trigger/x HTTP/1.1\r\nhost: test\r\nx: ");
+    behind.drip(b"POST /trigger/x HTTP/1.1\r\nhost: test\r\nx: ");
+    assert!(half.is_closed() && fresh.is_closed() && behind.is_closed());
+    world.serves_others();
+}
+
+#[tokio::test]
+async fn a_body_that_comes_slowly_is_a_time_out() {
+    let world = World::start(setup()).await;
+    let head = |framing: &str| format!("POST {} HTTP/1.1\r\nhost: test\r\n{framing}\r\n\r\n", world.path);
+    for framing in ["content-length: 200000", "transfer-encoding: chunked"] {
+        let mut slow = world.connect();
+        slow.write(head(framing));
+        world.serves_others();
+        slow.drip(b"1\r\nx\r\n");
+        let answer = slow.answer();
+        assert_eq!(answer.refusal(), (408, "request_timeout".to_owned()), "{framing}");
+        assert!(answer.closes() && slow.is_closed(), "{framing}");
+    }
+    world.serves_others();
+}
+
+#[tokio::test]
+async fn slow_large_bodies_hold_no_more_than_the_memory_for_bodies() {
+    // 64 of the largest bodies are four times what may be held.
+    let world = World::start(setup().set("front.body-timeout", "5s")).await;
+    let (clients, largest, body_memory) = (64, 256 << 10, 4 << 20);
+    let memory = Memory::of(world.daemon.pid());
+    let head = format!("POST {} HTTP/1.1\r\nhost: test\r\ncontent-length: {largest}\r\n\r\n", world.path);
+    let body = vec![b'x'; largest - 1];
+    let mut slow: Vec<Client> = (0..clients).map(|_| world.connect()).collect();
+    for client in &mut slow {
+        client.write(&head);
+        client.write_until_full(&body);
+    }
+    world.serves_others();
+    for client in &mut slow {
+        // Those that waited for memory find it gone with those before them.
+        assert_eq!(client.answer().refusal(), (408, "request_timeout".to_owned()));
+    }
+    // Each connection has a read buffer of twice the headers beside its body.
+    let buffers = clients as u64 * 2 * (8 << 10);
+    memory.grew_within(
+        2 * body_memory + buffers,
+        "twice front.body-memory, and front.max-header-bytes of each connection",
+    );
+    world.serves_others();
+}
+
+#[tokio::test]
+async fn two_thousand_idle_connections_cost_less_than_their_headers_may() {
+    allow_files(4_500);
+    let world = World::start(setup().set("front.max-header-bytes", "16KiB")).await;
+    // What is there once, whoever calls, is there before.
+    world.serves_others();
+    let memory = Memory::of(world.daemon.pid());
+    let mut idle: Vec<Client> = (0..2_000).map(|_| world.connect()).collect();
+    for client in &mut idle {
+        client.write("GET /trigger/nothing HTTP/1.1\r\nhost: test\r\n\r\n");
+    }
+    for client in &mut idle {
+        assert_eq!(client.answer().refusal(), (404, "endpoint_not_found".to_owned()));
+    }
+    assert!(world.daemon.metric("perseat_front_connections").await >= 2_000.0);
+    world.serves_others();
+    memory.grew_within(2_000 * 2 * (16 << 10), "twice front.max-header-bytes of each of 2,000 connections");
+    drop(idle);
+    while world.daemon.metric("perseat_front_connections").await > 1.0 {
+        world.serves_others();
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed() {
+    let world = World::start(setup().set("front.idle-timeout", "300ms")).await;
+    let mut idle: Vec<Client> = (0..20).map(|_| world.connect()).collect();
+    for client in &mut idle {
+        client.write(world.request("", ""));
+        assert_eq!(client.answer().status, 200);
+    }
+    assert!(idle.iter_mut().all(Client::is_closed));
+    world.serves_others();
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_is_not_read_any_further() {
+    let world = World::start(setup()).await;
+    let memory = Memory::of(world.daemon.pid());
+    let request = "GET /trigger/nothing HTTP/1.1\r\nhost: test\r\n\r\n";
+    let flood = request.repeat(200_000);
+    let mut greedy = world.connect();
+    let written = greedy.write_until_full(flood.as_bytes());
+    assert!(written < flood.len(), "all {written} bytes were taken");
+    world.serves_others();
+    memory.grew_within(2 << 20, "an eighth of what was sent");
+    drop(greedy);
+    world.serves_others();
+}
+
+/// Lets this process, and the daemon that it starts, open so many files.
+fn allow_files(count: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < count) {
+        let raised = Rlimit {
+            current: Some(count),
+            maximum: limit.maximum,
+        };
+        setrlimit(Resource::Nofile, raised).unwrap();
+    }
+}
