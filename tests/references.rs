@@ -46,6 +46,16 @@ fn the_schema_of_manifests_equals_their_types() {
 }
 
 #[test]
+fn the_published_schema_is_the_one_that_is_served() {
+    check("docs/schema.graphql", &perseat::control::sdl());
+}
+
+#[test]
+fn the_permissions_page_equals_the_table_that_decides() {
+    check("docs/permissions.md", &perseat_admin::access::page());
+}
+
+#[test]
 fn the_metrics_page_equals_the_metrics() {
     check("docs/metrics.md", &metrics::page());
 }

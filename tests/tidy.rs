@@ -61,7 +61,7 @@ fn collect(folder: &Path, found: &mut Vec<Source>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries {
         let path = entry.unwrap().path();
-        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target" && name != "node_modules") {
             collect(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let relative = path.strip_prefix(root()).unwrap().display().to_string();
@@ -104,6 +104,14 @@ fn only_actors_and_the_boot_code_name_actix() {
     none(
         &outside(&["actors/", "src/boot/", "benches/actors.rs"], &["actix", "actix_rt"]),
         "actix stays behind actors/ and src/boot/:",
+    );
+}
+
+#[test]
+fn only_the_control_plane_names_graphql() {
+    none(
+        &outside(&["src/control/"], &["async_graphql", "async_graphql_value"]),
+        "GraphQL types stay in src/control/; the rules are in crates/admin:",
     );
 }
 

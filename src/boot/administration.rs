@@ -79,10 +79,9 @@ impl Administration {
                 }
                 applied => applied?,
             };
-            let Applied { plan, routes, instances } = applied;
+            let Applied { plan, effects } = applied;
             let published = Published {
-                routes,
-                instances: instances.into_iter().collect(),
+                effects,
                 revision: plan.revision,
             };
             Ok::<_, ApplyError>((plan, published))

@@ -4,6 +4,7 @@
 //! addresses; then what needs them. The admin listener answers from then on, with `boot` as the reason for not being ready.
 
 pub mod administration;
+mod api;
 pub mod data;
 #[cfg(feature = "faults")]
 mod faults;
@@ -19,6 +20,7 @@ pub mod signals;
 pub mod stores;
 pub mod systemd;
 pub mod tls;
+pub(crate) mod tokens;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -135,7 +137,11 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
         let _inside = control.enter();
         LocalSocket::open(&config.socket())?
     };
-    let router = Reading::of(&plane).routes(Administration::of(&plane).router());
+    let reading = Reading::of(&plane);
+    let router = reading.routes(Administration::of(&plane).router());
+    let desk = Arc::new(api::desk(&config, &plane, &base.listeners, reading.executions())?);
+    let router = tokens::routes(&desk, router);
+    let api = api::serve(&config, &base, &plane, desk, &control, stop.clone())?;
     #[cfg(feature = "faults")]
     let router = faults::Switches::new(journal_faults, &plane).routes(router);
     let local = control.spawn(http::serve(socket, local_limits(&config), local::service(router), stop.clone()));
@@ -154,6 +160,9 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
     stop.cancel();
     control.block_on(async {
         let _ = local.await;
+        if let Some(api) = api {
+            let _ = api.await;
+        }
         let _ = housekeeping.await;
         let _ = admin.await;
     });

@@ -46,6 +46,11 @@ impl Reading {
         }
     }
 
+    /// What reads executions.
+    pub(super) fn executions(&self) -> ExecutionReader {
+        self.executions.clone()
+    }
+
     /// Adds the routes.
     pub(super) fn routes(&self, router: Router) -> Router {
         let add = |router: Router, path, answer: fn(&Self, &LocalRequest) -> Result<LocalAnswer, Failure>| {

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done · 1 it failed, or what was checked is wrong · 2 the command line is wrong · 3 no daemon answers.
 
 pub mod apply;
+pub mod audit;
 pub mod bench_fixture;
 pub mod check_config;
 pub mod client;
@@ -16,6 +17,7 @@ pub mod receipt_test;
 pub mod reload;
 pub mod serve;
 pub(crate) mod table;
+pub mod token;
 pub mod validate;
 pub mod version;
 
@@ -39,6 +41,7 @@ Examples:
   perseat demo                                              see two customers' users run side by side
   perseat serve                                             data in ./data, webhooks on 127.0.0.1:3000
   perseat apply -f config/demo                              set up customers, users and integrations from manifests
+  perseat token create --role owner                         a bearer for the API and the prism CLI
   perseat endpoints --customer globex                       the URLs to give to whoever sends webhooks
   perseat executions list --status failed                   what ran, for whom, and how it ended
   perseat validate integration.yml                          line, column and suggestion for every problem
@@ -57,6 +60,8 @@ enum Command {
     Demo(demo::Demo),
     Apply(apply::Apply),
     Export(export::Export),
+    Token(token::Token),
+    Audit(audit::Audit),
     Endpoints(endpoints::ListEndpoints),
     Executions(executions::Executions),
     Validate(validate::Validate),
@@ -111,6 +116,8 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
             Command::Demo(command) => command.run(),
             Command::Apply(command) => command.run(),
             Command::Export(command) => command.run(),
+            Command::Token(command) => command.run(),
+            Command::Audit(command) => command.run(),
             Command::Endpoints(command) => command.run(),
             Command::Executions(command) => command.run(),
             Command::Validate(command) => command.run(),

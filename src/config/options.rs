@@ -10,6 +10,7 @@ use perseat_actors::execution::ExecutionLimits;
 use perseat_actors::front::FrontOptions;
 use perseat_actors::kit::{ArbiterOptions, NurseryOptions, PulseOptions};
 use perseat_actors::supervisor::SupervisorOptions;
+use perseat_admin::query::ReadLimits;
 use perseat_domain::budget;
 use perseat_domain::execution::Limits as MachineLimits;
 use perseat_domain::fair::FairOptions;
@@ -20,6 +21,7 @@ use perseat_store::{catalog, history, index, keyring, state};
 
 use super::Config;
 use super::value::{Count, SandboxMode};
+use crate::control::ControlOptions;
 use crate::indexer;
 
 /// The options of every part.
@@ -308,6 +310,27 @@ impl Config {
         }
     }
 
+    /// The API.
+    #[must_use]
+    pub fn control_options(&self) -> ControlOptions {
+        let api = &self.api;
+        ControlOptions {
+            concurrency: api.concurrency.as_usize(),
+            max_depth: api.max_depth.as_usize(),
+            max_complexity: api.max_complexity.as_usize(),
+            max_aliases: api.max_aliases.as_usize(),
+            read: ReadLimits {
+                page: api.page.as_usize(),
+                scan: api.scan_rows.as_usize(),
+            },
+            rate: api.rate.get(),
+            burst: api.burst.get(),
+            remembered: api.identities.as_usize(),
+            url_lifetime: api.url_lifetime,
+            origins: api.origins.clone(),
+        }
+    }
+
     /// The catalog.
     #[must_use]
     pub fn catalog_options(&self) -> catalog::Options {
@@ -374,6 +397,7 @@ mod tests {
         same(&config.definition_limits(), &definition::Limits::default());
         same(&config.feed_options(), &index::FeedOptions::default());
         same(&config.keyring_options(), &keyring::Options::default());
+        same(&config.control_options(), &ControlOptions::default());
         same(&config.catalog_options(), &catalog::Options::default());
         same(&config.state_options(), &state::StateOptions::default());
         same(&config.history_options(), &history::HistoryOptions::default());

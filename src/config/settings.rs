@@ -48,21 +48,21 @@ struct Preset {
     unset: bool,
 }
 
+/// This, when nobody sets the key.
+fn preset(shown: impl Into<toml::Value>) -> Preset {
+    let (shown, unset) = (shown.into(), false);
+    Preset { shown, unset }
+}
+
 impl From<&str> for Preset {
     fn from(value: &str) -> Self {
-        Self {
-            shown: value.into(),
-            unset: false,
-        }
+        preset(value)
     }
 }
 
 impl From<i64> for Preset {
     fn from(value: i64) -> Self {
-        Self {
-            shown: value.into(),
-            unset: false,
-        }
+        preset(value)
     }
 }
 
@@ -76,10 +76,7 @@ fn unset(example: &str) -> Preset {
 
 /// An empty list by default; the reference shows it.
 fn none() -> Preset {
-    Preset {
-        shown: toml::Value::Array(Vec::new()),
-        unset: false,
-    }
+    preset(Vec::<toml::Value>::new())
 }
 
 fn path(section: &str, field: &str) -> String {
@@ -197,6 +194,34 @@ settings! {
     api "api": Api {
         /// Address to listen on; under systemd the second passed socket is used instead.
         listen: SocketAddr = "127.0.0.1:3001";
+        /// Connections at once; more wait in the kernel's queue.
+        connections: Count = 256;
+        /// The largest request body: a definition with its variables around it.
+        max_body: Size = "16MiB";
+        /// How long a request's headers, and its body, may take.
+        read_timeout: Duration = "30s";
+        /// Requests that run at once. Each holds a thread while it reads and writes the catalog; others wait.
+        concurrency: Count = 8;
+        /// Fields within one another in a query.
+        max_depth: Count = 24;
+        /// The estimated cost of a query: a field costs one, a list ten times what one item costs.
+        max_complexity: Count = 20_000;
+        /// Fields of a query that are asked for under another name.
+        max_aliases: Count = 32;
+        /// Records in one page of a list.
+        page: Count = 100;
+        /// Records that are looked at for one page; a search that matches little ends there, with a cursor to go on from.
+        scan_rows: Count = 10_000;
+        /// Requests of one identity in a second, on average.
+        rate: Count = 50;
+        /// Requests of one identity at once, after a pause.
+        burst: Count = 500;
+        /// Identities whose rate is remembered.
+        identities: Count = 65_536;
+        /// How long a URL works that an answer names, of a step's result for example: it needs no bearer.
+        url_lifetime: Duration = "15m";
+        /// Origins of pages that may call the API from a browser, such as `https://app.example.com`.
+        origins: Vec<String> = none();
     }
 
     /// The listener for health and metrics: `/healthz`, `/readyz`, `/metrics` and nothing else. Keep it private.

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub(crate) mod api;
 pub(crate) mod daemon;
 pub(crate) mod manifests;
 pub(crate) mod provider;

@@ -79,6 +79,7 @@ impl Intake for DurableIntake {
 pub(super) struct Acceptance {
     pub(super) execution: ExecutionId,
     pub(super) identity: Identity,
+    pub(super) origin: Origin,
     pub(super) received_at: Timestamp,
     pub(super) catalog_revision: u64,
     pub(super) sync_deadline: Option<Timestamp>,
@@ -103,7 +104,7 @@ impl Acceptance {
         let entry = Entry::from(Accepted {
             execution: self.execution,
             identity: Some(self.identity),
-            origin: Origin::Webhook,
+            origin: self.origin,
             received_at: self.received_at,
             dedupe_id: None,
             unique_request_id: None,

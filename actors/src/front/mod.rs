@@ -17,6 +17,7 @@
 mod acceptor;
 mod actor;
 mod address;
+mod beside;
 mod body;
 mod connection;
 pub mod error;
@@ -29,13 +30,16 @@ mod reply;
 mod request;
 mod route;
 mod stored;
+mod trial;
 mod unparsed;
 
 pub use acceptor::{FrontThreads, Fronts};
 pub use address::{Proxies, PublicUrl};
+pub use beside::{Beside, BesideAnswer};
 pub use intake::{Appending, DurableIntake, Intake};
 pub use metrics::FrontMetrics;
 pub use options::FrontOptions;
+pub use trial::Trial;
 
 use crate::kit::{Clock, NurseryOptions};
 use crate::waiters::Waiters;
@@ -44,8 +48,8 @@ use perseat_domain::id::ExecutionId;
 use perseat_domain::route::RoutingSnapshot;
 use perseat_store::pressure::StoragePressure;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, watch};
 
 /// What a front is made of. Everything here may be used by others at the same time.
@@ -91,6 +95,7 @@ pub struct FrontShared {
     pool: Arc<Semaphore>,
     connections: Arc<Semaphore>,
     open: AtomicUsize,
+    beside: OnceLock<Arc<dyn Beside>>,
 }
 
 impl FrontShared {
@@ -107,7 +112,13 @@ impl FrontShared {
             pool: Arc::new(Semaphore::new(options.pool)),
             connections: Arc::new(Semaphore::new(options.connections)),
             open: AtomicUsize::new(0),
+            beside: OnceLock::new(),
         })
+    }
+
+    /// Gives some paths of this listener to somebody else; once.
+    pub fn serve_beside(&self, beside: Arc<dyn Beside>) {
+        let _ = self.beside.set(beside);
     }
 
     /// Opens or closes the door: a front that is not ready answers 503 `not_ready`.

@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{HeaderMap, Request, Version, header};
 use hyper::body::{Body, Incoming};
 use perseat_domain::code::ErrorCode;
+use perseat_domain::entry::Origin;
 use perseat_domain::route::{Routed, RoutingSnapshot, Target, parse_target};
 use perseat_flow::payload::is_json;
 use std::net::SocketAddr;
@@ -29,6 +30,12 @@ pub(super) struct Caller {
 /// Serves one request.
 pub(super) async fn serve(front: Arc<FrontShared>, caller: Caller, request: Request<Incoming>) -> Answer {
     let (parts, mut incoming) = request.into_parts();
+    if let Some(beside) = front.beside.get().filter(|beside| beside.takes(parts.uri.path())) {
+        return match body::read(&front, &mut incoming).await {
+            Ok(body) => beside.answer(Request::from_parts(parts, body.bytes.clone())).await,
+            Err(code) => refuse(&front, caller, &parts, incoming, &code.into()).await,
+        };
+    }
     match handle(&front, caller, &parts, &mut incoming).await {
         Ok(mut answer) => {
             front.metrics.accepted.increment(1);
@@ -94,7 +101,7 @@ async fn handle(front: &Arc<FrontShared>, caller: Caller, parts: &Parts, incomin
 }
 
 /// Whether anything is taken at the moment.
-fn check_open(front: &FrontShared) -> Result<(), ErrorCode> {
+pub(super) fn check_open(front: &FrontShared) -> Result<(), ErrorCode> {
     let pressure = &front.parts.pressure;
     let closed = if !front.is_ready() {
         Some(ErrorCode::NotReady)
@@ -194,6 +201,7 @@ async fn accept(
     let acceptance = Acceptance {
         execution,
         identity: routed.identity,
+        origin: Origin::Webhook,
         received_at,
         catalog_revision: snapshot.revision(),
         sync_deadline: is_synchronous.then(|| received_at.after(options.sync_timeout)),

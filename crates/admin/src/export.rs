@@ -145,7 +145,7 @@ impl Exporter<'_> {
             let manifest = Organization {
                 name: organization.name,
                 ulc_enabled: organization.ulc_enabled,
-                signing_keys: organization.signing_keys,
+                signing_keys: organization.signing_keys.into_iter().map(|key| key.public_key).collect(),
             };
             self.add(|| "the organization".to_owned(), &Manifest::Organization(manifest))?;
         }

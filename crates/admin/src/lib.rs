@@ -1,10 +1,18 @@
 //! One rule set below every way of changing Perseat: commands, validation, revision, audit.
 //!
-//! [`apply()`](apply::apply) is its first user; the API and the web console come to stand on the same commands.
+//! [`apply()`](apply::apply), the API and later the web console stand on the same commands. Who may do what is one table
+//! ([`access`]); what somebody sees is decided in one place ([`query`]).
 //! Whoever changes the catalog publishes what changed: [`routing`] turns records into the routing snapshot.
 
+pub mod access;
+pub mod actor;
 pub mod apply;
+pub mod command;
+pub mod edit;
 pub mod endpoints;
 pub mod export;
+pub mod fault;
+pub mod identity;
 pub mod manifest;
+pub mod query;
 pub mod routing;

@@ -123,6 +123,8 @@ typed_id! {
     UserConfigId = "UserLevelConfig";
     /// One run of one flow.
     ExecutionId = "InstanceExecutionResult";
+    /// A bearer token that was made by hand.
+    TokenId = "ApiToken";
 }
 
 /// A flow's number, stable within its integration over all versions; starts at 1.
@@ -198,6 +200,51 @@ impl EndpointId {
     }
 }
 
+/// One version of an integration, or the newest whichever it is: an integration's id whose last 16 bits, zero in the
+/// integration's own, hold the version's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VersionId {
+    /// Of which integration.
+    pub integration: IntegrationId,
+    /// Which version; `None`: the newest.
+    pub version: Option<u16>,
+}
+
+impl VersionId {
+    /// The form that clients see.
+    #[must_use]
+    pub fn global(&self) -> String {
+        let id = with_flow(self.integration.0, FlowNumber(self.version.unwrap_or(0)));
+        IntegrationId(id).global()
+    }
+}
+
+impl FromStr for VersionId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let (base, FlowNumber(version)) = without_flow(text.parse::<IntegrationId>()?.0);
+        Ok(Self {
+            integration: IntegrationId(base),
+            version: (version != 0).then_some(version),
+        })
+    }
+}
+
+/// What turns an integration's id into that of its system instance, and back.
+const SYSTEM_INSTANCE: u128 = 0x5059_5354_454d_0000_0000_5045_5253_0000;
+
+/// The unlisted instance by which an integration is tried out: it is not stored, and its id follows from the integration's.
+#[must_use]
+pub fn system_instance(integration: IntegrationId) -> InstanceId {
+    InstanceId(Uuid::from_u128(integration.0.as_u128() ^ SYSTEM_INSTANCE))
+}
+
+/// The integration whose system instance this would be.
+#[must_use]
+pub fn integration_of_system_instance(instance: InstanceId) -> IntegrationId {
+    IntegrationId(Uuid::from_u128(instance.0.as_u128() ^ SYSTEM_INSTANCE))
+}
+
 /// Number of partitions; fixed for the life of a data directory.
 pub const PARTITIONS: u8 = 64;
 
@@ -244,6 +291,18 @@ mod tests {
         let base = endpoint_base(u128::MAX);
         assert_eq!(base.get_version_num(), 8);
         assert_eq!(base.as_u128() & FLOW_MASK, 0);
+    }
+
+    #[test]
+    fn versions_and_system_instances_lead_back_to_their_integration() {
+        let integration = IntegrationId(endpoint_base(0x1234_5678_9abc_def0_1122_3344_5566_7788));
+        for version in [None, Some(1), Some(u16::MAX)] {
+            let id = VersionId { integration, version };
+            assert_eq!(id.global().parse(), Ok(id));
+        }
+        let system = system_instance(integration);
+        assert_ne!(system.0, integration.0);
+        assert_eq!(integration_of_system_instance(system), integration);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The catalog's records: who exists and what is configured. Secrets appear only in sealed form.
 
-use crate::id::{CustomerId, FlowNumber, InstanceId, IntegrationId, OrganizationId, UserConfigId, UserId};
+use crate::id::{CustomerId, FlowNumber, InstanceId, IntegrationId, OrganizationId, TokenId, UserConfigId, UserId};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes sealed under the key of one owner (see `perseat-store`): `format ‖ key version ‖ nonce ‖ ciphertext ‖ tag`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +29,23 @@ pub struct Organization {
     pub name: String,
     /// Whether user level configuration is switched on.
     pub ulc_enabled: bool,
-    /// Public keys (PEM) that embedded users' tokens are signed with.
-    pub signing_keys: Vec<String>,
+    /// The keys that embedded users' tokens are signed with.
+    pub signing_keys: Vec<SigningKey>,
+}
+
+/// The public half of a key that the host product signs embedded users' tokens with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKey {
+    /// Its id.
+    pub id: uuid::Uuid,
+    /// RSA, in PEM.
+    pub public_key: String,
+    /// The last characters of the private key, for people to tell keys apart; empty for an imported one.
+    pub private_key_preview: String,
+    /// When it was made or imported.
+    pub issued_at: Timestamp,
+    /// Whether the private key was made elsewhere.
+    pub imported: bool,
 }
 
 /// A customer.
@@ -94,8 +109,58 @@ pub struct User {
     pub external_id: Option<String>,
     /// The subject of embedded tokens.
     pub subject: Option<String>,
+    /// When the newest of their embedded tokens that changed something was made.
+    pub subject_seen_at: Option<Timestamp>,
     /// What they may do.
     pub role: Role,
+    /// What they set for themselves.
+    pub profile: Profile,
+}
+
+/// What a person sets for themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Their telephone number, as they wrote it.
+    pub phone: String,
+    /// Whether pages are dark.
+    pub dark_mode: bool,
+    /// Whether pages are dark when the rest of their screen is.
+    pub dark_mode_os_sync: bool,
+}
+
+/// A bearer token that was made by hand. The token itself is shown once and never kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiToken {
+    /// Its id.
+    pub id: TokenId,
+    /// What it is for.
+    pub name: String,
+    /// As whom it acts.
+    pub holder: TokenHolder,
+    /// SHA-256 of the token.
+    pub digest: KeyDigest,
+    /// Its first characters, for people to tell tokens apart.
+    pub prefix: String,
+    /// When it was made.
+    pub issued_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// As whom a token acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenHolder {
+    /// As a program with a role of its own.
+    Program {
+        /// Within the organization or one customer.
+        membership: Membership,
+        /// What it may do.
+        role: Role,
+    },
+    /// As a person, with whatever role they have today.
+    User(UserId),
 }
 
 /// An integration over all its versions.
@@ -109,6 +174,39 @@ pub struct Integration {
     pub latest_version: u32,
     /// Flow numbers by stable key, never reused.
     pub flow_numbers: BTreeMap<String, FlowNumber>,
+    /// Released versions that were taken back: no new instance is made of them.
+    pub withdrawn: BTreeSet<u32>,
+    /// What was set beside its definition.
+    pub settings: IntegrationSettings,
+}
+
+/// What is set for an integration beside its definition, over all its versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntegrationSettings {
+    /// Lower-case labels.
+    pub labels: Vec<String>,
+    /// The one customer it is for.
+    pub customer: Option<CustomerId>,
+    /// Whether customers see it in the marketplace.
+    pub marketplace: Marketplace,
+    /// What the marketplace says about it.
+    pub overview: String,
+    /// Whether a customer may have more than one instance from the marketplace.
+    pub allow_multiple_instances: bool,
+    /// Whether tests log in detail.
+    pub debug: bool,
+}
+
+/// Whether customers see an integration in the marketplace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Marketplace {
+    /// It is not there.
+    #[default]
+    Hidden,
+    /// They see it and ask for it.
+    Visible,
+    /// They switch it on by themselves.
+    Deployable,
 }
 
 /// A stored version: the YAML as imported and the parsed definition.
@@ -126,6 +224,21 @@ pub struct IntegrationVersion {
     pub organization_keys: BTreeMap<FlowNumber, Vec<KeyDigest>>,
     /// Whether flows are missing components.
     pub is_draft: bool,
+    /// How it was released; `None` while it is worked on. A released version never changes.
+    pub release: Option<Release>,
+}
+
+/// How a version was released.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// When.
+    pub at: Timestamp,
+    /// Who, as the audit names them.
+    pub by: String,
+    /// What they said about it.
+    pub comment: String,
+    /// Facts about its source, as JSON text.
+    pub attributes: String,
 }
 
 /// SHA-256 of an API key. Keys are compared by digest in constant time.
@@ -202,6 +315,10 @@ pub struct Instance {
     pub id: InstanceId,
     /// Unique within the customer.
     pub name: String,
+    /// Plain text.
+    pub description: String,
+    /// Lower-case labels.
+    pub labels: Vec<String>,
     /// Whose.
     pub customer: CustomerId,
     /// Of what.
@@ -214,6 +331,8 @@ pub struct Instance {
     pub deployed: Option<InstanceConfig>,
     /// Raised on every deploy; recorded with each execution's start.
     pub config_revision: u64,
+    /// When it was last deployed.
+    pub deployed_at: Option<Timestamp>,
 }
 
 /// One user's configuration of one instance.

@@ -88,7 +88,7 @@ mod tests {
     use crate::fault_backend::FaultDisk;
     use crate::keyring::{self, MasterKey, Owner};
     use perseat_domain::id::{CustomerId, OrganizationId, UserId};
-    use perseat_domain::model::{Customer, Membership, Organization, Role, User};
+    use perseat_domain::model::{Customer, Membership, Organization, Profile, Role, User};
     use perseat_domain::time::Timestamp;
     use tempfile::TempDir;
     use uuid::Uuid;
@@ -151,7 +151,9 @@ mod tests {
             name: "Alice".into(),
             external_id: None,
             subject: None,
+            subject_seen_at: None,
             role: Role::Member,
+            profile: Profile::default(),
         })?;
         Ok(())
     }

@@ -3,8 +3,8 @@
 use arc_swap::ArcSwap;
 use perseat_actors::kit::Mailbox;
 use perseat_actors::supervisor::{ConfigChanged, Supervisor};
-use perseat_domain::id::InstanceId;
-use perseat_domain::route::{RouteChange, RoutingSnapshot};
+use perseat_admin::edit::Effects;
+use perseat_domain::route::RoutingSnapshot;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// See the module.
@@ -37,14 +37,16 @@ impl Publisher {
     pub(crate) fn publish<T, E>(&self, mutate: impl FnOnce() -> Result<(T, Published), E>) -> Result<T, E> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let (value, published) = mutate()?;
-        if !published.routes.is_empty() {
-            let next = self.snapshot.load().with_changes(published.routes, published.revision);
+        let Effects { routes, instances } = published.effects;
+        if !routes.is_empty() {
+            let next = self.snapshot.load().with_changes(routes, published.revision);
             self.snapshot.store(Arc::new(next));
         }
-        if !published.instances.is_empty() {
+        if !instances.is_empty() {
+            let instances: Vec<_> = instances.into_iter().collect();
             for supervisor in &self.supervisors {
                 supervisor.announce(ConfigChanged {
-                    instances: Some(published.instances.clone()),
+                    instances: Some(instances.clone()),
                 });
             }
         }
@@ -54,7 +56,6 @@ impl Publisher {
 
 /// What a mutation changed.
 pub(crate) struct Published {
-    pub(crate) routes: Vec<RouteChange>,
-    pub(crate) instances: Vec<InstanceId>,
+    pub(crate) effects: Effects,
     pub(crate) revision: u64,
 }

@@ -6,8 +6,8 @@ use perseat_domain::id::{
     CustomerId, EndpointId, FlowNumber, InstanceId, IntegrationId, OrganizationId, UserConfigId, UserId, endpoint_base,
 };
 use perseat_domain::model::{
-    ConfigValue, Customer, Instance, InstanceConfig, InstanceState, Integration, IntegrationVersion, Membership, Organization, Role, User,
-    UserConfig,
+    ConfigValue, Customer, Instance, InstanceConfig, InstanceState, Integration, IntegrationSettings, IntegrationVersion, Membership,
+    Organization, Profile, Release, Role, User, UserConfig,
 };
 use perseat_domain::route::{CUSTOMER_HEADER, FLOW_HEADER, USER_HEADER};
 use perseat_domain::time::Timestamp;
@@ -16,7 +16,7 @@ use perseat_flow::definition::{Limits, parse};
 use perseat_store::StoreError;
 use perseat_store::catalog::{Change, Mutation};
 use perseat_store::custody::Custody;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use uuid::Uuid;
 
@@ -106,10 +106,12 @@ pub(super) fn fill(custody: &Custody, yaml: &str, users: usize, instances: usize
     let mut numbers = Numbers(SEED);
     let version_4 = |bits: u128| uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid();
     let integration = Integration {
-        id: IntegrationId(version_4(numbers.wide())),
+        id: IntegrationId(endpoint_base(numbers.wide())),
         name: parsed.definition.name.clone(),
         latest_version: 1,
         flow_numbers: parsed.flow_numbers,
+        withdrawn: BTreeSet::new(),
+        settings: IntegrationSettings::default(),
     };
     let version = IntegrationVersion {
         integration: integration.id,
@@ -117,6 +119,7 @@ pub(super) fn fill(custody: &Custody, yaml: &str, users: usize, instances: usize
         yaml: yaml.to_owned(),
         organization_keys: BTreeMap::new(),
         is_draft: false,
+        release: Some(Release::default()),
         definition: parsed.definition,
     };
     let flow = version.definition.flow_named(FLOW).map_or(FlowNumber(1), |flow| flow.number);
@@ -180,12 +183,15 @@ impl People {
             mutation.put(&Instance {
                 id: InstanceId(*id),
                 name: "Bench".to_owned(),
+                description: String::new(),
+                labels: Vec::new(),
                 customer: CustomerId(self.customers[group]),
                 integration: requests.integration,
                 state: InstanceState::Enabled,
                 deployed: Some(config.clone()),
                 config,
                 config_revision: 1,
+                deployed_at: None,
             })?;
         }
         for (user, id) in self.users.iter().enumerate() {
@@ -196,7 +202,9 @@ impl People {
                 name: user_name(user),
                 external_id: Some(user_name(user)),
                 subject: None,
+                subject_seen_at: None,
                 role: Role::MarketplaceUser,
+                profile: Profile::default(),
             })?;
         }
         for (user, id) in requests.configs.iter().enumerate() {

@@ -7,20 +7,19 @@ mod instance;
 mod integration;
 mod prune;
 mod records;
-mod values;
 
 #[cfg(test)]
 mod tests;
 
+use crate::actor::Actor;
+use crate::edit::{Desk, Edit, Effects};
+use crate::fault::Fault;
 use crate::manifest::{Located, Manifest};
 use perseat_domain::id::InstanceId;
-use perseat_domain::route::RouteChange;
 use perseat_domain::time::Timestamp;
 use perseat_flow::definition::Components;
-use perseat_store::catalog::{Change, Mutation};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
-use perseat_store::keyring::Keyring;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -130,10 +129,8 @@ impl fmt::Debug for Applier<'_> {
 pub struct Applied {
     /// The plan, carried out.
     pub plan: Plan,
-    /// For the routing snapshot.
-    pub routes: Vec<RouteChange>,
-    /// Instances whose actors must read their configuration again.
-    pub instances: BTreeSet<InstanceId>,
+    /// What to publish.
+    pub effects: Effects,
 }
 
 /// Applies manifests.
@@ -149,58 +146,41 @@ pub fn apply(
 ) -> Result<Applied, ApplyError> {
     let mut ordered: Vec<&Located> = manifests.iter().collect();
     ordered.sort_by_key(|located| located.manifest.order());
-    let change = Change {
-        by: applier.by,
+    let mut desk = Desk {
+        custody,
+        components,
+        actor: &Actor::local(applier.by),
         at: applier.at,
-        action: "apply",
+        random: &mut *applier.random,
     };
-    let mutated = custody.mutate(change, |mutation| {
-        let mut session = Session::new(mutation, custody.keyring(), components, options, applier);
+    let changed = desk.change("apply", |edit| {
+        edit.is_rehearsal = options.dry_run;
+        let mut session = Session::new(edit, options);
         for located in &ordered {
             session.take(located)?;
         }
         if options.prune {
-            session.prune()?;
+            session.prune().map_err(|fault| match fault {
+                Fault::Store(error) => ApplyError::Store(error),
+                fault => ApplyError::Problems(vec![fault.to_string()]),
+            })?;
         }
         session.finish()
     });
-    match mutated {
-        Ok(mutated) => {
-            let mut applied = mutated.value;
-            applied.plan.revision = mutated.revision;
-            applied.plan.is_applied = true;
-            Ok(applied)
+    match changed {
+        Ok(changed) => {
+            let mut plan = changed.value;
+            plan.revision = changed.revision;
+            plan.is_applied = true;
+            let effects = changed.effects;
+            Ok(Applied { plan, effects })
         }
         Err(ApplyError::DryRun(plan)) => Ok(Applied {
             plan: *plan,
-            routes: Vec::new(),
-            instances: BTreeSet::new(),
+            effects: Effects::default(),
         }),
         Err(error) => Err(error),
     }
-}
-
-/// Why one manifest cannot be applied.
-enum Fault {
-    /// The manifest is wrong; go on with the next, to report every problem.
-    Problem(String),
-    /// The store failed; stop.
-    Store(StoreError),
-}
-
-impl From<StoreError> for Fault {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Conflict { .. } | StoreError::Fixed { .. } | StoreError::InUse { .. } | StoreError::NotFound { .. } => {
-                Self::Problem(error.to_string())
-            }
-            error => Self::Store(error),
-        }
-    }
-}
-
-fn problem(message: impl Into<String>) -> Fault {
-    Fault::Problem(message.into())
 }
 
 /// Records that a manifest names: what pruning leaves.
@@ -214,37 +194,20 @@ struct Named {
 }
 
 /// One apply in progress.
-struct Session<'s, 'm, 'a> {
-    mutation: &'s mut Mutation<'m>,
-    keyring: &'s Keyring,
-    components: &'s dyn Components,
+struct Session<'s, 'e, 'm> {
+    edit: &'s mut Edit<'e, 'm>,
     options: ApplyOptions,
-    applier: &'s mut Applier<'a>,
-    applied: Applied,
+    plan: Plan,
     named: Named,
     problems: Vec<String>,
 }
 
-impl<'s, 'm, 'a> Session<'s, 'm, 'a> {
-    fn new(
-        mutation: &'s mut Mutation<'m>,
-        keyring: &'s Keyring,
-        components: &'s dyn Components,
-        options: ApplyOptions,
-        applier: &'s mut Applier<'a>,
-    ) -> Self {
-        let applied = Applied {
-            plan: Plan::default(),
-            routes: Vec::new(),
-            instances: BTreeSet::new(),
-        };
+impl<'s, 'e, 'm> Session<'s, 'e, 'm> {
+    fn new(edit: &'s mut Edit<'e, 'm>, options: ApplyOptions) -> Self {
         Self {
-            mutation,
-            keyring,
-            components,
+            edit,
             options,
-            applier,
-            applied,
+            plan: Plan::default(),
             named: Named::default(),
             problems: Vec::new(),
         }
@@ -263,8 +226,8 @@ impl<'s, 'm, 'a> Session<'s, 'm, 'a> {
         match taken {
             Ok(()) => Ok(()),
             Err(Fault::Store(error)) => Err(error.into()),
-            Err(Fault::Problem(message)) => {
-                for line in message.lines() {
+            Err(fault) => {
+                for line in fault.to_string().lines() {
                     self.problems.push(format!("{}:{}: {line}", located.file.display(), located.line));
                 }
                 Ok(())
@@ -272,26 +235,22 @@ impl<'s, 'm, 'a> Session<'s, 'm, 'a> {
         }
     }
 
-    fn finish(self) -> Result<Applied, ApplyError> {
+    fn finish(self) -> Result<Plan, ApplyError> {
         if !self.problems.is_empty() {
             return Err(ApplyError::Problems(self.problems));
         }
         if self.options.dry_run {
-            return Err(ApplyError::DryRun(Box::new(self.applied.plan)));
+            return Err(ApplyError::DryRun(Box::new(self.plan)));
         }
-        Ok(self.applied)
+        Ok(self.plan)
     }
 
     fn note(&mut self, action: Action, kind: &str, name: impl Into<String>) {
-        self.applied.plan.lines.push(PlanLine {
+        self.plan.lines.push(PlanLine {
             action,
             kind: kind.to_owned(),
             name: name.into(),
         });
-    }
-
-    fn random_id(&mut self) -> uuid::Uuid {
-        uuid::Builder::from_random_bytes((self.applier.random)().to_be_bytes()).into_uuid()
     }
 }
 

@@ -6,7 +6,7 @@ use perseat_domain::definition::EndpointType;
 use perseat_domain::model::{ConfigValue, InstanceState, Membership, UserConfig};
 use perseat_flow::component::BuiltIn;
 use perseat_store::catalog::{Catalog, Lookup, Options};
-use perseat_store::keyring::{self, MasterKey};
+use perseat_store::keyring::{self, Keyring, MasterKey};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ fn applying_twice_changes_nothing_the_second_time() {
     let again = bench.apply(&all, ApplyOptions::default()).unwrap();
     assert_eq!(again.plan.count(Action::Unchanged), 7);
     assert_eq!(again.plan.revision, first.plan.revision);
-    assert!(again.routes.is_empty() && again.instances.is_empty());
+    assert!(again.effects.routes.is_empty() && again.effects.instances.is_empty());
 
     let catalog = bench.custody.catalog();
     let customer = catalog.customer_by_external_id("globex").unwrap().unwrap();
@@ -160,7 +160,7 @@ fn a_changed_credential_is_a_new_version_of_the_connection_and_nothing_else_chan
     let changed = JANE.replace("jane-token-0001", "jane-token-0002");
     let applied = bench.apply(&[&changed], ApplyOptions::default()).unwrap();
     assert_eq!(applied.plan.count(Action::Changed), 1);
-    assert_eq!(applied.instances.len(), 1);
+    assert_eq!(applied.effects.instances.len(), 1);
 
     let catalog = bench.custody.catalog();
     let customer = catalog.customer_by_external_id("globex").unwrap().unwrap();

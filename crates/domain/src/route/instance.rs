@@ -212,12 +212,15 @@ mod tests {
         let instance = Instance {
             id: InstanceId(Uuid::from_u128(2)),
             name: "one".into(),
+            description: String::new(),
+            labels: Vec::new(),
             customer: CustomerId(Uuid::from_u128(3)),
             integration,
             state: InstanceState::Enabled,
             config: config.clone(),
             deployed: Some(config),
             config_revision: 9,
+            deployed_at: None,
         };
         let definition = Definition {
             name: "sync".into(),
@@ -246,6 +249,7 @@ mod tests {
             definition,
             organization_keys: BTreeMap::from([(FlowNumber(3), vec![KeyDigest([3; 32])])]),
             is_draft: true,
+            release: None,
         };
         (instance, version)
     }

@@ -3,11 +3,13 @@
 //! The same reads work on the catalog (each a transaction of its own), on a [`View`](super::View) (many reads of one
 //! moment) and on a [`Mutation`](super::Mutation) (what the transaction has written so far).
 
-use super::record::{self, Owned, Record, RecordId, RecordType, Unique};
+use super::record::{self, Owned, Record, RecordId, RecordType, Stamp, Unique};
 use super::superseded::{self, PlainValues};
 use crate::error::StoreError;
-use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, UserConfigId, UserId};
-use perseat_domain::model::{Customer, Instance, Integration, IntegrationVersion, Membership, Organization, User, UserConfig};
+use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, TokenId, UserConfigId, UserId};
+use perseat_domain::model::{
+    ApiToken, Customer, Instance, Integration, IntegrationVersion, KeyDigest, Membership, Organization, User, UserConfig,
+};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -89,6 +91,12 @@ pub trait Lookup {
             record: R::TYPE.name(),
             id: id.text(),
         })
+    }
+
+    /// When this record was made and changed.
+    fn stamp<R: Record>(&self, id: R::Id) -> Result<Option<Stamp>, StoreError> {
+        let row = self.moment(|at| at.row(R::TYPE, &id.to_key()))?;
+        Ok(row.as_deref().and_then(Stamp::of))
     }
 
     /// All records of a type, in pages by id.
@@ -198,6 +206,16 @@ pub trait Lookup {
     /// The plain values that an instance or a user configuration had in `revision`; `None` where they are today's.
     fn values_in<R: Record>(&self, id: R::Id, revision: u64) -> Result<Option<PlainValues>, StoreError> {
         self.moment(|at| superseded::values_in::<R>(at, id, revision))
+    }
+
+    /// The token with this digest.
+    fn token_by_digest(&self, digest: &KeyDigest) -> Result<Option<ApiToken>, StoreError> {
+        self.moment(|at| find(at, Unique::TokenDigest, Uuid::nil(), &digest.0))
+    }
+
+    /// The tokens that act as this user.
+    fn tokens_of_user(&self, user: UserId, after: Option<TokenId>, limit: usize) -> Result<Page<ApiToken, TokenId>, StoreError> {
+        self.moment(|at| list(at, Owned::TokensOfHolder, user.0, after, limit))
     }
 
     /// What an instance's actor needs.

@@ -15,7 +15,7 @@ mod view;
 pub use audit::{AuditEntry, ChangeKind, Event, RecordDigest};
 pub use lookup::{InstanceBundle, Lookup, Page, Rows, UserBundle};
 pub use mutation::{Mutated, Mutation, Touched};
-pub use record::{Record, RecordId, RecordKey, RecordType};
+pub use record::{Record, RecordId, RecordKey, RecordType, Stamp};
 pub use superseded::{PlainValues, plain_values};
 pub use view::View;
 
@@ -160,7 +160,14 @@ impl Catalog {
         let mut transaction = database.begin_write().map_err(StoreError::from)?;
         // After a crash the file opens at once instead of being read whole.
         transaction.set_quick_repair(true);
-        let mut mutation = Mutation::open(&transaction, change.at, &self.options)?;
+        let revision = transaction
+            .open_table(META)
+            .map_err(StoreError::from)?
+            .get(REVISION)
+            .map_err(StoreError::from)?
+            .map_or(0, |guard| guard.value())
+            + 1;
+        let mut mutation = Mutation::open(&transaction, change.at, revision, &self.options)?;
         let value = work(&mut mutation)?;
         let (ledger, new_keys) = mutation.finish();
         let touched = ledger.touched();

@@ -1,14 +1,14 @@
 //! One mutation: rows written and deleted with their index rows, all in one transaction.
 
 use super::audit::{ChangeKind, Ledger};
-use super::record::{self, IndexRows, Owned, removed_before};
+use super::record::{self, IndexRows, Owned, Stamp, removed_before};
 use super::superseded::{self, SUPERSEDED};
 use super::tables::{self, OWNED, PENDING_DESTRUCTION, UNIQUE};
 use super::{Lookup, Options, Record, RecordId, RecordKey, RecordType, Rows};
 use crate::error::StoreError;
 use crate::keyring::NewKey;
-use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, UserConfigId, UserId};
-use perseat_domain::model::{Customer, Instance, Integration, IntegrationVersion, Membership, User, UserConfig};
+use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, TokenId, UserConfigId, UserId};
+use perseat_domain::model::{ApiToken, Customer, Instance, Integration, IntegrationVersion, Membership, User, UserConfig};
 use perseat_domain::time::Timestamp;
 use redb::{ReadableTable, Table, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,7 @@ pub struct Mutation<'t> {
     pub(super) revisions_kept: usize,
     ledger: Ledger,
     new_keys: Vec<NewKey>,
+    revision: u64,
 }
 
 impl fmt::Debug for Mutation<'_> {
@@ -67,7 +68,8 @@ impl fmt::Debug for Mutation<'_> {
 }
 
 impl<'t> Mutation<'t> {
-    pub(super) fn open(transaction: &'t WriteTransaction, at: Timestamp, options: &Options) -> Result<Self, StoreError> {
+    /// `revision` is the one that this mutation makes.
+    pub(super) fn open(transaction: &'t WriteTransaction, at: Timestamp, revision: u64, options: &Options) -> Result<Self, StoreError> {
         let records = RecordType::ALL.into_iter().map(|kind| transaction.open_table(kind.table()));
         Ok(Self {
             records: records.collect::<Result<_, _>>()?,
@@ -79,6 +81,7 @@ impl<'t> Mutation<'t> {
             revisions_kept: options.revisions_kept,
             ledger: Ledger::new(options.named_changes),
             new_keys: Vec::new(),
+            revision,
         })
     }
 
@@ -94,9 +97,15 @@ impl<'t> Mutation<'t> {
     /// not exist, [`StoreError::Fixed`] where a field changed that cannot.
     pub fn put<R: Record>(&mut self, record: &R) -> Result<bool, StoreError> {
         let id = record.record_id();
-        let (key, stored) = (id.to_key(), record::encode(record)?);
+        let key = id.to_key();
         let old = self.row(R::TYPE, &key)?;
-        if old.as_ref() == Some(&stored) {
+        let stamp = Stamp {
+            created_at: old.as_deref().and_then(Stamp::of).map_or(self.at, |stamp| stamp.created_at),
+            changed_at: self.at,
+            revision: self.revision,
+        };
+        let stored = record::encode(record, stamp)?;
+        if old.as_ref().is_some_and(|old| record::is_same(old, &stored)) {
             return Ok(false);
         }
         let old = old.map(|bytes| record::decode::<R>(&bytes)).transpose()?;
@@ -203,8 +212,12 @@ impl<'t> Mutation<'t> {
             if users.is_empty() {
                 break;
             }
-            users.iter().try_for_each(|user| self.delete::<User>(user.id).map(|_| ()))?;
+            for user in &users {
+                self.delete_tokens(user.id.0)?;
+                self.delete::<User>(user.id)?;
+            }
         }
+        self.delete_tokens(id.0)?;
         self.delete::<Customer>(id)
     }
 
@@ -224,7 +237,22 @@ impl<'t> Mutation<'t> {
                 break;
             }
         }
+        self.delete_tokens(id.0)?;
         self.delete::<User>(id)
+    }
+
+    /// Deletes every token of a customer or user.
+    fn delete_tokens(&mut self, holder: uuid::Uuid) -> Result<(), StoreError> {
+        let prefix = Owned::TokensOfHolder.prefix(holder);
+        loop {
+            let ids = self.owned(&prefix, None, PAGE)?;
+            if ids.is_empty() {
+                return Ok(());
+            }
+            for id in ids.iter().filter_map(|id| TokenId::from_key(id)) {
+                self.delete::<ApiToken>(id)?;
+            }
+        }
     }
 
     /// Deletes an instance with its user configurations.

@@ -1,13 +1,16 @@
 //! The record types of the catalog: their tables, keys, stored form and index rows.
 //!
-//! Every record is stored as one format byte and its postcard encoding, under its id's bytes. Two tables index all
+//! Every record is stored as one format byte, when and by which revision it was made and changed, and its postcard
+//! encoding, under its id's bytes. Two tables index all
 //! of them: `unique` (a value that only one record may have → its id) and `owned` (owner ‖ id, for listing what
 //! belongs to an owner). Keys of both begin with a byte that names the index.
 
 use crate::error::StoreError;
 use crate::keyring::NewKey;
-use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, OrganizationId, UserConfigId, UserId};
-use perseat_domain::model::{ConfigValue, Customer, Instance, Integration, IntegrationVersion, Membership, Organization, User, UserConfig};
+use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, OrganizationId, TokenId, UserConfigId, UserId};
+use perseat_domain::model::{
+    ApiToken, ConfigValue, Customer, Instance, Integration, IntegrationVersion, Membership, Organization, TokenHolder, User, UserConfig,
+};
 use perseat_domain::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +18,9 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Format of stored records.
-pub(super) const RECORD_FORMAT: u8 = 1;
+pub(super) const RECORD_FORMAT: u8 = 2;
+/// Bytes before a record's own: format, made at, changed at, revision.
+const HEADER: usize = 1 + 8 + 8 + 8;
 
 /// The types of records, in the order of their tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -35,11 +40,13 @@ pub enum RecordType {
     Instance = 5,
     /// [`UserConfig`].
     UserConfig = 6,
+    /// [`ApiToken`].
+    ApiToken = 7,
 }
 
 impl RecordType {
     /// All types, in the order of their tables.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Organization,
         Self::Customer,
         Self::User,
@@ -47,6 +54,7 @@ impl RecordType {
         Self::IntegrationVersion,
         Self::Instance,
         Self::UserConfig,
+        Self::ApiToken,
     ];
 
     /// The name in errors and of the table.
@@ -60,6 +68,7 @@ impl RecordType {
             Self::IntegrationVersion => "integration version",
             Self::Instance => "instance",
             Self::UserConfig => "user configuration",
+            Self::ApiToken => "token",
         }
     }
 }
@@ -81,6 +90,8 @@ pub enum RecordKey {
     Instance(InstanceId),
     /// A user configuration.
     UserConfig(UserConfigId),
+    /// A token.
+    ApiToken(TokenId),
 }
 
 /// An id of a record: how it is stored and named.
@@ -163,6 +174,7 @@ pub(super) enum Unique {
     IntegrationName = 6,
     InstanceName = 7,
     UserConfigUser = 8,
+    TokenDigest = 9,
 }
 
 impl Unique {
@@ -183,6 +195,8 @@ pub(super) enum Owned {
     UserConfigsOfUser = 5,
     /// By the time of removal (8, big-endian) instead of an owner.
     RemovedUserConfigs = 6,
+    /// By customer or user; the organization's is nil.
+    TokensOfHolder = 7,
 }
 
 impl Owned {
@@ -200,21 +214,64 @@ pub(super) fn scope(membership: Membership) -> Uuid {
     }
 }
 
+/// Whose tokens a token is listed with.
+fn holder(holder: TokenHolder) -> Uuid {
+    match holder {
+        TokenHolder::Program { membership, .. } => scope(membership),
+        TokenHolder::User(user) => user.0,
+    }
+}
+
 /// E-mail addresses are compared without case.
 pub(super) fn email_key(email: &str) -> String {
     email.to_lowercase()
 }
 
+/// When a record was made and changed, and by which revision: what a writer compares to see that nobody was faster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub changed_at: Timestamp,
+    /// The revision of the mutation that changed it last.
+    pub revision: u64,
+}
+
+impl Stamp {
+    /// Reads the stamp of a stored form.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        let number = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        Some(Self {
+            created_at: Timestamp(number(1)?),
+            changed_at: Timestamp(number(9)?),
+            revision: number(17)?,
+        })
+    }
+}
+
 /// The stored form of a record.
-pub(super) fn encode<R: Record>(record: &R) -> Result<Vec<u8>, StoreError> {
-    postcard::to_extend(record, vec![RECORD_FORMAT])
-        .map_err(|error| StoreError::corrupt(format!("{} to be stored: {error}", R::TYPE.name())))
+pub(super) fn encode<R: Record>(record: &R, stamp: Stamp) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::with_capacity(128);
+    bytes.push(RECORD_FORMAT);
+    for number in [stamp.created_at.0, stamp.changed_at.0, stamp.revision] {
+        bytes.extend_from_slice(&number.to_be_bytes());
+    }
+    postcard::to_extend(record, bytes).map_err(|error| StoreError::corrupt(format!("{} to be stored: {error}", R::TYPE.name())))
+}
+
+/// Whether two stored forms hold the same record, whenever they were written.
+pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.first() == other.first() && one.get(HEADER..) == other.get(HEADER..)
 }
 
 /// Reads the stored form.
 pub(super) fn decode<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
     match bytes.split_first() {
-        Some((&RECORD_FORMAT, body)) => postcard::from_bytes(body).map_err(|_| StoreError::corrupt(R::TYPE.name())),
+        Some((&RECORD_FORMAT, rest)) => {
+            let body = rest.get(HEADER - 1..).ok_or_else(|| StoreError::corrupt(R::TYPE.name()))?;
+            postcard::from_bytes(body).map_err(|_| StoreError::corrupt(R::TYPE.name()))
+        }
         Some((&found, _)) => Err(StoreError::UnknownFormat {
             what: R::TYPE.name(),
             found: found.into(),
@@ -240,7 +297,7 @@ macro_rules! uuid_ids {
     )*};
 }
 
-uuid_ids!(OrganizationId, CustomerId, UserId, IntegrationId, InstanceId, UserConfigId);
+uuid_ids!(OrganizationId, CustomerId, UserId, IntegrationId, InstanceId, UserConfigId, TokenId);
 
 impl sealed::Id for (IntegrationId, u32) {}
 impl RecordId for (IntegrationId, u32) {
@@ -272,7 +329,8 @@ keys!(
     User(UserId),
     Integration(IntegrationId),
     Instance(InstanceId),
-    UserConfig(UserConfigId)
+    UserConfig(UserConfigId),
+    ApiToken(TokenId)
 );
 
 impl From<(IntegrationId, u32)> for RecordKey {
@@ -295,6 +353,7 @@ impl RecordKey {
             Self::IntegrationVersion(id, version) => parts(RecordType::IntegrationVersion, (id, version)),
             Self::Instance(id) => parts(RecordType::Instance, id),
             Self::UserConfig(id) => parts(RecordType::UserConfig, id),
+            Self::ApiToken(id) => parts(RecordType::ApiToken, id),
         }
     }
 }
@@ -302,7 +361,7 @@ impl RecordKey {
 macro_rules! records {
     ($($record:ident {
         id: |$this:ident| $key:expr => $id:ty,
-        fixed: [$($fixed:ident),*],
+        fixed: [$($fixed:ident),*]$(, once |$before:ident| $condition:expr)?,
         references: $references:expr,
         data_key: $data_key:expr,
         bound: $bound:expr,
@@ -337,6 +396,12 @@ macro_rules! records {
                 $bound
             }
             fn changed_fixed_field(&self, old: &Self) -> Option<&'static str> {
+                $(
+                    let $before = old;
+                    if !$condition {
+                        return None;
+                    }
+                )?
                 let changed: [Option<&'static str>; _] = [$((self.$fixed != old.$fixed).then_some(stringify!($fixed))),*];
                 changed.into_iter().flatten().next()
             }
@@ -388,7 +453,7 @@ records! {
     }
     IntegrationVersion {
         id: |it| (it.integration, it.version) => (IntegrationId, u32),
-        fixed: [yaml, definition, organization_keys, is_draft],
+        fixed: [yaml, definition, organization_keys, is_draft, release], once |old| old.release.is_some(),
         references: vec![it.integration.into()],
         data_key: None,
         bound: None,
@@ -407,6 +472,22 @@ records! {
             .unique("name", Unique::InstanceName, it.customer.0, Some(&it.name))
             .owned(Owned::InstancesOfCustomer, it.customer.0, it.id.0)
             .owned(Owned::InstancesOfIntegration, it.integration.0, it.id.0),
+    }
+    ApiToken {
+        id: |it| it.id => TokenId,
+        fixed: [holder, digest],
+        references: match it.holder {
+            TokenHolder::Program { membership: Membership::Organization, .. } => vec![],
+            TokenHolder::Program { membership: Membership::Customer(customer), .. } => vec![customer.into()],
+            TokenHolder::User(user) => vec![user.into()],
+        },
+        data_key: None,
+        bound: None,
+        index: {
+            let mut rows = IndexRows::default().owned(Owned::TokensOfHolder, holder(it.holder), it.id.0);
+            rows.unique.push(("token", it.id.to_string(), Unique::TokenDigest.key(Uuid::nil(), &it.digest.0)));
+            rows
+        },
     }
     UserConfig {
         id: |it| it.id => UserConfigId,

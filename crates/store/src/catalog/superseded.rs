@@ -4,7 +4,6 @@
 //! Only plain values are kept: a credential is always today's. A revision that changed no plain value has no row, so the
 //! values of a revision are in the first row at or after it, and today's where there is none.
 
-use super::record::RECORD_FORMAT;
 use super::tables::{self, Bytes};
 use super::{Catalog, Lookup, Mutation, Record, RecordId, RecordType, Rows};
 use crate::error::StoreError;
@@ -19,6 +18,9 @@ pub(super) const SUPERSEDED: Bytes = TableDefinition::new("superseded");
 
 /// Values by variable stable key, connections left out.
 pub type PlainValues = BTreeMap<String, String>;
+
+/// Format of the rows.
+const FORMAT: u8 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Superseded {
@@ -44,7 +46,7 @@ fn prefix<R: Record>(id: R::Id) -> Vec<u8> {
 
 fn decode(bytes: &[u8]) -> Result<Superseded, StoreError> {
     let body = bytes
-        .strip_prefix(&[RECORD_FORMAT])
+        .strip_prefix(&[FORMAT])
         .ok_or_else(|| StoreError::corrupt("superseded values"))?;
     postcard::from_bytes(body).map_err(|_| StoreError::corrupt("superseded values"))
 }
@@ -90,7 +92,7 @@ impl Mutation<'_> {
         let prefix = prefix::<R>(id);
         let key = [prefix.as_slice(), &revision.to_be_bytes()].concat();
         let superseded = Superseded { at: self.at, values };
-        let row = postcard::to_extend(&superseded, vec![RECORD_FORMAT])
+        let row = postcard::to_extend(&superseded, vec![FORMAT])
             .map_err(|error| StoreError::corrupt(format!("superseded values to be stored: {error}")))?;
         self.superseded.insert(key.as_slice(), row.as_slice())?;
         let kept = self.superseded_keys(&prefix)?;

@@ -29,7 +29,7 @@ pub(super) const FORMAT: &str = "format";
 pub(super) const REVISION: &str = "revision";
 
 /// Format of the file.
-pub(super) const CATALOG_FORMAT: u64 = 1;
+pub(super) const CATALOG_FORMAT: u64 = 2;
 
 impl RecordType {
     pub(super) fn table(self) -> Bytes {
@@ -41,6 +41,7 @@ impl RecordType {
             Self::IntegrationVersion => "integration_version",
             Self::Instance => "instance",
             Self::UserConfig => "user_config",
+            Self::ApiToken => "api_token",
         })
     }
 }

@@ -62,7 +62,11 @@ impl<'a> View<'a> {
         self.numbered(OUTBOX, revision, limit, "event")
     }
 
-    pub(super) fn audit_after(&self, revision: u64, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+    /// As [`Catalog::audit_after`], of this moment.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn audit_after(&self, revision: u64, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
         self.numbered(AUDIT, revision, limit, "audit entry")
     }
 
@@ -144,7 +148,8 @@ impl Rows for View<'_> {
             return Ok(Some(found));
         }
         let found = self.get::<IntegrationVersion>(id)?.map(Arc::new);
-        if let Some(version) = &found {
+        // One that is worked on may change; a released one never does.
+        if let Some(version) = found.as_ref().filter(|version| version.release.is_some()) {
             self.catalog.versions().insert(id, Arc::clone(version));
         }
         Ok(found)

@@ -6,9 +6,10 @@ use crate::fault_backend::FaultDisk;
 use perseat_domain::definition::{Definition, EndpointType, RoutingFields};
 use perseat_domain::id::{CustomerId, InstanceId, OrganizationId, UserConfigId, UserId};
 use perseat_domain::model::{
-    ConfigValue, Customer, Instance, InstanceConfig, InstanceState, Integration, Membership, Organization, Role, User, UserConfig,
+    ConfigValue, Customer, Instance, InstanceConfig, InstanceState, Integration, IntegrationSettings, Membership, Organization, Profile,
+    Release, Role, User, UserConfig,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 const NOW: Change<'static> = Change {
@@ -48,7 +49,9 @@ fn user(n: u128, of: &Customer) -> User {
         name: format!("user {n}"),
         external_id: Some(format!("u-{n}")),
         subject: None,
+        subject_seen_at: None,
         role: Role::Member,
+        profile: Profile::default(),
     }
 }
 
@@ -58,6 +61,8 @@ fn integration(n: u128) -> Integration {
         name: format!("integration {n}"),
         latest_version: 1,
         flow_numbers: BTreeMap::new(),
+        withdrawn: BTreeSet::new(),
+        settings: IntegrationSettings::default(),
     }
 }
 
@@ -79,6 +84,7 @@ fn version(of: &Integration, version: u32) -> IntegrationVersion {
         definition,
         organization_keys: BTreeMap::new(),
         is_draft: false,
+        release: Some(Release::default()),
     }
 }
 
@@ -90,12 +96,15 @@ fn instance(n: u128, of: &Customer, integration: &Integration) -> Instance {
     Instance {
         id: InstanceId(id(n)),
         name: format!("instance {n}"),
+        description: String::new(),
+        labels: vec![],
         customer: of.id,
         integration: integration.id,
         state: InstanceState::Enabled,
         deployed: Some(config.clone()),
         config,
         config_revision: 1,
+        deployed_at: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Values of configuration variables: checked against the definition, connections sealed.
 
-use super::{Fault, Session, problem};
+use super::Edit;
+use crate::fault::Fault;
 use crate::manifest::{ConfigVarValue, ConnectionFields, SecretText};
 use perseat_domain::definition::{ConfigVar, DataType, Definition};
 use perseat_domain::model::{ConfigValue, ConnectionValue, Membership, Sealed, connection_record_id};
@@ -13,15 +14,15 @@ use zeroize::Zeroizing;
 
 /// Whose values they are: which page level, which record, which key.
 #[derive(Clone, Copy)]
-pub(super) struct Scope {
-    pub(super) is_user_level: bool,
-    pub(super) record: Uuid,
-    pub(super) key: NewKey,
+pub(crate) struct Scope {
+    pub(crate) is_user_level: bool,
+    pub(crate) record: Uuid,
+    pub(crate) key: NewKey,
 }
 
-impl Session<'_, '_, '_> {
-    /// The values of a manifest by stable key. A value that is already stored keeps its sealed form.
-    pub(super) fn values(
+impl Edit<'_, '_> {
+    /// The given values by stable key. A value that is already stored keeps its sealed form.
+    pub(crate) fn values(
         &mut self,
         definition: &Definition,
         given: &BTreeMap<String, ConfigVarValue>,
@@ -31,14 +32,24 @@ impl Session<'_, '_, '_> {
         let mut values = BTreeMap::new();
         for (key, value) in given {
             let variable = variable(definition, key, scope.is_user_level)?;
+            if variable.org_only && self.actor.customer().is_some() {
+                return Err(Fault::field("configVariables", format!("`{key}` is set by the organization alone")));
+            }
             let stored = stored.get(&variable.stable_key);
             let value = match value {
                 ConfigVarValue::Text(text) if variable.data_type != DataType::Connection => plain(variable, text)?,
                 ConfigVarValue::Connection(fields) if variable.data_type == DataType::Connection => {
                     self.connection(variable, fields, stored, scope)?
                 }
-                ConfigVarValue::Text(_) => return Err(problem(format!("`{key}` is a connection: give `fields` or `token`"))),
-                ConfigVarValue::Connection(_) => return Err(problem(format!("`{key}` is no connection: give text"))),
+                ConfigVarValue::Text(_) => {
+                    return Err(Fault::field(
+                        "configVariables",
+                        format!("`{key}` is a connection: give `fields` or `token`"),
+                    ));
+                }
+                ConfigVarValue::Connection(_) => {
+                    return Err(Fault::field("configVariables", format!("`{key}` is no connection: give text")));
+                }
             };
             values.insert(variable.stable_key.clone(), value);
         }
@@ -86,7 +97,7 @@ impl Session<'_, '_, '_> {
         if let Some(unchanged) = unchanged {
             return Ok(unchanged);
         }
-        let sealed = if self.options.dry_run {
+        let sealed = if self.is_rehearsal {
             Sealed(Vec::new())
         } else {
             // Made now, not with the mutation: what is sealed needs it. A key without a record is destroyed on start.
@@ -119,18 +130,24 @@ fn variable<'d>(definition: &'d Definition, key: &str, is_user_level: bool) -> R
         return Ok(variable);
     }
     if definition.config_vars.iter().any(|variable| variable.key == key) {
-        return Err(problem(format!("`{key}` is {}; it cannot be set here", level(!is_user_level))));
+        return Err(Fault::field(
+            "configVariables",
+            format!("`{key}` is {}; it cannot be set here", level(!is_user_level)),
+        ));
     }
     let near = of_level()
         .map(|variable| variable.key.as_str())
         .min_by_key(|other| strsim::levenshtein(other, key));
     let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-    Err(problem(format!("there is no {} variable `{key}`{hint}", level(is_user_level))))
+    Err(Fault::field(
+        "configVariables",
+        format!("there is no {} variable `{key}`{hint}", level(is_user_level)),
+    ))
 }
 
 fn plain(variable: &ConfigVar, text: &SecretText) -> Result<ConfigValue, Fault> {
     let text = text.text().unwrap_or_default();
-    let wrong = |what: &str| Err(problem(format!("`{}` must be {what}", variable.key)));
+    let wrong = |what: &str| Err(Fault::field("configVariables", format!("`{}` must be {what}", variable.key)));
     match variable.data_type {
         DataType::Boolean if !matches!(text, "true" | "false") => return wrong("true or false"),
         DataType::Number if text.trim().parse::<f64>().is_err() => return wrong("a number"),
@@ -145,8 +162,7 @@ fn plain(variable: &ConfigVar, text: &SecretText) -> Result<ConfigValue, Fault> 
 }
 
 /// The required variables of a level that have neither a value nor a default, by display name.
-#[must_use]
-pub(super) fn missing<'d>(definition: &'d Definition, is_user_level: bool, values: &BTreeMap<String, ConfigValue>) -> Vec<&'d str> {
+pub(crate) fn missing<'d>(definition: &'d Definition, is_user_level: bool, values: &BTreeMap<String, ConfigValue>) -> Vec<&'d str> {
     let required = definition
         .config_vars
         .iter()

@@ -1,0 +1,156 @@
+//! Integrations and their versions.
+
+use super::Edit;
+use crate::fault::Fault;
+use perseat_domain::definition::Definition;
+use perseat_domain::id::{FlowNumber, IntegrationId};
+use perseat_domain::model::{Integration, IntegrationVersion, KeyDigest, Release};
+use perseat_flow::definition::{Diagnostic, Limits, Parsed, REDACTED, parse, redact_organization_keys};
+use perseat_store::catalog::Lookup;
+use perseat_store::seal::key_digest;
+use std::collections::BTreeMap;
+
+/// A version of an integration, as it is given.
+#[derive(Debug)]
+pub struct VersionDraft<'v> {
+    /// The integration that gets the version; `None`: the one of the YAML's name, made where there is none.
+    pub integration: Option<IntegrationId>,
+    /// The definition.
+    pub yaml: &'v str,
+    /// Where the YAML stands, for the messages.
+    pub place: &'v str,
+    /// API keys by flow name, in place of those in the YAML.
+    pub organization_keys: BTreeMap<String, Vec<String>>,
+    /// Whether the version is released at once.
+    pub release: Option<Release>,
+}
+
+/// What saving a version came to.
+#[derive(Debug)]
+pub struct Saved {
+    /// The integration as it is now.
+    pub integration: Integration,
+    /// Whether it is new.
+    pub is_new: bool,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// What is not wrong and yet worth knowing.
+    pub warnings: Vec<String>,
+}
+
+impl Edit<'_, '_> {
+    /// Saves a version: in place of the newest while that is worked on, else as the next one.
+    pub(crate) fn save_version(&mut self, draft: VersionDraft<'_>) -> Result<Saved, Fault> {
+        let place = draft.place;
+        let all_wrong = |found: Vec<Diagnostic>| {
+            let lines: Vec<String> = found.iter().map(|diagnostic| format!("{place}:{diagnostic}")).collect();
+            Fault::field("definition", lines.join("\n"))
+        };
+        let read = |numbers: &BTreeMap<String, FlowNumber>| parse(draft.yaml, self.components, numbers, &Limits::default());
+        let before = match draft.integration {
+            Some(id) => Some(self.existing::<Integration>(id)?),
+            // The name decides which integration it is, and with it which flow numbers are taken.
+            None => {
+                let name = read(&BTreeMap::new()).map_err(all_wrong)?.definition.name;
+                self.mutation.integration_by_name(&name)?
+            }
+        };
+        let numbers = before.as_ref().map(|before| before.flow_numbers.clone()).unwrap_or_default();
+        let parsed = read(&numbers).map_err(all_wrong)?;
+        let has_users = self.mutation.organization()?.is_some_and(|organization| organization.ulc_enabled);
+        if !has_users && !parsed.user_level_pages().is_empty() {
+            return Err(all_wrong(parsed.user_level_pages().to_vec()));
+        }
+        let Parsed {
+            mut definition,
+            flow_numbers,
+            ..
+        } = parsed;
+        let organization_keys = organization_keys(&mut definition, &draft.organization_keys)?;
+        let name = definition.name.clone();
+        let warnings = definition.warnings.iter().map(|warning| format!("{name}: {warning}")).collect();
+        let id = match &before {
+            Some(before) => before.id,
+            None => IntegrationId(self.random_base()),
+        };
+        let latest = before.as_ref().map_or(0, |before| before.latest_version);
+        let newest = match latest {
+            0 => None,
+            latest => self.mutation.integration_version(id, latest)?,
+        };
+        let mut version = IntegrationVersion {
+            integration: id,
+            version: latest.max(1),
+            yaml: redact_organization_keys(draft.yaml),
+            is_draft: definition.is_draft(),
+            definition,
+            organization_keys,
+            release: None,
+        };
+        let is_same = newest.as_ref().is_some_and(|newest| {
+            version.release.clone_from(&newest.release);
+            **newest == version
+        });
+        let is_open = newest.as_ref().is_some_and(|newest| newest.release.is_none());
+        let needs_release = is_open && draft.release.is_some();
+        if !is_same || needs_release {
+            version.release = draft.release;
+            if !is_open {
+                version.version = next_version(latest)?;
+            }
+            let record = Integration {
+                id,
+                name,
+                latest_version: version.version,
+                flow_numbers,
+                withdrawn: before.as_ref().map(|before| before.withdrawn.clone()).unwrap_or_default(),
+                settings: before.as_ref().map(|before| before.settings.clone()).unwrap_or_default(),
+            };
+            self.mutation.put(&record)?;
+            self.mutation.put(&version)?;
+        }
+        Ok(Saved {
+            integration: self.existing(id)?,
+            is_new: before.is_none(),
+            changed: !is_same || needs_release,
+            warnings,
+        })
+    }
+}
+
+/// Version numbers share their bits with what names one version; see `IntegrationVersionId`.
+fn next_version(latest: u32) -> Result<u32, Fault> {
+    match latest.checked_add(1) {
+        Some(next) if u16::try_from(next).is_ok() => Ok(next),
+        _ => Err(Fault::field("definition", "this integration has as many versions as there can be")),
+    }
+}
+
+/// Takes the organization's API keys out of the definition; those that are given apart stand in their place.
+fn organization_keys(
+    definition: &mut Definition,
+    given: &BTreeMap<String, Vec<String>>,
+) -> Result<BTreeMap<FlowNumber, Vec<KeyDigest>>, Fault> {
+    if let Some(unknown) = given.keys().find(|name| definition.flow_named(name).is_none()) {
+        return Err(Fault::field(
+            "organizationApiKeys",
+            format!("organizationApiKeys: there is no flow `{unknown}`"),
+        ));
+    }
+    let mut digests = BTreeMap::new();
+    for flow in &mut definition.flows {
+        let written = std::mem::take(&mut flow.organization_api_keys);
+        let keys = given.get(&flow.name).unwrap_or(&written);
+        if keys.iter().any(|key| key.is_empty() || key == REDACTED) {
+            let name = &flow.name;
+            return Err(Fault::field(
+                "organizationApiKeys",
+                format!("the API keys of `{name}` were taken out of this YAML: give them under `organizationApiKeys`"),
+            ));
+        }
+        if !keys.is_empty() {
+            digests.insert(flow.number, keys.iter().map(|key| key_digest(key)).collect());
+        }
+    }
+    Ok(digests)
+}

@@ -1,0 +1,113 @@
+//! Users' own configurations, and how far an instance is configured.
+
+use super::{Listed, PageRequest, Reader};
+use crate::access::Operation;
+use crate::edit::missing;
+use crate::fault::Fault;
+use perseat_domain::definition::Definition;
+use perseat_domain::id::{InstanceId, UserConfigId};
+use perseat_domain::model::{Instance, User, UserConfig};
+use perseat_store::catalog::Lookup;
+
+/// How far an instance is configured, for whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigState {
+    /// Nothing is missing.
+    Complete,
+    /// Customer-wide values are missing.
+    NeedsInstance,
+    /// Whoever asks has no complete configuration of their own or, for the organization's people, nobody has.
+    NeedsUser,
+}
+
+/// A user's configuration with what it belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserConfigView {
+    /// The configuration.
+    pub config: UserConfig,
+    /// Whose.
+    pub user: User,
+    /// Of which instance. Whoever sees the configuration may know its instance's name, and no more.
+    pub instance: Instance,
+}
+
+impl Reader<'_> {
+    /// A configuration: one's own, or any of the instances that whoever asks manages.
+    ///
+    /// # Errors
+    /// It is absent, or not visible.
+    pub fn user_config(&self, id: UserConfigId) -> Result<UserConfigView, Fault> {
+        let config = self.view.get::<UserConfig>(id)?;
+        let view = match config {
+            Some(config) => self.config_view(config)?,
+            None => None,
+        };
+        view.ok_or(Fault::Absent("user configuration"))
+    }
+
+    fn config_view(&self, config: UserConfig) -> Result<Option<UserConfigView>, Fault> {
+        if config.removed_at.is_some() {
+            return Ok(None);
+        }
+        let instance = self.view.require::<Instance>(config.instance)?;
+        let is_own = self.actor.user() == Some(config.user);
+        let sees =
+            is_own || self.actor.may(Operation::ViewUserConfigs) || self.actor.may_for(Operation::ManageUserConfigs, instance.customer);
+        let user = self.view.require::<User>(config.user)?;
+        Ok(sees.then_some(UserConfigView { config, user, instance }))
+    }
+
+    /// The configurations of an instance: all for those who may see them, else one's own.
+    ///
+    /// # Errors
+    /// A wrong cursor, or the disk fails.
+    pub fn user_configs(&self, instance: InstanceId, request: &PageRequest) -> Result<Listed<UserConfigView>, Fault> {
+        let listed = self.walk(
+            request,
+            |after, limit| self.view.user_configs_of_instance(instance, after, limit),
+            |config| Ok(self.config_view(config.clone())?.is_some()),
+        )?;
+        let mut items = Vec::new();
+        for (cursor, config) in listed.items {
+            items.extend(self.config_view(config)?.map(|view| (cursor, view)));
+        }
+        Ok(Listed {
+            items,
+            has_next: listed.has_next,
+            end: listed.end,
+        })
+    }
+
+    /// The configuration of an instance that whoever asks has themselves.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn own_config(&self, instance: InstanceId) -> Result<Option<UserConfigView>, Fault> {
+        let Some(user) = self.actor.user() else { return Ok(None) };
+        match self.view.user_config_of(instance, user)? {
+            Some(config) => self.config_view(config),
+            None => Ok(None),
+        }
+    }
+
+    /// How far an instance that was read here is configured.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn config_state(&self, instance: &Instance, definition: &Definition) -> Result<ConfigState, Fault> {
+        if !missing(definition, false, &instance.config.values).is_empty() {
+            return Ok(ConfigState::NeedsInstance);
+        }
+        if !definition.is_user_level() {
+            return Ok(ConfigState::Complete);
+        }
+        let is_complete = |config: &UserConfig| config.removed_at.is_none() && missing(definition, true, &config.values).is_empty();
+        let complete = if self.actor.customer().is_some() {
+            self.own_config(instance.id)?.is_some_and(|view| is_complete(&view.config))
+        } else {
+            let page = self.view.user_configs_of_instance(instance.id, None, self.limits.page)?;
+            page.items.iter().any(is_complete)
+        };
+        Ok(if complete { ConfigState::Complete } else { ConfigState::NeedsUser })
+    }
+}

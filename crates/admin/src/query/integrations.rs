@@ -1,0 +1,200 @@
+//! Integrations and their versions.
+
+use super::{Listed, PageRequest, Reader, contains, is_equal};
+use crate::access::Operation;
+use crate::fault::Fault;
+use perseat_domain::id::{CustomerId, IntegrationId, VersionId};
+use perseat_domain::model::{Integration, IntegrationVersion, Marketplace, Role};
+use perseat_store::catalog::Lookup;
+use std::sync::Arc;
+
+/// One version of an integration, with what is known beside its definition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VersionView {
+    /// The integration over all its versions.
+    pub integration: Arc<Integration>,
+    /// The version.
+    pub version: Arc<IntegrationVersion>,
+    /// Whether it was asked for as the newest, whichever it is.
+    pub is_newest: bool,
+}
+
+impl VersionView {
+    /// The id that clients see.
+    #[must_use]
+    pub fn id(&self) -> VersionId {
+        let number = u16::try_from(self.version.version).ok();
+        VersionId {
+            integration: self.integration.id,
+            version: number.filter(|_| !self.is_newest),
+        }
+    }
+
+    /// The category that its definition names.
+    #[must_use]
+    pub fn category(&self) -> String {
+        #[derive(serde::Deserialize)]
+        struct Top {
+            #[serde(default)]
+            category: Option<String>,
+        }
+        let top = serde_saphyr::from_str::<Top>(&self.version.yaml).ok();
+        top.and_then(|top| top.category).unwrap_or_default()
+    }
+
+    /// Whether new instances can be made of it.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.version.release.is_some() && !self.integration.withdrawn.contains(&self.version.version)
+    }
+}
+
+/// Which integrations; everything that is set must hold.
+#[derive(Clone, Debug, Default)]
+pub struct IntegrationFilter {
+    /// The whole name.
+    pub name: Option<String>,
+    /// Part of the name.
+    pub name_contains: Option<String>,
+    /// Part of the description.
+    pub description_contains: Option<String>,
+    /// Part of a label.
+    pub label_contains: Option<String>,
+    /// The one customer that it is for.
+    pub customer: Option<CustomerId>,
+    /// Whether it is for all customers.
+    pub for_all: Option<bool>,
+    /// In the marketplace alone.
+    pub marketplace: bool,
+    /// Each version apart, instead of the newest of each.
+    pub all_versions: bool,
+}
+
+impl IntegrationFilter {
+    fn fits(&self, integration: &Integration, version: &IntegrationVersion) -> bool {
+        let settings = &integration.settings;
+        let label = self.label_contains.as_ref();
+        is_equal(Some(&integration.name), self.name.as_ref())
+            && contains(&integration.name, self.name_contains.as_ref())
+            && contains(&version.definition.description, self.description_contains.as_ref())
+            && (label.is_none() || settings.labels.iter().any(|have| contains(have, label)))
+            && (self.customer.is_none() || settings.customer == self.customer)
+            && self.for_all.is_none_or(|for_all| settings.customer.is_none() == for_all)
+            && (!self.marketplace || settings.marketplace != Marketplace::Hidden)
+    }
+}
+
+impl Reader<'_> {
+    /// A version, or the newest.
+    ///
+    /// # Errors
+    /// It is absent, or not visible.
+    pub fn integration(&self, id: VersionId) -> Result<VersionView, Fault> {
+        let absent = Fault::Absent("integration");
+        let Some(integration) = self.view.get::<Integration>(id.integration)? else {
+            return Err(absent);
+        };
+        if !self.sees_integration(&integration)? {
+            return Err(absent);
+        }
+        let view = self.version_view(Arc::new(integration), id.version.map(u32::from))?;
+        view.ok_or(absent)
+    }
+
+    /// The version of an instance that was read here.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn version_of(&self, integration: IntegrationId, version: u32) -> Result<VersionView, Fault> {
+        let found = self.view.require::<Integration>(integration)?;
+        self.version_view(Arc::new(found), Some(version))?
+            .ok_or(Fault::Absent("integration"))
+    }
+
+    fn version_view(&self, integration: Arc<Integration>, number: Option<u32>) -> Result<Option<VersionView>, Fault> {
+        let version = self
+            .view
+            .integration_version(integration.id, number.unwrap_or(integration.latest_version))?;
+        Ok(version.map(|version| VersionView {
+            integration,
+            version,
+            is_newest: number.is_none(),
+        }))
+    }
+
+    /// Every version, newest first.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn versions(&self, of: &VersionView, available: Option<bool>) -> Result<Vec<VersionView>, Fault> {
+        let mut versions = Vec::new();
+        for number in (1..=of.integration.latest_version).rev() {
+            let view = self.version_view(Arc::clone(&of.integration), Some(number))?;
+            versions.extend(view.filter(|view| available.is_none_or(|wanted| view.is_available() == wanted)));
+        }
+        Ok(versions)
+    }
+
+    /// Integrations.
+    ///
+    /// # Errors
+    /// A wrong cursor, or the disk fails.
+    pub fn integrations(&self, filter: &IntegrationFilter, request: &PageRequest) -> Result<Listed<VersionView>, Fault> {
+        if !self.actor.may(Operation::ViewIntegrations) {
+            return Ok(Listed::none());
+        }
+        let listed = self.walk(
+            request,
+            |after, limit| self.view.page::<Integration>(after, limit),
+            |integration| {
+                let newest = self.view.integration_version(integration.id, integration.latest_version)?;
+                let fits = newest.is_some_and(|version| filter.fits(integration, &version));
+                Ok(fits && self.sees_integration(integration)?)
+            },
+        )?;
+        let mut items = Vec::new();
+        for (cursor, integration) in listed.items {
+            let newest = self.version_view(Arc::new(integration), None)?;
+            let Some(newest) = newest else { continue };
+            if filter.all_versions {
+                let versions = self.versions(&newest, None)?;
+                items.extend(versions.into_iter().map(|version| (cursor.clone(), version)));
+            } else {
+                items.push((cursor, newest));
+            }
+        }
+        Ok(Listed {
+            items,
+            has_next: listed.has_next,
+            end: listed.end,
+        })
+    }
+
+    /// The organization's people see all; a customer's those of the marketplace and of their own instances.
+    fn sees_integration(&self, integration: &Integration) -> Result<bool, Fault> {
+        if !self.actor.may(Operation::ViewIntegrations) {
+            return Ok(false);
+        }
+        let Some(own) = self.actor.customer() else { return Ok(true) };
+        let settings = &integration.settings;
+        if settings.customer.is_some_and(|only| only != own) {
+            return Ok(false);
+        }
+        if settings.marketplace != Marketplace::Hidden {
+            // What a marketplace user can configure has pages for users.
+            let newest = self.view.integration_version(integration.id, integration.latest_version)?;
+            return Ok(self.actor.role != Role::MarketplaceUser || newest.is_some_and(|version| version.definition.is_user_level()));
+        }
+        let mut after = None;
+        loop {
+            let page = self.view.instances_of_customer(own, after, self.limits.page)?;
+            if page.items.iter().any(|instance| instance.integration == integration.id) {
+                return Ok(self.actor.may(Operation::ViewInstances));
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(false),
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! From the `Authorization` header to an actor. Fails closed.
+
+use super::Desk;
+use http::{HeaderMap, StatusCode, header};
+use perseat_admin::actor::Actor;
+use perseat_admin::identity::embedded::{self, Sight};
+use perseat_admin::identity::{IdentityError, tokens};
+
+/// Why nobody was recognised.
+#[derive(Debug)]
+pub(super) struct Unknown {
+    pub(super) status: StatusCode,
+    pub(super) message: &'static str,
+}
+
+impl From<IdentityError> for Unknown {
+    fn from(error: IdentityError) -> Self {
+        let (status, message) = match &error {
+            IdentityError::Refused(message) => (StatusCode::UNAUTHORIZED, *message),
+            IdentityError::Conflict(message) => (StatusCode::CONFLICT, *message),
+            IdentityError::Store(error) => {
+                tracing::error!(error = error as &dyn std::error::Error, "a bearer could not be checked");
+                (StatusCode::INTERNAL_SERVER_ERROR, "The bearer could not be checked.")
+            }
+        };
+        Self { status, message }
+    }
+}
+
+/// Who asks. Blocks on the disk.
+pub(super) fn recognise(desk: &Desk, headers: &HeaderMap) -> Result<Actor, Unknown> {
+    let missing = || Unknown::from(IdentityError::Refused("Authentication is required."));
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(missing());
+    };
+    let (scheme, bearer) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or_else(missing)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(missing());
+    }
+    let (bearer, now) = (bearer.trim(), desk.now());
+    if bearer.starts_with(tokens::PREFIX) {
+        return Ok(tokens::recognise(desk.catalog(), bearer, now)?);
+    }
+    match embedded::recognise(desk.catalog(), bearer, now)? {
+        Sight::Known(actor) => Ok(actor),
+        Sight::New(verified) => Ok(desk.write_down(&verified)?),
+    }
+}

@@ -1,0 +1,145 @@
+//! What the control plane works with: the catalog, what publishes its changes, what is known of executions.
+
+use super::limits::ControlOptions;
+use super::signed::Signer;
+use crate::boot::plane::{Plane, Published, Publisher, random};
+use perseat_actors::front::{FrontShared, Trial};
+use perseat_actors::kit::Clock;
+use perseat_admin::actor::Actor;
+use perseat_admin::edit::{self, Changed, Edit};
+use perseat_admin::fault::Fault;
+use perseat_admin::identity::IdentityError;
+use perseat_admin::identity::embedded::{self, Verified};
+use perseat_admin::query::Reader;
+use perseat_domain::code::ErrorCode;
+use perseat_domain::id::ExecutionId;
+use perseat_domain::time::Timestamp;
+use perseat_flow::component::BuiltIn;
+use perseat_store::StoreError;
+use perseat_store::catalog::Catalog;
+use perseat_store::custody::Custody;
+use perseat_store::executions::ExecutionReader;
+use perseat_store::pressure::Ballast;
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    custody: Custody,
+    publisher: Arc<Publisher>,
+    clock: Arc<dyn Clock>,
+    ballast: Arc<Ballast>,
+    executions: ExecutionReader,
+    front: Arc<FrontShared>,
+    signer: Signer,
+    hooks_url: Arc<str>,
+    api_url: String,
+    options: ControlOptions,
+}
+
+impl Desk {
+    /// `api_url` is how clients reach the API.
+    pub(crate) fn new(plane: &Plane, executions: ExecutionReader, api_url: String, options: ControlOptions) -> Self {
+        let secret = [random().to_le_bytes(), random().to_le_bytes()].concat();
+        Self {
+            custody: plane.custody.clone(),
+            publisher: plane.publisher.clone(),
+            clock: plane.clock.clone(),
+            ballast: plane.ballast.clone(),
+            executions,
+            front: plane.front.clone(),
+            signer: Signer::new(&secret, options.url_lifetime),
+            hooks_url: plane.public_url.clone(),
+            api_url,
+            options,
+        }
+    }
+
+    pub(super) fn options(&self) -> &ControlOptions {
+        &self.options
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Time since the start, for rates.
+    pub(super) fn uptime(&self) -> std::time::Duration {
+        self.clock.uptime()
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        self.custody.catalog()
+    }
+
+    pub(super) fn executions(&self) -> &ExecutionReader {
+        &self.executions
+    }
+
+    /// Runs a flow to try it; durable once this returns.
+    pub(super) async fn try_out(&self, trial: &Trial) -> Result<ExecutionId, ErrorCode> {
+        self.front.try_out(trial).await
+    }
+
+    pub(super) fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// The URL of an endpoint.
+    pub(super) fn hook_url(&self, endpoint: perseat_domain::id::EndpointId) -> String {
+        format!("{}/trigger/{}", self.hooks_url, endpoint.global())
+    }
+
+    /// The URL of a path of the API, which begins with a slash.
+    pub(super) fn api_url(&self, path: &str) -> String {
+        format!("{}{path}", self.api_url)
+    }
+
+    /// Reads one moment of the catalog for `actor`.
+    pub(super) fn read<T>(&self, actor: &Actor, work: impl FnOnce(&Reader<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        work(&Reader::new(self.catalog(), actor, self.options.read)?)
+    }
+
+    /// Makes one change and publishes it before it returns.
+    pub(crate) fn change<T>(&self, actor: &Actor, action: &str, work: impl Fn(&mut Edit<'_, '_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.publisher.publish(|| {
+            let once = || {
+                let mut random = random;
+                let mut desk = edit::Desk {
+                    custody: &self.custody,
+                    components: &BuiltIn,
+                    actor,
+                    at: self.now(),
+                    random: &mut random,
+                };
+                desk.change(action, &work)
+            };
+            let changed = match once() {
+                // Room that is kept back for this moment, so that a deletion can commit on a full disk.
+                Err(Fault::Store(StoreError::Full(_))) if self.ballast.release() => {
+                    tracing::warn!("the disk is full: the ballast file was given up for this mutation; make room");
+                    once()?
+                }
+                changed => changed?,
+            };
+            Ok(split(changed))
+        })
+    }
+
+    /// Writes down an embedded user who is new or has changed.
+    pub(super) fn write_down(&self, verified: &Verified) -> Result<Actor, IdentityError> {
+        self.publisher.publish(|| {
+            let mut random = random;
+            let changed = embedded::write_down(&self.custody, &BuiltIn, verified, self.now(), &mut random)?;
+            Ok(split(changed))
+        })
+    }
+}
+
+fn split<T>(changed: Changed<T>) -> (T, Published) {
+    let published = Published {
+        effects: changed.effects,
+        revision: changed.revision,
+    };
+    (changed.value, published)
+}

@@ -1,0 +1,148 @@
+//! What one request, and one identity, may cost.
+
+use async_graphql::Positioned;
+use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
+use perseat_admin::query::ReadLimits;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Limits of the API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControlOptions {
+    /// Requests that run at once; others wait.
+    pub concurrency: usize,
+    /// Fields within one another.
+    pub max_depth: usize,
+    /// The estimated cost of a query; a field costs one, a list ten times what one item costs.
+    pub max_complexity: usize,
+    /// Fields that are asked for under another name.
+    pub max_aliases: usize,
+    /// What one read may touch.
+    pub read: ReadLimits,
+    /// Requests of one identity in a second, on average.
+    pub rate: u32,
+    /// Requests of one identity at once, after a pause.
+    pub burst: u32,
+    /// Identities whose rate is remembered.
+    pub remembered: usize,
+    /// How long a signed URL works.
+    pub url_lifetime: Duration,
+    /// Origins of pages that may call the API from a browser.
+    pub origins: Vec<String>,
+}
+
+impl Default for ControlOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: 8,
+            max_depth: 24,
+            max_complexity: 20_000,
+            max_aliases: 32,
+            read: ReadLimits::default(),
+            rate: 50,
+            burst: 500,
+            remembered: 65_536,
+            url_lifetime: Duration::from_secs(15 * 60),
+            origins: Vec::new(),
+        }
+    }
+}
+
+/// The number of aliases in a document.
+pub(super) fn aliases(document: &ExecutableDocument) -> usize {
+    fn count(selection: &Positioned<SelectionSet>) -> usize {
+        let of = |item: &Positioned<Selection>| match &item.node {
+            Selection::Field(field) => usize::from(field.node.alias.is_some()) + count(&field.node.selection_set),
+            Selection::InlineFragment(fragment) => count(&fragment.node.selection_set),
+            Selection::FragmentSpread(_) => 0,
+        };
+        selection.node.items.iter().map(of).sum()
+    }
+    let operations: usize = document
+        .operations
+        .iter()
+        .map(|(_, operation)| count(&operation.node.selection_set))
+        .sum();
+    let fragments: usize = document
+        .fragments
+        .values()
+        .map(|fragment| count(&fragment.node.selection_set))
+        .sum();
+    operations + fragments
+}
+
+/// How many requests an identity has left, filled again over time.
+struct Bucket {
+    left: f64,
+    at: Duration,
+}
+
+/// Requests per identity. Time is an argument.
+pub(super) struct Rates {
+    rate: f64,
+    burst: f64,
+    remembered: usize,
+    buckets: Mutex<HashMap<String, Bucket>>,
+}
+
+impl Rates {
+    pub(super) fn new(options: &ControlOptions) -> Self {
+        Self {
+            rate: options.rate.into(),
+            burst: options.burst.into(),
+            remembered: options.remembered.max(1),
+            buckets: Mutex::default(),
+        }
+    }
+
+    /// Takes one request of `identity`; false if it has none left.
+    pub(super) fn take(&self, identity: &str, now: Duration) -> bool {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= self.remembered && !buckets.contains_key(identity) {
+            // A full bucket says nothing that a new one would not.
+            let (rate, burst) = (self.rate, self.burst);
+            buckets.retain(|_, bucket| bucket.left + now.saturating_sub(bucket.at).as_secs_f64() * rate < burst);
+            if buckets.len() >= self.remembered {
+                return false;
+            }
+        }
+        let bucket = buckets.entry(identity.to_owned()).or_insert(Bucket { left: self.burst, at: now });
+        bucket.left = (bucket.left + now.saturating_sub(bucket.at).as_secs_f64() * self.rate).min(self.burst);
+        bucket.at = now;
+        let has = bucket.left >= 1.0;
+        if has {
+            bucket.left -= 1.0;
+        }
+        has
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_graphql::parser::parse_query;
+
+    #[test]
+    fn an_identity_that_asks_too_often_waits_and_others_do_not() {
+        let rates = Rates::new(&ControlOptions {
+            rate: 1,
+            burst: 2,
+            remembered: 2,
+            ..ControlOptions::default()
+        });
+        let second = Duration::from_secs;
+        assert!(rates.take("a", second(0)) && rates.take("a", second(0)));
+        assert!(!rates.take("a", second(0)));
+        assert!(rates.take("b", second(0)));
+        assert!(!rates.take("c", second(0)), "no more identities are remembered than the limit");
+        assert!(rates.take("a", second(1)) && !rates.take("a", second(1)));
+        assert!(rates.take("c", second(9)), "identities that were quiet are forgotten");
+    }
+
+    #[test]
+    fn aliases_are_counted_wherever_they_stand() {
+        let query = "{ a: x { b: y ... on T { c: z } ...F } } fragment F on T { d: e }";
+        assert_eq!(aliases(&parse_query(query).unwrap()), 4);
+    }
+}

@@ -1,0 +1,18 @@
+//! The control plane: GraphQL at `POST /api`, and the signed URLs that its answers name.
+//!
+//! It translates and decides nothing: who asks is settled in [`bearer`], what they may see and do in `perseat-admin`. GraphQL
+//! types exist below this module alone. A request runs on a thread that may block, so that resolvers read and write plainly.
+
+mod bearer;
+mod desk;
+mod lenient;
+mod limits;
+mod schema;
+mod service;
+mod signed;
+mod unsupported;
+
+pub(crate) use desk::Desk;
+pub use limits::ControlOptions;
+pub use schema::sdl;
+pub(crate) use service::Control;

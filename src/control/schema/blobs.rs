@@ -1,0 +1,46 @@
+//! Results that are fetched by a signed URL, without a bearer.
+
+use super::trigger;
+use crate::control::Desk;
+use perseat_domain::id::ExecutionId;
+use perseat_store::executions::Part;
+use serde::Serialize;
+use serde_json::Value;
+
+/// Below which path blobs are.
+pub(in crate::control) const PATH: &str = "/blobs/";
+/// The place of the trigger; steps follow it.
+pub(super) const TRIGGER: usize = 0;
+const STEP: &str = "/blobs/step-result";
+const MESSAGE_PACK: &str = "application/x-msgpack";
+
+/// The form that clients read: `data` may be any value where no content type is given.
+#[derive(Serialize)]
+struct StepResult {
+    data: Value,
+}
+
+/// Where a step's result can be fetched for a short time.
+pub(super) fn step_url(desk: &Desk, execution: ExecutionId, place: usize) -> String {
+    let (execution, place) = (execution.global(), place.to_string());
+    let signed = desk.signer().sign(STEP, &[("execution", &execution), ("step", &place)], desk.now());
+    desk.api_url(&signed)
+}
+
+/// What a signed URL names. Blocks on the disk.
+pub(in crate::control) fn answer(desk: &Desk, path: &str, query: &str) -> Option<(&'static str, Vec<u8>)> {
+    let parameters = desk.signer().check(path, query, desk.now())?;
+    let parameter = |name: &str| parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let execution: ExecutionId = parameter("execution")?.parse().ok()?;
+    let place: usize = parameter("step")?.parse().ok()?;
+    let view = desk.executions().show(execution).ok()??;
+    let data = match place.checked_sub(1) {
+        None => trigger::result(desk, &view)?,
+        Some(place) => match view.steps.into_iter().nth(place)?.output {
+            Part::Readable(data) => data,
+            Part::Unreadable { .. } => return None,
+        },
+    };
+    let packed = rmp_serde::to_vec_named(&StepResult { data }).ok()?;
+    Some((MESSAGE_PACK, packed))
+}

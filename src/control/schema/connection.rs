@@ -1,0 +1,140 @@
+//! Relay connections, and the orders that clients name.
+
+use super::components::{Action, Component};
+use super::configs::{UserLevelConfig, UserLevelConfigVariable, UserLevelFlowConfig};
+use super::executions::{ExecutionSection, InstanceExecutionResult, InstanceStepResult, Log};
+use super::instances::{Instance, InstanceConfigVariable, InstanceFlowConfig};
+use super::integrations::{Expression, Integration, IntegrationFlow, RequiredConfigVariable};
+use super::organization::{AuditEntry, OrganizationSigningKey, ScopedConfigVariable, Tenant};
+use super::people::{Customer, User};
+use async_graphql::{Enum, InputObject, OutputType, SimpleObject};
+use perseat_admin::query::Listed;
+
+/// Where a page stands in its list.
+#[derive(Clone, Debug, SimpleObject)]
+pub(super) struct PageInfo {
+    has_next_page: bool,
+    has_previous_page: bool,
+    start_cursor: Option<String>,
+    end_cursor: Option<String>,
+}
+
+macro_rules! connections {
+    ($($connection:literal $edge:literal $type:ty;)*) => {
+        /// An item with its place.
+        #[derive(Clone, Debug, SimpleObject)]
+        $(#[graphql(concrete(name = $edge, params($type)))])*
+        pub(super) struct Edge<T: OutputType> {
+            node: T,
+            cursor: String,
+        }
+
+        /// Part of a list.
+        #[derive(Clone, Debug, SimpleObject)]
+        $(#[graphql(concrete(name = $connection, params($type)))])*
+        pub(super) struct Connection<T: OutputType>
+        where
+            Edge<T>: OutputType,
+        {
+            nodes: Vec<T>,
+            edges: Vec<Edge<T>>,
+            page_info: PageInfo,
+            /// How many there are in all; unknown while there are more pages.
+            total_count: Option<usize>,
+        }
+    };
+}
+
+connections! {
+    "CustomerConnection" "CustomerEdge" Customer;
+    "UserConnection" "UserEdge" User;
+    "OrganizationSigningKeyConnection" "OrganizationSigningKeyEdge" OrganizationSigningKey;
+    "ScopedConfigVariableConnection" "ScopedConfigVariableEdge" ScopedConfigVariable;
+    "TenantConnection" "TenantEdge" Tenant;
+    "AuditEntryConnection" "AuditEntryEdge" AuditEntry;
+    "IntegrationConnection" "IntegrationEdge" Integration;
+    "IntegrationFlowConnection" "IntegrationFlowEdge" IntegrationFlow;
+    "RequiredConfigVariableConnection" "RequiredConfigVariableEdge" RequiredConfigVariable;
+    "ExpressionConnection" "ExpressionEdge" Expression;
+    "InstanceConnection" "InstanceEdge" Instance;
+    "InstanceFlowConfigConnection" "InstanceFlowConfigEdge" InstanceFlowConfig;
+    "InstanceConfigVariableConnection" "InstanceConfigVariableEdge" InstanceConfigVariable;
+    "UserLevelConfigConnection" "UserLevelConfigEdge" UserLevelConfig;
+    "UserLevelFlowConfigConnection" "UserLevelFlowConfigEdge" UserLevelFlowConfig;
+    "UserLevelConfigVariableConnection" "UserLevelConfigVariableEdge" UserLevelConfigVariable;
+    "InstanceExecutionResultConnection" "InstanceExecutionResultEdge" InstanceExecutionResult;
+    "InstanceStepResultConnection" "InstanceStepResultEdge" InstanceStepResult;
+    "LogConnection" "LogEdge" Log;
+    "ExecutionSectionConnection" "ExecutionSectionEdge" ExecutionSection;
+    "ComponentConnection" "ComponentEdge" Component;
+    "ActionConnection" "ActionEdge" Action;
+}
+
+impl<T: OutputType + Clone> Connection<T>
+where
+    Edge<T>: OutputType,
+{
+    /// A page that was read behind `after`.
+    pub(super) fn of(listed: Listed<T>, after: Option<&str>) -> Self {
+        let has_previous_page = after.is_some_and(|after| !after.is_empty());
+        let edges: Vec<Edge<T>> = listed.items.into_iter().map(|(cursor, node)| Edge { node, cursor }).collect();
+        Self {
+            nodes: edges.iter().map(|edge| edge.node.clone()).collect(),
+            total_count: (!listed.has_next && !has_previous_page).then_some(edges.len()),
+            page_info: PageInfo {
+                has_next_page: listed.has_next,
+                has_previous_page,
+                start_cursor: edges.first().map(|edge| edge.cursor.clone()),
+                end_cursor: listed.end,
+            },
+            edges,
+        }
+    }
+
+    /// Says how many there are in all, where that is known.
+    pub(super) fn count(&mut self, total: usize) {
+        self.total_count = Some(total);
+    }
+
+    /// A list that is short enough to be one page.
+    pub(super) fn whole(all: Vec<T>) -> Self {
+        let items: Vec<(String, T)> = all
+            .into_iter()
+            .enumerate()
+            .map(|(place, item)| ((place + 1).to_string(), item))
+            .collect();
+        let end = items.last().map(|(cursor, _)| cursor.clone());
+        let has_next = false;
+        Self::of(Listed { items, has_next, end }, None)
+    }
+}
+
+/// Which way a list is ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(super) enum OrderDirection {
+    Asc,
+    Desc,
+}
+
+macro_rules! orders {
+    ($($order:ident $field:ident { $($value:ident),* })*) => {$(
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+        pub(super) enum $field {
+            $($value,)*
+        }
+
+        #[derive(Clone, Copy, Debug, InputObject)]
+        pub(super) struct $order {
+            pub(super) field: $field,
+            pub(super) direction: OrderDirection,
+        }
+    )*};
+}
+
+orders! {
+    VersionOrder VersionOrderField { VersionNumber }
+    LogOrder LogOrderField { Timestamp }
+    InstanceStepResultOrder InstanceStepResultOrderField { EndedAt, StartedAt }
+    InstanceExecutionResultOrder InstanceExecutionResultOrderField { EndedAt, StartedAt }
+    ExecutionSectionOrder ExecutionSectionOrderField { StartedAt }
+}

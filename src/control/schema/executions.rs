@@ -1,0 +1,440 @@
+//! Executions: what ran, step by step.
+
+use super::answer::{actor, desk, error, page, read};
+use super::connection::{
+    Connection, ExecutionSectionOrder, InstanceExecutionResultOrder, InstanceStepResultOrder, LogOrder, OrderDirection,
+};
+use super::instances::Instance;
+use super::scalars::DateTime;
+use super::{blobs, trigger};
+use crate::control::Desk;
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use perseat_admin::fault::Fault;
+use perseat_admin::query::Listed;
+use perseat_domain::entry::StepStatus;
+use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, join_global};
+use perseat_domain::time::Timestamp;
+use perseat_store::executions::{ExecutionSummary, ExecutionView, Named, Part};
+use perseat_store::index::{Filter, Status};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Where an execution stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+enum ExecutionStatus {
+    Error,
+    Pending,
+    Queued,
+    Success,
+}
+
+/// How an execution ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+enum InstanceExecutionResultResultType {
+    Completed,
+    Error,
+}
+
+/// How much a log line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+enum LogSeverityLevel {
+    Debug,
+    Error,
+    Fatal,
+    Info,
+    Metric,
+    Trace,
+    Warn,
+}
+
+const LEVELS: [&str; 5] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"];
+
+/// A level of log lines, as alerts name it.
+#[derive(Clone, Debug, SimpleObject)]
+struct LogSeverity {
+    id: usize,
+    name: String,
+}
+
+/// One run of one flow.
+#[derive(Clone, Debug)]
+pub(super) struct InstanceExecutionResult(Arc<ExecutionView>);
+
+impl InstanceExecutionResult {
+    /// An execution that was just accepted, which whoever asks started.
+    pub(super) fn of(ctx: &Context<'_>, id: ExecutionId) -> Result<Self> {
+        Self::find(ctx, &id.global().into())
+    }
+
+    /// An execution that whoever asks may see.
+    fn find(ctx: &Context<'_>, id: &ID) -> Result<Self> {
+        let absent = || error(Fault::Absent("execution"));
+        let id: ExecutionId = id.parse().map_err(|_| absent())?;
+        let view = desk(ctx)?.executions().show(id).map_err(|fault| {
+            tracing::error!(error = &fault as &dyn std::error::Error, "an execution could not be read");
+            async_graphql::Error::new("Internal error.")
+        })?;
+        let view = view.ok_or_else(absent)?;
+        if !sees(ctx, view.summary.customer.as_ref())? {
+            return Err(absent());
+        }
+        Ok(Self(Arc::new(view)))
+    }
+
+    fn summary(&self) -> &ExecutionSummary {
+        &self.0.summary
+    }
+}
+
+/// Whether executions of this customer are visible; those of nobody are the organization's.
+fn sees(ctx: &Context<'_>, customer: Option<&Named>) -> Result<bool> {
+    let customer = customer.and_then(|customer| customer.id.parse::<CustomerId>().ok());
+    read(ctx, |reader| {
+        Ok(match customer {
+            Some(customer) => reader.sees_logs_of(customer),
+            None => reader.actor().customer().is_none() && reader.actor().may(perseat_admin::access::Operation::ViewLogs),
+        })
+    })
+}
+
+#[Object]
+impl InstanceExecutionResult {
+    async fn id(&self) -> ID {
+        self.summary().id.global().into()
+    }
+    async fn instance(&self, ctx: &Context<'_>) -> Result<Option<Instance>> {
+        let id = self
+            .summary()
+            .instance
+            .as_ref()
+            .and_then(|instance| instance.id.parse::<InstanceId>().ok());
+        let Some(id) = id else { return Ok(None) };
+        read(ctx, |reader| match reader.instance(id) {
+            Ok(instance) => Ok(Some(Instance::real_one(instance))),
+            Err(Fault::Absent(_)) => Ok(None),
+            Err(fault) => Err(fault),
+        })
+    }
+    /// The flow's name.
+    async fn flow_name(&self) -> Option<&str> {
+        self.summary().flow.as_ref()?.name.as_deref()
+    }
+    /// The name of the user on whose behalf it ran.
+    async fn user_name(&self) -> Option<&str> {
+        self.summary().user.as_ref()?.name.as_deref()
+    }
+    async fn started_at(&self) -> DateTime {
+        DateTime(self.summary().started_at.unwrap_or(self.summary().accepted_at))
+    }
+    async fn ended_at(&self) -> Option<DateTime> {
+        self.summary().ended_at.map(DateTime)
+    }
+    async fn status(&self) -> ExecutionStatus {
+        match self.summary().status {
+            Status::Queued => ExecutionStatus::Queued,
+            Status::Running => ExecutionStatus::Pending,
+            Status::Succeeded => ExecutionStatus::Success,
+            Status::Failed | Status::Cancelled | Status::Quarantined => ExecutionStatus::Error,
+        }
+    }
+    async fn result_type(&self) -> Option<InstanceExecutionResultResultType> {
+        match self.summary().status {
+            Status::Queued | Status::Running => None,
+            Status::Succeeded => Some(InstanceExecutionResultResultType::Completed),
+            Status::Failed | Status::Cancelled | Status::Quarantined => Some(InstanceExecutionResultResultType::Error),
+        }
+    }
+    /// What went wrong, with secrets blanked.
+    async fn error(&self) -> Option<String> {
+        let code = self.summary().code?;
+        let message = match &self.0.message {
+            Some(Part::Readable(message)) => message.clone(),
+            _ => String::new(),
+        };
+        Some(if message.is_empty() {
+            code.to_string()
+        } else {
+            format!("{message} ({code})")
+        })
+    }
+    async fn step_count(&self) -> u32 {
+        self.summary().steps_finished
+    }
+    async fn step_results(
+        &self,
+        ctx: &Context<'_>,
+        display_step_name: Option<String>,
+        order_by: Option<InstanceStepResultOrder>,
+        after: Option<String>,
+        first: Option<i32>,
+        last: Option<i32>,
+    ) -> Result<Connection<InstanceStepResult>> {
+        let mut all: Vec<InstanceStepResult> = InstanceStepResult::all(desk(ctx)?, &self.0);
+        all.retain(|step| display_step_name.as_ref().is_none_or(|name| *name == step.name));
+        let total = all.len();
+        if order_by.is_some_and(|order| order.direction == OrderDirection::Desc) {
+            all.reverse();
+        }
+        if let Some(last) = last.and_then(|last| usize::try_from(last).ok()) {
+            all.drain(..total.saturating_sub(last));
+        }
+        let request = page(after, first);
+        let listed = Listed::of_all(all, &request, desk(ctx)?.options().read);
+        let mut connection = Connection::of(listed, request.after.as_deref());
+        connection.count(total);
+        Ok(connection)
+    }
+    async fn logs(
+        &self,
+        ctx: &Context<'_>,
+        order_by: Option<LogOrder>,
+        after: Option<String>,
+        first: Option<i32>,
+    ) -> Result<Connection<Log>> {
+        logs(ctx, &self.0, order_by, after, first)
+    }
+}
+
+/// What one step came to, the trigger first.
+#[derive(Clone, Debug)]
+pub(super) struct InstanceStepResult {
+    execution: ExecutionId,
+    place: usize,
+    name: String,
+    path: String,
+    started_at: Timestamp,
+    ended_at: Timestamp,
+    has_error: bool,
+}
+
+impl InstanceStepResult {
+    fn all(desk: &Desk, view: &ExecutionView) -> Vec<Self> {
+        let begun = view.summary.started_at.unwrap_or(view.summary.accepted_at);
+        let trigger = trigger::name(desk, view).map(|name| Self {
+            execution: view.summary.id,
+            place: blobs::TRIGGER,
+            path: name.clone(),
+            name,
+            started_at: begun,
+            ended_at: begun,
+            has_error: false,
+        });
+        let steps = view.steps.iter().enumerate().map(|(place, step)| Self {
+            execution: view.summary.id,
+            place: place + 1,
+            name: step.name.clone(),
+            path: step.path.clone(),
+            started_at: step.started_at,
+            ended_at: step.ended_at,
+            has_error: step.status != StepStatus::Ok,
+        });
+        trigger.into_iter().chain(steps).collect()
+    }
+}
+
+#[Object]
+impl InstanceStepResult {
+    async fn id(&self) -> ID {
+        let base = self.execution.0.as_u128();
+        join_global("InstanceStepResult", Uuid::from_u128(base ^ (self.place as u128 + 1))).into()
+    }
+    async fn step_name(&self) -> &str {
+        &self.path
+    }
+    async fn display_step_name(&self) -> &str {
+        &self.name
+    }
+    async fn started_at(&self) -> DateTime {
+        DateTime(self.started_at)
+    }
+    async fn ended_at(&self) -> DateTime {
+        DateTime(self.ended_at)
+    }
+    async fn has_error(&self) -> bool {
+        self.has_error
+    }
+    /// Where the result can be fetched, for a short time, as MessagePack.
+    async fn results_url(&self, ctx: &Context<'_>) -> Result<String> {
+        Ok(blobs::step_url(desk(ctx)?, self.execution, self.place))
+    }
+}
+
+/// One log line.
+#[derive(Clone, Debug, SimpleObject)]
+pub(super) struct Log {
+    id: ID,
+    timestamp: DateTime,
+    severity: LogSeverityLevel,
+    message: String,
+    step_name: Option<String>,
+    section_id: Option<Uuid>,
+}
+
+/// A part of an execution that log lines belong to. There are none.
+#[derive(Clone, Debug, SimpleObject)]
+pub(super) struct ExecutionSection {
+    section_id: Uuid,
+    label: String,
+}
+
+fn severity(word: &str) -> LogSeverityLevel {
+    match word {
+        "trace" => LogSeverityLevel::Trace,
+        "debug" => LogSeverityLevel::Debug,
+        "warn" => LogSeverityLevel::Warn,
+        "error" => LogSeverityLevel::Error,
+        "fatal" => LogSeverityLevel::Fatal,
+        "metric" => LogSeverityLevel::Metric,
+        _ => LogSeverityLevel::Info,
+    }
+}
+
+/// The lines of an execution, and once it has ended a last one that says so: clients wait for it.
+fn lines(view: &ExecutionView) -> Vec<Log> {
+    let line = |place: usize, at: Timestamp, severity, message: String, step: Option<String>| Log {
+        id: join_global("Log", Uuid::from_u128(view.summary.id.0.as_u128() ^ (place as u128 + 1))).into(),
+        timestamp: DateTime(at),
+        severity,
+        message,
+        step_name: step,
+        section_id: None,
+    };
+    let mut lines = Vec::new();
+    for part in &view.logs {
+        let Part::Readable(part) = part else { continue };
+        for one in part {
+            let step = Some(one.step.clone()).filter(|step| !step.is_empty());
+            lines.push(line(lines.len(), one.at, severity(&one.level), one.message.clone(), step));
+        }
+    }
+    if let Some(at) = view.summary.ended_at {
+        let name = view
+            .summary
+            .instance
+            .as_ref()
+            .and_then(|instance| instance.name.as_deref())
+            .unwrap_or_default();
+        let message = format!("Ending Instance Execution {name}").trim_end().to_owned();
+        let severity = match view.summary.status {
+            Status::Succeeded => LogSeverityLevel::Info,
+            _ => LogSeverityLevel::Error,
+        };
+        lines.push(line(lines.len(), at, severity, message, None));
+    }
+    lines
+}
+
+fn logs(
+    ctx: &Context<'_>,
+    view: &ExecutionView,
+    order_by: Option<LogOrder>,
+    after: Option<String>,
+    first: Option<i32>,
+) -> Result<Connection<Log>> {
+    let mut lines = lines(view);
+    if order_by.is_some_and(|order| order.direction == OrderDirection::Desc) {
+        lines.reverse();
+    }
+    let request = page(after, first);
+    let listed = Listed::of_all(lines, &request, desk(ctx)?.options().read);
+    Ok(Connection::of(listed, request.after.as_deref()))
+}
+
+/// Reading executions.
+#[derive(Debug, Default)]
+pub(super) struct ExecutionQuery;
+
+#[Object]
+impl ExecutionQuery {
+    async fn execution_result(&self, ctx: &Context<'_>, id: ID) -> Result<InstanceExecutionResult> {
+        InstanceExecutionResult::find(ctx, &id)
+    }
+
+    /// Executions, newest first.
+    #[expect(clippy::too_many_arguments, reason = "filters are arguments")]
+    #[graphql(complexity = "5 + 10 * child_complexity")]
+    async fn execution_results(
+        &self,
+        ctx: &Context<'_>,
+        instance: Option<ID>,
+        #[graphql(name = "instance_Customer")] customer: Option<ID>,
+        #[graphql(name = "startedAt_Gte")] since: Option<DateTime>,
+        order_by: Option<InstanceExecutionResultOrder>,
+        after: Option<String>,
+        first: Option<i32>,
+    ) -> Result<Connection<InstanceExecutionResult>> {
+        let _ = order_by;
+        let own = actor(ctx)?.customer();
+        let instance = instance.map(|id| id.parse::<InstanceId>()).transpose();
+        let customer = customer.map(|id| id.parse::<CustomerId>()).transpose();
+        let (Ok(instance), Ok(customer)) = (instance, customer) else {
+            return Ok(Connection::whole(Vec::new()));
+        };
+        let may = actor(ctx)?.may(perseat_admin::access::Operation::ViewLogs);
+        if !may || own.is_some_and(|own| customer.is_some_and(|customer| customer != own)) {
+            return Ok(Connection::whole(Vec::new()));
+        }
+        let filter = Filter {
+            instance,
+            customer: own.or(customer),
+            since: since.map(|since| since.0),
+            ..Filter::default()
+        };
+        let request = page(after, first);
+        let before = request.after.as_deref().and_then(|cursor| cursor.parse::<ExecutionId>().ok());
+        let limits = desk(ctx)?.options().read;
+        let limit = limits.page_of(&request);
+        let listed = desk(ctx)?.executions().list(&filter, before, limit).map_err(|fault| {
+            tracing::error!(error = &fault as &dyn std::error::Error, "executions could not be listed");
+            async_graphql::Error::new("Internal error.")
+        })?;
+        let mut items = Vec::new();
+        for summary in listed.executions {
+            let id = summary.id.global();
+            items.push((id.clone(), InstanceExecutionResult::find(ctx, &id.into())?));
+        }
+        let listed = Listed {
+            items,
+            has_next: listed.next.is_some(),
+            end: listed.next.map(|next| next.global()),
+        };
+        Ok(Connection::of(listed, request.after.as_deref()))
+    }
+
+    /// The log lines of an execution.
+    async fn logs(
+        &self,
+        ctx: &Context<'_>,
+        execution_result: ID,
+        order_by: Option<LogOrder>,
+        after: Option<String>,
+        first: Option<i32>,
+    ) -> Result<Connection<Log>> {
+        let execution = InstanceExecutionResult::find(ctx, &execution_result)?;
+        logs(ctx, &execution.0, order_by, after, first)
+    }
+
+    /// The sections that log lines of an execution belong to. There are none.
+    async fn execution_sections(
+        &self,
+        ctx: &Context<'_>,
+        execution_result: ID,
+        #[graphql(name = "sectionId_In")] section_ids: Option<Vec<Uuid>>,
+        order_by: Option<ExecutionSectionOrder>,
+    ) -> Result<Connection<ExecutionSection>> {
+        let _ = (section_ids, order_by);
+        InstanceExecutionResult::find(ctx, &execution_result)?;
+        Ok(Connection::whole(Vec::new()))
+    }
+
+    /// The levels that a log line can have.
+    async fn log_severity_levels(&self) -> Vec<LogSeverity> {
+        let named = LEVELS.iter().enumerate();
+        named
+            .map(|(place, name)| LogSeverity {
+                id: place + 1,
+                name: (*name).to_owned(),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,66 @@
+//! The GraphQL schema: types in modules by what they are about, joined here.
+
+mod answer;
+pub(super) mod blobs;
+mod components;
+mod configs;
+mod connection;
+mod executions;
+mod instance_changes;
+mod instances;
+mod integration_changes;
+mod integrations;
+mod organization;
+mod people;
+mod roles;
+mod scalars;
+mod trigger;
+
+use super::Desk;
+use async_graphql::{EmptySubscription, MergedObject};
+use std::sync::Arc;
+
+/// Everything that can be read.
+#[derive(Debug, Default, MergedObject)]
+#[graphql(name = "Query")]
+pub(super) struct Query(
+    people::PeopleQuery,
+    organization::OrganizationQuery,
+    integrations::IntegrationQuery,
+    instances::InstanceQuery,
+    configs::ConfigQuery,
+    executions::ExecutionQuery,
+    components::ComponentQuery,
+);
+
+/// Everything that can be done.
+#[derive(Debug, Default, MergedObject)]
+#[graphql(name = "Mutation")]
+pub(super) struct Mutation(
+    people::PeopleMutation,
+    organization::OrganizationMutation,
+    integration_changes::IntegrationMutation,
+    instance_changes::InstanceMutation,
+    configs::ConfigMutation,
+);
+
+/// The schema with its data.
+pub(super) type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
+
+/// The schema over a desk.
+pub(super) fn build(desk: &Arc<Desk>) -> Schema {
+    let options = desk.options();
+    Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+        .limit_depth(options.max_depth)
+        .limit_complexity(options.max_complexity)
+        .data(Arc::clone(desk))
+        .finish()
+}
+
+/// The published schema: `docs/schema.graphql` is kept equal to it.
+#[must_use]
+pub fn sdl() -> String {
+    Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+        .finish()
+        .sdl()
+}

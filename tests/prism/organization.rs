@@ -1,0 +1,124 @@
+//! The organization, its users and keys, components, and what is not here.
+
+use crate::cli::{Prism, perseat};
+use crate::harness::daemon::Setup;
+
+#[test]
+fn the_organization_its_users_and_its_keys_are_managed() {
+    let prism = Prism::start(Setup::new());
+    prism.run(&["organization:update", "--name", "Acme Renamed"]).ok();
+    assert!(prism.run(&["me"]).ok().contains("Acme Renamed"));
+    let role = prism.find(&["organization:users:roles"], "name=^Integrator$");
+    let made = prism.run(&[
+        "organization:users:create",
+        "--email",
+        "ann@acme.example",
+        "--name",
+        "Ann",
+        "--role",
+        &role,
+    ]);
+    let user = made.ok().to_owned();
+    prism
+        .run(&["organization:users:update", &user, "--phone", "555", "--name", "Ann A."])
+        .ok();
+    let listed = prism.run(&["organization:users:list"]);
+    assert!(
+        listed.ok().contains("Ann A.") && listed.out.contains("Integrator"),
+        "{}",
+        listed.out
+    );
+    let ann = perseat(&prism.daemon, &["token", "create", "--user", "ann@acme.example"]);
+    let me = prism.run_as(&ann, &["me"]);
+    assert!(me.ok().contains("Ann A."), "{}", me.out);
+    prism.run_as(&ann, &["organization:update", "--name", "No"]).refused();
+    prism.run(&["organization:users:delete", &user]).ok();
+    prism.run_as(&ann, &["me"]).refused();
+
+    let generated = prism.run(&["organization:signing-keys:generate"]);
+    assert!(generated.ok().contains("BEGIN PRIVATE KEY"), "{}", generated.out);
+    let listed = prism.run(&["organization:signing-keys:list", "--extended", "--no-truncate"]);
+    assert!(listed.ok().contains("BEGIN PUBLIC KEY"), "{}", listed.out);
+    let key = prism.find(&["organization:signing-keys:list"], "imported=false");
+    prism.run(&["organization:signing-keys:delete", &key]).ok();
+    prism.run(&["organization:connections:list"]).ok();
+    assert!(prism.run(&["logs:severities:list"]).ok().contains("WARN"));
+    prism.run(&["translations:list"]).ok();
+
+    let audit = perseat(&prism.daemon, &["audit", "list"]);
+    assert!(audit.contains("createOrganizationUser") && audit.contains("token:"), "{audit}");
+    assert!(perseat(&prism.daemon, &["audit", "verify"]).contains("entries"));
+}
+
+#[test]
+fn a_key_that_was_made_elsewhere_is_imported() {
+    let prism = Prism::start(Setup::new());
+    let generated = prism.run(&["organization:signing-keys:generate"]).ok().to_owned();
+    let private = prism.file("private.pem", &generated[generated.find("-----BEGIN").unwrap()..]);
+    let key = prism.find(&["organization:signing-keys:list"], "imported=false");
+    let query = "query { organization { signingKeys { nodes { publicKey } } } }";
+    let answer: serde_json::Value = serde_json::from_str(prism.run(&["graphql:query", query]).ok()).unwrap();
+    let data = answer.get("data").unwrap_or(&answer);
+    let public = data
+        .pointer("/organization/signingKeys/nodes/0/publicKey")
+        .unwrap()
+        .as_str()
+        .unwrap();
+    let file = prism.file("public.pem", public);
+    let twice = prism
+        .run(&["organization:signing-keys:import", "--public-key-file", &file])
+        .refused();
+    assert!(twice.contains("registered already"), "{twice}");
+    prism.run(&["organization:signing-keys:delete", &key]).ok();
+
+    let embed = [
+        "token",
+        "embed",
+        "--customer",
+        "globex",
+        "--customer-name",
+        "Globex",
+        "--user",
+        "jane",
+        "--key",
+        &private,
+    ];
+    let bearer = perseat(&prism.daemon, &embed);
+    prism.run_as(&bearer, &["me"]).refused();
+    prism.run(&["organization:signing-keys:import", "--public-key-file", &file]).ok();
+    assert!(
+        prism.run_as(&bearer, &["me"]).ok().contains("Globex"),
+        "the customer is made on first sight"
+    );
+    let wrong = prism.file("wrong.pem", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n");
+    assert!(
+        prism
+            .run(&["organization:signing-keys:import", "--public-key-file", &wrong])
+            .refused()
+            .contains("RSA public key")
+    );
+}
+
+#[test]
+fn components_are_listed_and_what_is_not_here_says_so() {
+    let prism = Prism::start(Setup::new());
+    assert!(prism.run(&["components:list"]).ok().contains("Http"));
+    assert!(!prism.run(&["components:list", "--search", "http"]).ok().contains("Branch"));
+    assert!(prism.run(&["components:actions:list", "http"]).ok().contains("Http Post"));
+    assert!(
+        prism
+            .run(&["components:triggers:list", "webhook-triggers"])
+            .ok()
+            .contains("Webhook")
+    );
+    prism.run(&["components:data-sources:list", "http"]).ok();
+    for command in [
+        &["on-prem-resources:list"][..],
+        &["workflows:export", "V29ya2Zsb3c6MQ=="],
+        &["alerts:triggers:list"],
+        &["components:delete", "Q29tcG9uZW50OjE="],
+    ] {
+        let refused = prism.run(command).refused();
+        assert!(refused.contains("not supported by this server"), "{command:?}: {refused}");
+    }
+}
