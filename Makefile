@@ -9,6 +9,7 @@ CRASH_ROUNDS ?= 300
 FUZZ_TARGETS ?= route body yaml expression frame
 FUZZ_SECONDS ?= 3600
 FUZZ_TOOLCHAIN ?= nightly
+FAULT_SEEDS ?= 10000
 
 # How long `soak` goes on at least, within what budget, and with how much traffic.
 SOAK_SECONDS ?= 1800
@@ -29,9 +30,11 @@ check:
 bench:
 	cargo bench --locked
 
-# The crash test for longer than `make test` takes it.
+# The crash test and the fault campaigns for longer than `make test` takes them.
 crash:
 	CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(CARGO_FLAGS) --features faults --test crash -- --nocapture
+	FAULT_SEEDS=$(FAULT_SEEDS) cargo test $(CARGO_FLAGS) --features faults -p perseat-journal -p perseat-store --lib -- \
+		--nocapture whichever_call_fails random_overwrites_of_recycled_segments
 
 # A steady load within a byte budget: the directory stays within it, memory and open files stay as they are.
 soak:

@@ -92,6 +92,10 @@ impl Administration {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 json!({ "error": problems.join("\n"), "code": "manifest_invalid", "problems": problems }),
             ),
+            Err(error @ ApplyError::Store(StoreError::Full(_))) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "apply failed: the disk is full");
+                refusal(StatusCode::INSUFFICIENT_STORAGE, "storage_full", &error.to_string())
+            }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "apply failed");
                 refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error.to_string())

@@ -3,21 +3,23 @@
 use super::administration::refusal;
 use super::local::{LocalRequest, Router};
 use super::plane::{Plane, Publisher};
+use super::stores::Faults;
 use http::{Method, StatusCode};
 use perseat_actors::execution::BindingFaults;
 use perseat_actors::front::FrontThreads;
 use perseat_actors::kit::{Arbiter, Frozen, Mailbox};
 use perseat_actors::supervisor::{Fail, Supervisor};
-use perseat_journal::Faults;
+use perseat_journal::Faults as JournalFaults;
 use perseat_journal::kill_point::KillPoint;
 use serde_json::json;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Switches that are on from the start, separated by commas: `acknowledge-early,freeze-writer,kill:entry-replayed:3`.
 const FROM_THE_START: &str = "FAULTS";
 
 /// Flips the switches that the environment names, before anything is opened.
-pub(super) fn set_from_the_start(journal: &Faults) -> anyhow::Result<()> {
+pub(super) fn set_from_the_start(journal: &JournalFaults) -> anyhow::Result<()> {
     let Ok(switches) = std::env::var(FROM_THE_START) else {
         return Ok(());
     };
@@ -29,7 +31,7 @@ pub(super) fn set_from_the_start(journal: &Faults) -> anyhow::Result<()> {
 }
 
 /// The switches of the journal's writer.
-fn flip(journal: &Faults, switch: &str, on: bool) -> bool {
+fn flip(journal: &JournalFaults, switch: &str, on: bool) -> bool {
     match switch {
         "acknowledge-early" => journal.acknowledge_early(on),
         "freeze-writer" => journal.freeze_writer(on),
@@ -50,7 +52,8 @@ fn arm(text: &str) -> Result<bool, String> {
 /// What the switches act on.
 #[derive(Clone, Debug)]
 pub(super) struct Switches {
-    journal: Arc<Faults>,
+    faults: Faults,
+    ballast: PathBuf,
     owner: Arbiter,
     supervisors: Vec<Mailbox<Supervisor>>,
     fronts: FrontThreads,
@@ -60,9 +63,10 @@ pub(super) struct Switches {
 }
 
 impl Switches {
-    pub(super) fn new(journal: Arc<Faults>, plane: &Plane) -> Self {
+    pub(super) fn new(faults: Faults, plane: &Plane, data: &Path) -> Self {
         Self {
-            journal,
+            faults,
+            ballast: data.join("ballast"),
             owner: plane.owner(),
             supervisors: plane.supervisors(),
             fronts: plane.front_threads(),
@@ -72,13 +76,14 @@ impl Switches {
         }
     }
 
-    /// Adds `POST /faults/{switch}?on|off`; a kill point has no state and no query.
+    /// Adds `POST /faults/{switch}?on|off`; a disk that is full `until-ballast` has room once the ballast file is gone, and a
+    /// kill point has no state and no query.
     pub(super) fn routes(self, router: Router) -> Router {
         router.route(Method::POST, "/faults/{switch}", move |request: LocalRequest| {
             let this = self.clone();
             async move {
                 let switch = request.parameters.first().map_or("", String::as_str);
-                match this.flip(switch, request.query != "off") {
+                match this.flip(switch, &request.query) {
                     Ok(true) => (StatusCode::OK, json!({ "switch": switch })),
                     Ok(false) => refusal(StatusCode::NOT_FOUND, "request_malformed", "no such switch"),
                     Err(error) => refusal(StatusCode::BAD_REQUEST, "request_malformed", &error),
@@ -93,8 +98,12 @@ impl Switches {
         }
     }
 
-    fn flip(&self, switch: &str, on: bool) -> Result<bool, String> {
+    fn flip(&self, switch: &str, to: &str) -> Result<bool, String> {
+        let on = to != "off";
         match switch {
+            "fill-journal" => self.faults.journal.fill_disk(on),
+            "fill-state" => self.fill("state.redb", to),
+            "fill-catalog" => self.fill("catalog.redb", to),
             "freeze-owner" => {
                 let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
                 match on {
@@ -109,8 +118,16 @@ impl Switches {
             "drop-customer-from-key" => self.publisher.drop_customer(on),
             "reuse-last-user" => self.bindings.reuse_last_user(on),
             "fall-back-to-instance" => self.bindings.fall_back_to_instance(on),
-            _ => return Ok(flip(&self.journal, switch, on) || arm(switch)?),
+            _ => return Ok(flip(&self.faults.journal, switch, on) || arm(switch)?),
         }
         Ok(true)
+    }
+
+    fn fill(&self, file: &str, to: &str) {
+        match to {
+            "off" => self.faults.databases.empty(file),
+            "until-ballast" => self.faults.databases.fill(file, Some(self.ballast.clone())),
+            _ => self.faults.databases.fill(file, None),
+        }
     }
 }

@@ -128,7 +128,7 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
     let master_key = perseat_store::keyring::MasterKey::new(&base.master_key.bytes);
     let stores = Stores::open(&config, base.data.path(), master_key)?;
     #[cfg(feature = "faults")]
-    let journal_faults = stores.faults.clone();
+    let faults = stores.faults.clone();
     let hooks = base.listeners.hooks.try_clone().context("the hooks listener")?;
     let plane = Plane::start(&config, stores, base.data.path(), hooks, base.tls.clone(), &control)?;
     let _ = plane_readiness.set(plane.readiness());
@@ -143,7 +143,7 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
     let router = tokens::routes(&desk, router);
     let api = api::serve(&config, &base, &plane, desk, &control, stop.clone())?;
     #[cfg(feature = "faults")]
-    let router = faults::Switches::new(journal_faults, &plane).routes(router);
+    let router = faults::Switches::new(faults, &plane, base.data.path()).routes(router);
     let local = control.spawn(http::serve(socket, local_limits(&config), local::service(router), stop.clone()));
     let housekeeping = control.spawn(Housekeeping::of(&plane, &config).run(stop.clone()));
     let watchdog = Watchdog::start(plane.is_well());

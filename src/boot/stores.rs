@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use perseat_journal::{Journal, Position, RealDisk};
 use perseat_store::catalog::Catalog;
 use perseat_store::custody::Custody;
+use perseat_store::folder::{Directory, Folder};
 use perseat_store::history::History;
 use perseat_store::index::Feed;
 use perseat_store::keyring::{Keyring, MasterKey};
@@ -26,9 +27,21 @@ pub fn journal_directory(data: &Path) -> PathBuf {
 /// # Errors
 /// If a file is damaged, of a newer version, in use, or the master key does not fit.
 pub fn open_custody(config: &Config, data: &Path, master_key: MasterKey) -> anyhow::Result<Custody> {
+    custody_in(Arc::new(Directory::new(data)), config, data, master_key)
+}
+
+fn custody_in(folder: Arc<dyn Folder>, config: &Config, data: &Path, master_key: MasterKey) -> anyhow::Result<Custody> {
     let keyring = Keyring::open(&data.join("keyring"), master_key, &config.keyring_options()).context("the keyring")?;
-    let catalog = Catalog::open(&data.join("catalog.redb"), config.catalog_options()).context("the catalog")?;
+    let catalog = Catalog::open_in(folder, "catalog.redb", config.catalog_options()).context("the catalog")?;
     Ok(Custody::resume(Arc::new(catalog), Arc::new(keyring))?)
+}
+
+/// Test switches of the disk and of the journal's writer.
+#[cfg(feature = "faults")]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults {
+    pub(super) journal: Arc<perseat_journal::Faults>,
+    pub(super) databases: Arc<perseat_store::faults::Faults>,
 }
 
 /// Everything that is on disk.
@@ -42,15 +55,20 @@ pub(crate) struct Stores {
     pub(super) fan_out: FanOut,
     pub(super) recovered: Recovered,
     pub(super) indexer: indexer::Options,
-    /// Test switches of the journal's writer.
     #[cfg(feature = "faults")]
-    pub(super) faults: Arc<perseat_journal::Faults>,
+    pub(super) faults: Faults,
 }
 
 impl Stores {
     /// Opens them and recovers; what is committed from now on goes to the index and, once they exist, to the owners.
     pub(super) fn open(config: &Config, data: &Path, master_key: MasterKey) -> anyhow::Result<Self> {
-        let custody = open_custody(config, data, master_key)?;
+        #[cfg(feature = "faults")]
+        let faults = Faults::default();
+        #[cfg(feature = "faults")]
+        let folder: Arc<dyn Folder> = Arc::new(Directory::with_faults(data, faults.databases.clone()));
+        #[cfg(not(feature = "faults"))]
+        let folder: Arc<dyn Folder> = Arc::new(Directory::new(data));
+        let custody = custody_in(folder.clone(), config, data, master_key)?;
         let pressure = Arc::new(StoragePressure::default());
         let lag = Arc::new(IndexLag::default());
         let feed = Arc::new(Feed::new(config.feed_options(), lag.clone(), pressure.clone()));
@@ -60,7 +78,7 @@ impl Stores {
         }
         let directory = journal_directory(data);
         let fan_out = FanOut::new(feed.clone());
-        let state = Arc::new(StateStore::open(&data.join("state.redb"), &config.state_options()).context("the state")?);
+        let state = Arc::new(StateStore::open_in(folder, "state.redb", &config.state_options()).context("the state")?);
         let history = Arc::new(History::open(&data.join("history"), config.history_options()).context("the history")?);
         let mut options = config.journal_options();
         if let Some(watermark) = state.watermark().context("the state")? {
@@ -68,13 +86,16 @@ impl Stores {
             options.first_segment = Position::from_bits(watermark).segment() + 1;
         }
         #[cfg(feature = "faults")]
-        let faults = options.faults.clone();
-        #[cfg(feature = "faults")]
-        super::faults::set_from_the_start(&faults)?;
+        {
+            options.faults = faults.journal.clone();
+            super::faults::set_from_the_start(&faults.journal)?;
+        }
         let retention = config.retention_options(data, &directory);
         options.max_bytes = retention.journal_limit().context("the data directory")?;
-        let disk = Arc::new(RealDisk::open(&directory).context("the journal's directory")?);
-        let journal = Journal::open(options, disk, Box::new(fan_out.clone())).context("the journal")?;
+        let disk = RealDisk::open(&directory).context("the journal's directory")?;
+        #[cfg(feature = "faults")]
+        let disk = disk.with_faults(faults.journal.clone());
+        let journal = Journal::open(options, Arc::new(disk), Box::new(fan_out.clone())).context("the journal")?;
         let indexer = config.indexer_options(retention);
         let recovered = indexer::recover(&journal, state, &history, &feed, &indexer).context("recovery")?;
         Ok(Self {

@@ -65,6 +65,10 @@ impl Intake for DurableIntake {
     }
 
     fn append(&self, partition: u8, payload: Bytes) -> Appending {
+        // What is left on a full disk is the reserve in which running executions end.
+        if self.journal.is_reserved() {
+            return Box::pin(std::future::ready(Err(AppendError::Full)));
+        }
         let appended = self.journal.append(vec![NewEntry {
             partition,
             epoch: self.epoch,

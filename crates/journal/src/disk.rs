@@ -1,12 +1,17 @@
 //! The narrow, synchronous view of one directory that the log needs; a real one and a deterministic twin.
 
+mod campaign;
+mod content;
 mod memory;
 mod real;
+mod seeded;
 
 use std::{fmt, io, sync::Arc};
 
-pub use memory::{Fault, MemoryDisk, SeededStamp};
+pub use campaign::{CALLS, Campaign, Trouble};
+pub use memory::{Fault, MemoryDisk, MemoryFile};
 pub use real::RealDisk;
+pub use seeded::{Random, SeededStamp};
 
 /// One flat directory.
 pub trait Disk: Send + Sync + fmt::Debug {

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Faults {
     acknowledge_early: AtomicBool,
     freeze_writer: AtomicBool,
+    sync_again: AtomicBool,
+    fill_disk: AtomicBool,
 }
 
 impl Faults {
@@ -19,6 +21,24 @@ impl Faults {
     /// stops between the acknowledgement and the write.
     pub fn freeze_writer(&self, on: bool) {
         self.freeze_writer.store(on, Ordering::SeqCst);
+    }
+
+    /// Take a second sync of a segment for an answer after the first has failed: the fault campaign must catch it.
+    pub fn sync_again(&self, on: bool) {
+        self.sync_again.store(on, Ordering::SeqCst);
+    }
+
+    /// Let every write that makes a file larger fail for lack of space until switched off.
+    pub fn fill_disk(&self, on: bool) {
+        self.fill_disk.store(on, Ordering::SeqCst);
+    }
+
+    pub(crate) fn disk_is_full(&self) -> bool {
+        self.fill_disk.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn syncs_again(&self) -> bool {
+        self.sync_again.load(Ordering::SeqCst)
     }
 
     pub(crate) fn acknowledges_early(&self) -> bool {

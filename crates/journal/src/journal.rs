@@ -232,6 +232,12 @@ impl Journal {
         self.shared.pool.room()
     }
 
+    /// The disk gives no room for the next segment: what is left is for work that is under way. Never blocks.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.shared.pool.is_refused()
+    }
+
     /// Two segments in a row failed; appends fail until the log is opened again.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {

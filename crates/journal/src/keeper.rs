@@ -49,6 +49,8 @@ pub(crate) struct Pool {
     segment_bytes: u64,
     // Spares that only what goes first may use at the limit.
     kept_back: usize,
+    // The disk gave no room for the last spare that was tried.
+    refused: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -112,6 +114,7 @@ impl Pool {
             closed: AtomicBool::new(false),
             segment_bytes: u64::from(options.segment_bytes),
             kept_back: (options.spare_segments as usize).saturating_sub(1),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -196,6 +199,11 @@ impl Pool {
             state.limit = bytes;
             self.stir(state);
         }
+    }
+
+    /// Whether the disk refused the last spare that was tried.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     pub(crate) fn total_bytes(&self) -> u64 {
@@ -295,6 +303,7 @@ impl Keeper {
             }
             Work::Prepare { number, free } => match self.prepare(number, free) {
                 Ok(Some(segment)) => {
+                    self.pool.refused.store(false, Ordering::Relaxed);
                     let mut state = self.pool.lock();
                     state.ready.push_back(segment);
                     (state.blocked, state.at_limit, state.starved) = (false, false, false);
@@ -303,6 +312,7 @@ impl Keeper {
                 Ok(None) => Turn::Closed,
                 Err(error) => {
                     tracing::warn!(%error, "no spare journal segment could be prepared");
+                    self.pool.refused.store(true, Ordering::Relaxed);
                     self.pool.lock().blocked = true;
                     Turn::Blocked
                 }

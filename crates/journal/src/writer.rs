@@ -199,6 +199,10 @@ impl Writer {
                     self.meters.sync_seconds.record(started.elapsed());
                     return self.publish(&segment, offset, chain);
                 }
+                #[cfg(feature = "faults")]
+                Err(_) if self.options.faults.syncs_again() && segment.file.sync().is_ok() => {
+                    return self.publish(&segment, offset, chain);
+                }
                 Err(error) => {
                     tracing::error!(%error, segment = segment.number(), "a journal segment failed and is given up");
                     self.meters.failed_segments.increment(1);

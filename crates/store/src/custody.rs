@@ -85,11 +85,12 @@ impl Custody {
 mod tests {
     use super::*;
     use crate::catalog::{Lookup, Options};
-    use crate::fault_backend::FaultDisk;
+    use crate::fault_backend::FaultFolder;
     use crate::keyring::{self, MasterKey, Owner};
     use perseat_domain::id::{CustomerId, OrganizationId, UserId};
     use perseat_domain::model::{Customer, Membership, Organization, Profile, Role, User};
     use perseat_domain::time::Timestamp;
+    use perseat_journal::disk::{Fault, MemoryDisk};
     use tempfile::TempDir;
     use uuid::Uuid;
 
@@ -104,20 +105,19 @@ mod tests {
 
     struct Place {
         folder: TempDir,
-        disk: FaultDisk,
+        disk: MemoryDisk,
     }
 
     impl Place {
         fn new() -> Self {
             Self {
                 folder: tempfile::tempdir().unwrap(),
-                disk: FaultDisk::default(),
+                disk: MemoryDisk::new(1),
             }
         }
 
         fn catalog(&self) -> Arc<Catalog> {
-            let disk = self.disk.clone();
-            Arc::new(Catalog::open_with(move || Ok(disk.backend()), Options::default()).unwrap())
+            Arc::new(Catalog::open_in(FaultFolder::of(&self.disk), "catalog.redb", Options::default()).unwrap())
         }
 
         fn keyring(&self) -> Arc<Keyring> {
@@ -186,7 +186,7 @@ mod tests {
             "the deletion is durable, the keys are still there"
         );
         drop(custody);
-        place.disk.crash(|_| false);
+        place.disk.crash();
         let custody = place.custody();
         assert_eq!(present(custody.keyring()), [true, false, false]);
         assert_eq!(custody.destroy_pending().unwrap(), 0);
@@ -196,10 +196,10 @@ mod tests {
     fn keys_are_durable_before_their_owners_are() {
         let place = Place::new();
         let custody = place.custody();
-        place.disk.fail_after(0);
+        place.disk.fail_at(place.disk.calls(), Fault::Stop);
         assert!(custody.mutate(NOW, fill).is_err());
         assert_eq!(present(custody.keyring()), [true, true, true]);
-        place.disk.crash(|_| false);
+        place.disk.crash();
         assert_eq!(custody.catalog().organization().unwrap(), None);
         custody.mutate(NOW, fill).unwrap();
         assert_eq!(present(custody.keyring()), [true, true, true]);

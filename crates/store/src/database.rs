@@ -4,22 +4,25 @@
 //! restart, so the handle closes a failed database once its last reader is gone and opens it on the next use.
 
 use crate::error::StoreError;
-use redb::backends::FileBackend;
+use crate::folder::Folder;
 use redb::{BackendError, Builder, Database, StorageBackend};
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io;
 use std::ops::Bound;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-type Open = Box<dyn Fn(Arc<AtomicBool>) -> Result<Database, StoreError> + Send + Sync>;
-
 /// A database that survives I/O errors.
 pub(crate) struct Handle {
-    open: Open,
+    place: Place,
     slot: Mutex<Slot>,
+}
+
+/// Where the file is and how it is opened.
+struct Place {
+    folder: Arc<dyn Folder>,
+    name: String,
+    cache_bytes: usize,
 }
 
 enum Slot {
@@ -35,30 +38,15 @@ impl fmt::Debug for Handle {
 }
 
 impl Handle {
-    /// Opens or creates the file at `path`.
-    pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
-        let path = path.to_owned();
-        let file = move || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        Self::with(Box::new(move |failed| {
-            let inner = FileBackend::new(file().map_err(StoreError::from_io)?)?;
-            Ok(builder(cache_bytes).create_with_backend(Watched { inner, failed })?)
-        }))
-    }
-
-    /// Opens or creates over backends that `make` gives, one for each opening.
-    pub(crate) fn open_with<B: StorageBackend>(
-        make: impl Fn() -> io::Result<B> + Send + Sync + 'static,
-        cache_bytes: usize,
-    ) -> Result<Self, StoreError> {
-        Self::with(Box::new(move |failed| {
-            let inner = make().map_err(StoreError::from_io)?;
-            Ok(builder(cache_bytes).create_with_backend(Watched { inner, failed })?)
-        }))
-    }
-
-    fn with(open: Open) -> Result<Self, StoreError> {
-        let slot = Mutex::new(open_slot(&open)?);
-        Ok(Self { open, slot })
+    /// Opens or creates the file.
+    pub(crate) fn open(folder: Arc<dyn Folder>, name: &str, cache_bytes: usize) -> Result<Self, StoreError> {
+        let place = Place {
+            folder,
+            name: name.to_owned(),
+            cache_bytes,
+        };
+        let slot = Mutex::new(place.open()?);
+        Ok(Self { place, slot })
     }
 
     /// The open database.
@@ -73,7 +61,7 @@ impl Handle {
         }
         match &*slot {
             Slot::Failed(last) if last.strong_count() > 0 => Err(StoreError::Reopening),
-            _ => match open_slot(&self.open) {
+            _ => match self.place.open() {
                 Ok(Slot::Open(database, failed)) => {
                     *slot = Slot::Open(Arc::clone(&database), failed);
                     Ok(database)
@@ -86,26 +74,54 @@ impl Handle {
     }
 }
 
-fn open_slot(open: &Open) -> Result<Slot, StoreError> {
-    let failed = Arc::new(AtomicBool::new(false));
-    let database = open(Arc::clone(&failed))?;
-    Ok(Slot::Open(Arc::new(database), failed))
-}
+impl Place {
+    fn open(&self) -> Result<Slot, StoreError> {
+        if !self.folder.exists(&self.name) {
+            self.create()?;
+        }
+        // Also for a file that is there: its name may be the remains of a creation that failed, seen and not on disk.
+        self.folder.sync().map_err(StoreError::from_io)?;
+        let (database, failed) = self.database(&self.name)?;
+        Ok(Slot::Open(Arc::new(database), failed))
+    }
 
-fn builder(cache_bytes: usize) -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(cache_bytes);
-    builder
+    /// Makes the database under another name first: one whose making was cut off would not open, and nobody could tell it
+    /// from one that is damaged.
+    fn create(&self) -> Result<(), StoreError> {
+        let draft = format!("{}.new", self.name);
+        if self.folder.exists(&draft) {
+            self.folder.remove(&draft)?;
+        }
+        let (database, failed) = self.database(&draft)?;
+        drop(database);
+        // Closing it writes, and says nothing of a failure.
+        if failed.load(Ordering::Acquire) {
+            return Err(io::Error::other("a new database could not be written").into());
+        }
+        Ok(self.folder.rename(&draft, &self.name)?)
+    }
+
+    fn database(&self, name: &str) -> Result<(Database, Arc<AtomicBool>), StoreError> {
+        let inner = self.folder.open(name)?;
+        let failed = Arc::new(AtomicBool::new(false));
+        let mut builder = Builder::new();
+        builder.set_cache_size(self.cache_bytes);
+        let database = builder.create_with_backend(Watched {
+            inner,
+            failed: Arc::clone(&failed),
+        })?;
+        Ok((database, failed))
+    }
 }
 
 /// A backend that remembers whether it ever failed.
 #[derive(Debug)]
-struct Watched<B> {
-    inner: B,
+struct Watched {
+    inner: Box<dyn StorageBackend>,
     failed: Arc<AtomicBool>,
 }
 
-impl<B> Watched<B> {
+impl Watched {
     fn watch<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if result.is_err() {
             self.failed.store(true, Ordering::Release);
@@ -114,7 +130,7 @@ impl<B> Watched<B> {
     }
 }
 
-impl<B: StorageBackend> StorageBackend for Watched<B> {
+impl StorageBackend for Watched {
     fn len(&self) -> io::Result<u64> {
         self.watch(self.inner.len())
     }

@@ -1,169 +1,129 @@
-//! A disk in memory whose faults a test chooses: it loses unsynced writes, fills up, or fails at a chosen operation.
-//!
-//! One [`FaultDisk`] outlives the databases opened over it. A crash ends every backend given out before it.
+//! The fault-injecting twin of a folder of databases: the journal's deterministic disk, as redb and the keyring see it.
 
+use crate::error::StoreError;
+use crate::folder::Folder;
+use perseat_journal::disk::{Disk, File, MemoryDisk, MemoryFile};
 use redb::StorageBackend;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-/// A disk that a test can crash.
-#[derive(Clone, Debug, Default)]
-pub struct FaultDisk(Arc<Mutex<State>>);
-
-#[derive(Debug, Default)]
-struct State {
-    /// What a reader sees.
-    current: Vec<u8>,
-    /// What survives a crash for certain.
-    durable: Vec<u8>,
-    /// What may survive a crash, in order.
-    unsynced: Vec<Unsynced>,
-    /// Raised by a crash: older backends are dead.
-    generation: u64,
-    /// Operations that change the disk, so far.
-    operations: u64,
-    fail_from: Option<u64>,
-    capacity: Option<u64>,
-}
-
+/// A folder on a [`MemoryDisk`].
 #[derive(Debug)]
-enum Unsynced {
-    Write(usize, Vec<u8>),
-    Length(usize),
+pub(crate) struct FaultFolder {
+    disk: MemoryDisk,
+    /// A file that is on the disk and not in the folder.
+    beside: Option<&'static str>,
+    /// Says that it has synced and has not: what every campaign must catch.
+    lies: bool,
 }
 
-impl Unsynced {
-    fn apply(&self, image: &mut Vec<u8>) {
-        match self {
-            Self::Length(length) => image.resize(*length, 0),
-            Self::Write(at, bytes) => {
-                image.resize(image.len().max(at + bytes.len()), 0);
-                image[*at..at + bytes.len()].copy_from_slice(bytes);
-            }
-        }
-    }
-}
-
-impl FaultDisk {
-    /// A backend over the disk as it is now.
-    #[must_use]
-    pub fn backend(&self) -> FaultBackend {
-        FaultBackend {
-            disk: self.clone(),
-            generation: self.state().generation,
-        }
+impl FaultFolder {
+    /// All files of the disk.
+    pub(crate) fn of(disk: &MemoryDisk) -> Arc<dyn Folder> {
+        Arc::new(Self {
+            disk: disk.clone(),
+            beside: None,
+            lies: false,
+        })
     }
 
-    /// Crashes: of what was not synced only the operations survive for which `survives` is true.
-    pub fn crash(&self, mut survives: impl FnMut(usize) -> bool) {
-        let mut state = self.state();
-        let unsynced = std::mem::take(&mut state.unsynced);
-        for (number, operation) in unsynced.iter().enumerate() {
-            if survives(number) {
-                operation.apply(&mut state.durable);
-            }
-        }
-        state.current = state.durable.clone();
-        state.generation += 1;
-        state.fail_from = None;
+    /// All files but one.
+    pub(crate) fn beside(disk: &MemoryDisk, name: &'static str) -> Arc<dyn Folder> {
+        Arc::new(Self {
+            disk: disk.clone(),
+            beside: Some(name),
+            lies: false,
+        })
     }
 
-    /// From the `operations`th change on (0 is the next), every change fails.
-    pub fn fail_after(&self, operations: u64) {
-        let mut state = self.state();
-        state.fail_from = Some(state.operations + operations);
-    }
-
-    /// Changes so far.
-    #[must_use]
-    pub fn operations(&self) -> u64 {
-        self.state().operations
-    }
-
-    /// Bytes in use.
-    #[must_use]
-    pub fn used(&self) -> u64 {
-        self.state().current.len() as u64
-    }
-
-    /// Limits the disk to so many bytes; `None` lifts the limit.
-    pub fn set_capacity(&self, capacity: Option<u64>) {
-        self.state().capacity = capacity;
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// All files, and no sync does anything.
+    pub(crate) fn lying(disk: &MemoryDisk) -> Arc<dyn Folder> {
+        Arc::new(Self {
+            disk: disk.clone(),
+            beside: None,
+            lies: true,
+        })
     }
 }
 
-/// See [`FaultDisk::backend`].
+impl Folder for FaultFolder {
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = self.disk.list()?;
+        names.retain(|name| Some(name.as_str()) != self.beside);
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> Result<Box<dyn StorageBackend>, StoreError> {
+        let file = self.disk.file(name).map_err(StoreError::from_io)?;
+        Ok(Box::new(FaultBackend { file, lies: self.lies }))
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        self.disk.exists(name)
+    }
+
+    fn bytes(&self, name: &str) -> u64 {
+        self.disk.file(name).and_then(|file| file.length()).unwrap_or_default()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync_directory()
+    }
+}
+
+/// One file of it.
 #[derive(Debug)]
-pub struct FaultBackend {
-    disk: FaultDisk,
-    generation: u64,
-}
-
-impl FaultBackend {
-    fn alive(&self) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.disk.state();
-        if state.generation != self.generation {
-            return Err(io::Error::other("the disk crashed"));
-        }
-        Ok(state)
-    }
-
-    fn change(&self, end: u64) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = self.alive()?;
-        if state.fail_from.is_some_and(|from| state.operations >= from) {
-            return Err(io::Error::other("the disk fails as the test asked"));
-        }
-        if end > state.current.len() as u64 && state.capacity.is_some_and(|capacity| end > capacity) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        state.operations += 1;
-        Ok(state)
-    }
-
-    fn keep(state: &mut State, operation: Unsynced) {
-        operation.apply(&mut state.current);
-        state.unsynced.push(operation);
-    }
-}
-
-fn index(number: u64) -> io::Result<usize> {
-    usize::try_from(number).map_err(|_| io::ErrorKind::InvalidInput.into())
+struct FaultBackend {
+    file: MemoryFile,
+    lies: bool,
 }
 
 impl StorageBackend for FaultBackend {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.alive()?.current.len() as u64)
+        self.file.length()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.alive()?;
-        let from = index(offset)?;
-        let bytes = state.current.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(bytes);
-        Ok(())
+        match self.file.read_at(out, offset)? {
+            read if read == out.len() => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let length = index(len)?;
-        Self::keep(&mut *self.change(len)?, Unsynced::Length(length));
-        Ok(())
+        self.file.resize(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let state = &mut *self.change(0)?;
-        for operation in std::mem::take(&mut state.unsynced) {
-            operation.apply(&mut state.durable);
-        }
-        Ok(())
+        if self.lies { Ok(()) } else { self.file.sync() }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let at = index(offset)?;
-        Self::keep(&mut *self.change(offset + data.len() as u64)?, Unsynced::Write(at, data.to_vec()));
-        Ok(())
+        self.file.write_at(data, offset)
     }
+}
+
+/// Opens whatever it takes: planned faults are used up by trying, now after a crash and now after the process's end alone.
+pub(crate) fn open_at_last<T, E: std::error::Error>(disk: &MemoryDisk, open: impl Fn() -> Result<T, E>) -> Result<T, String> {
+    let mut refusal = String::new();
+    for attempt in 0..8 {
+        match open() {
+            Ok(opened) => return Ok(opened),
+            Err(error) => refusal = format!("it does not open: {error} ({error:?})"),
+        }
+        if attempt % 2 == 0 {
+            disk.crash();
+        } else {
+            disk.reopen();
+        }
+    }
+    Err(refusal)
 }

@@ -2,7 +2,7 @@
 //!
 //! Each store has one job and one file (or folder); this crate alone knows the database library below them.
 //!
-//! Reading order: [`error`] → [`seal`] → [`keyring`] → [`catalog`] → [`custody`] → [`state`] → [`history`] → [`index`] → [`executions`].
+//! Reading order: [`error`] → [`seal`] → [`keyring`] → [`folder`] → [`catalog`] → [`custody`] → [`state`] → [`history`] → [`index`] → [`executions`].
 
 mod bounded;
 pub mod catalog;
@@ -10,7 +10,11 @@ pub mod custody;
 mod database;
 pub mod error;
 pub mod executions;
-pub mod fault_backend;
+#[cfg(test)]
+mod fault_backend;
+#[cfg(feature = "faults")]
+pub mod faults;
+pub mod folder;
 pub mod history;
 pub mod index;
 pub mod keyring;

@@ -5,13 +5,15 @@
 //! the journal lives: what was collected from old segments is known here alone.
 
 use crate::error::StoreError;
+use crate::folder::{Directory, Folder};
 use crate::index::fault::IndexError;
 use crate::index::file::IndexFile;
 use crate::index::row::ExecutionRow;
 use perseat_domain::id::ExecutionId;
-use redb::{ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{ReadableTableMetadata, TableDefinition, TableError};
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 use uuid::Uuid;
 
 const LIVE: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("live");
@@ -58,28 +60,30 @@ impl StateStore {
     /// # Errors
     /// If the file is damaged, of a newer format, in use by another process, or the disk fails.
     pub fn open(path: &Path, options: &StateOptions) -> Result<Self, IndexError> {
-        Self::with_file(IndexFile::open(path, options.cache_bytes)?)
+        let (folder, name) = Directory::of(path);
+        Self::open_in(folder, &name, options)
     }
 
-    #[cfg(test)]
-    pub(crate) fn on(disk: &crate::fault_backend::FaultDisk) -> Result<Self, IndexError> {
-        let disk = disk.clone();
-        let handle = crate::database::Handle::open_with(move || Ok(disk.backend()), StateOptions::default().cache_bytes);
-        Self::with_file(IndexFile::with_handle("state.redb".into(), handle)?)
-    }
-
-    fn with_file(file: IndexFile) -> Result<Self, IndexError> {
-        let format = file.write(|transaction| {
-            transaction.open_table(LIVE)?;
-            let mut meta = transaction.open_table(META)?;
-            let known = meta.get(FORMAT_KEY)?.map(|value| value.value());
-            if known.is_none() {
-                meta.insert(FORMAT_KEY, FORMAT)?;
-            }
-            Ok(known.unwrap_or(FORMAT))
+    /// Opens or creates the file in a folder.
+    ///
+    /// # Errors
+    /// As [`StateStore::open`].
+    pub fn open_in(folder: Arc<dyn Folder>, name: &str, options: &StateOptions) -> Result<Self, IndexError> {
+        let file = IndexFile::open(folder, name, options.cache_bytes)?;
+        // A file that was made before is not written to: it opens on a full disk, too.
+        let known = file.read(|transaction| match transaction.open_table(META) {
+            Ok(meta) => Ok(meta.get(FORMAT_KEY)?.map(|value| value.value())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
         })?;
-        if format != FORMAT {
-            return Err(IndexError::undecodable(file.name()));
+        match known {
+            Some(FORMAT) => {}
+            Some(_) => return Err(IndexError::undecodable(file.name())),
+            None => file.write(|transaction| {
+                transaction.open_table(LIVE)?;
+                transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
+                Ok(())
+            })?,
         }
         Ok(Self { file })
     }

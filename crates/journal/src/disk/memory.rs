@@ -3,20 +3,17 @@
 //! What a crash keeps is decided by the seed alone, so a failing schedule is replayed from it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Disk, File};
-use crate::Stamp;
-
-/// Written data survives a crash, or not, in pieces of this size.
-const SECTOR: usize = 512;
+use super::{
+    Disk, File,
+    content::{Content, SECTOR},
+    seeded::Random,
+};
 
 /// What happens at a chosen call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +45,14 @@ struct State {
     files: BTreeMap<u64, Content>,
     next_file: u64,
     calls: u64,
+    changes: u64,
     faults: BTreeMap<u64, Fault>,
     stopped: bool,
     capacity: u64,
     random: Random,
+    // Files whose write or sync failed, and the names of those that were used after that.
+    failed: BTreeSet<u64>,
+    used_after_failure: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -59,14 +60,6 @@ enum Change {
     Add(String, u64),
     Remove(String),
     Rename(String, String),
-}
-
-#[derive(Default)]
-struct Content {
-    visible: Vec<u8>,
-    durable: Vec<u8>,
-    // Byte ranges written since the last sync.
-    dirty: Vec<(usize, usize)>,
 }
 
 impl MemoryDisk {
@@ -80,10 +73,13 @@ impl MemoryDisk {
             files: BTreeMap::new(),
             next_file: 0,
             calls: 0,
+            changes: 0,
             faults: BTreeMap::new(),
             stopped: false,
             capacity: u64::MAX,
-            random: Random(seed),
+            random: Random::new(seed),
+            failed: BTreeSet::new(),
+            used_after_failure: Vec::new(),
         })))
     }
 
@@ -96,6 +92,12 @@ impl MemoryDisk {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.state().calls
+    }
+
+    /// Writes, cuts, syncs and changes of names made so far.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.state().changes
     }
 
     /// Limits the bytes all files may hold together; growing beyond fails with no space.
@@ -114,7 +116,7 @@ impl MemoryDisk {
         state.names.clone_from(&state.durable_names);
         for content in state.files.values_mut() {
             content.settle(&mut state.random);
-            content.visible.clone_from(&content.durable);
+            content.fall_back();
         }
         // New numbers: handles of before the crash find nothing.
         let mut files = std::mem::take(&mut state.files);
@@ -127,6 +129,61 @@ impl MemoryDisk {
         }
         state.durable_names.clone_from(&state.names);
         state.stopped = false;
+        state.failed.clear();
+    }
+
+    /// The process ends and starts again: what was written stays visible, and what failed is forgotten.
+    pub fn reopen(&self) {
+        self.state().failed.clear();
+    }
+
+    /// The names of files that were written or synced although a write or sync of them had failed.
+    #[must_use]
+    pub fn used_after_failure(&self) -> Vec<String> {
+        self.state().used_after_failure.clone()
+    }
+
+    /// Bytes that all files hold together.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.state().used()
+    }
+
+    /// What of a file is certain to survive a crash.
+    #[must_use]
+    pub fn durable(&self, name: &str) -> Vec<u8> {
+        let state = self.state();
+        let file = state.durable_names.get(name).and_then(|file| state.files.get(file));
+        file.map(|content| content.durable.bytes()).unwrap_or_default()
+    }
+
+    /// Opens a file, made empty if it is not there.
+    ///
+    /// # Errors
+    /// A planned fault.
+    pub fn file(&self, name: &str) -> io::Result<MemoryFile> {
+        let mut state = self.state();
+        state.plain_call()?;
+        let number = match state.names.get(name) {
+            Some(number) => *number,
+            None => {
+                let number = state.next_file;
+                state.next_file += 1;
+                state.files.insert(number, Content::default());
+                state.change(Change::Add(name.to_owned(), number));
+                number
+            }
+        };
+        Ok(MemoryFile {
+            disk: self.clone(),
+            number,
+        })
+    }
+
+    /// Whether there is a file of this name.
+    #[must_use]
+    pub fn exists(&self, name: &str) -> bool {
+        self.state().names.contains_key(name)
     }
 
     /// Plans no more faults.
@@ -141,9 +198,7 @@ impl MemoryDisk {
             return;
         };
         for image in [&mut content.visible, &mut content.durable] {
-            if let Some(range) = image.get_mut(offset..offset + bytes.len()) {
-                range.copy_from_slice(bytes);
-            }
+            image.write(bytes, offset);
         }
     }
 
@@ -170,41 +225,6 @@ impl Change {
     }
 }
 
-impl Content {
-    fn write(&mut self, bytes: &[u8], offset: usize) {
-        let end = offset + bytes.len();
-        if self.visible.len() < end {
-            self.visible.resize(end, 0);
-        }
-        self.visible[offset..end].copy_from_slice(bytes);
-        self.dirty.push((offset, end));
-    }
-
-    fn sync(&mut self) {
-        self.durable.resize(self.visible.len(), 0);
-        for (start, end) in self.dirty.drain(..) {
-            self.durable[start..end].copy_from_slice(&self.visible[start..end]);
-        }
-    }
-
-    /// Each dirty sector reaches the disk or does not; nothing is dirty afterwards. What is visible stays so.
-    fn settle(&mut self, random: &mut Random) {
-        for (start, end) in std::mem::take(&mut self.dirty) {
-            let mut from = start;
-            while from < end {
-                let to = end.min((from / SECTOR + 1) * SECTOR);
-                if random.below(2) == 0 {
-                    if self.durable.len() < to {
-                        self.durable.resize(to, 0);
-                    }
-                    self.durable[from..to].copy_from_slice(&self.visible[from..to]);
-                }
-                from = to;
-            }
-        }
-    }
-}
-
 impl State {
     /// Counts a call and says what has to go wrong.
     fn call(&mut self) -> io::Result<Option<Fault>> {
@@ -223,20 +243,105 @@ impl State {
         }
     }
 
-    /// For calls that neither write nor sync: any planned fault is a plain error.
+    /// For calls that neither write bytes nor sync: any planned fault is a plain error.
     fn plain_call(&mut self) -> io::Result<()> {
         self.call()?.map_or(Ok(()), |_| Err(failure()))
+    }
+
+    /// Files that were open before a crash are void; using them is no call.
+    fn check_open(&self, file: u64) -> io::Result<()> {
+        match self.files.contains_key(&file) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn write(&mut self, file: u64, bytes: &[u8], offset: usize) -> io::Result<()> {
+        self.check_open(file)?;
+        self.changes += 1;
+        let fault = self.call()?;
+        let used = self.used();
+        let content = self.files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?;
+        let growth = (offset + bytes.len()).saturating_sub(content.visible.length());
+        if used + growth as u64 > self.capacity {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        match fault {
+            None => content.write(bytes, offset),
+            Some(Fault::ShortWrite) => content.write(&bytes[..self.random.below(bytes.len() as u64) as usize], offset),
+            Some(Fault::TornWrite) => {
+                let mut from = 0;
+                while from < bytes.len() {
+                    let to = bytes.len().min(from + SECTOR - (offset + from) % SECTOR);
+                    if self.random.below(2) == 0 {
+                        content.write(&bytes[from..to], offset + from);
+                    }
+                    from = to;
+                }
+            }
+            Some(_) => {}
+        }
+        fault.map_or(Ok(()), |_| Err(failure()))
+    }
+
+    fn sync(&mut self, file: u64) -> io::Result<()> {
+        self.check_open(file)?;
+        self.changes += 1;
+        let fault = self.call();
+        let content = self.files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?;
+        match fault {
+            Ok(None) => content.sync(),
+            Ok(Some(_)) => {
+                content.settle(&mut self.random);
+                return Err(failure());
+            }
+            Err(error) => {
+                if error.kind() == io::ErrorKind::StorageFull {
+                    content.settle(&mut self.random);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn resize(&mut self, file: u64, length: usize) -> io::Result<()> {
+        self.check_open(file)?;
+        self.changes += 1;
+        self.plain_call()?;
+        let used = self.used();
+        let content = self.files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?;
+        let growth = length.saturating_sub(content.visible.length());
+        if used + growth as u64 > self.capacity {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        content.resize(length);
+        Ok(())
+    }
+
+    fn note_use(&mut self, file: u64) {
+        if self.failed.contains(&file) {
+            let name = self.names.iter().find(|(_, number)| **number == file).map(|(name, _)| name.clone());
+            self.used_after_failure.extend(name);
+        }
+    }
+
+    fn note_outcome(&mut self, file: u64, outcome: &io::Result<()>) {
+        if outcome.is_err() && !self.stopped {
+            self.failed.insert(file);
+        }
     }
 
     fn used(&self) -> u64 {
         self.names
             .values()
             .filter_map(|file| self.files.get(file))
-            .map(|content| content.visible.len() as u64)
+            .map(|content| content.visible.length() as u64)
             .sum()
     }
 
     fn change(&mut self, change: Change) {
+        self.changes += 1;
         change.clone().apply(&mut self.names);
         self.renames.push(change);
     }
@@ -254,29 +359,19 @@ impl Disk for MemoryDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let mut state = self.state();
-        state.plain_call()?;
-        if state.names.contains_key(name) {
+        if self.exists(name) {
+            self.state().plain_call()?;
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let number = state.next_file;
-        state.next_file += 1;
-        state.files.insert(number, Content::default());
-        state.change(Change::Add(name.to_owned(), number));
-        Ok(Arc::new(MemoryFile {
-            disk: self.clone(),
-            number,
-        }))
+        Ok(Arc::new(self.file(name)?))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let mut state = self.state();
-        state.plain_call()?;
-        let number = *state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Arc::new(MemoryFile {
-            disk: self.clone(),
-            number,
-        }))
+        if !self.exists(name) {
+            self.state().plain_call()?;
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Arc::new(self.file(name)?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -322,114 +417,55 @@ impl fmt::Debug for MemoryDisk {
     }
 }
 
+/// An open file of a [`MemoryDisk`].
 #[derive(Debug)]
-struct MemoryFile {
+pub struct MemoryFile {
     disk: MemoryDisk,
     number: u64,
+}
+
+impl MemoryFile {
+    /// Cuts the file to `length` bytes, or fills it up with zeros.
+    ///
+    /// # Errors
+    /// A planned fault, or no space.
+    pub fn resize(&self, length: u64) -> io::Result<()> {
+        self.disk.state().resize(self.number, length as usize)
+    }
 }
 
 impl File for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.disk.state();
+        state.check_open(self.number)?;
         state.plain_call()?;
         let content = state.files.get(&self.number).ok_or(io::ErrorKind::NotFound)?;
-        let rest = content.visible.get(offset as usize..).unwrap_or_default();
-        let length = rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        Ok(length)
+        Ok(content.visible.read(buffer, offset as usize))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        let state = &mut *state;
-        let fault = state.call()?;
-        let used = state.used();
-        let content = state.files.get_mut(&self.number).ok_or(io::ErrorKind::NotFound)?;
-        let (offset, end) = (offset as usize, offset as usize + bytes.len());
-        if used + end.saturating_sub(content.visible.len()) as u64 > state.capacity {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        match fault {
-            None => content.write(bytes, offset),
-            Some(Fault::ShortWrite) => content.write(&bytes[..state.random.below(bytes.len() as u64) as usize], offset),
-            Some(Fault::TornWrite) => {
-                let mut from = 0;
-                while from < bytes.len() {
-                    let to = bytes.len().min(from + SECTOR - (offset + from) % SECTOR);
-                    if state.random.below(2) == 0 {
-                        content.write(&bytes[from..to], offset + from);
-                    }
-                    from = to;
-                }
-            }
-            Some(_) => {}
-        }
-        fault.map_or(Ok(()), |_| Err(failure()))
+        state.note_use(self.number);
+        let written = state.write(self.number, bytes, offset as usize);
+        state.note_outcome(self.number, &written);
+        written
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        let state = &mut *state;
-        let fault = state.call()?;
-        let content = state.files.get_mut(&self.number).ok_or(io::ErrorKind::NotFound)?;
-        if fault.is_some() {
-            content.settle(&mut state.random);
-            return Err(failure());
+        state.note_use(self.number);
+        let synced = state.sync(self.number);
+        state.note_outcome(self.number, &synced);
+        if synced.is_ok() {
+            state.failed.remove(&self.number);
         }
-        content.sync();
-        Ok(())
+        synced
     }
 
     fn length(&self) -> io::Result<u64> {
         let mut state = self.disk.state();
+        state.check_open(self.number)?;
         state.plain_call()?;
-        Ok(state.files.get(&self.number).ok_or(io::ErrorKind::NotFound)?.visible.len() as u64)
-    }
-}
-
-/// A splitmix generator: small, seeded, good enough to choose what a crash keeps.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `limit`, 0 for 0.
-    fn below(&mut self, limit: u64) -> u64 {
-        if limit == 0 { 0 } else { self.next() % limit }
-    }
-}
-
-/// Time and randomness for tests: a counting clock and ids that follow a seed.
-#[derive(Debug, Default)]
-pub struct SeededStamp {
-    seed: u64,
-    count: AtomicU64,
-}
-
-impl SeededStamp {
-    /// The same seed gives the same ids in the same order.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            count: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Stamp for SeededStamp {
-    fn now_millis(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    fn segment_id(&self) -> u128 {
-        let mut random = Random(self.seed ^ self.count.fetch_add(1, Ordering::Relaxed).rotate_left(32));
-        u128::from(random.next()) << 64 | u128::from(random.next())
+        Ok(state.files.get(&self.number).ok_or(io::ErrorKind::NotFound)?.visible.length() as u64)
     }
 }

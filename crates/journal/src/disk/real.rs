@@ -19,6 +19,8 @@ pub struct RealDisk {
     handle: fs::File,
     // Held for its advisory lock, which goes with the process.
     _lock: Option<fs::File>,
+    #[cfg(feature = "faults")]
+    faults: Arc<crate::Faults>,
 }
 
 impl RealDisk {
@@ -42,6 +44,8 @@ impl RealDisk {
             handle: fs::File::open(&directory)?,
             directory,
             _lock: Some(lock),
+            #[cfg(feature = "faults")]
+            faults: Arc::default(),
         })
     }
 
@@ -52,6 +56,24 @@ impl RealDisk {
             handle: fs::File::open(&directory)?,
             directory,
             _lock: None,
+            #[cfg(feature = "faults")]
+            faults: Arc::default(),
+        })
+    }
+
+    /// The directory, as full as a test says.
+    #[cfg(feature = "faults")]
+    #[must_use]
+    pub fn with_faults(self, faults: Arc<crate::Faults>) -> Self {
+        Self { faults, ..self }
+    }
+
+    fn file(&self, file: fs::File, direct: Option<fs::File>) -> Arc<dyn File> {
+        Arc::new(RealFile {
+            file,
+            direct,
+            #[cfg(feature = "faults")]
+            faults: self.faults.clone(),
         })
     }
 
@@ -76,7 +98,7 @@ impl Disk for RealDisk {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         let flag = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or_default();
         let direct = fs::OpenOptions::new().write(true).custom_flags(flag).open(&path).ok();
-        Ok(Arc::new(RealFile { file, direct }))
+        Ok(self.file(file, direct))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -84,7 +106,7 @@ impl Disk for RealDisk {
             .read(true)
             .write(self.writable())
             .open(self.directory.join(name))?;
-        Ok(Arc::new(RealFile { file, direct: None }))
+        Ok(self.file(file, None))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -110,6 +132,19 @@ struct RealFile {
     /// Past the page cache, for files that are made: filling them costs half the processor time that way. Not every
     /// file system has it.
     direct: Option<fs::File>,
+    #[cfg(feature = "faults")]
+    faults: Arc<crate::Faults>,
+}
+
+impl RealFile {
+    /// What makes the file larger needs room.
+    #[cfg(feature = "faults")]
+    fn check_room(&self, end: u64) -> io::Result<()> {
+        if self.faults.disk_is_full() && end > self.length()? {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
 }
 
 /// Zeros as direct writes want them: aligned.
@@ -132,10 +167,14 @@ impl File for RealFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        #[cfg(feature = "faults")]
+        self.check_room(offset + bytes.len() as u64)?;
         self.file.write_all_at(bytes, offset)
     }
 
     fn write_zeros(&self, length: usize, offset: u64) -> io::Result<()> {
+        #[cfg(feature = "faults")]
+        self.check_room(offset + length as u64)?;
         let mut at = 0;
         while at < length {
             let piece = &ZEROS.0[..ZEROS.0.len().min(length - at)];

@@ -2,5 +2,6 @@
 
 mod cases;
 mod limit;
+mod ghosts;
 mod rig;
 mod workload;

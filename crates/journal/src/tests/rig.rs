@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
@@ -58,11 +59,27 @@ pub(super) struct Rig {
     pub(super) options: Options,
     open: Option<Open>,
     offered: u64,
-    waiting: Vec<(Append, Vec<Bytes>)>,
+    // The numbers of each call's payloads.
+    calls: Vec<RangeInclusive<u64>>,
+    waiting: Vec<Waiting>,
     pub(super) acknowledged: BTreeMap<Position, Bytes>,
     pub(super) refused: Vec<AppendError>,
+    // Payloads of calls that were refused without having been tried.
+    untried: BTreeSet<u64>,
     seen: Arc<Mutex<Vec<Committed>>>,
+    // A release up to here was begun, and one up to there is durable.
     released_below: u32,
+    gone_below: u32,
+    /// Files that were released for reuse.
+    pub(super) recycled: u32,
+}
+
+struct Waiting {
+    append: Append,
+    payloads: Vec<Bytes>,
+    numbers: RangeInclusive<u64>,
+    // The log was poisoned before the call.
+    is_hopeless: bool,
 }
 
 pub(super) struct Open {
@@ -88,11 +105,15 @@ impl Rig {
             options,
             open: None,
             offered: 0,
+            calls: Vec::new(),
             waiting: Vec::new(),
             acknowledged: BTreeMap::new(),
             refused: Vec::new(),
+            untried: BTreeSet::new(),
             seen: Arc::default(),
             released_below: 0,
+            gone_below: 0,
+            recycled: 0,
         }
     }
 
@@ -108,16 +129,17 @@ impl Rig {
         Ok(self.open.as_mut().unwrap())
     }
 
-    /// Opens it whatever it takes: a planned fault is used up by trying.
+    /// Opens it whatever it takes: planned faults are used up by trying, now after a crash and now after the process's end alone.
     pub(super) fn open(&mut self) -> &mut Open {
-        for _ in 0..3 {
+        for attempt in 0..8 {
             match self.try_open() {
                 Ok(_) => break,
-                Err(OpenError::Io(_)) => self.disk.crash(),
+                Err(OpenError::Io(_)) if attempt % 2 == 0 => self.disk.crash(),
+                Err(OpenError::Io(_)) => self.disk.reopen(),
                 Err(error) => panic!("the journal does not open: {error}"),
             }
         }
-        self.open.as_mut().expect("one fault fails one attempt")
+        self.open.as_mut().expect("each fault fails one attempt")
     }
 
     pub(super) fn journal(&mut self) -> Journal {
@@ -157,8 +179,16 @@ impl Rig {
                 payload: payload.clone(),
             })
             .collect();
-        let append = self.journal().append(entries);
-        self.waiting.push((append, payloads));
+        let journal = self.journal();
+        let numbers = self.offered + 1 - sizes.len() as u64..=self.offered;
+        self.calls.push(numbers.clone());
+        let is_hopeless = journal.is_poisoned();
+        self.waiting.push(Waiting {
+            append: journal.append(entries),
+            payloads,
+            numbers,
+            is_hopeless,
+        });
     }
 
     /// Appends, lets both threads' work happen, and gives the answer.
@@ -185,7 +215,12 @@ impl Rig {
         let bound = (segments[last].number + 1).min(segments[segments.len() - 1].number);
         self.released_below = self.released_below.max(bound);
         // A fault may end it half-way: the model allows for anything below the bound.
-        let _ = journal.release(bound);
+        if let Ok(released) = journal.release(bound)
+            && let Some(newest) = released.segments.checked_sub(1)
+        {
+            self.gone_below = self.gone_below.max(segments[newest as usize].number + 1);
+            self.recycled += released.segments;
+        }
     }
 
     pub(super) fn crash(&mut self) {
@@ -211,17 +246,26 @@ impl Rig {
         while keeper.turn() == Turn::Worked {}
         drop((journal, writer, keeper));
         self.collect();
+        self.disk.reopen();
     }
 
     /// Takes the answers that have come; what the sink saw and what was acknowledged are the same.
     pub(super) fn collect(&mut self) {
         let mut context = Context::from_waker(Waker::noop());
         let mut waiting = Vec::new();
-        for (mut append, payloads) in std::mem::take(&mut self.waiting) {
-            match Pin::new(&mut append).poll(&mut context) {
-                Poll::Pending => waiting.push((append, payloads)),
-                Poll::Ready(Err(error)) => self.refused.push(error),
-                Poll::Ready(Ok(first)) => self.acknowledge(first, payloads),
+        for mut call in std::mem::take(&mut self.waiting) {
+            match Pin::new(&mut call.append).poll(&mut context) {
+                Poll::Pending => waiting.push(call),
+                Poll::Ready(Err(error)) => {
+                    self.refused.push(error);
+                    if matches!(error, AppendError::Busy | AppendError::TooLarge | AppendError::Fenced) {
+                        self.untried.extend(call.numbers);
+                    }
+                }
+                Poll::Ready(Ok(first)) => {
+                    assert!(!call.is_hopeless, "a poisoned log acknowledged a later call");
+                    self.acknowledge(first, call.payloads);
+                }
             }
         }
         self.waiting = waiting;
@@ -252,16 +296,31 @@ impl Rig {
         if seen != self.acknowledged {
             return Err("the sink and the callers were told different things".into());
         }
+        if let Some(name) = self.disk.used_after_failure().iter().find(|name| name.ends_with(".seg")) {
+            return Err(format!("{name} was written or synced again after a failure"));
+        }
         let journal = self.journal();
         let found: Vec<_> = journal
             .scan(None)
             .collect::<Result<_, _>>()
             .map_err(|error| format!("the scan fails: {error}"))?;
-        let mut numbers = BTreeSet::from([0]);
-        let mut last = Position::START;
-        for entry in &found {
-            let number = u64::from_le_bytes(entry.payload[..8].try_into().unwrap());
-            if entry.position <= last || numbers.last().is_some_and(|last| number <= *last) || number > self.offered {
+        self.check_order(&journal, &found)?;
+        self.check_calls(&found)?;
+        let last = found.last().map_or(Position::START, |entry| entry.position);
+        self.check_acknowledged(&journal, found)?;
+        match self.append_now(&[100]) {
+            Ok(position) if position > last => Ok(()),
+            Err(AppendError::Full) => Ok(()),
+            other => Err(format!("after recovery an append gives {other:?}")),
+        }
+    }
+
+    /// Every entry is one that was offered, stands once and in order, and can be read by its position.
+    fn check_order(&self, journal: &Journal, found: &[Committed]) -> Result<(), String> {
+        let (mut last, mut last_number) = (Position::START, 0);
+        for entry in found {
+            let number = number(entry);
+            if entry.position <= last || number <= last_number || number > self.offered {
                 return Err(format!("entry {number} at {} is twice, out of order or invented", entry.position));
             }
             if entry.payload[8..].iter().any(|byte| *byte != number as u8) {
@@ -270,11 +329,38 @@ impl Rig {
             if journal.read(entry.position).ok().as_ref() != Some(entry) {
                 return Err(format!("entry {number} at {} cannot be read by its position", entry.position));
             }
-            numbers.insert(number);
-            last = entry.position;
+            if entry.position.segment() < self.gone_below {
+                return Err(format!("entry {number} at {} was released for good and is back", entry.position));
+            }
+            (last, last_number) = (entry.position, number);
         }
+        Ok(())
+    }
+
+    /// A call is there wholly or not at all, and not if it was refused at the door.
+    fn check_calls(&self, found: &[Committed]) -> Result<(), String> {
+        let numbers: BTreeSet<u64> = found.iter().map(number).collect();
+        for call in &self.calls {
+            let there = numbers.range(call.clone()).count() as u64;
+            if there != 0 && there != call.end() + 1 - call.start() {
+                return Err(format!("of the call with entries {call:?} only {there} are there"));
+            }
+        }
+        match numbers.intersection(&self.untried).next() {
+            Some(number) => Err(format!("entry {number} was refused and is there")),
+            None => Ok(()),
+        }
+    }
+
+    /// What was acknowledged is where it was said to be, unless its segment was released.
+    fn check_acknowledged(&self, journal: &Journal, found: Vec<Committed>) -> Result<(), String> {
+        let places: BTreeMap<u64, Position> = found.iter().map(|entry| (number(entry), entry.position)).collect();
         let held: BTreeMap<_, _> = found.into_iter().map(|entry| (entry.position, entry.payload)).collect();
         for (position, payload) in &self.acknowledged {
+            let number = u64::from_le_bytes(payload[..8].try_into().unwrap());
+            if places.get(&number).is_some_and(|place| place != position) {
+                return Err(format!("entry {number}, acknowledged at {position}, is at {} too", places[&number]));
+            }
             match held.get(position) {
                 Some(found) if found == payload => {}
                 Some(_) => return Err(format!("what was acknowledged at {position} is something else now")),
@@ -285,10 +371,11 @@ impl Rig {
                 None => {}
             }
         }
-        match self.append_now(&[100]) {
-            Ok(position) if position > last => Ok(()),
-            Err(AppendError::Full) => Ok(()),
-            other => Err(format!("after recovery an append gives {other:?}")),
-        }
+        Ok(())
     }
+}
+
+/// Which payload an entry carries.
+fn number(entry: &Committed) -> u64 {
+    u64::from_le_bytes(entry.payload[..8].try_into().unwrap())
 }

@@ -1,96 +1,111 @@
-//! Seeded workloads with a fault at every I/O call, and the same model under generated operations.
+//! Seeded workloads with faults at every I/O call, and the same model under generated operations.
 
 use proptest::prelude::*;
 
 use super::rig::{Op, Rig};
-use crate::Fault;
+use crate::disk::{CALLS, Campaign, Random, Trouble};
 
-const SEEDS: u64 = 200;
-const CALLS: u64 = 40;
-const FAULTS: [Fault; 6] = [
-    Fault::Error,
-    Fault::ShortWrite,
-    Fault::TornWrite,
-    Fault::FailedSync,
-    Fault::NoSpace,
-    Fault::Stop,
-];
+/// Operations of a workload at most, should they make few calls.
+const OPS: usize = 200;
 
-/// A small linear generator: a workload is its seed.
-struct Choice(u64);
+const LOG: Campaign = Campaign {
+    package: "perseat-journal",
+    test: "tests::workload::nothing_acknowledged_is_lost_whichever_call_fails_and_however",
+};
 
-impl Choice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
+fn choose(random: &mut Random) -> Op {
+    match random.below(16) {
+        0..=5 => Op::Append((0..=random.below(3)).map(|_| random.below(5000) as usize).collect()),
+        6..=10 => Op::Write,
+        11..=13 => Op::Keep,
+        14 => Op::Release(random.below(3) as usize),
+        _ if random.below(2) == 0 => Op::Crash,
+        _ => Op::Restart,
     }
 }
 
-fn workload(seed: u64) -> Vec<Op> {
-    let mut choice = Choice(seed);
-    let mut ops = vec![Op::Keep];
-    for _ in 0..24 {
-        ops.push(match choice.below(16) {
-            0..=5 => Op::Append((0..=choice.below(3)).map(|_| choice.below(5000) as usize).collect()),
-            6..=10 => Op::Write,
-            11..=13 => Op::Keep,
-            14 => Op::Release(choice.below(3) as usize),
-            _ if choice.below(2) == 0 => Op::Crash,
-            _ => Op::Restart,
-        });
+/// Brings a log into any state of its life, from new to much recycled, and then runs a workload that meets the trouble.
+fn run(rig: &mut Rig, seed: u64, trouble: Option<Trouble>) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    rig.apply(&Op::Keep);
+    for _ in 0..random.below(4) * 16 {
+        rig.apply(&choose(&mut random));
     }
-    ops
-}
-
-/// Runs a workload with one fault; gives how many calls it made, or what went wrong.
-fn run(rig: &mut Rig, seed: u64, fault: Option<(u64, Fault)>) -> Result<u64, String> {
-    if let Some((call, fault)) = fault {
-        rig.disk.fail_at(call, fault);
+    let begin = rig.disk.calls();
+    if let Some(trouble) = trouble {
+        trouble.plan(&rig.disk);
     }
-    for op in workload(seed) {
-        rig.apply(&op);
+    for _ in 0..OPS {
+        if rig.disk.calls() >= begin + CALLS {
+            break;
+        }
+        rig.apply(&choose(&mut random));
     }
-    let calls = rig.disk.calls();
-    rig.check().map(|()| calls)
+    rig.check()
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_whichever_call_fails_and_however() {
-    let mut runs = 0;
-    let mut acknowledged = 0;
-    for seed in 0..SEEDS {
-        let calls = run(&mut Rig::new(seed), seed, None).unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
-        for call in 0..calls.min(CALLS) {
-            let fault = FAULTS[((seed + call) % 6) as usize];
-            let mut rig = Rig::new(seed);
-            if let Err(problem) = run(&mut rig, seed, Some((call, fault))) {
-                panic!("seed {seed}, {fault:?} at call {call}: {problem}");
-            }
-            runs += 1;
-            acknowledged += rig.acknowledged.len();
-        }
-    }
-    assert!(runs > SEEDS * CALLS / 2, "only {runs} runs");
+    let (mut acknowledged, mut poisoned, mut recycled) = (0, 0, 0);
+    let runs = LOG.run(|seed, trouble| {
+        let mut rig = Rig::new(seed);
+        let outcome = run(&mut rig, seed, trouble);
+        acknowledged += rig.acknowledged.len() as u64;
+        recycled += u64::from(rig.recycled > 0);
+        poisoned += u64::from(rig.refused.contains(&crate::AppendError::Poisoned));
+        outcome
+    });
+    println!("{acknowledged} entries acknowledged, {recycled} runs with recycled segments, {poisoned} with a poisoned writer");
+    let enough = |count: u64, share| runs < CALLS * 10 || count > runs / share;
     assert!(
-        acknowledged as u64 > runs,
-        "the workloads hardly get anything acknowledged: {acknowledged} in {runs} runs"
+        enough(acknowledged, 1),
+        "hardly anything is acknowledged: {acknowledged} in {runs} runs"
     );
+    assert!(enough(recycled, 10), "hardly any segment is recycled: {recycled} of {runs} runs");
+    assert!(enough(poisoned, 1000), "hardly any writer is poisoned: {poisoned} of {runs} runs");
 }
 
 #[cfg(feature = "faults")]
-#[test]
-fn acknowledging_before_the_sync_is_caught() {
-    let caught = (0..SEEDS).any(|seed| {
-        (0..CALLS).any(|call| {
+mod mutants {
+    use super::*;
+
+    fn is_caught(spoil: impl Fn(&crate::Faults)) -> bool {
+        LOG.catches(|seed, trouble| {
             let mut rig = Rig::new(seed);
-            rig.options.faults.acknowledge_early(true);
-            run(&mut rig, seed, Some((call, Fault::Stop))).is_err()
+            spoil(&rig.options.faults);
+            run(&mut rig, seed, trouble)
         })
+    }
+
+    #[test]
+    fn acknowledging_before_the_sync_is_caught() {
+        assert!(is_caught(|faults| faults.acknowledge_early(true)), "a journal that lies passes");
+    }
+
+    #[test]
+    fn syncing_a_failed_segment_again_is_caught() {
+        assert!(is_caught(|faults| faults.sync_again(true)), "a second sync passes");
+    }
+}
+
+#[test]
+fn segments_that_keep_their_id_when_they_are_recycled_are_caught() {
+    #[derive(Debug)]
+    struct OneId;
+    impl crate::Stamp for OneId {
+        fn now_millis(&self) -> u64 {
+            0
+        }
+        fn segment_id(&self) -> u128 {
+            7
+        }
+    }
+    let caught = LOG.catches(|seed, trouble| {
+        let mut rig = Rig::new(seed);
+        rig.options.stamp = std::sync::Arc::new(OneId);
+        run(&mut rig, seed, trouble)
     });
-    assert!(caught, "a journal that lies passes the workloads");
+    assert!(caught, "stale bytes pass");
 }
 
 fn op() -> impl Strategy<Value = Op> {

@@ -22,6 +22,7 @@ pub use view::View;
 use crate::bounded::Bounded;
 use crate::database::Handle;
 use crate::error::StoreError;
+use crate::folder::{Directory, Folder};
 use crate::keyring::{NewKey, Owner};
 use audit::Ledger;
 use perseat_domain::id::IntegrationId;
@@ -29,7 +30,6 @@ use perseat_domain::model::IntegrationVersion;
 use perseat_domain::time::Timestamp;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError, WriteTransaction};
 use std::fmt;
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use superseded::SUPERSEDED;
@@ -95,21 +95,16 @@ impl Catalog {
     /// # Errors
     /// If the file is not a catalog, was written by a newer version, or the disk fails.
     pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
-        Self::over(Handle::open(path, options.cache_bytes)?, options)
+        let (folder, name) = Directory::of(path);
+        Self::open_in(folder, &name, options)
     }
 
-    /// Opens or creates the catalog over backends that `make` gives, one for each opening.
+    /// Opens or creates the catalog in a folder.
     ///
     /// # Errors
     /// As [`Catalog::open`].
-    pub fn open_with<B: redb::StorageBackend>(
-        make: impl Fn() -> io::Result<B> + Send + Sync + 'static,
-        options: Options,
-    ) -> Result<Self, StoreError> {
-        Self::over(Handle::open_with(make, options.cache_bytes)?, options)
-    }
-
-    fn over(database: Handle, options: Options) -> Result<Self, StoreError> {
+    pub fn open_in(folder: Arc<dyn Folder>, name: &str, options: Options) -> Result<Self, StoreError> {
+        let database = Handle::open(folder, name, options.cache_bytes)?;
         prepare(&*database.get()?)?;
         let versions = Mutex::new(Bounded::new(options.version_cache_entries));
         Ok(Self {

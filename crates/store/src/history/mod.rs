@@ -7,6 +7,7 @@
 mod file;
 mod pool;
 
+use crate::folder::{Directory, Folder};
 use crate::index::core::EndedRow;
 use crate::index::fault::IndexError;
 use crate::index::row::ExecutionRow;
@@ -16,8 +17,8 @@ use perseat_domain::id::ExecutionId;
 use pool::Pool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many segments one file covers; part of the stored format.
 pub const SEGMENTS_PER_FILE: u32 = 4;
@@ -57,23 +58,30 @@ pub struct DroppedHistory {
 /// Ended executions.
 #[derive(Debug)]
 pub struct History {
-    directory: PathBuf,
+    folder: Arc<dyn Folder>,
     options: HistoryOptions,
     pool: Pool,
     files: Mutex<BTreeMap<u32, Range>>,
 }
 
 impl History {
-    /// Opens the directory and every file in it. A file that cannot be used is removed, and [`History::missing`] names
-    /// it.
+    /// Opens the directory and every file in it. A file that is damaged is removed, and [`History::missing`] names it.
     ///
     /// # Errors
-    /// If the directory cannot be read or written.
+    /// If the directory cannot be read or written, or the disk fails.
     pub fn open(directory: &Path, options: HistoryOptions) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
-        let pool = Pool::new(directory, options.cache_bytes, options.max_open);
+        Self::open_in(Arc::new(Directory::new(directory)), options)
+    }
+
+    /// Opens a folder and every file in it, as [`History::open`] does.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or the disk fails.
+    pub fn open_in(folder: Arc<dyn Folder>, options: HistoryOptions) -> io::Result<Self> {
+        let pool = Pool::new(Arc::clone(&folder), options.cache_bytes, options.max_open);
         let history = Self {
-            directory: directory.to_owned(),
+            folder,
             options,
             pool,
             files: Mutex::default(),
@@ -83,6 +91,7 @@ impl History {
                 Ok(range) => {
                     history.files().insert(number, range);
                 }
+                Err(error) if !error.is_damage() => return Err(io::Error::other(error)),
                 Err(error) => {
                     tracing::error!(file = %file_name(number), error = &error as &dyn std::error::Error, "history file is unusable and will be made again from the journal");
                     history.unlink(number);
@@ -201,7 +210,7 @@ impl History {
         for number in numbers {
             dropped.files += 1;
             dropped.rows += self.files().remove(number).map_or(0, |range| range.rows);
-            dropped.bytes += std::fs::metadata(self.directory.join(file_name(*number))).map_or(0, |meta| meta.len());
+            dropped.bytes += self.folder.bytes(&file_name(*number));
             self.unlink(*number);
         }
         dropped
@@ -221,21 +230,15 @@ impl History {
 
     fn unlink(&self, number: u32) {
         self.pool.forget(number);
-        if let Err(error) = std::fs::remove_file(self.directory.join(file_name(number))) {
+        if let Err(error) = self.folder.remove(&file_name(number)) {
             tracing::warn!(file = %file_name(number), %error, "history file could not be removed");
         }
     }
 
     fn numbers_on_disk(&self) -> io::Result<Vec<u32>> {
-        let mut numbers = Vec::new();
-        for entry in std::fs::read_dir(&self.directory)? {
-            let name = entry?.file_name();
-            numbers.extend(
-                name.to_str()
-                    .and_then(|name| name.strip_suffix(".redb"))
-                    .and_then(|stem| stem.parse::<u32>().ok()),
-            );
-        }
+        let names = self.folder.names()?;
+        let stems = names.iter().filter_map(|name| name.strip_suffix(".redb"));
+        let mut numbers: Vec<u32> = stems.filter_map(|stem| stem.parse().ok()).collect();
         numbers.sort_unstable();
         Ok(numbers)
     }

@@ -1,16 +1,16 @@
 //! Keeps the few history files open that are in use, so that their caches stay within one budget.
 
 use super::file_name;
+use crate::folder::Folder;
 use crate::index::fault::IndexError;
 use crate::index::file::IndexFile;
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug)]
 pub(super) struct Pool {
-    directory: PathBuf,
+    folder: Arc<dyn Folder>,
     cache_bytes: usize,
     max_open: usize,
     open: Mutex<Open>,
@@ -31,10 +31,10 @@ pub(super) struct Lease<'a> {
 }
 
 impl Pool {
-    pub(super) fn new(directory: &Path, cache_bytes: usize, max_open: usize) -> Self {
+    pub(super) fn new(folder: Arc<dyn Folder>, cache_bytes: usize, max_open: usize) -> Self {
         let max_open = max_open.max(1);
         Self {
-            directory: directory.to_owned(),
+            folder,
             cache_bytes: cache_bytes / max_open,
             max_open,
             open: Mutex::default(),
@@ -53,7 +53,7 @@ impl Pool {
                 });
             }
             if open.files.len() < self.max_open || open.close_idle() {
-                let file = Arc::new(IndexFile::open(&self.directory.join(file_name(number)), self.cache_bytes)?);
+                let file = Arc::new(IndexFile::open(Arc::clone(&self.folder), &file_name(number), self.cache_bytes)?);
                 open.uses += 1;
                 let stamp = open.uses;
                 open.files.insert(number, (Arc::clone(&file), stamp));
@@ -68,7 +68,7 @@ impl Pool {
 
     /// As [`Pool::lease`], but `None` where there is no such file.
     pub(super) fn lease_existing(&self, number: u32) -> Result<Option<Lease<'_>>, IndexError> {
-        if !self.open().files.contains_key(&number) && !self.directory.join(file_name(number)).exists() {
+        if !self.open().files.contains_key(&number) && !self.folder.exists(&file_name(number)) {
             return Ok(None);
         }
         self.lease(number).map(Some)

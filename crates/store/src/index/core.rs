@@ -163,6 +163,14 @@ impl Core {
         Some((batch, ended))
     }
 
+    /// Storing the net effect failed, and yet it may have been stored: what ends now has to be removed whether or not it
+    /// seemed to be there.
+    pub(crate) fn doubtful(&mut self) {
+        for change in self.changes.values_mut() {
+            change.stored = true;
+        }
+    }
+
     /// The net effect was stored.
     pub fn committed(&mut self) {
         self.changes.clear();

@@ -35,6 +35,19 @@ impl IndexError {
         }
     }
 
+    /// Whether the file is at fault, and not the disk or another process.
+    pub(crate) fn is_damage(&self) -> bool {
+        use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+        match self {
+            Self::Store { source, .. } => match source {
+                StoreError::Io(error) => matches!(error.kind(), InvalidData | UnexpectedEof),
+                StoreError::Full(_) | StoreError::Locked { .. } | StoreError::Reopening => false,
+                _ => true,
+            },
+            Self::Entry { .. } => false,
+        }
+    }
+
     /// Whether the only remedy is room on the disk.
     #[must_use]
     pub fn is_full(&self) -> bool {

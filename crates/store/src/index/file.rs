@@ -3,8 +3,8 @@
 use super::fault::IndexError;
 use crate::database::Handle;
 use crate::error::StoreError;
+use crate::folder::Folder;
 use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
-use std::path::Path;
 use std::sync::Arc;
 
 /// A named database.
@@ -15,14 +15,9 @@ pub(crate) struct IndexFile {
 }
 
 impl IndexFile {
-    pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<Self, IndexError> {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let opened = Handle::open(path, cache_bytes);
-        Self::with_handle(name, opened)
-    }
-
-    pub(crate) fn with_handle(name: String, opened: Result<Handle, StoreError>) -> Result<Self, IndexError> {
-        match opened {
+    pub(crate) fn open(folder: Arc<dyn Folder>, name: &str, cache_bytes: usize) -> Result<Self, IndexError> {
+        let name = name.to_owned();
+        match Handle::open(folder, &name, cache_bytes) {
             Ok(handle) => Ok(Self { name, handle }),
             Err(source) => Err(IndexError::Store { file: name, source }),
         }
@@ -38,10 +33,14 @@ impl IndexFile {
     }
 
     /// Runs `write` in one durable transaction.
+    ///
+    /// It is written in two phases: rows first, then what makes them count. Were a sync to fail after both were written at
+    /// once, the rows would be seen and counted on, and yet perhaps never get to the disk.
     pub(crate) fn write<T>(&self, write: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>) -> Result<T, IndexError> {
         self.named(|| {
             let database: Arc<_> = self.handle.get()?;
-            let transaction = database.begin_write()?;
+            let mut transaction = database.begin_write()?;
+            transaction.set_two_phase_commit(true);
             let result = write(&transaction)?;
             transaction.commit()?;
             Ok(result)

@@ -130,7 +130,7 @@ impl ExecutionIndex {
         self.history.apply(&ended, core.segments().iter().copied())?;
         #[cfg(feature = "faults")]
         perseat_journal::kill_point::reach("history-stored");
-        self.state.apply(&batch)?;
+        self.state.apply(&batch).inspect_err(|_| core.doubtful())?;
         #[cfg(feature = "faults")]
         perseat_journal::kill_point::reach("state-stored");
         let flushed = Flushed {

@@ -16,6 +16,8 @@ mod rebuild;
 pub(crate) mod row;
 #[cfg(test)]
 pub(crate) mod samples;
+#[cfg(test)]
+mod seeds;
 pub(crate) mod status;
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,14 @@
 
 use super::samples::{accepted, ended, execution, identity, logged, started, steps};
 use super::{ExecutionIndex, Feed, FeedOptions, Filter, Limits, Logged, Rebuild, Status};
-use crate::fault_backend::FaultDisk;
+use crate::fault_backend::FaultFolder;
 use crate::history::{History, HistoryOptions, SEGMENTS_PER_FILE};
 use crate::pressure::{IndexLag, StoragePressure};
 use crate::state::{StateOptions, StateStore};
 use perseat_domain::entry::{EndStatus, Entry};
 use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, UserConfigId, UserId};
 use perseat_domain::time::Timestamp;
+use perseat_journal::disk::MemoryDisk;
 use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -227,10 +228,11 @@ fn history_goes_in_whole_files_once_all_their_segments_are_gone() {
 #[test]
 fn a_full_disk_holds_indexing_up_and_hides_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let disk = FaultDisk::default();
-    let state = Arc::new(StateStore::on(&disk).unwrap());
+    let disk = MemoryDisk::new(1);
+    let state = StateStore::open_in(FaultFolder::of(&disk), "state.redb", &StateOptions::default());
+    let state = Arc::new(state.unwrap());
     let index = ExecutionIndex::open(state, history(directory.path()), feed(), 0, Limits::default()).unwrap();
-    disk.set_capacity(Some(disk.used()));
+    disk.set_capacity(disk.used());
     let entries: Vec<_> = (0..20_000)
         .map(|n| logged(n, 0, &accepted(execution(n + 1, n), identity(1), n)))
         .collect();
@@ -243,7 +245,7 @@ fn a_full_disk_holds_indexing_up_and_hides_nothing() {
     );
     assert_eq!(index.pending(), 20_000);
 
-    disk.set_capacity(None);
+    disk.set_capacity(u64::MAX);
     assert_eq!(index.flush().unwrap().entries, 20_000);
     assert_eq!(index.live().unwrap().len(), 20_000);
 }

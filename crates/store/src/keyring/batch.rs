@@ -20,6 +20,8 @@ pub(super) struct Batch<'a> {
     end: Appender<'a>,
     made: Index,
     rows: Vec<(Owner, u32)>,
+    /// Keys that were there are written again.
+    is_written: bool,
     reused: Vec<u32>,
     /// Keys of this batch that wrap others of it.
     wrapping: HashMap<Owner, Arc<DataKey>>,
@@ -33,16 +35,29 @@ impl<'a> Batch<'a> {
             room,
             made: Index::default(),
             rows: Vec::new(),
+            is_written: false,
             reused: Vec::new(),
             wrapping: HashMap::new(),
         }
     }
 
-    /// Makes one key, unless its owner has one.
+    /// Makes one key, unless its owner has one. A key that is there is written again: it may be the remains of a creation
+    /// that failed, seen and not on disk.
     pub(super) fn add(&mut self, key: NewKey) -> Result<(), StoreError> {
         let owner = key.owner();
-        if self.made.get(owner).is_some() || self.keyring.contains(owner) {
+        if self.made.get(owner).is_some() {
             return Ok(());
+        }
+        if let Some(number) = self.keyring.slot_of(owner) {
+            match self.keyring.data_key(owner) {
+                Ok(_) => {
+                    self.is_written = true;
+                    return self.keyring.file.write(number, &self.keyring.file.read(number)?);
+                }
+                // What wraps it is lost: the remains of a creation of which a part was lost.
+                Err(StoreError::Sealed(_) | StoreError::NoKey { .. }) => self.replace(owner)?,
+                Err(error) => return Err(error),
+            }
         }
         if let damaged @ StoreError::Corrupt { .. } = self.keyring.shared().absent(owner) {
             return Err(damaged);
@@ -68,6 +83,13 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    /// Wipes a key that nothing opens any more.
+    fn replace(&mut self, owner: Owner) -> Result<(), StoreError> {
+        let slots = self.keyring.shared().forget(&[owner]);
+        self.room.unclean.extend(slots.iter().map(|(number, _)| *number));
+        self.room.clean(&self.keyring.file)
+    }
+
     fn wrapping_key(&self, owner: Owner) -> Result<Arc<DataKey>, StoreError> {
         match self.wrapping.get(&owner) {
             Some(key) => Ok(Arc::clone(key)),
@@ -87,7 +109,7 @@ impl<'a> Batch<'a> {
 
     /// Syncs; gives what was made.
     pub(super) fn finish(&mut self) -> Result<Vec<(Owner, u32)>, StoreError> {
-        if self.rows.is_empty() {
+        if self.rows.is_empty() && !self.is_written {
             return Ok(Vec::new());
         }
         self.end.flush()?;
@@ -96,13 +118,17 @@ impl<'a> Batch<'a> {
         Ok(std::mem::take(&mut self.rows))
     }
 
-    /// Takes back what was written. Where even that fails, keys without an owner stay in the file until their slots are used again.
+    /// Takes back what was written. Where even that fails, it is tried again before the next keys are made: an owner must
+    /// never come to have two.
     pub(super) fn undo(&mut self) {
+        self.room.unclean.append(&mut self.reused);
         let cut = self.keyring.file.cut(self.room.slots);
-        let wiped = super::wipe(&self.keyring.file, &self.reused);
-        if let Err(error) = cut.and(wiped) {
-            tracing::warn!(%error, "new keys could not be taken back from the keyring");
+        if cut.is_err() {
+            self.room.unclean.extend(self.room.slots..self.end.end());
+            self.room.slots = self.end.end();
         }
-        self.room.free.append(&mut self.reused);
+        if let Err(error) = cut.and_then(|()| self.room.clean(&self.keyring.file)) {
+            tracing::warn!(%error, "new keys could not be taken back from the keyring yet");
+        }
     }
 }

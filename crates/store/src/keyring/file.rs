@@ -14,9 +14,11 @@ use super::slot::SLOT;
 use crate::error::StoreError;
 use crate::seal::{KEY_LEN, OVERHEAD, RecordKind};
 use perseat_domain::model::Sealed;
+use std::fmt::Debug;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 8] = *b"PERSKEYS";
 const FORMAT: u32 = 1;
@@ -24,15 +26,33 @@ const HEADER: usize = 4096;
 const CHECK: std::ops::Range<usize> = 32..32 + KEY_LEN + OVERHEAD;
 const CRC: std::ops::Range<usize> = HEADER - 4..HEADER;
 /// Slots read or written at once.
-const CHUNK: usize = 8 * 1024;
+pub(super) const CHUNK: usize = 8 * 1024;
 
-/// The open file, locked against other processes.
-pub(super) struct KeyringFile {
-    file: File,
+/// What the slots are written to: a file, or its deterministic twin.
+pub(super) trait Medium: Debug + Send + Sync {
+    /// Its length.
+    fn length(&self) -> io::Result<u64>;
+    /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `bytes`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Cuts it.
+    fn cut(&self, length: u64) -> io::Result<()>;
+    /// Makes what was written durable.
+    fn sync(&self) -> io::Result<()>;
+    /// Makes its name durable.
+    fn sync_name(&self) -> io::Result<()>;
 }
 
-impl KeyringFile {
-    pub(super) fn open(path: &Path, master: &MasterKey) -> Result<Self, StoreError> {
+/// A file, locked against other processes.
+#[derive(Debug)]
+struct LockedFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl LockedFile {
+    fn open(path: &Path) -> Result<Self, StoreError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -46,25 +66,83 @@ impl KeyringFile {
             },
             TryLockError::Error(error) => error.into(),
         })?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl Medium for LockedFile {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut read = 0;
+        while read < buffer.len() {
+            match self.file.read_at(&mut buffer[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn sync_name(&self) -> io::Result<()> {
+        sync_parent(&self.path)
+    }
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct KeyringFile {
+    medium: Box<dyn Medium>,
+}
+
+impl KeyringFile {
+    pub(super) fn open(path: &Path, master: &MasterKey) -> Result<Self, StoreError> {
+        Self::on(Box::new(LockedFile::open(path)?), master)
+    }
+
+    pub(super) fn on(medium: Box<dyn Medium>, master: &MasterKey) -> Result<Self, StoreError> {
         let mut header = [0; HEADER];
-        let length = file.metadata()?.len();
-        let whole = length >= HEADER as u64 && file.read_exact_at(&mut header, 0).map(|()| is_whole(&header))?;
-        if whole {
+        let length = medium.length()?;
+        let is_whole = medium.read_at(&mut header, 0)? == HEADER && is_whole(&header);
+        if is_whole {
             check(&header, master)?;
         } else if length <= HEADER as u64 {
-            // Without slots there is nothing to lose: creation was cut off, or never began.
-            file.write_all_at(&new_header(master), 0).map_err(StoreError::from_io)?;
-            file.sync_all().map_err(StoreError::from_io)?;
-            sync_parent(path)?;
+            header = new_header(master);
         } else {
             return Err(StoreError::corrupt("keyring header"));
         }
-        Ok(Self { file })
+        if length <= HEADER as u64 {
+            // There are no slots, so nothing to lose: creation never began, or was cut off, perhaps by a sync that failed.
+            // Then a header that is seen may not be on disk.
+            medium.write_at(&header, 0).map_err(StoreError::from_io)?;
+            medium.sync().map_err(StoreError::from_io)?;
+            medium.sync_name()?;
+        }
+        Ok(Self { medium })
     }
 
     /// How many slots the file holds; a torn last one counts.
     pub(super) fn slots(&self) -> Result<u32, StoreError> {
-        let bytes = self.file.metadata()?.len().saturating_sub(HEADER as u64);
+        let bytes = self.medium.length()?.saturating_sub(HEADER as u64);
         u32::try_from(bytes.div_ceil(SLOT as u64)).map_err(|_| StoreError::corrupt("keyring length"))
     }
 
@@ -85,37 +163,30 @@ impl KeyringFile {
     }
 
     /// Reads; what lies beyond the end is zero.
-    fn read_padded(&self, mut chunk: &mut [u8], mut at: u64) -> Result<(), StoreError> {
-        while !chunk.is_empty() {
-            let read = self.file.read_at(chunk, at)?;
-            if read == 0 {
-                chunk.fill(0);
-                break;
-            }
-            chunk = &mut chunk[read..];
-            at += read as u64;
-        }
+    fn read_padded(&self, chunk: &mut [u8], at: u64) -> Result<(), StoreError> {
+        let read = self.medium.read_at(chunk, at)?;
+        chunk[read..].fill(0);
         Ok(())
     }
 
     pub(super) fn read(&self, slot: u32) -> Result<[u8; SLOT], StoreError> {
         let mut bytes = [0; SLOT];
-        self.file.read_exact_at(&mut bytes, offset(slot))?;
+        self.read_padded(&mut bytes, offset(slot))?;
         Ok(bytes)
     }
 
     /// Writes whole slots from `first` on.
     pub(super) fn write(&self, first: u32, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file.write_all_at(bytes, offset(first)).map_err(StoreError::from_io)
+        self.medium.write_at(bytes, offset(first)).map_err(StoreError::from_io)
     }
 
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        self.file.sync_data().map_err(StoreError::from_io)
+        self.medium.sync().map_err(StoreError::from_io)
     }
 
     /// Cuts the file to so many slots.
     pub(super) fn cut(&self, slots: u32) -> Result<(), StoreError> {
-        self.file.set_len(offset(slots)).map_err(StoreError::from_io)
+        self.medium.cut(offset(slots)).map_err(StoreError::from_io)
     }
 }
 
@@ -193,10 +264,10 @@ fn check(header: &[u8; HEADER], master: &MasterKey) -> Result<(), StoreError> {
 }
 
 /// Makes a new name in a folder durable.
-pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    Ok(File::open(parent)?.sync_all()?)
+    File::open(parent)?.sync_all()
 }

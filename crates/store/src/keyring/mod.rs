@@ -141,6 +141,16 @@ pub struct Keyring {
 struct Room {
     slots: u32,
     free: Vec<u32>,
+    /// Slots that may hold what a failed creation left; wiped before anything else is made.
+    unclean: Vec<u32>,
+}
+
+impl Room {
+    fn clean(&mut self, file: &KeyringFile) -> Result<(), StoreError> {
+        wipe(file, &self.unclean)?;
+        self.free.append(&mut self.unclean);
+        Ok(())
+    }
 }
 
 struct Shared {
@@ -169,6 +179,10 @@ impl Keyring {
     /// If the file belongs to another master key, has another format, is in use, or the disk fails.
     pub fn open(path: &Path, master: MasterKey, options: &Options) -> Result<Self, StoreError> {
         let file = KeyringFile::open(path, &master)?;
+        Self::over(file, master, options)
+    }
+
+    fn over(file: KeyringFile, master: MasterKey, options: &Options) -> Result<Self, StoreError> {
         let slots = file.slots()?;
         let (mut rows, mut free, mut half_wiped, mut damaged) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         file.scan(slots, |number, bytes| match slot::Content::of(bytes) {
@@ -177,8 +191,9 @@ impl Keyring {
             slot::Content::HalfWiped => half_wiped.push(number),
             slot::Content::Damaged(owner) => damaged.push((number, owner)),
         })?;
-        wipe(&file, &half_wiped)?;
         free.extend_from_slice(&half_wiped);
+        // Zeros that are seen may not be on disk, where the process ended after a sync had failed; so they are written again.
+        wipe(&file, &free)?;
         let index = Index::from_rows(rows);
         let findings = Findings {
             keys: index.len(),
@@ -190,7 +205,11 @@ impl Keyring {
             master,
             file,
             findings,
-            room: Mutex::new(Room { slots, free }),
+            room: Mutex::new(Room {
+                slots,
+                free,
+                unclean: Vec::new(),
+            }),
             shared: Mutex::new(Shared { index, cache, damaged }),
         })
     }
@@ -239,7 +258,11 @@ impl Keyring {
     /// Whether the owner has a key.
     #[must_use]
     pub fn contains(&self, owner: Owner) -> bool {
-        self.shared().index.get(owner).is_some()
+        self.slot_of(owner).is_some()
+    }
+
+    fn slot_of(&self, owner: Owner) -> Option<u32> {
+        self.shared().index.get(owner)
     }
 
     /// Makes a key and syncs it; keeps the one that is there.
@@ -256,6 +279,7 @@ impl Keyring {
     /// As [`Keyring::create`].
     pub fn create_many(&self, keys: impl IntoIterator<Item = NewKey>) -> Result<(), StoreError> {
         let mut room = self.room();
+        room.clean(&self.file)?;
         let mut batch = Batch::new(self, &mut room);
         let made = keys.into_iter().try_for_each(|key| batch.add(key)).and_then(|()| batch.finish());
         match made {
@@ -289,11 +313,13 @@ impl Keyring {
     pub fn destroy_many(&self, owners: &[Owner]) -> Result<(), StoreError> {
         let mut room = self.room();
         let slots = self.shared().forget(owners);
-        let numbers: Vec<u32> = slots.iter().map(|(number, _)| *number).collect();
+        let named = slots.iter().map(|(number, _)| *number);
+        let numbers: Vec<u32> = named.chain(room.unclean.iter().copied()).collect();
         if let Err(error) = wipe(&self.file, &numbers) {
             self.shared().damaged.extend(slots);
             return Err(error);
         }
+        room.unclean.clear();
         room.free.extend(numbers);
         Ok(())
     }
@@ -331,14 +357,22 @@ impl Shared {
     }
 }
 
-/// Overwrites slots with zeros and syncs.
+/// Overwrites slots with zeros, neighbours at once, and syncs.
 fn wipe(file: &KeyringFile, numbers: &[u32]) -> Result<(), StoreError> {
     if numbers.is_empty() {
         return Ok(());
     }
-    numbers.iter().try_for_each(|number| file.write(*number, &[0; slot::SLOT]))?;
+    let mut numbers = numbers.to_vec();
+    numbers.sort_unstable();
+    for run in numbers.chunk_by(|a, b| a + 1 == *b) {
+        for part in run.chunks(file::CHUNK) {
+            file.write(part[0], &vec![0; part.len() * slot::SLOT])?;
+        }
+    }
     file.sync()
 }
 
+#[cfg(test)]
+mod seeds;
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,16 @@
 mod faults;
+mod seeds;
 mod superseded;
 
 use super::*;
-use crate::fault_backend::FaultDisk;
+use crate::fault_backend::FaultFolder;
 use perseat_domain::definition::{Definition, EndpointType, RoutingFields};
 use perseat_domain::id::{CustomerId, InstanceId, OrganizationId, UserConfigId, UserId};
 use perseat_domain::model::{
     ConfigValue, Customer, Instance, InstanceConfig, InstanceState, Integration, IntegrationSettings, Membership, Organization, Profile,
     Release, Role, User, UserConfig,
 };
+use perseat_journal::disk::MemoryDisk;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -157,17 +159,16 @@ impl World {
     }
 }
 
-fn open(disk: &FaultDisk) -> Result<Catalog, StoreError> {
-    let disk = disk.clone();
+fn open(disk: &MemoryDisk) -> Result<Catalog, StoreError> {
     let options = Options {
         cache_bytes: 1024 * 1024,
         ..Options::default()
     };
-    Catalog::open_with(move || Ok(disk.backend()), options)
+    Catalog::open_in(FaultFolder::of(disk), "catalog.redb", options)
 }
 
-fn filled() -> (FaultDisk, Catalog, World) {
-    let disk = FaultDisk::default();
+fn filled() -> (MemoryDisk, Catalog, World) {
+    let disk = MemoryDisk::new(1);
     let catalog = open(&disk).unwrap();
     let world = World::new();
     catalog.mutate(NOW, |tx| world.write(tx)).unwrap();
@@ -239,12 +240,12 @@ fn pages_follow_each_other_without_gap() {
 #[test]
 fn a_mutation_that_changes_nothing_leaves_no_trace() {
     let (disk, catalog, world) = filled();
-    let before = disk.operations();
+    let before = disk.changes();
     let mutated = catalog.mutate(NOW, |tx| world.write(tx)).unwrap();
     assert!(!mutated.changed);
     assert_eq!((mutated.revision, catalog.revision().unwrap()), (1, 1));
     assert_eq!(mutated.touched, Touched::Records(vec![]));
-    assert_eq!(disk.operations(), before, "nothing was written");
+    assert_eq!(disk.changes(), before, "nothing was written");
 }
 
 #[test]
@@ -399,13 +400,12 @@ fn a_user_can_configure_an_instance_again_after_removal() {
 
 #[test]
 fn changes_are_told_record_by_record_until_they_are_too_many_or_too_old() {
-    let disk = FaultDisk::default();
     let options = Options {
         named_changes: 2,
         outbox_entries: 2,
         ..Options::default()
     };
-    let catalog = Catalog::open_with(move || Ok(disk.backend()), options).unwrap();
+    let catalog = Catalog::open_in(FaultFolder::of(&MemoryDisk::new(1)), "catalog.redb", options).unwrap();
     let put = |n: u128| catalog.mutate(NOW, |tx| tx.put(&customer(n))).unwrap();
     assert_eq!(put(1).touched, Touched::Records(vec![CustomerId(id(1)).into()]));
     put(2);

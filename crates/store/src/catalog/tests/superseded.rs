@@ -67,12 +67,11 @@ fn an_instance_keeps_what_was_deployed() {
 
 #[test]
 fn earlier_values_go_with_their_user_by_age_and_beyond_their_number() {
-    let disk = FaultDisk::default();
     let options = Options {
         revisions_kept: 3,
         ..Options::default()
     };
-    let catalog = Catalog::open_with(move || Ok(disk.backend()), options).unwrap();
+    let catalog = Catalog::open_in(FaultFolder::of(&MemoryDisk::new(1)), "catalog.redb", options).unwrap();
     let world = World::new();
     catalog.mutate(NOW, |tx| world.write(tx)).unwrap();
     for revision in 10..16 {
@@ -95,11 +94,8 @@ fn earlier_values_go_with_their_user_by_age_and_beyond_their_number() {
 
 #[test]
 fn a_catalog_from_before_this_table_is_opened() {
-    let disk = FaultDisk::default();
-    let open = || {
-        let disk = disk.clone();
-        Catalog::open_with(move || Ok(disk.backend()), Options::default()).unwrap()
-    };
+    let disk = MemoryDisk::new(1);
+    let open = || super::open(&disk).unwrap();
     let catalog = open();
     let transaction = catalog.database.get().unwrap().begin_write().unwrap();
     transaction.delete_table(SUPERSEDED).unwrap();

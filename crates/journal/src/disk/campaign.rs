@@ -1,0 +1,171 @@
+//! Fault campaigns: a seeded workload again and again, each time with a fault at another of its I/O calls.
+//!
+//! `FAULT_SEEDS` says how many seeds a campaign takes; `FAULT_SEED` and `FAULT_CALL` repeat the one run that a failure named.
+
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use super::{Fault, MemoryDisk};
+
+/// The calls of a workload at which faults are planned; a workload ends once it has made so many.
+pub const CALLS: u64 = 40;
+
+/// Seeds of a campaign unless `FAULT_SEEDS` says otherwise.
+const SEEDS: u64 = 200;
+
+const KINDS: [Fault; 6] = [
+    Fault::Error,
+    Fault::ShortWrite,
+    Fault::TornWrite,
+    Fault::FailedSync,
+    Fault::NoSpace,
+    Fault::Stop,
+];
+
+/// What goes wrong in one run: a kind of fault, at one call and perhaps at the next ones too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The call, counted from the beginning of the workload.
+    pub call: u64,
+    /// How many calls in a row fail.
+    pub times: u64,
+    /// How.
+    pub fault: Fault,
+}
+
+impl Trouble {
+    /// The one kind of fault that a seed meets at a call.
+    fn of(seed: u64, call: u64) -> Self {
+        Self {
+            call,
+            times: 1 + (seed / 6 + call / 6) % 3,
+            fault: KINDS[((seed + call) % 6) as usize],
+        }
+    }
+
+    /// Plans it for the calls that come.
+    pub fn plan(self, disk: &MemoryDisk) {
+        let begin = disk.calls() + self.call;
+        for call in begin..begin + self.times {
+            disk.fail_at(call, self.fault);
+        }
+    }
+}
+
+/// A named workload; the name is that of the test, as cargo takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Campaign {
+    /// The package that the test is in.
+    pub package: &'static str,
+    /// The test's path in its library.
+    pub test: &'static str,
+}
+
+impl Campaign {
+    /// Runs every seed without a fault and with one at each call; gives the number of runs.
+    ///
+    /// # Panics
+    /// At the first run with a problem; the message says how to repeat it.
+    pub fn run(&self, mut workload: impl FnMut(u64, Option<Trouble>) -> Result<(), String>) -> u64 {
+        let mut runs = 0;
+        for seed in seeds() {
+            for trouble in troubles(seed) {
+                self.judge(seed, trouble, attempt(|| workload(seed, trouble)));
+                runs += 1;
+            }
+        }
+        runs
+    }
+
+    /// Runs every seed once, for workloads that choose their faults themselves; gives the number of runs.
+    ///
+    /// # Panics
+    /// As [`Campaign::run`].
+    pub fn run_seeds(&self, mut workload: impl FnMut(u64) -> Result<(), String>) -> u64 {
+        let mut runs = 0;
+        for seed in seeds() {
+            self.judge(seed, None, attempt(|| workload(seed)));
+            runs += 1;
+        }
+        runs
+    }
+
+    /// Whether any run has a problem: for what is wrong on purpose.
+    pub fn catches(&self, mut workload: impl FnMut(u64, Option<Trouble>) -> Result<(), String>) -> bool {
+        (0..SEEDS).any(|seed| troubles(seed).any(|trouble| attempt(|| workload(seed, trouble)).is_err()))
+    }
+
+    fn judge(&self, seed: u64, trouble: Option<Trouble>, outcome: Result<(), String>) {
+        if let Err(problem) = outcome {
+            let (what, call) = match trouble {
+                Some(trouble) => (format!("{trouble:?}"), format!(" FAULT_CALL={}", trouble.call)),
+                None => ("no planned fault".to_owned(), String::new()),
+            };
+            panic!(
+                "seed {seed}, {what}: {problem}\nrepeat it: FAULT_SEED={seed}{call} \
+                 cargo test --locked --profile ci -p {} --features faults --lib {} -- --exact",
+                self.package, self.test
+            );
+        }
+    }
+}
+
+/// A panic is a problem like any other, so that its seed is said.
+fn attempt(run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("it panicked: {}", text.unwrap_or("without a word")))
+    })
+}
+
+/// The seeds that the environment asks for.
+fn seeds() -> Range<u64> {
+    match number("FAULT_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("FAULT_SEEDS").unwrap_or(SEEDS),
+    }
+}
+
+/// No trouble, and one at each call; or the one that the environment asks for.
+fn troubles(seed: u64) -> impl Iterator<Item = Option<Trouble>> {
+    let (none, calls) = match number("FAULT_CALL") {
+        Some(call) => (None, call..call + 1),
+        None => (Some(None), 0..CALLS),
+    };
+    none.into_iter().chain(calls.map(move |call| Some(Trouble::of(seed, call))))
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_fault_meets_every_call() {
+        for call in 0..CALLS {
+            let met = |fault| (0..6).any(|seed| Trouble::of(seed, call).fault == fault);
+            assert!(KINDS.into_iter().all(met), "call {call}");
+        }
+    }
+
+    #[test]
+    #[should_panic(
+        expected = "FAULT_SEED=3 FAULT_CALL=7 cargo test --locked --profile ci -p perseat-journal --features faults --lib some::test -- --exact"
+    )]
+    fn a_failure_says_how_to_repeat_it() {
+        let campaign = Campaign {
+            package: "perseat-journal",
+            test: "some::test",
+        };
+        campaign.run(|seed, trouble| match trouble {
+            Some(trouble) if seed == 3 && trouble.call == 7 => Err("lost".into()),
+            _ => Ok(()),
+        });
+    }
+}

@@ -1,0 +1,106 @@
+//! Test switches of the disk below the databases, flipped at run time; compiled only with the `faults` feature.
+
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Which files find the disk full.
+#[derive(Debug, Default)]
+pub struct Faults(Mutex<BTreeMap<String, Option<PathBuf>>>);
+
+impl Faults {
+    /// Lets every write that makes the file larger fail for lack of space from now on; with `until_gone` only until the file
+    /// at that path is found gone: its removal is what makes room.
+    pub fn fill(&self, name: &str, until_gone: Option<PathBuf>) {
+        self.files().insert(name.to_owned(), until_gone);
+    }
+
+    /// There is room again.
+    pub fn empty(&self, name: &str) {
+        self.files().remove(name);
+    }
+
+    fn is_full(&self, name: &str) -> bool {
+        let mut files = self.files();
+        let has_room = |until_gone: &Option<PathBuf>| until_gone.as_ref().is_some_and(|path| !path.exists());
+        if files.get(name).is_some_and(has_room) {
+            files.remove(name);
+        }
+        files.contains_key(name)
+    }
+
+    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Option<PathBuf>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file of a disk that a test may fill.
+#[derive(Debug)]
+pub(crate) struct Filling {
+    inner: FileBackend,
+    name: String,
+    faults: Arc<Faults>,
+}
+
+impl Filling {
+    pub(crate) fn new(inner: FileBackend, name: &str, faults: Arc<Faults>) -> Self {
+        Self {
+            inner,
+            name: name.to_owned(),
+            faults,
+        }
+    }
+
+    /// What makes the file larger needs room.
+    fn check(&self, end: u64) -> io::Result<()> {
+        if self.faults.is_full(&self.name) && end > self.inner.len()? {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+}
+
+impl StorageBackend for Filling {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check(len)?;
+        self.inner.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.inner.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check(offset + data.len() as u64)?;
+        self.inner.write(offset, data)
+    }
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_range(start, end)
+    }
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_shared_range(start, end)
+    }
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_range(start, end)
+    }
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_shared_range(start, end)
+    }
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.unlock_range(start, end)
+    }
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.query_lock_range(start, end)
+    }
+}

@@ -1,0 +1,213 @@
+//! Rows that were stored are whole in every table of their file, and those of a failed call are all there, file by file, or none.
+
+use super::row;
+use crate::error::StoreError;
+use crate::fault_backend::{FaultFolder, open_at_last};
+use crate::history::{History, HistoryOptions, SEGMENTS_PER_FILE};
+use crate::index::samples::{execution, identity};
+use crate::index::status::Gather;
+use crate::index::{EndedRow, Filter, IndexError};
+use perseat_journal::disk::{CALLS, Campaign, MemoryDisk, Random, Trouble};
+use std::collections::{BTreeMap, BTreeSet};
+
+const HISTORY: Campaign = Campaign {
+    package: "perseat-store",
+    test: "index::seeds::history::rows_are_whole_whichever_call_fails",
+};
+
+struct Rig {
+    disk: MemoryDisk,
+    history: Option<History>,
+    /// The last number given to a row, and the segment that rows end in.
+    last: u64,
+    segment: u32,
+    /// The rows of each file that were stored, and those of calls that failed.
+    stored: BTreeMap<u32, BTreeSet<u64>>,
+    doubtful: Vec<(u32, BTreeSet<u64>)>,
+    /// Files below this number were dropped; they may come back in a crash.
+    dropped_below: u32,
+    acknowledged: u64,
+}
+
+impl Rig {
+    fn history(&mut self) -> Result<&History, String> {
+        if self.history.is_none() {
+            let options = HistoryOptions {
+                cache_bytes: 2 << 20,
+                max_open: 2,
+                ..HistoryOptions::default()
+            };
+            let opened = open_at_last(&self.disk, || History::open_in(FaultFolder::of(&self.disk), options.clone()));
+            self.history = Some(opened?);
+        }
+        Ok(self.history.as_ref().unwrap())
+    }
+
+    /// Stores rows of one or two files.
+    fn store(&mut self, random: &mut Random) -> Result<(), String> {
+        let mut rows = Vec::new();
+        let mut by_file: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
+        for _ in 0..=random.below(6) {
+            self.last += 1;
+            self.segment += random.below(3) as u32 / 2;
+            by_file.entry(self.segment / SEGMENTS_PER_FILE).or_default().insert(self.last);
+            rows.push(EndedRow {
+                execution: execution(self.last, self.last),
+                segment: self.segment,
+                row: row(self.last, self.last),
+            });
+        }
+        let segment = self.segment;
+        match self.history()?.apply(&rows, [segment]) {
+            Ok(()) => {
+                self.acknowledged += 1;
+                for (file, numbers) in by_file {
+                    self.stored.entry(file).or_default().extend(numbers);
+                }
+                Ok(())
+            }
+            Err(error) if is_of_the_disk(&error) => {
+                self.doubtful.extend(by_file);
+                Ok(())
+            }
+            Err(error) => Err(format!("rows cannot be stored: {error:?}")),
+        }
+    }
+
+    fn drop_oldest(&mut self) -> Result<(), String> {
+        let below = (self.segment / SEGMENTS_PER_FILE).saturating_sub(1);
+        self.history()?.drop_before(below * SEGMENTS_PER_FILE);
+        self.dropped_below = self.dropped_below.max(below);
+        Ok(())
+    }
+
+    fn found(&mut self) -> Result<BTreeSet<u64>, IndexError> {
+        let last = self.last;
+        let history = self.history().map_err(|_| IndexError::undecodable("history"))?;
+        let mut found = BTreeSet::new();
+        for n in 1..=last {
+            if let Some(stored) = history.get(execution(n, n))? {
+                assert_eq!(stored, row(n, n), "a row is as it was written");
+                found.insert(n);
+            }
+        }
+        // By instance: the second table says the same as the first.
+        let mut listed = BTreeSet::new();
+        for instance in 0..=last / 10 {
+            let filter = Filter {
+                instance: Some(identity(u128::from(instance) * 10).instance),
+                ..Filter::default()
+            };
+            let mut gather = Gather::new(1_000);
+            history.gather(&filter, None, &mut gather)?;
+            listed.extend(gather.page().rows.iter().map(|(_, row)| row.accepted));
+        }
+        // Where a call failed, only a list sees what it stored, until it is made again.
+        let certain = |n: &u64| !self.doubtful.iter().any(|(_, numbers)| numbers.contains(n));
+        listed.retain(certain);
+        assert!(
+            listed.iter().eq(found.iter().filter(|n| certain(n))),
+            "the tables of a file say different things: {listed:?}, {found:?}"
+        );
+        Ok(found)
+    }
+
+    fn expect(&mut self, when: &str) -> Result<(), String> {
+        match self.found() {
+            Ok(found) => self.judge(when, &found),
+            Err(error) if is_of_the_disk(&error) => Ok(()),
+            Err(error) => Err(format!("{when} it cannot be read: {error:?}")),
+        }
+    }
+
+    fn judge(&self, when: &str, found: &BTreeSet<u64>) -> Result<(), String> {
+        let kept = self.stored.range(self.dropped_below..);
+        if let Some(lost) = kept.flat_map(|(_, numbers)| numbers).find(|n| !found.contains(*n)) {
+            return Err(format!("{when} row {lost} is gone"));
+        }
+        for (file, numbers) in self.doubtful.iter().filter(|(file, _)| *file >= self.dropped_below) {
+            let there = numbers.intersection(found).count();
+            if there != 0 && there != numbers.len() {
+                return Err(format!("{when} of the rows {numbers:?} in file {file} only {there} are there"));
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, random: &mut Random) -> Result<(), String> {
+        match random.below(12) {
+            0 => {
+                self.disk.crash();
+                self.history = None;
+            }
+            1 => {
+                self.history = None;
+                self.disk.reopen();
+            }
+            2 => self.expect("in between")?,
+            3 => self.drop_oldest()?,
+            _ => self.store(random)?,
+        }
+        Ok(())
+    }
+}
+
+/// Whether a failing disk may be the reason.
+fn is_of_the_disk(error: &IndexError) -> bool {
+    matches!(
+        error,
+        IndexError::Store {
+            source: StoreError::Io(_) | StoreError::Full(_) | StoreError::Reopening,
+            ..
+        }
+    )
+}
+
+fn run(seed: u64, trouble: Option<Trouble>) -> Result<u64, String> {
+    let mut random = Random::new(seed);
+    let mut rig = Rig {
+        disk: MemoryDisk::new(seed),
+        history: None,
+        last: 0,
+        segment: 0,
+        stored: BTreeMap::new(),
+        doubtful: Vec::new(),
+        dropped_below: 0,
+        acknowledged: 0,
+    };
+    for _ in 0..random.below(3) * 6 {
+        rig.step(&mut random)?;
+    }
+    let end = rig.disk.calls() + CALLS;
+    if let Some(trouble) = trouble {
+        trouble.plan(&rig.disk);
+    }
+    for _ in 0..CALLS {
+        if rig.disk.calls() < end {
+            rig.step(&mut random)?;
+        }
+    }
+    rig.disk.crash();
+    rig.disk.heal();
+    rig.history = None;
+    rig.history()?;
+    let found = rig.found().map_err(|error| format!("in the end it cannot be read: {error:?}"))?;
+    rig.judge("in the end", &found)?;
+    let acknowledged = rig.acknowledged;
+    rig.store(&mut random)?;
+    match rig.acknowledged - acknowledged {
+        1 => Ok(acknowledged),
+        _ => Err("a healed disk takes no rows".into()),
+    }
+}
+
+#[test]
+fn rows_are_whole_whichever_call_fails() {
+    let mut acknowledged = 0;
+    let runs = HISTORY.run(|seed, trouble| {
+        acknowledged += run(seed, trouble)?;
+        Ok(())
+    });
+    println!("{runs} runs, {acknowledged} calls acknowledged");
+    assert!(runs < CALLS || acknowledged > runs, "hardly anything is acknowledged");
+}

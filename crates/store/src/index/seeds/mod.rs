@@ -1,0 +1,36 @@
+//! Seeded workloads over state and history with faults at every I/O call.
+
+mod history;
+mod recovery;
+mod state;
+
+use super::samples::identity;
+use super::{EntryRef, ExecutionRow};
+use perseat_domain::entry::Origin;
+use perseat_domain::time::Timestamp;
+
+/// The row of execution `n` as it was written the `version`th time.
+fn row(n: u64, version: u64) -> ExecutionRow {
+    ExecutionRow {
+        partition: 5,
+        identity: Some(identity(n.into())),
+        origin: Origin::Webhook,
+        accepted: n,
+        accepted_at: Timestamp(n),
+        started_at: None,
+        attempt: 0,
+        activation: version as u32,
+        definition_version: 1,
+        cancel_requested: false,
+        steps: Vec::new(),
+        steps_finished: 0,
+        log_counts: Vec::new(),
+        entries: vec![EntryRef {
+            position: n,
+            entries: 1,
+            bytes: version as u32,
+        }],
+        bytes: version,
+        outcome: None,
+    }
+}

@@ -1,0 +1,269 @@
+//! Seeded creations and destructions of keys with faults at every I/O call.
+
+use super::file::{KeyringFile, Medium};
+use super::*;
+use crate::fault_backend::open_at_last;
+use perseat_domain::model::Sealed;
+use perseat_journal::disk::{CALLS, Campaign, Disk, File, MemoryDisk, MemoryFile, Random, Trouble};
+use std::collections::BTreeMap;
+use std::io;
+
+const KEYRING: Campaign = Campaign {
+    package: "perseat-store",
+    test: "keyring::seeds::a_key_is_there_until_it_is_gone_for_good_whichever_call_fails",
+};
+const NAME: &str = "keyring";
+
+#[derive(Debug)]
+struct Twin {
+    disk: MemoryDisk,
+    file: MemoryFile,
+}
+
+impl Medium for Twin {
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_at(bytes, offset)
+    }
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.file.resize(length)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+    fn sync_name(&self) -> io::Result<()> {
+        self.disk.sync_directory()
+    }
+}
+
+fn open(disk: &MemoryDisk) -> Result<Keyring, StoreError> {
+    let master = MasterKey::new(&[7; 32]);
+    let twin = Twin {
+        disk: disk.clone(),
+        file: disk.file(NAME)?,
+    };
+    let file = KeyringFile::on(Box::new(twin), &master)?;
+    // Next to no cache: nearly every use of a key reads its slot.
+    Keyring::over(file, master, &Options { cache_entries: 1 })
+}
+
+/// What is known of an owner's key.
+#[derive(Clone, Debug)]
+enum Known {
+    /// It was made; this is sealed under it.
+    There(Sealed),
+    /// It was destroyed, or never made.
+    Gone,
+    /// Its making failed: it is there whole, or not, or damaged.
+    Doubtful,
+    /// Its destruction failed: it is there, damaged or gone.
+    Going,
+}
+
+/// Customer 0 to 3 and three users each.
+fn key(n: u64) -> NewKey {
+    let customer = CustomerId(Uuid::from_u128(u128::from(n / 4) + 1));
+    match n % 4 {
+        0 => NewKey::Customer(customer),
+        _ => NewKey::User(UserId(Uuid::from_u128(u128::from(n) + 100)), Membership::Customer(customer)),
+    }
+}
+
+struct Rig {
+    disk: MemoryDisk,
+    keyring: Option<Keyring>,
+    known: BTreeMap<u64, Known>,
+    acknowledged: u64,
+}
+
+impl Rig {
+    fn keyring(&mut self) -> Result<&Keyring, String> {
+        if self.keyring.is_none() {
+            self.keyring = Some(open_at_last(&self.disk, || open(&self.disk))?);
+        }
+        Ok(self.keyring.as_ref().unwrap())
+    }
+
+    /// Makes the keys of a customer and some of its users.
+    fn create(&mut self, random: &mut Random) -> Result<(), String> {
+        let customer = random.below(4) * 4;
+        let wanted: Vec<u64> = (customer..=customer + random.below(4)).collect();
+        let made = self.keyring()?.create_many(wanted.iter().map(|n| key(*n)));
+        for n in wanted {
+            let now = match (&made, self.known.get(&n)) {
+                (_, Some(Known::There(sealed))) => Known::There(sealed.clone()),
+                (Ok(()), _) => Known::There(self.seal(n)?),
+                (Err(_), Some(Known::Going)) => Known::Going,
+                (Err(_), _) => Known::Doubtful,
+            };
+            self.known.insert(n, now);
+        }
+        match made {
+            Ok(()) => {
+                self.acknowledged += 1;
+                self.expect("after keys were made")
+            }
+            Err(StoreError::Io(_) | StoreError::Full(_)) => Ok(()),
+            // A slot that was torn is not silently replaced: it has to be destroyed first.
+            Err(StoreError::Corrupt { .. }) => self.destroy_numbers((customer..customer + 4).collect()),
+            Err(error) => Err(format!("keys cannot be made: {error:?}")),
+        }
+    }
+
+    fn seal(&mut self, n: u64) -> Result<Sealed, String> {
+        for _ in 0..8 {
+            match self.keyring()?.data_key(key(n).owner()) {
+                Ok(key) => return Ok(key.seal(RecordKind::Request, &n.to_le_bytes(), b"secret")),
+                // A planned fault, used up by trying; what was made survives the crash.
+                Err(StoreError::Io(_) | StoreError::Full(_)) => {
+                    self.disk.crash();
+                    self.keyring = None;
+                }
+                Err(error) => return Err(format!("key {n} was made and is not there: {error:?}")),
+            }
+        }
+        Err(format!("key {n} cannot be read"))
+    }
+
+    fn destroy(&mut self, random: &mut Random) -> Result<(), String> {
+        let first = random.below(16);
+        let numbers = if first.is_multiple_of(4) {
+            first..first + 4
+        } else {
+            first..first + 1
+        };
+        self.destroy_numbers(numbers.collect())
+    }
+
+    fn destroy_numbers(&mut self, numbers: Vec<u64>) -> Result<(), String> {
+        let owners: Vec<Owner> = numbers.iter().map(|n| key(*n).owner()).collect();
+        let destroyed = self.keyring()?.destroy_many(&owners);
+        self.known.extend(numbers.iter().map(|n| match destroyed {
+            Ok(()) => (*n, Known::Gone),
+            Err(_) => (*n, Known::Going),
+        }));
+        match destroyed {
+            Ok(()) => {
+                self.acknowledged += 1;
+                self.expect("after keys were destroyed")?;
+                self.expect_wiped(&owners)
+            }
+            Err(StoreError::Io(_) | StoreError::Full(_)) => Ok(()),
+            Err(error) => Err(format!("keys cannot be destroyed: {error:?}")),
+        }
+    }
+
+    /// Not one slot of the disk names a destroyed key's owner.
+    fn expect_wiped(&self, owners: &[Owner]) -> Result<(), String> {
+        let durable = self.disk.durable(NAME);
+        let slots = durable.get(4096..).unwrap_or_default().as_chunks::<{ slot::SLOT }>().0;
+        for bytes in slots {
+            if let slot::Content::Live(owner) | slot::Content::Damaged(Some(owner)) = slot::Content::of(bytes)
+                && owners.contains(&owner)
+            {
+                return Err(format!("the key of {owner} was destroyed and is still on the disk"));
+            }
+        }
+        Ok(())
+    }
+
+    fn expect(&mut self, when: &str) -> Result<(), String> {
+        let known = self.known.clone();
+        let keyring = self.keyring()?;
+        for (n, known) in known {
+            let found = keyring.data_key(key(n).owner());
+            match (&known, found) {
+                (_, Err(StoreError::Io(_))) => {}
+                (Known::There(sealed), Ok(key)) if key.unseal(RecordKind::Request, &n.to_le_bytes(), sealed).is_ok() => {}
+                (Known::Gone, Err(StoreError::NoKey { .. })) => {}
+                // A user's key that survived where its customer's did not opens no more.
+                (
+                    Known::Doubtful | Known::Going,
+                    Ok(_) | Err(StoreError::NoKey { .. } | StoreError::Corrupt { .. } | StoreError::Sealed(_)),
+                ) => {}
+                (known, Ok(_)) => return Err(format!("{when} key {n} is {known:?} and there is another one")),
+                (known, Err(error)) => return Err(format!("{when} key {n} is {known:?}, and {error:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, random: &mut Random) -> Result<(), String> {
+        match random.below(10) {
+            0 => {
+                self.disk.crash();
+                self.keyring = None;
+            }
+            1 => {
+                self.keyring = None;
+                self.disk.reopen();
+            }
+            2..=4 => self.destroy(random)?,
+            _ => self.create(random)?,
+        }
+        Ok(())
+    }
+}
+
+fn run(seed: u64, trouble: Option<Trouble>) -> Result<u64, String> {
+    let mut random = Random::new(seed);
+    let mut rig = Rig {
+        disk: MemoryDisk::new(seed),
+        keyring: None,
+        known: BTreeMap::new(),
+        acknowledged: 0,
+    };
+    for _ in 0..random.below(3) * 8 {
+        rig.step(&mut random)?;
+    }
+    let end = rig.disk.calls() + CALLS;
+    if let Some(trouble) = trouble {
+        trouble.plan(&rig.disk);
+    }
+    for _ in 0..CALLS {
+        if rig.disk.calls() < end {
+            rig.step(&mut random)?;
+        }
+    }
+    rig.disk.crash();
+    rig.disk.heal();
+    rig.keyring = None;
+    rig.expect("in the end")?;
+    // What the catalog still lists for destruction is destroyed on the next start.
+    let going: Vec<u64> = rig
+        .known
+        .iter()
+        .filter(|(_, known)| matches!(known, Known::Going | Known::Doubtful))
+        .map(|(n, _)| *n)
+        .collect();
+    rig.destroy_numbers(going)?;
+    let gone: Vec<Owner> = rig
+        .known
+        .iter()
+        .filter(|(_, known)| matches!(known, Known::Gone))
+        .map(|(n, _)| key(*n).owner())
+        .collect();
+    rig.expect_wiped(&gone)?;
+    let acknowledged = rig.acknowledged;
+    rig.create(&mut random)?;
+    match rig.acknowledged - acknowledged {
+        1 => Ok(acknowledged),
+        _ => Err("a healed disk takes no keys".into()),
+    }
+}
+
+#[test]
+fn a_key_is_there_until_it_is_gone_for_good_whichever_call_fails() {
+    let mut acknowledged = 0;
+    let runs = KEYRING.run(|seed, trouble| {
+        acknowledged += run(seed, trouble)?;
+        Ok(())
+    });
+    println!("{runs} runs, {acknowledged} calls acknowledged");
+    assert!(runs < CALLS || acknowledged > 3 * runs, "hardly anything is acknowledged");
+}
