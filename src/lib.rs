@@ -5,8 +5,8 @@
 pub mod boot;
 pub mod cli;
 pub mod config;
-mod daemon_process;
 pub mod control;
+mod daemon_process;
 mod demo;
 pub mod indexer;
 pub mod receipts;

@@ -201,7 +201,7 @@ mod tests {
             catalog_revision: 1,
             sync_deadline: None,
             refusal: None,
-            request: Sealed(vec![1, 2, 3].into()),
+            request: Sealed(vec![1, 2, 3]),
         })
     }
 

@@ -20,6 +20,7 @@ use perseat_flow::component::{IdempotencyKey, StepCall, StepError, StepOutput, S
 use perseat_flow::expression::Scope;
 use perseat_flow::payload::{FlowContext, trigger_payload};
 use perseat_journal::{Position, ReadError};
+use perseat_store::index::IndexError;
 use perseat_store::seal::{DataKey, RecordKind};
 use serde_json::{Value, json};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Tests that turn the writer and the keeper by hand.
 
 mod cases;
-mod limit;
 mod ghosts;
+mod limit;
 mod rig;
 mod workload;

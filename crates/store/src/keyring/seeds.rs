@@ -110,7 +110,7 @@ impl Rig {
             }
             Err(StoreError::Io(_) | StoreError::Full(_)) => Ok(()),
             // A slot that was torn is not silently replaced: it has to be destroyed first.
-            Err(StoreError::Corrupt { .. }) => self.destroy_numbers((customer..customer + 4).collect()),
+            Err(StoreError::Corrupt { .. }) => self.destroy_numbers(&(customer..customer + 4).collect::<Vec<_>>()),
             Err(error) => Err(format!("keys cannot be made: {error:?}")),
         }
     }
@@ -137,10 +137,10 @@ impl Rig {
         } else {
             first..first + 1
         };
-        self.destroy_numbers(numbers.collect())
+        self.destroy_numbers(&numbers.collect::<Vec<_>>())
     }
 
-    fn destroy_numbers(&mut self, numbers: Vec<u64>) -> Result<(), String> {
+    fn destroy_numbers(&mut self, numbers: &[u64]) -> Result<(), String> {
         let owners: Vec<Owner> = numbers.iter().map(|n| key(*n).owner()).collect();
         let destroyed = self.keyring()?.destroy_many(&owners);
         self.known.extend(numbers.iter().map(|n| match destroyed {
@@ -241,7 +241,7 @@ fn run(seed: u64, trouble: Option<Trouble>) -> Result<u64, String> {
         .filter(|(_, known)| matches!(known, Known::Going | Known::Doubtful))
         .map(|(n, _)| *n)
         .collect();
-    rig.destroy_numbers(going)?;
+    rig.destroy_numbers(&going)?;
     let gone: Vec<Owner> = rig
         .known
         .iter()
