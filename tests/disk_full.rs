@@ -235,7 +235,11 @@ async fn a_full_state_holds_indexing_up_gives_history_away_and_closes_admission_
     for (refused, _) in &refused {
         assert_eq!(code_of(refused), (503, "index_lag".to_owned()));
     }
-    assert!(world.daemon.metric("perseat_index_failures_total").await > 0.0);
+    world
+        .until("a failed commit", async || {
+            world.daemon.metric("perseat_index_failures_total").await > 0.0
+        })
+        .await;
     world
         .until("the lag to be said", async || {
             world.daemon.metric("perseat_index_lag_entries").await >= 1_000.0

@@ -102,14 +102,35 @@ pub async fn serve<A: Accept>(listener: A, limits: Limits, service: Arc<dyn Serv
 }
 
 async fn one(service: Arc<dyn Service>, request: Request<Incoming>, limits: Limits) -> Result<Answer, Infallible> {
-    let (head, body) = request.into_parts();
-    let body = Limited::new(body, limits.max_body).collect();
+    let (head, mut incoming) = request.into_parts();
+    let body = Limited::new(&mut incoming, limits.max_body).collect();
     Ok(match tokio::time::timeout(limits.read_timeout, body).await {
         Ok(Ok(body)) => service.answer(Request::from_parts(head, body.to_bytes())).await,
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => refusal(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            drain(incoming, limits).await;
+            refusal(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large")
+        }
         Ok(Err(_)) => refusal(StatusCode::BAD_REQUEST, "body_unreadable"),
         Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, "body_timeout"),
     })
+}
+
+/// How many times `max_body` is read and dropped, so that a client that still writes gets to read why it was refused.
+const DRAINED: usize = 16;
+
+async fn drain(mut body: Incoming, limits: Limits) {
+    let mut left = limits.max_body.saturating_mul(DRAINED);
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            if length > left {
+                break;
+            }
+            left -= length;
+        }
+    };
+    // What is not through by then is cut off.
+    drop(tokio::time::timeout(limits.read_timeout, reading).await);
 }
 
 fn refusal(status: StatusCode, code: &str) -> Answer {

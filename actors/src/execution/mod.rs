@@ -19,6 +19,7 @@ mod faults;
 mod recorder;
 mod run;
 mod today;
+mod view;
 
 pub use binding::{Binding, LoadError, LoadedInstance, LoadedUser};
 #[cfg(feature = "faults")]

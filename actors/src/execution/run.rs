@@ -1,14 +1,15 @@
 //! Carries out what the state machine decides.
 
 use super::ExecutionEnv;
-use super::binding::{Binding, Settings, masker};
+use super::binding::{Binding, masker};
 use super::bound::{self, Bound};
 use super::recorder::{End, Recorder};
 use super::today::{Configuration, Today};
+use super::view::{View, open};
 use crate::supervisor::Writes;
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
-use perseat_domain::entry::{EndStatus, Ended, EntryRef, Started, StepRecord, StepStatus, SyncResponse, TriggerRequest, step_record_id};
+use perseat_domain::entry::{EndStatus, Ended, EntryRef, Started, StepRecord, StepStatus, SyncResponse, step_record_id};
 use perseat_domain::execution::{Effect, Event, Machine, Node, NodeIndex, Outcome, Past, PastError, Plan, Verdict};
 use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, FlowNumber, partition_of};
@@ -17,8 +18,6 @@ use perseat_domain::model::IntegrationVersion;
 use perseat_domain::owner::Deaths;
 use perseat_domain::time::Timestamp;
 use perseat_flow::component::{IdempotencyKey, StepCall, StepError, StepOutput, StepReport, StepResult, is_outbound, webhook_reply};
-use perseat_flow::expression::Scope;
-use perseat_flow::payload::{FlowContext, trigger_payload};
 use perseat_journal::{Position, ReadError};
 use perseat_store::index::IndexError;
 use perseat_store::seal::{DataKey, RecordKind};
@@ -154,14 +153,6 @@ struct Running {
     cpu: Duration,
 }
 
-/// What steps and answers see of the execution: the opened request, the results so far, names and addresses.
-#[derive(Debug, Default)]
-struct View {
-    scope: Scope,
-    context: Arc<FlowContext>,
-    is_debug: bool,
-}
-
 async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unable> {
     let past = read_past(env, start).await.map_err(|error| {
         tracing::error!(execution = %start.execution, error = &error as &dyn std::error::Error, "cannot read an execution from the journal");
@@ -203,7 +194,9 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
 
     // A flow without steps that nobody waits for has no reader of its payload: it is not made.
     let mut view = if plan.first().is_some() || past.accepted.sync_deadline.is_some() {
-        open(env, start, &binding, &version, settings.clone(), &past).await?
+        open(env, start, &binding, &version, settings.clone(), &past)
+            .await
+            .map_err(|(code, message)| unable(code, message))?
     } else {
         View::default()
     };
@@ -240,53 +233,6 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
         stopped: None,
         failure: None,
         cpu: Duration::ZERO,
-    })
-}
-
-/// Opens the request and completes the trigger's payload.
-async fn open(
-    env: &Arc<ExecutionEnv>,
-    start: &Start,
-    binding: &Binding,
-    version: &IntegrationVersion,
-    settings: Arc<Settings>,
-    past: &Past,
-) -> Result<View, Unable> {
-    let attempt = past.attempt();
-    let unable = |code, message: String| Unable { attempt, code, message };
-    let flow = start.identity.flow;
-    let opened = binding
-        .key()
-        .unseal(RecordKind::Request, start.execution.0.as_bytes(), &past.accepted.request);
-    let request: TriggerRequest = opened.ok().and_then(|plain| postcard::from_bytes(&plain).ok()).ok_or_else(|| {
-        unable(
-            ErrorCode::UserRemoved,
-            "the request can no longer be read: its key was destroyed".into(),
-        )
-    })?;
-    let started_at = past.started.as_ref().map_or_else(|| env.clock.now(), |started| started.at);
-    let invoke_url = request.invoke_url.clone();
-    let context = binding.context(version, start.execution.global(), flow, invoke_url, rfc3339(started_at));
-    let payload = if request.body.len() > env.limits.offload_bytes {
-        let (request, context, limits) = (request.clone(), context.clone(), env.limits.payload);
-        off_arbiter(move || trigger_payload(&request, &context, limits)).await
-    } else {
-        trigger_payload(&request, &context, env.limits.payload)
-    }
-    .map_err(|error| unable(ErrorCode::PayloadMalformed, error.to_string()))?;
-
-    let trigger = version
-        .definition
-        .flow(flow)
-        .map(|flow| flow.trigger.reference.clone())
-        .unwrap_or_default();
-    #[cfg(feature = "faults")]
-    let settings = env.faults.settings_for(&settings);
-    let scope = Scope::new(trigger, Arc::new(payload), settings, env.limits.values);
-    Ok(View {
-        scope,
-        context: Arc::new(context),
-        is_debug: request.debug,
     })
 }
 
@@ -591,7 +537,7 @@ fn millis(span: Duration) -> u32 {
     u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
 
-fn rfc3339(at: Timestamp) -> String {
+pub(super) fn rfc3339(at: Timestamp) -> String {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis)
         .map(|at| at.to_string())

@@ -1,0 +1,67 @@
+//! The request as the steps of an execution see it.
+
+use super::ExecutionEnv;
+use super::binding::{Binding, Settings};
+use super::run::{Start, off_arbiter, rfc3339};
+use perseat_domain::code::ErrorCode;
+use perseat_domain::entry::TriggerRequest;
+use perseat_domain::execution::Past;
+use perseat_domain::model::IntegrationVersion;
+use perseat_flow::expression::Scope;
+use perseat_flow::payload::{FlowContext, trigger_payload};
+use perseat_store::seal::RecordKind;
+use std::sync::Arc;
+
+/// What steps and answers see of the execution: the opened request, the results so far, names and addresses.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    pub(super) scope: Scope,
+    pub(super) context: Arc<FlowContext>,
+    /// Whether the caller asked for verbose logs.
+    pub(super) is_debug: bool,
+}
+
+/// Opens the request and completes the trigger's payload; or says why it cannot: the code and a sentence.
+pub(super) async fn open(
+    env: &Arc<ExecutionEnv>,
+    start: &Start,
+    binding: &Binding,
+    version: &IntegrationVersion,
+    settings: Arc<Settings>,
+    past: &Past,
+) -> Result<View, (ErrorCode, String)> {
+    let flow = start.identity.flow;
+    let opened = binding
+        .key()
+        .unseal(RecordKind::Request, start.execution.0.as_bytes(), &past.accepted.request);
+    let request: TriggerRequest = opened.ok().and_then(|plain| postcard::from_bytes(&plain).ok()).ok_or_else(|| {
+        (
+            ErrorCode::UserRemoved,
+            "the request can no longer be read: its key was destroyed".to_owned(),
+        )
+    })?;
+    let started_at = past.started.as_ref().map_or_else(|| env.clock.now(), |started| started.at);
+    let invoke_url = request.invoke_url.clone();
+    let context = binding.context(version, start.execution.global(), flow, invoke_url, rfc3339(started_at));
+    let payload = if request.body.len() > env.limits.offload_bytes {
+        let (request, context, limits) = (request.clone(), context.clone(), env.limits.payload);
+        off_arbiter(move || trigger_payload(&request, &context, limits)).await
+    } else {
+        trigger_payload(&request, &context, env.limits.payload)
+    }
+    .map_err(|error| (ErrorCode::PayloadMalformed, error.to_string()))?;
+
+    let trigger = version
+        .definition
+        .flow(flow)
+        .map(|flow| flow.trigger.reference.clone())
+        .unwrap_or_default();
+    #[cfg(feature = "faults")]
+    let settings = env.faults.settings_for(&settings);
+    let scope = Scope::new(trigger, Arc::new(payload), settings, env.limits.values);
+    Ok(View {
+        scope,
+        context: Arc::new(context),
+        is_debug: request.debug,
+    })
+}
