@@ -1,6 +1,6 @@
 //! The control plane: GraphQL at `POST /api`, and the signed URLs that its answers name.
 //!
-//! It translates and decides nothing: who asks is settled in [`bearer`], what they may see and do in `perseat-admin`. GraphQL
+//! It translates and decides nothing: who asks is settled in `bearer`, what they may see and do in `perseat-admin`. GraphQL
 //! types exist below this module alone. A request runs on a thread that may block, so that resolvers read and write plainly.
 
 mod bearer;
