@@ -57,7 +57,9 @@ impl World {
             .allow(&[provider.address()])
             .set("execution.slots", 1 + BUSY.len() as i64)
             .set("execution.user-divisor", 1 + BUSY.len() as i64)
-            .set("execution.reserve-divisor", 1);
+            .set("execution.reserve-divisor", 1)
+            // Senders outrun what runs, by how much depends on the machine: they wait for room.
+            .set("admission.wait", "60s");
         let daemon = Daemon::start(setup);
         let log = step(
             "Log",
