@@ -24,12 +24,14 @@ pub(crate) struct OwnerMetrics {
 }
 
 impl OwnerMetrics {
-    pub(crate) fn new() -> Self {
+    /// The handles of the owner with this index.
+    pub(crate) fn new(owner: usize) -> Self {
+        let owner = owner.to_string();
         Self {
             taken_up: counter!(TAKEN_UP),
             finished: counter!(FINISHED),
-            live: gauge!(LIVE),
-            running: gauge!(RUNNING),
+            live: gauge!(LIVE, "owner" => owner.clone()),
+            running: gauge!(RUNNING, "owner" => owner),
         }
     }
 }

@@ -117,6 +117,7 @@ impl Switches {
             "fail-users" => self.fail(Fail::Users),
             "drop-customer-from-key" => self.publisher.drop_customer(on),
             "reuse-last-user" => self.bindings.reuse_last_user(on),
+            "fail-config-readings" => self.bindings.fail_readings(on),
             "fall-back-to-instance" => self.bindings.fall_back_to_instance(on),
             _ => return Ok(flip(&self.faults.journal, switch, on) || arm(switch)?),
         }

@@ -82,9 +82,9 @@ impl Config {
         }
     }
 
-    /// The owners of instances and users. `seed` feeds the jitter of restarts.
+    /// The owners of instances and users, by their index. `seed` feeds the jitter of restarts.
     #[must_use]
-    pub fn supervisor_options(&self, seed: u64) -> SupervisorOptions {
+    pub fn supervisor_options(&self, owner: usize, seed: u64) -> SupervisorOptions {
         SupervisorOptions {
             fair: self.fair_options(),
             instances: self.nursery_options(),
@@ -92,6 +92,7 @@ impl Config {
             mailbox: self.supervision.mailbox.as_usize(),
             tidy_every: self.supervision.tidy_every,
             payload_cache: self.execution.payload_cache.as_usize(),
+            owner,
             seed,
         }
     }

@@ -5,7 +5,9 @@ use crate::daemon::Daemon;
 use crate::executions::{ONE_SLOT, OPEN, Running, assert_ended, base, instance_of, start};
 use crate::http::request;
 use crate::provider::Provider;
-use crate::set_up::{Integration, customer, instance_with, integration, organization, step, token_of, user, user_config, user_config_with};
+use crate::set_up::{
+    Integration, customer, instance_with, integration, organization, reference, step, token_of, user, user_config, user_config_with,
+};
 use perseat_domain::model::{ConfigValue, Instance, UserConfig};
 use perseat_domain::time::Timestamp;
 use perseat_store::catalog::{Catalog, Change, Lookup, Options};
@@ -299,4 +301,53 @@ fn an_edit_of_an_instance_applies_once_it_is_deployed() {
     let deployed = daemon.call(&request("POST", &url)).execution();
     assert_eq!(daemon.ended(&deployed)["status"], "failed", "deployed");
     assert_eq!(provider.seen("/echo/call").len(), 1);
+}
+
+#[test]
+fn a_flow_is_told_the_keys_that_senders_to_its_instance_may_show_and_nobody_else_is() {
+    let provider = Provider::start();
+    let tell_keys = |path: &str| {
+        let url = json!({ "type": "template", "value": format!("{{{{#Provider}}}}{path}") }).to_string();
+        let inputs = [
+            ("url", url),
+            ("connection", r#"{type: configVar, value: Account}"#.to_owned()),
+            ("data", reference("onEvent.results.webhookApiKeys")),
+        ];
+        step("Tell", "http", "httpPost", &inputs, "")
+    };
+    let ours = "endpointSecurityType: organization\n    organizationApiKeys: [a-key-of-northwind]";
+    let flows = integration("Keys", "flow_specific")
+        .flow("Open", false, OPEN, &[tell_keys("/echo/keys")])
+        .flow(
+            "Theirs",
+            false,
+            "endpointSecurityType: customer_required",
+            &[tell_keys("/echo/theirs")],
+        )
+        .flow("Ours", false, ours, &[tell_keys("/echo/ours")]);
+    let keys = "apiKeys: {Theirs: [a-key-of-globex, another-key-of-globex]}";
+    let daemon = Daemon::start(&format!("outbound.allow = [\"{}\"]\n", provider.address));
+    daemon.set_up(
+        &(organization(true)
+            + &customer("globex")
+            + &user("globex", "jane")
+            + &flows.manifest()
+            + &instance_with("globex", "Keys", keys, &format!("Provider: \"http://{}\"", provider.address))
+            + &user_config("globex", "Keys", "jane")),
+    );
+    let url = daemon.endpoints().path("Keys", "globex", "jane", "Open");
+    let id = daemon.call(&request("POST", &url)).execution();
+    assert_eq!(daemon.ended(&id)["status"], "succeeded");
+    let seen = provider.seen("/echo/keys");
+    let told: serde_json::Value = serde_json::from_slice(&seen[0].body).unwrap();
+    let expected = json!({ "Theirs": ["a-key-of-globex", "another-key-of-globex"], "Ours": ["a-key-of-northwind"] });
+    assert_eq!(told, expected);
+    let exported = daemon.local(&request("GET", "/export")).text();
+    for shown in [daemon.ended(&id).to_string(), exported, daemon.log()] {
+        assert!(!shown.contains("key-of-"), "{shown}");
+    }
+    let daemon = daemon.kill_and_restart();
+    let id = daemon.call(&request("POST", &url)).execution();
+    assert_eq!(daemon.ended(&id)["status"], "succeeded");
+    assert_eq!(provider.seen("/echo/keys")[1].body, seen[0].body, "after a restart");
 }

@@ -87,7 +87,16 @@ impl Daemon {
 
     /// Flips a test switch on.
     pub(crate) fn switch(&self, name: &str) {
-        let answer = self.local(&request("POST", &format!("/faults/{name}?on")));
+        self.flip(name, "on");
+    }
+
+    /// Flips a test switch off.
+    pub(crate) fn switch_off(&self, name: &str) {
+        self.flip(name, "off");
+    }
+
+    fn flip(&self, name: &str, to: &str) {
+        let answer = self.local(&request("POST", &format!("/faults/{name}?{to}")));
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 

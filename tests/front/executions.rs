@@ -305,6 +305,47 @@ fn a_failing_step_is_ignored_or_tried_again_as_its_policy_says() {
 }
 
 #[test]
+fn a_configuration_that_cannot_be_read_fails_what_starts_meanwhile_and_is_read_again() {
+    let run = start("");
+    run.daemon.switch("fail-config-readings");
+    let unread = run.accept("globex", "jane", "Call");
+    assert_ended("the instance's, unread", &run.end(&unread), "failed", Some("internal"));
+    run.daemon.switch_off("fail-config-readings");
+    assert_eq!(run.ask("globex", "jane", "Call").status, 200, "both are read now");
+    run.daemon.switch("fail-config-readings");
+    let unread = run.accept("globex", "bob", "Call");
+    assert_ended("the user's, unread", &run.end(&unread), "failed", Some("internal"));
+    run.daemon.switch_off("fail-config-readings");
+    assert_eq!(run.ask("globex", "bob", "Call").status, 200, "the user's is read now");
+}
+
+#[test]
+fn the_gauges_of_all_owners_add_up() {
+    const CUSTOMERS: usize = 12;
+    let run = start("execution.owner-arbiters = 3\n");
+    let names: Vec<String> = (0..CUSTOMERS).map(|n| format!("customer-{n}")).collect();
+    let of = |name: &String| customer(name) + &user(name, "jane") + &instance_of(&run.provider, name) + &user_config(name, "Runs", "jane");
+    run.daemon.add(&names.iter().map(of).collect::<String>());
+    let urls = run.daemon.endpoints();
+    for name in &names {
+        run.daemon
+            .call(&request("POST", &urls.path("Runs", name, "jane", "Hang")))
+            .execution();
+    }
+    run.provider.wait_for("/hang", CUSTOMERS);
+    for gauge in ["perseat_executions_live", "perseat_executions_running"] {
+        let page = run.daemon.admin("/metrics").text();
+        let values: Vec<f64> = page
+            .lines()
+            .filter(|line| line.starts_with(&format!("{gauge}{{owner=")))
+            .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!((values.len(), values.iter().sum::<f64>()), (3, CUSTOMERS as f64), "{gauge}");
+    }
+    run.provider.release();
+}
+
+#[test]
 fn synchronous_callers_have_a_limit_of_their_own() {
     let run = start("front.sync-waiters = 1\n");
     std::thread::scope(|scope| {

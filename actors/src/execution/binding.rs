@@ -4,10 +4,12 @@
 //! configuration changes or the actor is put away. Loading reads files: call it off the arbiter.
 
 use super::ExecutionEnv;
-use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Definition, Input};
+use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Definition, EndpointSecurity, Input};
 use perseat_domain::execution::Plan;
 use perseat_domain::id::{EndpointId, FlowNumber, IdMap, InstanceId, UserConfigId};
-use perseat_domain::model::{ConfigValue, ConnectionValue, IntegrationVersion, Membership, Sealed, connection_record_id};
+use perseat_domain::model::{
+    ApiKey, ConfigValue, ConnectionValue, IntegrationVersion, Membership, Sealed, api_key_record_id, connection_record_id,
+};
 use perseat_flow::component::is_outbound;
 use perseat_flow::expression::{Connection, Setting};
 use perseat_flow::mask::Masker;
@@ -35,6 +37,18 @@ pub enum LoadError {
         /// Why.
         source: SealError,
     },
+    /// An API key does not open.
+    #[error("an API key of the flow `{flow}` cannot be unsealed")]
+    ApiKey {
+        /// The flow's name.
+        flow: String,
+        /// Why.
+        source: SealError,
+    },
+    /// A test asked for it.
+    #[cfg(feature = "faults")]
+    #[error("reading fails on purpose")]
+    OnPurpose,
     /// A connection opens to something that is no connection.
     #[error("the connection `{variable}` does not decode")]
     Malformed {
@@ -52,6 +66,8 @@ pub struct LoadedInstance {
     bundle: InstanceBundle,
     plans: IdMap<FlowNumber, Arc<Plan>>,
     settings: Settings,
+    /// API keys by flow name.
+    api_keys: BTreeMap<String, Vec<String>>,
     key: Arc<DataKey>,
 }
 
@@ -73,9 +89,11 @@ impl LoadedInstance {
             .iter()
             .map(|flow| (flow.number, Arc::new(Plan::compile(flow, &is_outbound))))
             .collect();
+        let api_keys = api_keys(custody, &bundle, &key)?;
         Ok(Some(Self {
             plans,
             settings,
+            api_keys,
             key,
             bundle,
         }))
@@ -251,7 +269,8 @@ impl Binding {
         }
         #[cfg(feature = "faults")]
         env.faults.complete(&mut settings, &instance);
-        let masker = masker(&settings);
+        let mut masker = masker(&settings);
+        masker.add(&Masker::new(instance.api_keys.values().flatten().map(String::as_str)));
         let webhook_urls = webhook_urls(&instance, user.as_deref(), &env.public_url);
         Self {
             instance,
@@ -294,7 +313,7 @@ impl Binding {
         FlowContext {
             execution_id,
             webhook_urls: self.webhook_urls.clone(),
-            webhook_api_keys: BTreeMap::new(),
+            webhook_api_keys: self.instance.api_keys.clone(),
             invoke_url,
             customer: CustomerInfo {
                 id: customer.id.global(),
@@ -346,6 +365,43 @@ fn user_info(bundle: &UserBundle) -> UserInfo {
             Membership::Organization => None,
         },
     }
+}
+
+/// The keys that senders to each flow may show, opened: the customer's or the organization's, as the flow's security says.
+fn api_keys(custody: &Custody, bundle: &InstanceBundle, customer_key: &DataKey) -> Result<BTreeMap<String, Vec<String>>, LoadError> {
+    let InstanceBundle { instance, version, .. } = bundle;
+    let config = instance.deployed.as_ref().unwrap_or(&instance.config);
+    let mut all = BTreeMap::new();
+    for flow in &version.definition.flows {
+        let open = |keys: &[ApiKey], owner: Uuid, key: &DataKey| -> Result<Vec<String>, LoadError> {
+            let open = |stored: &ApiKey| {
+                let id = api_key_record_id(owner, &stored.digest);
+                let text = key.unseal(RecordKind::ApiKey, &id, &stored.sealed);
+                let text = text.and_then(|text| String::from_utf8(text.to_vec()).map_err(|_| SealError::Malformed));
+                text.map_err(|source| LoadError::ApiKey {
+                    flow: flow.name.clone(),
+                    source,
+                })
+            };
+            keys.iter().map(open).collect()
+        };
+        let keys = match flow.security {
+            EndpointSecurity::Unsecured => continue,
+            EndpointSecurity::CustomerOptional | EndpointSecurity::CustomerRequired => match config.api_keys.get(&flow.number) {
+                Some(keys) => open(keys, instance.id.0, customer_key)?,
+                None => continue,
+            },
+            EndpointSecurity::Organization => match version.organization_keys.get(&flow.number) {
+                Some(keys) => {
+                    let key = custody.keyring().data_key(Owner::Organization)?;
+                    open(keys, version.integration.0, &key)?
+                }
+                None => continue,
+            },
+        };
+        all.insert(flow.name.clone(), keys);
+    }
+    Ok(all)
 }
 
 fn webhook_urls(instance: &LoadedInstance, user: Option<&LoadedUser>, public_url: &str) -> BTreeMap<String, String> {

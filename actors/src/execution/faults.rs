@@ -1,7 +1,7 @@
-//! Seeded mutants of binding, flipped at run time; compiled only with the `faults` feature. The isolation tests must catch
+//! Seeded mutants of binding, and readings that fail, flipped at run time; compiled only with the `faults` feature. The isolation tests must catch
 //! each of them.
 
-use super::binding::{LoadedInstance, Settings};
+use super::binding::{LoadError, LoadedInstance, Settings};
 use perseat_flow::expression::Setting;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct BindingFaults {
     reuses_last_user: AtomicBool,
     falls_back: AtomicBool,
+    fails_readings: AtomicBool,
     last: Mutex<Option<Arc<Settings>>>,
 }
 
@@ -23,6 +24,19 @@ impl BindingFaults {
     /// Give a user who has no account the instance's.
     pub fn fall_back_to_instance(&self, on: bool) {
         self.falls_back.store(on, Ordering::SeqCst);
+    }
+
+    /// Let every reading of a configuration fail.
+    pub fn fail_readings(&self, on: bool) {
+        self.fails_readings.store(on, Ordering::SeqCst);
+    }
+
+    /// Asked before a configuration is read.
+    pub(crate) fn may_read(&self) -> Result<(), LoadError> {
+        if self.fails_readings.load(Ordering::SeqCst) {
+            return Err(LoadError::OnPurpose);
+        }
+        Ok(())
     }
 
     /// The settings that an execution starts with.

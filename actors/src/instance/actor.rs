@@ -1,7 +1,7 @@
 //! The instance actor.
 
 use super::messages::{CancelFor, Forget, Leave, RestartDue, StartFor, StillNeeded, WhatNow};
-use crate::execution::{LoadError, LoadedInstance};
+use crate::execution::LoadedInstance;
 use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Verdict, remind, start_here};
 use crate::supervisor::{InstanceStillNeeded, NotHeard, NotStarted, UserBack, UserDied, refusal, unavailable};
 use crate::user::{Cancel, ForgetConfig, InstanceIs, Parent, PutAway, Start, UserActor, UserEnv};
@@ -90,17 +90,21 @@ impl InstanceActor {
 
     fn read_config(&mut self, ctx: &mut Context<Self>) {
         self.config = Config::Reading { is_stale: false };
-        let (custody, id) = (self.env.execution.custody.clone(), self.id);
-        let read = tokio::task::spawn_blocking(move || LoadedInstance::load(&custody, id));
+        let (env, id) = (self.env.execution.clone(), self.id);
+        let read = tokio::task::spawn_blocking(move || {
+            #[cfg(feature = "faults")]
+            env.faults.may_read()?;
+            LoadedInstance::load(&env.custody, id)
+        });
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
-            let read: Result<Option<LoadedInstance>, LoadError> = read.unwrap_or_else(|error| {
-                tracing::error!(instance = %id, %error, "reading an instance's configuration failed");
-                Ok(None)
-            });
             let instance = match read {
-                Ok(Some(instance)) => Ok(Arc::new(instance)),
-                Ok(None) => Err(ErrorCode::InstanceRemoved),
+                Ok(Ok(Some(instance))) => Ok(Arc::new(instance)),
+                Ok(Ok(None)) => Err(ErrorCode::InstanceRemoved),
                 Err(error) => {
+                    tracing::error!(instance = %id, %error, "reading an instance's configuration failed");
+                    Err(ErrorCode::Internal)
+                }
+                Ok(Err(error)) => {
                     tracing::error!(instance = %id, error = &error as &dyn std::error::Error, "cannot read an instance's configuration");
                     Err(ErrorCode::Internal)
                 }
@@ -111,10 +115,14 @@ impl InstanceActor {
             for config in std::mem::take(&mut actor.asked) {
                 actor.answer(config, instance.clone());
             }
-            actor.config = Config::Read(instance);
             for turn in std::mem::take(&mut actor.granted) {
-                actor.start(turn, ctx);
+                actor.hand_on(turn, instance.clone());
             }
+            actor.config = match instance {
+                // What could not be read now may be read for the next turn.
+                Err(ErrorCode::Internal) => Config::Unread,
+                instance => Config::Read(instance),
+            };
         }));
     }
 

@@ -32,6 +32,8 @@ pub struct SupervisorOptions {
     pub tidy_every: Duration,
     /// Accepted entries kept in memory until they start (`execution.payload-cache`).
     pub payload_cache: usize,
+    /// Which owner this is, for the metrics.
+    pub owner: usize,
     /// Feeds the jitter of restarts.
     pub seed: u64,
 }
@@ -67,12 +69,12 @@ impl Supervisor {
         };
         Self {
             instances: Nursery::new(options.instances, clock, options.seed),
+            metrics: Arc::new(OwnerMetrics::new(options.owner)),
             options,
             admission,
             env,
             me,
             draining: None,
-            metrics: Arc::new(OwnerMetrics::new()),
         }
     }
 

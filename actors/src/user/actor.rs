@@ -124,23 +124,25 @@ impl UserActor {
     fn read_config(&mut self, ctx: &mut Context<Self>) {
         let instance = match self.instance.clone() {
             Some(Ok(instance)) => instance,
-            Some(Err(code)) => return self.config_is(Err(code), ctx),
-            None => return self.config_is(Err(ErrorCode::InstanceRemoved), ctx),
+            Some(Err(code)) => return self.config_is(Err(code)),
+            None => return self.config_is(Err(ErrorCode::InstanceRemoved)),
         };
         let Some(config) = self.key.config else {
             let binding = Binding::new(instance, None, &self.env.execution);
-            return self.config_is(Ok(Arc::new(binding)), ctx);
+            return self.config_is(Ok(Arc::new(binding)));
         };
         self.config = Config::Reading;
         let reading = self.reading;
         let env = self.env.execution.clone();
         let read = tokio::task::spawn_blocking(move || -> Result<Configuration, LoadError> {
+            #[cfg(feature = "faults")]
+            env.faults.may_read()?;
             let user = LoadedUser::load(&env.custody, &instance, config)?;
             let binding = user.map(|user| Arc::new(Binding::new(instance, Some(Arc::new(user)), &env)));
             Ok(binding.ok_or(ErrorCode::UserRemoved))
         });
         let key = self.key;
-        ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
+        ctx.spawn(read.into_actor(self).map(move |read, actor, _| {
             let binding = match read {
                 Ok(Ok(binding)) => binding,
                 Ok(Err(error)) => {
@@ -153,17 +155,21 @@ impl UserActor {
                 }
             };
             if actor.reading == reading {
-                actor.config_is(binding, ctx);
+                actor.config_is(binding);
             }
         }));
     }
 
-    fn config_is(&mut self, binding: Configuration, ctx: &mut Context<Self>) {
+    fn config_is(&mut self, binding: Configuration) {
         self.today.read(binding.clone());
-        self.config = Config::Read(binding);
         for turn in std::mem::take(&mut self.waiting) {
-            self.start(turn, ctx);
+            self.launch(turn, binding.clone());
         }
+        self.config = match binding {
+            // What could not be read now may be read for the next turn.
+            Err(ErrorCode::Internal) => Config::Unread,
+            binding => Config::Read(binding),
+        };
     }
 
     fn launch(&mut self, turn: Turn, binding: Configuration) {

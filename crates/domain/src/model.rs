@@ -220,8 +220,8 @@ pub struct IntegrationVersion {
     pub yaml: String,
     /// The parsed definition, with organization API keys removed.
     pub definition: crate::definition::Definition,
-    /// SHA-256 digests of the organization API keys by flow number.
-    pub organization_keys: BTreeMap<FlowNumber, Vec<KeyDigest>>,
+    /// The organization's API keys by flow number.
+    pub organization_keys: BTreeMap<FlowNumber, Vec<ApiKey>>,
     /// Whether flows are missing components.
     pub is_draft: bool,
     /// How it was released; `None` while it is worked on. A released version never changes.
@@ -245,6 +245,22 @@ pub struct Release {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyDigest(pub [u8; 32]);
+
+/// An API key of a flow. Senders are checked against the digest; the text is for the flows themselves, which hand it to
+/// those that shall call them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKey {
+    /// SHA-256 of the key.
+    pub digest: KeyDigest,
+    /// The sealed text; its record id is [`api_key_record_id`].
+    pub sealed: Sealed,
+}
+
+/// The record id under which an API key's text is sealed: instance or integration ‖ digest.
+#[must_use]
+pub fn api_key_record_id(owner: uuid::Uuid, digest: &KeyDigest) -> Vec<u8> {
+    [owner.as_bytes().as_slice(), &digest.0].concat()
+}
 
 /// A configured value of a variable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -302,8 +318,8 @@ pub struct InstanceConfig {
     pub version: u32,
     /// Values by variable stable key.
     pub values: BTreeMap<String, ConfigValue>,
-    /// Digests of the customer's API keys by flow number.
-    pub api_keys: BTreeMap<FlowNumber, Vec<KeyDigest>>,
+    /// The customer's API keys by flow number.
+    pub api_keys: BTreeMap<FlowNumber, Vec<ApiKey>>,
     /// The flows that are switched on; empty means all complete ones.
     pub flows: Vec<FlowNumber>,
 }

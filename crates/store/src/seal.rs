@@ -51,13 +51,15 @@ pub enum RecordKind {
     FlowState = 7,
     /// Details of an audit entry.
     AuditDetail = 8,
+    /// An API key's text; id: instance or integration ‖ digest. Never compressed.
+    ApiKey = 9,
     /// Another owner's key, in the keyring. Never compressed.
     WrappedKey = 255,
 }
 
 impl RecordKind {
     fn compresses(self) -> bool {
-        !matches!(self, Self::Connection | Self::WrappedKey)
+        !matches!(self, Self::Connection | Self::ApiKey | Self::WrappedKey)
     }
 }
 

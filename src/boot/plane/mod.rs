@@ -91,7 +91,7 @@ impl Plane {
         #[cfg(feature = "faults")]
         let binding_faults = Arc::<perseat_actors::execution::BindingFaults>::default();
         let mut supervisors = Vec::new();
-        for arbiter in arbiters.owners() {
+        for (owner, arbiter) in arbiters.owners().enumerate() {
             let env = ExecutionEnv {
                 journal: journal.clone(),
                 index: recovered.index.clone(),
@@ -105,7 +105,7 @@ impl Plane {
                 #[cfg(feature = "faults")]
                 faults: binding_faults.clone(),
             };
-            let (options, admission) = (config.supervisor_options(random() as u64), admission.clone());
+            let (options, admission) = (config.supervisor_options(owner, random() as u64), admission.clone());
             let mailbox = config.supervision.mailbox.as_usize();
             supervisors.push(start_on(arbiter, mailbox, Obituary::new(supervisor_ended), move |ctx| {
                 Supervisor::new(options, env, admission, ctx)

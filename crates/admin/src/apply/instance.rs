@@ -3,12 +3,11 @@
 use super::{Session, action};
 use crate::edit::{InstanceDraft, UserConfigDraft};
 use crate::fault::Fault;
-use crate::manifest::{Instance, InstanceStateWord, UserLevelConfig};
+use crate::manifest::{Instance, InstanceStateWord, SecretText, UserLevelConfig};
 use perseat_domain::definition::Definition;
 use perseat_domain::id::FlowNumber;
-use perseat_domain::model::{InstanceState, KeyDigest, Membership};
+use perseat_domain::model::{InstanceState, Membership};
 use perseat_store::catalog::Lookup;
-use perseat_store::seal::key_digest;
 use std::collections::BTreeMap;
 
 impl Session<'_, '_, '_> {
@@ -41,6 +40,7 @@ impl Session<'_, '_, '_> {
             values: Some(manifest.config_vars.clone()),
             keep_values: false,
             api_keys,
+            keep_api_keys: false,
             flows,
             deploy: state != InstanceState::NotDeployed,
             state,
@@ -91,17 +91,16 @@ impl Session<'_, '_, '_> {
     }
 }
 
-fn api_keys(definition: &Definition, manifest: &Instance) -> Result<BTreeMap<FlowNumber, Vec<KeyDigest>>, Fault> {
+fn api_keys(definition: &Definition, manifest: &Instance) -> Result<BTreeMap<FlowNumber, Vec<SecretText>>, Fault> {
     let mut keys = BTreeMap::new();
     for (name, given) in &manifest.api_keys {
         let flow = definition
             .flow_named(name)
             .ok_or_else(|| Fault::wrong(format!("there is no flow `{name}`")))?;
-        let digests: Vec<KeyDigest> = given.iter().filter_map(|key| key.text()).map(key_digest).collect();
         if given.iter().any(|key| key.text().is_none_or(str::is_empty)) {
             return Err(Fault::wrong(format!("an API key of `{name}` is empty")));
         }
-        keys.insert(flow.number, digests);
+        keys.insert(flow.number, given.clone());
     }
     Ok(keys)
 }

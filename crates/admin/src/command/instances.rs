@@ -7,9 +7,8 @@ use crate::fault::Fault;
 use crate::manifest::{ConfigVarValue, ConnectionFields, SecretText};
 use perseat_domain::definition::{DataType, Definition};
 use perseat_domain::id::{CustomerId, EndpointId, FlowNumber, InstanceId, IntegrationId, VersionId};
-use perseat_domain::model::{Customer, Instance, InstanceState, Integration, IntegrationVersion, KeyDigest, Marketplace};
+use perseat_domain::model::{Customer, Instance, InstanceState, Integration, IntegrationVersion, Marketplace};
 use perseat_store::catalog::Lookup;
-use perseat_store::seal::key_digest;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -114,7 +113,8 @@ impl Edit<'_, '_> {
             integration: integration.id,
             values: Some(values),
             keep_values: false,
-            api_keys: Some(digests(&input.api_keys)?),
+            api_keys: Some(texts(&input.api_keys)?),
+            keep_api_keys: false,
             flows: None,
             deploy: false,
             state: InstanceState::NotDeployed,
@@ -152,10 +152,7 @@ impl Edit<'_, '_> {
             None => None,
             Some(variables) => Some(given(&version.definition, variables)?),
         };
-        let mut api_keys = before.config.api_keys.clone();
-        if let Some(keys) = &input.api_keys {
-            api_keys.extend(digests(keys)?);
-        }
+        let api_keys = input.api_keys.as_deref().map(texts).transpose()?;
         let draft = InstanceDraft {
             name: input.name.clone().unwrap_or_else(|| before.name.clone()),
             description: input.description.clone().unwrap_or_else(|| before.description.clone()),
@@ -164,7 +161,8 @@ impl Edit<'_, '_> {
             integration: before.integration,
             values,
             keep_values: input.partial,
-            api_keys: Some(api_keys),
+            api_keys,
+            keep_api_keys: true,
             flows: None,
             deploy: false,
             state,
@@ -190,6 +188,7 @@ impl Edit<'_, '_> {
             values: None,
             keep_values: false,
             api_keys: None,
+            keep_api_keys: true,
             flows: None,
             deploy: true,
             state: match before.state {
@@ -279,15 +278,15 @@ fn check(name: Option<&String>, description: Option<&String>, labels: Option<&[S
     checked.done()
 }
 
-fn digests(given: &[ApiKeys]) -> Result<BTreeMap<FlowNumber, Vec<KeyDigest>>, Fault> {
-    let mut digests = BTreeMap::new();
+fn texts(given: &[ApiKeys]) -> Result<BTreeMap<FlowNumber, Vec<SecretText>>, Fault> {
+    let mut texts = BTreeMap::new();
     for ApiKeys { flow, keys } in given {
         if keys.iter().any(|key| key.trim().is_empty()) {
             return Err(Fault::field("flowConfigs", "An API key is empty."));
         }
-        digests.insert(*flow, keys.iter().map(|key| key_digest(key)).collect());
+        texts.insert(*flow, keys.iter().cloned().map(SecretText::Text).collect());
     }
-    Ok(digests)
+    Ok(texts)
 }
 
 /// The flow that a client names by the id of an instance's flow configuration.

@@ -1,13 +1,14 @@
 //! Instances and users' configurations of them.
 
 use super::Edit;
+use super::keys::KeyScope;
 use super::values::{Scope, missing};
 use crate::fault::Fault;
-use crate::manifest::ConfigVarValue;
+use crate::manifest::{ConfigVarValue, SecretText};
 use crate::routing::user_config_route;
 use perseat_domain::definition::{Definition, EndpointSecurity};
 use perseat_domain::id::{CustomerId, FlowNumber, InstanceId, IntegrationId, UserConfigId};
-use perseat_domain::model::{ConfigValue, Instance, InstanceConfig, InstanceState, IntegrationVersion, KeyDigest, User, UserConfig};
+use perseat_domain::model::{ConfigValue, Instance, InstanceConfig, InstanceState, IntegrationVersion, User, UserConfig};
 use perseat_domain::route::{InstanceRoute, RouteChange};
 use perseat_store::catalog::Lookup;
 use perseat_store::keyring::NewKey;
@@ -37,8 +38,10 @@ pub struct InstanceDraft {
     pub values: Option<BTreeMap<String, ConfigVarValue>>,
     /// Whether values that are not given stay.
     pub keep_values: bool,
-    /// Digests of API keys; `None`: as they are.
-    pub api_keys: Option<BTreeMap<FlowNumber, Vec<KeyDigest>>>,
+    /// API keys by flow; `None`: as they are.
+    pub api_keys: Option<BTreeMap<FlowNumber, Vec<SecretText>>>,
+    /// Whether flows that are not named keep their API keys.
+    pub keep_api_keys: bool,
     /// The flows that are switched on; `None`: as they are.
     pub flows: Option<Vec<FlowNumber>>,
     /// Whether it is deployed as it is saved here.
@@ -84,7 +87,24 @@ impl Edit<'_, '_> {
                 }
                 None => stored.values,
             },
-            api_keys: draft.api_keys.unwrap_or(stored.api_keys),
+            api_keys: match &draft.api_keys {
+                Some(given) => {
+                    let keys = self.api_keys(
+                        given,
+                        &stored.api_keys,
+                        KeyScope {
+                            record: id.0,
+                            key: scope.key,
+                        },
+                    )?;
+                    if draft.keep_api_keys {
+                        stored.api_keys.into_iter().chain(keys).collect()
+                    } else {
+                        keys
+                    }
+                }
+                None => stored.api_keys,
+            },
             flows: draft.flows.unwrap_or(stored.flows),
         };
         let was_deployed = before.as_ref().and_then(|before| before.deployed.clone());

@@ -1,13 +1,15 @@
 //! Integrations and their versions.
 
 use super::Edit;
+use super::keys::KeyScope;
 use crate::fault::Fault;
+use crate::manifest::SecretText;
 use perseat_domain::definition::Definition;
 use perseat_domain::id::{FlowNumber, IntegrationId};
-use perseat_domain::model::{Integration, IntegrationVersion, KeyDigest, Release};
+use perseat_domain::model::{Integration, IntegrationVersion, Release};
 use perseat_flow::definition::{Diagnostic, Limits, Parsed, REDACTED, parse, redact_organization_keys};
 use perseat_store::catalog::Lookup;
-use perseat_store::seal::key_digest;
+use perseat_store::keyring::NewKey;
 use std::collections::BTreeMap;
 
 /// A version of an integration, as it is given.
@@ -66,7 +68,7 @@ impl Edit<'_, '_> {
             flow_numbers,
             ..
         } = parsed;
-        let organization_keys = organization_keys(&mut definition, &draft.organization_keys)?;
+        let given_keys = organization_keys(&mut definition, &draft.organization_keys)?;
         let name = definition.name.clone();
         let warnings = definition.warnings.iter().map(|warning| format!("{name}: {warning}")).collect();
         let id = match &before {
@@ -78,6 +80,12 @@ impl Edit<'_, '_> {
             0 => None,
             latest => self.mutation.integration_version(id, latest)?,
         };
+        let scope = KeyScope {
+            record: id.0,
+            key: NewKey::Organization,
+        };
+        let stored_keys = newest.as_ref().map(|newest| newest.organization_keys.clone()).unwrap_or_default();
+        let organization_keys = self.api_keys(&given_keys, &stored_keys, scope)?;
         let mut version = IntegrationVersion {
             integration: id,
             version: latest.max(1),
@@ -130,14 +138,14 @@ fn next_version(latest: u32) -> Result<u32, Fault> {
 fn organization_keys(
     definition: &mut Definition,
     given: &BTreeMap<String, Vec<String>>,
-) -> Result<BTreeMap<FlowNumber, Vec<KeyDigest>>, Fault> {
+) -> Result<BTreeMap<FlowNumber, Vec<SecretText>>, Fault> {
     if let Some(unknown) = given.keys().find(|name| definition.flow_named(name).is_none()) {
         return Err(Fault::field(
             "organizationApiKeys",
             format!("organizationApiKeys: there is no flow `{unknown}`"),
         ));
     }
-    let mut digests = BTreeMap::new();
+    let mut texts = BTreeMap::new();
     for flow in &mut definition.flows {
         let written = std::mem::take(&mut flow.organization_api_keys);
         let keys = given.get(&flow.name).unwrap_or(&written);
@@ -149,8 +157,8 @@ fn organization_keys(
             ));
         }
         if !keys.is_empty() {
-            digests.insert(flow.number, keys.iter().map(|key| key_digest(key)).collect());
+            texts.insert(flow.number, keys.iter().cloned().map(SecretText::Text).collect());
         }
     }
-    Ok(digests)
+    Ok(texts)
 }

@@ -5,6 +5,7 @@
 
 mod instance;
 mod integration;
+mod keys;
 mod records;
 mod values;
 

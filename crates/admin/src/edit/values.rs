@@ -110,7 +110,7 @@ impl Edit<'_, '_> {
 }
 
 /// The key that wraps this one, which may be as new.
-fn wrapping(key: NewKey) -> Option<NewKey> {
+pub(crate) fn wrapping(key: NewKey) -> Option<NewKey> {
     match key {
         NewKey::User(_, Membership::Customer(customer)) => Some(NewKey::Customer(customer)),
         NewKey::User(_, Membership::Organization) => Some(NewKey::Organization),

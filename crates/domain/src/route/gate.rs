@@ -1,7 +1,7 @@
 //! Who passes a flow's endpoint security: anybody, or whoever shows one of its keys.
 
 use crate::definition::EndpointSecurity;
-use crate::model::KeyDigest;
+use crate::model::{ApiKey, KeyDigest};
 use subtle::{Choice, ConstantTimeEq};
 
 /// The security of one flow with the keys that are set.
@@ -16,12 +16,13 @@ pub enum Gate {
 impl Gate {
     /// The gate of a flow from its security type and the keys that customer and organization have set for it.
     #[must_use]
-    pub fn new(security: EndpointSecurity, customer_keys: &[KeyDigest], organization_keys: &[KeyDigest]) -> Self {
+    pub fn new(security: EndpointSecurity, customer_keys: &[ApiKey], organization_keys: &[ApiKey]) -> Self {
+        let digests = |keys: &[ApiKey]| Self::Keys(keys.iter().map(|key| key.digest).collect());
         match security {
             EndpointSecurity::Unsecured => Self::Open,
             EndpointSecurity::CustomerOptional if customer_keys.is_empty() => Self::Open,
-            EndpointSecurity::CustomerOptional | EndpointSecurity::CustomerRequired => Self::Keys(customer_keys.into()),
-            EndpointSecurity::Organization => Self::Keys(organization_keys.into()),
+            EndpointSecurity::CustomerOptional | EndpointSecurity::CustomerRequired => digests(customer_keys),
+            EndpointSecurity::Organization => digests(organization_keys),
         }
     }
 
@@ -60,6 +61,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Sealed;
 
     const A: KeyDigest = KeyDigest([1; 32]);
     const B: KeyDigest = KeyDigest([2; 32]);
@@ -79,7 +81,14 @@ mod tests {
             (Organization, &[A], &[], (false, false, false)),
         ];
         for (security, customer, organization, expected) in cases {
-            let gate = Gate::new(security, customer, organization);
+            let keys = |digests: &[KeyDigest]| -> Vec<ApiKey> {
+                let key = |digest: &KeyDigest| ApiKey {
+                    digest: *digest,
+                    sealed: Sealed(Vec::new()),
+                };
+                digests.iter().map(key).collect()
+            };
+            let gate = Gate::new(security, &keys(customer), &keys(organization));
             let passes = (gate.lets_pass(None), gate.lets_pass(Some(&A)), gate.lets_pass(Some(&B)));
             assert_eq!(passes, expected, "{security:?} {customer:?}");
         }

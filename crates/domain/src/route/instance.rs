@@ -164,7 +164,7 @@ fn literal_pairs(input: &Input) -> Vec<(String, String)> {
 mod tests {
     use super::*;
     use crate::definition::{ActionRef, ConfigPage, Definition, EndpointSecurity, StepErrorPolicy};
-    use crate::model::KeyDigest;
+    use crate::model::{ApiKey, KeyDigest, Sealed};
     use std::collections::BTreeMap;
     use uuid::Uuid;
 
@@ -202,11 +202,18 @@ mod tests {
         }
     }
 
+    fn stored(n: u8) -> ApiKey {
+        ApiKey {
+            digest: KeyDigest([n; 32]),
+            sealed: Sealed(Vec::new()),
+        }
+    }
+
     fn catalog() -> (Instance, IntegrationVersion) {
         let integration = IntegrationId(Uuid::from_u128(1));
         let config = InstanceConfig {
             version: 4,
-            api_keys: BTreeMap::from([(FlowNumber(2), vec![KeyDigest([2; 32])])]),
+            api_keys: BTreeMap::from([(FlowNumber(2), vec![stored(2)])]),
             ..InstanceConfig::default()
         };
         let instance = Instance {
@@ -247,7 +254,7 @@ mod tests {
             version: 4,
             yaml: String::new(),
             definition,
-            organization_keys: BTreeMap::from([(FlowNumber(3), vec![KeyDigest([3; 32])])]),
+            organization_keys: BTreeMap::from([(FlowNumber(3), vec![stored(3)])]),
             is_draft: true,
             release: None,
         };

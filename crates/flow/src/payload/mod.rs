@@ -20,7 +20,7 @@ pub struct FlowContext {
     pub execution_id: String,
     /// URLs by flow name.
     pub webhook_urls: BTreeMap<String, String>,
-    /// API keys by flow name; only those whose text is known.
+    /// The API keys that senders to each flow may show, by flow name; flows without any are left out.
     pub webhook_api_keys: BTreeMap<String, Vec<String>>,
     /// The URL that was called.
     pub invoke_url: String,

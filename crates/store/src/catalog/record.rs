@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Format of stored records.
-pub(super) const RECORD_FORMAT: u8 = 2;
+pub(super) const RECORD_FORMAT: u8 = 3;
 /// Bytes before a record's own: format, made at, changed at, revision.
 const HEADER: usize = 1 + 8 + 8 + 8;
 

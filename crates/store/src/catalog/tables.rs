@@ -29,7 +29,7 @@ pub(super) const FORMAT: &str = "format";
 pub(super) const REVISION: &str = "revision";
 
 /// Format of the file.
-pub(super) const CATALOG_FORMAT: u64 = 2;
+pub(super) const CATALOG_FORMAT: u64 = 3;
 
 impl RecordType {
     pub(super) fn table(self) -> Bytes {
