@@ -2,6 +2,7 @@
 //!
 //! Reading order: [`cli`] → [`config`] → [`boot`] → [`control`] → [`indexer`] → [`telemetry`] → [`receipts`].
 
+pub mod backup;
 pub mod boot;
 pub mod cli;
 pub mod config;

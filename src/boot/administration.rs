@@ -36,6 +36,7 @@ pub(super) struct Administration {
     publisher: Arc<Publisher>,
     clock: Arc<dyn Clock>,
     ballast: Arc<Ballast>,
+    epoch: u64,
 }
 
 impl Administration {
@@ -47,6 +48,7 @@ impl Administration {
             publisher: plane.publisher.clone(),
             clock: plane.clock.clone(),
             ballast: plane.ballast.clone(),
+            epoch: plane.epoch,
         }
     }
 
@@ -126,7 +128,7 @@ impl Administration {
         });
         let entry = NewEntry {
             partition: partition_of(identity.instance),
-            epoch: super::plane::EPOCH,
+            epoch: self.epoch,
             payload: cancelled.encode().into(),
         };
         match self.journal.append(vec![entry]).await {

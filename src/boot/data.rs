@@ -5,6 +5,16 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::backup::manifest;
+use crate::backup::write::{create, sync_directory};
+
+/// Stands in a directory while a backup is restored into it.
+const RESTORING: &str = "restoring";
+/// Stands in a restored directory until it is resumed.
+pub const PAUSED: &str = "paused";
+/// What an empty data directory may hold: what a file system, this module and whoever brings the master key put there.
+const HARMLESS: [&str; 3] = ["lock", "master-key", "lost+found"];
+
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -24,6 +34,20 @@ pub enum DataError {
         /// The holder's process id, as it wrote it down.
         holder: String,
     },
+    /// It is a backup, whole or not.
+    #[error("{0} is a backup; restore it into a directory of its own with `perseat restore`")]
+    Backup(PathBuf),
+    /// A restore was cut off.
+    #[error("a restore into {0} was cut off; empty the directory and restore again")]
+    Restoring(PathBuf),
+    /// It should be empty.
+    #[error("{path} is not empty ({found}); a backup is restored into an empty directory")]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// What is in it.
+        found: String,
+    },
 }
 
 /// The data directory, ours until this is dropped or the process ends in whatever way.
@@ -39,6 +63,48 @@ impl DataDirectory {
     /// # Errors
     /// No access, or another process has it.
     pub fn take(path: &Path) -> Result<Self, DataError> {
+        if [manifest::NAME, manifest::INCOMPLETE].iter().any(|name| path.join(name).exists()) {
+            return Err(DataError::Backup(path.to_owned()));
+        }
+        if path.join(RESTORING).exists() {
+            return Err(DataError::Restoring(path.to_owned()));
+        }
+        Self::lock(path)
+    }
+
+    /// Takes an empty directory, made where it is missing, for a restore; until [`DataDirectory::is_restored`] nobody else takes it.
+    ///
+    /// # Errors
+    /// No access, another process has it, or it is not empty.
+    pub fn take_empty(path: &Path) -> Result<Self, DataError> {
+        let unusable = |source| DataError::Unusable {
+            path: path.to_owned(),
+            source,
+        };
+        if let Some(found) = first_in(path).map_err(unusable)? {
+            return Err(DataError::NotEmpty {
+                path: path.to_owned(),
+                found,
+            });
+        }
+        let taken = Self::lock(path)?;
+        create(&path.join(RESTORING))
+            .and_then(|file| file.sync_all())
+            .and_then(|()| sync_directory(path))
+            .map_err(unusable)?;
+        Ok(taken)
+    }
+
+    /// The restore is whole, or was undone.
+    ///
+    /// # Errors
+    /// The mark cannot be taken away.
+    pub fn is_restored(&self) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(RESTORING))?;
+        sync_directory(&self.path)
+    }
+
+    fn lock(path: &Path) -> Result<Self, DataError> {
         let unusable = |source| DataError::Unusable {
             path: path.to_owned(),
             source,
@@ -102,6 +168,22 @@ impl DataDirectory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Something in a directory that an empty one has not.
+fn first_in(path: &Path) -> io::Result<Option<String>> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !HARMLESS.contains(&name.as_str()) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

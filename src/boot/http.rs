@@ -6,24 +6,73 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// An answer.
 pub type Answer = Response<Full<Bytes>>;
 /// An answer in the making.
 pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// A body that is made while it is sent, in place of the one that the answer has: put it among the answer's extensions.
+#[derive(Clone, Debug)]
+pub struct Streamed(Arc<Mutex<Option<mpsc::Receiver<Bytes>>>>);
+
+impl Streamed {
+    /// What comes through the channel until its other end goes.
+    #[must_use]
+    pub fn new(pieces: mpsc::Receiver<Bytes>) -> Self {
+        Self(Arc::new(Mutex::new(Some(pieces))))
+    }
+
+    fn take(&self) -> Option<mpsc::Receiver<Bytes>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The body of an answer as it is sent.
+enum Sent {
+    Whole(Full<Bytes>),
+    Pieces(mpsc::Receiver<Bytes>),
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(cx),
+            Self::Pieces(pieces) => pieces.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_end_stream(),
+            Self::Pieces(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Pieces(_) => hyper::body::SizeHint::default(),
+        }
+    }
+}
 
 /// What answers requests.
 pub trait Service: Send + Sync + 'static {
@@ -101,10 +150,16 @@ pub async fn serve<A: Accept>(listener: A, limits: Limits, service: Arc<dyn Serv
     }
 }
 
-async fn one(service: Arc<dyn Service>, request: Request<Incoming>, limits: Limits) -> Result<Answer, Infallible> {
+async fn one(service: Arc<dyn Service>, request: Request<Incoming>, limits: Limits) -> Result<Response<Sent>, Infallible> {
+    let answer = answer(service, request, limits).await;
+    let pieces = answer.extensions().get::<Streamed>().and_then(Streamed::take);
+    Ok(answer.map(|body| pieces.map_or(Sent::Whole(body), Sent::Pieces)))
+}
+
+async fn answer(service: Arc<dyn Service>, request: Request<Incoming>, limits: Limits) -> Answer {
     let (head, mut incoming) = request.into_parts();
     let body = Limited::new(&mut incoming, limits.max_body).collect();
-    Ok(match tokio::time::timeout(limits.read_timeout, body).await {
+    match tokio::time::timeout(limits.read_timeout, body).await {
         Ok(Ok(body)) => service.answer(Request::from_parts(head, body.to_bytes())).await,
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             drain(incoming, limits).await;
@@ -112,7 +167,7 @@ async fn one(service: Arc<dyn Service>, request: Request<Incoming>, limits: Limi
         }
         Ok(Err(_)) => refusal(StatusCode::BAD_REQUEST, "body_unreadable"),
         Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, "body_timeout"),
-    })
+    }
 }
 
 /// How many times `max_body` is read and dropped, so that a client that still writes gets to read why it was refused.

@@ -7,7 +7,6 @@ use std::fs;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use http::{Method, Request, StatusCode};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::{Value, json};
 
-use super::http::{Accept, Answering, Service, json as json_answer};
+use super::http::{Accept, Answer, Answering, Service, json as json_answer};
 
 /// A request that a route answers.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ pub struct LocalRequest {
 /// An answer: the status and a JSON body. A refusal has `{"error": …, "code": …}`.
 pub type LocalAnswer = (StatusCode, Value);
 
-type Handler = Box<dyn Fn(LocalRequest) -> Pin<Box<dyn Future<Output = LocalAnswer> + Send>> + Send + Sync>;
+type Handler = Box<dyn Fn(LocalRequest) -> Answering + Send + Sync>;
 
 struct Route {
     method: Method,
@@ -57,10 +56,26 @@ impl std::fmt::Debug for Router {
 impl Router {
     /// Adds a route. A segment of `path` in braces matches any one segment: `/executions/{id}/cancel`.
     #[must_use]
-    pub fn route<F, A>(mut self, method: Method, path: &'static str, handler: F) -> Self
+    pub fn route<F, A>(self, method: Method, path: &'static str, handler: F) -> Self
     where
         F: Fn(LocalRequest) -> A + Send + Sync + 'static,
         A: Future<Output = LocalAnswer> + Send + 'static,
+    {
+        self.route_raw(method, path, move |request| {
+            let answering = handler(request);
+            async move {
+                let (status, body) = answering.await;
+                json_answer(status, &body)
+            }
+        })
+    }
+
+    /// As [`Router::route`], for answers that are not JSON.
+    #[must_use]
+    pub fn route_raw<F, A>(mut self, method: Method, path: &'static str, handler: F) -> Self
+    where
+        F: Fn(LocalRequest) -> A + Send + Sync + 'static,
+        A: Future<Output = Answer> + Send + 'static,
     {
         self.routes.push(Route {
             method,
@@ -113,11 +128,10 @@ impl Service for Router {
             .find(|(route, _)| route.method == head.method)
             .map(|(route, parameters)| (route.handler)(LocalRequest { parameters, query, body }));
         Box::pin(async move {
-            let (status, body) = match answering {
+            match answering {
                 Some(answering) => answering.await,
-                None => refusal,
-            };
-            json_answer(status, &body)
+                None => json_answer(refusal.0, &refusal.1),
+            }
         })
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod administration;
 mod api;
+mod backup;
 pub mod data;
 #[cfg(feature = "faults")]
 mod faults;
@@ -33,6 +34,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use self::administration::Administration;
+use self::backup::Backups;
 use self::data::DataDirectory;
 use self::housekeeping::Housekeeping;
 use self::http::Limits;
@@ -141,6 +143,8 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
     let router = reading.routes(Administration::of(&plane).router());
     let desk = Arc::new(api::desk(&config, &plane, &base.listeners, reading.executions())?);
     let router = tokens::routes(&desk, router);
+    let backups = Backups::of(&plane, &config, base.data.path().to_owned(), control.handle().clone(), stop.clone());
+    let router = backups.routes(router);
     let api = api::serve(&config, &base, &plane, desk, &control, stop.clone())?;
     #[cfg(feature = "faults")]
     let router = faults::Switches::new(faults, &plane, base.data.path()).routes(router);

@@ -55,6 +55,9 @@ pub(crate) struct Stores {
     pub(super) fan_out: FanOut,
     pub(super) recovered: Recovered,
     pub(super) indexer: indexer::Options,
+    pub(super) state: Arc<StateStore>,
+    /// The epoch of every append of this daemon.
+    pub(super) epoch: u64,
     #[cfg(feature = "faults")]
     pub(super) faults: Faults,
 }
@@ -90,14 +93,24 @@ impl Stores {
             options.faults = faults.journal.clone();
             super::faults::set_from_the_start(&faults.journal)?;
         }
-        let retention = config.retention_options(data, &directory);
+        let epoch = state.epoch().context("the state")?;
+        let mut retention = config.retention_options(data, &directory);
+        retention.epoch = epoch;
         options.max_bytes = retention.journal_limit().context("the data directory")?;
         let disk = RealDisk::open(&directory).context("the journal's directory")?;
         #[cfg(feature = "faults")]
         let disk = disk.with_faults(faults.journal.clone());
         let journal = Journal::open(options, Arc::new(disk), Box::new(fan_out.clone())).context("the journal")?;
         let indexer = config.indexer_options(retention);
-        let recovered = indexer::recover(&journal, state, &history, &feed, &indexer).context("recovery")?;
+        let recovered = indexer::recover(&journal, state.clone(), &history, &feed, &indexer).context("recovery")?;
+        // Whoever still holds the directory that this one was restored from writes below it.
+        let epoch = epoch.max(recovered.epoch);
+        if epoch > state.epoch().context("the state")? {
+            state.set_epoch(epoch).context("the state")?;
+        }
+        for partition in 0..=u8::MAX {
+            journal.fence(partition, epoch);
+        }
         Ok(Self {
             custody,
             journal,
@@ -107,7 +120,15 @@ impl Stores {
             ballast,
             fan_out,
             recovered,
-            indexer,
+            indexer: indexer::Options {
+                retention: indexer::RetentionOptions {
+                    epoch,
+                    ..indexer.retention
+                },
+                ..indexer
+            },
+            state,
+            epoch,
             #[cfg(feature = "faults")]
             faults,
         })

@@ -5,8 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
@@ -41,6 +42,41 @@ pub enum ClientError {
 /// # Errors
 /// Nobody answers, or the answer is a refusal.
 pub async fn call(socket: &Path, method: Method, target: &str, body: Option<Value>) -> Result<Value, ClientError> {
+    let (response, driver) = send(socket, method, target, body).await?;
+    let answer = whole(response).await;
+    driver.abort();
+    answer
+}
+
+/// Calls `target` and hands the pieces of the answer to `take` as they come, on this thread; then waits for no more.
+///
+/// # Errors
+/// Nobody answers, the answer is a refusal or breaks off, or what `take` returns.
+pub async fn receive<E>(socket: &Path, target: &str, mut take: impl FnMut(Bytes) -> Result<(), E>) -> Result<Result<(), E>, ClientError> {
+    let (response, driver) = send(socket, Method::GET, target, None).await?;
+    if !response.status().is_success() {
+        let refused = whole(response).await;
+        driver.abort();
+        return refused.map(|_| Ok(()));
+    }
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ClientError::Broken(error.into()))?;
+        if let Ok(piece) = frame.into_data()
+            && let Err(error) = take(piece)
+        {
+            driver.abort();
+            return Ok(Err(error));
+        }
+    }
+    driver.abort();
+    Ok(Ok(()))
+}
+
+/// A response, and the task that reads it from the socket.
+type Received = (Response<Incoming>, tokio::task::JoinHandle<Result<(), hyper::Error>>);
+
+async fn send(socket: &Path, method: Method, target: &str, body: Option<Value>) -> Result<Received, ClientError> {
     let stream = tokio::net::UnixStream::connect(socket).await.map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => ClientError::NotAllowed(socket.to_owned()),
         _ => ClientError::NotRunning(socket.to_owned()),
@@ -60,6 +96,11 @@ pub async fn call(socket: &Path, method: Method, target: &str, body: Option<Valu
         .send_request(request)
         .await
         .map_err(|error| ClientError::Broken(error.into()))?;
+    Ok((response, driver))
+}
+
+/// The JSON of an answer, or the refusal that it is.
+async fn whole(response: Response<Incoming>) -> Result<Value, ClientError> {
     let status = response.status();
     let body = response
         .into_body()
@@ -67,8 +108,6 @@ pub async fn call(socket: &Path, method: Method, target: &str, body: Option<Valu
         .await
         .map_err(|error| ClientError::Broken(error.into()))?
         .to_bytes();
-    drop(sender);
-    driver.abort();
     let answer: Value = serde_json::from_slice(&body).map_err(|error| ClientError::Broken(error.into()))?;
     if status.is_success() {
         return Ok(answer);

@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod audit;
+pub mod backup;
 pub mod bench_fixture;
 pub mod check_config;
 pub mod client;
@@ -12,9 +13,11 @@ pub mod endpoints;
 pub mod executions;
 pub mod export;
 pub mod journal;
+pub mod keyring;
 mod offline;
 pub mod receipt_test;
 pub mod reload;
+pub mod restore;
 pub mod serve;
 pub(crate) mod table;
 pub mod token;
@@ -44,6 +47,7 @@ Examples:
   perseat token create --role owner                         a bearer for the API and the prism CLI
   perseat endpoints --customer globex                       the URLs to give to whoever sends webhooks
   perseat executions list --status failed                   what ran, for whom, and how it ended
+  perseat backup /mnt/backups/today                         beside the running daemon
   perseat validate integration.yml                          line, column and suggestion for every problem
   perseat receipt-test --dir /var/lib                       kill a daemon again and again on this disk; lose no receipt
   perseat check-config --config /etc/perseat/perseat.toml   report everything that is wrong, start nothing
@@ -62,6 +66,10 @@ enum Command {
     Export(export::Export),
     Token(token::Token),
     Audit(audit::Audit),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    Resume(restore::Resume),
+    Keyring(keyring::Keyring),
     Endpoints(endpoints::ListEndpoints),
     Executions(executions::Executions),
     Validate(validate::Validate),
@@ -118,6 +126,10 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
             Command::Export(command) => command.run(),
             Command::Token(command) => command.run(),
             Command::Audit(command) => command.run(),
+            Command::Backup(command) => command.run(),
+            Command::Restore(command) => command.run(),
+            Command::Resume(command) => command.run(),
+            Command::Keyring(command) => command.run(),
             Command::Endpoints(command) => command.run(),
             Command::Executions(command) => command.run(),
             Command::Validate(command) => command.run(),

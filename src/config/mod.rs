@@ -5,6 +5,7 @@
 
 pub mod changes;
 pub mod check;
+mod declare;
 pub mod options;
 pub mod reference;
 pub mod settings;
@@ -132,6 +133,12 @@ impl Config {
     #[must_use]
     pub fn margin(&self) -> Size {
         self.retention.margin.or(Size::bytes(self.retention.budget.get() / 16))
+    }
+
+    /// How far the directory may exceed its budget while a backup is taken.
+    #[must_use]
+    pub fn pinned_bytes(&self) -> Size {
+        self.backup.pinned_bytes.or(Size::bytes(self.retention.budget.get() / 16))
     }
 
     /// The file that is given up first on a full disk.

@@ -271,6 +271,8 @@ impl Config {
             backlog_max_bytes: self.backlog_bytes().get(),
             margin,
             carry_bytes: self.retention.carry_bytes.as_usize(),
+            pinned_bytes: self.pinned_bytes().get(),
+            pinned_for: self.backup.pinned_for,
             ..indexer::RetentionOptions::new(self.retention.budget.get(), data, journal_directory, &self.journal_options())
         }
     }

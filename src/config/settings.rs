@@ -11,140 +11,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+pub use super::declare::{Key, Section};
+use super::declare::{Preset, none, path, settings, unset};
 use super::source::Reader;
 use super::value::{Auto, Count, LogFormat, Percent, SandboxMode, Size, Value};
-
-/// What a key is, for the reference, the checks of unknown keys and the report of a reload.
-#[derive(Clone, Debug)]
-pub struct Key {
-    /// The dotted name, `front.max-body`.
-    pub path: String,
-    /// What the key does, one string a line.
-    pub doc: Vec<&'static str>,
-    /// The default as TOML; for a key that is unset by default, an example.
-    pub shown: toml::Value,
-    /// Whether the key has no default.
-    pub unset: bool,
-    /// The form of its value.
-    pub kind: &'static str,
-    /// Whether SIGHUP applies a new value to the running daemon.
-    pub reloads: bool,
-}
-
-/// A group of keys under one `[name]`.
-#[derive(Clone, Debug)]
-pub struct Section {
-    /// The name; empty for the keys above the first section.
-    pub name: &'static str,
-    /// What the section is about.
-    pub doc: Vec<&'static str>,
-    /// Its keys.
-    pub keys: Vec<Key>,
-}
-
-/// What a key has when nobody sets it.
-struct Preset {
-    shown: toml::Value,
-    unset: bool,
-}
-
-/// This, when nobody sets the key.
-fn preset(shown: impl Into<toml::Value>) -> Preset {
-    let (shown, unset) = (shown.into(), false);
-    Preset { shown, unset }
-}
-
-impl From<&str> for Preset {
-    fn from(value: &str) -> Self {
-        preset(value)
-    }
-}
-
-impl From<i64> for Preset {
-    fn from(value: i64) -> Self {
-        preset(value)
-    }
-}
-
-/// No default; the reference shows an example.
-fn unset(example: &str) -> Preset {
-    Preset {
-        shown: example.into(),
-        unset: true,
-    }
-}
-
-/// An empty list by default; the reference shows it.
-fn none() -> Preset {
-    preset(Vec::<toml::Value>::new())
-}
-
-fn path(section: &str, field: &str) -> String {
-    let field = field.replace('_', "-");
-    if section.is_empty() { field } else { format!("{section}.{field}") }
-}
-
-macro_rules! settings {
-    ($($(#[doc = $section_doc:literal])+ $field:ident $name:literal: $section:ident {
-        $($(#[doc = $doc:literal])+ $(@$reloads:ident)? $key:ident: $type:ty = $default:expr;)+
-    })+) => {
-        /// The configuration as it was given, each value typed and in its own range; [`super::Config`] has checked them together.
-        #[derive(Clone, Debug, PartialEq)]
-        pub struct Settings {
-            $($(#[doc = $section_doc])+ pub $field: $section,)+
-        }
-
-        $(
-            $(#[doc = $section_doc])+
-            #[derive(Clone, Debug, PartialEq)]
-            pub struct $section {
-                $($(#[doc = $doc])+ pub $key: $type,)+
-            }
-        )+
-
-        impl Settings {
-            /// Takes every key from `reader`, which keeps what is wrong with each; `None` when anything is.
-            pub(super) fn take(reader: &mut Reader) -> Option<Self> {
-                $(
-                    let $field = {
-                        $(let $key: Option<$type> = {
-                            let preset = Preset::from($default);
-                            reader.take(&path($name, stringify!($key)), (!preset.unset).then_some(preset.shown))
-                        };)+
-                        (|| Some($section { $($key: $key?,)+ }))()
-                    };
-                )+
-                Some(Self { $($field: $field?,)+ })
-            }
-
-            /// Every key with its value as TOML, in the order of the reference.
-            #[must_use]
-            pub fn entries(&self) -> Vec<(String, Option<toml::Value>)> {
-                vec![$($((path($name, stringify!($key)), self.$field.$key.write()),)+)+]
-            }
-        }
-
-        /// Every section with its keys.
-        #[must_use]
-        pub fn sections() -> Vec<Section> {
-            vec![$(Section {
-                name: $name,
-                doc: vec![$($section_doc.trim()),+],
-                keys: vec![$({
-                    let preset = Preset::from($default);
-                    Key {
-                        path: path($name, stringify!($key)),
-                        doc: vec![$($doc.trim()),+],
-                        shown: preset.shown,
-                        unset: preset.unset,
-                        kind: <$type as Value>::KIND,
-                        reloads: false $(|| stringify!($reloads) == "reloads")?,
-                    }
-                }),+],
-            }),+]
-        }
-    };
-}
 
 settings! {
     /// How the outside world sees this daemon.
@@ -476,6 +346,21 @@ settings! {
         carry_bytes: Size = "4MiB";
         /// A file that is deleted first when the disk is full, so that deleting can commit. auto: a 64th of the budget, at most 16MiB.
         ballast: Auto<Size> = "auto";
+    }
+
+    /// Backups of a running daemon.
+    backup "backup": Backup {
+        /// Segments that a backup has not copied yet are kept; for them the data directory may be so much larger than its
+        /// budget. Past it they go and the backup fails: events are never refused for it. auto: a 16th of the budget.
+        pinned_bytes: Auto<Size> = "auto";
+        /// How long segments are kept for a backup where there is no room for them.
+        pinned_for: Duration = "1h";
+        /// How long whoever receives a backup may take nothing of it before it is given up.
+        reader_timeout: Duration = "60s";
+        /// Bytes read ahead of whoever receives it.
+        read_ahead: Size = "4MiB";
+        /// The nice value of the thread that reads it.
+        nice: Count = 19;
     }
 
     /// Events accepted and not ended, on disk.

@@ -15,6 +15,7 @@ use perseat_store::index::{EntryRef, IndexError, pack};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What the data directory may hold.
 #[derive(Clone, Debug)]
@@ -39,6 +40,10 @@ pub struct RetentionOptions {
     pub carry_bytes: usize,
     /// The epoch of this daemon's appends.
     pub epoch: u64,
+    /// How far the directory may exceed its budget by segments that are kept for a backup (`backup.pinned-bytes`).
+    pub pinned_bytes: u64,
+    /// For how long they are kept where there is no room for them (`backup.pinned-for`).
+    pub pinned_for: Duration,
 }
 
 impl RetentionOptions {
@@ -56,6 +61,8 @@ impl RetentionOptions {
             max_entry_bytes: journal.max_entry_bytes as usize,
             carry_bytes: 4 << 20,
             epoch: 0,
+            pinned_bytes: budget / 16,
+            pinned_for: Duration::from_secs(3_600),
         }
     }
 
@@ -146,7 +153,11 @@ fn collect(indexer: &mut Indexer) -> Result<bool, CollectError> {
         let others = options.others()?;
         metrics::gauge!("perseat_storage_bytes").set((journal.total_bytes() + others) as f64);
         let limit = options.limit_beside(others);
-        journal.limit(limit);
+        let pinned = journal.pinned();
+        let extra = pinned
+            .filter(|pinned| pinned.age <= options.pinned_for)
+            .map_or(0, |_| options.pinned_bytes);
+        journal.limit(limit + extra);
         // Beside what holds entries: the spares, and one released file, so that the next change of segment waits for nobody.
         let ahead = (options.spare_segments + 1) * options.segment_bytes;
         if journal.held_bytes() + ahead <= limit {
@@ -154,6 +165,14 @@ fn collect(indexer: &mut Indexer) -> Result<bool, CollectError> {
         }
         let segments = journal.segments();
         match segments.first().filter(|segment| segment.sealed && segments.len() > 1) {
+            // Kept for a backup: within bounds the directory grows, past them the backup fails and nothing else does.
+            Some(oldest) if pinned.is_some_and(|pinned| pinned.from <= oldest.number) => {
+                if extra > 0 && journal.held_bytes() + ahead <= limit + extra {
+                    return Ok(true);
+                }
+                tracing::warn!("segments that a backup had not copied yet are given up for room; the backup fails");
+                journal.break_pins();
+            }
             Some(oldest) => drop_segment(indexer, oldest)?,
             None => return Ok(false),
         }
@@ -190,6 +209,10 @@ fn drop_segment(indexer: &mut Indexer, segment: &SegmentInfo) -> Result<(), Coll
         None => 0,
     };
     let released = indexer.parts.journal.release(segment.number + 1)?;
+    if released.segments == 0 {
+        // A backup began in between.
+        return Ok(());
+    }
     #[cfg(feature = "faults")]
     kill_point::reach("segment-released");
     let DroppedHistory { files, rows, bytes } = indexer.parts.index.history().drop_before(segment.number + 1);

@@ -22,6 +22,8 @@ pub struct Recovered {
     pub replayed: u64,
     /// Places where the journal could not be read.
     pub damaged: u64,
+    /// The highest epoch of the entries that were read.
+    pub epoch: u64,
 }
 
 /// Why the daemon must not start.
@@ -59,11 +61,12 @@ pub fn recover(
     }
     let head = journal.head().to_bits();
     let index = ExecutionIndex::open(state, Arc::clone(history), Arc::clone(feed), head, options.limits)?;
-    let mut replayed = 0;
+    let (mut replayed, mut epoch) = (0, 0);
     for entry in journal.scan(watermark) {
         match entry {
             Ok(committed) => {
                 index.apply([&logged(&committed)])?;
+                epoch = epoch.max(committed.epoch);
                 #[cfg(feature = "faults")]
                 perseat_journal::kill_point::reach("entry-replayed");
                 replayed += 1;
@@ -86,6 +89,7 @@ pub fn recover(
         backlog,
         replayed,
         damaged,
+        epoch,
     })
 }
 

@@ -118,7 +118,13 @@ impl Daemon {
 
     /// Starts a daemon on a fresh directory and does not wait.
     pub(crate) fn launch(setup: Setup) -> Self {
+        Self::launch_on(setup, |_| {})
+    }
+
+    /// Starts a daemon on a data directory that `prepare` makes, and does not wait.
+    pub(crate) fn launch_on(setup: Setup, prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::Builder::new().prefix("perseat-test-").tempdir().unwrap();
+        prepare(&folder.path().join("data"));
         let (child, log) = spawn(&setup, folder.path(), None);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self {

@@ -39,9 +39,12 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        ErrorCode::InstanceDisabled | ErrorCode::StorageBudget | ErrorCode::StorageFull | ErrorCode::IndexLag | ErrorCode::NotReady => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ErrorCode::InstanceDisabled
+        | ErrorCode::StorageBudget
+        | ErrorCode::StorageFull
+        | ErrorCode::IndexLag
+        | ErrorCode::NotReady
+        | ErrorCode::Paused => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::SyncTimeout | ErrorCode::StepTimeout | ErrorCode::ExecutionTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::Internal | ErrorCode::Quarantined => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -51,7 +54,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
 #[must_use]
 pub fn retry_after(code: ErrorCode, options: &FrontOptions) -> Option<Duration> {
     match code {
-        ErrorCode::InstanceDisabled => Some(options.retry_after_disabled),
+        ErrorCode::InstanceDisabled | ErrorCode::Paused => Some(options.retry_after_disabled),
         ErrorCode::RateLimited | ErrorCode::StorageBudget | ErrorCode::StorageFull | ErrorCode::IndexLag | ErrorCode::NotReady => {
             Some(options.retry_after)
         }
@@ -104,6 +107,7 @@ pub fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::ConnectionNotReady => "A connection has no usable credential.",
         ErrorCode::ExpressionInvalid => "An input of a step refers to something that is not there.",
         ErrorCode::ScriptFailed => "The script of a step failed.",
+        ErrorCode::Paused => "The data was restored from a backup, and nobody has said yet that it is to go on.",
     }
 }
 

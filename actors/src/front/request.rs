@@ -105,6 +105,8 @@ pub(super) fn check_open(front: &FrontShared) -> Result<(), ErrorCode> {
     let pressure = &front.parts.pressure;
     let closed = if !front.is_ready() {
         Some(ErrorCode::NotReady)
+    } else if pressure.paused.load(Ordering::Relaxed) {
+        Some(ErrorCode::Paused)
     } else if pressure.storage_budget.load(Ordering::Relaxed) {
         Some(ErrorCode::StorageBudget)
     } else if pressure.storage_full.load(Ordering::Relaxed) {

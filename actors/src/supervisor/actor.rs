@@ -1,7 +1,7 @@
 //! The supervisor.
 
 use super::messages::{
-    Committed, ConfigChanged, Drain, Fell, NotHeard, NotStarted, Over, Recovered, RestartDue, Settled, TidyDue, UserBack, UserDied,
+    Committed, ConfigChanged, Drain, Fell, Hold, NotHeard, NotStarted, Over, Recovered, RestartDue, Settled, TidyDue, UserBack, UserDied,
 };
 use super::table::{OwnerTable, Through};
 use crate::admission::Admission;
@@ -192,6 +192,16 @@ impl Handler<Recovered> for Supervisor {
         }
         self.after_change();
         message.reply.send(());
+    }
+}
+
+impl Handler<Hold> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Hold { is_held, reply }: Hold, _: &mut Context<Self>) {
+        self.env.owner.lock().hold(is_held);
+        self.after_change();
+        reply.send(());
     }
 }
 

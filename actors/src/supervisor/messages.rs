@@ -26,6 +26,17 @@ pub struct Recovered {
     pub reply: Reply<()>,
 }
 
+/// Sent by boot before what is live is handed over, where the data was restored; and again once it is to go on.
+/// Meaning: start nothing; start what waits. Answered once that is so.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Hold {
+    /// Whether nothing starts.
+    pub is_held: bool,
+    /// Where to answer.
+    pub reply: Reply<()>,
+}
+
 /// Sent by whoever changed the catalog: these instances, with their users, must be read again before the next start.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]

@@ -112,6 +112,9 @@ codes! {
     ExpressionInvalid = "expression_invalid";
     /// The script threw, or was stopped by a limit.
     ScriptFailed = "script_failed";
+    // Stored by their place in this list: new ones come last.
+    /// The data was restored from a backup, and nobody has said that it is to go on.
+    Paused = "paused";
 }
 
 impl fmt::Display for ErrorCode {

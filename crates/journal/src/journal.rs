@@ -14,6 +14,7 @@ use crate::{
     SegmentInfo,
     format::ENTRY_HEADER,
     keeper::{Keeper, Pool},
+    pin::{Pin, Pinned, Pins},
     queue::Queue,
     recover::{self, free_name},
     segment::Table,
@@ -32,6 +33,7 @@ struct Inner {
     disk: Arc<dyn Disk>,
     options: Options,
     releasing: Mutex<()>,
+    pins: Arc<Pins>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -80,6 +82,7 @@ impl Parts {
             disk: disk.clone(),
             options: options.clone(),
             releasing: Mutex::new(()),
+            pins: Arc::default(),
             threads: Mutex::new(Vec::new()),
         };
         Ok(Self {
@@ -165,7 +168,7 @@ impl Journal {
 
     /// Recycles the sealed segments before `up_to_segment`, oldest first; their positions read as expired from now on. Blocks.
     ///
-    /// The newest segment always stays: its number is what keeps a restarted log from giving positions twice.
+    /// The newest segment always stays: its number is what keeps a restarted log from giving positions twice. Pinned segments stay, too.
     pub fn release(&self, up_to_segment: u32) -> Result<Released, ReleaseError> {
         let _one_at_a_time = self.inner.releasing.lock().unwrap_or_else(PoisonError::into_inner);
         let (disk, pool) = (&self.inner.disk, &self.shared.pool);
@@ -174,7 +177,7 @@ impl Journal {
         segments.pop();
         for segment in segments {
             let bounds = segment.bounds();
-            if segment.number() >= up_to_segment || !bounds.sealed {
+            if segment.number() >= up_to_segment || !bounds.sealed || self.inner.pins.hold(segment.number()) {
                 break;
             }
             let name = free_name(segment.number());
@@ -194,6 +197,25 @@ impl Journal {
             released.bytes += bytes;
         }
         Ok(released)
+    }
+
+    /// Keeps every segment there is now, and those to come, from being released; see [`Pin`].
+    #[must_use]
+    pub fn pin(&self) -> Pin {
+        let _no_release_meanwhile = self.inner.releasing.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = self.shared.table.all().first().map_or(0, |segment| segment.number());
+        self.inner.pins.add(oldest)
+    }
+
+    /// What is kept for those who copy it.
+    #[must_use]
+    pub fn pinned(&self) -> Option<Pinned> {
+        self.inner.pins.pinned()
+    }
+
+    /// Breaks every pin: what they kept can be released again.
+    pub fn break_pins(&self) {
+        self.inner.pins.break_all();
     }
 
     /// Refuses appends to a partition below `epoch` from now on. What is being written while this is called still commits.

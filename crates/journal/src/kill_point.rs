@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Every point, in the order in which a daemon comes to them: recovery, writing, change of segment, indexing, collection.
-pub const POINTS: [&str; 17] = [
+pub const POINTS: [&str; 20] = [
     "tail-rewritten",
     "tail-sealed",
     "entry-replayed",
@@ -27,6 +27,9 @@ pub const POINTS: [&str; 17] = [
     "segment-renamed",
     "segment-released",
     "history-dropped",
+    "backup-begun",
+    "backup-segment",
+    "backup-ended",
 ];
 
 /// What happens at a point.

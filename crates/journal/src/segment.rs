@@ -43,6 +43,14 @@ pub struct SegmentInfo {
     pub path: PathBuf,
 }
 
+impl SegmentInfo {
+    /// The end of what is durable in it: every entry in it is below, every entry of later segments is above.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        Position::new(self.number, u32::try_from(self.bytes).unwrap_or(u32::MAX))
+    }
+}
+
 /// A segment file and how far it is durable.
 #[derive(Debug)]
 pub(crate) struct Segment {

@@ -205,3 +205,34 @@ fn a_frozen_writer_answers_nothing_until_it_thaws() {
     append.wait().unwrap();
     assert_eq!(journal.last_heartbeat(), pulse);
 }
+
+#[test]
+fn pinned_segments_stay_until_the_pin_moves_on_goes_or_breaks() {
+    let journal = open(&MemoryDisk::new(1));
+    let fill = || {
+        for _ in 0..16 {
+            journal.append(vec![entry(vec![7; 60_000])]).wait().unwrap();
+        }
+    };
+    fill();
+    let numbers = || journal.segments().iter().map(|segment| segment.number).collect::<Vec<_>>();
+    let held = numbers();
+    assert!(held.len() >= 3, "{held:?}");
+    assert_eq!(journal.pinned(), None);
+    let pin = journal.pin();
+    assert_eq!(journal.release(u32::MAX).unwrap().segments, 0);
+    assert_eq!((numbers(), journal.pinned().unwrap().from), (held.clone(), held[0]));
+
+    pin.advance(held[1]);
+    pin.advance(held[0]);
+    assert_eq!(journal.release(u32::MAX).unwrap().segments, 1);
+    assert_eq!(numbers(), held[1..]);
+
+    let other = journal.pin();
+    drop(pin);
+    assert_eq!(journal.release(u32::MAX).unwrap().segments, 0, "the other one holds them");
+    assert!(other.is_whole());
+    journal.break_pins();
+    assert!(!other.is_whole() && journal.pinned().is_none());
+    assert_eq!(journal.release(u32::MAX).unwrap().segments as usize, held.len() - 2);
+}

@@ -6,6 +6,7 @@
 
 mod bounded;
 pub mod catalog;
+mod copy;
 pub mod custody;
 mod database;
 pub mod error;

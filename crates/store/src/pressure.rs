@@ -18,13 +18,15 @@ pub struct StoragePressure {
     pub storage_full: AtomicBool,
     /// The index lags by more than `index.max-lag`: 503 `index_lag`.
     pub index_lag: AtomicBool,
+    /// The directory was restored and nobody has resumed it: 503 `paused`.
+    pub paused: AtomicBool,
 }
 
 impl StoragePressure {
     /// Whether any flag is up.
     #[must_use]
     pub fn any(&self) -> bool {
-        [&self.storage_budget, &self.storage_full, &self.index_lag]
+        [&self.storage_budget, &self.storage_full, &self.index_lag, &self.paused]
             .iter()
             .any(|flag| flag.load(Ordering::Relaxed))
     }

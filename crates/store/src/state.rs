@@ -4,6 +4,7 @@
 //! it. An execution that was accepted and ended between two commits never gets here. State must not be deleted while
 //! the journal lives: what was collected from old segments is known here alone.
 
+use crate::copy;
 use crate::error::StoreError;
 use crate::folder::{Directory, Folder};
 use crate::index::fault::IndexError;
@@ -11,6 +12,7 @@ use crate::index::file::IndexFile;
 use crate::index::row::ExecutionRow;
 use perseat_domain::id::ExecutionId;
 use redb::{ReadableTableMetadata, TableDefinition, TableError};
+use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ const FORMAT: u64 = 1;
 const FORMAT_KEY: &str = "format";
 const WATERMARK_KEY: &str = "watermark";
 const REBUILT_KEY: &str = "rebuilt_through";
+const EPOCH_KEY: &str = "epoch";
 const PAGE: usize = 1_024;
 
 /// How the file is opened.
@@ -46,6 +49,17 @@ pub struct StateBatch {
     pub remove: Vec<ExecutionId>,
     /// The position of the last entry of the run.
     pub watermark: u64,
+}
+
+/// What a copy of the state holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopiedState {
+    /// Up to where it is true; `None` before the first batch.
+    pub watermark: Option<u64>,
+    /// The lowest position that a live execution's entries stand at.
+    pub oldest: Option<u64>,
+    /// Live executions.
+    pub live: u64,
 }
 
 /// The live executions.
@@ -131,6 +145,51 @@ impl StateStore {
         self.file.write(|transaction| {
             transaction.open_table(META)?.insert(REBUILT_KEY, position)?;
             Ok(())
+        })
+    }
+
+    /// The epoch of the daemon that owns this directory; raised where the directory was restored from a backup.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn epoch(&self) -> Result<u64, IndexError> {
+        Ok(self.meta(EPOCH_KEY)?.unwrap_or(1))
+    }
+
+    /// Sets the epoch, durably.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn set_epoch(&self, epoch: u64) -> Result<(), IndexError> {
+        self.file.write(|transaction| {
+            transaction.open_table(META)?.insert(EPOCH_KEY, epoch)?;
+            Ok(())
+        })
+    }
+
+    /// Copies everything of one moment into an empty file. Writers go on meanwhile.
+    ///
+    /// # Errors
+    /// If the disk fails, a row does not decode, or there is a table that this version does not know.
+    pub fn copy_to(&self, file: File) -> Result<CopiedState, IndexError> {
+        self.file.read(|transaction| {
+            copy::into_file(transaction, file, |copy| {
+                let mut copied = CopiedState::default();
+                copy.table(LIVE, |_, bytes| {
+                    let row = ExecutionRow::decode(bytes).ok_or_else(|| StoreError::corrupt("a live execution"))?;
+                    let first = row.entries.iter().map(|reference| reference.position).min();
+                    copied.oldest = copied.oldest.into_iter().chain(first).min();
+                    copied.live += 1;
+                    Ok(())
+                })?;
+                copy.table(META, |key, value| {
+                    if key == WATERMARK_KEY {
+                        copied.watermark = Some(value);
+                    }
+                    Ok(())
+                })?;
+                Ok(copied)
+            })
         })
     }
 

@@ -1,8 +1,10 @@
 //! Puts the data plane together: stores → owners → index → front, and takes it apart in the opposite order.
 
 pub(crate) mod fan_out;
+mod pause;
 mod publish;
 
+pub(crate) use pause::Pause;
 pub(crate) use publish::{Published, Publisher};
 
 use super::stores::Stores;
@@ -26,6 +28,7 @@ use perseat_journal::Journal;
 use perseat_store::custody::Custody;
 use perseat_store::index::{ExecutionIndex, LiveExecution};
 use perseat_store::pressure::{Ballast, IndexLag, StoragePressure};
+use perseat_store::state::StateStore;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +52,10 @@ pub(crate) struct Plane {
     pub(crate) proxies: Arc<ArcSwap<Proxies>>,
     pub(crate) pulse: Pulse,
     pub(crate) public_url: Arc<str>,
+    pub(crate) state: Arc<StateStore>,
+    pub(crate) pause: Arc<Pause>,
+    /// The epoch of every append of this daemon.
+    pub(crate) epoch: u64,
     supervisors: Vec<Mailbox<Supervisor>>,
     fronts: Fronts,
     arbiters: Arbiters,
@@ -79,6 +86,8 @@ impl Plane {
             fan_out,
             recovered,
             indexer,
+            state,
+            epoch,
             ..
         } = stores;
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
@@ -100,7 +109,7 @@ impl Plane {
                 clock: clock.clone(),
                 waiters: waiters.clone(),
                 limits: config.execution_limits(),
-                epoch: EPOCH,
+                epoch,
                 public_url: public_url.clone(),
                 #[cfg(feature = "faults")]
                 faults: binding_faults.clone(),
@@ -111,6 +120,7 @@ impl Plane {
                 Supervisor::new(options, env, admission, ctx)
             })?);
         }
+        let pause = Pause::begin(data, pressure.clone(), supervisors.clone(), config.drain.deadline, control.handle())?;
         hand_over(control, &arbiters, &supervisors, recovered.live, config.drain.deadline)?;
         fan_out.connect(Feed::new(supervisors.clone(), config.journal.sink_retry));
         let index = recovered.index;
@@ -134,7 +144,7 @@ impl Plane {
                 admission,
                 keyring: custody.keyring().clone(),
                 journal: journal.clone(),
-                epoch: EPOCH,
+                epoch,
             }),
             waiters,
             pressure: pressure.clone(),
@@ -160,6 +170,9 @@ impl Plane {
             proxies,
             pulse,
             public_url,
+            state,
+            pause: Arc::new(pause),
+            epoch,
             supervisors,
             fronts,
             arbiters,
@@ -246,9 +259,6 @@ impl Plane {
         self.journal.close();
     }
 }
-
-/// One owner of all partitions: this daemon.
-pub(crate) const EPOCH: u64 = 1;
 
 fn supervisor_ended(exit: perseat_actors::kit::Exit) {
     if exit == perseat_actors::kit::Exit::Panicked {
@@ -347,6 +357,11 @@ impl Readiness for PlaneReadiness {
             "a thread has been silent past supervision.silence-degraded",
         );
         add(self.journal.is_poisoned(), "journal", "a write failed; restart the daemon");
+        add(
+            self.pressure.paused.load(Ordering::Relaxed),
+            "restore",
+            "restored from a backup and paused; `perseat resume` lets it go on",
+        );
         add(
             self.pressure.storage_full.load(Ordering::Relaxed),
             "storage",

@@ -95,6 +95,8 @@ pub struct Owner {
     /// Running executions that were not reached when their end was asked for.
     unheard: BTreeSet<ExecutionId>,
     is_draining: bool,
+    /// Nothing starts until it is let go.
+    is_held: bool,
 }
 
 impl Owner {
@@ -109,6 +111,7 @@ impl Owner {
             returning: BTreeSet::new(),
             unheard: BTreeSet::new(),
             is_draining: false,
+            is_held: false,
         }
     }
 
@@ -193,6 +196,7 @@ impl Owner {
     /// Gives the free slots to those whose turn it is.
     pub fn grant(&mut self, users: &mut dyn Users) {
         while !self.is_draining
+            && !self.is_held
             && let Some(slot) = self.queue.grant()
         {
             let turn = Turn {
@@ -319,6 +323,11 @@ impl Owner {
         if self.table.get_mut(execution).is_some_and(|live| live.stand == Stand::Running) {
             self.unheard.insert(execution);
         }
+    }
+
+    /// Holds everything that waits, or lets it go; what is cancelled ends all the same. Follow it with [`grant`](Self::grant).
+    pub fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
     }
 
     /// From now on nothing starts.

@@ -317,3 +317,16 @@ fn a_turn_is_taken_up_once() {
     assert!(rig.owner.take_up(id(1)).is_some());
     assert!(rig.owner.take_up(id(1)).is_none());
 }
+
+#[test]
+fn what_is_held_waits_and_a_cancelled_one_ends_meanwhile() {
+    let mut rig = Rig::new(2);
+    rig.owner.hold(true);
+    (1..=3).for_each(|number| rig.accept(number, ANN));
+    assert_eq!(rig.turns(), [] as [u128; 0]);
+    rig.cancel(2);
+    assert_eq!(rig.turns(), [2], "outside its turn, to its end");
+    rig.owner.hold(false);
+    rig.owner.grant(&mut rig.users);
+    assert_eq!(rig.turns(), [1, 3]);
+}

@@ -5,6 +5,7 @@
 //! wait for writers.
 
 mod audit;
+mod copy;
 mod lookup;
 mod mutation;
 mod record;

@@ -9,6 +9,7 @@
 //! | 32 | 65 | 32 zero bytes sealed by the master key: tells whether a master key fits |
 //! | 4092 | 4 | CRC32C of the bytes before, little-endian |
 
+use super::export::Mark;
 use super::master::{MasterKey, random_key};
 use super::slot::SLOT;
 use crate::error::StoreError;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 8] = *b"PERSKEYS";
 const FORMAT: u32 = 1;
-const HEADER: usize = 4096;
+pub(super) const HEADER: usize = 4096;
 const CHECK: std::ops::Range<usize> = 32..32 + KEY_LEN + OVERHEAD;
 const CRC: std::ops::Range<usize> = HEADER - 4..HEADER;
 /// Slots read or written at once.
@@ -140,6 +141,11 @@ impl KeyringFile {
         Ok(Self { medium })
     }
 
+    /// A file whose header is not looked at.
+    pub(super) fn unchecked(medium: Box<dyn Medium>) -> Self {
+        Self { medium }
+    }
+
     /// How many slots the file holds; a torn last one counts.
     pub(super) fn slots(&self) -> Result<u32, StoreError> {
         let bytes = self.medium.length()?.saturating_sub(HEADER as u64);
@@ -173,6 +179,18 @@ impl KeyringFile {
         let mut bytes = [0; SLOT];
         self.read_padded(&mut bytes, offset(slot))?;
         Ok(bytes)
+    }
+
+    /// The header as it stands in the file.
+    pub(super) fn header(&self) -> Result<[u8; HEADER], StoreError> {
+        let mut header = [0; HEADER];
+        self.read_padded(&mut header, 0)?;
+        Ok(header)
+    }
+
+    /// Bytes from any offset on; what lies beyond the end is zero.
+    pub(super) fn raw(&self, at: u64, bytes: &mut [u8]) -> Result<(), StoreError> {
+        self.read_padded(bytes, at)
     }
 
     /// Writes whole slots from `first` on.
@@ -248,6 +266,18 @@ fn new_header(master: &MasterKey) -> [u8; HEADER] {
 
 fn is_whole(header: &[u8; HEADER]) -> bool {
     header[CRC] == crc32c::crc32c(&header[..CRC.start]).to_le_bytes() && header[..8] == MAGIC
+}
+
+/// The mark of a file with this header and length; `None` if it is no whole header.
+pub(super) fn mark_of(header: &[u8; HEADER], length: u64) -> Option<Mark> {
+    is_whole(header).then(|| {
+        let mut id = [0; 16];
+        id.copy_from_slice(&header[16..32]);
+        Mark {
+            id,
+            slots: length.saturating_sub(HEADER as u64) / SLOT as u64,
+        }
+    })
 }
 
 fn check(header: &[u8; HEADER], master: &MasterKey) -> Result<(), StoreError> {

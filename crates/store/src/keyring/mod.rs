@@ -6,11 +6,15 @@
 //! freed bytes. In memory an owner costs 20 bytes of index; unwrapped keys live in a bounded cache.
 
 mod batch;
+mod export;
 mod file;
 mod index;
+mod inspect;
 mod master;
 mod slot;
 
+pub use export::{KeyringCopyError, Mark, mark};
+pub use inspect::{Inspected, SlotFault};
 pub use master::MasterKey;
 
 use crate::bounded::Bounded;

@@ -1,0 +1,71 @@
+//! Copies of databases as of one moment, made beside those who write.
+//!
+//! A copy holds rows, not pages: what was deleted is not in it.
+
+use crate::error::StoreError;
+use redb::backends::FileBackend;
+use redb::{Builder, Database, Key, ReadTransaction, ReadableTable, TableDefinition, TableHandle, Value, WriteTransaction};
+use std::collections::BTreeSet;
+use std::fs::File;
+
+/// Page cache of the copy while it is written.
+const CACHE: usize = 8 << 20;
+
+/// Puts what `work` copies into a new database in an empty file, which is whole and closed when this returns.
+pub(crate) fn into_file<T>(
+    source: &ReadTransaction,
+    file: File,
+    work: impl FnOnce(&mut Copy<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE);
+    let target: Database = builder.create_with_backend(FileBackend::new(file)?)?;
+    let transaction = target.begin_write()?;
+    let mut copy = Copy {
+        source,
+        target: &transaction,
+        copied: BTreeSet::new(),
+    };
+    let value = work(&mut copy)?;
+    copy.check_complete()?;
+    transaction.commit()?;
+    Ok(value)
+}
+
+/// One copy in progress.
+pub(crate) struct Copy<'t> {
+    source: &'t ReadTransaction,
+    target: &'t WriteTransaction,
+    copied: BTreeSet<String>,
+}
+
+impl Copy<'_> {
+    /// Copies a table; `look` sees each row.
+    pub(crate) fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        definition: TableDefinition<'static, K, V>,
+        mut look: impl FnMut(K::SelfType<'_>, V::SelfType<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let (source, mut target) = (self.source.open_table(definition)?, self.target.open_table(definition)?);
+        for row in source.iter()? {
+            let (key, value) = row?;
+            look(key.value(), value.value())?;
+            target.insert(key.value(), value.value())?;
+        }
+        self.copied.insert(definition.name().to_owned());
+        Ok(())
+    }
+
+    /// A table that nobody copied would be lost without a word.
+    fn check_complete(&self) -> Result<(), StoreError> {
+        for table in self.source.list_tables()? {
+            if !self.copied.contains(table.name()) {
+                return Err(StoreError::corrupt(format!(
+                    "the table {} (it is not known, and so the file)",
+                    table.name()
+                )));
+            }
+        }
+        Ok(())
+    }
+}

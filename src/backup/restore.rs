@@ -1,0 +1,300 @@
+//! Restores a backup with a keyring into an empty directory.
+//!
+//! The directory is marked from the first file to the last, so that one that was cut off is not served. What was restored is of a
+//! higher epoch than what it was taken from, and paused: executions that ended after the backup would do again what they did.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use perseat_domain::definition::{ConfigVar, DataType};
+use perseat_domain::model::{ConfigValue, Customer, Instance, Membership, User, UserConfig};
+use perseat_domain::time::Timestamp;
+use perseat_store::catalog::{Catalog, Change, Lookup};
+use perseat_store::error::StoreError;
+use perseat_store::keyring::{Inspected, Owner};
+use perseat_store::state::{StateOptions, StateStore};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+use super::manifest::{FileEntry, KeyringMark, Manifest};
+use super::write::{create, sync_directory};
+use super::{Hasher, PIECE};
+use crate::boot::data::{DataDirectory, PAUSED};
+
+/// How to restore.
+#[derive(Debug)]
+pub struct Restore<'r> {
+    /// The backup's directory.
+    pub backup: &'r Path,
+    /// The newest keyring.
+    pub keyring: &'r Path,
+    /// Where to; empty.
+    pub data: &'r Path,
+    /// Whether the daemon goes on at its first start.
+    pub resume: bool,
+    /// Whether a keyring that had grown less than at the time of the backup is taken all the same.
+    pub older_keyring: bool,
+    /// Who, as the audit names them.
+    pub by: &'r str,
+    /// Now.
+    pub at: Timestamp,
+    /// How the catalog is opened.
+    pub catalog: perseat_store::catalog::Options,
+}
+
+/// A connection whose refresh token may have been used since the backup.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AtRisk {
+    /// The customer's name.
+    pub customer: String,
+    /// The instance's name.
+    pub instance: String,
+    /// The user's name; none for the customer's own connection.
+    pub user: Option<String>,
+    /// The variable's name.
+    pub connection: String,
+}
+
+/// What was restored.
+#[derive(Debug)]
+pub struct Restored {
+    /// From what.
+    pub manifest: Manifest,
+    /// The new epoch.
+    pub epoch: u64,
+    /// Customers and users that were taken out, because the keyring has no key of theirs: they were deleted since.
+    pub forgotten: Vec<String>,
+    /// Connections to look after.
+    pub at_risk: Vec<AtRisk>,
+}
+
+/// Restores.
+///
+/// # Errors
+/// If the backup or the keyring is not whole, they do not belong together, or the directory is not empty. Nothing of what was
+/// written stays then.
+pub fn restore(options: &Restore<'_>) -> anyhow::Result<Restored> {
+    let manifest = Manifest::read(options.backup)?;
+    let keyring = Inspected::read(options.keyring).with_context(|| format!("the keyring {}", options.keyring.display()))?;
+    check_keyring(&manifest, &keyring, options.older_keyring)?;
+    let directory = DataDirectory::take_empty(options.data)?;
+    let mut made = Made::default();
+    match fill(options, &manifest, &keyring, &mut made) {
+        Ok(restored) => {
+            directory.is_restored()?;
+            Ok(restored)
+        }
+        Err(error) => {
+            made.undo();
+            if let Err(error) = directory.is_restored() {
+                tracing::debug!(%error, "the mark of a restore that failed could not be taken away");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn check_keyring(manifest: &Manifest, keyring: &Inspected, older: bool) -> anyhow::Result<()> {
+    let mark = KeyringMark::from(keyring.mark);
+    if mark.id != manifest.keyring.id {
+        bail!("this keyring belongs to another data directory than the backup");
+    }
+    if mark.slots < manifest.keyring.slots && !older {
+        bail!(
+            "this keyring is older than the backup: it had grown to {} slots by then, and this one has {}. What was sealed for customers and \
+             users who came in between could not be read, so they would be taken out. Give the newest keyring, or --older-keyring if there is no other",
+            manifest.keyring.slots,
+            mark.slots
+        );
+    }
+    if !keyring.contains(Owner::Organization) && manifest.revision > 0 {
+        bail!("this keyring has no key of the organization: it is damaged, or of a directory that was begun anew");
+    }
+    Ok(())
+}
+
+/// What a restore made so far.
+#[derive(Debug, Default)]
+struct Made {
+    files: Vec<PathBuf>,
+    directories: Vec<PathBuf>,
+}
+
+impl Made {
+    /// Takes it away again, as far as that goes.
+    fn undo(&self) {
+        for file in &self.files {
+            let _ = fs::remove_file(file);
+        }
+        for directory in &self.directories {
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+fn fill(options: &Restore<'_>, manifest: &Manifest, keyring: &Inspected, made: &mut Made) -> anyhow::Result<Restored> {
+    let journal = crate::boot::stores::journal_directory(options.data);
+    fs::create_dir(&journal).with_context(|| journal.display().to_string())?;
+    made.directories.push(journal);
+    for file in &manifest.files {
+        let (from, to) = (options.backup.join(&file.name), options.data.join(&file.name));
+        if let Some(parent) = to.parent().filter(|parent| !parent.exists()) {
+            fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+            made.directories.push(parent.to_owned());
+        }
+        made.files.push(to.clone());
+        copy_checked(file, &from, &to)?;
+        sync_directory(to.parent().unwrap_or(options.data))?;
+    }
+    let to = options.data.join("keyring");
+    made.files.push(to.clone());
+    copy_private(options.keyring, &to).with_context(|| format!("the keyring {}", options.keyring.display()))?;
+
+    let state = StateStore::open(&options.data.join("state.redb"), &StateOptions::default())?;
+    let epoch = state.epoch()?.max(manifest.epoch) + 1;
+    state.set_epoch(epoch)?;
+    drop(state);
+    let catalog = Catalog::open(&options.data.join("catalog.redb"), options.catalog.clone())?;
+    let forgotten = forget(&catalog, keyring, options)?;
+    let at_risk = at_risk(&catalog)?;
+    drop(catalog);
+    if !options.resume {
+        let path = options.data.join(PAUSED);
+        made.files.push(path.clone());
+        let said = json!({ "backup": manifest.id, "takenAt": manifest.taken_at, "restoredAt": options.at });
+        create(&path)
+            .and_then(|mut file| writeln!(file, "{said}").and_then(|()| file.sync_all()))
+            .with_context(|| path.display().to_string())?;
+    }
+    sync_directory(options.data)?;
+    Ok(Restored {
+        manifest: manifest.clone(),
+        epoch,
+        forgotten,
+        at_risk,
+    })
+}
+
+/// Copies a file of the backup, whole or not at all.
+fn copy_checked(file: &FileEntry, from: &Path, to: &Path) -> anyhow::Result<()> {
+    let named = || file.name.clone();
+    let mut source = File::open(from).with_context(named)?;
+    let mut target = create(to).with_context(named)?;
+    let (mut hasher, mut length) = (Hasher::default(), 0);
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = source.read(&mut piece).with_context(named)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&piece[..read]);
+        length += read as u64;
+        target.write_all(&piece[..read]).with_context(named)?;
+    }
+    if length != file.bytes || hasher.finish() != file.sha256 {
+        bail!("{} of the backup is damaged: it is not what the manifest says", file.name);
+    }
+    target.sync_all().with_context(named)
+}
+
+fn copy_private(from: &Path, to: &Path) -> io::Result<()> {
+    let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    io::copy(&mut File::open(from)?, &mut target)?;
+    target.sync_all()
+}
+
+/// Takes out those whose keys are gone: they were deleted after the backup, and what is left of them cannot be read.
+fn forget(catalog: &Catalog, keyring: &Inspected, options: &Restore<'_>) -> anyhow::Result<Vec<String>> {
+    let (mut customers, mut users) = (Vec::new(), Vec::new());
+    let view = catalog.view()?;
+    view.for_each(|customer: Customer| {
+        if !keyring.contains(Owner::Customer(customer.id)) {
+            customers.push(customer);
+        }
+        Ok::<_, StoreError>(())
+    })?;
+    view.for_each(|user: User| {
+        let goes_with_customer = matches!(user.membership, Membership::Customer(id) if customers.iter().any(|gone| gone.id == id));
+        if !goes_with_customer && !keyring.contains(Owner::User(user.id)) {
+            users.push(user);
+        }
+        Ok::<_, StoreError>(())
+    })?;
+    drop(view);
+    if customers.is_empty() && users.is_empty() {
+        return Ok(Vec::new());
+    }
+    let change = Change {
+        by: options.by,
+        at: options.at,
+        action: "restore",
+    };
+    catalog.mutate(change, |mutation| {
+        for user in &users {
+            mutation.delete_user(user.id, options.at)?;
+        }
+        for customer in &customers {
+            mutation.delete_customer(customer.id)?;
+        }
+        Ok::<_, StoreError>(())
+    })?;
+    let customers = customers
+        .iter()
+        .map(|customer| format!("customer {} ({})", customer.name, customer.id));
+    let users = users.iter().map(|user| format!("user {} ({})", user.name, user.id));
+    Ok(customers.chain(users).collect())
+}
+
+/// OAuth 2.0 connections that have a value.
+fn at_risk(catalog: &Catalog) -> anyhow::Result<Vec<AtRisk>> {
+    let view = catalog.view()?;
+    let mut found = Vec::new();
+    view.for_each(|instance: Instance| {
+        let running = instance.deployed.as_ref().unwrap_or(&instance.config);
+        let Some(version) = view.integration_version(instance.integration, running.version)? else {
+            return Ok(());
+        };
+        let variables: Vec<&ConfigVar> = version.definition.config_vars.iter().filter(|variable| rotates(variable)).collect();
+        if variables.is_empty() {
+            return Ok(());
+        }
+        let customer = view.get::<Customer>(instance.customer)?;
+        let customer = customer.map(|customer| customer.name).unwrap_or_default();
+        let mut note = |values: &BTreeMap<String, ConfigValue>, user: Option<String>| {
+            let has_value = |variable: &&&ConfigVar| matches!(values.get(&variable.stable_key), Some(ConfigValue::Connection { .. }));
+            found.extend(variables.iter().filter(has_value).map(|variable| AtRisk {
+                customer: customer.clone(),
+                instance: instance.name.clone(),
+                user: user.clone(),
+                connection: variable.key.clone(),
+            }));
+        };
+        note(&running.values, None);
+        let mut after = None;
+        loop {
+            let page = view.user_configs_of_instance(instance.id, after, 1_000)?;
+            for config in page.items.iter().filter(|config: &&UserConfig| config.removed_at.is_none()) {
+                let user = view.get::<User>(config.user)?;
+                note(&config.values, Some(user.map(|user| user.name).unwrap_or_default()));
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok::<_, StoreError>(());
+            }
+        }
+    })?;
+    found.sort();
+    Ok(found)
+}
+
+/// Whether the provider may give a new refresh token for every use of one.
+fn rotates(variable: &ConfigVar) -> bool {
+    let kind = variable
+        .connection
+        .as_ref()
+        .map(|connection| connection.action.to_ascii_lowercase());
+    variable.data_type == DataType::Connection && kind.is_some_and(|kind| kind.contains("oauth2"))
+}

@@ -1,0 +1,142 @@
+//! `perseat restore` and `perseat resume`: from a backup to a running daemon.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use http::Method;
+use perseat_actors::kit::{Clock as _, RealClock};
+
+use super::ConfigArgs;
+use super::client::{self, ClientError};
+use super::table::Table;
+use crate::backup::restore::{self, Restored};
+use crate::boot::data::{DataDirectory, PAUSED};
+use crate::boot::master_key;
+
+/// Restore a backup into an empty data directory, with the newest keyring
+///
+/// Every file is checked against the backup's manifest. The daemon starts paused: it refuses events and runs nothing until `perseat
+/// resume`, because executions that ended after the backup would do again what they did. Customers and users whose keys are not in
+/// the keyring any more were deleted after the backup; they are taken out and listed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  perseat restore /mnt/backups/2026-11-26 --keyring /mnt/keys/keyring --data /var/lib/perseat
+  perseat executions list --status queued,running --data /var/lib/perseat      what would run
+  perseat resume --data /var/lib/perseat")]
+pub struct Restore {
+    /// The backup's directory
+    #[arg(value_name = "BACKUP")]
+    backup: PathBuf,
+
+    /// The newest copy of the keyring, from `perseat keyring export` or a data directory
+    #[arg(long, value_name = "FILE")]
+    keyring: PathBuf,
+
+    /// Let the daemon go on at its first start, without `perseat resume`
+    #[arg(long)]
+    resume: bool,
+
+    /// Take a keyring that is older than the backup: who came in between is taken out
+    #[arg(long)]
+    older_keyring: bool,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl Restore {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A backup or keyring that is not whole, or a directory that is not empty.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.config.given().load()?;
+        let by = format!("local:{}", rustix::process::getuid().as_raw());
+        let restored = restore::restore(&restore::Restore {
+            backup: &self.backup,
+            keyring: &self.keyring,
+            data: &config.data.dir,
+            resume: self.resume,
+            older_keyring: self.older_keyring,
+            by: &by,
+            at: RealClock::new().now(),
+            catalog: config.catalog_options(),
+        })?;
+        self.report(&restored, &config);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn report(&self, restored: &Restored, config: &crate::config::Config) {
+        let manifest = &restored.manifest;
+        println!(
+            "restored into {}: configuration of revision {} and the journal as of the backup; epoch {}",
+            config.data.dir.display(),
+            manifest.revision,
+            restored.epoch
+        );
+        if !restored.forgotten.is_empty() {
+            println!("\ntaken out, because the keyring has no key of theirs; they were deleted after the backup:");
+            restored.forgotten.iter().for_each(|who| println!("  {who}"));
+        }
+        if !restored.at_risk.is_empty() {
+            println!(
+                "\nthe refresh tokens of these connections may have been used since; whose provider refuses them has to connect again:"
+            );
+            let mut table = Table::new(&["CUSTOMER", "INSTANCE", "USER", "CONNECTION"]);
+            for connection in &restored.at_risk {
+                let user = connection.user.clone().unwrap_or_default();
+                table.row([
+                    connection.customer.clone(),
+                    connection.instance.clone(),
+                    user,
+                    connection.connection.clone(),
+                ]);
+            }
+            println!("{table}");
+        }
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+        if master_key::find(config.keys.master_key.as_deref(), credentials, &config.data.dir).is_err() {
+            println!("\nthere is no master key yet: put it where the daemon looks for it before you start it");
+        }
+        if self.resume {
+            println!("\nthe daemon goes on at its next start");
+        } else {
+            println!("\nthe daemon starts paused; look at what would run, make sure that the old daemon is gone, then: perseat resume");
+        }
+    }
+}
+
+/// Let a restored daemon go on: it takes events and runs what waits
+#[derive(Debug, Args)]
+pub struct Resume {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl Resume {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A wrong configuration, or a mark that cannot be taken away.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.config.given().load()?;
+        let was_paused = match client::block_on(client::call(&config.socket(), Method::POST, "/resume", None))? {
+            Ok(answer) => answer["wasPaused"] == true,
+            Err(ClientError::NotRunning(socket)) => {
+                let path = config.data.dir.join(PAUSED);
+                if !path.exists() {
+                    return Err(ClientError::NotRunning(socket).into());
+                }
+                let _directory = DataDirectory::take(&config.data.dir)?;
+                std::fs::remove_file(path)?;
+                crate::backup::write::sync_directory(&config.data.dir)?;
+                println!("the daemon goes on at its next start");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        println!("{}", if was_paused { "it goes on" } else { "it was not paused" });
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,51 @@
+//! Backups and restores that are cut off: what is left is refused by everything.
+
+use crate::world::{World, begin, done, perseat, refused};
+use http::Method;
+use std::path::Path;
+
+/// Everything that takes a backup, or could take this for a data directory, refuses it.
+fn is_refused(world: &World, backup: &Path) {
+    let keyring = world.path("keyring");
+    let to = world.path("refused");
+    let no_backup = "is no backup, or one that was cut off";
+    let restore = ["restore", backup.to_str().unwrap(), "--keyring", keyring.to_str().unwrap()];
+    refused(&perseat(&to, &restore), no_backup);
+    refused(&perseat(backup, &["audit", "verify"]), "is a backup");
+    assert!(!to.exists(), "nothing was begun");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_was_cut_off_is_refused_by_everything() {
+    let mut world = World::start(World::setup()).await;
+    let data = world.daemon.data();
+    world.send("ann", 1).await;
+    done(&perseat(&data, &["keyring", "export", world.path("keyring").to_str().unwrap()]));
+    // The daemon dies: before anything is sent, in the middle, before the manifest.
+    for (round, point) in ["backup-begun", "backup-segment", "backup-ended"].into_iter().enumerate() {
+        let backup = world.path(&format!("backup-{round}"));
+        world.daemon.arm(point, 1).await;
+        let output = perseat(&data, &["backup", backup.to_str().unwrap()]);
+        world.daemon.until_killed(point).await;
+        assert_eq!(output.status.code(), Some(1));
+        if round > 0 {
+            is_refused(&world, &backup);
+        }
+        world.daemon.restart();
+    }
+    // Whoever writes it dies.
+    let backup = world.path("killed");
+    world
+        .daemon
+        .local(Method::POST, "/faults/hold:backup-segment:1", None)
+        .await
+        .unwrap();
+    let mut child = begin(&data, &["backup", backup.to_str().unwrap()]);
+    world.daemon.log_line(&["held", "backup-segment"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    is_refused(&world, &backup);
+    world.daemon.kill();
+    world.daemon.restart();
+    done(&perseat(&data, &["backup", world.path("whole").to_str().unwrap()]));
+}

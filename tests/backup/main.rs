@@ -1,0 +1,10 @@
+//! Backup and restore from outside: the command line beside real daemons.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod cut_off;
+mod restore;
+mod world;

@@ -1,0 +1,145 @@
+//! From a backup to a daemon that goes on.
+
+use crate::harness::daemon::{Daemon, Setup};
+use crate::harness::provider::Manner;
+use crate::world::{World, done, perseat, refused, status, until};
+use http::Method;
+
+/// The requests that the provider got from one user, by number: idempotency keys in order of arrival.
+fn keys_of(world: &World, user: &str, number: u64) -> Vec<String> {
+    let records = world.provider.records();
+    let of_it = records
+        .into_iter()
+        .filter(|record| record.json()["user"] == user && record.json()["n"] == number);
+    of_it.map(|record| record.key).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_daemon_waits_then_ends_what_had_not_ended_and_knows_nothing_of_who_was_deleted() {
+    let mut world = World::start(World::setup()).await;
+    let data = world.daemon.data();
+    // One of each runs, the rest waits.
+    let ann = [world.send("ann", 1).await, world.send("ann", 2).await];
+    let cem = [world.send("cem", 1).await, world.send("cem", 2).await];
+    world.provider.until(2).await;
+    let bob = world.send("bob", 1).await;
+    let (backup, keyring, old_keyring) = (world.path("backup"), world.path("keyring"), world.path("old-keyring"));
+    let taken = done(&perseat(&data, &["backup", backup.to_str().unwrap(), "--progress"]));
+    assert!(
+        taken.contains("configuration of revision 1") && taken.contains("100 % of"),
+        "{taken}"
+    );
+    refused(&perseat(&data, &["backup", backup.to_str().unwrap()]), "is not empty");
+    for entry in std::fs::read_dir(&backup).unwrap() {
+        assert_ne!(entry.unwrap().file_name(), "keyring", "keys are not in a backup");
+    }
+
+    let export = |to: &std::path::Path| done(&perseat(&data, &["keyring", "export", to.to_str().unwrap()]));
+    export(&old_keyring);
+    export(&keyring);
+    world.apply(&["ann", "bob"]).await;
+    export(&keyring);
+    assert_eq!(
+        std::fs::read(&keyring).unwrap(),
+        std::fs::read(data.join("keyring")).unwrap(),
+        "the newest takes the place of its predecessor"
+    );
+    world.send("ann", 3).await;
+    world.daemon.kill();
+
+    let (daemon, restored) = world.restored(&backup, &keyring, &[]);
+    assert!(restored.contains("user cem of globex"), "who was deleted is named: {restored}");
+    let connections = restored.split("refresh tokens").nth(1).unwrap();
+    assert!(
+        connections.contains("ann of globex") && connections.contains("Account"),
+        "{restored}"
+    );
+    assert!(!connections.contains("cem of globex"), "{restored}");
+
+    // Paused: nothing is taken, nothing runs, what would run can be looked at.
+    let endpoints = daemon.endpoints("user=ann&customer=globex").await;
+    let answer = daemon.post(&endpoints[0].url, &[("content-type", "application/json")], "{}").await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("paused")));
+    let ready = daemon.admin("/readyz").await;
+    assert!(
+        ready.status == 503 && ready.json()["reasons"][0]["part"] == "restore",
+        "{:?}",
+        ready.json()
+    );
+    assert_eq!(status(&daemon, &ann[0]).await, "running");
+    assert_eq!(status(&daemon, &bob).await, "queued");
+    let exported = done(&perseat(&daemon.data(), &["export"]));
+    assert!(exported.contains("ann of globex") && !exported.contains("cem"), "{exported}");
+    let gone = daemon.local(Method::GET, &format!("/executions/{}", cem[1]), None).await.unwrap();
+    assert!(!gone.to_string().contains("\"n\":2"), "their payload is unreadable: {gone}");
+    assert_eq!(keys_of(&world, "ann", 1).len(), 1, "nothing ran");
+
+    world.provider.set(Manner::Answer);
+    done(&perseat(&daemon.data(), &["resume"]));
+    until(&daemon, &[(&ann[0], "succeeded"), (&ann[1], "succeeded"), (&bob, "succeeded")]).await;
+    let removed = [(cem[0].as_str(), "failed"), (cem[1].as_str(), "failed")];
+    until(&daemon, &removed).await;
+    assert_eq!(keys_of(&world, "ann", 1).len(), 2, "what was in flight is repeated");
+    for (user, number) in [("ann", 1), ("ann", 2), ("bob", 1)] {
+        let mut keys = keys_of(&world, user, number);
+        keys.dedup();
+        assert_eq!(
+            keys.len(),
+            1,
+            "{user} {number}: once, or again with the key that the provider knows"
+        );
+    }
+    assert_eq!(keys_of(&world, "cem", 2).len(), 0, "nothing runs for who was deleted");
+    let answer = daemon.post(&endpoints[0].url, &[("content-type", "application/json")], "{}").await;
+    assert_eq!(answer.status, 200, "it goes on");
+    let again = done(&perseat(&daemon.data(), &["resume"]));
+    assert!(again.contains("was not paused"), "{again}");
+    drop(daemon);
+
+    // With the copy from before, they are back: that is what an old copy undoes.
+    let (daemon, restored) = world.restored(&backup, &old_keyring, &["--resume"]);
+    assert!(!restored.contains("user cem"), "{restored}");
+    until(&daemon, &[(&cem[1], "succeeded")]).await;
+}
+
+#[test]
+fn a_directory_at_rest_is_backed_up_and_restored_with_its_epoch_raised() {
+    let mut daemon = Daemon::start(Setup::new());
+    daemon.terminate();
+    let (data, folder) = (daemon.data(), tempfile::tempdir().unwrap());
+    let [backup, keyring, to] = ["backup", "keyring", "restored"].map(|name| folder.path().join(name));
+    done(&perseat(&data, &["token", "create", "--role", "owner"]));
+    done(&perseat(&data, &["backup", backup.to_str().unwrap(), "--history"]));
+    done(&perseat(&data, &["keyring", "export", keyring.to_str().unwrap()]));
+    let restore = ["restore", backup.to_str().unwrap(), "--keyring", keyring.to_str().unwrap()];
+    refused(&perseat(&data, &restore), "is not empty");
+    refused(&perseat(&backup, &["audit", "verify"]), "is a backup");
+    let said = done(&perseat(&to, &restore));
+    assert!(said.contains("epoch 2") && said.contains("no master key yet"), "{said}");
+    std::fs::copy(data.join("master-key"), to.join("master-key")).unwrap();
+    assert!(done(&perseat(&to, &["audit", "verify"])).contains("1 entries"));
+
+    // A second backup of what was restored is of its epoch.
+    let second = folder.path().join("second");
+    done(&perseat(&to, &["backup", second.to_str().unwrap()]));
+    let third = folder.path().join("third");
+    let said = done(&perseat(
+        &third,
+        &["restore", second.to_str().unwrap(), "--keyring", keyring.to_str().unwrap()],
+    ));
+    assert!(said.contains("epoch 3"), "{said}");
+
+    // A keyring of another directory, and one that had grown less, are told.
+    let mut other = Daemon::start(Setup::new());
+    other.terminate();
+    let foreign = other.data().join("keyring");
+    let fourth = folder.path().join("fourth");
+    refused(
+        &perseat(
+            &fourth,
+            &["restore", backup.to_str().unwrap(), "--keyring", foreign.to_str().unwrap()],
+        ),
+        "belongs to another data directory",
+    );
+    assert!(!fourth.exists() || std::fs::read_dir(&fourth).unwrap().next().is_none());
+}
