@@ -139,10 +139,13 @@ impl InstanceActor {
         }
     }
 
+    /// The table has to know before the user can start anew: what the supervisor sent to the old actor must find its turn
+    /// void, and what the new one takes up must not be counted among what died.
     fn died(&self, config: Option<UserConfigId>) {
-        let instance = self.id;
-        if self.env.supervisor.tell(UserDied(UserKey { instance, config })).is_err() {
-            tracing::error!(%instance, "a user's death could not be told; the supervisor is overloaded or gone");
+        let user = UserKey { instance: self.id, config };
+        self.env.owner.lock().died(|other| *other == user);
+        if self.env.supervisor.tell(UserDied).is_err() {
+            tracing::error!(instance = %self.id, "a user's death could not be told; the supervisor is overloaded or gone");
         }
     }
 }

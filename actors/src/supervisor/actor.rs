@@ -251,8 +251,7 @@ impl Handler<NotHeard> for Supervisor {
 impl Handler<UserDied> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, UserDied(key): UserDied, _: &mut Context<Self>) {
-        self.env.owner.lock().died(|user| *user == key);
+    fn handle(&mut self, _: UserDied, _: &mut Context<Self>) {
         self.after_change();
     }
 }

@@ -85,10 +85,10 @@ pub struct NotStarted {
 #[rtype(result = "()")]
 pub struct NotHeard(pub ExecutionId);
 
-/// Sent by an instance actor: the actor of this user died.
+/// Sent by an instance actor: the actor of a user died, the table knows, and its slots are free.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct UserDied(pub UserKey);
+pub struct UserDied;
 
 /// Sent by an instance actor: the actor of this user can be started again; give it what is live.
 #[derive(Clone, Copy, Debug, Message)]

@@ -61,6 +61,8 @@ struct Running {
     has_begun: bool,
     /// The step that it performs: path, tries before, whether it has answered.
     open: Option<Open>,
+    /// The step that was open when its end was decided: until that is durable it may be repeated, too.
+    left: Option<String>,
     stopped: bool,
     verdict: bool,
     over: bool,
@@ -83,11 +85,11 @@ pub(crate) struct Model {
     /// Delivered and not handed to their user: who waits, in order.
     lines: BTreeMap<UserKey, BTreeSet<(u64, ExecutionId)>>,
     /// Handed to their user with a slot.
-    handed: BTreeMap<ExecutionId, UserKey>,
+    handed: BTreeMap<ExecutionId, Turn>,
     /// Users that could not be reached and of whom nothing was heard since.
     unreachable: BTreeMap<UserKey, Refusal>,
-    /// Appends that dead actors left behind, by user, and users that are back but for those.
-    unsettled: BTreeMap<UserKey, u32>,
+    /// Appends that dead actors left behind, and users that are back but for those.
+    unsettled: BTreeMap<ExecutionId, u32>,
     returning: BTreeSet<UserKey>,
     /// How long after its cancellation was delivered an execution may still begin a step: the way to it, and the next
     /// looks at full mailboxes.
@@ -283,20 +285,27 @@ impl Model {
             self.lines.entry(turn.user).or_default().remove(&place);
         }
         if turn.slot.is_some() {
-            self.handed.insert(turn.execution, turn.user);
+            self.handed.insert(turn.execution, *turn);
         }
     }
 
     pub(crate) fn not_started(&mut self, turn: &Turn, why: Refusal) {
-        self.handed.remove(&turn.execution);
-        self.unreachable.insert(turn.user, why);
+        self.slot_freed(turn);
+        // One that is down is not merely busy because of a turn from before.
+        let before = self.unreachable.entry(turn.user).or_insert(why);
+        if *before == Refusal::Busy {
+            *before = why;
+        }
         if self.stories.get(&turn.execution).is_some_and(|story| story.is_known) {
             self.lined_up(turn.execution);
         }
     }
 
+    /// A turn is over, unless its user died meanwhile: its execution may have its next turn by now.
     pub(crate) fn slot_freed(&mut self, turn: &Turn) {
-        self.handed.remove(&turn.execution);
+        if self.handed.get(&turn.execution) == Some(turn) {
+            self.handed.remove(&turn.execution);
+        }
     }
 
     /// The actors of these users died: what they had waits again.
@@ -306,17 +315,18 @@ impl Model {
             let user = UserKey::of(&story.identity);
             if which(&user) {
                 self.unreachable.insert(user, Refusal::Down);
+                self.returning.remove(&user);
                 let is_over = story.running.as_ref().is_some_and(|running| running.over);
                 again.extend((story.is_known && !is_over).then_some(*execution));
             }
         }
-        self.handed.retain(|_, user| !which(user));
+        self.handed.retain(|_, turn| !which(&turn.user));
         again.into_iter().for_each(|execution| self.lined_up(execution));
     }
 
     /// An execution died under its user: it waits again.
     pub(crate) fn fell(&mut self, turn: &Turn) {
-        self.handed.remove(&turn.execution);
+        self.slot_freed(turn);
         if self.stories.get(&turn.execution).is_some_and(|story| story.is_known) {
             self.lined_up(turn.execution);
         }
@@ -324,21 +334,25 @@ impl Model {
 
     /// Users are back, unless it is not known yet what their last actors wrote.
     pub(crate) fn back(&mut self, which: impl Fn(&UserKey) -> bool) {
-        let unsettled = &self.unsettled;
-        let held = |user: &UserKey| unsettled.get(user).is_some_and(|count| *count > 0);
+        // What an execution that ended was writing is of no consequence.
+        let open = self.unsettled.iter().filter(|(_, count)| **count > 0);
+        let stories = open.filter_map(|(execution, _)| self.stories.get(execution));
+        let users: BTreeSet<UserKey> = stories
+            .filter(|story| story.is_known)
+            .map(|story| UserKey::of(&story.identity))
+            .collect();
+        let held = |user: &UserKey| users.contains(user);
         let waiting = self.unreachable.keys().filter(|user| which(user) && held(user));
         self.returning.extend(waiting);
         self.unreachable.retain(|user, _| !which(user) || held(user));
     }
 
     pub(crate) fn unsettled(&mut self, execution: ExecutionId) {
-        if let Some(story) = self.stories.get(&execution) {
-            *self.unsettled.entry(UserKey::of(&story.identity)).or_default() += 1;
-        }
+        *self.unsettled.entry(execution).or_default() += 1;
     }
 
-    pub(crate) fn settled(&mut self, user: UserKey) {
-        let count = self.unsettled.entry(user).or_default();
+    pub(crate) fn settled(&mut self, user: UserKey, execution: ExecutionId) {
+        let count = self.unsettled.entry(execution).or_default();
         *count = count.saturating_sub(1);
         if self.returning.remove(&user) {
             self.back(|other| *other == user);
@@ -360,7 +374,7 @@ impl Model {
         });
         let waits = |(user, line): &(&UserKey, &BTreeSet<(u64, ExecutionId)>)| !line.is_empty() && !self.unreachable.contains_key(user);
         let idle = self.lines.iter().filter(waits).find(|(user, _)| {
-            let runs = self.handed.values().filter(|other| other == user).count() as u32;
+            let runs = self.handed.values().filter(|turn| turn.user == **user).count() as u32;
             free > 0 && (runs < share || free > reserve)
         });
         let idle = idle.map(|(user, _)| *user);
@@ -389,6 +403,7 @@ impl Model {
             start_is_durable: false,
             has_begun: false,
             open: None,
+            left: None,
             stopped: false,
             verdict: false,
             over: false,
@@ -512,7 +527,7 @@ impl Model {
         if let Some((story, _)) = self.running(number)
             && let Some(running) = &mut story.running
         {
-            running.open = None;
+            running.left = running.open.take().map(|open| open.path);
         }
     }
 
@@ -557,7 +572,7 @@ impl Model {
         story.deaths += u32::from(by_death && is_counted);
         story.deaths_ever += u32::from(by_death);
         // The step in flight may be repeated, and those whose results were not written.
-        let open = running.open.map(|open| open.path);
+        let open = running.open.map(|open| open.path).or(running.left);
         for path in running.done.into_keys().filter(|path| !story.done.contains_key(path)).chain(open) {
             story.begun.entry(path).or_insert((0, 1)).1 += 1;
         }

@@ -32,7 +32,7 @@ pub(crate) enum ToOwner {
     Settled(UserKey, ExecutionId),
     NotStarted(Turn, Refusal),
     NotHeard(ExecutionId),
-    UserDied(UserKey),
+    UserDied,
     UserBack(UserKey),
     InstanceExited(ChildExited<InstanceId>),
     InstanceBack(InstanceId),
@@ -175,10 +175,16 @@ impl Stage {
     pub(crate) fn append(&mut self, entries: &[Entry], ticket: Ticket) {
         let payloads = entries.iter().map(|entry| Bytes::from(entry.encode())).collect();
         self.journal.append(payloads, ticket);
-        if !std::mem::replace(&mut self.is_syncing, true) {
-            let span = self.chance.millis(0, 4);
-            self.after(span, Timer::Sync);
+        if !self.is_syncing {
+            self.begin_sync();
         }
+    }
+
+    pub(crate) fn begin_sync(&mut self) {
+        self.is_syncing = true;
+        let longest = if self.chance.one_in(self.workload.faults.stall) { 2_000 } else { 4 };
+        let span = self.chance.millis(0, longest);
+        self.after(span, Timer::Sync);
     }
 
     /// The process died: nothing that was in memory is left, what comes from outside still comes.

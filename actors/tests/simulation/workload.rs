@@ -29,6 +29,8 @@ pub(crate) struct Faults {
     pub(crate) busy: usize,
     /// An execution panics when it performs a step.
     pub(crate) panic: usize,
+    /// A sync takes so long that actors which died meanwhile are back before it ends.
+    pub(crate) stall: usize,
     /// A live execution is carried.
     pub(crate) carry: usize,
     /// A user's configuration is gone.
@@ -86,6 +88,7 @@ impl Workload {
             deaths_max: 8,
             busy: often(&[0, 0, 6, 30]),
             panic: often(&[0, 0, 4, 30]),
+            stall: often(&[0, 0, 8, 40]),
             carry: often(&[0, 3, 20]),
             removed: often(&[0, 0, 0, 8]),
         };

@@ -67,7 +67,11 @@ impl World {
     fn is_through(&self) -> bool {
         let stage = &self.stage;
         let has_requests = stage.timers.values().any(|timer| matches!(timer, Timer::Request(_)));
-        let has_mail = !stage.to_owner.is_empty() || !stage.woken.is_empty() || stage.journal.has_pending();
+        // An instance may still have to say that a user died.
+        let has_mail = !stage.to_owner.is_empty()
+            || !stage.woken.is_empty()
+            || stage.journal.has_pending()
+            || stage.instances.values().any(|instance| !instance.mail.is_empty());
         !has_requests && !has_mail && stage.model.all_ended()
     }
 
@@ -207,9 +211,7 @@ impl World {
         }
         stage.woken.extend(tickets);
         if stage.journal.has_pending() {
-            stage.is_syncing = true;
-            let span = stage.chance.millis(0, 4);
-            stage.after(span, Timer::Sync);
+            stage.begin_sync();
         }
         if stage.chance.one_in(3) {
             stage.journal.commit_index();
@@ -305,7 +307,7 @@ impl World {
                 }
             }
             ToOwner::Settled(key, execution) => {
-                self.stage.model.settled(key);
+                self.stage.model.settled(key, execution);
                 self.owner.settled(key, execution, &mut self.stage);
             }
             ToOwner::NotStarted(turn, why) => {
@@ -313,7 +315,8 @@ impl World {
                 self.owner.refused(&turn, why);
             }
             ToOwner::NotHeard(execution) => return self.owner.not_heard(execution),
-            ToOwner::UserDied(key) => self.died(|user| *user == key),
+            // The instance has said so to the table; what is left is to use what is free.
+            ToOwner::UserDied => {}
             ToOwner::UserBack(key) => self.back(|user| *user == key),
             ToOwner::InstanceExited(exited) => match self.stage.nursery.on_exit(&exited) {
                 Verdict::Stale | Verdict::Gone => return,
@@ -416,7 +419,8 @@ impl World {
                 Verdict::StartNow => self.stage.to_owner.push_back(ToOwner::UserBack(exited.key)),
                 Verdict::RestartAfter(delay) | Verdict::Quarantine(delay) => {
                     let generation = instance.generation;
-                    self.stage.to_owner.push_back(ToOwner::UserDied(exited.key));
+                    self.died(|user| *user == exited.key);
+                    self.stage.to_owner.push_back(ToOwner::UserDied);
                     self.stage.after(delay, Timer::UserBack(exited.key, generation));
                 }
             },

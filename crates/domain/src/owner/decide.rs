@@ -291,6 +291,8 @@ impl Owner {
             self.behind.remove(&user);
             self.paused.insert(user);
         }
+        // What their last actors but one wrote no longer decides when they are back.
+        self.returning.retain(|user| !which(user));
     }
 
     /// The actors of these users can be reached again. One whose last actor left appends behind is back once they are

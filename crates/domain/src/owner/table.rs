@@ -169,10 +169,12 @@ impl Table {
         self.cached -= accepted.as_ref().map_or(0, Bytes::len);
         live.stand = Stand::Running;
         live.deaths_told = live.deaths.count();
+        // One place may hold several entries: what was carried meanwhile.
+        let is_only_one = live.entries.iter().map(|reference| reference.entries).sum::<u32>() == 1;
         Some(TakenUp {
             identity: live.identity,
             entries: live.entries.clone(),
-            accepted: accepted.filter(|_| live.entries.len() == 1),
+            accepted: accepted.filter(|_| is_only_one),
             deaths: live.deaths,
         })
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::entry::{Accepted, Cancelled, EndStatus, Ended, Entry, Origin, Started};
+use crate::entry::{Accepted, Cancelled, Carried, EndStatus, Ended, Entry, Origin, Started};
 use crate::fair::{Cost, FairOptions};
 use crate::id::{CustomerId, UserId};
 use crate::identity::BoundUser;
@@ -297,6 +297,39 @@ fn a_user_is_back_once_it_is_known_what_its_dead_actor_wrote() {
     rig.owner.settled(user, id(1), &mut rig.users);
     assert_eq!(rig.turns(), [1]);
     assert_eq!(rig.owner.take_up(id(1)).unwrap().entries.len(), 2, "it is known by then");
+}
+
+#[test]
+fn a_user_that_dies_again_is_not_back_when_its_old_appends_are_settled() {
+    let mut rig = Rig::new(1);
+    rig.accept(1, ANN);
+    let user = rig.users.turns[0].user;
+    rig.owner.take_up(id(1)).unwrap();
+    rig.turns();
+    rig.owner.unsettled(id(1));
+    rig.owner.died(|_| true);
+    rig.back();
+    rig.owner.died(|_| true);
+    rig.owner.settled(user, id(1), &mut rig.users);
+    assert_eq!(rig.turns(), [] as [u128; 0], "its second actor is down");
+    rig.back();
+    assert_eq!(rig.turns(), [1]);
+}
+
+#[test]
+fn what_was_carried_on_the_way_to_its_user_is_read_whole() {
+    let mut rig = Rig::new(1);
+    rig.accept(1, ANN);
+    rig.cancel(1);
+    // Its turn has come and its user has not taken it up; both entries stand in one place now.
+    rig.commit(Carried {
+        execution: id(1),
+        first: 0,
+        entries: vec![vec![0].into(), vec![0].into()],
+    });
+    let taken = rig.owner.take_up(id(1)).unwrap();
+    assert_eq!((taken.entries.len(), taken.entries[0].entries), (1, 2));
+    assert_eq!(taken.accepted, None, "the entry in memory is not the only one");
 }
 
 #[test]
