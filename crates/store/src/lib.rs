@@ -13,6 +13,8 @@ pub mod error;
 pub mod executions;
 #[cfg(test)]
 mod fault_backend;
+#[cfg(test)]
+mod fault_workload;
 #[cfg(feature = "faults")]
 pub mod faults;
 pub mod folder;

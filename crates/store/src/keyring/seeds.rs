@@ -3,8 +3,9 @@
 use super::file::{KeyringFile, Medium};
 use super::*;
 use crate::fault_backend::open_at_last;
+use crate::fault_workload::{Workload, campaign};
 use perseat_domain::model::Sealed;
-use perseat_journal::disk::{CALLS, Campaign, Disk, File, MemoryDisk, MemoryFile, Random, Trouble};
+use perseat_journal::disk::{Campaign, Disk, File, MemoryDisk, MemoryFile, Random};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -192,78 +193,56 @@ impl Rig {
         }
         Ok(())
     }
-
-    fn step(&mut self, random: &mut Random) -> Result<(), String> {
-        match random.below(10) {
-            0 => {
-                self.disk.crash();
-                self.keyring = None;
-            }
-            1 => {
-                self.keyring = None;
-                self.disk.reopen();
-            }
-            2..=4 => self.destroy(random)?,
-            _ => self.create(random)?,
-        }
-        Ok(())
-    }
 }
 
-fn run(seed: u64, trouble: Option<Trouble>) -> Result<u64, String> {
-    let mut random = Random::new(seed);
-    let mut rig = Rig {
-        disk: MemoryDisk::new(seed),
-        keyring: None,
-        known: BTreeMap::new(),
-        acknowledged: 0,
-    };
-    for _ in 0..random.below(3) * 8 {
-        rig.step(&mut random)?;
+impl Workload for Rig {
+    const WARM_UP: u64 = 8;
+    const ACKNOWLEDGED: u64 = 3;
+
+    fn disk(&self) -> &MemoryDisk {
+        &self.disk
     }
-    let end = rig.disk.calls() + CALLS;
-    if let Some(trouble) = trouble {
-        trouble.plan(&rig.disk);
+
+    fn close(&mut self) {
+        self.keyring = None;
     }
-    for _ in 0..CALLS {
-        if rig.disk.calls() < end {
-            rig.step(&mut random)?;
+
+    fn step(&mut self, random: &mut Random) -> Result<(), String> {
+        match random.below(8) {
+            0..=2 => self.destroy(random),
+            _ => self.create(random),
         }
     }
-    rig.disk.crash();
-    rig.disk.heal();
-    rig.keyring = None;
-    rig.expect("in the end")?;
-    // What the catalog still lists for destruction is destroyed on the next start.
-    let going: Vec<u64> = rig
-        .known
-        .iter()
-        .filter(|(_, known)| matches!(known, Known::Going | Known::Doubtful))
-        .map(|(n, _)| *n)
-        .collect();
-    rig.destroy_numbers(&going)?;
-    let gone: Vec<Owner> = rig
-        .known
-        .iter()
-        .filter(|(_, known)| matches!(known, Known::Gone))
-        .map(|(n, _)| key(*n).owner())
-        .collect();
-    rig.expect_wiped(&gone)?;
-    let acknowledged = rig.acknowledged;
-    rig.create(&mut random)?;
-    match rig.acknowledged - acknowledged {
-        1 => Ok(acknowledged),
-        _ => Err("a healed disk takes no keys".into()),
+
+    fn end(&mut self, random: &mut Random) -> Result<(), String> {
+        self.expect("in the end")?;
+        // What the catalog still lists for destruction is destroyed on the next start.
+        let of = |known: &BTreeMap<u64, Known>, is: fn(&Known) -> bool| -> Vec<u64> {
+            known.iter().filter(|(_, known)| is(known)).map(|(n, _)| *n).collect()
+        };
+        let going = of(&self.known, |known| matches!(known, Known::Going | Known::Doubtful));
+        self.destroy_numbers(&going)?;
+        let gone = of(&self.known, |known| matches!(known, Known::Gone));
+        self.expect_wiped(&gone.iter().map(|n| key(*n).owner()).collect::<Vec<_>>())?;
+        let acknowledged = self.acknowledged;
+        self.create(random)?;
+        match self.acknowledged - acknowledged {
+            1 => Ok(()),
+            _ => Err("a healed disk takes no keys".into()),
+        }
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 }
 
 #[test]
 fn a_key_is_there_until_it_is_gone_for_good_whichever_call_fails() {
-    let mut acknowledged = 0;
-    let runs = KEYRING.run(|seed, trouble| {
-        acknowledged += run(seed, trouble)?;
-        Ok(())
+    campaign(&KEYRING, |seed, _| Rig {
+        disk: MemoryDisk::new(seed),
+        keyring: None,
+        known: BTreeMap::new(),
+        acknowledged: 0,
     });
-    println!("{runs} runs, {acknowledged} calls acknowledged");
-    assert!(runs < CALLS || acknowledged > 3 * runs, "hardly anything is acknowledged");
 }

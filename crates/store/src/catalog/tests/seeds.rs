@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::fault_backend::open_at_last;
-use perseat_journal::disk::{CALLS, Campaign, Random, Trouble};
+use crate::fault_workload::{Workload, campaign};
+use perseat_journal::disk::{Campaign, Random};
 
 const CATALOG: Campaign = Campaign {
     package: "perseat-store",
@@ -160,67 +161,52 @@ impl Rig {
             Err(error) => Err(format!("{when} it cannot be read: {error:?}")),
         }
     }
-
-    fn step(&mut self, random: &mut Random) -> Result<(), String> {
-        match random.below(12) {
-            0 => {
-                self.disk.crash();
-                self.catalog = None;
-            }
-            1 => {
-                self.catalog = None;
-                self.disk.reopen();
-            }
-            2 => self.expect("in between")?,
-            _ => self.mutate(random)?,
-        }
-        Ok(())
-    }
 }
 
-fn run(seed: u64, trouble: Option<Trouble>) -> Result<u64, String> {
-    let mut random = Random::new(seed);
-    let mut rig = Rig {
-        disk: MemoryDisk::new(seed),
-        catalog: None,
-        possible: vec![Model::default()],
-        acts: 0,
-        acknowledged: 0,
-    };
-    for _ in 0..random.below(3) * 4 {
-        rig.step(&mut random)?;
+impl Workload for Rig {
+    const WARM_UP: u64 = 4;
+    const ACKNOWLEDGED: u64 = 2;
+
+    fn disk(&self) -> &MemoryDisk {
+        &self.disk
     }
-    let end = rig.disk.calls() + CALLS;
-    if let Some(trouble) = trouble {
-        trouble.plan(&rig.disk);
+
+    fn close(&mut self) {
+        self.catalog = None;
     }
-    for _ in 0..CALLS {
-        if rig.disk.calls() < end {
-            rig.step(&mut random)?;
+
+    fn step(&mut self, random: &mut Random) -> Result<(), String> {
+        match random.below(10) {
+            0 => self.expect("in between"),
+            _ => self.mutate(random),
         }
     }
-    rig.disk.crash();
-    rig.disk.heal();
-    rig.catalog = None;
-    let found = Model::of(rig.catalog()?).map_err(|error| format!("in the end it cannot be read: {error:?}"))?;
-    if !rig.possible.contains(&found) {
-        return Err(format!("in the end it holds {found:?}, and not one of {:?}", rig.possible));
+
+    fn end(&mut self, random: &mut Random) -> Result<(), String> {
+        let found = Model::of(self.catalog()?).map_err(|error| format!("in the end it cannot be read: {error:?}"))?;
+        if !self.possible.contains(&found) {
+            return Err(format!("in the end it holds {found:?}, and not one of {:?}", self.possible));
+        }
+        self.possible = vec![found];
+        self.mutate(random)?;
+        match self.possible.len() {
+            1 => Ok(()),
+            _ => Err("a healed disk takes no mutation".into()),
+        }
     }
-    rig.possible = vec![found];
-    rig.mutate(&mut random)?;
-    match rig.possible.len() {
-        1 => Ok(rig.acknowledged),
-        _ => Err("a healed disk takes no mutation".into()),
+
+    fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 }
 
 #[test]
 fn a_mutation_is_wholly_there_or_not_at_all_whichever_call_fails() {
-    let mut acknowledged = 0;
-    let runs = CATALOG.run(|seed, trouble| {
-        acknowledged += run(seed, trouble)?;
-        Ok(())
+    campaign(&CATALOG, |seed, _| Rig {
+        disk: MemoryDisk::new(seed),
+        catalog: None,
+        possible: vec![Model::default()],
+        acts: 0,
+        acknowledged: 0,
     });
-    println!("{runs} runs, {acknowledged} mutations acknowledged");
-    assert!(runs < CALLS || acknowledged > 2 * runs, "hardly anything is acknowledged");
 }

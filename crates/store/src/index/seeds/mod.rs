@@ -5,7 +5,8 @@ mod recovery;
 mod state;
 
 use super::samples::identity;
-use super::{EntryRef, ExecutionRow};
+use super::{EntryRef, ExecutionRow, IndexError};
+use crate::error::StoreError;
 use perseat_domain::entry::Origin;
 use perseat_domain::time::Timestamp;
 
@@ -33,4 +34,15 @@ fn row(n: u64, version: u64) -> ExecutionRow {
         bytes: version,
         outcome: None,
     }
+}
+
+/// Whether a failing disk may be the reason.
+fn is_of_the_disk(error: &IndexError) -> bool {
+    matches!(
+        error,
+        IndexError::Store {
+            source: StoreError::Io(_) | StoreError::Full(_) | StoreError::Reopening,
+            ..
+        }
+    )
 }
