@@ -328,8 +328,8 @@ settings! {
         queue_entries: Count = 131_072;
         /// Bytes of entries waiting for the writer; beyond it appends are refused.
         queue_bytes: Size = "128MiB";
-        /// How long the writer waits for a segment that is being prepared before it says that the disk is full.
-        spare_wait: Duration = "2s";
+        /// How long an event waits for a segment that is being prepared, or released within the budget, before 503 `storage_full`.
+        spare_wait: Duration = "20s";
         /// How soon a failed preparation of a segment is tried again.
         retry_interval: Duration = "1s";
         /// How soon an owner whose mailbox was full is handed the committed entries again; the writer waits that long.

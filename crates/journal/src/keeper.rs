@@ -81,6 +81,8 @@ pub(crate) enum Spare {
     Ready(Arc<Segment>),
     /// Something waits that goes first.
     StepAside,
+    /// Not yet: what is missing is being prepared or waits for a release.
+    NotYet,
     None,
 }
 
@@ -118,9 +120,10 @@ impl Pool {
         }
     }
 
-    /// The next spare; waits for one that is being prepared or for a release, not for one that cannot be prepared. What does not go
-    /// first leaves some at the limit, and is told to step aside when something comes that does.
-    pub(crate) fn take(&self, wait: Duration, goes_first: bool) -> Spare {
+    /// The next spare; waits for one that is being prepared or for a release, not for one that cannot be prepared. Where it waits in
+    /// vain there is none, unless the caller `comes_again`. What does not go first leaves some at the limit, and is told to step aside
+    /// when something comes that does.
+    pub(crate) fn take(&self, wait: Duration, comes_again: bool, goes_first: bool) -> Spare {
         let lacks = |state: &State| {
             let at_limit = state.free.is_empty() && state.total_bytes + self.segment_bytes > state.limit;
             let kept_back = if at_limit && !goes_first && !state.blocked {
@@ -147,6 +150,7 @@ impl Pool {
                 Spare::Ready(segment)
             }
             None if !goes_first && std::mem::take(&mut state.summoned) => Spare::StepAside,
+            None if comes_again && !state.blocked => Spare::NotYet,
             None => {
                 state.starved = true;
                 Spare::None

@@ -47,7 +47,8 @@ pub struct Options {
     pub max_queued_entries: usize,
     /// The most payload bytes that may wait for the writer.
     pub max_queued_bytes: usize,
-    /// How long the writer waits for a spare that is being prepared before it answers `Full`.
+    /// How long an append waits for a spare that is being prepared, or for a release at the limit, before it is answered `Full`. One
+    /// that the disk refuses is not waited for.
     pub spare_wait: Duration,
     /// How soon a failed preparation (no space, an error) is tried again by itself.
     pub retry_interval: Duration,
@@ -74,7 +75,7 @@ impl Options {
             max_frame_bytes: (4 << 20).min(segment_bytes / 2),
             max_queued_entries: 131_072,
             max_queued_bytes: 128 << 20,
-            spare_wait: Duration::from_secs(2),
+            spare_wait: Duration::from_secs(20),
             retry_interval: Duration::from_secs(1),
             first_segment: 1,
             stamp: Arc::new(SystemStamp),

@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use metrics::{Counter, Histogram};
@@ -24,6 +24,9 @@ use crate::{
     queue::{Done, Queue, Request},
     segment::{Segment, Table},
 };
+
+/// The writer waits for a spare in pieces of this length, and answers for signs of life in between.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Refuses owners that were replaced: the lowest epoch each partition still accepts.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ pub(crate) struct Writer {
     options: Options,
     sink: Box<dyn CommitSink>,
     segment: Option<Arc<Segment>>,
+    // Since when the batch waits for a spare.
+    lacks_since: Option<Instant>,
     // The number of the next frame.
     sequence: u64,
     poisoned: bool,
@@ -96,6 +101,7 @@ impl Writer {
             options,
             sink,
             segment: None,
+            lacks_since: None,
             sequence,
             poisoned: false,
             pending: VecDeque::new(),
@@ -168,7 +174,7 @@ impl Writer {
         for _ in 0..2 {
             let segment = match self.segment_with_room() {
                 Spare::Ready(segment) => segment,
-                Spare::StepAside => return self.step_aside(),
+                Spare::StepAside | Spare::NotYet => return self.step_aside(),
                 Spare::None => {
                     self.meters.refused_full.increment(self.batch.len() as u64);
                     return self.answer_all(AppendError::Full);
@@ -227,10 +233,22 @@ impl Writer {
             return Spare::Ready(segment.clone());
         }
         let goes_first = self.batch.iter().any(|request| request.goes_first);
-        let next = match self.shared.pool.take(self.options.spare_wait, goes_first) {
+        let waited = self.lacks_since.get_or_insert_with(Instant::now).elapsed();
+        let left = self.options.spare_wait.saturating_sub(waited);
+        let is_closing = self.shared.queue.refusal() == Some(AppendError::Closed);
+        let next = match self
+            .shared
+            .pool
+            .take(left.min(PATIENCE), left > PATIENCE && !is_closing, goes_first)
+        {
+            Spare::NotYet => return Spare::NotYet,
             Spare::Ready(next) => next,
-            other => return other,
+            other => {
+                self.lacks_since = None;
+                return other;
+            }
         };
+        self.lacks_since = None;
         self.shared.table.insert(next.clone());
         if let Some(old) = self.segment.replace(next.clone()) {
             self.shared.pool.retire(old, Write::Allowed);

@@ -1,6 +1,10 @@
 //! At the limit: who gets the last spare, and what a release gives back.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::rig::{Rig, SEGMENT, options};
 use crate::{Committed, Journal, MemoryDisk, NewEntry, Options, Room};
@@ -92,4 +96,42 @@ fn an_append_that_waits_for_room_lets_the_one_pass_on_which_the_room_depends() {
     assert_eq!(segments.len(), LIMIT as usize, "all there may be");
     journal.release(segments[2].number).unwrap();
     waiting.wait().unwrap();
+}
+
+#[test]
+fn a_writer_that_waits_for_room_answers_for_its_life() {
+    let options = Options {
+        spare_wait: Duration::from_secs(60),
+        ..limited()
+    };
+    let journal = Journal::open(options, Arc::new(MemoryDisk::new(1)), Box::new(|_: Arc<[Committed]>| {})).unwrap();
+    let mut appends: Vec<_> = (0..=3 * (LIMIT - 1)).map(|_| journal.append(vec![entry()])).collect();
+    let waiting = appends.pop().unwrap();
+    for append in appends {
+        append.wait().unwrap();
+    }
+    let (pulse, begun) = (journal.pulse(), Instant::now());
+    while journal.last_heartbeat() < pulse {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the writer seems dead");
+        thread::yield_now();
+    }
+    assert_eq!(journal.room(), Room::Limit, "it has given up nothing");
+    journal.release(journal.segments()[2].number).unwrap();
+    waiting.wait().unwrap();
+}
+
+#[test]
+fn a_writer_that_waits_for_room_ends_when_the_log_is_closed() {
+    let options = Options {
+        spare_wait: Duration::from_secs(3_600),
+        ..limited()
+    };
+    let journal = Journal::open(options, Arc::new(MemoryDisk::new(1)), Box::new(|_: Arc<[Committed]>| {})).unwrap();
+    let mut appends: Vec<_> = (0..=3 * (LIMIT - 1)).map(|_| journal.append(vec![entry()])).collect();
+    let waiting = appends.pop().unwrap();
+    for append in appends {
+        append.wait().unwrap();
+    }
+    journal.close();
+    assert_eq!(waiting.wait(), Err(crate::AppendError::Full));
 }
