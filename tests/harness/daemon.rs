@@ -199,6 +199,11 @@ impl Daemon {
         self.log.wait(message);
     }
 
+    /// Whether it has ended by now.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits until it has killed itself at a point.
     pub(crate) async fn until_killed(&mut self, point: &str) {
         let killed = async {
