@@ -192,7 +192,8 @@ impl Admission {
     pub async fn admit(&self, claim: Claim) -> Result<Admitted, Overload> {
         match self.claim(&claim, Source::Outside) {
             Ok(()) => Ok(self.admitted(claim)),
-            Err(full) => self.wait(claim, full).await,
+            // Boxed: who does not wait should not carry the room for it.
+            Err(full) => Box::pin(self.wait(claim, full)).await,
         }
     }
 

@@ -48,10 +48,10 @@ impl Bound {
     }
 
     /// What the attempt bound at its first start; none where that is what `binding` holds.
-    pub(super) async fn find(env: &ExecutionEnv, binding: &Arc<Binding>, started: Option<&Started>) -> Result<Option<Self>, ErrorCode> {
-        let Some(started) = started.filter(|started| !Self::is(binding, started)) else {
+    pub(super) async fn find(env: &ExecutionEnv, binding: &Arc<Binding>, started: &Started) -> Result<Option<Self>, ErrorCode> {
+        if Self::is(binding, started) {
             return Ok(None);
-        };
+        }
         let (custody, today, started) = (env.custody.clone(), binding.clone(), started.clone());
         let execution = started.execution;
         match off_arbiter(move || Self::read(custody.catalog(), &today, &started)).await {

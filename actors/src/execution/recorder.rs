@@ -96,8 +96,8 @@ impl Recorder {
         }
     }
 
-    /// Writes what is left and the end, in one append.
-    pub(super) async fn finish(mut self, end: End) {
+    /// What is left to be written, and the end with it.
+    pub(super) fn end(&mut self, end: End) -> Last {
         let message = end.message.map(|text| self.masker.mask_text(&text).into_owned());
         let response = end.response.as_ref().map(|response| {
             let plain = postcard::to_allocvec(response).unwrap_or_default();
@@ -116,17 +116,24 @@ impl Recorder {
             response,
             ..end.ended
         };
-        let answer = end.is_awaited.then(|| crate::waiters::Answer {
-            status: ended.status,
-            code: ended.code,
-            message,
-            response: end.response,
+        let answer = end.is_awaited.then(|| {
+            Box::new(crate::waiters::Answer {
+                status: ended.status,
+                code: ended.code,
+                message,
+                response: end.response,
+            })
         });
         let mut entries = self.take();
         entries.push(self.entry(&Entry::Ended(ended)));
-        self.append(entries).await;
-        if let Some(answer) = answer {
-            self.env.waiters.answer(self.execution, answer);
+        Last { entries, answer }
+    }
+
+    /// Writes the end in one append and answers whoever waits for it.
+    pub(super) async fn finish(&self, last: Last) {
+        self.append(last.entries).await;
+        if let Some(answer) = last.answer {
+            self.env.waiters.answer(self.execution, *answer);
         }
     }
 
@@ -191,6 +198,13 @@ impl Recorder {
 /// Seals, or gives nothing where there is no key: what nobody may read is not written.
 fn seal_with(key: Option<&DataKey>, kind: RecordKind, id: &[u8], plain: &[u8]) -> Sealed {
     key.map_or_else(|| Sealed(Vec::new()), |key| key.seal(kind, id, plain))
+}
+
+/// An execution's last entries, and what whoever waits for it will hear.
+#[derive(Debug)]
+pub(super) struct Last {
+    entries: Vec<NewEntry>,
+    answer: Option<Box<crate::waiters::Answer>>,
 }
 
 /// How an execution ended, before sealing.

@@ -51,13 +51,17 @@ pub struct Start {
     pub cancel: CancellationToken,
 }
 
-/// Runs an execution from its last durable entry to its end.
-pub async fn run(env: Arc<ExecutionEnv>, mut start: Start) -> Cost {
+/// Runs an execution from its last durable entry to its end. What few executions come to is boxed: the rest would carry
+/// the room for it, and there are thousands at a time.
+pub async fn run(env: Arc<ExecutionEnv>, mut start: Box<Start>) -> Cost {
     let began = env.clock.uptime();
     let mut cpu = Duration::ZERO;
     match prepare(&env, &start).await {
-        Ok(running) => cpu = running.run(&mut start, began).await,
-        Err(unable) => unable.finish(&env, &start, began).await,
+        Ok(mut running) => {
+            running.run(&mut start, began).await;
+            cpu = running.cpu;
+        }
+        Err(unable) => Box::pin(unable.finish(&env, &start, began)).await,
     }
     Cost {
         slot: env.clock.uptime().saturating_sub(began),
@@ -121,15 +125,14 @@ impl Unable {
         let has_key = key.is_some();
         let masker = start.binding.as_ref().map(|binding| binding.masker.clone()).unwrap_or_default();
         let partition = partition_of(start.identity.instance);
-        let recorder = Recorder::new(env.clone(), key, masker, start.writes.clone(), partition);
-        recorder
-            .finish(End {
-                ended,
-                message: has_key.then_some(self.message),
-                response: None,
-                is_awaited: true,
-            })
-            .await;
+        let mut recorder = Recorder::new(env.clone(), key, masker, start.writes.clone(), partition);
+        let last = recorder.end(End {
+            ended,
+            message: has_key.then_some(self.message),
+            response: None,
+            is_awaited: true,
+        });
+        recorder.finish(last).await;
     }
 }
 
@@ -153,8 +156,12 @@ struct Running {
     cpu: Duration,
 }
 
-async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unable> {
-    let past = read_past(env, start).await.map_err(|error| {
+async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Box<Running>, Unable> {
+    let past = match &start.accepted {
+        Some(accepted) => Past::gather([accepted]).map_err(PastUnread::from),
+        None => Box::pin(read_past(env, start)).await,
+    };
+    let past = past.map_err(|error| {
         tracing::error!(execution = %start.execution, error = &error as &dyn std::error::Error, "cannot read an execution from the journal");
         Unable { attempt: 0, code: ErrorCode::Internal, message: "the execution's entries cannot be read".into() }
     })?;
@@ -170,9 +177,12 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
         .map_err(|code| unable(*code, refusal_sentence(*code)))?
         .clone();
     let flow = start.identity.flow;
-    let bound = Bound::find(env, &binding, past.started.as_ref())
-        .await
-        .map_err(|code| unable(code, "the configuration that it was started with cannot be read".into()))?;
+    let bound = match &past.started {
+        None => None,
+        Some(started) => Box::pin(Bound::find(env, &binding, started))
+            .await
+            .map_err(|code| unable(code, "the configuration that it was started with cannot be read".into()))?,
+    };
     let version = bound
         .as_ref()
         .map_or(&binding.instance.bundle().version, |bound| &bound.version)
@@ -194,7 +204,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
 
     // A flow without steps that nobody waits for has no reader of its payload: it is not made.
     let mut view = if plan.first().is_some() || past.accepted.sync_deadline.is_some() {
-        open(env, start, &binding, &version, settings.clone(), &past)
+        Box::pin(open(env, start, &binding, &version, settings.clone(), &past))
             .await
             .map_err(|(code, message)| unable(code, message))?
     } else {
@@ -219,7 +229,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
     if bound.is_some() {
         recorder.mask_also(&masker(&settings));
     }
-    Ok(Running {
+    Ok(Box::new(Running {
         env: env.clone(),
         binding,
         bound,
@@ -233,7 +243,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Running, Unab
         stopped: None,
         failure: None,
         cpu: Duration::ZERO,
-    })
+    }))
 }
 
 /// The compiled flow of the version that runs.
@@ -249,9 +259,6 @@ fn plan_of(binding: &Binding, version: &IntegrationVersion, flow: FlowNumber) ->
 const MOVES: u32 = 16;
 
 async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past, PastUnread> {
-    if let Some(accepted) = &start.accepted {
-        return Ok(Past::gather([accepted])?);
-    }
     let (journal, index) = (env.journal.clone(), env.index.clone());
     let (execution, mut references) = (start.execution, start.entries.clone());
     off_arbiter(move || {
@@ -282,7 +289,7 @@ fn restore(binding: &Binding, execution: ExecutionId, step: &StepRecord) -> Opti
 }
 
 impl Running {
-    async fn run(mut self, start: &mut Start, began: Duration) -> Duration {
+    async fn run(&mut self, start: &mut Start, began: Duration) {
         let deadline = began + self.env.limits.timeout;
         let mut machine = Machine::new(self.plan.clone(), self.env.limits.machine);
         let progress = self.past.progress.clone();
@@ -302,7 +309,7 @@ impl Running {
                         tries,
                     } => {
                         if let Some(done) = finished_step.take() {
-                            self.write_step(node, status, branch, tries, done).await;
+                            Box::pin(self.write_step(node, status, branch, tries, done)).await;
                         }
                     }
                     Effect::Flush => {
@@ -310,22 +317,20 @@ impl Running {
                         next = Some(Event::Flushed);
                     }
                     Effect::Perform { node, .. } => {
-                        // Boxed: an execution that performs nothing should not carry the room for it.
                         let (event, done) = Box::pin(self.perform(start, node, deadline)).await;
                         finished_step = done;
                         next = Some(event);
                     }
-                    Effect::Sleep(delay) => next = Some(self.wait(start, delay, deadline).await),
+                    Effect::Sleep(delay) => next = Some(Box::pin(self.wait(start, delay, deadline)).await),
                     Effect::Abandon => {}
                     Effect::Finish(verdict) => {
-                        let cpu = self.cpu;
-                        self.finish(verdict, began).await;
-                        return cpu;
+                        let end = self.end(verdict, began);
+                        let last = self.recorder.end(end);
+                        return self.recorder.finish(last).await;
                     }
                 }
             }
         }
-        self.cpu
     }
 
     fn write_started(&mut self, start: &Start, activation: u32, deaths: u32) {
@@ -462,7 +467,7 @@ impl Running {
         StepOutput::new(json!({ "error": shown }))
     }
 
-    async fn finish(self, verdict: Verdict, began: Duration) {
+    fn end(&mut self, verdict: Verdict, began: Duration) -> End {
         let is_synchronous = self.past.accepted.sync_deadline.is_some();
         let response = if verdict.status == EndStatus::Succeeded && is_synchronous {
             Some(self.response())
@@ -474,6 +479,7 @@ impl Running {
             EndStatus::Succeeded => None,
             _ => Some(
                 self.failure
+                    .take()
                     .unwrap_or_else(|| verdict.code.map(refusal_sentence).unwrap_or_default()),
             ),
         };
@@ -488,14 +494,12 @@ impl Running {
             cost: (millis(self.env.clock.uptime().saturating_sub(began)), millis(self.cpu)),
             at: self.env.clock.now(),
         };
-        self.recorder
-            .finish(End {
-                ended,
-                message,
-                response,
-                is_awaited: is_synchronous,
-            })
-            .await;
+        End {
+            ended,
+            message,
+            response,
+            is_awaited: is_synchronous,
+        }
     }
 
     /// What a synchronous caller gets: the answer of a stop step, that of the trigger, or the last step's results.

@@ -7,6 +7,7 @@
 //! webhooks are; a body that was announced and does not come holds nothing.
 
 use super::FrontShared;
+use super::connection::Watch;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -56,11 +57,12 @@ impl Part {
     /// Claims `bytes`, or the whole part if that is less.
     async fn claim(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ErrorCode> {
         let permits = bytes.min(self.bytes) as u32;
-        // The semaphore is never closed.
-        Arc::clone(&self.free)
-            .acquire_many_owned(permits)
-            .await
-            .map_err(|_| ErrorCode::Internal)
+        if let Ok(permit) = Arc::clone(&self.free).try_acquire_many_owned(permits) {
+            return Ok(permit);
+        }
+        // Boxed: a request that does not wait should not carry the room for it. The semaphore is never closed.
+        let waiting = Box::pin(Arc::clone(&self.free).acquire_many_owned(permits));
+        waiting.await.map_err(|_| ErrorCode::Internal)
     }
 }
 
@@ -73,7 +75,7 @@ pub(super) struct HeldBody {
 }
 
 /// Reads the whole body.
-pub(super) async fn read(front: &FrontShared, incoming: &mut Incoming) -> Result<HeldBody, ErrorCode> {
+pub(super) async fn read(front: &FrontShared, watch: &Watch, incoming: &mut Incoming) -> Result<HeldBody, ErrorCode> {
     if incoming.is_end_stream() {
         return Ok(HeldBody::default());
     }
@@ -84,10 +86,8 @@ pub(super) async fn read(front: &FrontShared, incoming: &mut Incoming) -> Result
     if announced.is_some_and(|length| length > front.options().max_body) {
         return Err(ErrorCode::PayloadTooLarge);
     }
-    match tokio::time::timeout(front.options().body_timeout, collect(front, incoming, announced)).await {
-        Ok(body) => body,
-        Err(_) => Err(ErrorCode::RequestTimeout),
-    }
+    let body = watch.in_time(collect(front, incoming, announced)).await;
+    body.unwrap_or(Err(ErrorCode::RequestTimeout))
 }
 
 async fn collect(front: &FrontShared, incoming: &mut Incoming, announced: Option<usize>) -> Result<HeldBody, ErrorCode> {

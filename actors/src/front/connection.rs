@@ -10,7 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -46,15 +46,7 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin + 'static>(front: Arc<FrontShar
         stream,
         watch: Rc::clone(&watch),
     };
-    let service = service_fn(|request| {
-        let serving = Serving::begin(&watch);
-        let answer = request::serve(Arc::clone(&front), caller, request);
-        async move {
-            let answer = answer.await;
-            drop(serving);
-            Ok::<_, Infallible>(answer)
-        }
-    });
+    let service = service_fn(|request| request::serve(Arc::clone(&front), Serving::begin(&watch), caller, request));
     let mut http = http1::Builder::new();
     if options.max_headers > HEADERS_ON_THE_STACK {
         http.max_headers(options.max_headers);
@@ -64,7 +56,9 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin + 'static>(front: Arc<FrontShar
         .max_buf_size(options.max_header_bytes.saturating_mul(2).max(8_192))
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), service);
-    let mut timer = pin!(sleep_until(Instant::now() + options.header_timeout));
+    // The phase may have changed to one with a nearer deadline before the timer rings again.
+    let glance = options.header_timeout.min(options.idle_timeout).min(options.body_timeout);
+    let mut timer = pin!(sleep_until(Instant::now() + glance));
     let mut draining = front.draining.subscribe();
     let mut was_told = false;
     loop {
@@ -78,9 +72,13 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin + 'static>(front: Arc<FrontShar
             }
             () = timer.as_mut() => {
                 let now = Instant::now();
-                // The phase may have changed to one with a nearer deadline before the timer rings again.
-                let latest = now + options.header_timeout.min(options.idle_timeout);
+                let latest = now + glance;
                 match watch.deadline(&front) {
+                    // The request is answered; the next turn of this loop asks it to.
+                    Some(deadline) if deadline <= now && watch.phase.get() == Phase::Body => {
+                        watch.is_late.set(true);
+                        timer.as_mut().reset(latest);
+                    }
                     Some(deadline) if deadline <= now => return watch.count_timeout(&front),
                     deadline => timer.as_mut().reset(deadline.unwrap_or(latest).min(latest)),
                 }
@@ -106,6 +104,8 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin + 'static>(front: Arc<FrontShar
 enum Phase {
     /// For the rest of a request's head, or the first byte ever.
     Head,
+    /// For the rest of a request's body, or for memory to hold it.
+    Body,
     /// For the answer of a request; it has its own time-outs.
     Answer,
     /// For the next request, or for the client to take the last answer.
@@ -113,9 +113,11 @@ enum Phase {
 }
 
 /// The phase of a connection and when it made progress last.
-struct Watch {
+pub(super) struct Watch {
     phase: Cell<Phase>,
     since: Cell<Instant>,
+    /// Whether the body that is waited for took too long.
+    is_late: Cell<bool>,
     /// What hyper would have answered to a head that it cannot parse.
     held: RefCell<Option<HeldBack>>,
 }
@@ -125,6 +127,7 @@ impl Watch {
         Self {
             phase: Cell::new(Phase::Head),
             since: Cell::new(Instant::now()),
+            is_late: Cell::new(false),
             held: RefCell::new(None),
         }
     }
@@ -137,11 +140,27 @@ impl Watch {
         }
     }
 
+    /// Waits for a body no longer than `front.body-timeout`; `None` if that was not enough. The connection's timer rings
+    /// for it: a timer of each request would cost more than most bodies take.
+    pub(super) async fn in_time<T>(&self, body: impl Future<Output = T>) -> Option<T> {
+        self.is_late.set(false);
+        self.enter(Phase::Body);
+        let mut body = pin!(body);
+        let read = poll_fn(|cx| match body.as_mut().poll(cx) {
+            Poll::Pending if self.is_late.get() => Poll::Ready(None),
+            polled => polled.map(Some),
+        });
+        let read = read.await;
+        self.enter(Phase::Answer);
+        read
+    }
+
     fn deadline(&self, front: &FrontShared) -> Option<Instant> {
         let options = front.options();
         match self.phase.get() {
             Phase::Head => Some(self.since.get() + options.header_timeout),
             Phase::Idle => Some(self.since.get() + options.idle_timeout),
+            Phase::Body => Some(self.since.get() + options.body_timeout),
             Phase::Answer => None,
         }
     }
@@ -155,12 +174,17 @@ impl Watch {
 }
 
 /// A request is being served; dropped when its answer is ready, or nobody wants it any more.
-struct Serving(Rc<Watch>);
+pub(super) struct Serving(Rc<Watch>);
 
 impl Serving {
     fn begin(watch: &Rc<Watch>) -> Self {
         watch.enter(Phase::Answer);
         Self(Rc::clone(watch))
+    }
+
+    /// Its connection's.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.0
     }
 }
 
@@ -227,7 +251,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 impl<S> Watched<S> {
     /// Whether this is an answer of hyper's own, to be replaced. While a request is served there is none.
     fn holds_back(&self, bytes: &[u8]) -> bool {
-        if self.watch.phase.get() == Phase::Answer {
+        if matches!(self.watch.phase.get(), Phase::Body | Phase::Answer) {
             return false;
         }
         let held = held_back(bytes);

@@ -3,6 +3,7 @@
 //! What can be refused by the head alone is refused before the body is read: a stranger costs no memory.
 
 use super::body::{self, HeldBody};
+use super::connection::{Serving, Watch};
 use super::intake::{self, Acceptance};
 use super::reply::{self, Answer, Refusal};
 use super::route::{content_type, route};
@@ -14,8 +15,10 @@ use http::{HeaderMap, Request, Version, header};
 use hyper::body::{Body, Incoming};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::Origin;
+use perseat_domain::id::ExecutionId;
 use perseat_domain::route::{Routed, RoutingSnapshot, Target, parse_target};
 use perseat_flow::payload::is_json;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,24 +30,32 @@ pub(super) struct Caller {
     pub(super) is_tls: bool,
 }
 
-/// Serves one request.
-pub(super) async fn serve(front: Arc<FrontShared>, caller: Caller, request: Request<Incoming>) -> Answer {
+/// Serves one request. What few requests come to is boxed: the rest would carry the room for it.
+///
+/// # Errors
+/// None; hyper asks for a result.
+pub(super) async fn serve(
+    front: Arc<FrontShared>,
+    serving: Serving,
+    caller: Caller,
+    request: Request<Incoming>,
+) -> Result<Answer, Infallible> {
     let (parts, mut incoming) = request.into_parts();
     if let Some(beside) = front.beside.get().filter(|beside| beside.takes(parts.uri.path())) {
-        return match body::read(&front, &mut incoming).await {
+        return Ok(match body::read(&front, serving.watch(), &mut incoming).await {
             Ok(body) => beside.answer(Request::from_parts(parts, body.bytes.clone())).await,
-            Err(code) => refuse(&front, caller, &parts, incoming, &code.into()).await,
-        };
+            Err(code) => Box::pin(refuse(&front, caller, &parts, incoming, &code.into())).await,
+        });
     }
-    match handle(&front, caller, &parts, &mut incoming).await {
+    match handle(&front, serving.watch(), caller, &parts, &mut incoming).await {
         Ok(mut answer) => {
             front.metrics.accepted.increment(1);
             if front.is_draining() {
                 reply::close(&mut answer);
             }
-            answer
+            Ok(answer)
         }
-        Err(refusal) => refuse(&front, caller, &parts, incoming, &refusal).await,
+        Err(refusal) => Ok(Box::pin(refuse(&front, caller, &parts, incoming, &refusal)).await),
     }
 }
 
@@ -79,7 +90,13 @@ async fn leaves_connection_usable(front: &FrontShared, parts: &Parts, incoming: 
     is_whole && code != ErrorCode::PayloadTooLarge
 }
 
-async fn handle(front: &Arc<FrontShared>, caller: Caller, parts: &Parts, incoming: &mut Incoming) -> Result<Answer, Refusal> {
+async fn handle(
+    front: &Arc<FrontShared>,
+    watch: &Watch,
+    caller: Caller,
+    parts: &Parts,
+    incoming: &mut Incoming,
+) -> Result<Answer, Refusal> {
     check_open(front)?;
     check_head(front, parts)?;
     let target = parse_target(parts.method.as_str(), parts.uri.path(), parts.uri.query()).map_err(|error| error.code())?;
@@ -89,15 +106,50 @@ async fn handle(front: &Arc<FrontShared>, caller: Caller, parts: &Parts, incomin
     } else {
         Some(route(front, &snapshot, &target, &parts.headers, &Bytes::new())?)
     };
-    let body = body::read(front, incoming).await?;
+    let body = body::read(front, watch, incoming).await?;
+    let is_small = body.bytes.len() <= front.options().inline_bytes;
     let routed = match early {
-        Some(routed) => {
-            check_json(front, &parts.headers, &body).await?;
+        Some(routed) if is_small => {
+            check_json(front.options().json_depth, &parts.headers, &body.bytes)?;
             routed
         }
-        None => route_by_body(front, &snapshot, &target, parts, &body).await?,
+        Some(routed) => {
+            Box::pin(check_large_json(front, &parts.headers, &body.bytes)).await?;
+            routed
+        }
+        None if is_small => {
+            let routed = route(front, &snapshot, &target, &parts.headers, &body.bytes)?;
+            check_json(front.options().json_depth, &parts.headers, &body.bytes)?;
+            routed
+        }
+        None => Box::pin(route_by_large_body(front, &snapshot, parts, &body.bytes)).await?,
     };
-    accept(front, caller, parts, &target, &snapshot, routed, body).await
+    let received_at = front.parts.clock.now();
+    let execution = front.execution_id();
+    let is_synchronous = routed.refusal.is_none() && wants_result(&parts.headers, routed.flow().is_synchronous);
+    let acceptance = Acceptance {
+        execution,
+        identity: routed.identity,
+        origin: Origin::Webhook,
+        received_at,
+        catalog_revision: snapshot.revision(),
+        sync_deadline: is_synchronous.then(|| received_at.after(front.options().sync_timeout)),
+        refusal: routed.refusal,
+    };
+    let plaintext = plaintext(front, caller, parts, &target, &body);
+    let payload = if plaintext.len() <= front.options().inline_bytes {
+        acceptance.seal(front.parts.intake.as_ref(), &plaintext)?
+    } else {
+        Box::pin(seal_large(front, acceptance, plaintext)).await?
+    };
+    if is_synchronous {
+        return Box::pin(accept_and_wait(front, execution, &routed, payload, body)).await;
+    }
+    intake::append(front, &routed.identity, payload).await?;
+    match routed.refusal {
+        Some(code) => Err(Refusal::of(code, execution)),
+        None => Ok(reply::receipt(execution, routed.flow().reply.as_ref())),
+    }
 }
 
 /// Whether anything is taken at the moment.
@@ -140,104 +192,49 @@ fn check_head(front: &FrontShared, parts: &Parts) -> Result<(), ErrorCode> {
 }
 
 /// Checks that a body that says it is JSON is.
-async fn check_json(front: &FrontShared, headers: &HeaderMap, body: &HeldBody) -> Result<(), ErrorCode> {
-    if body.bytes.is_empty() || !content_type(headers).is_some_and(|text| is_json(&text)) {
+fn check_json(depth: usize, headers: &HeaderMap, body: &[u8]) -> Result<(), ErrorCode> {
+    if body.is_empty() || !content_type(headers).is_some_and(|text| is_json(&text)) {
         return Ok(());
     }
-    let (bytes, depth) = (body.bytes.clone(), front.options().json_depth);
-    let checked = offload(front, bytes.len(), move || json::check(&bytes, depth)).await?;
-    checked.map_err(|_| ErrorCode::PayloadMalformed)
+    json::check(body, depth).map_err(|_| ErrorCode::PayloadMalformed)
 }
 
-/// Routes by values that may stand in the body, which is checked on the way.
-async fn route_by_body(
+/// [`check_json`] in the pool.
+async fn check_large_json(front: &FrontShared, headers: &HeaderMap, body: &Bytes) -> Result<(), ErrorCode> {
+    let (headers, body, depth) = (headers.clone(), body.clone(), front.options().json_depth);
+    offload(front, move || check_json(depth, &headers, &body)).await?
+}
+
+/// Routes by values that may stand in a large body, which is checked on the way.
+async fn route_by_large_body(
     front: &Arc<FrontShared>,
     snapshot: &Arc<RoutingSnapshot>,
-    target: &Target<'_>,
     parts: &Parts,
-    body: &HeldBody,
+    body: &Bytes,
 ) -> Result<Routed, ErrorCode> {
-    if body.bytes.len() <= front.options().inline_bytes {
-        let routed = route(front, snapshot, target, &parts.headers, &body.bytes)?;
-        check_json(front, &parts.headers, body).await?;
-        return Ok(routed);
-    }
-    check_json(front, &parts.headers, body).await?;
-    let (pooled, snapshot, headers, bytes) = (Arc::clone(front), Arc::clone(snapshot), parts.headers.clone(), body.bytes.clone());
+    check_large_json(front, &parts.headers, body).await?;
+    let (pooled, snapshot, headers, body) = (Arc::clone(front), Arc::clone(snapshot), parts.headers.clone(), body.clone());
     let (method, path, query) = (
         parts.method.clone(),
         parts.uri.path().to_owned(),
         parts.uri.query().map(str::to_owned),
     );
-    offload(front, bytes.len(), move || {
+    offload(front, move || {
         let target = parse_target(method.as_str(), &path, query.as_deref()).map_err(|error| error.code())?;
-        route(&pooled, &snapshot, &target, &headers, &bytes)
+        route(&pooled, &snapshot, &target, &headers, &body)
     })
     .await?
 }
 
-/// Runs work on `bytes` bytes here if they are few, else in the bounded pool: the thread serves all connections.
-async fn offload<T: Send + 'static>(front: &FrontShared, bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrorCode> {
-    if bytes <= front.options().inline_bytes {
-        return Ok(work());
-    }
+/// Runs work on many bytes in the bounded pool: the thread serves all connections.
+async fn offload<T: Send + 'static>(front: &FrontShared, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrorCode> {
     // The semaphore is never closed, and the work does not panic.
     let _permit = front.pool.acquire().await.map_err(|_| ErrorCode::Internal)?;
     tokio::task::spawn_blocking(work).await.map_err(|_| ErrorCode::Internal)
 }
 
-/// Seals, appends and answers. From here on the request is an execution.
-async fn accept(
-    front: &Arc<FrontShared>,
-    caller: Caller,
-    parts: &Parts,
-    target: &Target<'_>,
-    snapshot: &RoutingSnapshot,
-    routed: Routed,
-    body: HeldBody,
-) -> Result<Answer, Refusal> {
-    let options = front.options();
-    let received_at = front.parts.clock.now();
-    let execution = front.execution_id();
-    let is_synchronous = routed.refusal.is_none() && wants_result(&parts.headers, routed.flow().is_synchronous);
-    let acceptance = Acceptance {
-        execution,
-        identity: routed.identity,
-        origin: Origin::Webhook,
-        received_at,
-        catalog_revision: snapshot.revision(),
-        sync_deadline: is_synchronous.then(|| received_at.after(options.sync_timeout)),
-        refusal: routed.refusal,
-    };
-    let payload = seal(front, caller, parts, target, acceptance, &body).await?;
-    if is_synchronous && front.parts.waiters.len() >= options.sync_waiters {
-        return Err(ErrorCode::RateLimited.into());
-    }
-    let waiter = is_synchronous.then(|| front.parts.waiters.register(execution));
-    intake::append(front, &routed.identity, payload).await?;
-    drop(body);
-    if let Some(code) = routed.refusal {
-        return Err(Refusal::of(code, execution));
-    }
-    let Some(waiter) = waiter else {
-        return Ok(reply::receipt(execution, routed.flow().reply.as_ref()));
-    };
-    match tokio::time::timeout(options.sync_timeout, waiter.answer()).await {
-        Ok(Some(note)) => Ok(reply::ended(execution, note, options)),
-        Ok(None) => Err(Refusal::of(ErrorCode::NotReady, execution)),
-        Err(_) => Err(Refusal::of(ErrorCode::SyncTimeout, execution)),
-    }
-}
-
-/// The stored form of the entry.
-async fn seal(
-    front: &Arc<FrontShared>,
-    caller: Caller,
-    parts: &Parts,
-    target: &Target<'_>,
-    acceptance: Acceptance,
-    body: &HeldBody,
-) -> Result<Bytes, ErrorCode> {
+/// What is sealed of a request.
+fn plaintext(front: &FrontShared, caller: Caller, parts: &Parts, target: &Target<'_>, body: &HeldBody) -> Vec<u8> {
     let proxies = front.parts.proxies.load();
     let called = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let invoke_url = front
@@ -253,9 +250,35 @@ async fn seal(
         body: &body.bytes,
         debug: parts.headers.get("prismatic-debug").is_some_and(|value| value == "true"),
     };
-    let plaintext = stored.encode();
+    stored.encode()
+}
+
+/// Seals in the pool.
+async fn seal_large(front: &FrontShared, acceptance: Acceptance, plaintext: Vec<u8>) -> Result<Bytes, ErrorCode> {
     let intake = Arc::clone(&front.parts.intake);
-    offload(front, plaintext.len(), move || acceptance.seal(intake.as_ref(), &plaintext)).await?
+    offload(front, move || acceptance.seal(intake.as_ref(), &plaintext)).await?
+}
+
+/// Appends, and answers with the execution's result.
+async fn accept_and_wait(
+    front: &FrontShared,
+    execution: ExecutionId,
+    routed: &Routed,
+    payload: Bytes,
+    body: HeldBody,
+) -> Result<Answer, Refusal> {
+    let options = front.options();
+    if front.parts.waiters.len() >= options.sync_waiters {
+        return Err(ErrorCode::RateLimited.into());
+    }
+    let waiter = front.parts.waiters.register(execution);
+    intake::append(front, &routed.identity, payload).await?;
+    drop(body);
+    match tokio::time::timeout(options.sync_timeout, waiter.answer()).await {
+        Ok(Some(note)) => Ok(reply::ended(execution, note, options)),
+        Ok(None) => Err(Refusal::of(ErrorCode::NotReady, execution)),
+        Err(_) => Err(Refusal::of(ErrorCode::SyncTimeout, execution)),
+    }
 }
 
 /// Whether the caller waits for the result: the flow's own way, unless the request says otherwise.

@@ -178,7 +178,7 @@ impl UserActor {
             return self.is_over(turn, None);
         };
         let cancel = CancellationToken::new();
-        let start = execution::Start {
+        let start = Box::new(execution::Start {
             execution,
             identity: taken.identity,
             entries: taken.entries,
@@ -194,7 +194,7 @@ impl UserActor {
                 supervisor: self.env.supervisor.clone(),
             },
             cancel: cancel.clone(),
-        };
+        });
         let generation = self.next_generation;
         self.next_generation += 1;
         let obituary = Obituary::of_panic(&self.me, execution, generation);
