@@ -219,7 +219,10 @@ fn plain(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
 fn checks_start_nothing_name_every_problem_and_exit_by_what_they_found() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    write("wrong.toml", "front.max-bdoy = \"1MiB\"\nadmission.user = \"many\"\n");
+    write(
+        "wrong.toml",
+        "front.max-bdoy = \"1MiB\"\nadmission.user = \"many\"\nlog.level = \"inof\"\nfront.json-depth = 5000\n",
+    );
     write("right.toml", "front.max-body = \"1MiB\"\n");
     write(
         "wrong.yml",
@@ -232,6 +235,8 @@ fn checks_start_nothing_name_every_problem_and_exit_by_what_they_found() {
     for part in [
         "unknown key front.max-bdoy; did you mean front.max-body?",
         "wrong.toml:2: admission.user",
+        "wrong.toml:3: log.level",
+        "front.json-depth is 5000",
     ] {
         assert!(said.contains(part), "{part} is missing\n{said}");
     }
@@ -239,8 +244,11 @@ fn checks_start_nothing_name_every_problem_and_exit_by_what_they_found() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("front.max-body = \"1MiB\"") && said.contains("valid"), "{said}");
 
-    let (code, said) = plain(folder.path(), &["validate", "right.yml", "wrong.yml"]);
+    let (code, said) = plain(folder.path(), &["validate", "nowhere.yml", "right.yml", "wrong.yml"]);
     assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("nowhere.yml: cannot read: "), "{said}");
+    let (code, limited) = plain(folder.path(), &["validate", "--set", "definition.max-bytes=10B", "wrong.yml"]);
+    assert!(code == Some(1) && limited.contains("longer than 10 bytes"), "{limited}");
     assert!(
         said.contains("right.yml: valid") && said.contains("wrong.yml:4:1: ") && said.contains("`flows`"),
         "{said}"
@@ -284,6 +292,10 @@ async fn a_reload_takes_up_what_it_can_says_what_waits_and_keeps_what_is_wrong_o
     reload("front.max-bdoy = \"1MiB\"\n");
     let line = daemon.log_line(&["nothing changed"]);
     assert!(line.contains("front.max-bdoy"), "{line}");
+    reload("trusted-proxies = [\"10.0.0.0/8\"]\nlog.level = \"inof\"\n");
+    let line = daemon.log_line(&["nothing changed", "log.level"]);
+    assert_eq!(line.matches("inof").count(), 1, "{line}");
+    assert!(!daemon.log().contains("configuration changed"), "{}", daemon.log());
     reload("trusted-proxies = [\"10.0.0.0/8\"]\nadmission.user = 7\n");
     let line = daemon.log_line(&["configuration changed", "trusted-proxies"]);
     assert!(!line.contains("next start"), "{line}");

@@ -404,6 +404,19 @@ fn every_key_has_an_effect() {
         }
     }
     none(&wrong, "nothing reads these keys; give them an effect or take them out:");
+    // A key may be read into options that nobody asks for.
+    let path = "src/config/options.rs";
+    let options = all.iter().find(|source| source.path == path).unwrap();
+    let functions = options.text.split("#[cfg(test)]").next().unwrap().split("pub fn ").skip(1);
+    let names: Vec<&str> = functions.filter_map(|rest| rest.split('(').next()).collect();
+    assert!(names.len() > 15, "the functions were not found: {names:?}");
+    let asks = |source: &&&Source, name: &str| {
+        let production = source.text.split("#[cfg(test)]").next().unwrap_or_default();
+        source.path != path && production.contains(&format!(".{name}("))
+    };
+    let idle = names.iter().filter(|name| !readers.iter().any(|source| asks(&source, name)));
+    let idle: Vec<String> = idle.map(|name| (*name).to_owned()).collect();
+    none(&idle, "nothing in the daemon asks for these options of src/config/options.rs:");
 }
 
 /// The names of all tests, those that a macro makes included.

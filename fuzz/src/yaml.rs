@@ -30,7 +30,8 @@ pub(crate) fn run(data: &[u8]) {
             assert_eq!(again.definition, parsed.definition, "numbers are kept");
             let keys = parsed.definition.flows.iter().flat_map(|flow| &flow.organization_api_keys);
             if keys.clone().next().is_some() {
-                let redacted = parse(&redact_organization_keys(text), &BuiltIn, &BTreeMap::new(), &LIMITS).expect("still a definition");
+                let redacted =
+                    parse(&redact_organization_keys(text, &LIMITS), &BuiltIn, &BTreeMap::new(), &LIMITS).expect("still a definition");
                 let left = redacted.definition.flows.iter().flat_map(|flow| &flow.organization_api_keys);
                 // A block keeps its last line's end.
                 assert!(left.clone().all(|key| key.trim_end() == REDACTED), "a key is left");
@@ -38,5 +39,5 @@ pub(crate) fn run(data: &[u8]) {
             }
         }
     }
-    let _ = redact_organization_keys(text);
+    let _ = redact_organization_keys(text, &LIMITS);
 }

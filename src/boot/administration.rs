@@ -5,10 +5,11 @@ use super::plane::{Plane, Published, Publisher, random};
 use http::{Method, StatusCode};
 use perseat_actors::kit::Clock;
 use perseat_admin::apply::{Applied, Applier, ApplyError, ApplyOptions, apply};
+use perseat_admin::edit::Definitions;
 use perseat_admin::manifest::Located;
 use perseat_domain::entry::{Cancelled, Entry};
 use perseat_domain::id::{ExecutionId, partition_of};
-use perseat_flow::component::BuiltIn;
+use perseat_flow::definition;
 use perseat_journal::{Journal, NewEntry};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
@@ -31,6 +32,7 @@ pub struct ApplyBody {
 #[derive(Clone)]
 pub(super) struct Administration {
     custody: Custody,
+    definitions: definition::Limits,
     journal: Journal,
     index: Arc<ExecutionIndex>,
     publisher: Arc<Publisher>,
@@ -40,8 +42,9 @@ pub(super) struct Administration {
 }
 
 impl Administration {
-    pub(super) fn of(plane: &Plane) -> Self {
+    pub(super) fn of(plane: &Plane, definitions: definition::Limits) -> Self {
         Self {
+            definitions,
             custody: plane.custody.clone(),
             journal: plane.journal.clone(),
             index: plane.index.clone(),
@@ -72,7 +75,7 @@ impl Administration {
             Err(error) => return refusal(StatusCode::BAD_REQUEST, "request_malformed", &error.to_string()),
         };
         let applied = self.publisher.publish(|| {
-            let once = || apply_here(&self.custody, &body.manifests, body.options, &*self.clock);
+            let once = || apply_here(&self.custody, self.definitions, &body.manifests, body.options, &*self.clock);
             let applied = match once() {
                 // Room that is kept back for this moment, so that a deletion can commit on a full disk.
                 Err(ApplyError::Store(StoreError::Full(_))) if self.ballast.release() => {
@@ -138,9 +141,10 @@ impl Administration {
     }
 }
 
-/// Applies manifests to a catalog, in this process.
+/// Applies manifests to a catalog, in this process; `limits` are those of integration definitions.
 pub(crate) fn apply_here(
     custody: &Custody,
+    limits: definition::Limits,
     manifests: &[Located],
     options: ApplyOptions,
     clock: &dyn Clock,
@@ -152,7 +156,7 @@ pub(crate) fn apply_here(
         at: clock.now(),
         random: &mut random,
     };
-    apply(custody, &BuiltIn, manifests, options, &mut applier)
+    apply(custody, Definitions::built_in(limits), manifests, options, &mut applier)
 }
 
 pub(super) fn refusal(status: StatusCode, code: &str, sentence: &str) -> LocalAnswer {

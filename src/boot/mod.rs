@@ -114,7 +114,7 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
         .build();
     let control = control.context("the control threads did not start")?;
     let stop = CancellationToken::new();
-    let signals = {
+    let mut signals = {
         let _inside = control.enter();
         Signals::take().context("signals could not be taken over")?
     };
@@ -140,7 +140,7 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
         LocalSocket::open(&config.socket())?
     };
     let reading = Reading::of(&plane);
-    let router = reading.routes(Administration::of(&plane).router());
+    let router = reading.routes(Administration::of(&plane, config.definition_limits()).router());
     let desk = Arc::new(api::desk(&config, &plane, &base.listeners, reading.executions())?);
     let router = tokens::routes(&desk, router);
     let backups = Backups::of(&plane, &config, base.data.path().to_owned(), control.handle().clone(), stop.clone());
@@ -156,20 +156,22 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
     systemd::ready("serving");
     tracing::info!(data = %base.data.path().display(), "ready");
 
-    let config = control.block_on(until_drain(given, config, &base, &plane, signals));
+    let config = control.block_on(until_drain(given, config, &base, &plane, &mut signals));
     systemd::stopping(config.drain.deadline);
     started.store(false, Ordering::Relaxed);
     tracing::info!(deadline = ?config.drain.deadline, "draining");
-    plane.drain(&control, &config.drain);
+    let now = CancellationToken::new();
+    control.spawn(second(signals, now.clone()));
+    plane.drain(&control, &config.drain, &now);
     stop.cancel();
-    control.block_on(async {
+    control.block_on(now.run_until_cancelled(async {
         let _ = local.await;
         if let Some(api) = api {
             let _ = api.await;
         }
         let _ = housekeeping.await;
         let _ = admin.await;
-    });
+    }));
     drop(watchdog);
     drop(base.master_key);
     tracing::info!("stopped");
@@ -187,10 +189,11 @@ fn readiness(started: Arc<AtomicBool>, plane: Arc<OnceLock<PlaneReadiness>>) -> 
 }
 
 /// Answers reloads until the drain begins; the configuration that is then in force.
-async fn until_drain(given: &Given, mut config: Config, base: &Base, plane: &Plane, mut signals: Signals) -> Config {
+async fn until_drain(given: &Given, started: Config, base: &Base, plane: &Plane, signals: &mut Signals) -> Config {
+    let mut config = started.clone();
     while signals.next().await == Signal::Reload {
         systemd::reloading();
-        match given.reload(&config) {
+        match given.reload(&started, &config) {
             Ok(now) => {
                 apply(&now, base, plane);
                 config = now;
@@ -200,6 +203,15 @@ async fn until_drain(given: &Given, mut config: Config, base: &Base, plane: &Pla
         systemd::ready("serving");
     }
     config
+}
+
+/// Waits, while the daemon drains, for the signal that means: now.
+async fn second(mut signals: Signals, now: CancellationToken) {
+    while signals.next().await == Signal::Reload {
+        tracing::warn!("the daemon is stopping; the configuration was not read again");
+    }
+    tracing::warn!("a second signal: stopping now; what has not ended resumes at the next start");
+    now.cancel();
 }
 
 fn apply(config: &Config, base: &Base, plane: &Plane) {

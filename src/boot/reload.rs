@@ -57,13 +57,14 @@ impl Given {
         Ok(Config::load(&sources, cores)?)
     }
 
-    /// Reads everything again, logs what changed since `before`, and returns the new configuration.
+    /// Reads everything again, logs what changed since `before`, and returns the new configuration. `started` is the one that
+    /// the daemon was started with.
     ///
     /// # Errors
     /// As [`Given::load`]; the caller keeps what it has.
-    pub fn reload(&self, before: &Config) -> Result<Config, ConfigError> {
+    pub fn reload(&self, started: &Config, before: &Config) -> Result<Config, ConfigError> {
         let now = self.load()?;
-        let changes = changes::changes(before, &now);
+        let changes = changes::changes(started, before, &now);
         if changes.is_empty() {
             tracing::info!("configuration read again: nothing changed");
         }

@@ -126,11 +126,11 @@ pub(crate) fn described(token: &ApiToken) -> Value {
 }
 
 /// Makes a token in a directory that no daemon uses.
-pub(crate) fn create_offline(custody: &Custody, new: &NewToken) -> Result<Value, Fault> {
+pub(crate) fn create_offline(custody: &Custody, limits: perseat_flow::definition::Limits, new: &NewToken) -> Result<Value, Fault> {
     let mut random = super::plane::random;
     let mut desk = perseat_admin::edit::Desk {
         custody,
-        components: &perseat_flow::component::BuiltIn,
+        definitions: perseat_admin::edit::Definitions::built_in(limits),
         actor: &local(),
         at: perseat_actors::kit::Clock::now(&perseat_actors::kit::RealClock::new()),
         random: &mut random,

@@ -87,7 +87,13 @@ impl Apply {
             given.flags.push(("data.dir".to_owned(), scratch.path().display().to_string()));
         }
         let offline = Offline::open(&given.load()?)?;
-        match apply_here(&offline.custody, &body.manifests, body.options, &RealClock::new()) {
+        match apply_here(
+            &offline.custody,
+            config.definition_limits(),
+            &body.manifests,
+            body.options,
+            &RealClock::new(),
+        ) {
             Ok(applied) => {
                 if let Some(key) = offline.made_key.filter(|_| !body.options.dry_run) {
                     println!(

@@ -26,7 +26,6 @@ impl CheckConfig {
     /// The problems found.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.config.given().load()?;
-        crate::telemetry::logs::filter(&config.log.level)?;
         if self.show {
             for (key, value) in config.entries() {
                 println!("{key} = {}", value.map_or_else(|| "(unset)".to_owned(), |value| value.to_string()));

@@ -24,7 +24,6 @@ impl Reload {
     /// A wrong configuration, or no daemon on the data directory.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.config.given().load()?;
-        crate::telemetry::logs::filter(&config.log.level)?;
         let holder = DataDirectory::holder(&config.data.dir)?.and_then(rustix::process::Pid::from_raw);
         let holder = holder.ok_or_else(|| ClientError::NotRunning(config.data.dir.clone()))?;
         rustix::process::kill_process(holder, rustix::process::Signal::HUP)?;

@@ -210,7 +210,7 @@ impl Create {
             organization: self.organization,
         };
         let made = match call(&config, Method::POST, "/tokens", Some(serde_json::to_value(&new)?))? {
-            Err(ClientError::NotRunning(_)) => create_offline(&Offline::open(&config)?.custody, &new)?,
+            Err(ClientError::NotRunning(_)) => create_offline(&Offline::open(&config)?.custody, config.definition_limits(), &new)?,
             answered => answered?,
         };
         if self.json {

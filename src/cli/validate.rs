@@ -7,18 +7,24 @@ use std::process::ExitCode;
 use clap::Args;
 use perseat_admin::manifest::{self, Manifest};
 use perseat_flow::component::BuiltIn;
-use perseat_flow::definition;
+use perseat_flow::definition::{self, Limits};
+
+use super::ConfigArgs;
 
 /// Check integration YAML and manifests offline: file:line:column, what is wrong, what may have been meant
 ///
 /// A file with `definitionVersion` is an integration, any other a list of manifests; a manifest's integration is checked too.
-/// `valueFrom` files must exist; environment variables need not be set. Exits 1 when anything is wrong; a warning is not.
+/// `valueFrom` files must exist; environment variables need not be set. How large a definition may be is the configuration's
+/// word (`[definition]`). Exits 1 when anything is wrong; a warning is not.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  perseat validate integration.yml manifests/*.yml")]
 pub struct Validate {
     /// The files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// What was found in one file.
@@ -32,12 +38,18 @@ impl Validate {
     /// Runs the command.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// A wrong configuration.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let limits = self.config.given().load()?.definition_limits();
         let mut wrong = 0;
         for file in &self.files {
-            let text = std::fs::read_to_string(file).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
-            let findings = check(file, &text);
+            let findings = match std::fs::read_to_string(file) {
+                Ok(text) => check(file, &text, &limits),
+                Err(error) => Findings {
+                    problems: vec![format!("{}: cannot read: {error}", file.display())],
+                    warnings: Vec::new(),
+                },
+            };
             findings.warnings.iter().for_each(|warning| println!("{warning} (warning)"));
             findings.problems.iter().for_each(|problem| println!("{problem}"));
             if findings.problems.is_empty() {
@@ -49,10 +61,10 @@ impl Validate {
     }
 }
 
-fn check(file: &Path, text: &str) -> Findings {
+fn check(file: &Path, text: &str, limits: &Limits) -> Findings {
     let mut findings = Findings::default();
-    if text.lines().any(|line| line.starts_with("definitionVersion")) {
-        integration(file, text, &mut findings);
+    if is_integration(text, limits) {
+        integration(file, text, limits, &mut findings);
         return findings;
     }
     let present = |name: &str| Some(std::env::var(name).unwrap_or_default());
@@ -61,7 +73,7 @@ fn check(file: &Path, text: &str) -> Findings {
             for located in manifests {
                 if let Manifest::Integration(found) = located.manifest {
                     let path = found.file.unwrap_or_else(|| file.to_owned());
-                    integration(&path, &found.definition.unwrap_or_default(), &mut findings);
+                    integration(&path, &found.definition.unwrap_or_default(), limits, &mut findings);
                 }
             }
         }
@@ -70,9 +82,17 @@ fn check(file: &Path, text: &str) -> Findings {
     findings
 }
 
-fn integration(file: &Path, text: &str, findings: &mut Findings) {
+/// Told by its version, however the YAML is written; where it cannot be read at all, by a line that begins with it.
+fn is_integration(text: &str, limits: &Limits) -> bool {
+    match &*definition::documents(text, limits).0 {
+        [] => text.lines().any(|line| line.starts_with("definitionVersion")),
+        [first, ..] => first.member("definitionVersion").is_some(),
+    }
+}
+
+fn integration(file: &Path, text: &str, limits: &Limits, findings: &mut Findings) {
     let place = |diagnostic: &definition::Diagnostic| format!("{}:{diagnostic}", file.display());
-    match definition::parse(text, &BuiltIn, &BTreeMap::new(), &definition::Limits::default()) {
+    match definition::parse(text, &BuiltIn, &BTreeMap::new(), limits) {
         Ok(parsed) => findings.warnings.extend(parsed.warnings.iter().map(place)),
         Err(problems) => findings.problems.extend(problems.iter().map(place)),
     }
@@ -82,18 +102,30 @@ fn integration(file: &Path, text: &str, findings: &mut Findings) {
 mod tests {
     use super::*;
 
+    fn checked(file: &str, text: &str) -> Findings {
+        check(Path::new(file), text, &Limits::default())
+    }
+
     #[test]
     fn an_integration_is_told_by_its_version_and_a_problem_by_its_place() {
-        let findings = check(Path::new("i.yml"), "name: A\ndefinitionVersion: 6\n");
+        let findings = checked("i.yml", "name: A\ndefinitionVersion: 6\n");
         assert!(findings.problems[0].starts_with("i.yml:2:"), "{:?}", findings.problems);
+        for text in ["{\"name\": \"A\", \"definitionVersion\": 6}", "definitionVersion: 6\nname: [\n"] {
+            let findings = checked("i.yml", text);
+            assert!(
+                findings.problems.iter().all(|problem| !problem.contains("kind")),
+                "{:?}",
+                findings.problems
+            );
+        }
     }
 
     #[test]
     fn a_manifest_problem_has_its_place_too() {
-        let findings = check(Path::new("m.yml"), "kind: Customer\nname: Acme\nexternalID: acme\n");
+        let findings = checked("m.yml", "kind: Customer\nname: Acme\nexternalID: acme\n");
         assert!(findings.problems[0].starts_with("m.yml:3:"), "{:?}", findings.problems);
         assert!(
-            check(Path::new("m.yml"), "kind: Customer\nname: Acme\nexternalId: acme\n")
+            checked("m.yml", "kind: Customer\nname: Acme\nexternalId: acme\n")
                 .problems
                 .is_empty()
         );

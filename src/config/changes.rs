@@ -15,19 +15,21 @@ pub struct Change {
     pub reloads: bool,
 }
 
-/// The keys whose values differ, in the order of the reference.
+/// The keys whose values differ, in the order of the reference. `started` is what the daemon was started with: a part that
+/// it has not, or that the new values take away, comes and goes with a restart only.
 #[must_use]
-pub fn changes(before: &Settings, now: &Settings) -> Vec<Change> {
+pub fn changes(started: &Settings, before: &Settings, now: &Settings) -> Vec<Change> {
     let keys = sections().into_iter().flat_map(|section| section.keys);
     let show = |value: Option<toml::Value>| value.map_or_else(|| "unset".to_owned(), |value| value.to_string());
-    let pairs = before.entries().into_iter().zip(now.entries()).zip(keys);
-    pairs
-        .filter(|(((_, before), (_, now)), _)| before != now)
-        .map(|(((key, before), (_, now)), described)| Change {
+    let values = before.entries().into_iter().zip(now.entries()).zip(started.entries());
+    values
+        .zip(keys)
+        .filter(|((((_, before), (_, now)), _), _)| before != now)
+        .map(|((((key, before), (_, now)), (_, started)), described)| Change {
             key,
+            reloads: described.reloads && started.is_some() == now.is_some(),
             before: show(before),
             now: show(now),
-            reloads: described.reloads,
         })
         .collect()
 }

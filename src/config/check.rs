@@ -1,12 +1,15 @@
 //! The checks of several keys together.
 //!
-//! A value's own range is its type's business; here is only what one key means for another.
+//! A value's own range is its type's business; here is only what one key means for another, and what a part of the daemon
+//! could not work with. A check whose keys could not all be read is left out: it would judge a value that nobody gave.
+
+use std::time::Duration;
 
 use perseat_flow::outbound::Rule;
 
 use super::Config;
-use super::source::{Origin, Problem};
-use super::value::Auto;
+use super::source::{Origin, Problem, Unknown};
+use super::value::{Auto, Size};
 
 /// Bytes of an entry besides its body: headers, ids, seals and the frame around them.
 pub const ENTRY_OVERHEAD: u64 = 128 << 10;
@@ -14,135 +17,256 @@ pub const ENTRY_OVERHEAD: u64 = 128 << 10;
 const LEAST_SPARES: u32 = 2;
 /// Segments of a budget at least: two spare, one being written, and some history.
 const LEAST_SEGMENTS: u64 = 8;
+/// Bytes of a child's message besides a result and its log lines.
+const FRAME_OVERHEAD: u64 = 64 << 10;
+/// Less than this the HTTP library does not read with, whatever a request's head may be.
+const LEAST_HEADER_BYTES: u64 = 8 << 10;
+/// Deeper than this the JSON library does not read, whatever is allowed.
+const MOST_JSON_DEPTH: u32 = 127;
 
-/// Everything in `config` that does not fit together.
+/// Everything in `config` that does not fit together, as far as its keys are known.
 #[must_use]
-pub fn problems(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut refuse = |wrong: bool, what: String| {
-        if wrong {
-            problems.push(Problem {
-                origin: Origin::Daemon,
-                what,
-            });
-        }
+pub(super) fn problems(config: &Config, unknown: &Unknown) -> Vec<Problem> {
+    let mut checks = Checks {
+        unknown,
+        problems: Vec::new(),
     };
-    sizes(config, &mut refuse);
-    outbound(config, &mut refuse);
-    listeners(config, &mut refuse);
-    times(config, &mut refuse);
-    problems
+    sizes(config, &mut checks);
+    budget(config, &mut checks);
+    counts(config, &mut checks);
+    outbound(config, &mut checks);
+    listeners(config, &mut checks);
+    times(config, &mut checks);
+    nothing(config, &mut checks);
+    checks.problems
 }
 
-fn sizes(config: &Config, refuse: &mut impl FnMut(bool, String)) {
-    let (segment, entry, budget) = (config.segment(), config.max_entry(), config.retention.budget);
-    let body = config.front.max_body;
-    refuse(
-        body.get() + ENTRY_OVERHEAD > entry.get(),
-        format!(
-            "front.max-body is {body}, but one entry is at most half a journal segment ({segment}) less 128KiB: \
-             raise journal.segment or retention.budget, or lower front.max-body"
-        ),
-    );
-    refuse(
-        body > config.front.body_memory,
-        format!(
-            "front.body-memory is {}, so a body of front.max-body ({body}) could never be read",
-            config.front.body_memory
-        ),
-    );
-    refuse(
-        matches!(config.execution.max_step_result, Auto::Given(given) if given.get() + ENTRY_OVERHEAD > entry.get()),
-        format!("execution.max-step-result is larger than half a journal segment ({segment}) less 128KiB"),
-    );
-    refuse(
-        budget.get() / segment.get().max(1) < LEAST_SEGMENTS,
-        format!("retention.budget is {budget}, less than {LEAST_SEGMENTS} journal segments of {segment}"),
-    );
-    refuse(
-        config.backlog_bytes().get() > budget.get() / 2,
-        format!(
-            "backlog.max-bytes is {}, more than half of retention.budget ({budget}): carrying live entries would never end",
-            config.backlog_bytes()
-        ),
-    );
-    refuse(
-        config.journal.spare_segments.get() < LEAST_SPARES,
-        format!(
-            "journal.spare-segments is {}, but at least {LEAST_SPARES} are needed: within retention.budget one is kept back for \
-             live entries that are written again before their segment is dropped",
-            config.journal.spare_segments.get()
-        ),
-    );
-    refuse(
-        config.journal.queue_bytes.get() < entry.get(),
-        format!(
-            "journal.queue-bytes is {}, less than one entry may be ({entry})",
-            config.journal.queue_bytes
-        ),
-    );
-    refuse(
-        !(16 << 10..4 << 30).contains(&segment.get()),
-        format!("journal.segment is {segment}, but must be at least 16KiB and below 4GiB"),
-    );
-    let admission = &config.admission;
-    refuse(
-        !(admission.user <= admission.flow && admission.flow <= admission.customer),
-        "admission: user ≤ flow ≤ customer must hold, else the smaller limit can never be reached".to_owned(),
-    );
+struct Checks<'u> {
+    unknown: &'u Unknown,
+    problems: Vec<Problem>,
 }
 
-fn outbound(config: &Config, refuse: &mut impl FnMut(bool, String)) {
-    for (key, rules) in [("outbound.allow", &config.outbound.allow), ("outbound.deny", &config.outbound.deny)] {
-        for rule in rules {
-            refuse(
-                rule.parse::<Rule>().is_err(),
-                format!("{key}: {rule:?} is neither a network nor a host, each optionally with a port"),
-            );
+impl Checks<'_> {
+    /// What is wrong, if it is, with these keys.
+    fn refuse(&mut self, keys: &[&str], wrong: bool, what: impl FnOnce() -> String) {
+        if wrong && !keys.iter().any(|key| self.unknown.has(key)) {
+            self.problems.push(Problem {
+                origin: Origin::Daemon,
+                what: what(),
+            });
         }
     }
 }
 
-fn listeners(config: &Config, refuse: &mut impl FnMut(bool, String)) {
-    let (hooks, api, admin) = (config.hooks.listen, config.api.listen, config.admin.listen);
-    refuse(
-        admin.port() != 0 && (admin == hooks || admin == api),
-        format!("admin.listen is {admin}, which another listener has: health and metrics need an address of their own"),
+const SEGMENT: [&str; 2] = ["journal.segment", "retention.budget"];
+
+fn sizes(config: &Config, checks: &mut Checks<'_>) {
+    let (segment, entry) = (config.segment(), config.max_entry());
+    let body = config.front.max_body;
+    let with_segment = |key: &'static str| [SEGMENT[0], SEGMENT[1], key];
+    checks.refuse(&with_segment("front.max-body"), body.get() + ENTRY_OVERHEAD > entry.get(), || {
+        format!(
+            "front.max-body is {body}, but one entry is at most half a journal segment ({segment}) less 128KiB: \
+                 raise journal.segment or retention.budget, or lower front.max-body"
+        )
+    });
+    let memory = config.front.body_memory;
+    checks.refuse(&["front.max-body", "front.body-memory"], body > memory, || {
+        format!("front.body-memory is {memory}, so a body of front.max-body ({body}) could never be read")
+    });
+    let heads = config.front.max_header_bytes;
+    checks.refuse(&["front.max-header-bytes"], heads.get() < LEAST_HEADER_BYTES, || {
+        format!("front.max-header-bytes is {heads}, but requests are read 8KiB at a time at least")
+    });
+    let result = config.max_step_result();
+    let given = matches!(config.execution.max_step_result, Auto::Given(_));
+    checks.refuse(
+        &with_segment("execution.max-step-result"),
+        given && result.get() + ENTRY_OVERHEAD > entry.get(),
+        || format!("execution.max-step-result is larger than half a journal segment ({segment}) less 128KiB"),
     );
-    refuse(
+    let (frame, logs) = (config.code.max_frame, config.code.max_log_bytes);
+    checks.refuse(
+        &[
+            SEGMENT[0],
+            SEGMENT[1],
+            "execution.max-step-result",
+            "code.max-frame",
+            "code.max-log-bytes",
+        ],
+        frame.get() < result.get() + logs.get() + FRAME_OVERHEAD,
+        || {
+            format!(
+                "code.max-frame is {frame}, but a child answers with a result ({result}, execution.max-step-result), its log lines \
+                 ({logs}, code.max-log-bytes) and 64KiB around them"
+            )
+        },
+    );
+    let queue = config.journal.queue_bytes;
+    checks.refuse(&with_segment("journal.queue-bytes"), queue.get() < entry.get(), || {
+        format!("journal.queue-bytes is {queue}, less than one entry may be ({entry})")
+    });
+    checks.refuse(&SEGMENT, !(16 << 10..4 << 30).contains(&segment.get()), || {
+        format!("journal.segment is {segment}, but must be at least 16KiB and below 4GiB")
+    });
+}
+
+fn budget(config: &Config, checks: &mut Checks<'_>) {
+    let (segment, budget) = (config.segment(), config.retention.budget);
+    checks.refuse(&SEGMENT, budget.get() / segment.get().max(1) < LEAST_SEGMENTS, || {
+        format!("retention.budget is {budget}, less than {LEAST_SEGMENTS} journal segments of {segment}")
+    });
+    let backlog = config.backlog_bytes();
+    checks.refuse(&["backlog.max-bytes", "retention.budget"], backlog.get() > budget.get() / 2, || {
+        format!("backlog.max-bytes is {backlog}, more than half of retention.budget ({budget}): carrying live entries would never end")
+    });
+    let kept: [(&str, Size, &str); 2] = [
+        ("retention.margin", config.margin(), "the margin is kept free within the budget"),
+        ("retention.ballast", config.ballast(), "the ballast lies within the budget"),
+    ];
+    for (key, size, why) in kept {
+        checks.refuse(&[key, "retention.budget"], size.get() > budget.get() / 2, || {
+            format!("{key} is {size}, more than half of retention.budget ({budget}): {why}, and the journal gets what is left")
+        });
+    }
+    let spares = config.journal.spare_segments.get();
+    checks.refuse(&["journal.spare-segments"], spares < LEAST_SPARES, || {
+        format!(
+            "journal.spare-segments is {spares}, but at least {LEAST_SPARES} are needed: within retention.budget one is kept back for \
+             live entries that are written again before their segment is dropped"
+        )
+    });
+}
+
+fn counts(config: &Config, checks: &mut Checks<'_>) {
+    let admission = &config.admission;
+    checks.refuse(
+        &["admission.user", "admission.flow", "admission.customer"],
+        !(admission.user <= admission.flow && admission.flow <= admission.customer),
+        || "admission: user ≤ flow ≤ customer must hold, else the smaller limit can never be reached".to_owned(),
+    );
+    let (mailbox, total) = (config.supervision.mailbox.get(), admission.total.get());
+    checks.refuse(&["supervision.mailbox", "admission.total"], mailbox < total, || {
+        format!("supervision.mailbox is {mailbox}, less than admission.total ({total}): what was admitted would not fit")
+    });
+    let (max, yields) = (config.index.max_lag.get(), config.index.yield_lag);
+    checks.refuse(
+        &["index.max-lag", "index.yield-lag"],
+        matches!(yields, Auto::Given(lag) if lag.get() > max),
+        || format!("index.yield-lag is more than index.max-lag ({max}): the index would still stand back when new events are refused for its lag"),
+    );
+    let nice = config.index.nice.get();
+    checks.refuse(&["index.nice"], nice > 19, || format!("index.nice is {nice}, but 19 is the most"));
+    let depth = config.front.json_depth.get();
+    checks.refuse(&["front.json-depth"], depth > MOST_JSON_DEPTH, || {
+        format!("front.json-depth is {depth}, but {MOST_JSON_DEPTH} is the most that the JSON reader takes")
+    });
+}
+
+fn outbound(config: &Config, checks: &mut Checks<'_>) {
+    for (key, rules) in [("outbound.allow", &config.outbound.allow), ("outbound.deny", &config.outbound.deny)] {
+        for rule in rules {
+            checks.refuse(&[key], rule.parse::<Rule>().is_err(), || {
+                format!("{key}: {rule:?} is neither a network nor a host, each optionally with a port")
+            });
+        }
+    }
+}
+
+fn listeners(config: &Config, checks: &mut Checks<'_>) {
+    let (hooks, api, admin) = (config.hooks.listen, config.api.listen, config.admin.listen);
+    for (key, other) in [("hooks.listen", hooks), ("api.listen", api)] {
+        checks.refuse(&["admin.listen", key], admin.port() != 0 && admin == other, || {
+            format!("admin.listen is {admin}, which {key} has: health and metrics need an address of their own")
+        });
+    }
+    checks.refuse(
+        &["tls.cert", "tls.key"],
         config.tls.cert.is_some() != config.tls.key.is_some(),
-        "tls.cert and tls.key must be given together".to_owned(),
+        || "tls.cert and tls.key must be given together".to_owned(),
     );
     if let Some(url) = &config.network.public_url {
         let root = matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-        refuse(
-            !root || !url.username().is_empty(),
-            format!("public-url is {url}, but must be http or https and a host, without a path"),
-        );
+        checks.refuse(&["public-url"], !root || !url.username().is_empty(), || {
+            format!("public-url is {url}, but must be http or https and a host, without a path")
+        });
     }
 }
 
-fn times(config: &Config, refuse: &mut impl FnMut(bool, String)) {
+fn times(config: &Config, checks: &mut Checks<'_>) {
     let supervision = &config.supervision;
-    refuse(
+    checks.refuse(
+        &["supervision.pulse", "supervision.silence-degraded", "supervision.silence-abort"],
         !(supervision.pulse < supervision.silence_degraded && supervision.silence_degraded < supervision.silence_abort),
-        "supervision: pulse < silence-degraded < silence-abort must hold".to_owned(),
+        || "supervision: pulse < silence-degraded < silence-abort must hold".to_owned(),
     );
-    refuse(
-        supervision.back_off > supervision.back_off_max,
-        "supervision.back-off is longer than back-off-max".to_owned(),
-    );
-    refuse(
-        config.execution.step_timeout > config.execution.timeout,
-        "execution.step-timeout is longer than execution.timeout".to_owned(),
-    );
-    refuse(
-        config.index.nice.get() > 19,
-        format!("index.nice is {}, but 19 is the most", config.index.nice.get()),
-    );
-    refuse(config.code.cpu > config.code.wall, "code.cpu is longer than code.wall".to_owned());
-    refuse(
-        config.outbound.connect_timeout > config.outbound.timeout,
-        "outbound.connect-timeout is longer than outbound.timeout".to_owned(),
-    );
+    let longer: [(&str, Duration, &str, Duration); 4] = [
+        (
+            "supervision.back-off",
+            supervision.back_off,
+            "supervision.back-off-max",
+            supervision.back_off_max,
+        ),
+        (
+            "execution.step-timeout",
+            config.execution.step_timeout,
+            "execution.timeout",
+            config.execution.timeout,
+        ),
+        ("code.cpu", config.code.cpu, "code.wall", config.code.wall),
+        (
+            "outbound.connect-timeout",
+            config.outbound.connect_timeout,
+            "outbound.timeout",
+            config.outbound.timeout,
+        ),
+    ];
+    for (key, time, whole, most) in longer {
+        checks.refuse(&[key, whole], time > most, || format!("{key} is longer than {whole}"));
+    }
+}
+
+/// Times in which nothing could be done, or between which nothing would pass.
+fn nothing(config: &Config, checks: &mut Checks<'_>) {
+    let (front, execution, code, outbound) = (&config.front, &config.execution, &config.code, &config.outbound);
+    let supervision = &config.supervision;
+    let times = [
+        ("local.read-timeout", config.local.read_timeout),
+        ("local.accept-pause", config.local.accept_pause),
+        ("api.read-timeout", config.api.read_timeout),
+        ("api.url-lifetime", config.api.url_lifetime),
+        ("admin.header-timeout", config.admin.header_timeout),
+        ("admin.accept-pause", config.admin.accept_pause),
+        ("tls.handshake-timeout", config.tls.handshake_timeout),
+        ("front.header-timeout", front.header_timeout),
+        ("front.body-timeout", front.body_timeout),
+        ("front.idle-timeout", front.idle_timeout),
+        ("front.sync-timeout", front.sync_timeout),
+        ("front.accept-pause", front.accept_pause),
+        ("execution.timeout", execution.timeout),
+        ("execution.step-timeout", execution.step_timeout),
+        ("execution.full-retry", execution.full_retry),
+        ("code.wall", code.wall),
+        ("code.cpu", code.cpu),
+        ("outbound.connect-timeout", outbound.connect_timeout),
+        ("outbound.timeout", outbound.timeout),
+        ("outbound.lookup-timeout", outbound.lookup_timeout),
+        ("journal.spare-wait", config.journal.spare_wait),
+        ("journal.retry-interval", config.journal.retry_interval),
+        ("journal.sink-retry", config.journal.sink_retry),
+        ("index.commit-interval", config.index.commit_interval),
+        ("index.retry-interval", config.index.retry_interval),
+        ("catalog.tidy-every", config.catalog.tidy_every),
+        ("supervision.window", supervision.window),
+        ("supervision.quarantine", supervision.quarantine),
+        ("supervision.passivate-after", supervision.passivate_after),
+        ("supervision.tidy-every", supervision.tidy_every),
+        ("supervision.pulse", supervision.pulse),
+        ("drain.thread-timeout", config.drain.thread_timeout),
+    ];
+    for (key, time) in times {
+        checks.refuse(&[key], time.is_zero(), || {
+            format!("{key} is zero: give it a time in which something can happen, from 1ms on")
+        });
+    }
 }

@@ -89,13 +89,13 @@ macro_rules! settings {
         )+
 
         impl Settings {
-            /// Takes every key from `reader`, which keeps what is wrong with each; `None` when anything is.
+            /// Takes every key from `reader`, which keeps what is wrong with each and gives the default in its place.
             pub(super) fn take(reader: &mut Reader) -> Option<Self> {
                 $(
                     let $field = {
                         $(let $key: Option<$type> = {
                             let preset = Preset::from($default);
-                            reader.take(&path($name, stringify!($key)), (!preset.unset).then_some(preset.shown))
+                            reader.take(&path($name, stringify!($key)), (!preset.unset).then_some(&preset.shown))
                         };)+
                         (|| Some($section { $($key: $key?,)+ }))()
                     };

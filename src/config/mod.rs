@@ -61,18 +61,18 @@ impl Config {
     /// Reads and checks. `cores` is the number of processors, from which the `auto` thread counts are derived.
     ///
     /// # Errors
-    /// Every problem of every source, or, when each value is in range by itself, every key that does not fit the others.
+    /// Every problem of every source, and every key that does not fit the others among those that could be read.
     pub fn load(sources: &Sources, cores: usize) -> Result<Self, Problems> {
         let mut reader = Reader::new(sources);
-        let settings = Settings::take(&mut reader);
-        let Some(settings) = settings.filter(|_| reader.problems.is_empty()) else {
+        let Some(settings) = Settings::take(&mut reader) else {
             return Err(Problems(reader.problems));
         };
         let config = Self {
             settings,
             cores: u32::try_from(cores).unwrap_or(u32::MAX).max(1),
         };
-        let problems = check::problems(&config);
+        let mut problems = reader.problems;
+        problems.extend(check::problems(&config, &reader.unknown));
         if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
     }
 

@@ -98,8 +98,7 @@ impl Config {
     }
 
     /// How slots are shared.
-    #[must_use]
-    pub fn fair_options(&self) -> FairOptions {
+    fn fair_options(&self) -> FairOptions {
         let execution = &self.execution;
         FairOptions {
             slots: execution.slots.get(),
@@ -326,6 +325,7 @@ impl Config {
                 page: api.page.as_usize(),
                 scan: api.scan_rows.as_usize(),
             },
+            definitions: self.definition_limits(),
             rate: api.rate.get(),
             burst: api.burst.get(),
             remembered: api.identities.as_usize(),

@@ -14,7 +14,7 @@ use url::Url;
 pub use super::declare::{Key, Section};
 use super::declare::{Preset, none, path, settings, unset};
 use super::source::Reader;
-use super::value::{Auto, Count, LogFormat, Percent, SandboxMode, Size, Value};
+use super::value::{Auto, Count, Directives, LogFormat, Percent, SandboxMode, Size, Value};
 
 settings! {
     /// How the outside world sees this daemon.
@@ -476,7 +476,7 @@ settings! {
         /// auto: pretty on a terminal, JSON elsewhere.
         format: LogFormat = "auto";
         /// Least severe level written, or directives such as `info,perseat_journal=debug`.
-        @reloads level: String = "info";
+        @reloads level: Directives = "info";
         /// Lines waiting for the writer; beyond it they are dropped and counted, because a log must never block a request.
         queue: Count = 65_536;
     }

@@ -3,7 +3,7 @@
 //! Nothing stops at the first mistake: every problem of every source is kept and reported in one go, each with the place
 //! where it stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -72,6 +72,23 @@ pub(super) struct Reader {
     given: BTreeMap<String, (Given, Origin)>,
     /// Everything found wrong so far.
     pub(super) problems: Vec<Problem>,
+    /// What is not known because of it.
+    pub(super) unknown: Unknown,
+}
+
+/// Keys whose values could not be read.
+#[derive(Debug, Default)]
+pub(super) struct Unknown {
+    keys: BTreeSet<String>,
+    /// Whether a file holds no values at all.
+    everything: bool,
+}
+
+impl Unknown {
+    /// Whether nobody knows what the key was to be.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.everything || self.keys.contains(key)
+    }
 }
 
 impl Reader {
@@ -79,6 +96,7 @@ impl Reader {
         let mut reader = Self {
             given: BTreeMap::new(),
             problems: Vec::new(),
+            unknown: Unknown::default(),
         };
         let known: Vec<String> = sections()
             .into_iter()
@@ -97,20 +115,26 @@ impl Reader {
         reader
     }
 
-    /// The value of `key`, or its default; what is wrong with it is kept.
-    pub(super) fn take<T: Value>(&mut self, key: &str, default: Option<toml::Value>) -> Option<T> {
+    /// The value of `key`, or its default. What is wrong with it is kept, and the default stands for it, so that the other
+    /// keys can be checked together.
+    pub(super) fn take<T: Value>(&mut self, key: &str, default: Option<&toml::Value>) -> Option<T> {
+        let preset = || default.map_or_else(T::unset, T::read);
         let (result, origin) = match self.given.remove(key) {
             Some((Given::Toml(value), origin)) => (T::read(&value), origin),
             Some((Given::Text(text), origin)) => (T::read_text(&text), origin),
-            None => (default.map_or_else(T::unset, |value| T::read(&value)), Origin::Daemon),
+            None => (preset(), Origin::Daemon),
         };
-        if let Err(why) = &result {
-            self.problems.push(Problem {
-                origin,
-                what: format!("{key}: {why}"),
-            });
-        }
-        result.ok()
+        result.map_or_else(
+            |why| {
+                self.problems.push(Problem {
+                    origin,
+                    what: format!("{key}: {why}"),
+                });
+                self.unknown.keys.insert(key.to_owned());
+                preset().ok()
+            },
+            Some,
+        )
     }
 
     fn file(&mut self, path: &Path, text: &str, known: &[String]) {
@@ -127,7 +151,10 @@ impl Reader {
             });
         }
         // The tolerant parser gives places, the strict one gives values; after a syntax error there are no values to check.
-        let Ok(values) = text.parse::<toml::Table>() else { return };
+        let Ok(values) = text.parse::<toml::Table>() else {
+            self.unknown.everything = true;
+            return;
+        };
         for (name, item) in table.get_ref() {
             let name: &str = name.get_ref();
             let Some(value) = values.get(name) else { continue };

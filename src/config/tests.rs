@@ -156,7 +156,11 @@ fn the_public_address_is_given_or_made_of_the_hooks_listener() {
 
 #[test]
 fn a_reload_names_each_changed_key_and_whether_it_needs_a_restart() {
-    let found = changes::changes(&config(""), &config("[log]\nlevel = \"debug\"\n[front]\nmax-body = \"1MiB\""));
+    let found = changes::changes(
+        &config(""),
+        &config(""),
+        &config("[log]\nlevel = \"debug\"\n[front]\nmax-body = \"1MiB\""),
+    );
     let told: Vec<(&str, bool)> = found.iter().map(|change| (change.key.as_str(), change.reloads)).collect();
     assert_eq!(told, [("front.max-body", false), ("log.level", true)]);
     assert_eq!((found[0].before.as_str(), found[0].now.as_str()), ("\"6MiB\"", "\"1MiB\""));
@@ -175,4 +179,86 @@ fn the_reference_file_set_key_by_key_is_the_default() {
         .collect();
     assert_eq!(config(&text.join("\n")), config(""));
     assert!(text.len() > 80, "{}", text.len());
+}
+
+#[test]
+fn keys_that_could_be_read_are_checked_together_though_another_is_wrong() {
+    let found = problems(
+        "[log]\nlevel = \"inof\"\n[front]\njson-depth = 5000\nmax-body = \"huge\"\nbody-memory = \"1MiB\"\n[execution]\nstep-timeout = \"1h\"",
+    );
+    let told = [
+        "perseat.toml:2: log.level: expected a level",
+        "perseat.toml:5: front.max-body: expected a size",
+        "front.json-depth is 5000",
+        "execution.step-timeout is longer",
+    ];
+    for expected in told {
+        assert!(found.iter().any(|problem| problem.contains(expected)), "{expected}: {found:#?}");
+    }
+    assert_eq!(
+        found.len(),
+        told.len(),
+        "nothing is said of a body whose size nobody knows: {found:#?}"
+    );
+    let broken = sources("[front\n", &[], &[("front.max-body", "20MiB"), ("retention.budget", "100MiB")]);
+    let found = Config::load(&broken, 2).unwrap_err().0;
+    assert!(
+        found.iter().all(|problem| problem.to_string().contains("perseat.toml:1:")),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn what_a_part_of_the_daemon_could_not_work_with_is_refused_with_the_reason() {
+    for (file, why) in [
+        (
+            "supervision.mailbox = 1",
+            "less than admission.total (131072): what was admitted would not fit",
+        ),
+        (
+            "index.max-lag = 1000\nindex.yield-lag = 1001",
+            "index.yield-lag is more than index.max-lag (1000)",
+        ),
+        (
+            "retention.margin = \"6GiB\"",
+            "retention.margin is 6GiB, more than half of retention.budget (10GiB)",
+        ),
+        (
+            "retention.ballast = \"20GiB\"",
+            "retention.ballast is 20GiB, more than half of retention.budget (10GiB)",
+        ),
+        ("supervision.pulse = \"0s\"", "supervision.pulse is zero"),
+        ("code.cpu = \"0s\"", "code.cpu is zero"),
+        (
+            "code.max-frame = \"1KiB\"",
+            "code.max-frame is 1KiB, but a child answers with a result (16MiB",
+        ),
+        (
+            "front.max-header-bytes = \"1B\"",
+            "front.max-header-bytes is 1B, but requests are read 8KiB at a time",
+        ),
+        ("front.json-depth = 5000", "front.json-depth is 5000, but 127 is the most"),
+    ] {
+        let found = problems(file);
+        assert!(found.len() == 1 && found[0].contains(why), "{file}: {found:#?}");
+    }
+    config(
+        "index.max-lag = 1000\nindex.yield-lag = 1000\nfront.json-depth = 127\nfront.max-header-bytes = \"8KiB\"\nadmission.wait = \"0s\"",
+    );
+}
+
+#[test]
+fn tls_switched_on_or_off_waits_for_the_next_start_and_another_certificate_does_not() {
+    let (off, on) = (config(""), config("[tls]\ncert = \"a.pem\"\nkey = \"a.key\""));
+    let other = config("[tls]\ncert = \"b.pem\"\nkey = \"b.key\"");
+    let reloads = |started: &Config, before: &Config, now: &Config| -> Vec<bool> {
+        let changes = changes::changes(started, before, now);
+        assert_eq!(changes.len(), 2, "{changes:?}");
+        changes.iter().map(|change| change.reloads).collect()
+    };
+    assert_eq!(reloads(&off, &off, &on), [false, false], "on");
+    assert_eq!(reloads(&on, &on, &off), [false, false], "off");
+    assert_eq!(reloads(&on, &on, &other), [true, true], "another certificate");
+    assert_eq!(reloads(&off, &on, &other), [false, false], "TLS does not run yet");
+    assert_eq!(reloads(&on, &off, &other), [true, true], "TLS runs still");
 }

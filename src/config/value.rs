@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
 /// A type that a configuration key may have.
@@ -364,6 +366,38 @@ macro_rules! words {
     };
 }
 
+/// What is logged: a level, or directives for parts of the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directives(String);
+
+impl Directives {
+    /// As they were given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for Directives {
+    const KIND: &'static str = "a level (off, error, warn, info, debug, trace) or directives such as \"info,perseat_journal=debug\"";
+
+    fn read(value: &toml::Value) -> Result<Self, String> {
+        let text = text::<Self>(value)?;
+        let wrong = || format!("expected {}, found {text:?}", Self::KIND);
+        // A bare word that is no level would be taken for the name of a part, and silence all others.
+        let is_level = |word: &str| !word.is_empty() && (word.contains(['=', '[']) || word.parse::<LevelFilter>().is_ok());
+        if !text.split(',').all(|directive| is_level(directive.trim())) {
+            return Err(wrong());
+        }
+        EnvFilter::builder().parse(text).map_err(|_| wrong())?;
+        Ok(Self(text.to_owned()))
+    }
+
+    fn write(&self) -> Option<toml::Value> {
+        Some(self.0.clone().into())
+    }
+}
+
 words! {
     /// The form of a log line.
     LogFormat: "\"auto\", \"json\" or \"pretty\"" {
@@ -422,6 +456,16 @@ mod tests {
         let from_file = Vec::<IpNet>::read(&toml::Value::Array(vec!["10.0.0.0/8".into(), "::1/128".into()])).unwrap();
         assert_eq!(from_text, from_file);
         assert!(Vec::<IpNet>::read_text("10.0.0.0/99").is_err());
+    }
+
+    #[test]
+    fn what_is_logged_is_levels_and_parts() {
+        for text in ["info", "off", "WARN", "info,perseat_journal=debug", "perseat[span]=trace"] {
+            assert!(Directives::read_text(text).is_ok(), "{text}");
+        }
+        for text in ["", "inof", "info,", "verbose", "info,perseat=loud", "perseat_journal"] {
+            assert!(Directives::read_text(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::boot::plane::{Plane, Published, Publisher, random};
 use perseat_actors::front::{FrontShared, Trial};
 use perseat_actors::kit::Clock;
 use perseat_admin::actor::Actor;
-use perseat_admin::edit::{self, Changed, Edit};
+use perseat_admin::edit::{self, Changed, Definitions, Edit};
 use perseat_admin::fault::Fault;
 use perseat_admin::identity::IdentityError;
 use perseat_admin::identity::embedded::{self, Verified};
@@ -14,7 +14,6 @@ use perseat_admin::query::Reader;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::time::Timestamp;
-use perseat_flow::component::BuiltIn;
 use perseat_store::StoreError;
 use perseat_store::catalog::Catalog;
 use perseat_store::custody::Custody;
@@ -95,6 +94,11 @@ impl Desk {
         format!("{}{path}", self.api_url)
     }
 
+    /// What integration definitions are read with.
+    pub(super) fn definitions(&self) -> Definitions<'static> {
+        Definitions::built_in(self.options.definitions)
+    }
+
     /// Reads one moment of the catalog for `actor`.
     pub(super) fn read<T>(&self, actor: &Actor, work: impl FnOnce(&Reader<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         work(&Reader::new(self.catalog(), actor, self.options.read)?)
@@ -107,7 +111,7 @@ impl Desk {
                 let mut random = random;
                 let mut desk = edit::Desk {
                     custody: &self.custody,
-                    components: &BuiltIn,
+                    definitions: self.definitions(),
                     actor,
                     at: self.now(),
                     random: &mut random,
@@ -130,7 +134,7 @@ impl Desk {
     pub(super) fn write_down(&self, verified: &Verified) -> Result<Actor, IdentityError> {
         self.publisher.publish(|| {
             let mut random = random;
-            let changed = embedded::write_down(&self.custody, &BuiltIn, verified, self.now(), &mut random)?;
+            let changed = embedded::write_down(&self.custody, self.definitions(), verified, self.now(), &mut random)?;
             Ok(split(changed))
         })
     }

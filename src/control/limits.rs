@@ -3,6 +3,7 @@
 use async_graphql::Positioned;
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 use perseat_admin::query::ReadLimits;
+use perseat_flow::definition;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub struct ControlOptions {
     pub max_aliases: usize,
     /// What one read may touch.
     pub read: ReadLimits,
+    /// Integration definitions that are imported.
+    pub definitions: definition::Limits,
     /// Requests of one identity in a second, on average.
     pub rate: u32,
     /// Requests of one identity at once, after a pause.
@@ -40,6 +43,7 @@ impl Default for ControlOptions {
             max_complexity: 20_000,
             max_aliases: 32,
             read: ReadLimits::default(),
+            definitions: definition::Limits::default(),
             rate: 50,
             burst: 500,
             remembered: 65_536,

@@ -11,13 +11,13 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::config::settings::Log;
-use crate::config::value::LogFormat;
+use crate::config::value::{Directives, LogFormat};
 
 /// Why logging could not start, or could not take a new level.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The level is none.
-    #[error("log.level is {given:?}: {source}")]
+    #[error("log.level is {given:?}")]
     Level {
         /// What was given.
         given: String,
@@ -37,13 +37,10 @@ pub struct Logs {
     _writer: WorkerGuard,
 }
 
-/// Reads `log.level`.
-///
-/// # Errors
-/// It is neither a level nor a list of directives.
-pub fn filter(level: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::builder().parse(level).map_err(|source| LogError::Level {
-        given: level.to_owned(),
+/// What `log.level` lets through. A checked configuration has no other.
+fn filter(level: &Directives) -> Result<EnvFilter, LogError> {
+    EnvFilter::builder().parse(level.as_str()).map_err(|source| LogError::Level {
+        given: level.as_str().to_owned(),
         source,
     })
 }
@@ -89,7 +86,7 @@ impl Logs {
     ///
     /// # Errors
     /// A level that is none; the old one stays.
-    pub fn set_level(&self, level: &str) -> Result<(), LogError> {
+    pub fn set_level(&self, level: &Directives) -> Result<(), LogError> {
         self.filter.reload(filter(level)?).map_err(|_| LogError::Twice)
     }
 

@@ -41,6 +41,16 @@ impl Daemon {
         self.process.log_line(words)
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end.
+    pub(crate) fn until_ended(&mut self) -> std::process::ExitStatus {
+        self.process.until_ended()
+    }
+
     /// Kills it as a power cut would and leaves its directory to be looked into.
     pub(crate) fn kill(&mut self) {
         self.process.kill();

@@ -14,4 +14,5 @@ mod removal;
 mod requests;
 mod routing;
 mod set_up;
+mod signals;
 mod world;

@@ -77,13 +77,15 @@ pub enum StoreError {
         /// What was read.
         what: String,
     },
-    /// Stored bytes were written by a newer version.
-    #[error("{what} has format {found}; this data was written by a newer version")]
+    /// Stored bytes were written by another version.
+    #[error("{what} has format {found}, and this version reads {known}: the data was written by {} version", if found < known { "an older" } else { "a newer" })]
     UnknownFormat {
         /// What was read.
         what: &'static str,
         /// The format found.
         found: u32,
+        /// The only format that this version reads.
+        known: u32,
     },
     /// The disk or its quota is full. Nothing was written.
     #[error("the disk is full")]
@@ -161,6 +163,22 @@ impl From<redb::DatabaseError> for StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_format_is_said_to_be_older_or_newer() {
+        let said = |found| {
+            let what = "catalog";
+            StoreError::UnknownFormat { what, found, known: 3 }.to_string()
+        };
+        assert_eq!(
+            said(2),
+            "catalog has format 2, and this version reads 3: the data was written by an older version"
+        );
+        assert_eq!(
+            said(4),
+            "catalog has format 4, and this version reads 3: the data was written by a newer version"
+        );
+    }
 
     #[test]
     fn a_full_disk_is_told_from_a_broken_one() {

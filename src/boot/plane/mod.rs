@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
 
 /// 128 bits from the thread's generator, which the system's seeds.
 pub(crate) fn random() -> u128 {
@@ -236,22 +237,22 @@ impl Plane {
         }
     }
 
-    /// Stops taking requests, lets what runs end within `deadline`, and closes the stores.
-    pub(crate) fn drain(self, control: &Runtime, options: &config::settings::Drain) {
+    /// Stops taking requests, lets what runs end within the deadline or until `now`, and closes the stores.
+    pub(crate) fn drain(self, control: &Runtime, options: &config::settings::Drain, now: &CancellationToken) {
         let deadline = options.deadline;
         let begun = self.clock.uptime();
         let left = |clock: &Arc<dyn Clock>| deadline.saturating_sub(clock.uptime().saturating_sub(begun));
-        let open = control.block_on(self.fronts.drain(left(&self.clock)));
-        if open > 0 {
+        let open = control.block_on(now.run_until_cancelled(self.fronts.drain(left(&self.clock))));
+        if let Some(open) = open.filter(|open| *open > 0) {
             tracing::warn!(connections = open, "connections were cut at the drain deadline");
         }
-        control.block_on(async {
+        control.block_on(now.run_until_cancelled(async {
             for supervisor in &self.supervisors {
                 if let Err(error) = supervisor.ask(left(&self.clock), Drain).await {
                     tracing::warn!(%error, "executions were still running at the drain deadline; they resume after the next start");
                 }
             }
-        });
+        }));
         for name in self.arbiters.stop(options.thread_timeout) {
             tracing::warn!(%name, "a thread did not end");
         }

@@ -1,6 +1,6 @@
 //! Changing integrations.
 
-use super::answer::{actor, change, id, payloads, read, required};
+use super::answer::{actor, change, desk, id, payloads, read, required};
 use super::integrations::Integration;
 use super::people::texts;
 use super::scalars::BigInt;
@@ -249,7 +249,7 @@ impl IntegrationMutation {
         input: ValidateIntegrationSchemaInput,
     ) -> Result<ValidateIntegrationSchemaPayload> {
         let outcome = match actor(ctx)?.check(Operation::ManageIntegrations) {
-            Ok(()) => perseat_admin::command::validate_definition(&input.definition),
+            Ok(()) => perseat_admin::command::validate_definition(&input.definition, desk(ctx)?.definitions()),
             Err(denied) => Err(denied),
         };
         ValidateIntegrationSchemaPayload::of(outcome.map(|()| ValidationResult { is_valid: true }))

@@ -1,6 +1,7 @@
 //! Instances and users' configurations of them.
 
-use super::{Session, action};
+use super::{Session, action, name_once};
+use crate::command::Checked;
 use crate::edit::{InstanceDraft, UserConfigDraft};
 use crate::fault::Fault;
 use crate::manifest::{Instance, InstanceStateWord, SecretText, UserLevelConfig};
@@ -12,6 +13,9 @@ use std::collections::BTreeMap;
 
 impl Session<'_, '_, '_> {
     pub(super) fn instance(&mut self, manifest: &Instance) -> Result<(), Fault> {
+        let mut checked = Checked::default();
+        checked.name("name", Some(&manifest.name));
+        checked.done_by_name()?;
         let customer = self.customer_named(&manifest.customer)?;
         let mutation = &*self.edit.mutation;
         let integration = mutation
@@ -47,7 +51,7 @@ impl Session<'_, '_, '_> {
             before,
         };
         let (record, changed) = self.edit.save_instance(draft)?;
-        self.named.instances.insert(record.id);
+        name_once(&mut self.named.instances, record.id, &self.place)?;
         self.note(
             action(is_new, changed),
             "Instance",
@@ -84,7 +88,7 @@ impl Session<'_, '_, '_> {
             let warning = format!("{} / {}: {} lacks {}", customer.name, instance.name, user.name, lacking.join(", "));
             self.plan.warnings.push(warning);
         }
-        self.named.configs.insert(record.id);
+        name_once(&mut self.named.configs, record.id, &self.place)?;
         let shown = format!("{} / {} / {}", customer.name, instance.name, user.name);
         self.note(action(is_new, changed), "UserLevelConfig", shown);
         Ok(())

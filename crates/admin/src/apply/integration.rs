@@ -1,6 +1,6 @@
 //! Integrations: each changed YAML is a new version, released at once.
 
-use super::{Session, action};
+use super::{Session, action, name_once};
 use crate::edit::VersionDraft;
 use crate::fault::Fault;
 use crate::manifest::Integration;
@@ -27,7 +27,7 @@ impl Session<'_, '_, '_> {
             release: Some(release),
         })?;
         self.plan.warnings.extend(saved.warnings);
-        self.named.integrations.insert(saved.integration.id);
+        name_once(&mut self.named.integrations, saved.integration.id, &self.place)?;
         self.note(action(saved.is_new, saved.changed), "Integration", saved.integration.name);
         Ok(())
     }

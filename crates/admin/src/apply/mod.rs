@@ -12,16 +12,15 @@ mod records;
 mod tests;
 
 use crate::actor::Actor;
-use crate::edit::{Desk, Edit, Effects};
+use crate::edit::{Definitions, Desk, Edit, Effects};
 use crate::fault::Fault;
 use crate::manifest::{Located, Manifest};
-use perseat_domain::id::InstanceId;
+use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, OrganizationId, UserConfigId, UserId};
 use perseat_domain::time::Timestamp;
-use perseat_flow::definition::Components;
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What happens to one record.
@@ -139,7 +138,7 @@ pub struct Applied {
 /// [`ApplyError::Problems`] with every problem found; then nothing was applied.
 pub fn apply(
     custody: &Custody,
-    components: &dyn Components,
+    definitions: Definitions<'_>,
     manifests: &[Located],
     options: ApplyOptions,
     applier: &mut Applier<'_>,
@@ -148,7 +147,7 @@ pub fn apply(
     ordered.sort_by_key(|located| located.manifest.order());
     let mut desk = Desk {
         custody,
-        components,
+        definitions,
         actor: &Actor::local(applier.by),
         at: applier.at,
         random: &mut *applier.random,
@@ -183,14 +182,23 @@ pub fn apply(
     }
 }
 
-/// Records that a manifest names: what pruning leaves.
+/// Records that a manifest names, each with the manifest's place: what pruning leaves.
 #[derive(Debug, Default)]
 struct Named {
-    customers: BTreeSet<perseat_domain::id::CustomerId>,
-    users: BTreeSet<perseat_domain::id::UserId>,
-    integrations: BTreeSet<perseat_domain::id::IntegrationId>,
-    instances: BTreeSet<InstanceId>,
-    configs: BTreeSet<perseat_domain::id::UserConfigId>,
+    organization: BTreeMap<OrganizationId, String>,
+    customers: BTreeMap<CustomerId, String>,
+    users: BTreeMap<UserId, String>,
+    integrations: BTreeMap<IntegrationId, String>,
+    instances: BTreeMap<InstanceId, String>,
+    configs: BTreeMap<UserConfigId, String>,
+}
+
+/// Notes that the manifest at `place` names a record. A second manifest for it is refused: the two could not both be so.
+fn name_once<I: Ord>(named: &mut BTreeMap<I, String>, id: I, place: &str) -> Result<(), Fault> {
+    match named.insert(id, place.to_owned()) {
+        None => Ok(()),
+        Some(first) => Err(Fault::wrong(format!("this record has a manifest already, at {first}; leave one"))),
+    }
 }
 
 /// One apply in progress.
@@ -199,6 +207,8 @@ struct Session<'s, 'e, 'm> {
     options: ApplyOptions,
     plan: Plan,
     named: Named,
+    /// Where the manifest stands that is being applied.
+    place: String,
     problems: Vec<String>,
 }
 
@@ -209,11 +219,13 @@ impl<'s, 'e, 'm> Session<'s, 'e, 'm> {
             options,
             plan: Plan::default(),
             named: Named::default(),
+            place: String::new(),
             problems: Vec::new(),
         }
     }
 
     fn take(&mut self, located: &Located) -> Result<(), ApplyError> {
+        self.place = format!("{}:{}", located.file.display(), located.line);
         let taken = match &located.manifest {
             Manifest::Organization(manifest) => self.organization(manifest),
             Manifest::OrganizationUser(manifest) => self.organization_user(manifest),
@@ -228,7 +240,7 @@ impl<'s, 'e, 'm> Session<'s, 'e, 'm> {
             Err(Fault::Store(error)) => Err(error.into()),
             Err(fault) => {
                 for line in fault.to_string().lines() {
-                    self.problems.push(format!("{}:{}: {line}", located.file.display(), located.line));
+                    self.problems.push(format!("{}: {line}", self.place));
                 }
                 Ok(())
             }

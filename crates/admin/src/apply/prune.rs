@@ -18,7 +18,7 @@ impl Session<'_, '_, '_> {
         }
         self.prune_users(Membership::Organization, "OrganizationUser")?;
         for integration in every(|after| self.edit.mutation.page::<Integration>(after, PAGE))? {
-            if !self.named.integrations.contains(&integration.id) {
+            if !self.named.integrations.contains_key(&integration.id) {
                 self.edit.delete_integration(integration.id)?;
                 self.note(Action::Pruned, "Integration", integration.name);
             }
@@ -29,19 +29,19 @@ impl Session<'_, '_, '_> {
     fn prune_customer(&mut self, customer: &Customer) -> Result<(), Fault> {
         for instance in every(|after| self.edit.mutation.instances_of_customer(customer.id, after, PAGE))? {
             let shown = format!("{} / {}", customer.name, instance.name);
-            if !self.named.instances.contains(&instance.id) {
+            if !self.named.instances.contains_key(&instance.id) {
                 self.edit.delete_instance(instance.id)?;
                 self.note(Action::Pruned, "Instance", shown);
                 continue;
             }
             for config in every(|after| self.edit.mutation.user_configs_of_instance(instance.id, after, PAGE))? {
-                if config.removed_at.is_none() && !self.named.configs.contains(&config.id) {
+                if config.removed_at.is_none() && !self.named.configs.contains_key(&config.id) {
                     self.edit.remove_user_config(config.id)?;
                     self.note(Action::Pruned, "UserLevelConfig", format!("{shown} / {}", config.user));
                 }
             }
         }
-        if self.named.customers.contains(&customer.id) {
+        if self.named.customers.contains_key(&customer.id) {
             return self.prune_users(Membership::Customer(customer.id), "CustomerUser");
         }
         self.edit.delete_customer(customer)?;
@@ -51,7 +51,7 @@ impl Session<'_, '_, '_> {
 
     fn prune_users(&mut self, membership: Membership, kind: &str) -> Result<(), Fault> {
         for user in every(|after| self.edit.mutation.users_of(membership, after, PAGE))? {
-            if !self.named.users.contains(&user.id) {
+            if !self.named.users.contains_key(&user.id) {
                 self.edit.delete_user(&user)?;
                 self.note(Action::Pruned, kind, user.name);
             }

@@ -1,7 +1,9 @@
 //! Organization, customers and users.
 
-use super::{Session, action};
+use super::{Session, action, name_once};
+use crate::command::{Checked, MAX_SIGNING_KEYS};
 use crate::fault::Fault;
+use crate::identity::keys::checked_public_key;
 use crate::manifest::{Customer, CustomerUser, Organization, OrganizationUser};
 use perseat_domain::id::{CustomerId, OrganizationId, UserId};
 use perseat_domain::model::{self, Membership, Role, SigningKey};
@@ -9,19 +11,23 @@ use perseat_store::catalog::Lookup;
 
 impl Session<'_, '_, '_> {
     pub(super) fn organization(&mut self, manifest: &Organization) -> Result<(), Fault> {
+        let mut checked = Checked::default();
+        checked.name("name", Some(&manifest.name));
+        let public_keys = public_keys(&manifest.signing_keys, &mut checked);
+        checked.done_by_name()?;
         let before = self.edit.mutation.organization()?;
         let id = before
             .as_ref()
             .map_or_else(|| OrganizationId(self.edit.random_id()), |before| before.id);
         let known = before.as_ref().map(|before| before.signing_keys.clone()).unwrap_or_default();
         let mut signing_keys = Vec::new();
-        for public_key in &manifest.signing_keys {
-            let known = known.iter().find(|key| key.public_key == *public_key).cloned();
+        for public_key in public_keys {
+            let known = known.iter().find(|key| key.public_key == public_key).cloned();
             signing_keys.push(match known {
                 Some(key) => key,
                 None => SigningKey {
                     id: self.edit.random_id(),
-                    public_key: public_key.clone(),
+                    public_key,
                     private_key_preview: String::new(),
                     issued_at: self.edit.at,
                     imported: true,
@@ -35,11 +41,18 @@ impl Session<'_, '_, '_> {
             signing_keys,
         };
         let changed = self.edit.put_organization(&record)?;
+        name_once(&mut self.named.organization, id, &self.place)?;
         self.note(action(before.is_none(), changed), "Organization", &manifest.name);
         Ok(())
     }
 
     pub(super) fn customer(&mut self, manifest: &Customer) -> Result<(), Fault> {
+        let mut checked = Checked::default();
+        checked.name("name", Some(&manifest.name));
+        checked.name("externalId", manifest.external_id.as_deref());
+        checked.text("description", Some(&manifest.description));
+        checked.labels(Some(&manifest.labels));
+        checked.done_by_name()?;
         let mut before = match &manifest.external_id {
             Some(external_id) => self.edit.mutation.customer_by_external_id(external_id)?,
             None => None,
@@ -59,7 +72,7 @@ impl Session<'_, '_, '_> {
             labels,
         };
         let changed = self.edit.put_customer(&record)?;
-        self.named.customers.insert(id);
+        name_once(&mut self.named.customers, id, &self.place)?;
         self.note(action(before.is_none(), changed), "Customer", &manifest.name);
         Ok(())
     }
@@ -109,16 +122,15 @@ impl Session<'_, '_, '_> {
 
     fn user(&mut self, wanted: &Wanted<'_>) -> Result<(), Fault> {
         let Wanted { membership, .. } = *wanted;
-        let mut before = match wanted.external_id {
-            Some(external_id) => self.edit.mutation.user_by_external_id(membership, external_id)?,
-            None => None,
-        };
-        if let (None, Some(email)) = (&before, wanted.email) {
-            before = self.edit.mutation.user_by_email(membership, email)?;
-        }
+        let mut checked = Checked::default();
+        checked.name("name", Some(wanted.name));
+        checked.name("externalId", wanted.external_id.as_deref());
+        checked.email(wanted.email.as_deref());
+        checked.done_by_name()?;
         if wanted.external_id.is_none() && wanted.email.is_none() {
             return Err(Fault::wrong("a user needs an `externalId` or an `email`"));
         }
+        let before = self.user_before(wanted)?;
         let id = before.as_ref().map_or_else(|| UserId(self.edit.random_id()), |before| before.id);
         let record = model::User {
             id,
@@ -132,9 +144,30 @@ impl Session<'_, '_, '_> {
             profile: before.as_ref().map(|before| before.profile.clone()).unwrap_or_default(),
         };
         let changed = self.edit.put_user(&record)?;
-        self.named.users.insert(id);
+        name_once(&mut self.named.users, id, &self.place)?;
         self.note(action(before.is_none(), changed), wanted.kind, wanted.shown.clone());
         Ok(())
+    }
+
+    /// The stored user that a manifest means. An e-mail address names somebody only while they have no external id: whoever
+    /// has one is that person, and an address that two people share must not make them one.
+    fn user_before(&self, wanted: &Wanted<'_>) -> Result<Option<model::User>, Fault> {
+        let Wanted { membership, .. } = *wanted;
+        if let Some(external_id) = wanted.external_id
+            && let Some(user) = self.edit.mutation.user_by_external_id(membership, external_id)?
+        {
+            return Ok(Some(user));
+        }
+        let Some(email) = wanted.email else { return Ok(None) };
+        let Some(user) = self.edit.mutation.user_by_email(membership, email)? else {
+            return Ok(None);
+        };
+        match &user.external_id {
+            None => Ok(Some(user)),
+            Some(other) => Err(Fault::wrong(format!(
+                "the e-mail address `{email}` is that of the user with the external id `{other}`: name them by it, or give another address"
+            ))),
+        }
     }
 
     /// A customer by external id or name.
@@ -148,6 +181,22 @@ impl Session<'_, '_, '_> {
                 .ok_or_else(|| Fault::wrong(format!("there is no customer `{name}`"))),
         }
     }
+}
+
+/// The keys in the form that they are kept in.
+fn public_keys(given: &[String], checked: &mut Checked) -> Vec<String> {
+    let mut keys = Vec::new();
+    if given.len() > MAX_SIGNING_KEYS {
+        checked.add("signingKeys", format!("At most {MAX_SIGNING_KEYS} signing keys."));
+    }
+    for key in given {
+        match checked_public_key(key) {
+            Ok(key) if keys.contains(&key) => checked.add("signingKeys", "This key stands here twice."),
+            Ok(key) => keys.push(key),
+            Err(why) => checked.add("signingKeys", why),
+        }
+    }
+    keys
 }
 
 struct Wanted<'w> {

@@ -4,7 +4,7 @@ use super::*;
 use crate::manifest::read_text;
 use perseat_domain::definition::EndpointType;
 use perseat_domain::model::{ConfigValue, InstanceState, Membership, UserConfig};
-use perseat_flow::component::BuiltIn;
+use perseat_flow::definition::Limits;
 use perseat_store::catalog::{Catalog, Lookup, Options};
 use perseat_store::keyring::{self, Keyring, MasterKey};
 use std::path::Path;
@@ -87,6 +87,7 @@ configVars:
 struct Bench {
     _folder: tempfile::TempDir,
     custody: Custody,
+    limits: Limits,
     next: u128,
 }
 
@@ -104,6 +105,7 @@ impl Bench {
         Self {
             _folder: folder,
             custody,
+            limits: Limits::default(),
             next: 1,
         }
     }
@@ -120,7 +122,7 @@ impl Bench {
             at: Timestamp(1_000),
             random: &mut random,
         };
-        apply(&self.custody, &BuiltIn, &manifests, options, &mut applier)
+        apply(&self.custody, Definitions::built_in(self.limits), &manifests, options, &mut applier)
     }
 
     fn problems(&mut self, parts: &[&str]) -> Vec<String> {
@@ -278,4 +280,133 @@ fn a_draft_is_deployed_only_with_complete_flows_named() {
         "{:?}",
         applied.plan.warnings
     );
+}
+
+fn user(external_id: &str, email: &str) -> String {
+    let external_id = if external_id.is_empty() {
+        String::new()
+    } else {
+        format!("externalId: {external_id}\n")
+    };
+    format!("kind: CustomerUser\ncustomer: globex\nname: Somebody\n{external_id}email: {email}\nrole: marketplace_user\n")
+}
+
+impl Bench {
+    /// The external ids and addresses of the customer's users.
+    fn users(&self) -> Vec<(Option<String>, Option<String>)> {
+        let catalog = self.custody.catalog();
+        let customer = catalog.customer_by_external_id("globex").unwrap().unwrap();
+        let page = catalog.users_of(Membership::Customer(customer.id), None, 100).unwrap();
+        let mut users: Vec<_> = page.items.into_iter().map(|user| (user.external_id, user.email)).collect();
+        users.sort();
+        users
+    }
+}
+
+#[test]
+fn an_address_that_two_people_share_makes_nobody_somebody_else() {
+    let mut bench = Bench::new();
+    bench.apply(&[PEOPLE], ApplyOptions::default()).unwrap();
+    bench.apply(&[&user("ann", "ann@globex.example")], ApplyOptions::default()).unwrap();
+    let before = bench.users();
+    for other in [user("ann2", "ann@globex.example"), user("", "ann@globex.example")] {
+        let problems = bench.problems(&[&other]);
+        assert!(
+            problems[0].contains("`ann@globex.example` is that of the user with the external id `ann`"),
+            "{problems:?}"
+        );
+        assert_eq!(bench.users(), before);
+    }
+    let both = bench.problems(&[&user("eve", "eve@globex.example"), &user("eve2", "eve@globex.example")]);
+    assert_eq!(both.len(), 1, "{both:?}");
+    assert!(both[0].contains("external id `eve`"), "{both:?}");
+
+    bench.apply(&[&user("", "kim@globex.example")], ApplyOptions::default()).unwrap();
+    let named = bench.apply(&[&user("kim", "kim@globex.example")], ApplyOptions::default()).unwrap();
+    assert_eq!(named.plan.count(Action::Changed), 1, "who had no external id takes one up");
+    assert!(bench.users().contains(&(Some("kim".into()), Some("kim@globex.example".into()))));
+}
+
+#[test]
+fn a_record_has_one_manifest() {
+    let mut bench = Bench::new();
+    bench
+        .apply(&[PEOPLE, INTEGRATION, INSTANCE, JANE], ApplyOptions::default())
+        .unwrap();
+    let customer = "kind: Customer\nname: Globex\nexternalId: globex\nlabels: [x]\n";
+    let bob = "kind: CustomerUser\ncustomer: globex\nname: Bobby\nexternalId: bob\nrole: marketplace_user\n";
+    let organization = "kind: Organization\nname: Other\nulcEnabled: true\n";
+    let other = INTEGRATION.replace("description: Files.", "description: More files.");
+    let parts = [
+        PEOPLE,
+        customer,
+        bob,
+        organization,
+        INTEGRATION,
+        &other,
+        INSTANCE,
+        INSTANCE,
+        JANE,
+        JANE,
+    ];
+    let problems = bench.problems(&parts);
+    assert_eq!(problems.len(), 6, "{problems:#?}");
+    for problem in &problems {
+        assert!(
+            problem.starts_with("set-up.yml:") && problem.contains("has a manifest already, at set-up.yml:"),
+            "{problem}"
+        );
+    }
+    assert_eq!(bench.custody.catalog().organization().unwrap().unwrap().name, "Acme");
+}
+
+#[test]
+fn manifests_are_held_to_the_rules_of_the_commands() {
+    let mut bench = Bench::new();
+    let long = "x".repeat(257);
+    let wrong = [
+        "kind: Organization\nname: ' '\nsigningKeys: [junk]\n".to_owned(),
+        "kind: Customer\nname: ''\nexternalId: ''\n".to_owned(),
+        format!("kind: Customer\nname: Globex\nexternalId: globex\nlabels: [{long}]\n"),
+        "kind: OrganizationUser\nname: ''\nexternalId: ''\nemail: nonsense\nrole: admin\n".to_owned(),
+    ];
+    let wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
+    let told = [
+        "`signingKeys`: Expected an RSA public key",
+        "`labels`: At most 256 characters.",
+        "`name`: This field may not be blank.",
+        "`externalId`: This field may not be blank.",
+        "`email`: Enter a valid email address.",
+    ];
+    let options = ApplyOptions {
+        dry_run: true,
+        ..ApplyOptions::default()
+    };
+    let problems = match bench.apply(&wrong, options) {
+        Err(ApplyError::Problems(problems)) => problems,
+        other => panic!("expected problems, got {other:?}"),
+    };
+    for expected in told {
+        assert!(
+            problems.iter().any(|problem| problem.contains(expected)),
+            "{expected}: {problems:#?}"
+        );
+    }
+    assert_eq!(problems.len(), 8, "{problems:#?}");
+}
+
+#[test]
+fn a_definition_past_the_limits_is_refused_and_within_them_it_is_kept_whole() {
+    let mut bench = Bench::new();
+    bench.limits.bytes = 100;
+    let problems = bench.problems(&[PEOPLE, INTEGRATION]);
+    assert!(problems[0].contains("longer than 100 bytes"), "{problems:?}");
+    // Past the defaults: what reads the definition and what takes keys out of it go by the same limits.
+    let long = INTEGRATION.replace("description: Files.", &format!("description: {}", "x".repeat(9 << 20)));
+    bench.limits.bytes = 10 << 20;
+    bench.apply(&[PEOPLE, &long], ApplyOptions::default()).unwrap();
+    let catalog = bench.custody.catalog();
+    let integration = catalog.integration_by_name("Files").unwrap().unwrap();
+    let version = catalog.integration_version(integration.id, 1).unwrap().unwrap();
+    assert!(version.yaml.len() > 9 << 20, "{} bytes are kept", version.yaml.len());
 }

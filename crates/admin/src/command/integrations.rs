@@ -2,11 +2,11 @@
 
 use super::{Checked, labels};
 use crate::access::Operation;
-use crate::edit::{Edit, Saved, VersionDraft};
+use crate::edit::{Definitions, Edit, Saved, VersionDraft};
 use crate::fault::{Fault, FieldError};
 use perseat_domain::id::{CustomerId, IntegrationId, VersionId};
 use perseat_domain::model::{Customer, Integration, IntegrationSettings, IntegrationVersion, Marketplace, Release};
-use perseat_flow::definition::{Diagnostic, Limits, parse};
+use perseat_flow::definition::{Diagnostic, parse};
 use perseat_store::catalog::Lookup;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -270,8 +270,8 @@ impl Edit<'_, '_> {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn validate_definition(yaml: &str) -> Result<(), Fault> {
-    let parsed = parse(yaml, &perseat_flow::component::BuiltIn, &BTreeMap::new(), &Limits::default());
+pub fn validate_definition(yaml: &str, definitions: Definitions<'_>) -> Result<(), Fault> {
+    let parsed = parse(yaml, definitions.components, &BTreeMap::new(), &definitions.limits);
     let all = |found: Vec<Diagnostic>| Fault::Wrong(found.iter().map(|one| wrong(one.to_string())).collect());
     parsed.map(|_| ()).map_err(all)
 }

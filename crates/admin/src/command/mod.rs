@@ -13,6 +13,7 @@ mod users;
 pub use customers::{CreateCustomer, UpdateCustomer};
 pub use instances::{ApiKeys, ConfigVariable, CreateInstance, UpdateInstance, flow_of};
 pub use integrations::{ImportIntegration, UpdateIntegration, validate_definition};
+pub(crate) use organization::MAX_SIGNING_KEYS;
 pub use organization::UpdateOrganization;
 pub use users::{CreateUser, UpdateUser};
 
@@ -36,17 +37,17 @@ pub(crate) fn labels(given: &[String]) -> Vec<String> {
 
 /// The problems of an input, collected.
 #[derive(Default)]
-struct Checked(Vec<FieldError>);
+pub(crate) struct Checked(Vec<FieldError>);
 
 impl Checked {
-    fn add(&mut self, field: &str, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, field: &str, message: impl Into<String>) {
         self.0.push(FieldError {
             field: field.to_owned(),
             message: message.into(),
         });
     }
 
-    fn name(&mut self, field: &str, value: Option<&str>) {
+    pub(crate) fn name(&mut self, field: &str, value: Option<&str>) {
         let Some(value) = value else { return };
         if value.trim().is_empty() {
             self.add(field, "This field may not be blank.");
@@ -64,13 +65,13 @@ impl Checked {
         }
     }
 
-    fn text(&mut self, field: &str, value: Option<&str>) {
+    pub(crate) fn text(&mut self, field: &str, value: Option<&str>) {
         if value.is_some_and(|value| value.chars().count() > MAX_TEXT) {
             self.add(field, format!("At most {MAX_TEXT} characters."));
         }
     }
 
-    fn labels(&mut self, given: Option<&[String]>) {
+    pub(crate) fn labels(&mut self, given: Option<&[String]>) {
         let Some(given) = given else { return };
         if given.len() > MAX_LABELS {
             self.add("labels", format!("At most {MAX_LABELS} labels."));
@@ -80,7 +81,7 @@ impl Checked {
         }
     }
 
-    fn email(&mut self, value: Option<&str>) {
+    pub(crate) fn email(&mut self, value: Option<&str>) {
         let Some(value) = value else { return };
         let parts = value.split_once('@');
         let is_address = parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'));
@@ -92,6 +93,14 @@ impl Checked {
 
     fn done(self) -> Result<(), Fault> {
         if self.0.is_empty() { Ok(()) } else { Err(Fault::Wrong(self.0)) }
+    }
+
+    /// As [`Checked::done`], for those who see the messages alone: each names its field.
+    pub(crate) fn done_by_name(mut self) -> Result<(), Fault> {
+        for error in &mut self.0 {
+            error.message = format!("`{}`: {}", error.field, error.message);
+        }
+        self.done()
     }
 }
 

@@ -11,7 +11,7 @@ use perseat_store::catalog::Lookup;
 use uuid::Uuid;
 
 /// The most signing keys: every token is tried against each.
-const MAX_SIGNING_KEYS: usize = 16;
+pub(crate) const MAX_SIGNING_KEYS: usize = 16;
 
 /// What changes about the organization; what is `None` stays.
 #[derive(Clone, Debug, Default)]

@@ -1,13 +1,13 @@
 //! Integrations and their versions.
 
-use super::Edit;
 use super::keys::KeyScope;
+use super::{Definitions, Edit};
 use crate::fault::Fault;
 use crate::manifest::SecretText;
 use perseat_domain::definition::Definition;
 use perseat_domain::id::{FlowNumber, IntegrationId};
 use perseat_domain::model::{Integration, IntegrationVersion, Release};
-use perseat_flow::definition::{Diagnostic, Limits, Parsed, REDACTED, parse, redact_organization_keys};
+use perseat_flow::definition::{Diagnostic, Parsed, REDACTED, parse, redact_organization_keys};
 use perseat_store::catalog::Lookup;
 use perseat_store::keyring::NewKey;
 use std::collections::BTreeMap;
@@ -48,7 +48,8 @@ impl Edit<'_, '_> {
             let lines: Vec<String> = found.iter().map(|diagnostic| format!("{place}:{diagnostic}")).collect();
             Fault::field("definition", lines.join("\n"))
         };
-        let read = |numbers: &BTreeMap<String, FlowNumber>| parse(draft.yaml, self.components, numbers, &Limits::default());
+        let Definitions { components, limits } = self.definitions;
+        let read = |numbers: &BTreeMap<String, FlowNumber>| parse(draft.yaml, components, numbers, &limits);
         let before = match draft.integration {
             Some(id) => Some(self.existing::<Integration>(id)?),
             // The name decides which integration it is, and with it which flow numbers are taken.
@@ -89,7 +90,7 @@ impl Edit<'_, '_> {
         let mut version = IntegrationVersion {
             integration: id,
             version: latest.max(1),
-            yaml: redact_organization_keys(draft.yaml),
+            yaml: redact_organization_keys(draft.yaml, &limits),
             is_draft: definition.is_draft(),
             definition,
             organization_keys,

@@ -19,7 +19,8 @@ use crate::fault::Fault;
 use perseat_domain::id::InstanceId;
 use perseat_domain::route::RouteChange;
 use perseat_domain::time::Timestamp;
-use perseat_flow::definition::Components;
+use perseat_flow::component::BuiltIn;
+use perseat_flow::definition::{Components, Limits};
 use perseat_store::catalog::{Change, Lookup, Mutation, Record, RecordType};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
@@ -48,12 +49,38 @@ pub struct Changed<T> {
     pub revision: u64,
 }
 
+/// What integration definitions are read with.
+#[derive(Clone, Copy)]
+pub struct Definitions<'d> {
+    /// What flows can be made of.
+    pub components: &'d dyn Components,
+    /// How much is read.
+    pub limits: Limits,
+}
+
+impl Definitions<'static> {
+    /// With the components of this build.
+    #[must_use]
+    pub const fn built_in(limits: Limits) -> Self {
+        Self {
+            components: &BuiltIn,
+            limits,
+        }
+    }
+}
+
+impl fmt::Debug for Definitions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Definitions").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
 /// Who changes what, and where time and randomness come from.
 pub struct Desk<'d> {
     /// The catalog and its keys.
     pub custody: &'d Custody,
-    /// What flows can be made of.
-    pub components: &'d dyn Components,
+    /// For integrations.
+    pub definitions: Definitions<'d>,
     /// Who.
     pub actor: &'d Actor,
     /// Now.
@@ -88,7 +115,7 @@ impl Desk<'_> {
             let mut edit = Edit {
                 mutation,
                 keyring: self.custody.keyring(),
-                components: self.components,
+                definitions: self.definitions,
                 actor: self.actor,
                 at: self.at,
                 random: &mut *self.random,
@@ -111,7 +138,7 @@ impl Desk<'_> {
 pub struct Edit<'e, 'm> {
     pub(crate) mutation: &'e mut Mutation<'m>,
     keyring: &'e Keyring,
-    components: &'e dyn Components,
+    pub(crate) definitions: Definitions<'e>,
     pub(crate) actor: &'e Actor,
     pub(crate) at: Timestamp,
     random: &'e mut dyn FnMut() -> u128,

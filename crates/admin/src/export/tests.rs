@@ -1,8 +1,9 @@
 use super::*;
 use crate::apply::{Action, Applier, ApplyOptions, Plan, apply};
+use crate::edit::Definitions;
 use crate::manifest::{Located, read_files, read_text};
 use perseat_domain::time::Timestamp;
-use perseat_flow::component::BuiltIn;
+use perseat_flow::definition::Limits;
 use perseat_store::catalog::{Catalog, Options};
 use perseat_store::keyring::{self, MasterKey};
 use proptest::prelude::*;
@@ -26,9 +27,15 @@ fn applied(custody: &Custody, manifests: &[Located]) -> Plan {
         at: Timestamp(1),
         random: &mut random,
     };
-    apply(custody, &BuiltIn, manifests, ApplyOptions::default(), &mut applier)
-        .unwrap()
-        .plan
+    apply(
+        custody,
+        Definitions::built_in(Limits::default()),
+        manifests,
+        ApplyOptions::default(),
+        &mut applier,
+    )
+    .unwrap()
+    .plan
 }
 
 /// A secret's own name is its value, so that an exported variable can be told from the one that was applied.
@@ -117,7 +124,14 @@ fn organization_keys_leave_as_variables_and_a_yaml_without_them_is_refused() {
         random: &mut random,
     };
     let redacted = guarded(&GUARDED.replace("s3cret-one", perseat_flow::definition::REDACTED));
-    let refused = apply(&custody, &BuiltIn, &redacted, ApplyOptions::default(), &mut applier).unwrap_err();
+    let refused = apply(
+        &custody,
+        Definitions::built_in(Limits::default()),
+        &redacted,
+        ApplyOptions::default(),
+        &mut applier,
+    )
+    .unwrap_err();
     assert!(refused.to_string().contains("organizationApiKeys"), "{refused}");
 }
 

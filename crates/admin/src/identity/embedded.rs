@@ -4,13 +4,12 @@
 
 use super::IdentityError;
 use crate::actor::Actor;
-use crate::edit::{Changed, Desk, Edit};
+use crate::edit::{Changed, Definitions, Desk, Edit};
 use crate::fault::Fault;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use perseat_domain::id::{CustomerId, OrganizationId, UserId};
 use perseat_domain::model::{Customer, Membership, Organization, Role, User};
 use perseat_domain::time::Timestamp;
-use perseat_flow::definition::Components;
 use perseat_store::catalog::{Catalog, Lookup};
 use perseat_store::custody::Custody;
 use serde::{Deserialize, Serialize};
@@ -162,14 +161,14 @@ pub fn recognise(catalog: &Catalog, token: &str, now: Timestamp) -> Result<Sight
 /// The token contradicts what is known.
 pub fn write_down(
     custody: &Custody,
-    components: &dyn Components,
+    definitions: Definitions<'_>,
     verified: &Verified,
     now: Timestamp,
     random: &mut dyn FnMut() -> u128,
 ) -> Result<Changed<Actor>, IdentityError> {
     let mut desk = Desk {
         custody,
-        components,
+        definitions,
         actor: &Actor::local("embedded"),
         at: now,
         random,
@@ -284,7 +283,7 @@ mod tests {
     use crate::identity::keys::SigningPair;
     use aws_lc_rs::rsa::KeySize;
     use perseat_domain::model::SigningKey;
-    use perseat_flow::component::BuiltIn;
+    use perseat_flow::definition::Limits;
     use perseat_store::catalog::Options;
     use perseat_store::keyring::{self, Keyring, MasterKey};
     use std::sync::{Arc, LazyLock};
@@ -400,7 +399,7 @@ mod tests {
             let mut random = || Uuid::new_v4().as_u128();
             let mut desk = Desk {
                 custody: &this.custody,
-                components: &BuiltIn,
+                definitions: Definitions::built_in(Limits::default()),
                 actor: &Actor::local("test"),
                 at: NOW,
                 random: &mut random,
@@ -417,7 +416,8 @@ mod tests {
                 Sight::Known(actor) => Ok((actor, false)),
                 Sight::New(verified) => {
                     let mut random = || Uuid::new_v4().as_u128();
-                    write_down(&self.custody, &BuiltIn, &verified, NOW, &mut random).map(|changed| (changed.value, true))
+                    write_down(&self.custody, Definitions::built_in(Limits::default()), &verified, NOW, &mut random)
+                        .map(|changed| (changed.value, true))
                 }
             }
         }

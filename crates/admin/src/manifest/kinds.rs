@@ -2,10 +2,18 @@
 
 use super::secret::SecretText;
 use perseat_domain::model::Role;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+fn organization_roles(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["owner", "admin", "integrator", "guest", "third_party"] })
+}
+
+fn customer_roles(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["admin", "member", "marketplace_admin", "marketplace_user"] })
+}
 
 /// The organization.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,7 +42,7 @@ pub struct OrganizationUser {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// `owner`, `admin`, `integrator`, `guest` or `third_party`.
-    #[schemars(with = "String")]
+    #[schemars(schema_with = "organization_roles")]
     pub role: Role,
 }
 
@@ -70,7 +78,7 @@ pub struct CustomerUser {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// `admin`, `member`, `marketplace_admin` or `marketplace_user`.
-    #[schemars(with = "String")]
+    #[schemars(schema_with = "customer_roles")]
     pub role: Role,
 }
 

@@ -6,6 +6,7 @@
 mod kinds;
 mod read;
 mod secret;
+mod shape;
 
 pub use kinds::{
     ConfigVarValue, ConnectionFields, Customer, CustomerUser, Instance, InstanceStateWord, Integration, Manifest, Organization,

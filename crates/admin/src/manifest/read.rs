@@ -1,7 +1,8 @@
 //! From files to resolved manifests, with every problem at once.
 
-use super::kinds::{Customer, CustomerUser, Instance, Integration, Manifest, Organization, OrganizationUser, UserLevelConfig};
-use serde::de::DeserializeOwned;
+use super::kinds::{Integration, Manifest};
+use super::shape::{self, Wrong};
+use perseat_flow::definition::{Diagnostic, Limits, documents};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,10 @@ pub struct ManifestProblem {
 
 impl fmt::Display for ManifestProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file.display(), self.line, self.column, self.message)
+        match self.line {
+            0 => write!(f, "{}: {}", self.file.display(), self.message),
+            line => write!(f, "{}:{line}:{}: {}", self.file.display(), self.column, self.message),
+        }
     }
 }
 
@@ -77,40 +81,54 @@ pub fn read_files(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<V
 /// Every problem of the text.
 pub fn read_text(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Located>, Vec<ManifestProblem>> {
     let folder = file.parent().unwrap_or(Path::new("."));
-    let (mut manifests, mut problems) = (Vec::new(), Vec::new());
-    for (offset, document) in documents(text) {
-        let at = |line: u64, column: u64, message: String| ManifestProblem {
-            file: file.to_owned(),
-            line: offset + line,
-            column,
-            message,
-        };
-        let mut manifest = match parse(document) {
+    let (documents, broken) = documents(text, &LIMITS);
+    let at = |line: u32, column: u32, message: String| ManifestProblem {
+        file: file.to_owned(),
+        line: line.into(),
+        column: column.into(),
+        message,
+    };
+    let of_text = |broken: Diagnostic| at(broken.line.max(1), broken.column, broken.message);
+    let mut problems: Vec<ManifestProblem> = broken.into_iter().map(of_text).collect();
+    let mut manifests = Vec::new();
+    for document in documents {
+        let of_shape = |wrong: Wrong| at(wrong.at.line, wrong.at.column, wrong.message);
+        let mut manifest = match shape::manifest(&document) {
             Ok(manifest) => manifest,
-            Err(problem) => {
-                problems.push(at(problem.line, problem.column, problem.message));
+            Err(found) => {
+                problems.extend(found.into_iter().map(of_shape));
                 continue;
             }
         };
-        let first_line = document.lines().position(|line| line.starts_with("kind")).unwrap_or(0) as u64 + 1;
+        let first = document.at;
         if let Manifest::Integration(integration) = &mut manifest
             && let Err(message) = inline_definition(integration, folder)
         {
-            problems.push(at(first_line, 1, message));
+            problems.push(at(first.line, first.column, message));
         }
         for secret in manifest.secrets_mut() {
             if let Err(message) = secret.resolve(folder, env) {
-                problems.push(at(first_line, 1, message));
+                problems.push(at(first.line, first.column, message));
             }
         }
         manifests.push(Located {
             file: file.to_owned(),
-            line: offset + first_line,
+            line: first.line.into(),
             manifest,
         });
     }
+    problems.sort_by_key(|problem| (problem.line, problem.column));
     if problems.is_empty() { Ok(manifests) } else { Err(problems) }
 }
+
+/// What one manifest may be. No keys: what is large in one, an integration's definition, is a single text here, with limits of
+/// its own when it is read; and whoever applies manifests may do more than use up memory.
+const LIMITS: Limits = Limits {
+    bytes: usize::MAX,
+    nodes: 250_000,
+    depth: 64,
+    diagnostics: 200,
+};
 
 fn inline_definition(integration: &mut Integration, folder: &Path) -> Result<(), String> {
     match (&integration.file, &integration.definition) {
@@ -126,91 +144,17 @@ fn inline_definition(integration: &mut Integration, folder: &Path) -> Result<(),
     }
 }
 
-/// The documents of a text with the number of lines before each; empty ones are left out.
-fn documents(text: &str) -> Vec<(u64, &str)> {
-    let (mut found, mut start, mut start_line, mut offset) = (Vec::new(), 0, 0, 0);
-    for (line_number, line) in text.split_inclusive('\n').enumerate() {
-        if line.trim_end() == "---" {
-            found.push((start_line, &text[start..offset]));
-            start = offset + line.len();
-            start_line = line_number as u64 + 1;
-        }
-        offset += line.len();
-    }
-    found.push((start_line, &text[start..]));
-    found.retain(|(_, document)| {
-        document
-            .lines()
-            .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
-    });
-    found
-}
-
-struct Problem {
-    line: u64,
-    column: u64,
-    message: String,
-}
-
-/// The body of a manifest next to its `kind`; kept apart from [`Manifest`] so that errors carry their place.
-#[derive(serde::Deserialize)]
-struct Head {
-    kind: String,
-}
-
-fn yaml<T: DeserializeOwned>(document: &str) -> Result<T, Problem> {
-    serde_saphyr::from_str(document).map_err(|error| {
-        let location = error.location();
-        Problem {
-            line: location.map_or(1, |at| at.line()),
-            column: location.map_or(0, |at| at.column()),
-            message: error.to_string().lines().next().unwrap_or("not valid YAML").to_owned(),
-        }
-    })
-}
-
 /// One document as it stands, with nothing resolved; `None` if it is not one.
-pub(crate) fn parse_one(document: &str) -> Option<Manifest> {
-    parse(document).ok()
-}
-
-fn parse(document: &str) -> Result<Manifest, Problem> {
-    let head: Head = yaml(document)?;
-    // The kind's own line goes blank, so that the body is parsed strictly and lines keep their numbers.
-    let body: String = document
-        .split_inclusive('\n')
-        .map(|line| if line.starts_with("kind:") { "\n" } else { line })
-        .collect();
-    match head.kind.as_str() {
-        "Organization" => yaml::<Organization>(&body).map(Manifest::Organization),
-        "OrganizationUser" => yaml::<OrganizationUser>(&body).map(Manifest::OrganizationUser),
-        "Customer" => yaml::<Customer>(&body).map(Manifest::Customer),
-        "CustomerUser" => yaml::<CustomerUser>(&body).map(Manifest::CustomerUser),
-        "Integration" => yaml::<Integration>(&body).map(Manifest::Integration),
-        "Instance" => yaml::<Instance>(&body).map(Manifest::Instance),
-        "UserLevelConfig" => yaml::<UserLevelConfig>(&body).map(Manifest::UserLevelConfig),
-        unknown => Err(Problem {
-            line: 1,
-            column: 1,
-            message: unknown_kind(unknown),
-        }),
-    }
-}
-
-fn unknown_kind(unknown: &str) -> String {
-    let nearest = Manifest::KINDS
-        .into_iter()
-        .min_by_key(|kind| strsim::levenshtein(kind, unknown))
-        .unwrap_or_default();
-    if strsim::levenshtein(nearest, unknown) <= 3 {
-        format!("unknown kind `{unknown}`; did you mean `{nearest}`?")
-    } else {
-        format!("unknown kind `{unknown}`; the kinds are {}", Manifest::KINDS.join(", "))
+pub(crate) fn parse_one(text: &str) -> Option<Manifest> {
+    match documents(text, &LIMITS) {
+        (found, broken) if broken.is_empty() && found.len() == 1 => shape::manifest(&found[0]).ok(),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::kinds::{ConfigVarValue, Customer};
     use super::*;
 
     fn read(text: &str) -> Result<Vec<Located>, Vec<ManifestProblem>> {
@@ -243,12 +187,96 @@ mod tests {
             .unwrap_err();
         let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
         assert!(
-            shown[0].starts_with("set-up.yml:1:1: unknown kind `Custmer`; did you mean `Customer`?"),
+            shown[0].starts_with("set-up.yml:1:7: unknown kind `Custmer`; did you mean `Customer`?"),
             "{shown:?}"
         );
         assert!(shown[1].starts_with("set-up.yml:6:") && shown[1].contains("external"), "{shown:?}");
         assert!(shown[2].contains("`NONE` is not set"), "{shown:?}");
     }
 
-    use super::super::kinds::ConfigVarValue;
+    fn shown(text: &str) -> Vec<String> {
+        let problems = read(text).unwrap_err();
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_one_document_is_told_in_our_words() {
+        let text = "kind: Instance\nnam: Files\nintegration: [Files]\nversion: newest\nstate: on\nconfigVars:\n  A: {feilds: {x: 1}}\n  \
+                    B: [b]\n  C: {fields: {token: {valueFrom: {env: X, file: y}}}}\napiKeys: {Import: key-1}\n";
+        assert_eq!(
+            shown(text),
+            [
+                "set-up.yml:1:1: the key `name` is missing",
+                "set-up.yml:1:1: the key `customer` is missing",
+                "set-up.yml:2:1: there is no key `nam` here; did you mean `name`?",
+                "set-up.yml:3:14: `integration`: expected text, found a list",
+                "set-up.yml:4:10: `version`: expected a whole number, found `newest`",
+                "set-up.yml:5:8: `state`: expected one of enabled, disabled, notDeployed, found `on`",
+                "set-up.yml:7:6: `configVars.A`: expected a mapping with `valueFrom`, or a mapping with `fields` or `token`, or text, found \
+                 a mapping",
+                "set-up.yml:8:6: `configVars.B`: expected a mapping with `valueFrom`, or a mapping with `fields` or `token`, or text, found a \
+                 list",
+                "set-up.yml:9:44: `configVars.C.fields.token.valueFrom`: there is no key `file` here",
+                "set-up.yml:10:19: `apiKeys.Import`: expected a list, found text",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_document_that_is_no_yaml_hides_none_of_the_others() {
+        let text = "kind: Customer\nname: \"A\n---\nkind: Customer\nlabels: x\nname: B\n--- # third\nkind: Customer\nname: [C\n---\n- kind\n---\nname: D\n";
+        let shown = shown(text);
+        let lines: Vec<&str> = shown.iter().filter_map(|problem| problem.split(':').nth(1)).collect();
+        assert_eq!(lines, ["2", "5", "9", "11", "13"], "{shown:#?}");
+        assert!(shown[1].contains("`labels`: expected a list, found text"), "{shown:#?}");
+        assert!(
+            shown[4].contains("the key `kind` is missing; the kinds are Organization"),
+            "{shown:#?}"
+        );
+    }
+
+    #[test]
+    fn yaml_is_read_however_it_is_written() {
+        let texts = [
+            "\u{feff}kind: Customer\nname: Globex\n",
+            "%YAML 1.2\n---\nkind: Customer\nname: Globex\n...\n",
+            "--- # customers\nkind: Customer\nname: Globex\n",
+            "\"kind\": \"Customer\"\n\"name\": Globex\ndescription:\n",
+            "{\"kind\": \"Customer\", \"name\": \"Globex\"}",
+            "name: Globex\nkind : Customer\n",
+        ];
+        let customer = Manifest::Customer(Customer {
+            name: "Globex".to_owned(),
+            external_id: None,
+            description: String::new(),
+            labels: Vec::new(),
+        });
+        for text in texts {
+            let found = read(text).unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+            assert_eq!(
+                found.iter().map(|located| &located.manifest).collect::<Vec<_>>(),
+                [&customer],
+                "{text}"
+            );
+        }
+        let numbers =
+            read("kind: UserLevelConfig\ncustomer: 7\ninstance: Files\nuser: 0042\nconfigVars: {Port: 8080, Ratio: 1.50, On: true}\n");
+        let numbers = numbers.unwrap();
+        let Manifest::UserLevelConfig(config) = &numbers[0].manifest else {
+            panic!("not a user configuration")
+        };
+        assert_eq!(
+            (config.customer.as_str(), config.user.as_str()),
+            ("7", "0042"),
+            "text is what was written"
+        );
+        let text = |name: &str| match &config.config_vars[name] {
+            ConfigVarValue::Text(text) => text.text().map(str::to_owned),
+            ConfigVarValue::Connection(_) => None,
+        };
+        assert_eq!(
+            ["Port", "Ratio", "On"].map(text),
+            ["8080", "1.50", "true"].map(|text| Some(text.to_owned()))
+        );
+    }
 }

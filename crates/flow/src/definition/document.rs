@@ -2,9 +2,10 @@
 //!
 //! The tree is built from parser events with an explicit stack, so depth costs no stack, and shared on aliases,
 //! so an alias bomb is counted before anything walks it. Types are decided by the reader: a scalar keeps its text.
+//! Manifests are read through the same tree; see [`documents`].
 
 use super::report::{Place, Report, Spot, quoted};
-use super::{Code, Limits};
+use super::{Code, Diagnostic, Limits};
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -12,9 +13,9 @@ use std::rc::Rc;
 
 /// A node of the tree. Cloning shares what is below.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub struct Node {
     /// Where it is used.
-    pub(super) at: Place,
+    pub at: Place,
     /// Where it is defined, in bytes; elsewhere for aliases.
     pub(super) bytes: Range<usize>,
     pub(super) content: Rc<Content>,
@@ -34,45 +35,67 @@ pub(super) enum Content {
     Map(Vec<(Key, Node)>),
 }
 
+/// The key of a member.
 #[derive(Clone, Debug)]
-pub(super) struct Key {
-    pub(super) text: Rc<str>,
-    pub(super) at: Place,
+pub struct Key {
+    /// Its text.
+    pub text: Rc<str>,
+    /// Where it stands.
+    pub at: Place,
 }
 
 impl Node {
     /// `null`, `~` or nothing at all.
-    pub(super) fn is_null(&self) -> bool {
+    #[must_use]
+    pub fn is_null(&self) -> bool {
         matches!(&*self.content, Content::Scalar { text, plain: true, .. } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
-    pub(super) fn scalar(&self) -> Option<&str> {
+    /// Its text, where it is a scalar.
+    #[must_use]
+    pub fn scalar(&self) -> Option<&str> {
         match &*self.content {
             Content::Scalar { text, .. } => Some(text),
             _ => None,
         }
     }
 
-    pub(super) fn items(&self) -> Option<&[Self]> {
+    /// Its text, where it is a scalar that stands neither in quotes nor as a block.
+    #[must_use]
+    pub fn plain(&self) -> Option<&str> {
+        match &*self.content {
+            Content::Scalar { text, plain: true, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Its items, where it is a list.
+    #[must_use]
+    pub fn items(&self) -> Option<&[Self]> {
         match &*self.content {
             Content::List(items) => Some(items),
             _ => None,
         }
     }
 
-    pub(super) fn members(&self) -> Option<&[(Key, Self)]> {
+    /// Its members in their order, where it is a mapping.
+    #[must_use]
+    pub fn members(&self) -> Option<&[(Key, Self)]> {
         match &*self.content {
             Content::Map(members) => Some(members),
             _ => None,
         }
     }
 
-    pub(super) fn member(&self, name: &str) -> Option<&Self> {
+    /// The member of a mapping with this key.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&Self> {
         self.members()?.iter().find(|(key, _)| &*key.text == name).map(|(_, value)| value)
     }
 
     /// What it is, for messages.
-    pub(super) fn kind(&self) -> &'static str {
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
         match &*self.content {
             _ if self.is_null() => "nothing",
             Content::Scalar { .. } => "text",
@@ -102,6 +125,10 @@ struct Builder<'r> {
     limits: Limits,
     report: &'r mut Report,
     root: Option<Node>,
+    /// Documents before the one of `root`; `None` where there may be one only.
+    earlier: Option<Vec<Node>>,
+    /// Lines of the text before the part that is read.
+    lines: usize,
 }
 
 /// Reads one document. `None` where nothing more can be said than what `report` holds by then.
@@ -114,29 +141,52 @@ pub(super) fn read(yaml: &str, limits: &Limits, report: &mut Report) -> Option<N
         );
         return None;
     }
-    let mut builder = Builder {
-        open: Vec::new(),
-        anchors: HashMap::new(),
-        nodes: 0,
-        limits: *limits,
-        report,
-        root: None,
-    };
-    for event in Parser::new_from_str(yaml) {
-        match event {
-            Ok((event, span)) => builder.event(event, span)?,
-            Err(error) => {
-                let marker = error.marker();
-                let spot = Spot::at(place(marker.line(), marker.col()));
-                builder.report.problem(&spot, Code::YamlInvalid, error.info());
-                return None;
-            }
-        }
-    }
+    let mut builder = Builder::new(limits, report);
+    builder.run(yaml).ok()?;
     if builder.root.is_none() {
         builder.report.problem(&Spot::whole(), Code::YamlInvalid, "the text is empty");
     }
     builder.root
+}
+
+/// Every document of a text that can be read, and everything that is wrong in the others: after a mistake reading goes on at
+/// the next `---`. Nodes are counted document by document; the length of the text is the caller's business.
+#[must_use]
+pub fn documents(text: &str, limits: &Limits) -> (Vec<Node>, Vec<Diagnostic>) {
+    let mut report = Report::new(limits.diagnostics);
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let (mut lines, mut found) = (0, Vec::new());
+    loop {
+        let mut builder = Builder::new(limits, &mut report);
+        builder.earlier = Some(Vec::new());
+        builder.lines = lines;
+        let end = builder.run(rest);
+        let whole = end.is_ok().then_some(builder.root).flatten();
+        found.extend(builder.earlier.into_iter().flatten().chain(whole));
+        let Err(line) = end else { break };
+        let Some((skipped, offset)) = next_document(rest, line) else {
+            break;
+        };
+        lines += skipped;
+        rest = &rest[offset..];
+    }
+    found.retain(|document| !document.is_null());
+    (found, report.finish().0)
+}
+
+/// Where a document begins at a line (from 1) or behind it, the first line apart: the lines and the bytes before it.
+fn next_document(text: &str, line: usize) -> Option<(usize, usize)> {
+    let mut offset = 0;
+    for (index, one) in text.split_inclusive('\n').enumerate() {
+        let is_start = one
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        if is_start && index > 0 && index + 1 >= line {
+            return Some((index, offset));
+        }
+        offset += one.len();
+    }
+    None
 }
 
 fn place(line: usize, column: usize) -> Place {
@@ -146,9 +196,41 @@ fn place(line: usize, column: usize) -> Place {
     }
 }
 
-impl Builder<'_> {
+impl<'r> Builder<'r> {
+    fn new(limits: &Limits, report: &'r mut Report) -> Self {
+        Self {
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            nodes: 0,
+            limits: *limits,
+            report,
+            root: None,
+            earlier: None,
+            lines: 0,
+        }
+    }
+
+    /// Reads to the end, or to the first mistake: then the line of `text` where that is.
+    fn run(&mut self, text: &str) -> Result<(), usize> {
+        for event in Parser::new_from_str(text) {
+            match event {
+                Ok((event, span)) => {
+                    let line = span.start.line();
+                    self.event(event, span).ok_or(line)?;
+                }
+                Err(error) => {
+                    let marker = error.marker();
+                    let spot = Spot::at(place(marker.line() + self.lines, marker.col()));
+                    self.report.problem(&spot, Code::YamlInvalid, error.info());
+                    return Err(marker.line());
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn event(&mut self, event: Event<'_>, span: Span) -> Option<()> {
-        let at = place(span.start.line(), span.start.col());
+        let at = place(span.start.line() + self.lines, span.start.col());
         let bytes = span.byte_range().unwrap_or_default();
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -175,8 +257,15 @@ impl Builder<'_> {
                 }
                 None => self.fail(at, Code::YamlInvalid, "the alias stands inside what it names".to_owned()),
             },
-            Event::DocumentStart(..) if self.root.is_some() => {
-                self.fail(at, Code::YamlInvalid, "the text holds more than one document".to_owned())
+            Event::DocumentStart(..) => {
+                let Some(root) = self.root.take() else { return Some(()) };
+                let Some(earlier) = &mut self.earlier else {
+                    return self.fail(at, Code::YamlInvalid, "the text holds more than one document".to_owned());
+                };
+                earlier.push(root);
+                self.anchors.clear();
+                self.nodes = 0;
+                Some(())
             }
             _ => Some(()),
         }

@@ -22,10 +22,11 @@ mod words;
 
 pub use components::{Components, Inputs};
 pub use diagnostic::{Code, Diagnostic};
+pub use document::{Key, Node, documents};
 pub use numbers::{NumberError, Renames, assign_flow_numbers};
 pub use redact::{REDACTED, redact_organization_keys};
+pub use report::{Place, nearest};
 
-use document::Node;
 use flows::Flows;
 use perseat_domain::definition::Definition;
 use perseat_domain::id::FlowNumber;

@@ -10,11 +10,11 @@ use std::ops::Range;
 pub const REDACTED: &str = "removed";
 
 /// `yaml` with every key in every flow's `organizationApiKeys` replaced by `"removed"`. Text that cannot be read
-/// as YAML within the default limits gives nothing at all: where a key may stand unseen, nothing is kept.
+/// as YAML within `limits` gives nothing at all: where a key may stand unseen, nothing is kept.
 #[must_use]
-pub fn redact_organization_keys(yaml: &str) -> String {
+pub fn redact_organization_keys(yaml: &str, limits: &Limits) -> String {
     let mut report = Report::new(1);
-    let Some(root) = document::read(yaml, &Limits::default(), &mut report) else {
+    let Some(root) = document::read(yaml, limits, &mut report) else {
         return String::new();
     };
     let mut keys = BTreeMap::new();

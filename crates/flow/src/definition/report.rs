@@ -6,9 +6,11 @@ use std::rc::Rc;
 
 /// Line and column from 1; zero for the text as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) line: u32,
-    pub(super) column: u32,
+pub struct Place {
+    /// From 1.
+    pub line: u32,
+    /// From 1, in characters.
+    pub column: u32,
 }
 
 /// Where a value stands: its place, and the way to it from the root.
@@ -164,7 +166,8 @@ const LONGEST_NAME: usize = 80;
 const MOST_CANDIDATES: usize = 1000;
 
 /// The candidate most like `text`, if one is near.
-pub(super) fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+#[must_use]
+pub fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     if text.is_empty() || text.len() > LONGEST_NAME {
         return None;
     }

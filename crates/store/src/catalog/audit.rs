@@ -77,7 +77,11 @@ pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
 pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &'static str) -> Result<T, StoreError> {
     match bytes.split_first() {
         Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(|_| StoreError::corrupt(what)),
-        Some((&found, _)) => Err(StoreError::UnknownFormat { what, found: found.into() }),
+        Some((&found, _)) => Err(StoreError::UnknownFormat {
+            what,
+            found: found.into(),
+            known: FORMAT.into(),
+        }),
         None => Err(StoreError::corrupt(what)),
     }
 }

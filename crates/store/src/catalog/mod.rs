@@ -307,6 +307,7 @@ fn prepare(database: &Database) -> Result<(), StoreError> {
             return Err(StoreError::UnknownFormat {
                 what: "catalog",
                 found: u32::try_from(found).unwrap_or(u32::MAX),
+                known: u32::try_from(CATALOG_FORMAT).unwrap_or(u32::MAX),
             });
         }
         None => {}

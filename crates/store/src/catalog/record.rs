@@ -275,6 +275,7 @@ pub(super) fn decode<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
         Some((&found, _)) => Err(StoreError::UnknownFormat {
             what: R::TYPE.name(),
             found: found.into(),
+            known: RECORD_FORMAT.into(),
         }),
         None => Err(StoreError::corrupt(R::TYPE.name())),
     }

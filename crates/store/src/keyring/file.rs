@@ -286,6 +286,7 @@ fn check(header: &[u8; HEADER], master: &MasterKey) -> Result<(), StoreError> {
         return Err(StoreError::UnknownFormat {
             what: "keyring",
             found: format,
+            known: FORMAT,
         });
     }
     let sealed = Sealed(header[CHECK].to_vec());

@@ -186,7 +186,7 @@ fn organization_keys_are_removed_and_nothing_else_changes() {
             "spread secret"
         ]
     );
-    let redacted = redact_organization_keys(&yaml);
+    let redacted = redact_organization_keys(&yaml, &Limits::default());
     assert!(!redacted.contains("secret") && !redacted.contains("12345"), "{redacted}");
     let definition = valid(&redacted).definition;
     assert!(
@@ -200,10 +200,10 @@ fn organization_keys_are_removed_and_nothing_else_changes() {
     let head = yaml.find("- &first").unwrap();
     assert_eq!(redacted[..head], yaml[..head]);
     assert!(redacted.contains(rest));
-    assert_eq!(redact_organization_keys(&redacted), redacted);
+    assert_eq!(redact_organization_keys(&redacted, &Limits::default()), redacted);
     let open = one_flow("");
-    assert_eq!(redact_organization_keys(&open), open);
-    assert_eq!(redact_organization_keys("organizationApiKeys: [secret"), "");
+    assert_eq!(redact_organization_keys(&open, &Limits::default()), open);
+    assert_eq!(redact_organization_keys("organizationApiKeys: [secret", &Limits::default()), "");
 }
 
 #[test]
