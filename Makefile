@@ -64,5 +64,6 @@ install: $(BINARY)
 	install -D -m 644 config/perseat.toml $(DESTDIR)/usr/share/doc/perseat/perseat.toml
 	test -e $(DESTDIR)/etc/perseat/perseat.toml || install -D -m 640 config/perseat.toml $(DESTDIR)/etc/perseat/perseat.toml
 
+# `perseat version` names the commit; whoever builds from an archive gives it.
 target/release/perseat:
-	cargo build --release --locked
+	PERSEAT_COMMIT=$${PERSEAT_COMMIT:-$$(git rev-parse --short=12 HEAD 2>/dev/null)} cargo build --release --locked

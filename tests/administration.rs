@@ -54,15 +54,15 @@ fn one_set_of_manifests_makes_the_same_offline_and_in_a_running_daemon() {
     let apply = ["apply", "-f", &demo()];
 
     let planned = done(&perseat(&offline, &[apply.as_slice(), &["--dry-run"]].concat(), &demo_secrets()));
-    assert!(planned.contains("34 created") && planned.contains("dry run"), "{planned}");
+    assert!(planned.contains("62 created") && planned.contains("dry run"), "{planned}");
     assert!(!offline.exists(), "a dry run makes nothing");
     let applied = done(&perseat(&offline, &apply, &demo_secrets()));
     assert!(
-        applied.contains("34 created") && applied.contains("no daemon runs on it"),
+        applied.contains("62 created") && applied.contains("no daemon runs on it"),
         "{applied}"
     );
     let again = done(&perseat(&offline, &apply, &demo_secrets()));
-    assert!(again.contains("34 unchanged") && again.contains("nothing to do"), "{again}");
+    assert!(again.contains("62 unchanged") && again.contains("nothing to do"), "{again}");
     let exported = done(&perseat(&offline, &["export"], &[]));
 
     let daemon = Daemon::start(Setup::new());
@@ -75,7 +75,7 @@ fn one_set_of_manifests_makes_the_same_offline_and_in_a_running_daemon() {
     let variables = done(&perseat(&offline, &["export", "--variables"], &[]));
     let secrets: Vec<_> = variables.lines().map(|name| (name.to_owned(), "secret".to_owned())).collect();
     let applied = done(&perseat(&daemon.data(), &apply, &secrets));
-    assert!(applied.contains("34 created") && applied.contains("running daemon"), "{applied}");
+    assert!(applied.contains("62 created") && applied.contains("running daemon"), "{applied}");
     assert_eq!(done(&perseat(&daemon.data(), &["export"], &[])), exported);
 }
 
@@ -278,6 +278,10 @@ async fn the_journal_can_be_looked_into_beside_the_daemon_and_shows_no_payload()
         assert!(part.starts_with(char::is_lowercase) || line.contains(&uuid), "{line}");
     }
     assert!(!shown.contains("hello") && !shown.contains("token-of"), "{shown}");
+    let states = |state: &str| shown.lines().filter(|line| line.contains(&format!(" bytes, {state}  "))).count();
+    assert_eq!((states("open"), states("sealed")), (1, 0), "one is being written\n{shown}");
+    let empty = shown.lines().filter(|line| line.contains(": 0 entries")).count();
+    assert_eq!(states("spare"), empty, "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,8 +30,15 @@ fn every_webhook_reaches_the_provider_with_its_own_users_token_or_is_refused() {
     for customer in ["globex", "initech"] {
         for user in ["jane", "bob"] {
             let account = format!("{customer}/{user}");
-            for (endpoint, by) in [("flow-specific", "URL"), ("instance-specific", "headers"), ("shared", "body")] {
-                assert!(with(&[endpoint, by, &account, "200"]) >= 2, "{endpoint} for {account}\n{text}");
+            let routed = ["instance-specific", "shared"].map(|endpoint| ["headers", "query", "body"].map(|by| (endpoint, by)));
+            for (endpoint, by) in routed.into_iter().flatten().chain([("flow-specific", "URL")]) {
+                // The row of Bob's header on Jane's URL is one more.
+                let extra = usize::from(by == "URL" && account == "globex/jane");
+                assert_eq!(
+                    with(&[endpoint, by, &account, "200"]),
+                    2 + extra,
+                    "{endpoint} by {by} for {account}\n{text}"
+                );
             }
         }
         assert_eq!(
@@ -48,6 +55,8 @@ fn every_webhook_reaches_the_provider_with_its_own_users_token_or_is_refused() {
     ] {
         assert!(with(&[status, code]) >= 2, "{status} {code}\n{text}");
     }
+    assert_eq!(rows.len(), 87, "the figure that the README gives\n{text}");
+    assert!(include_str!("../README.md").contains("87 rows"));
     assert_eq!(
         with(&["jane,", "bob", "header", "globex/jane"]),
         1,
@@ -62,5 +71,5 @@ fn a_provider_that_sees_another_users_token_fails_the_demo() {
     assert!(text.contains(r#"token of: expected "globex/jane", found "globex/bob""#), "{text}");
     let rows = rows(&text);
     let wrong = rows.iter().filter(|row| row.last() == Some(&"NO"));
-    assert_eq!(wrong.count(), 13, "the rows of the two users and no others\n{text}");
+    assert_eq!(wrong.count(), 29, "the rows of the two users and no others\n{text}");
 }

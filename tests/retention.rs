@@ -238,6 +238,44 @@ async fn five_hundred_megabytes_pass_through_a_budget_of_twenty() {
     world.release().await;
 }
 
+/// Without `state.redb` nobody knows whether what was carried had ended: the daemon asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_lost_its_state_asks_before_it_runs_copies_again() {
+    const BODY: usize = 250 << 10;
+    let setup = Setup::new()
+        .set("retention.budget", "20MiB")
+        .set("journal.segment", "1MiB")
+        .set("front.max-body", "256KiB");
+    let mut world = World::start(setup).await;
+    let (url, mut seed) = (world.urls[0].clone(), 1);
+    while world.daemon.metric("perseat_retention_carried_executions_total").await < 2.0 {
+        let body = noise(&mut seed, BODY);
+        assert_eq!(world.daemon.post(&url, &[], body).await.status, 200);
+    }
+    world.daemon.kill();
+    std::fs::remove_file(world.daemon.data().join("state.redb")).unwrap();
+    world.daemon.relaunch(None);
+    assert!(!world.daemon.until_ready_or_ended(), "it must not start by itself");
+    let said = world.daemon.log();
+    assert!(said.contains("2 executions") && said.contains("--resume-carried"), "{said}");
+
+    world.provider.set(Manner::Answer);
+    world.daemon.relaunch_with("--resume-carried");
+    world.daemon.until_ready();
+    within("the end of what hung", async {
+        let mut look = tokio::time::interval(LOOK);
+        while world.statuses_of_held().await != ["succeeded", "succeeded"] {
+            look.tick().await;
+        }
+    })
+    .await;
+    let records = world.provider.records();
+    assert_eq!(records.len(), 3, "the step that was under way is sent again");
+    assert_eq!(records[0].key, records[1].key, "with its key");
+    world.daemon.terminate();
+    world.daemon.restart();
+}
+
 /// Resident memory and open files of the daemon and its children.
 fn resources(pid: u32) -> (u64, u64) {
     let of = |pid: u32| {

@@ -100,11 +100,11 @@ impl Base {
     }
 }
 
-/// Runs the daemon until a signal ends it.
+/// Runs the daemon until a signal ends it. `resume_carried` is [`crate::indexer::Options::resume_carried`].
 ///
 /// # Errors
 /// Whatever keeps it from starting.
-pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
+pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Result<()> {
     let base = Base::lay(&config)?;
     let metrics = metrics::install()?;
     let control = tokio::runtime::Builder::new_multi_thread()
@@ -128,7 +128,7 @@ pub fn serve(given: &Given, config: Config) -> anyhow::Result<()> {
     let admin = spawn_admin(&control, listener, &config, admin, stop.clone())?;
 
     let master_key = perseat_store::keyring::MasterKey::new(&base.master_key.bytes);
-    let stores = Stores::open(&config, base.data.path(), master_key)?;
+    let stores = Stores::open(&config, base.data.path(), master_key, resume_carried)?;
     #[cfg(feature = "faults")]
     let faults = stores.faults.clone();
     let hooks = base.listeners.hooks.try_clone().context("the hooks listener")?;

@@ -64,7 +64,7 @@ pub(crate) struct Stores {
 
 impl Stores {
     /// Opens them and recovers; what is committed from now on goes to the index and, once they exist, to the owners.
-    pub(super) fn open(config: &Config, data: &Path, master_key: MasterKey) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &Config, data: &Path, master_key: MasterKey, resume_carried: bool) -> anyhow::Result<Self> {
         #[cfg(feature = "faults")]
         let faults = Faults::default();
         #[cfg(feature = "faults")]
@@ -101,7 +101,8 @@ impl Stores {
         #[cfg(feature = "faults")]
         let disk = disk.with_faults(faults.journal.clone());
         let journal = Journal::open(options, Arc::new(disk), Box::new(fan_out.clone())).context("the journal")?;
-        let indexer = config.indexer_options(retention);
+        let mut indexer = config.indexer_options(retention);
+        indexer.resume_carried = resume_carried;
         let recovered = indexer::recover(&journal, state.clone(), &history, &feed, &indexer).context("recovery")?;
         // Whoever still holds the directory that this one was restored from writes below it.
         let epoch = epoch.max(recovered.epoch);

@@ -75,7 +75,12 @@ impl Inspect {
     /// Whether everything acknowledged is there.
     fn show(&self, segment: &Inspected) -> anyhow::Result<bool> {
         let info = segment.info();
-        let state = if info.sealed { "sealed" } else { "open" };
+        let state = match (info.final_hash.is_some(), info.entries) {
+            (true, _) => "sealed",
+            // Prepared, and not yet written to.
+            (false, 0) => "spare",
+            (false, _) => "open",
+        };
         let damage = if info.damaged {
             ", DAMAGED: acknowledged entries are missing"
         } else {

@@ -13,6 +13,10 @@ use super::ConfigArgs;
 pub struct Serve {
     #[command(flatten)]
     config: ConfigArgs,
+
+    /// After state.redb was lost: run executions again of which only copies are left, though they may have ended and repeat what they did
+    #[arg(long)]
+    resume_carried: bool,
 }
 
 impl Serve {
@@ -23,7 +27,7 @@ impl Serve {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let given = self.config.given();
         let config = given.load()?;
-        crate::boot::serve(&given, config)?;
+        crate::boot::serve(&given, config, self.resume_carried)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -18,6 +18,8 @@ impl Version {
     /// None.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         println!("perseat {}", env!("CARGO_PKG_VERSION"));
+        println!("commit: {}", env!("PERSEAT_COMMIT"));
+        println!("toolchain: {}", env!("PERSEAT_TOOLCHAIN"));
         println!(
             "fault switches: {}",
             if FAULT_SWITCHES {

@@ -291,6 +291,8 @@ impl Config {
                 steps_listed: index.steps_listed.as_usize(),
             },
             retention,
+            // Not of the configuration: said for one start at a time.
+            resume_carried: false,
         }
     }
 

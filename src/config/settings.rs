@@ -419,7 +419,7 @@ settings! {
         tidy_rows: Count = 10_000;
     }
 
-    /// Live executions and timers.
+    /// Live executions.
     state "state": State {
         /// Page cache.
         cache: Size = "16MiB";

@@ -21,6 +21,10 @@ const FILES: &[(&str, &str)] = files![
     "integrations/team-calendar.yml",
     "integrations/chat-notices.yml",
     "integrations/audit-export.yml",
+    "integrations/room-booking.yml",
+    "integrations/ticket-sync.yml",
+    "integrations/mail-notices.yml",
+    "integrations/form-intake.yml",
 ];
 
 /// Writes the manifests below `directory`, for the demo and for whoever wants to change them; gives their folder.

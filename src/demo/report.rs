@@ -103,19 +103,47 @@ fn user(user: &Value) -> String {
 /// Prints what a reader can try while the daemon goes on serving.
 pub(super) fn print_next(rows: &[Row], daemon: &DaemonProcess, directory: &Path) {
     let config = daemon.config().display();
+    // After `cargo run` nothing of that name is on the PATH.
+    let perseat = std::env::current_exe().map_or_else(|_| "perseat".to_owned(), |path| quoted(&path));
     println!("\nThe daemon goes on serving; Ctrl-C ends it. Try:\n");
     for (title, by) in [
         ("Jane's own URL", "URL"),
         ("the instance's URL, Jane in a header", "headers"),
-        ("one URL for all customers", "body"),
+        ("the instance's URL, Jane in the query", "query"),
+        ("one URL for all customers, customer and user in the body", "body"),
     ] {
-        if let Some(row) = rows.iter().find(|row| row.routed_by == by && row.user == "jane") {
+        let is_it =
+            |row: &&Row| row.routed_by == by && row.user == "jane" && (by != "body" || row.endpoint == EndpointType::SharedInstance);
+        if let Some(row) = rows.iter().find(is_it) {
             println!("# {title}\n{}\n", row.webhook.curl());
         }
     }
     println!("# what ran, and one run in full (take an id of the list)");
-    println!("perseat executions list --config {config}\nperseat executions show --config {config} EXECUTION\n");
+    println!("{perseat} executions list --config {config}\n{perseat} executions show --config {config} EXECUTION\n");
     println!("# all URLs; all manifests, with the names of the secrets they need");
-    println!("perseat endpoints --config {config}\nperseat export --config {config}\n");
+    println!("{perseat} endpoints --config {config}\n{perseat} export --config {config}\n");
     println!("# the manifests that were applied: {}", directory.join("manifests").display());
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = text.chars().all(|letter| letter.is_alphanumeric() || "/._-+@".contains(letter));
+    if is_plain {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_take_it_apart() {
+        assert_eq!(quoted(Path::new("/a/target/release/perseat")), "/a/target/release/perseat");
+        assert_eq!(quoted(Path::new("/my files/perseat")), "'/my files/perseat'");
+        assert_eq!(quoted(Path::new("/it's/perseat")), r"'/it'\''s/perseat'");
+    }
 }

@@ -7,12 +7,13 @@ use perseat_admin::endpoints::{Endpoint, Endpoints};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::EndpointType;
 use perseat_domain::id::ExecutionId;
-use perseat_domain::route::{FLOW_HEADER, USER_HEADER};
+use perseat_domain::route::{CUSTOMER_HEADER, FLOW_HEADER, USER_HEADER};
 use serde_json::{Value, json};
 
 use super::manifests::{CONNECTED, CUSTOMERS, Secrets};
 use super::provider::{Provider, Record};
 use super::webhook::{Answer, Webhook};
+use url::Url;
 
 /// One webhook and what is expected of it.
 #[derive(Debug)]
@@ -67,9 +68,38 @@ impl Outcome {
     }
 }
 
+const ABSENT: &str = "the daemon does not list an endpoint of the demo";
 const IMPORT: &str = "Import Records";
 const EXPORT: &str = "Export Documents";
 const FLOWS: [&str; 2] = [IMPORT, EXPORT];
+
+/// How a request to a URL of several users says whom it is for.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Headers,
+    Query,
+    Body,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Headers => "headers",
+            Self::Query => "query",
+            Self::Body => "body",
+        }
+    }
+}
+
+/// The integrations whose URLs are of an instance or of all instances, and the way of each.
+const ROUTED: [(&str, Way); 6] = [
+    ("Team Calendar", Way::Headers),
+    ("Room Booking", Way::Query),
+    ("Ticket Sync", Way::Body),
+    ("Mail Notices", Way::Headers),
+    ("Form Intake", Way::Query),
+    ("Chat Notices", Way::Body),
+];
 
 /// Who the connected users are, as the manifests say.
 fn person(customer: &str, user: &str) -> Value {
@@ -98,15 +128,15 @@ pub(super) fn all(endpoints: &Endpoints, secrets: &Secrets) -> anyhow::Result<Ve
             for flow in FLOWS {
                 rows.by_url(customer, user, flow, expected.clone())?;
             }
-            for flow in FLOWS {
-                rows.by_headers("Team Calendar", customer, Some(user), flow, expected.clone())?;
-            }
-            for flow in FLOWS {
-                rows.by_body(customer, user, flow, expected.clone())?;
+            for (integration, way) in ROUTED {
+                for flow in FLOWS {
+                    rows.routed(integration, way, customer, Some(user), flow, expected.clone())?;
+                }
             }
         }
         for flow in FLOWS {
-            rows.by_headers("Audit Export", customer, None, flow, Expected::Runs { customer, user: None })?;
+            let expected = Expected::Runs { customer, user: None };
+            rows.routed("Audit Export", Way::Headers, customer, None, flow, expected)?;
         }
     }
     rows.refusals()?;
@@ -127,10 +157,19 @@ impl Rows<'_> {
             ("olga", refused(403, ErrorCode::OrganizationUserNotAllowed, true)),
             ("dora", refused(409, ErrorCode::UserNotConfigured, false)),
         ] {
-            self.by_headers("Team Calendar", "globex", Some(user), IMPORT, expected.clone())?;
-            self.by_body("initech", user, EXPORT, expected)?;
+            for (integration, way) in ROUTED {
+                self.routed(integration, way, "globex", Some(user), IMPORT, expected.clone())?;
+            }
+            self.routed("Chat Notices", Way::Body, "initech", Some(user), EXPORT, expected)?;
         }
-        self.by_body("umbrella", "jane", IMPORT, refused(404, ErrorCode::CustomerNotFound, false))?;
+        for (integration, way) in [
+            ("Mail Notices", Way::Headers),
+            ("Form Intake", Way::Query),
+            ("Chat Notices", Way::Body),
+        ] {
+            let unknown = refused(404, ErrorCode::CustomerNotFound, false);
+            self.routed(integration, way, "umbrella", Some("jane"), IMPORT, unknown)?;
+        }
 
         let wrong = refused(401, ErrorCode::ApiKeyInvalid, false);
         let row = self.by_url("globex", "jane", EXPORT, wrong.clone())?;
@@ -171,41 +210,48 @@ impl Rows<'_> {
         Ok(self.add(EndpointType::FlowSpecific, "URL", customer, user, flow, webhook, expected))
     }
 
-    /// The instance's URL; headers name the flow and, where there are users, the user.
-    fn by_headers(
+    /// The URL of an instance or of an integration; headers, query or body name the flow, the user if there is one, and the
+    /// customer where the URL does not.
+    fn routed(
         &mut self,
-        instance: &str,
+        integration: &str,
+        way: Way,
         customer: &'static str,
         user: Option<&str>,
         flow: &'static str,
         expected: Expected,
     ) -> anyhow::Result<&mut Row> {
-        let url = self.url(|endpoint| endpoint.instance.as_deref() == Some(instance) && endpoint.customer.as_deref() == Some(customer))?;
-        let mut headers = vec![(FLOW_HEADER, flow.to_owned())];
-        headers.extend(user.map(|user| (USER_HEADER, user.to_owned())));
-        let webhook = Webhook {
-            url,
-            headers,
+        let is_meant =
+            |endpoint: &&Endpoint| endpoint.integration == integration && endpoint.customer.as_deref().is_none_or(|of| of == customer);
+        let endpoint = self.endpoints.iter().find(is_meant).context(ABSENT)?;
+        let kind = endpoint.endpoint_type;
+        let names_customer = kind == EndpointType::SharedInstance;
+        let named = [
+            ("flow", FLOW_HEADER, Some(flow)),
+            ("account", CUSTOMER_HEADER, names_customer.then_some(customer)),
+            ("person", USER_HEADER, user),
+        ];
+        let named = named.into_iter().filter_map(|(name, header, value)| Some((name, header, value?)));
+        let mut webhook = Webhook {
+            url: endpoint.url.clone(),
+            headers: Vec::new(),
             body: json!({}),
         };
-        let user = user.unwrap_or_default();
-        Ok(self.add(EndpointType::InstanceSpecific, "headers", customer, user, flow, webhook, expected))
-    }
-
-    /// The integration's URL; the body names customer, flow and user.
-    fn by_body(&mut self, customer: &'static str, user: &str, flow: &'static str, expected: Expected) -> anyhow::Result<&mut Row> {
-        let url = self.url(|endpoint| endpoint.endpoint_type == EndpointType::SharedInstance)?;
-        let webhook = Webhook {
-            url,
-            headers: Vec::new(),
-            body: json!({ "account": customer, "flow": flow, "person": user }),
-        };
-        Ok(self.add(EndpointType::SharedInstance, "body", customer, user, flow, webhook, expected))
+        match way {
+            Way::Headers => webhook.headers = named.map(|(_, header, value)| (header, value.to_owned())).collect(),
+            Way::Query => {
+                let mut url = Url::parse(&webhook.url)?;
+                url.query_pairs_mut().extend_pairs(named.map(|(name, _, value)| (name, value)));
+                webhook.url = url.into();
+            }
+            Way::Body => named.for_each(|(name, _, value)| webhook.body[name] = value.into()),
+        }
+        Ok(self.add(kind, way.name(), customer, user.unwrap_or_default(), flow, webhook, expected))
     }
 
     fn url(&self, is_meant: impl Fn(&Endpoint) -> bool) -> anyhow::Result<String> {
         let endpoint = self.endpoints.iter().find(|endpoint| is_meant(endpoint));
-        Ok(endpoint.context("the daemon does not list an endpoint of the demo")?.url.clone())
+        Ok(endpoint.context(ABSENT)?.url.clone())
     }
 
     #[expect(clippy::too_many_arguments, reason = "the columns of the table")]

@@ -33,7 +33,8 @@ impl Webhook {
         let stream = tokio::net::TcpStream::connect(address).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
-        let mut request = Request::post(url.path())
+        let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+        let mut request = Request::post(target)
             .header(header::HOST, address.to_string())
             .header(header::CONTENT_TYPE, "application/json");
         for (name, value) in &self.headers {

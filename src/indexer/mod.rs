@@ -8,6 +8,7 @@
 //! Reading order: `recover` → `thread` → `collector`.
 
 pub mod collector;
+mod lost;
 mod recover;
 mod source;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Brings the index up to the end of the journal before anything new is accepted.
 
 use super::logged;
+use super::lost;
 use super::thread::Options;
 use perseat_domain::entry::EntryError;
 use perseat_journal::{Journal, Position, ReadError};
@@ -32,6 +33,16 @@ pub enum RecoverError {
     /// The indexes cannot be read or written.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// State is gone, and the journal does not say whether executions in it had ended.
+    #[error(
+        "state.redb is missing, and {executions} executions are in the journal only as copies of their entries: whether they had \
+         ended cannot be told, and to run one again that had may repeat what it did outside. Put back state.redb as it was when the \
+         daemon stopped, or, to let them run, start once with `perseat serve --resume-carried`"
+    )]
+    StateLost {
+        /// How many.
+        executions: usize,
+    },
     /// The journal holds an entry that this version does not know.
     #[error("the journal entry at {position} cannot be read")]
     Entry {
@@ -46,7 +57,8 @@ pub enum RecoverError {
 /// Makes missing history again, applies what the journal holds after the watermark, and lists what is live.
 ///
 /// # Errors
-/// If an index fails, or an entry was written by a newer version.
+/// If an index fails, an entry was written by a newer version, or state was lost and the journal leaves it in doubt what
+/// is live.
 pub fn recover(
     journal: &Journal,
     state: Arc<StateStore>,
@@ -59,8 +71,22 @@ pub fn recover(
     if let Some(watermark) = watermark {
         rebuild_history(journal, history, watermark, options, &mut damaged)?;
     }
+    let lost = match state.is_being_rebuilt()? {
+        true => lost::look(journal),
+        false => lost::Found::default(),
+    };
+    if lost.in_doubt > 0 && !options.resume_carried {
+        return Err(RecoverError::StateLost { executions: lost.in_doubt });
+    }
+    if lost.in_doubt > 0 {
+        tracing::warn!(
+            executions = lost.in_doubt,
+            "state was lost: executions of which only copies are left are live again, as the command line says"
+        );
+    }
     let head = journal.head().to_bits();
     let index = ExecutionIndex::open(state, Arc::clone(history), Arc::clone(feed), head, options.limits)?;
+    index.know_ended(lost.ended_at);
     let (mut replayed, mut epoch) = (0, 0);
     for entry in journal.scan(watermark) {
         match entry {
@@ -78,6 +104,13 @@ pub fn recover(
         }
     }
     index.flush()?;
+    if let Err(error) = index.rebuilt() {
+        // The next start looks at the journal once more, and finds the same.
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "that state is whole again could not be noted"
+        );
+    }
     #[cfg(feature = "faults")]
     perseat_journal::kill_point::reach("index-recovered");
     let live = index.live()?;

@@ -2,7 +2,7 @@
 
 use super::collector::{Collector, RetentionOptions};
 use super::thread::Indexer;
-use super::{IndexSink, Options, Parts, Recovered, recover, start};
+use super::{IndexSink, Options, Parts, RecoverError, Recovered, recover, start};
 use perseat_domain::entry::{Accepted, EndStatus, Ended, Entry, Origin};
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId};
 use perseat_domain::identity::Identity;
@@ -32,6 +32,10 @@ struct Run {
 
 impl Run {
     fn start(directory: &Path, feed_options: FeedOptions) -> Self {
+        Self::try_start(directory, feed_options, false).unwrap()
+    }
+
+    fn try_start(directory: &Path, feed_options: FeedOptions, resume_carried: bool) -> Result<Self, RecoverError> {
         let pressure = Arc::new(StoragePressure::default());
         let feed = Arc::new(Feed::new(feed_options, Arc::new(IndexLag::default()), Arc::clone(&pressure)));
         let journal_directory = directory.join("journal");
@@ -45,18 +49,44 @@ impl Run {
         let options = Options {
             commit_entries: 50,
             scan_entries: 20,
+            resume_carried,
             ..Options::new(retention)
         };
         let state = Arc::new(StateStore::open(&directory.join("state.redb"), &StateOptions::default()).unwrap());
         let history = Arc::new(History::open(&directory.join("history"), HistoryOptions::default()).unwrap());
-        let recovered = recover(&journal, state, &history, &feed, &options).unwrap();
-        Self {
+        let recovered = recover(&journal, state, &history, &feed, &options)?;
+        Ok(Self {
             journal,
             feed,
             pressure,
             recovered,
             options,
+        })
+    }
+
+    /// Fills the segment that is being written with executions that end.
+    fn fill(&self, from: u64) {
+        let segment = self.journal.head().segment();
+        for n in from.. {
+            self.append([accepted(n, 64 << 10), ended(n)]);
+            if self.journal.head().segment() > segment {
+                return;
+            }
         }
+    }
+
+    /// The execution's only entry, as the collector would append it again.
+    fn packed(&self, n: u64) -> Vec<Entry> {
+        let reference = self.index().live_one(id(n)).unwrap().unwrap().entries[0];
+        let payload = self.journal.read(Position::from_bits(reference.position)).unwrap().payload;
+        let packed = perseat_store::index::pack(id(n), vec![payload], 1 << 19).unwrap();
+        packed.into_iter().map(Entry::from).collect()
+    }
+
+    /// Ends it, with everything indexed.
+    fn stop(self) {
+        self.indexer().ingest().unwrap();
+        self.wait_for_files();
     }
 
     fn parts(&self) -> Parts {
@@ -320,4 +350,73 @@ fn what_was_not_committed_before_a_crash_comes_from_the_journal() {
         (100..130).map(id).collect::<Vec<_>>()
     );
     assert_eq!(run.index().list(&Filter::default(), None, 1_000).unwrap().rows.len(), 130);
+}
+
+/// What is live after a start without state, or how many executions are in doubt.
+fn live_without_state(directory: &Path, resume_carried: bool) -> Result<Vec<ExecutionId>, usize> {
+    let run = match Run::try_start(directory, FeedOptions::default(), resume_carried) {
+        Ok(run) => run,
+        Err(RecoverError::StateLost { executions }) => return Err(executions),
+        Err(error) => panic!("{error}"),
+    };
+    let live = run.recovered.live.iter().map(|live| live.execution).collect();
+    run.stop();
+    Ok(live)
+}
+
+#[test]
+fn a_carried_execution_without_an_end_keeps_a_daemon_that_lost_its_state_from_starting() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(directory.path(), FeedOptions::default());
+    let mut indexer = run.indexer();
+    run.append([accepted(0, 100), accepted(1, 100)]);
+    run.fill(10);
+    indexer.ingest().unwrap();
+    let carried = run.append(run.packed(0).into_iter().chain(run.packed(1)));
+    run.append([ended(1)]);
+    drop(indexer);
+    run.stop();
+    let state = directory.path().join("state.redb");
+    std::fs::remove_file(&state).unwrap();
+    assert_eq!(
+        live_without_state(directory.path(), false),
+        Ok(vec![id(0)]),
+        "all of it is still in the journal"
+    );
+
+    let run = Run::start(directory.path(), FeedOptions::default());
+    assert!(run.journal.release(carried.segment()).unwrap().segments > 0);
+    run.stop();
+    std::fs::remove_file(&state).unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            live_without_state(directory.path(), false),
+            Err(1),
+            "a refusal leaves no state behind"
+        );
+    }
+    assert_eq!(live_without_state(directory.path(), true), Ok(vec![id(0)]));
+    assert_eq!(live_without_state(directory.path(), false), Ok(vec![id(0)]), "once is enough");
+    let run = Run::start(directory.path(), FeedOptions::default());
+    assert_eq!(run.request_of(id(0)), request(0, 100));
+}
+
+#[test]
+fn an_end_before_the_copy_is_believed_where_state_was_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(directory.path(), FeedOptions::default());
+    let mut indexer = run.indexer();
+    run.append([accepted(0, 100)]);
+    run.fill(10);
+    indexer.ingest().unwrap();
+    let packed = run.packed(0);
+    // It ends between the collector's reading and its append.
+    run.append([ended(0)]);
+    let carried = run.append(packed);
+    indexer.ingest().unwrap();
+    drop(indexer);
+    assert!(run.journal.release(carried.segment()).unwrap().segments > 0);
+    run.stop();
+    std::fs::remove_file(directory.path().join("state.redb")).unwrap();
+    assert_eq!(live_without_state(directory.path(), false), Ok(vec![]));
 }

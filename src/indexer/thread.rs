@@ -32,6 +32,8 @@ pub struct Options {
     pub limits: Limits,
     /// What the data directory may hold.
     pub retention: RetentionOptions,
+    /// Whether executions of which the journal does not say that they ended are taken as live where state was lost.
+    pub resume_carried: bool,
 }
 
 impl Options {
@@ -47,6 +49,7 @@ impl Options {
             nice: 19,
             limits: Limits::default(),
             retention,
+            resume_carried: false,
         }
     }
 }

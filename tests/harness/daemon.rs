@@ -185,6 +185,11 @@ impl Daemon {
         (self.child, self.log) = spawn(&self.setup, self.folder.path(), faults);
     }
 
+    /// Starts it again with an argument more, and does not wait.
+    pub(crate) fn relaunch_with(&mut self, argument: &str) {
+        (self.child, self.log) = spawn_with(&self.setup, self.folder.path(), None, &[argument]);
+    }
+
     /// Waits until it is ready (true) or has ended before it was.
     pub(crate) fn until_ready_or_ended(&mut self) -> bool {
         let is_ready = self.log.line_before_end(|line| said(line)["message"] == "ready").is_some();
@@ -340,6 +345,10 @@ impl Drop for Daemon {
 }
 
 fn spawn(setup: &Setup, folder: &Path, faults: Option<&str>) -> (Child, Log) {
+    spawn_with(setup, folder, faults, &[])
+}
+
+fn spawn_with(setup: &Setup, folder: &Path, faults: Option<&str>, arguments: &[&str]) -> (Child, Log) {
     let file = folder.join("perseat.toml");
     std::fs::write(&file, setup.file(&folder.join("data"))).unwrap();
     let binary = env!("CARGO_BIN_EXE_perseat");
@@ -355,6 +364,7 @@ fn spawn(setup: &Setup, folder: &Path, faults: Option<&str>) -> (Child, Log) {
     command
         .args(["serve", "--config"])
         .arg(&file)
+        .args(arguments)
         .env("PERSEAT_LOG__FORMAT", "json")
         .envs(setup.environment.iter().map(|(name, value)| (name, value)))
         .envs(faults.map(|faults| ("FAULTS", faults)))

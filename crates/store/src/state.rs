@@ -2,7 +2,9 @@
 //!
 //! Rows and watermark change in one transaction, so that state is true up to the watermark and the journal is after
 //! it. An execution that was accepted and ended between two commits never gets here. State must not be deleted while
-//! the journal lives: what was collected from old segments is known here alone.
+//! the journal lives: that the execution of a `Carried` had ended before that was written is known here alone, once the
+//! segment with its `Ended` is gone. Lost state is made again where the journal leaves no doubt; elsewhere whoever starts
+//! the daemon decides.
 
 use crate::copy;
 use crate::error::StoreError;
@@ -137,7 +139,16 @@ impl StateStore {
         self.meta(REBUILT_KEY)
     }
 
-    /// Records that everything up to `position` is made again from the journal.
+    /// Whether there is no state, or the making of it from the journal was cut off.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn is_being_rebuilt(&self) -> Result<bool, IndexError> {
+        let Some(watermark) = self.watermark()? else { return Ok(true) };
+        Ok(self.rebuilt_through()?.is_some_and(|through| watermark < through))
+    }
+
+    /// Records that everything up to `position` is made again from the journal; 0 once that is done.
     ///
     /// # Errors
     /// If the disk is full or fails.

@@ -3,7 +3,8 @@
 use super::{Action, Session};
 use crate::edit::every;
 use crate::fault::Fault;
-use perseat_domain::model::{Customer, Integration, Membership};
+use crate::manifest::UserLevelConfig;
+use perseat_domain::model::{Customer, Integration, Membership, User};
 use perseat_store::catalog::Lookup;
 
 const PAGE: usize = 1_000;
@@ -36,8 +37,10 @@ impl Session<'_, '_, '_> {
             }
             for config in every(|after| self.edit.mutation.user_configs_of_instance(instance.id, after, PAGE))? {
                 if config.removed_at.is_none() && !self.named.configs.contains_key(&config.id) {
+                    let user = self.edit.mutation.get::<User>(config.user)?;
+                    let user = user.map_or_else(|| config.user.to_string(), |user| named(&user));
                     self.edit.remove_user_config(config.id)?;
-                    self.note(Action::Pruned, "UserLevelConfig", format!("{shown} / {}", config.user));
+                    self.note(Action::Pruned, "UserLevelConfig", format!("{shown} / {user}"));
                 }
             }
         }
@@ -57,5 +60,14 @@ impl Session<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A user as the manifest of a user-level configuration names them.
+fn named(user: &User) -> String {
+    let name = user.external_id.as_ref().or(user.email.as_ref()).unwrap_or(&user.name);
+    match user.membership {
+        Membership::Organization => format!("{}{name}", UserLevelConfig::OF_ORGANIZATION),
+        Membership::Customer(_) => name.clone(),
     }
 }

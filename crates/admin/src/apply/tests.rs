@@ -232,9 +232,9 @@ fn pruning_removes_what_no_manifest_names_and_keeps_the_answer_of_removed_urls()
         .lines
         .iter()
         .filter(|line| line.action == Action::Pruned)
-        .map(|line| &line.kind)
+        .map(|line| (line.kind.as_str(), line.name.as_str()))
         .collect();
-    assert_eq!(pruned, ["UserLevelConfig"]);
+    assert_eq!(pruned, [("UserLevelConfig", "Globex / Files / jane")]);
     let kept: UserConfig = bench.custody.catalog().require(removed).unwrap();
     assert_eq!((kept.removed_at, kept.values.len()), (Some(Timestamp(1_000)), 0));
 

@@ -63,7 +63,7 @@ fn an_export_applied_again_changes_nothing_and_rebuilds_an_empty_catalog() {
     let exported = export(&custody_of_first, ExportLimits::default()).unwrap();
     assert!(!exported.yaml.contains("value of PERSEAT_DEMO_TOKEN"), "a secret is printed");
     assert!(!exported.yaml.contains("value of PERSEAT_DEMO_API_KEY"), "a secret is printed");
-    assert_eq!(exported.variables.len(), 2 + 2 + 12, "{:?}", exported.variables);
+    assert_eq!(exported.variables.len(), 2 + 2 + 28, "{:?}", exported.variables);
 
     let read = read_text(&exported.yaml, Path::new("export.yml"), &|name| Some(value(name))).unwrap();
     let again = applied(&custody_of_first, &read);

@@ -1,6 +1,7 @@
 //! A step's inputs, resolved by name and read as what the action wants.
 
 use super::{ActionSpec, StepError};
+use crate::definition::is_on;
 use crate::expression::{Connection, Resolved, Scope, resolve, text_of};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::Step;
@@ -64,8 +65,7 @@ impl<'a> Inputs<'a> {
 
     /// A switch: true, "true", "1", "yes", "on".
     pub(crate) fn flag(self, name: &str) -> Result<bool, StepError> {
-        let text = self.text(name)?;
-        Ok(["true", "1", "yes", "on"].iter().any(|word| text.trim().eq_ignore_ascii_case(word)))
+        Ok(is_on(&self.text(name)?))
     }
 
     /// A whole number; `None` where nothing was given.

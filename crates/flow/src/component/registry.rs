@@ -139,20 +139,20 @@ const fn http(key: &'static str, inputs: &'static [&'static str]) -> ActionSpec 
     entry("http", key, Role::Action, Effect::Outbound, inputs, URL)
 }
 
+const fn webhook(component: &'static str) -> ActionSpec {
+    let inputs = &["body", "contentType", "headers", "statusCode"];
+    entry(component, "webhook", Role::Trigger, Effect::Pure, inputs, &[])
+}
+
 const fn credential(key: &'static str, inputs: &'static [&'static str]) -> ActionSpec {
     entry("http", key, Role::Connection, Effect::Pure, inputs, &[])
 }
 
 /// Every built-in action, trigger and connection.
 pub const ALL: &[ActionSpec] = &[
-    entry(
-        "webhook-triggers",
-        "webhook",
-        Role::Trigger,
-        Effect::Pure,
-        &["body", "contentType", "headers", "statusCode"],
-        &[],
-    ),
+    webhook("webhook-triggers"),
+    // Under this name in definitions that were written by hand.
+    webhook("http"),
     http("httpGet", HTTP_READ),
     http("httpHead", HTTP_READ),
     http("httpOptions", HTTP_READ),

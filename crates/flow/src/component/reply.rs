@@ -37,7 +37,7 @@ impl WebhookReply {
     }
 }
 
-/// The reply that a `webhook-triggers/webhook` step defines for its caller; `None` if it defines none.
+/// The reply that a webhook trigger defines for its caller; `None` if it defines none.
 ///
 /// # Errors
 /// If an input does not resolve or is not what its name says.

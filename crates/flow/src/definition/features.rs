@@ -61,6 +61,11 @@ pub(super) fn check_cron(schedule: &raw::Schedule, report: &mut Report) {
     }
 }
 
+/// Whether the text of a switch means yes.
+pub(crate) fn is_on(text: &str) -> bool {
+    ["true", "1", "yes", "on"].iter().any(|word| text.trim().eq_ignore_ascii_case(word))
+}
+
 /// What a flow asks for and does not get yet: where it stands, and a sentence.
 pub(super) fn later(raw: &raw::Flow) -> Vec<(&Spot, String)> {
     let mut later = Vec::new();

@@ -1,7 +1,7 @@
 //! Flows and steps: names, scopes, branches, settings that exclude each other, and what cannot run yet.
 
 use super::branches::check_branches;
-use super::features;
+use super::features::{self, is_on};
 use super::inputs::{Converter, StepScope};
 use super::raw;
 use super::read::Count;
@@ -9,9 +9,12 @@ use super::report::{Report, Spot, nearest, quoted};
 use super::variables::Variables;
 use super::words::{HandlerWord, SecurityWord, SourceWord};
 use super::{Code, Components, Inputs};
-use perseat_domain::definition::{ActionRef, Branch, DataType, EndpointSecurity, Flow, Step, StepErrorPolicy, reference_name};
+use perseat_domain::definition::{ActionRef, Branch, DataType, EndpointSecurity, Flow, Input, Step, StepErrorPolicy, reference_name};
 use perseat_domain::id::FlowNumber;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The input of HTTP steps that asks for certificates not to be checked.
+const IGNORE_CERTIFICATES: &str = "ignoreSslErrors";
 
 /// What the flows of an integration are checked against.
 pub(super) struct Flows<'a> {
@@ -160,6 +163,7 @@ impl Walk<'_, '_> {
             action: raw.action.key.value.clone(),
         };
         check_branches(raw, &action, &inputs, known, self.report);
+        self.check_certificates(raw, &action, &inputs);
         let reference = reference_name(raw.name.as_str());
         self.scope.visible.insert(reference.clone());
         let branches = raw.branches.iter().flatten().map(|branch| Branch {
@@ -175,6 +179,31 @@ impl Walk<'_, '_> {
             branches,
             body: self.nested(raw.steps.as_deref().unwrap_or_default(), Some(&reference)),
             reference,
+        }
+    }
+
+    /// Certificates are always checked: a request that asks for less would fail each time.
+    fn check_certificates(&mut self, raw: &raw::Step, action: &ActionRef, inputs: &BTreeMap<String, Input>) {
+        let Some(asked) = inputs.get(IGNORE_CERTIFICATES).filter(|_| action.component == "http") else {
+            return;
+        };
+        let names = raw.inputs.iter().flat_map(|inputs| &inputs.0).map(|(name, _)| name);
+        let spot = names
+            .into_iter()
+            .find(|name| name.as_str() == IGNORE_CERTIFICATES)
+            .map_or(&raw.spot, |name| &name.spot);
+        let step = quoted(raw.name.as_str());
+        match asked {
+            Input::Value(text) if !is_on(text.as_deref().unwrap_or_default()) => {}
+            Input::Value(_) => {
+                let sentence =
+                    format!("step {step}: `{IGNORE_CERTIFICATES}` is not supported; give the server a certificate that the system trusts");
+                self.lacks(spot, Code::FeatureUnsupported, sentence);
+            }
+            _ => {
+                let message = format!("step {step} fails where `{IGNORE_CERTIFICATES}` comes out true: certificates are always checked");
+                self.report.warn(spot, Code::FeatureUnsupported, message);
+            }
         }
     }
 

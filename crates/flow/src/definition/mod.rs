@@ -23,6 +23,7 @@ mod words;
 pub use components::{Components, Inputs};
 pub use diagnostic::{Code, Diagnostic};
 pub use document::{Key, Node, documents};
+pub(crate) use features::is_on;
 pub use numbers::{NumberError, Renames, assign_flow_numbers};
 pub use redact::{REDACTED, redact_organization_keys};
 pub use report::{Place, nearest};

@@ -11,7 +11,7 @@ use crate::state::StateBatch;
 use perseat_domain::entry::{Accepted, Carried, Ended, Entry, EntryRef, Started, StepsDone};
 use perseat_domain::id::ExecutionId;
 use std::collections::btree_map::Entry as Slot;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The live executions as of the last commit.
 pub trait Stored {
@@ -60,6 +60,7 @@ pub struct Core {
     segments: BTreeSet<u32>,
     applied: Option<u64>,
     rebuilt_through: u64,
+    ended_at: HashMap<ExecutionId, u64>,
     limits: Limits,
     backlog: Backlog,
     pending: u64,
@@ -76,11 +77,17 @@ impl Core {
             segments: BTreeSet::new(),
             applied: watermark,
             rebuilt_through,
+            ended_at: HashMap::new(),
             limits,
             backlog,
             pending: 0,
             orphans: 0,
         }
+    }
+
+    /// Where executions are known to have ended: a `Carried` behind that place makes none of them known again.
+    pub(crate) fn know_ended(&mut self, ended_at: HashMap<ExecutionId, u64>) {
+        self.ended_at = ended_at;
     }
 
     /// The position of the last entry applied.
@@ -186,9 +193,10 @@ impl Core {
         };
         let execution = entry.execution();
         let rebuilding = (logged.position <= self.rebuilt_through).then_some(&self.limits);
+        let has_ended = self.ended_at.get(&execution).is_some_and(|at| *at < logged.position);
         let change = match self.changes.entry(execution) {
             Slot::Occupied(slot) => slot.into_mut(),
-            Slot::Vacant(slot) => match first_sight(&entry, logged, reference, stored, rebuilding)? {
+            Slot::Vacant(slot) => match first_sight(&entry, logged, reference, stored, rebuilding.filter(|_| !has_ended))? {
                 FirstSight::Stored(row) => slot.insert(Change {
                     row: Box::new(row),
                     stored: true,

@@ -11,6 +11,7 @@ use crate::state::StateStore;
 use perseat_domain::entry::EntryRef;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::time::Timestamp;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many stored rows a list looks at between two tests for its end.
@@ -67,6 +68,23 @@ impl ExecutionIndex {
             state,
             history,
         })
+    }
+
+    /// Where executions are known to have ended, while state is made again: see [`crate::state`].
+    pub fn know_ended(&self, ended_at: HashMap<ExecutionId, u64>) {
+        self.core().know_ended(ended_at);
+    }
+
+    /// State is made again up to the end of the journal: no `Carried` makes an execution known from now on.
+    ///
+    /// # Errors
+    /// If state cannot be written.
+    pub fn rebuilt(&self) -> Result<(), IndexError> {
+        self.core().know_ended(HashMap::new());
+        match self.state.rebuilt_through()? {
+            Some(1..) => self.state.rebuild_through(0),
+            _ => Ok(()),
+        }
     }
 
     /// Applies entries read from the journal, in position order; those that were applied before are passed over.

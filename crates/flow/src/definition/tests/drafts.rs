@@ -205,3 +205,29 @@ fn inputs_that_an_action_does_not_know_are_named() {
     );
     assert!(!parsed.definition.is_draft());
 }
+
+#[test]
+fn a_step_that_asks_for_unchecked_certificates_is_told_so_on_import() {
+    let get = |input: &str| {
+        format!(
+            "      - {{name: Get, action: {{key: httpGet, component: {{key: http}}}}, inputs: {{url: {{type: value, value: x}}, ignoreSslErrors: {input}}}}}\n"
+        )
+    };
+    let refused = "step `Get`: `ignoreSslErrors` is not supported; give the server a certificate that the system trusts";
+    let asked = check_warnings(
+        &one_flow(&get("{type: value, value: \"true\"}")),
+        &[(Code::FeatureUnsupported, &format!("flow `Main`: {refused}"))],
+    );
+    assert_eq!(asked.definition.flows[0].missing, [refused]);
+    for off in ["{type: value, value: \"false\"}", "{type: value, value: ''}"] {
+        assert!(valid(&one_flow(&get(off))).definition.warnings.is_empty(), "{off}");
+    }
+    let unknown = check_warnings(
+        &one_flow(&get("{type: reference, value: hook.results.body.data.x}")),
+        &[(
+            Code::FeatureUnsupported,
+            "step `Get` fails where `ignoreSslErrors` comes out true: certificates are always checked",
+        )],
+    );
+    assert!(unknown.definition.flows[0].missing.is_empty());
+}
