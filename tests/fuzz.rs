@@ -46,6 +46,11 @@ fn frame() {
 }
 
 #[test]
+fn child() {
+    holds("child");
+}
+
+#[test]
 fn every_target_has_a_test_a_corpus_and_a_program() {
     let this = fs::read_to_string(file!()).unwrap();
     let manifest = fs::read_to_string(folder().join("Cargo.toml")).unwrap();

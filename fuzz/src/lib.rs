@@ -5,6 +5,7 @@
 //! them instrumented (`make fuzz`); `tests/fuzz.rs` runs the same functions over the corpus in the ordinary build.
 
 mod body;
+mod child;
 mod expression;
 mod frame;
 mod route;
@@ -14,12 +15,13 @@ mod yaml;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     ("route", route::run),
     ("body", body::run),
     ("yaml", yaml::run),
     ("expression", expression::run),
     ("frame", frame::run),
+    ("child", child::run),
 ];
 
 /// Runs the target of this name.

@@ -36,6 +36,16 @@ fn a_body_that_cannot_be_taken_is_refused_before_anything_is_recorded() {
 }
 
 #[test]
+fn a_delivery_that_comes_twice_is_two_executions() {
+    let (daemon, urls) = start(&World::default());
+    let url = urls.path("Files", "globex", "jane", "Echo");
+    let delivery = post(&url).header("x-delivery-id", "1").json(&json!({ "n": 1 }));
+    let answers = [daemon.call(&delivery), daemon.call(&delivery)];
+    assert_eq!(answers.each_ref().map(|answer| answer.status), [200, 200]);
+    assert_ne!(answers[0].execution(), answers[1].execution());
+}
+
+#[test]
 fn the_flow_sees_every_part_of_the_request() {
     let (daemon, urls) = start(&World::default());
     let url = urls.path("Files", "globex", "jane", "Echo");

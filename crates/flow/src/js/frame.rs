@@ -172,6 +172,43 @@ impl Incoming {
     }
 }
 
+/// The frames that a child's bytes hold, as text, and whether they end at something that is none: how the daemon takes
+/// them apart when `piece` bytes come at a time. A frame changes when it is written again only if this says so.
+#[must_use]
+pub fn frames_of_child(stream: &[u8], piece: usize, max_frame: usize) -> (Vec<String>, bool) {
+    let mut incoming = Incoming::new(max_frame);
+    let mut frames = Vec::new();
+    for part in stream.chunks(piece.max(1)) {
+        let copied = incoming.fill(|buffer| match buffer.get_mut(..part.len()) {
+            Some(place) => {
+                place.copy_from_slice(part);
+                Ok(part.len())
+            }
+            None => Err(io::ErrorKind::InvalidInput.into()),
+        });
+        if copied.is_err() {
+            return (frames, true);
+        }
+        loop {
+            let frame = match incoming.next() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(_) => return (frames, true),
+            };
+            let Ok(read) = postcard::from_bytes::<FromChild<'_>>(frame) else {
+                return (frames, true);
+            };
+            let mut again = Vec::new();
+            push(&mut again, &read);
+            let again = again.get(4..).map(postcard::from_bytes::<FromChild<'_>>);
+            let text = format!("{read:?}");
+            let is_same = matches!(&again, Some(Ok(again)) if format!("{again:?}") == text);
+            frames.push(if is_same { text } else { format!("{text} and then {again:?}") });
+        }
+    }
+    (frames, false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,7 @@ mod spawner;
 mod worker;
 
 pub use child::child_main;
+pub use frame::frames_of_child;
 pub use pool::JsPool;
 pub use run::{RunError, RunReport, RunRequest, UserKey};
 
