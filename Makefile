@@ -9,6 +9,8 @@ CRASH_ROUNDS ?= 300
 FUZZ_TARGETS ?= route body yaml expression frame child
 FUZZ_SECONDS ?= 3600
 FUZZ_TOOLCHAIN ?= nightly
+# How long the API is asked at random with each bearer by `make fuzz`.
+FUZZ_API_SECONDS ?= 600
 FAULT_SEEDS ?= 10000
 
 # How long `soak` goes on at least, within what budget, and with how much traffic.
@@ -16,7 +18,7 @@ SOAK_SECONDS ?= 1800
 SOAK_BUDGET_MIB ?= 200
 SOAK_TRAFFIC_MIB ?= 5120
 
-.PHONY: test check bench crash soak fuzz install target/release/perseat
+.PHONY: test check bench crash soak fuzz fuzz-api install target/release/perseat
 
 # Everything that must hold: format, lints, docs, unit, black-box, crash and demo tests. Prints the minutes of each stage.
 test:
@@ -42,8 +44,8 @@ soak:
 		cargo test $(CARGO_FLAGS) --features faults --test retention -- --nocapture a_steady_load
 
 # The fuzz targets, instrumented, an hour each; what they find goes to fuzz/found, what fails to fuzz/artifacts.
-# `make fuzz FUZZ_TARGETS=yaml FUZZ_SECONDS=60` for less. The corpus in the repository is only read.
-fuzz:
+# `make fuzz FUZZ_TARGETS=yaml FUZZ_SECONDS=60` for less. The corpus in the repository is only read. The API comes first.
+fuzz: fuzz-api
 	@cargo +$(FUZZ_TOOLCHAIN) --version >/dev/null 2>&1 || { echo "fuzzing needs a nightly compiler; install it with: rustup toolchain install $(FUZZ_TOOLCHAIN)" >&2; exit 1; }
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
 	for target in $(FUZZ_TARGETS); do \
@@ -52,6 +54,10 @@ fuzz:
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 \
 			-dict=fuzz/dictionaries/$$target -print_final_stats=1 || exit 1; \
 	done
+
+# The API, asked at random with an owner's bearer and a marketplace user's, at the same time: tests/schemathesis.rs.
+fuzz-api:
+	SCHEMATHESIS_SECONDS=$(FUZZ_API_SECONDS) cargo test $(CARGO_FLAGS) --features faults --test schemathesis -- --nocapture
 
 # Puts the daemon, its units and its configuration below DESTDIR. A configuration that is there stays as it is.
 install: $(BINARY)

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use perseat_domain::time::Timestamp;
@@ -93,6 +93,8 @@ pub struct Source<'s> {
     pub keyring: Mark,
     /// The journal; its segments are kept from before this was made.
     pub segments: &'s dyn Segments,
+    /// Uploaded files, sealed.
+    pub media: &'s Path,
     /// Where copies of databases stand while they are handed out, in files without a name.
     pub scratch: &'s Path,
     /// The epoch of the directory.
@@ -164,6 +166,8 @@ impl TakeError {
 enum Content {
     /// All of it.
     Whole(File),
+    /// An uploaded file: never changed, but it may go.
+    Media(PathBuf),
     /// A segment: what is durable of it, then zeros.
     Segment(Box<SegmentInfo>),
 }
@@ -209,16 +213,31 @@ pub fn take(source: &Source<'_>, give: &mut dyn FnMut(Part) -> Result<(), TakeEr
         let name = format!("journal/{:010}.seg", segment.number);
         contents.push((name, length, Content::Segment(Box::new(segment))));
     }
+    // After the catalog: what that names is there, unless it was deleted since.
+    for (name, path) in media(source.media)? {
+        if let Ok(meta) = path.metadata() {
+            contents.push((name, meta.len(), Content::Media(path)));
+        }
+    }
     give(Part::Plan(Plan {
         bytes: contents.iter().map(|(_, bytes, _)| bytes).sum(),
         files: contents.len(),
     }))?;
     let mut files = Vec::new();
     for (name, bytes, content) in contents {
+        let content = match content {
+            Content::Media(path) => match File::open(&path) {
+                Ok(file) => Content::Whole(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error.into()),
+            },
+            content => content,
+        };
         give(Part::File(FileHead { name: name.clone(), bytes }))?;
         let sha256 = match &content {
             Content::Whole(file) => hand_out(bytes, give, |piece, at| Ok(file.read_exact_at(piece, at)?))?,
             Content::Segment(segment) => hand_out_segment(source.segments, segment, bytes, give)?,
+            Content::Media(_) => continue,
         };
         give(Part::End(sha256.clone()))?;
         files.push(FileEntry { name, bytes, sha256 });
@@ -244,6 +263,24 @@ pub fn take(source: &Source<'_>, give: &mut dyn FnMut(Part) -> Result<(), TakeEr
         digest: String::new(),
     };
     give(Part::Manifest(Box::new(manifest.sealed().0)))
+}
+
+/// The uploaded files below a folder, in order, with the names that they have in the backup.
+fn media(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if let Some(name) = entry.file_name().to_str().filter(|name| !name.contains('.')) {
+            found.push((format!("media/{name}"), entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// A file without a name, twice: nothing of it is left when the process dies.

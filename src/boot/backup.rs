@@ -27,6 +27,7 @@ use super::administration::{blocking, refusal};
 use super::http::{Answer, Streamed, json as json_answer, text};
 use super::local::{LocalRequest, Router};
 use super::plane::{Pause, Plane, random};
+use super::stores::media_directory;
 use crate::backup::PIECE;
 use crate::backup::take::{Pinned, Source, TakeError, hand_out, scratch, take};
 use crate::backup::wire::{FileHead, Part, Refusal};
@@ -154,11 +155,13 @@ impl Backups {
     fn take(&self, with_history: bool, outlet: &Outlet) -> Result<(), TakeError> {
         // Kept from before the state is read: whatever lives then, and whatever comes later, is in these segments.
         let segments = Pinned::new(self.journal.clone());
+        let media = media_directory(&self.data);
         let source = Source {
             state: &self.state,
             catalog: self.custody.catalog(),
             keyring: self.custody.keyring().mark()?,
             segments: &segments,
+            media: &media,
             scratch: &self.data,
             epoch: self.epoch,
             id: Uuid::from_u128(random()),

@@ -24,7 +24,7 @@ pub(super) fn set_from_the_start(journal: &JournalFaults) -> anyhow::Result<()> 
         return Ok(());
     };
     for switch in switches.split(',') {
-        let flipped = flip(journal, switch, true) || arm(switch).map_err(anyhow::Error::msg)?;
+        let flipped = flip(journal, switch, true) || mutate(switch, true) || arm(switch).map_err(anyhow::Error::msg)?;
         anyhow::ensure!(flipped, "{FROM_THE_START}: {switch:?} is no switch that can be on from the start");
     }
     Ok(())
@@ -38,6 +38,12 @@ fn flip(journal: &JournalFaults, switch: &str, on: bool) -> bool {
         _ => return false,
     }
     true
+}
+
+/// The seeded mutants of the access rules: `mutant:access-manage-customers` drops a check.
+fn mutate(switch: &str, on: bool) -> bool {
+    let check = switch.strip_prefix("mutant:access-");
+    check.is_some_and(|check| perseat_admin::mutants::flip(check, on))
 }
 
 /// Arms a kill point, if `text` has its form.
@@ -119,7 +125,7 @@ impl Switches {
             "reuse-last-user" => self.bindings.reuse_last_user(on),
             "fail-config-readings" => self.bindings.fail_readings(on),
             "fall-back-to-instance" => self.bindings.fall_back_to_instance(on),
-            _ => return Ok(flip(&self.faults.journal, switch, on) || arm(switch)?),
+            _ => return Ok(flip(&self.faults.journal, switch, on) || mutate(switch, on) || arm(switch)?),
         }
         Ok(true)
     }

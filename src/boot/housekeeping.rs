@@ -1,17 +1,19 @@
 //! Deletes from the catalog what nobody asks for any more: the rows of user configurations that were removed long ago,
-//! and earlier values of configurations once everything that may have started with them has ended.
+//! and earlier values of configurations once everything that may have started with them has ended. Deletes uploaded files
+//! that nothing took up, or that a crash left.
 
 use super::plane::Plane;
 use crate::config::Config;
 use perseat_actors::kit::Clock;
+use perseat_domain::model::Media;
 use perseat_domain::route::REMOVED_ANSWER;
 use perseat_domain::time::Timestamp;
-use perseat_store::catalog::Change;
+use perseat_store::catalog::{Change, Lookup as _};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
 use perseat_store::index::{ExecutionIndex, IndexError};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 /// By how much the oldest live execution may have begun before its id says so, and an event accepted now is still on its
@@ -25,6 +27,8 @@ pub(crate) struct Housekeeping {
     clock: Arc<dyn Clock>,
     every: Duration,
     rows: usize,
+    /// How old a file is that nothing will take up any more.
+    unused: Duration,
 }
 
 /// Why it could not be done.
@@ -34,6 +38,8 @@ enum Failed {
     Store(#[from] StoreError),
     #[error(transparent)]
     Index(#[from] IndexError),
+    #[error(transparent)]
+    Files(#[from] std::io::Error),
 }
 
 fn before(at: Timestamp, span: Duration) -> Timestamp {
@@ -48,6 +54,7 @@ impl Housekeeping {
             clock: plane.clock.clone(),
             every: config.catalog.tidy_every,
             rows: config.catalog.tidy_rows.as_usize(),
+            unused: config.media.unused,
         }
     }
 
@@ -81,6 +88,27 @@ impl Housekeeping {
         let oldest = self.index.oldest_live()?.unwrap_or(now).min(now);
         let superseded_before = before(oldest, MARGIN);
         while self.custody.catalog().purge_superseded(superseded_before, self.rows)? == self.rows {}
+        self.sweep(now)
+    }
+
+    /// Deletes files that no record names.
+    fn sweep(&self, now: Timestamp) -> Result<(), Failed> {
+        let Some(media) = self.custody.media() else { return Ok(()) };
+        let old = SystemTime::UNIX_EPOCH + Duration::from_millis(before(now, self.unused).0);
+        let change = Change {
+            by: "local:housekeeping",
+            at: now,
+            action: "media.sweep",
+        };
+        for id in media.written_before(old)? {
+            if self.custody.catalog().get::<Media>(id)?.is_none() {
+                // Within a mutation, so that none takes the file up meanwhile. It changes nothing in the catalog.
+                self.custody.mutate(change, |tx| match tx.get::<Media>(id)? {
+                    Some(_) => Ok(()),
+                    None => Ok::<_, Failed>(media.remove(id)?),
+                })?;
+            }
+        }
         Ok(())
     }
 }

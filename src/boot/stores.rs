@@ -11,6 +11,7 @@ use perseat_store::folder::{Directory, Folder};
 use perseat_store::history::History;
 use perseat_store::index::Feed;
 use perseat_store::keyring::{Keyring, MasterKey};
+use perseat_store::media::MediaFiles;
 use perseat_store::pressure::{Ballast, IndexLag, StoragePressure};
 use perseat_store::state::StateStore;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,12 @@ use std::sync::Arc;
 #[must_use]
 pub fn journal_directory(data: &Path) -> PathBuf {
     data.join("journal")
+}
+
+/// The folder of uploaded files in a data directory.
+#[must_use]
+pub fn media_directory(data: &Path) -> PathBuf {
+    data.join("media")
 }
 
 /// Catalog and keys of a data directory, in use or not.
@@ -33,7 +40,8 @@ pub fn open_custody(config: &Config, data: &Path, master_key: MasterKey) -> anyh
 fn custody_in(folder: Arc<dyn Folder>, config: &Config, data: &Path, master_key: MasterKey) -> anyhow::Result<Custody> {
     let keyring = Keyring::open(&data.join("keyring"), master_key, &config.keyring_options()).context("the keyring")?;
     let catalog = Catalog::open_in(folder, "catalog.redb", config.catalog_options()).context("the catalog")?;
-    Ok(Custody::resume(Arc::new(catalog), Arc::new(keyring))?)
+    let media = MediaFiles::open(&media_directory(data), config.media_budget().get()).context("the folder of uploaded files")?;
+    Ok(Custody::resume(Arc::new(catalog), Arc::new(keyring))?.with_media(Arc::new(media)))
 }
 
 /// Test switches of the disk and of the journal's writer.

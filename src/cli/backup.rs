@@ -18,7 +18,7 @@ use crate::backup::take::{Resting, Source, TakeError, take};
 use crate::backup::wire::{Decoder, Plan};
 use crate::backup::write::{WriteError, Writer};
 use crate::boot::data::DataDirectory;
-use crate::boot::stores::journal_directory;
+use crate::boot::stores::{journal_directory, media_directory};
 use crate::config::Config;
 
 /// Write a backup: live executions, the journal from the oldest of them on, the catalog. The keyring is not in it
@@ -101,6 +101,7 @@ impl Backup {
             catalog: &catalog,
             keyring: perseat_store::keyring::mark(&data.join("keyring")).context("the keyring")?,
             segments: &Resting(&journal),
+            media: &media_directory(data),
             scratch: data,
             id: uuid::Uuid::new_v4(),
             at: RealClock::new().now(),

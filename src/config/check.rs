@@ -120,6 +120,19 @@ fn budget(config: &Config, checks: &mut Checks<'_>) {
     checks.refuse(&["backlog.max-bytes", "retention.budget"], backlog.get() > budget.get() / 2, || {
         format!("backlog.max-bytes is {backlog}, more than half of retention.budget ({budget}): carrying live entries would never end")
     });
+    let media = config.media_budget();
+    checks.refuse(&["media.budget", "retention.budget"], media.get() > budget.get() / 4, || {
+        format!("media.budget is {media}, more than a quarter of retention.budget ({budget}), which it is a part of")
+    });
+    let body = config.api.max_body;
+    for (key, size) in [
+        ("media.max-attachment", config.media.max_attachment),
+        ("media.max-picture", config.media.max_picture),
+    ] {
+        checks.refuse(&[key, "api.max-body"], size > body, || {
+            format!("{key} is {size}, more than a body may have (api.max-body: {body})")
+        });
+    }
     let kept: [(&str, Size, &str); 2] = [
         ("retention.margin", config.margin(), "the margin is kept free within the budget"),
         ("retention.ballast", config.ballast(), "the ballast lies within the budget"),
@@ -199,6 +212,11 @@ fn times(config: &Config, checks: &mut Checks<'_>) {
         &["supervision.pulse", "supervision.silence-degraded", "supervision.silence-abort"],
         !(supervision.pulse < supervision.silence_degraded && supervision.silence_degraded < supervision.silence_abort),
         || "supervision: pulse < silence-degraded < silence-abort must hold".to_owned(),
+    );
+    checks.refuse(
+        &["media.unused", "api.url-lifetime"],
+        config.media.unused < config.api.url_lifetime,
+        || "media.unused is shorter than api.url-lifetime: what was uploaded could be gone before it is taken up".to_owned(),
     );
     let longer: [(&str, Duration, &str, Duration); 4] = [
         (

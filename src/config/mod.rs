@@ -149,6 +149,12 @@ impl Config {
             .or(Size::bytes((self.retention.budget.get() / 64).min(AUTO_BALLAST)))
     }
 
+    /// Uploaded files, all together.
+    #[must_use]
+    pub fn media_budget(&self) -> Size {
+        self.media.budget.or(Size::bytes(self.retention.budget.get() / 16))
+    }
+
     /// The path of the local Unix socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

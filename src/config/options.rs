@@ -10,6 +10,7 @@ use perseat_actors::execution::ExecutionLimits;
 use perseat_actors::front::FrontOptions;
 use perseat_actors::kit::{ArbiterOptions, NurseryOptions, PulseOptions};
 use perseat_actors::supervisor::SupervisorOptions;
+use perseat_admin::media::MediaLimits;
 use perseat_admin::query::ReadLimits;
 use perseat_domain::budget;
 use perseat_domain::execution::Limits as MachineLimits;
@@ -333,6 +334,14 @@ impl Config {
             remembered: api.identities.as_usize(),
             url_lifetime: api.url_lifetime,
             origins: api.origins.clone(),
+            media: MediaLimits {
+                attachment_bytes: self.media.max_attachment.as_usize(),
+                attachments: self.media.attachments.as_usize(),
+                picture_bytes: self.media.max_picture.as_usize(),
+                picture_pixels: self.media.max_pixels.get().into(),
+            },
+            decoders: self.media.decoders.as_usize(),
+            decode_timeout: self.media.decode_timeout,
         }
     }
 

@@ -94,6 +94,26 @@ settings! {
         origins: Vec<String> = none();
     }
 
+    /// Avatars and attachments.
+    media "media": Media {
+        /// All files together on disk, within `retention.budget`. auto: a 16th of that.
+        budget: Auto<Size> = "auto";
+        /// The largest attachment.
+        max_attachment: Size = "10MiB";
+        /// Attachments of one customer.
+        attachments: Count = 200;
+        /// The largest picture that an avatar is made of, in bytes. What is kept is 500 × 500 pixels, written anew.
+        max_picture: Size = "10MiB";
+        /// The largest picture that an avatar is made of, in pixels. Decoding takes up to 16 bytes of memory for each.
+        max_pixels: Count = 25_000_000;
+        /// Pictures that are decoded at once; others wait.
+        decoders: Count = 1;
+        /// How long a picture may wait and take before the upload is refused.
+        decode_timeout: Duration = "20s";
+        /// What was uploaded and taken up by nothing is deleted after so long.
+        unused: Duration = "1h";
+    }
+
     /// The listener for health and metrics: `/healthz`, `/readyz`, `/metrics` and nothing else. Keep it private.
     admin "admin": Admin {
         /// Address to listen on; under systemd the third passed socket is used instead.

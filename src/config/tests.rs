@@ -117,7 +117,8 @@ fn a_small_budget_makes_small_segments() {
 fn keys_that_contradict_each_other_are_refused_together() {
     let found = problems(
         "public-url = \"https://x.example/base\"\n[admin]\nlisten = \"127.0.0.1:3000\"\n[tls]\ncert = \"a.pem\"\n[admission]\nuser = 200000\n\
-         [supervision]\npulse = \"20s\"\nback-off = \"1m\"\n[execution]\nstep-timeout = \"1h\"\n[code]\ncpu = \"6m\"\n[outbound]\nconnect-timeout = \"6m\"\n[journal]\nspare-segments = 1",
+         [supervision]\npulse = \"20s\"\nback-off = \"1m\"\n[execution]\nstep-timeout = \"1h\"\n[code]\ncpu = \"6m\"\n[outbound]\nconnect-timeout = \"6m\"\n[journal]\nspare-segments = 1\n\
+         [media]\nmax-picture = \"17MiB\"\nbudget = \"3GiB\"\nunused = \"1m\"",
     );
     let told = [
         "admin.listen is 127.0.0.1:3000",
@@ -130,6 +131,9 @@ fn keys_that_contradict_each_other_are_refused_together() {
         "code.cpu is longer",
         "outbound.connect-timeout is longer",
         "journal.spare-segments is 1",
+        "media.max-picture is 17MiB",
+        "media.budget is 3GiB",
+        "media.unused is shorter",
     ];
     for expected in told {
         assert!(found.iter().any(|problem| problem.contains(expected)), "{expected}: {found:#?}");

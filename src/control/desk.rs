@@ -10,16 +10,20 @@ use perseat_admin::edit::{self, Changed, Definitions, Edit};
 use perseat_admin::fault::Fault;
 use perseat_admin::identity::IdentityError;
 use perseat_admin::identity::embedded::{self, Verified};
+use perseat_admin::media;
 use perseat_admin::query::Reader;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::id::ExecutionId;
+use perseat_domain::model::Media;
 use perseat_domain::time::Timestamp;
 use perseat_store::StoreError;
 use perseat_store::catalog::Catalog;
 use perseat_store::custody::Custody;
 use perseat_store::executions::ExecutionReader;
+use perseat_store::media::MediaError;
 use perseat_store::pressure::Ballast;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// See the module.
 #[derive(Debug)]
@@ -128,6 +132,27 @@ impl Desk {
             };
             Ok(split(changed))
         })
+    }
+
+    /// Keeps an upload until a change takes it up.
+    pub(super) fn keep(&self, record: &Media, content: &[u8]) -> Result<(), MediaError> {
+        let media = self.custody.media().ok_or(StoreError::NotFound {
+            record: "folder of uploaded files",
+            id: String::new(),
+        })?;
+        let key = self.custody.keyring().data_key(media::key_of(record.owner))?;
+        let record = Media {
+            bytes: content.len() as u64,
+            ..record.clone()
+        };
+        media.write(&record, &key, content)
+    }
+
+    /// The content of a file that a record names.
+    pub(super) fn content(&self, record: &Media) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        let Some(media) = self.custody.media() else { return Ok(None) };
+        let key = self.custody.keyring().data_key(media::key_of(record.owner))?;
+        media.content(record.id, &key)
     }
 
     /// Writes down an embedded user who is new or has changed.

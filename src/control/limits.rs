@@ -2,6 +2,7 @@
 
 use async_graphql::Positioned;
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
+use perseat_admin::media::MediaLimits;
 use perseat_admin::query::ReadLimits;
 use perseat_flow::definition;
 use std::collections::HashMap;
@@ -33,6 +34,12 @@ pub struct ControlOptions {
     pub url_lifetime: Duration,
     /// Origins of pages that may call the API from a browser.
     pub origins: Vec<String>,
+    /// What uploads may be.
+    pub media: MediaLimits,
+    /// Pictures that are decoded at once.
+    pub decoders: usize,
+    /// How long a picture may wait and take.
+    pub decode_timeout: Duration,
 }
 
 impl Default for ControlOptions {
@@ -49,6 +56,9 @@ impl Default for ControlOptions {
             remembered: 65_536,
             url_lifetime: Duration::from_secs(15 * 60),
             origins: Vec::new(),
+            media: MediaLimits::default(),
+            decoders: 1,
+            decode_timeout: Duration::from_secs(20),
         }
     }
 }

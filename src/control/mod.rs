@@ -7,6 +7,7 @@ mod bearer;
 mod desk;
 mod lenient;
 mod limits;
+mod media;
 mod schema;
 mod service;
 mod signed;

@@ -3,13 +3,16 @@
 use super::bearer;
 use super::lenient::Lenient;
 use super::limits::{Rates, aliases};
-use super::schema::{self, Schema, blobs};
-use super::{ControlOptions, Desk, unsupported};
+use super::schema::blobs::{self, Blob};
+use super::schema::{self, Schema};
+use super::{ControlOptions, Desk, media, unsupported};
 use crate::boot::http::{Answer, Answering, Service, json, text};
 use async_graphql::Request as Query;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use perseat_actors::front::{Beside, BesideAnswer};
+use perseat_admin::actor::Actor;
+use perseat_domain::model::MediaKind;
 use serde_json::json;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -27,6 +30,8 @@ struct Shared {
     lenient: Lenient,
     rates: Rates,
     permits: Semaphore,
+    /// Pictures that are decoded.
+    decoders: Arc<Semaphore>,
     /// Where requests run, whichever thread they come in on.
     runtime: Handle,
 }
@@ -47,6 +52,7 @@ impl Control {
             schema,
             rates,
             permits,
+            decoders: Arc::new(Semaphore::new(desk.options().decoders)),
             runtime,
             desk,
         };
@@ -56,7 +62,8 @@ impl Control {
 
 impl Beside for Control {
     fn takes(&self, path: &str) -> bool {
-        path == API || path.starts_with(blobs::PATH)
+        let is_file = path.starts_with(blobs::PATH) || path.starts_with(perseat_admin::media::PATH);
+        path == API || is_file || path == unsupported::FLOW_TEST
     }
 
     fn answer(&self, request: Request<Bytes>) -> BesideAnswer {
@@ -73,12 +80,21 @@ impl Service for Control {
         Box::pin(async move {
             let (head, body) = request.into_parts();
             let mut answer = match (head.uri.path(), &head.method) {
-                (API, &Method::OPTIONS) => text(StatusCode::NO_CONTENT, "text/plain", ""),
+                (path, &Method::OPTIONS) if path == API || path == media::UPLOAD => text(StatusCode::NO_CONTENT, "text/plain", ""),
                 (API, &Method::POST) => shared.clone().query(head.headers.clone(), body).await,
                 (API, _) => refusal(StatusCode::METHOD_NOT_ALLOWED, "Use POST."),
                 (path, &Method::GET) if path.starts_with(blobs::PATH) => {
                     let (path, query) = (path.to_owned(), head.uri.query().unwrap_or_default().to_owned());
                     shared.clone().blob(path, query).await
+                }
+                (unsupported::FLOW_TEST, _) => media::refusal(StatusCode::NOT_IMPLEMENTED, "not_supported", unsupported::NO_FLOW_TEST),
+                (media::UPLOAD, &Method::PUT) => {
+                    let query = head.uri.query().unwrap_or_default().to_owned();
+                    shared.clone().upload(query, body).await
+                }
+                (path, &Method::GET) if path.starts_with(perseat_admin::media::PATH) => {
+                    let path = path.to_owned();
+                    shared.clone().locate(head.headers.clone(), path).await
                 }
                 _ => refusal(StatusCode::NOT_FOUND, "There is nothing here."),
             };
@@ -99,15 +115,10 @@ impl Shared {
     }
 
     fn run(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
-        let actor = match bearer::recognise(&self.desk, headers) {
+        let actor = match self.admit(headers) {
             Ok(actor) => actor,
-            Err(unknown) => return refusal(unknown.status, unknown.message),
+            Err(refused) => return *refused,
         };
-        if !self.rates.take(&actor.who.to_string(), self.desk.uptime()) {
-            let mut answer = refusal(StatusCode::TOO_MANY_REQUESTS, "Too many requests.");
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            return answer;
-        }
         let mut query: Query = match serde_json::from_slice(body) {
             Ok(query) => query,
             Err(_) => return refusal(StatusCode::BAD_REQUEST, "Expected JSON: {\"query\": \"…\", \"variables\": {…}}."),
@@ -128,15 +139,96 @@ impl Shared {
         text(StatusCode::OK, "application/json", body)
     }
 
+    /// Who asks, if they may ask now. Blocks on the disk.
+    fn admit(&self, headers: &HeaderMap) -> Result<Actor, Box<Answer>> {
+        let actor = bearer::recognise(&self.desk, headers).map_err(|unknown| Box::new(refusal(unknown.status, unknown.message)))?;
+        if self.rates.take(&actor.who.to_string(), self.desk.uptime()) {
+            return Ok(actor);
+        }
+        let mut answer = refusal(StatusCode::TOO_MANY_REQUESTS, "Too many requests.");
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        Err(Box::new(answer))
+    }
+
+    /// Takes a file that a signed URL permits.
+    async fn upload(self: Arc<Self>, query: String, body: Bytes) -> Answer {
+        let Some(permitted) = media::permitted(&self.desk, &query) else {
+            return media::refusal(StatusCode::NOT_FOUND, "media_not_found", "This URL has expired, or is none.");
+        };
+        if let Some(refused) = media::too_large(&permitted, &body, &self.desk.options().media) {
+            return refused;
+        }
+        let this = Arc::clone(&self);
+        let taking = async move {
+            // Held by the thread, which goes on when nobody waits any more: pixels and bytes bound how long.
+            let permit = match permitted.kind {
+                MediaKind::Avatar => this.decoders.clone().acquire_owned().await.ok(),
+                MediaKind::Attachment => None,
+            };
+            let desk = Arc::clone(&this.desk);
+            let taken = this.runtime.spawn_blocking(move || {
+                let _permit = permit;
+                media::take(&desk, &permitted, &body)
+            });
+            taken.await
+        };
+        match self
+            .runtime
+            .spawn(tokio::time::timeout(self.desk.options().decode_timeout, taking))
+            .await
+        {
+            Ok(Ok(Ok(answer))) => answer,
+            Ok(Err(_)) => media::refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "media_timeout",
+                "The upload took too long; try again.",
+            ),
+            Ok(Ok(Err(_))) | Err(_) => media::refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error."),
+        }
+    }
+
+    /// Says where a file can be read.
+    async fn locate(self: Arc<Self>, headers: HeaderMap, path: String) -> Answer {
+        let Ok(_permit) = self.permits.acquire().await else {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping.");
+        };
+        let this = Arc::clone(&self);
+        let located = self.runtime.spawn_blocking(move || match this.admit(&headers) {
+            Ok(actor) => media::locate(&this.desk, &actor, &path),
+            Err(refused) => *refused,
+        });
+        let failed = |_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error.");
+        located.await.unwrap_or_else(failed)
+    }
+
     async fn blob(self: Arc<Self>, path: String, query: String) -> Answer {
         let desk = Arc::clone(&self.desk);
         let answered = self.runtime.spawn_blocking(move || blobs::answer(&desk, &path, &query)).await;
         match answered {
-            Ok(Some((content_type, bytes))) => text(StatusCode::OK, content_type, bytes),
+            Ok(Some(blob)) => harmless(blob),
             Ok(None) => refusal(StatusCode::NOT_FOUND, "This URL has expired, or is none."),
             Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error."),
         }
     }
+}
+
+/// What somebody uploaded or computed, so that no browser runs it as a page of this origin.
+fn harmless(blob: Blob) -> Answer {
+    let disposition = blob
+        .attachment
+        .map(|name| format!("attachment; filename*=UTF-8''{}", media::encoded(&name)));
+    let mut answer = text(StatusCode::OK, blob.content_type, blob.bytes);
+    let headers = answer.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; sandbox"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=300"));
+    if let Some(value) = disposition.and_then(|disposition| HeaderValue::try_from(disposition).ok()) {
+        headers.insert(header::CONTENT_DISPOSITION, value);
+    }
+    answer
 }
 
 /// GraphQL's own form, whatever went wrong.
@@ -153,7 +245,7 @@ fn allow_origin(origins: &[String], headers: &HeaderMap, answer: &mut Answer) {
     let allowed = answer.headers_mut();
     allowed.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     allowed.insert(header::VARY, HeaderValue::from_static("Origin"));
-    allowed.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
+    allowed.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT"));
     let names = HeaderValue::from_static("authorization, content-type, prismatic-client");
     allowed.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
     allowed.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));

@@ -2,6 +2,13 @@
 
 use async_graphql::parser::types::{ExecutableDocument, Selection};
 
+/// Where clients post to try a flow that is not deployed.
+pub(super) const FLOW_TEST: &str = "/unsupported/flow-test";
+
+/// What is answered there.
+pub(super) const NO_FLOW_TEST: &str =
+    "The test of a flow that is not deployed: not supported by this server. Deploy an instance and use instances:flow-configs:test.";
+
 /// Root fields, with what they belong to.
 const UNSUPPORTED: &[(&str, &str)] = &[
     ("onPremiseResources", "On-premise resources"),
@@ -15,7 +22,6 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("convertLowCodeIntegration", "The conversion to code"),
     ("testIntegrationFlow", "The test of a flow that is not deployed"),
     ("updateWorkflowTestConfiguration", "Listening to a flow"),
-    ("uploadMedia", "The upload of images"),
     ("alertEvents", "Alerts"),
     ("alertGroups", "Alerts"),
     ("alertMonitors", "Alerts"),

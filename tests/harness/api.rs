@@ -25,6 +25,11 @@ impl<'d> Api<'d> {
         Self { daemon, bearer }
     }
 
+    /// What the `Authorization` header says.
+    pub(crate) fn bearer(&self) -> &str {
+        &self.bearer
+    }
+
     /// The whole answer.
     pub(crate) async fn ask(&self, query: &str, variables: Value) -> Value {
         let url = format!("http://{}/api", self.daemon.address("api"));

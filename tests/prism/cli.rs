@@ -1,6 +1,9 @@
 //! Runs prism: installed once, configured by its environment alone.
 
 use crate::harness::daemon::{Daemon, Setup};
+use crate::harness::within;
+use http::Method;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -103,6 +106,9 @@ impl Prism {
             .env("PRISMATIC_URL", format!("http://{}", self.daemon.address("api")))
             .env("PRISM_ACCESS_TOKEN", token)
             .env("COLUMNS", "400")
+            .env("PRISM_SKIP_NEW_VERSION_CHECK", "true")
+            // A third of a command's time is the compilation of the CLI; what it compiled once is kept beside it.
+            .env("NODE_COMPILE_CACHE", folder().join("node_modules/.compiled"))
             .current_dir(self.home.path())
             .output()
             .unwrap();
@@ -113,10 +119,31 @@ impl Prism {
         }
     }
 
+    /// Asks the API as whoever has the bearer, without the CLI: for what is waited for, and what no command shows.
+    pub(crate) async fn ask(&self, token: &str, query: &str, variables: Value) -> Value {
+        let url = format!("http://{}/api", self.daemon.address("api"));
+        let bearer = format!("Bearer {token}");
+        let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        self.daemon.send(Method::POST, &url, &headers, body).await.json()["data"].take()
+    }
+
+    /// Waits for the end of an execution.
+    pub(crate) async fn until_ended(&self, execution: &str) {
+        let query = "query ($e: ID!) { executionResult(id: $e) { endedAt } }";
+        within("the execution's end", async {
+            let mut look = tokio::time::interval(std::time::Duration::from_millis(10));
+            while self.ask(&self.token, query, json!({ "e": execution })).await["executionResult"]["endedAt"].is_null() {
+                look.tick().await;
+            }
+        })
+        .await;
+    }
+
     /// A file in the folder that commands run in.
-    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.home.path().join(name);
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, content).unwrap();
         path.display().to_string()
     }
 

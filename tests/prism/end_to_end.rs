@@ -2,7 +2,6 @@
 
 use crate::cli::{Prism, perseat};
 use crate::harness::daemon::Setup;
-use crate::harness::within;
 use serde_json::{Value, json};
 
 fn yaml(name: &str, endpoint: &str) -> String {
@@ -73,7 +72,7 @@ impl World {
 
     /// An instance of a new integration, deployed.
     fn instance(&self, name: &str, endpoint: &str) -> String {
-        let file = self.prism.file("integration.yml", &yaml(name, endpoint));
+        let file = self.prism.file("integration.yml", yaml(name, endpoint));
         self.prism.run(&["integrations:import", "--path", &file]).ok();
         let integration = self.prism.find(&["integrations:list"], &format!("name={name}"));
         self.prism.run(&["integrations:publish", &integration]).ok();
@@ -116,11 +115,7 @@ impl World {
         let accepted = self.prism.daemon.post(url, headers, "{}").await;
         assert_eq!(accepted.status, 200, "{:?}", accepted.body);
         let execution = accepted.json()["executionId"].as_str().unwrap().to_owned();
-        let query = format!("query {{ executionResult(id: \"{execution}\") {{ endedAt }} }}");
-        within("the execution's end", async {
-            while self.prism.run(&["graphql:query", &query]).ok().contains("null") {}
-        })
-        .await;
+        self.prism.until_ended(&execution).await;
         let result = self
             .prism
             .run(&["executions:step-result:get", "--executionId", &execution, "--stepName", "Trigger"]);

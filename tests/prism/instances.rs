@@ -2,7 +2,6 @@
 
 use crate::cli::Prism;
 use crate::harness::daemon::Setup;
-use crate::harness::within;
 use serde_json::json;
 
 const YAML: &str = "definitionVersion: 7
@@ -118,17 +117,10 @@ async fn an_instance_is_created_deployed_switched_and_deleted() {
         .await;
     assert_eq!(accepted.status, 200);
     let execution = accepted.json()["executionId"].as_str().unwrap().to_owned();
-    let until = format!("query {{ executionResult(id: \"{execution}\") {{ endedAt status logs {{ nodes {{ message }} }} }} }}");
-    let ended = within("the execution's end", async {
-        loop {
-            let said = prism.run(&["graphql:query", &until]);
-            if said.ok().contains("Ending Instance Execution") {
-                return said.out;
-            }
-        }
-    })
-    .await;
-    assert!(ended.contains("SUCCESS"), "{ended}");
+    prism.until_ended(&execution).await;
+    let query = "query ($e: ID!) { executionResult(id: $e) { status logs { nodes { message } } } }";
+    let ended = prism.ask(prism.token(), query, json!({ "e": execution })).await.to_string();
+    assert!(ended.contains("SUCCESS") && ended.contains("Ending Instance Execution"), "{ended}");
     let result = prism.run(&["executions:step-result:get", "--executionId", &execution, "--stepName", "Answer"]);
     assert!(result.ok().contains("here"), "{}", result.out);
     let trigger = prism.run(&["executions:step-result:get", "--executionId", &execution, "--stepName", "Trigger"]);

@@ -2,8 +2,10 @@
 
 use crate::cli::Prism;
 use crate::harness::daemon::Setup;
+use http::Method;
+use serde_json::{Value, json};
 
-const YAML: &str = "definitionVersion: 7
+pub(crate) const YAML: &str = "definitionVersion: 7
 name: Greeter
 description: Greets.
 category: Examples
@@ -23,6 +25,74 @@ flows:
         action: {key: webhook, component: {key: webhook-triggers, isPublic: true, version: LATEST}}
         inputs: {}
 ";
+
+/// The side of the avatar that a reference leads to.
+async fn side_of(prism: &Prism, reference: &str) -> (u32, u32) {
+    let url = format!("http://{}{reference}", prism.daemon.address("api"));
+    let bearer = format!("Bearer {}", prism.token());
+    let located = prism.daemon.send(Method::GET, &url, &[("authorization", &bearer)], "").await.json();
+    let file = prism.daemon.send(Method::GET, located["url"].as_str().unwrap(), &[], "").await;
+    let picture = image::load_from_memory_with_format(&file.body, image::ImageFormat::Png).unwrap();
+    (picture.width(), picture.height())
+}
+
+fn png(width: u32, height: u32) -> Vec<u8> {
+    let mut out = std::io::Cursor::new(Vec::new());
+    let picture = image::DynamicImage::new_rgba8(width, height);
+    picture.write_to(&mut out, image::ImageFormat::Png).unwrap();
+    out.into_inner()
+}
+
+#[tokio::test]
+async fn an_icon_is_uploaded_with_an_import_and_a_picture_for_the_organization() {
+    let prism = Prism::start(Setup::new());
+    let (file, icon) = (prism.file("greeter.yml", YAML), prism.file("icon.png", png(64, 32)));
+    let imported = prism.run(&["integrations:import", "--path", &file, "--icon-path", &icon]);
+    let id = imported.ok().lines().last().unwrap().trim().to_owned();
+    assert!(!imported.error.contains("Error setting integration icon"), "{}", imported.error);
+    let query = "query ($i: ID!) { integration(id: $i) { avatarUrl } organization { id } }";
+    let found = prism.ask(prism.token(), query, json!({ "i": id })).await;
+    assert_eq!(
+        side_of(&prism, found["integration"]["avatarUrl"].as_str().unwrap()).await,
+        (500, 500)
+    );
+
+    let organization = found["organization"]["id"].as_str().unwrap();
+    let asked = prism.run(&[
+        "graphql:query",
+        &format!(
+            r#"query {{ uploadMedia(objectId: "{organization}", fileName: "logo.png", mediaType: AVATAR) {{ uploadUrl objectUrl }} }}"#
+        ),
+    ]);
+    let asked: Value = serde_json::from_str(asked.ok()).unwrap();
+    let upload = &asked.get("data").unwrap_or(&asked)["uploadMedia"];
+    let put = prism
+        .daemon
+        .send(Method::PUT, upload["uploadUrl"].as_str().unwrap(), &[], png(900, 700))
+        .await;
+    assert_eq!(put.status, 200);
+    let object = upload["objectUrl"].as_str().unwrap();
+    prism
+        .run(&[
+            "organization:updateAvatarUrl",
+            "--organizationId",
+            organization,
+            "--avatarUrl",
+            object,
+        ])
+        .ok();
+    let found = prism.ask(prism.token(), "{ organization { avatarUrl } }", json!({})).await;
+    assert_eq!(found["organization"]["avatarUrl"], object);
+    assert_eq!(side_of(&prism, object).await, (500, 500));
+    let elsewhere = [
+        "organization:updateAvatarUrl",
+        "--organizationId",
+        organization,
+        "--avatarUrl",
+        "https://elsewhere.example/logo.png",
+    ];
+    assert!(prism.run(&elsewhere).refused().contains("Upload the file first"));
+}
 
 #[test]
 fn an_integration_is_imported_published_and_offered() {
@@ -55,7 +125,7 @@ fn an_integration_is_imported_published_and_offered() {
     let again = prism.run(&["integrations:publish", &id]).refused();
     assert!(again.contains("published already"), "{again}");
 
-    let changed = prism.file("changed.yml", &YAML.replace("Greets.", "Greets loudly."));
+    let changed = prism.file("changed.yml", YAML.replace("Greets.", "Greets loudly."));
     prism.run(&["integrations:import", "--path", &changed, "--integrationId", &id]).ok();
     assert_eq!(
         prism
@@ -66,7 +136,7 @@ fn an_integration_is_imported_published_and_offered() {
     );
     assert!(prism.run(&["integrations:export", &id]).ok().contains("Greets loudly."));
     assert!(prism.run(&["integrations:export", &first]).ok().contains("Greets."));
-    let replaced = prism.file("replaced.yml", &YAML.replace("Greets.", "Replaced."));
+    let replaced = prism.file("replaced.yml", YAML.replace("Greets.", "Replaced."));
     prism
         .run(&[
             "integrations:import",

@@ -124,7 +124,7 @@ fn the_api_takes_what_the_document_sends() {
 fn the_script_that_syncs_customers_can_run_again_and_again() {
     let prism = Prism::start(Setup::new());
     let sync = |list: serde_json::Value| {
-        let list = prism.file("customers.json", &list.to_string());
+        let list = prism.file("customers.json", list.to_string());
         let output = std::process::Command::new("bash")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/how-to/sync-customers.sh"))
             .arg(list)

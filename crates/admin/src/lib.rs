@@ -14,5 +14,9 @@ pub mod export;
 pub mod fault;
 pub mod identity;
 pub mod manifest;
+pub mod media;
+#[cfg(feature = "faults")]
+pub mod mutants;
+pub mod picture;
 pub mod query;
 pub mod routing;

@@ -125,6 +125,8 @@ typed_id! {
     ExecutionId = "InstanceExecutionResult";
     /// A bearer token that was made by hand.
     TokenId = "ApiToken";
+    /// A file that was uploaded.
+    MediaId = "Media";
 }
 
 /// A flow's number, stable within its integration over all versions; starts at 1.

@@ -1,6 +1,6 @@
 //! The catalog's records: who exists and what is configured. Secrets appear only in sealed form.
 
-use crate::id::{CustomerId, FlowNumber, InstanceId, IntegrationId, OrganizationId, TokenId, UserConfigId, UserId};
+use crate::id::{CustomerId, FlowNumber, InstanceId, IntegrationId, MediaId, OrganizationId, TokenId, UserConfigId, UserId};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -161,6 +161,43 @@ pub enum TokenHolder {
     },
     /// As a person, with whatever role they have today.
     User(UserId),
+}
+
+/// A file that was uploaded. Its content is kept beside the catalog, sealed by its owner's key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Media {
+    /// Its id.
+    pub id: MediaId,
+    /// Whose.
+    pub owner: MediaOwner,
+    /// What it is for.
+    pub kind: MediaKind,
+    /// Its name; of attachments unique for their owner.
+    pub name: String,
+    /// The size of its content in bytes.
+    pub bytes: u64,
+}
+
+/// To whom a file belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum MediaOwner {
+    /// The organization.
+    Organization(OrganizationId),
+    /// A customer.
+    Customer(CustomerId),
+    /// A person.
+    User(UserId),
+    /// An integration over all its versions.
+    Integration(IntegrationId),
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum MediaKind {
+    /// The picture of its owner, of which there is one.
+    Avatar,
+    /// A document for people to read.
+    Attachment,
 }
 
 /// An integration over all its versions.

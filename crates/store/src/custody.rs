@@ -7,6 +7,7 @@
 use crate::catalog::{Catalog, Change, Mutated, Mutation};
 use crate::error::StoreError;
 use crate::keyring::Keyring;
+use crate::media::MediaFiles;
 use std::sync::Arc;
 
 /// Keys destroyed with one sync.
@@ -17,6 +18,7 @@ const PAGE: usize = 4_096;
 pub struct Custody {
     catalog: Arc<Catalog>,
     keyring: Arc<Keyring>,
+    media: Option<Arc<MediaFiles>>,
 }
 
 impl Custody {
@@ -25,7 +27,11 @@ impl Custody {
     /// # Errors
     /// If the disk fails.
     pub fn resume(catalog: Arc<Catalog>, keyring: Arc<Keyring>) -> Result<Self, StoreError> {
-        let custody = Self { catalog, keyring };
+        let custody = Self {
+            catalog,
+            keyring,
+            media: None,
+        };
         custody.destroy_pending()?;
         Ok(custody)
     }
@@ -40,6 +46,19 @@ impl Custody {
     #[must_use]
     pub fn keyring(&self) -> &Arc<Keyring> {
         &self.keyring
+    }
+
+    /// The same with the folder of uploaded files.
+    #[must_use]
+    pub fn with_media(mut self, media: Arc<MediaFiles>) -> Self {
+        self.media = Some(media);
+        self
+    }
+
+    /// Uploaded files, where this process keeps them.
+    #[must_use]
+    pub fn media(&self) -> Option<&MediaFiles> {
+        self.media.as_deref()
     }
 
     /// [`Catalog::mutate`], with the keys of new owners made before it is durable and those of deleted owners
@@ -59,6 +78,12 @@ impl Custody {
         if let Err(error) = self.destroy_pending() {
             // The mutation is durable and must be published; the rows that are left say what to try again.
             tracing::error!(%error, "keys of deleted owners could not be destroyed yet");
+        }
+        for id in &mutated.unnamed_files {
+            // What is left is swept later.
+            if let Some(Err(error)) = self.media().map(|media| media.remove(*id)) {
+                tracing::warn!(%error, %id, "a file that nothing names could not be removed yet");
+            }
         }
         Ok(mutated)
     }

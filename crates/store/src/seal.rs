@@ -53,6 +53,10 @@ pub enum RecordKind {
     AuditDetail = 8,
     /// An API key's text; id: instance or integration ‖ digest. Never compressed.
     ApiKey = 9,
+    /// An uploaded file's content; id: file.
+    Media = 10,
+    /// What an uploaded file is; id: file.
+    MediaRecord = 11,
     /// Another owner's key, in the keyring. Never compressed.
     WrappedKey = 255,
 }

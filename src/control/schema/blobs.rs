@@ -11,6 +11,15 @@ use serde_json::Value;
 pub(in crate::control) const PATH: &str = "/blobs/";
 /// The place of the trigger; steps follow it.
 pub(super) const TRIGGER: usize = 0;
+
+/// What a signed URL answers.
+pub(in crate::control) struct Blob {
+    pub(in crate::control) content_type: &'static str,
+    /// The name under which it is saved, where it is a document of somebody's.
+    pub(in crate::control) attachment: Option<String>,
+    pub(in crate::control) bytes: bytes::Bytes,
+}
+
 const STEP: &str = "/blobs/step-result";
 const MESSAGE_PACK: &str = "application/x-msgpack";
 
@@ -28,7 +37,10 @@ pub(super) fn step_url(desk: &Desk, execution: ExecutionId, place: usize) -> Str
 }
 
 /// What a signed URL names. Blocks on the disk.
-pub(in crate::control) fn answer(desk: &Desk, path: &str, query: &str) -> Option<(&'static str, Vec<u8>)> {
+pub(in crate::control) fn answer(desk: &Desk, path: &str, query: &str) -> Option<Blob> {
+    if path != STEP {
+        return crate::control::media::read(desk, path, query);
+    }
     let parameters = desk.signer().check(path, query, desk.now())?;
     let parameter = |name: &str| parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let execution: ExecutionId = parameter("execution")?.parse().ok()?;
@@ -42,5 +54,9 @@ pub(in crate::control) fn answer(desk: &Desk, path: &str, query: &str) -> Option
         },
     };
     let packed = rmp_serde::to_vec_named(&StepResult { data }).ok()?;
-    Some((MESSAGE_PACK, packed))
+    Some(Blob {
+        content_type: MESSAGE_PACK,
+        attachment: None,
+        bytes: packed.into(),
+    })
 }

@@ -1,7 +1,7 @@
 //! The components that flows are made of: those that are built in.
 
 use super::answer::{actor, desk, error, page};
-use super::connection::Connection;
+use super::connection::{ComponentOrder, ComponentOrderField, Connection, OrderDirection, terms};
 use super::people::Customer;
 use super::scalars::JsonString;
 use async_graphql::{ComplexObject, Context, Enum, ID, Object, Result, SimpleObject};
@@ -211,6 +211,8 @@ impl ComponentQuery {
         version_number: Option<i32>,
         filter_query: Option<JsonString>,
         include_components_for_code_native_integrations: Option<bool>,
+        sort_by: Option<Vec<Option<ComponentOrder>>>,
+        order_by: Option<ComponentOrder>,
         after: Option<String>,
         first: Option<i32>,
     ) -> Result<Connection<Component>> {
@@ -225,7 +227,15 @@ impl ComponentQuery {
                     .as_ref()
                     .is_none_or(|text| component.key.contains(text) || label(&component.key).to_lowercase().contains(text))
         };
-        let all = Component::all().into_iter().filter(fits).collect();
+        let mut all: Vec<Component> = Component::all().into_iter().filter(fits).collect();
+        let orders: Vec<ComponentOrder> = terms(sort_by, order_by);
+        // In everything but its label a built-in component is like any other.
+        if let Some(order) = orders.iter().find(|order| order.field == ComponentOrderField::Label) {
+            all.sort_by_key(|component| label(&component.key).to_lowercase());
+            if order.direction == OrderDirection::Desc {
+                all.reverse();
+            }
+        }
         let request = page(after, first);
         let listed = Listed::of_all(all, &request, desk(ctx)?.options().read);
         Ok(Connection::of(listed, request.after.as_deref()))

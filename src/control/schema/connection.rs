@@ -8,7 +8,7 @@ use super::integrations::{Expression, Integration, IntegrationFlow, RequiredConf
 use super::organization::{AuditEntry, OrganizationSigningKey, ScopedConfigVariable, Tenant};
 use super::people::{Customer, User};
 use async_graphql::{Enum, InputObject, OutputType, SimpleObject};
-use perseat_admin::query::Listed;
+use perseat_admin::query::{CustomerField, InstanceField, IntegrationField, Listed, Order, UserConfigField, UserField};
 
 /// Where a page stands in its list.
 #[derive(Clone, Debug, SimpleObject)]
@@ -116,6 +116,12 @@ pub(super) enum OrderDirection {
     Desc,
 }
 
+/// What a client asks for by `sortBy`, or by the older `orderBy`.
+pub(super) fn terms<O: Into<T>, T>(sort_by: Option<Vec<Option<O>>>, order_by: Option<O>) -> Vec<T> {
+    let named = sort_by.into_iter().flatten().flatten().chain(order_by);
+    named.map(Into::into).collect()
+}
+
 macro_rules! orders {
     ($($order:ident $field:ident { $($value:ident),* })*) => {$(
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -131,10 +137,39 @@ macro_rules! orders {
     )*};
 }
 
+/// Orders that the rules below know.
+macro_rules! known_orders {
+    ($($order:ident $field:ident => $known:ident { $($value:ident),* })*) => {
+        orders! { $($order $field { $($value),* })* }
+        $(
+            impl From<$order> for Order<$known> {
+                fn from(order: $order) -> Self {
+                    Self {
+                        field: match order.field {
+                            $($field::$value => $known::$value,)*
+                        },
+                        descending: order.direction == OrderDirection::Desc,
+                    }
+                }
+            }
+        )*
+    };
+}
+
+known_orders! {
+    CustomerOrder CustomerOrderField => CustomerField { CreatedAt, Description, Name, UpdatedAt }
+    UserOrder UserOrderField => UserField { CreatedAt, Customer, Email, Name, Role, UpdatedAt }
+    InstanceOrder InstanceOrderField => InstanceField { CreatedAt, Customer, Description, Enabled, Integration, Name, UpdatedAt, Version }
+    IntegrationOrder IntegrationOrderField => IntegrationField { Category, CreatedAt, Customer, Description, Name, UpdatedAt, VersionNumber }
+    UserLevelConfigOrder UserLevelConfigOrderField => UserConfigField { CreatedAt, Email, ExternalId, Name, UpdatedAt }
+}
+
 orders! {
     VersionOrder VersionOrderField { VersionNumber }
     LogOrder LogOrderField { Timestamp }
     InstanceStepResultOrder InstanceStepResultOrderField { EndedAt, StartedAt }
     InstanceExecutionResultOrder InstanceExecutionResultOrderField { EndedAt, StartedAt }
     ExecutionSectionOrder ExecutionSectionOrderField { StartedAt }
+    ComponentOrder ComponentOrderField { Category, Label, VersionNumber }
+    OrganizationSigningKeyOrder OrganizationSigningKeyOrderField { CreatedAt, UpdatedAt }
 }

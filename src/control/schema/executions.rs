@@ -2,7 +2,8 @@
 
 use super::answer::{actor, desk, error, page, read};
 use super::connection::{
-    Connection, ExecutionSectionOrder, InstanceExecutionResultOrder, InstanceStepResultOrder, LogOrder, OrderDirection,
+    Connection, ExecutionSectionOrder, InstanceExecutionResultOrder, InstanceExecutionResultOrderField, InstanceStepResultOrder, LogOrder,
+    OrderDirection, terms,
 };
 use super::instances::Instance;
 use super::scalars::DateTime;
@@ -350,7 +351,7 @@ impl ExecutionQuery {
         InstanceExecutionResult::find(ctx, &id)
     }
 
-    /// Executions, newest first.
+    /// Executions, newest first; that is the one order there is.
     #[expect(clippy::too_many_arguments, reason = "filters are arguments")]
     #[graphql(complexity = "5 + 10 * child_complexity")]
     async fn execution_results(
@@ -359,11 +360,18 @@ impl ExecutionQuery {
         instance: Option<ID>,
         #[graphql(name = "instance_Customer")] customer: Option<ID>,
         #[graphql(name = "startedAt_Gte")] since: Option<DateTime>,
+        sort_by: Option<Vec<Option<InstanceExecutionResultOrder>>>,
         order_by: Option<InstanceExecutionResultOrder>,
         after: Option<String>,
         first: Option<i32>,
     ) -> Result<Connection<InstanceExecutionResult>> {
-        let _ = order_by;
+        let is_known = |order: InstanceExecutionResultOrder| {
+            order.field == InstanceExecutionResultOrderField::StartedAt && order.direction == OrderDirection::Desc
+        };
+        let orders: Vec<InstanceExecutionResultOrder> = terms(sort_by, order_by);
+        if !orders.into_iter().all(is_known) {
+            return Err(error(Fault::field("sortBy", "Executions are listed by STARTED_AT, DESC, alone.")));
+        }
         let own = actor(ctx)?.customer();
         let instance = instance.map(|id| id.parse::<InstanceId>()).transpose();
         let customer = customer.map(|id| id.parse::<CustomerId>()).transpose();

@@ -2,7 +2,7 @@
 
 use super::answer::{actor, desk, error, id as answer_id, page, read};
 use super::configs::{UserLevelConfig, UserLevelConfigVariable};
-use super::connection::Connection;
+use super::connection::{Connection, InstanceOrder, UserLevelConfigOrder, terms};
 use super::integrations::{Expression, Integration, IntegrationFlow, RequiredConfigVariable, variable_id};
 use super::people::{Customer, texts};
 use super::scalars::{BigInt, DateTime, JsonString};
@@ -203,11 +203,13 @@ impl Instance {
     async fn user_level_configs(
         &self,
         ctx: &Context<'_>,
+        sort_by: Option<Vec<Option<UserLevelConfigOrder>>>,
+        order_by: Option<UserLevelConfigOrder>,
         after: Option<String>,
         first: Option<i32>,
     ) -> Result<Connection<UserLevelConfig>> {
-        let request = page(after, first);
-        let listed = read(ctx, |reader| reader.user_configs(self.instance_id(), &request))?;
+        let (request, order) = (page(after, first), terms(sort_by, order_by));
+        let listed = read(ctx, |reader| reader.user_configs(self.instance_id(), &order, &request))?;
         Ok(Connection::of(listed.map(UserLevelConfig), request.after.as_deref()))
     }
     /// The values of whoever asks.
@@ -393,6 +395,7 @@ impl InstanceQuery {
         ctx: &Context<'_>,
         name: Option<String>,
         #[graphql(name = "name_Icontains")] name_contains: Option<String>,
+        #[graphql(name = "name_Istartswith")] name_starts: Option<String>,
         #[graphql(name = "description_Icontains")] description_contains: Option<String>,
         #[graphql(name = "labels_Icontains")] label_contains: Option<String>,
         customer: Option<ID>,
@@ -401,6 +404,8 @@ impl InstanceQuery {
         enabled: Option<bool>,
         needs_deploy: Option<bool>,
         is_system: Option<bool>,
+        sort_by: Option<Vec<Option<InstanceOrder>>>,
+        order_by: Option<InstanceOrder>,
         after: Option<String>,
         first: Option<i32>,
     ) -> Result<Connection<Instance>> {
@@ -419,6 +424,8 @@ impl InstanceQuery {
             label_contains,
             enabled,
             needs_deploy,
+            name_starts,
+            order: terms(sort_by, order_by),
         };
         Instance::list(ctx, &filter, is_system, after, first)
     }

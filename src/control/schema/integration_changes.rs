@@ -37,6 +37,8 @@ struct UpdateIntegrationInput {
     definition: Option<String>,
     labels: Option<Vec<Option<String>>>,
     allow_multiple_marketplace_instances: Option<bool>,
+    /// An `objectUrl` of `uploadMedia`; empty takes the avatar away.
+    avatar_url: Option<String>,
     /// The revision that the change is based on.
     revision: Option<BigInt>,
 }
@@ -169,6 +171,7 @@ impl IntegrationMutation {
                 labels: texts(input.labels.clone()),
                 customer: input.customer.as_ref().map(|customer| id(customer, "customer")).transpose()?,
                 allow_multiple_instances: input.allow_multiple_marketplace_instances,
+                avatar_url: input.avatar_url.clone(),
                 revision: input.revision.map(|revision| revision.0),
                 ..UpdateIntegration::default()
             };

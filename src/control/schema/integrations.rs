@@ -2,7 +2,7 @@
 
 use super::answer::{actor, desk, id, page, read};
 use super::components::Action;
-use super::connection::{Connection as Page, OrderDirection, VersionOrder};
+use super::connection::{Connection as Page, InstanceOrder, IntegrationOrder, OrderDirection, VersionOrder, terms};
 use super::instances::{Instance, InstanceConfigVariable};
 use super::people::{Customer, User};
 use super::scalars::{BigInt, DateTime, JsonString};
@@ -11,8 +11,8 @@ use perseat_admin::access::Operation;
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{InstanceFilter, IntegrationFilter, Listed, VersionView};
 use perseat_domain::definition::{ConfigVar, DataType, EndpointSecurity, EndpointType, Flow, Input};
-use perseat_domain::id::{CustomerId, EndpointId, IntegrationId, UserId, join_global, system_instance};
-use perseat_domain::model::{self, Marketplace};
+use perseat_domain::id::{CustomerId, EndpointId, IntegrationId, UserId, join_global};
+use perseat_domain::model::{self, Marketplace, MediaOwner};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -131,6 +131,10 @@ impl Integration {
     }
     async fn labels(&self) -> &[String] {
         &self.settings().labels
+    }
+    /// A path of the API. `GET` with a bearer answers `{"url": …}`, where the picture can be read for a short time.
+    async fn avatar_url(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        super::media::avatar_url(ctx, MediaOwner::Integration(self.0.integration.id))
     }
     async fn category(&self) -> String {
         self.0.category()
@@ -261,11 +265,14 @@ impl Integration {
         &self,
         ctx: &Context<'_>,
         is_system: Option<bool>,
+        sort_by: Option<Vec<Option<InstanceOrder>>>,
+        order_by: Option<InstanceOrder>,
         after: Option<String>,
         first: Option<i32>,
     ) -> Result<Page<Instance>> {
         let filter = InstanceFilter {
             integration: Some(self.0.integration.id),
+            order: terms(sort_by, order_by),
             ..InstanceFilter::default()
         };
         Instance::list(ctx, &filter, is_system, after, first)
@@ -347,10 +354,9 @@ impl IntegrationFlow {
             action: Action::of_trigger(&self.flow.trigger.action),
         }
     }
-    /// Where a test of the flow would post to. Flow tests come with the flow engine.
+    /// Where a test of the flow posts to; the answer says that tests come with the flow engine.
     async fn test_url(&self, ctx: &Context<'_>) -> Result<String> {
-        let endpoint = EndpointId::InstanceFlow(system_instance(self.integration), self.flow.number);
-        Ok(desk(ctx)?.hook_url(endpoint))
+        Ok(desk(ctx)?.api_url(crate::control::unsupported::FLOW_TEST))
     }
     /// What it lacks to run, a sentence each.
     async fn missing(&self) -> &[String] {
@@ -499,6 +505,8 @@ impl IntegrationQuery {
         #[graphql(name = "labels_Icontains")] label_contains: Option<String>,
         customer: Option<ID>,
         #[graphql(name = "customer_Isnull")] customer_is_null: Option<bool>,
+        sort_by: Option<Vec<Option<IntegrationOrder>>>,
+        order_by: Option<IntegrationOrder>,
         after: Option<String>,
         first: Option<i32>,
     ) -> Result<Page<Integration>> {
@@ -518,17 +526,21 @@ impl IntegrationQuery {
             for_all: customer_is_null,
             marketplace: false,
             all_versions: all_versions.unwrap_or(false),
+            order: terms(sort_by, order_by),
         };
         list(ctx, &filter, after, first)
     }
 
     /// What customers see in the marketplace.
+    #[expect(clippy::too_many_arguments, reason = "filters are arguments")]
     #[graphql(complexity = "5 + 10 * child_complexity")]
     async fn marketplace_integrations(
         &self,
         ctx: &Context<'_>,
         #[graphql(name = "name_Icontains")] name_contains: Option<String>,
         #[graphql(name = "labels_Icontains")] label_contains: Option<String>,
+        sort_by: Option<Vec<Option<IntegrationOrder>>>,
+        order_by: Option<IntegrationOrder>,
         after: Option<String>,
         first: Option<i32>,
     ) -> Result<Page<Integration>> {
@@ -536,6 +548,7 @@ impl IntegrationQuery {
             name_contains,
             label_contains,
             marketplace: true,
+            order: terms(sort_by, order_by),
             ..IntegrationFilter::default()
         };
         list(ctx, &filter, after, first)

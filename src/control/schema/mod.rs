@@ -10,6 +10,7 @@ mod instance_changes;
 mod instances;
 mod integration_changes;
 mod integrations;
+mod media;
 mod organization;
 mod people;
 mod roles;
@@ -31,6 +32,7 @@ pub(super) struct Query(
     configs::ConfigQuery,
     executions::ExecutionQuery,
     components::ComponentQuery,
+    media::MediaQuery,
 );
 
 /// Everything that can be done.

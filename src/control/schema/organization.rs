@@ -1,7 +1,7 @@
 //! The organization, its keys, and the audit.
 
 use super::answer::{actor, change, desk, page, payloads, read};
-use super::connection::Connection;
+use super::connection::{Connection, OrderDirection, OrganizationSigningKeyOrder, UserOrder, terms};
 use super::people::{User, users};
 use super::scalars::{BigInt, DateTime};
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
@@ -11,7 +11,7 @@ use perseat_admin::fault::Fault;
 use perseat_admin::identity::keys::SigningPair;
 use perseat_admin::query::{UserFilter, UsersOf};
 use perseat_domain::id::{join_global, split_global};
-use perseat_domain::model::{self, Membership};
+use perseat_domain::model::{self, MediaOwner, Membership};
 use perseat_store::catalog::{self, Lookup as _};
 
 const SIGNING_KEY: &str = "OrganizationSigningKey";
@@ -38,8 +38,9 @@ impl Organization {
     async fn name(&self) -> &str {
         &self.0.name
     }
-    async fn avatar_url(&self) -> Option<String> {
-        None
+    /// A path of the API. `GET` with a bearer answers `{"url": …}`, where the picture can be read for a short time.
+    async fn avatar_url(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        super::media::avatar_url(ctx, MediaOwner::Organization(self.0.id))
     }
     /// Whether users may have configurations of their own.
     async fn user_level_config_enabled(&self) -> bool {
@@ -52,15 +53,35 @@ impl Organization {
         Ok(actor(ctx)?.may(Operation::ManageOrganization))
     }
     #[graphql(complexity = "5 + 10 * child_complexity")]
-    async fn users(&self, ctx: &Context<'_>, after: Option<String>, first: Option<i32>) -> Result<Connection<User>> {
+    async fn users(
+        &self,
+        ctx: &Context<'_>,
+        sort_by: Option<Vec<Option<UserOrder>>>,
+        order_by: Option<UserOrder>,
+        after: Option<String>,
+        first: Option<i32>,
+    ) -> Result<Connection<User>> {
         let of = UsersOf::Membership(Membership::Organization);
-        users(ctx, of, &UserFilter::default(), after, first)
+        let filter = UserFilter {
+            order: terms(sort_by, order_by),
+            ..UserFilter::default()
+        };
+        users(ctx, of, &filter, after, first)
     }
-    async fn signing_keys(&self, ctx: &Context<'_>) -> Result<Connection<OrganizationSigningKey>> {
+    /// In the order of their making, which never changes: a key is not updated.
+    async fn signing_keys(
+        &self,
+        ctx: &Context<'_>,
+        sort_by: Option<Vec<Option<OrganizationSigningKeyOrder>>>,
+        order_by: Option<OrganizationSigningKeyOrder>,
+    ) -> Result<Connection<OrganizationSigningKey>> {
         let organization = read(ctx, |reader| reader.organization_with_keys())?;
-        Ok(Connection::whole(
-            organization.signing_keys.into_iter().map(OrganizationSigningKey).collect(),
-        ))
+        let mut keys: Vec<_> = organization.signing_keys.into_iter().map(OrganizationSigningKey).collect();
+        let orders: Vec<OrganizationSigningKeyOrder> = terms(sort_by, order_by);
+        if orders.first().is_some_and(|order| order.direction == OrderDirection::Desc) {
+            keys.reverse();
+        }
+        Ok(Connection::whole(keys))
     }
 }
 
@@ -196,6 +217,8 @@ struct UpdateOrganizationInput {
     name: Option<String>,
     /// Whether users may have configurations of their own.
     user_level_config_enabled: Option<bool>,
+    /// An `objectUrl` of `uploadMedia`; empty takes the avatar away.
+    avatar_url: Option<String>,
 }
 
 #[derive(Debug, InputObject)]
@@ -247,6 +270,7 @@ impl OrganizationMutation {
                 &UpdateOrganization {
                     name: input.name.clone(),
                     ulc_enabled: input.user_level_config_enabled,
+                    avatar_url: input.avatar_url.clone(),
                 },
             )
         })?;

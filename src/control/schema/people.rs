@@ -1,8 +1,9 @@
 //! Customers and users.
 
 use super::answer::{actor, change, desk, id, page, payloads, read, required};
-use super::connection::Connection;
+use super::connection::{Connection, CustomerOrder, InstanceOrder, UserOrder, terms};
 use super::instances::Instance;
+use super::media::{self, AttachmentInput, AttachmentRenameInput};
 use super::organization::{Organization, Tenant};
 use super::roles::Role;
 use super::scalars::{BigInt, DateTime};
@@ -13,7 +14,7 @@ use perseat_admin::command::{CreateCustomer, CreateUser, UpdateCustomer, UpdateU
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{CustomerFilter, InstanceFilter, UserFilter, UsersOf};
 use perseat_domain::id::{CustomerId, UserId, join_global};
-use perseat_domain::model::{self, Membership, Profile};
+use perseat_domain::model::{self, MediaOwner, Membership, Profile};
 use perseat_store::catalog::Lookup as _;
 
 /// A company that buys from the organization.
@@ -47,6 +48,14 @@ impl Customer {
     async fn revision(&self, ctx: &Context<'_>) -> Result<BigInt> {
         Ok(BigInt(read(ctx, |reader| reader.stamp::<model::Customer>(self.0.id))?.revision))
     }
+    /// A path of the API. `GET` with a bearer answers `{"url": …}`, where the picture can be read for a short time.
+    async fn avatar_url(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        media::avatar_url(ctx, MediaOwner::Customer(self.0.id))
+    }
+    /// Documents, for those who may see them.
+    async fn attachments(&self, ctx: &Context<'_>) -> Result<Vec<media::Attachment>> {
+        media::attachments(ctx, self.0.id)
+    }
     async fn is_system(&self) -> bool {
         false
     }
@@ -63,20 +72,34 @@ impl Customer {
         Ok(actor(ctx)?.may(Operation::ConfigureInstances))
     }
     #[graphql(complexity = "5 + 10 * child_complexity")]
-    async fn users(&self, ctx: &Context<'_>, after: Option<String>, first: Option<i32>) -> Result<Connection<User>> {
+    async fn users(
+        &self,
+        ctx: &Context<'_>,
+        sort_by: Option<Vec<Option<UserOrder>>>,
+        order_by: Option<UserOrder>,
+        after: Option<String>,
+        first: Option<i32>,
+    ) -> Result<Connection<User>> {
         let of = UsersOf::Membership(Membership::Customer(self.0.id));
-        users(ctx, of, &UserFilter::default(), after, first)
+        let filter = UserFilter {
+            order: terms(sort_by, order_by),
+            ..UserFilter::default()
+        };
+        users(ctx, of, &filter, after, first)
     }
     #[graphql(complexity = "5 + 10 * child_complexity")]
     async fn instances(
         &self,
         ctx: &Context<'_>,
         is_system: Option<bool>,
+        sort_by: Option<Vec<Option<InstanceOrder>>>,
+        order_by: Option<InstanceOrder>,
         after: Option<String>,
         first: Option<i32>,
     ) -> Result<Connection<Instance>> {
         let filter = InstanceFilter {
             customer: Some(self.0.id),
+            order: terms(sort_by, order_by),
             ..InstanceFilter::default()
         };
         Instance::list(ctx, &filter, is_system, after, first)
@@ -156,6 +179,13 @@ impl User {
     }
     async fn external_id(&self) -> Option<&str> {
         self.person().and_then(|user| user.external_id.as_deref())
+    }
+    /// A path of the API. `GET` with a bearer answers `{"url": …}`, where the picture can be read for a short time.
+    async fn avatar_url(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        match self.person() {
+            Some(user) => media::avatar_url(ctx, MediaOwner::User(user.id)),
+            None => Ok(None),
+        }
     }
     async fn phone(&self) -> String {
         self.profile().phone
@@ -240,11 +270,14 @@ impl PeopleQuery {
         ctx: &Context<'_>,
         name: Option<String>,
         #[graphql(name = "name_Icontains")] name_contains: Option<String>,
+        #[graphql(name = "name_Istartswith")] name_starts: Option<String>,
         description: Option<String>,
         #[graphql(name = "description_Icontains")] description_contains: Option<String>,
         external_id: Option<String>,
         #[graphql(name = "labels_Icontains")] label_contains: Option<String>,
         is_system: Option<bool>,
+        sort_by: Option<Vec<Option<CustomerOrder>>>,
+        order_by: Option<CustomerOrder>,
         after: Option<String>,
         first: Option<i32>,
     ) -> Result<Connection<Customer>> {
@@ -258,6 +291,8 @@ impl PeopleQuery {
             description_contains,
             external_id,
             label_contains,
+            name_starts,
+            order: terms(sort_by, order_by),
         };
         let request = page(after, first);
         let listed = read(ctx, |reader| reader.customers(&filter, &request))?;
@@ -275,11 +310,15 @@ impl PeopleQuery {
         ctx: &Context<'_>,
         name: Option<String>,
         #[graphql(name = "name_Icontains")] name_contains: Option<String>,
+        #[graphql(name = "name_Istartswith")] name_starts: Option<String>,
         email: Option<String>,
         #[graphql(name = "email_Icontains")] email_contains: Option<String>,
+        #[graphql(name = "email_Istartswith")] email_starts: Option<String>,
         external_id: Option<String>,
         customer: Option<ID>,
         #[graphql(name = "customer_Isnull")] customer_is_null: Option<bool>,
+        sort_by: Option<Vec<Option<UserOrder>>>,
+        order_by: Option<UserOrder>,
         after: Option<String>,
         first: Option<i32>,
     ) -> Result<Connection<User>> {
@@ -289,6 +328,9 @@ impl PeopleQuery {
             email,
             email_contains,
             external_id,
+            name_starts,
+            email_starts,
+            order: terms(sort_by, order_by),
         };
         let of = match (&customer, customer_is_null) {
             (Some(customer), _) => match customer.parse::<CustomerId>() {
@@ -328,6 +370,13 @@ struct UpdateCustomerInput {
     description: Option<String>,
     external_id: Option<String>,
     labels: Option<Vec<Option<String>>>,
+    /// An `objectUrl` of `uploadMedia`; empty takes the avatar away.
+    avatar_url: Option<String>,
+    /// A name, and an `objectUrl` of `uploadMedia`.
+    add_attachment: Option<AttachmentInput>,
+    /// The document of this name goes.
+    remove_attachment: Option<AttachmentInput>,
+    rename_attachment: Option<AttachmentRenameInput>,
     /// The revision that the change is based on.
     revision: Option<BigInt>,
 }
@@ -367,6 +416,8 @@ struct UpdateUserInput {
     dark_mode: Option<bool>,
     dark_mode_sync_with_os: Option<bool>,
     role: Option<ID>,
+    /// An `objectUrl` of `uploadMedia`; empty takes the avatar away.
+    avatar_url: Option<String>,
     /// The revision that the change is based on.
     revision: Option<BigInt>,
 }
@@ -415,10 +466,15 @@ impl PeopleMutation {
             description: input.description,
             external_id: input.external_id,
             labels: texts(input.labels),
+            avatar_url: input.avatar_url,
+            add_attachment: input.add_attachment.map(|one| (one.name, one.url)),
+            rename_attachment: input.rename_attachment.map(|one| (one.old_name, one.new_name)),
+            remove_attachment: input.remove_attachment.map(|one| one.name),
             revision: input.revision.map(|revision| revision.0),
         };
+        let limits = desk(ctx)?.options().media;
         let made = change(ctx, "updateCustomer", |edit| {
-            edit.update_customer(required(id.as_ref(), "customer")?, &input)
+            edit.update_customer(required(id.as_ref(), "customer")?, &input, &limits)
         })?;
         UpdateCustomerPayload::of(made.map(Customer))
     }
@@ -483,6 +539,7 @@ impl PeopleMutation {
                 dark_mode: input.dark_mode,
                 dark_mode_os_sync: input.dark_mode_sync_with_os,
                 role,
+                avatar_url: input.avatar_url.clone(),
                 revision: input.revision.map(|revision| revision.0),
             };
             edit.update_user(id, &input)

@@ -4,8 +4,9 @@ use super::{Checked, changed, labels};
 use crate::access::Operation;
 use crate::edit::Edit;
 use crate::fault::Fault;
+use crate::media::MediaLimits;
 use perseat_domain::id::CustomerId;
-use perseat_domain::model::Customer;
+use perseat_domain::model::{Customer, MediaOwner};
 
 /// A new customer.
 #[derive(Clone, Debug, Default)]
@@ -31,8 +32,27 @@ pub struct UpdateCustomer {
     pub external_id: Option<String>,
     /// All of them.
     pub labels: Option<Vec<String>>,
+    /// An upload; empty takes the avatar away.
+    pub avatar_url: Option<String>,
+    /// A document to attach: its name and the upload.
+    pub add_attachment: Option<(String, String)>,
+    /// A document to rename: its name and the new one.
+    pub rename_attachment: Option<(String, String)>,
+    /// A document to remove, by name.
+    pub remove_attachment: Option<String>,
     /// The revision that the change is based on.
     pub revision: Option<u64>,
+}
+
+impl UpdateCustomer {
+    fn attaches(&self) -> bool {
+        self.add_attachment.is_some() || self.rename_attachment.is_some() || self.remove_attachment.is_some()
+    }
+
+    fn changes_record(&self) -> bool {
+        let texts = [&self.name, &self.description, &self.external_id, &self.avatar_url];
+        texts.into_iter().any(Option::is_some) || self.labels.is_some()
+    }
 }
 
 impl Edit<'_, '_> {
@@ -63,7 +83,22 @@ impl Edit<'_, '_> {
     ///
     /// # Errors
     /// A refusal; see [`Fault`].
-    pub fn update_customer(&mut self, id: CustomerId, input: &UpdateCustomer) -> Result<Customer, Fault> {
+    pub fn update_customer(&mut self, id: CustomerId, input: &UpdateCustomer, limits: &MediaLimits) -> Result<Customer, Fault> {
+        // Whoever manages nothing but documents may change these alone; each of these commands checks that.
+        if input.attaches() {
+            if let Some(name) = &input.remove_attachment {
+                self.remove_attachment(id, name)?;
+            }
+            if let Some((name, new_name)) = &input.rename_attachment {
+                self.rename_attachment(id, name, new_name)?;
+            }
+            if let Some((name, url)) = &input.add_attachment {
+                self.add_attachment(id, name, url, limits)?;
+            }
+            if !input.changes_record() {
+                return self.existing::<Customer>(id);
+            }
+        }
         let before = self.customer_to_manage(id)?;
         self.check_revision::<Customer>(id, input.revision)?;
         check(
@@ -80,6 +115,9 @@ impl Edit<'_, '_> {
             labels: input.labels.as_deref().map_or(before.labels, labels),
         };
         self.put_customer(&record)?;
+        if let Some(url) = &input.avatar_url {
+            self.set_avatar(MediaOwner::Customer(id), url)?;
+        }
         Ok(record)
     }
 

@@ -5,7 +5,7 @@ use crate::access::Operation;
 use crate::edit::{Definitions, Edit, Saved, VersionDraft};
 use crate::fault::{Fault, FieldError};
 use perseat_domain::id::{CustomerId, IntegrationId, VersionId};
-use perseat_domain::model::{Customer, Integration, IntegrationSettings, IntegrationVersion, Marketplace, Release};
+use perseat_domain::model::{Customer, Integration, IntegrationSettings, IntegrationVersion, Marketplace, MediaOwner, Release};
 use perseat_flow::definition::{Diagnostic, parse};
 use perseat_store::catalog::Lookup;
 use serde_json::{Map, Value};
@@ -45,6 +45,8 @@ pub struct UpdateIntegration {
     pub allow_multiple_instances: Option<bool>,
     /// Whether tests log in detail.
     pub debug: Option<bool>,
+    /// An upload; empty takes the avatar away.
+    pub avatar_url: Option<String>,
     /// The revision that the change is based on.
     pub revision: Option<u64>,
 }
@@ -172,6 +174,9 @@ impl Edit<'_, '_> {
             debug: input.debug.unwrap_or(before.debug),
         };
         self.mutation.put(&record)?;
+        if let Some(url) = &input.avatar_url {
+            self.set_avatar(MediaOwner::Integration(id), url)?;
+        }
         Ok(record)
     }
 

@@ -6,6 +6,7 @@
 mod customers;
 mod instances;
 mod integrations;
+mod media;
 mod organization;
 mod user_configs;
 mod users;
@@ -15,6 +16,7 @@ pub use instances::{ApiKeys, ConfigVariable, CreateInstance, UpdateInstance, flo
 pub use integrations::{ImportIntegration, UpdateIntegration, validate_definition};
 pub(crate) use organization::MAX_SIGNING_KEYS;
 pub use organization::UpdateOrganization;
+pub(crate) use users::managing;
 pub use users::{CreateUser, UpdateUser};
 
 use crate::fault::{Fault, FieldError};

@@ -6,7 +6,7 @@ use crate::edit::Edit;
 use crate::fault::Fault;
 use crate::identity::keys;
 use perseat_domain::id::OrganizationId;
-use perseat_domain::model::{Organization, SigningKey};
+use perseat_domain::model::{MediaOwner, Organization, SigningKey};
 use perseat_store::catalog::Lookup;
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ pub struct UpdateOrganization {
     pub name: Option<String>,
     /// Whether users may have configurations of their own.
     pub ulc_enabled: Option<bool>,
+    /// An upload; empty takes the avatar away.
+    pub avatar_url: Option<String>,
 }
 
 impl Edit<'_, '_> {
@@ -58,6 +60,9 @@ impl Edit<'_, '_> {
             ..before
         };
         self.put_organization(&record)?;
+        if let Some(url) = &input.avatar_url {
+            self.set_avatar(MediaOwner::Organization(record.id), url)?;
+        }
         Ok(record)
     }
 

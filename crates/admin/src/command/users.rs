@@ -6,7 +6,7 @@ use crate::actor::side;
 use crate::edit::Edit;
 use crate::fault::Fault;
 use perseat_domain::id::UserId;
-use perseat_domain::model::{Customer, Membership, Profile, Role, User};
+use perseat_domain::model::{Customer, MediaOwner, Membership, Profile, Role, User};
 use perseat_store::catalog::Lookup;
 
 /// A new person.
@@ -41,12 +41,14 @@ pub struct UpdateUser {
     pub dark_mode_os_sync: Option<bool>,
     /// What they may do.
     pub role: Option<Role>,
+    /// An upload; empty takes the avatar away.
+    pub avatar_url: Option<String>,
     /// The revision that the change is based on.
     pub revision: Option<u64>,
 }
 
 /// What managing the users of a membership is.
-fn managing(membership: Membership) -> (Operation, Operation) {
+pub(crate) fn managing(membership: Membership) -> (Operation, Operation) {
     match membership {
         Membership::Organization => (Operation::ViewOrganization, Operation::ManageOrganizationUsers),
         Membership::Customer(_) => (Operation::ViewCustomerUsers, Operation::ManageCustomerUsers),
@@ -131,6 +133,9 @@ impl Edit<'_, '_> {
             ..before
         };
         self.put_user(&record)?;
+        if let Some(url) = &input.avatar_url {
+            self.set_avatar(MediaOwner::User(id), url)?;
+        }
         Ok(record)
     }
 

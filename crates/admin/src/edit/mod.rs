@@ -25,6 +25,7 @@ use perseat_store::catalog::{Change, Lookup, Mutation, Record, RecordType};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
 use perseat_store::keyring::Keyring;
+use perseat_store::media::MediaFiles;
 use std::collections::BTreeSet;
 use std::fmt;
 use uuid::Uuid;
@@ -115,6 +116,7 @@ impl Desk<'_> {
             let mut edit = Edit {
                 mutation,
                 keyring: self.custody.keyring(),
+                media: self.custody.media(),
                 definitions: self.definitions,
                 actor: self.actor,
                 at: self.at,
@@ -137,7 +139,8 @@ impl Desk<'_> {
 /// See the module.
 pub struct Edit<'e, 'm> {
     pub(crate) mutation: &'e mut Mutation<'m>,
-    keyring: &'e Keyring,
+    pub(crate) keyring: &'e Keyring,
+    pub(crate) media: Option<&'e MediaFiles>,
     pub(crate) definitions: Definitions<'e>,
     pub(crate) actor: &'e Actor,
     pub(crate) at: Timestamp,

@@ -1,5 +1,6 @@
 //! Users' own configurations, and how far an instance is configured.
 
+use super::order::{Key, Order, UserConfigField, by_id};
 use super::{Listed, PageRequest, Reader};
 use crate::access::Operation;
 use crate::edit::missing;
@@ -61,12 +62,19 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// A wrong cursor, or the disk fails.
-    pub fn user_configs(&self, instance: InstanceId, request: &PageRequest) -> Result<Listed<UserConfigView>, Fault> {
-        let listed = self.walk(
-            request,
-            |after, limit| self.view.user_configs_of_instance(instance, after, limit),
-            |config| Ok(self.config_view(config.clone())?.is_some()),
-        )?;
+    pub fn user_configs(
+        &self,
+        instance: InstanceId,
+        order: &[Order<UserConfigField>],
+        request: &PageRequest,
+    ) -> Result<Listed<UserConfigView>, Fault> {
+        let fetch = |after: Option<&[u8]>, limit| by_id(after, |after| self.view.user_configs_of_instance(instance, after, limit));
+        let keep = |config: &UserConfig| Ok(self.config_view(config.clone())?.is_some());
+        let listed = if order.is_empty() {
+            self.walk(request, fetch, keep)?
+        } else {
+            self.arranged(request, order, fetch, keep, |field, config| self.config_key(field, config))?
+        };
         let mut items = Vec::new();
         for (cursor, config) in listed.items {
             items.extend(self.config_view(config)?.map(|view| (cursor, view)));
@@ -75,6 +83,17 @@ impl Reader<'_> {
             items,
             has_next: listed.has_next,
             end: listed.end,
+        })
+    }
+
+    fn config_key(&self, field: UserConfigField, config: &UserConfig) -> Result<Key, Fault> {
+        let user = || self.view.require::<User>(config.user);
+        Ok(match field {
+            UserConfigField::Name => Key::text(&user()?.name),
+            UserConfigField::Email => Key::text(user()?.email.as_deref().unwrap_or_default()),
+            UserConfigField::ExternalId => Key::text(user()?.external_id.as_deref().unwrap_or_default()),
+            UserConfigField::CreatedAt => Key::Number(self.stamp::<UserConfig>(config.id)?.created_at.0),
+            UserConfigField::UpdatedAt => Key::Number(self.stamp::<UserConfig>(config.id)?.changed_at.0),
         })
     }
 

@@ -1,11 +1,12 @@
 //! Instances.
 
-use super::{Listed, PageRequest, Reader, contains, is_equal};
+use super::order::{Indexed, InstanceField, Key, Order, by_id, only};
+use super::{Listed, PageRequest, Reader, contains, is_equal, starts};
 use crate::access::Operation;
 use crate::fault::Fault;
 use perseat_domain::id::{CustomerId, InstanceId, IntegrationId};
-use perseat_domain::model::{Instance, InstanceState};
-use perseat_store::catalog::Lookup;
+use perseat_domain::model::{Customer, Instance, InstanceState, Integration};
+use perseat_store::catalog::{Lookup, Sorted};
 
 /// Which instances; everything that is set must hold.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,10 @@ pub struct InstanceFilter {
     pub enabled: Option<bool>,
     /// Whether what was saved is not what runs.
     pub needs_deploy: Option<bool>,
+    /// What the name begins with, whatever its case.
+    pub name_starts: Option<String>,
+    /// In which order; by id where it is empty.
+    pub order: Vec<Order<InstanceField>>,
 }
 
 /// Whether what was saved is not what runs.
@@ -43,6 +48,7 @@ impl InstanceFilter {
             && self.integration.is_none_or(|integration| instance.integration == integration)
             && is_equal(Some(&instance.name), self.name.as_ref())
             && contains(&instance.name, self.name_contains.as_ref())
+            && starts(&instance.name, self.name_starts.as_ref())
             && contains(&instance.description, self.description_contains.as_ref())
             && (label.is_none() || instance.labels.iter().any(|have| contains(have, label)))
             && self
@@ -83,14 +89,41 @@ impl Reader<'_> {
         if !self.actor.may(Operation::ViewInstances) {
             return Ok(Listed::none());
         }
-        self.walk(
-            request,
-            |after, limit| match (customer, filter.integration) {
-                (Some(customer), _) => self.view.instances_of_customer(customer, after, limit),
-                (None, Some(integration)) => self.view.instances_of_integration(integration, after, limit),
-                (None, None) => self.view.page::<Instance>(after, limit),
+        let keep = |instance: &Instance| {
+            let is_visible = customer.is_none_or(|customer| instance.customer == customer);
+            Ok(is_visible && filter.fits(instance))
+        };
+        let by_name = only(&filter.order).filter(|order| order.field == InstanceField::Name);
+        let indexed = Indexed {
+            by: Sorted::instances_by_name(customer),
+            starts_with: match by_name {
+                Some(_) => filter.name_starts.as_deref().unwrap_or_default(),
+                None => filter.name.as_deref().or(filter.name_starts.as_deref()).unwrap_or_default(),
             },
-            |instance| Ok(filter.fits(instance)),
-        )
+            whole: by_name.is_none() && filter.name.is_some(),
+            descending: by_name.is_some_and(|order| order.descending),
+        };
+        let from_index = by_name.is_some() || filter.name.is_some() || filter.name_starts.is_some();
+        let fetch = |after: Option<&[u8]>, limit| match (from_index, customer, filter.integration) {
+            (true, ..) => Ok(self.view.sorted(indexed.by, &indexed.reading(after, limit))?),
+            (false, Some(customer), _) => by_id(after, |after| self.view.instances_of_customer(customer, after, limit)),
+            (false, None, Some(integration)) => by_id(after, |after| self.view.instances_of_integration(integration, after, limit)),
+            (false, None, None) => by_id(after, |after| self.view.page::<Instance>(after, limit)),
+        };
+        if filter.order.is_empty() || by_name.is_some() {
+            return self.walk(request, fetch, keep);
+        }
+        self.arranged(request, &filter.order, fetch, keep, |field, instance| {
+            Ok(match field {
+                InstanceField::Name => Key::text(&instance.name),
+                InstanceField::Description => Key::text(&instance.description),
+                InstanceField::Enabled => Key::Number(u64::from(instance.state == InstanceState::Enabled)),
+                InstanceField::Version => Key::Number(instance.config.version.into()),
+                InstanceField::Customer => Key::text(&self.view.require::<Customer>(instance.customer)?.name),
+                InstanceField::Integration => Key::text(&self.view.require::<Integration>(instance.integration)?.name),
+                InstanceField::CreatedAt => Key::Number(self.stamp::<Instance>(instance.id)?.created_at.0),
+                InstanceField::UpdatedAt => Key::Number(self.stamp::<Instance>(instance.id)?.changed_at.0),
+            })
+        })
     }
 }

@@ -1,10 +1,11 @@
 //! Integrations and their versions.
 
+use super::order::{IntegrationField, Key, Order, by_id};
 use super::{Listed, PageRequest, Reader, contains, is_equal};
 use crate::access::Operation;
 use crate::fault::Fault;
 use perseat_domain::id::{CustomerId, IntegrationId, VersionId};
-use perseat_domain::model::{Integration, IntegrationVersion, Marketplace, Role};
+use perseat_domain::model::{Customer, Integration, IntegrationVersion, Marketplace, Role};
 use perseat_store::catalog::Lookup;
 use std::sync::Arc;
 
@@ -68,6 +69,8 @@ pub struct IntegrationFilter {
     pub marketplace: bool,
     /// Each version apart, instead of the newest of each.
     pub all_versions: bool,
+    /// In which order; by id where it is empty.
+    pub order: Vec<Order<IntegrationField>>,
 }
 
 impl IntegrationFilter {
@@ -143,15 +146,19 @@ impl Reader<'_> {
         if !self.actor.may(Operation::ViewIntegrations) {
             return Ok(Listed::none());
         }
-        let listed = self.walk(
-            request,
-            |after, limit| self.view.page::<Integration>(after, limit),
-            |integration| {
-                let newest = self.view.integration_version(integration.id, integration.latest_version)?;
-                let fits = newest.is_some_and(|version| filter.fits(integration, &version));
-                Ok(fits && self.sees_integration(integration)?)
-            },
-        )?;
+        let fetch = |after: Option<&[u8]>, limit| by_id(after, |after| self.view.page::<Integration>(after, limit));
+        let keep = |integration: &Integration| {
+            let newest = self.view.integration_version(integration.id, integration.latest_version)?;
+            let fits = newest.is_some_and(|version| filter.fits(integration, &version));
+            Ok(fits && self.sees_integration(integration)?)
+        };
+        let listed = if filter.order.is_empty() {
+            self.walk(request, fetch, keep)?
+        } else {
+            self.arranged(request, &filter.order, fetch, keep, |field, integration| {
+                self.integration_key(field, integration)
+            })?
+        };
         let mut items = Vec::new();
         for (cursor, integration) in listed.items {
             let newest = self.version_view(Arc::new(integration), None)?;
@@ -167,6 +174,25 @@ impl Reader<'_> {
             items,
             has_next: listed.has_next,
             end: listed.end,
+        })
+    }
+
+    fn integration_key(&self, field: IntegrationField, integration: &Integration) -> Result<Key, Fault> {
+        let newest = || self.version_view(Arc::new(integration.clone()), None);
+        Ok(match field {
+            IntegrationField::Name => Key::text(&integration.name),
+            IntegrationField::VersionNumber => Key::Number(integration.latest_version.into()),
+            IntegrationField::Category => Key::text(&newest()?.map(|newest| newest.category()).unwrap_or_default()),
+            IntegrationField::Description => {
+                let description = newest()?.map(|newest| newest.version.definition.description.clone());
+                Key::text(&description.unwrap_or_default())
+            }
+            IntegrationField::Customer => Key::text(&match integration.settings.customer {
+                Some(id) => self.view.get::<Customer>(id)?.map(|customer| customer.name).unwrap_or_default(),
+                None => String::new(),
+            }),
+            IntegrationField::CreatedAt => Key::Number(self.stamp::<Integration>(integration.id)?.created_at.0),
+            IntegrationField::UpdatedAt => Key::Number(self.stamp::<Integration>(integration.id)?.changed_at.0),
         })
     }
 

@@ -5,11 +5,14 @@
 mod configs;
 mod instances;
 mod integrations;
+mod media;
+mod order;
 mod people;
 
 pub use configs::{ConfigState, UserConfigView};
 pub use instances::{InstanceFilter, needs_deploy};
 pub use integrations::{IntegrationFilter, VersionView};
+pub use order::{CustomerField, InstanceField, IntegrationField, Order, UserConfigField, UserField};
 pub use people::{CustomerFilter, UserFilter, UsersOf};
 
 use crate::access::Operation;
@@ -21,7 +24,7 @@ use perseat_domain::definition::{ConfigVar, Definition};
 use perseat_domain::id::{CustomerId, FlowNumber, InstanceId};
 use perseat_domain::identity::{BoundUser, Identity};
 use perseat_domain::model::{InstanceState, Organization};
-use perseat_store::catalog::{AuditEntry, Catalog, Lookup, Page, Record, RecordId, Stamp, View};
+use perseat_store::catalog::{AuditEntry, Catalog, Lookup, Record, RecordId, Stamp, View};
 use perseat_store::error::StoreError;
 use std::fmt;
 
@@ -245,46 +248,6 @@ impl<'r> Reader<'r> {
             .filter(|variable| variable.user_level == user_level && (is_ours || !variable.org_only))
             .collect()
     }
-
-    /// Walks a list by id until a page is full, the list ends, or too much was looked at.
-    fn walk<R: Record>(
-        &self,
-        request: &PageRequest,
-        fetch: impl Fn(Option<R::Id>, usize) -> Result<Page<R, R::Id>, StoreError>,
-        mut keep: impl FnMut(&R) -> Result<bool, Fault>,
-    ) -> Result<Listed<R>, Fault> {
-        let mut after = match request.after.as_deref().filter(|cursor| !cursor.is_empty()) {
-            None => None,
-            Some(cursor) => Some(id_of::<R::Id>(cursor)?),
-        };
-        let first = self.first(request);
-        let (mut items, mut looked_at) = (Vec::new(), 0);
-        loop {
-            let page = fetch(after, self.limits.page.max(1))?;
-            let ends = page.next.is_none();
-            for record in page.items {
-                if items.len() == first || looked_at == self.limits.scan {
-                    return Ok(Listed {
-                        items,
-                        has_next: true,
-                        end: after.map(cursor_of),
-                    });
-                }
-                looked_at += 1;
-                after = Some(record.record_id());
-                if keep(&record)? {
-                    items.push((cursor_of(record.record_id()), record));
-                }
-            }
-            if ends {
-                return Ok(Listed {
-                    items,
-                    has_next: false,
-                    end: after.map(cursor_of),
-                });
-            }
-        }
-    }
 }
 
 fn cursor_of(id: impl RecordId) -> String {
@@ -303,6 +266,11 @@ fn unknown_cursor() -> Fault {
 /// Whether `text` contains `part`, whatever their case; everything contains no part.
 fn contains(text: &str, part: Option<&String>) -> bool {
     part.is_none_or(|part| text.to_lowercase().contains(&part.to_lowercase()))
+}
+
+/// Whether `text` begins with `start`, whatever their case.
+fn starts(text: &str, start: Option<&String>) -> bool {
+    start.is_none_or(|start| text.to_lowercase().starts_with(&start.to_lowercase()))
 }
 
 fn is_equal(value: Option<&String>, wanted: Option<&String>) -> bool {

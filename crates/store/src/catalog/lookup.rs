@@ -4,11 +4,12 @@
 //! moment) and on a [`Mutation`](super::Mutation) (what the transaction has written so far).
 
 use super::record::{self, Owned, Record, RecordId, RecordType, Stamp, Unique};
+use super::sorted::{self, Reading, Sorted, SortedRecord};
 use super::superseded::{self, PlainValues};
 use crate::error::StoreError;
-use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, TokenId, UserConfigId, UserId};
+use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, MediaId, TokenId, UserConfigId, UserId};
 use perseat_domain::model::{
-    ApiToken, Customer, Instance, Integration, IntegrationVersion, KeyDigest, Membership, Organization, User, UserConfig,
+    ApiToken, Customer, Instance, Integration, IntegrationVersion, KeyDigest, Media, MediaOwner, Membership, Organization, User, UserConfig,
 };
 use std::sync::Arc;
 use uuid::Uuid;
@@ -57,6 +58,8 @@ pub trait Rows {
     fn unique(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
     /// The ids under an owner, in order after `after`.
     fn owned(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError>;
+    /// The keys below `prefix ‖ start`, from the last to the first, that come behind `after` that way.
+    fn owned_back(&self, prefix: &[u8], start: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError>;
     /// The first row of superseded values with `prefix` at or after `prefix ‖ from`.
     fn superseded(&self, prefix: &[u8], from: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
     /// The version, from memory where it was used lately.
@@ -216,6 +219,26 @@ pub trait Lookup {
     /// The tokens that act as this user.
     fn tokens_of_user(&self, user: UserId, after: Option<TokenId>, limit: usize) -> Result<Page<ApiToken, TokenId>, StoreError> {
         self.moment(|at| list(at, Owned::TokensOfHolder, user.0, after, limit))
+    }
+
+    /// Records in the order of a text, each with its place.
+    fn sorted<R: SortedRecord>(&self, by: Sorted<R>, reading: &Reading<'_>) -> Result<Vec<(Vec<u8>, R)>, StoreError> {
+        self.moment(|at| sorted::read(at, by, reading))
+    }
+
+    /// The avatar of an owner.
+    fn avatar_of(&self, owner: MediaOwner) -> Result<Option<Media>, StoreError> {
+        self.moment(|at| find(at, Unique::Avatar, record::media_owner(owner), b""))
+    }
+
+    /// The attachment of this name.
+    fn attachment_by_name(&self, owner: MediaOwner, name: &str) -> Result<Option<Media>, StoreError> {
+        self.moment(|at| find(at, Unique::AttachmentName, record::media_owner(owner), name.as_bytes()))
+    }
+
+    /// The files of an owner.
+    fn media_of(&self, owner: MediaOwner, after: Option<MediaId>, limit: usize) -> Result<Page<Media, MediaId>, StoreError> {
+        self.moment(|at| list(at, Owned::MediaOfOwner, record::media_owner(owner), after, limit))
     }
 
     /// What an instance's actor needs.

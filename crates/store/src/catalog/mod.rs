@@ -9,6 +9,8 @@ mod copy;
 mod lookup;
 mod mutation;
 mod record;
+mod sorted;
+mod stored;
 mod superseded;
 mod tables;
 mod view;
@@ -17,6 +19,7 @@ pub use audit::{AuditEntry, ChangeKind, Event, RecordDigest};
 pub use lookup::{InstanceBundle, Lookup, Page, Rows, UserBundle};
 pub use mutation::{Mutated, Mutation, Touched};
 pub use record::{Record, RecordId, RecordKey, RecordType, Stamp};
+pub use sorted::{Reading, Sorted, SortedRecord};
 pub use superseded::{PlainValues, plain_values};
 pub use view::View;
 
@@ -34,7 +37,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use superseded::SUPERSEDED;
-use tables::{AUDIT, CATALOG_FORMAT, FORMAT, META, OUTBOX, OWNED, PENDING_DESTRUCTION, REVISION, UNIQUE};
+use tables::{AUDIT, CATALOG_FORMAT, CATALOG_INDEXES, FORMAT, INDEXES, META, OUTBOX, OWNED, PENDING_DESTRUCTION, REVISION, UNIQUE};
 
 type Versions = Bounded<(IntegrationId, u32), Arc<IntegrationVersion>>;
 
@@ -165,7 +168,7 @@ impl Catalog {
             + 1;
         let mut mutation = Mutation::open(&transaction, change.at, revision, &self.options)?;
         let value = work(&mut mutation)?;
-        let (ledger, new_keys) = mutation.finish();
+        let (ledger, new_keys, unnamed_files) = mutation.finish();
         let touched = ledger.touched();
         let changed = !ledger.is_empty();
         let revision = if changed {
@@ -182,6 +185,7 @@ impl Catalog {
             revision,
             changed,
             touched,
+            unnamed_files,
         })
     }
 
@@ -289,19 +293,20 @@ impl Catalog {
 /// Makes all tables of a new file; refuses a newer one.
 fn prepare(database: &Database) -> Result<(), StoreError> {
     let reading = database.begin_read()?;
-    let found = match reading.open_table(META) {
-        Ok(meta) => meta.get(FORMAT)?.map(|guard| guard.value()),
-        Err(TableError::TableDoesNotExist(_)) => None,
-        Err(error) => return Err(error.into()),
+    let number = |row: &str| match reading.open_table(META) {
+        Ok(meta) => Ok(meta.get(row)?.map(|guard| guard.value())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(StoreError::from(error)),
     };
+    let (found, indexes) = (number(FORMAT)?, number(INDEXES)?);
     let is_whole = match reading.open_table(SUPERSEDED) {
         Ok(_) => true,
         Err(TableError::TableDoesNotExist(_)) => false,
         Err(error) => return Err(error.into()),
     };
     match found {
-        Some(CATALOG_FORMAT) if is_whole => return Ok(()),
-        // A file from before this table.
+        Some(CATALOG_FORMAT) if is_whole && indexes >= Some(CATALOG_INDEXES) => return Ok(()),
+        // A file from before a table or an index.
         Some(CATALOG_FORMAT) => {}
         Some(found) => {
             return Err(StoreError::UnknownFormat {
@@ -322,7 +327,14 @@ fn prepare(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(PENDING_DESTRUCTION)?;
     transaction.open_table(AUDIT)?;
     transaction.open_table(OUTBOX)?;
-    transaction.open_table(META)?.insert(FORMAT, CATALOG_FORMAT)?;
+    if found.is_some() {
+        sorted::fill(&transaction)?;
+    }
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(FORMAT, CATALOG_FORMAT)?;
+        meta.insert(INDEXES, CATALOG_INDEXES)?;
+    }
     Ok(transaction.commit()?)
 }
 

@@ -7,8 +7,10 @@ use super::tables::{self, OWNED, PENDING_DESTRUCTION, UNIQUE};
 use super::{Lookup, Options, Record, RecordId, RecordKey, RecordType, Rows};
 use crate::error::StoreError;
 use crate::keyring::NewKey;
-use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, TokenId, UserConfigId, UserId};
-use perseat_domain::model::{ApiToken, Customer, Instance, Integration, IntegrationVersion, Membership, User, UserConfig};
+use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, MediaId, TokenId, UserConfigId, UserId};
+use perseat_domain::model::{
+    ApiToken, Customer, Instance, Integration, IntegrationVersion, Media, MediaOwner, Membership, User, UserConfig,
+};
 use perseat_domain::time::Timestamp;
 use redb::{ReadableTable, Table, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -39,6 +41,8 @@ pub struct Mutated<T> {
     pub changed: bool,
     /// What to publish.
     pub touched: Touched,
+    /// Files that no record names any more.
+    pub unnamed_files: Vec<MediaId>,
 }
 
 type BytesTable<'t> = Table<'t, &'static [u8], &'static [u8]>;
@@ -56,6 +60,7 @@ pub struct Mutation<'t> {
     pub(super) revisions_kept: usize,
     ledger: Ledger,
     new_keys: Vec<NewKey>,
+    unnamed_files: Vec<MediaId>,
     revision: u64,
 }
 
@@ -81,13 +86,14 @@ impl<'t> Mutation<'t> {
             revisions_kept: options.revisions_kept,
             ledger: Ledger::new(options.named_changes),
             new_keys: Vec::new(),
+            unnamed_files: Vec::new(),
             revision,
         })
     }
 
-    /// What changed, and the keys that new owners need.
-    pub(super) fn finish(self) -> (Ledger, Vec<NewKey>) {
-        (self.ledger, self.new_keys)
+    /// What changed, the keys that new owners need, and files that no record names any more.
+    pub(super) fn finish(self) -> (Ledger, Vec<NewKey>, Vec<MediaId>) {
+        (self.ledger, self.new_keys, self.unnamed_files)
     }
 
     /// Writes a record: creates it or replaces the one with its id. Tells whether anything changed.
@@ -188,8 +194,33 @@ impl<'t> Mutation<'t> {
         if let Some(key) = record.data_key() {
             self.pending.insert(key.owner().to_bytes().as_slice(), ())?;
         }
-        self.ledger.note(id.into(), ChangeKind::Deleted, &[]);
+        let key = id.into();
+        if let RecordKey::Media(file) = key {
+            self.unnamed_files.push(file);
+        }
+        self.ledger.note(key, ChangeKind::Deleted, &[]);
         Ok(true)
+    }
+
+    /// Deletes one file's record; the file goes once the mutation is durable. Tells whether it existed.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn delete_media(&mut self, id: MediaId) -> Result<bool, StoreError> {
+        self.delete::<Media>(id)
+    }
+
+    /// Deletes the records of all files of an owner.
+    fn delete_media_of(&mut self, owner: MediaOwner) -> Result<(), StoreError> {
+        loop {
+            let files = self.media_of(owner, None, PAGE)?.items;
+            if files.is_empty() {
+                return Ok(());
+            }
+            for file in files {
+                self.delete::<Media>(file.id)?;
+            }
+        }
     }
 
     /// Deletes a customer with its users, instances and their user configurations. Their keys are destroyed once
@@ -214,10 +245,12 @@ impl<'t> Mutation<'t> {
             }
             for user in &users {
                 self.delete_tokens(user.id.0)?;
+                self.delete_media_of(MediaOwner::User(user.id))?;
                 self.delete::<User>(user.id)?;
             }
         }
         self.delete_tokens(id.0)?;
+        self.delete_media_of(MediaOwner::Customer(id))?;
         self.delete::<Customer>(id)
     }
 
@@ -238,6 +271,7 @@ impl<'t> Mutation<'t> {
             }
         }
         self.delete_tokens(id.0)?;
+        self.delete_media_of(MediaOwner::User(id))?;
         self.delete::<User>(id)
     }
 
@@ -294,6 +328,7 @@ impl<'t> Mutation<'t> {
                 self.delete::<IntegrationVersion>(version.record_id())?;
             }
         }
+        self.delete_media_of(MediaOwner::Integration(id))?;
         self.delete::<Integration>(id)
     }
 
@@ -359,6 +394,10 @@ impl Rows for Mutation<'_> {
 
     fn owned(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         Ok(tables::collect(&self.owned, prefix, after, limit, |key, ()| key.to_vec())?)
+    }
+
+    fn owned_back(&self, prefix: &[u8], start: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(tables::collect_back(&self.owned, prefix, start, after, limit)?)
     }
 
     fn superseded(&self, prefix: &[u8], from: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {

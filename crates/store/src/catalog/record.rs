@@ -1,15 +1,14 @@
-//! The record types of the catalog: their tables, keys, stored form and index rows.
+//! The record types of the catalog: their tables, keys and index rows.
 //!
-//! Every record is stored as one format byte, when and by which revision it was made and changed, and its postcard
-//! encoding, under its id's bytes. Two tables index all
-//! of them: `unique` (a value that only one record may have → its id) and `owned` (owner ‖ id, for listing what
-//! belongs to an owner). Keys of both begin with a byte that names the index.
+//! Two tables index all of them: `unique` (a value that only one record may have → its id) and `owned` (owner ‖ id, for listing what
+//! belongs to an owner, or scope ‖ text ‖ 0 ‖ id, for listing in the order of a text). Keys of both begin with a byte
+//! that names the index.
 
-use crate::error::StoreError;
 use crate::keyring::NewKey;
-use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, OrganizationId, TokenId, UserConfigId, UserId};
+use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, MediaId, OrganizationId, TokenId, UserConfigId, UserId};
 use perseat_domain::model::{
-    ApiToken, ConfigValue, Customer, Instance, Integration, IntegrationVersion, Membership, Organization, TokenHolder, User, UserConfig,
+    ApiToken, ConfigValue, Customer, Instance, Integration, IntegrationVersion, Media, MediaKind, MediaOwner, Membership, Organization,
+    TokenHolder, User, UserConfig,
 };
 use perseat_domain::time::Timestamp;
 use serde::Serialize;
@@ -17,10 +16,8 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// Format of stored records.
-pub(super) const RECORD_FORMAT: u8 = 3;
-/// Bytes before a record's own: format, made at, changed at, revision.
-const HEADER: usize = 1 + 8 + 8 + 8;
+pub use super::stored::Stamp;
+pub(super) use super::stored::{decode, encode, is_same};
 
 /// The types of records, in the order of their tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -42,11 +39,13 @@ pub enum RecordType {
     UserConfig = 6,
     /// [`ApiToken`].
     ApiToken = 7,
+    /// [`Media`].
+    Media = 8,
 }
 
 impl RecordType {
     /// All types, in the order of their tables.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Organization,
         Self::Customer,
         Self::User,
@@ -55,6 +54,7 @@ impl RecordType {
         Self::Instance,
         Self::UserConfig,
         Self::ApiToken,
+        Self::Media,
     ];
 
     /// The name in errors and of the table.
@@ -69,6 +69,7 @@ impl RecordType {
             Self::Instance => "instance",
             Self::UserConfig => "user configuration",
             Self::ApiToken => "token",
+            Self::Media => "file",
         }
     }
 }
@@ -92,6 +93,8 @@ pub enum RecordKey {
     UserConfig(UserConfigId),
     /// A token.
     ApiToken(TokenId),
+    /// A file.
+    Media(MediaId),
 }
 
 /// An id of a record: how it is stored and named.
@@ -160,6 +163,12 @@ impl IndexRows {
         self.owned.push([index.prefix(owner).as_slice(), id.as_bytes()].concat());
         self
     }
+
+    fn sorted(mut self, index: Owned, scope: Uuid, text: &str, id: Uuid) -> Self {
+        self.owned
+            .push([index.prefix(scope).as_slice(), folded(text).as_bytes(), &[0], id.as_bytes()].concat());
+        self
+    }
 }
 
 /// The unique indexes.
@@ -175,6 +184,9 @@ pub(super) enum Unique {
     InstanceName = 7,
     UserConfigUser = 8,
     TokenDigest = 9,
+    /// The one avatar of an owner.
+    Avatar = 10,
+    AttachmentName = 11,
 }
 
 impl Unique {
@@ -197,6 +209,35 @@ pub(super) enum Owned {
     RemovedUserConfigs = 6,
     /// By customer or user; the organization's is nil.
     TokensOfHolder = 7,
+    MediaOfOwner = 8,
+    /// By name; like those below with the text between scope and id.
+    CustomersByName = 9,
+    /// Of one membership.
+    UsersByName = 10,
+    /// Of one membership.
+    UsersByEmail = 11,
+    /// Of everybody.
+    AllUsersByName = 12,
+    /// Of everybody.
+    AllUsersByEmail = 13,
+    /// Of one customer.
+    InstancesByName = 14,
+    AllInstancesByName = 15,
+}
+
+/// A text as sorted indexes hold it: without case, and without the byte that ends it.
+pub(super) fn folded(text: &str) -> String {
+    text.to_lowercase().replace('\0', " ")
+}
+
+/// Whose file a file is listed with.
+pub(super) fn media_owner(owner: MediaOwner) -> Uuid {
+    match owner {
+        MediaOwner::Organization(id) => id.0,
+        MediaOwner::Customer(id) => id.0,
+        MediaOwner::User(id) => id.0,
+        MediaOwner::Integration(id) => id.0,
+    }
 }
 
 impl Owned {
@@ -227,60 +268,6 @@ pub(super) fn email_key(email: &str) -> String {
     email.to_lowercase()
 }
 
-/// When a record was made and changed, and by which revision: what a writer compares to see that nobody was faster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it was last changed.
-    pub changed_at: Timestamp,
-    /// The revision of the mutation that changed it last.
-    pub revision: u64,
-}
-
-impl Stamp {
-    /// Reads the stamp of a stored form.
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
-        let number = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-        Some(Self {
-            created_at: Timestamp(number(1)?),
-            changed_at: Timestamp(number(9)?),
-            revision: number(17)?,
-        })
-    }
-}
-
-/// The stored form of a record.
-pub(super) fn encode<R: Record>(record: &R, stamp: Stamp) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::with_capacity(128);
-    bytes.push(RECORD_FORMAT);
-    for number in [stamp.created_at.0, stamp.changed_at.0, stamp.revision] {
-        bytes.extend_from_slice(&number.to_be_bytes());
-    }
-    postcard::to_extend(record, bytes).map_err(|error| StoreError::corrupt(format!("{} to be stored: {error}", R::TYPE.name())))
-}
-
-/// Whether two stored forms hold the same record, whenever they were written.
-pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
-    one.first() == other.first() && one.get(HEADER..) == other.get(HEADER..)
-}
-
-/// Reads the stored form.
-pub(super) fn decode<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
-    match bytes.split_first() {
-        Some((&RECORD_FORMAT, rest)) => {
-            let body = rest.get(HEADER - 1..).ok_or_else(|| StoreError::corrupt(R::TYPE.name()))?;
-            postcard::from_bytes(body).map_err(|_| StoreError::corrupt(R::TYPE.name()))
-        }
-        Some((&found, _)) => Err(StoreError::UnknownFormat {
-            what: R::TYPE.name(),
-            found: found.into(),
-            known: RECORD_FORMAT.into(),
-        }),
-        None => Err(StoreError::corrupt(R::TYPE.name())),
-    }
-}
-
 macro_rules! uuid_ids {
     ($($id:ident),*) => {$(
         impl sealed::Id for $id {}
@@ -298,7 +285,16 @@ macro_rules! uuid_ids {
     )*};
 }
 
-uuid_ids!(OrganizationId, CustomerId, UserId, IntegrationId, InstanceId, UserConfigId, TokenId);
+uuid_ids!(
+    OrganizationId,
+    CustomerId,
+    UserId,
+    IntegrationId,
+    InstanceId,
+    UserConfigId,
+    TokenId,
+    MediaId
+);
 
 impl sealed::Id for (IntegrationId, u32) {}
 impl RecordId for (IntegrationId, u32) {
@@ -331,7 +327,8 @@ keys!(
     Integration(IntegrationId),
     Instance(InstanceId),
     UserConfig(UserConfigId),
-    ApiToken(TokenId)
+    ApiToken(TokenId),
+    Media(MediaId)
 );
 
 impl From<(IntegrationId, u32)> for RecordKey {
@@ -355,6 +352,7 @@ impl RecordKey {
             Self::Instance(id) => parts(RecordType::Instance, id),
             Self::UserConfig(id) => parts(RecordType::UserConfig, id),
             Self::ApiToken(id) => parts(RecordType::ApiToken, id),
+            Self::Media(id) => parts(RecordType::Media, id),
         }
     }
 }
@@ -427,7 +425,8 @@ records! {
         bound: None,
         index: IndexRows::default()
             .unique("external id", Unique::CustomerExternalId, Uuid::nil(), it.external_id.as_deref())
-            .unique("name", Unique::CustomerName, Uuid::nil(), Some(&it.name)),
+            .unique("name", Unique::CustomerName, Uuid::nil(), Some(&it.name))
+            .sorted(Owned::CustomersByName, Uuid::nil(), &it.name, it.id.0),
     }
     User {
         id: |it| it.id => UserId,
@@ -438,11 +437,18 @@ records! {
         },
         data_key: Some(NewKey::User(it.id, it.membership)),
         bound: None,
-        index: IndexRows::default()
-            .unique("external id", Unique::UserExternalId, scope(it.membership), it.external_id.as_deref())
-            .unique("email", Unique::UserEmail, scope(it.membership), it.email.as_deref().map(email_key).as_deref())
-            .unique("subject", Unique::UserSubject, scope(it.membership), it.subject.as_deref())
-            .owned(Owned::UsersOfMembership, scope(it.membership), it.id.0),
+        index: {
+            let (scope, email) = (scope(it.membership), it.email.as_deref().unwrap_or_default());
+            IndexRows::default()
+                .unique("external id", Unique::UserExternalId, scope, it.external_id.as_deref())
+                .unique("email", Unique::UserEmail, scope, it.email.as_deref().map(email_key).as_deref())
+                .unique("subject", Unique::UserSubject, scope, it.subject.as_deref())
+                .owned(Owned::UsersOfMembership, scope, it.id.0)
+                .sorted(Owned::UsersByName, scope, &it.name, it.id.0)
+                .sorted(Owned::UsersByEmail, scope, email, it.id.0)
+                .sorted(Owned::AllUsersByName, Uuid::nil(), &it.name, it.id.0)
+                .sorted(Owned::AllUsersByEmail, Uuid::nil(), email, it.id.0)
+        },
     }
     Integration {
         id: |it| it.id => IntegrationId,
@@ -472,7 +478,9 @@ records! {
         index: IndexRows::default()
             .unique("name", Unique::InstanceName, it.customer.0, Some(&it.name))
             .owned(Owned::InstancesOfCustomer, it.customer.0, it.id.0)
-            .owned(Owned::InstancesOfIntegration, it.integration.0, it.id.0),
+            .owned(Owned::InstancesOfIntegration, it.integration.0, it.id.0)
+            .sorted(Owned::InstancesByName, it.customer.0, &it.name, it.id.0)
+            .sorted(Owned::AllInstancesByName, Uuid::nil(), &it.name, it.id.0),
     }
     ApiToken {
         id: |it| it.id => TokenId,
@@ -488,6 +496,26 @@ records! {
             let mut rows = IndexRows::default().owned(Owned::TokensOfHolder, holder(it.holder), it.id.0);
             rows.unique.push(("token", it.id.to_string(), Unique::TokenDigest.key(Uuid::nil(), &it.digest.0)));
             rows
+        },
+    }
+    Media {
+        id: |it| it.id => MediaId,
+        fixed: [owner, kind, bytes],
+        references: vec![match it.owner {
+            MediaOwner::Organization(id) => id.into(),
+            MediaOwner::Customer(id) => id.into(),
+            MediaOwner::User(id) => id.into(),
+            MediaOwner::Integration(id) => id.into(),
+        }],
+        data_key: None,
+        bound: None,
+        index: {
+            let owner = media_owner(it.owner);
+            let rows = IndexRows::default().owned(Owned::MediaOfOwner, owner, it.id.0);
+            match it.kind {
+                MediaKind::Avatar => rows.unique("avatar", Unique::Avatar, owner, Some("")),
+                MediaKind::Attachment => rows.unique("name", Unique::AttachmentName, owner, Some(&it.name)),
+            }
         },
     }
     UserConfig {

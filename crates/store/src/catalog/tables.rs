@@ -27,6 +27,11 @@ pub(super) const META: TableDefinition<'static, &'static str, u64> = TableDefini
 pub(super) const FORMAT: &str = "format";
 /// Row of `meta`: the number of mutations.
 pub(super) const REVISION: &str = "revision";
+/// Row of `meta`: which indexes all records have their rows in.
+pub(super) const INDEXES: &str = "indexes";
+
+/// Raised with every index that a file from before lacks: it is made anew when such a file is opened.
+pub(super) const CATALOG_INDEXES: u64 = 1;
 
 /// Format of the file.
 pub(super) const CATALOG_FORMAT: u64 = 3;
@@ -42,6 +47,7 @@ impl RecordType {
             Self::Instance => "instance",
             Self::UserConfig => "user_config",
             Self::ApiToken => "api_token",
+            Self::Media => "media",
         })
     }
 }
@@ -67,6 +73,40 @@ pub(super) fn scan<V: redb::Value + 'static>(
         }
     }
     Ok(())
+}
+
+/// The keys below `prefix ‖ start`, without `prefix`, from the last to the first; those before `prefix ‖ after` alone.
+pub(super) fn collect_back(
+    table: &impl ReadableTable<&'static [u8], ()>,
+    prefix: &[u8],
+    start: &[u8],
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Vec<Vec<u8>>, redb::StorageError> {
+    use std::ops::Bound;
+    let first = [prefix, start].concat();
+    let behind = after.map(|after| [prefix, after].concat());
+    let last = match (end_of(&first), behind) {
+        (Some(end), Some(behind)) => Some(end.min(behind)),
+        (end, behind) => end.or(behind),
+    };
+    let end = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut out = Vec::new();
+    if matches!(end, Bound::Excluded(end) if end <= first.as_slice()) {
+        return Ok(out);
+    }
+    for row in table.range::<&[u8]>((Bound::Included(first.as_slice()), end))?.rev().take(limit) {
+        out.push(row?.0.value()[prefix.len()..].to_vec());
+    }
+    Ok(out)
+}
+
+/// The first key behind all that begin with `prefix`.
+fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
+    let kept = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix[..=kept].to_vec();
+    end[kept] += 1;
+    Some(end)
 }
 
 /// The first `limit` rows of [`scan`], each turned into an owned value.

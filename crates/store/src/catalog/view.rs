@@ -138,6 +138,11 @@ impl Rows for View<'_> {
         Ok(tables::collect(&table, prefix, after, limit, |key, ()| key.to_vec())?)
     }
 
+    fn owned_back(&self, prefix: &[u8], start: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let table = self.transaction.open_table(OWNED)?;
+        Ok(tables::collect_back(&table, prefix, start, after, limit)?)
+    }
+
     fn superseded(&self, prefix: &[u8], from: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         superseded::first_from(&self.transaction.open_table(SUPERSEDED)?, prefix, from)
     }

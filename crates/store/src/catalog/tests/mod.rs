@@ -1,5 +1,6 @@
 mod faults;
 mod seeds;
+mod sorted;
 mod superseded;
 
 use super::*;

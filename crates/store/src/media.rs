@@ -1,0 +1,275 @@
+//! Uploaded files, sealed, one file each in a folder beside the catalog.
+//!
+//! A file is durable before a record names it, and goes after the record is gone; what a crash leaves between the two is
+//! named by no record and is swept. Once its owner's key is destroyed, what is left of a file says nothing.
+//!
+//! Stored form: `PSM1 ‖ length of the sealed record (4, little-endian) ‖ sealed record ‖ sealed content`. The record says
+//! whose file it is and what for, so that an upload cannot be taken for anybody else's.
+
+use crate::error::StoreError;
+use crate::seal::{DataKey, RecordKind};
+use perseat_domain::id::MediaId;
+use perseat_domain::model::{Media, Sealed};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+use zeroize::Zeroizing;
+
+const MAGIC: &[u8; 4] = b"PSM1";
+/// The longest sealed record: a name and ids.
+const MAX_RECORD: usize = 16 * 1024;
+/// What a file that is being written is called besides.
+const PART: &str = "part";
+
+/// The folder of one data directory.
+#[derive(Debug)]
+pub struct MediaFiles {
+    folder: PathBuf,
+    /// All files together, in bytes.
+    budget: u64,
+    used: Mutex<u64>,
+}
+
+/// Why a file is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    /// There is one of this id already.
+    #[error("it was uploaded already")]
+    Exists,
+    /// All files together would exceed the limit.
+    #[error("the files together would exceed their limit")]
+    Budget,
+    /// The disk failed, or a file is not what was written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<io::Error> for MediaError {
+    fn from(error: io::Error) -> Self {
+        Self::Store(StoreError::from_io(error))
+    }
+}
+
+impl MediaFiles {
+    /// Opens or makes the folder, and removes what was being written when the process ended.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn open(folder: &Path, budget: u64) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let mut used = 0;
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.path().extension().is_some_and(|extension| extension == PART) {
+                fs::remove_file(entry.path())?;
+            } else {
+                used += entry.metadata()?.len();
+            }
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            budget,
+            used: Mutex::new(used),
+        })
+    }
+
+    fn path(&self, id: MediaId) -> PathBuf {
+        self.folder.join(id.0.simple().to_string())
+    }
+
+    /// Keeps a file, durable once this returns.
+    ///
+    /// # Errors
+    /// There is one of this id, there is no room, or the disk fails.
+    pub fn write(&self, record: &Media, key: &DataKey, content: &[u8]) -> Result<(), MediaError> {
+        let id = record.id.0.as_bytes();
+        let named = postcard::to_stdvec(record).map_err(|error| StoreError::corrupt(format!("a file's record: {error}")))?;
+        let head = key.seal(RecordKind::MediaRecord, id, &named).0;
+        let body = key.seal(RecordKind::Media, id, content).0;
+        let length = u32::try_from(head.len()).map_err(|_| StoreError::corrupt("a file's record"))?;
+        let bytes = (MAGIC.len() + 4 + head.len() + body.len()) as u64;
+        self.reserve(bytes)?;
+        let written = self.put(record.id, &[MAGIC, &length.to_le_bytes(), &head, &body]);
+        if written.is_err() {
+            self.release(bytes);
+        }
+        written
+    }
+
+    fn put(&self, id: MediaId, parts: &[&[u8]]) -> Result<(), MediaError> {
+        let (path, part) = (self.path(id), self.path(id).with_extension(PART));
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
+        let mut file = opened.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => MediaError::Exists,
+            _ => error.into(),
+        })?;
+        let mut put = || -> Result<(), MediaError> {
+            if path.exists() {
+                return Err(MediaError::Exists);
+            }
+            for bytes in parts {
+                file.write_all(bytes)?;
+            }
+            file.sync_all()?;
+            fs::rename(&part, &path)?;
+            Ok(File::open(&self.folder)?.sync_all()?)
+        };
+        let put = put();
+        if put.is_err() {
+            // What is left of it is removed on the next start otherwise.
+            drop(fs::remove_file(&part));
+        }
+        put
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), MediaError> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.saturating_add(bytes) > self.budget {
+            return Err(MediaError::Budget);
+        }
+        *used += bytes;
+        Ok(())
+    }
+
+    fn release(&self, bytes: u64) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        *used = used.saturating_sub(bytes);
+    }
+
+    /// The record that a file was uploaded as; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// It is another owner's, it is damaged, or the disk fails.
+    pub fn record(&self, id: MediaId, key: &DataKey) -> Result<Option<Media>, StoreError> {
+        let Some(mut file) = self.opened(id)? else { return Ok(None) };
+        let head = head(&mut file)?;
+        let named = key.unseal(RecordKind::MediaRecord, id.0.as_bytes(), &head)?;
+        postcard::from_bytes(&named)
+            .map(Some)
+            .map_err(|_| StoreError::corrupt("a file's record"))
+    }
+
+    /// The content of a file; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// It is another owner's, it is damaged, or the disk fails.
+    pub fn content(&self, id: MediaId, key: &DataKey) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        let Some(mut file) = self.opened(id)? else { return Ok(None) };
+        head(&mut file)?;
+        let mut body = Vec::new();
+        file.read_to_end(&mut body).map_err(StoreError::from_io)?;
+        Ok(Some(key.unseal(RecordKind::Media, id.0.as_bytes(), &Sealed(body))?))
+    }
+
+    fn opened(&self, id: MediaId) -> Result<Option<File>, StoreError> {
+        match File::open(self.path(id)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::from_io(error)),
+        }
+    }
+
+    /// Removes a file, if it is there.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn remove(&self, id: MediaId) -> io::Result<()> {
+        let path = self.path(id);
+        let bytes = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        fs::remove_file(&path)?;
+        self.release(bytes);
+        Ok(())
+    }
+
+    /// The files that were written before a time.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn written_before(&self, time: SystemTime) -> io::Result<Vec<MediaId>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let id = entry.file_name().to_str().and_then(|name| uuid::Uuid::try_parse(name).ok());
+            if let Some(id) = id
+                && entry.metadata()?.modified()? < time
+            {
+                found.push(MediaId(id));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn head(file: &mut File) -> Result<Sealed, StoreError> {
+    let corrupt = || StoreError::corrupt("a file");
+    let mut start = [0; 8];
+    file.read_exact(&mut start).map_err(|_| corrupt())?;
+    let length = u32::from_le_bytes([start[4], start[5], start[6], start[7]]) as usize;
+    if start[..4] != *MAGIC || length > MAX_RECORD {
+        return Err(corrupt());
+    }
+    let mut head = vec![0; length];
+    file.read_exact(&mut head).map_err(|_| corrupt())?;
+    Ok(Sealed(head))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal::KEY_LEN;
+    use perseat_domain::id::CustomerId;
+    use perseat_domain::model::{MediaKind, MediaOwner};
+    use uuid::Uuid;
+
+    fn record(id: u128) -> Media {
+        Media {
+            id: MediaId(Uuid::from_u128(id)),
+            owner: MediaOwner::Customer(CustomerId(Uuid::from_u128(1))),
+            kind: MediaKind::Attachment,
+            name: "contract.pdf".to_owned(),
+            bytes: 5,
+        }
+    }
+
+    #[test]
+    fn a_file_opens_with_its_owners_key_alone_and_says_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = MediaFiles::open(folder.path(), 1 << 20).unwrap();
+        let (own, other) = (DataKey::new(&[1; KEY_LEN], 1), DataKey::new(&[2; KEY_LEN], 1));
+        files.write(&record(7), &own, b"hello").unwrap();
+        assert_eq!(files.record(record(7).id, &own).unwrap(), Some(record(7)));
+        assert_eq!(files.content(record(7).id, &own).unwrap().unwrap().as_slice(), b"hello");
+        assert!(files.content(record(7).id, &other).is_err());
+        assert!(files.record(record(7).id, &other).is_err());
+        let stored = fs::read(files.path(record(7).id)).unwrap();
+        let contains = |text: &[u8]| stored.windows(text.len()).any(|part| part == text);
+        assert!(!contains(b"hello") && !contains(b"contract"));
+        fs::rename(files.path(record(7).id), files.path(record(8).id)).unwrap();
+        assert!(files.content(record(8).id, &own).is_err(), "a file that was moved is none");
+    }
+
+    #[test]
+    fn a_file_is_never_written_twice_and_all_together_stay_within_the_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = DataKey::new(&[1; KEY_LEN], 1);
+        let files = MediaFiles::open(folder.path(), 2_000).unwrap();
+        files.write(&record(1), &key, &[7; 1_000]).unwrap();
+        assert!(matches!(files.write(&record(1), &key, b"other"), Err(MediaError::Exists)));
+        assert!(matches!(files.write(&record(2), &key, &[7; 1_000]), Err(MediaError::Budget)));
+        let files = MediaFiles::open(folder.path(), 2_000).unwrap();
+        assert!(matches!(files.write(&record(2), &key, &[7; 1_000]), Err(MediaError::Budget)));
+        files.remove(record(1).id).unwrap();
+        files.remove(record(1).id).unwrap();
+        files.write(&record(2), &key, &[7; 1_000]).unwrap();
+        assert_eq!(files.written_before(SystemTime::UNIX_EPOCH).unwrap(), []);
+        let later = SystemTime::now() + std::time::Duration::from_secs(60);
+        assert_eq!(files.written_before(later).unwrap(), [record(2).id]);
+    }
+}

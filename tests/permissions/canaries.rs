@@ -1,0 +1,227 @@
+//! What is planted at one customer shows in no answer to the people of another.
+
+use crate::world::{Place, ROLES, World};
+use http::Method;
+use serde_json::{Value, json};
+
+/// Everything a client may ask for without knowing more than ids, those of the other customer among them.
+fn curious(place: &Place, integration: &str) -> Vec<(&'static str, Value)> {
+    let with = |id: &str| json!({ "i": id });
+    vec![
+        (
+            "{ customers { nodes { name description labels externalId users { nodes { name email phone } } instances { nodes { name description labels } } } } }",
+            json!({}),
+        ),
+        (
+            r#"{ customers(name_Icontains: "o", description_Icontains: "canary") { nodes { description } } }"#,
+            json!({}),
+        ),
+        (
+            "query ($i: ID!) { customer(id: $i) { name description labels users { nodes { name } } } }",
+            with(&place.customer),
+        ),
+        ("{ users { nodes { name email phone customer { description } } } }", json!({})),
+        (
+            "query ($i: ID) { users(customer: $i) { nodes { name phone } } }",
+            with(&place.customer),
+        ),
+        (r#"{ users(name_Icontains: "canary") { nodes { name } } }"#, json!({})),
+        ("query ($i: ID!) { user(id: $i) { name phone email } }", with(&place.user)),
+        (
+            "{ instances { nodes { name description labels customer { description } userLevelConfigs { nodes { configVariables { nodes { value } } } } } } }",
+            json!({}),
+        ),
+        (
+            "query ($i: ID) { instances(customer: $i) { nodes { description } } }",
+            with(&place.customer),
+        ),
+        (
+            r#"{ instances(customer_ExternalId: "other") { nodes { description } } }"#,
+            json!({}),
+        ),
+        (
+            "query ($i: ID!) { instance(id: $i) { description labels configVariables { nodes { value } } userLevelConfigs { nodes { user { name } } } } }",
+            with(&place.instance),
+        ),
+        (
+            "query ($i: ID!) { userLevelConfig(id: $i) { user { name } configVariables { nodes { value } } } }",
+            with(&place.config),
+        ),
+        (
+            "query ($i: ID!) { integration(id: $i) { instances { nodes { description } } customer { description } } }",
+            with(integration),
+        ),
+        (
+            "{ integrations { nodes { instances { nodes { description customer { description } } } } } }",
+            json!({}),
+        ),
+        (
+            "{ marketplaceIntegrations { nodes { instances { nodes { description } } } } }",
+            json!({}),
+        ),
+        (
+            "{ executionResults { nodes { id userName instance { description } logs { nodes { message } } } } }",
+            json!({}),
+        ),
+        (
+            "query ($i: ID) { executionResults(instance: $i) { nodes { id userName } } }",
+            with(&place.instance),
+        ),
+        (
+            "query ($i: ID!) { executionResult(id: $i) { userName stepResults { nodes { resultsUrl } } } }",
+            with(&place.execution),
+        ),
+        (
+            "query ($i: ID!) { logs(executionResult: $i) { nodes { message } } }",
+            with(&place.execution),
+        ),
+        ("{ organization { name users { nodes { name phone } } } }", json!({})),
+        ("{ audit { nodes { by records } } }", json!({})),
+        (
+            "query ($i: ID!) { customer(id: $i) { avatarUrl attachments { name url } users { nodes { avatarUrl email externalId } } } }",
+            with(&place.customer),
+        ),
+        (
+            "{ customers(sortBy: [{field: DESCRIPTION, direction: DESC}]) { nodes { name externalId avatarUrl attachments { name } } } }",
+            json!({}),
+        ),
+        (r#"{ customers(name_Istartswith: "canary") { nodes { name } } }"#, json!({})),
+        (r#"{ customers(externalId: "canary") { nodes { name externalId } } }"#, json!({})),
+        (r#"{ customers(labels_Icontains: "canary") { nodes { labels } } }"#, json!({})),
+        (
+            r#"{ users(email_Istartswith: "canary", sortBy: [{field: EMAIL, direction: ASC}]) { nodes { email } } }"#,
+            json!({}),
+        ),
+        (
+            r#"{ users(name_Istartswith: "canary", customer_Isnull: false) { nodes { name externalId } } }"#,
+            json!({}),
+        ),
+        (
+            "{ users(sortBy: [{field: CUSTOMER, direction: DESC}]) { nodes { name email } } }",
+            json!({}),
+        ),
+        ("query ($i: ID!) { user(id: $i) { avatarUrl externalId email } }", with(&place.user)),
+        (r#"{ instances(name_Istartswith: "canary") { nodes { name } } }"#, json!({})),
+        (
+            "{ instances(sortBy: [{field: CUSTOMER, direction: DESC}]) { nodes { name description } } }",
+            json!({}),
+        ),
+        (
+            r#"query ($i: ID!) { uploadMedia(objectId: $i, fileName: "a", mediaType: ATTACHMENT) { uploadUrl objectUrl } }"#,
+            with(&place.customer),
+        ),
+        (
+            "mutation ($i: ID!) { updateCustomer(input: {id: $i, renameAttachment: {oldName: \"canary.txt\", newName: \"b\"}}) { customer { attachments { name } } errors { messages } } }",
+            with(&place.customer),
+        ),
+        (
+            "mutation ($i: ID!) { updateCustomer(input: {id: $i}) { customer { description } errors { messages } } }",
+            with(&place.customer),
+        ),
+        (
+            "mutation ($i: ID!) { deleteUser(input: {id: $i}) { user { name } errors { messages } } }",
+            with(&place.user),
+        ),
+        (
+            "mutation ($i: ID!) { deployInstance(input: {id: $i}) { instance { description } errors { messages } } }",
+            with(&place.instance),
+        ),
+        (
+            "mutation ($i: ID!) { createUserLevelConfig(input: {instance: $i}) { userLevelConfig { instance { name } } errors { messages } } }",
+            with(&place.instance),
+        ),
+        (
+            "mutation ($i: ID!) { deleteUserLevelConfig(input: {id: $i}) { userLevelConfig { user { name } } errors { messages } } }",
+            with(&place.config),
+        ),
+    ]
+}
+
+/// Plants a canary in every field of the other customer that can hold one; gives the references of its files.
+async fn plant(world: &World) -> Vec<String> {
+    let other = &world.places[1];
+    let plant = [
+        (
+            "mutation ($i: ID!) { updateCustomer(input: {id: $i, name: \"canary\", externalId: \"canary\", description: \"canary\", labels: [\"canary\"]}) { errors { messages } } }",
+            &other.customer,
+        ),
+        (
+            "mutation ($i: ID!) { updateUser(input: {id: $i, name: \"canary\", phone: \"canary\", externalId: \"canary\"}) { errors { messages } } }",
+            &other.user,
+        ),
+        (
+            "mutation ($i: ID!) { updateInstance(input: {id: $i, name: \"canary\", description: \"canary\", labels: [\"canary\"]}) { errors { messages } } }",
+            &other.instance,
+        ),
+        (
+            "mutation ($i: ID!) { updateUserLevelConfig(input: {id: $i, configVariables: [{key: \"Folder\", value: \"canary\"}]}) { errors { messages } } }",
+            &other.config,
+        ),
+    ];
+    for (query, id) in plant {
+        let planted = world.ask(0, query, json!({ "i": id })).await;
+        assert!(!planted.to_string().contains("messages\":["), "{planted}");
+    }
+    let customer = "mutation ($i: ID!, $u: String!) { updateCustomer(input: {id: $i, addAttachment: {name: \"canary.txt\", url: $u}}) { customer { id } errors { messages } } }";
+    let avatar = customer.replace("addAttachment: {name: \"canary.txt\", url: $u}", "avatarUrl: $u");
+    let user = "mutation ($i: ID!, $u: String!) { updateUser(input: {id: $i, avatarUrl: $u}) { user { id } errors { messages } } }";
+    let mut picture = std::io::Cursor::new(Vec::new());
+    image::DynamicImage::new_rgb8(9, 9)
+        .write_to(&mut picture, image::ImageFormat::Png)
+        .unwrap();
+    let picture = picture.into_inner();
+    let mut references = Vec::new();
+    for (kind, object, query, content) in [
+        ("ATTACHMENT", &other.customer, customer, b"canary".to_vec()),
+        ("AVATAR", &other.customer, &avatar, picture.clone()),
+        ("AVATAR", &other.user, user, picture),
+    ] {
+        let ask =
+            "query ($i: ID!, $t: MediaType!) { uploadMedia(objectId: $i, fileName: \"canary\", mediaType: $t) { uploadUrl objectUrl } }";
+        let permitted = world.ask(0, ask, json!({ "i": object, "t": kind })).await["data"]["uploadMedia"].take();
+        let put = world
+            .daemon
+            .send(Method::PUT, permitted["uploadUrl"].as_str().unwrap(), &[], content)
+            .await;
+        assert_eq!(put.status, 200);
+        let taken = world.ask(0, query, json!({ "i": object, "u": permitted["objectUrl"] })).await;
+        assert!(crate::is_allowed(&taken), "{taken}");
+        references.push(permitted["objectUrl"].as_str().unwrap().to_owned());
+    }
+    references
+}
+
+#[tokio::test]
+async fn nothing_of_one_customer_shows_in_any_answer_to_the_people_of_another() {
+    let world = World::start().await;
+    let other = &world.places[1];
+    let references = plant(&world).await;
+    let canaries: Vec<&str> = references.iter().map(String::as_str).chain(["canary"]).collect();
+    let shows = |answer: &Value| {
+        let said = answer.to_string();
+        canaries.iter().any(|canary| said.contains(canary))
+    };
+    let mut seen_by_the_owner = 0;
+    for (query, variables) in curious(other, &world.integration)
+        .into_iter()
+        .filter(|(query, _)| !query.starts_with("mutation"))
+    {
+        seen_by_the_owner += usize::from(shows(&world.ask(0, query, variables).await));
+    }
+    assert!(
+        seen_by_the_owner > 22,
+        "the canaries are where they can be seen: {seen_by_the_owner}"
+    );
+    for (column, (role, customer)) in ROLES.into_iter().enumerate().filter(|(_, (_, customer))| customer.is_some()) {
+        for (query, variables) in curious(other, &world.integration) {
+            let answer = world.ask(column, query, variables).await;
+            assert!(!shows(&answer), "{role} of {customer:?} sees it by {query}: {answer}");
+        }
+        let bearer = format!("Bearer {}", world.tokens[column]);
+        for reference in &references {
+            let url = format!("http://{}{reference}", world.daemon.address("api"));
+            let answer = world.daemon.send(Method::GET, &url, &[("authorization", &bearer)], "").await;
+            assert_eq!(answer.status, 404, "{role} of {customer:?}: {:?}", answer.body);
+        }
+    }
+}

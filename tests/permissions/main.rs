@@ -1,0 +1,87 @@
+//! Every operation × every role × own and other customer, through the API, against the table in `docs/permissions.md`.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod canaries;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod rows;
+mod walk;
+mod world;
+
+use harness::daemon::{Daemon, Setup};
+use http::Method;
+use serde_json::{Value, json};
+use world::World;
+
+/// Whether the answer has data and nothing was refused.
+fn is_allowed(answer: &Value) -> bool {
+    let Some(data) = answer["data"].as_object() else { return false };
+    let is_empty = |value: &Value| {
+        value["nodes"].as_array().is_some_and(Vec::is_empty) || value["errors"].as_array().is_some_and(|errors| !errors.is_empty())
+    };
+    data.values().all(|value| !value.is_null() && !is_empty(value))
+}
+
+#[tokio::test]
+async fn a_change_that_is_based_on_an_old_reading_is_refused() {
+    let world = World::start().await;
+    let customer = &world.places[0].customer;
+    let read = world
+        .ask(0, "query ($i: ID!) { customer(id: $i) { revision } }", json!({ "i": customer }))
+        .await;
+    let revision = &read["data"]["customer"]["revision"];
+    let update = "mutation ($i: ID!, $r: BigInt, $d: String) { updateCustomer(input: {id: $i, revision: $r, description: $d}) { customer { revision } errors { field messages } } }";
+    let first = world.ask(0, update, json!({ "i": customer, "r": revision, "d": "first" })).await;
+    assert!(is_allowed(&first), "{first}");
+    let second = world.ask(1, update, json!({ "i": customer, "r": revision, "d": "second" })).await;
+    assert!(second.to_string().contains("changed meanwhile"), "{second}");
+}
+
+#[tokio::test]
+async fn hooks_and_api_share_a_listener_where_they_have_one_address() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let daemon = Daemon::start(Setup::new().set("hooks.listen", free.as_str()).set("api.listen", free.as_str()));
+    daemon.apply("kind: Organization\nname: Acme\n").await;
+    let token = World::token(&daemon, json!({ "name": "t", "role": "owner", "organization": "" })).await;
+    let url = daemon.hook("/api");
+    let body = json!({ "query": "{ organization { name } }" }).to_string();
+    let unknown = daemon.send(Method::POST, &url, &[], body.clone()).await;
+    assert_eq!((unknown.status, &unknown.json()["data"]), (401, &Value::Null));
+    let bearer = format!("Bearer {token}");
+    let answer = daemon.send(Method::POST, &url, &[("authorization", &bearer)], body).await;
+    assert_eq!(answer.json()["data"]["organization"]["name"], "Acme");
+    assert_eq!(
+        daemon.post("/trigger/bm90aGluZw==", &[], "{}").await.json()["code"],
+        "endpoint_not_found"
+    );
+}
+
+#[tokio::test]
+async fn a_query_that_costs_too_much_is_refused() {
+    let world = World::start().await;
+    let lists = "{ customers { nodes { instances { nodes { customer { instances { nodes { customer { instances { nodes { name } } } } } } } } } } }";
+    let types = |depth: usize| {
+        format!(
+            "{{ __type(name: \"Query\") {{ fields {{ type {{ {} name {} }} }} }} }}",
+            "ofType { ".repeat(depth),
+            " }".repeat(depth)
+        )
+    };
+    let aliases: String = (0..40).map(|n| format!("a{n}: organization {{ name }} ")).collect();
+    for (query, expected) in [
+        (types(22), "too deep"),
+        (lists.to_owned(), "too complex"),
+        (format!("{{ {aliases} }}"), "too many aliases"),
+    ] {
+        let answer = world.ask(0, &query, json!({})).await;
+        assert!(
+            answer["data"].is_null() && answer.to_string().to_lowercase().contains(expected),
+            "{answer}"
+        );
+    }
+}
