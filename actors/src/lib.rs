@@ -7,11 +7,13 @@
 //! supervisor ─► instance ─► user ─► execution ─► journal.append(Started, StepsDone, Ended)
 //! ```
 //!
-//! Reading order: [`kit`] → [`front`] → [`admission`] → [`supervisor`] → [`instance`] → [`user`] → [`execution`] → [`waiters`].
+//! Reading order: [`kit`] → [`front`] → [`admission`] → [`supervisor`] → [`instance`] → [`user`] → [`execution`] → [`grant`] →
+//! [`waiters`].
 
 pub mod admission;
 pub mod execution;
 pub mod front;
+pub mod grant;
 pub mod instance;
 pub mod kit;
 pub mod supervisor;

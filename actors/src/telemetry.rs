@@ -2,6 +2,7 @@
 //! execution.
 
 use metrics::{Counter, Gauge, counter, gauge};
+use perseat_domain::grant::Outcome;
 use std::fmt;
 
 /// Executions whose end is durable, by status.
@@ -10,10 +11,22 @@ pub const FINISHED: &str = "perseat_executions_finished_total";
 pub const TAKEN_UP: &str = "perseat_executions_taken_up_total";
 /// Users put in quarantine.
 pub const QUARANTINES: &str = "perseat_quarantines_total";
+/// Renewals of third parties' tokens, by outcome.
+pub const RENEWALS: &str = "perseat_grant_renewals_total";
 /// Executions that are accepted and not ended, by owner.
 pub const LIVE: &str = "perseat_executions_live";
 /// Executions that hold a slot, by owner.
 pub const RUNNING: &str = "perseat_executions_running";
+
+pub(crate) fn renewed(outcome: &Outcome) {
+    let outcome = match outcome {
+        Outcome::Token(_) => "renewed",
+        Outcome::Over(_) => "over",
+        Outcome::Passing { .. } => "passing",
+        Outcome::Unknown(_) => "unknown",
+    };
+    counter!(RENEWALS, "outcome" => outcome).increment(1);
+}
 
 /// Handles that cost one atomic operation each; made after the recorder was installed.
 pub(crate) struct OwnerMetrics {

@@ -218,7 +218,7 @@ fn times(config: &Config, checks: &mut Checks<'_>) {
         config.media.unused < config.api.url_lifetime,
         || "media.unused is shorter than api.url-lifetime: what was uploaded could be gone before it is taken up".to_owned(),
     );
-    let longer: [(&str, Duration, &str, Duration); 4] = [
+    let longer: [(&str, Duration, &str, Duration); 5] = [
         (
             "supervision.back-off",
             supervision.back_off,
@@ -237,6 +237,12 @@ fn times(config: &Config, checks: &mut Checks<'_>) {
             config.outbound.connect_timeout,
             "outbound.timeout",
             config.outbound.timeout,
+        ),
+        (
+            "oauth.back-off",
+            config.oauth.back_off,
+            "oauth.back-off-max",
+            config.oauth.back_off_max,
         ),
     ];
     for (key, time, whole, most) in longer {
@@ -269,6 +275,7 @@ fn nothing(config: &Config, checks: &mut Checks<'_>) {
         ("outbound.connect-timeout", outbound.connect_timeout),
         ("outbound.timeout", outbound.timeout),
         ("outbound.lookup-timeout", outbound.lookup_timeout),
+        ("oauth.timeout", config.oauth.timeout),
         ("journal.spare-wait", config.journal.spare_wait),
         ("journal.retry-interval", config.journal.retry_interval),
         ("journal.sink-retry", config.journal.sink_retry),

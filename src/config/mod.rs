@@ -6,6 +6,7 @@
 pub mod changes;
 pub mod check;
 mod declare;
+mod oauth;
 pub mod options;
 pub mod reference;
 pub mod settings;

@@ -408,6 +408,8 @@ mod tests {
             ..outbound::Options::default()
         };
         same(&config.outbound_options(), &agent);
+        same(&config.oauth_limits(), &perseat_flow::oauth::Limits::default());
+        same(&config.grant_rules(), &perseat_domain::grant::Rules::default());
         same(&config.definition_limits(), &definition::Limits::default());
         same(&config.feed_options(), &index::FeedOptions::default());
         same(&config.keyring_options(), &keyring::Options::default());

@@ -322,6 +322,24 @@ settings! {
         user_agent: String = concat!("perseat/", env!("CARGO_PKG_VERSION"));
     }
 
+    /// OAuth 2.0 connections: when tokens are renewed, and how providers are asked. Calls go through the same guard as flows' own.
+    oauth "oauth": OAuth {
+        /// A token is renewed so long before its end, and at most half its life before it.
+        refresh_lead: Duration = "5m";
+        /// How long a call to a token endpoint may take. Steps that need the token wait for it.
+        timeout: Duration = "15s";
+        /// The largest answer of a token endpoint that is read.
+        max_answer: Size = "64KiB";
+        /// The wait after a renewal that failed in a way that may pass. Each further one waits twice as long.
+        back_off: Duration = "5s";
+        /// The longest such wait. A provider that asks for a pause itself (`Retry-After`) gets up to twelve times as much.
+        back_off_max: Duration = "5m";
+        /// A token that is refused so soon after it was given is not worth renewing: its grant is over.
+        fresh: Duration = "1m";
+        /// Events kept of one grant.
+        timeline: Count = 32;
+    }
+
     /// Integration definitions: what a YAML document may be.
     definition "definition": Definition {
         /// Length of the text.

@@ -69,6 +69,7 @@ pub const METRICS: &[Metric] = &[
     metric("perseat_executions_running", Kind::Gauge, "`owner`: 0, 1, …", "Executions that hold a slot of this owner."),
     metric(EXECUTIONS_FINISHED, Kind::Counter, "", "Executions whose end is durable, however they ended. Present from the start, at 0."),
     metric("perseat_quarantines_total", Kind::Counter, "", "Actors put in quarantine after too many restarts. An operator should look."),
+    metric("perseat_grant_renewals_total", Kind::Counter, "`outcome`: renewed, over, passing, unknown", "Renewals of third parties' tokens."),
     metric("perseat_journal_batch_entries", Kind::Amount, "", "Entries committed by one sync."),
     metric("perseat_journal_sync_seconds", Kind::Seconds, "", "Time of one journal write and its sync."),
     metric("perseat_journal_written_bytes_total", Kind::Counter, "", "Bytes written to the journal."),

@@ -7,6 +7,7 @@
 pub(crate) mod api;
 pub(crate) mod daemon;
 pub(crate) mod manifests;
+pub(crate) mod oauth;
 pub(crate) mod provider;
 
 use std::time::Duration;

@@ -4,8 +4,10 @@
 //! configuration changes or the actor is put away. Loading reads files: call it off the arbiter.
 
 use super::ExecutionEnv;
-use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Definition, EndpointSecurity, Input};
+use crate::grant::Grants;
+use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Definition, EndpointSecurity};
 use perseat_domain::execution::Plan;
+use perseat_domain::grant::Holder;
 use perseat_domain::id::{EndpointId, FlowNumber, IdMap, InstanceId, UserConfigId};
 use perseat_domain::model::{
     ApiKey, ConfigValue, ConnectionValue, IntegrationVersion, Membership, Sealed, api_key_record_id, connection_record_id,
@@ -13,6 +15,7 @@ use perseat_domain::model::{
 use perseat_flow::component::is_outbound;
 use perseat_flow::expression::{Connection, Setting};
 use perseat_flow::mask::Masker;
+use perseat_flow::oauth::fill_from_definition;
 use perseat_flow::payload::{CustomerInfo, FlowContext, FlowInfo, InstanceInfo, IntegrationInfo, UserInfo};
 use perseat_store::catalog::{InstanceBundle, Lookup, UserBundle};
 use perseat_store::custody::Custody;
@@ -49,6 +52,9 @@ pub enum LoadError {
     #[cfg(feature = "faults")]
     #[error("reading fails on purpose")]
     OnPurpose,
+    /// Reading ended before its time.
+    #[error("reading was interrupted")]
+    Interrupted(#[from] tokio::task::JoinError),
     /// A connection opens to something that is no connection.
     #[error("the connection `{variable}` does not decode")]
     Malformed {
@@ -68,6 +74,7 @@ pub struct LoadedInstance {
     settings: Settings,
     /// API keys by flow name.
     api_keys: BTreeMap<String, Vec<String>>,
+    grants: Grants,
     key: Arc<DataKey>,
 }
 
@@ -83,7 +90,8 @@ impl LoadedInstance {
         let key = custody.keyring().data_key(Owner::Customer(bundle.customer.id))?;
         let definition = &bundle.version.definition;
         let config = bundle.instance.deployed.as_ref().unwrap_or(&bundle.instance.config);
-        let settings = settings(definition, false, &config.values, Vault { owner: id.0, key: &key })?;
+        let grants = Vault::new(id.0, &key).grants(custody, Holder::Instance(id), definition, &config.values)?;
+        let settings = settings(definition, false, &config.values, Vault::of(id.0, &key, &grants))?;
         let plans = definition
             .flows
             .iter()
@@ -94,9 +102,26 @@ impl LoadedInstance {
             plans,
             settings,
             api_keys,
+            grants,
             key,
             bundle,
         }))
+    }
+
+    /// Renews the credentials that are due. For the instance's actor alone.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn tend(&mut self, env: &ExecutionEnv) -> Result<(), LoadError> {
+        if self.grants.tend(env).await? {
+            let vault = Vault::of(self.bundle.instance.id.0, &self.key, &self.grants);
+            self.settings = settings(&self.bundle.version.definition, false, self.values(), vault)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn grants(&self) -> &Grants {
+        &self.grants
     }
 
     /// The records.
@@ -128,6 +153,7 @@ impl LoadedInstance {
 pub struct LoadedUser {
     bundle: UserBundle,
     settings: Settings,
+    grants: Grants,
     key: Arc<DataKey>,
 }
 
@@ -150,8 +176,31 @@ impl LoadedUser {
             Err(error) => return Err(error.into()),
         };
         let definition = &instance.bundle.version.definition;
-        let settings = settings(definition, true, &bundle.config.values, Vault { owner: id.0, key: &key })?;
-        Ok(Some(Self { bundle, settings, key }))
+        let values = &bundle.config.values;
+        let grants = Vault::new(id.0, &key).grants(custody, Holder::UserConfig(id), definition, values)?;
+        let settings = settings(definition, true, values, Vault::of(id.0, &key, &grants))?;
+        Ok(Some(Self {
+            bundle,
+            settings,
+            grants,
+            key,
+        }))
+    }
+
+    /// Renews the credentials that are due. For the user's actor alone.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn tend(&mut self, env: &ExecutionEnv, instance: &LoadedInstance) -> Result<(), LoadError> {
+        if self.grants.tend(env).await? {
+            let vault = Vault::of(self.bundle.config.id.0, &self.key, &self.grants);
+            self.settings = settings(&instance.bundle.version.definition, true, &self.bundle.config.values, vault)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn grants(&self) -> &Grants {
+        &self.grants
     }
 
     /// The records.
@@ -161,7 +210,7 @@ impl LoadedUser {
     }
 
     /// The user's key.
-    pub(super) fn key(&self) -> &DataKey {
+    pub(super) fn key(&self) -> &Arc<DataKey> {
         &self.key
     }
 }
@@ -170,28 +219,85 @@ impl LoadedUser {
 #[derive(Clone, Copy)]
 pub(super) struct Vault<'k> {
     /// The instance or user configuration.
-    pub(super) owner: Uuid,
-    pub(super) key: &'k DataKey,
+    owner: Uuid,
+    key: &'k Arc<DataKey>,
+    /// Tokens that take the place of supplied ones.
+    grants: Option<&'k Grants>,
 }
 
-impl Vault<'_> {
-    fn open(self, variable: &ConfigVar, sealed: &Sealed, version: u64) -> Result<Setting, LoadError> {
+impl<'k> Vault<'k> {
+    fn new(owner: Uuid, key: &'k Arc<DataKey>) -> Self {
+        Self { owner, key, grants: None }
+    }
+
+    pub(super) fn of(owner: Uuid, key: &'k Arc<DataKey>, grants: &'k Grants) -> Self {
+        Self {
+            grants: Some(grants),
+            ..Self::new(owner, key)
+        }
+    }
+
+    /// The grants of this record's connections.
+    fn grants(
+        self,
+        custody: &Custody,
+        holder: Holder,
+        definition: &Definition,
+        values: &BTreeMap<String, ConfigValue>,
+    ) -> Result<Grants, LoadError> {
+        Grants::load(custody, holder, self.key.clone(), definition, values, |variable| {
+            self.value(variable, values.get(&variable.stable_key))
+        })
+    }
+
+    /// What the configuration and the definition give for a connection.
+    fn value(self, variable: &ConfigVar, given: Option<&ConfigValue>) -> Result<ConnectionValue, LoadError> {
+        let mut value = match given {
+            Some(ConfigValue::Connection { sealed, .. }) => self.unseal(variable, sealed)?,
+            _ => ConnectionValue {
+                fields: BTreeMap::new(),
+                token: None,
+            },
+        };
+        fill_from_definition(&mut value, variable);
+        Ok(value)
+    }
+
+    fn unseal(self, variable: &ConfigVar, sealed: &Sealed) -> Result<ConnectionValue, LoadError> {
         let id = connection_record_id(self.owner, &variable.stable_key);
         let plain = self.key.unseal(RecordKind::Connection, &id, sealed);
         let plain = plain.map_err(|source| LoadError::Connection {
             variable: variable.stable_key.clone(),
             source,
         })?;
-        let mut value: ConnectionValue = serde_json::from_slice(&plain).map_err(|_| LoadError::Malformed {
+        serde_json::from_slice(&plain).map_err(|_| LoadError::Malformed {
             variable: variable.stable_key.clone(),
-        })?;
-        fill_from_definition(&mut value, variable);
-        Ok(Setting::Connection(Arc::new(Connection {
+        })
+    }
+
+    /// The connection with today's credential; none where nothing was given and there is no grant either.
+    fn open(self, variable: &ConfigVar, given: Option<&ConfigValue>) -> Result<Option<Setting>, LoadError> {
+        let credential = self.grants.and_then(|grants| grants.credential(&variable.stable_key));
+        let supplied = match given {
+            Some(ConfigValue::Connection { version, .. }) => Some(*version),
+            _ => None,
+        };
+        let Some(version) = credential.as_ref().map(|credential| credential.version).or(supplied) else {
+            return Ok(None);
+        };
+        let mut value = self.value(variable, given)?;
+        let mut obstacle = None;
+        if let Some(credential) = credential {
+            value.token = credential.token.cloned();
+            obstacle = credential.obstacle;
+        }
+        Ok(Some(Setting::Connection(Arc::new(Connection {
             variable: variable.stable_key.clone(),
             kind: connection_kind(variable),
             version,
             value,
-        })))
+            obstacle,
+        }))))
     }
 }
 
@@ -206,8 +312,8 @@ pub(super) fn settings(
     for variable in level(definition, is_user_level) {
         let setting = match values.get(&variable.stable_key) {
             Some(ConfigValue::Plain(text)) => Some(Setting::plain(variable, text)),
-            Some(ConfigValue::Connection { sealed, version }) => Some(vault.open(variable, sealed, *version)?),
-            None => preset(variable),
+            given if variable.data_type == DataType::Connection => vault.open(variable, given)?,
+            Some(ConfigValue::Connection { .. }) | None => preset(variable),
         };
         settings.extend(setting.map(|setting| (variable.key.clone(), setting)));
     }
@@ -234,15 +340,6 @@ fn connection_kind(variable: &ConfigVar) -> ActionRef {
         component: String::new(),
         action: String::new(),
     })
-}
-
-/// Inputs that the definition gives literally count where the configuration gives none.
-fn fill_from_definition(value: &mut ConnectionValue, variable: &ConfigVar) {
-    for (name, input) in &variable.inputs {
-        if let Input::Value(Some(text)) = input {
-            value.fields.entry(name.clone()).or_insert_with(|| text.clone());
-        }
-    }
 }
 
 /// Instance and user together: what the executions of one user actor run with.

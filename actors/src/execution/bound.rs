@@ -94,17 +94,11 @@ impl Bound {
 
     fn settings(&self, today: &Binding) -> Result<Settings, LoadError> {
         let definition = &self.version.definition;
-        let vault = Vault {
-            owner: today.instance.bundle().instance.id.0,
-            key: today.instance.key(),
-        };
+        let vault = Vault::of(today.instance.bundle().instance.id.0, today.instance.key(), today.instance.grants());
         let mut all = settings(definition, false, &joined(&self.instance, today.instance.values()), vault)?;
         if let Some(user) = &today.user {
             let config = &user.bundle().config;
-            let vault = Vault {
-                owner: config.id.0,
-                key: user.key(),
-            };
+            let vault = Vault::of(config.id.0, user.key(), user.grants());
             all.extend(settings(definition, true, &joined(&self.user, &config.values), vault)?);
         }
         Ok(all)

@@ -24,9 +24,11 @@ mod view;
 pub use binding::{Binding, LoadError, LoadedInstance, LoadedUser};
 #[cfg(feature = "faults")]
 pub use faults::BindingFaults;
+pub(crate) use run::off_arbiter;
 pub use run::{Start, run};
 pub use today::{Configuration, Today, TodayIs};
 
+use crate::grant::Oauth;
 use crate::kit::Clock;
 use crate::waiters::Waiters;
 use perseat_domain::execution::Limits as MachineLimits;
@@ -91,6 +93,8 @@ pub struct ExecutionEnv {
     pub custody: Custody,
     /// Performs steps; its connections belong to this arbiter.
     pub performer: Performer,
+    /// Renews grants; its connections belong to this arbiter.
+    pub oauth: Oauth,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Synchronous callers.

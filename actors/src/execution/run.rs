@@ -70,7 +70,7 @@ pub async fn run(env: Arc<ExecutionEnv>, mut start: Box<Start>) -> Cost {
 }
 
 /// Runs blocking or long work on the runtime's pool. A panic in it is the caller's.
-pub(super) async fn off_arbiter<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn off_arbiter<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {

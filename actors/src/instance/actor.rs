@@ -1,11 +1,11 @@
 //! The instance actor.
 
 use super::messages::{CancelFor, Forget, Leave, RestartDue, StartFor, StillNeeded, WhatNow};
-use crate::execution::LoadedInstance;
+use crate::execution::{ExecutionEnv, LoadError, LoadedInstance};
 use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Verdict, remind, start_here};
 use crate::supervisor::{InstanceStillNeeded, NotHeard, NotStarted, UserBack, UserDied, refusal, unavailable};
 use crate::user::{Cancel, ForgetConfig, InstanceIs, Parent, PutAway, Start, UserActor, UserEnv};
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, WrapFuture, fut::ActorFutureExt};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::id::{InstanceId, UserConfigId};
 use perseat_domain::owner::{Refusal, Turn, UserKey};
@@ -30,6 +30,8 @@ pub struct InstanceActor {
     /// Ends the users with this actor: what they run would otherwise run beside what its successor starts.
     life: DropGuard,
     config: Config,
+    /// How often it was read.
+    reading: u64,
     /// Turns that came while the configuration is being read.
     granted: Vec<Turn>,
     /// Users that asked what the instance is now, while it is being read.
@@ -48,6 +50,7 @@ impl InstanceActor {
             users,
             life: CancellationToken::new().drop_guard(),
             config: Config::Unread,
+            reading: 0,
             granted: Vec::new(),
             asked: BTreeSet::new(),
         }
@@ -90,27 +93,27 @@ impl InstanceActor {
 
     fn read_config(&mut self, ctx: &mut Context<Self>) {
         self.config = Config::Reading { is_stale: false };
-        let (env, id) = (self.env.execution.clone(), self.id);
-        let read = tokio::task::spawn_blocking(move || {
-            #[cfg(feature = "faults")]
-            env.faults.may_read()?;
-            LoadedInstance::load(&env.custody, id)
-        });
+        let id = self.id;
+        let read = read(self.env.execution.clone(), id);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let instance = match read {
-                Ok(Ok(Some(instance))) => Ok(Arc::new(instance)),
-                Ok(Ok(None)) => Err(ErrorCode::InstanceRemoved),
+                Ok(Some(instance)) => Ok(Arc::new(instance)),
+                Ok(None) => Err(ErrorCode::InstanceRemoved),
                 Err(error) => {
-                    tracing::error!(instance = %id, %error, "reading an instance's configuration failed");
-                    Err(ErrorCode::Internal)
-                }
-                Ok(Err(error)) => {
                     tracing::error!(instance = %id, error = &error as &dyn std::error::Error, "cannot read an instance's configuration");
                     Err(ErrorCode::Internal)
                 }
             };
             if matches!(actor.config, Config::Reading { is_stale: true }) {
                 return actor.read_config(ctx);
+            }
+            actor.reading += 1;
+            let due = instance
+                .as_ref()
+                .ok()
+                .and_then(|instance| instance.grants().due_in(&actor.env.execution));
+            if let Some(due) = due {
+                remind(ctx, &*actor.env.execution.clock, due, CredentialDue(actor.reading));
             }
             for config in std::mem::take(&mut actor.asked) {
                 actor.answer(config, instance.clone());
@@ -176,10 +179,47 @@ impl Handler<CancelFor> for InstanceActor {
     }
 }
 
+/// Sent by the actor to itself: a credential of this reading has to be looked at again.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+struct CredentialDue(u64);
+
+impl Handler<CredentialDue> for InstanceActor {
+    type Result = ();
+
+    fn handle(&mut self, CredentialDue(reading): CredentialDue, _: &mut Context<Self>) {
+        if reading == self.reading && matches!(self.config, Config::Read(_)) {
+            self.forget();
+        }
+    }
+}
+
 impl Handler<Forget> for InstanceActor {
     type Result = ();
 
     fn handle(&mut self, _: Forget, _: &mut Context<Self>) {
+        self.forget();
+    }
+}
+
+/// An instance with credentials that can be used.
+async fn read(env: Arc<ExecutionEnv>, id: InstanceId) -> Result<Option<LoadedInstance>, LoadError> {
+    let reading = env.clone();
+    let load = move || {
+        #[cfg(feature = "faults")]
+        reading.faults.may_read()?;
+        LoadedInstance::load(&reading.custody, id)
+    };
+    let Some(mut instance) = tokio::task::spawn_blocking(load).await?? else {
+        return Ok(None);
+    };
+    instance.tend(&env).await?;
+    Ok(Some(instance))
+}
+
+impl InstanceActor {
+    /// What starts next reads the configuration again, and so do the users.
+    fn forget(&mut self) {
         self.config = match self.config {
             Config::Reading { .. } => Config::Reading { is_stale: true },
             Config::Unread | Config::Read(_) => Config::Unread,
@@ -218,7 +258,8 @@ impl Handler<Leave> for InstanceActor {
             }
         }
         if message.is_idle {
-            if self.users.is_empty() && self.granted.is_empty() {
+            let is_reading = matches!(self.config, Config::Reading { .. });
+            if self.users.is_empty() && self.granted.is_empty() && !is_reading {
                 ctx.stop();
             } else if self.env.supervisor.tell(InstanceStillNeeded(self.id)).is_err() {
                 tracing::debug!(instance = %self.id, "the supervisor did not hear that an instance is still needed");

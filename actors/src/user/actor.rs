@@ -3,12 +3,12 @@
 use super::messages::{Cancel, ForgetConfig, InstanceIs, PutAway, Start};
 use crate::execution::{self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, TodayIs};
 use crate::instance::{InstanceActor, WhatNow};
-use crate::kit::{ChildExited, LocalRun, Mailbox, Obituary, run_here};
+use crate::kit::{ChildExited, LocalRun, Mailbox, Obituary, remind, run_here};
 use crate::supervisor::{Fell, Over, OwnerTable, Supervisor, Writes};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::fair::Cost;
-use perseat_domain::id::{ExecutionId, IdMap};
+use perseat_domain::id::{ExecutionId, IdMap, UserConfigId};
 use perseat_domain::owner::{Turn, UserKey};
 use perseat_store::seal::DataKey;
 use std::sync::Arc;
@@ -83,6 +83,8 @@ pub struct UserActor {
     instance: Option<Result<Arc<LoadedInstance>, ErrorCode>>,
     /// Distinguishes readings of the configuration: an answer to an older one is stale.
     reading: u64,
+    /// Whether one is under way, stale or not: it may be renewing a credential, and nobody else may meanwhile.
+    is_reading: bool,
     /// Distinguishes activations of the same execution.
     next_generation: u64,
 }
@@ -102,6 +104,7 @@ impl UserActor {
             today: TodayIs::default(),
             instance: None,
             reading: 0,
+            is_reading: false,
             next_generation: 1,
         }
     }
@@ -124,43 +127,41 @@ impl UserActor {
     fn read_config(&mut self, ctx: &mut Context<Self>) {
         let instance = match self.instance.clone() {
             Some(Ok(instance)) => instance,
-            Some(Err(code)) => return self.config_is(Err(code)),
-            None => return self.config_is(Err(ErrorCode::InstanceRemoved)),
+            Some(Err(code)) => return self.config_is(Err(code), ctx),
+            None => return self.config_is(Err(ErrorCode::InstanceRemoved), ctx),
         };
         let Some(config) = self.key.config else {
             let binding = Binding::new(instance, None, &self.env.execution);
-            return self.config_is(Ok(Arc::new(binding)));
+            return self.config_is(Ok(Arc::new(binding)), ctx);
         };
         self.config = Config::Reading;
-        let reading = self.reading;
-        let env = self.env.execution.clone();
-        let read = tokio::task::spawn_blocking(move || -> Result<Configuration, LoadError> {
-            #[cfg(feature = "faults")]
-            env.faults.may_read()?;
-            let user = LoadedUser::load(&env.custody, &instance, config)?;
-            let binding = user.map(|user| Arc::new(Binding::new(instance, Some(Arc::new(user)), &env)));
-            Ok(binding.ok_or(ErrorCode::UserRemoved))
-        });
-        let key = self.key;
-        ctx.spawn(read.into_actor(self).map(move |read, actor, _| {
-            let binding = match read {
-                Ok(Ok(binding)) => binding,
-                Ok(Err(error)) => {
-                    tracing::error!(?key, error = &error as &dyn std::error::Error, "cannot read a user's configuration");
-                    Err(ErrorCode::Internal)
-                }
-                Err(error) => {
-                    tracing::error!(?key, %error, "reading a user's configuration failed");
-                    Err(ErrorCode::Internal)
-                }
-            };
+        if self.is_reading {
+            return;
+        }
+        self.is_reading = true;
+        let (reading, key) = (self.reading, self.key);
+        let read = read(self.env.execution.clone(), instance, config);
+        ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
+            let binding = read.unwrap_or_else(|error| {
+                tracing::error!(?key, error = &error as &dyn std::error::Error, "cannot read a user's configuration");
+                Err(ErrorCode::Internal)
+            });
+            actor.is_reading = false;
             if actor.reading == reading {
-                actor.config_is(binding);
+                actor.config_is(binding, ctx);
+            } else if matches!(actor.config, Config::Reading) {
+                actor.read_config(ctx);
             }
         }));
     }
 
-    fn config_is(&mut self, binding: Configuration) {
+    fn config_is(&mut self, binding: Configuration, ctx: &mut Context<Self>) {
+        if let Ok(binding) = &binding {
+            let due = binding.user.as_ref().and_then(|user| user.grants().due_in(&self.env.execution));
+            if let Some(due) = due {
+                remind(ctx, &*self.env.execution.clock, due, CredentialDue(self.reading));
+            }
+        }
         self.today.read(binding.clone());
         for turn in std::mem::take(&mut self.waiting) {
             self.launch(turn, binding.clone());
@@ -249,6 +250,21 @@ impl UserActor {
     }
 }
 
+/// The configuration of one user with credentials that can be used.
+async fn read(env: Arc<ExecutionEnv>, instance: Arc<LoadedInstance>, config: UserConfigId) -> Result<Configuration, LoadError> {
+    let (reading, of) = (env.clone(), instance.clone());
+    let load = move || {
+        #[cfg(feature = "faults")]
+        reading.faults.may_read()?;
+        LoadedUser::load(&reading.custody, &of, config)
+    };
+    let Some(mut user) = tokio::task::spawn_blocking(load).await?? else {
+        return Ok(Err(ErrorCode::UserRemoved));
+    };
+    user.tend(&env, &instance).await?;
+    Ok(Ok(Arc::new(Binding::new(instance, Some(Arc::new(user)), &env))))
+}
+
 impl Actor for UserActor {
     type Context = Context<Self>;
 
@@ -294,6 +310,26 @@ impl Handler<ForgetConfig> for UserActor {
     }
 }
 
+/// Sent by the actor to itself: a credential of this reading has to be looked at again.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+struct CredentialDue(u64);
+
+impl Handler<CredentialDue> for UserActor {
+    type Result = ();
+
+    /// Nobody who is idle needs a new token.
+    fn handle(&mut self, CredentialDue(reading): CredentialDue, ctx: &mut Context<Self>) {
+        if reading != self.reading || !matches!(self.config, Config::Read(_)) {
+            return;
+        }
+        self.forget(Config::Unread);
+        if !self.is_idle() {
+            self.read_config(ctx);
+        }
+    }
+}
+
 impl Handler<InstanceIs> for UserActor {
     type Result = ();
 
@@ -306,7 +342,7 @@ impl Handler<PutAway> for UserActor {
     type Result = ();
 
     fn handle(&mut self, _: PutAway, ctx: &mut Context<Self>) {
-        if self.is_idle() {
+        if self.is_idle() && !self.is_reading {
             ctx.stop();
         } else if self.parent.mailbox.tell(crate::instance::StillNeeded(self.key.config)).is_err() {
             tracing::debug!(key = ?self.key, "the instance's actor ended before its user's");

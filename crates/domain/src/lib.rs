@@ -4,7 +4,7 @@
 //! arguments, so that every decision can be replayed from a seed.
 //!
 //! Reading order: [`id`] → [`code`] → [`identity`] → [`definition`] → [`model`] → [`entry`] →
-//! [`route`] → [`execution`] → [`owner`].
+//! [`route`] → [`execution`] → [`owner`]; [`grant`] beside them.
 
 pub mod budget;
 pub mod code;
@@ -12,6 +12,7 @@ pub mod definition;
 pub mod entry;
 pub mod execution;
 pub mod fair;
+pub mod grant;
 pub mod id;
 pub mod identity;
 pub mod model;

@@ -69,6 +69,7 @@ fn connection(kind: &str, value: Value) -> Setting {
             action: kind.into(),
         },
         version: 3,
+        obstacle: None,
         value: serde_json::from_value(value).unwrap(),
     }))
 }

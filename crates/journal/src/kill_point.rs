@@ -8,8 +8,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Every point, in the order in which a daemon comes to them: recovery, writing, change of segment, indexing, collection.
-pub const POINTS: [&str; 20] = [
+/// Every point, in the order in which a daemon comes to them: recovery, writing, change of segment, indexing, collection,
+/// backup, renewal of a grant.
+pub const POINTS: [&str; 23] = [
     "tail-rewritten",
     "tail-sealed",
     "entry-replayed",
@@ -30,6 +31,9 @@ pub const POINTS: [&str; 20] = [
     "backup-begun",
     "backup-segment",
     "backup-ended",
+    "grant-intended",
+    "grant-answered",
+    "grant-stored",
 ];
 
 /// What happens at a point.

@@ -57,13 +57,15 @@ pub enum RecordKind {
     Media = 10,
     /// What an uploaded file is; id: file.
     MediaRecord = 11,
+    /// A grant's token; id: instance or user configuration ‖ stable key. Never compressed.
+    Grant = 12,
     /// Another owner's key, in the keyring. Never compressed.
     WrappedKey = 255,
 }
 
 impl RecordKind {
     fn compresses(self) -> bool {
-        !matches!(self, Self::Connection | Self::ApiKey | Self::WrappedKey)
+        !matches!(self, Self::Connection | Self::ApiKey | Self::Grant | Self::WrappedKey)
     }
 }
 

@@ -16,6 +16,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use perseat_actors::admission::Admission;
 use perseat_actors::execution::ExecutionEnv;
 use perseat_actors::front::{DurableIntake, FrontParts, FrontShared, FrontThreads, Fronts, Proxies, PublicUrl};
+use perseat_actors::grant::Oauth;
 use perseat_actors::kit::{Arbiter, Arbiters, Clock, Health, Mailbox, Obituary, Pulse, PulseHooks, RealClock, Reply, start_on};
 use perseat_actors::supervisor::{Drain, Feed, Recovered, Supervisor};
 use perseat_actors::waiters::Waiters;
@@ -23,6 +24,7 @@ use perseat_domain::id::partition_of;
 use perseat_domain::route::HashSecret;
 use perseat_flow::component::Performer;
 use perseat_flow::js::JsPool;
+use perseat_flow::oauth::OauthClient;
 use perseat_flow::outbound::OutboundClient;
 use perseat_journal::Journal;
 use perseat_store::custody::Custody;
@@ -102,11 +104,16 @@ impl Plane {
         let binding_faults = Arc::<perseat_actors::execution::BindingFaults>::default();
         let mut supervisors = Vec::new();
         for (owner, arbiter) in arbiters.owners().enumerate() {
+            let performer = performer(config, arbiter)?;
             let env = ExecutionEnv {
                 journal: journal.clone(),
                 index: recovered.index.clone(),
                 custody: custody.clone(),
-                performer: performer(config, arbiter)?,
+                performer: performer.clone(),
+                oauth: Oauth {
+                    client: OauthClient::new(performer.outbound().clone(), config.oauth_limits()),
+                    rules: config.grant_rules(),
+                },
                 clock: clock.clone(),
                 waiters: waiters.clone(),
                 limits: config.execution_limits(),

@@ -202,6 +202,12 @@ impl Performer {
         }
     }
 
+    /// The way out that its steps take.
+    #[must_use]
+    pub fn outbound(&self) -> &OutboundClient {
+        &self.outbound
+    }
+
     /// Performs one step. Never blocks the thread and ends soon after the deadline; dropping the future gives the
     /// step up (a running script is killed).
     pub async fn perform(&self, call: StepCall<'_>) -> StepReport {

@@ -116,6 +116,39 @@ const HTTP_ANY: &[&str] = &[
     "method",
 ];
 const URL: &[&str] = &["url"];
+const OAUTH2: &[&str] = &[
+    "authorizeUrl",
+    "tokenUrl",
+    "scopes",
+    "clientId",
+    "clientSecret",
+    "headers",
+    "refreshUrl",
+    "revokeUrl",
+    "pkceMethod",
+    "clientAuthentication",
+    "scopeSeparator",
+    "tokenPath",
+    "defaultExpiresIn",
+    "refreshReuse",
+    "authorizeParams",
+    "tokenParams",
+    "terminalErrors",
+];
+const OAUTH2_CREDENTIALS: &[&str] = &[
+    "tokenUrl",
+    "scopes",
+    "clientId",
+    "clientSecret",
+    "headers",
+    "revokeUrl",
+    "clientAuthentication",
+    "scopeSeparator",
+    "tokenPath",
+    "defaultExpiresIn",
+    "tokenParams",
+    "terminalErrors",
+];
 
 const fn entry(
     component: &'static str,
@@ -165,10 +198,8 @@ pub const ALL: &[ActionSpec] = &[
     credential("apiKey", &["apiKey", "headerName", "queryParam", "prefix"]),
     credential("basic", &["username", "password"]),
     credential("bearer", &["token"]),
-    credential(
-        "oauth2",
-        &["authorizeUrl", "tokenUrl", "scopes", "clientId", "clientSecret", "headers"],
-    ),
+    credential("oauth2", OAUTH2),
+    credential("oauth2ClientCredentials", OAUTH2_CREDENTIALS),
     entry(
         "branch",
         "branchOnExpression",

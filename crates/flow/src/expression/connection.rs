@@ -6,6 +6,15 @@ use serde_json::Value;
 use std::fmt;
 use zeroize::Zeroize;
 
+/// Why a connection has no credential today.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Somebody must consent, for the first time or again.
+    Consent,
+    /// Its token has ended and could not be renewed yet.
+    Patience,
+}
+
 /// An unsealed connection with what the definition gives for it.
 pub struct Connection {
     /// The variable's stable key.
@@ -16,6 +25,8 @@ pub struct Connection {
     pub version: u64,
     /// Inputs and token.
     pub value: ConnectionValue,
+    /// Why there is no credential in it, if there is none that can be used.
+    pub obstacle: Option<Obstacle>,
 }
 
 impl Connection {

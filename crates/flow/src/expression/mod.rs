@@ -11,7 +11,7 @@ mod scope;
 
 pub(crate) use condition::operator_words;
 pub use condition::{ELSE, branch_on_expression, branch_on_value};
-pub use connection::Connection;
+pub use connection::{Connection, Obstacle};
 pub use resolve::{Resolved, resolve, text_of};
 pub use scope::{Limits, Scope, Setting, settings};
 

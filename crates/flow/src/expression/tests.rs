@@ -14,6 +14,7 @@ fn connection() -> Arc<Connection> {
             action: "bearer".to_owned(),
         },
         version: 3,
+        obstacle: None,
         value: ConnectionValue {
             fields: BTreeMap::from([("token".to_owned(), "s3cret".to_owned())]),
             token: Some(json!({"access_token": "s3cret"})),

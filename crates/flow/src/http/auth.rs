@@ -1,7 +1,7 @@
 //! Puts a connection's credential on a request.
 
 use crate::component::{StepError, bad};
-use crate::expression::Connection;
+use crate::expression::{Connection, Obstacle};
 use ::http::header::AUTHORIZATION;
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
@@ -14,6 +14,9 @@ use zeroize::Zeroizing;
 /// name and password as Basic, an API key in `Authorization`, in the header `headerName` or in the query parameter
 /// `queryParam`.
 pub(super) fn apply(connection: &Connection, headers: &mut HeaderMap, url: &mut Url) -> Result<(), StepError> {
+    if let Some(obstacle) = connection.obstacle {
+        return Err(not_ready(connection, obstacle));
+    }
     let field = |name| connection.field(name).filter(|text| !text.is_empty());
     if let Some(token) = connection.token("access_token").filter(|text| !text.is_empty()) {
         return set(headers, AUTHORIZATION, &format!("Bearer {token}"));
@@ -44,6 +47,20 @@ pub(super) fn apply(connection: &Connection, headers: &mut HeaderMap, url: &mut 
             let prefix = field("prefix").map_or(String::new(), |prefix| format!("{prefix} "));
             set(headers, name, &format!("{prefix}{key}"))
         }
+    }
+}
+
+fn not_ready(connection: &Connection, obstacle: Obstacle) -> StepError {
+    let variable = &connection.variable;
+    match obstacle {
+        Obstacle::Consent => StepError::fatal(
+            ErrorCode::ConnectionNotReady,
+            format!("the connection `{variable}` has to be connected again"),
+        ),
+        Obstacle::Patience => StepError::passing(
+            ErrorCode::ConnectionNotReady,
+            format!("the token of the connection `{variable}` has ended and could not be renewed yet"),
+        ),
     }
 }
 

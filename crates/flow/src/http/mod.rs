@@ -111,6 +111,6 @@ pub(crate) fn step_error(error: &OutboundError) -> StepError {
         OutboundError::NotHttp(_) | OutboundError::TooManyRedirects(_) => StepError::fatal(ErrorCode::StepFailed, message),
         OutboundError::TooLarge { .. } => StepError::fatal(ErrorCode::ResultTooLarge, message),
         OutboundError::TimedOut(_) => StepError::passing(ErrorCode::StepTimeout, message),
-        OutboundError::Failed { .. } => StepError::passing(ErrorCode::StepFailed, message),
+        OutboundError::Unreached { .. } | OutboundError::Failed { .. } => StepError::passing(ErrorCode::StepFailed, message),
     }
 }

@@ -17,7 +17,15 @@ use std::fmt;
 const PUBLIC_FIELDS: &[&str] = &[
     "authorizeUrl",
     "tokenUrl",
+    "refreshUrl",
     "revokeUrl",
+    "pkceMethod",
+    "clientAuthentication",
+    "scopeSeparator",
+    "tokenPath",
+    "defaultExpiresIn",
+    "refreshReuse",
+    "terminalErrors",
     "scopes",
     "clientId",
     "headerName",
@@ -33,7 +41,15 @@ const PUBLIC_FIELDS: &[&str] = &[
     "region",
 ];
 /// Parts of a token answer that are not secret.
-const PUBLIC_TOKEN_PARTS: &[&str] = &["token_type", "scope", "expires_at", "issued_at", "instance_url", "api_domain"];
+const PUBLIC_TOKEN_PARTS: &[&str] = &[
+    "token_type",
+    "scope",
+    "expires_in",
+    "expires_at",
+    "issued_at",
+    "instance_url",
+    "api_domain",
+];
 
 /// `encodeURIComponent` leaves these as they are.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -290,6 +306,7 @@ mod tests {
                 action: "oauth2".into(),
             },
             version: 1,
+            obstacle: None,
             value,
         };
         let masker = Masker::of_connections([&connection]);

@@ -114,6 +114,24 @@ impl OutboundClient {
         }
         Err(OutboundError::TooManyRedirects(target_of(&request.url)?))
     }
+
+    /// Sends a request and reads the answer whole; a redirect is an answer like any other. For bodies that hold a secret.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub async fn send_directly(&self, request: Request) -> Result<Response, OutboundError> {
+        let inner = &*self.inner;
+        let deadline = request.deadline.min(Instant::now() + inner.options.max_time);
+        let target = target_of(&request.url)?;
+        let call = async {
+            let client = inner.client_for(&request.url)?;
+            let answer = client.execute(to_reqwest(&request)).await;
+            inner.read(&target, answer.map_err(|error| failure(&target, &error))?).await
+        };
+        timeout_at(deadline, call)
+            .await
+            .unwrap_or_else(|_| Err(OutboundError::TimedOut(target.clone())))
+    }
 }
 
 impl Inner {
@@ -261,8 +279,9 @@ fn failure(target: &str, error: &reqwest::Error) -> OutboundError {
     } else {
         reason
     };
-    OutboundError::Failed {
-        target: target.to_owned(),
-        reason,
+    let target = target.to_owned();
+    if error.is_connect() {
+        return OutboundError::Unreached { target, reason };
     }
+    OutboundError::Failed { target, reason }
 }

@@ -114,7 +114,15 @@ pub enum OutboundError {
         /// The configuration key to change.
         key: &'static str,
     },
-    /// No connection or a broken one.
+    /// No connection: nothing was sent.
+    #[error("the call to {target} failed: {reason}")]
+    Unreached {
+        /// Host and port.
+        target: String,
+        /// What happened, without the URL.
+        reason: String,
+    },
+    /// A broken connection: what was sent may have arrived.
     #[error("the call to {target} failed: {reason}")]
     Failed {
         /// Host and port.

@@ -1,5 +1,6 @@
 //! A copy of the catalog as of one moment.
 
+use super::grants::GRANTS;
 use super::superseded::SUPERSEDED;
 use super::tables::{AUDIT, META, OUTBOX, OWNED, PENDING_DESTRUCTION, UNIQUE};
 use super::{Catalog, RecordType};
@@ -18,7 +19,7 @@ impl Catalog {
             for kind in RecordType::ALL {
                 copy.table(kind.table(), |_, _| Ok(()))?;
             }
-            for table in [UNIQUE, SUPERSEDED] {
+            for table in [UNIQUE, SUPERSEDED, GRANTS] {
                 copy.table(table, |_, _| Ok(()))?;
             }
             for table in [OWNED, PENDING_DESTRUCTION] {

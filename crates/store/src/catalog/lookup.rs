@@ -3,14 +3,17 @@
 //! The same reads work on the catalog (each a transaction of its own), on a [`View`](super::View) (many reads of one
 //! moment) and on a [`Mutation`](super::Mutation) (what the transaction has written so far).
 
+use super::grants::{self, StoredGrant};
 use super::record::{self, Owned, Record, RecordId, RecordType, Stamp, Unique};
 use super::sorted::{self, Reading, Sorted, SortedRecord};
 use super::superseded::{self, PlainValues};
 use crate::error::StoreError;
+use perseat_domain::grant::Holder;
 use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, MediaId, TokenId, UserConfigId, UserId};
 use perseat_domain::model::{
     ApiToken, Customer, Instance, Integration, IntegrationVersion, KeyDigest, Media, MediaOwner, Membership, Organization, User, UserConfig,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -62,6 +65,8 @@ pub trait Rows {
     fn owned_back(&self, prefix: &[u8], start: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError>;
     /// The first row of superseded values with `prefix` at or after `prefix ‖ from`.
     fn superseded(&self, prefix: &[u8], from: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// The grants of a holder: the rest of the key, the row.
+    fn grants(&self, prefix: &[u8]) -> Result<Vec<grants::Row>, StoreError>;
     /// The version, from memory where it was used lately.
     fn version(&self, integration: IntegrationId, version: u32) -> Result<Option<Arc<IntegrationVersion>>, StoreError>;
 }
@@ -209,6 +214,11 @@ pub trait Lookup {
     /// The plain values that an instance or a user configuration had in `revision`; `None` where they are today's.
     fn values_in<R: Record>(&self, id: R::Id, revision: u64) -> Result<Option<PlainValues>, StoreError> {
         self.moment(|at| superseded::values_in::<R>(at, id, revision))
+    }
+
+    /// The grants of an instance or a user's configuration, by the connection's stable key.
+    fn grants_of(&self, holder: Holder) -> Result<BTreeMap<String, StoredGrant>, StoreError> {
+        self.moment(|at| grants::of(at, holder))
     }
 
     /// The token with this digest.

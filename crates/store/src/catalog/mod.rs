@@ -6,6 +6,7 @@
 
 mod audit;
 mod copy;
+mod grants;
 mod lookup;
 mod mutation;
 mod record;
@@ -16,6 +17,7 @@ mod tables;
 mod view;
 
 pub use audit::{AuditEntry, ChangeKind, Event, RecordDigest};
+pub use grants::{GrantId, Stored, StoredGrant};
 pub use lookup::{InstanceBundle, Lookup, Page, Rows, UserBundle};
 pub use mutation::{Mutated, Mutation, Touched};
 pub use record::{Record, RecordId, RecordKey, RecordType, Stamp};
@@ -29,6 +31,7 @@ use crate::error::StoreError;
 use crate::folder::{Directory, Folder};
 use crate::keyring::{NewKey, Owner};
 use audit::Ledger;
+use grants::GRANTS;
 use perseat_domain::id::IntegrationId;
 use perseat_domain::model::IntegrationVersion;
 use perseat_domain::time::Timestamp;
@@ -299,11 +302,12 @@ fn prepare(database: &Database) -> Result<(), StoreError> {
         Err(error) => Err(StoreError::from(error)),
     };
     let (found, indexes) = (number(FORMAT)?, number(INDEXES)?);
-    let is_whole = match reading.open_table(SUPERSEDED) {
-        Ok(_) => true,
-        Err(TableError::TableDoesNotExist(_)) => false,
-        Err(error) => return Err(error.into()),
+    let has = |table| match reading.open_table(table) {
+        Ok(_) => Ok(true),
+        Err(TableError::TableDoesNotExist(_)) => Ok(false),
+        Err(error) => Err(error),
     };
+    let is_whole = has(SUPERSEDED)? && has(GRANTS)?;
     match found {
         Some(CATALOG_FORMAT) if is_whole && indexes >= Some(CATALOG_INDEXES) => return Ok(()),
         // A file from before a table or an index.
@@ -324,6 +328,7 @@ fn prepare(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(UNIQUE)?;
     transaction.open_table(OWNED)?;
     transaction.open_table(SUPERSEDED)?;
+    transaction.open_table(GRANTS)?;
     transaction.open_table(PENDING_DESTRUCTION)?;
     transaction.open_table(AUDIT)?;
     transaction.open_table(OUTBOX)?;

@@ -1,6 +1,7 @@
 //! One mutation: rows written and deleted with their index rows, all in one transaction.
 
 use super::audit::{ChangeKind, Ledger};
+use super::grants::{self, GRANTS};
 use super::record::{self, IndexRows, Owned, Stamp, removed_before};
 use super::superseded::{self, SUPERSEDED};
 use super::tables::{self, OWNED, PENDING_DESTRUCTION, UNIQUE};
@@ -55,6 +56,7 @@ pub struct Mutation<'t> {
     owned: KeysTable<'t>,
     pending: KeysTable<'t>,
     pub(super) superseded: BytesTable<'t>,
+    pub(super) grants: BytesTable<'t>,
     /// When it happens.
     pub(super) at: Timestamp,
     pub(super) revisions_kept: usize,
@@ -82,6 +84,7 @@ impl<'t> Mutation<'t> {
             owned: transaction.open_table(OWNED)?,
             pending: transaction.open_table(PENDING_DESTRUCTION)?,
             superseded: transaction.open_table(SUPERSEDED)?,
+            grants: transaction.open_table(GRANTS)?,
             at,
             revisions_kept: options.revisions_kept,
             ledger: Ledger::new(options.named_changes),
@@ -89,6 +92,11 @@ impl<'t> Mutation<'t> {
             unnamed_files: Vec::new(),
             revision,
         })
+    }
+
+    /// Says that a record changed that is not written by [`Mutation::put`].
+    pub(super) fn note(&mut self, key: RecordKey, kind: ChangeKind, stored: &[u8]) {
+        self.ledger.note(key, kind, stored);
     }
 
     /// What changed, the keys that new owners need, and files that no record names any more.
@@ -191,6 +199,7 @@ impl<'t> Mutation<'t> {
         self.records[R::TYPE as usize].remove(id.to_key().as_slice())?;
         self.replace_index_rows::<R>(&[], &record.index(), &IndexRows::default())?;
         self.forget_superseded::<R>(id)?;
+        self.forget_grants::<R>(id)?;
         if let Some(key) = record.data_key() {
             self.pending.insert(key.owner().to_bytes().as_slice(), ())?;
         }
@@ -341,6 +350,7 @@ impl<'t> Mutation<'t> {
         let Some(config) = self.get::<UserConfig>(id)?.filter(|config| config.removed_at.is_none()) else {
             return Ok(false);
         };
+        self.forget_grants::<UserConfig>(id)?;
         self.put(&UserConfig {
             values: BTreeMap::new(),
             config_revision: config.config_revision + 1,
@@ -402,6 +412,12 @@ impl Rows for Mutation<'_> {
 
     fn superseded(&self, prefix: &[u8], from: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         superseded::first_from(&self.superseded, prefix, from)
+    }
+
+    fn grants(&self, prefix: &[u8]) -> Result<Vec<grants::Row>, StoreError> {
+        Ok(tables::collect(&self.grants, prefix, None, usize::MAX, |key, value| {
+            (key.to_vec(), value.to_vec())
+        })?)
     }
 
     fn version(&self, integration: IntegrationId, version: u32) -> Result<Option<Arc<IntegrationVersion>>, StoreError> {

@@ -1,5 +1,6 @@
 //! One moment of the catalog.
 
+use super::grants::{self, GRANTS};
 use super::superseded::{self, SUPERSEDED};
 use super::tables::{self, AUDIT, META, Numbered, OUTBOX, OWNED, REVISION, UNIQUE};
 use super::{AuditEntry, Catalog, Event, Lookup, Record, RecordType, Rows, audit, record};
@@ -145,6 +146,13 @@ impl Rows for View<'_> {
 
     fn superseded(&self, prefix: &[u8], from: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         superseded::first_from(&self.transaction.open_table(SUPERSEDED)?, prefix, from)
+    }
+
+    fn grants(&self, prefix: &[u8]) -> Result<Vec<grants::Row>, StoreError> {
+        let table = self.transaction.open_table(GRANTS)?;
+        Ok(tables::collect(&table, prefix, None, usize::MAX, |key, value| {
+            (key.to_vec(), value.to_vec())
+        })?)
     }
 
     fn version(&self, integration: IntegrationId, version: u32) -> Result<Option<Arc<IntegrationVersion>>, StoreError> {

@@ -1,0 +1,28 @@
+//! Custody of grants: who holds which token today, and the one place where it is renewed.
+//!
+//! ```text
+//! actor reads its configuration ─► load: rows, tokens ─► tend: intent durable ─► provider ─► outcome durable ─► binding
+//!            ▲                                                                                                  │
+//!            └──────────────────────────── due, or refused ◄──────────────────────────────────────────────────┘
+//! ```
+//!
+//! The grants of a user's configuration are tended by the user's actor, those of an instance by the instance's actor, in
+//! the course of reading the configuration: steps that begin meanwhile wait, so that two hundred executions that meet an
+//! expired token cause one renewal. An actor that dies in between leaves an intent behind, and its successor settles it.
+
+mod load;
+mod tend;
+
+pub(crate) use load::Grants;
+
+use perseat_domain::grant::Rules;
+use perseat_flow::oauth::OauthClient;
+
+/// What renewing needs; its connections belong to one arbiter.
+#[derive(Clone, Debug)]
+pub struct Oauth {
+    /// Calls providers.
+    pub client: OauthClient,
+    /// When to renew, and how patiently.
+    pub rules: Rules,
+}

@@ -1,0 +1,280 @@
+//! What is to be done about a grant, and what becomes of it.
+
+use super::timeline::{What, word};
+use super::{Grant, Held, Intent, Renewal, Rules, Status};
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// The longest life of a token that is believed; beyond it the provider means "for ever".
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// What somebody who wants to use a grant must do first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: use the token.
+    Nothing,
+    /// Renew it: [`Grant::intend`], make that durable, call, [`Grant::learn`], make that durable.
+    Renewal,
+    /// Wait: its token has ended, and a renewal failed a moment ago.
+    Patience,
+    /// Have somebody consent.
+    Consent,
+}
+
+/// A token as a provider gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// How long it lives, if that was said.
+    pub lifetime: Option<Duration>,
+    /// How the next one is had.
+    pub renewal: Renewal,
+}
+
+/// How a renewal went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// There is a new token.
+    Token(Renewed),
+    /// The provider says that the grant is over.
+    Over(String),
+    /// It failed, was surely not spent or may be spent again by the provider's answer, and may pass.
+    Passing {
+        /// Why.
+        reason: String,
+        /// For how long the provider wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// Nobody knows whether the refresh token was spent.
+    Unknown(String),
+}
+
+/// What is to be done after an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing more now.
+    Done,
+    /// Spend the same refresh token once more, at once.
+    Again,
+}
+
+impl Grant {
+    /// What must be done before it is used. A renewal of which no outcome is known has to be
+    /// [settled](Self::settle) first.
+    #[must_use]
+    pub fn need(&self, now: Timestamp, rules: &Rules) -> Need {
+        match (self.status, self.held) {
+            (Status::Pending | Status::Failed | Status::Uncertain, _) | (_, None) => Need::Consent,
+            (Status::Active | Status::Error, Some(held)) => {
+                let has_ended = held.refused || held.expires_at.is_some_and(|end| end <= now);
+                if held.due_at(rules).is_none_or(|due| now < due) {
+                    Need::Nothing
+                } else if held.renewal == Renewal::None {
+                    if has_ended { Need::Consent } else { Need::Nothing }
+                } else if self.retry_at.is_none_or(|retry| retry <= now) {
+                    Need::Renewal
+                } else if has_ended {
+                    Need::Patience
+                } else {
+                    Need::Nothing
+                }
+            }
+        }
+    }
+
+    /// When [`Grant::need`] is to be asked again; never where only a person can change it.
+    #[must_use]
+    pub fn look_again(&self, rules: &Rules) -> Option<Timestamp> {
+        let held = match self.status {
+            Status::Active | Status::Error => self.held?,
+            Status::Pending | Status::Failed | Status::Uncertain => return None,
+        };
+        let due = held.due_at(rules)?;
+        if held.renewal == Renewal::None {
+            return held.expires_at;
+        }
+        Some(self.retry_at.map_or(due, |retry| retry.max(due)))
+    }
+
+    /// A renewal begins.
+    pub fn intend(&mut self, now: Timestamp) {
+        self.intent = Some(match self.intent {
+            Some(intent) => Intent {
+                spent: intent.spent.saturating_add(1),
+                ..intent
+            },
+            None => Intent { at: now, spent: 1 },
+        });
+    }
+
+    /// Takes in how a renewal went.
+    pub fn learn(&mut self, outcome: Outcome, now: Timestamp, rules: &Rules) -> Next {
+        match outcome {
+            Outcome::Token(renewed) => {
+                self.hold(renewed, now, What::Renewed, rules);
+                Next::Done
+            }
+            Outcome::Over(reason) => {
+                // After a second use the provider's word may mean the first: what it says is not known to be so.
+                if self.intent.is_some_and(|intent| intent.spent > 1) {
+                    self.is_lost("renewal_interrupted", now, rules);
+                } else {
+                    self.is_over(&reason, now, rules);
+                }
+                Next::Done
+            }
+            Outcome::Passing { reason, retry_after } => {
+                if self.is_doubtful() && self.intent.is_some_and(|intent| intent.spent > 1) {
+                    self.is_lost(&reason, now, rules);
+                } else {
+                    self.failed(&reason, retry_after, now, rules);
+                }
+                Next::Done
+            }
+            Outcome::Unknown(reason) => self.doubt(&reason, now, rules),
+        }
+    }
+
+    /// What becomes of a renewal that a crash interrupted.
+    pub fn settle(&mut self, now: Timestamp, rules: &Rules) -> Next {
+        match self.intent {
+            Some(_) if self.is_doubtful() => self.doubt("renewal_interrupted", now, rules),
+            // It is due as it was, and may be spent as often as one likes.
+            Some(_) => {
+                self.intent = None;
+                Next::Done
+            }
+            None => Next::Done,
+        }
+    }
+
+    /// That of a registration which acts for itself: nobody has to consent, and its first token is due at once.
+    #[must_use]
+    pub fn of_credentials(generation: u64) -> Self {
+        Self {
+            status: Status::Active,
+            generation,
+            held: Some(Held {
+                issued_at: Timestamp(0),
+                expires_at: Some(Timestamp(0)),
+                renewal: Renewal::Credentials,
+                refused: false,
+            }),
+            ..Self::default()
+        }
+    }
+
+    /// Somebody consented or supplied a token.
+    pub fn consented(&mut self, renewed: Renewed, now: Timestamp, rules: &Rules) {
+        self.hold(renewed, now, What::Issued, rules);
+    }
+
+    /// A third party refused the token of this generation. Tells whether that changed anything.
+    pub fn refused(&mut self, generation: u64, now: Timestamp, rules: &Rules) -> bool {
+        let Some(held) = self.held.as_mut().filter(|held| !held.refused) else {
+            return false;
+        };
+        if generation != self.generation || !matches!(self.status, Status::Active | Status::Error) {
+            return false;
+        }
+        held.refused = true;
+        let (is_fresh, renewal) = (now.since(held.issued_at) < rules.fresh, held.renewal);
+        self.note(now, What::Refused, None, rules);
+        if is_fresh || renewal == Renewal::None {
+            self.is_over("token_refused", now, rules);
+        }
+        true
+    }
+
+    /// It is given up here: nothing is held any more.
+    pub fn disconnected(&mut self, now: Timestamp, rules: &Rules) {
+        self.end(Status::Pending, None);
+        self.held = None;
+        self.note(now, What::Disconnected, None, rules);
+    }
+
+    /// A token whose end has come and that cannot be renewed.
+    pub fn expired(&mut self, now: Timestamp, rules: &Rules) {
+        self.is_over("token_expired", now, rules);
+    }
+
+    /// Whether a second use of the refresh token could cost the grant.
+    fn is_doubtful(&self) -> bool {
+        self.held.is_some_and(|held| {
+            matches!(
+                held.renewal,
+                Renewal::Refresh {
+                    rotates: None | Some(true)
+                }
+            )
+        })
+    }
+
+    fn doubt(&mut self, reason: &str, now: Timestamp, rules: &Rules) -> Next {
+        if !self.is_doubtful() {
+            self.failed(reason, None, now, rules);
+            return Next::Done;
+        }
+        let forgives = |intent: Intent| intent.spent < 2 && rules.grace.is_some_and(|grace| now <= intent.at.after(grace));
+        if self.intent.is_some_and(forgives) {
+            return Next::Again;
+        }
+        self.is_lost(reason, now, rules);
+        Next::Done
+    }
+
+    fn hold(&mut self, renewed: Renewed, now: Timestamp, what: What, rules: &Rules) {
+        self.end(Status::Active, None);
+        let lifetime = renewed.lifetime.filter(|lifetime| !lifetime.is_zero() && *lifetime <= LONGEST);
+        self.held = Some(Held {
+            issued_at: now,
+            expires_at: lifetime.map(|lifetime| now.after(lifetime)),
+            renewal: renewed.renewal,
+            refused: false,
+        });
+        self.note(now, what, None, rules);
+    }
+
+    fn failed(&mut self, reason: &str, retry_after: Option<Duration>, now: Timestamp, rules: &Rules) {
+        let factor = 1_u32.checked_shl(self.failures.min(20)).unwrap_or(u32::MAX);
+        let wait = rules.back_off.saturating_mul(factor).min(rules.back_off_max);
+        // A provider may ask for more than our own limit, but not for ever.
+        let wait = wait.max(retry_after.unwrap_or_default().min(rules.back_off_max.saturating_mul(12)));
+        self.status = Status::Error;
+        self.intent = None;
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = Some(now.after(wait));
+        self.reason = Some(word(reason));
+        self.note(now, What::NotRenewed, Some(reason), rules);
+    }
+
+    fn is_over(&mut self, reason: &str, now: Timestamp, rules: &Rules) {
+        self.end(Status::Failed, Some(reason));
+        self.note(now, What::Ended, Some(reason), rules);
+    }
+
+    fn is_lost(&mut self, reason: &str, now: Timestamp, rules: &Rules) {
+        self.end(Status::Uncertain, Some(reason));
+        self.note(now, What::Lost, Some(reason), rules);
+    }
+
+    fn end(&mut self, status: Status, reason: Option<&str>) {
+        self.status = status;
+        self.generation += 1;
+        self.intent = None;
+        self.failures = 0;
+        self.retry_at = None;
+        self.reason = reason.map(word);
+    }
+}
+
+impl Held {
+    /// From when on it is to be renewed; `None` where nobody knows its end.
+    fn due_at(&self, rules: &Rules) -> Option<Timestamp> {
+        if self.refused {
+            return Some(Timestamp(0));
+        }
+        let end = self.expires_at?;
+        let lead = rules.lead.min(end.since(self.issued_at) / 2);
+        Some(Timestamp(end.0.saturating_sub(u64::try_from(lead.as_millis()).unwrap_or(u64::MAX))))
+    }
+}

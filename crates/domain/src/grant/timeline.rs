@@ -1,0 +1,66 @@
+//! What happened to a grant.
+
+use super::{Grant, Rules};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The longest reason that is kept, in bytes: it comes from a third party.
+const REASON: usize = 120;
+
+/// A kind of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// Somebody consented, or supplied a token.
+    Issued,
+    /// The token was renewed.
+    Renewed,
+    /// A renewal failed; it is tried again.
+    NotRenewed,
+    /// A third party refused the token.
+    Refused,
+    /// The provider said that it is over.
+    Ended,
+    /// The outcome of a renewal is not known.
+    Lost,
+    /// It was given up here.
+    Disconnected,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happening {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: What,
+    /// Why, as a stable word or the provider's own; never a token.
+    pub reason: Option<String>,
+}
+
+/// Words as they may be kept: printable, bounded.
+pub(super) fn word(text: &str) -> String {
+    let kept: String = text.chars().filter(|letter| !letter.is_control()).collect();
+    kept[..kept.floor_char_boundary(REASON)].to_owned()
+}
+
+impl Grant {
+    /// Writes it down; the oldest go beyond the limit, and a failure that repeats the last one takes its place.
+    pub(super) fn note(&mut self, at: Timestamp, what: What, reason: Option<&str>, rules: &Rules) {
+        let happening = Happening {
+            at,
+            what,
+            reason: reason.map(word),
+        };
+        let repeats = what == What::NotRenewed
+            && self
+                .timeline
+                .last()
+                .is_some_and(|last| last.what == what && last.reason == happening.reason);
+        if repeats {
+            self.timeline.pop();
+        }
+        self.timeline.push(happening);
+        let surplus = self.timeline.len().saturating_sub(rules.timeline.max(1));
+        self.timeline.drain(..surplus);
+    }
+}

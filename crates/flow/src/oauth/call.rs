@@ -1,0 +1,243 @@
+//! Calls to a provider's token and revocation endpoints.
+
+use super::Limits;
+use super::answer::{self, AnswerError, Token};
+use super::authorize::Pkce;
+use super::provider::{ClientAuthentication, Flow, PkceMethod, Provider};
+use crate::outbound::{OutboundClient, OutboundError, Request, Response};
+use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use form_urlencoded::{Serializer, byte_serialize};
+use perseat_domain::grant::{Outcome, Renewal, Renewed};
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::Instant;
+use url::Url;
+use zeroize::Zeroizing;
+
+/// Codes that end a grant, whoever says them.
+const TERMINAL: &[&str] = &[
+    "invalid_grant",
+    "access_denied",
+    "consent_required",
+    "interaction_required",
+    "login_required",
+    "invalid_refresh_token",
+    "bad_refresh_token",
+    "expired_token",
+    "token_expired",
+    "token_revoked",
+    "account_inactive",
+];
+
+/// How a call to the token endpoint went.
+#[derive(Clone, Debug)]
+pub enum Exchange {
+    /// There is a token.
+    Token(Token),
+    /// There is none.
+    Not(Outcome),
+}
+
+impl Exchange {
+    /// What it means to the grant that is renewed, and the token. `before` is what was stored.
+    #[must_use]
+    pub fn outcome(&self, provider: &Provider, before: Option<&Value>) -> Outcome {
+        match self {
+            Self::Not(outcome) => outcome.clone(),
+            Self::Token(token) => Outcome::Token(Renewed {
+                lifetime: token.lifetime().or(provider.default_lifetime),
+                renewal: renewal(provider, token, before),
+            }),
+        }
+    }
+}
+
+fn renewal(provider: &Provider, token: &Token, before: Option<&Value>) -> Renewal {
+    let old = before.and_then(|before| before.get("refresh_token")).and_then(Value::as_str);
+    match (provider.flow, token.refresh_token(), old) {
+        (Flow::ClientCredentials, ..) => Renewal::Credentials,
+        _ if provider.reuses_always() && (token.refresh_token().is_some() || old.is_some()) => Renewal::Refresh { rotates: Some(false) },
+        (Flow::AuthorizationCode, None, None) => Renewal::None,
+        (Flow::AuthorizationCode, Some(_), None) => Renewal::Refresh { rotates: None },
+        // What was just spent is still good, or it was exchanged.
+        (Flow::AuthorizationCode, new, Some(old)) => Renewal::Refresh {
+            rotates: Some(new.is_some_and(|new| new != old)),
+        },
+    }
+}
+
+/// How giving a token back went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// The provider took it back.
+    Done,
+    /// The provider has no endpoint for it.
+    Unsupported,
+    /// It may still be valid there.
+    Failed,
+}
+
+/// Talks to providers. Cheap to clone; bound to the runtime of its [`OutboundClient`].
+#[derive(Clone, Debug)]
+pub struct OauthClient {
+    outbound: OutboundClient,
+    limits: Limits,
+}
+
+type Form<'f> = Vec<(&'f str, &'f str)>;
+
+impl OauthClient {
+    /// A client that goes out through `outbound`.
+    #[must_use]
+    pub fn new(outbound: OutboundClient, limits: Limits) -> Self {
+        Self { outbound, limits }
+    }
+
+    /// Exchanges the code that a browser came back with.
+    pub async fn exchange(&self, provider: &Provider, code: &str, redirect: &str, pkce: &Pkce) -> Exchange {
+        let mut form = vec![("grant_type", "authorization_code"), ("code", code), ("redirect_uri", redirect)];
+        if provider.pkce != PkceMethod::None {
+            form.push(("code_verifier", pkce.verifier()));
+        }
+        self.ask(provider, &provider.token_url, form).await
+    }
+
+    /// Spends a refresh token.
+    pub async fn refresh(&self, provider: &Provider, refresh_token: &str) -> Exchange {
+        let form = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
+        self.ask(provider, provider.refresh_url.as_ref().unwrap_or(&provider.token_url), form)
+            .await
+    }
+
+    /// Asks for a token with the registration's own credentials.
+    pub async fn own_token(&self, provider: &Provider) -> Exchange {
+        let mut form = vec![("grant_type", "client_credentials")];
+        if !provider.scopes.is_empty() {
+            form.push(("scope", provider.scopes.as_str()));
+        }
+        self.ask(provider, &provider.token_url, form).await
+    }
+
+    /// Gives a token back (RFC 7009).
+    pub async fn revoke(&self, provider: &Provider, token: &str, hint: &str) -> Revoked {
+        let Some(url) = &provider.revoke_url else {
+            return Revoked::Unsupported;
+        };
+        let form = vec![("token", token), ("token_type_hint", hint)];
+        match self.outbound.send_directly(self.request(provider, url, form)).await {
+            Ok(response) if response.status.is_success() => Revoked::Done,
+            _ => Revoked::Failed,
+        }
+    }
+
+    async fn ask<'f>(&self, provider: &'f Provider, url: &Url, form: Form<'f>) -> Exchange {
+        let parameters = provider.token_parameters.iter();
+        let form = form
+            .into_iter()
+            .chain(parameters.map(|(name, value)| (name.as_str(), value.as_str())))
+            .collect();
+        match self.outbound.send_directly(self.request(provider, url, form)).await {
+            Ok(response) => self.read(provider, &response),
+            Err(error) => Exchange::Not(unanswered(&error)),
+        }
+    }
+
+    fn request<'f>(&self, provider: &'f Provider, url: &Url, mut form: Form<'f>) -> Request {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        for (name, value) in &provider.headers {
+            if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+                value.set_sensitive(true);
+                headers.insert(name, value);
+            }
+        }
+        let secret = provider.client_secret.as_str();
+        match provider.authentication {
+            ClientAuthentication::Basic => {
+                let pair = Zeroizing::new(format!("{}:{}", encoded(&provider.client_id), encoded(secret)));
+                if let Ok(mut value) = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair.as_bytes()))) {
+                    value.set_sensitive(true);
+                    headers.insert(AUTHORIZATION, value);
+                }
+            }
+            ClientAuthentication::Body => {
+                form.push(("client_id", &provider.client_id));
+                if !secret.is_empty() {
+                    form.push(("client_secret", secret));
+                }
+            }
+        }
+        Request {
+            method: Method::POST,
+            url: url.clone(),
+            headers,
+            body: Serializer::new(String::new()).extend_pairs(form).finish().into(),
+            deadline: Instant::now() + self.limits.timeout,
+        }
+    }
+
+    fn read(&self, provider: &Provider, response: &Response) -> Exchange {
+        let status = response.status;
+        if response.body.len() > self.limits.max_answer {
+            return Exchange::Not(unreadable(status, "answer_too_large"));
+        }
+        let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let answer = answer::read(content_type.unwrap_or_default(), &response.body, &provider.token_path);
+        match answer {
+            Ok(token) if status.is_success() => Exchange::Token(token),
+            Err(AnswerError::Code(code)) if status.is_success() || status.is_client_error() => {
+                let is_over = TERMINAL.contains(&code.as_str()) || provider.terminal.contains(&code);
+                Exchange::Not(if is_over && status != StatusCode::TOO_MANY_REQUESTS {
+                    Outcome::Over(code)
+                } else {
+                    passing(code, response)
+                })
+            }
+            Err(AnswerError::NoToken) if status.is_success() => Exchange::Not(unreadable(status, "answer_without_token")),
+            _ => Exchange::Not(passing(format!("http_{}", status.as_u16()), response)),
+        }
+    }
+}
+
+fn encoded(text: &str) -> String {
+    byte_serialize(text.as_bytes()).collect()
+}
+
+fn passing(reason: String, response: &Response) -> Outcome {
+    let after = response.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    Outcome::Passing {
+        reason,
+        retry_after: after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs),
+    }
+}
+
+/// An answer that cannot be used: with a success the refresh token was spent, and what took its place is not known.
+fn unreadable(status: StatusCode, reason: &str) -> Outcome {
+    if status.is_success() {
+        return Outcome::Unknown(reason.into());
+    }
+    Outcome::Passing {
+        reason: reason.into(),
+        retry_after: None,
+    }
+}
+
+/// No answer: what was never sent was not spent.
+fn unanswered(error: &OutboundError) -> Outcome {
+    let passing = |reason: &str| Outcome::Passing {
+        reason: reason.into(),
+        retry_after: None,
+    };
+    match error {
+        OutboundError::Refused { .. } => passing("outbound_refused"),
+        OutboundError::NotHttp(_) | OutboundError::TooManyRedirects(_) => passing("address_invalid"),
+        OutboundError::Unreached { .. } => passing("provider_unreachable"),
+        OutboundError::Failed { .. } => Outcome::Unknown("connection_broken".into()),
+        OutboundError::TimedOut(_) => Outcome::Unknown("timeout".into()),
+        OutboundError::TooLarge { .. } => Outcome::Unknown("answer_too_large".into()),
+    }
+}

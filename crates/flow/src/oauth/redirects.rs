@@ -1,0 +1,85 @@
+//! Where a browser goes after consent, as the definition's `meta` of a connection says, within what the operator allows.
+
+use serde_json::Value;
+use url::Url;
+
+/// Addresses of one connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redirects {
+    /// `oAuthSuccessRedirectUri`.
+    pub success: Option<Url>,
+    /// `oAuthFailureRedirectUri`.
+    pub failure: Option<Url>,
+}
+
+impl Redirects {
+    /// Reads them from a definition's text. Whatever is not under one of `allowed` is left out.
+    #[must_use]
+    pub fn read(definition: &str, variable: &str, allowed: &[Url]) -> Self {
+        let Ok(document) = serde_saphyr::from_str::<Value>(definition) else {
+            return Self::default();
+        };
+        let all = document.get("requiredConfigVars").and_then(Value::as_array);
+        let is_named = |entry: &&Value| {
+            ["stableKey", "key"]
+                .iter()
+                .any(|name| entry.get(*name).and_then(Value::as_str) == Some(variable))
+        };
+        let Some(meta) = all.and_then(|all| all.iter().find(is_named)).and_then(|entry| entry.get("meta")) else {
+            return Self::default();
+        };
+        let address = |name: &str| {
+            let url = meta.get(name)?.as_str()?.parse::<Url>().ok()?;
+            allowed.iter().any(|base| is_under(base, &url)).then_some(url)
+        };
+        Self {
+            success: address("oAuthSuccessRedirectUri"),
+            failure: address("oAuthFailureRedirectUri"),
+        }
+    }
+}
+
+/// The same origin, and a path at or below that of `base`.
+fn is_under(base: &Url, url: &Url) -> bool {
+    let path = base.path().trim_end_matches('/');
+    let below = url.path().strip_prefix(path);
+    base.origin() == url.origin()
+        && base.origin().is_tuple()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_allowed_is_gone_to() {
+        let allowed = [Url::parse("https://app.example/oauth/").unwrap()];
+        for (address, is_allowed) in [
+            ("https://app.example/oauth", true),
+            ("https://app.example/oauth/done?x=1", true),
+            ("https://app.example/oauthx", false),
+            ("https://app.example/", false),
+            ("https://app.example/oauth/../elsewhere", false),
+            ("http://app.example/oauth/done", false),
+            ("https://app.example:8443/oauth/done", false),
+            ("https://app.example.evil.example/oauth/done", false),
+            ("https://app.example@evil.example/oauth/done", false),
+            ("https://u:p@app.example/oauth/done", false),
+            ("//evil.example/oauth/done", false),
+            ("javascript:alert(1)", false),
+            ("data:text/html,x", false),
+        ] {
+            let text = format!(
+                "requiredConfigVars:\n  - key: Other\n  - key: Account\n    stableKey: account\n    meta: {{oAuthSuccessRedirectUri: {address:?}}}\n"
+            );
+            let read = Redirects::read(&text, "account", &allowed);
+            assert_eq!(read.success.is_some(), is_allowed, "{address}");
+            assert_eq!(read.failure, None);
+            assert_eq!(Redirects::read(&text, "account", &[]), Redirects::default());
+        }
+        assert_eq!(Redirects::read(": no yaml [", "account", &allowed), Redirects::default());
+    }
+}

@@ -1,0 +1,210 @@
+use super::*;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+fn fields(more: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let all = [
+        ("authorizeUrl", "https://provider.example/authorize?tenant=7"),
+        ("tokenUrl", "https://provider.example/token"),
+        ("clientId", "id"),
+        ("clientSecret", "a secret of the registration"),
+        ("scopes", "read  write"),
+    ];
+    let all = all.iter().chain(more);
+    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn provider(more: &[(&str, &str)]) -> Provider {
+    Provider::read(Flow::AuthorizationCode, &fields(more)).unwrap()
+}
+
+fn parsed(content_type: &str, body: &str) -> Result<Token, AnswerError> {
+    read_token(content_type, body.as_bytes(), &[])
+}
+
+#[test]
+fn tokens_are_found_however_they_are_written() {
+    let json = "application/json";
+    for (content_type, body, lifetime, refresh) in [
+        (
+            json,
+            r#"{"access_token":"T","expires_in":3600,"refresh_token":"R"}"#,
+            Some(3600),
+            Some("R"),
+        ),
+        (json, r#"{"access_token":"T","expires_in":"3600"}"#, Some(3600), None),
+        (
+            json,
+            r#"{"access_token":"T","expires_in":3600.0,"refresh_token":null}"#,
+            Some(3600),
+            None,
+        ),
+        (json, r#"{"access_token":"T"}"#, None, None),
+        (json, r#"{"access_token":"T","expires_in":0}"#, None, None),
+        (json, r#"{"access_token":"T","expires_in":-5}"#, None, None),
+        (json, r#"{"access_token":"T","expires_in":"soon"}"#, None, None),
+        (json, r#"{"access_token":"T","expires_in":1e300}"#, None, None),
+        (
+            json,
+            r#"{"ok":true,"authed_user":{"access_token":"T","refresh_token":"R","expires_in":60}}"#,
+            Some(60),
+            Some("R"),
+        ),
+        (
+            json,
+            r#"{"data":{"token":{"accessToken":"T","refreshToken":"R","expiresIn":60}}}"#,
+            Some(60),
+            Some("R"),
+        ),
+        ("text/html", r#"{"access_token":"T"}"#, None, None),
+        (
+            "application/x-www-form-urlencoded",
+            "access_token=T&expires_in=60&refresh_token=R",
+            Some(60),
+            Some("R"),
+        ),
+        ("text/plain; charset=utf-8", "access_token=T&scope=a+b\n", None, None),
+    ] {
+        let token = parsed(content_type, body).unwrap_or_else(|error| panic!("{body}: {error:?}"));
+        assert_eq!(token.access_token(), "T", "{body}");
+        assert_eq!(token.lifetime().map(|span| span.as_secs()), lifetime, "{body}");
+        assert_eq!(token.refresh_token(), refresh, "{body}");
+    }
+}
+
+#[test]
+fn what_is_no_token_says_what_it_is() {
+    let coded = |code: &str| Err(AnswerError::Code(code.to_owned()));
+    for (body, expected) in [
+        (r#"{"error":"invalid_grant","error_description":"gone"}"#, coded("invalid_grant")),
+        (r#"{"ok":false,"error":"token_revoked"}"#, coded("token_revoked")),
+        (r#"{"error":{"code":"expired_token","message":"…"}}"#, coded("expired_token")),
+        (r#"{"error":{"status":429}}"#, coded("429")),
+        ("error=bad_refresh_token&error_uri=x", coded("bad_refresh_token")),
+        ("<html>access_token=T</html>", Err(AnswerError::NoToken)),
+        (r#"["access_token"]"#, Err(AnswerError::NoToken)),
+        (r#"{"access_token":""}"#, Err(AnswerError::NoToken)),
+        (r#"{"access_token":7}"#, Err(AnswerError::NoToken)),
+        ("", Err(AnswerError::NoToken)),
+        (r#"{"a":{"b":{"c":{"d":{"e":{"access_token":"T"}}}}}}"#, Err(AnswerError::NoToken)),
+    ] {
+        assert_eq!(parsed("", body), expected, "{body}");
+    }
+}
+
+#[test]
+fn a_token_is_taken_from_where_it_is_said_to_stand() {
+    let body = r#"{"access_token":"of the bot","authed_user":{"access_token":"of the user"}}"#;
+    let read = |path: &[&str]| {
+        let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
+        read_token("", body.as_bytes(), &path).map(|token| token.access_token().to_owned())
+    };
+    assert_eq!(read(&[]).as_deref(), Ok("of the bot"));
+    assert_eq!(read(&["authed_user"]).as_deref(), Ok("of the user"));
+    assert_eq!(read(&["team"]), Err(AnswerError::NoToken));
+}
+
+#[test]
+fn a_renewal_keeps_what_it_leaves_out_and_nothing_large() {
+    let before = json!({ "access_token": "old", "refresh_token": "kept", "instance_url": "https://x" });
+    let body = json!({ "access_token": "new", "blob": "x".repeat(5000), "list": [1], "scope": "a" }).to_string();
+    let stored = parsed("", &body).unwrap().stored(Some(&before));
+    let expected = json!({ "access_token": "new", "refresh_token": "kept", "instance_url": "https://x", "scope": "a" });
+    assert_eq!(stored, expected);
+}
+
+#[test]
+fn the_browser_is_sent_with_state_scopes_and_a_challenge() {
+    // The verifier and challenge of RFC 7636, appendix B.
+    let bytes = [
+        116, 24, 223, 180, 151, 153, 224, 37, 79, 250, 96, 125, 216, 173, 187, 186, 22, 212, 37, 77, 105, 214, 191, 240, 91, 88, 5, 88, 83,
+        132, 141, 121,
+    ];
+    let pkce = Pkce::new(&bytes);
+    let url =
+        |more: &[(&str, &str)]| authorize_url(&provider(more), "https://perseat.example/oauth2/callback", "the state", &pkce).unwrap();
+    let sent = url(&[("authorizeParams", "access_type=offline&prompt=consent")]);
+    let query: BTreeMap<String, String> = sent.query_pairs().into_owned().collect();
+    let expected = [
+        ("tenant", "7"),
+        ("response_type", "code"),
+        ("client_id", "id"),
+        ("redirect_uri", "https://perseat.example/oauth2/callback"),
+        ("scope", "read write"),
+        ("state", "the state"),
+        ("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
+        ("code_challenge_method", "S256"),
+        ("access_type", "offline"),
+        ("prompt", "consent"),
+    ];
+    let expected: BTreeMap<String, String> = expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+    assert_eq!(query, expected);
+    assert!(!sent.as_str().contains("secret"));
+    let plain = url(&[("pkceMethod", "plain"), ("scopeSeparator", ",")]);
+    let query: BTreeMap<String, String> = plain.query_pairs().into_owned().collect();
+    assert_eq!(query["code_challenge"], "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
+    assert_eq!(
+        (query["code_challenge_method"].as_str(), query["scope"].as_str()),
+        ("plain", "read,write")
+    );
+    assert!(!url(&[("pkceMethod", "none")]).as_str().contains("code_challenge"));
+}
+
+#[test]
+fn inputs_that_name_no_provider_are_refused_by_name_and_without_values() {
+    for (name, value, expected) in [
+        ("tokenUrl", "", ProviderError::Missing("tokenUrl")),
+        ("clientId", " ", ProviderError::Missing("clientId")),
+        ("authorizeUrl", "", ProviderError::Missing("authorizeUrl")),
+        (
+            "tokenUrl",
+            "file:///etc/passwd",
+            ProviderError::Invalid {
+                input: "tokenUrl",
+                expected: "an http or https address",
+            },
+        ),
+        (
+            "pkceMethod",
+            "S512",
+            ProviderError::Invalid {
+                input: "pkceMethod",
+                expected: "none, plain or S256",
+            },
+        ),
+        (
+            "refreshReuse",
+            "sometimes",
+            ProviderError::Invalid {
+                input: "refreshReuse",
+                expected: "a number of seconds",
+            },
+        ),
+    ] {
+        let read = Provider::read(Flow::AuthorizationCode, &fields(&[(name, value)]));
+        assert_eq!(read.unwrap_err(), expected);
+    }
+    let without_browser = fields(&[("authorizeUrl", "")]);
+    assert!(Provider::read(Flow::ClientCredentials, &without_browser).is_ok());
+    assert_eq!(
+        provider(&[("refreshReuse", "30")]).grace(),
+        Some(std::time::Duration::from_secs(30))
+    );
+    let shown = format!("{:?}", provider(&[]));
+    assert!(!shown.contains("secret of"), "{shown}");
+}
+
+proptest! {
+    #[test]
+    fn no_answer_panics_or_is_kept_beyond_its_bounds(body in prop::collection::vec(any::<u8>(), 0..400), deep in 0_usize..200) {
+        let _ = read_token("", &body, &[]);
+        let nested = format!("{}{{\"access_token\":\"T\"}}{}", "{\"a\":".repeat(deep), "}".repeat(deep));
+        prop_assert_eq!(parsed("", &nested).is_ok(), deep <= 4);
+        let many: serde_json::Map<String, Value> = (0..100).map(|n| (format!("m{n}"), "v".repeat(deep * 100).into())).collect();
+        let mut many = Value::Object(many);
+        many["access_token"] = "T".into();
+        let stored = parsed("", &many.to_string()).unwrap().stored(None);
+        prop_assert!(stored.as_object().unwrap().len() <= 34);
+    }
+}

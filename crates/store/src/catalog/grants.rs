@@ -1,0 +1,159 @@
+//! Grants of third parties: what is known of each, and its sealed token.
+//!
+//! A row belongs to a connection of an instance or of a user's configuration, and goes with it. Its actor renews the token
+//! and writes what became of that directly: no mutation, because it says nothing new about any configuration, and happens
+//! once an hour and user. What a person does to a grant is a mutation, with its audit entry. Both compare what they read
+//! with what is there, so that a consent that comes in between is never overwritten.
+
+use super::tables::{self, Bytes};
+use super::{Catalog, ChangeKind, Lookup, Mutation, Record, RecordId, RecordKey, RecordType, Rows};
+use crate::error::StoreError;
+use perseat_domain::grant::{Grant, Holder};
+use perseat_domain::model::{Instance, KeyDigest, Sealed, UserConfig};
+use redb::{ReadableTable as _, TableDefinition};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Holder ‖ stable key of the connection → [`StoredGrant`].
+pub(super) const GRANTS: Bytes = TableDefinition::new("grant");
+
+/// Format of the rows.
+const FORMAT: u8 = 1;
+
+/// What follows the holder in the key, and the stored form.
+pub(super) type Row = (Vec<u8>, Vec<u8>);
+
+/// A grant as it is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredGrant {
+    /// What is known of it.
+    pub grant: Grant,
+    /// Its token, sealed under the holder's key.
+    pub token: Option<Sealed>,
+    /// Digest of the token that the configuration supplied when this began; another one there begins it anew.
+    pub supplied: Option<KeyDigest>,
+    /// Digest of the registration that it was given to; another one has to be consented to.
+    pub registration: Option<KeyDigest>,
+}
+
+/// Names one grant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrantId {
+    /// Whose.
+    pub holder: Holder,
+    /// The connection's stable key.
+    pub variable: String,
+}
+
+impl GrantId {
+    /// The key of the row, and the id under which its token is sealed.
+    #[must_use]
+    pub fn to_key(&self) -> Vec<u8> {
+        [self.holder.uuid().as_bytes().as_slice(), self.variable.as_bytes()].concat()
+    }
+}
+
+/// What became of a direct write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It is durable.
+    Written,
+    /// Somebody else wrote since it was read: read it again.
+    Overtaken,
+    /// The holder is gone.
+    Gone,
+}
+
+fn encode(stored: &StoredGrant) -> Result<Vec<u8>, StoreError> {
+    postcard::to_extend(stored, vec![FORMAT]).map_err(|error| StoreError::corrupt(format!("a grant to be stored: {error}")))
+}
+
+fn decode(bytes: &[u8]) -> Result<StoredGrant, StoreError> {
+    let body = bytes.strip_prefix(&[FORMAT]).ok_or_else(|| StoreError::corrupt("grant"))?;
+    postcard::from_bytes(body).map_err(|_| StoreError::corrupt("grant"))
+}
+
+/// The grants of a holder by the connection's stable key.
+pub(super) fn of(rows: &impl Rows, holder: Holder) -> Result<BTreeMap<String, StoredGrant>, StoreError> {
+    let found = rows.grants(holder.uuid().as_bytes())?;
+    found
+        .into_iter()
+        .map(|(key, row)| {
+            let key = String::from_utf8(key).map_err(|_| StoreError::corrupt("grant"))?;
+            Ok((key, decode(&row)?))
+        })
+        .collect()
+}
+
+impl Catalog {
+    /// Replaces a grant that is still as it was read; durable once this returns. `expected` is none where there was none.
+    ///
+    /// # Errors
+    /// If the disk fails; [`StoreError::Full`] on a full disk.
+    pub fn store_grant(&self, id: &GrantId, expected: Option<&StoredGrant>, stored: &StoredGrant) -> Result<Stored, StoreError> {
+        let database = self.database.get()?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_quick_repair(true);
+        let key = id.to_key();
+        {
+            let mut table = transaction.open_table(GRANTS)?;
+            let found = table.get(key.as_slice())?.map(|guard| decode(guard.value())).transpose()?;
+            if found.as_ref() != expected {
+                return Ok(Stored::Overtaken);
+            }
+            if !self.moment(|at| is_live(at, id.holder))? {
+                return Ok(Stored::Gone);
+            }
+            table.insert(key.as_slice(), encode(stored)?.as_slice())?;
+        }
+        transaction.commit()?;
+        Ok(Stored::Written)
+    }
+}
+
+/// Whether the holder exists. No writer is in between: the caller has the write transaction.
+fn is_live(at: &impl Lookup, holder: Holder) -> Result<bool, StoreError> {
+    Ok(match holder {
+        Holder::Instance(id) => at.get::<Instance>(id)?.is_some(),
+        Holder::UserConfig(id) => at.get::<UserConfig>(id)?.is_some_and(|config| config.removed_at.is_none()),
+    })
+}
+
+impl Mutation<'_> {
+    /// Writes a grant by somebody's act: the audit names its holder.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where the holder does not exist.
+    pub fn put_grant(&mut self, id: &GrantId, stored: &StoredGrant) -> Result<(), StoreError> {
+        let key: RecordKey = match id.holder {
+            Holder::Instance(instance) => instance.into(),
+            Holder::UserConfig(config) => config.into(),
+        };
+        if !is_live(self, id.holder)? {
+            let (kind, _, text) = key.parts();
+            return Err(StoreError::NotFound {
+                record: kind.name(),
+                id: text,
+            });
+        }
+        let row = encode(stored)?;
+        self.grants.insert(id.to_key().as_slice(), row.as_slice())?;
+        self.note(key, ChangeKind::Changed, &row);
+        Ok(())
+    }
+
+    /// Deletes the grants of a record that goes.
+    pub(super) fn forget_grants<R: Record>(&mut self, id: R::Id) -> Result<(), StoreError> {
+        if !matches!(R::TYPE, RecordType::Instance | RecordType::UserConfig) {
+            return Ok(());
+        }
+        let prefix = id.to_key();
+        let keys = tables::collect(&self.grants, &prefix, None, usize::MAX, |rest, _| {
+            [prefix.as_slice(), rest].concat()
+        })?;
+        for key in keys {
+            self.grants.remove(key.as_slice())?;
+        }
+        Ok(())
+    }
+}

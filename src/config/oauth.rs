@@ -1,0 +1,29 @@
+//! From the keys of `[oauth]` to what renews grants.
+
+use super::Config;
+use perseat_domain::grant::Rules;
+use perseat_flow::oauth::Limits;
+
+impl Config {
+    /// Calls to token endpoints.
+    #[must_use]
+    pub fn oauth_limits(&self) -> Limits {
+        Limits {
+            timeout: self.oauth.timeout,
+            max_answer: self.oauth.max_answer.as_usize(),
+        }
+    }
+
+    /// When grants are renewed; what a provider declares is added for each.
+    #[must_use]
+    pub fn grant_rules(&self) -> Rules {
+        Rules {
+            lead: self.oauth.refresh_lead,
+            grace: None,
+            back_off: self.oauth.back_off,
+            back_off_max: self.oauth.back_off_max,
+            fresh: self.oauth.fresh,
+            timeline: self.oauth.timeline.as_usize(),
+        }
+    }
+}

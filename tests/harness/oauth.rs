@@ -1,0 +1,362 @@
+//! A third party with OAuth 2.0: it exchanges refresh tokens as it is told to, takes a second use for theft, and remembers.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::within;
+
+/// What is peculiar to the provider.
+#[derive(Clone, Debug)]
+pub(crate) struct Manner {
+    /// Whether a refresh token is exchanged when it is used.
+    pub(crate) rotates: bool,
+    /// For how long a second use is forgiven.
+    pub(crate) grace: Option<Duration>,
+    /// `expires_in` of its answers.
+    pub(crate) lifetime: Option<Value>,
+    /// Whether the token stands within another object.
+    pub(crate) nested: bool,
+    /// Whether it answers with a form instead of JSON.
+    pub(crate) form: bool,
+    /// The status and headers of all answers of the token endpoint, in place of tokens.
+    pub(crate) refuses: Option<(u16, Option<u64>)>,
+    /// Whether the connection breaks after a token was made.
+    pub(crate) breaks: bool,
+    /// Whether the token endpoint says nothing for now.
+    pub(crate) hangs: bool,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self {
+            rotates: true,
+            grace: None,
+            lifetime: Some(json!(3600)),
+            nested: false,
+            form: false,
+            refuses: None,
+            breaks: false,
+            hangs: false,
+        }
+    }
+}
+
+/// What somebody allowed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chain {
+    /// The number of the newest tokens.
+    pub(crate) newest: u64,
+    pub(crate) is_revoked: bool,
+    /// Whether a refresh token was used a second time, out of its grace.
+    pub(crate) was_reused: bool,
+    exchanged_at: Option<Instant>,
+}
+
+/// A request to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// Method and path.
+    pub(crate) target: String,
+    /// The form.
+    pub(crate) form: BTreeMap<String, String>,
+    /// The bearer token.
+    pub(crate) token: String,
+    pub(crate) headers: HeaderMap,
+    /// What it was answered.
+    pub(crate) status: u16,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    manner: Manner,
+    /// By user.
+    chains: BTreeMap<String, Chain>,
+    /// User and challenge by code.
+    codes: BTreeMap<String, (String, BTreeMap<String, String>)>,
+    calls: Vec<Call>,
+}
+
+/// A running provider; it ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Oauth {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    changed: watch::Sender<u64>,
+    server: AbortHandle,
+}
+
+/// The tokens of a user, as they are supplied: number 1.
+pub(crate) fn first_tokens(user: &str) -> String {
+    format!("{{access_token: access-{user}-1, refresh_token: refresh-{user}-1, expires_in: \"3600\"}}")
+}
+
+impl Oauth {
+    /// Starts on a free port.
+    pub(crate) async fn start(manner: Manner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State {
+            manner,
+            ..State::default()
+        }));
+        let changed = watch::Sender::new(0);
+        let desk = (Arc::clone(&state), changed.clone());
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let desk = desk.clone();
+                tokio::spawn(async move {
+                    let service = hyper::service::service_fn(move |request| answer(desk.clone(), request));
+                    let http = hyper::server::conn::http1::Builder::new();
+                    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self {
+            address,
+            state,
+            changed,
+            server: server.abort_handle(),
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// From now on it behaves otherwise; calls that hang, too.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Manner)) {
+        change(&mut self.state().manner);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// The user's tokens of number 1 are known.
+    pub(crate) fn allow(&self, user: &str) {
+        let chain = Chain {
+            newest: 1,
+            ..Chain::default()
+        };
+        self.state().chains.insert(user.to_owned(), chain);
+    }
+
+    /// Takes back what the user allowed.
+    pub(crate) fn revoke(&self, user: &str) {
+        self.state().chains.get_mut(user).unwrap().is_revoked = true;
+    }
+
+    pub(crate) fn chain(&self, user: &str) -> Chain {
+        self.state().chains.get(user).cloned().unwrap_or_default()
+    }
+
+    /// The browser came with these parameters and the user consented: the code that it is sent back with.
+    pub(crate) fn consent(&self, user: &str, parameters: BTreeMap<String, String>) -> String {
+        let mut state = self.state();
+        let code = format!("code-{user}-{}", state.codes.len());
+        state.codes.insert(code.clone(), (user.to_owned(), parameters));
+        code
+    }
+
+    /// The calls to paths that begin so, in order.
+    pub(crate) fn calls(&self, path: &str) -> Vec<Call> {
+        let state = self.state();
+        let at = |call: &&Call| call.target.split(' ').nth(1).is_some_and(|at| at.starts_with(path));
+        state.calls.iter().filter(at).cloned().collect()
+    }
+
+    /// Waits until it was called so often at paths that begin so, and answered.
+    pub(crate) async fn until(&self, path: &str, count: usize) -> Vec<Call> {
+        self.until_like(path, count, |_| true).await
+    }
+
+    /// Waits for so many answered calls that are like this.
+    pub(crate) async fn until_like(&self, path: &str, count: usize, is_like: impl Fn(&Call) -> bool) -> Vec<Call> {
+        let mut seen = self.changed.subscribe();
+        let like = || -> Vec<Call> { self.calls(path).into_iter().filter(|call| is_like(call)).collect() };
+        let enough = seen.wait_for(|_| like().len() >= count);
+        within(&format!("call {count} of {path}"), enough).await.unwrap();
+        like()
+    }
+}
+
+impl Drop for Oauth {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+type Desk = (Arc<Mutex<State>>, watch::Sender<u64>);
+
+async fn answer((state, changed): Desk, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::io::Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+    let form: BTreeMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
+    let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let token = text("authorization").trim_start_matches("Bearer ").to_owned();
+    let path = head.uri.path().to_owned();
+    if path.starts_with("/token") {
+        let mut changes = changed.subscribe();
+        let _ = changes.wait_for(|_| !state.lock().unwrap().manner.hangs).await;
+    }
+    let (answer, breaks) = {
+        let mut state = state.lock().unwrap();
+        let answer = match path.as_str() {
+            path if path.starts_with("/token") => state.token(&form),
+            path if path.starts_with("/revoke") => state.give_back(&form),
+            _ => state.work(&token),
+        };
+        state.calls.push(Call {
+            target: format!("{} {path}", head.method),
+            form,
+            token,
+            headers: head.headers.clone(),
+            status: answer.0,
+        });
+        (answer, path.starts_with("/token") && state.manner.breaks)
+    };
+    changed.send_modify(|count| *count += 1);
+    if breaks {
+        return Err(std::io::Error::other("broken on purpose"));
+    }
+    let (status, content_type, retry_after, body) = answer;
+    let mut response = Response::builder()
+        .status(StatusCode::from_u16(status).unwrap())
+        .header(header::CONTENT_TYPE, content_type);
+    if let Some(seconds) = retry_after {
+        response = response.header(header::RETRY_AFTER, seconds);
+    }
+    Ok(response.body(Full::new(body.into())).unwrap())
+}
+
+type Answer = (u16, &'static str, Option<u64>, String);
+
+fn refusal(status: u16, code: &str) -> Answer {
+    (status, "application/json", None, json!({ "error": code }).to_string())
+}
+
+impl State {
+    fn work(&self, token: &str) -> Answer {
+        let parts: Vec<&str> = token.split('-').collect();
+        let is_valid = match parts.as_slice() {
+            ["access", user, number] => self
+                .chains
+                .get(*user)
+                .is_some_and(|chain| !chain.is_revoked && chain.newest.to_string() == *number),
+            ["own", ..] => true,
+            _ => false,
+        };
+        if is_valid {
+            (200, "application/json", None, json!({ "ok": true }).to_string())
+        } else {
+            refusal(401, "invalid_token")
+        }
+    }
+
+    fn token(&mut self, form: &BTreeMap<String, String>) -> Answer {
+        let manner = self.manner.clone();
+        if let Some((status, retry_after)) = manner.refuses {
+            return (status, "text/html", retry_after, "<html>later</html>".into());
+        }
+        let field = |name: &str| form.get(name).map_or("", String::as_str);
+        let basic = field("client_id").is_empty();
+        if !basic && field("client_secret") != "the-client-secret" {
+            return refusal(401, "invalid_client");
+        }
+        match field("grant_type") {
+            "client_credentials" => {
+                let number = self.calls.len();
+                return self.given(&format!("own-{number}"), None);
+            }
+            "authorization_code" => {
+                let Some((user, asked)) = self.codes.remove(field("code")) else {
+                    return refusal(400, "invalid_grant");
+                };
+                let fits = asked.get("redirect_uri").map(String::as_str) == Some(field("redirect_uri"))
+                    && asked.contains_key("code_challenge") == form.contains_key("code_verifier");
+                if !fits {
+                    return refusal(400, "invalid_grant");
+                }
+                let newest = self.chains.get(&user).map_or(1, |chain| chain.newest + 1);
+                let chain = Chain {
+                    newest,
+                    ..Chain::default()
+                };
+                self.chains.insert(user.clone(), chain);
+                let refresh = format!("refresh-{user}-{newest}");
+                return self.given(&format!("access-{user}-{newest}"), Some(&refresh));
+            }
+            _ => {}
+        }
+        let parts: Vec<&str> = field("refresh_token").split('-').collect();
+        let ["refresh", user, number] = parts.as_slice() else {
+            return refusal(400, "invalid_grant");
+        };
+        let number: u64 = number.parse().unwrap_or(0);
+        let Some(chain) = self.chains.get_mut(*user).filter(|chain| !chain.is_revoked) else {
+            return refusal(400, "invalid_grant");
+        };
+        let forgiven = chain
+            .exchanged_at
+            .zip(manner.grace)
+            .is_some_and(|(at, grace)| number + 1 == chain.newest && at.elapsed() <= grace);
+        if number == chain.newest || !manner.rotates {
+            chain.newest += 1;
+            chain.exchanged_at = Some(Instant::now());
+        } else if !forgiven {
+            chain.was_reused = true;
+            chain.is_revoked = true;
+            return refusal(400, "invalid_grant");
+        }
+        let access = format!("access-{user}-{}", chain.newest);
+        let refresh = format!("refresh-{user}-{}", chain.newest);
+        self.given(&access, manner.rotates.then_some(refresh.as_str()))
+    }
+
+    fn given(&self, access: &str, refresh: Option<&str>) -> Answer {
+        let mut token = json!({ "access_token": access, "token_type": "bearer" });
+        if let Some(refresh) = refresh {
+            token["refresh_token"] = refresh.into();
+        }
+        if let Some(lifetime) = &self.manner.lifetime {
+            token["expires_in"] = lifetime.clone();
+        }
+        if self.manner.form {
+            let pairs = token.as_object().unwrap().iter();
+            let pairs = pairs.map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
+            let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+            return (200, "application/x-www-form-urlencoded", None, body);
+        }
+        let body = if self.manner.nested {
+            json!({ "ok": true, "authed_user": token })
+        } else {
+            token
+        };
+        (200, "application/json", None, body.to_string())
+    }
+
+    fn give_back(&mut self, form: &BTreeMap<String, String>) -> Answer {
+        let token = form.get("token").map_or("", String::as_str);
+        if let Some(chain) = token.split('-').nth(1).and_then(|user| self.chains.get_mut(user)) {
+            chain.is_revoked = true;
+        }
+        (200, "application/json", None, String::new())
+    }
+}

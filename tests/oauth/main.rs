@@ -1,0 +1,8 @@
+//! Grants of third parties, through a running daemon and a provider that takes a second use of a refresh token for theft.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod renewal;
+mod world;

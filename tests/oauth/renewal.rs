@@ -1,0 +1,251 @@
+//! Tokens are renewed once, when they are due, and whatever happens meanwhile is neither spent twice nor lost silently.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::oauth::{Call, Manner};
+use crate::world::{Plan, World};
+
+fn renewals(world: &World) -> Vec<String> {
+    let calls = world.provider.calls("/token");
+    calls
+        .iter()
+        .map(|call| call.form.get("refresh_token").cloned().unwrap_or_default())
+        .collect()
+}
+
+fn tokens(calls: &[Call]) -> BTreeSet<&str> {
+    calls.iter().map(|call| call.token.as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_executions_that_meet_an_ended_token_renew_it_once() {
+    let world = World::start(&Plan::default()).await;
+    let (ann, bob) = tokio::join!(world.send("ann", 200), world.send("bob", 3));
+    let work = world.provider.until("/work", ann.len() + bob.len()).await;
+    let mut spent = renewals(&world);
+    spent.sort();
+    assert_eq!(spent, ["refresh-ann-1", "refresh-bob-1"], "each user's own, once");
+    assert_eq!(tokens(&work), BTreeSet::from(["access-ann-2", "access-bob-2"]));
+    assert!(work.iter().all(|call| call.status == 200));
+    for execution in ann.iter().chain(&bob) {
+        assert_eq!(world.ended(execution).await["status"], "succeeded");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_who_share_an_instances_account_renew_it_once() {
+    let plan = Plan {
+        is_user_level: false,
+        ..Plan::default()
+    };
+    let world = World::start(&plan).await;
+    let (ann, bob) = tokio::join!(world.send("ann", 100), world.send("bob", 100));
+    let work = world.provider.until("/work", ann.len() + bob.len()).await;
+    assert_eq!(renewals(&world), ["refresh-company-1"]);
+    assert_eq!(tokens(&work), BTreeSet::from(["access-company-2"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_renewed_while_its_user_is_at_work_and_never_used_after_its_end() {
+    let plan = Plan {
+        manner: Manner {
+            lifetime: Some(json!("2")),
+            ..Manner::default()
+        },
+        users: &["ann"],
+        ..Plan::default()
+    };
+    let world = World::start(&plan).await;
+    let mut sent = 0;
+    while renewals(&world).len() < 3 {
+        sent += world.send("ann", 1).await.len();
+        world.provider.until("/work", sent).await;
+    }
+    let spent = renewals(&world);
+    assert_eq!(spent[..3], ["refresh-ann-1", "refresh-ann-2", "refresh-ann-3"]);
+    assert!(world.provider.calls("/work").iter().all(|call| call.status == 200));
+}
+
+/// Kills at each point of a renewal, for providers that forgive, that do not, and that have nothing to forgive.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_point_of_a_renewal_spends_no_token_twice_and_loses_none_silently() {
+    let strict = Plan {
+        users: &["ann"],
+        ..Plan::default()
+    };
+    let forgiving = Plan {
+        manner: Manner {
+            grace: Some(Duration::from_mins(10)),
+            ..Manner::default()
+        },
+        inputs: &[("refreshReuse", "600")],
+        ..strict.clone()
+    };
+    let steady = Plan {
+        manner: Manner {
+            rotates: false,
+            ..Manner::default()
+        },
+        inputs: &[("refreshReuse", "always")],
+        ..strict.clone()
+    };
+    // (plan, point, what was spent in the end, whether it goes on)
+    let first = "refresh-ann-1";
+    for (plan, point, spent, goes_on) in [
+        (&strict, "grant-intended", vec![], false),
+        (&strict, "grant-answered", vec![first], false),
+        (&strict, "grant-stored", vec![first], true),
+        (&forgiving, "grant-intended", vec![first], true),
+        (&forgiving, "grant-answered", vec![first, first], true),
+        (&forgiving, "grant-stored", vec![first], true),
+        (&steady, "grant-intended", vec![first], true),
+        (&steady, "grant-answered", vec![first, first], true),
+        (&steady, "grant-stored", vec![first], true),
+    ] {
+        let mut world = World::start(plan).await;
+        world.daemon.arm(point, 1).await;
+        world.send("ann", 1).await;
+        world.daemon.until_killed(point).await;
+        world.daemon.restart();
+        if goes_on {
+            let work = world.provider.until_like("/work", 1, |call| call.status == 200).await;
+            assert_eq!(
+                work[0].token,
+                format!("access-ann-{}", world.provider.chain("ann").newest),
+                "{point}"
+            );
+        } else {
+            world
+                .daemon
+                .log_line(&["whether a grant still holds is not known", "renewal_interrupted"]);
+            assert!(world.provider.calls("/work").is_empty(), "{point}");
+        }
+        assert_eq!(renewals(&world), spent, "{point} {:?}", plan.inputs);
+        let chain = world.provider.chain("ann");
+        assert!(!chain.was_reused && !chain.is_revoked, "{point}: {chain:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_lost_is_not_guessed() {
+    let plan = Plan {
+        manner: Manner {
+            breaks: true,
+            ..Manner::default()
+        },
+        users: &["ann"],
+        ..Plan::default()
+    };
+    let world = World::start(&plan).await;
+    world.send("ann", 1).await;
+    world
+        .daemon
+        .log_line(&["whether a grant still holds is not known", "connection_broken"]);
+    assert_eq!(renewals(&world), ["refresh-ann-1"]);
+    let forgiving = Plan {
+        manner: Manner {
+            breaks: true,
+            grace: Some(Duration::from_mins(10)),
+            ..Manner::default()
+        },
+        inputs: &[("refreshReuse", "600")],
+        ..plan
+    };
+    let world = World::start(&forgiving).await;
+    world.send("ann", 1).await;
+    world.daemon.log_line(&["whether a grant still holds is not known"]);
+    assert_eq!(renewals(&world), ["refresh-ann-1", "refresh-ann-1"], "exactly one more");
+    assert!(!world.provider.chain("ann").was_reused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_taken_however_they_are_given() {
+    for (manner, inputs) in [
+        (
+            Manner {
+                nested: true,
+                lifetime: None,
+                ..Manner::default()
+            },
+            &[("tokenPath", "authed_user"), ("clientAuthentication", "basic")][..],
+        ),
+        (
+            Manner {
+                form: true,
+                lifetime: Some(json!("3600")),
+                ..Manner::default()
+            },
+            &[],
+        ),
+        (
+            Manner {
+                rotates: false,
+                lifetime: None,
+                ..Manner::default()
+            },
+            &[("defaultExpiresIn", "3600"), ("tokenParams", "audience=work")],
+        ),
+    ] {
+        let plan = Plan {
+            manner,
+            inputs,
+            users: &["ann"],
+            ..Plan::default()
+        };
+        let world = World::start(&plan).await;
+        world.send("ann", 2).await;
+        let work = world.provider.until("/work", 2).await;
+        assert_eq!(tokens(&work), BTreeSet::from(["access-ann-2"]), "{inputs:?}");
+        let calls = world.provider.calls("/token");
+        assert_eq!(calls.len(), 1);
+        let is_basic = inputs.contains(&("clientAuthentication", "basic"));
+        assert_eq!(calls[0].headers.contains_key("authorization"), is_basic);
+        assert_eq!(calls[0].form.contains_key("client_secret"), !is_basic);
+        assert_eq!(
+            calls[0].form.get("audience").map(String::as_str),
+            inputs.iter().any(|(name, _)| *name == "tokenParams").then_some("work")
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registrations_own_token_is_had_and_renewed_without_anybody() {
+    let plan = Plan {
+        kind: "oauth2ClientCredentials",
+        manner: Manner {
+            lifetime: Some(json!(1)),
+            ..Manner::default()
+        },
+        users: &["ann"],
+        ..Plan::default()
+    };
+    let world = World::start(&plan).await;
+    let mut sent = 0;
+    while world.provider.calls("/token").len() < 3 {
+        sent += world.send("ann", 1).await.len();
+        world.provider.until("/work", sent).await;
+    }
+    assert!(
+        world
+            .provider
+            .calls("/token")
+            .iter()
+            .all(|call| call.form["grant_type"] == "client_credentials")
+    );
+    assert!(world.provider.calls("/work").iter().all(|call| call.status == 200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_and_no_secret_is_in_the_log_or_in_an_answer() {
+    let world = World::start(&Plan::default()).await;
+    let executions = world.send("ann", 1).await;
+    let shown = world.ended(&executions[0]).await.to_string();
+    let log = world.daemon.log();
+    for secret in ["refresh-ann", "access-ann", crate::world::SECRET] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+        assert!(!shown.contains(secret), "{secret} is in {shown}");
+    }
+}

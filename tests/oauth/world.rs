@@ -1,0 +1,169 @@
+//! Users with accounts at a provider, and an integration that works there with them.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::harness::daemon::{Daemon, Setup};
+use crate::harness::manifests::{flow, people, post};
+use crate::harness::oauth::{Manner, Oauth, first_tokens};
+
+pub(crate) const SECRET: &str = "the-client-secret";
+
+/// What differs between worlds.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) manner: Manner,
+    /// Whether the connection is each user's own; else the instance's, which is the account `company`.
+    pub(crate) is_user_level: bool,
+    /// `oauth2` or `oauth2ClientCredentials`.
+    pub(crate) kind: &'a str,
+    /// Further inputs of the connection.
+    pub(crate) inputs: &'a [(&'a str, &'a str)],
+    /// The users with a configuration and a supplied token.
+    pub(crate) users: &'a [&'a str],
+    /// Whether they have tokens already.
+    pub(crate) have_tokens: bool,
+    /// Further keys of the daemon's configuration.
+    pub(crate) keys: &'a [(&'a str, &'a str)],
+}
+
+impl Default for Plan<'_> {
+    fn default() -> Self {
+        Self {
+            manner: Manner::default(),
+            is_user_level: true,
+            kind: "oauth2",
+            inputs: &[],
+            users: &["ann", "bob"],
+            have_tokens: true,
+            keys: &[],
+        }
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) daemon: Daemon,
+    pub(crate) provider: Oauth,
+}
+
+impl World {
+    pub(crate) async fn start(plan: &Plan<'_>) -> Self {
+        let provider = Oauth::start(plan.manner.clone()).await;
+        let mut setup = Setup::new()
+            .allow(&[provider.address()])
+            .set("oauth.back-off", "100ms")
+            .set("oauth.back-off-max", "200ms")
+            .set("oauth.timeout", "2s");
+        for (key, value) in plan.keys {
+            setup = setup.set(key, *value);
+        }
+        let daemon = Daemon::start(setup);
+        let world = Self { daemon, provider };
+        world.daemon.apply(&world.manifests(plan)).await;
+        world
+    }
+
+    fn manifests(&self, plan: &Plan<'_>) -> String {
+        let mut inputs = vec![
+            ("tokenUrl", self.provider.url("/token")),
+            ("clientId", "the-client".to_owned()),
+            ("clientSecret", SECRET.to_owned()),
+            ("scopes", "work".to_owned()),
+        ];
+        if plan.kind == "oauth2" {
+            inputs.push(("authorizeUrl", self.provider.url("/authorize")));
+            inputs.push(("revokeUrl", self.provider.url("/revoke")));
+        }
+        inputs.extend(plan.inputs.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let mut definition = format!(
+            "definitionVersion: 7\nname: Work\nendpointType: flow_specific\nrequiredConfigVars:\n\
+             \x20 - {{key: Provider, stableKey: provider, dataType: string}}\n\
+             \x20 - key: Account\n    stableKey: account\n    dataType: connection\n    connection: {{key: {}, component: {{key: http, isPublic: true, version: LATEST}}}}\n    inputs:\n",
+            plan.kind
+        );
+        for (name, value) in inputs {
+            writeln!(definition, "      {name}: {{type: value, value: {value:?}}}").unwrap();
+        }
+        let (level, other) = if plan.is_user_level {
+            (true, "")
+        } else {
+            (false, "  - {name: Own, userLevelConfigured: true, elements: []}\n")
+        };
+        write!(
+            definition,
+            "configPages:\n  - {{name: Company, elements: [{{type: configVar, value: Provider}}]}}\n  - {{name: Account, userLevelConfigured: {level}, elements: [{{type: configVar, value: Account}}]}}\n{other}flows:\n{}",
+            flow("Work", "", &[post("Post", "/work", "onEvent.results.body.data")])
+        )
+        .unwrap();
+        let indented: String = definition.lines().map(|line| format!("  {line}\n")).collect();
+        let mut yaml = people(&[("globex", plan.users)]) + &format!("kind: Integration\ndefinition: |\n{indented}---\n");
+        yaml += &format!(
+            "kind: Instance\nname: Work\ncustomer: globex\nintegration: Work\nconfigVars:\n  Provider: \"{}\"\n",
+            self.provider.url("")
+        );
+        if !plan.is_user_level {
+            yaml += &self.account(plan, "company");
+        }
+        yaml += "---\n";
+        for user in plan.users {
+            let vars = if plan.is_user_level {
+                self.account(plan, user)
+            } else {
+                "  {}\n".to_owned()
+            };
+            write!(
+                yaml,
+                "kind: UserLevelConfig\ncustomer: globex\ninstance: Work\nuser: {user}\nconfigVars:\n{vars}---\n"
+            )
+            .unwrap();
+        }
+        yaml
+    }
+
+    fn account(&self, plan: &Plan<'_>, user: &str) -> String {
+        if !plan.have_tokens || plan.kind != "oauth2" {
+            return "  Account: {fields: {}}\n".to_owned();
+        }
+        self.provider.allow(user);
+        format!("  Account:\n    token: {}\n", first_tokens(user))
+    }
+
+    /// The user's trigger URL.
+    pub(crate) async fn hook(&self, user: &str) -> String {
+        let endpoints = self.daemon.endpoints(&format!("user={user}")).await;
+        endpoints.into_iter().map(|endpoint| endpoint.url).next().unwrap()
+    }
+
+    /// Sends so many events at once; all must be accepted. Their executions.
+    pub(crate) async fn send(&self, user: &str, count: usize) -> Vec<String> {
+        let url = self.hook(user).await;
+        let posts = (0..count).map(|number| {
+            let body = serde_json::json!({ "number": number }).to_string();
+            let url = url.clone();
+            async move {
+                let answer = self.daemon.post(&url, &[("content-type", "application/json")], body).await;
+                assert_eq!(answer.status, 200, "{:?}", answer.body);
+                answer.json()["executionId"].as_str().unwrap().to_owned()
+            }
+        });
+        futures_util::future::join_all(posts).await
+    }
+
+    /// The execution, once it has ended.
+    pub(crate) async fn ended(&self, execution: &str) -> Value {
+        let target = format!("/executions/{execution}");
+        let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
+        let ended = async {
+            loop {
+                look.tick().await;
+                if let Ok(shown) = self.daemon.local(http::Method::GET, &target, None).await
+                    && !matches!(shown["status"].as_str(), Some("queued" | "running" | "parked"))
+                {
+                    return shown;
+                }
+            }
+        };
+        crate::harness::within(&format!("the end of {execution}"), ended).await
+    }
+}
