@@ -1,5 +1,6 @@
 //! `manifest.json`: what a backup holds. Written last; a directory without a whole one is no backup.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,10 @@ use super::{Hasher, hex};
 pub const NAME: &str = "manifest.json";
 /// Stands in a directory from the beginning of a backup until its manifest is durable.
 pub const INCOMPLETE: &str = "INCOMPLETE";
+/// What every backup holds.
+const DATABASES: [&str; 2] = ["catalog.redb", "state.redb"];
+/// Where the other files of a backup are.
+const FOLDERS: [&str; 3] = ["journal", "history", "media"];
 /// The format that this version writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
 
@@ -98,6 +103,15 @@ pub enum ManifestError {
     /// It is not what was written.
     #[error("{0} is damaged: its digest does not fit")]
     Damaged(PathBuf),
+    /// It names what no backup holds, something twice, or not all there must be. Whoever can write a manifest can write its
+    /// digest, too, so names are never trusted.
+    #[error("{path} is no manifest of this program: {what}")]
+    Names {
+        /// The manifest.
+        path: PathBuf,
+        /// Which name, and why not.
+        what: String,
+    },
     /// A newer version wrote it.
     #[error("{path} has format {found}; this version reads {FORMAT}")]
     Format {
@@ -148,13 +162,45 @@ impl Manifest {
         if again != manifest || written != text {
             return Err(ManifestError::Damaged(path));
         }
-        Ok(manifest)
+        match manifest.wrong_names() {
+            Some(what) => Err(ManifestError::Names { path, what }),
+            None => Ok(manifest),
+        }
+    }
+
+    fn wrong_names(&self) -> Option<String> {
+        let mut names = BTreeSet::new();
+        for FileEntry { name, .. } in &self.files {
+            if !is_of_backup(name) {
+                return Some(format!("{name:?} is no file of a data directory"));
+            }
+            if !names.insert(name.as_str()) {
+                return Some(format!("{name:?} stands there twice"));
+            }
+        }
+        let lacking = DATABASES.into_iter().find(|database| !names.contains(database));
+        lacking.map(|database| format!("{database:?} is not in it"))
     }
 
     /// Bytes of all files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+/// Whether a backup may hold a file of this name: a database, or a plain file within one of the folders.
+fn is_of_backup(name: &str) -> bool {
+    let is_plain = |name: &str| {
+        !name.starts_with('.')
+            && !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+    };
+    match name.split_once('/') {
+        None => DATABASES.contains(&name),
+        Some((folder, file)) => FOLDERS.contains(&folder) && is_plain(file),
     }
 }
 
@@ -181,13 +227,49 @@ mod tests {
             live: 2,
             with_history: false,
             keyring: KeyringMark { id: "00".into(), slots: 4 },
-            files: vec![FileEntry {
-                name: "catalog.redb".into(),
-                bytes: 10,
-                sha256: "ab".into(),
-            }],
+            files: ["catalog.redb", "state.redb", "journal/0000000001.seg"].map(entry).into(),
             digest: String::new(),
         }
+    }
+
+    fn entry(name: &str) -> FileEntry {
+        FileEntry {
+            name: name.into(),
+            bytes: 10,
+            sha256: "ab".into(),
+        }
+    }
+
+    #[test]
+    fn a_manifest_names_files_of_a_data_directory_once_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |names: &[&str]| {
+            let files = names.iter().map(|name| entry(name)).collect();
+            let (_, text) = Manifest { files, ..manifest() }.sealed();
+            fs::write(folder.path().join(NAME), text).unwrap();
+            Manifest::read(folder.path())
+        };
+        let databases = ["catalog.redb", "state.redb"];
+        assert!(read(&databases).is_ok());
+        for name in [
+            "/etc/cron.d/job",
+            "../outside",
+            "journal/../../outside",
+            "journal/a/b",
+            "journal/..",
+            "journal/",
+            "journal\\..\\x",
+            "journal/.hidden",
+            "etc/passwd",
+            "keyring",
+            "master-key",
+            "",
+            "catalog.redb",
+        ] {
+            let refused = read(&[databases[0], databases[1], name]);
+            assert!(matches!(refused, Err(ManifestError::Names { .. })), "{name:?}: {refused:?}");
+        }
+        assert!(matches!(read(&["catalog.redb"]), Err(ManifestError::Names { .. })), "without state");
     }
 
     #[test]

@@ -3,9 +3,8 @@
 //! The directory is marked from the first file to the last, so that one that was cut off is not served. What was restored is of a
 //! higher epoch than what it was taken from, and paused: executions that ended after the backup would do again what they did.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -145,13 +144,16 @@ fn fill(options: &Restore<'_>, manifest: &Manifest, keyring: &Inspected, made: &
             fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
             made.directories.push(parent.to_owned());
         }
+        let target = create(&to).with_context(|| file.name.clone())?;
+        // Only what was made here is taken away again.
         made.files.push(to.clone());
-        copy_checked(file, &from, &to)?;
+        copy_checked(file, &from, target)?;
         sync_directory(to.parent().unwrap_or(options.data))?;
     }
     let to = options.data.join("keyring");
-    made.files.push(to.clone());
-    copy_private(options.keyring, &to).with_context(|| format!("the keyring {}", options.keyring.display()))?;
+    let target = create(&to).with_context(|| to.display().to_string())?;
+    made.files.push(to);
+    copy_private(options.keyring, target).with_context(|| format!("the keyring {}", options.keyring.display()))?;
 
     let state = StateStore::open(&options.data.join("state.redb"), &StateOptions::default())?;
     let epoch = state.epoch()?.max(manifest.epoch) + 1;
@@ -163,10 +165,11 @@ fn fill(options: &Restore<'_>, manifest: &Manifest, keyring: &Inspected, made: &
     drop(catalog);
     if !options.resume {
         let path = options.data.join(PAUSED);
-        made.files.push(path.clone());
         let said = json!({ "backup": manifest.id, "takenAt": manifest.taken_at, "restoredAt": options.at });
-        create(&path)
-            .and_then(|mut file| writeln!(file, "{said}").and_then(|()| file.sync_all()))
+        let mut file = create(&path).with_context(|| path.display().to_string())?;
+        made.files.push(path.clone());
+        writeln!(file, "{said}")
+            .and_then(|()| file.sync_all())
             .with_context(|| path.display().to_string())?;
     }
     sync_directory(options.data)?;
@@ -179,10 +182,9 @@ fn fill(options: &Restore<'_>, manifest: &Manifest, keyring: &Inspected, made: &
 }
 
 /// Copies a file of the backup, whole or not at all.
-fn copy_checked(file: &FileEntry, from: &Path, to: &Path) -> anyhow::Result<()> {
+fn copy_checked(file: &FileEntry, from: &Path, mut target: File) -> anyhow::Result<()> {
     let named = || file.name.clone();
     let mut source = File::open(from).with_context(named)?;
-    let mut target = create(to).with_context(named)?;
     let (mut hasher, mut length) = (Hasher::default(), 0);
     let mut piece = vec![0; PIECE];
     loop {
@@ -200,8 +202,7 @@ fn copy_checked(file: &FileEntry, from: &Path, to: &Path) -> anyhow::Result<()> 
     target.sync_all().with_context(named)
 }
 
-fn copy_private(from: &Path, to: &Path) -> io::Result<()> {
-    let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+fn copy_private(from: &Path, mut target: File) -> io::Result<()> {
     io::copy(&mut File::open(from)?, &mut target)?;
     target.sync_all()
 }
