@@ -38,7 +38,7 @@ fn request(script: &Arc<str>, results: &str, user: u64, customer: u64) -> RunReq
             path: "0".into(),
         },
         script: Arc::clone(script),
-        context: "{}".into(),
+        context: "{}".to_owned().into(),
         config: "{}".to_owned().into(),
         results: vec![("onTrigger".into(), results.to_owned())],
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),

@@ -255,6 +255,16 @@ fn checks_start_nothing_name_every_problem_and_exit_by_what_they_found() {
     );
     assert_eq!(plain(folder.path(), &["validate", "right.yml"]).0, Some(0));
 
+    let mut shown = Command::new(env!("CARGO_BIN_EXE_perseat"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    shown
+        .args(["check-config", "--config", "right.toml", "--show"])
+        .current_dir(folder.path());
+    let ended = shown.stdout(writer).output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.success() && told.is_empty(), "nobody reads on: {told}");
+
     let (code, said) = plain(folder.path(), &["version"]);
     assert!(code == Some(0) && said.contains(env!("CARGO_PKG_VERSION")), "{said}");
     assert_eq!(plain(folder.path(), &["exectuions"]).0, Some(2), "a wrong command line");

@@ -203,6 +203,22 @@ fn files_are_short_enough_to_read() {
 }
 
 #[test]
+fn one_place_prints() {
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| source.below(&["src/"])) {
+        let allowed = ["src/main.rs", "src/cli/print.rs"].contains(&source.path.as_str());
+        for (number, line) in source.code().filter(|_| !allowed) {
+            let prints = ["println!(", "print!("].iter().any(|word| line.contains(word));
+            wrong.extend(prints.then(|| format!("{}:{number}", source.path)));
+        }
+    }
+    none(
+        &wrong,
+        "print by `say!`, `show!` and `complain!` of src/cli/print.rs: a closed pipe is no panic:",
+    );
+}
+
+#[test]
 fn nothing_is_left_for_later() {
     let words = ["TODO", "FIXME", "XXX", "HACK", "todo!", "unimplemented!", "dbg!"];
     let mut wrong = Vec::new();

@@ -171,6 +171,7 @@ async fn answer(service: Arc<dyn Service>, request: Request<Incoming>, limits: L
 }
 
 /// How many times `max_body` is read and dropped, so that a client that still writes gets to read why it was refused.
+/// No key: it follows `max_body`, and the time for it is that of reading a body.
 const DRAINED: usize = 16;
 
 async fn drain(mut body: Incoming, limits: Limits) {

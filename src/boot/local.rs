@@ -165,7 +165,7 @@ impl LocalSocket {
     ///
     /// # Errors
     /// Another process listens on it, or the system refuses the path.
-    pub fn open(path: &Path) -> Result<Self, SocketError> {
+    pub fn open(path: &Path, backlog: u32) -> Result<Self, SocketError> {
         let refused = |source| SocketError::Refused {
             path: path.to_owned(),
             source,
@@ -178,7 +178,7 @@ impl LocalSocket {
         {
             return Err(refused(source));
         }
-        let listener = bind_private(path).map_err(refused)?;
+        let listener = bind_private(path, backlog).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         let listener = tokio::net::UnixListener::from_std(listener).map_err(refused)?;
         Ok(Self {
@@ -190,11 +190,11 @@ impl LocalSocket {
 }
 
 /// Binds with mode 0600 from the first moment: on Linux the file takes the mode that the socket has when it is bound.
-fn bind_private(path: &Path) -> io::Result<UnixListener> {
+fn bind_private(path: &Path, backlog: u32) -> io::Result<UnixListener> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    rustix::net::listen(&socket, 128)?;
+    rustix::net::listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(UnixListener::from(socket))
 }
 
@@ -258,9 +258,9 @@ mod tests {
     async fn the_client_reaches_a_route_and_hears_refusals() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("perseat.sock");
-        let socket = LocalSocket::open(&path).unwrap();
+        let socket = LocalSocket::open(&path, 8).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(matches!(LocalSocket::open(&path), Err(SocketError::InUse(_))));
+        assert!(matches!(LocalSocket::open(&path, 8), Err(SocketError::InUse(_))));
         let stop = CancellationToken::new();
         let served = tokio::spawn(serve(socket, LIMITS, service(router()), stop.clone()));
 

@@ -137,9 +137,9 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
 
     let socket = {
         let _inside = control.enter();
-        LocalSocket::open(&config.socket())?
+        LocalSocket::open(&config.socket(), config.local.accept_queue.get())?
     };
-    let reading = Reading::of(&plane);
+    let reading = Reading::of(&plane, &config);
     let router = reading.routes(Administration::of(&plane, config.definition_limits()).router());
     let desk = Arc::new(api::desk(&config, &plane, &base.listeners, reading.executions())?);
     let router = tokens::routes(&desk, router);

@@ -3,6 +3,7 @@
 use super::administration::{blocking, refusal};
 use super::local::{LocalAnswer, LocalRequest, Router};
 use super::plane::Plane;
+use crate::config::Config;
 use crate::indexer::JournalEntries;
 use http::{Method, StatusCode};
 use perseat_admin::endpoints::{self, EndpointFilter};
@@ -13,14 +14,11 @@ use perseat_domain::model::{Customer, Instance, Membership, User};
 use perseat_store::StoreError;
 use perseat_store::catalog::{Catalog, Lookup};
 use perseat_store::custody::Custody;
-use perseat_store::executions::{ExecutionReader, Names, ViewLimits};
+use perseat_store::executions::{ExecutionReader, Names};
 use perseat_store::index::{Filter, Status};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Entries of a list, unless the request asks for fewer.
-const LISTED: usize = 1_000;
 
 /// What the routes work on.
 #[derive(Clone)]
@@ -28,18 +26,20 @@ pub(super) struct Reading {
     custody: Custody,
     executions: ExecutionReader,
     public_url: Arc<str>,
+    /// Entries of a list, unless the request asks for fewer.
+    page: usize,
+    export: ExportLimits,
 }
 
 impl Reading {
-    pub(super) fn of(plane: &Plane) -> Self {
+    pub(super) fn of(plane: &Plane, config: &Config) -> Self {
         let names = Arc::new(CatalogNames(plane.custody.catalog().clone()));
         let entries = Arc::new(JournalEntries(plane.journal.clone()));
         let keyring = plane.custody.keyring().clone();
-        let limits = ViewLimits {
-            page: LISTED,
-            ..ViewLimits::default()
-        };
+        let limits = config.view_limits();
         Self {
+            page: limits.page,
+            export: config.export_limits(),
             executions: ExecutionReader::new(plane.index.clone(), entries, keyring, names, limits),
             custody: plane.custody.clone(),
             public_url: plane.public_url.clone(),
@@ -67,13 +67,13 @@ impl Reading {
     }
 
     fn export(&self, _: &LocalRequest) -> Result<LocalAnswer, Failure> {
-        let exported = export(&self.custody, ExportLimits::default()).map_err(Failure::inside)?;
+        let exported = export(&self.custody, self.export).map_err(Failure::inside)?;
         Ok((StatusCode::OK, json!({ "yaml": exported.yaml, "variables": exported.variables })))
     }
 
     fn endpoints(&self, request: &LocalRequest) -> Result<LocalAnswer, Failure> {
         let mut query = Query::of(request);
-        let limit = query.limit()?;
+        let limit = query.limit(self.page)?;
         let filter = EndpointFilter {
             customer: query.take("customer"),
             instance: query.take("instance"),
@@ -86,7 +86,7 @@ impl Reading {
 
     fn list(&self, request: &LocalRequest) -> Result<LocalAnswer, Failure> {
         let mut query = Query::of(request);
-        let limit = query.limit()?;
+        let limit = query.limit(self.page)?;
         let before = query.take("before").map(|id| execution_id(&id)).transpose()?;
         let filter = self.filter(&mut query)?;
         query.end()?;
@@ -183,12 +183,12 @@ impl Query {
         self.0.remove(name)
     }
 
-    fn limit(&mut self) -> Result<usize, Failure> {
-        let limit = self.take("limit").map_or(Ok(LISTED), |limit| limit.parse());
+    fn limit(&mut self, most: usize) -> Result<usize, Failure> {
+        let limit = self.take("limit").map_or(Ok(most), |limit| limit.parse());
         limit
             .ok()
-            .filter(|limit| (1..=LISTED).contains(limit))
-            .ok_or_else(|| Failure::wrong(&format!("limit is 1 to {LISTED}")))
+            .filter(|limit| (1..=most).contains(limit))
+            .ok_or_else(|| Failure::wrong(&format!("limit is 1 to {most}")))
     }
 
     fn end(self) -> Result<(), Failure> {

@@ -16,9 +16,6 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Entries of one list.
-const LISTED: usize = 1_000;
-
 type Handler = fn(&Desk, &LocalRequest) -> Result<Value, Fault>;
 
 /// Adds the routes.
@@ -63,7 +60,7 @@ fn create(desk: &Desk, request: &LocalRequest) -> Result<Value, Fault> {
 }
 
 fn list(desk: &Desk, _: &LocalRequest) -> Result<Value, Fault> {
-    let found = tokens::list(desk.catalog(), LISTED)?;
+    let found = tokens::list(desk.catalog(), desk.options().local_page)?;
     Ok(json!({ "tokens": found.iter().map(described).collect::<Vec<_>>() }))
 }
 
@@ -88,12 +85,12 @@ fn audit(desk: &Desk, request: &LocalRequest) -> Result<Value, Fault> {
     let after = after
         .map_or(Ok(0), |(_, after)| after.parse())
         .map_err(|_| Fault::wrong("after is a revision"))?;
-    Ok(audit_after(desk.catalog(), after)?)
+    Ok(audit_after(desk.catalog(), after, desk.options().local_page)?)
 }
 
-/// Audit entries behind a revision, as the command line shows them.
-pub(crate) fn audit_after(catalog: &Catalog, after: u64) -> Result<Value, StoreError> {
-    let entries = catalog.audit_after(after, LISTED)?;
+/// At most `limit` audit entries behind a revision, as the command line shows them.
+pub(crate) fn audit_after(catalog: &Catalog, after: u64, limit: usize) -> Result<Value, StoreError> {
+    let entries = catalog.audit_after(after, limit)?;
     let shown = entries.iter().map(|entry| {
         let records = entry.changes.iter().map(|change| format!("{:?} {:?}", change.kind, change.key));
         json!({

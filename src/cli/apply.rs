@@ -13,6 +13,7 @@ use super::ConfigArgs;
 use super::client::{self, ClientError};
 use super::offline::Offline;
 use crate::boot::administration::{ApplyBody, apply_here};
+use crate::cli::print::{complain, say};
 use crate::config::Config;
 
 /// Make Perseat what the manifests say: creates, changes and, with --prune, deletes; all of it or nothing
@@ -96,7 +97,7 @@ impl Apply {
         ) {
             Ok(applied) => {
                 if let Some(key) = offline.made_key.filter(|_| !body.options.dry_run) {
-                    println!(
+                    say!(
                         "a master key was made at {}: copy it to a safe place apart from the data; without it nothing sealed can be read",
                         key.display()
                     );
@@ -121,20 +122,20 @@ pub(crate) async fn send(socket: &Path, body: &ApplyBody) -> Result<Plan, Client
 }
 
 fn print(plan: &Plan, place: &str) -> ExitCode {
-    println!("{plan}");
+    say!("{plan}");
     let changes = plan.lines.iter().any(|line| line.action != Action::Unchanged);
     match (plan.is_applied, changes) {
-        (false, _) => println!("dry run: nothing was changed in {place}"),
-        (true, false) => println!("nothing to do in {place}, revision {}", plan.revision),
-        (true, true) => println!("applied to {place}, revision {}", plan.revision),
+        (false, _) => say!("dry run: nothing was changed in {place}"),
+        (true, false) => say!("nothing to do in {place}, revision {}", plan.revision),
+        (true, true) => say!("applied to {place}, revision {}", plan.revision),
     }
     ExitCode::SUCCESS
 }
 
 fn report(problems: &[String]) -> ExitCode {
-    problems.iter().for_each(|problem| eprintln!("{problem}"));
+    problems.iter().for_each(|problem| complain!("{problem}"));
     let noun = if problems.len() == 1 { "problem" } else { "problems" };
-    eprintln!("{} {noun}; nothing was changed", problems.len());
+    complain!("{} {noun}; nothing was changed", problems.len());
     ExitCode::FAILURE
 }
 

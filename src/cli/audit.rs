@@ -11,6 +11,7 @@ use super::client::{self, ClientError};
 use super::offline::Offline;
 use super::table::Table;
 use crate::boot::tokens::audit_after;
+use crate::cli::print::say;
 
 /// List changes of the configuration, or verify that none was tampered with
 #[derive(Debug, Args)]
@@ -65,11 +66,13 @@ impl List {
         let config = self.config.given().load()?;
         let target = format!("/audit?after={}", self.after);
         let listed = match client::block_on(client::call(&config.socket(), Method::GET, &target, None))? {
-            Err(ClientError::NotRunning(_)) => audit_after(Offline::open(&config)?.custody.catalog(), self.after)?,
+            Err(ClientError::NotRunning(_)) => {
+                audit_after(Offline::open(&config)?.custody.catalog(), self.after, config.local.page.as_usize())?
+            }
             answered => answered?,
         };
         if self.json {
-            println!("{listed}");
+            say!("{listed}");
             return Ok(ExitCode::SUCCESS);
         }
         let mut table = Table::new(&["REVISION", "WHO", "WHAT", "RECORDS"]);
@@ -79,7 +82,7 @@ impl List {
             let shown: Vec<&str> = records.take(3).collect();
             table.row([entry["revision"].to_string(), text("by"), text("action"), shown.join(", ")]);
         }
-        println!("{table}");
+        say!("{table}");
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -91,7 +94,7 @@ impl Verify {
             Err(ClientError::NotRunning(_)) => Offline::open(&config)?.custody.catalog().verify_audit_chain()?,
             answered => answered?["entries"].as_u64().unwrap_or_default(),
         };
-        println!("{entries} entries, each holds the digest of the one before: nothing was changed or taken out");
+        say!("{entries} entries, each holds the digest of the one before: nothing was changed or taken out");
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -19,6 +19,7 @@ use crate::backup::wire::{Decoder, Plan};
 use crate::backup::write::{WriteError, Writer};
 use crate::boot::data::DataDirectory;
 use crate::boot::stores::{journal_directory, media_directory};
+use crate::cli::print::say;
 use crate::config::Config;
 
 /// Write a backup: live executions, the journal from the oldest of them on, the catalog. The keyring is not in it
@@ -81,8 +82,8 @@ impl Backup {
             Err(error) => return Err(error.into()),
         }
         let manifest = writer.finish()?;
-        println!("{}", summary(&manifest, &self.directory));
-        println!("the keyring is not in it; keep a copy of it somewhere else: perseat keyring export FILE");
+        say!("{}", summary(&manifest, &self.directory));
+        say!("the keyring is not in it; keep a copy of it somewhere else: perseat keyring export FILE");
         Ok(ExitCode::SUCCESS)
     }
 

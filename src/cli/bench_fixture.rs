@@ -19,6 +19,7 @@ use url::Url;
 
 use super::offline::Offline;
 use crate::boot::reload::Given;
+use crate::cli::print::say;
 
 /// Write a data directory, its configuration and the requests of a benchmark
 #[derive(Debug, Args)]
@@ -113,7 +114,7 @@ impl BenchFixture {
         let mut file = std::io::BufWriter::new(std::fs::File::create(&urls).context("urls.txt")?);
         requests.write(self.endpoint.endpoint_type(), &mut file)?;
         file.flush()?;
-        println!(
+        say!(
             "{} users in {} instances; {} and {}",
             self.users,
             self.instances,
@@ -121,7 +122,7 @@ impl BenchFixture {
             urls.display()
         );
         if self.flow != Flow::Ack {
-            println!("admission.total is {ADMITTED}: beyond it senders wait");
+            say!("admission.total is {ADMITTED}: beyond it senders wait");
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::ConfigArgs;
+use crate::cli::print::{complain, say};
 
 /// Check a configuration and report every problem at once; nothing is started
 ///
@@ -28,13 +29,13 @@ impl CheckConfig {
         let config = self.config.given().load()?;
         if self.show {
             for (key, value) in config.entries() {
-                println!("{key} = {}", value.map_or_else(|| "(unset)".to_owned(), |value| value.to_string()));
+                say!("{key} = {}", value.map_or_else(|| "(unset)".to_owned(), |value| value.to_string()));
             }
         }
         for warning in config.warnings() {
-            eprintln!("warning: {warning}");
+            complain!("warning: {warning}");
         }
-        println!("the configuration is valid");
+        say!("the configuration is valid");
         Ok(ExitCode::SUCCESS)
     }
 }

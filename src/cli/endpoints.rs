@@ -10,6 +10,7 @@ use perseat_domain::definition::EndpointType;
 use super::ConfigArgs;
 use super::client::{self, target};
 use super::table::Table;
+use crate::cli::print::{complain, say, show};
 
 /// List the trigger URLs of all instances and users, and what a request must say besides
 #[derive(Debug, Args)]
@@ -45,7 +46,7 @@ impl ListEndpoints {
         let query = [("customer", &self.customer), ("instance", &self.instance), ("user", &self.user)];
         let answer = client::block_on(client::call(&config.socket(), Method::GET, &target("/endpoints", &query), None))??;
         if self.json {
-            println!("{answer:#}");
+            say!("{answer:#}");
             return Ok(ExitCode::SUCCESS);
         }
         let list: Endpoints = serde_json::from_value(answer)?;
@@ -61,9 +62,9 @@ impl ListEndpoints {
                 endpoint.url,
             ]);
         }
-        print!("{table}");
+        show!("{table}");
         if list.is_cut {
-            eprintln!("there are more; narrow the list by --customer, --instance or --user");
+            complain!("there are more; narrow the list by --customer, --instance or --user");
         }
         Ok(ExitCode::SUCCESS)
     }

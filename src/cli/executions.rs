@@ -13,6 +13,7 @@ use perseat_store::executions::{ExecutionList, ExecutionSummary, ExecutionView, 
 use super::ConfigArgs;
 use super::client::{self, target};
 use super::table::Table;
+use crate::cli::print::{say, show};
 
 /// List, show or cancel executions of the running daemon
 #[derive(Debug, Args)]
@@ -118,13 +119,13 @@ impl List {
         ];
         let answer = client::block_on(client::call(&config.socket(), Method::GET, &target("/executions", &query), None))??;
         if self.json {
-            println!("{answer:#}");
+            say!("{answer:#}");
             return Ok(ExitCode::SUCCESS);
         }
         let list: ExecutionList = serde_json::from_value(answer)?;
-        print!("{}", table(&list.executions));
+        show!("{}", table(&list.executions));
         if let Some(next) = list.next {
-            println!("older ones: --before {next}");
+            say!("older ones: --before {next}");
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -169,9 +170,9 @@ impl Show {
         let path = format!("/executions/{}", self.execution);
         let answer = client::block_on(client::call(&config.socket(), Method::GET, &path, None))??;
         if self.json {
-            println!("{answer:#}");
+            say!("{answer:#}");
         } else {
-            print!("{}", show::text(&serde_json::from_value::<ExecutionView>(answer)?));
+            show!("{}", show::text(&serde_json::from_value::<ExecutionView>(answer)?));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -182,7 +183,7 @@ impl Cancel {
         let config = self.config.given().load()?;
         let path = format!("/executions/{}/cancel", self.execution);
         client::block_on(client::call(&config.socket(), Method::POST, &path, None))??;
-        println!("{} will be cancelled", self.execution);
+        say!("{} will be cancelled", self.execution);
         Ok(ExitCode::SUCCESS)
     }
 }

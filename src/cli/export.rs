@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 use http::Method;
-use perseat_admin::export::{ExportLimits, export};
+use perseat_admin::export::export;
 
 use super::ConfigArgs;
 use super::client::{self, ClientError};
 use super::offline::Offline;
+use crate::cli::print::{say, show};
 
 /// Print everything that is configured as manifests that `perseat apply` takes; secrets as names of variables
 ///
@@ -41,15 +42,15 @@ impl Export {
             }
             Err(ClientError::NotRunning(_)) => {
                 let offline = Offline::open(&config)?;
-                let exported = export(&offline.custody, ExportLimits::default())?;
+                let exported = export(&offline.custody, config.export_limits())?;
                 (exported.yaml, exported.variables)
             }
             Err(error) => return Err(error.into()),
         };
         if self.variables {
-            variables.iter().for_each(|name| println!("{name}"));
+            variables.iter().for_each(|name| say!("{name}"));
         } else {
-            print!("{yaml}");
+            show!("{yaml}");
         }
         Ok(ExitCode::SUCCESS)
     }

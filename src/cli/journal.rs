@@ -9,6 +9,7 @@ use perseat_domain::entry::Entry;
 use perseat_journal::inspect::{self, Inspected};
 
 use super::ConfigArgs;
+use crate::cli::print::say;
 
 /// Look at the journal's files
 #[derive(Debug, Args)]
@@ -65,7 +66,7 @@ impl Inspect {
                 Ok(_) => {}
                 Err(error) => {
                     whole = false;
-                    println!("unreadable: {error}");
+                    say!("unreadable: {error}");
                 }
             }
         }
@@ -86,7 +87,7 @@ impl Inspect {
         } else {
             ""
         };
-        println!(
+        say!(
             "segment {}: {} entries, {} bytes, {state}{damage}  {}",
             info.number,
             info.entries,
@@ -95,9 +96,12 @@ impl Inspect {
         );
         if self.frames {
             for frame in inspect::frames(segment)? {
-                println!(
+                say!(
                     "  frame {} at {}: {} entries, {} bytes",
-                    frame.sequence, frame.offset, frame.entries, frame.bytes
+                    frame.sequence,
+                    frame.offset,
+                    frame.entries,
+                    frame.bytes
                 );
             }
         }
@@ -107,7 +111,7 @@ impl Inspect {
                 match entry {
                     Ok(entry) => {
                         let bytes = entry.payload.len();
-                        println!(
+                        say!(
                             "  {} partition {} epoch {}: {}, {bytes} bytes",
                             entry.position,
                             entry.partition,
@@ -117,7 +121,7 @@ impl Inspect {
                     }
                     Err(error) => {
                         whole = false;
-                        println!("  {error}");
+                        say!("  {error}");
                     }
                 }
             }

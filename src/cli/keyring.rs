@@ -15,6 +15,7 @@ use crate::backup::Hasher;
 use crate::backup::wire::{Decoder, Part};
 use crate::backup::write::{WriteError, sync_directory};
 use crate::boot::data::DataDirectory;
+use crate::cli::print::say;
 
 /// Copy the keyring: one wrapped key per customer and user
 #[derive(Debug, Args)]
@@ -108,7 +109,7 @@ impl Export {
             Err(error) => return Err(error.into()),
         }
         draft.replace(&self.file).with_context(named)?;
-        println!(
+        say!(
             "{} is the newest keyring now; keep no older copy of it, and the master key somewhere else",
             self.file.display()
         );

@@ -15,6 +15,7 @@ pub mod export;
 pub mod journal;
 pub mod keyring;
 mod offline;
+pub(crate) mod print;
 pub mod receipt_test;
 pub mod reload;
 pub mod restore;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::boot::reload::Given;
+use crate::cli::print::complain;
 
 /// Perseat runs embedded integrations: each customer's users connect their own accounts, each event runs as its user.
 #[derive(Debug, Parser)]
@@ -119,7 +121,7 @@ impl ConfigArgs {
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
     let result = match Cli::try_parse_from(arguments) {
-        Ok(Cli { command }) => match command {
+        Ok(Cli { command }) => print::read_by_someone(|| match command {
             Command::Serve(command) => command.run(),
             Command::Demo(command) => command.run(),
             Command::Apply(command) => command.run(),
@@ -139,14 +141,14 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
             Command::ReceiptTest(command) => command.run(),
             Command::Version(command) => command.run(),
             Command::BenchFixture(command) => command.run(),
-        },
+        }),
         Err(usage) => {
             let _ = usage.print();
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
-    result.unwrap_or_else(|error| {
-        eprintln!("perseat: {error:#}");
+    result.map(|code| code.unwrap_or(ExitCode::SUCCESS)).unwrap_or_else(|error| {
+        complain!("perseat: {error:#}");
         let silent = error
             .downcast_ref::<client::ClientError>()
             .is_some_and(|error| matches!(error, client::ClientError::NotRunning(_)));

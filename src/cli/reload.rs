@@ -7,6 +7,7 @@ use clap::Args;
 use super::ConfigArgs;
 use super::client::ClientError;
 use crate::boot::data::DataDirectory;
+use crate::cli::print::say;
 
 /// Check the configuration, then make the running daemon read it again; a wrong one is reported and not sent
 ///
@@ -27,7 +28,7 @@ impl Reload {
         let holder = DataDirectory::holder(&config.data.dir)?.and_then(rustix::process::Pid::from_raw);
         let holder = holder.ok_or_else(|| ClientError::NotRunning(config.data.dir.clone()))?;
         rustix::process::kill_process(holder, rustix::process::Signal::HUP)?;
-        println!(
+        say!(
             "process {} reads its configuration again; its log names what changed",
             holder.as_raw_nonzero()
         );

@@ -13,6 +13,7 @@ use super::table::Table;
 use crate::backup::restore::{self, Restored};
 use crate::boot::data::{DataDirectory, PAUSED};
 use crate::boot::master_key;
+use crate::cli::print::say;
 
 /// Restore a backup into an empty data directory, with the newest keyring
 ///
@@ -69,20 +70,18 @@ impl Restore {
 
     fn report(&self, restored: &Restored, config: &crate::config::Config) {
         let manifest = &restored.manifest;
-        println!(
+        say!(
             "restored into {}: configuration of revision {} and the journal as of the backup; epoch {}",
             config.data.dir.display(),
             manifest.revision,
             restored.epoch
         );
         if !restored.forgotten.is_empty() {
-            println!("\ntaken out, because the keyring has no key of theirs; they were deleted after the backup:");
-            restored.forgotten.iter().for_each(|who| println!("  {who}"));
+            say!("\ntaken out, because the keyring has no key of theirs; they were deleted after the backup:");
+            restored.forgotten.iter().for_each(|who| say!("  {who}"));
         }
         if !restored.at_risk.is_empty() {
-            println!(
-                "\nthe refresh tokens of these connections may have been used since; whose provider refuses them has to connect again:"
-            );
+            say!("\nthe refresh tokens of these connections may have been used since; whose provider refuses them has to connect again:");
             let mut table = Table::new(&["CUSTOMER", "INSTANCE", "USER", "CONNECTION"]);
             for connection in &restored.at_risk {
                 let user = connection.user.clone().unwrap_or_default();
@@ -93,16 +92,16 @@ impl Restore {
                     connection.connection.clone(),
                 ]);
             }
-            println!("{table}");
+            say!("{table}");
         }
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
         if master_key::find(config.keys.master_key.as_deref(), credentials, &config.data.dir).is_err() {
-            println!("\nthere is no master key yet: put it where the daemon looks for it before you start it");
+            say!("\nthere is no master key yet: put it where the daemon looks for it before you start it");
         }
         if self.resume {
-            println!("\nthe daemon goes on at its next start");
+            say!("\nthe daemon goes on at its next start");
         } else {
-            println!("\nthe daemon starts paused; look at what would run, make sure that the old daemon is gone, then: perseat resume");
+            say!("\nthe daemon starts paused; look at what would run, make sure that the old daemon is gone, then: perseat resume");
         }
     }
 }
@@ -131,12 +130,12 @@ impl Resume {
                 let _directory = DataDirectory::take(&config.data.dir)?;
                 std::fs::remove_file(path)?;
                 crate::backup::write::sync_directory(&config.data.dir)?;
-                println!("the daemon goes on at its next start");
+                say!("the daemon goes on at its next start");
                 return Ok(ExitCode::SUCCESS);
             }
             Err(error) => return Err(error.into()),
         };
-        println!("{}", if was_paused { "it goes on" } else { "it was not paused" });
+        say!("{}", if was_paused { "it goes on" } else { "it was not paused" });
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -19,6 +19,7 @@ use super::client::{self, ClientError};
 use super::offline::Offline;
 use super::table::Table;
 use crate::boot::tokens::create_offline;
+use crate::cli::print::{complain, say};
 use crate::config::Config;
 
 /// Make, list and revoke bearer tokens of the API
@@ -214,10 +215,10 @@ impl Create {
             answered => answered?,
         };
         if self.json {
-            println!("{made}");
+            say!("{made}");
         } else {
-            println!("{}", made["token"].as_str().context("the daemon made no token")?);
-            eprintln!("This is the only time that the token is shown. Use it as PRISM_ACCESS_TOKEN, or as a bearer.");
+            say!("{}", made["token"].as_str().context("the daemon made no token")?);
+            complain!("This is the only time that the token is shown. Use it as PRISM_ACCESS_TOKEN, or as a bearer.");
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -228,7 +229,7 @@ impl List {
         let config = self.config.given().load()?;
         let listed = call(&config, Method::GET, "/tokens", None)??;
         if self.json {
-            println!("{listed}");
+            say!("{listed}");
             return Ok(ExitCode::SUCCESS);
         }
         let text = |token: &Value, field: &str| token[field].as_str().unwrap_or_default().to_owned();
@@ -244,7 +245,7 @@ impl List {
             ];
             table.row(row);
         }
-        println!("{table}");
+        say!("{table}");
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -254,7 +255,7 @@ impl Revoke {
         let config = self.config.given().load()?;
         let id: perseat_domain::id::TokenId = self.token.parse().context("not a token's id")?;
         call(&config, Method::POST, &format!("/tokens/{id}/revoke"), None)??;
-        println!("revoked");
+        say!("revoked");
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -284,7 +285,7 @@ impl Embed {
             role: Some(self.role),
             ..Claims::default()
         };
-        println!("{}", claims.sign(&key)?);
+        say!("{}", claims.sign(&key)?);
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -10,6 +10,7 @@ use perseat_flow::component::BuiltIn;
 use perseat_flow::definition::{self, Limits};
 
 use super::ConfigArgs;
+use crate::cli::print::say;
 
 /// Check integration YAML and manifests offline: file:line:column, what is wrong, what may have been meant
 ///
@@ -50,10 +51,10 @@ impl Validate {
                     warnings: Vec::new(),
                 },
             };
-            findings.warnings.iter().for_each(|warning| println!("{warning} (warning)"));
-            findings.problems.iter().for_each(|problem| println!("{problem}"));
+            findings.warnings.iter().for_each(|warning| say!("{warning} (warning)"));
+            findings.problems.iter().for_each(|problem| say!("{problem}"));
             if findings.problems.is_empty() {
-                println!("{}: valid", file.display());
+                say!("{}: valid", file.display());
             }
             wrong += findings.problems.len();
         }

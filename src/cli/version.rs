@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::cli::print::say;
 use clap::Args;
 
 /// Whether this build holds the switches that tests break the daemon with.
@@ -17,10 +18,10 @@ impl Version {
     /// # Errors
     /// None.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        println!("perseat {}", env!("CARGO_PKG_VERSION"));
-        println!("commit: {}", env!("PERSEAT_COMMIT"));
-        println!("toolchain: {}", env!("PERSEAT_TOOLCHAIN"));
-        println!(
+        say!("perseat {}", env!("CARGO_PKG_VERSION"));
+        say!("commit: {}", env!("PERSEAT_COMMIT"));
+        say!("toolchain: {}", env!("PERSEAT_TOOLCHAIN"));
+        say!(
             "fault switches: {}",
             if FAULT_SWITCHES {
                 "compiled in (never run this build in production)"

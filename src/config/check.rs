@@ -170,10 +170,14 @@ fn counts(config: &Config, checks: &mut Checks<'_>) {
     );
     let nice = config.index.nice.get();
     checks.refuse(&["index.nice"], nice > 19, || format!("index.nice is {nice}, but 19 is the most"));
-    let depth = config.front.json_depth.get();
-    checks.refuse(&["front.json-depth"], depth > MOST_JSON_DEPTH, || {
-        format!("front.json-depth is {depth}, but {MOST_JSON_DEPTH} is the most that the JSON reader takes")
-    });
+    for (key, depth) in [
+        ("front.json-depth", config.front.json_depth.get()),
+        ("execution.json-depth", config.execution.json_depth.get()),
+    ] {
+        checks.refuse(&[key], depth > MOST_JSON_DEPTH, || {
+            format!("{key} is {depth}, but {MOST_JSON_DEPTH} is the most that the JSON reader takes")
+        });
+    }
 }
 
 fn outbound(config: &Config, checks: &mut Checks<'_>) {

@@ -10,6 +10,7 @@ use perseat_actors::execution::ExecutionLimits;
 use perseat_actors::front::FrontOptions;
 use perseat_actors::kit::{ArbiterOptions, NurseryOptions, PulseOptions};
 use perseat_actors::supervisor::SupervisorOptions;
+use perseat_admin::export::ExportLimits;
 use perseat_admin::media::MediaLimits;
 use perseat_admin::query::ReadLimits;
 use perseat_domain::budget;
@@ -18,6 +19,7 @@ use perseat_domain::fair::FairOptions;
 use perseat_domain::supervision::RestartPolicy;
 use perseat_flow::outbound::{self, Policy, Rule, RuleError};
 use perseat_flow::{component, definition, expression, js, payload};
+use perseat_store::executions::ViewLimits;
 use perseat_store::{catalog, history, index, keyring, state};
 
 use super::Config;
@@ -171,6 +173,7 @@ impl Config {
             max_result: self.max_step_result().as_usize(),
             max_http_retries: self.execution.max_http_retries.get(),
             max_log_line: self.execution.max_log_line.as_usize(),
+            json_depth: self.execution.json_depth.as_usize(),
         }
     }
 
@@ -290,6 +293,7 @@ impl Config {
             nice: i32::try_from(index.nice.get()).unwrap_or(i32::MAX),
             limits: index::Limits {
                 steps_listed: index.steps_listed.as_usize(),
+                state_scan: self.state.scan_rows.as_usize(),
             },
             retention,
             // Not of the configuration: said for one start at a time.
@@ -304,6 +308,23 @@ impl Config {
             max_lag: self.index.max_lag.get().into(),
             queue_entries: self.index.queue_entries.as_usize(),
             queue_bytes: self.index.queue_bytes.as_usize(),
+        }
+    }
+
+    /// What the local socket and the API show of executions.
+    #[must_use]
+    pub fn view_limits(&self) -> ViewLimits {
+        ViewLimits {
+            body_bytes: self.history.shown_bytes.as_usize(),
+            page: self.local.page.as_usize(),
+        }
+    }
+
+    /// Exports.
+    #[must_use]
+    pub fn export_limits(&self) -> ExportLimits {
+        ExportLimits {
+            manifests: self.local.export_manifests.as_usize(),
         }
     }
 
@@ -329,6 +350,7 @@ impl Config {
                 scan: api.scan_rows.as_usize(),
             },
             definitions: self.definition_limits(),
+            local_page: self.local.page.as_usize(),
             rate: api.rate.get(),
             burst: api.burst.get(),
             remembered: api.identities.as_usize(),
@@ -411,6 +433,13 @@ mod tests {
         same(&config.oauth_limits(), &perseat_flow::oauth::Limits::default());
         same(&config.grant_rules(), &perseat_domain::grant::Rules::default());
         same(&config.definition_limits(), &definition::Limits::default());
+        same(&config.view_limits(), &ViewLimits::default());
+        same(&config.export_limits(), &ExportLimits::default());
+        let steps = component::Limits {
+            max_result: config.max_step_result().as_usize(),
+            ..component::Limits::default()
+        };
+        same(&config.step_limits(), &steps);
         same(&config.feed_options(), &index::FeedOptions::default());
         same(&config.keyring_options(), &keyring::Options::default());
         same(&config.control_options(), &ControlOptions::default());

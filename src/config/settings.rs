@@ -46,6 +46,12 @@ settings! {
         socket: Option<PathBuf> = unset("/run/perseat/perseat.sock");
         /// Connections at once. Ten people at their terminals are many.
         connections: Count = 64;
+        /// Waiting connections that the kernel keeps.
+        accept_queue: Count = 128;
+        /// Entries in one list: executions, endpoints, tokens, audit.
+        page: Count = 1_000;
+        /// Manifests in one export, which is held in memory.
+        export_manifests: Count = 100_000;
         /// The largest body that the socket takes: a whole set of manifests.
         max_body: Size = "64MiB";
         /// How long a request's headers, and its body, may take.
@@ -232,6 +238,9 @@ settings! {
         max_value: Size = "16MiB";
         /// Lists and objects within one another in a value.
         max_depth: Count = 128;
+        /// Lists and objects within one another in the JSON of an HTTP step's answer, which is text if it is deeper, and of a code
+        /// step's result, which fails if it is deeper.
+        json_depth: Count = 100;
         /// Attempts of one HTTP step after its first, whatever its inputs ask for.
         max_http_retries: Count = 10;
         /// Log lines that one execution may write; further ones are counted and dropped.
@@ -461,6 +470,8 @@ settings! {
     state "state": State {
         /// Page cache.
         cache: Size = "16MiB";
+        /// Live executions that a list looks at before it gives a short page.
+        scan_rows: Count = 20_000;
     }
 
     /// Ended executions.
@@ -469,6 +480,8 @@ settings! {
         cache: Size = "16MiB";
         /// History files open at once.
         open_files: Count = 4;
+        /// Bytes of a request or result that are shown of an execution.
+        shown_bytes: Size = "64KiB";
         /// Rows of one file that a list looks at before it gives a short page.
         scan_rows: Count = 20_000;
     }

@@ -58,7 +58,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn options(&self) -> &ControlOptions {
+    pub(crate) fn options(&self) -> &ControlOptions {
         &self.options
     }
 

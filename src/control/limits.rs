@@ -22,6 +22,8 @@ pub struct ControlOptions {
     pub max_aliases: usize,
     /// What one read may touch.
     pub read: ReadLimits,
+    /// Entries of a list of the local socket.
+    pub local_page: usize,
     /// Integration definitions that are imported.
     pub definitions: definition::Limits,
     /// Requests of one identity in a second, on average.
@@ -50,6 +52,7 @@ impl Default for ControlOptions {
             max_complexity: 20_000,
             max_aliases: 32,
             read: ReadLimits::default(),
+            local_page: 1_000,
             definitions: definition::Limits::default(),
             rate: 50,
             burst: 500,

@@ -20,6 +20,7 @@ use perseat_admin::manifest::read_files;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::boot::administration::ApplyBody;
+use crate::cli::print::say;
 use crate::cli::{apply, client};
 use crate::daemon_process::{DaemonProcess, Place};
 use manifests::Secrets;
@@ -68,7 +69,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
     };
     let secrets = Secrets::new();
     let provider = Provider::start(secrets.accounts(options.swap_tokens)).await?;
-    println!("· a pretend file storage listens on {}", provider.address());
+    say!("· a pretend file storage listens on {}", provider.address());
     let folder = manifests::write(&directory)?;
     let place = Place {
         directory: directory.clone(),
@@ -77,15 +78,15 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
         start: options.start,
     };
     let mut daemon = DaemonProcess::start(&place).await?;
-    println!("· the daemon runs: process {}, data in {}", daemon.id(), daemon.data().display());
+    say!("· the daemon runs: process {}, data in {}", daemon.id(), daemon.data().display());
 
     let socket = daemon.socket();
     let plan = set_up(&socket, &folder, &secrets, &provider).await?;
-    println!("· applied {}: {} records created", folder.display(), plan.lines.len());
+    say!("· applied {}: {} records created", folder.display(), plan.lines.len());
     let endpoints = client::call(&socket, Method::GET, "/endpoints", None).await?;
     let endpoints: Endpoints = serde_json::from_value(endpoints)?;
     let rows = rows::all(&endpoints, &secrets)?;
-    println!("· posting {} webhooks, one after the other\n", rows.len());
+    say!("· posting {} webhooks, one after the other\n", rows.len());
     let mut outcomes = Vec::with_capacity(rows.len());
     for row in &rows {
         let outcome = tokio::time::timeout(options.row, rows::send(row, &provider));
@@ -119,7 +120,7 @@ async fn until_stopped(daemon: &mut DaemonProcess) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         ended = daemon.ended() => anyhow::bail!("the daemon ended by itself: {ended}"),
     }
-    println!("\n· stopping");
+    say!("\n· stopping");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Shown;
 use super::provider::Provider;
 use super::rows::{Expected, Outcome, Row};
+use crate::cli::print::say;
 use crate::cli::table::Table;
 use crate::daemon_process::DaemonProcess;
 
@@ -45,11 +46,11 @@ pub(super) fn print(rows: &[Row], outcomes: &[Outcome], provider: &Provider) -> 
             if outcome.problems.is_empty() { "yes" } else { "NO" }.to_owned(),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
     let problems = problems(&shown, provider);
-    problems.iter().for_each(|problem| println!("✗ {problem}"));
+    problems.iter().for_each(|problem| say!("✗ {problem}"));
     let good = outcomes.iter().filter(|outcome| outcome.problems.is_empty()).count();
-    println!("{good} of {} rows are as expected", rows.len());
+    say!("{good} of {} rows are as expected", rows.len());
     problems.is_empty()
 }
 
@@ -105,7 +106,7 @@ pub(super) fn print_next(rows: &[Row], daemon: &DaemonProcess, directory: &Path)
     let config = daemon.config().display();
     // After `cargo run` nothing of that name is on the PATH.
     let perseat = std::env::current_exe().map_or_else(|_| "perseat".to_owned(), |path| quoted(&path));
-    println!("\nThe daemon goes on serving; Ctrl-C ends it. Try:\n");
+    say!("\nThe daemon goes on serving; Ctrl-C ends it. Try:\n");
     for (title, by) in [
         ("Jane's own URL", "URL"),
         ("the instance's URL, Jane in a header", "headers"),
@@ -115,14 +116,14 @@ pub(super) fn print_next(rows: &[Row], daemon: &DaemonProcess, directory: &Path)
         let is_it =
             |row: &&Row| row.routed_by == by && row.user == "jane" && (by != "body" || row.endpoint == EndpointType::SharedInstance);
         if let Some(row) = rows.iter().find(is_it) {
-            println!("# {title}\n{}\n", row.webhook.curl());
+            say!("# {title}\n{}\n", row.webhook.curl());
         }
     }
-    println!("# what ran, and one run in full (take an id of the list)");
-    println!("{perseat} executions list --config {config}\n{perseat} executions show --config {config} EXECUTION\n");
-    println!("# all URLs; all manifests, with the names of the secrets they need");
-    println!("{perseat} endpoints --config {config}\n{perseat} export --config {config}\n");
-    println!("# the manifests that were applied: {}", directory.join("manifests").display());
+    say!("# what ran, and one run in full (take an id of the list)");
+    say!("{perseat} executions list --config {config}\n{perseat} executions show --config {config} EXECUTION\n");
+    say!("# all URLs; all manifests, with the names of the secrets they need");
+    say!("{perseat} endpoints --config {config}\n{perseat} export --config {config}\n");
+    say!("# the manifests that were applied: {}", directory.join("manifests").display());
 }
 
 /// A path as a shell takes it.

@@ -15,6 +15,7 @@ use super::ledger::Ledger;
 use super::load::{Load, Target};
 use crate::boot::administration::ApplyBody;
 use crate::boot::stores::journal_directory;
+use crate::cli::print::say;
 use crate::cli::{apply, client};
 use crate::daemon_process::{DaemonProcess, Place};
 
@@ -61,7 +62,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
     let directory = options.below.canonicalize();
     let directory = directory.and_then(|below| tempfile::Builder::new().prefix("perseat-receipt-test-").tempdir_in(below));
     let directory = directory.with_context(|| format!("no directory can be made in {}", options.below.display()))?;
-    println!(
+    say!(
         "· seed {}, {} rounds, {} connections, events of {} bytes, in {}",
         options.seed,
         options.rounds,
@@ -70,7 +71,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
         directory.path().display()
     );
     let times = disk::measure(directory.path()).context("fdatasync")?;
-    println!("· this disk's own fdatasync of 4 KiB: p50 {:?}, p99 {:?}", times.median, times.p99);
+    say!("· this disk's own fdatasync of 4 KiB: p50 {:?}, p99 {:?}", times.median, times.p99);
     let scratch = tempfile::Builder::new().prefix("perseat-").tempdir()?;
     let place = Place {
         directory: directory.path().to_owned(),
@@ -94,18 +95,18 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
     let wrong = trial.run().await;
     // Also after an error: whoever looks into it wants to see the files.
     if options.keep || !wrong.as_ref().is_ok_and(Vec::is_empty) {
-        println!("· the directory stays: {}", directory.keep().display());
+        say!("· the directory stays: {}", directory.keep().display());
     }
     let wrong = wrong?;
     for problem in &wrong {
-        println!("WRONG  {problem}");
+        say!("WRONG  {problem}");
     }
     let (receipts, executions) = (trial.receipts.len(), trial.ledger.stories().len());
     match wrong.len() {
-        0 => println!(
+        0 => say!(
             "verdict: held. Each of {receipts} receipts is in the journal, each of {executions} executions ended once, and no result is there twice"
         ),
-        count => println!("verdict: NOT HELD. {count} things are wrong with {receipts} receipts and {executions} executions"),
+        count => say!("verdict: NOT HELD. {count} things are wrong with {receipts} receipts and {executions} executions"),
     }
     Ok(wrong.is_empty())
 }
@@ -136,7 +137,7 @@ impl Trial<'_> {
             self.read_journal()?;
             let began = Instant::now();
             daemon = self.restart().await?;
-            println!(
+            say!(
                 "round {round:>4}: killed after {:>4} ms and {:>4} receipts, ready again after {:>4} ms; {} receipts and {} entries in all",
                 after.as_millis(),
                 self.receipts.len() - before,
@@ -145,7 +146,7 @@ impl Trial<'_> {
                 self.ledger.entries()
             );
         }
-        println!(
+        say!(
             "· {} restarts were killed, too; waiting for what was accepted to end",
             self.killed_starts
         );

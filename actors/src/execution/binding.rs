@@ -16,7 +16,7 @@ use perseat_flow::component::is_outbound;
 use perseat_flow::expression::{Connection, Setting};
 use perseat_flow::mask::Masker;
 use perseat_flow::oauth::fill_from_definition;
-use perseat_flow::payload::{CustomerInfo, FlowContext, FlowInfo, InstanceInfo, IntegrationInfo, UserInfo};
+use perseat_flow::payload::{ApiKeys, CustomerInfo, FlowContext, FlowInfo, InstanceInfo, IntegrationInfo, UserInfo};
 use perseat_store::catalog::{InstanceBundle, Lookup, UserBundle};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
@@ -25,6 +25,7 @@ use perseat_store::seal::{DataKey, RecordKind, SealError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 /// Why configuration cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +73,8 @@ pub struct LoadedInstance {
     bundle: InstanceBundle,
     plans: IdMap<FlowNumber, Arc<Plan>>,
     settings: Settings,
-    /// API keys by flow name.
-    api_keys: BTreeMap<String, Vec<String>>,
+    /// API keys by flow name; shared with every execution.
+    api_keys: Arc<ApiKeys>,
     grants: Grants,
     key: Arc<DataKey>,
 }
@@ -97,7 +98,7 @@ impl LoadedInstance {
             .iter()
             .map(|flow| (flow.number, Arc::new(Plan::compile(flow, &is_outbound))))
             .collect();
-        let api_keys = api_keys(custody, &bundle, &key)?;
+        let api_keys = Arc::new(api_keys(custody, &bundle, &key)?);
         Ok(Some(Self {
             plans,
             settings,
@@ -353,7 +354,8 @@ pub struct Binding {
     pub(super) settings: Arc<Settings>,
     /// Finds their secrets.
     pub masker: Masker,
-    webhook_urls: BTreeMap<String, String>,
+    /// Shared with every execution.
+    webhook_urls: Arc<BTreeMap<String, String>>,
 }
 
 impl Binding {
@@ -367,8 +369,8 @@ impl Binding {
         #[cfg(feature = "faults")]
         env.faults.complete(&mut settings, &instance);
         let mut masker = masker(&settings);
-        masker.add(&Masker::new(instance.api_keys.values().flatten().map(String::as_str)));
-        let webhook_urls = webhook_urls(&instance, user.as_deref(), &env.public_url);
+        masker.add(&Masker::new(instance.api_keys.iter()));
+        let webhook_urls = Arc::new(webhook_urls(&instance, user.as_deref(), &env.public_url));
         Self {
             instance,
             user,
@@ -465,16 +467,16 @@ fn user_info(bundle: &UserBundle) -> UserInfo {
 }
 
 /// The keys that senders to each flow may show, opened: the customer's or the organization's, as the flow's security says.
-fn api_keys(custody: &Custody, bundle: &InstanceBundle, customer_key: &DataKey) -> Result<BTreeMap<String, Vec<String>>, LoadError> {
+fn api_keys(custody: &Custody, bundle: &InstanceBundle, customer_key: &DataKey) -> Result<ApiKeys, LoadError> {
     let InstanceBundle { instance, version, .. } = bundle;
     let config = instance.deployed.as_ref().unwrap_or(&instance.config);
     let mut all = BTreeMap::new();
     for flow in &version.definition.flows {
-        let open = |keys: &[ApiKey], owner: Uuid, key: &DataKey| -> Result<Vec<String>, LoadError> {
+        let open = |keys: &[ApiKey], owner: Uuid, key: &DataKey| -> Result<Vec<Zeroizing<String>>, LoadError> {
             let open = |stored: &ApiKey| {
                 let id = api_key_record_id(owner, &stored.digest);
                 let text = key.unseal(RecordKind::ApiKey, &id, &stored.sealed);
-                let text = text.and_then(|text| String::from_utf8(text.to_vec()).map_err(|_| SealError::Malformed));
+                let text = text.and_then(|mut text| opened(&mut text));
                 text.map_err(|source| LoadError::ApiKey {
                     flow: flow.name.clone(),
                     source,
@@ -498,7 +500,15 @@ fn api_keys(custody: &Custody, bundle: &InstanceBundle, customer_key: &DataKey) 
         };
         all.insert(flow.name.clone(), keys);
     }
-    Ok(all)
+    Ok(ApiKeys::new(all))
+}
+
+/// The text itself, not a copy; zeroed even where it is none.
+fn opened(text: &mut Vec<u8>) -> Result<Zeroizing<String>, SealError> {
+    String::from_utf8(std::mem::take(text)).map(Zeroizing::new).map_err(|error| {
+        drop(Zeroizing::new(error.into_bytes()));
+        SealError::Malformed
+    })
 }
 
 fn webhook_urls(instance: &LoadedInstance, user: Option<&LoadedUser>, public_url: &str) -> BTreeMap<String, String> {

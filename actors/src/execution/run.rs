@@ -255,7 +255,8 @@ fn plan_of(binding: &Binding, version: &IntegrationVersion, flow: FlowNumber) ->
     Some(Arc::new(Plan::compile(flow, &is_outbound)))
 }
 
-/// How often an execution's entries may be carried on while they are being read.
+/// How often an execution's entries may be carried on while they are being read. No key: twice is rare, and past it the
+/// start is tried again.
 const MOVES: u32 = 16;
 
 async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past, PastUnread> {

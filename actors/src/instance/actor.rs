@@ -249,6 +249,7 @@ impl Handler<Leave> for InstanceActor {
     type Result = ();
 
     fn handle(&mut self, message: Leave, ctx: &mut Context<Self>) {
+        // As in the supervisor: the next round takes the others.
         const AT_ONCE: usize = 10_000;
         for config in self.users.idle(AT_ONCE) {
             if let Some(user) = self.users.put_away(&config)

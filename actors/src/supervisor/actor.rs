@@ -297,6 +297,7 @@ impl Handler<TidyDue> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: TidyDue, ctx: &mut Context<Self>) {
+        // Bounds one message's work on the arbiter, not what is put away: the next round takes the others.
         const AT_ONCE: usize = 10_000;
         self.catch_up();
         let idle = self.instances.idle(AT_ONCE);

@@ -46,7 +46,9 @@ fn request(owner: UserKey, script: &str) -> RunRequest {
             path: "0".into(),
         },
         script: Arc::from(script),
-        context: json!({ "customer": { "name": "Acme" }, "user": { "externalId": "jane" }, "executionId": "x" }).to_string(),
+        context: json!({ "customer": { "name": "Acme" }, "user": { "externalId": "jane" }, "executionId": "x" })
+            .to_string()
+            .into(),
         config: json!({ "Folder": "/in" }).to_string().into(),
         results: vec![("onTrigger".into(), json!({ "body": { "data": { "n": 20 } } }).to_string())],
         deadline: Instant::now() + Duration::from_secs(60),

@@ -1,9 +1,9 @@
 //! What routing knows of an instance: its state, the flows of its deployed version and who may call them.
 
 use super::gate::Gate;
-use crate::definition::{ComplexItem, EndpointType, Flow, Input, RoutingFields, Step};
+use crate::definition::{ComplexItem, DataType, EndpointType, Flow, Input, RoutingFields, Step, TemplatePart};
 use crate::id::{CustomerId, FlowNumber, InstanceId, IntegrationId};
-use crate::model::{Instance, InstanceConfig, InstanceState, IntegrationVersion};
+use crate::model::{ConfigValue, Instance, InstanceConfig, InstanceState, IntegrationVersion};
 
 /// One instance, as routing sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct FlowRoute {
     pub reply: Option<TriggerReply>,
 }
 
-/// The literal parts of a trigger's answer.
+/// The parts of a trigger's answer that are known before the flow runs: what is written in it, and the instance's variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TriggerReply {
     /// The HTTP status.
@@ -118,43 +118,66 @@ impl FlowRoute {
             name: flow.name.clone(),
             gate: Gate::new(flow.security, customer_keys, organization_keys),
             is_synchronous: flow.is_synchronous,
-            reply: TriggerReply::new(&flow.trigger),
+            reply: TriggerReply::new(&flow.trigger, &|key| instance_text(version, config, key)),
         }
     }
 }
 
 impl TriggerReply {
-    /// The answer that a trigger's literal inputs name, if they name any part of one.
+    /// The answer that a trigger's inputs name, if they name any part of one. `variable` gives the text of a variable that is
+    /// the same for the whole instance; what needs another is left out.
     #[must_use]
-    pub fn new(trigger: &Step) -> Option<Self> {
-        let literal = |name: &str| match trigger.inputs.get(name) {
-            Some(Input::Value(Some(text))) if !text.is_empty() => Some(text.clone()),
-            _ => None,
+    pub fn new(trigger: &Step, variable: &dyn Fn(&str) -> Option<String>) -> Option<Self> {
+        let known = |name: &str| {
+            let text = trigger.inputs.get(name).and_then(|input| known_text(input, variable));
+            text.filter(|text| !text.is_empty())
         };
+        let headers = trigger.inputs.get("headers").map(|input| known_pairs(input, variable));
         let reply = Self {
-            status: literal("statusCode")
+            status: known("statusCode")
                 .and_then(|text| text.trim().parse().ok())
                 .filter(|status| (200..600).contains(status)),
-            content_type: literal("contentType"),
-            headers: trigger.inputs.get("headers").map(literal_pairs).unwrap_or_default(),
-            body: literal("body"),
+            content_type: known("contentType"),
+            headers: headers.unwrap_or_default(),
+            body: known("body"),
         };
         (reply != Self::default()).then_some(reply)
     }
 }
 
-fn literal_pairs(input: &Input) -> Vec<(String, String)> {
+/// The text of an instance-level variable that is no connection.
+fn instance_text(version: &IntegrationVersion, config: &InstanceConfig, key: &str) -> Option<String> {
+    let mut variables = version.definition.config_vars.iter();
+    let variable = variables.find(|variable| variable.key == key && !variable.user_level && variable.data_type != DataType::Connection)?;
+    match config.values.get(&variable.stable_key) {
+        Some(ConfigValue::Plain(text)) => Some(text.clone()),
+        Some(ConfigValue::Connection { .. }) => None,
+        None => variable.default_value.clone(),
+    }
+}
+
+fn known_text(input: &Input, variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    match input {
+        Input::Value(text) => text.clone(),
+        Input::ConfigVar(key) => variable(key),
+        Input::Template(parts) => {
+            let text = |part: &TemplatePart| match part {
+                TemplatePart::Text(text) => Some(text.clone()),
+                TemplatePart::ConfigVar(key) => variable(key),
+                TemplatePart::Reference(_) => None,
+            };
+            parts.iter().map(text).collect()
+        }
+        _ => None,
+    }
+}
+
+fn known_pairs(input: &Input, variable: &dyn Fn(&str) -> Option<String>) -> Vec<(String, String)> {
     let Input::Complex(items) = input else {
         return Vec::new();
     };
     let pair = |item: &ComplexItem| match item {
-        ComplexItem::Input {
-            name: Some(name),
-            input: Input::Value(Some(value)),
-        } => match name.as_ref() {
-            Input::Value(Some(name)) => Some((name.clone(), value.clone())),
-            _ => None,
-        },
+        ComplexItem::Input { name: Some(name), input } => Some((known_text(name, variable)?, known_text(input, variable)?)),
         _ => None,
     };
     items.iter().filter_map(pair).collect()
@@ -163,7 +186,7 @@ fn literal_pairs(input: &Input) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::definition::{ActionRef, ConfigPage, Definition, EndpointSecurity, StepErrorPolicy};
+    use crate::definition::{ActionRef, ConfigPage, ConfigVar, Definition, EndpointSecurity, StepErrorPolicy};
     use crate::model::{ApiKey, KeyDigest, Sealed};
     use std::collections::BTreeMap;
     use uuid::Uuid;
@@ -302,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trigger_names_its_answer_by_literals_only() {
+    fn a_trigger_names_its_answer_by_what_is_known_before_the_flow_runs() {
         let pair = |name: &str, value: Input| ComplexItem::Input {
             name: Some(Box::new(literal(name))),
             input: value,
@@ -322,14 +345,63 @@ mod tests {
             headers: vec![("x-a".into(), "1".into())],
             body: Some("ok".into()),
         };
-        assert_eq!(TriggerReply::new(&full), Some(expected));
+        assert_eq!(TriggerReply::new(&full, &|_| None), Some(expected));
         for inputs in [
             &[][..],
             &[("body", Input::ConfigVar("b".into()))],
             &[("statusCode", literal("99")), ("body", literal(""))],
             &[("statusCode", literal("soon"))],
         ] {
-            assert_eq!(TriggerReply::new(&trigger(inputs)), None);
+            assert_eq!(TriggerReply::new(&trigger(inputs), &|_| None), None);
         }
+    }
+
+    #[test]
+    fn the_answer_of_a_trigger_has_the_values_of_the_instance_and_no_others() {
+        let (mut instance, mut version) = catalog();
+        let variable = |key: &str, user_level: bool, default: Option<&str>| ConfigVar {
+            key: key.into(),
+            stable_key: key.to_lowercase(),
+            description: String::new(),
+            data_type: DataType::String,
+            collection: None,
+            pick_list: Vec::new(),
+            default_value: default.map(str::to_owned),
+            org_only: false,
+            required: true,
+            user_level,
+            connection: None,
+            inputs: BTreeMap::new(),
+        };
+        version.definition.config_vars = vec![
+            variable("Thanks", false, None),
+            variable("Status", false, Some("202")),
+            variable("Theirs", true, Some("no")),
+        ];
+        let values = [("thanks".to_owned(), ConfigValue::Plain("Thank you".into()))];
+        instance.deployed.as_mut().unwrap().values = values.into();
+        let flow = version.definition.flows.iter_mut().find(|flow| flow.number.0 == 1).unwrap();
+        let pair = |name: &str, value: Input| ComplexItem::Input {
+            name: Some(Box::new(literal(name))),
+            input: value,
+        };
+        let greeting = vec![TemplatePart::Text("> ".into()), TemplatePart::ConfigVar("Thanks".into())];
+        let headers = vec![
+            pair("x-a", Input::Template(greeting)),
+            pair("x-b", Input::ConfigVar("Theirs".into())),
+        ];
+        flow.trigger = trigger(&[
+            ("statusCode", Input::ConfigVar("Status".into())),
+            ("body", Input::ConfigVar("Thanks".into())),
+            ("contentType", Input::ConfigVar("Theirs".into())),
+            ("headers", Input::Complex(headers)),
+        ]);
+        let expected = TriggerReply {
+            status: Some(202),
+            content_type: None,
+            headers: vec![("x-a".into(), "> Thank you".into())],
+            body: Some("Thank you".into()),
+        };
+        assert_eq!(InstanceRoute::new(&instance, &version).flows[0].reply, Some(expected));
     }
 }

@@ -3,24 +3,27 @@
 use super::inputs::Inputs;
 use super::{StepCall, StepError, StepOutput, StepReport};
 use crate::expression::{Connection, Setting};
-use crate::js::{JsPool, RunError, RunRequest, UserKey};
+use crate::js::{JsPool, RunError, RunRequest, UserKey, exact_json};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::Input;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 pub(super) async fn perform(
     js: &JsPool,
     inputs: Inputs<'_>,
     call: &StepCall<'_>,
+    json_depth: usize,
     report: &mut StepReport,
 ) -> Result<StepOutput, StepError> {
     let script: Arc<str> = match call.step.inputs.get("code") {
         Some(Input::Value(Some(text))) => Arc::from(text.as_str()),
         _ => Arc::from(inputs.text("code")?),
     };
-    let config = Zeroizing::new(config_vars(call, report).to_string());
+    let internal = |error: serde_json::Error| StepError::fatal(ErrorCode::Internal, error.to_string());
+    let config = exact_json(&config_vars(call, report)).map_err(internal)?;
     let run = RunRequest {
         owner: UserKey {
             customer: call.identity.customer,
@@ -28,7 +31,7 @@ pub(super) async fn perform(
         },
         key: call.key.clone(),
         script,
-        context: serde_json::to_string(&**call.context).map_err(|error| StepError::fatal(ErrorCode::Internal, error.to_string()))?,
+        context: exact_json(&**call.context).map_err(internal)?,
         config,
         results: call
             .scope
@@ -42,7 +45,10 @@ pub(super) async fn perform(
     report.logs = ended.logs;
     let json = ended.outcome.map_err(|error| step_error(&error))?;
     // The child may have been taken over by its script, so what it says is JSON is parsed, within bounds.
-    let limits = crate::payload::Limits::default();
+    let limits = crate::payload::Limits {
+        depth: json_depth,
+        ..crate::payload::Limits::default()
+    };
     let value = crate::payload::parse_json(json.as_bytes(), limits).map_err(|_| {
         StepError::fatal(
             ErrorCode::ScriptFailed,
@@ -68,36 +74,94 @@ fn step_error(error: &RunError) -> StepError {
     }
 }
 
-/// `context.configVars`: values by key; connections without their refresh tokens.
-fn config_vars(call: &StepCall<'_>, report: &mut StepReport) -> Value {
-    let mut vars = Map::new();
+/// `context.configVars`: values by key. They are written from where they stand; a copy would not be zeroed.
+fn config_vars<'s>(call: &'s StepCall<'_>, report: &mut StepReport) -> BTreeMap<&'s str, Var<'s>> {
+    let mut vars = BTreeMap::new();
     for (key, setting) in call.scope.settings() {
         let value = match setting {
-            Setting::Plain(value) => value.clone(),
+            Setting::Plain(value) => Var::Plain(value),
             Setting::Connection(connection) => {
                 report.credentials.push((connection.variable.clone(), connection.version));
-                connection_value(key, connection)
+                Var::connection(key, connection)
             }
         };
-        vars.insert(key.clone(), value);
+        vars.insert(key.as_str(), value);
     }
-    Value::Object(vars)
+    vars
 }
 
-fn connection_value(key: &str, connection: &Connection) -> Value {
-    let mut token = connection.value.token.clone().unwrap_or(Value::Null);
-    drop_refresh_tokens(&mut token);
-    json!({ "key": connection.kind.action, "configVarKey": key, "fields": connection.value.fields, "token": token })
+/// One variable as a script has it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Var<'s> {
+    Plain(&'s Value),
+    #[serde(rename_all = "camelCase")]
+    Connection {
+        key: &'s str,
+        config_var_key: &'s str,
+        fields: &'s BTreeMap<String, String>,
+        token: Option<Kept<'s>>,
+    },
 }
 
-/// A script that held a refresh token could outlive the user's consent, and spending it would break the connection.
-fn drop_refresh_tokens(token: &mut Value) {
-    match token {
-        Value::Object(members) => {
-            members.retain(|name, _| !name.to_ascii_lowercase().contains("refresh"));
-            members.values_mut().for_each(drop_refresh_tokens);
+impl<'s> Var<'s> {
+    fn connection(key: &'s str, connection: &'s Connection) -> Self {
+        Self::Connection {
+            key: &connection.kind.action,
+            config_var_key: key,
+            fields: &connection.value.fields,
+            token: connection.value.token.as_ref().map(Kept),
         }
-        Value::Array(items) => items.iter_mut().for_each(drop_refresh_tokens),
-        _ => {}
+    }
+}
+
+/// A token answer without its refresh tokens: a script that held one could outlive the user's consent, and spending it would
+/// break the connection.
+struct Kept<'s>(&'s Value);
+
+impl Serialize for Kept<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(members) => {
+                let kept = members.iter().filter(|(name, _)| !name.to_ascii_lowercase().contains("refresh"));
+                serializer.collect_map(kept.map(|(name, value)| (name, Kept(value))))
+            }
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Kept)),
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use perseat_domain::definition::ActionRef;
+    use perseat_domain::model::ConnectionValue;
+    use serde_json::json;
+
+    #[test]
+    fn a_script_gets_a_connection_without_its_refresh_tokens() {
+        let token = json!({ "access_token": "a", "refresh_token": "r", "more": [{ "Refresh": 1, "scope": "s" }] });
+        let connection = Connection {
+            variable: "account".into(),
+            kind: ActionRef {
+                component: "http".into(),
+                action: "oauth2".into(),
+            },
+            version: 3,
+            obstacle: None,
+            value: ConnectionValue {
+                fields: [("clientId".to_owned(), "c".to_owned())].into(),
+                token: Some(token),
+            },
+        };
+        let json = exact_json(&Var::connection("Account", &connection)).unwrap();
+        assert_eq!(json.capacity(), json.len(), "nothing was left behind by growing");
+        let read: Value = serde_json::from_str(&json).unwrap();
+        let token = json!({ "access_token": "a", "more": [{ "scope": "s" }] });
+        assert_eq!(
+            read,
+            json!({ "key": "oauth2", "configVarKey": "Account", "fields": { "clientId": "c" }, "token": token })
+        );
     }
 }

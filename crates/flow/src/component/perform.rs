@@ -70,6 +70,7 @@ impl Default for Limits {
             max_result: 32 << 20,
             max_http_retries: 10,
             max_log_line: 16 << 10,
+            json_depth: 100,
         }
     }
 }
@@ -180,6 +181,8 @@ pub struct Limits {
     pub max_http_retries: u32,
     /// The longest text of one log line.
     pub max_log_line: usize,
+    /// Lists and objects within one another in the JSON of an HTTP answer and of a script's result.
+    pub json_depth: usize,
 }
 
 /// Performs steps. Cheap to clone; its HTTP connections belong to the runtime it was made on, so make one for each
@@ -237,7 +240,9 @@ impl Performer {
         inputs.check_required(spec)?;
         match (spec.component, spec.key) {
             ("http", key) => self.http(key, inputs, call, report).await,
-            ("code", _) => super::code::perform(&self.js, inputs, call, report).await.map(StepResult::Data),
+            ("code", _) => super::code::perform(&self.js, inputs, call, self.limits.json_depth, report)
+                .await
+                .map(StepResult::Data),
             ("branch", key) => branch(key, call).map(StepResult::Branch),
             ("stop-execution", _) => reply::stop(inputs).map(StepResult::Stop),
             _ => log(inputs, report).map(StepResult::Data),
@@ -247,6 +252,7 @@ impl Performer {
     async fn http(&self, key: &str, inputs: Inputs<'_>, call: &StepCall<'_>, report: &mut StepReport) -> Result<StepResult, StepError> {
         let bounds = Bounds {
             max_retries: self.limits.max_http_retries,
+            json_depth: self.limits.json_depth,
             deadline: call.deadline,
         };
         let mut trace = Trace::default();

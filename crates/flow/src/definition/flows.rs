@@ -5,6 +5,7 @@ use super::features::{self, is_on};
 use super::inputs::{Converter, StepScope};
 use super::raw;
 use super::read::Count;
+use super::replies;
 use super::report::{Report, Spot, nearest, quoted};
 use super::variables::Variables;
 use super::words::{HandlerWord, SecurityWord, SourceWord};
@@ -61,6 +62,7 @@ impl Flows<'_> {
         let mut walk = Walk {
             flows: self,
             flow: raw.name.as_str(),
+            is_synchronous: raw.is_synchronous.as_ref().is_some_and(|flag| flag.value),
             report,
             used: BTreeSet::new(),
             missing: self.missing.clone(),
@@ -116,6 +118,7 @@ fn collect_names(steps: &[raw::Step], all: &mut BTreeSet<String>, report: &mut R
 struct Walk<'a, 'r> {
     flows: &'a Flows<'a>,
     flow: &'a str,
+    is_synchronous: bool,
     report: &'r mut Report,
     /// Variables that the flow uses, by key.
     used: BTreeSet<String>,
@@ -164,6 +167,10 @@ impl Walk<'_, '_> {
         };
         check_branches(raw, &action, &inputs, known, self.report);
         self.check_certificates(raw, &action, &inputs);
+        replies::check_status(raw, &action, self.report);
+        if first && !self.is_synchronous {
+            replies::warn_of_late_parts(self.flow, raw, &action, self.flows.variables, self.report);
+        }
         let reference = reference_name(raw.name.as_str());
         self.scope.visible.insert(reference.clone());
         let branches = raw.branches.iter().flatten().map(|branch| Branch {

@@ -212,14 +212,14 @@ fn missing_step(step: &str, root: &str, scope: &StepScope) -> String {
     }
 }
 
-enum Piece<'t> {
+pub(super) enum Piece<'t> {
     Text(&'t str),
     Reference(&'t str),
     ConfigVar(&'t str),
 }
 
 /// Splits a template. Braces that hold neither `$` nor `#` are text.
-fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
+pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(open) = rest.find("{{") {

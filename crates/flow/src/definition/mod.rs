@@ -15,6 +15,7 @@ mod numbers;
 mod raw;
 mod read;
 mod redact;
+mod replies;
 mod report;
 mod routing;
 mod variables;

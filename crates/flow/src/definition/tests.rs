@@ -2,6 +2,7 @@
 
 mod drafts;
 mod hostile;
+mod replies;
 mod routing;
 mod steps;
 mod variables;

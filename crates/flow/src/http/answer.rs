@@ -17,18 +17,18 @@ const MAX_ERROR_DATA: usize = 16 << 10;
 
 /// The body as data, or with `includeFullResponse` `{data, status, statusText, headers}`. A status that is no
 /// success is a failure unless the step asked for the full answer.
-pub(super) fn read(call: &Call, response: &Response) -> Result<StepOutput, StepError> {
+pub(super) fn read(call: &Call, response: &Response, depth: usize) -> Result<StepOutput, StepError> {
     let is_error = !response.status.is_success();
     if is_error && !call.full_response {
-        return Err(status_error(call, response));
+        return Err(status_error(call, response, depth));
     }
     if !call.full_response
         && call.response_type == ResponseType::Json
-        && let Some(output) = json_as_it_is(&response.body)
+        && let Some(output) = json_as_it_is(&response.body, depth)
     {
         return Ok(output);
     }
-    let data = data(call.response_type, response);
+    let data = data(call.response_type, response, depth);
     if !call.full_response {
         return Ok(StepOutput::new(data));
     }
@@ -42,20 +42,25 @@ pub(super) fn read(call: &Call, response: &Response) -> Result<StepOutput, StepE
 }
 
 /// A JSON body is its own stored form.
-fn json_as_it_is(body: &Bytes) -> Option<StepOutput> {
-    let value = payload::parse_json(body, payload::Limits::default()).ok()?;
+fn json_as_it_is(body: &Bytes, depth: usize) -> Option<StepOutput> {
+    let value = payload::parse_json(body, limits(depth)).ok()?;
     Some(StepOutput {
         value: Arc::new(value),
         json: body.clone(),
     })
 }
 
-fn data(kind: ResponseType, response: &Response) -> Value {
+fn limits(depth: usize) -> payload::Limits {
+    payload::Limits {
+        depth,
+        ..payload::Limits::default()
+    }
+}
+
+fn data(kind: ResponseType, response: &Response, depth: usize) -> Value {
     match kind {
         _ if response.body.is_empty() => Value::Null,
-        ResponseType::Json => {
-            payload::parse_json(&response.body, payload::Limits::default()).unwrap_or_else(|_| text_or_base64(&response.body))
-        }
+        ResponseType::Json => payload::parse_json(&response.body, limits(depth)).unwrap_or_else(|_| text_or_base64(&response.body)),
         ResponseType::Text => Value::from(String::from_utf8_lossy(&response.body)),
         ResponseType::Binary => {
             let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -81,11 +86,11 @@ fn headers(response: &Response) -> Value {
     Value::Object(joined)
 }
 
-fn status_error(call: &Call, response: &Response) -> StepError {
+fn status_error(call: &Call, response: &Response, depth: usize) -> StepError {
     let status = response.status;
     let is_retryable = status.is_server_error() || status.as_u16() == 429;
     let data = if response.body.len() <= MAX_ERROR_DATA {
-        data(ResponseType::Json, response)
+        data(ResponseType::Json, response, depth)
     } else {
         Value::Null
     };

@@ -20,6 +20,8 @@ use tokio::time::Instant;
 pub(crate) struct Bounds {
     /// The most attempts after the first.
     pub(crate) max_retries: u32,
+    /// Lists and objects within one another in an answer that is read as JSON.
+    pub(crate) json_depth: usize,
     /// When it is given up.
     pub(crate) deadline: Instant,
 }
@@ -51,7 +53,7 @@ pub(crate) async fn perform(
             trace.logs.push(debug_line(&call, &outcome));
         }
         let error = match outcome {
-            Ok(response) => match answer::read(&call, &response) {
+            Ok(response) => match answer::read(&call, &response, bounds.json_depth) {
                 Ok(output) => return Ok(output),
                 Err(error) => error,
             },

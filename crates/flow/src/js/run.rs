@@ -2,6 +2,9 @@
 
 use crate::component::{IdempotencyKey, StepLog};
 use perseat_domain::id::{CustomerId, UserId};
+use serde::Serialize;
+use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -17,7 +20,6 @@ pub struct UserKey {
 }
 
 /// One run of a script.
-#[derive(Debug)]
 pub struct RunRequest {
     /// For whom.
     pub owner: UserKey,
@@ -25,14 +27,49 @@ pub struct RunRequest {
     pub key: IdempotencyKey,
     /// The script.
     pub script: Arc<str>,
-    /// JSON of identity and addresses.
-    pub context: String,
+    /// JSON of identity, addresses and the API keys of the flows.
+    pub context: Zeroizing<String>,
     /// JSON of configuration variables.
     pub config: Zeroizing<String>,
     /// Reference names and JSON of step results.
     pub results: Vec<(String, String)>,
     /// When it is given up, whether or not it has begun.
     pub deadline: Instant,
+}
+
+impl fmt::Debug for RunRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it brings holds credentials.
+        f.debug_struct("RunRequest")
+            .field("owner", &self.owner)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// JSON that holds secrets, in memory of its exact size: text that grows leaves copies behind that nobody zeroes.
+pub(crate) fn exact_json(value: &impl Serialize) -> Result<Zeroizing<String>, serde_json::Error> {
+    let mut size = Counter(0);
+    serde_json::to_writer(&mut size, value)?;
+    let mut json = Zeroizing::new(Vec::with_capacity(size.0));
+    serde_json::to_writer(&mut *json, value)?;
+    let text = String::from_utf8(std::mem::take(&mut *json));
+    // What was written is JSON, and JSON is text.
+    Ok(Zeroizing::new(text.unwrap_or_default()))
+}
+
+/// Counts what is written to it.
+struct Counter(usize);
+
+impl io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What a run came to.

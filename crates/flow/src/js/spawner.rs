@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, TrySendError};
 use tokio::sync::oneshot;
 
 /// A started child and the daemon's end of its socket.
@@ -27,12 +27,14 @@ enum Order {
 /// Gives orders to the thread.
 #[derive(Clone, Debug)]
 pub(super) struct Spawner {
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::SyncSender<Order>,
 }
 
 impl Spawner {
     pub(super) fn new(options: &Options) -> io::Result<Self> {
-        let (orders, inbox) = mpsc::channel();
+        // Each child, running or put by, is started once and ended once; twice that never fills.
+        let children = options.slots + options.spares + options.kept;
+        let (orders, inbox) = mpsc::sync_channel(2 * children.max(1));
         let command = options.child_command.clone();
         let setup = Setup {
             max_heap: options.max_heap,
@@ -55,13 +57,16 @@ impl Spawner {
     pub(super) async fn start(&self) -> io::Result<Started> {
         let (reply, started) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts children has ended");
-        self.orders.send(Order::Start(reply)).map_err(|_| gone())?;
+        self.orders.try_send(Order::Start(reply)).map_err(|error| match error {
+            TrySendError::Full(_) => io::Error::other("too many children start and end at once"),
+            TrySendError::Disconnected(_) => gone(),
+        })?;
         started.await.map_err(|_| gone())?
     }
 
     /// Kills a child, if it still runs, and reaps it.
     pub(super) fn end(&self, child: Child) {
-        // Without the thread there are no children either.
+        // Without the thread there are no children either. An end is never given up: it waits where the queue is full.
         drop(self.orders.send(Order::End(child)));
     }
 }

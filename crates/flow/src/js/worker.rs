@@ -21,7 +21,8 @@ use zeroize::Zeroize;
 
 /// How long a child may take to get ready.
 const READY: Duration = Duration::from_secs(10);
-/// How long to wait after a child did not start.
+/// How long to wait after a child did not start. No key: it only keeps a machine that refuses processes from being asked all
+/// the time; steps wait for a child up to their own deadline.
 const START_AGAIN: Duration = Duration::from_millis(500);
 
 /// A child that is ready.

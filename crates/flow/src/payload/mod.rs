@@ -8,9 +8,45 @@ mod body;
 pub(crate) use body::text_or_base64;
 pub use body::{is_json, parse_body, parse_json};
 use perseat_domain::entry::TriggerRequest;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// The API keys that senders to each flow may show, by flow name; flows without any are left out. Zeroed when dropped, never
+/// shown by `Debug`; shared, not copied.
+#[derive(Default, PartialEq, Eq)]
+pub struct ApiKeys(BTreeMap<String, Vec<Zeroizing<String>>>);
+
+impl ApiKeys {
+    /// These keys.
+    #[must_use]
+    pub const fn new(keys: BTreeMap<String, Vec<Zeroizing<String>>>) -> Self {
+        Self(keys)
+    }
+
+    /// Every key.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.values().flatten().map(|key| key.as_str())
+    }
+}
+
+impl fmt::Debug for ApiKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+impl Serialize for ApiKeys {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        fn texts(keys: &[Zeroizing<String>]) -> Vec<&str> {
+            keys.iter().map(|key| key.as_str()).collect()
+        }
+        serializer.collect_map(self.0.iter().map(|(flow, keys)| (flow, texts(keys))))
+    }
+}
 
 /// Names and addresses of one execution, as scripts and the payload have them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -19,9 +55,9 @@ pub struct FlowContext {
     /// The execution's global id.
     pub execution_id: String,
     /// URLs by flow name.
-    pub webhook_urls: BTreeMap<String, String>,
-    /// The API keys that senders to each flow may show, by flow name; flows without any are left out.
-    pub webhook_api_keys: BTreeMap<String, Vec<String>>,
+    pub webhook_urls: Arc<BTreeMap<String, String>>,
+    /// The API keys that senders to each flow may show.
+    pub webhook_api_keys: Arc<ApiKeys>,
     /// The URL that was called.
     pub invoke_url: String,
     /// The customer.
@@ -242,6 +278,20 @@ mod tests {
         ] {
             assert!(payload.get(name).is_some(), "{name}");
         }
+    }
+
+    #[test]
+    fn api_keys_are_part_of_the_payload_and_never_of_debug_output() {
+        let keys = BTreeMap::from([("Import".to_owned(), vec![Zeroizing::new("key-0001".to_owned())])]);
+        let context = FlowContext {
+            webhook_api_keys: Arc::new(ApiKeys::new(keys)),
+            ..FlowContext::default()
+        };
+        assert_eq!(
+            serde_json::to_value(&context).unwrap()["webhookApiKeys"],
+            json!({ "Import": ["key-0001"] })
+        );
+        assert!(!format!("{context:?}").contains("key-0001"));
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Default for ViewLimits {
     fn default() -> Self {
         Self {
             body_bytes: 64 << 10,
-            page: 500,
+            page: 1_000,
         }
     }
 }

@@ -68,6 +68,11 @@ pub struct Core {
 }
 
 impl Core {
+    /// What is bounded.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// A core that goes on after `watermark`, where `backlog` is live. Entries of unknown executions are passed over,
     /// but up to `rebuilt_through` a `Carried` makes one known.
     #[must_use]

@@ -16,8 +16,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many stored rows a list looks at between two tests for its end.
 const STATE_PAGE: usize = 512;
-/// How many stored rows a list looks at before it gives a short page.
-const STATE_SCAN: usize = 20_000;
 
 /// What a commit stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -303,7 +301,7 @@ impl ExecutionIndex {
                     found += 1;
                 }
             }
-            if let Some(lowest) = below.filter(|_| looked_at >= STATE_SCAN) {
+            if let Some(lowest) = below.filter(|_| looked_at >= core.limits().state_scan) {
                 gather.stopped_at(lowest);
                 return Ok(());
             }

@@ -52,10 +52,15 @@ pub struct Logged {
 pub struct Limits {
     /// How many finished steps an execution's row lists.
     pub steps_listed: usize,
+    /// How many live executions a list looks at for one page; then it ends early.
+    pub state_scan: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { steps_listed: 256 }
+        Self {
+            steps_listed: 256,
+            state_scan: 20_000,
+        }
     }
 }

@@ -8,7 +8,10 @@ use perseat_domain::id::ExecutionId;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-const LIMITS: Limits = Limits { steps_listed: 3 };
+const LIMITS: Limits = Limits {
+    steps_listed: 3,
+    state_scan: 20_000,
+};
 const EXECUTIONS: u64 = 5;
 
 /// What one execution looks like to the model.

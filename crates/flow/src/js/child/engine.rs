@@ -13,13 +13,16 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 const PRELUDE: &str = include_str!("prelude.js");
-/// Native stack the engine may use, well below the process's 8 MiB.
+/// Native stack the engine may use, well below the process's 8 MiB. No key: it goes with the stack that the system gives the
+/// thread, and more of it would crash the child where the engine now reports an error.
 const MAX_STACK: usize = 1 << 20;
-/// Callbacks left over when a run ends that are run out; a script that leaves more behind costs its child.
+/// Callbacks left over when a run ends that are run out; a script that leaves more behind costs its child. No key: nobody sees
+/// what they do, and past it a new child costs half a millisecond.
 const MAX_LEFT_OVER: u32 = 10_000;
 
 /// CPU time of one run after which its child gives way to everything else on the machine, and ends with the run: a
-/// process cannot take its priority back. Starting the next one costs a tenth of it.
+/// process cannot take its priority back. Starting the next one costs a tenth of it. No key: less would start a process for
+/// every step, more would let scripts hold up answers; how much a step may compute in all is `code.cpu`.
 const GIVES_WAY_AFTER: Duration = Duration::from_millis(50);
 
 /// Why a run failed, with text of its own.

@@ -11,12 +11,14 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, Sec
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Memory beside the engine's heap: the binary, stacks, frames.
+/// Memory beside the engine's heap: the binary, stacks, what the allocator reserves. No key: it is this binary's own need.
+/// What scripts may use is `code.memory`.
 const BESIDE_HEAP: usize = 512 << 20;
 /// Standard streams, the socket, and nothing else.
 const MAX_FILES: u64 = 4;
 const PROT_EXEC: u64 = 4;
-/// The nice value of a child whose script computes for long: a tenth of the weight of others.
+/// The nice value of a child whose script computes for long: a tenth of the weight of others. No key: the filter of system
+/// calls names it, so that a script that has taken over its child can ask for this and nothing else.
 const LOW_PRIORITY: i32 = 10;
 
 /// Gives up what it can. In best effort, says what it could not.
