@@ -12,3 +12,4 @@ mod demo;
 pub mod indexer;
 pub mod receipts;
 pub mod telemetry;
+pub mod verify;

@@ -8,6 +8,9 @@ use harness::daemon::{Daemon, Setup};
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 
 const CREATE: &str = "mutation ($n: String!) { createCustomer(input: {name: $n, externalId: $n, labels: [\"a\", \"b\"]}) { customer { id } errors { messages } } }";
 const LIST: &str = "query ($a: String) { customers(after: $a) { nodes { id name externalId labels } pageInfo { hasNextPage endCursor } } }";
@@ -26,7 +29,21 @@ async fn ask(client: &reqwest::Client, url: &str, bearer: &str, query: &str, var
     serde_json::from_slice(&answer.bytes().await.ok()?).ok()
 }
 
-#[tokio::test]
+/// Takes a backup beside what goes on.
+fn begin_backup(daemon: &Daemon, to: &Path) -> Mutex<Child> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perseat"));
+    command.arg("backup").arg(to).arg("--data").arg(daemon.data());
+    Mutex::new(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+}
+
+/// Verifies a directory or a backup.
+fn verify(data: &Path, subject: &Path, keyring: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perseat"));
+    command.arg("verify").arg(subject).arg("--keyring").arg(keyring);
+    command.arg("--master-key").arg(data.join("master-key")).output().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_leaves_each_change_whole_or_away_and_the_audit_verifies() {
     let mut daemon = Daemon::start(Setup::new());
     let bearer = token(&daemon).await;
@@ -56,7 +73,20 @@ async fn a_kill_leaves_each_change_whole_or_away_and_the_audit_verifies() {
         for _ in 0..20 + round * 7 {
             acknowledged.insert(answers.recv().await.unwrap());
         }
+        let backup = daemon.folder().join(format!("backup-{round}"));
+        let taking = begin_backup(&daemon, &backup);
+        if round == 2 {
+            // Whole before the kill, and taken in the middle of changes.
+            assert!(taking.lock().unwrap().wait().unwrap().success());
+        }
         daemon.kill();
+        let is_taken = taking.lock().unwrap().wait().unwrap().success();
+        let data = daemon.data();
+        let keyring = data.join("keyring");
+        let verified = verify(&data, &data, &keyring);
+        assert!(verified.status.success(), "{verified:?}");
+        let verified = verify(&data, &backup, &keyring);
+        assert_eq!(verified.status.success(), is_taken, "a backup is whole or refused: {verified:?}");
         while let Some(answer) = answers.recv().await {
             acknowledged.insert(answer);
         }

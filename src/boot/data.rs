@@ -72,6 +72,37 @@ impl DataDirectory {
         Self::lock(path)
     }
 
+    /// Looks at a directory that nobody has, and keeps others from taking it until the file is dropped. Writes nothing.
+    ///
+    /// # Errors
+    /// Another process has it, or a restore into it was cut off.
+    pub fn look(path: &Path) -> Result<Option<File>, DataError> {
+        if path.join(RESTORING).exists() {
+            return Err(DataError::Restoring(path.to_owned()));
+        }
+        let unusable = |source| DataError::Unusable {
+            path: path.to_owned(),
+            source,
+        };
+        let mut lock = match File::open(path.join("lock")) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unusable(error)),
+        };
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = lock.read_to_string(&mut holder);
+                Err(DataError::Held {
+                    path: path.to_owned(),
+                    holder: holder.trim().to_owned(),
+                })
+            }
+            Err(TryLockError::Error(error)) => Err(unusable(error)),
+        }
+    }
+
     /// Takes an empty directory, made where it is missing, for a restore; until [`DataDirectory::is_restored`] nobody else takes it.
     ///
     /// # Errors

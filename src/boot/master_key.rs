@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// The name of the credential, and of the file in the data directory.
-const NAME: &str = "master-key";
+pub const NAME: &str = "master-key";
 
 /// The key, and where it came from.
 pub struct MasterKey {
@@ -95,7 +95,8 @@ fn read(path: &Path, check_mode: bool) -> Result<MasterKey, MasterKeyError> {
     })
 }
 
-fn decode(text: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+/// 32 bytes, or 64 hexadecimal digits.
+pub(crate) fn decode(text: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
     let mut bytes = Zeroizing::new([0; 32]);
     if text.len() == bytes.len() {
         bytes.copy_from_slice(text);
@@ -117,8 +118,21 @@ fn create(path: PathBuf, data: &Path) -> Result<MasterKey, MasterKeyError> {
     if data.join("keyring").exists() {
         return Err(MasterKeyError::Lost(path));
     }
+    let bytes = write_new(&path)?;
+    Ok(MasterKey {
+        bytes,
+        path,
+        created: true,
+    })
+}
+
+/// Draws a key and writes it to a file of mode 0600 that is not there yet.
+///
+/// # Errors
+/// If the file is there, or cannot be written.
+pub fn write_new(path: &Path) -> Result<Zeroizing<[u8; 32]>, MasterKeyError> {
     let failed = |source| MasterKeyError::File {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     };
     let mut bytes = Zeroizing::new([0; 32]);
@@ -128,18 +142,18 @@ fn create(path: PathBuf, data: &Path) -> Result<MasterKey, MasterKeyError> {
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&path)
+        .open(path)
         .map_err(failed)?;
     file.write_all(digits.as_bytes())
         .and_then(|()| file.write_all(b"\n"))
         .and_then(|()| file.sync_all())
         .map_err(failed)?;
-    fs::File::open(data).and_then(|dir| dir.sync_all()).map_err(failed)?;
-    Ok(MasterKey {
-        bytes,
-        path,
-        created: true,
-    })
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    fs::File::open(folder).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

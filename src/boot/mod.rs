@@ -22,6 +22,7 @@ pub mod stores;
 pub mod systemd;
 pub mod tls;
 pub(crate) mod tokens;
+pub(crate) mod transfer;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -48,6 +49,7 @@ use self::signals::{Signal, Signals};
 use self::stores::Stores;
 use self::systemd::Watchdog;
 use self::tls::Certificate;
+use self::transfer::Transfers;
 use crate::config::Config;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::health::Reason;
@@ -144,7 +146,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let desk = Arc::new(api::desk(&config, &plane, &base.listeners, reading.executions())?);
     let router = tokens::routes(&desk, router);
     let backups = Backups::of(&plane, &config, base.data.path().to_owned(), control.handle().clone(), stop.clone());
-    let router = backups.routes(router);
+    let router = Transfers::of(&plane).routes(backups.routes(router));
     let api = api::serve(&config, &base, &plane, desk, &control, stop.clone())?;
     #[cfg(feature = "faults")]
     let router = faults::Switches::new(faults, &plane, base.data.path()).routes(router);

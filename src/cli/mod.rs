@@ -8,6 +8,7 @@ pub mod backup;
 pub mod bench_fixture;
 pub mod check_config;
 pub mod client;
+pub mod customer;
 pub mod demo;
 pub mod endpoints;
 pub mod executions;
@@ -23,6 +24,7 @@ pub mod serve;
 pub(crate) mod table;
 pub mod token;
 pub mod validate;
+pub mod verify;
 pub mod version;
 
 use std::path::PathBuf;
@@ -72,6 +74,8 @@ enum Command {
     Restore(restore::Restore),
     Resume(restore::Resume),
     Keyring(keyring::Keyring),
+    Customer(customer::Customer),
+    Verify(verify::Verify),
     Endpoints(endpoints::ListEndpoints),
     Executions(executions::Executions),
     Validate(validate::Validate),
@@ -132,6 +136,8 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
             Command::Restore(command) => command.run(),
             Command::Resume(command) => command.run(),
             Command::Keyring(command) => command.run(),
+            Command::Customer(command) => command.run(),
+            Command::Verify(command) => command.run(),
             Command::Endpoints(command) => command.run(),
             Command::Executions(command) => command.run(),
             Command::Validate(command) => command.run(),

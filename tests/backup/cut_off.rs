@@ -11,6 +11,8 @@ fn is_refused(world: &World, backup: &Path) {
     let no_backup = "is no backup, or one that was cut off";
     let restore = ["restore", backup.to_str().unwrap(), "--keyring", keyring.to_str().unwrap()];
     refused(&perseat(&to, &restore), no_backup);
+    let verify = ["verify", backup.to_str().unwrap(), "--keyring", keyring.to_str().unwrap()];
+    refused(&perseat(&to, &verify), no_backup);
     refused(&perseat(backup, &["audit", "verify"]), "is a backup");
     assert!(!to.exists(), "nothing was begun");
 }

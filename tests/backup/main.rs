@@ -6,5 +6,7 @@
 mod harness;
 
 mod cut_off;
+mod flips;
+mod load;
 mod restore;
 mod world;

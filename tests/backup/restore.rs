@@ -45,9 +45,18 @@ async fn a_restored_daemon_waits_then_ends_what_had_not_ended_and_knows_nothing_
         "the newest takes the place of its predecessor"
     );
     world.send("ann", 3).await;
+    let verified = world.verifies(&backup, &keyring);
+    assert!(verified.contains("deleted after the backup"), "{verified}");
+    world.verifies(&backup, &old_keyring);
+    refused(&perseat(&data, &["verify", data.to_str().unwrap()]), "is in use by process");
     world.daemon.kill();
+    let verified = done(&perseat(&data, &["verify", data.to_str().unwrap()]));
+    assert!(
+        verified.contains("everything fits") && verified.contains("2 sealed connections and API keys open"),
+        "{verified}"
+    );
 
-    let (daemon, restored) = world.restored(&backup, &keyring, &[]);
+    let (mut daemon, restored) = world.restored(&backup, &keyring, &[]);
     assert!(restored.contains("user cem of globex"), "who was deleted is named: {restored}");
     let connections = restored.split("refresh tokens").nth(1).unwrap();
     assert!(
@@ -94,6 +103,9 @@ async fn a_restored_daemon_waits_then_ends_what_had_not_ended_and_knows_nothing_
     assert_eq!(answer.status, 200, "it goes on");
     let again = done(&perseat(&daemon.data(), &["resume"]));
     assert!(again.contains("was not paused"), "{again}");
+    daemon.terminate();
+    let verified = done(&perseat(&daemon.data(), &["verify", daemon.data().to_str().unwrap()]));
+    assert!(verified.contains("everything fits"), "{verified}");
     drop(daemon);
 
     // With the copy from before, they are back: that is what an old copy undoes.

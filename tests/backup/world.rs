@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use crate::harness::daemon::{Daemon, Setup};
-use crate::harness::manifests::{Integration, flow, people, post};
+use crate::harness::manifests::{Integration, flow, people, post, step};
 use crate::harness::provider::{Manner, Provider};
 use crate::harness::within;
 use http::Method;
@@ -92,12 +92,18 @@ impl World {
     /// Makes the users exactly these.
     pub(crate) async fn apply(&self, users: &[&str]) {
         let send = post("Send", "/sent", "onEvent.results.body.data");
+        let log = step(
+            "Log",
+            "log",
+            "writeLog",
+            "          level: {type: value, value: info}\n          message: {type: value, value: it came}\n",
+        );
         let files = Integration {
             name: "Files",
             endpoint_type: "flow_specific",
             is_user_level: true,
             keys: "",
-            flows: flow("Send", "", &[send]),
+            flows: flow("Send", "", &[send]) + &flow("Pass", "", &[log]),
         };
         let mut manifests = people(&[(CUSTOMER, users)]) + &files.manifest() + &files.instance(CUSTOMER, &self.provider.url(""), "");
         manifests.extend(users.iter().map(|user| files.user(CUSTOMER, user)));
@@ -111,10 +117,29 @@ impl World {
         applied.unwrap_or_else(|error| panic!("{error}\n{}", self.daemon.log()));
     }
 
+    /// Where events of a user's flow go.
+    pub(crate) async fn url(&self, user: &str, flow: &str) -> String {
+        let endpoints = self.daemon.endpoints(&format!("customer={CUSTOMER}&user={user}")).await;
+        let endpoint = endpoints.iter().find(|endpoint| endpoint.flow.as_deref() == Some(flow));
+        self.daemon.hook(&endpoint.unwrap().url)
+    }
+
+    /// The backup is whole, keys and credentials included.
+    #[track_caller]
+    pub(crate) fn verifies(&self, backup: &Path, keyring: &Path) -> String {
+        let key = self.daemon.data().join("master-key");
+        let [backup, keyring, key] = [backup, keyring, &key].map(|path| path.to_str().unwrap());
+        let said = done(&perseat(
+            &self.path("none"),
+            &["verify", backup, "--keyring", keyring, "--master-key", key],
+        ));
+        assert!(said.contains("everything fits"), "{said}");
+        said
+    }
+
     /// Posts an event for a user; gives its execution.
     pub(crate) async fn send(&self, user: &str, number: u64) -> String {
-        let endpoints = self.daemon.endpoints(&format!("customer={CUSTOMER}&user={user}")).await;
-        let url = self.daemon.hook(&endpoints[0].url);
+        let url = self.url(user, "Send").await;
         let headers = [("content-type", "application/json")];
         let answer = self
             .daemon
@@ -138,6 +163,8 @@ impl World {
             std::fs::copy(&key, data.join("master-key")).unwrap();
             let arguments = ["restore", backup.to_str().unwrap(), "--keyring", keyring.to_str().unwrap()];
             answer = done(&perseat(data, &[&arguments, further].concat()));
+            let verified = done(&perseat(data, &["verify", data.to_str().unwrap()]));
+            assert!(verified.contains("everything fits"), "{verified}");
         });
         daemon.until_ready();
         (daemon, answer)

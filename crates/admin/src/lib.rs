@@ -20,3 +20,4 @@ pub mod mutants;
 pub mod picture;
 pub mod query;
 pub mod routing;
+pub mod transfer;

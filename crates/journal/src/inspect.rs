@@ -3,10 +3,10 @@
 use std::{io, path::Path, sync::Arc};
 
 use crate::{
-    Disk, OpenError, RealDisk, Scan, SegmentInfo,
+    Committed, Disk, OpenError, Position, ReadError, RealDisk, Scan, SegmentInfo, keeper,
     recover::{self, open_segment, segment_number},
     scan::FrameReader,
-    segment::Segment,
+    segment::{Segment, Table},
 };
 
 /// One segment as found on disk.
@@ -62,6 +62,38 @@ pub fn segments_of(disk: &dyn Disk) -> io::Result<Vec<Result<Inspected, OpenErro
     let intact: Vec<_> = found.iter().flatten().map(|inspected| inspected.segment.clone()).collect();
     recover::settle(&intact)?;
     Ok(found)
+}
+
+/// Whether a segment is what its seal says it was; `None` where it has no seal.
+pub fn hash_fits(inspected: &Inspected) -> io::Result<Option<bool>> {
+    match inspected.segment.bounds().hash {
+        Some(sealed) => Ok(Some(keeper::hash(&inspected.segment)? == sealed)),
+        None => Ok(None),
+    }
+}
+
+/// Reads single entries of inspected segments.
+#[derive(Debug)]
+pub struct Reader(Table);
+
+impl Reader {
+    /// Over these segments.
+    #[must_use]
+    pub fn new<'i>(segments: impl IntoIterator<Item = &'i Inspected>) -> Self {
+        let table = Table::new(0);
+        for inspected in segments {
+            table.insert(inspected.segment.clone());
+        }
+        Self(table)
+    }
+
+    /// The entry at a position, checked against segment id and checksum.
+    ///
+    /// # Errors
+    /// If no intact entry is there.
+    pub fn read(&self, at: Position) -> Result<Committed, ReadError> {
+        self.0.read(at)
+    }
 }
 
 /// The frames of a segment up to its end.

@@ -4,7 +4,7 @@
 
 use crate::error::StoreError;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, Key, ReadTransaction, ReadableTable, TableDefinition, TableHandle, Value, WriteTransaction};
+use redb::{Builder, Database, Key, ReadTransaction, ReadableTable, TableDefinition, TableError, TableHandle, Value, WriteTransaction};
 use std::collections::BTreeSet;
 use std::fs::File;
 
@@ -43,7 +43,7 @@ impl Copy<'_> {
     /// Copies a table; `look` sees each row.
     pub(crate) fn table<K: Key + 'static, V: Value + 'static>(
         &mut self,
-        definition: TableDefinition<'static, K, V>,
+        definition: TableDefinition<'_, K, V>,
         mut look: impl FnMut(K::SelfType<'_>, V::SelfType<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let (source, mut target) = (self.source.open_table(definition)?, self.target.open_table(definition)?);
@@ -54,6 +54,27 @@ impl Copy<'_> {
         }
         self.copied.insert(definition.name().to_owned());
         Ok(())
+    }
+
+    /// Copies every table, whichever of the catalog's shapes it has.
+    pub(crate) fn all(&mut self) -> Result<(), StoreError> {
+        let names: Vec<String> = self.source.list_tables()?.map(|table| table.name().to_owned()).collect();
+        for name in &names {
+            let _is_copied = self.shaped::<&[u8], &[u8]>(name)?
+                || self.shaped::<&[u8], ()>(name)?
+                || self.shaped::<u64, &[u8]>(name)?
+                || self.shaped::<&str, u64>(name)?;
+        }
+        Ok(())
+    }
+
+    /// Copies a table if it has this shape.
+    fn shaped<K: Key + 'static, V: Value + 'static>(&mut self, name: &str) -> Result<bool, StoreError> {
+        match self.table(TableDefinition::<K, V>::new(name), |_, _| Ok(())) {
+            Ok(()) => Ok(true),
+            Err(StoreError::Database(error)) if is_of_another_shape(&*error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// A table that nobody copied would be lost without a word.
@@ -68,4 +89,8 @@ impl Copy<'_> {
         }
         Ok(())
     }
+}
+
+fn is_of_another_shape(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(TableError::TableTypeMismatch { .. }))
 }

@@ -17,12 +17,14 @@ mod fault_backend;
 mod fault_workload;
 #[cfg(feature = "faults")]
 pub mod faults;
+pub mod findings;
 pub mod folder;
 pub mod history;
 pub mod index;
 pub mod keyring;
 pub mod media;
 pub mod pressure;
+pub mod read_only;
 pub mod seal;
 pub mod state;
 

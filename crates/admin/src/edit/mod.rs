@@ -3,6 +3,7 @@
 //! `apply` and the commands of the API write through the same [`Edit`], so that no way of changing something can forget the
 //! routing snapshot, the actors that hold the old form, or the audit.
 
+mod adopt;
 mod instance;
 mod integration;
 mod keys;

@@ -5,6 +5,7 @@
 //! wait for writers.
 
 mod audit;
+mod check;
 mod copy;
 mod grants;
 mod lookup;
@@ -17,6 +18,7 @@ mod tables;
 mod view;
 
 pub use audit::{AuditEntry, ChangeKind, Event, RecordDigest};
+pub use check::CatalogReport;
 pub use grants::{GrantId, Stored, StoredGrant};
 pub use lookup::{InstanceBundle, Lookup, Page, Rows, UserBundle};
 pub use mutation::{Mutated, Mutation, Touched};
@@ -190,6 +192,19 @@ impl Catalog {
             touched,
             unnamed_files,
         })
+    }
+
+    /// Writes down an act that changes no record.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn note(&self, change: Change<'_>) -> Result<u64, StoreError> {
+        let database = self.database.get()?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_quick_repair(true);
+        let revision = self.record(&transaction, change, Ledger::new(self.options.named_changes))?;
+        transaction.commit()?;
+        Ok(revision)
     }
 
     /// Writes revision, audit entry and event.

@@ -51,6 +51,11 @@ fn decode(bytes: &[u8]) -> Result<Superseded, StoreError> {
     postcard::from_bytes(body).map_err(|_| StoreError::corrupt("superseded values"))
 }
 
+/// Whether a row reads.
+pub(super) fn reads(bytes: &[u8]) -> bool {
+    decode(bytes).is_ok()
+}
+
 /// The plain values that a record had in `revision`; `None` where they are today's.
 pub(super) fn values_in<R: Record>(rows: &impl Rows, id: R::Id, revision: u64) -> Result<Option<PlainValues>, StoreError> {
     let row = rows.superseded(&prefix::<R>(id), &revision.to_be_bytes())?;

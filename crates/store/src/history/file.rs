@@ -7,7 +7,7 @@ use crate::index::file::IndexFile;
 use crate::index::row::ExecutionRow;
 use crate::index::status::Filter;
 use perseat_domain::id::ExecutionId;
-use redb::{ReadTransaction, ReadableTable, TableDefinition};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition};
 use uuid::Uuid;
 
 const EXECUTIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("executions");
@@ -56,6 +56,27 @@ pub(super) fn apply(file: &IndexFile, ended: &[&EndedRow]) -> Result<Range, Inde
             }
         }
         range_of(&executions)
+    })
+}
+
+/// Gives every row to `look`, and how many rows of both secondary tables lead to none.
+pub(super) fn each(file: &IndexFile, mut look: impl FnMut(ExecutionId, Option<ExecutionRow>)) -> Result<u64, IndexError> {
+    file.read(|transaction| {
+        let executions = transaction.open_table(EXECUTIONS)?;
+        let (by_instance, by_user) = (transaction.open_table(BY_INSTANCE)?, transaction.open_table(BY_USER)?);
+        let (mut of_instances, mut of_users) = (0, 0);
+        for row in executions.iter()? {
+            let (key, value) = row?;
+            let (execution, row) = (key.value(), ExecutionRow::decode(value.value()));
+            if let Some(identity) = row.as_ref().and_then(|row| row.identity) {
+                of_instances += u64::from(by_instance.get((identity.instance.0.as_u128(), execution))?.is_some());
+                if let Some(user) = identity.user {
+                    of_users += u64::from(by_user.get((user.config.0.as_u128(), execution))?.is_some());
+                }
+            }
+            look(id(execution), row);
+        }
+        Ok(by_instance.len()?.abs_diff(of_instances) + by_user.len()?.abs_diff(of_users))
     })
 }
 

@@ -4,6 +4,7 @@
 //! whole, together with their segments, so history never deletes a row. It holds nothing that the journal does not:
 //! a file that is missing or damaged is made again from a scan.
 
+mod check;
 mod file;
 mod pool;
 
@@ -12,6 +13,8 @@ use crate::index::core::EndedRow;
 use crate::index::fault::IndexError;
 use crate::index::row::ExecutionRow;
 use crate::index::status::{Filter, Gather};
+pub use check::HistoryFile;
+
 use file::Range;
 use perseat_domain::id::ExecutionId;
 use pool::Pool;

@@ -275,6 +275,24 @@ fn first_sight(
     })
 }
 
+/// The row as its own entries say it is, in place of what is stored; `None` where they do not begin with `Accepted`.
+#[must_use]
+pub fn retold(row: &ExecutionRow, entries: &[bytes::Bytes]) -> Option<ExecutionRow> {
+    let (first, rest) = entries.split_first()?;
+    let Ok(Entry::Accepted(accepted)) = Entry::decode(first) else {
+        return None;
+    };
+    let limits = Limits {
+        steps_listed: row.steps.len(),
+        ..Limits::default()
+    };
+    let mut told = accept(&accepted, row.partition, row.accepted);
+    update_all(&mut told, rest, &limits);
+    told.entries.clone_from(&row.entries);
+    told.bytes = row.entries.iter().map(|reference| u64::from(reference.bytes)).sum();
+    Some(told)
+}
+
 /// A row made from a `Carried` alone, where state was lost.
 fn take_over(carried: &Carried, logged: &Logged, reference: EntryRef, limits: &Limits) -> FirstSight {
     match carried.entries.first().map(|bytes| Entry::decode(bytes)) {

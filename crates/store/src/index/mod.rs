@@ -22,7 +22,7 @@ pub(crate) mod status;
 #[cfg(test)]
 mod tests;
 
-pub use self::core::{Backlog, Core, EndedRow, Stored};
+pub use self::core::{Backlog, Core, EndedRow, Stored, retold};
 pub use carry::{CARRY_OVERHEAD, pack, unpack};
 pub use fault::IndexError;
 pub use feed::{Feed, FeedOptions};
