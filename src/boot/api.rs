@@ -1,7 +1,7 @@
 //! The API listener: plain or TLS, with limits of its own; where hooks and API share an address, the front's listener instead.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,7 +30,13 @@ use crate::control::{Control, Desk};
 pub(super) fn desk(config: &Config, plane: &Plane, listeners: &Listeners, executions: ExecutionReader) -> anyhow::Result<Desk> {
     let listener = listeners.api.as_ref().unwrap_or(&listeners.hooks);
     let url = config.public_url(listener.local_addr().context("the API listener")?);
-    Ok(Desk::new(plane, executions, url, config.control_options()))
+    Ok(Desk::new(
+        plane,
+        executions,
+        url,
+        config.control_options(),
+        config.sign_in_options(),
+    ))
 }
 
 /// Serves the API until `stop`.
@@ -120,6 +126,14 @@ impl Accept for Doors {
 
     async fn accept(&self) -> io::Result<Option<Stream>> {
         Ok(self.ready.lock().await.recv().await)
+    }
+
+    fn peer(connection: &Stream) -> Option<IpAddr> {
+        let stream = match connection {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        };
+        stream.peer_addr().ok().map(|address| address.ip())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Deletes from the catalog what nobody asks for any more: the rows of user configurations that were removed long ago,
-//! and earlier values of configurations once everything that may have started with them has ended. Deletes uploaded files
-//! that nothing took up, or that a crash left.
+//! sessions that are over, and earlier values of configurations once everything that may have started with them has ended.
+//! Deletes uploaded files that nothing took up, or that a crash left.
 
 use super::plane::Plane;
 use crate::config::Config;
@@ -84,6 +84,17 @@ impl Housekeeping {
         };
         let removed_before = before(now, REMOVED_ANSWER);
         while self.custody.mutate(change, |tx| tx.purge_removed(removed_before, self.rows))?.value == self.rows {}
+        let over = Change {
+            action: "session.purge",
+            ..change
+        };
+        let mut after = None;
+        loop {
+            after = self.custody.mutate(over, |tx| tx.purge_sessions(now, after, self.rows))?.value;
+            if after.is_none() {
+                break;
+            }
+        }
         // What is accepted from now on starts with today's values.
         let oldest = self.index.oldest_live()?.unwrap_or(now).min(now);
         let superseded_before = before(oldest, MARGIN);

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -17,6 +18,7 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+pub use perseat_actors::front::Peer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -87,6 +89,11 @@ pub trait Accept: Send {
 
     /// Waits for the next one; `None` for one that is refused.
     fn accept(&self) -> impl Future<Output = std::io::Result<Option<Self::Connection>>> + Send;
+
+    /// Who is at the other end; `None` where there is no address.
+    fn peer(_connection: &Self::Connection) -> Option<IpAddr> {
+        None
+    }
 }
 
 impl Accept for tokio::net::TcpListener {
@@ -136,7 +143,11 @@ pub async fn serve<A: Accept>(listener: A, limits: Limits, service: Arc<dyn Serv
         };
         let Some(connection) = connection else { continue };
         let service = Arc::clone(&service);
-        let answer = service_fn(move |request| one(Arc::clone(&service), request, limits));
+        let peer = A::peer(&connection).map(Peer);
+        let answer = service_fn(move |mut request: Request<Incoming>| {
+            peer.map(|peer| request.extensions_mut().insert(peer));
+            one(Arc::clone(&service), request, limits)
+        });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(connection), answer));
         tokio::spawn(async move {
             if let Err(error) = connection.await {

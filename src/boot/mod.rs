@@ -14,6 +14,7 @@ pub mod http;
 pub mod listeners;
 pub mod local;
 pub mod master_key;
+pub(crate) mod people;
 pub(crate) mod plane;
 mod reading;
 pub mod reload;
@@ -55,6 +56,7 @@ use crate::telemetry::admin::Admin;
 use crate::telemetry::health::Reason;
 use crate::telemetry::logs::Logs;
 use crate::telemetry::metrics;
+use perseat_store::catalog::Lookup as _;
 
 /// What the daemon has before it has any data open.
 struct Base {
@@ -144,9 +146,15 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let reading = Reading::of(&plane, &config);
     let router = reading.routes(Administration::of(&plane, config.definition_limits()).router());
     let desk = Arc::new(api::desk(&config, &plane, &base.listeners, reading.executions())?);
-    let router = tokens::routes(&desk, router);
+    let router = people::routes(&desk, tokens::routes(&desk, router));
     let backups = Backups::of(&plane, &config, base.data.path().to_owned(), control.handle().clone(), stop.clone());
     let router = Transfers::of(&plane).routes(backups.routes(router));
+    if desk.catalog().organization().is_ok_and(|organization| organization.is_none()) {
+        tracing::info!(
+            "nobody can sign in yet: `perseat user create-owner --email you@example.com` makes the first owner; \
+             `perseat token create --role owner` makes a bearer for a program"
+        );
+    }
     let api = api::serve(&config, &base, &plane, desk, &control, stop.clone())?;
     #[cfg(feature = "faults")]
     let router = faults::Switches::new(faults, &plane, base.data.path()).routes(router);

@@ -35,7 +35,7 @@ pub(super) fn routes(desk: &Arc<Desk>, router: Router) -> Router {
     add(router, Method::GET, "/audit/verify", verify)
 }
 
-fn answered(outcome: Result<Value, Fault>) -> LocalAnswer {
+pub(super) fn answered(outcome: Result<Value, Fault>) -> LocalAnswer {
     match outcome {
         Ok(value) => (StatusCode::OK, value),
         Err(Fault::Store(error)) => {

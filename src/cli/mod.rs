@@ -23,6 +23,7 @@ pub mod restore;
 pub mod serve;
 pub(crate) mod table;
 pub mod token;
+pub mod user;
 pub mod validate;
 pub mod verify;
 pub mod version;
@@ -48,6 +49,7 @@ Examples:
   perseat demo                                              see two customers' users run side by side
   perseat serve                                             data in ./data, webhooks on 127.0.0.1:3000
   perseat apply -f config/demo                              set up customers, users and integrations from manifests
+  perseat user create-owner --email ann@acme.example        the first owner, who then uses `prism login`
   perseat token create --role owner                         a bearer for the API and the prism CLI
   perseat endpoints --customer globex                       the URLs to give to whoever sends webhooks
   perseat executions list --status failed                   what ran, for whom, and how it ended
@@ -68,6 +70,7 @@ enum Command {
     Demo(demo::Demo),
     Apply(apply::Apply),
     Export(export::Export),
+    User(user::User),
     Token(token::Token),
     Audit(audit::Audit),
     Backup(backup::Backup),
@@ -130,6 +133,7 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
             Command::Demo(command) => command.run(),
             Command::Apply(command) => command.run(),
             Command::Export(command) => command.run(),
+            Command::User(command) => command.run(),
             Command::Token(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Backup(command) => command.run(),

@@ -38,17 +38,18 @@ pub(super) fn problems(config: &Config, unknown: &Unknown) -> Vec<Problem> {
     listeners(config, &mut checks);
     times(config, &mut checks);
     nothing(config, &mut checks);
+    super::people::check(config, &mut checks);
     checks.problems
 }
 
-struct Checks<'u> {
+pub(super) struct Checks<'u> {
     unknown: &'u Unknown,
     problems: Vec<Problem>,
 }
 
 impl Checks<'_> {
     /// What is wrong, if it is, with these keys.
-    fn refuse(&mut self, keys: &[&str], wrong: bool, what: impl FnOnce() -> String) {
+    pub(super) fn refuse(&mut self, keys: &[&str], wrong: bool, what: impl FnOnce() -> String) {
         if wrong && !keys.iter().any(|key| self.unknown.has(key)) {
             self.problems.push(Problem {
                 origin: Origin::Daemon,

@@ -8,6 +8,7 @@ pub mod check;
 mod declare;
 mod oauth;
 pub mod options;
+mod people;
 pub mod reference;
 pub mod settings;
 pub mod source;

@@ -11,6 +11,7 @@ use perseat_actors::front::FrontOptions;
 use perseat_actors::kit::{ArbiterOptions, NurseryOptions, PulseOptions};
 use perseat_actors::supervisor::SupervisorOptions;
 use perseat_admin::export::ExportLimits;
+use perseat_admin::identity::passwords::{Cost, Rules};
 use perseat_admin::media::MediaLimits;
 use perseat_admin::query::ReadLimits;
 use perseat_domain::budget;
@@ -24,7 +25,7 @@ use perseat_store::{catalog, history, index, keyring, state};
 
 use super::Config;
 use super::value::{Count, SandboxMode};
-use crate::control::ControlOptions;
+use crate::control::{ControlOptions, SignInOptions};
 use crate::indexer;
 
 /// The options of every part.
@@ -367,6 +368,39 @@ impl Config {
         }
     }
 
+    /// Sign-in.
+    #[must_use]
+    pub fn sign_in_options(&self) -> SignInOptions {
+        let sign_in = &self.sign_in;
+        SignInOptions {
+            redirect_uris: sign_in.redirect_uris.clone(),
+            access_lifetime: sign_in.access_lifetime,
+            session_lifetime: sign_in.session_lifetime,
+            code_lifetime: sign_in.code_lifetime,
+            form_lifetime: sign_in.form_lifetime,
+            invitation_lifetime: sign_in.invitation_lifetime,
+            reset_lifetime: sign_in.reset_lifetime,
+            pending: sign_in.pending.as_usize(),
+            sessions: sign_in.sessions.as_usize(),
+            max_form: sign_in.max_form.as_usize(),
+            password: Rules {
+                min: sign_in.password_min.as_usize(),
+                max: sign_in.password_max.as_usize(),
+            },
+            cost: Cost {
+                memory: u32::try_from(sign_in.hash_memory.get() / 1_024).unwrap_or(u32::MAX),
+                passes: sign_in.hash_passes.get(),
+            },
+            hashes: sign_in.hashes.as_usize(),
+            failures: sign_in.failures.get(),
+            lock: sign_in.lock,
+            attempts_window: sign_in.attempts_window,
+            client_attempts: sign_in.client_attempts.get(),
+            account_attempts: sign_in.account_attempts.get(),
+            remembered: sign_in.remembered.as_usize(),
+        }
+    }
+
     /// The catalog.
     #[must_use]
     pub fn catalog_options(&self) -> catalog::Options {
@@ -443,6 +477,7 @@ mod tests {
         same(&config.feed_options(), &index::FeedOptions::default());
         same(&config.keyring_options(), &keyring::Options::default());
         same(&config.control_options(), &ControlOptions::default());
+        same(&config.sign_in_options(), &SignInOptions::default());
         same(&config.catalog_options(), &catalog::Options::default());
         same(&config.state_options(), &state::StateOptions::default());
         same(&config.history_options(), &history::HistoryOptions::default());

@@ -4,7 +4,7 @@ use super::Desk;
 use http::{HeaderMap, StatusCode, header};
 use perseat_admin::actor::Actor;
 use perseat_admin::identity::embedded::{self, Sight};
-use perseat_admin::identity::{IdentityError, tokens};
+use perseat_admin::identity::{IdentityError, sessions, tokens};
 
 /// Why nobody was recognised.
 #[derive(Debug)]
@@ -41,6 +41,9 @@ pub(super) fn recognise(desk: &Desk, headers: &HeaderMap) -> Result<Actor, Unkno
     let (bearer, now) = (bearer.trim(), desk.now());
     if bearer.starts_with(tokens::PREFIX) {
         return Ok(tokens::recognise(desk.catalog(), bearer, now)?);
+    }
+    if bearer.starts_with(sessions::ACCESS_PREFIX) {
+        return Ok(sessions::recognise(desk.custody(), bearer, now)?);
     }
     match embedded::recognise(desk.catalog(), bearer, now)? {
         Sight::Known(actor) => Ok(actor),

@@ -1,14 +1,18 @@
 //! What the control plane works with: the catalog, what publishes its changes, what is known of executions.
 
+use super::SignInOptions;
 use super::limits::ControlOptions;
 use super::signed::Signer;
 use crate::boot::plane::{Plane, Published, Publisher, random};
-use perseat_actors::front::{FrontShared, Trial};
+use arc_swap::ArcSwap;
+use http::HeaderMap;
+use perseat_actors::front::{FrontShared, Proxies, Trial};
 use perseat_actors::kit::Clock;
 use perseat_admin::actor::Actor;
 use perseat_admin::edit::{self, Changed, Definitions, Edit};
 use perseat_admin::fault::Fault;
 use perseat_admin::identity::IdentityError;
+use perseat_admin::identity::accounts::Delivery;
 use perseat_admin::identity::embedded::{self, Verified};
 use perseat_admin::media;
 use perseat_admin::query::Reader;
@@ -22,6 +26,8 @@ use perseat_store::custody::Custody;
 use perseat_store::executions::ExecutionReader;
 use perseat_store::media::MediaError;
 use perseat_store::pressure::Ballast;
+use secrecy::SecretString;
+use std::net::IpAddr;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -38,12 +44,24 @@ pub(crate) struct Desk {
     hooks_url: Arc<str>,
     api_url: String,
     options: ControlOptions,
+    sign_in: SignInOptions,
+    proxies: Arc<ArcSwap<Proxies>>,
+}
+
+/// 256 bits that live as long as the process.
+pub(super) fn secret() -> Vec<u8> {
+    [random().to_le_bytes(), random().to_le_bytes()].concat()
 }
 
 impl Desk {
     /// `api_url` is how clients reach the API.
-    pub(crate) fn new(plane: &Plane, executions: ExecutionReader, api_url: String, options: ControlOptions) -> Self {
-        let secret = [random().to_le_bytes(), random().to_le_bytes()].concat();
+    pub(crate) fn new(
+        plane: &Plane,
+        executions: ExecutionReader,
+        api_url: String,
+        options: ControlOptions,
+        sign_in: SignInOptions,
+    ) -> Self {
         Self {
             custody: plane.custody.clone(),
             publisher: plane.publisher.clone(),
@@ -51,15 +69,42 @@ impl Desk {
             ballast: plane.ballast.clone(),
             executions,
             front: plane.front.clone(),
-            signer: Signer::new(&secret, options.url_lifetime),
+            signer: Signer::new(&secret(), options.url_lifetime),
             hooks_url: plane.public_url.clone(),
             api_url,
             options,
+            sign_in,
+            proxies: plane.proxies.clone(),
         }
     }
 
     pub(crate) fn options(&self) -> &ControlOptions {
         &self.options
+    }
+
+    pub(crate) fn sign_in(&self) -> &SignInOptions {
+        &self.sign_in
+    }
+
+    /// Who calls, as far as proxies can be trusted to say.
+    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        self.proxies.load().client(peer, headers)
+    }
+
+    /// How invitations reach people.
+    pub(super) fn delivery(&self) -> Delivery {
+        Delivery::Shown {
+            lifetime: self.sign_in.invitation_lifetime,
+        }
+    }
+
+    /// Where the holder of a link sets their password.
+    pub(crate) fn password_url(&self, secret: &SecretString) -> String {
+        crate::boot::people::password_url(&self.api_url, secret)
+    }
+
+    pub(super) fn custody(&self) -> &Custody {
+        &self.custody
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -94,7 +139,7 @@ impl Desk {
     }
 
     /// The URL of a path of the API, which begins with a slash.
-    pub(super) fn api_url(&self, path: &str) -> String {
+    pub(crate) fn api_url(&self, path: &str) -> String {
         format!("{}{path}", self.api_url)
     }
 

@@ -104,11 +104,12 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    pub(super) fn new(options: &ControlOptions) -> Self {
+    /// `rate` in a second on average, `burst` at once.
+    pub(super) fn new(rate: f64, burst: f64, remembered: usize) -> Self {
         Self {
-            rate: options.rate.into(),
-            burst: options.burst.into(),
-            remembered: options.remembered.max(1),
+            rate,
+            burst,
+            remembered: remembered.max(1),
             buckets: Mutex::default(),
         }
     }
@@ -142,12 +143,7 @@ mod tests {
 
     #[test]
     fn an_identity_that_asks_too_often_waits_and_others_do_not() {
-        let rates = Rates::new(&ControlOptions {
-            rate: 1,
-            burst: 2,
-            remembered: 2,
-            ..ControlOptions::default()
-        });
+        let rates = Rates::new(1.0, 2.0, 2);
         let second = Duration::from_secs;
         assert!(rates.take("a", second(0)) && rates.take("a", second(0)));
         assert!(!rates.take("a", second(0)));

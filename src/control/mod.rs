@@ -1,4 +1,4 @@
-//! The control plane: GraphQL at `POST /api`, and the signed URLs that its answers name.
+//! The control plane: GraphQL at `POST /api`, the signed URLs that its answers name, and sign-in.
 //!
 //! It translates and decides nothing: who asks is settled in `bearer`, what they may see and do in `perseat-admin`. GraphQL
 //! types exist below this module alone. A request runs on a thread that may block, so that resolvers read and write plainly.
@@ -10,6 +10,7 @@ mod limits;
 mod media;
 mod schema;
 mod service;
+mod sign_in;
 mod signed;
 mod unsupported;
 
@@ -17,3 +18,4 @@ pub(crate) use desk::Desk;
 pub use limits::ControlOptions;
 pub use schema::sdl;
 pub(crate) use service::Control;
+pub use sign_in::SignInOptions;

@@ -5,6 +5,7 @@ use super::lenient::Lenient;
 use super::limits::{Rates, aliases};
 use super::schema::blobs::{self, Blob};
 use super::schema::{self, Schema};
+use super::sign_in::SignIn;
 use super::{ControlOptions, Desk, media, unsupported};
 use crate::boot::http::{Answer, Answering, Service, json, text};
 use async_graphql::Request as Query;
@@ -32,6 +33,7 @@ struct Shared {
     permits: Semaphore,
     /// Pictures that are decoded.
     decoders: Arc<Semaphore>,
+    sign_in: SignIn,
     /// Where requests run, whichever thread they come in on.
     runtime: Handle,
 }
@@ -45,7 +47,8 @@ impl std::fmt::Debug for Control {
 impl Control {
     pub(crate) fn new(desk: Arc<Desk>, runtime: Handle) -> Self {
         let options: &ControlOptions = desk.options();
-        let (rates, permits) = (Rates::new(options), Semaphore::new(options.concurrency));
+        let rates = Rates::new(options.rate.into(), options.burst.into(), options.remembered);
+        let permits = Semaphore::new(options.concurrency);
         let schema = schema::build(&desk);
         let shared = Shared {
             lenient: Lenient::of(&schema.sdl()),
@@ -53,6 +56,7 @@ impl Control {
             rates,
             permits,
             decoders: Arc::new(Semaphore::new(desk.options().decoders)),
+            sign_in: SignIn::new(Arc::clone(&desk), runtime.clone()),
             runtime,
             desk,
         };
@@ -63,7 +67,7 @@ impl Control {
 impl Beside for Control {
     fn takes(&self, path: &str) -> bool {
         let is_file = path.starts_with(blobs::PATH) || path.starts_with(perseat_admin::media::PATH);
-        path == API || is_file || path == unsupported::FLOW_TEST
+        path == API || is_file || SignIn::takes(path) || path == unsupported::FLOW_TEST
     }
 
     fn answer(&self, request: Request<Bytes>) -> BesideAnswer {
@@ -77,6 +81,9 @@ const API: &str = "/api";
 impl Service for Control {
     fn answer(&self, request: Request<Bytes>) -> Answering {
         let shared = Arc::clone(&self.shared);
+        if SignIn::takes(request.uri().path()) {
+            return Box::pin(shared.sign_in.clone().answer(request));
+        }
         Box::pin(async move {
             let (head, body) = request.into_parts();
             let mut answer = match (head.uri.path(), &head.method) {

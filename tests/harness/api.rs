@@ -30,6 +30,12 @@ impl<'d> Api<'d> {
         &self.bearer
     }
 
+    /// Whoever holds this bearer.
+    pub(crate) fn holder_of(daemon: &'d Daemon, bearer: &str) -> Self {
+        let bearer = format!("Bearer {bearer}");
+        Self { daemon, bearer }
+    }
+
     /// The whole answer.
     pub(crate) async fn ask(&self, query: &str, variables: Value) -> Value {
         let url = format!("http://{}/api", self.daemon.address("api"));

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub(crate) mod api;
+pub(crate) mod browser;
 pub(crate) mod daemon;
 pub(crate) mod manifests;
 pub(crate) mod oauth;

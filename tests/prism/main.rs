@@ -11,3 +11,4 @@ mod instances;
 mod integrations;
 mod organization;
 mod people;
+mod sign_in;

@@ -16,7 +16,8 @@ impl Proxies {
     }
 
     /// The client's address: behind trusted proxies the last one that none of them vouches for.
-    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    #[must_use]
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         if !self.trust(peer) {
             return peer;

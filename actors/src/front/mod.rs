@@ -35,7 +35,7 @@ mod unparsed;
 
 pub use acceptor::{FrontThreads, Fronts};
 pub use address::{Proxies, PublicUrl};
-pub use beside::{Beside, BesideAnswer};
+pub use beside::{Beside, BesideAnswer, Peer};
 pub use intake::{Appending, DurableIntake, Intake};
 pub use metrics::FrontMetrics;
 pub use options::FrontOptions;

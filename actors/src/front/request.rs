@@ -8,7 +8,7 @@ use super::intake::{self, Acceptance};
 use super::reply::{self, Answer, Refusal};
 use super::route::{content_type, route};
 use super::stored::{KeptHeaders, StoredRequest};
-use super::{FrontShared, json};
+use super::{FrontShared, Peer, json};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Request, Version, header};
@@ -40,10 +40,13 @@ pub(super) async fn serve(
     caller: Caller,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
-    let (parts, mut incoming) = request.into_parts();
+    let (mut parts, mut incoming) = request.into_parts();
     if let Some(beside) = front.beside.get().filter(|beside| beside.takes(parts.uri.path())) {
         return Ok(match body::read(&front, serving.watch(), &mut incoming).await {
-            Ok(body) => beside.answer(Request::from_parts(parts, body.bytes.clone())).await,
+            Ok(body) => {
+                parts.extensions.insert(Peer(caller.peer.ip()));
+                beside.answer(Request::from_parts(parts, body.bytes.clone())).await
+            }
             Err(code) => Box::pin(refuse(&front, caller, &parts, incoming, &code.into())).await,
         });
     }

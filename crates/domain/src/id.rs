@@ -127,6 +127,12 @@ typed_id! {
     TokenId = "ApiToken";
     /// A file that was uploaded.
     MediaId = "Media";
+    /// By what a user signs in; the number is the user's.
+    AccountId = "Account";
+    /// A sign-in that goes on.
+    SessionId = "Session";
+    /// A mail that has to go out.
+    LetterId = "Letter";
 }
 
 /// A flow's number, stable within its integration over all versions; starts at 1.

@@ -6,6 +6,7 @@
 //! Reading order: [`id`] → [`code`] → [`identity`] → [`definition`] → [`model`] → [`entry`] →
 //! [`route`] → [`execution`] → [`owner`]; [`grant`] beside them.
 
+pub mod account;
 pub mod budget;
 pub mod code;
 pub mod definition;

@@ -59,6 +59,8 @@ pub enum RecordKind {
     MediaRecord = 11,
     /// A grant's token; id: instance or user configuration ‖ stable key. Never compressed.
     Grant = 12,
+    /// What proves an access token; id: session. Never kept.
+    AccessToken = 13,
     /// A customer on the way to another daemon; id: customer.
     Bundle = 64,
     /// Another owner's key, in the keyring. Never compressed.

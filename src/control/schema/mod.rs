@@ -10,6 +10,7 @@ mod instance_changes;
 mod instances;
 mod integration_changes;
 mod integrations;
+mod invitations;
 mod media;
 mod organization;
 mod people;
@@ -40,6 +41,7 @@ pub(super) struct Query(
 #[graphql(name = "Mutation")]
 pub(super) struct Mutation(
     people::PeopleMutation,
+    invitations::InvitationMutation,
     organization::OrganizationMutation,
     integration_changes::IntegrationMutation,
     instance_changes::InstanceMutation,

@@ -3,6 +3,7 @@
 use super::answer::{actor, change, desk, id, page, payloads, read, required};
 use super::connection::{Connection, CustomerOrder, InstanceOrder, UserOrder, terms};
 use super::instances::Instance;
+use super::invitations::{CreateCustomerUserPayload, CreateOrganizationUserPayload, invited};
 use super::media::{self, AttachmentInput, AttachmentRenameInput};
 use super::organization::{Organization, Tenant};
 use super::roles::Role;
@@ -431,8 +432,6 @@ payloads! {
     CreateCustomerPayload { customer: Customer }
     UpdateCustomerPayload { customer: Customer }
     DeleteCustomerPayload { customer: Customer }
-    CreateCustomerUserPayload { user: User }
-    CreateOrganizationUserPayload { user: User }
     UpdateUserPayload { user: User }
     DeleteUserPayload { user: User }
 }
@@ -489,22 +488,24 @@ impl PeopleMutation {
     }
 
     async fn create_customer_user(&self, ctx: &Context<'_>, input: CreateCustomerUserInput) -> Result<CreateCustomerUserPayload> {
+        let desk = desk(ctx)?;
         let made = change(ctx, "createCustomerUser", |edit| {
             let customer = match (&input.customer, edit.actor().customer()) {
                 (Some(customer), _) => id(customer, "customer")?,
                 (None, Some(own)) => own,
                 (None, None) => return Err(Fault::field("customer", "This field is required.")),
             };
-            edit.create_user(&CreateUser {
+            let user = edit.create_user(&CreateUser {
                 membership: Membership::Customer(customer),
                 email: input.email.clone(),
                 name: input.name.clone(),
                 external_id: input.external_id.clone(),
                 phone: input.phone.clone(),
                 role: Role::parse(&input.role, Side::Customer)?,
-            })
+            })?;
+            invited(desk, edit, user)
         })?;
-        CreateCustomerUserPayload::of(made.map(User::Person))
+        CreateCustomerUserPayload::of(made)
     }
 
     async fn create_organization_user(
@@ -512,17 +513,19 @@ impl PeopleMutation {
         ctx: &Context<'_>,
         input: CreateOrganizationUserInput,
     ) -> Result<CreateOrganizationUserPayload> {
+        let desk = desk(ctx)?;
         let made = change(ctx, "createOrganizationUser", |edit| {
-            edit.create_user(&CreateUser {
+            let user = edit.create_user(&CreateUser {
                 membership: Membership::Organization,
                 email: input.email.clone(),
                 name: input.name.clone(),
                 external_id: input.external_id.clone(),
                 phone: input.phone.clone(),
                 role: Role::parse(&input.role, Side::Organization)?,
-            })
+            })?;
+            invited(desk, edit, user)
         })?;
-        CreateOrganizationUserPayload::of(made.map(User::Person))
+        CreateOrganizationUserPayload::of(made)
     }
 
     async fn update_user(&self, ctx: &Context<'_>, input: UpdateUserInput) -> Result<UpdateUserPayload> {

@@ -163,7 +163,7 @@ impl Edit<'_, '_> {
         Err(Fault::field("role", "The organization needs an owner; make another one first."))
     }
 
-    fn user_to_manage(&self, id: UserId) -> Result<User, Fault> {
+    pub(crate) fn user_to_manage(&self, id: UserId) -> Result<User, Fault> {
         let user = self.existing::<User>(id)?;
         let (view, manage) = managing(user.membership);
         let sees = match user.membership {
@@ -178,7 +178,7 @@ impl Edit<'_, '_> {
     }
 
     /// Whether the role belongs to the side, and whether whoever acts may give or take it.
-    fn check_grant(&self, membership: Membership, role: Role) -> Result<(), Fault> {
+    pub(crate) fn check_grant(&self, membership: Membership, role: Role) -> Result<(), Fault> {
         let granted = (side(membership), role);
         if !crate::access::ROLES.contains(&granted) {
             return Err(Fault::field("role", "This role belongs to the other side."));

@@ -44,6 +44,7 @@ impl Edit<'_, '_> {
     pub(crate) fn put_user(&mut self, record: &User) -> Result<bool, Fault> {
         let before = self.mutation.get::<User>(record.id)?;
         let changed = self.mutation.put(record)?;
+        self.keep_account(record)?;
         let old = before.as_ref().and_then(|before| before.external_id.clone());
         if old != record.external_id {
             self.effects.routes.push(RouteChange::UserExternalId {

@@ -269,8 +269,7 @@ impl Edit<'_, '_> {
         let Some(user) = self.mutation.user_by_external_id(membership, external_id)? else {
             return Ok(None);
         };
-        let is_embedded = matches!(user.role, Role::MarketplaceAdmin | Role::MarketplaceUser);
-        if user.subject.is_some() || !is_embedded {
+        if user.subject.is_some() || !user.role.is_embedded() {
             return Err(IdentityError::Conflict("The token's external id belongs to another user."));
         }
         Ok(Some(user))

@@ -1,7 +1,10 @@
 //! Who a bearer token speaks for. Every doubt refuses.
 
+pub mod accounts;
 pub mod embedded;
 pub mod keys;
+pub mod passwords;
+pub mod sessions;
 pub mod tokens;
 
 use perseat_store::error::StoreError;

@@ -109,7 +109,7 @@ impl Edit<'_, '_> {
         Ok(revoked)
     }
 
-    fn customer_named(&self, name: &str) -> Result<Customer, Fault> {
+    pub(super) fn customer_named(&self, name: &str) -> Result<Customer, Fault> {
         let found = match self.mutation.customer_by_external_id(name)? {
             Some(customer) => Some(customer),
             None => self.mutation.customer_by_name(name)?,
@@ -117,7 +117,7 @@ impl Edit<'_, '_> {
         found.ok_or_else(|| Fault::field("customer", format!("there is no customer `{name}`")))
     }
 
-    fn user_named(&self, membership: Membership, name: &str) -> Result<User, Fault> {
+    pub(super) fn user_named(&self, membership: Membership, name: &str) -> Result<User, Fault> {
         let found = match self.mutation.user_by_external_id(membership, name)? {
             Some(user) => Some(user),
             None => self.mutation.user_by_email(membership, name)?,

@@ -286,7 +286,13 @@ fn find<R: Record>(rows: &impl Rows, index: Unique, scope: Uuid, value: &[u8]) -
     record::decode(&bytes).map(Some)
 }
 
-fn list<R: Record>(rows: &impl Rows, index: Owned, owner: Uuid, after: Option<R::Id>, limit: usize) -> Result<Page<R, R::Id>, StoreError> {
+pub(super) fn list<R: Record>(
+    rows: &impl Rows,
+    index: Owned,
+    owner: Uuid,
+    after: Option<R::Id>,
+    limit: usize,
+) -> Result<Page<R, R::Id>, StoreError> {
     let after = after.map(RecordId::to_key);
     let ids = rows.owned(&index.prefix(owner), after.as_deref(), limit.saturating_add(1))?;
     let mut items = Vec::with_capacity(ids.len());

@@ -4,6 +4,7 @@
 //! entry and an event for the outbox: all of it or nothing, and nothing at all where nothing changed. Readers never
 //! wait for writers.
 
+mod accounts;
 mod audit;
 mod check;
 mod copy;
@@ -17,6 +18,7 @@ mod superseded;
 mod tables;
 mod view;
 
+pub use accounts::Accounts;
 pub use audit::{AuditEntry, ChangeKind, Event, RecordDigest};
 pub use check::CatalogReport;
 pub use grants::{GrantId, Stored, StoredGrant};
@@ -322,7 +324,10 @@ fn prepare(database: &Database) -> Result<(), StoreError> {
         Err(TableError::TableDoesNotExist(_)) => Ok(false),
         Err(error) => Err(error),
     };
-    let is_whole = has(SUPERSEDED)? && has(GRANTS)?;
+    let mut is_whole = has(SUPERSEDED)? && has(GRANTS)?;
+    for kind in RecordType::ALL {
+        is_whole &= has(kind.table())?;
+    }
     match found {
         Some(CATALOG_FORMAT) if is_whole && indexes >= Some(CATALOG_INDEXES) => return Ok(()),
         // A file from before a table or an index.

@@ -51,7 +51,7 @@ type KeysTable<'t> = Table<'t, &'static [u8], ()>;
 
 /// An open mutation; reads see what it has written.
 pub struct Mutation<'t> {
-    records: Vec<BytesTable<'t>>,
+    pub(super) records: Vec<BytesTable<'t>>,
     unique: BytesTable<'t>,
     owned: KeysTable<'t>,
     pending: KeysTable<'t>,
@@ -194,7 +194,7 @@ impl<'t> Mutation<'t> {
     }
 
     /// Deletes one row with its index rows; its owner's key is to be destroyed.
-    fn delete<R: Record>(&mut self, id: R::Id) -> Result<bool, StoreError> {
+    pub(super) fn delete<R: Record>(&mut self, id: R::Id) -> Result<bool, StoreError> {
         let Some(record) = self.get::<R>(id)? else { return Ok(false) };
         self.records[R::TYPE as usize].remove(id.to_key().as_slice())?;
         self.replace_index_rows::<R>(&[], &record.index(), &IndexRows::default())?;
@@ -255,6 +255,7 @@ impl<'t> Mutation<'t> {
             for user in &users {
                 self.delete_tokens(user.id.0)?;
                 self.delete_media_of(MediaOwner::User(user.id))?;
+                self.delete_account(user.id)?;
                 self.delete::<User>(user.id)?;
             }
         }
@@ -281,6 +282,7 @@ impl<'t> Mutation<'t> {
         }
         self.delete_tokens(id.0)?;
         self.delete_media_of(MediaOwner::User(id))?;
+        self.delete_account(id)?;
         self.delete::<User>(id)
     }
 

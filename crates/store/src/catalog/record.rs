@@ -4,8 +4,12 @@
 //! belongs to an owner, or scope ‖ text ‖ 0 ‖ id, for listing in the order of a text). Keys of both begin with a byte
 //! that names the index.
 
+pub(super) use super::accounts::{address_owner, email_key};
 use crate::keyring::NewKey;
-use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, MediaId, OrganizationId, TokenId, UserConfigId, UserId};
+use perseat_domain::account::{Account, Letter, Session};
+use perseat_domain::id::{
+    AccountId, CustomerId, InstanceId, IntegrationId, LetterId, MediaId, OrganizationId, SessionId, TokenId, UserConfigId, UserId,
+};
 use perseat_domain::model::{
     ApiToken, ConfigValue, Customer, Instance, Integration, IntegrationVersion, Media, MediaKind, MediaOwner, Membership, Organization,
     TokenHolder, User, UserConfig,
@@ -41,11 +45,17 @@ pub enum RecordType {
     ApiToken = 7,
     /// [`Media`].
     Media = 8,
+    /// [`Account`].
+    Account = 9,
+    /// [`Session`].
+    Session = 10,
+    /// [`Letter`].
+    Letter = 11,
 }
 
 impl RecordType {
     /// All types, in the order of their tables.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Organization,
         Self::Customer,
         Self::User,
@@ -55,6 +65,9 @@ impl RecordType {
         Self::UserConfig,
         Self::ApiToken,
         Self::Media,
+        Self::Account,
+        Self::Session,
+        Self::Letter,
     ];
 
     /// The name in errors and of the table.
@@ -70,6 +83,9 @@ impl RecordType {
             Self::UserConfig => "user configuration",
             Self::ApiToken => "token",
             Self::Media => "file",
+            Self::Account => "account",
+            Self::Session => "session",
+            Self::Letter => "letter",
         }
     }
 }
@@ -95,6 +111,12 @@ pub enum RecordKey {
     ApiToken(TokenId),
     /// A file.
     Media(MediaId),
+    /// An account.
+    Account(AccountId),
+    /// A session.
+    Session(SessionId),
+    /// A letter.
+    Letter(LetterId),
 }
 
 /// An id of a record: how it is stored and named.
@@ -223,6 +245,10 @@ pub(super) enum Owned {
     /// Of one customer.
     InstancesByName = 14,
     AllInstancesByName = 15,
+    /// By `address_owner`.
+    AccountsOfAddress = 16,
+    SessionsOfUser = 17,
+    LettersOfUser = 18,
 }
 
 /// A text as sorted indexes hold it: without case, and without the byte that ends it.
@@ -263,11 +289,6 @@ fn holder(holder: TokenHolder) -> Uuid {
     }
 }
 
-/// E-mail addresses are compared without case.
-pub(super) fn email_key(email: &str) -> String {
-    email.to_lowercase()
-}
-
 macro_rules! uuid_ids {
     ($($id:ident),*) => {$(
         impl sealed::Id for $id {}
@@ -293,7 +314,10 @@ uuid_ids!(
     InstanceId,
     UserConfigId,
     TokenId,
-    MediaId
+    MediaId,
+    AccountId,
+    SessionId,
+    LetterId
 );
 
 impl sealed::Id for (IntegrationId, u32) {}
@@ -328,7 +352,10 @@ keys!(
     Instance(InstanceId),
     UserConfig(UserConfigId),
     ApiToken(TokenId),
-    Media(MediaId)
+    Media(MediaId),
+    Account(AccountId),
+    Session(SessionId),
+    Letter(LetterId)
 );
 
 impl From<(IntegrationId, u32)> for RecordKey {
@@ -353,6 +380,9 @@ impl RecordKey {
             Self::UserConfig(id) => parts(RecordType::UserConfig, id),
             Self::ApiToken(id) => parts(RecordType::ApiToken, id),
             Self::Media(id) => parts(RecordType::Media, id),
+            Self::Account(id) => parts(RecordType::Account, id),
+            Self::Session(id) => parts(RecordType::Session, id),
+            Self::Letter(id) => parts(RecordType::Letter, id),
         }
     }
 }
@@ -517,6 +547,30 @@ records! {
                 MediaKind::Attachment => rows.unique("name", Unique::AttachmentName, owner, Some(&it.name)),
             }
         },
+    }
+    Account {
+        id: |it| Account::id_of(it.user) => AccountId,
+        fixed: [user],
+        references: vec![it.user.into()],
+        data_key: None,
+        bound: None,
+        index: IndexRows::default().owned(Owned::AccountsOfAddress, address_owner(&it.address), it.user.0),
+    }
+    Session {
+        id: |it| it.id => SessionId,
+        fixed: [user, client],
+        references: vec![it.user.into()],
+        data_key: None,
+        bound: None,
+        index: IndexRows::default().owned(Owned::SessionsOfUser, it.user.0, it.id.0),
+    }
+    Letter {
+        id: |it| it.id => LetterId,
+        fixed: [user],
+        references: vec![it.user.into()],
+        data_key: None,
+        bound: None,
+        index: IndexRows::default().owned(Owned::LettersOfUser, it.user.0, it.id.0),
     }
     UserConfig {
         id: |it| it.id => UserConfigId,

@@ -48,6 +48,9 @@ impl RecordType {
             Self::UserConfig => "user_config",
             Self::ApiToken => "api_token",
             Self::Media => "media",
+            Self::Account => "account",
+            Self::Session => "session",
+            Self::Letter => "letter",
         })
     }
 }

@@ -1,0 +1,362 @@
+//! Accounts of people who sign in: who has one, invitations, passwords, lock-out.
+//!
+//! Whoever has an e-mail address and a role that is not embedded has an account; [`Edit::put_user`](crate::edit::Edit) sees to
+//! it. A password comes only through a link that was made for its user: single-use, expiring, and kept as a digest.
+
+use super::IdentityError;
+use crate::actor::{Actor, Who};
+use crate::edit::Edit;
+use crate::fault::Fault;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use perseat_domain::account::{Account, Letter, Link, PasswordHash, Purpose};
+use perseat_domain::id::{LetterId, UserId};
+use perseat_domain::model::{Membership, Role, User};
+use perseat_domain::time::Timestamp;
+use perseat_store::catalog::{Accounts as _, Catalog, Lookup as _};
+use perseat_store::error::StoreError;
+use perseat_store::seal::key_digest;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use subtle::ConstantTimeEq as _;
+use uuid::Uuid;
+
+/// The most outstanding links of one account; past it the oldest ends.
+const MAX_LINKS: usize = 4;
+/// The most accounts of one address that a sign-in looks at.
+pub const MAX_ACCOUNTS: usize = 16;
+
+/// How somebody gets their link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// By mail, unless so many letters wait already.
+    Mail {
+        /// Letters that may wait.
+        room: u64,
+    },
+    /// Whoever invites gets it, to pass it on.
+    Shown {
+        /// How long it works.
+        lifetime: Duration,
+    },
+}
+
+/// The first person of an installation, or another owner.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewOwner {
+    /// Their e-mail address.
+    pub email: String,
+    /// Their name; the address where there is none.
+    pub name: Option<String>,
+    /// The name of the organization, where there is none yet.
+    pub organization: String,
+}
+
+impl Edit<'_, '_> {
+    /// Gives a user the account that they should have, or takes it with its sessions from one who should have none.
+    pub(crate) fn keep_account(&mut self, user: &User) -> Result<(), StoreError> {
+        let address = user.email.as_deref().filter(|_| !user.role.is_embedded()).map(str::to_lowercase);
+        let before = self.mutation.account_of(user.id)?;
+        let record = match (address, before) {
+            (None, None) => return Ok(()),
+            (None, Some(_)) => {
+                self.mutation.delete_account(user.id)?;
+                return Ok(());
+            }
+            (Some(address), Some(account)) if account.address == address => return Ok(()),
+            // What was sent to the old address is not for whoever reads it now.
+            (Some(address), Some(account)) => Account {
+                address,
+                links: Vec::new(),
+                ..account
+            },
+            (Some(address), None) => Account {
+                user: user.id,
+                address,
+                password: None,
+                links: Vec::new(),
+                locked_until: None,
+            },
+        };
+        self.mutation.put(&record)?;
+        Ok(())
+    }
+
+    /// Invites a person to set a password: the secret of the link, where it is for whoever invites.
+    ///
+    /// # Errors
+    /// A refusal; see [`Fault`]. Embedded users have no password.
+    pub fn invite_user(&mut self, id: UserId, delivery: Delivery) -> Result<Option<SecretString>, Fault> {
+        let user = self.user_to_manage(id)?;
+        self.check_grant(user.membership, user.role)?;
+        let account = self.account_to_open(&user)?;
+        match delivery {
+            Delivery::Shown { lifetime } => self.issue_link(account, Purpose::Invitation, lifetime).map(Some),
+            Delivery::Mail { room } => self.write_letter(&account, Purpose::Invitation, room).map(|()| None),
+        }
+    }
+
+    /// A person whom whoever acts may manage.
+    ///
+    /// # Errors
+    /// A refusal; see [`Fault`].
+    pub fn user(&self, id: UserId) -> Result<User, Fault> {
+        self.user_to_manage(id)
+    }
+
+    /// Makes the first owner, or shows an owner a new link.
+    ///
+    /// # Errors
+    /// A refusal; see [`Fault`]. Only whoever administers the machine may.
+    pub fn create_owner(&mut self, new: &NewOwner, lifetime: Duration) -> Result<(User, SecretString), Fault> {
+        if !matches!(self.actor.who, Who::Local(_)) {
+            return Err(Fault::Denied(crate::access::Operation::ManageOrganizationUsers));
+        }
+        if self.mutation.organization()?.is_none() {
+            self.found_organization(&new.organization)?;
+        }
+        let user = match self.mutation.user_by_email(Membership::Organization, &new.email)? {
+            Some(user) if user.role == Role::Owner => user,
+            Some(_) => return Err(Fault::field("email", "This user exists and is no owner; change their role first.")),
+            None => self.create_user(&crate::command::CreateUser {
+                membership: Membership::Organization,
+                email: new.email.clone(),
+                name: new.name.clone(),
+                external_id: None,
+                phone: None,
+                role: Role::Owner,
+            })?,
+        };
+        let account = self.account_to_open(&user)?;
+        let link = self.issue_link(account, Purpose::Invitation, lifetime)?;
+        Ok((user, link))
+    }
+
+    /// A link for whoever administers the machine to pass on: for a person who has none or lost their password.
+    ///
+    /// # Errors
+    /// A refusal; see [`Fault`].
+    pub fn link_for(&mut self, customer: Option<&str>, user: &str, lifetime: Duration) -> Result<(User, SecretString), Fault> {
+        if !matches!(self.actor.who, Who::Local(_)) {
+            return Err(Fault::Denied(crate::access::Operation::ManageOrganizationUsers));
+        }
+        let membership = match customer {
+            None => Membership::Organization,
+            Some(name) => Membership::Customer(self.customer_named(name)?.id),
+        };
+        let user = self.user_named(membership, user)?;
+        let account = self.account_to_open(&user)?;
+        let link = self.issue_link(account, Purpose::Reset, lifetime)?;
+        Ok((user, link))
+    }
+
+    /// Writes to everybody who has a password and this address, so that they can set another one. Says to nobody whether there
+    /// is anybody.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn request_reset(&mut self, address: &str, room: u64) -> Result<(), Fault> {
+        for account in self.mutation.accounts_of_address(address, MAX_ACCOUNTS)? {
+            let waits = self.mutation.letters_to(account.user, None, MAX_LINKS)?.items;
+            if waits.iter().any(|letter| letter.purpose == Purpose::Reset) {
+                continue;
+            }
+            match self.write_letter(&account, Purpose::Reset, room) {
+                Ok(()) => {}
+                Err(Fault::Store(error)) => return Err(error.into()),
+                Err(fault) => tracing::warn!(%fault, "a letter was not written"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The account of a user, made where it is missing.
+    fn account_to_open(&mut self, user: &User) -> Result<Account, Fault> {
+        if user.role.is_embedded() {
+            return Err(Fault::field(
+                "id",
+                "Marketplace users have no password: they come with the host product's token.",
+            ));
+        }
+        self.keep_account(user)?;
+        let account = self.mutation.account_of(user.id)?;
+        account.ok_or_else(|| Fault::field("email", "The user has no e-mail address to sign in with."))
+    }
+
+    /// Makes a link; its secret is shown or sent once and not kept.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn issue_link(&mut self, account: Account, purpose: Purpose, lifetime: Duration) -> Result<SecretString, Fault> {
+        let secret = [account.user.0, self.random_id(), self.random_id(), self.random_id()]
+            .map(Uuid::into_bytes)
+            .concat();
+        let secret = SecretString::from(URL_SAFE_NO_PAD.encode(&secret));
+        let at = self.at;
+        let mut links: Vec<Link> = account.links.iter().filter(|link| at < link.expires_at).cloned().collect();
+        let surplus = (links.len() + 1).saturating_sub(MAX_LINKS);
+        links.drain(..surplus);
+        links.push(Link {
+            digest: key_digest(secret.expose_secret()),
+            purpose,
+            expires_at: at.after(lifetime),
+        });
+        self.mutation.put(&Account { links, ..account })?;
+        Ok(secret)
+    }
+
+    fn write_letter(&mut self, account: &Account, purpose: Purpose, room: u64) -> Result<(), Fault> {
+        if self.mutation.count::<Letter>()? >= room {
+            return Err(Fault::wrong("Too many letters are waiting to be sent; try again later."));
+        }
+        let letter = Letter {
+            id: LetterId(self.random_id()),
+            user: account.user,
+            purpose,
+            written_at: self.at,
+            attempts: 0,
+            due_at: self.at,
+        };
+        self.mutation.put(&letter)?;
+        Ok(())
+    }
+
+    /// Sets the password of the link's user. The link, all others of theirs and their sessions end; a lock is lifted.
+    ///
+    /// # Errors
+    /// [`Fault::Absent`] where the link was used, has expired or is none.
+    pub fn set_password(&mut self, secret: &SecretString, password: PasswordHash) -> Result<User, Fault> {
+        let user = linked_user(secret).ok_or(Fault::Absent("link"))?;
+        let account = self.mutation.account_of(user)?.ok_or(Fault::Absent("link"))?;
+        if open_link(&account, secret, self.at).is_none() {
+            return Err(Fault::Absent("link"));
+        }
+        let user = self.existing::<User>(account.user)?;
+        self.mutation.end_sessions(account.user)?;
+        self.mutation.put(&Account {
+            password: Some(password),
+            links: Vec::new(),
+            locked_until: None,
+            ..account
+        })?;
+        Ok(user)
+    }
+
+    /// Locks accounts for a while: too many wrong passwords were tried.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn lock_accounts(&mut self, address: &str, until: Timestamp) -> Result<usize, Fault> {
+        let accounts = self.mutation.accounts_of_address(address, MAX_ACCOUNTS)?;
+        for account in &accounts {
+            self.mutation.put(&Account {
+                locked_until: Some(until),
+                ..account.clone()
+            })?;
+        }
+        Ok(accounts.len())
+    }
+
+    /// A letter could not be sent: it is tried again when it is due, or given up.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn put_off_letter(&mut self, id: LetterId, due_at: Option<Timestamp>) -> Result<(), Fault> {
+        let Some(letter) = self.mutation.get::<Letter>(id)? else {
+            return Ok(());
+        };
+        match due_at {
+            None => self.mutation.delete_letter(id).map(|_| ())?,
+            Some(due_at) => {
+                let attempts = letter.attempts + 1;
+                self.mutation.put(&Letter {
+                    attempts,
+                    due_at,
+                    ..letter
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A letter was sent, or there is nobody left to send it to.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn finish_letter(&mut self, id: LetterId) -> Result<(), Fault> {
+        self.mutation.delete_letter(id)?;
+        Ok(())
+    }
+
+    /// The link that a letter takes along; `None` where its user is gone.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn link_of_letter(&mut self, letter: &Letter, lifetime: Duration) -> Result<Option<(User, SecretString)>, Fault> {
+        let account = self.mutation.account_of(letter.user)?;
+        let user = self.mutation.get::<User>(letter.user)?;
+        let (Some(account), Some(user)) = (account, user) else {
+            return Ok(None);
+        };
+        let secret = self.issue_link(account, letter.purpose, lifetime)?;
+        Ok(Some((user, secret)))
+    }
+}
+
+/// Whose link it is; `None` for a text that is none.
+fn linked_user(secret: &SecretString) -> Option<UserId> {
+    let bytes = URL_SAFE_NO_PAD.decode(secret.expose_secret()).ok()?;
+    Uuid::from_slice(bytes.get(..16)?).ok().map(UserId)
+}
+
+/// The link of the account that has this secret and works.
+fn open_link<'a>(account: &'a Account, secret: &SecretString, now: Timestamp) -> Option<&'a Link> {
+    let digest = key_digest(secret.expose_secret());
+    let mut links = account.links.iter();
+    links.find(|link| now < link.expires_at && bool::from(link.digest.0.ct_eq(&digest.0)))
+}
+
+/// For whom a link works.
+///
+/// # Errors
+/// If the catalog cannot be read.
+pub fn holder(catalog: &Catalog, secret: &SecretString, now: Timestamp) -> Result<Option<(User, Account)>, StoreError> {
+    let Some(id) = linked_user(secret) else { return Ok(None) };
+    let view = catalog.view()?;
+    let account = view.account_of(id)?.filter(|account| open_link(account, secret, now).is_some());
+    let user = view.get::<User>(id)?;
+    Ok(user.zip(account))
+}
+
+/// The accounts of an address.
+///
+/// # Errors
+/// If the catalog cannot be read.
+pub fn of_address(catalog: &Catalog, address: &str) -> Result<Vec<Account>, StoreError> {
+    catalog.accounts_of_address(address, MAX_ACCOUNTS)
+}
+
+/// Who signed in, with what they may do today. Embedded users never do.
+///
+/// # Errors
+/// They are gone, or embedded.
+pub fn person(catalog: &Catalog, id: UserId) -> Result<(User, Actor), IdentityError> {
+    let user = catalog.get::<User>(id)?;
+    let user = user.filter(|user| !user.role.is_embedded());
+    let user = user.ok_or(IdentityError::Refused("The user was deleted, or may not sign in."))?;
+    let actor = Actor::person(&user);
+    Ok((user, actor))
+}
+
+/// The salt for a new password: that of the address's other accounts, so that one hash answers for all; else `fresh`.
+///
+/// # Errors
+/// If the catalog cannot be read.
+pub fn salt(catalog: &Catalog, address: &str, fresh: [u8; 16]) -> Result<[u8; 16], StoreError> {
+    let accounts = of_address(catalog, address)?;
+    Ok(accounts
+        .into_iter()
+        .find_map(|account| account.password)
+        .map_or(fresh, |kept| kept.salt))
+}

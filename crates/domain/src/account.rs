@@ -1,0 +1,127 @@
+//! How people sign in: accounts, what is outstanding for them, and the sessions that they began.
+
+use crate::id::{AccountId, LetterId, SessionId, UserId};
+use crate::model::{KeyDigest, Role};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// By what a user signs in: there is one for everybody who may, and for nobody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Whose.
+    pub user: UserId,
+    /// Their e-mail address, in lower case. Several users of one address have an account each.
+    pub address: String,
+    /// None until they set one.
+    pub password: Option<PasswordHash>,
+    /// What was sent or shown to them and has not been used: the newest last.
+    pub links: Vec<Link>,
+    /// Until when nobody signs in by the password.
+    pub locked_until: Option<Timestamp>,
+}
+
+impl Account {
+    /// The account of a user has the user's number.
+    #[must_use]
+    pub fn id_of(user: UserId) -> AccountId {
+        AccountId(user.0)
+    }
+
+    /// Whether the password is refused for now.
+    #[must_use]
+    pub fn is_locked(&self, now: Timestamp) -> bool {
+        self.locked_until.is_some_and(|until| now < until)
+    }
+}
+
+/// Argon2id of a password, with what it was made with.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordHash {
+    /// Memory in KiB.
+    pub memory: u32,
+    /// Passes over it.
+    pub passes: u32,
+    /// Random; the same for all accounts of one address, so that one computation answers for all of them.
+    pub salt: [u8; 16],
+    /// The result.
+    pub hash: [u8; 32],
+}
+
+impl std::fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PasswordHash(redacted)")
+    }
+}
+
+/// An outstanding link by which a password is set, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// SHA-256 of its secret.
+    pub digest: KeyDigest,
+    /// Why it was made.
+    pub purpose: Purpose,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
+/// Why a link was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Purpose {
+    /// The user is new, or was invited again.
+    Invitation,
+    /// The password was forgotten.
+    Reset,
+}
+
+/// What began a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Client {
+    /// The prism CLI. It keeps the refresh token of its sign-in and ignores newer ones, so that its token stays the same.
+    CommandLine,
+    /// A program at a configured redirect URI: each refresh replaces its token.
+    Application,
+}
+
+/// A sign-in that goes on: what its tokens are held against.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Who signed in.
+    pub user: UserId,
+    /// By what.
+    pub client: Client,
+    /// SHA-256 of the refresh token.
+    pub digest: KeyDigest,
+    /// SHA-256 of refresh tokens that were replaced, the newest last: one that comes again was stolen.
+    pub spent: Vec<KeyDigest>,
+    /// When they signed in.
+    pub began_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
+/// A mail that has to go out. Its link is made when it goes, so that none is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// Its id.
+    pub id: LetterId,
+    /// To whom.
+    pub user: UserId,
+    /// What its link is for.
+    pub purpose: Purpose,
+    /// When it was written.
+    pub written_at: Timestamp,
+    /// Attempts that failed.
+    pub attempts: u32,
+    /// When the next attempt is due.
+    pub due_at: Timestamp,
+}
+
+impl Role {
+    /// Whether it is for people who come with the host product's token: they never sign in here.
+    #[must_use]
+    pub fn is_embedded(self) -> bool {
+        matches!(self, Self::MarketplaceAdmin | Self::MarketplaceUser)
+    }
+}

@@ -1,0 +1,11 @@
+//! People sign in with passwords, as a browser and a program see it.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod codes;
+mod passwords;
+mod users;
+mod world;
