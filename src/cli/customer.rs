@@ -19,6 +19,7 @@ use crate::backup::hex;
 use crate::backup::write::create;
 use crate::boot::master_key;
 use crate::boot::transfer::{ExportBody, ImportBody, KeyDigits, export_here, import_here};
+use crate::cli::print::say;
 
 /// Move one customer to another daemon: users, instances, configurations and credentials, sealed by a key of yours
 #[derive(Debug, Args)]
@@ -120,14 +121,14 @@ impl Export {
             let _ = std::fs::remove_file(&self.file);
             return Err(error);
         }
-        println!("{} holds the customer `{}`, sealed", self.file.display(), self.customer);
+        say!("{} holds the customer `{}`, sealed", self.file.display(), self.customer);
         if made {
-            println!(
+            say!(
                 "{} was made: bring it to the other side by another way than the file",
                 self.key_file.display()
             );
         }
-        println!("executions stay here; delete the customer here once the other side has taken it in, before its tokens are used there");
+        say!("executions stay here; delete the customer here once the other side has taken it in, before its tokens are used there");
         Ok(ExitCode::SUCCESS)
     }
 
@@ -161,11 +162,15 @@ impl Import {
             Err(ClientError::NotRunning(_)) => import_here(&Offline::open(&config)?.custody, &body)?,
             Err(error) => return Err(error).context("nothing was imported"),
         };
-        println!(
+        say!(
             "`{}` is here: {} users, {} instances, {} user configurations, {} connections",
-            imported.customer, imported.users, imported.instances, imported.configs, imported.connections
+            imported.customer,
+            imported.users,
+            imported.instances,
+            imported.configs,
+            imported.connections
         );
-        imported.warnings.iter().for_each(|warning| println!("warning: {warning}"));
+        imported.warnings.iter().for_each(|warning| say!("warning: {warning}"));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -8,6 +8,7 @@ use perseat_store::keyring::MasterKey;
 
 use super::ConfigArgs;
 use crate::boot::master_key;
+use crate::cli::print::say;
 use crate::config::Config;
 use crate::verify::{Subject, verify};
 
@@ -52,7 +53,7 @@ impl Verify {
             keys: config.keyring_options(),
         };
         let report = verify(&mut subject)?;
-        println!("{report}");
+        say!("{report}");
         Ok(if report.findings.count() == 0 {
             ExitCode::SUCCESS
         } else {
