@@ -56,6 +56,12 @@ async fn a_new_user_is_invited_once_and_embedded_users_are_not() {
     let tokens = Tokens::of(&world.exchange(CLI, &shown.parameter("code").unwrap(), VERIFIER).await);
     assert_eq!(world.who(&tokens.access).await["role"]["name"], "Admin");
 
+    let refused = owner.ask(INVITE, json!({ "i": hans })).await.to_string();
+    assert!(
+        refused.contains("has a password"),
+        "a link would be a way into an account in use: {refused}"
+    );
+
     let admin = Api::holder_of(&world.daemon, &tokens.access);
     let grete = json!({ "c": globex, "e": "grete@globex.example", "r": role("Member") });
     let made = admin.get(CREATE, grete).await;
@@ -101,6 +107,26 @@ async fn an_invitation_expires() {
     let shown = Browser::new(&[]).open(&link).await;
     assert_eq!(shown.status, 404);
     assert!(shown.text().contains("has expired"), "{}", shown.text());
+}
+
+#[tokio::test]
+async fn an_account_of_the_same_address_is_no_way_round_the_lock() {
+    let world = World::start(setup().set("sign-in.failures", 3).set("sign-in.account-attempts", 100)).await;
+    let access = world.tokens(CLI).await.access;
+    let owner = Api::holder_of(&world.daemon, &access);
+    let (customer, role) = customer(&owner, "Globex").await;
+    let made = owner
+        .get(CREATE, json!({ "c": customer, "e": "ann@acme.example", "r": role("Member") }))
+        .await;
+    let own = "the password of an intruder";
+    world.set_password(&text(&made["invitationUrl"]), own).await;
+    for _ in 0..2 {
+        assert_eq!(world.sign_in(CLI, "ann@acme.example", "a guess at hers").await.status, 403);
+    }
+    assert_eq!(world.sign_in(CLI, "ann@acme.example", own).await.status, 303);
+    assert_eq!(world.sign_in(CLI, "ann@acme.example", "a third guess").await.status, 403);
+    let locked = world.sign_in(CLI, "ann@acme.example", own).await;
+    assert_eq!(locked.status, 403, "signing in between did not begin the count anew");
 }
 
 #[tokio::test]

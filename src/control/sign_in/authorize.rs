@@ -105,13 +105,18 @@ impl SignIn {
             let account = known.iter().find(|account| account.user == *user);
             account.is_some_and(|account| !account.is_locked(now)) && accounts::person(self.desk.catalog(), *user).is_ok()
         };
+        // Whoever has one account of an address must not be let guess at the others for ever.
+        let mut with_password = known.iter().filter(|account| account.password.is_some());
+        let opens_all = with_password.all(|account| opened.contains(&account.user));
         let users: Vec<UserId> = opened.into_iter().filter(is_free).collect();
         let mut failures = lock(&self.memory.failures);
         if failures.is_locked(address, uptime) {
             return Ok(Vec::new());
         }
         if !users.is_empty() {
-            failures.forget(address);
+            if opens_all {
+                failures.forget(address);
+            }
         } else if failures.note(address, uptime) {
             drop(failures);
             self.lock_out(address.to_owned(), &known);

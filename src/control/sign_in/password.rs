@@ -66,7 +66,9 @@ impl SignIn {
         let by = Actor::person(&user);
         self.desk
             .change(&by, "setPassword", |edit| edit.set_password(&secret, hash.clone()))?;
-        super::lock(&self.memory.failures).forget(&account.address);
+        if accounts::of_address(self.desk.catalog(), &account.address)?.len() == 1 {
+            super::lock(&self.memory.failures).forget(&account.address);
+        }
         tracing::info!(user = %user.id, client = %asking.client, "a password was set");
         let page = Page::Message {
             title: "Your password is set",

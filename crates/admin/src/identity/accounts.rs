@@ -91,6 +91,13 @@ impl Edit<'_, '_> {
         let user = self.user_to_manage(id)?;
         self.check_grant(user.membership, user.role)?;
         let account = self.account_to_open(&user)?;
+        if matches!(delivery, Delivery::Shown { .. }) && account.password.is_some() {
+            // Whoever is shown the link could set the password of somebody else's account.
+            return Err(Fault::field(
+                "id",
+                "This person has a password. A new one is theirs to ask for, or `perseat user link` gives a link.",
+            ));
+        }
         match delivery {
             Delivery::Shown { lifetime } => self.issue_link(account, Purpose::Invitation, lifetime).map(Some),
             Delivery::Mail { room } => self.write_letter(&account, Purpose::Invitation, room).map(|()| None),

@@ -42,7 +42,7 @@ pub struct Imported {
 pub fn import(desk: &mut Desk<'_>, envelope: &Envelope, key: &DataKey, options: Import) -> Result<Changed<Imported>, Fault> {
     let bundle = envelope.open(key)?;
     desk.change("importCustomer", move |edit| {
-        let mut conflicts = Vec::new();
+        let mut conflicts = bundle.strangers();
         let places = places(edit, &bundle, &mut conflicts)?;
         taken(edit, &bundle, &mut conflicts)?;
         if !conflicts.is_empty() {

@@ -12,17 +12,20 @@ mod tests;
 pub use export::export;
 pub use import::{Import, Imported, import};
 
+use crate::access::{ROLES, Side};
 use crate::fault::Fault;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use perseat_domain::id::{CustomerId, FlowNumber, IntegrationId};
-use perseat_domain::model::{ApiKey, ConfigValue, Customer, Instance, Sealed, User, UserConfig, api_key_record_id, connection_record_id};
+use perseat_domain::model::{
+    ApiKey, ConfigValue, Customer, Instance, Membership, Sealed, User, UserConfig, api_key_record_id, connection_record_id,
+};
 use perseat_domain::time::Timestamp;
 use perseat_store::error::StoreError;
 use perseat_store::seal::{DataKey, RecordKind};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -65,6 +68,38 @@ struct Referenced {
     flows: BTreeMap<FlowNumber, String>,
     /// SHA-256 of the definitions that instances name, by version.
     versions: BTreeMap<u32, String>,
+}
+
+impl Bundle {
+    /// What does not belong to one customer: whoever has the key can write any bundle.
+    fn strangers(&self) -> Vec<String> {
+        let own = Membership::Customer(self.customer.id);
+        let mut found = Vec::new();
+        for user in &self.users {
+            if user.membership != own || !ROLES.contains(&(Side::Customer, user.role)) {
+                found.push(format!(
+                    "the user `{}` is not one of the customer's, or has a role that no customer's user has",
+                    user.name
+                ));
+            }
+        }
+        for instance in &self.instances {
+            if instance.customer != self.customer.id {
+                found.push(format!("the instance `{}` is another customer's", instance.name));
+            }
+        }
+        let users: BTreeSet<_> = self.users.iter().map(|user| user.id).collect();
+        let instances: BTreeSet<_> = self.instances.iter().map(|instance| instance.id).collect();
+        for config in &self.configs {
+            if !users.contains(&config.user) || !instances.contains(&config.instance) {
+                found.push(format!(
+                    "the user configuration {} is of nobody, or of nothing, in the file",
+                    config.id
+                ));
+            }
+        }
+        found
+    }
 }
 
 impl Envelope {

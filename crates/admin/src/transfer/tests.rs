@@ -1,4 +1,6 @@
 use super::*;
+use perseat_domain::id::UserId;
+use perseat_domain::model::{Profile, Role};
 
 #[test]
 fn a_file_opens_with_its_key_and_as_it_was_written() {
@@ -30,4 +32,62 @@ fn a_file_opens_with_its_key_and_as_it_was_written() {
     let mut newer = envelope;
     newer.format = 2;
     assert!(refused(&newer, &key).contains("format 2"));
+}
+
+#[test]
+fn a_file_brings_its_customers_people_and_nobody_else() {
+    let customer = CustomerId(Uuid::from_u128(7));
+    let user = |n: u128, membership: Membership, role: Role| User {
+        id: UserId(Uuid::from_u128(n)),
+        membership,
+        name: format!("user {n}"),
+        email: None,
+        external_id: None,
+        subject: None,
+        subject_seen_at: None,
+        role,
+        profile: Profile::default(),
+    };
+    let own = Membership::Customer(customer);
+    let bundle = |users: Vec<User>| Bundle {
+        customer: Customer {
+            id: customer,
+            name: "Globex".into(),
+            external_id: None,
+            description: String::new(),
+            labels: Vec::new(),
+        },
+        users,
+        integrations: Vec::new(),
+        instances: Vec::new(),
+        configs: vec![],
+    };
+    assert!(
+        bundle(vec![user(1, own, Role::Admin), user(2, own, Role::MarketplaceUser)])
+            .strangers()
+            .is_empty()
+    );
+    for planted in [
+        user(3, Membership::Organization, Role::Owner),
+        user(4, own, Role::Owner),
+        user(5, own, Role::Integrator),
+        user(6, Membership::Customer(CustomerId(Uuid::from_u128(8))), Role::Member),
+    ] {
+        let name = planted.name.clone();
+        let found = bundle(vec![user(1, own, Role::Admin), planted]).strangers();
+        assert!(found.len() == 1 && found[0].contains(&name), "{found:?}");
+    }
+    let config = UserConfig {
+        id: perseat_domain::id::UserConfigId(Uuid::from_u128(9)),
+        instance: perseat_domain::id::InstanceId(Uuid::from_u128(10)),
+        user: UserId(Uuid::from_u128(1)),
+        values: BTreeMap::new(),
+        config_revision: 0,
+        removed_at: None,
+    };
+    let with_config = Bundle {
+        configs: vec![config],
+        ..bundle(vec![user(1, own, Role::Admin)])
+    };
+    assert_eq!(with_config.strangers().len(), 1, "of an instance that is not in the file");
 }
