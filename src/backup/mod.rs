@@ -2,7 +2,7 @@
 //!
 //! A backup is a moment: the live executions up to a watermark, the journal from the oldest of them to a head at or after it, and
 //! the catalog after that. The keyring is not in it, so that a key that is destroyed is destroyed for old backups, too.
-//! [`take`] reads and hands out [`wire::Part`]s, [`write`] makes the directory of them; the manifest comes last, and without it
+//! [`take`] reads and hands out [`wire::Part`]s, [`mod@write`] makes the directory of them; the manifest comes last, and without it
 //! nothing accepts the directory.
 
 pub mod manifest;
