@@ -12,6 +12,7 @@ use super::ConfigArgs;
 use super::client::{self, ClientError};
 use super::offline::Offline;
 use crate::boot::people::{LinkFor, create_owner_offline};
+use crate::cli::print::{complain, say};
 
 /// Make the first owner, and links by which people set a password
 #[derive(Debug, Args)]
@@ -90,10 +91,10 @@ impl User {
 
 fn shown(answer: &Value, json: bool) -> anyhow::Result<ExitCode> {
     if json {
-        println!("{answer}");
+        say!("{answer}");
     } else {
-        println!("{}", answer["url"].as_str().context("the daemon made no link")?);
-        eprintln!(
+        say!("{}", answer["url"].as_str().context("the daemon made no link")?);
+        complain!(
             "Whoever opens this link sets the password of {}. It works once, and is not shown again.",
             answer["name"]
         );
