@@ -10,6 +10,8 @@ use std::process::{Command, Output};
 use harness::daemon::{Daemon, Setup};
 use harness::manifests::{Integration, code, flow, people, post};
 use harness::provider::{Manner, Provider};
+use harness::within;
+use http::Method;
 use serde_json::{Value, json};
 
 fn perseat(data: &Path, arguments: &[&str], environment: &[(String, String)]) -> Output {
@@ -292,6 +294,52 @@ async fn the_journal_can_be_looked_into_beside_the_daemon_and_shows_no_payload()
     assert_eq!((states("open"), states("sealed")), (1, 0), "one is being written\n{shown}");
     let empty = shown.lines().filter(|line| line.contains(": 0 entries")).count();
     assert_eq!(states("spare"), empty, "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_names_what_changed_and_finds_a_segment_that_was_tampered_with() {
+    let provider = Provider::start().await;
+    let mut daemon = working(&provider).await;
+    notify(&daemon, "jane").await;
+    let listed = done(&perseat(&daemon.data(), &["audit", "list"], &[]));
+    assert!(listed.contains("created organization") && listed.contains(" more"), "{listed}");
+    let json = done(&perseat(&daemon.data(), &["audit", "list", "--json"], &[]));
+    assert!(json.contains(r#""external id":"jane""#), "who was made is said\n{json}");
+    assert!(!json.contains("token-of"), "no value is\n{json}");
+    // The segment is sealed by the end, and noted after the next start.
+    daemon.terminate();
+    daemon.restart();
+    let sealed = within("the note of the sealed segment", async {
+        let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
+        loop {
+            look.tick().await;
+            let audit = daemon.local(Method::GET, "/audit?after=0", None).await.unwrap();
+            let entries = audit["entries"].as_array().unwrap().clone();
+            if let Some(entry) = entries.iter().find(|entry| entry["action"] == "journal.seal") {
+                break entry["segments"][0]["number"].as_u64().unwrap();
+            }
+        }
+    })
+    .await;
+    let verify = |daemon: &Daemon| perseat(&daemon.data(), &["audit", "verify"], &[]);
+    let whole = done(&verify(&daemon));
+    assert!(
+        whole.contains("nothing was changed or taken out") && whole.contains("1 sealed segments"),
+        "{whole}"
+    );
+    assert!(done(&perseat(&daemon.data(), &["audit", "list"], &[])).contains(&format!("segment {sealed}")));
+    daemon.terminate();
+    let file = daemon.data().join(format!("journal/{sealed:010}.seg"));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[8192 + 40] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let found = verify(&daemon);
+    assert_eq!(found.status.code(), Some(1));
+    assert!(
+        said(&found).contains(&format!("segment {sealed}: its bytes are not those")),
+        "{}",
+        said(&found)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Deletes from the catalog what nobody asks for any more: the rows of user configurations that were removed long ago,
 //! sessions that are over, and earlier values of configurations once everything that may have started with them has ended.
-//! Deletes uploaded files that nothing took up, or that a crash left.
+//! Deletes uploaded files that nothing took up, or that a crash left. And writes the final hashes of sealed journal segments
+//! into the audit, behind everything and many at once.
 
 use super::plane::Plane;
 use crate::config::Config;
@@ -8,7 +9,8 @@ use perseat_actors::kit::Clock;
 use perseat_domain::model::Media;
 use perseat_domain::route::REMOVED_ANSWER;
 use perseat_domain::time::Timestamp;
-use perseat_store::catalog::{Change, Lookup as _};
+use perseat_journal::Journal;
+use perseat_store::catalog::{Change, Lookup as _, SegmentHash};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
 use perseat_store::index::{ExecutionIndex, IndexError};
@@ -24,8 +26,10 @@ const MARGIN: Duration = Duration::from_secs(600);
 pub(crate) struct Housekeeping {
     custody: Custody,
     index: Arc<ExecutionIndex>,
+    journal: Journal,
     clock: Arc<dyn Clock>,
     every: Duration,
+    attest_every: Duration,
     rows: usize,
     /// How old a file is that nothing will take up any more.
     unused: Duration,
@@ -51,28 +55,80 @@ impl Housekeeping {
         Self {
             custody: plane.custody.clone(),
             index: plane.index.clone(),
+            journal: plane.journal.clone(),
             clock: plane.clock.clone(),
             every: config.catalog.tidy_every,
+            attest_every: config.catalog.attest_every,
             rows: config.catalog.tidy_rows.as_usize(),
             unused: config.media.unused,
         }
     }
 
-    /// Tidies now and then until `stop`.
+    /// Tidies and attests now and then until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let this = Arc::new(self);
+        tokio::join!(
+            this.repeat("the catalog could not be tidied", this.every, Self::tidy, &stop),
+            this.repeat(
+                "sealed segments could not be noted in the audit",
+                this.attest_every,
+                Self::attest,
+                &stop
+            ),
+        );
+    }
+
+    async fn repeat(
+        self: &Arc<Self>,
+        trouble: &'static str,
+        every: Duration,
+        work: fn(&Self) -> Result<(), Failed>,
+        stop: &CancellationToken,
+    ) {
+        // What goes on for long is said once.
+        let mut said = None;
         loop {
-            let work = this.clone();
-            match tokio::task::spawn_blocking(move || work.tidy()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "the catalog could not be tidied"),
-                Err(error) => tracing::error!(%error, "tidying the catalog failed"),
+            let this = Arc::clone(self);
+            let failed = match tokio::task::spawn_blocking(move || work(&this)).await {
+                Ok(done) => done.err().map(|error| error.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(error) = failed.as_ref().filter(|error| said.as_ref() != Some(*error)) {
+                tracing::error!(error, "{trouble}");
             }
+            said = failed;
             tokio::select! {
-                () = this.clock.sleep(this.every) => {}
+                () = self.clock.sleep(every) => {}
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// Writes the final hashes of the segments that were sealed since the last time into the audit.
+    fn attest(&self) -> Result<(), Failed> {
+        let catalog = self.custody.catalog();
+        let attested = catalog.attested()?;
+        let sealed = self.journal.segments().into_iter().filter(|segment| segment.number > attested);
+        let sealed = sealed.filter_map(|segment| {
+            Some(SegmentHash {
+                number: segment.number,
+                hash: segment.final_hash?,
+            })
+        });
+        let sealed: Vec<SegmentHash> = sealed.collect();
+        if sealed.is_empty() || catalog.organization()?.is_none() {
+            return Ok(());
+        }
+        let change = Change {
+            by: "local:housekeeping",
+            at: self.clock.now(),
+            action: "journal.seal",
+        };
+        self.custody.mutate(change, |tx| {
+            tx.attest(&sealed);
+            Ok::<_, StoreError>(())
+        })?;
+        Ok(())
     }
 
     fn tidy(&self) -> Result<(), Failed> {

@@ -10,7 +10,7 @@ use perseat_admin::identity::tokens::{self, NewToken};
 use perseat_domain::id::TokenId;
 use perseat_domain::model::ApiToken;
 use perseat_store::StoreError;
-use perseat_store::catalog::{Catalog, Lookup};
+use perseat_store::catalog::{Catalog, Lookup, SegmentHash};
 use perseat_store::custody::Custody;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -85,28 +85,54 @@ fn audit(desk: &Desk, request: &LocalRequest) -> Result<Value, Fault> {
     let after = after
         .map_or(Ok(0), |(_, after)| after.parse())
         .map_err(|_| Fault::wrong("after is a revision"))?;
-    Ok(audit_after(desk.catalog(), after, desk.options().local_page)?)
+    Ok(audit_after(desk.custody(), after, desk.options().local_page)?)
 }
 
 /// At most `limit` audit entries behind a revision, as the command line shows them.
-pub(crate) fn audit_after(catalog: &Catalog, after: u64, limit: usize) -> Result<Value, StoreError> {
-    let entries = catalog.audit_after(after, limit)?;
+pub(crate) fn audit_after(custody: &Custody, after: u64, limit: usize) -> Result<Value, StoreError> {
+    let entries = custody.catalog().audit_after(after, limit)?;
     let shown = entries.iter().map(|entry| {
         let records = entry.changes.iter().map(|change| format!("{:?} {:?}", change.kind, change.key));
-        json!({
+        let details = custody.details_of(entry)?;
+        let details = details.map_or(Ok(Value::Null), |text| serde_json::from_str(&text));
+        let segments = entry.segments.iter().map(|segment| described_segment(entry.revision, segment));
+        Ok(json!({
             "revision": entry.revision,
             "at": entry.at,
             "by": entry.by,
             "action": entry.action,
             "count": entry.count,
             "records": records.collect::<Vec<_>>(),
-        })
+            "details": details.unwrap_or_default(),
+            "segments": segments.collect::<Vec<_>>(),
+        }))
     });
-    Ok(json!({ "entries": shown.collect::<Vec<_>>() }))
+    Ok(json!({ "entries": shown.collect::<Result<Vec<_>, StoreError>>()? }))
 }
 
-fn verify(desk: &Desk, _: &LocalRequest) -> Result<Value, Fault> {
-    Ok(json!({ "entries": desk.catalog().verify_audit_chain()? }))
+fn described_segment(revision: u64, segment: &SegmentHash) -> Value {
+    let hash: String = segment.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({ "revision": revision, "number": segment.number, "hash": hash })
+}
+
+fn verify(desk: &Desk, request: &LocalRequest) -> Result<Value, Fault> {
+    let parameters = url::form_urlencoded::parse(request.query.as_bytes());
+    let from = parameters.into_iter().find(|(name, _)| name == "segments");
+    let from = from
+        .map_or(Ok(u32::MAX), |(_, from)| from.parse())
+        .map_err(|_| Fault::wrong("segments is the number of the first segment"))?;
+    Ok(audit_verified(desk.catalog(), from)?)
+}
+
+/// How many entries the intact chain has, and what it says of journal segments from `from` on.
+///
+/// # Errors
+/// If the chain is broken.
+pub(crate) fn audit_verified(catalog: &Catalog, from: u32) -> Result<Value, StoreError> {
+    let entries = catalog.verify_audit_chain()?;
+    let segments = catalog.view()?.segment_hashes(from)?;
+    let segments = segments.iter().map(|(revision, segment)| described_segment(*revision, segment));
+    Ok(json!({ "entries": entries, "segments": segments.collect::<Vec<_>>() }))
 }
 
 /// A token without what is secret of it.

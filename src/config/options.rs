@@ -409,6 +409,7 @@ impl Config {
             cache_bytes: catalog.cache.as_usize(),
             version_cache_entries: catalog.version_cache_entries.as_usize(),
             named_changes: catalog.named_changes.as_usize(),
+            audit_details: catalog.audit_details.as_usize(),
             outbox_entries: catalog.outbox_entries.get().into(),
             revisions_kept: catalog.revisions_kept.as_usize(),
         }

@@ -501,6 +501,10 @@ settings! {
         version_cache_entries: Count = 256;
         /// Records that one audit entry names; of a larger change it keeps count and digest.
         named_changes: Count = 1_024;
+        /// What one audit entry says of them by name, sealed; what does not fit is counted.
+        audit_details: Size = "16KiB";
+        /// How often the final hashes of journal segments that were sealed since enter the audit, in one transaction.
+        attest_every: Duration = "1s";
         /// Events waiting in the outbox; beyond it the oldest go.
         outbox_entries: Count = 10_000;
         /// Earlier revisions of one configuration's values kept for executions that started with them; past it the oldest

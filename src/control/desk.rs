@@ -103,7 +103,7 @@ impl Desk {
         crate::boot::people::password_url(&self.api_url, secret)
     }
 
-    pub(super) fn custody(&self) -> &Custody {
+    pub(crate) fn custody(&self) -> &Custody {
         &self.custody
     }
 

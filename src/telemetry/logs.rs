@@ -4,6 +4,7 @@
 //! `perseat_log_lines_dropped_total`.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -34,7 +35,24 @@ pub enum LogError {
 pub struct Logs {
     filter: reload::Handle<EnvFilter, Registry>,
     dropped: ErrorCounter,
-    _writer: WorkerGuard,
+    writer: Option<WorkerGuard>,
+}
+
+/// How long what is queued may take to be written at the end: an output that takes nothing holds up no end.
+const FLUSH: Duration = Duration::from_secs(1);
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        let Some(writer) = self.writer.take() else { return };
+        let (written, wait) = std::sync::mpsc::channel();
+        let flush = move || {
+            drop(writer);
+            let _ = written.send(());
+        };
+        if std::thread::Builder::new().name("log-flush".into()).spawn(flush).is_ok() {
+            let _ = wait.recv_timeout(FLUSH);
+        }
+    }
 }
 
 /// What `log.level` lets through. A checked configuration has no other.
@@ -78,7 +96,7 @@ impl Logs {
         Ok(Self {
             filter: handle,
             dropped,
-            _writer: guard,
+            writer: Some(guard),
         })
     }
 

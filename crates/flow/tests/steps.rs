@@ -279,6 +279,28 @@ async fn an_error_status_fails_the_step_unless_the_full_answer_is_wanted() {
 }
 
 #[tokio::test]
+async fn a_head_request_gives_status_and_headers_and_no_body() {
+    let server = Server::start().await;
+    let performer = performer(&server).await;
+    let head = |path: &str, full: &str| {
+        step(
+            "http",
+            "httpHead",
+            vec![("url", text(&server.url(path))), ("includeFullResponse", text(full))],
+        )
+    };
+    let full = data(perform(&performer, &head("/echo", "true"), &scope(vec![])).await);
+    assert_eq!((&full["status"], &full["headers"]["x-test"]), (&200.into(), &"yes".into()));
+    assert_eq!(full["data"], Value::Null, "a body would say so");
+    assert_eq!(
+        data(perform(&performer, &head("/echo", "false"), &scope(vec![])).await),
+        Value::Null
+    );
+    let error = failure(perform(&performer, &head("/status/404", "false"), &scope(vec![])).await);
+    assert_eq!(error.message, format!("HEAD {} answered 404 Not Found", server.url("/status/404")));
+}
+
+#[tokio::test]
 async fn a_passing_failure_is_tried_again_with_the_same_key() {
     let server = Server::start().await;
     let performer = performer(&server).await;

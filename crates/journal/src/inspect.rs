@@ -35,6 +35,14 @@ impl Inspected {
         self.segment.info()
     }
 
+    /// The final hash, computed from the bytes that are there; for a sealed segment it should be that of the seal.
+    ///
+    /// # Errors
+    /// If the file cannot be read up to its end.
+    pub fn hash(&self) -> io::Result<[u8; 32]> {
+        keeper::hash(&self.segment)
+    }
+
     /// The random id that its checksums start from.
     #[must_use]
     pub fn id(&self) -> u128 {

@@ -4,10 +4,12 @@
 //! which keys must go, before those keys are overwritten; the row is cleared last. After a crash [`Custody::resume`]
 //! finishes what the rows say.
 
-use crate::catalog::{Catalog, Change, Mutated, Mutation};
+use crate::catalog::{AuditEntry, Catalog, Change, Mutated, Mutation, Uncommitted, detail_record_id};
 use crate::error::StoreError;
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, Owner};
 use crate::media::MediaFiles;
+use crate::seal::RecordKind;
+use perseat_domain::model::Sealed;
 use std::sync::Arc;
 
 /// Keys destroyed with one sync.
@@ -72,9 +74,10 @@ impl Custody {
         change: Change<'_>,
         work: impl FnOnce(&mut Mutation<'_>) -> Result<T, E>,
     ) -> Result<Mutated<T>, E> {
-        let mutated = self
-            .catalog
-            .mutate_then(change, work, |keys| self.keyring.create_many(keys.iter().copied()))?;
+        let mutated = self.catalog.mutate_then(change, work, |uncommitted| {
+            self.keyring.create_many(uncommitted.new_keys.iter().copied())?;
+            self.seal_details(uncommitted)
+        })?;
         if let Err(error) = self.destroy_pending() {
             // The mutation is durable and must be published; the rows that are left say what to try again.
             tracing::error!(%error, "keys of deleted owners could not be destroyed yet");
@@ -86,6 +89,35 @@ impl Custody {
             }
         }
         Ok(mutated)
+    }
+
+    /// Nothing, where there is no organization yet.
+    fn seal_details(&self, uncommitted: &Uncommitted) -> Result<Option<Sealed>, StoreError> {
+        let Some(details) = &uncommitted.details else { return Ok(None) };
+        match self.keyring.data_key(Owner::Organization) {
+            Ok(key) => {
+                let id = detail_record_id(uncommitted.revision);
+                Ok(Some(key.seal(RecordKind::AuditDetail, &id, details.as_bytes())))
+            }
+            Err(StoreError::NoKey { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What an audit entry says in sealed form, as JSON; `None` where it says nothing or its key is gone.
+    ///
+    /// # Errors
+    /// If it was changed, or the keyring cannot be read.
+    pub fn details_of(&self, entry: &AuditEntry) -> Result<Option<String>, StoreError> {
+        let Some(details) = &entry.details else { return Ok(None) };
+        let key = match self.keyring.data_key(Owner::Organization) {
+            Ok(key) => key,
+            Err(StoreError::NoKey { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let text = key.unseal(RecordKind::AuditDetail, &detail_record_id(entry.revision), details)?;
+        let text = std::str::from_utf8(&text).map_err(|_| StoreError::corrupt("audit details"))?;
+        Ok(Some(text.to_owned()))
     }
 
     /// Destroys the keys of deleted owners; gives how many.
@@ -111,7 +143,7 @@ mod tests {
     use super::*;
     use crate::catalog::{Lookup, Options};
     use crate::fault_backend::FaultFolder;
-    use crate::keyring::{self, MasterKey, Owner};
+    use crate::keyring::{self, MasterKey};
     use perseat_domain::id::{CustomerId, OrganizationId, UserId};
     use perseat_domain::model::{Customer, Membership, Organization, Profile, Role, User};
     use perseat_domain::time::Timestamp;
@@ -197,6 +229,33 @@ mod tests {
         custody.mutate(NOW, |tx| tx.delete_customer(ACME)).unwrap();
         assert_eq!(present(custody.keyring()), [true, false, false]);
         assert!(custody.catalog().pending_destruction(1).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_audit_says_what_was_changed_and_what_it_is_called_while_the_organizations_key_is_there() {
+        let custody = Place::new().custody();
+        custody.mutate(NOW, fill).unwrap();
+        let entry = custody.catalog().audit_after(0, 1).unwrap().remove(0);
+        let stored = entry.details.as_ref().unwrap();
+        assert!(!stored.0.windows(5).any(|bytes| bytes == b"Alice"), "names are sealed");
+        let details: serde_json::Value = serde_json::from_str(&custody.details_of(&entry).unwrap().unwrap()).unwrap();
+        let names: Vec<_> = details["changes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| (it["change"].as_str().unwrap(), it["record"].as_str().unwrap(), it["name"].as_str()))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                ("created", "organization", None),
+                ("created", "customer", Some("Acme")),
+                ("created", "user", None)
+            ]
+        );
+        custody.keyring().destroy(Owner::Organization).unwrap();
+        assert_eq!(custody.details_of(&entry).unwrap(), None);
+        assert_eq!(custody.catalog().verify_audit_chain().unwrap(), 1, "the chain needs no key");
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! The audit: one entry per mutation, each holding the digest of the one before; and the events of the outbox.
 //!
-//! Entries hold digests of stored forms, in which secrets are sealed: the chain verifies after their keys are gone.
+//! Entries hold digests of stored forms, in which secrets are sealed: the chain verifies after their keys are gone. What
+//! the changed records are called stands in sealed details, which go with the organization's key.
 
-use super::{RecordKey, Touched};
+use super::{RecordKey, RecordType, Touched};
 use crate::error::StoreError;
 use aws_lc_rs::digest::{Context, SHA256, digest};
+use perseat_domain::model::Sealed;
 use perseat_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 /// What happened to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +22,16 @@ pub enum ChangeKind {
     Deleted,
 }
 
+impl ChangeKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Changed => "changed",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
 /// One changed record: which, how, and the SHA-256 digest of its new stored form (zero if gone).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordDigest {
@@ -28,6 +41,15 @@ pub struct RecordDigest {
     pub kind: ChangeKind,
     /// Of the new stored form.
     pub digest: [u8; 32],
+}
+
+/// The final hash of a sealed journal segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentHash {
+    /// The segment's number.
+    pub number: u32,
+    /// SHA-256, as the segment's seal holds it.
+    pub hash: [u8; 32],
 }
 
 /// One mutation, as audited. Holds digests, never values.
@@ -49,6 +71,16 @@ pub struct AuditEntry {
     pub changes_digest: [u8; 32],
     /// SHA-256 of the stored form of the entry before; zero in the first.
     pub previous: [u8; 32],
+    /// What the changed records are called, as JSON: sealed by the organization's key under [`detail_record_id`].
+    pub details: Option<Sealed>,
+    /// Journal segments that were sealed since the entry before that has any.
+    pub segments: Vec<SegmentHash>,
+}
+
+/// The record id under which an entry's details are sealed.
+#[must_use]
+pub fn detail_record_id(revision: u64) -> [u8; 8] {
+    revision.to_be_bytes()
 }
 
 /// One mutation, as told to others. Kept for a time; see [`super::Options::outbox_entries`].
@@ -66,23 +98,84 @@ pub struct Event {
     pub touched: Touched,
 }
 
-const FORMAT: u8 = 1;
+/// What is kept by revision: one byte format, then postcard.
+pub(super) trait Numbered: Serialize + Sized {
+    /// The format that is written.
+    const FORMAT: u8;
+    /// The name in errors.
+    const NAME: &'static str;
+
+    /// Reads what follows the format; `None` where that is not known.
+    fn read(format: u8, body: &[u8]) -> Option<postcard::Result<Self>>;
+}
+
+/// The fields of an entry before it had details.
+#[derive(Deserialize)]
+struct FirstForm {
+    revision: u64,
+    at: Timestamp,
+    by: String,
+    action: String,
+    count: u64,
+    changes: Vec<RecordDigest>,
+    changes_digest: [u8; 32],
+    previous: [u8; 32],
+}
+
+impl From<FirstForm> for AuditEntry {
+    fn from(first: FirstForm) -> Self {
+        Self {
+            revision: first.revision,
+            at: first.at,
+            by: first.by,
+            action: first.action,
+            count: first.count,
+            changes: first.changes,
+            changes_digest: first.changes_digest,
+            previous: first.previous,
+            details: None,
+            segments: Vec::new(),
+        }
+    }
+}
+
+impl Numbered for AuditEntry {
+    const FORMAT: u8 = 2;
+    const NAME: &'static str = "audit entry";
+
+    fn read(format: u8, body: &[u8]) -> Option<postcard::Result<Self>> {
+        match format {
+            1 => Some(postcard::from_bytes::<FirstForm>(body).map(Self::from)),
+            Self::FORMAT => Some(postcard::from_bytes(body)),
+            _ => None,
+        }
+    }
+}
+
+impl Numbered for Event {
+    const FORMAT: u8 = 1;
+    const NAME: &'static str = "event";
+
+    fn read(format: u8, body: &[u8]) -> Option<postcard::Result<Self>> {
+        (format == Self::FORMAT).then(|| postcard::from_bytes(body))
+    }
+}
 
 /// The stored form of an audit entry or event.
-pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
-    postcard::to_extend(value, vec![FORMAT]).map_err(|error| StoreError::corrupt(format!("audit entry to be stored: {error}")))
+pub(super) fn encode<T: Numbered>(value: &T) -> Result<Vec<u8>, StoreError> {
+    postcard::to_extend(value, vec![T::FORMAT]).map_err(|error| StoreError::corrupt(format!("{} to be stored: {error}", T::NAME)))
 }
 
 /// Reads the stored form.
-pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &'static str) -> Result<T, StoreError> {
-    match bytes.split_first() {
-        Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(|_| StoreError::corrupt(what)),
-        Some((&found, _)) => Err(StoreError::UnknownFormat {
-            what,
-            found: found.into(),
-            known: FORMAT.into(),
+pub(super) fn decode<T: Numbered>(bytes: &[u8]) -> Result<T, StoreError> {
+    let (format, body) = bytes.split_first().ok_or_else(|| StoreError::corrupt(T::NAME))?;
+    match T::read(*format, body) {
+        Some(read) => read.map_err(|_| StoreError::corrupt(T::NAME)),
+        None => Err(StoreError::UnknownFormat {
+            what: T::NAME,
+            found: (*format).into(),
+            known: T::FORMAT.into(),
         }),
-        None => Err(StoreError::corrupt(what)),
     }
 }
 
@@ -103,16 +196,76 @@ pub(super) struct Ledger {
     count: u64,
     named: Vec<RecordDigest>,
     all: Context,
+    described: Vec<Value>,
+    /// How much may be added to `described`, as text.
+    room: usize,
+    segments: Vec<SegmentHash>,
+}
+
+/// What a changed record is called.
+pub(super) struct Described<'a> {
+    pub(super) id: &'a str,
+    /// Field and value.
+    pub(super) names: &'a [(&'static str, String, Vec<u8>)],
+    /// Stable keys of the variables whose values changed.
+    pub(super) values: Vec<&'a str>,
 }
 
 impl Ledger {
-    pub(super) fn new(limit: usize) -> Self {
+    /// `limit` records are named, and described in at most `room` bytes.
+    pub(super) fn new(limit: usize, room: usize) -> Self {
         Self {
             limit,
             count: 0,
             named: Vec::new(),
             all: Context::new(&SHA256),
+            described: Vec::new(),
+            room,
+            segments: Vec::new(),
         }
+    }
+
+    /// Keeps what a changed record is called, while there is room.
+    pub(super) fn describe(&mut self, record: RecordType, kind: ChangeKind, what: &Described<'_>) {
+        if self.room == 0 {
+            return;
+        }
+        let mut shown = Map::new();
+        shown.insert("record".to_owned(), record.name().into());
+        shown.insert("change".to_owned(), kind.name().into());
+        shown.insert("id".to_owned(), what.id.into());
+        for (field, value, _) in what.names {
+            shown.insert((*field).to_owned(), value.as_str().into());
+        }
+        if !what.values.is_empty() {
+            shown.insert("values".to_owned(), json!(what.values));
+        }
+        let shown = Value::Object(shown);
+        let length = shown.to_string().len() + 1;
+        match self.room.checked_sub(length) {
+            Some(room) => {
+                self.room = room;
+                self.described.push(shown);
+            }
+            // What comes later is not described either: nothing is left out in between.
+            None => self.room = 0,
+        }
+    }
+
+    /// Notes sealed segments.
+    pub(super) fn attest(&mut self, segments: &[SegmentHash]) {
+        self.segments.extend_from_slice(segments);
+    }
+
+    /// The newest of the segments that were noted.
+    pub(super) fn attested(&self) -> Option<u32> {
+        self.segments.iter().map(|segment| segment.number).max()
+    }
+
+    /// What the changed records are called, as JSON: the first of them, and how many more there are.
+    pub(super) fn details(&self) -> Option<String> {
+        let more = self.count - self.described.len() as u64;
+        (self.count > 0).then(|| json!({ "changes": self.described, "more": more }).to_string())
     }
 
     /// Notes a change; `stored` is the new stored form, empty if the record is gone.
@@ -129,7 +282,7 @@ impl Ledger {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == 0 && self.segments.is_empty()
     }
 
     pub(super) fn touched(&self) -> Touched {
@@ -140,7 +293,7 @@ impl Ledger {
     }
 
     /// The entry that says it all.
-    pub(super) fn entry(self, revision: u64, change: super::Change<'_>, previous: [u8; 32]) -> AuditEntry {
+    pub(super) fn entry(self, revision: u64, change: super::Change<'_>, previous: [u8; 32], details: Option<Sealed>) -> AuditEntry {
         AuditEntry {
             revision,
             at: change.at,
@@ -150,6 +303,8 @@ impl Ledger {
             changes: self.named,
             changes_digest: taken(&self.all.finish()),
             previous,
+            details,
+            segments: self.segments,
         }
     }
 }

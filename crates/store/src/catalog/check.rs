@@ -121,7 +121,7 @@ impl Check<'_, '_> {
         for row in outbox.iter()? {
             let (key, value) = row?;
             let number = key.value();
-            let fits = audit::decode::<Event>(value.value(), "event").is_ok_and(|event| event.revision == number);
+            let fits = audit::decode::<Event>(value.value()).is_ok_and(|event| event.revision == number);
             if !fits || before.is_some_and(|before| before + 1 != number) || number > self.report.revision {
                 self.findings
                     .add(format_args!("catalog: event {number} does not fit the ones around it"));
@@ -226,7 +226,7 @@ impl Check<'_, '_> {
         if !self.entries.contains_key(&stamp.revision) {
             let table = self.view.transaction.open_table(AUDIT)?;
             let entry = table.get(stamp.revision)?;
-            let entry = entry.and_then(|entry| audit::decode::<AuditEntry>(entry.value(), "audit entry").ok());
+            let entry = entry.and_then(|entry| audit::decode::<AuditEntry>(entry.value()).ok());
             let Some(entry) = entry else {
                 self.findings.add(format_args!(
                     "catalog: {name} was changed by mutation {}, which the audit does not have",

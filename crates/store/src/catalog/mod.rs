@@ -19,7 +19,7 @@ mod tables;
 mod view;
 
 pub use accounts::Accounts;
-pub use audit::{AuditEntry, ChangeKind, Event, RecordDigest};
+pub use audit::{AuditEntry, ChangeKind, Event, RecordDigest, SegmentHash, detail_record_id};
 pub use check::CatalogReport;
 pub use grants::{GrantId, Stored, StoredGrant};
 pub use lookup::{InstanceBundle, Lookup, Page, Rows, UserBundle};
@@ -37,14 +37,16 @@ use crate::keyring::{NewKey, Owner};
 use audit::Ledger;
 use grants::GRANTS;
 use perseat_domain::id::IntegrationId;
-use perseat_domain::model::IntegrationVersion;
+use perseat_domain::model::{IntegrationVersion, Sealed};
 use perseat_domain::time::Timestamp;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError, WriteTransaction};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use superseded::SUPERSEDED;
-use tables::{AUDIT, CATALOG_FORMAT, CATALOG_INDEXES, FORMAT, INDEXES, META, OUTBOX, OWNED, PENDING_DESTRUCTION, REVISION, UNIQUE};
+use tables::{
+    ATTESTED, AUDIT, CATALOG_FORMAT, CATALOG_INDEXES, FORMAT, INDEXES, META, OUTBOX, OWNED, PENDING_DESTRUCTION, REVISION, UNIQUE,
+};
 
 type Versions = Bounded<(IntegrationId, u32), Arc<IntegrationVersion>>;
 
@@ -57,6 +59,8 @@ pub struct Options {
     pub version_cache_entries: usize,
     /// How many records one audit entry and one event name; of a larger change they keep count and digest.
     pub named_changes: usize,
+    /// How many bytes the sealed details of one audit entry take, before they are sealed (`catalog.audit-details`).
+    pub audit_details: usize,
     /// How many events the outbox holds before the oldest are dropped (`catalog.outbox-entries`).
     pub outbox_entries: u64,
     /// How many earlier revisions of one configuration's plain values are kept for executions that bound them
@@ -70,6 +74,7 @@ impl Default for Options {
             cache_bytes: 24 * 1024 * 1024,
             version_cache_entries: 256,
             named_changes: 1_024,
+            audit_details: 16 * 1024,
             outbox_entries: 10_000,
             revisions_kept: 64,
         }
@@ -85,6 +90,17 @@ pub struct Change<'a> {
     pub at: Timestamp,
     /// What they did, as a stable word (`apply`, `instance.deploy`).
     pub action: &'a str,
+}
+
+/// A mutation that is about to be committed.
+#[derive(Debug)]
+pub(crate) struct Uncommitted {
+    /// The keys that new owners need.
+    pub(crate) new_keys: Vec<NewKey>,
+    /// The revision that it makes.
+    pub(crate) revision: u64,
+    /// What the audit entry says of it in sealed form, as JSON.
+    pub(crate) details: Option<String>,
 }
 
 /// The catalog of one data directory.
@@ -152,15 +168,16 @@ impl Catalog {
         change: Change<'_>,
         work: impl FnOnce(&mut Mutation<'_>) -> Result<T, E>,
     ) -> Result<Mutated<T>, E> {
-        self.mutate_then(change, work, |_| Ok(()))
+        self.mutate_then(change, work, |_| Ok(None))
     }
 
-    /// [`Catalog::mutate`] that runs `before_commit` with the keys that new owners need, if anything changed.
+    /// [`Catalog::mutate`] that runs `before_commit`, if anything changed: it makes the keys that new owners need, and seals
+    /// the audit entry's details.
     pub(crate) fn mutate_then<T, E: From<StoreError>>(
         &self,
         change: Change<'_>,
         work: impl FnOnce(&mut Mutation<'_>) -> Result<T, E>,
-        before_commit: impl FnOnce(&[NewKey]) -> Result<(), StoreError>,
+        before_commit: impl FnOnce(&Uncommitted) -> Result<Option<Sealed>, StoreError>,
     ) -> Result<Mutated<T>, E> {
         let database = self.database.get()?;
         let mut transaction = database.begin_write().map_err(StoreError::from)?;
@@ -179,8 +196,12 @@ impl Catalog {
         let touched = ledger.touched();
         let changed = !ledger.is_empty();
         let revision = if changed {
-            before_commit(&new_keys)?;
-            let revision = self.record(&transaction, change, ledger)?;
+            let details = before_commit(&Uncommitted {
+                new_keys,
+                revision,
+                details: ledger.details(),
+            })?;
+            let revision = self.record(&transaction, change, ledger, details)?;
             transaction.commit().map_err(StoreError::from)?;
             revision
         } else {
@@ -204,16 +225,25 @@ impl Catalog {
         let database = self.database.get()?;
         let mut transaction = database.begin_write()?;
         transaction.set_quick_repair(true);
-        let revision = self.record(&transaction, change, Ledger::new(self.options.named_changes))?;
+        let revision = self.record(&transaction, change, Ledger::new(self.options.named_changes, 0), None)?;
         transaction.commit()?;
         Ok(revision)
     }
 
     /// Writes revision, audit entry and event.
-    fn record(&self, transaction: &WriteTransaction, change: Change<'_>, ledger: Ledger) -> Result<u64, StoreError> {
+    fn record(
+        &self,
+        transaction: &WriteTransaction,
+        change: Change<'_>,
+        ledger: Ledger,
+        details: Option<Sealed>,
+    ) -> Result<u64, StoreError> {
         let mut meta = transaction.open_table(META)?;
         let revision = meta.get(REVISION)?.map_or(0, |guard| guard.value()) + 1;
         meta.insert(REVISION, revision)?;
+        if let Some(number) = ledger.attested() {
+            meta.insert(ATTESTED, u64::from(number))?;
+        }
         let mut outbox = transaction.open_table(OUTBOX)?;
         let event = Event {
             revision,
@@ -228,7 +258,7 @@ impl Catalog {
         }
         let mut entries = transaction.open_table(AUDIT)?;
         let previous = entries.last()?.map_or([0; 32], |(_, entry)| audit::sha256(entry.value()));
-        let entry = ledger.entry(revision, change, previous);
+        let entry = ledger.entry(revision, change, previous, details);
         entries.insert(revision, audit::encode(&entry)?.as_slice())?;
         Ok(revision)
     }
@@ -279,6 +309,14 @@ impl Catalog {
     /// [`StoreError::Corrupt`] naming the first entry that does not fit.
     pub fn verify_audit_chain(&self) -> Result<u64, StoreError> {
         self.view()?.verify_audit_chain()
+    }
+
+    /// The newest journal segment whose final hash is in the audit; 0 before the first.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn attested(&self) -> Result<u32, StoreError> {
+        self.view()?.attested()
     }
 
     /// At most `limit` owners whose keys are still to be destroyed.

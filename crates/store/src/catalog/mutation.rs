@@ -1,6 +1,6 @@
 //! One mutation: rows written and deleted with their index rows, all in one transaction.
 
-use super::audit::{ChangeKind, Ledger};
+use super::audit::{ChangeKind, Described, Ledger, SegmentHash};
 use super::grants::{self, GRANTS};
 use super::record::{self, IndexRows, Owned, Stamp, removed_before};
 use super::superseded::{self, SUPERSEDED};
@@ -87,7 +87,7 @@ impl<'t> Mutation<'t> {
             grants: transaction.open_table(GRANTS)?,
             at,
             revisions_kept: options.revisions_kept,
-            ledger: Ledger::new(options.named_changes),
+            ledger: Ledger::new(options.named_changes, options.audit_details),
             new_keys: Vec::new(),
             unnamed_files: Vec::new(),
             revision,
@@ -102,6 +102,11 @@ impl<'t> Mutation<'t> {
     /// What changed, the keys that new owners need, and files that no record names any more.
     pub(super) fn finish(self) -> (Ledger, Vec<NewKey>, Vec<MediaId>) {
         (self.ledger, self.new_keys, self.unnamed_files)
+    }
+
+    /// Notes the final hashes of journal segments that were sealed: they stand in the audit entry of this mutation.
+    pub fn attest(&mut self, segments: &[SegmentHash]) {
+        self.ledger.attest(segments);
     }
 
     /// Writes a record: creates it or replaces the one with its id. Tells whether anything changed.
@@ -139,13 +144,20 @@ impl<'t> Mutation<'t> {
         }
         self.check_references(record, old.as_ref())?;
         let rows_before = old.as_ref().map(Record::index).unwrap_or_default();
-        self.replace_index_rows::<R>(&key, &rows_before, &record.index())?;
+        let rows = record.index();
+        self.replace_index_rows::<R>(&key, &rows_before, &rows)?;
         self.records[R::TYPE as usize].insert(key.as_slice(), stored.as_slice())?;
         if let Some(old) = &old {
             self.supersede(old, record)?;
         }
         let kind = if old.is_some() { ChangeKind::Changed } else { ChangeKind::Created };
         self.ledger.note(id.into(), kind, &stored);
+        let described = Described {
+            id: &id.text(),
+            names: &rows.unique,
+            values: changed_values(old.as_ref(), record),
+        };
+        self.ledger.describe(R::TYPE, kind, &described);
         if old.is_none() {
             self.new_keys.extend(record.data_key());
         }
@@ -197,7 +209,8 @@ impl<'t> Mutation<'t> {
     pub(super) fn delete<R: Record>(&mut self, id: R::Id) -> Result<bool, StoreError> {
         let Some(record) = self.get::<R>(id)? else { return Ok(false) };
         self.records[R::TYPE as usize].remove(id.to_key().as_slice())?;
-        self.replace_index_rows::<R>(&[], &record.index(), &IndexRows::default())?;
+        let rows = record.index();
+        self.replace_index_rows::<R>(&[], &rows, &IndexRows::default())?;
         self.forget_superseded::<R>(id)?;
         self.forget_grants::<R>(id)?;
         if let Some(key) = record.data_key() {
@@ -208,6 +221,12 @@ impl<'t> Mutation<'t> {
             self.unnamed_files.push(file);
         }
         self.ledger.note(key, ChangeKind::Deleted, &[]);
+        let described = Described {
+            id: &id.text(),
+            names: &rows.unique,
+            values: Vec::new(),
+        };
+        self.ledger.describe(R::TYPE, ChangeKind::Deleted, &described);
         Ok(true)
     }
 
@@ -377,6 +396,16 @@ impl<'t> Mutation<'t> {
         }
         Ok(count)
     }
+}
+
+/// The stable keys of the values that executions bind and that differ.
+fn changed_values<'r, R: Record>(old: Option<&'r R>, new: &'r R) -> Vec<&'r str> {
+    let values = |record: &'r R| record.bound().map(|(_, values)| values);
+    let (before, now) = (old.and_then(values), values(new));
+    let keys = before.into_iter().chain(now).flat_map(BTreeMap::keys);
+    let keys: std::collections::BTreeSet<&str> = keys.map(String::as_str).collect();
+    let of = |values: Option<&'r BTreeMap<String, _>>, key: &str| values.and_then(|values| values.get(key));
+    keys.into_iter().filter(|key| of(before, key) != of(now, key)).collect()
 }
 
 impl<'t> Lookup for Mutation<'t> {

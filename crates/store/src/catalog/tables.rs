@@ -33,6 +33,9 @@ pub(super) const INDEXES: &str = "indexes";
 /// Raised with every index that a file from before lacks: it is made anew when such a file is opened.
 pub(super) const CATALOG_INDEXES: u64 = 1;
 
+/// Row of `meta`: the newest journal segment whose final hash is in the audit.
+pub(super) const ATTESTED: &str = "attested_segment";
+
 /// Format of the file.
 pub(super) const CATALOG_FORMAT: u64 = 3;
 

@@ -2,13 +2,12 @@
 
 use super::grants::{self, GRANTS};
 use super::superseded::{self, SUPERSEDED};
-use super::tables::{self, AUDIT, META, Numbered, OUTBOX, OWNED, REVISION, UNIQUE};
-use super::{AuditEntry, Catalog, Event, Lookup, Record, RecordType, Rows, audit, record};
+use super::tables::{self, ATTESTED, AUDIT, META, Numbered, OUTBOX, OWNED, REVISION, UNIQUE};
+use super::{AuditEntry, Catalog, Event, Lookup, Record, RecordType, Rows, SegmentHash, audit, record};
 use crate::error::StoreError;
 use perseat_domain::id::IntegrationId;
 use perseat_domain::model::IntegrationVersion;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
-use serde::de::DeserializeOwned;
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,7 +59,7 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn events_after(&self, revision: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
-        self.numbered(OUTBOX, revision, limit, "event")
+        self.numbered(OUTBOX, revision, limit)
     }
 
     /// As [`Catalog::audit_after`], of this moment.
@@ -68,16 +67,40 @@ impl<'a> View<'a> {
     /// # Errors
     /// If the disk fails.
     pub fn audit_after(&self, revision: u64, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
-        self.numbered(AUDIT, revision, limit, "audit entry")
+        self.numbered(AUDIT, revision, limit)
     }
 
-    fn numbered<T: DeserializeOwned>(&self, table: Numbered, after: u64, limit: usize, what: &'static str) -> Result<Vec<T>, StoreError> {
+    fn numbered<T: audit::Numbered>(&self, table: Numbered, after: u64, limit: usize) -> Result<Vec<T>, StoreError> {
         let table = self.transaction.open_table(table)?;
         let mut out = Vec::new();
         for row in table.range(after.saturating_add(1)..)?.take(limit) {
-            out.push(audit::decode(row?.1.value(), what)?);
+            out.push(audit::decode(row?.1.value())?);
         }
         Ok(out)
+    }
+
+    /// As [`Catalog::attested`], of this moment.
+    pub(super) fn attested(&self) -> Result<u32, StoreError> {
+        let found = self.transaction.open_table(META)?.get(ATTESTED)?.map_or(0, |guard| guard.value());
+        u32::try_from(found).map_err(|_| StoreError::corrupt("catalog (attested segment)"))
+    }
+
+    /// The final hashes of journal segments from `number` on, as the audit holds them, each with its revision.
+    ///
+    /// # Errors
+    /// If the disk fails or an entry does not decode.
+    pub fn segment_hashes(&self, number: u32) -> Result<Vec<(u64, SegmentHash)>, StoreError> {
+        let mut found = Vec::new();
+        // The newest first: numbers grow with revisions, so that those below end the search.
+        for row in self.transaction.open_table(AUDIT)?.iter()?.rev() {
+            let entry: AuditEntry = audit::decode(row?.1.value())?;
+            let (from, before): (Vec<_>, Vec<_>) = entry.segments.into_iter().partition(|segment| segment.number >= number);
+            found.extend(from.into_iter().map(|segment| (entry.revision, segment)));
+            if !before.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     pub(super) fn verify_audit_chain(&self) -> Result<u64, StoreError> {
@@ -85,7 +108,7 @@ impl<'a> View<'a> {
         let (mut count, mut previous) = (0, [0; 32]);
         for row in self.transaction.open_table(AUDIT)?.iter()? {
             let (key, value) = row?;
-            let entry: AuditEntry = audit::decode(value.value(), "audit entry")?;
+            let entry: AuditEntry = audit::decode(value.value())?;
             count += 1;
             if entry.revision != key.value() || entry.revision != count || entry.previous != previous {
                 return Err(broken(key.value()));

@@ -487,3 +487,94 @@ fn for_each_gives_every_record_and_stops_at_the_visitors_error() {
     let stopped = view.for_each(|_: User| Err(StoreError::WrongMasterKey));
     assert!(matches!(stopped, Err(StoreError::WrongMasterKey)));
 }
+
+#[test]
+fn sealed_segments_enter_the_chain_once_and_are_found_by_number() {
+    let (_, catalog, _) = filled();
+    let hash = |number: u32| SegmentHash {
+        number,
+        hash: [number as u8; 32],
+    };
+    assert_eq!(catalog.attested().unwrap(), 0);
+    let noted = catalog.mutate(NOW, |tx| {
+        tx.attest(&[hash(3), hash(4)]);
+        Ok::<_, StoreError>(())
+    });
+    assert!(noted.unwrap().changed);
+    catalog
+        .mutate(NOW, |tx| {
+            tx.attest(&[hash(7)]);
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
+    assert_eq!(catalog.attested().unwrap(), 7);
+    let found = catalog.view().unwrap().segment_hashes(4).unwrap();
+    assert_eq!(found, [(3, hash(7)), (2, hash(4))]);
+    assert_eq!(catalog.verify_audit_chain().unwrap(), 3);
+    let nothing = catalog.mutate(NOW, |tx| {
+        tx.attest(&[]);
+        Ok::<_, StoreError>(())
+    });
+    assert!(!nothing.unwrap().changed);
+}
+
+#[test]
+fn entries_of_the_first_form_are_read_and_hold_their_place_in_the_chain() {
+    #[derive(serde::Serialize)]
+    struct First<'a> {
+        revision: u64,
+        at: Timestamp,
+        by: &'a str,
+        action: &'a str,
+        count: u64,
+        changes: &'a [RecordDigest],
+        changes_digest: [u8; 32],
+        previous: [u8; 32],
+    }
+    let (_, catalog, world) = filled();
+    let entry = catalog.audit_after(0, 1).unwrap().remove(0);
+    let first = First {
+        revision: entry.revision,
+        at: entry.at,
+        by: &entry.by,
+        action: &entry.action,
+        count: entry.count,
+        changes: &entry.changes,
+        changes_digest: entry.changes_digest,
+        previous: entry.previous,
+    };
+    let stored = postcard::to_extend(&first, vec![1]).unwrap();
+    let transaction = catalog.database.get().unwrap().begin_write().unwrap();
+    transaction.open_table(AUDIT).unwrap().insert(1, stored.as_slice()).unwrap();
+    transaction.commit().unwrap();
+    let read = catalog.audit_after(0, 1).unwrap().remove(0);
+    assert_eq!(read, entry);
+    catalog.mutate(NOW, |tx| tx.delete_customer(world.customer.id)).unwrap();
+    assert_eq!(catalog.verify_audit_chain().unwrap(), 2);
+}
+
+#[test]
+fn details_name_what_changed_within_their_limit() {
+    let options = Options {
+        audit_details: 300,
+        ..Options::default()
+    };
+    let catalog = Catalog::open_in(FaultFolder::of(&MemoryDisk::new(1)), "catalog.redb", options).unwrap();
+    let mut said = None;
+    catalog
+        .mutate_then(
+            NOW,
+            |tx| (1..8).try_for_each(|n| tx.put(&customer(n)).map(|_| ())),
+            |uncommitted| {
+                said.clone_from(&uncommitted.details);
+                Ok(None)
+            },
+        )
+        .unwrap();
+    let said = said.unwrap();
+    let details: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let named = details["changes"].as_array().unwrap();
+    assert!(!named.is_empty() && said.len() < 400, "{said}");
+    assert_eq!(named.len() as u64 + details["more"].as_u64().unwrap(), 7);
+    assert_eq!(named[0]["external id"], "c-1");
+}
