@@ -94,8 +94,8 @@ impl SignIn {
         let address = one(&fields, "address").ok().flatten().unwrap_or_default().trim().to_owned();
         self.take_attempt(asking, Some(&address))?;
         let page = Page::Message {
-            title: "Look into your mail",
-            text: "If somebody with this address signs in here, a link is on its way. If none comes, ask whoever invited you.",
+            title: "Ask for a new link",
+            text: "No e-mail is sent from here yet. Whoever invited you, or runs this server, can give you a link by which you set a new password.",
             link: None,
         };
         Ok(self.memory.pages.show(StatusCode::OK, &page, None))
