@@ -12,7 +12,6 @@ use perseat_admin::actor::Actor;
 use perseat_admin::edit::{self, Changed, Definitions, Edit};
 use perseat_admin::fault::Fault;
 use perseat_admin::identity::IdentityError;
-use perseat_admin::identity::accounts::Delivery;
 use perseat_admin::identity::embedded::{self, Verified};
 use perseat_admin::media;
 use perseat_admin::query::Reader;
@@ -89,13 +88,6 @@ impl Desk {
     /// Who calls, as far as proxies can be trusted to say.
     pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         self.proxies.load().client(peer, headers)
-    }
-
-    /// How invitations reach people.
-    pub(super) fn delivery(&self) -> Delivery {
-        Delivery::Shown {
-            lifetime: self.sign_in.invitation_lifetime,
-        }
     }
 
     /// Where the holder of a link sets their password.

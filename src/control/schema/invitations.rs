@@ -52,8 +52,8 @@ pub(super) fn invited(desk: &Desk, edit: &mut Edit<'_, '_>, user: model::User) -
     if user.role.is_embedded() {
         return Ok((user, None));
     }
-    let secret = edit.invite_user(user.id, desk.delivery())?;
-    Ok((user, secret.map(|secret| desk.password_url(&secret))))
+    let secret = edit.invite_user(user.id, desk.sign_in().invitation_lifetime)?;
+    Ok((user, Some(desk.password_url(&secret))))
 }
 
 #[derive(Debug, InputObject)]
@@ -72,9 +72,9 @@ impl InvitationMutation {
         let desk = desk(ctx)?;
         let made = change(ctx, "inviteUser", |edit| {
             let id = required(input.id.as_ref(), "user")?;
-            let secret = edit.invite_user(id, desk.delivery())?;
+            let secret = edit.invite_user(id, desk.sign_in().invitation_lifetime)?;
             let user = edit.user(id)?;
-            Ok((user, secret.map(|secret| desk.password_url(&secret))))
+            Ok((user, Some(desk.password_url(&secret))))
         })?;
         InviteUserPayload::of(made)
     }

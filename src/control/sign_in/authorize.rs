@@ -39,9 +39,6 @@ impl SignIn {
             seal: &seal,
             address,
             complaint,
-            has_passwords: true,
-            can_reset: false,
-            single_sign_on: None,
         };
         let cookie = is_new.then_some(cookie.as_ref());
         self.memory.pages.show_form(status, &page, cookie, Some(&asked.redirect_uri))

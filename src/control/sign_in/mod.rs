@@ -158,8 +158,6 @@ impl SignIn {
             (&Method::POST, "/auth/revoke") => self.revoke(asking),
             (&Method::GET, "/auth/password") => self.page(self.show_password(asking)),
             (&Method::POST, "/auth/password") => self.page(self.set_password(asking)),
-            (&Method::GET, "/auth/forgot") => self.show_forgot(asking),
-            (&Method::POST, "/auth/forgot") => self.page(self.forgot(asking)),
             (&Method::GET, "/logout") => self.logout(asking),
             (_, "/authorize" | "/oauth/token" | "/logout") => {
                 self.memory.pages.refusal(StatusCode::METHOD_NOT_ALLOWED, "Not by this method.")

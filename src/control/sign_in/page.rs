@@ -19,9 +19,6 @@ pub(super) enum Page<'p> {
         seal: &'p str,
         address: &'p str,
         complaint: Option<&'p str>,
-        has_passwords: bool,
-        can_reset: bool,
-        single_sign_on: Option<&'p str>,
     },
     /// Which of you?
     Choose {
@@ -38,8 +35,6 @@ pub(super) enum Page<'p> {
         least: usize,
         complaint: Option<&'p str>,
     },
-    /// Which address forgot its password?
-    Forgot { seal: &'p str },
     /// Something to read.
     Message {
         title: &'p str,
@@ -66,12 +61,11 @@ macro_rules! template {
     };
 }
 
-const TEMPLATES: [(&str, &str); 6] = [
+const TEMPLATES: [(&str, &str); 5] = [
     template!("page.html"),
     template!("authorize.html"),
     template!("choose.html"),
     template!("password.html"),
-    template!("forgot.html"),
     template!("message.html"),
 ];
 
@@ -97,7 +91,6 @@ impl Pages {
             Page::Authorize { .. } => "authorize.html",
             Page::Choose { .. } => "choose.html",
             Page::Password { .. } => "password.html",
-            Page::Forgot { .. } => "forgot.html",
             Page::Message { .. } => "message.html",
         };
         self.templates.get_template(name)?.render(Serde(page))
@@ -212,18 +205,12 @@ mod tests {
                 seal: EVIL,
                 address: EVIL,
                 complaint: Some(EVIL),
-                has_passwords: true,
-                can_reset: true,
-                single_sign_on: Some(EVIL),
             },
             Page::Authorize {
                 fields: &[],
                 seal: "",
                 address: "",
                 complaint: None,
-                has_passwords: false,
-                can_reset: false,
-                single_sign_on: None,
             },
             Page::Choose {
                 seal: EVIL,
@@ -238,7 +225,6 @@ mod tests {
                 least: 12,
                 complaint: Some(EVIL),
             },
-            Page::Forgot { seal: EVIL },
             Page::Message {
                 title: EVIL,
                 text: EVIL,

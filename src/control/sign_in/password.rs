@@ -77,27 +77,4 @@ impl SignIn {
         };
         Ok(self.memory.pages.show(StatusCode::OK, &page, None))
     }
-
-    /// The page for whoever forgot their password.
-    pub(super) fn show_forgot(&self, asking: &Asking) -> Answer {
-        let (cookie, is_new) = self.cookie(asking);
-        let seal = self.memory.seals.seal("forgot", &cookie, self.desk.uptime());
-        self.memory
-            .pages
-            .show(StatusCode::OK, &Page::Forgot { seal: &seal }, is_new.then_some(cookie.as_ref()))
-    }
-
-    /// Takes an address. The answer is the same, and as fast, whether there is an account or not.
-    pub(super) fn forgot(&self, asking: &Asking) -> Result<Answer, Trouble> {
-        let fields = pairs(&asking.body);
-        self.check_form(asking, "forgot", &fields)?;
-        let address = one(&fields, "address").ok().flatten().unwrap_or_default().trim().to_owned();
-        self.take_attempt(asking, Some(&address))?;
-        let page = Page::Message {
-            title: "Ask for a new link",
-            text: "No e-mail is sent from here yet. Whoever invited you, or runs this server, can give you a link by which you set a new password.",
-            link: None,
-        };
-        Ok(self.memory.pages.show(StatusCode::OK, &page, None))
-    }
 }

@@ -9,8 +9,8 @@ use crate::edit::Edit;
 use crate::fault::Fault;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use perseat_domain::account::{Account, Letter, Link, PasswordHash, Purpose};
-use perseat_domain::id::{LetterId, UserId};
+use perseat_domain::account::{Account, Link, PasswordHash, Purpose};
+use perseat_domain::id::UserId;
 use perseat_domain::model::{Membership, Role, User};
 use perseat_domain::time::Timestamp;
 use perseat_store::catalog::{Accounts as _, Catalog, Lookup as _};
@@ -26,21 +26,6 @@ use uuid::Uuid;
 const MAX_LINKS: usize = 4;
 /// The most accounts of one address that a sign-in looks at.
 pub const MAX_ACCOUNTS: usize = 16;
-
-/// How somebody gets their link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// By mail, unless so many letters wait already.
-    Mail {
-        /// Letters that may wait.
-        room: u64,
-    },
-    /// Whoever invites gets it, to pass it on.
-    Shown {
-        /// How long it works.
-        lifetime: Duration,
-    },
-}
 
 /// The first person of an installation, or another owner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,25 +68,22 @@ impl Edit<'_, '_> {
         Ok(())
     }
 
-    /// Invites a person to set a password: the secret of the link, where it is for whoever invites.
+    /// Invites a person to set a password: the secret of the link, for whoever invites to pass on.
     ///
     /// # Errors
-    /// A refusal; see [`Fault`]. Embedded users have no password.
-    pub fn invite_user(&mut self, id: UserId, delivery: Delivery) -> Result<Option<SecretString>, Fault> {
+    /// A refusal; see [`Fault`]. Embedded users have no password, and whoever has one is not invited: the link would be a way
+    /// into somebody else's account.
+    pub fn invite_user(&mut self, id: UserId, lifetime: Duration) -> Result<SecretString, Fault> {
         let user = self.user_to_manage(id)?;
         self.check_grant(user.membership, user.role)?;
         let account = self.account_to_open(&user)?;
-        if matches!(delivery, Delivery::Shown { .. }) && account.password.is_some() {
-            // Whoever is shown the link could set the password of somebody else's account.
+        if account.password.is_some() {
             return Err(Fault::field(
                 "id",
-                "This person has a password. A new one is theirs to ask for, or `perseat user link` gives a link.",
+                "This person has a password. Whoever runs the server gives a link for another one by `perseat user link`.",
             ));
         }
-        match delivery {
-            Delivery::Shown { lifetime } => self.issue_link(account, Purpose::Invitation, lifetime).map(Some),
-            Delivery::Mail { room } => self.write_letter(&account, Purpose::Invitation, room).map(|()| None),
-        }
+        self.issue_link(account, Purpose::Invitation, lifetime)
     }
 
     /// A person whom whoever acts may manage.
@@ -158,26 +140,6 @@ impl Edit<'_, '_> {
         Ok((user, link))
     }
 
-    /// Writes to everybody who has a password and this address, so that they can set another one. Says to nobody whether there
-    /// is anybody.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn request_reset(&mut self, address: &str, room: u64) -> Result<(), Fault> {
-        for account in self.mutation.accounts_of_address(address, MAX_ACCOUNTS)? {
-            let waits = self.mutation.letters_to(account.user, None, MAX_LINKS)?.items;
-            if waits.iter().any(|letter| letter.purpose == Purpose::Reset) {
-                continue;
-            }
-            match self.write_letter(&account, Purpose::Reset, room) {
-                Ok(()) => {}
-                Err(Fault::Store(error)) => return Err(error.into()),
-                Err(fault) => tracing::warn!(%fault, "a letter was not written"),
-            }
-        }
-        Ok(())
-    }
-
     /// The account of a user, made where it is missing.
     fn account_to_open(&mut self, user: &User) -> Result<Account, Fault> {
         if user.role.is_embedded() {
@@ -211,22 +173,6 @@ impl Edit<'_, '_> {
         });
         self.mutation.put(&Account { links, ..account })?;
         Ok(secret)
-    }
-
-    fn write_letter(&mut self, account: &Account, purpose: Purpose, room: u64) -> Result<(), Fault> {
-        if self.mutation.count::<Letter>()? >= room {
-            return Err(Fault::wrong("Too many letters are waiting to be sent; try again later."));
-        }
-        let letter = Letter {
-            id: LetterId(self.random_id()),
-            user: account.user,
-            purpose,
-            written_at: self.at,
-            attempts: 0,
-            due_at: self.at,
-        };
-        self.mutation.put(&letter)?;
-        Ok(())
     }
 
     /// Sets the password of the link's user. The link, all others of theirs and their sessions end; a lock is lifted.
@@ -263,51 +209,6 @@ impl Edit<'_, '_> {
             })?;
         }
         Ok(accounts.len())
-    }
-
-    /// A letter could not be sent: it is tried again when it is due, or given up.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn put_off_letter(&mut self, id: LetterId, due_at: Option<Timestamp>) -> Result<(), Fault> {
-        let Some(letter) = self.mutation.get::<Letter>(id)? else {
-            return Ok(());
-        };
-        match due_at {
-            None => self.mutation.delete_letter(id).map(|_| ())?,
-            Some(due_at) => {
-                let attempts = letter.attempts + 1;
-                self.mutation.put(&Letter {
-                    attempts,
-                    due_at,
-                    ..letter
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A letter was sent, or there is nobody left to send it to.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn finish_letter(&mut self, id: LetterId) -> Result<(), Fault> {
-        self.mutation.delete_letter(id)?;
-        Ok(())
-    }
-
-    /// The link that a letter takes along; `None` where its user is gone.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn link_of_letter(&mut self, letter: &Letter, lifetime: Duration) -> Result<Option<(User, SecretString)>, Fault> {
-        let account = self.mutation.account_of(letter.user)?;
-        let user = self.mutation.get::<User>(letter.user)?;
-        let (Some(account), Some(user)) = (account, user) else {
-            return Ok(None);
-        };
-        let secret = self.issue_link(account, letter.purpose, lifetime)?;
-        Ok(Some((user, secret)))
     }
 }
 

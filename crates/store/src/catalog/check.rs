@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::findings::Findings;
 use crate::keyring::{Keyring, Owner};
 use crate::seal::RecordKind;
-use perseat_domain::account::{Account, Letter, Session};
+use perseat_domain::account::{Account, Session};
 use perseat_domain::id::FlowNumber;
 use perseat_domain::model::{
     ApiKey, ApiToken, ConfigValue, ConnectionValue, Customer, Instance, Integration, IntegrationVersion, Media, Organization, User,
@@ -157,7 +157,6 @@ impl Check<'_, '_> {
             RecordType::Media => self.records::<Media>(|_, _| {}),
             RecordType::Account => self.records::<Account>(|_, _| {}),
             RecordType::Session => self.records::<Session>(|_, _| {}),
-            RecordType::Letter => self.records::<Letter>(|_, _| {}),
         }
     }
 
@@ -368,7 +367,6 @@ impl Check<'_, '_> {
             Some(index) if *index == Owned::TokensOfHolder as u8 => has(self.index_of::<ApiToken>(id)?),
             Some(index) if *index == Owned::AccountsOfAddress as u8 => has(self.index_of::<Account>(id)?),
             Some(index) if *index == Owned::SessionsOfUser as u8 => has(self.index_of::<Session>(id)?),
-            Some(index) if *index == Owned::LettersOfUser as u8 => has(self.index_of::<Letter>(id)?),
             _ => false,
         })
     }

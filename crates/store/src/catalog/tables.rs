@@ -53,7 +53,6 @@ impl RecordType {
             Self::Media => "media",
             Self::Account => "account",
             Self::Session => "session",
-            Self::Letter => "letter",
         })
     }
 }
