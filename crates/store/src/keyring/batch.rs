@@ -118,16 +118,16 @@ impl<'a> Batch<'a> {
         Ok(std::mem::take(&mut self.rows))
     }
 
-    /// Takes back what was written. Where even that fails, it is tried again before the next keys are made: an owner must
-    /// never come to have two.
+    /// Takes back what was written, with zeros and a sync: a sync that failed may have put it on disk. Where even that
+    /// fails, it is tried again before the next keys are made or destroyed: an owner must never come to have two, and one
+    /// whose key was destroyed none.
     pub(super) fn undo(&mut self) {
         self.room.unclean.append(&mut self.reused);
-        let cut = self.keyring.file.cut(self.room.slots);
-        if cut.is_err() {
-            self.room.unclean.extend(self.room.slots..self.end.end());
-            self.room.slots = self.end.end();
-        }
-        if let Err(error) = cut.and_then(|()| self.room.clean(&self.keyring.file)) {
+        // What was never written takes no room, so a full disk hinders nobody.
+        let end = self.keyring.file.slots().unwrap_or(u32::MAX).clamp(self.room.slots, self.end.end());
+        self.room.unclean.extend(self.room.slots..end);
+        self.room.slots = end;
+        if let Err(error) = self.room.clean(&self.keyring.file) {
             tracing::warn!(%error, "new keys could not be taken back from the keyring yet");
         }
     }

@@ -37,8 +37,6 @@ pub(super) trait Medium: Debug + Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Cuts it.
-    fn cut(&self, length: u64) -> io::Result<()>;
     /// Makes what was written durable.
     fn sync(&self) -> io::Result<()>;
     /// Makes its name durable.
@@ -94,10 +92,6 @@ impl Medium for LockedFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
-    }
-
-    fn cut(&self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -200,11 +194,6 @@ impl KeyringFile {
 
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.medium.sync().map_err(StoreError::from_io)
-    }
-
-    /// Cuts the file to so many slots.
-    pub(super) fn cut(&self, slots: u32) -> Result<(), StoreError> {
-        self.medium.cut(offset(slots)).map_err(StoreError::from_io)
     }
 }
 

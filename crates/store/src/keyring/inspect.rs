@@ -37,10 +37,6 @@ impl Medium for ReadOnly {
         Ok(())
     }
 
-    fn cut(&self, _: u64) -> io::Result<()> {
-        Ok(())
-    }
-
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
