@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use perseat_flow::outbound::Rule;
+use url::Url;
 
 use super::Config;
 use super::source::{Origin, Problem, Unknown};
@@ -37,6 +38,7 @@ pub(super) fn problems(config: &Config, unknown: &Unknown) -> Vec<Problem> {
     outbound(config, &mut checks);
     listeners(config, &mut checks);
     times(config, &mut checks);
+    redirects(config, &mut checks);
     nothing(config, &mut checks);
     super::people::check(config, &mut checks);
     checks.problems
@@ -191,6 +193,17 @@ fn outbound(config: &Config, checks: &mut Checks<'_>) {
     }
 }
 
+fn redirects(config: &Config, checks: &mut Checks<'_>) {
+    for text in &config.oauth.redirects {
+        let is_address = text
+            .parse::<Url>()
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        checks.refuse(&["oauth.redirects"], !is_address, || {
+            format!("oauth.redirects: {text:?} is not an http or https address")
+        });
+    }
+}
+
 fn listeners(config: &Config, checks: &mut Checks<'_>) {
     let (hooks, api, admin) = (config.hooks.listen, config.api.listen, config.admin.listen);
     for (key, other) in [("hooks.listen", hooks), ("api.listen", api)] {
@@ -281,6 +294,7 @@ fn nothing(config: &Config, checks: &mut Checks<'_>) {
         ("outbound.timeout", outbound.timeout),
         ("outbound.lookup-timeout", outbound.lookup_timeout),
         ("oauth.timeout", config.oauth.timeout),
+        ("oauth.state-lifetime", config.oauth.state_lifetime),
         ("journal.spare-wait", config.journal.spare_wait),
         ("journal.retry-interval", config.journal.retry_interval),
         ("journal.sink-retry", config.journal.sink_retry),

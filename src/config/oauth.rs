@@ -1,6 +1,7 @@
 //! From the keys of `[oauth]` to what renews grants.
 
 use super::Config;
+use crate::oauth::OauthOptions;
 use perseat_domain::grant::Rules;
 use perseat_flow::oauth::Limits;
 
@@ -11,6 +12,18 @@ impl Config {
         Limits {
             timeout: self.oauth.timeout,
             max_answer: self.oauth.max_answer.as_usize(),
+        }
+    }
+
+    /// Consents in the browser.
+    #[must_use]
+    pub(crate) fn consent_options(&self) -> OauthOptions {
+        OauthOptions {
+            state_lifetime: self.oauth.state_lifetime,
+            states: self.oauth.states.as_usize(),
+            states_per_connection: self.oauth.states_per_connection.as_usize(),
+            redirects: self.oauth.redirects.iter().filter_map(|text| text.parse().ok()).collect(),
+            rules: self.grant_rules(),
         }
     }
 

@@ -394,6 +394,15 @@ settings! {
         fresh: Duration = "1m";
         /// Events kept of one grant.
         timeline: Count = 32;
+        /// How long a person may take to consent, from the link to the way back.
+        state_lifetime: Duration = "10m";
+        /// Consents under way at once. Beyond it the oldest has to be begun again.
+        states: Count = 10_000;
+        /// Of them for one connection. Beyond it its oldest has to be begun again.
+        states_per_connection: Count = 16;
+        /// Addresses that a browser may be sent on to after consent, with everything below their path: `https://app.example/oauth`.
+        /// A connection's own addresses that are not under one of them are not used.
+        redirects: Vec<String> = none();
     }
 
     /// Integration definitions: what a YAML document may be.

@@ -4,6 +4,7 @@ use super::SignInOptions;
 use super::limits::ControlOptions;
 use super::signed::Signer;
 use crate::boot::plane::{Plane, Published, Publisher, random};
+use crate::oauth::Door;
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use perseat_actors::front::{FrontShared, Proxies, Trial};
@@ -45,6 +46,7 @@ pub(crate) struct Desk {
     options: ControlOptions,
     sign_in: SignInOptions,
     proxies: Arc<ArcSwap<Proxies>>,
+    oauth: Arc<Door>,
 }
 
 /// 256 bits that live as long as the process.
@@ -60,6 +62,7 @@ impl Desk {
         api_url: String,
         options: ControlOptions,
         sign_in: SignInOptions,
+        oauth: Door,
     ) -> Self {
         Self {
             custody: plane.custody.clone(),
@@ -74,6 +77,7 @@ impl Desk {
             options,
             sign_in,
             proxies: plane.proxies.clone(),
+            oauth: Arc::new(oauth),
         }
     }
 
@@ -99,7 +103,12 @@ impl Desk {
         &self.custody
     }
 
-    pub(super) fn now(&self) -> Timestamp {
+    /// Where consents begin and end.
+    pub(crate) fn oauth(&self) -> &Arc<Door> {
+        &self.oauth
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
@@ -121,7 +130,7 @@ impl Desk {
         self.front.try_out(trial).await
     }
 
-    pub(super) fn signer(&self) -> &Signer {
+    pub(crate) fn signer(&self) -> &Signer {
         &self.signer
     }
 

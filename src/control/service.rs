@@ -8,6 +8,7 @@ use super::schema::{self, Schema};
 use super::sign_in::SignIn;
 use super::{ControlOptions, Desk, media, unsupported};
 use crate::boot::http::{Answer, Answering, Service, json, text};
+use crate::oauth;
 use async_graphql::Request as Query;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -67,7 +68,8 @@ impl Control {
 impl Beside for Control {
     fn takes(&self, path: &str) -> bool {
         let is_file = path.starts_with(blobs::PATH) || path.starts_with(perseat_admin::media::PATH);
-        path == API || is_file || SignIn::takes(path) || path == unsupported::FLOW_TEST
+        let is_consent = [oauth::AUTHORIZE, oauth::CALLBACK].contains(&path);
+        path == API || is_file || is_consent || SignIn::takes(path) || path == unsupported::FLOW_TEST
     }
 
     fn answer(&self, request: Request<Bytes>) -> BesideAnswer {
@@ -90,6 +92,10 @@ impl Service for Control {
                 (path, &Method::OPTIONS) if path == API || path == media::UPLOAD => text(StatusCode::NO_CONTENT, "text/plain", ""),
                 (API, &Method::POST) => shared.clone().query(head.headers.clone(), body).await,
                 (API, _) => refusal(StatusCode::METHOD_NOT_ALLOWED, "Use POST."),
+                (path @ (oauth::AUTHORIZE | oauth::CALLBACK), &Method::GET) => {
+                    let (path, query) = (path.to_owned(), head.uri.query().unwrap_or_default().to_owned());
+                    shared.clone().consent(path, query, head.headers.clone()).await
+                }
                 (path, &Method::GET) if path.starts_with(blobs::PATH) => {
                     let (path, query) = (path.to_owned(), head.uri.query().unwrap_or_default().to_owned());
                     shared.clone().blob(path, query).await
@@ -206,6 +212,21 @@ impl Shared {
         });
         let failed = |_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error.");
         located.await.unwrap_or_else(failed)
+    }
+
+    /// Goes on to its end even where the browser does not wait: a code works once.
+    async fn consent(self: Arc<Self>, path: String, query: String, headers: HeaderMap) -> Answer {
+        let desk = Arc::clone(&self.desk);
+        let answered = self.runtime.spawn(async move {
+            let door = Arc::clone(desk.oauth());
+            match path.as_str() {
+                oauth::AUTHORIZE => door.authorize(&desk, &query, &headers).await,
+                _ => door.callback(&desk, &query, &headers).await,
+            }
+        });
+        answered
+            .await
+            .unwrap_or_else(|_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error."))
     }
 
     async fn blob(self: Arc<Self>, path: String, query: String) -> Answer {

@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Signs and checks.
-pub(super) struct Signer {
+pub(crate) struct Signer {
     key: hmac::Key,
     lifetime: Duration,
 }
@@ -30,7 +30,7 @@ impl Signer {
     }
 
     /// `path?parameters`, with its end and its signature.
-    pub(super) fn sign(&self, path: &str, parameters: &[(&str, &str)], now: Timestamp) -> String {
+    pub(crate) fn sign(&self, path: &str, parameters: &[(&str, &str)], now: Timestamp) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(parameters);
         let until = now.after(self.lifetime).0;
@@ -40,7 +40,7 @@ impl Signer {
     }
 
     /// The parameters of a URL that was signed here and still works.
-    pub(super) fn check(&self, path: &str, query: &str, now: Timestamp) -> Option<Vec<(String, String)>> {
+    pub(crate) fn check(&self, path: &str, query: &str, now: Timestamp) -> Option<Vec<(String, String)>> {
         let (signed, signature) = query.rsplit_once("&signature=")?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         hmac::verify(&self.key, format!("{path}?{signed}").as_bytes(), &signature).ok()?;

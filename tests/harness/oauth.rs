@@ -248,6 +248,18 @@ async fn answer((state, changed): Desk, request: Request<Incoming>) -> Result<Re
 
 type Answer = (u16, &'static str, Option<u64>, String);
 
+/// Whether the verifier answers the challenge that the browser came with (RFC 7636).
+fn is_answered(asked: &BTreeMap<String, String>, verifier: Option<&String>) -> bool {
+    use aws_lc_rs::digest::{SHA256, digest};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let answer = verifier.map(|verifier| match asked.get("code_challenge_method").map(String::as_str) {
+        Some("S256") => URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes())),
+        _ => verifier.clone(),
+    });
+    asked.get("code_challenge") == answer.as_ref()
+}
+
 fn refusal(status: u16, code: &str) -> Answer {
     (status, "application/json", None, json!({ "error": code }).to_string())
 }
@@ -290,7 +302,7 @@ impl State {
                     return refusal(400, "invalid_grant");
                 };
                 let fits = asked.get("redirect_uri").map(String::as_str) == Some(field("redirect_uri"))
-                    && asked.contains_key("code_challenge") == form.contains_key("code_verifier");
+                    && is_answered(&asked, form.get("code_verifier"));
                 if !fits {
                     return refusal(400, "invalid_grant");
                 }

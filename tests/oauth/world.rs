@@ -24,6 +24,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) users: &'a [&'a str],
     /// Whether they have tokens already.
     pub(crate) have_tokens: bool,
+    /// The addresses after consent that the definition asks for.
+    pub(crate) meta: Option<&'a str>,
     /// Further keys of the daemon's configuration.
     pub(crate) keys: &'a [(&'a str, &'a str)],
 }
@@ -37,6 +39,7 @@ impl Default for Plan<'_> {
             inputs: &[],
             users: &["ann", "bob"],
             have_tokens: true,
+            meta: None,
             keys: &[],
         }
     }
@@ -56,7 +59,9 @@ impl World {
             .set("oauth.back-off-max", "200ms")
             .set("oauth.timeout", "2s");
         for (key, value) in plan.keys {
-            setup = setup.set(key, *value);
+            let is_list = *key == "oauth.redirects";
+            let value = toml::Value::from(*value);
+            setup = setup.set(key, if is_list { toml::Value::from(vec![value]) } else { value });
         }
         let daemon = Daemon::start(setup);
         let world = Self { daemon, provider };
@@ -84,6 +89,13 @@ impl World {
         );
         for (name, value) in inputs {
             writeln!(definition, "      {name}: {{type: value, value: {value:?}}}").unwrap();
+        }
+        if let Some(redirect) = plan.meta {
+            writeln!(
+                definition,
+                "    meta: {{oAuthSuccessRedirectUri: {redirect:?}, oAuthFailureRedirectUri: {redirect:?}}}"
+            )
+            .unwrap();
         }
         let (level, other) = if plan.is_user_level {
             (true, "")

@@ -497,7 +497,28 @@ fn changes_of_instances(world: &World, place: &Place) -> Vec<Row> {
             "mutation ($i: ID!) { deleteUserLevelConfig(input: {id: $i}) { userLevelConfig { id } errors { messages } } }",
             json!({}),
         ),
+        row(
+            May("Configure instances"),
+            true,
+            "mutation ($i: ID!) { disconnectConnection(input: {id: $i}) { instanceConfigVariable { id } errors { messages } } }",
+            i(&variable("InstanceConfigVariable", &place.instance)),
+        ),
+        row(
+            OurPeople("Manage user configurations"),
+            true,
+            "mutation ($i: ID!) { disconnectUserLevelConnection(input: {id: $i}) { userLevelConfigVariable { id } errors { messages } } }",
+            i(&variable("UserLevelConfigVariable", &place.config)),
+        ),
     ]
+}
+
+/// The id of a variable of what has this id; whether there is one is looked at behind the checks.
+fn variable(kind: &str, of: &str) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let owner = String::from_utf8(STANDARD.decode(of).unwrap()).unwrap();
+    let owner = owner.split_once(':').unwrap().1;
+    STANDARD.encode(format!("{kind}:{owner}/account"))
 }
 
 /// Makes, as the owner, what a request uses up.

@@ -12,6 +12,7 @@ pub mod edit;
 pub mod endpoints;
 pub mod export;
 pub mod fault;
+pub mod grants;
 pub mod identity;
 pub mod manifest;
 pub mod media;

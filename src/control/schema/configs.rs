@@ -2,17 +2,20 @@
 
 use super::answer::{change, desk, id, payloads, read, required};
 use super::connection::Connection;
+use super::grants::{self, Grant, connection_id};
 use super::instance_changes::{InputInstanceConfigVariable, variables};
-use super::instances::{InstanceConfigVariableStatus, InstanceFlowConfig, connection_status, inputs, shown};
-use super::integrations::{Expression, RequiredConfigVariable, variable_id};
+use super::instances::{InstanceConfigVariableStatus, InstanceFlowConfig, inputs, shown};
+use super::integrations::{Expression, RequiredConfigVariable};
 use super::people::User;
 use super::scalars::{BigInt, DateTime, JsonString};
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{UserConfigView, VersionView};
 use perseat_domain::definition::{ConfigVar, Flow};
-use perseat_domain::id::{EndpointId, IntegrationId};
+use perseat_domain::grant::Holder;
+use perseat_domain::id::{EndpointId, IntegrationId, UserConfigId};
 use perseat_domain::model::{self, ConfigValue};
+use perseat_store::catalog::StoredGrant;
 use uuid::Uuid;
 
 /// One user's configuration of one instance.
@@ -37,6 +40,12 @@ impl UserLevelConfig {
 
     /// The user's values, whether they are set or not.
     pub(super) fn variables(&self, ctx: &Context<'_>) -> Result<Connection<UserLevelConfigVariable>> {
+        Ok(Connection::whole(self.whole(ctx)?))
+    }
+
+    /// The same as a list.
+    pub(super) fn whole(&self, ctx: &Context<'_>) -> Result<Vec<UserLevelConfigVariable>> {
+        let mut grants = read(ctx, |reader| reader.grants(Holder::UserConfig(self.0.config.id)))?;
         let version = self.version(ctx)?;
         let definition = &version.version.definition;
         let visible = read(ctx, |reader| Ok(reader.visible_variables(definition, true)))?;
@@ -45,8 +54,9 @@ impl UserLevelConfig {
             integration: version.integration.id,
             variable: variable.clone(),
             value: self.0.config.values.get(&variable.stable_key).cloned(),
+            grant: grants.remove(&variable.stable_key),
         });
-        Ok(Connection::whole(all.collect()))
+        Ok(all.collect())
     }
 }
 
@@ -135,18 +145,36 @@ pub(super) struct UserLevelConfigVariable {
     integration: IntegrationId,
     variable: ConfigVar,
     value: Option<ConfigValue>,
+    grant: Option<StoredGrant>,
+}
+
+impl UserLevelConfigVariable {
+    pub(super) fn is(&self, stable_key: &str) -> bool {
+        self.variable.stable_key == stable_key
+    }
 }
 
 #[Object]
 impl UserLevelConfigVariable {
     async fn id(&self) -> ID {
-        variable_id("UserLevelConfigVariable", self.owner, &self.variable.stable_key)
+        connection_id("UserLevelConfigVariable", self.owner, &self.variable.stable_key)
     }
     async fn value(&self) -> Option<String> {
         shown(&self.variable, self.value.as_ref())
     }
     async fn status(&self) -> Option<InstanceConfigVariableStatus> {
-        connection_status(&self.variable, self.value.as_ref())
+        grants::status(&self.variable, self.value.as_ref(), self.grant.as_ref())
+    }
+    /// Where the user consents; for a connection by OAuth 2.0, and whoever may.
+    async fn authorize_url(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        grants::authorize_url(ctx, Holder::UserConfig(UserConfigId(self.owner)), &self.variable)
+    }
+    async fn refresh_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
+        grants::refresh_at(ctx, self.grant.as_ref())
+    }
+    /// What is known of the grant, once there is one.
+    async fn grant(&self) -> Option<Grant> {
+        grants::shown(self.grant.as_ref())
     }
     async fn inputs(&self) -> Connection<Expression> {
         inputs(&self.variable)

@@ -3,16 +3,19 @@
 use super::answer::{actor, desk, error, id as answer_id, page, read};
 use super::configs::{UserLevelConfig, UserLevelConfigVariable};
 use super::connection::{Connection, InstanceOrder, UserLevelConfigOrder, terms};
-use super::integrations::{Expression, Integration, IntegrationFlow, RequiredConfigVariable, variable_id};
+use super::grants::{self, Grant, connection_id};
+use super::integrations::{Expression, Integration, IntegrationFlow, RequiredConfigVariable};
 use super::people::{Customer, texts};
 use super::scalars::{BigInt, DateTime, JsonString};
 use async_graphql::{Context, Enum, ID, Object, Result};
 use perseat_admin::access::Operation;
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{ConfigState, InstanceFilter, Listed, VersionView, needs_deploy};
-use perseat_domain::definition::{ConfigVar, DataType, EndpointType, Flow};
+use perseat_domain::definition::{ConfigVar, EndpointType, Flow};
+use perseat_domain::grant::Holder;
 use perseat_domain::id::{CustomerId, EndpointId, InstanceId, IntegrationId, VersionId, integration_of_system_instance, system_instance};
 use perseat_domain::model::{self, ConfigValue, InstanceState};
+use perseat_store::catalog::StoredGrant;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -165,24 +168,15 @@ impl Instance {
         status: Option<String>,
         #[graphql(name = "status_In")] status_in: Option<Vec<Option<String>>>,
     ) -> Result<Connection<InstanceConfigVariable>> {
-        let (version, values) = (self.version(ctx)?, self.values());
         let wanted: Option<Vec<String>> = status
             .map(|status| vec![status])
             .or(texts(status_in))
             .map(|words| words.iter().map(|word| word.to_uppercase()).collect());
-        let definition = &version.version.definition;
-        let visible = read(ctx, |reader| Ok(reader.visible_variables(definition, false)))?;
-        let all = visible.into_iter().map(|variable| InstanceConfigVariable {
-            owner: self.instance_id().0,
-            integration: version.integration.id,
-            variable: variable.clone(),
-            value: values.get(&variable.stable_key).cloned(),
-        });
         let fits = |one: &InstanceConfigVariable| {
             let word = one.connection_status().map(|status| format!("{status:?}").to_uppercase());
             wanted.as_ref().is_none_or(|wanted| word.is_some_and(|word| wanted.contains(&word)))
         };
-        Ok(Connection::whole(all.filter(fits).collect()))
+        Ok(Connection::whole(self.variables(ctx)?.into_iter().filter(fits).collect()))
     }
     async fn flow_configs(&self, ctx: &Context<'_>, after: Option<String>, first: Option<i32>) -> Result<Connection<InstanceFlowConfig>> {
         let version = self.version(ctx)?;
@@ -235,6 +229,27 @@ impl Instance {
     }
     async fn allow_remove(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(actor(ctx)?.may(Operation::ConfigureInstances))
+    }
+}
+
+impl Instance {
+    /// Customer-wide values, whether they are set or not.
+    pub(super) fn variables(&self, ctx: &Context<'_>) -> Result<Vec<InstanceConfigVariable>> {
+        let (version, values) = (self.version(ctx)?, self.values());
+        let mut grants = match self.real() {
+            Some(instance) => read(ctx, |reader| reader.grants(Holder::Instance(instance.id)))?,
+            None => BTreeMap::new(),
+        };
+        let definition = &version.version.definition;
+        let visible = read(ctx, |reader| Ok(reader.visible_variables(definition, false)))?;
+        let all = visible.into_iter().map(|variable| InstanceConfigVariable {
+            owner: self.instance_id().0,
+            integration: version.integration.id,
+            variable: variable.clone(),
+            value: values.get(&variable.stable_key).cloned(),
+            grant: grants.remove(&variable.stable_key),
+        });
+        Ok(all.collect())
     }
 }
 
@@ -300,6 +315,7 @@ pub(super) struct InstanceConfigVariable {
     integration: IntegrationId,
     variable: ConfigVar,
     value: Option<ConfigValue>,
+    grant: Option<StoredGrant>,
 }
 
 /// Plain text, or the default; what is sealed is never shown.
@@ -309,16 +325,6 @@ pub(super) fn shown(variable: &ConfigVar, value: Option<&ConfigValue>) -> Option
         Some(ConfigValue::Connection { .. }) => None,
         None => variable.default_value.clone(),
     }
-}
-
-pub(super) fn connection_status(variable: &ConfigVar, value: Option<&ConfigValue>) -> Option<InstanceConfigVariableStatus> {
-    if variable.data_type != DataType::Connection {
-        return None;
-    }
-    Some(match value {
-        Some(_) => InstanceConfigVariableStatus::Active,
-        None => InstanceConfigVariableStatus::Pending,
-    })
 }
 
 /// The inputs of a connection by name; their values are secret.
@@ -334,14 +340,18 @@ pub(super) fn inputs(variable: &ConfigVar) -> Connection<Expression> {
 
 impl InstanceConfigVariable {
     fn connection_status(&self) -> Option<InstanceConfigVariableStatus> {
-        connection_status(&self.variable, self.value.as_ref())
+        grants::status(&self.variable, self.value.as_ref(), self.grant.as_ref())
+    }
+
+    pub(super) fn is(&self, stable_key: &str) -> bool {
+        self.variable.stable_key == stable_key
     }
 }
 
 #[Object]
 impl InstanceConfigVariable {
     async fn id(&self) -> ID {
-        variable_id("InstanceConfigVariable", self.owner, &self.variable.stable_key)
+        connection_id("InstanceConfigVariable", self.owner, &self.variable.stable_key)
     }
     async fn value(&self) -> Option<String> {
         shown(&self.variable, self.value.as_ref())
@@ -355,9 +365,16 @@ impl InstanceConfigVariable {
     async fn meta(&self) -> Option<JsonString> {
         None
     }
-    /// Where a person would consent. Consent comes with custody.
-    async fn authorize_url(&self) -> Option<String> {
-        None
+    /// Where a person consents; for a connection by OAuth 2.0, and whoever may.
+    async fn authorize_url(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        grants::authorize_url(ctx, Holder::Instance(InstanceId(self.owner)), &self.variable)
+    }
+    async fn refresh_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
+        grants::refresh_at(ctx, self.grant.as_ref())
+    }
+    /// What is known of the grant, once there is one.
+    async fn grant(&self) -> Option<Grant> {
+        grants::shown(self.grant.as_ref())
     }
     async fn required_config_variable(&self) -> RequiredConfigVariable {
         RequiredConfigVariable {

@@ -6,6 +6,7 @@ mod components;
 mod configs;
 mod connection;
 mod executions;
+mod grants;
 mod instance_changes;
 mod instances;
 mod integration_changes;
@@ -46,6 +47,7 @@ pub(super) struct Mutation(
     integration_changes::IntegrationMutation,
     instance_changes::InstanceMutation,
     configs::ConfigMutation,
+    grants::GrantMutation,
 );
 
 /// The schema with its data.

@@ -148,7 +148,7 @@ pub struct Edit<'e, 'm> {
     random: &'e mut dyn FnMut() -> u128,
     /// Whether everything is going to be rolled back: then nothing is sealed.
     pub(crate) is_rehearsal: bool,
-    effects: Effects,
+    pub(crate) effects: Effects,
 }
 
 impl fmt::Debug for Edit<'_, '_> {

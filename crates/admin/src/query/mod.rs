@@ -135,6 +135,10 @@ impl<'r> Reader<'r> {
         })
     }
 
+    pub(crate) fn view(&self) -> &View<'r> {
+        &self.view
+    }
+
     /// Who asks.
     #[must_use]
     pub fn actor(&self) -> &Actor {

@@ -1,0 +1,296 @@
+//! Connections by OAuth 2.0 as people deal with them: where they stand, where somebody consents, what is kept and given up.
+//!
+//! Renewing is not done here: the data plane's actors do it, and write what became of it beside the catalog's mutations.
+//! What somebody does here is a mutation, audited, and makes those actors read again.
+
+use crate::access::Operation;
+use crate::actor::Actor;
+use crate::edit::Edit;
+use crate::fault::Fault;
+use crate::query::Reader;
+use crate::routing::user_config_route;
+use perseat_domain::definition::ConfigVar;
+use perseat_domain::grant::{Holder, Renewed, Rules};
+use perseat_domain::model::{
+    ConfigValue, ConnectionValue, Instance, Integration, IntegrationVersion, KeyDigest, User, UserConfig, connection_record_id,
+};
+use perseat_domain::route::RouteChange;
+use perseat_flow::oauth::{Flow, Provider, ProviderError, Token, fill_from_definition, is_oauth, registration};
+use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
+use perseat_store::error::StoreError;
+use perseat_store::keyring::{Keyring, Owner};
+use perseat_store::seal::{DataKey, RecordKind, key_digest};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// One connection by OAuth 2.0, with all that a consent needs. Holds secrets.
+pub struct Connection {
+    /// Which.
+    pub id: GrantId,
+    /// As the definition has it.
+    pub variable: ConfigVar,
+    /// Which grant of OAuth 2.0.
+    pub flow: Flow,
+    /// Of which instance.
+    pub instance: Instance,
+    /// Of what.
+    pub integration: Integration,
+    /// The version that runs.
+    pub version: Arc<IntegrationVersion>,
+    /// Whose, where it is a user's own.
+    pub user: Option<User>,
+    /// What is known of the grant.
+    pub stored: Option<StoredGrant>,
+    config: Option<UserConfig>,
+    supplied: ConnectionValue,
+    key: Arc<DataKey>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// The connection, if it exists and is one by OAuth 2.0. Whoever asks must have been let in before.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn find(at: &impl Lookup, keyring: &Keyring, id: &GrantId) -> Result<Option<Self>, StoreError> {
+        let (instance, config, user) = match id.holder {
+            Holder::Instance(instance) => (instance, None, None),
+            Holder::UserConfig(config) => {
+                let Some(config) = at.get::<UserConfig>(config)?.filter(|config| config.removed_at.is_none()) else {
+                    return Ok(None);
+                };
+                let user = at.require::<User>(config.user)?;
+                (config.instance, Some(config), Some(user))
+            }
+        };
+        let Some(instance) = at.get::<Instance>(instance)? else {
+            return Ok(None);
+        };
+        let running = instance.deployed.as_ref().unwrap_or(&instance.config);
+        let version = at.integration_version(instance.integration, running.version)?;
+        let version = version.ok_or_else(|| corrupt("an instance without its version"))?;
+        let is_user_level = config.is_some();
+        let found = version
+            .definition
+            .config_vars
+            .iter()
+            .find(|variable| variable.stable_key == id.variable && variable.user_level == is_user_level);
+        let Some((variable, flow)) = found.and_then(|variable| Some((variable.clone(), is_oauth(variable.connection.as_ref()?)?))) else {
+            return Ok(None);
+        };
+        let owner = user
+            .as_ref()
+            .map_or(Owner::Customer(instance.customer), |user| Owner::User(user.id));
+        let key = keyring.data_key(owner)?;
+        let values = config.as_ref().map_or(&running.values, |config| &config.values);
+        let mut supplied = open(&key, id, values.get(&id.variable))?;
+        fill_from_definition(&mut supplied, &variable);
+        Ok(Some(Self {
+            id: id.clone(),
+            flow,
+            integration: at.require(instance.integration)?,
+            stored: at.grants_of(id.holder)?.remove(&id.variable),
+            variable,
+            instance,
+            version,
+            user,
+            config,
+            supplied,
+            key,
+        }))
+    }
+
+    /// The provider that the connection's inputs name.
+    ///
+    /// # Errors
+    /// If they name none.
+    pub fn provider(&self) -> Result<Provider, ProviderError> {
+        Provider::read(self.flow, &self.supplied.fields)
+    }
+
+    /// The registration that they name.
+    #[must_use]
+    pub fn registration(&self) -> KeyDigest {
+        registration(&self.supplied.fields)
+    }
+
+    /// Whose it is, as pages name it.
+    #[must_use]
+    pub fn whose(&self) -> &str {
+        self.user.as_ref().map_or(&self.instance.name, |user| &user.name)
+    }
+
+    /// The token that is held.
+    fn token(&self) -> Option<Zeroizing<String>> {
+        let sealed = self.stored.as_ref()?.token.as_ref()?;
+        let plain = self.key.unseal(RecordKind::Grant, &self.id.to_key(), sealed).ok()?;
+        String::from_utf8(plain.to_vec()).ok().map(Zeroizing::new)
+    }
+
+    fn supplied_digest(&self) -> Option<KeyDigest> {
+        self.supplied.token.as_ref().map(|token| key_digest(&token.to_string()))
+    }
+}
+
+fn open(key: &DataKey, id: &GrantId, value: Option<&ConfigValue>) -> Result<ConnectionValue, StoreError> {
+    let Some(ConfigValue::Connection { sealed, .. }) = value else {
+        return Ok(ConnectionValue {
+            fields: BTreeMap::new(),
+            token: None,
+        });
+    };
+    let record = connection_record_id(id.holder.uuid(), &id.variable);
+    let plain = key.unseal(RecordKind::Connection, &record, sealed);
+    let plain = plain.map_err(|error| corrupt(&format!("a connection: {error}")))?;
+    serde_json::from_slice(&plain).map_err(|_| corrupt("a connection"))
+}
+
+fn corrupt(what: &str) -> StoreError {
+    StoreError::Corrupt { what: what.to_owned() }
+}
+
+/// Whether `actor` may consent for this holder: for oneself, or as whoever manages it.
+fn may_connect(at: &impl Lookup, actor: &Actor, holder: Holder) -> Result<bool, StoreError> {
+    Ok(match holder {
+        Holder::Instance(id) => at
+            .get::<Instance>(id)?
+            .is_some_and(|instance| actor.may_for(Operation::ConfigureInstances, instance.customer)),
+        Holder::UserConfig(id) => {
+            let Some(config) = at.get::<UserConfig>(id)?.filter(|config| config.removed_at.is_none()) else {
+                return Ok(false);
+            };
+            let is_own = actor.user() == Some(config.user);
+            // A customer's people act for themselves alone.
+            (is_own && actor.may(Operation::ConfigureUserLevel)) || (actor.customer().is_none() && actor.may(Operation::ManageUserConfigs))
+        }
+    })
+}
+
+impl Reader<'_> {
+    /// What is known of the grants of an instance or a user's configuration that was read here, by stable key.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn grants(&self, holder: Holder) -> Result<BTreeMap<String, StoredGrant>, Fault> {
+        Ok(self.view().grants_of(holder)?)
+    }
+
+    /// Whether whoever asks may consent for it.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn may_connect(&self, holder: Holder) -> Result<bool, Fault> {
+        Ok(may_connect(self.view(), self.actor(), holder)?)
+    }
+}
+
+/// What a provider gave after somebody consented.
+#[derive(Debug)]
+pub struct Consent<'t> {
+    /// The token.
+    pub token: &'t Token,
+    /// What is known of it.
+    pub renewed: Renewed,
+    /// To which registration it was given.
+    pub registration: KeyDigest,
+}
+
+/// What was given up, so that the provider can be told.
+#[derive(Debug)]
+pub struct GivenUp {
+    /// To whom it was given.
+    pub provider: Provider,
+    /// The refresh token, or the access token where there was none, with RFC 7009's word for it.
+    pub token: Option<(Zeroizing<String>, &'static str)>,
+}
+
+impl Edit<'_, '_> {
+    /// Keeps what a provider gave after somebody consented. Whoever asks must have been let in before.
+    ///
+    /// # Errors
+    /// The connection is gone or has another registration by now, or the store fails.
+    pub fn keep_consent(&mut self, id: &GrantId, consent: &Consent<'_>, rules: &Rules) -> Result<(), Fault> {
+        let connection = self.oauth_connection(id)?;
+        if connection.registration() != consent.registration {
+            return Err(Fault::Stale);
+        }
+        let mut stored = connection.stored.clone().unwrap_or_default();
+        stored.grant.consented(consent.renewed, self.at, rules);
+        let plain = Zeroizing::new(consent.token.stored(None).to_string().into_bytes());
+        stored.token = Some(connection.key.seal(RecordKind::Grant, &id.to_key(), &plain));
+        stored.supplied = connection.supplied_digest();
+        stored.registration = Some(connection.registration());
+        self.mutation.put_grant(id, &stored)?;
+        self.count_as_given(&connection)?;
+        self.effects.instances.insert(connection.instance.id);
+        Ok(())
+    }
+
+    /// Gives a grant up: nothing is held any more. What was is returned, so that the provider can be told.
+    ///
+    /// # Errors
+    /// A refusal; see [`Fault`].
+    pub fn disconnect(&mut self, id: &GrantId, rules: &Rules) -> Result<GivenUp, Fault> {
+        if !may_connect(&*self.mutation, self.actor, id.holder)? {
+            return Err(Fault::Absent("connection"));
+        }
+        let connection = Connection::find(&*self.mutation, self.keyring, id)?
+            .ok_or_else(|| Fault::field("id", "This variable is not a connection by OAuth 2.0."))?;
+        if connection.flow == Flow::ClientCredentials {
+            return Err(Fault::wrong(
+                "This connection acts for itself: take its client id and secret out of the configuration instead.",
+            ));
+        }
+        let provider = connection
+            .provider()
+            .map_err(|error| Fault::wrong(format!("The connection cannot be disconnected: {error}.")))?;
+        let held = connection.token();
+        let mut stored = connection.stored.clone().unwrap_or_default();
+        stored.grant.disconnected(self.at, rules);
+        stored.token = None;
+        // A supplied token is given up with it.
+        stored.supplied = connection.supplied_digest();
+        stored.registration = Some(connection.registration());
+        self.mutation.put_grant(id, &stored)?;
+        self.effects.instances.insert(connection.instance.id);
+        let held = held.map(|text| serde_json::from_str::<Value>(&text).unwrap_or_default());
+        let held = held.or_else(|| connection.supplied.token.clone()).unwrap_or_default();
+        let part = |name: &str, hint| Some((Zeroizing::new(held.get(name)?.as_str()?.to_owned()), hint));
+        Ok(GivenUp {
+            provider,
+            token: part("refresh_token", "refresh_token").or_else(|| part("access_token", "access_token")),
+        })
+    }
+
+    fn oauth_connection(&self, id: &GrantId) -> Result<Connection, Fault> {
+        Connection::find(&*self.mutation, self.keyring, id)?.ok_or(Fault::Absent("connection"))
+    }
+
+    /// A user who has consented has given the connection, even where nothing else had to be given for it.
+    fn count_as_given(&mut self, connection: &Connection) -> Result<(), Fault> {
+        let (Some(config), Some(user)) = (&connection.config, &connection.user) else {
+            return Ok(());
+        };
+        if config.values.contains_key(&connection.id.variable) {
+            return Ok(());
+        }
+        let record = connection_record_id(config.id.0, &connection.id.variable);
+        let sealed = connection.key.seal(RecordKind::Connection, &record, b"{}");
+        let mut config = config.clone();
+        config
+            .values
+            .insert(connection.id.variable.clone(), ConfigValue::Connection { sealed, version: 1 });
+        config.config_revision += 1;
+        self.mutation.put(&config)?;
+        let route = user_config_route(&config, user, &connection.version.definition);
+        self.effects.routes.push(RouteChange::UserConfig(route));
+        Ok(())
+    }
+}

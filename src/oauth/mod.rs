@@ -1,0 +1,302 @@
+//! Consent in the browser: `/oauth2/authorize` sends it to the provider, `/oauth2/callback` takes it back.
+//!
+//! ```text
+//! API: authorizeUrl, signed, for minutes ─► authorize: state + cookie ─► provider ─► callback: state once, cookie, code
+//!                                                                                      └► exchange ─► kept ─► page or redirect
+//! ```
+//!
+//! A state is random, works once and for `oauth.state-lifetime`, and belongs to the browser that got its cookie, to one
+//! connection and one holder. What goes wrong ends on a page that says what to do, with a reference that is in the log.
+
+mod pages;
+mod states;
+
+pub(crate) use states::OauthOptions;
+
+use crate::boot::http::Answer;
+use crate::boot::plane::random;
+use crate::control::Desk;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use pages::{Page, Pages, Problem};
+use perseat_admin::actor::Actor;
+use perseat_admin::grants::{Connection, Consent};
+use perseat_domain::grant::{Holder, Outcome};
+use perseat_flow::oauth::{Exchange, OauthClient, Pkce, Redirects, Revoked, authorize_url};
+use perseat_store::catalog::GrantId;
+use states::{Pending, States};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use url::Url;
+
+/// Where the browser begins.
+pub(crate) const AUTHORIZE: &str = "/oauth2/authorize";
+/// Where the provider sends it back.
+pub(crate) const CALLBACK: &str = "/oauth2/callback";
+const COOKIE: &str = "perseat-oauth";
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Door {
+    client: OauthClient,
+    options: OauthOptions,
+    states: States,
+    pages: Pages,
+}
+
+/// Names a connection and who asked for its consent, in a signed URL.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) id: GrantId,
+    pub(crate) by: String,
+}
+
+impl Ticket {
+    fn parameters(&self) -> [(&'static str, String); 4] {
+        let (kind, holder) = match self.id.holder {
+            Holder::Instance(id) => ("instance", id.0),
+            Holder::UserConfig(id) => ("user", id.0),
+        };
+        [
+            ("for", kind.to_owned()),
+            ("holder", holder.to_string()),
+            ("connection", self.id.variable.clone()),
+            ("by", self.by.clone()),
+        ]
+    }
+
+    fn read(parameters: &[(String, String)]) -> Option<Self> {
+        let text = |name: &str| parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        let holder = text("holder")?.parse().ok()?;
+        let holder = match text("for")?.as_str() {
+            "instance" => Holder::Instance(perseat_domain::id::InstanceId(holder)),
+            "user" => Holder::UserConfig(perseat_domain::id::UserConfigId(holder)),
+            _ => return None,
+        };
+        Some(Self {
+            id: GrantId {
+                holder,
+                variable: text("connection")?,
+            },
+            by: text("by")?,
+        })
+    }
+}
+
+/// The address that begins a consent; whoever has it may, for some minutes.
+pub(crate) fn begin_url(desk: &Desk, ticket: &Ticket) -> String {
+    let parameters = ticket.parameters();
+    let parameters: Vec<(&str, &str)> = parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    desk.api_url(&desk.signer().sign(AUTHORIZE, &parameters, desk.now()))
+}
+
+/// 256 random bits as text that a URL and a cookie can carry.
+fn secret() -> String {
+    URL_SAFE_NO_PAD.encode(random_bytes())
+}
+
+fn random_bytes() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(&random().to_be_bytes());
+    bytes[16..].copy_from_slice(&random().to_be_bytes());
+    bytes
+}
+
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let found = pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value.to_owned());
+    found.filter(|value| value.len() == 43)
+}
+
+impl Door {
+    pub(crate) fn new(client: OauthClient, options: OauthOptions) -> Self {
+        Self {
+            client,
+            states: States::new(options.states, options.states_per_connection),
+            pages: Pages::new(),
+            options,
+        }
+    }
+
+    /// The rules by which grants are kept.
+    pub(crate) fn options(&self) -> &OauthOptions {
+        &self.options
+    }
+
+    /// Tells a provider that a token was given up; best effort.
+    pub(crate) async fn revoke(&self, given_up: &perseat_admin::grants::GivenUp) -> Revoked {
+        match &given_up.token {
+            Some((token, hint)) => self.client.revoke(&given_up.provider, token, hint).await,
+            None => Revoked::Unsupported,
+        }
+    }
+
+    /// Sends the browser to the provider.
+    pub(crate) async fn authorize(&self, desk: &Arc<Desk>, query: &str, headers: &HeaderMap) -> Answer {
+        let Some(ticket) = desk.signer().check(AUTHORIZE, query, desk.now()).and_then(|all| Ticket::read(&all)) else {
+            return self.pages.failed(&Page::new(Problem::LinkExpired, None));
+        };
+        let found = self.connection(desk, &ticket.id).await;
+        let connection = match found {
+            Ok(Some(connection)) => connection,
+            Ok(None) => return self.pages.failed(&Page::new(Problem::Gone, None)),
+            Err(page) => return self.pages.failed(&page),
+        };
+        let provider = match connection.provider() {
+            Ok(provider) => provider,
+            Err(error) => return self.pages.failed(&Page::new(Problem::Incomplete, Some(&error.to_string()))),
+        };
+        let browser = cookie(headers).unwrap_or_else(secret);
+        let (state, pkce) = (secret(), Pkce::new(&random_bytes()));
+        let redirect = desk.api_url(CALLBACK);
+        let Some(url) = authorize_url(&provider, &redirect, &state, &pkce) else {
+            return self.pages.failed(&Page::new(Problem::NothingToConsent, None));
+        };
+        let until = desk.now().after(self.options.state_lifetime);
+        self.states.add(
+            &state,
+            Pending {
+                ticket,
+                pkce,
+                browser: browser.clone(),
+                until,
+            },
+            desk.now(),
+        );
+        let secure = if redirect.starts_with("https:") { "; Secure" } else { "" };
+        let lifetime = self.options.state_lifetime.as_secs();
+        let cookie = format!("{COOKIE}={browser}; Path=/oauth2; HttpOnly; SameSite=Lax; Max-Age={lifetime}{secure}");
+        let mut answer = go_to(&url);
+        if let Ok(value) = HeaderValue::from_str(&cookie) {
+            answer.headers_mut().insert(header::SET_COOKIE, value);
+        }
+        answer
+    }
+
+    /// Takes the browser back.
+    pub(crate) async fn callback(&self, desk: &Arc<Desk>, query: &str, headers: &HeaderMap) -> Answer {
+        let parameters: BTreeMap<String, String> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let state = parameters.get("state").map_or("", String::as_str);
+        let Some(pending) = self.states.take(state, desk.now()) else {
+            return self.pages.failed(&Page::new(Problem::StateExpired, None));
+        };
+        let is_its_browser = cookie(headers)
+            .is_some_and(|cookie| aws_lc_rs::constant_time::verify_slices_are_equal(cookie.as_bytes(), pending.browser.as_bytes()).is_ok());
+        if !is_its_browser {
+            return self.pages.failed(&Page::new(Problem::OtherBrowser, None));
+        }
+        let connection = match self.connection(desk, &pending.ticket.id).await {
+            Ok(Some(connection)) => connection,
+            Ok(None) => return self.pages.failed(&Page::new(Problem::Gone, None)),
+            Err(page) => return self.pages.failed(&page),
+        };
+        let redirects = Redirects::read(&connection.version.yaml, &pending.ticket.id.variable, &self.options.redirects);
+        match self.take_back(desk, &connection, &pending, &parameters).await {
+            Ok(()) => {
+                tracing::info!(holder = ?pending.ticket.id.holder, connection = %pending.ticket.id.variable, by = %pending.ticket.by, "a consent was given");
+                match redirects.success {
+                    Some(url) => go_to(&told(url, &connection, None)),
+                    None => self.pages.done(&connection.integration.name, connection.whose()),
+                }
+            }
+            Err(page) => {
+                page.tell(&pending.ticket);
+                match redirects.failure {
+                    Some(url) => go_to(&told(url, &connection, Some(&page))),
+                    None => self.pages.shown(&page),
+                }
+            }
+        }
+    }
+
+    async fn take_back(
+        &self,
+        desk: &Arc<Desk>,
+        connection: &Connection,
+        pending: &Pending,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<(), Page> {
+        if let Some(error) = parameters.get("error") {
+            let problem = match error.as_str() {
+                "access_denied" | "consent_required" | "interaction_required" | "login_required" => Problem::Denied,
+                "server_error" | "temporarily_unavailable" => Problem::ProviderDown,
+                _ => Problem::Refused,
+            };
+            return Err(Page::new(problem, Some(error)));
+        }
+        let Some(code) = parameters.get("code").filter(|code| !code.is_empty()) else {
+            return Err(Page::new(Problem::Refused, Some("no code")));
+        };
+        let provider = connection
+            .provider()
+            .map_err(|error| Page::new(Problem::Incomplete, Some(&error.to_string())))?;
+        let exchange = self.client.exchange(&provider, code, &desk.api_url(CALLBACK), &pending.pkce).await;
+        let (token, renewed) = match (&exchange, exchange.outcome(&provider, None)) {
+            (Exchange::Token(token), Outcome::Token(renewed)) => (token.clone(), renewed),
+            (_, Outcome::Over(reason)) => return Err(Page::new(Problem::Refused, Some(&reason))),
+            (_, Outcome::Passing { reason, .. } | Outcome::Unknown(reason)) => {
+                let is_down = reason.starts_with("http_5")
+                    || ["http_429", "provider_unreachable", "connection_broken", "timeout"].contains(&reason.as_str());
+                let problem = if is_down { Problem::ProviderDown } else { Problem::Refused };
+                return Err(Page::new(problem, Some(&reason)));
+            }
+            (Exchange::Not(_), Outcome::Token(_)) => return Err(Page::new(Problem::Refused, None)),
+        };
+        let (desk, ticket, rules) = (Arc::clone(desk), pending.ticket.clone(), self.options.rules);
+        let registration = connection.registration();
+        let kept = tokio::task::spawn_blocking(move || {
+            let actor = Actor::local(format!("oauth2:{}", ticket.by));
+            desk.change(&actor, "oauth2.consent", |edit| {
+                let consent = Consent {
+                    token: &token,
+                    renewed,
+                    registration,
+                };
+                edit.keep_consent(&ticket.id, &consent, &rules)
+            })
+        });
+        match kept.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Page::new(Problem::NotKept, Some(&error.to_string()))),
+            Err(error) => Err(Page::new(Problem::NotKept, Some(&error.to_string()))),
+        }
+    }
+
+    async fn connection(&self, desk: &Arc<Desk>, id: &GrantId) -> Result<Option<Connection>, Page> {
+        let (desk, id) = (Arc::clone(desk), id.clone());
+        let found = tokio::task::spawn_blocking(move || Connection::find(desk.catalog(), desk.custody().keyring(), &id)).await;
+        match found {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(Page::new(Problem::NotKept, Some(&error.to_string()))),
+            Err(error) => Err(Page::new(Problem::NotKept, Some(&error.to_string()))),
+        }
+    }
+}
+
+/// The custom address with what its page needs to know.
+fn told(mut url: Url, connection: &Connection, failed: Option<&Page>) -> Url {
+    {
+        let mut query = url.query_pairs_mut();
+        query.append_pair("instance", &connection.instance.id.global());
+        query.append_pair("integration", &connection.integration.id.global());
+        query.append_pair("configVariable", &connection.variable.key);
+        if let Some(page) = failed {
+            query.append_pair("error", page.problem.word());
+            query.append_pair("reference", &page.reference);
+        }
+    }
+    url
+}
+
+fn go_to(url: &Url) -> Answer {
+    let mut answer = Response::new(http_body_util::Full::default());
+    *answer.status_mut() = StatusCode::SEE_OTHER;
+    let headers = answer.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(url.as_str()) {
+        headers.insert(header::LOCATION, value);
+    }
+    pages::keep_private(headers);
+    answer
+}
