@@ -17,9 +17,12 @@ use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::Barrier;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 const CALLERS: usize = 64;
+/// What each caller sends before anything is counted: actors and connections are there then.
+const WARM_UP: usize = 50;
 const USERS: [&str; 8] = ["ann", "bob", "cem", "dan", "eva", "fay", "gus", "hal"];
 
 fn number(name: &str, default: u64) -> u64 {
@@ -58,32 +61,34 @@ async fn run(seconds: u64, a_minute: Option<u64>) -> (f64, usize) {
     let customer = &found["nodes"][0]["id"];
     let config = &found["nodes"][0]["instances"]["nodes"][0]["userLevelConfigs"]["nodes"][0]["id"];
 
-    let (stop, counting, count) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
+    let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let warm = Arc::new(Barrier::new(CALLERS + 1));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let callers: Vec<_> = (0..CALLERS)
         .map(|n| {
-            let (client, urls, stop, counting, count) = (client.clone(), urls.clone(), stop.clone(), counting.clone(), count.clone());
+            let (client, urls, stop, count, warm) = (client.clone(), urls.clone(), stop.clone(), count.clone(), warm.clone());
             tokio::spawn(async move {
                 let body = format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(1_000));
-                while !stop.load(Ordering::Relaxed) {
+                let post = async || {
                     let answer = client
                         .post(&urls[n % urls.len()])
                         .header("content-type", "application/json")
                         .body(body.clone());
                     let status = answer.send().await.unwrap().status();
                     assert!(status.is_success(), "an event was refused: {status}");
-                    count.fetch_add(usize::from(counting.load(Ordering::Relaxed)), Ordering::Relaxed);
+                };
+                for _ in 0..WARM_UP {
+                    post().await;
+                }
+                warm.wait().await;
+                while !stop.load(Ordering::Relaxed) {
+                    post().await;
+                    count.fetch_add(1, Ordering::Relaxed);
                 }
             })
         })
         .collect();
-    // Actors and connections are there before anything is counted.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    counting.store(true, Ordering::Relaxed);
+    warm.wait().await;
     let begun = Instant::now();
     let over = begun + Duration::from_secs(seconds);
     let mut changes = 0;
@@ -103,6 +108,7 @@ async fn run(seconds: u64, a_minute: Option<u64>) -> (f64, usize) {
             changes += 1;
         }
     }
+    // How long a run is: its length is what the receipts are divided by.
     tokio::time::sleep_until(over).await;
     let accepted = count.load(Ordering::Relaxed);
     let took = begun.elapsed().as_secs_f64();
@@ -128,6 +134,11 @@ fn main() {
         println!(
             "pair {pair}: {quiet:.0} → {busy:.0} accepted/s with {changes} changes in {seconds} s ({:.3})",
             busy / quiet
+        );
+        let wanted = seconds * a_minute / 60;
+        assert!(
+            changes as u64 * 10 >= wanted * 9,
+            "{changes} changes were made, and {wanted} wanted: this says nothing of {a_minute} a minute"
         );
         without.push(quiet);
         with.push(busy);

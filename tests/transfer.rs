@@ -116,6 +116,22 @@ async fn a_customer_moves_with_its_users_credentials_and_urls_or_not_at_all() {
         ],
     );
 
+    // They arrive switched off: the other daemon still takes the same events.
+    assert!(
+        imported.contains("1 of the instances were switched on and are not yet"),
+        "{imported}"
+    );
+    let before = from.endpoints("customer=globex").await;
+    let ann_there = before.iter().find(|it| it.user.as_deref() == Some("ann")).unwrap().url.clone();
+    let answer = to.post(&to.hook(&ann_there), &[("api-key", "key-of-globex")], "{}").await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("instance_disabled")));
+    let owner = harness::api::Api::program(&to, "owner").await;
+    let found = owner.get("{ instances { nodes { id enabled } } }", serde_json::json!({})).await;
+    assert_eq!(found["nodes"][0]["enabled"], false);
+    let enable = "mutation ($i: ID!) { updateInstance(input: {id: $i, enabled: true}) { instance { enabled } errors { messages } } }";
+    let enabled = owner.get(enable, serde_json::json!({ "i": found["nodes"][0]["id"] })).await;
+    assert_eq!(enabled["instance"]["enabled"], true);
+
     // The same URLs, each with the account of its user; the key of the customer is asked for.
     let urls = |list: Vec<perseat_admin::endpoints::Endpoint>| {
         let mut paths: Vec<String> = list
@@ -154,7 +170,7 @@ fn a_customer_moves_between_directories_at_rest() {
     done(&perseat(&to, &["apply", "-f", manifests.to_str().unwrap()]));
     let [file, key] = ["globex.perseat", "key"].map(|name| folder.path().join(name).display().to_string());
     done(&perseat(&from, &["customer", "export", "globex", &file, "--key-file", &key]));
-    let said = done(&perseat(&to, &["customer", "import", &file, "--key-file", &key, "--switched-off"]));
+    let said = done(&perseat(&to, &["customer", "import", &file, "--key-file", &key, "--switched-on"]));
     assert!(said.contains("1 users, 0 instances"), "{said}");
     for data in [&from, &to] {
         let verified = done(&perseat(data, &["verify", data.to_str().unwrap()]));

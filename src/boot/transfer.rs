@@ -52,8 +52,8 @@ pub(crate) struct ImportBody {
     pub(crate) envelope: Envelope,
     /// What the file is sealed by.
     pub(crate) key: KeyDigits,
-    /// Whether instances arrive switched off.
-    pub(crate) switched_off: bool,
+    /// Whether instances arrive switched on.
+    pub(crate) switched_on: bool,
 }
 
 /// What the routes work on.
@@ -143,7 +143,7 @@ fn changed(custody: &Custody, body: &ImportBody, clock: &dyn Clock) -> Result<ed
         random: &mut random,
     };
     let options = Import {
-        switched_off: body.switched_off,
+        switched_on: body.switched_on,
     };
     import(&mut desk, &body.envelope, &data_key(&body.key)?, options)
 }

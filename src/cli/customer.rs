@@ -61,6 +61,9 @@ struct Export {
 }
 
 /// Take in a customer from a file: all of it, or nothing and every reason
+///
+/// Its instances arrive switched off: as long as they are on at the daemon that they come from, two daemons would take the same events
+/// and spend the same refresh tokens. Delete the customer there, then switch them on here.
 #[derive(Debug, Args)]
 struct Import {
     /// The file that `perseat customer export` wrote
@@ -71,9 +74,9 @@ struct Import {
     #[arg(long, value_name = "KEY")]
     key_file: PathBuf,
 
-    /// Switch its instances off, until you switch them on
+    /// Leave its instances switched on that were; for a customer that is deleted at the other daemon
     #[arg(long)]
-    switched_off: bool,
+    switched_on: bool,
 
     #[command(flatten)]
     config: ConfigArgs,
@@ -152,7 +155,7 @@ impl Import {
         let body = ImportBody {
             envelope: serde_json::from_str(&text).with_context(|| format!("{} is no exported customer", self.file.display()))?,
             key: key(&self.key_file)?,
-            switched_off: self.switched_off,
+            switched_on: self.switched_on,
         };
         let socket = config.socket();
         let called = client::call(&socket, Method::POST, "/customers/import", Some(json!(body)));
@@ -170,6 +173,12 @@ impl Import {
             imported.configs,
             imported.connections
         );
+        if imported.switched_off > 0 {
+            say!(
+                "{} of the instances were switched on and are not yet: delete the customer at the other daemon, then enable them here",
+                imported.switched_off
+            );
+        }
         imported.warnings.iter().for_each(|warning| say!("warning: {warning}"));
         Ok(ExitCode::SUCCESS)
     }

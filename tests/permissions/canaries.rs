@@ -1,5 +1,6 @@
 //! What is planted at one customer shows in no answer to the people of another.
 
+use crate::vault::{SECRETS, Vault};
 use crate::world::{Place, ROLES, World};
 use http::Method;
 use serde_json::{Value, json};
@@ -162,28 +163,20 @@ async fn plant(world: &World) -> Vec<String> {
         let planted = world.ask(0, query, json!({ "i": id })).await;
         assert!(!planted.to_string().contains("messages\":["), "{planted}");
     }
-    let customer = "mutation ($i: ID!, $u: String!) { updateCustomer(input: {id: $i, addAttachment: {name: \"canary.txt\", url: $u}}) { customer { id } errors { messages } } }";
-    let avatar = customer.replace("addAttachment: {name: \"canary.txt\", url: $u}", "avatarUrl: $u");
+    let avatar =
+        "mutation ($i: ID!, $u: String!) { updateCustomer(input: {id: $i, avatarUrl: $u}) { customer { id } errors { messages } } }";
     let user = "mutation ($i: ID!, $u: String!) { updateUser(input: {id: $i, avatarUrl: $u}) { user { id } errors { messages } } }";
     let mut picture = std::io::Cursor::new(Vec::new());
     image::DynamicImage::new_rgb8(9, 9)
         .write_to(&mut picture, image::ImageFormat::Png)
         .unwrap();
     let picture = picture.into_inner();
-    let mut references = Vec::new();
-    for (kind, object, query, content) in [
-        ("ATTACHMENT", &other.customer, customer, b"canary".to_vec()),
-        ("AVATAR", &other.customer, &avatar, picture.clone()),
-        ("AVATAR", &other.user, user, picture),
-    ] {
-        let ask =
-            "query ($i: ID!, $t: MediaType!) { uploadMedia(objectId: $i, fileName: \"canary\", mediaType: $t) { uploadUrl objectUrl } }";
-        let permitted = world.ask(0, ask, json!({ "i": object, "t": kind })).await["data"]["uploadMedia"].take();
-        let put = world
-            .daemon
-            .send(Method::PUT, permitted["uploadUrl"].as_str().unwrap(), &[], content)
-            .await;
-        assert_eq!(put.status, 200);
+    let mut references = vec![world.attach(&other.customer, "canary.txt", b"canary").await];
+    for (object, query) in [(&other.customer, avatar), (&other.user, user)] {
+        let ask = "query ($i: ID!) { uploadMedia(objectId: $i, fileName: \"canary\", mediaType: AVATAR) { uploadUrl objectUrl } }";
+        let permitted = world.ask(0, ask, json!({ "i": object })).await["data"]["uploadMedia"].take();
+        let url = permitted["uploadUrl"].as_str().unwrap();
+        assert_eq!(world.daemon.send(Method::PUT, url, &[], picture.clone()).await.status, 200);
         let taken = world.ask(0, query, json!({ "i": object, "u": permitted["objectUrl"] })).await;
         assert!(crate::is_allowed(&taken), "{taken}");
         references.push(permitted["objectUrl"].as_str().unwrap().to_owned());
@@ -195,27 +188,52 @@ async fn plant(world: &World) -> Vec<String> {
 async fn nothing_of_one_customer_shows_in_any_answer_to_the_people_of_another() {
     let world = World::start().await;
     let other = &world.places[1];
+    let vault = Vault::plant(&world).await;
     let references = plant(&world).await;
-    let canaries: Vec<&str> = references.iter().map(String::as_str).chain(["canary"]).collect();
-    let shows = |answer: &Value| {
+    // Whoever has the URL of a step's results has the results: it is as good as they are.
+    let canaries: Vec<&str> = references
+        .iter()
+        .chain(&vault.results)
+        .map(String::as_str)
+        .chain(["canary"])
+        .chain(SECRETS)
+        .collect();
+    let mut questions = curious(other, &world.integration);
+    questions.extend(vault.questions());
+    let shows = |answer: &Value, canaries: &[&str]| {
         let said = answer.to_string();
         canaries.iter().any(|canary| said.contains(canary))
     };
-    let mut seen_by_the_owner = 0;
-    for (query, variables) in curious(other, &world.integration)
-        .into_iter()
-        .filter(|(query, _)| !query.starts_with("mutation"))
-    {
-        seen_by_the_owner += usize::from(shows(&world.ask(0, query, variables).await));
+    let (mut asked, mut blind) = (0, Vec::new());
+    for (query, variables) in questions.iter().filter(|(query, _)| !query.starts_with("mutation")) {
+        let answer = world.ask(0, query, variables.clone()).await;
+        assert!(!answer["data"].is_null(), "{query}: {answer}");
+        assert!(!shows(&answer, &SECRETS), "nobody is shown a secret: {query}: {answer}");
+        asked += 1;
+        if !shows(&answer, &canaries) {
+            blind.push(*query);
+        }
     }
+    println!("{asked} questions; the owner sees no canary by {blind:#?}");
+    assert!(asked - blind.len() > 30, "the canaries are where they can be seen: {blind:#?}");
     assert!(
-        seen_by_the_owner > 22,
-        "the canaries are where they can be seen: {seen_by_the_owner}"
+        vault
+            .questions()
+            .iter()
+            .all(|(query, _)| query.starts_with("mutation") || !blind.contains(query)),
+        "{blind:#?}"
     );
+    assert!(vault.results.len() >= 2, "{:?}", vault.results);
+    for url in &vault.results {
+        let results = world.daemon.send(Method::GET, url, &[], "").await;
+        let said = String::from_utf8_lossy(&results.body).into_owned();
+        assert_eq!(results.status, 200, "{said}");
+        assert!(!SECRETS.iter().any(|secret| said.contains(secret)), "{said}");
+    }
     for (column, (role, customer)) in ROLES.into_iter().enumerate().filter(|(_, (_, customer))| customer.is_some()) {
-        for (query, variables) in curious(other, &world.integration) {
-            let answer = world.ask(column, query, variables).await;
-            assert!(!shows(&answer), "{role} of {customer:?} sees it by {query}: {answer}");
+        for (query, variables) in &questions {
+            let answer = world.ask(column, query, variables.clone()).await;
+            assert!(!shows(&answer, &canaries), "{role} of {customer:?} sees it by {query}: {answer}");
         }
         let bearer = format!("Bearer {}", world.tokens[column]);
         for reference in &references {

@@ -6,6 +6,7 @@ mod canaries;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod rows;
+mod vault;
 mod walk;
 mod world;
 
@@ -36,6 +37,30 @@ async fn a_change_that_is_based_on_an_old_reading_is_refused() {
     assert!(is_allowed(&first), "{first}");
     let second = world.ask(1, update, json!({ "i": customer, "r": revision, "d": "second" })).await;
     assert!(second.to_string().contains("changed meanwhile"), "{second}");
+    // Whatever is changed, documents included.
+    for change in [
+        r#"labels: ["late"]"#,
+        r#"renameAttachment: {oldName: "kept.txt", newName: "late.txt"}"#,
+        r#"removeAttachment: {name: "kept.txt", url: ""}"#,
+        r#"labels: ["late"], removeAttachment: {name: "kept.txt", url: ""}"#,
+    ] {
+        let late = format!(
+            "mutation ($i: ID!, $r: BigInt) {{ updateCustomer(input: {{id: $i, revision: $r, {change}}}) {{ customer {{ id }} errors {{ messages }} }} }}"
+        );
+        // The customer's own admin may change documents alone.
+        for column in [1, 5] {
+            let answer = world.ask(column, &late, json!({ "i": customer, "r": revision })).await;
+            let is_denied = column == 5 && change.starts_with("labels") && answer.to_string().contains("does not allow");
+            assert!(is_denied || answer.to_string().contains("changed meanwhile"), "{change}: {answer}");
+        }
+    }
+    let read = "query ($i: ID!) { customer(id: $i) { description labels attachments { name } revision } }";
+    let now = world.ask(0, read, json!({ "i": customer })).await["data"]["customer"].take();
+    assert_eq!((&now["description"], &now["labels"]), (&json!("first"), &json!([])));
+    assert_eq!(now["attachments"], json!([{ "name": "kept.txt" }]));
+    let rename = r#"mutation ($i: ID!, $r: BigInt) { updateCustomer(input: {id: $i, revision: $r, renameAttachment: {oldName: "kept.txt", newName: "new.txt"}}) { customer { id } errors { messages } } }"#;
+    let renamed = world.ask(5, rename, json!({ "i": customer, "r": now["revision"] })).await;
+    assert!(is_allowed(&renamed), "{renamed}");
 }
 
 #[tokio::test]

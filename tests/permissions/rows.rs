@@ -106,6 +106,12 @@ fn queries(world: &World, place: &Place) -> Vec<Row> {
             i(place.name),
         ),
         row(
+            May("View attachments"),
+            true,
+            "query ($i: ID!) { customer(id: $i) { attachments { name url } } }",
+            i(&place.customer),
+        ),
+        row(
             May("View customer users"),
             true,
             "query ($i: ID!) { user(id: $i) { name } }",

@@ -141,6 +141,7 @@ impl World {
         };
         for name in ["own", "other"] {
             let place = world.place(name).await;
+            world.attach(&place.customer, "kept.txt", b"kept").await;
             world.places.push(place);
         }
         let query = r#"{ organization { id } integrations { nodes { id } } users(customer_Isnull: true, name: "spare") { nodes { id } } }"#;
@@ -180,6 +181,21 @@ impl World {
             config: text(&config["id"]),
             execution,
         }
+    }
+
+    /// Attaches a document to a customer, as the owner; gives what clients name it by.
+    pub(crate) async fn attach(&self, customer: &str, name: &str, content: &[u8]) -> String {
+        let permit =
+            "query ($i: ID!, $n: String!) { uploadMedia(objectId: $i, fileName: $n, mediaType: ATTACHMENT) { uploadUrl objectUrl } }";
+        let permitted = self.ask(0, permit, json!({ "i": customer, "n": name })).await["data"]["uploadMedia"].take();
+        let url = text(&permitted["uploadUrl"]);
+        let put = self.daemon.send(Method::PUT, &url, &[], content.to_vec()).await;
+        assert_eq!(put.status, 200);
+        let reference = text(&permitted["objectUrl"]);
+        let take = "mutation ($i: ID!, $n: String!, $u: String!) { updateCustomer(input: {id: $i, addAttachment: {name: $n, url: $u}}) { customer { id } errors { messages } } }";
+        let taken = self.ask(0, take, json!({ "i": customer, "n": name, "u": reference })).await;
+        assert!(crate::is_allowed(&taken), "{taken}");
+        reference
     }
 
     /// Asks the API as the role in this column.

@@ -86,6 +86,8 @@ impl Edit<'_, '_> {
     pub fn update_customer(&mut self, id: CustomerId, input: &UpdateCustomer, limits: &MediaLimits) -> Result<Customer, Fault> {
         // Whoever manages nothing but documents may change these alone; each of these commands checks that.
         if input.attaches() {
+            self.owner_to_attach(id)?;
+            self.check_revision::<Customer>(id, input.revision)?;
             if let Some(name) = &input.remove_attachment {
                 self.remove_attachment(id, name)?;
             }

@@ -77,7 +77,8 @@ impl Edit<'_, '_> {
         Ok(())
     }
 
-    fn owner_to_attach(&self, customer: CustomerId) -> Result<MediaOwner, Fault> {
+    /// The customer as an owner of documents, for whoever may change them.
+    pub(super) fn owner_to_attach(&self, customer: CustomerId) -> Result<MediaOwner, Fault> {
         let owner = MediaOwner::Customer(customer);
         check(&*self.mutation, self.actor, owner, MediaKind::Attachment, Access::Write)?;
         Ok(owner)

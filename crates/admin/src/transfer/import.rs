@@ -11,11 +11,12 @@ use perseat_store::seal::DataKey;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// How to import.
+/// How to import. Instances arrive switched off: as long as they are on at the daemon that they come from, two daemons would take the
+/// same events and spend the same refresh tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Import {
-    /// Whether instances that are switched on arrive switched off.
-    pub switched_off: bool,
+    /// Whether instances that are switched on arrive so.
+    pub switched_on: bool,
 }
 
 /// What came in.
@@ -27,6 +28,8 @@ pub struct Imported {
     pub users: u64,
     /// Instances.
     pub instances: u64,
+    /// Those of them that were switched on and are not any more.
+    pub switched_off: u64,
     /// User configurations.
     pub configs: u64,
     /// Connections, sealed anew.
@@ -182,8 +185,9 @@ fn put(edit: &mut Edit<'_, '_>, bundle: Bundle, places: &Places, key: &DataKey, 
         for config in std::iter::once(&mut instance.config).chain(&mut instance.deployed) {
             move_config(config, place);
         }
-        if options.switched_off && instance.state == InstanceState::Enabled {
+        if !options.switched_on && instance.state == InstanceState::Enabled {
             instance.state = InstanceState::Disabled;
+            imported.switched_off += 1;
         }
         imported.warnings.extend(moved_flows(&instance, place, referenced));
         edit.adopt_instance(&instance)?;
