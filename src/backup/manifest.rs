@@ -20,8 +20,8 @@ pub const INCOMPLETE: &str = "INCOMPLETE";
 const DATABASES: [&str; 2] = ["catalog.redb", "state.redb"];
 /// Where the other files of a backup are.
 const FOLDERS: [&str; 3] = ["journal", "history", "media"];
-/// The format that this version writes, and the only one it reads.
-pub const FORMAT: u32 = 1;
+/// The format that this version writes. It reads format 1, too, in which keyrings have no generation.
+pub const FORMAT: u32 = 2;
 
 /// One file of the backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,20 +35,37 @@ pub struct FileEntry {
     pub sha256: String,
 }
 
-/// Which keyring goes with it, and how far that had grown.
+/// Which keyring goes with it, and how often that had been changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyringMark {
     /// The id of the keyring file, in hexadecimal digits.
     pub id: String,
+    /// Raised whenever keys are made or destroyed; an older copy has a lower one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u64,
     /// Its slots. They never become fewer, so an older copy has at most as many.
     pub slots: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl KeyringMark {
+    /// Whether a copy of the same keyring with this mark was made before `other`.
+    #[must_use]
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        self.generation < other.generation || self.slots < other.slots
+    }
 }
 
 impl From<Mark> for KeyringMark {
     fn from(mark: Mark) -> Self {
         Self {
             id: hex(&mark.id),
+            generation: mark.generation,
             slots: mark.slots,
         }
     }
@@ -113,7 +130,7 @@ pub enum ManifestError {
         what: String,
     },
     /// A newer version wrote it.
-    #[error("{path} has format {found}; this version reads {FORMAT}")]
+    #[error("{path} has format {found}; this version reads up to {FORMAT}")]
     Format {
         /// The manifest.
         path: PathBuf,
@@ -153,7 +170,7 @@ impl Manifest {
         })?;
         let found = serde_json::from_str::<serde_json::Value>(&text).ok();
         if let Some(found) = found.as_ref().and_then(|value| value["format"].as_u64())
-            && found != u64::from(FORMAT)
+            && !(1..=u64::from(FORMAT)).contains(&found)
         {
             return Err(ManifestError::Format { path, found });
         }
@@ -180,6 +197,12 @@ impl Manifest {
         }
         let lacking = DATABASES.into_iter().find(|database| !names.contains(database));
         lacking.map(|database| format!("{database:?} is not in it"))
+    }
+
+    /// Whether it names this file.
+    #[must_use]
+    pub fn names(&self, name: &str) -> bool {
+        self.files.iter().any(|file| file.name == name)
     }
 
     /// Bytes of all files.
@@ -226,7 +249,11 @@ mod tests {
             head: 11,
             live: 2,
             with_history: false,
-            keyring: KeyringMark { id: "00".into(), slots: 4 },
+            keyring: KeyringMark {
+                id: "00".into(),
+                generation: 9,
+                slots: 4,
+            },
             files: ["catalog.redb", "state.redb", "journal/0000000001.seg"].map(entry).into(),
             digest: String::new(),
         }
@@ -290,7 +317,26 @@ mod tests {
         }
         fs::write(&path, &text[..text.len() - 1]).unwrap();
         assert!(matches!(Manifest::read(folder.path()), Err(ManifestError::Damaged(_))));
-        fs::write(&path, r#"{"format":2}"#).unwrap();
-        assert!(matches!(Manifest::read(folder.path()), Err(ManifestError::Format { found: 2, .. })));
+        fs::write(&path, r#"{"format":3}"#).unwrap();
+        assert!(matches!(Manifest::read(folder.path()), Err(ManifestError::Format { found: 3, .. })));
+    }
+
+    #[test]
+    fn a_manifest_of_the_first_format_is_read_and_has_no_generation() {
+        let folder = tempfile::tempdir().unwrap();
+        let keyring = KeyringMark {
+            generation: 0,
+            ..manifest().keyring
+        };
+        let (written, text) = Manifest {
+            format: 1,
+            keyring,
+            ..manifest()
+        }
+        .sealed();
+        assert!(!text.contains("generation"));
+        fs::write(folder.path().join(NAME), text).unwrap();
+        assert_eq!(Manifest::read(folder.path()).unwrap(), written);
+        assert!(!manifest().keyring.is_older_than(&written.keyring) && written.keyring.is_older_than(&manifest().keyring));
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod manifest;
 pub mod restore;
+pub mod settle;
 pub mod take;
 pub mod wire;
 pub mod write;

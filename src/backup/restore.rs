@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use perseat_domain::definition::{ConfigVar, DataType};
-use perseat_domain::model::{ConfigValue, Customer, Instance, Membership, User, UserConfig};
+use perseat_domain::model::{ConfigValue, Customer, Instance, User, UserConfig};
 use perseat_domain::time::Timestamp;
-use perseat_store::catalog::{Catalog, Change, Lookup};
+use perseat_store::catalog::{Catalog, Lookup};
 use perseat_store::error::StoreError;
 use perseat_store::keyring::{Inspected, Owner};
 use perseat_store::state::{StateOptions, StateStore};
@@ -19,9 +19,11 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 use super::manifest::{FileEntry, KeyringMark, Manifest};
+use super::settle::{By, Keep, Settled, settle};
 use super::write::{create, sync_directory};
 use super::{Hasher, PIECE};
 use crate::boot::data::{DataDirectory, PAUSED};
+use crate::boot::stores::media_directory;
 
 /// How to restore.
 #[derive(Debug)]
@@ -34,8 +36,10 @@ pub struct Restore<'r> {
     pub data: &'r Path,
     /// Whether the daemon goes on at its first start.
     pub resume: bool,
-    /// Whether a keyring that had grown less than at the time of the backup is taken all the same.
+    /// Whether a keyring that is older than the backup is taken all the same.
     pub older_keyring: bool,
+    /// Which bearer tokens go on working.
+    pub keep: Keep,
     /// Who, as the audit names them.
     pub by: &'r str,
     /// Now.
@@ -64,8 +68,8 @@ pub struct Restored {
     pub manifest: Manifest,
     /// The new epoch.
     pub epoch: u64,
-    /// Customers and users that were taken out, because the keyring has no key of theirs: they were deleted since.
-    pub forgotten: Vec<String>,
+    /// What was changed in the catalog.
+    pub settled: Settled,
     /// Connections to look after.
     pub at_risk: Vec<AtRisk>,
 }
@@ -101,12 +105,15 @@ fn check_keyring(manifest: &Manifest, keyring: &Inspected, older: bool) -> anyho
     if mark.id != manifest.keyring.id {
         bail!("this keyring belongs to another data directory than the backup");
     }
-    if mark.slots < manifest.keyring.slots && !older {
+    if mark.is_older_than(&manifest.keyring) && !older {
         bail!(
-            "this keyring is older than the backup: it had grown to {} slots by then, and this one has {}. What was sealed for customers and \
-             users who came in between could not be read, so they would be taken out. Give the newest keyring, or --older-keyring if there is no other",
-            manifest.keyring.slots,
-            mark.slots
+            "this keyring is older than the backup: it is of generation {} with {} slots, and was of generation {} with {} by then. Keys that \
+             were destroyed in between are still in it; what was sealed for customers and users who came in between could not be read, \
+             so they would be taken out. Give the newest keyring, or --older-keyring if there is no other",
+            mark.generation,
+            mark.slots,
+            manifest.keyring.generation,
+            manifest.keyring.slots
         );
     }
     if !keyring.contains(Owner::Organization) && manifest.revision > 0 {
@@ -160,7 +167,11 @@ fn fill(options: &Restore<'_>, manifest: &Manifest, keyring: &Inspected, made: &
     state.set_epoch(epoch)?;
     drop(state);
     let catalog = Catalog::open(&options.data.join("catalog.redb"), options.catalog.clone())?;
-    let forgotten = forget(&catalog, keyring, options)?;
+    let by = By {
+        who: options.by,
+        at: options.at,
+    };
+    let settled = settle(&catalog, keyring, &media_directory(options.data), &options.keep, by)?;
     let at_risk = at_risk(&catalog)?;
     drop(catalog);
     if !options.resume {
@@ -176,7 +187,7 @@ fn fill(options: &Restore<'_>, manifest: &Manifest, keyring: &Inspected, made: &
     Ok(Restored {
         manifest: manifest.clone(),
         epoch,
-        forgotten,
+        settled,
         at_risk,
     })
 }
@@ -205,48 +216,6 @@ fn copy_checked(file: &FileEntry, from: &Path, mut target: File) -> anyhow::Resu
 fn copy_private(from: &Path, mut target: File) -> io::Result<()> {
     io::copy(&mut File::open(from)?, &mut target)?;
     target.sync_all()
-}
-
-/// Takes out those whose keys are gone: they were deleted after the backup, and what is left of them cannot be read.
-fn forget(catalog: &Catalog, keyring: &Inspected, options: &Restore<'_>) -> anyhow::Result<Vec<String>> {
-    let (mut customers, mut users) = (Vec::new(), Vec::new());
-    let view = catalog.view()?;
-    view.for_each(|customer: Customer| {
-        if !keyring.contains(Owner::Customer(customer.id)) {
-            customers.push(customer);
-        }
-        Ok::<_, StoreError>(())
-    })?;
-    view.for_each(|user: User| {
-        let goes_with_customer = matches!(user.membership, Membership::Customer(id) if customers.iter().any(|gone| gone.id == id));
-        if !goes_with_customer && !keyring.contains(Owner::User(user.id)) {
-            users.push(user);
-        }
-        Ok::<_, StoreError>(())
-    })?;
-    drop(view);
-    if customers.is_empty() && users.is_empty() {
-        return Ok(Vec::new());
-    }
-    let change = Change {
-        by: options.by,
-        at: options.at,
-        action: "restore",
-    };
-    catalog.mutate(change, |mutation| {
-        for user in &users {
-            mutation.delete_user(user.id, options.at)?;
-        }
-        for customer in &customers {
-            mutation.delete_customer(customer.id)?;
-        }
-        Ok::<_, StoreError>(())
-    })?;
-    let customers = customers
-        .iter()
-        .map(|customer| format!("customer {} ({})", customer.name, customer.id));
-    let users = users.iter().map(|user| format!("user {} ({})", user.name, user.id));
-    Ok(customers.chain(users).collect())
 }
 
 /// OAuth 2.0 connections that have a value.

@@ -89,8 +89,8 @@ pub struct Source<'s> {
     pub state: &'s StateStore,
     /// Configuration.
     pub catalog: &'s Catalog,
-    /// The keyring that goes with them.
-    pub keyring: Mark,
+    /// The keyring that goes with them, as it is when asked: after the catalog was copied.
+    pub keyring: &'s dyn Fn() -> Result<Mark, StoreError>,
     /// The journal; its segments are kept from before this was made.
     pub segments: &'s dyn Segments,
     /// Uploaded files, sealed.
@@ -195,6 +195,8 @@ pub fn take(source: &Source<'_>, give: &mut dyn FnMut(Part) -> Result<(), TakeEr
     let head = segments.last().map(SegmentInfo::end).or(state.watermark.map(Position::from_bits));
     let (catalog_file, catalog_copy) = scratch(source.scratch)?;
     let revision = source.catalog.copy_to(catalog_copy)?;
+    // Keys are made before their owners: whoever is in the copy has a key in every keyring from this one on.
+    let keyring = (source.keyring)()?;
 
     let mut contents = vec![
         ("state.redb".to_owned(), state_file.metadata()?.len(), Content::Whole(state_file)),
@@ -258,7 +260,7 @@ pub fn take(source: &Source<'_>, give: &mut dyn FnMut(Part) -> Result<(), TakeEr
         head: head.map_or(0, Position::to_bits),
         live: state.live,
         with_history: source.with_history,
-        keyring: source.keyring.into(),
+        keyring: keyring.into(),
         files,
         digest: String::new(),
     };

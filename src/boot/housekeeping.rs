@@ -168,11 +168,13 @@ impl Housekeeping {
             action: "media.sweep",
         };
         for id in media.written_before(old)? {
-            if self.custody.catalog().get::<Media>(id)?.is_none() {
+            if self.custody.catalog().get::<Media>(id)?.is_some() {
+                media.is_taken(id);
+            } else {
                 // Within a mutation, so that none takes the file up meanwhile. It changes nothing in the catalog.
                 self.custody.mutate(change, |tx| match tx.get::<Media>(id)? {
                     Some(_) => Ok(()),
-                    None => Ok::<_, Failed>(media.remove(id)?),
+                    None => Ok::<_, Failed>(media.remove(id, None)?),
                 })?;
             }
         }

@@ -40,7 +40,8 @@ pub fn open_custody(config: &Config, data: &Path, master_key: MasterKey) -> anyh
 fn custody_in(folder: Arc<dyn Folder>, config: &Config, data: &Path, master_key: MasterKey) -> anyhow::Result<Custody> {
     let keyring = Keyring::open(&data.join("keyring"), master_key, &config.keyring_options()).context("the keyring")?;
     let catalog = Catalog::open_in(folder, "catalog.redb", config.catalog_options()).context("the catalog")?;
-    let media = MediaFiles::open(&media_directory(data), config.media_budget().get()).context("the folder of uploaded files")?;
+    let media = MediaFiles::open(&media_directory(data), config.media_room()).context("the folder of uploaded files")?;
+    media.charge(&catalog).context("the catalog")?;
     Ok(Custody::resume(Arc::new(catalog), Arc::new(keyring))?.with_media(Arc::new(media)))
 }
 

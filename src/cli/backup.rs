@@ -96,11 +96,13 @@ impl Backup {
         let catalog = Catalog::open(&data.join("catalog.redb"), config.catalog_options()).context("the catalog")?;
         let state = StateStore::open(&data.join("state.redb"), &config.state_options()).context("the state")?;
         let journal = journal_directory(data);
+        let keyring = perseat_store::keyring::mark(&data.join("keyring")).context("the keyring")?;
         let source = Source {
             epoch: state.epoch()?,
             state: &state,
             catalog: &catalog,
-            keyring: perseat_store::keyring::mark(&data.join("keyring")).context("the keyring")?,
+            // Nobody else has the directory.
+            keyring: &|| Ok(keyring),
             segments: &Resting(&journal),
             media: &media_directory(data),
             scratch: data,

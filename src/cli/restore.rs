@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 use http::Method;
 use perseat_actors::kit::{Clock as _, RealClock};
+use perseat_domain::id::TokenId;
 
 use super::ConfigArgs;
 use super::client::{self, ClientError};
 use super::table::Table;
 use crate::backup::restore::{self, Restored};
+use crate::backup::settle::{Bearer, Keep, Settled};
 use crate::boot::data::{DataDirectory, PAUSED};
 use crate::boot::master_key;
 use crate::cli::print::say;
@@ -20,9 +23,13 @@ use crate::cli::print::say;
 /// Every file is checked against the backup's manifest. The daemon starts paused: it refuses events and runs nothing until `perseat
 /// resume`, because executions that ended after the backup would do again what they did. Customers and users whose keys are not in
 /// the keyring any more were deleted after the backup; they are taken out and listed.
+///
+/// A backup does not know what was ended after it. So every session and every invitation or reset link ends, and every bearer
+/// token is revoked, but for those that --keep-token names.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   perseat restore /mnt/backups/2026-11-26 --keyring /mnt/keys/keyring --data /var/lib/perseat
+  perseat restore … --keep-token QXBpVG9rZW46… --keep-token QXBpVG9rZW46…      into a directory emptied again, with ids from the list
   perseat executions list --status queued,running --data /var/lib/perseat      what would run
   perseat resume --data /var/lib/perseat")]
 pub struct Restore {
@@ -38,9 +45,13 @@ pub struct Restore {
     #[arg(long)]
     resume: bool,
 
-    /// Take a keyring that is older than the backup: who came in between is taken out
+    /// Take a keyring that is older than the backup: who came in between is taken out, and keys destroyed in between are back
     #[arg(long)]
     older_keyring: bool,
+
+    /// Let this bearer token go on working; `all` for every one. Without it they are listed and revoked
+    #[arg(long = "keep-token", value_name = "ID")]
+    keep_tokens: Vec<String>,
 
     #[command(flatten)]
     config: ConfigArgs,
@@ -60,6 +71,7 @@ impl Restore {
             data: &config.data.dir,
             resume: self.resume,
             older_keyring: self.older_keyring,
+            keep: self.keep()?,
             by: &by,
             at: RealClock::new().now(),
             catalog: config.catalog_options(),
@@ -68,18 +80,28 @@ impl Restore {
         Ok(ExitCode::SUCCESS)
     }
 
+    fn keep(&self) -> anyhow::Result<Keep> {
+        if self.keep_tokens.iter().any(|id| id == "all") {
+            return Ok(Keep::All);
+        }
+        let id = |text: &String| text.parse::<TokenId>().with_context(|| format!("--keep-token {text}"));
+        let ids: Vec<TokenId> = self.keep_tokens.iter().map(id).collect::<Result<_, _>>()?;
+        Ok(if ids.is_empty() { Keep::Nothing } else { Keep::Tokens(ids) })
+    }
+
     fn report(&self, restored: &Restored, config: &crate::config::Config) {
-        let manifest = &restored.manifest;
+        let Restored { manifest, settled, .. } = restored;
         say!(
             "restored into {}: configuration of revision {} and the journal as of the backup; epoch {}",
             config.data.dir.display(),
             manifest.revision,
             restored.epoch
         );
-        if !restored.forgotten.is_empty() {
+        if !settled.forgotten.is_empty() {
             say!("\ntaken out, because the keyring has no key of theirs; they were deleted after the backup:");
-            restored.forgotten.iter().for_each(|who| say!("  {who}"));
+            settled.forgotten.iter().for_each(|who| say!("  {who}"));
         }
+        report_identities(settled);
         if !restored.at_risk.is_empty() {
             say!("\nthe refresh tokens of these connections may have been used since; whose provider refuses them has to connect again:");
             let mut table = Table::new(&["CUSTOMER", "INSTANCE", "USER", "CONNECTION"]);
@@ -103,6 +125,52 @@ impl Restore {
         } else {
             say!("\nthe daemon starts paused; look at what would run, make sure that the old daemon is gone, then: perseat resume");
         }
+    }
+}
+
+/// What people and programs come in by.
+fn report_identities(settled: &Settled) {
+    say!(
+        "\nended, because the backup does not know what ended after it: {} sessions, {} invitation and reset links",
+        settled.sessions,
+        settled.links
+    );
+    let (kept, revoked): (Vec<&Bearer>, Vec<&Bearer>) = settled.bearers.iter().partition(|bearer| bearer.is_kept);
+    for (bearers, said) in [
+        (
+            revoked,
+            "revoked, because they may have been revoked after the backup; make new ones, or restore again with --keep-token:",
+        ),
+        (
+            kept,
+            "these bearer tokens go on working; revoke those that were revoked after the backup (perseat token revoke):",
+        ),
+    ] {
+        if bearers.is_empty() {
+            continue;
+        }
+        say!("\n{said}");
+        let mut table = Table::new(&["TOKEN", "NAME", "BEGINS WITH", "HOLDER"]);
+        for Bearer { token, holder, .. } in bearers {
+            table.row([token.id.global(), token.name.clone(), token.prefix.clone(), holder.clone()]);
+        }
+        say!("{table}");
+    }
+    if !settled.signing_keys.is_empty() {
+        say!("tokens of embedded users that these keys sign are believed; delete those that were deleted after the backup:");
+        let mut table = Table::new(&["SIGNING KEY", "PRIVATE KEY", "IMPORTED"]);
+        for key in &settled.signing_keys {
+            let imported = if key.imported { "yes" } else { "no" };
+            table.row([key.id.to_string(), key.private_key_preview.clone(), imported.to_owned()]);
+        }
+        say!("{table}");
+    }
+    say!("passwords, roles and API keys of flows are those of the backup, too: set again what was changed because somebody else knew it");
+    if settled.files > 0 {
+        say!(
+            "{} uploaded files were deleted while the backup was taken; their records are taken out",
+            settled.files
+        );
     }
 }
 

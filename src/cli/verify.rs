@@ -15,8 +15,8 @@ use crate::verify::{Subject, verify};
 /// Check a data directory that no daemon uses, or a backup; reads only, exits 1 if something does not fit
 ///
 /// Compares everything that is redundant: hashes and checksums, the frames of the journal, state and history with the journal, the
-/// catalog's lists and references with its records, the audit chain with what it says was written, keys with their owners; with the
-/// master key also whether keys and credentials open. Prints what was checked, and each finding with its place.
+/// catalog's lists and references with its records, the audit chain with what it says was written, keys with their owners, uploaded
+/// files with their records; with the master key also whether keys, credentials and files open. Prints what was checked, and each finding with its place.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   perseat verify /var/lib/perseat

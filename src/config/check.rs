@@ -127,6 +127,10 @@ fn budget(config: &Config, checks: &mut Checks<'_>) {
     checks.refuse(&["media.budget", "retention.budget"], media.get() > budget.get() / 4, || {
         format!("media.budget is {media}, more than a quarter of retention.budget ({budget}), which it is a part of")
     });
+    let of_customer = config.media_of_customer();
+    checks.refuse(&["media.customer-budget", "media.budget"], of_customer > media, || {
+        format!("media.customer-budget is {of_customer}, more than all files together may have (media.budget: {media})")
+    });
     let body = config.api.max_body;
     for (key, size) in [
         ("media.max-attachment", config.media.max_attachment),

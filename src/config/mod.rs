@@ -157,6 +157,12 @@ impl Config {
         self.media.budget.or(Size::bytes(self.retention.budget.get() / 16))
     }
 
+    /// Uploaded files of one customer and its users.
+    #[must_use]
+    pub fn media_of_customer(&self) -> Size {
+        self.media.customer_budget.or(Size::bytes(self.media_budget().get() / 8))
+    }
+
     /// The path of the local Unix socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

@@ -21,11 +21,12 @@ use perseat_domain::supervision::RestartPolicy;
 use perseat_flow::outbound::{self, Policy, Rule, RuleError};
 use perseat_flow::{component, definition, expression, js, payload};
 use perseat_store::executions::ViewLimits;
+use perseat_store::media::Room;
 use perseat_store::{catalog, history, index, keyring, state};
 
 use super::Config;
 use super::value::{Count, SandboxMode};
-use crate::control::{ControlOptions, SignInOptions};
+use crate::control::{ControlOptions, PictureLimits, SignInOptions};
 use crate::indexer;
 
 /// The options of every part.
@@ -365,6 +366,20 @@ impl Config {
             },
             decoders: self.media.decoders.as_usize(),
             decode_timeout: self.media.decode_timeout,
+            pictures: PictureLimits {
+                of_customer: self.media.pictures_of_customer.as_usize(),
+                of_owner: self.media.pictures_of_owner.as_usize(),
+            },
+        }
+    }
+
+    /// The folder of uploaded files.
+    #[must_use]
+    pub fn media_room(&self) -> Room {
+        Room {
+            budget: self.media_budget().get(),
+            customer: self.media_of_customer().get(),
+            untaken: self.media.untaken.as_usize(),
         }
     }
 

@@ -104,6 +104,10 @@ settings! {
     media "media": Media {
         /// All files together on disk, within `retention.budget`. auto: a 16th of that.
         budget: Auto<Size> = "auto";
+        /// The files of one customer and its users together, so that none uses up what all share. auto: an eighth of `media.budget`.
+        customer_budget: Auto<Size> = "auto";
+        /// Uploads of one owner (a customer, a person, an integration, the organization) that nothing has taken up; more are refused.
+        untaken: Count = 8;
         /// The largest attachment.
         max_attachment: Size = "10MiB";
         /// Attachments of one customer.
@@ -114,6 +118,10 @@ settings! {
         max_pixels: Count = 25_000_000;
         /// Pictures that are decoded at once; others wait.
         decoders: Count = 1;
+        /// Pictures of one customer and its users that wait or are decoded at once; more are refused, so that others do not wait long.
+        pictures_of_customer: Count = 4;
+        /// Pictures for one owner that wait or are decoded at once; more are refused.
+        pictures_of_owner: Count = 1;
         /// How long a picture may wait and take before the upload is refused.
         decode_timeout: Duration = "20s";
         /// What was uploaded and taken up by nothing is deleted after so long.

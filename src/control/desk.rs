@@ -2,6 +2,7 @@
 
 use super::SignInOptions;
 use super::limits::ControlOptions;
+use super::media::Permit;
 use super::signed::Signer;
 use crate::boot::plane::{Plane, Published, Publisher, random};
 use crate::oauth::Door;
@@ -17,11 +18,11 @@ use perseat_admin::identity::embedded::{self, Verified};
 use perseat_admin::media;
 use perseat_admin::query::Reader;
 use perseat_domain::code::ErrorCode;
-use perseat_domain::id::ExecutionId;
+use perseat_domain::id::{ExecutionId, MediaId};
 use perseat_domain::model::Media;
 use perseat_domain::time::Timestamp;
 use perseat_store::StoreError;
-use perseat_store::catalog::Catalog;
+use perseat_store::catalog::{Catalog, Lookup as _};
 use perseat_store::custody::Custody;
 use perseat_store::executions::ExecutionReader;
 use perseat_store::media::MediaError;
@@ -181,17 +182,18 @@ impl Desk {
     }
 
     /// Keeps an upload until a change takes it up.
-    pub(super) fn keep(&self, record: &Media, content: &[u8]) -> Result<(), MediaError> {
+    pub(super) fn keep(&self, permit: &Permit, content: &[u8]) -> Result<(), MediaError> {
         let media = self.custody.media().ok_or(StoreError::NotFound {
             record: "folder of uploaded files",
             id: String::new(),
         })?;
-        let key = self.custody.keyring().data_key(media::key_of(record.owner))?;
+        let key = self.custody.keyring().data_key(media::key_of(permit.media.owner))?;
         let record = Media {
             bytes: content.len() as u64,
-            ..record.clone()
+            ..permit.media.clone()
         };
-        media.write(&record, &key, content)
+        let is_named = |id: MediaId| Ok(self.catalog().get::<Media>(id)?.is_some());
+        media.write(&record, permit.customer, &key, content, &is_named)
     }
 
     /// The content of a file that a record names.

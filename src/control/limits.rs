@@ -42,6 +42,26 @@ pub struct ControlOptions {
     pub decoders: usize,
     /// How long a picture may wait and take.
     pub decode_timeout: Duration,
+    /// Pictures that wait or are decoded at once.
+    pub pictures: PictureLimits,
+}
+
+/// Pictures that wait or are decoded at once, so that nobody's keep others waiting for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PictureLimits {
+    /// Of one customer and its users; the organization's count as one more.
+    pub of_customer: usize,
+    /// For one owner.
+    pub of_owner: usize,
+}
+
+impl Default for PictureLimits {
+    fn default() -> Self {
+        Self {
+            of_customer: 4,
+            of_owner: 1,
+        }
+    }
 }
 
 impl Default for ControlOptions {
@@ -62,6 +82,7 @@ impl Default for ControlOptions {
             media: MediaLimits::default(),
             decoders: 1,
             decode_timeout: Duration::from_secs(20),
+            pictures: PictureLimits::default(),
         }
     }
 }

@@ -9,7 +9,7 @@ use perseat_admin::actor::Actor;
 use perseat_admin::fault::Fault;
 use perseat_admin::media::{MediaLimits, PATH, owner_id, owner_of};
 use perseat_admin::picture;
-use perseat_domain::id::MediaId;
+use perseat_domain::id::{CustomerId, MediaId};
 use perseat_domain::model::{Media, MediaKind};
 use perseat_store::StoreError;
 use perseat_store::catalog::Lookup as _;
@@ -21,10 +21,22 @@ pub(super) const UPLOAD: &str = "/blobs/upload";
 /// Where files are read from.
 const DOWNLOAD: &str = "/blobs/media";
 
+/// What may be uploaded once.
+#[derive(Clone, Debug)]
+pub(super) struct Permit {
+    /// The record, without its size.
+    pub(super) media: Media,
+    /// The customer whose file it is, or whose user's: for whom its room counts.
+    pub(super) customer: Option<CustomerId>,
+}
+
 /// Where a file that may be uploaded is sent to, for a short time and once.
-pub(super) fn upload_url(desk: &Desk, media: &Media) -> String {
+pub(super) fn upload_url(desk: &Desk, permit: &Permit) -> String {
+    let media = &permit.media;
     let (id, owner) = (media.id.global(), owner_id(media.owner));
+    let customer = permit.customer.map(|id| id.global()).unwrap_or_default();
     let parameters = [
+        ("customer", customer.as_str()),
         ("media", id.as_str()),
         ("owner", &owner),
         ("kind", word(media.kind)),
@@ -41,10 +53,10 @@ fn word(kind: MediaKind) -> &'static str {
 }
 
 /// What a signed URL permits to upload.
-pub(super) fn permitted(desk: &Desk, query: &str) -> Option<Media> {
+pub(super) fn permitted(desk: &Desk, query: &str) -> Option<Permit> {
     let parameters = desk.signer().check(UPLOAD, query, desk.now())?;
     let parameter = |name: &str| parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    Some(Media {
+    let media = Media {
         id: parameter("media")?.parse().ok()?,
         owner: owner_of(parameter("owner")?)?,
         kind: match parameter("kind")? {
@@ -53,7 +65,12 @@ pub(super) fn permitted(desk: &Desk, query: &str) -> Option<Media> {
         },
         name: parameter("name")?.to_owned(),
         bytes: 0,
-    })
+    };
+    let customer = match parameter("customer")? {
+        "" => None,
+        id => Some(id.parse().ok()?),
+    };
+    Some(Permit { media, customer })
 }
 
 /// The refusal of a body that is too large for what it is to be.
@@ -67,20 +84,30 @@ pub(super) fn too_large(media: &Media, body: &Bytes, limits: &MediaLimits) -> Op
 }
 
 /// Takes an upload: a picture becomes an avatar first. Blocks, and takes a processor for up to a second.
-pub(super) fn take(desk: &Desk, media: &Media, body: &Bytes) -> Answer {
-    let avatar = match media.kind {
+pub(super) fn take(desk: &Desk, permit: &Permit, body: &Bytes) -> Answer {
+    let avatar = match permit.media.kind {
         MediaKind::Attachment => None,
         MediaKind::Avatar => match picture::avatar(body, desk.options().media.picture_pixels) {
             Ok(avatar) => Some(avatar),
             Err(error) => return refusal(StatusCode::UNPROCESSABLE_ENTITY, "picture_unreadable", &error.to_string()),
         },
     };
-    match desk.keep(media, avatar.as_deref().unwrap_or(body)) {
+    match desk.keep(permit, avatar.as_deref().unwrap_or(body)) {
         Ok(()) => json(StatusCode::OK, &json!({})),
         Err(MediaError::Exists) => refusal(StatusCode::CONFLICT, "media_exists", "This URL was used already."),
         Err(MediaError::Budget | MediaError::Store(StoreError::Full(_))) => {
             refusal(StatusCode::INSUFFICIENT_STORAGE, "storage_full", "There is no room for the file.")
         }
+        Err(MediaError::CustomerBudget) => refusal(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "media_customer_full",
+            "The files of this customer have no more room: remove some first.",
+        ),
+        Err(MediaError::Untaken) => refusal(
+            StatusCode::TOO_MANY_REQUESTS,
+            "media_untaken",
+            "Too many earlier uploads for this wait to be taken up: name them in a change, or wait until they are deleted.",
+        ),
         Err(MediaError::Store(StoreError::NoKey { .. })) => gone(),
         Err(MediaError::Store(error)) => {
             tracing::error!(error = &error as &dyn std::error::Error, "an upload could not be kept");

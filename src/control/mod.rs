@@ -8,6 +8,7 @@ mod desk;
 mod lenient;
 mod limits;
 mod media;
+mod pictures;
 mod schema;
 mod service;
 mod sign_in;
@@ -15,7 +16,7 @@ mod signed;
 mod unsupported;
 
 pub(crate) use desk::Desk;
-pub use limits::ControlOptions;
+pub use limits::{ControlOptions, PictureLimits};
 pub use schema::sdl;
 pub(crate) use service::Control;
 pub use sign_in::SignInOptions;

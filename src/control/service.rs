@@ -3,6 +3,7 @@
 use super::bearer;
 use super::lenient::Lenient;
 use super::limits::{Rates, aliases};
+use super::pictures::Pictures;
 use super::schema::blobs::{self, Blob};
 use super::schema::{self, Schema};
 use super::sign_in::SignIn;
@@ -34,6 +35,8 @@ struct Shared {
     permits: Semaphore,
     /// Pictures that are decoded.
     decoders: Arc<Semaphore>,
+    /// Whose pictures wait for that.
+    pictures: Arc<Pictures>,
     sign_in: SignIn,
     /// Where requests run, whichever thread they come in on.
     runtime: Handle,
@@ -57,6 +60,7 @@ impl Control {
             rates,
             permits,
             decoders: Arc::new(Semaphore::new(desk.options().decoders)),
+            pictures: Arc::new(Pictures::new(desk.options().pictures)),
             sign_in: SignIn::new(Arc::clone(&desk), runtime.clone()),
             runtime,
             desk,
@@ -168,19 +172,32 @@ impl Shared {
         let Some(permitted) = media::permitted(&self.desk, &query) else {
             return media::refusal(StatusCode::NOT_FOUND, "media_not_found", "This URL has expired, or is none.");
         };
-        if let Some(refused) = media::too_large(&permitted, &body, &self.desk.options().media) {
+        if let Some(refused) = media::too_large(&permitted.media, &body, &self.desk.options().media) {
             return refused;
         }
+        let turn = match permitted.media.kind {
+            MediaKind::Attachment => None,
+            MediaKind::Avatar => match self.pictures.enter(permitted.media.owner, permitted.customer) {
+                Some(turn) => Some(turn),
+                None => {
+                    return media::refusal(
+                        StatusCode::TOO_MANY_REQUESTS,
+                        "media_busy",
+                        "Earlier pictures are read first; try again.",
+                    );
+                }
+            },
+        };
         let this = Arc::clone(&self);
         let taking = async move {
             // Held by the thread, which goes on when nobody waits any more: pixels and bytes bound how long.
-            let permit = match permitted.kind {
-                MediaKind::Avatar => this.decoders.clone().acquire_owned().await.ok(),
-                MediaKind::Attachment => None,
+            let permit = match turn {
+                Some(_) => this.decoders.clone().acquire_owned().await.ok(),
+                None => None,
             };
             let desk = Arc::clone(&this.desk);
             let taken = this.runtime.spawn_blocking(move || {
-                let _permit = permit;
+                let _held = (permit, turn);
                 media::take(&desk, &permitted, &body)
             });
             taken.await

@@ -24,10 +24,10 @@ pub(super) fn check(
         if mark.id != manifest.keyring.id {
             return report.findings.add("keyring: it belongs to another data directory than the backup");
         }
-        if mark.slots < manifest.keyring.slots {
+        if mark.is_older_than(&manifest.keyring) {
             report.findings.add(format_args!(
-                "keyring: it is older than the backup: it has {} slots, and had {} by then",
-                mark.slots, manifest.keyring.slots
+                "keyring: it is older than the backup: it is of generation {} with {} slots, and was of generation {} with {} by then",
+                mark.generation, mark.slots, manifest.keyring.generation, manifest.keyring.slots
             ));
         }
     }
@@ -70,7 +70,10 @@ pub(super) fn check(
     } else {
         "not opened: there is no master key here"
     };
-    let mut said = format!("{} keys, {with}; {} free slots", found.keys, found.free);
+    let mut said = format!(
+        "generation {}: {} keys, {with}; {} free slots",
+        found.mark.generation, found.keys, found.free
+    );
     for (count, what) in [
         (missing, "owners without a key: deleted after the backup, a restore takes them out"),
         (spare, "keys of nobody"),

@@ -7,6 +7,7 @@
 mod executions;
 mod journal;
 mod keys;
+mod media;
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -25,7 +26,7 @@ use perseat_store::state::{StateOptions, StateStore};
 use crate::backup::manifest::{INCOMPLETE, Manifest, NAME};
 use crate::backup::{Hasher, PIECE, amount};
 use crate::boot::data::DataDirectory;
-use crate::boot::stores::journal_directory;
+use crate::boot::stores::{journal_directory, media_directory};
 
 /// Findings that are listed.
 const LISTED: usize = 1_000;
@@ -112,7 +113,13 @@ pub fn verify(subject: &mut Subject<'_>) -> anyhow::Result<Report> {
     }
     let opened = open_keys(subject, keyring.as_deref(), &mut report.findings)?;
     let catalog = if catalog_is_sound {
-        check_catalog(subject, &folder, opened.as_ref(), &mut report)
+        let place = Place {
+            subject,
+            folder: &folder,
+            manifest: manifest.as_ref(),
+            damaged: &damaged,
+        };
+        check_catalog(&place, opened.as_ref(), &mut report)
     } else {
         None
     };
@@ -206,11 +213,20 @@ fn open_keys(subject: &mut Subject<'_>, path: Option<&Path>, findings: &mut Find
     }
 }
 
-fn check_catalog(subject: &Subject<'_>, folder: &ReadOnlyDirectory, keys: Option<&Keyring>, report: &mut Report) -> Option<CatalogReport> {
-    let folder: Arc<dyn Folder> = Arc::new(folder.clone());
-    let checked =
-        Catalog::open_in(folder, "catalog.redb", subject.catalog.clone()).and_then(|catalog| catalog.check(keys, &mut report.findings));
-    let checked = match checked {
+/// Where the catalog is, and what is known of the files around it.
+struct Place<'p> {
+    subject: &'p Subject<'p>,
+    folder: &'p ReadOnlyDirectory,
+    manifest: Option<&'p Manifest>,
+    /// Files that are not what the manifest says.
+    damaged: &'p [String],
+}
+
+fn check_catalog(place: &Place<'_>, keys: Option<&Keyring>, report: &mut Report) -> Option<CatalogReport> {
+    let folder: Arc<dyn Folder> = Arc::new(place.folder.clone());
+    let checked = Catalog::open_in(folder, "catalog.redb", place.subject.catalog.clone())
+        .and_then(|catalog| Ok((catalog.check(keys, &mut report.findings)?, catalog)));
+    let (checked, catalog) = match checked {
         Ok(checked) => checked,
         Err(error) => {
             report.findings.add(format_args!("catalog.redb: {}", chain(&error)));
@@ -226,12 +242,13 @@ fn check_catalog(subject: &Subject<'_>, folder: &ReadOnlyDirectory, keys: Option
     report.say(
         "catalog",
         format!(
-            "revision {}: {}; {} index rows, {} references, {} earlier values",
+            "revision {}: {}; {} index rows, {} references, {} earlier values, {} grants",
             checked.revision,
             records.join(", "),
             checked.index_rows,
             checked.references,
-            checked.superseded
+            checked.superseded,
+            checked.grants
         ),
     );
     report.say(
@@ -242,7 +259,14 @@ fn check_catalog(subject: &Subject<'_>, folder: &ReadOnlyDirectory, keys: Option
         ),
     );
     if keys.is_some() {
-        report.say("values", format!("{} sealed connections and API keys open", checked.opened));
+        report.say(
+            "values",
+            format!("{} sealed connections, API keys and tokens of grants open", checked.opened),
+        );
+    }
+    let media = media_directory(place.subject.directory);
+    if let Err(error) = media::check(&media, &catalog, keys, place.manifest, place.damaged, report) {
+        report.findings.add(format_args!("media: {}", chain(&error)));
     }
     Some(checked)
 }

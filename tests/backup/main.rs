@@ -8,5 +8,6 @@ mod harness;
 mod cut_off;
 mod flips;
 mod load;
+mod media;
 mod restore;
 mod world;

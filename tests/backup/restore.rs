@@ -52,7 +52,7 @@ async fn a_restored_daemon_waits_then_ends_what_had_not_ended_and_knows_nothing_
     world.daemon.kill();
     let verified = done(&perseat(&data, &["verify", data.to_str().unwrap()]));
     assert!(
-        verified.contains("everything fits") && verified.contains("2 sealed connections and API keys open"),
+        verified.contains("everything fits") && verified.contains("2 sealed connections, API keys and tokens of grants open"),
         "{verified}"
     );
 
@@ -129,7 +129,10 @@ fn a_directory_at_rest_is_backed_up_and_restored_with_its_epoch_raised() {
     let said = done(&perseat(&to, &restore));
     assert!(said.contains("epoch 2") && said.contains("no master key yet"), "{said}");
     std::fs::copy(data.join("master-key"), to.join("master-key")).unwrap();
-    assert!(done(&perseat(&to, &["audit", "verify"])).contains("1 entries"));
+    assert!(
+        done(&perseat(&to, &["audit", "verify"])).contains("2 entries"),
+        "the restore revoked the token"
+    );
 
     // A second backup of what was restored is of its epoch.
     let second = folder.path().join("second");
@@ -154,4 +157,34 @@ fn a_directory_at_rest_is_backed_up_and_restored_with_its_epoch_raised() {
         "belongs to another data directory",
     );
     assert!(!fourth.exists() || std::fs::read_dir(&fourth).unwrap().next().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyring_that_is_older_is_refused_though_it_has_as_many_slots() {
+    let world = World::start(World::setup()).await;
+    let data = world.daemon.data();
+    let [old, new, backup] = ["old", "new", "backup"].map(|name| world.path(name));
+    let export = |to: &std::path::Path| done(&perseat(&data, &["keyring", "export", to.to_str().unwrap()]));
+    export(&old);
+    world.apply(&["ann", "bob"]).await;
+    world.apply(&["ann", "bob", "dan"]).await;
+    done(&perseat(&data, &["backup", backup.to_str().unwrap()]));
+    export(&new);
+    let [before, after] = [&old, &new].map(|path| perseat_store::keyring::mark(path).unwrap());
+    assert_eq!((before.id, before.slots), (after.id, after.slots), "dan's key is where cem's was");
+    world.verifies(&backup, &new);
+    let to = world.path("to");
+    let restore = ["restore", backup.to_str().unwrap(), "--keyring", old.to_str().unwrap()];
+    refused(&perseat(&to, &restore), "this keyring is older than the backup");
+    assert!(
+        !to.exists() || std::fs::read_dir(&to).unwrap().next().is_none(),
+        "nothing was begun"
+    );
+    let verify = ["verify", backup.to_str().unwrap(), "--keyring", old.to_str().unwrap()];
+    refused(&perseat(&to, &verify), "keyring: it is older than the backup");
+    let restored = done(&perseat(&to, &[&restore[..], &["--older-keyring"]].concat()));
+    assert!(
+        restored.contains("user dan of globex"),
+        "who came in between is taken out: {restored}"
+    );
 }

@@ -6,3 +6,5 @@
 mod harness;
 mod lists;
 mod media;
+mod room;
+mod uploads;

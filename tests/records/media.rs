@@ -1,127 +1,12 @@
 //! Avatars and attachments from outside: what is uploaded, who may, what is served.
 
 use crate::harness::api::Api;
-use crate::harness::daemon::{Answer, Daemon, Setup};
+use crate::harness::daemon::{Daemon, Setup};
 use crate::harness::within;
+use crate::uploads::{ATTACH, ATTACHMENTS, AVATAR, ROLES, UPLOAD, World, header, noise, picture, text};
 use http::Method;
-use image::{DynamicImage, ImageFormat, RgbImage};
+use image::ImageFormat;
 use serde_json::{Value, json};
-use std::io::Cursor;
-
-const MANIFESTS: &str = "
-kind: Organization
-name: Acme
-ulcEnabled: true
----
-kind: Customer
-name: Globex
-externalId: globex
----
-kind: Customer
-name: Initech
-externalId: initech
-";
-
-const ROLES: [&str; 4] = ["admin", "member", "marketplace_admin", "marketplace_user"];
-
-fn people() -> String {
-    let mut text = MANIFESTS.to_owned();
-    for customer in ["globex", "initech"] {
-        for role in ROLES {
-            text += &format!("---\nkind: CustomerUser\ncustomer: {customer}\nname: {role}\nexternalId: {role}\nrole: {role}\n");
-        }
-    }
-    text
-}
-
-fn picture(width: u32, height: u32) -> Vec<u8> {
-    let mut out = Cursor::new(Vec::new());
-    let image = RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 9]));
-    DynamicImage::ImageRgb8(image).write_to(&mut out, ImageFormat::Png).unwrap();
-    out.into_inner()
-}
-
-struct World<'d> {
-    daemon: &'d Daemon,
-    owner: Api<'d>,
-    globex: String,
-    initech: String,
-}
-
-const UPLOAD: &str =
-    "query ($o: ID!, $n: String!, $t: MediaType!) { uploadMedia(objectId: $o, fileName: $n, mediaType: $t) { uploadUrl objectUrl error } }";
-const ATTACH: &str = "mutation ($c: ID!, $n: String!, $u: String!) { updateCustomer(input: {id: $c, addAttachment: {name: $n, url: $u}}) { customer { attachments { name url } } errors { field messages } } }";
-const AVATAR: &str = "mutation ($c: ID!, $u: String!) { updateCustomer(input: {id: $c, avatarUrl: $u}) { customer { avatarUrl } errors { field messages } } }";
-const ATTACHMENTS: &str = "query ($c: ID!) { customer(id: $c) { attachments { name url } } }";
-
-impl<'d> World<'d> {
-    async fn start(daemon: &'d Daemon) -> Self {
-        daemon.apply(&people()).await;
-        let owner = Api::with(daemon, json!({ "name": "owner", "role": "owner", "organization": "" })).await;
-        let mut ids = Vec::new();
-        for customer in ["globex", "initech"] {
-            let found = owner
-                .get(
-                    "query ($c: String) { customers(externalId: $c) { nodes { id } } }",
-                    json!({ "c": customer }),
-                )
-                .await;
-            ids.push(text(&found["nodes"][0]["id"]));
-        }
-        let [globex, initech] = ids.try_into().unwrap();
-        Self {
-            daemon,
-            owner,
-            globex,
-            initech,
-        }
-    }
-
-    async fn person(&self, customer: &str, role: &str) -> Api<'d> {
-        let body = json!({ "name": role, "customer": customer, "user": role, "organization": "" });
-        Api::with(self.daemon, body).await
-    }
-
-    async fn permit(&self, api: &Api<'_>, object: &str, name: &str, kind: &str) -> (String, String) {
-        let permitted = api.get(UPLOAD, json!({ "o": object, "n": name, "t": kind })).await;
-        assert_eq!(permitted["error"], Value::Null);
-        (text(&permitted["uploadUrl"]), text(&permitted["objectUrl"]))
-    }
-
-    async fn put(&self, url: &str, body: impl Into<reqwest::Body>) -> Answer {
-        self.daemon.send(Method::PUT, url, &[("content-type", "image/png")], body).await
-    }
-
-    /// Uploads; gives what to name the file by.
-    async fn upload(&self, api: &Api<'_>, object: &str, name: &str, kind: &str, body: impl Into<reqwest::Body>) -> String {
-        let (url, object) = self.permit(api, object, name, kind).await;
-        let put = self.put(&url, body).await;
-        assert_eq!(put.status, 200, "{:?}", put.body);
-        object
-    }
-
-    /// Follows a reference with a bearer: the status, and what the signed URL answers.
-    async fn fetch(&self, api: &Api<'_>, reference: &str) -> (u16, Option<Answer>) {
-        let url = format!("http://{}{reference}", self.daemon.address("api"));
-        let located = self.daemon.send(Method::GET, &url, &[("authorization", api.bearer())], "").await;
-        match located.json()["url"].as_str() {
-            Some(url) => (located.status, Some(self.daemon.send(Method::GET, url, &[], "").await)),
-            None => (located.status, None),
-        }
-    }
-
-    fn files(&self) -> usize {
-        std::fs::read_dir(self.daemon.data().join("media")).unwrap().count()
-    }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
-}
-
-fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
-    answer.headers[name].to_str().unwrap()
-}
 
 #[tokio::test]
 async fn a_picture_of_any_size_becomes_the_avatar_of_everything_that_has_one() {
@@ -413,18 +298,11 @@ async fn what_nothing_takes_up_is_swept_and_all_together_have_a_limit() {
         .set("api.url-lifetime", "2s")
         .set("media.unused", "2s")
         .set("media.budget", "100KiB")
+        .set("media.customer-budget", "100KiB")
         .set("catalog.tidy-every", "100ms");
     let daemon = Daemon::start(setup);
     let world = World::start(&daemon).await;
-    // Noise, which does not get smaller.
-    let mut bits = 7_u64;
-    let mut byte = || {
-        bits ^= bits << 13;
-        bits ^= bits >> 7;
-        bits ^= bits << 17;
-        (bits >> 32) as u8
-    };
-    let noise: Vec<u8> = (0..90 * 1024).map(|_| byte()).collect();
+    let noise = noise(90 * 1024);
     let taken = world.upload(&world.owner, &world.globex, "a", "ATTACHMENT", noise.clone()).await;
     world.owner.get(ATTACH, json!({ "c": world.globex, "n": "a", "u": taken })).await;
     let (url, _) = world.permit(&world.owner, &world.globex, "b", "ATTACHMENT").await;

@@ -7,5 +7,6 @@ mod harness;
 
 mod codes;
 mod passwords;
+mod restored;
 mod users;
 mod world;

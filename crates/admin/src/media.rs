@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use perseat_domain::id::{CustomerId, MediaId, OrganizationId, UserId, VersionId, split_global};
 use perseat_domain::model::{Customer, Integration, Media, MediaKind, MediaOwner, Membership, Organization, User};
 use perseat_store::catalog::Lookup;
-use perseat_store::keyring::Owner;
+pub use perseat_store::media::key_of;
 
 /// What uploads may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +33,6 @@ impl Default for MediaLimits {
             picture_bytes: 10 << 20,
             picture_pixels: 25_000_000,
         }
-    }
-}
-
-/// Whose key seals the files of an owner: they are unreadable once it is destroyed.
-#[must_use]
-pub fn key_of(owner: MediaOwner) -> Owner {
-    match owner {
-        MediaOwner::Organization(_) | MediaOwner::Integration(_) => Owner::Organization,
-        MediaOwner::Customer(id) => Owner::Customer(id),
-        MediaOwner::User(id) => Owner::User(id),
     }
 }
 

@@ -82,10 +82,10 @@ impl Custody {
             // The mutation is durable and must be published; the rows that are left say what to try again.
             tracing::error!(%error, "keys of deleted owners could not be destroyed yet");
         }
-        for id in &mutated.unnamed_files {
+        for file in &mutated.unnamed_files {
             // What is left is swept later.
-            if let Some(Err(error)) = self.media().map(|media| media.remove(*id)) {
-                tracing::warn!(%error, %id, "a file that nothing names could not be removed yet");
+            if let Some(Err(error)) = self.media().map(|media| media.remove(file.id, file.customer)) {
+                tracing::warn!(%error, id = %file.id, "a file that nothing names could not be removed yet");
             }
         }
         Ok(mutated)

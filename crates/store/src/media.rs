@@ -6,17 +6,27 @@
 //! Stored form: `PSM1 ‖ length of the sealed record (4, little-endian) ‖ sealed record ‖ sealed content`. The record says
 //! whose file it is and what for, so that an upload cannot be taken for anybody else's.
 
+use crate::catalog::{Catalog, Lookup};
 use crate::error::StoreError;
+use crate::keyring::Owner;
 use crate::seal::{DataKey, RecordKind};
-use perseat_domain::id::MediaId;
-use perseat_domain::model::{Media, Sealed};
+use perseat_domain::id::{CustomerId, MediaId};
+use perseat_domain::model::{Media, MediaOwner, Membership, Sealed, User};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use zeroize::Zeroizing;
+
+mod inspect;
+mod room;
+
+pub use inspect::{Found, MediaFault};
+pub use room::Room;
+
+use room::{Item, Ledger};
 
 const MAGIC: &[u8; 4] = b"PSM1";
 /// The longest sealed record: a name and ids.
@@ -28,9 +38,7 @@ const PART: &str = "part";
 #[derive(Debug)]
 pub struct MediaFiles {
     folder: PathBuf,
-    /// All files together, in bytes.
-    budget: u64,
-    used: Mutex<u64>,
+    ledger: Mutex<Ledger>,
 }
 
 /// Why a file is not kept.
@@ -42,6 +50,12 @@ pub enum MediaError {
     /// All files together would exceed the limit.
     #[error("the files together would exceed their limit")]
     Budget,
+    /// The files of the customer would exceed its limit.
+    #[error("the files of the customer would exceed its limit")]
+    CustomerBudget,
+    /// The owner has too many uploads that nothing has taken up.
+    #[error("too many uploads wait to be taken up")]
+    Untaken,
     /// The disk failed, or a file is not what was written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -53,48 +67,124 @@ impl From<io::Error> for MediaError {
     }
 }
 
+/// Whose key seals the files of an owner: they are unreadable once it is destroyed.
+#[must_use]
+pub fn key_of(owner: MediaOwner) -> Owner {
+    match owner {
+        MediaOwner::Organization(_) | MediaOwner::Integration(_) => Owner::Organization,
+        MediaOwner::Customer(id) => Owner::Customer(id),
+        MediaOwner::User(id) => Owner::User(id),
+    }
+}
+
+/// The customer whose file it is, or whose user's; none for the organization's.
+///
+/// # Errors
+/// If the catalog cannot be read.
+pub fn customer_of(at: &impl Lookup, owner: MediaOwner) -> Result<Option<CustomerId>, StoreError> {
+    Ok(match owner {
+        MediaOwner::Customer(id) => Some(id),
+        MediaOwner::User(id) => match at.get::<User>(id)?.map(|user| user.membership) {
+            Some(Membership::Customer(id)) => Some(id),
+            _ => None,
+        },
+        MediaOwner::Organization(_) | MediaOwner::Integration(_) => None,
+    })
+}
+
+/// A file that no record names any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unnamed {
+    /// Its id.
+    pub id: MediaId,
+    /// The customer whose file it was, or whose user's.
+    pub customer: Option<CustomerId>,
+}
+
 impl MediaFiles {
     /// Opens or makes the folder, and removes what was being written when the process ended.
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn open(folder: &Path, budget: u64) -> io::Result<Self> {
+    pub fn open(folder: &Path, room: Room) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let mut used = 0;
+        let mut ledger = Ledger::new(room);
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             if entry.path().extension().is_some_and(|extension| extension == PART) {
                 fs::remove_file(entry.path())?;
             } else {
-                used += entry.metadata()?.len();
+                ledger.found(entry.metadata()?.len());
             }
         }
         Ok(Self {
             folder: folder.to_owned(),
-            budget,
-            used: Mutex::new(used),
+            ledger: Mutex::new(ledger),
         })
+    }
+
+    /// Counts what is there for the customers whose it is, as the catalog says.
+    ///
+    /// # Errors
+    /// If the catalog cannot be read.
+    pub fn charge(&self, catalog: &Catalog) -> Result<(), StoreError> {
+        let view = catalog.view()?;
+        view.for_each(|record: Media| {
+            if let Some(customer) = customer_of(&view, record.owner)?
+                && let Ok(metadata) = fs::metadata(self.path(record.id))
+            {
+                self.ledger().charge(customer, metadata.len());
+            }
+            Ok::<_, StoreError>(())
+        })
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is a file of this id.
+    #[must_use]
+    pub fn is_there(&self, id: MediaId) -> bool {
+        self.path(id).is_file()
     }
 
     fn path(&self, id: MediaId) -> PathBuf {
         self.folder.join(id.0.simple().to_string())
     }
 
-    /// Keeps a file, durable once this returns.
+    /// Keeps a file, durable once this returns. `customer` is whose it is, or whose user's; `is_named` tells whether something
+    /// has taken an earlier upload up.
     ///
     /// # Errors
     /// There is one of this id, there is no room, or the disk fails.
-    pub fn write(&self, record: &Media, key: &DataKey, content: &[u8]) -> Result<(), MediaError> {
+    pub fn write(
+        &self,
+        record: &Media,
+        customer: Option<CustomerId>,
+        key: &DataKey,
+        content: &[u8],
+        is_named: &dyn Fn(MediaId) -> Result<bool, StoreError>,
+    ) -> Result<(), MediaError> {
         let id = record.id.0.as_bytes();
         let named = postcard::to_stdvec(record).map_err(|error| StoreError::corrupt(format!("a file's record: {error}")))?;
         let head = key.seal(RecordKind::MediaRecord, id, &named).0;
         let body = key.seal(RecordKind::Media, id, content).0;
         let length = u32::try_from(head.len()).map_err(|_| StoreError::corrupt("a file's record"))?;
         let bytes = (MAGIC.len() + 4 + head.len() + body.len()) as u64;
-        self.reserve(bytes)?;
+        if self.is_there(record.id) {
+            return Err(MediaError::Exists);
+        }
+        let item = Item {
+            id: record.id,
+            owner: record.owner,
+            customer,
+            bytes,
+        };
+        self.ledger().reserve(item, is_named)?;
         let written = self.put(record.id, &[MAGIC, &length.to_le_bytes(), &head, &body]);
         if written.is_err() {
-            self.release(bytes);
+            self.ledger().release(record.id, customer, bytes);
         }
         written
     }
@@ -123,20 +213,6 @@ impl MediaFiles {
             drop(fs::remove_file(&part));
         }
         put
-    }
-
-    fn reserve(&self, bytes: u64) -> Result<(), MediaError> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.saturating_add(bytes) > self.budget {
-            return Err(MediaError::Budget);
-        }
-        *used += bytes;
-        Ok(())
-    }
-
-    fn release(&self, bytes: u64) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        *used = used.saturating_sub(bytes);
     }
 
     /// The record that a file was uploaded as; `None` if there is no such file.
@@ -172,11 +248,16 @@ impl MediaFiles {
         }
     }
 
-    /// Removes a file, if it is there.
+    /// Something has taken an upload up.
+    pub fn is_taken(&self, id: MediaId) {
+        self.ledger().is_taken(id);
+    }
+
+    /// Removes a file, if it is there. `customer` is whose it was, or whose user's; it is known of uploads.
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn remove(&self, id: MediaId) -> io::Result<()> {
+    pub fn remove(&self, id: MediaId, customer: Option<CustomerId>) -> io::Result<()> {
         let path = self.path(id);
         let bytes = match fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
@@ -184,7 +265,7 @@ impl MediaFiles {
             Err(error) => return Err(error),
         };
         fs::remove_file(&path)?;
-        self.release(bytes);
+        self.ledger().release(id, customer, bytes);
         Ok(())
     }
 
@@ -228,7 +309,19 @@ mod tests {
     use perseat_domain::model::{MediaKind, MediaOwner};
     use uuid::Uuid;
 
-    fn record(id: u128) -> Media {
+    pub(super) fn room(budget: u64) -> Room {
+        Room {
+            budget,
+            customer: budget,
+            untaken: 8,
+        }
+    }
+
+    pub(super) fn fresh(_: MediaId) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    pub(super) fn record(id: u128) -> Media {
         Media {
             id: MediaId(Uuid::from_u128(id)),
             owner: MediaOwner::Customer(CustomerId(Uuid::from_u128(1))),
@@ -241,9 +334,9 @@ mod tests {
     #[test]
     fn a_file_opens_with_its_owners_key_alone_and_says_what_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        let files = MediaFiles::open(folder.path(), 1 << 20).unwrap();
+        let files = MediaFiles::open(folder.path(), room(1 << 20)).unwrap();
         let (own, other) = (DataKey::new(&[1; KEY_LEN], 1), DataKey::new(&[2; KEY_LEN], 1));
-        files.write(&record(7), &own, b"hello").unwrap();
+        files.write(&record(7), None, &own, b"hello", &fresh).unwrap();
         assert_eq!(files.record(record(7).id, &own).unwrap(), Some(record(7)));
         assert_eq!(files.content(record(7).id, &own).unwrap().unwrap().as_slice(), b"hello");
         assert!(files.content(record(7).id, &other).is_err());
@@ -259,15 +352,24 @@ mod tests {
     fn a_file_is_never_written_twice_and_all_together_stay_within_the_limit() {
         let folder = tempfile::tempdir().unwrap();
         let key = DataKey::new(&[1; KEY_LEN], 1);
-        let files = MediaFiles::open(folder.path(), 2_000).unwrap();
-        files.write(&record(1), &key, &[7; 1_000]).unwrap();
-        assert!(matches!(files.write(&record(1), &key, b"other"), Err(MediaError::Exists)));
-        assert!(matches!(files.write(&record(2), &key, &[7; 1_000]), Err(MediaError::Budget)));
-        let files = MediaFiles::open(folder.path(), 2_000).unwrap();
-        assert!(matches!(files.write(&record(2), &key, &[7; 1_000]), Err(MediaError::Budget)));
-        files.remove(record(1).id).unwrap();
-        files.remove(record(1).id).unwrap();
-        files.write(&record(2), &key, &[7; 1_000]).unwrap();
+        let files = MediaFiles::open(folder.path(), room(2_000)).unwrap();
+        files.write(&record(1), None, &key, &[7; 1_000], &fresh).unwrap();
+        assert!(matches!(
+            files.write(&record(1), None, &key, b"other", &fresh),
+            Err(MediaError::Exists)
+        ));
+        assert!(matches!(
+            files.write(&record(2), None, &key, &[7; 1_000], &fresh),
+            Err(MediaError::Budget)
+        ));
+        let files = MediaFiles::open(folder.path(), room(2_000)).unwrap();
+        assert!(matches!(
+            files.write(&record(2), None, &key, &[7; 1_000], &fresh),
+            Err(MediaError::Budget)
+        ));
+        files.remove(record(1).id, None).unwrap();
+        files.remove(record(1).id, None).unwrap();
+        files.write(&record(2), None, &key, &[7; 1_000], &fresh).unwrap();
         assert_eq!(files.written_before(SystemTime::UNIX_EPOCH).unwrap(), []);
         let later = SystemTime::now() + std::time::Duration::from_secs(60);
         assert_eq!(files.written_before(later).unwrap(), [record(2).id]);

@@ -2,7 +2,7 @@
 
 use super::answer::{desk, error, read};
 use crate::boot::plane::random;
-use crate::control::media;
+use crate::control::media::{self, Permit};
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use perseat_admin::fault::Fault;
 use perseat_admin::media::{owner_of, reference};
@@ -78,9 +78,11 @@ impl MediaQuery {
         // Clients may send the path that they read from.
         let name = file_name.rsplit(['/', '\\']).next().unwrap_or_default();
         let id = MediaId(uuid::Builder::from_random_bytes(random().to_be_bytes()).into_uuid());
-        let permitted = read(ctx, |reader| reader.upload(id, owner, kind, name))?;
+        let (media, customer) = read(ctx, |reader| {
+            Ok((reader.upload(id, owner, kind, name)?, reader.customer_of_file(owner)?))
+        })?;
         Ok(UploadMedia {
-            upload_url: Some(media::upload_url(desk(ctx)?, &permitted)),
+            upload_url: Some(media::upload_url(desk(ctx)?, &Permit { media, customer })),
             object_url: Some(reference(id)),
             error: None,
         })

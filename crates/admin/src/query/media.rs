@@ -7,6 +7,7 @@ use crate::media::{Access, check, check_kind, check_name, draft};
 use perseat_domain::id::{CustomerId, MediaId, VersionId};
 use perseat_domain::model::{Media, MediaKind, MediaOwner};
 use perseat_store::catalog::Lookup;
+use perseat_store::media::customer_of;
 
 impl Reader<'_> {
     /// A file that whoever asks may upload: what is kept is this record with the size of what comes.
@@ -18,6 +19,14 @@ impl Reader<'_> {
         check_kind(owner, kind)?;
         check_name(name)?;
         Ok(draft(id, owner, kind, name))
+    }
+
+    /// The customer whose file of this owner it is, or whose user's.
+    ///
+    /// # Errors
+    /// If the catalog cannot be read.
+    pub fn customer_of_file(&self, owner: MediaOwner) -> Result<Option<CustomerId>, Fault> {
+        Ok(customer_of(&self.view, owner)?)
     }
 
     /// A file that a record names.

@@ -68,7 +68,7 @@ fn encode(stored: &StoredGrant) -> Result<Vec<u8>, StoreError> {
     postcard::to_extend(stored, vec![FORMAT]).map_err(|error| StoreError::corrupt(format!("a grant to be stored: {error}")))
 }
 
-fn decode(bytes: &[u8]) -> Result<StoredGrant, StoreError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<StoredGrant, StoreError> {
     let body = bytes.strip_prefix(&[FORMAT]).ok_or_else(|| StoreError::corrupt("grant"))?;
     postcard::from_bytes(body).map_err(|_| StoreError::corrupt("grant"))
 }

@@ -8,6 +8,7 @@ use super::tables::{self, OWNED, PENDING_DESTRUCTION, UNIQUE};
 use super::{Lookup, Options, Record, RecordId, RecordKey, RecordType, Rows};
 use crate::error::StoreError;
 use crate::keyring::NewKey;
+use crate::media::{Unnamed, customer_of};
 use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, MediaId, TokenId, UserConfigId, UserId};
 use perseat_domain::model::{
     ApiToken, Customer, Instance, Integration, IntegrationVersion, Media, MediaOwner, Membership, User, UserConfig,
@@ -43,7 +44,7 @@ pub struct Mutated<T> {
     /// What to publish.
     pub touched: Touched,
     /// Files that no record names any more.
-    pub unnamed_files: Vec<MediaId>,
+    pub unnamed_files: Vec<Unnamed>,
 }
 
 type BytesTable<'t> = Table<'t, &'static [u8], &'static [u8]>;
@@ -62,7 +63,7 @@ pub struct Mutation<'t> {
     pub(super) revisions_kept: usize,
     ledger: Ledger,
     new_keys: Vec<NewKey>,
-    unnamed_files: Vec<MediaId>,
+    unnamed_files: Vec<Unnamed>,
     revision: u64,
 }
 
@@ -100,7 +101,7 @@ impl<'t> Mutation<'t> {
     }
 
     /// What changed, the keys that new owners need, and files that no record names any more.
-    pub(super) fn finish(self) -> (Ledger, Vec<NewKey>, Vec<MediaId>) {
+    pub(super) fn finish(self) -> (Ledger, Vec<NewKey>, Vec<Unnamed>) {
         (self.ledger, self.new_keys, self.unnamed_files)
     }
 
@@ -208,6 +209,13 @@ impl<'t> Mutation<'t> {
     /// Deletes one row with its index rows; its owner's key is to be destroyed.
     pub(super) fn delete<R: Record>(&mut self, id: R::Id) -> Result<bool, StoreError> {
         let Some(record) = self.get::<R>(id)? else { return Ok(false) };
+        let key = id.into();
+        if let RecordKey::Media(file) = key
+            && let Some(media) = self.get::<Media>(file)?
+        {
+            let customer = customer_of(self, media.owner)?;
+            self.unnamed_files.push(Unnamed { id: file, customer });
+        }
         self.records[R::TYPE as usize].remove(id.to_key().as_slice())?;
         let rows = record.index();
         self.replace_index_rows::<R>(&[], &rows, &IndexRows::default())?;
@@ -215,10 +223,6 @@ impl<'t> Mutation<'t> {
         self.forget_grants::<R>(id)?;
         if let Some(key) = record.data_key() {
             self.pending.insert(key.owner().to_bytes().as_slice(), ())?;
-        }
-        let key = id.into();
-        if let RecordKey::Media(file) = key {
-            self.unnamed_files.push(file);
         }
         self.ledger.note(key, ChangeKind::Deleted, &[]);
         let described = Described {

@@ -113,7 +113,9 @@ impl<'a> Batch<'a> {
             return Ok(Vec::new());
         }
         self.end.flush()?;
+        let generation = self.room.raise(&self.keyring.file)?;
         self.keyring.file.sync()?;
+        self.room.is_raised(generation);
         self.room.slots = self.end.end();
         Ok(std::mem::take(&mut self.rows))
     }

@@ -12,11 +12,13 @@ use std::sync::MutexGuard;
 /// Bytes handed over at once.
 const PIECE: usize = 1 << 20;
 
-/// Which keyring, and how far it had grown: tells an older copy from a newer one.
+/// Which keyring, and how often it had been changed: tells an older copy from a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The random id of the file.
     pub id: [u8; 16],
+    /// Raised whenever keys are made or destroyed; 0 in a file from before it was counted.
+    pub generation: u64,
     /// Slots, free ones included. They never become fewer.
     pub slots: u64,
 }
@@ -48,7 +50,7 @@ pub fn mark(path: &Path) -> Result<Mark, StoreError> {
 }
 
 impl Keyring {
-    /// Which keyring this is, and how far it has grown.
+    /// Which keyring this is, and how often it was changed.
     ///
     /// # Errors
     /// If the disk fails.

@@ -7,7 +7,13 @@
 //! | 12 | 4 | bytes of a slot, little-endian |
 //! | 16 | 16 | random id of the file |
 //! | 32 | 65 | 32 zero bytes sealed by the master key: tells whether a master key fits |
-//! | 4092 | 4 | CRC32C of the bytes before, little-endian |
+//! | 2048 | 12 | generation, see below |
+//! | 3072 | 12 | generation |
+//! | 4092 | 4 | CRC32C of the bytes before, the generations taken as zeros, little-endian |
+//!
+//! A generation is a number (8) and the CRC32C of the file's id and the number (4), or zeros. Both stand in sectors of their own
+//! and are written in turn, so that one of them is whole whatever becomes of the other; the higher one counts. Every change of
+//! the slots raises it within the same sync.
 
 use super::export::Mark;
 use super::master::{MasterKey, random_key};
@@ -26,6 +32,11 @@ const FORMAT: u32 = 1;
 pub(super) const HEADER: usize = 4096;
 const CHECK: std::ops::Range<usize> = 32..32 + KEY_LEN + OVERHEAD;
 const CRC: std::ops::Range<usize> = HEADER - 4..HEADER;
+const ID: std::ops::Range<usize> = 16..32;
+/// Where the two generations stand.
+const GENERATIONS: [usize; 2] = [2048, 3072];
+/// Bytes of a generation with its checksum.
+const GENERATION: usize = 12;
 /// Slots read or written at once.
 pub(super) const CHUNK: usize = 8 * 1024;
 
@@ -182,6 +193,18 @@ impl KeyringFile {
         Ok(header)
     }
 
+    /// How often the slots were changed, as the file says.
+    pub(super) fn generation(&self) -> Result<Generation, StoreError> {
+        Ok(generation_of(&self.header()?))
+    }
+
+    /// Writes a generation; the caller syncs. What stood in its place is not needed any more.
+    pub(super) fn write_generation(&self, generation: Generation) -> Result<(), StoreError> {
+        let bytes = generation_bytes(&self.header()?[ID], generation.number);
+        let at = GENERATIONS[usize::from(generation.is_second)] as u64;
+        self.medium.write_at(&bytes, at).map_err(StoreError::from_io)
+    }
+
     /// Bytes from any offset on; what lies beyond the end is zero.
     pub(super) fn raw(&self, at: u64, bytes: &mut [u8]) -> Result<(), StoreError> {
         self.read_padded(bytes, at)
@@ -245,8 +268,8 @@ fn new_header(master: &MasterKey) -> [u8; HEADER] {
     header[..8].copy_from_slice(&MAGIC);
     header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
     header[12..16].copy_from_slice(&(SLOT as u32).to_le_bytes());
-    header[16..32].copy_from_slice(&random_key()[..16]);
-    let check = master.0.seal(RecordKind::WrappedKey, &header[16..32], &[0; KEY_LEN]);
+    header[ID].copy_from_slice(&random_key()[..16]);
+    let check = master.0.seal(RecordKind::WrappedKey, &header[ID], &[0; KEY_LEN]);
     header[CHECK].copy_from_slice(&check.0);
     let crc = crc32c::crc32c(&header[..CRC.start]);
     header[CRC].copy_from_slice(&crc.to_le_bytes());
@@ -254,16 +277,61 @@ fn new_header(master: &MasterKey) -> [u8; HEADER] {
 }
 
 fn is_whole(header: &[u8; HEADER]) -> bool {
-    header[CRC] == crc32c::crc32c(&header[..CRC.start]).to_le_bytes() && header[..8] == MAGIC
+    let mut fixed = *header;
+    for at in GENERATIONS {
+        fixed[at..at + GENERATION].fill(0);
+    }
+    header[CRC] == crc32c::crc32c(&fixed[..CRC.start]).to_le_bytes() && header[..8] == MAGIC
+}
+
+/// How often the slots were changed, and in which of the two places that stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Generation {
+    pub(super) number: u64,
+    is_second: bool,
+}
+
+impl Generation {
+    /// The next one, in the other place.
+    pub(super) fn after(self, attempted: u64) -> Self {
+        Self {
+            number: attempted + 1,
+            is_second: !self.is_second,
+        }
+    }
+}
+
+fn generation_bytes(id: &[u8], number: u64) -> [u8; GENERATION] {
+    let mut out = [0; GENERATION];
+    out[..8].copy_from_slice(&number.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(id), &out[..8]);
+    out[8..].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// The higher of the generations that are whole; zero in a file from before there were any.
+fn generation_of(header: &[u8; HEADER]) -> Generation {
+    let mut found = Generation::default();
+    for (at, is_second) in GENERATIONS.into_iter().zip([false, true]) {
+        let bytes = &header[at..at + GENERATION];
+        let mut number = [0; 8];
+        number.copy_from_slice(&bytes[..8]);
+        let number = u64::from_le_bytes(number);
+        if number > found.number && bytes == generation_bytes(&header[ID], number) {
+            found = Generation { number, is_second };
+        }
+    }
+    found
 }
 
 /// The mark of a file with this header and length; `None` if it is no whole header.
 pub(super) fn mark_of(header: &[u8; HEADER], length: u64) -> Option<Mark> {
     is_whole(header).then(|| {
         let mut id = [0; 16];
-        id.copy_from_slice(&header[16..32]);
+        id.copy_from_slice(&header[ID]);
         Mark {
             id,
+            generation: generation_of(header).number,
             slots: length.saturating_sub(HEADER as u64) / SLOT as u64,
         }
     })
@@ -279,7 +347,7 @@ fn check(header: &[u8; HEADER], master: &MasterKey) -> Result<(), StoreError> {
         });
     }
     let sealed = Sealed(header[CHECK].to_vec());
-    let opened = master.0.unseal(RecordKind::WrappedKey, &header[16..32], &sealed);
+    let opened = master.0.unseal(RecordKind::WrappedKey, &header[ID], &sealed);
     opened.map(|_| ()).map_err(|_| StoreError::WrongMasterKey)
 }
 

@@ -3,7 +3,7 @@
 //! User keys are wrapped by their customer's key, customer keys and the organization's by the master key; users of
 //! the organization by the organization's key. Deleting a key overwrites its slot and syncs before it returns, so
 //! everything sealed under it is unreadable, in old backups too. Keys never go into redb or the journal: both keep
-//! freed bytes. In memory an owner costs 20 bytes of index; unwrapped keys live in a bounded cache.
+//! freed bytes. Every change raises the file's generation, by which an older copy is told from the newest. In memory an owner costs 20 bytes of index; unwrapped keys live in a bounded cache.
 
 mod batch;
 mod export;
@@ -21,7 +21,7 @@ use crate::bounded::Bounded;
 use crate::error::StoreError;
 use crate::seal::{DataKey, RecordKind};
 use batch::Batch;
-use file::KeyringFile;
+use file::{Generation, KeyringFile};
 use index::Index;
 use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::Membership;
@@ -144,12 +144,28 @@ pub struct Keyring {
 /// Where new keys go.
 struct Room {
     slots: u32,
+    /// The newest one that is on the disk.
+    generation: Generation,
+    /// The highest that was tried; never given twice.
+    attempted: u64,
     free: Vec<u32>,
     /// Slots that may hold what a failed creation left; wiped before anything else is made.
     unclean: Vec<u32>,
 }
 
 impl Room {
+    /// Writes the next generation; durable with the next sync, which is to be followed by [`Room::is_raised`].
+    fn raise(&mut self, file: &KeyringFile) -> Result<Generation, StoreError> {
+        let next = self.generation.after(self.attempted);
+        self.attempted = next.number;
+        file.write_generation(next)?;
+        Ok(next)
+    }
+
+    fn is_raised(&mut self, generation: Generation) {
+        self.generation = generation;
+    }
+
     fn clean(&mut self, file: &KeyringFile) -> Result<(), StoreError> {
         wipe(file, &self.unclean)?;
         self.free.append(&mut self.unclean);
@@ -196,8 +212,16 @@ impl Keyring {
             slot::Content::Damaged(owner) => damaged.push((number, owner)),
         })?;
         free.extend_from_slice(&half_wiped);
-        // Zeros that are seen may not be on disk, where the process ended after a sync had failed; so they are written again.
-        wipe(&file, &free)?;
+        // What is seen may not be on disk, where the process ended after a sync had failed; so zeros and generation are written
+        // again.
+        let generation = file.generation()?;
+        overwrite(&file, &free)?;
+        if generation.number > 0 {
+            file.write_generation(generation)?;
+        }
+        if generation.number > 0 || !free.is_empty() {
+            file.sync()?;
+        }
         let index = Index::from_rows(rows);
         let findings = Findings {
             keys: index.len(),
@@ -211,6 +235,8 @@ impl Keyring {
             findings,
             room: Mutex::new(Room {
                 slots,
+                generation,
+                attempted: generation.number,
                 free,
                 unclean: Vec::new(),
             }),
@@ -319,9 +345,18 @@ impl Keyring {
         let slots = self.shared().forget(owners);
         let named = slots.iter().map(|(number, _)| *number);
         let numbers: Vec<u32> = named.chain(room.unclean.iter().copied()).collect();
-        if let Err(error) = wipe(&self.file, &numbers) {
-            self.shared().damaged.extend(slots);
-            return Err(error);
+        // Raised even where there is nothing to wipe: a crash may have come between the zeros and the generation.
+        let wiped = room.raise(&self.file).and_then(|generation| {
+            overwrite(&self.file, &numbers)?;
+            self.file.sync()?;
+            Ok(generation)
+        });
+        match wiped {
+            Ok(generation) => room.is_raised(generation),
+            Err(error) => {
+                self.shared().damaged.extend(slots);
+                return Err(error);
+            }
         }
         room.unclean.clear();
         room.free.extend(numbers);
@@ -361,11 +396,17 @@ impl Shared {
     }
 }
 
-/// Overwrites slots with zeros, neighbours at once, and syncs.
+/// Overwrites slots with zeros and syncs.
 fn wipe(file: &KeyringFile, numbers: &[u32]) -> Result<(), StoreError> {
     if numbers.is_empty() {
         return Ok(());
     }
+    overwrite(file, numbers)?;
+    file.sync()
+}
+
+/// Overwrites slots with zeros, neighbours at once.
+fn overwrite(file: &KeyringFile, numbers: &[u32]) -> Result<(), StoreError> {
     let mut numbers = numbers.to_vec();
     numbers.sort_unstable();
     for run in numbers.chunk_by(|a, b| a + 1 == *b) {
@@ -373,7 +414,7 @@ fn wipe(file: &KeyringFile, numbers: &[u32]) -> Result<(), StoreError> {
             file.write(part[0], &vec![0; part.len() * slot::SLOT])?;
         }
     }
-    file.sync()
+    Ok(())
 }
 
 #[cfg(test)]

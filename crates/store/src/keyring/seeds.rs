@@ -77,6 +77,8 @@ struct Rig {
     keyring: Option<Keyring>,
     known: BTreeMap<u64, Known>,
     acknowledged: u64,
+    /// The generation after the last acknowledged change.
+    generation: u64,
 }
 
 impl Rig {
@@ -104,6 +106,7 @@ impl Rig {
         match made {
             Ok(()) => {
                 self.acknowledged += 1;
+                self.expect_newer()?;
                 self.expect("after keys were made")
             }
             Err(StoreError::Io(_) | StoreError::Full(_)) => Ok(()),
@@ -111,6 +114,18 @@ impl Rig {
             Err(StoreError::Corrupt { .. }) => self.destroy_numbers(&(customer..customer + 4).collect::<Vec<_>>()),
             Err(error) => Err(format!("keys cannot be made: {error:?}")),
         }
+    }
+
+    /// A change was acknowledged: its generation is durable, and higher than any before.
+    fn expect_newer(&mut self) -> Result<(), String> {
+        let header = self.disk.durable(NAME);
+        let header = header.first_chunk().ok_or("no header is durable")?;
+        let generation = file::mark_of(header, 0).ok_or("the header is not whole")?.generation;
+        match generation > self.generation {
+            true => self.generation = generation,
+            false => return Err(format!("generation {generation} is durable after {}", self.generation)),
+        }
+        Ok(())
     }
 
     fn seal(&mut self, n: u64) -> Result<Sealed, String> {
@@ -148,6 +163,7 @@ impl Rig {
         match destroyed {
             Ok(()) => {
                 self.acknowledged += 1;
+                self.expect_newer()?;
                 self.expect("after keys were destroyed")?;
                 self.expect_wiped(&owners)
             }
@@ -240,6 +256,7 @@ fn rig(seed: u64) -> Rig {
         keyring: None,
         known: BTreeMap::new(),
         acknowledged: 0,
+        generation: 0,
     }
 }
 

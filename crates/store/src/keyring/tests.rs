@@ -280,3 +280,71 @@ fn a_master_key_that_others_can_read_is_refused() {
         assert!(matches!(MasterKey::load(&path), Err(StoreError::Corrupt { .. })));
     }
 }
+
+/// The places of the generations in the header.
+const GENERATIONS: [usize; 2] = [2048, 3072];
+
+fn generation(ring: &Ring) -> u64 {
+    let generation = ring.keys().mark().unwrap().generation;
+    assert_eq!(mark(&ring.path()).unwrap().generation, generation);
+    generation
+}
+
+#[test]
+fn every_change_of_the_keys_raises_the_generation_and_nothing_else_does() {
+    let mut ring = Ring::with_acme_and_alice();
+    assert_eq!(generation(&ring), 1);
+    ring.keys().destroy(ALICE).unwrap();
+    assert_eq!(generation(&ring), 2);
+    ring.reopen().create(alice()).unwrap();
+    assert_eq!(
+        (generation(&ring), ring.keys().mark().unwrap().slots),
+        (3, 2),
+        "as many slots, and newer"
+    );
+    ring.keys().data_key(ALICE).unwrap();
+    ring.reopen();
+    assert_eq!(generation(&ring), 3);
+    // To the byte: the number and the CRC32C of the file's id and the number, in turn in two places.
+    let bytes = ring.bytes();
+    for (at, number) in [(GENERATIONS[0], 2_u64), (GENERATIONS[1], 3)] {
+        let crc = crc32c::crc32c(&[&bytes[16..32], &number.to_le_bytes()].concat());
+        assert_eq!(bytes[at..at + 12], *[&number.to_le_bytes()[..], &crc.to_le_bytes()].concat());
+    }
+    // A destruction that a crash cut off before the generation was durable is done again, and then counts.
+    ring.keys().destroy(Owner::Organization).unwrap();
+    assert_eq!(generation(&ring), 4);
+}
+
+#[test]
+fn a_torn_generation_leaves_the_one_before_it() {
+    let mut ring = Ring::with_acme_and_alice();
+    ring.keys().destroy(ALICE).unwrap();
+    ring.keyring = None;
+    ring.overwrite(GENERATIONS[0] as u64 + 3, &[0xee]);
+    ring.reopen();
+    assert_eq!(generation(&ring), 1);
+    ring.keys().create(alice()).unwrap();
+    assert_eq!(generation(&ring), 2, "in the place of the torn one");
+    ring.reopen().data_key(ALICE).unwrap();
+}
+
+#[test]
+fn a_keyring_from_before_generations_opens_and_is_counted_from_then_on() {
+    let mut ring = Ring::with_acme_and_alice();
+    ring.keyring = None;
+    for at in GENERATIONS {
+        ring.overwrite(at as u64, &[0; 12]);
+    }
+    ring.reopen().data_key(ALICE).unwrap();
+    assert_eq!(generation(&ring), 0);
+    ring.keys().create(NewKey::Organization).unwrap();
+    assert_eq!(generation(&ring), 1);
+    ring.overwrite(100, &[1]);
+    ring.keyring = None;
+    let opened = Keyring::open(&ring.path(), MasterKey::new(&[7; 32]), &Options::default());
+    assert!(
+        matches!(opened, Err(StoreError::Corrupt { .. })),
+        "the rest of the header is still checked"
+    );
+}

@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::catalog::{GrantId, Stored, StoredGrant};
+use crate::findings::Findings;
+use crate::keyring::{Keyring, MasterKey, NewKey, Options as KeyringOptions, Owner};
+use crate::seal::RecordKind;
 use perseat_domain::grant::{Holder, Renewal, Renewed, Rules};
 use perseat_domain::model::Sealed;
 
@@ -78,4 +81,58 @@ fn grants_go_with_their_holder_and_come_to_none_that_is_gone() {
     catalog.mutate(NOW, |tx| tx.delete_instance(world.instance.id)).unwrap();
     assert_eq!([&mine, &other, &shared].map(count), [0, 0, 0]);
     assert_eq!(catalog.store_grant(&shared, None, &given(1)).unwrap(), Stored::Gone);
+}
+
+/// What a check says of grants, with a keyring that has the holder's key or without one.
+fn checked(catalog: &Catalog, keys: Option<&Keyring>) -> (u64, u64, Vec<String>) {
+    let mut findings = Findings::new(100);
+    let report = catalog.check(keys, &mut findings).unwrap();
+    let listed = findings.listed().iter().filter(|finding| finding.contains("grant")).cloned();
+    (report.grants, report.opened, listed.collect())
+}
+
+#[test]
+fn a_check_finds_grants_of_nobody_that_do_not_read_or_do_not_open() {
+    let (_, catalog, world) = filled();
+    let (folder, config) = (tempfile::tempdir().unwrap(), &world.configs[0]);
+    let keyring = Keyring::open(&folder.path().join("keyring"), MasterKey::new(&[7; 32]), &KeyringOptions::default()).unwrap();
+    let user = catalog.get::<User>(config.user).unwrap().unwrap();
+    let Membership::Customer(customer) = user.membership else {
+        panic!("a customer's user")
+    };
+    keyring
+        .create_many([NewKey::Customer(customer), NewKey::User(user.id, user.membership)])
+        .unwrap();
+    let id = of(config);
+    let key = keyring.data_key(Owner::User(user.id)).unwrap();
+    let whole = StoredGrant {
+        token: Some(key.seal(RecordKind::Grant, &id.to_key(), b"token")),
+        ..given(1)
+    };
+    catalog.store_grant(&id, None, &whole).unwrap();
+    let before = checked(&catalog, None);
+    assert_eq!((before.0, before.2), (1, vec![]));
+    let opened = checked(&catalog, Some(&keyring));
+    assert_eq!((opened.1, opened.2), (before.1 + 1, vec![]));
+    catalog.store_grant(&id, Some(&whole), &given(1)).unwrap();
+    let (_, _, found) = checked(&catalog, Some(&keyring));
+    assert!(found.len() == 1 && found[0].contains("does not open"), "{found:?}");
+    assert_eq!(checked(&catalog, None).2, [] as [String; 0], "without keys that cannot be known");
+
+    let write = |key: &[u8], row: &[u8]| {
+        let transaction = catalog.database.get().unwrap().begin_write().unwrap();
+        transaction
+            .open_table(crate::catalog::grants::GRANTS)
+            .unwrap()
+            .insert(key, row)
+            .unwrap();
+        transaction.commit().unwrap();
+    };
+    write(&id.to_key(), &[1, 0xff]);
+    write(&[[9; 16].as_slice(), b"account"].concat(), &[1]);
+    let (count, _, found) = checked(&catalog, None);
+    assert!(
+        count == 2 && found.iter().any(|it| it.contains("does not read")) && found.iter().any(|it| it.contains("not there")),
+        "{found:?}"
+    );
 }

@@ -180,9 +180,10 @@ fn files_go_with_their_owner_and_are_named_to_be_removed() {
         "a name stands for one attachment"
     );
     let deleted = catalog.mutate(NOW, |tx| tx.delete_customer(customers[0].id)).unwrap();
-    let mut gone: Vec<u128> = deleted.unnamed_files.iter().map(|id| id.0.as_u128()).collect();
+    let mut gone: Vec<u128> = deleted.unnamed_files.iter().map(|file| file.id.0.as_u128()).collect();
     gone.sort_unstable();
     assert_eq!(gone, [1, 2, 3]);
+    assert!(deleted.unnamed_files.iter().all(|file| file.customer == Some(customers[0].id)));
     assert!(catalog.attachment_by_name(second, "a.pdf").unwrap().is_some());
     assert_eq!(catalog.media_of(first, None, 9).unwrap().items, []);
 }

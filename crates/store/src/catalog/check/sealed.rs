@@ -1,0 +1,104 @@
+//! What is sealed in the catalog: whether it opens, and whether a grant belongs to something.
+
+use super::super::Rows;
+use super::super::grants::{self, GRANTS};
+use super::super::record::{self, RecordType};
+use super::{Check, hexadecimal};
+use crate::error::StoreError;
+use crate::keyring::Owner;
+use crate::seal::RecordKind;
+use perseat_domain::id::FlowNumber;
+use perseat_domain::model::{ApiKey, ConfigValue, ConnectionValue, Instance, UserConfig, api_key_record_id, connection_record_id};
+use redb::ReadableTable;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+impl Check<'_, '_> {
+    pub(super) fn values_open(&mut self, name: &str, record: Uuid, owner: Owner, values: &BTreeMap<String, ConfigValue>) {
+        let Some(keys) = self.keys else { return };
+        for (key, value) in values {
+            let ConfigValue::Connection { sealed, .. } = value else { continue };
+            let opened = keys.data_key(owner).and_then(|data_key| {
+                let plain = data_key.unseal(RecordKind::Connection, &connection_record_id(record, key), sealed)?;
+                serde_json::from_slice::<ConnectionValue>(&plain).map_err(|_| StoreError::corrupt("its text"))
+            });
+            match opened {
+                Ok(_) => self.report.opened += 1,
+                // Whoever has no key is told of apart.
+                Err(StoreError::NoKey { .. }) => {}
+                Err(error) => self
+                    .findings
+                    .add(format_args!("catalog: the connection {key} of {name} does not open: {error}")),
+            }
+        }
+    }
+
+    pub(super) fn keys_open(&mut self, name: &str, record: Uuid, owner: Owner, api_keys: &BTreeMap<FlowNumber, Vec<ApiKey>>) {
+        let Some(keys) = self.keys else { return };
+        for key in api_keys.values().flatten() {
+            let id = api_key_record_id(record, &key.digest);
+            let opened = keys
+                .data_key(owner)
+                .and_then(|data_key| Ok(data_key.unseal(RecordKind::ApiKey, &id, &key.sealed)?));
+            match opened {
+                Ok(_) => self.report.opened += 1,
+                // Whoever has no key is told of apart.
+                Err(StoreError::NoKey { .. }) => {}
+                Err(error) => self
+                    .findings
+                    .add(format_args!("catalog: an API key of {name} does not open: {error}")),
+            }
+        }
+    }
+
+    /// Whether each grant belongs to a connection that is there, reads, and opens.
+    pub(super) fn grants(&mut self) -> Result<(), StoreError> {
+        for row in self.view.transaction.open_table(GRANTS)?.iter()? {
+            let (key, value) = row?;
+            self.report.grants += 1;
+            let name = hexadecimal(key.value());
+            let owner = match key.value().split_first_chunk::<16>() {
+                Some((holder, _)) => self.holder(holder)?,
+                None => None,
+            };
+            let Some(owner) = owner else {
+                self.findings.add(format_args!(
+                    "catalog: the grant {name} is of a record that is not there, or was removed"
+                ));
+                continue;
+            };
+            let Ok(stored) = grants::decode(value.value()) else {
+                self.findings.add(format_args!("catalog: the grant {name} does not read"));
+                continue;
+            };
+            let (Some(keys), Some(token)) = (self.keys, stored.token) else {
+                continue;
+            };
+            let opened = keys
+                .data_key(owner)
+                .and_then(|data_key| Ok(data_key.unseal(RecordKind::Grant, key.value(), &token)?));
+            match opened {
+                Ok(_) => self.report.opened += 1,
+                // Whoever has no key is told of apart.
+                Err(StoreError::NoKey { .. }) => {}
+                Err(error) => self
+                    .findings
+                    .add(format_args!("catalog: the token of the grant {name} does not open: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Under whose key the grants of an instance or user configuration are sealed.
+    fn holder(&self, id: &[u8; 16]) -> Result<Option<Owner>, StoreError> {
+        if let Some(row) = self.view.row(RecordType::Instance, id)? {
+            return Ok(record::decode::<Instance>(&row)
+                .ok()
+                .map(|instance| Owner::Customer(instance.customer)));
+        }
+        let row = self.view.row(RecordType::UserConfig, id)?;
+        let config = row.and_then(|row| record::decode::<UserConfig>(&row).ok());
+        let config = config.filter(|config| config.removed_at.is_none());
+        Ok(config.map(|config| Owner::User(config.user)))
+    }
+}
