@@ -109,9 +109,11 @@ impl Export {
             Err(error) => return Err(error.into()),
         }
         draft.replace(&self.file).with_context(named)?;
+        let mark = perseat_store::keyring::mark(&self.file).with_context(named)?;
         say!(
-            "{} is the newest keyring now; keep no older copy of it, and the master key somewhere else",
-            self.file.display()
+            "{} is the newest keyring now, of generation {}; keep no older copy of it, and the master key somewhere else",
+            self.file.display(),
+            mark.generation
         );
         Ok(ExitCode::SUCCESS)
     }

@@ -63,6 +63,57 @@ async fn a_change_that_is_based_on_an_old_reading_is_refused() {
     assert!(is_allowed(&renamed), "{renamed}");
 }
 
+/// Everything that two people may change: where its revision is read, and a change of it.
+const CHANGES: [(&str, &str, &str); 8] = [
+    ("customer(id: $i)", "updateCustomer", "description: $v"),
+    ("user(id: $i)", "updateUser", "phone: $v"),
+    ("instance(id: $i)", "updateInstance", "description: $v"),
+    (
+        "instance(id: $i)",
+        "updateInstanceConfigVariables",
+        "configVariables: [{key: \"Folder\", value: $v}]",
+    ),
+    (
+        "userLevelConfig(id: $i)",
+        "updateUserLevelConfig",
+        "partial: true, configVariables: [{key: \"Folder\", value: $v}]",
+    ),
+    ("integration(id: $i)", "updateIntegration", "labels: [$v]"),
+    ("integration(id: $i)", "updateIntegrationMarketplaceConfiguration", "overview: $v"),
+    ("organization", "updateOrganization", "name: $v"),
+];
+
+#[tokio::test]
+async fn whatever_two_people_may_change_at_once_is_held_to_its_revision() {
+    let world = World::start().await;
+    let instance = world.with_folder().await;
+    let place = &world.places[0];
+    for (read, mutation, change) in CHANGES {
+        let id = match read.split('(').next().unwrap() {
+            "customer" => &place.customer,
+            "user" => &place.user,
+            "instance" => &instance,
+            "userLevelConfig" => &place.config,
+            "integration" => &world.integration,
+            _ => &world.organization,
+        };
+        let head = if read.contains("$i") { "query ($i: ID!)" } else { "query" };
+        let query = format!("{head} {{ {read} {{ revision }} }}");
+        let update = format!(
+            "mutation ($i: ID!, $r: BigInt, $v: String!) {{ {mutation}(input: {{id: $i, revision: $r, {change}}}) {{ errors {{ messages }} }} }}"
+        );
+        let found = world.ask(0, &query, json!({ "i": id })).await;
+        let revision = found["data"].as_object().unwrap().values().next().unwrap()["revision"].clone();
+        assert!(revision.is_number(), "{mutation}: {found}");
+        for (value, was_first) in [("one", true), ("two", false)] {
+            let answer = world.ask(0, &update, json!({ "i": id, "r": revision, "v": value })).await;
+            let is_refused = answer.to_string().contains("changed meanwhile");
+            assert_eq!(is_allowed(&answer), was_first, "{mutation} {value}: {answer}");
+            assert_eq!(is_refused, !was_first, "{mutation} {value}: {answer}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn hooks_and_api_share_a_listener_where_they_have_one_address() {
     let free = std::net::TcpListener::bind("127.0.0.1:0")

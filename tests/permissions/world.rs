@@ -183,6 +183,42 @@ impl World {
         }
     }
 
+    /// Gives the first customer an instance with a variable of its own.
+    pub(crate) async fn with_folder(&self) -> String {
+        let manifests = r#"
+kind: Integration
+definition: |
+  definitionVersion: 7
+  name: Folders
+  description: ''
+  endpointType: flow_specific
+  requiredConfigVars:
+    - {key: Folder, stableKey: folder, dataType: string, orgOnly: false}
+  configPages:
+    - {name: Company, elements: [{type: configVar, value: Folder}]}
+  flows:
+    - name: Main
+      stableKey: main
+      description: ''
+      endpointSecurityType: unsecured
+      steps:
+        - name: Trigger
+          stableKey: main-trigger
+          isTrigger: true
+          action: {key: webhook, component: {key: webhook-triggers, isPublic: true, version: LATEST}}
+          inputs: {}
+---
+kind: Instance
+name: Folders
+customer: own
+integration: Folders
+configVars: {Folder: /}
+"#;
+        self.daemon.apply(manifests).await;
+        let found = self.ask(0, r#"{ instances(name: "Folders") { nodes { id } } }"#, json!({})).await;
+        text(&found["data"]["instances"]["nodes"][0]["id"])
+    }
+
     /// Attaches a document to a customer, as the owner; gives what clients name it by.
     pub(crate) async fn attach(&self, customer: &str, name: &str, content: &[u8]) -> String {
         let permit =

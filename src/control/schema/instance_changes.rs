@@ -95,6 +95,8 @@ struct UpdateInstanceInput {
 struct UpdateInstanceConfigVariablesInput {
     id: Option<ID>,
     config_variables: Option<Vec<Option<InputInstanceConfigVariable>>>,
+    /// The `revision` that was read: the change is refused if there is a newer one.
+    revision: Option<BigInt>,
 }
 
 #[derive(Debug, InputObject)]
@@ -187,6 +189,7 @@ impl InstanceMutation {
             let update = UpdateInstance {
                 config_variables: variables(input.config_variables.as_ref()),
                 partial: true,
+                revision: input.revision.map(|revision| revision.0),
                 ..UpdateInstance::default()
             };
             edit.update_instance(required(input.id.as_ref(), "instance")?, &update)

@@ -74,6 +74,8 @@ struct UpdateIntegrationMarketplaceConfigurationInput {
     marketplace_configuration: Option<String>,
     overview: Option<String>,
     allow_multiple_marketplace_instances: Option<bool>,
+    /// The `revision` that was read: the change is refused if there is a newer one.
+    revision: Option<BigInt>,
 }
 
 #[derive(Debug, InputObject)]
@@ -238,6 +240,7 @@ impl IntegrationMutation {
                 marketplace,
                 overview: input.overview.clone(),
                 allow_multiple_instances: input.allow_multiple_marketplace_instances,
+                revision: input.revision.map(|revision| revision.0),
                 ..UpdateIntegration::default()
             };
             edit.update_integration(integration_of(input.id.as_ref())?, &change)

@@ -49,6 +49,10 @@ impl Organization {
     async fn system_suspended(&self) -> bool {
         false
     }
+    /// What to send with a change, so that it is refused if somebody else was faster.
+    async fn revision(&self, ctx: &Context<'_>) -> Result<BigInt> {
+        Ok(BigInt(read(ctx, |reader| reader.stamp::<model::Organization>(self.0.id))?.revision))
+    }
     async fn allow_update(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(actor(ctx)?.may(Operation::ManageOrganization))
     }
@@ -219,6 +223,8 @@ struct UpdateOrganizationInput {
     user_level_config_enabled: Option<bool>,
     /// An `objectUrl` of `uploadMedia`; empty takes the avatar away.
     avatar_url: Option<String>,
+    /// The `revision` that was read: the change is refused if there is a newer one.
+    revision: Option<BigInt>,
 }
 
 #[derive(Debug, InputObject)]
@@ -271,6 +277,7 @@ impl OrganizationMutation {
                     name: input.name.clone(),
                     ulc_enabled: input.user_level_config_enabled,
                     avatar_url: input.avatar_url.clone(),
+                    revision: input.revision.map(|revision| revision.0),
                 },
             )
         })?;

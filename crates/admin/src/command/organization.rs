@@ -22,6 +22,8 @@ pub struct UpdateOrganization {
     pub ulc_enabled: Option<bool>,
     /// An upload; empty takes the avatar away.
     pub avatar_url: Option<String>,
+    /// The revision that the change is based on.
+    pub revision: Option<u64>,
 }
 
 impl Edit<'_, '_> {
@@ -54,6 +56,7 @@ impl Edit<'_, '_> {
         if id.is_some_and(|id| id.parse() != Ok(before.id)) {
             return Err(Fault::Absent("organization"));
         }
+        self.check_revision::<Organization>(before.id, input.revision)?;
         let record = Organization {
             name: input.name.clone().unwrap_or(before.name),
             ulc_enabled: input.ulc_enabled.unwrap_or(before.ulc_enabled),
