@@ -408,8 +408,7 @@ settings! {
         states: Count = 10_000;
         /// Of them for one connection. Beyond it its oldest has to be begun again.
         states_per_connection: Count = 16;
-        /// Addresses that a browser may be sent on to after consent, with everything below their path: `https://app.example/oauth`.
-        /// A connection's own addresses that are not under one of them are not used.
+        /// Addresses (`https://app.example/oauth`) below which a browser may be sent on after consent; a connection's others are not used.
         redirects: Vec<String> = none();
     }
 
@@ -524,8 +523,7 @@ settings! {
         attest_every: Duration = "1s";
         /// Events waiting in the outbox; beyond it the oldest go.
         outbox_entries: Count = 10_000;
-        /// Earlier revisions of one configuration's values kept for executions that started with them; past it the oldest
-        /// goes, and such an execution is resumed with the next one.
+        /// Earlier values of one configuration, kept for executions that started with them; past it those resume with the next ones.
         revisions_kept: Count = 64;
         /// How often what nobody asks for any more is deleted: removed user configurations after 90 days, earlier values
         /// once everything that may have started with them has ended.

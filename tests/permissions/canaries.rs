@@ -1,6 +1,6 @@
 //! What is planted at one customer shows in no answer to the people of another.
 
-use crate::vault::{SECRETS, Vault};
+use crate::vault::{CONSENT, SECRETS, Vault};
 use crate::world::{Place, ROLES, World};
 use http::Method;
 use serde_json::{Value, json};
@@ -195,7 +195,7 @@ async fn nothing_of_one_customer_shows_in_any_answer_to_the_people_of_another() 
         .iter()
         .chain(&vault.results)
         .map(String::as_str)
-        .chain(["canary"])
+        .chain(["canary", CONSENT])
         .chain(SECRETS)
         .collect();
     let mut questions = curious(other, &world.integration);

@@ -5,7 +5,14 @@ use crate::world::World;
 use serde_json::{Value, json};
 
 /// What no answer to anybody holds.
-pub(crate) const SECRETS: [&str; 3] = ["hidden-company-token", "hidden-persons-token", "hidden-flow-key"];
+pub(crate) const SECRETS: [&str; 4] = [
+    "hidden-company-token",
+    "hidden-persons-token",
+    "hidden-flow-key",
+    "hidden-refresh-token",
+];
+/// Where somebody would consent to a connection.
+pub(crate) const CONSENT: &str = "/oauth2/authorize";
 
 const MANIFESTS: &str = r#"
 kind: Integration
@@ -17,8 +24,19 @@ definition: |
   requiredConfigVars:
     - {key: canary company, stableKey: company, dataType: connection, orgOnly: false, connection: {key: bearer, component: {key: http, isPublic: true, version: LATEST}}, inputs: {token: {type: value, value: null}}}
     - {key: canary account, stableKey: account, dataType: connection, orgOnly: false, connection: {key: bearer, component: {key: http, isPublic: true, version: LATEST}}, inputs: {token: {type: value, value: null}}}
+    - key: canary consent
+      stableKey: consent
+      dataType: connection
+      orgOnly: false
+      connection: {key: oauth2, component: {key: http, isPublic: true, version: LATEST}}
+      inputs:
+        authorizeUrl: {type: value, value: "https://provider.example/authorize"}
+        tokenUrl: {type: value, value: "https://provider.example/token"}
+        clientId: {type: value, value: canary-client}
+        clientSecret: {type: value, value: hidden-client-secret}
+        scopes: {type: value, value: work}
   configPages:
-    - {name: canary page, elements: [{type: configVar, value: canary company}]}
+    - {name: canary page, elements: [{type: configVar, value: canary company}, {type: configVar, value: canary consent}]}
     - {name: canary person, userLevelConfigured: true, elements: [{type: configVar, value: canary account}]}
   flows:
     - name: canary flow
@@ -45,6 +63,7 @@ integration: Vault
 apiKeys: {canary flow: [hidden-flow-key]}
 configVars:
   canary company: {fields: {token: hidden-company-token}}
+  canary consent: {token: {access_token: hidden-refresh-token, refresh_token: hidden-refresh-token, expires_in: 3600}}
 ---
 kind: UserLevelConfig
 customer: other
@@ -111,6 +130,10 @@ impl Vault {
     pub(crate) fn questions(&self) -> Vec<(&'static str, Value)> {
         let with = |id: &str| json!({ "i": id });
         vec![
+            (
+                "query ($i: ID!) { instance(id: $i) { configVariables { nodes { authorizeUrl refreshAt grant { status } } } } }",
+                with(&self.instance),
+            ),
             (
                 "query ($i: ID!) { instance(id: $i) { name configVariables { nodes { value status inputs { nodes { name value } } requiredConfigVariable { key } } } flowConfigs { nodes { webhookUrl apiKeys flow { name } } } } }",
                 with(&self.instance),
