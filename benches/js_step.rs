@@ -4,6 +4,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use perseat_domain::id::{CustomerId, ExecutionId, UserId};
 use perseat_flow::component::IdempotencyKey;
+use perseat_flow::expression::Results;
 use perseat_flow::js::{JsPool, Options, RunRequest, UserKey};
 use perseat_flow::outbound::{self, OutboundClient, Policy};
 use serde_json::json;
@@ -26,7 +27,7 @@ fn payload() -> String {
     json!({ "headers": { "content-type": "application/json" }, "body": { "data": body, "contentType": "application/json" } }).to_string()
 }
 
-fn request(script: &Arc<str>, results: &str, user: u64, customer: u64) -> RunRequest {
+fn request(script: &Arc<str>, results: &Arc<Results>, user: u64, customer: u64) -> RunRequest {
     let owner = UserKey {
         customer: CustomerId(Uuid::from_u128(customer.into())),
         user: Some(UserId(Uuid::from_u128(user.into()))),
@@ -38,9 +39,9 @@ fn request(script: &Arc<str>, results: &str, user: u64, customer: u64) -> RunReq
             path: "0".into(),
         },
         script: Arc::clone(script),
-        context: "{}".to_owned().into(),
+        context: Arc::default(),
         config: "{}".to_owned().into(),
-        results: vec![("onTrigger".into(), results.to_owned())],
+        results: vec![("onTrigger".into(), Arc::clone(results))],
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
     }
 }
@@ -48,7 +49,7 @@ fn request(script: &Arc<str>, results: &str, user: u64, customer: u64) -> RunReq
 /// Keeps 64 runs in flight until `count` have ended.
 fn drive(runtime: &Runtime, pool: &JsPool, count: u64, owner: impl Fn(u64) -> (u64, u64)) -> Duration {
     let script: Arc<str> = SCRIPT.into();
-    let results = payload();
+    let results = Arc::new(Results::of_json(payload().into()));
     let began = Instant::now();
     runtime.block_on(async {
         let lanes = (0..IN_FLIGHT).map(|lane| {

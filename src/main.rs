@@ -14,6 +14,10 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|command| command == CHILD) {
         return perseat_flow::js::child_main();
     }
+    // Memory that a burst leaves behind is given back while the daemon is idle, too. A child has no thread to spare for it.
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
+        eprintln!("perseat: unused memory is given back only under load: {error}");
+    }
     if let Err(error) = perseat::boot::tls::install_provider() {
         eprintln!("perseat: {error}");
         return ExitCode::FAILURE;

@@ -3,7 +3,7 @@
 //! The front checks JSON without building a tree, the flow parses it into one: both must agree, or a 200 is followed
 //! by an execution that cannot start.
 
-use perseat_actors::front::json;
+use perseat_flow::payload::json;
 use perseat_flow::payload::{Limits, PayloadError, is_json, parse_body, parse_json};
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use perseat_domain::definition::Input;
 use perseat_flow::component::BuiltIn;
 use perseat_flow::definition;
 use perseat_flow::expression::{
-    ExpressionError, Limits, Resolved, Scope, Setting, branch_on_expression, branch_on_value, resolve, text_of,
+    ExpressionError, Limits, Resolved, Results, Scope, Setting, branch_on_expression, branch_on_value, resolve, text_of,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -104,8 +104,8 @@ fn scope() -> Scope {
         "long": "x".repeat(1500), "deep": deep,
     });
     let settings = BTreeMap::from([("Folder".to_owned(), Setting::Plain(json!("/in")))]);
-    let mut scope = Scope::new("hook", Arc::new(payload), Arc::new(settings), LIMITS);
-    scope.finish("fetch", Arc::new(json!([{ "id": "a" }, { "id": "b" }])));
+    let mut scope = Scope::new("hook", Arc::new(Results::of_value(payload)), Arc::new(settings), LIMITS);
+    scope.finish("fetch", Arc::new(Results::of_value(json!([{ "id": "a" }, { "id": "b" }]))));
     scope.enter("loop", Arc::new(json!({ "id": 7 })));
     scope
 }

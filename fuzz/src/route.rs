@@ -2,7 +2,6 @@
 //!
 //! Whatever is sent, it is bound to what its URL fixes, and to a user only with that user's own configuration.
 
-use perseat_actors::front::json;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::{EndpointType, RoutingFields, RoutingPath};
 use perseat_domain::id::{CustomerId, EndpointId, FlowNumber, InstanceId, IntegrationId, UserConfigId, UserId, endpoint_base};
@@ -12,6 +11,7 @@ use perseat_domain::route::{
     UserConfigRoute, UserConfigState, decide, parse_target,
 };
 use perseat_domain::time::Timestamp;
+use perseat_flow::payload::json;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 use uuid::Uuid;

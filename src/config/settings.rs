@@ -506,7 +506,7 @@ settings! {
     /// Data keys.
     keyring "keyring": Keyring {
         /// Unwrapped keys kept in memory, about 1 KiB each; the least recently used is zeroed.
-        cache_entries: Count = 8_192;
+        cache_entries: Count = 32_768;
     }
 
     /// The catalog: configuration, sealed credentials, audit.

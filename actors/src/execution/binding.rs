@@ -23,7 +23,7 @@ use perseat_store::error::StoreError;
 use perseat_store::keyring::Owner;
 use perseat_store::seal::{DataKey, RecordKind, SealError};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -55,7 +55,7 @@ pub enum LoadError {
     OnPurpose,
     /// Reading ended before its time.
     #[error("reading was interrupted")]
-    Interrupted(#[from] tokio::task::JoinError),
+    Interrupted(#[from] crate::kit::Failed),
     /// A connection opens to something that is no connection.
     #[error("the connection `{variable}` does not decode")]
     Malformed {
@@ -354,8 +354,9 @@ pub struct Binding {
     pub(super) settings: Arc<Settings>,
     /// Finds their secrets.
     pub masker: Masker,
-    /// Shared with every execution.
-    webhook_urls: Arc<BTreeMap<String, String>>,
+    /// Shared with every execution that asks for them.
+    webhook_urls: OnceLock<Arc<BTreeMap<String, String>>>,
+    public_url: Arc<str>,
 }
 
 impl Binding {
@@ -370,14 +371,19 @@ impl Binding {
         env.faults.complete(&mut settings, &instance);
         let mut masker = masker(&settings);
         masker.add(&Masker::new(instance.api_keys.iter()));
-        let webhook_urls = Arc::new(webhook_urls(&instance, user.as_deref(), &env.public_url));
         Self {
             instance,
             user,
             settings: Arc::new(settings),
             masker,
-            webhook_urls,
+            webhook_urls: OnceLock::new(),
+            public_url: env.public_url.clone(),
         }
+    }
+
+    fn webhook_urls(&self) -> &Arc<BTreeMap<String, String>> {
+        self.webhook_urls
+            .get_or_init(|| Arc::new(webhook_urls(&self.instance, self.user.as_deref(), &self.public_url)))
     }
 
     /// The key that seals the execution's payload and results.
@@ -411,7 +417,7 @@ impl Binding {
         let flow = version.definition.flow(flow);
         FlowContext {
             execution_id,
-            webhook_urls: self.webhook_urls.clone(),
+            webhook_urls: self.webhook_urls().clone(),
             webhook_api_keys: self.instance.api_keys.clone(),
             invoke_url,
             customer: CustomerInfo {
@@ -438,6 +444,7 @@ impl Binding {
                 })
                 .unwrap_or_default(),
             started_at,
+            ..FlowContext::default()
         }
     }
 }

@@ -29,7 +29,7 @@ pub use run::{Start, run};
 pub use today::{Configuration, Today, TodayIs};
 
 use crate::grant::Oauth;
-use crate::kit::Clock;
+use crate::kit::{Clock, Errands};
 use crate::waiters::Waiters;
 use perseat_domain::execution::Limits as MachineLimits;
 use perseat_flow::component::Performer;
@@ -95,6 +95,8 @@ pub struct ExecutionEnv {
     pub performer: Performer,
     /// Renews grants; its connections belong to this arbiter.
     pub oauth: Oauth,
+    /// Reads configuration and entries for the arbiter's actors.
+    pub errands: Errands,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Synchronous callers.

@@ -17,7 +17,8 @@ use perseat_domain::identity::Identity;
 use perseat_domain::model::IntegrationVersion;
 use perseat_domain::owner::Deaths;
 use perseat_domain::time::Timestamp;
-use perseat_flow::component::{IdempotencyKey, StepCall, StepError, StepOutput, StepReport, StepResult, is_outbound, webhook_reply};
+use perseat_flow::component::{IdempotencyKey, StepCall, StepError, StepReport, StepResult, is_outbound, webhook_reply};
+use perseat_flow::expression::Results;
 use perseat_journal::{Position, ReadError};
 use perseat_store::index::IndexError;
 use perseat_store::seal::{DataKey, RecordKind};
@@ -96,6 +97,8 @@ enum PastUnread {
     Past(#[from] PastError),
     #[error("cannot find the execution's entries")]
     Index(#[from] IndexError),
+    #[error(transparent)]
+    Interrupted(#[from] crate::kit::Failed),
 }
 
 impl Unable {
@@ -150,7 +153,7 @@ struct Running {
     revisions: (u64, u64),
     past: Past,
     recorder: Recorder,
-    last: Option<Arc<Value>>,
+    last: Option<Arc<Results>>,
     stopped: Option<SyncResponse>,
     failure: Option<String>,
     cpu: Duration,
@@ -262,7 +265,7 @@ const MOVES: u32 = 16;
 async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past, PastUnread> {
     let (journal, index) = (env.journal.clone(), env.index.clone());
     let (execution, mut references) = (start.execution, start.entries.clone());
-    off_arbiter(move || {
+    let read = move || {
         let read = |at: &EntryRef| Ok(journal.read(Position::from_bits(at.position))?.payload);
         let mut moves = 0;
         loop {
@@ -277,16 +280,16 @@ async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past, PastUnread
                 entries => return Ok(Past::gather(entries?)?),
             }
         }
-    })
-    .await
+    };
+    env.errands.run(read).await?
 }
 
-fn restore(binding: &Binding, execution: ExecutionId, step: &StepRecord) -> Option<Arc<Value>> {
+fn restore(binding: &Binding, execution: ExecutionId, step: &StepRecord) -> Option<Arc<Results>> {
     let plain = binding
         .key()
         .unseal(RecordKind::StepOutput, &step_record_id(execution, &step.path), &step.output)
         .ok()?;
-    serde_json::from_slice(&plain).ok().map(Arc::new)
+    Some(Arc::new(Results::of_value(serde_json::from_slice(&plain).ok()?)))
 }
 
 impl Running {
@@ -431,16 +434,16 @@ impl Running {
         self.recorder.logs(&node.step.name, report.logs);
         let output = match report.result {
             Ok(StepResult::Data(output)) => output,
-            Ok(StepResult::Branch(name)) => StepOutput::new(json!({ "branch": name })),
+            Ok(StepResult::Branch(name)) => Arc::new(Results::of_value(json!({ "branch": name }))),
             Ok(StepResult::Stop(response)) => {
                 self.stopped = Some(response);
-                StepOutput::new(Value::Null)
+                Arc::new(Results::of_value(Value::Null))
             }
-            Err(error) => self.failed_output(node, status, &error),
+            Err(error) => Arc::new(self.failed_output(node, status, &error)),
         };
-        let (sealed, masks) = self.recorder.seal_output(&node.path, output.json.clone()).await;
+        let (sealed, masks) = self.recorder.seal_output(&node.path, output.json().clone()).await;
         if branch.is_none() && status != StepStatus::Failed {
-            self.last = Some(output.value.clone());
+            self.last = Some(output.clone());
         }
         let record = StepRecord {
             path: node.path.clone(),
@@ -454,10 +457,10 @@ impl Running {
             tries,
         };
         self.recorder.step(record, branch);
-        self.view.scope.finish(node.step.reference.clone(), output.value);
+        self.view.scope.finish(node.step.reference.clone(), output);
     }
 
-    fn failed_output(&mut self, node: &Node, status: StepStatus, error: &StepError) -> StepOutput {
+    fn failed_output(&mut self, node: &Node, status: StepStatus, error: &StepError) -> Results {
         if status == StepStatus::Failed {
             self.failure = Some(format!("step \"{}\" failed: {}", node.step.name, error.message));
         }
@@ -465,7 +468,7 @@ impl Running {
         if let (Some(shown), Some(Value::Object(detail))) = (shown.as_object_mut(), error.detail.as_deref()) {
             shown.extend(detail.clone());
         }
-        StepOutput::new(json!({ "error": shown }))
+        Results::of_value(json!({ "error": shown }))
     }
 
     fn end(&mut self, verdict: Verdict, began: Duration) -> End {
@@ -515,14 +518,14 @@ impl Running {
             .iter()
             .find(|flow| self.view.context.flow.stable_id == flow.stable_key);
         let body = match &self.last {
-            Some(value) => value.to_string(),
-            None => json!({ "executionId": self.view.context.execution_id }).to_string(),
+            Some(results) => results.json().clone(),
+            None => json!({ "executionId": self.view.context.execution_id }).to_string().into(),
         };
         let results = SyncResponse {
             status: 200,
             content_type: "application/json".into(),
             headers: Vec::new(),
-            body: body.into(),
+            body,
         };
         match flow.map(|flow| webhook_reply(&flow.trigger, &self.view.scope)) {
             Some(Ok(Some(reply))) => reply.over(results),

@@ -22,7 +22,6 @@ mod body;
 mod connection;
 pub mod error;
 mod intake;
-pub mod json;
 mod keeper;
 pub mod metrics;
 mod options;

@@ -1,14 +1,14 @@
 //! Hands a request to the pure routing decision: its headers, its body where a field stands in it, its API key.
 
+use super::FrontShared;
 use super::stored::API_KEY;
-use super::{FrontShared, json};
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::model::KeyDigest;
 use perseat_domain::route::{HeaderLookup, RequestBody, RequestHeaders, RouteRequest, Routed, RoutingSnapshot, Target, decide};
-use perseat_flow::payload::{Limits, is_json, parse_body};
+use perseat_flow::payload::{Limits, is_json, json, parse_body};
 use std::borrow::Cow;
 
 struct Headers<'a>(&'a HeaderMap);

@@ -210,7 +210,7 @@ async fn read(env: Arc<ExecutionEnv>, id: InstanceId) -> Result<Option<LoadedIns
         reading.faults.may_read()?;
         LoadedInstance::load(&reading.custody, id)
     };
-    let Some(mut instance) = tokio::task::spawn_blocking(load).await?? else {
+    let Some(mut instance) = env.errands.run(load).await?? else {
         return Ok(None);
     };
     instance.tend(&env).await?;

@@ -13,6 +13,7 @@
 //! | [`Nursery`] | a parent's children: start on first use, restart with back-off, quarantine, put away, shut down |
 //! | [`Clock`] | all time: real in the daemon, virtual in tests |
 //! | [`Arbiters`] | the threads that actors live on, and which partition lives where |
+//! | [`Errands`] | short blocking work beside an arbiter, worked off in order |
 //! | [`Pulse`] | a plain thread that notices when one of them is frozen |
 //!
 //! An actor ends by [`actix::ActorContext::stop`], by a panic, or when the last [`Mailbox`] to it is dropped.
@@ -21,6 +22,7 @@
 
 mod arbiters;
 mod clock;
+mod errands;
 mod mailbox;
 mod nursery;
 mod obituary;
@@ -32,6 +34,7 @@ mod start;
 pub use arbiters::Frozen;
 pub use arbiters::{Arbiter, ArbiterOptions, Arbiters};
 pub use clock::{Clock, RealClock, Sleep, VirtualClock};
+pub use errands::{Errands, Failed};
 pub use mailbox::{AskError, Mailbox, Outlet, Refused, Reply};
 pub use nursery::{Birth, Nursery, NurseryOptions, Unavailable, Verdict};
 pub use obituary::{ChildExited, Exit, Obituary};

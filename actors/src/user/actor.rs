@@ -258,7 +258,7 @@ async fn read(env: Arc<ExecutionEnv>, instance: Arc<LoadedInstance>, config: Use
         reading.faults.may_read()?;
         LoadedUser::load(&reading.custody, &of, config)
     };
-    let Some(mut user) = tokio::task::spawn_blocking(load).await?? else {
+    let Some(mut user) = env.errands.run(load).await?? else {
         return Ok(Err(ErrorCode::UserRemoved));
     };
     user.tend(&env, &instance).await?;

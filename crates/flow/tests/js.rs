@@ -3,8 +3,10 @@
 
 use perseat_domain::id::{CustomerId, ExecutionId, UserId};
 use perseat_flow::component::IdempotencyKey;
+use perseat_flow::expression::Results;
 use perseat_flow::js::{JsPool, Options, RunError, RunReport, RunRequest, UserKey};
 use perseat_flow::outbound::{self, OutboundClient, Policy};
+use perseat_flow::payload::{FlowContext, UserInfo};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,17 @@ fn owner(customer: u128, user: u128) -> UserKey {
     }
 }
 
+fn context() -> FlowContext {
+    let mut context = FlowContext::default();
+    "Acme".clone_into(&mut context.customer.name);
+    context.user.insert(UserInfo::default()).external_id = Some("jane".into());
+    context
+}
+
+fn results(value: Value) -> Arc<Results> {
+    Arc::new(Results::of_value(value))
+}
+
 fn request(owner: UserKey, script: &str) -> RunRequest {
     RunRequest {
         owner,
@@ -46,11 +59,9 @@ fn request(owner: UserKey, script: &str) -> RunRequest {
             path: "0".into(),
         },
         script: Arc::from(script),
-        context: json!({ "customer": { "name": "Acme" }, "user": { "externalId": "jane" }, "executionId": "x" })
-            .to_string()
-            .into(),
+        context: Arc::new(context()),
         config: json!({ "Folder": "/in" }).to_string().into(),
-        results: vec![("onTrigger".into(), json!({ "body": { "data": { "n": 20 } } }).to_string())],
+        results: vec![("onTrigger".into(), results(json!({ "body": { "data": { "n": 20 } } })))],
         deadline: Instant::now() + Duration::from_secs(60),
     }
 }
@@ -358,7 +369,7 @@ async fn a_result_over_its_limit_is_refused() {
     )
     .await;
     let mut large = request(owner(1, 1), "module.exports = () => ({})");
-    large.results = vec![("a".into(), "1".repeat(8192))];
+    large.results = vec![("a".into(), results("1".repeat(8192).into()))];
     assert_eq!(small.run(large).await.outcome, Err(RunError::InputTooLarge));
 }
 

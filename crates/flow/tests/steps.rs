@@ -9,7 +9,7 @@ use perseat_domain::entry::SyncResponse;
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId, UserConfigId, UserId};
 use perseat_domain::identity::{BoundUser, Identity};
 use perseat_flow::component::{IdempotencyKey, Limits, Performer, StepCall, StepError, StepReport, StepResult, webhook_reply};
-use perseat_flow::expression::{self, Connection, Scope, Setting};
+use perseat_flow::expression::{self, Connection, Results, Scope, Setting};
 use perseat_flow::js::{self, JsPool};
 use perseat_flow::outbound::{self, OutboundClient, Policy};
 use perseat_flow::payload::FlowContext;
@@ -78,7 +78,7 @@ fn scope(settings: Vec<(&str, Setting)>) -> Scope {
     let settings: BTreeMap<String, Setting> = settings.into_iter().map(|(key, setting)| (key.to_owned(), setting)).collect();
     Scope::new(
         "onTrigger",
-        Arc::new(json!({ "body": { "data": { "n": 4 } } })),
+        Arc::new(Results::of_value(json!({ "body": { "data": { "n": 4 } } }))),
         Arc::new(settings),
         expression::Limits::default(),
     )
@@ -118,11 +118,11 @@ fn data(report: StepReport) -> Value {
     match report.result.unwrap() {
         StepResult::Data(output) => {
             assert_eq!(
-                serde_json::from_slice::<Value>(&output.json).unwrap(),
-                *output.value,
+                serde_json::from_slice::<Value>(output.json()).unwrap(),
+                *output.value(),
                 "the stored form is the value"
             );
-            (*output.value).clone()
+            output.value().clone()
         }
         other => panic!("{other:?}"),
     }

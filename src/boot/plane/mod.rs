@@ -17,7 +17,7 @@ use perseat_actors::admission::Admission;
 use perseat_actors::execution::ExecutionEnv;
 use perseat_actors::front::{DurableIntake, FrontParts, FrontShared, FrontThreads, Fronts, Proxies, PublicUrl};
 use perseat_actors::grant::Oauth;
-use perseat_actors::kit::{Arbiter, Arbiters, Clock, Health, Mailbox, Obituary, Pulse, PulseHooks, RealClock, Reply, start_on};
+use perseat_actors::kit::{Arbiter, Arbiters, Clock, Errands, Health, Mailbox, Obituary, Pulse, PulseHooks, RealClock, Reply, start_on};
 use perseat_actors::supervisor::{Drain, Feed, Recovered, Supervisor};
 use perseat_actors::waiters::Waiters;
 use perseat_domain::id::partition_of;
@@ -114,6 +114,7 @@ impl Plane {
                     client: OauthClient::new(performer.outbound().clone(), config.oauth_limits()),
                     rules: config.grant_rules(),
                 },
+                errands: Errands::default(),
                 clock: clock.clone(),
                 waiters: waiters.clone(),
                 limits: config.execution_limits(),

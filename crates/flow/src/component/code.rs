@@ -1,9 +1,10 @@
 //! `code/runCode`: hands a script what it may see and takes its data.
 
 use super::inputs::Inputs;
-use super::{StepCall, StepError, StepOutput, StepReport};
-use crate::expression::{Connection, Setting};
+use super::{StepCall, StepError, StepReport};
+use crate::expression::{Connection, Results, Setting};
 use crate::js::{JsPool, RunError, RunRequest, UserKey, exact_json};
+use crate::payload::json;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::Input;
 use serde::{Serialize, Serializer};
@@ -17,7 +18,7 @@ pub(super) async fn perform(
     call: &StepCall<'_>,
     json_depth: usize,
     report: &mut StepReport,
-) -> Result<StepOutput, StepError> {
+) -> Result<Results, StepError> {
     let script: Arc<str> = match call.step.inputs.get("code") {
         Some(Input::Value(Some(text))) => Arc::from(text.as_str()),
         _ => Arc::from(inputs.text("code")?),
@@ -31,12 +32,12 @@ pub(super) async fn perform(
         },
         key: call.key.clone(),
         script,
-        context: exact_json(&**call.context).map_err(internal)?,
+        context: Arc::clone(call.context),
         config,
         results: call
             .scope
             .results()
-            .map(|(name, value)| (name.to_owned(), value.to_string()))
+            .map(|(name, results)| (name.to_owned(), Arc::clone(results)))
             .collect(),
         deadline: call.deadline,
     };
@@ -44,21 +45,12 @@ pub(super) async fn perform(
     report.cpu = ended.cpu;
     report.logs = ended.logs;
     let json = ended.outcome.map_err(|error| step_error(&error))?;
-    // The child may have been taken over by its script, so what it says is JSON is parsed, within bounds.
-    let limits = crate::payload::Limits {
-        depth: json_depth,
-        ..crate::payload::Limits::default()
-    };
-    let value = crate::payload::parse_json(json.as_bytes(), limits).map_err(|_| {
-        StepError::fatal(
-            ErrorCode::ScriptFailed,
-            format!("the result nests deeper than {} levels", limits.depth),
-        )
+    // The child may have been taken over by its script, so what it says is JSON is checked, within bounds.
+    json::check(json.as_bytes(), json_depth).map_err(|_| {
+        let message = format!("the result nests deeper than {json_depth} levels, or holds a number that is out of range");
+        StepError::fatal(ErrorCode::ScriptFailed, message)
     })?;
-    Ok(StepOutput {
-        value: Arc::new(value),
-        json: json.into(),
-    })
+    Ok(Results::of_json(json.into()))
 }
 
 fn step_error(error: &RunError) -> StepError {

@@ -11,7 +11,7 @@ mod perform;
 mod registry;
 mod reply;
 
-pub use perform::{IdempotencyKey, Limits, Performer, StepCall, StepError, StepLog, StepOutput, StepReport, StepResult};
+pub use perform::{IdempotencyKey, Limits, Performer, StepCall, StepError, StepLog, StepReport, StepResult};
 pub use registry::{ALL, ActionSpec, BuiltIn, Effect, Role, is_outbound, spec};
 pub use reply::{WebhookReply, webhook_reply};
 

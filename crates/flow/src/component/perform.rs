@@ -2,12 +2,11 @@
 
 use super::inputs::{Inputs, bad};
 use super::{reply, spec};
-use crate::expression::{Scope, branch_on_expression, branch_on_value};
+use crate::expression::{Results, Scope, branch_on_expression, branch_on_value};
 use crate::http::{self, Bounds, Trace};
 use crate::js::JsPool;
 use crate::outbound::OutboundClient;
 use crate::payload::FlowContext;
-use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::Step;
 use perseat_domain::entry::SyncResponse;
@@ -55,15 +54,6 @@ pub struct StepCall<'a> {
     pub debug: bool,
 }
 
-/// The result of a step and its stored form.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepOutput {
-    /// The value that later steps see.
-    pub value: Arc<Value>,
-    /// The same as JSON: what is sealed and stored.
-    pub json: Bytes,
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -75,23 +65,11 @@ impl Default for Limits {
     }
 }
 
-impl StepOutput {
-    /// Takes a value and makes its JSON.
-    #[must_use]
-    pub fn new(value: Value) -> Self {
-        let json = Bytes::from(value.to_string());
-        Self {
-            value: Arc::new(value),
-            json,
-        }
-    }
-}
-
 /// What a step came to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StepResult {
     /// Data for the steps after it.
-    Data(StepOutput),
+    Data(Arc<Results>),
     /// The name of the branch to take.
     Branch(String),
     /// The end of the execution, with the answer for a synchronous caller.
@@ -242,10 +220,10 @@ impl Performer {
             ("http", key) => self.http(key, inputs, call, report).await,
             ("code", _) => super::code::perform(&self.js, inputs, call, self.limits.json_depth, report)
                 .await
-                .map(StepResult::Data),
+                .map(data),
             ("branch", key) => branch(key, call).map(StepResult::Branch),
             ("stop-execution", _) => reply::stop(inputs).map(StepResult::Stop),
-            _ => log(inputs, report).map(StepResult::Data),
+            _ => log(inputs, report).map(data),
         }
     }
 
@@ -259,12 +237,12 @@ impl Performer {
         let output = http::perform(key, inputs, call.key, bounds, &self.outbound, &mut trace).await;
         report.logs = trace.logs;
         report.credentials = trace.credentials;
-        output.map(StepResult::Data)
+        output.map(data)
     }
 
     fn check_size(&self, result: StepResult) -> Result<StepResult, StepError> {
         let size = match &result {
-            StepResult::Data(output) => output.json.len(),
+            StepResult::Data(results) => results.json().len(),
             StepResult::Stop(reply) => reply.body.len(),
             StepResult::Branch(_) => 0,
         };
@@ -275,6 +253,10 @@ impl Performer {
         }
         Ok(result)
     }
+}
+
+fn data(results: Results) -> StepResult {
+    StepResult::Data(Arc::new(results))
 }
 
 fn branch(key: &str, call: &StepCall<'_>) -> Result<String, StepError> {
@@ -291,12 +273,12 @@ fn branch(key: &str, call: &StepCall<'_>) -> Result<String, StepError> {
     chosen.map_err(|error| StepError::fatal(ErrorCode::ExpressionInvalid, error.to_string()))
 }
 
-fn log(inputs: Inputs<'_>, report: &mut StepReport) -> Result<StepOutput, StepError> {
+fn log(inputs: Inputs<'_>, report: &mut StepReport) -> Result<Results, StepError> {
     let level = inputs.text("level")?.to_ascii_lowercase();
     let known = ["trace", "debug", "info", "warn", "error", "fatal", "metric"];
     let level = known.into_iter().find(|known| *known == level).unwrap_or("info");
     report.logs.push(StepLog::now(level, inputs.text("message")?));
-    Ok(StepOutput::new(Value::Null))
+    Ok(Results::of_value(Value::Null))
 }
 
 /// Cuts text to at most `max` bytes, on a character boundary, and says so.

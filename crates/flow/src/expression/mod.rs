@@ -7,12 +7,14 @@ mod compare;
 mod condition;
 mod connection;
 mod resolve;
+mod results;
 mod scope;
 
 pub(crate) use condition::operator_words;
 pub use condition::{ELSE, branch_on_expression, branch_on_value};
 pub use connection::{Connection, Obstacle};
 pub use resolve::{Resolved, resolve, text_of};
+pub use results::Results;
 pub use scope::{Limits, Scope, Setting, settings};
 
 /// Why an input has no value.

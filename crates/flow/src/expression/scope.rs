@@ -1,6 +1,6 @@
 //! What expressions can see at one point of an execution.
 
-use super::{Connection, ExpressionError};
+use super::{Connection, ExpressionError, Results};
 use perseat_domain::definition::{ConfigVar, DataType, Definition};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ pub fn settings(definition: &Definition, mut value: impl FnMut(&ConfigVar) -> Op
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     trigger: String,
-    results: BTreeMap<String, Arc<Value>>,
+    results: BTreeMap<String, Arc<Results>>,
     items: BTreeMap<String, Arc<Value>>,
     settings: Arc<BTreeMap<String, Setting>>,
     limits: Limits,
@@ -76,7 +76,7 @@ pub struct Scope {
 impl Scope {
     /// A scope with the trigger's payload. `settings` as [`settings`] makes them.
     #[must_use]
-    pub fn new(trigger: impl Into<String>, payload: Arc<Value>, settings: Arc<BTreeMap<String, Setting>>, limits: Limits) -> Self {
+    pub fn new(trigger: impl Into<String>, payload: Arc<Results>, settings: Arc<BTreeMap<String, Setting>>, limits: Limits) -> Self {
         let trigger = trigger.into();
         Self {
             results: BTreeMap::from([(trigger.clone(), payload)]),
@@ -88,7 +88,7 @@ impl Scope {
     }
 
     /// Adds a finished step's results under its reference name.
-    pub fn finish(&mut self, step: impl Into<String>, results: Arc<Value>) {
+    pub fn finish(&mut self, step: impl Into<String>, results: Arc<Results>) {
         self.results.insert(step.into(), results);
     }
 
@@ -108,8 +108,8 @@ impl Scope {
     }
 
     /// The results of every finished step, the trigger's included, by reference name.
-    pub fn results(&self) -> impl Iterator<Item = (&str, &Arc<Value>)> {
-        self.results.iter().map(|(step, value)| (step.as_str(), value))
+    pub fn results(&self) -> impl Iterator<Item = (&str, &Arc<Results>)> {
+        self.results.iter().map(|(step, results)| (step.as_str(), results))
     }
 
     /// The value of a configuration variable, by key.
@@ -131,7 +131,7 @@ impl Scope {
     }
 
     pub(super) fn result_of(&self, step: &str) -> Option<&Value> {
-        self.results.get(step).map(AsRef::as_ref)
+        self.results.get(step).map(|results| results.value())
     }
 
     pub(super) fn item_of(&self, step: &str) -> Option<&Value> {

@@ -33,8 +33,11 @@ fn scope_with(limits: Limits) -> Scope {
         ("Unset".to_owned(), Setting::Plain(Value::Null)),
         ("Acme Connection".to_owned(), Setting::Connection(connection())),
     ]);
-    let mut scope = Scope::new("onTrigger", Arc::new(payload), Arc::new(settings), limits);
-    scope.finish("getFile", Arc::new(json!({"headers": {"Accept": 1}, "size": 12})));
+    let mut scope = Scope::new("onTrigger", Arc::new(Results::of_value(payload)), Arc::new(settings), limits);
+    scope.finish(
+        "getFile",
+        Arc::new(Results::of_value(json!({"headers": {"Accept": 1}, "size": 12}))),
+    );
     scope.enter("eachFile", Arc::new(json!({"name": "a.txt"})));
     scope
 }
@@ -185,8 +188,8 @@ fn values_beyond_the_limits_are_refused() {
 /// `true` if `[operator, left, right]` holds.
 fn holds(operator: &str, left: &Value, right: &Value) -> bool {
     let mut scope = scope();
-    scope.finish("left", Arc::new(left.clone()));
-    scope.finish("right", Arc::new(right.clone()));
+    scope.finish("left", Arc::new(Results::of_value(left.clone())));
+    scope.finish("right", Arc::new(Results::of_value(right.clone())));
     let term = Input::Complex(vec![
         ComplexItem::Operator(operator.to_owned()),
         unnamed(at("left.results")),

@@ -1,53 +1,41 @@
 //! An answer as the step's result.
 
 use super::request::{Call, ResponseType};
-use crate::component::{StepError, StepOutput};
+use crate::component::StepError;
+use crate::expression::Results;
 use crate::outbound::Response;
 use crate::payload::{self, text_or_base64};
 use ::http::header::CONTENT_TYPE;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
 /// The longest body that an error carries with it.
 const MAX_ERROR_DATA: usize = 16 << 10;
 
 /// The body as data, or with `includeFullResponse` `{data, status, statusText, headers}`. A status that is no
 /// success is a failure unless the step asked for the full answer.
-pub(super) fn read(call: &Call, response: &Response, depth: usize) -> Result<StepOutput, StepError> {
+pub(super) fn read(call: &Call, response: &Response, depth: usize) -> Result<Results, StepError> {
     let is_error = !response.status.is_success();
     if is_error && !call.full_response {
         return Err(status_error(call, response, depth));
     }
-    if !call.full_response
-        && call.response_type == ResponseType::Json
-        && let Some(output) = json_as_it_is(&response.body, depth)
-    {
-        return Ok(output);
+    if !call.full_response && call.response_type == ResponseType::Json && payload::json::check(&response.body, depth).is_ok() {
+        // A JSON body is its own stored form.
+        return Ok(Results::of_json(response.body.clone()));
     }
     let data = data(call.response_type, response, depth);
     if !call.full_response {
-        return Ok(StepOutput::new(data));
+        return Ok(Results::of_value(data));
     }
     let reason = response.status.canonical_reason().unwrap_or_default();
-    Ok(StepOutput::new(json!({
+    Ok(Results::of_value(json!({
         "data": data,
         "status": response.status.as_u16(),
         "statusText": reason,
         "headers": headers(response),
     })))
-}
-
-/// A JSON body is its own stored form.
-fn json_as_it_is(body: &Bytes, depth: usize) -> Option<StepOutput> {
-    let value = payload::parse_json(body, limits(depth)).ok()?;
-    Some(StepOutput {
-        value: Arc::new(value),
-        json: body.clone(),
-    })
 }
 
 fn limits(depth: usize) -> payload::Limits {

@@ -8,7 +8,8 @@ mod answer;
 mod auth;
 mod request;
 
-use crate::component::{IdempotencyKey, Inputs, StepError, StepLog, StepOutput};
+use crate::component::{IdempotencyKey, Inputs, StepError, StepLog};
+use crate::expression::Results;
 use crate::outbound::{OutboundClient, OutboundError, Response};
 use perseat_domain::code::ErrorCode;
 use request::{Call, Retries};
@@ -43,7 +44,7 @@ pub(crate) async fn perform(
     bounds: Bounds,
     client: &OutboundClient,
     trace: &mut Trace,
-) -> Result<StepOutput, StepError> {
+) -> Result<Results, StepError> {
     let call = Call::read(action, inputs, key)?;
     trace.credentials.extend(call.credential.clone());
     let mut attempt = 0;

@@ -144,8 +144,8 @@ impl JsPool {
     pub async fn run(&self, request: RunRequest) -> RunReport {
         let shared = &self.handle.0;
         let options = &shared.options;
-        let sizes = request.results.iter().map(|(name, json)| name.len() + json.len());
-        let size = request.script.len() + request.context.len() + request.config.len() + sizes.sum::<usize>();
+        let sizes = request.results.iter().map(|(name, results)| name.len() + results.json().len());
+        let size = request.script.len() + request.context.json().len() + request.config.len() + sizes.sum::<usize>();
         if size + FRAME_OVERHEAD > options.max_frame {
             return RunReport::failed(RunError::InputTooLarge);
         }
@@ -279,6 +279,7 @@ impl Worker {
         let room = room.saturating_sub(SOFT_STOP).max(room / 2);
         let narrow = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let texts: Vec<_> = request.results.iter().map(|(name, results)| (name, results.text())).collect();
         let run = ToChild::Run(Run {
             run: flight.id,
             script: number,
@@ -289,9 +290,9 @@ impl Worker {
             max_fetches: options.max_fetches,
             max_timers: narrow(options.max_timers),
             max_result: narrow(options.max_result),
-            context: &request.context,
+            context: request.context.json(),
             config: &request.config,
-            results: request.results.iter().map(|(name, json)| (name.as_str(), json.as_str())).collect(),
+            results: texts.iter().map(|(name, text)| (name.as_str(), &**text)).collect(),
         });
         frame::push(&mut self.out, &run);
         if self.flights.is_empty() {

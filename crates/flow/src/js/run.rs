@@ -1,6 +1,8 @@
 //! One run of a script: what it gets, what it came to.
 
 use crate::component::{IdempotencyKey, StepLog};
+use crate::expression::Results;
+use crate::payload::FlowContext;
 use perseat_domain::id::{CustomerId, UserId};
 use serde::Serialize;
 use std::fmt;
@@ -27,12 +29,12 @@ pub struct RunRequest {
     pub key: IdempotencyKey,
     /// The script.
     pub script: Arc<str>,
-    /// JSON of identity, addresses and the API keys of the flows.
-    pub context: Zeroizing<String>,
+    /// Identity, addresses and the API keys of the flows.
+    pub context: Arc<FlowContext>,
     /// JSON of configuration variables.
     pub config: Zeroizing<String>,
-    /// Reference names and JSON of step results.
-    pub results: Vec<(String, String)>,
+    /// Reference names and step results.
+    pub results: Vec<(String, Arc<Results>)>,
     /// When it is given up, whether or not it has begun.
     pub deadline: Instant,
 }

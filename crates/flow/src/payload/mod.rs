@@ -4,15 +4,18 @@
 //! those of today. Pure; parsing is bounded in depth and in parts.
 
 mod body;
+pub mod json;
 
+use crate::expression::Results;
+use crate::js::exact_json;
 pub(crate) use body::text_or_base64;
 pub use body::{is_json, parse_body, parse_json};
 use perseat_domain::entry::TriggerRequest;
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use zeroize::Zeroizing;
 
 /// The API keys that senders to each flow may show, by flow name; flows without any are left out. Zeroed when dropped, never
@@ -72,6 +75,29 @@ pub struct FlowContext {
     pub flow: FlowInfo,
     /// When the attempt began, RFC 3339 in UTC.
     pub started_at: String,
+    /// See [`FlowContext::json`].
+    #[serde(skip)]
+    pub written: Written,
+}
+
+/// The JSON of a [`FlowContext`], once it was asked for.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Written(OnceLock<Zeroizing<String>>);
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It holds API keys.
+        f.write_str("Written")
+    }
+}
+
+impl FlowContext {
+    /// The context as scripts get it: a JSON object, made once.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        // Names and addresses of plain text always serialize.
+        self.written.0.get_or_init(|| exact_json(self).unwrap_or_default())
+    }
 }
 
 /// The customer in a payload.
@@ -167,30 +193,66 @@ pub enum PayloadError {
     TooManyParts(usize),
 }
 
-/// The trigger's results.
+/// The trigger's results, written as JSON: of most requests only a script reads them. A JSON body goes in as it came.
 ///
 /// # Errors
 /// See [`PayloadError`].
-pub fn trigger_payload(request: &TriggerRequest, context: &FlowContext, limits: Limits) -> Result<Value, PayloadError> {
+pub fn trigger_payload(request: &TriggerRequest, context: &FlowContext, limits: Limits) -> Result<Results, PayloadError> {
     let content_type = header(request, "content-type");
-    let data = parse_body(content_type, &request.body, limits)?;
+    let names = context.json().trim_start_matches('{');
+    let mut out = Vec::with_capacity(3 * request.body.len() + names.len() + 1024);
     let raw = if request.body.is_empty() {
         Value::Null
     } else {
         text_or_base64(&request.body)
     };
-    let mut payload = Map::new();
-    payload.insert("headers".into(), Value::Object(headers(request)));
-    payload.insert("queryParameters".into(), Value::Object(query(request)));
-    payload.insert("rawBody".into(), json!({ "data": raw, "contentType": content_type }));
-    payload.insert("body".into(), json!({ "data": data, "contentType": content_type }));
-    payload.insert("pathFragment".into(), Value::from(request.path_fragment.as_str()));
-    // Names and addresses of plain text always serialize to an object.
-    if let Ok(Value::Object(names)) = serde_json::to_value(context) {
-        payload.extend(names);
+    let head = Head {
+        headers: headers(request),
+        query_parameters: query(request),
+        path_fragment: &request.path_fragment,
+        global_debug: request.debug,
+        raw_body: Body { data: raw, content_type },
+    };
+    push(&mut out, &head);
+    // The object goes on where the head ended it.
+    out.pop();
+    out.extend_from_slice(b",\"body\":{\"contentType\":");
+    push(&mut out, &content_type);
+    out.extend_from_slice(b",\"data\":");
+    if content_type.is_some_and(is_json) && json::check(&request.body, limits.depth).is_ok() {
+        out.extend_from_slice(&request.body);
+    } else {
+        push(&mut out, &parse_body(content_type, &request.body, limits)?);
     }
-    payload.insert("globalDebug".into(), Value::Bool(request.debug));
-    Ok(Value::Object(payload))
+    // The names bring the object's end with them.
+    out.extend_from_slice(b"},");
+    out.extend_from_slice(names.as_bytes());
+    Ok(Results::of_json(out.into()))
+}
+
+/// What the payload begins with.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Head<'r> {
+    headers: Map<String, Value>,
+    query_parameters: Map<String, Value>,
+    path_fragment: &'r str,
+    global_debug: bool,
+    raw_body: Body<'r>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'r> {
+    data: Value,
+    content_type: Option<&'r str>,
+}
+
+/// Appends JSON; what has text for keys always serializes.
+fn push(out: &mut Vec<u8>, value: &impl Serialize) {
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        out.extend_from_slice(b"null");
+    }
 }
 
 /// The first header of this name.
@@ -228,6 +290,7 @@ fn query(request: &TriggerRequest) -> Map<String, Value> {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use serde_json::json;
 
     #[test]
     fn the_payload_has_every_part_of_the_request_and_the_names() {
@@ -254,7 +317,7 @@ mod tests {
             started_at: "2026-01-01T00:00:00Z".into(),
             ..FlowContext::default()
         };
-        let payload = trigger_payload(&request, &context, Limits::default()).unwrap();
+        let payload = trigger_payload(&request, &context, Limits::default()).unwrap().value().clone();
         assert_eq!(payload["headers"], json!({ "content-type": "application/json", "x-a": "1, 2" }));
         assert_eq!(payload["queryParameters"], json!({ "q": "2", "r": "a b" }));
         assert_eq!(payload["body"], json!({ "data": { "n": 1 }, "contentType": "application/json" }));
@@ -305,7 +368,10 @@ mod tests {
             body: Bytes::new(),
             debug: false,
         };
-        let payload = trigger_payload(&request, &FlowContext::default(), Limits::default()).unwrap();
+        let payload = trigger_payload(&request, &FlowContext::default(), Limits::default())
+            .unwrap()
+            .value()
+            .clone();
         assert_eq!(payload["body"], json!({ "data": null, "contentType": null }));
         assert_eq!(payload["rawBody"], json!({ "data": null, "contentType": null }));
     }

@@ -41,7 +41,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_entries: 8_192 }
+        Self { cache_entries: 32_768 }
     }
 }
 
