@@ -1,6 +1,6 @@
 //! Perseat's daemon: composition of the parts, and the adapters to the outside world.
 //!
-//! Reading order: [`cli`] → [`config`] → [`boot`] → [`control`] → `oauth` → [`indexer`] → [`telemetry`] → [`receipts`].
+//! Reading order: [`cli`] → [`config`] → [`boot`] → [`control`] → `oauth` → [`indexer`] → [`mail`] → [`telemetry`] → [`receipts`].
 
 pub mod backup;
 pub mod boot;
@@ -10,6 +10,7 @@ pub mod control;
 mod daemon_process;
 mod demo;
 pub mod indexer;
+pub mod mail;
 mod oauth;
 pub mod receipts;
 pub mod telemetry;

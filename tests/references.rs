@@ -96,6 +96,7 @@ fn every_metric_that_the_sources_name_is_described() {
         "crates/flow/src",
         "crates/admin/src",
         "src/indexer",
+        "src/mail",
         "src/boot",
     ] {
         names_below(&root.join(folder), &mut used);

@@ -8,6 +8,7 @@
 mod harness;
 
 use harness::daemon::{Daemon, Setup};
+use harness::python;
 use http::Method;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -15,27 +16,6 @@ use std::process::{Child, Command, Stdio};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// schemathesis in an environment of its own, made where it is not there as the list says.
-fn installed() -> PathBuf {
-    let folder = root().join("tests/clients/schemathesis");
-    let (wanted, environment) = (folder.join("requirements.txt"), folder.join("venv"));
-    let found = environment.join("requirements.txt");
-    let list = std::fs::read(&wanted).unwrap();
-    if std::fs::read(&found).ok().as_ref() != Some(&list) {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment));
-        run(Command::new(environment.join("bin/pip"))
-            .args(["install", "--quiet", "--requirement"])
-            .arg(&wanted));
-        std::fs::write(&found, list).unwrap();
-    }
-    environment.join("bin/schemathesis")
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().expect("python3 is missing: apt-get install python3 python3-venv");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn setting(name: &str, default: &str) -> String {
@@ -63,7 +43,7 @@ fn ask(program: &Path, url: &str, bearer: &str, folder: &Path) -> Child {
             &setting("SCHEMATHESIS_SEED", "20261125"),
         ])
         .env("SCHEMATHESIS_HOOKS", "checks")
-        .env("PYTHONPATH", root().join("tests/clients/schemathesis"))
+        .env("PYTHONPATH", python::client("schemathesis"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("NO_PROXY", "127.0.0.1")
         .current_dir(folder)
@@ -91,7 +71,7 @@ role: marketplace_user
 
 #[tokio::test]
 async fn whatever_is_asked_is_answered() {
-    let program = installed();
+    let program = python::programs("schemathesis").join("schemathesis");
     let daemon = Daemon::start(Setup::new().set("api.rate", 1_000).set("api.burst", 10_000));
     daemon.apply(MANIFESTS).await;
     let url = format!("http://{}/api", daemon.address("api"));

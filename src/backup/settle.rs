@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use anyhow::bail;
-use perseat_domain::account::{Account, Session};
+use perseat_domain::account::{Account, Letter, Session};
 use perseat_domain::id::{TokenId, UserId};
 use perseat_domain::model::{ApiToken, Customer, Media, Membership, Organization, Role, SigningKey, TokenHolder, User};
 use perseat_domain::time::Timestamp;
@@ -52,6 +52,8 @@ pub struct Settled {
     pub sessions: u64,
     /// Links to set a password that were ended.
     pub links: u64,
+    /// Letters that waited to be sent, and were taken out: their links would be new ones.
+    pub letters: u64,
     /// Bearer tokens that worked.
     pub bearers: Vec<Bearer>,
     /// Keys that sign embedded users' tokens: they are believed as at the time of the backup.
@@ -96,6 +98,7 @@ pub(super) fn settle(catalog: &Catalog, keyring: &Inspected, media: &Path, keep:
         }
         settled.sessions = end_sessions(mutation)?;
         settled.links = end_links(mutation)?;
+        settled.letters = end_letters(mutation)?;
         for bearer in bearers.iter().filter(|bearer| !bearer.is_kept) {
             mutation.put(&ApiToken {
                 revoked_at: Some(by.at),
@@ -215,6 +218,19 @@ fn end_sessions(mutation: &mut Mutation<'_>) -> Result<u64, StoreError> {
         }
         for session in sessions {
             count += u64::from(mutation.end_session(session.id)?);
+        }
+    }
+}
+
+fn end_letters(mutation: &mut Mutation<'_>) -> Result<u64, StoreError> {
+    let mut count = 0;
+    loop {
+        let letters = mutation.page::<Letter>(None, PAGE)?.items;
+        if letters.is_empty() {
+            return Ok(count);
+        }
+        for letter in letters {
+            count += u64::from(mutation.delete_letter(letter.id)?);
         }
     }
 }

@@ -24,13 +24,19 @@ use super::http::{Accept, Limits, serve as serve_http};
 use super::listeners::Listeners;
 use super::plane::Plane;
 use crate::config::Config;
-use crate::control::{Control, Desk};
+use crate::control::{Control, Desk, Mail};
 use crate::oauth::Door;
 use perseat_flow::oauth::OauthClient;
 use perseat_flow::outbound::OutboundClient;
 
 /// What the control plane works with.
-pub(super) fn desk(config: &Config, plane: &Plane, listeners: &Listeners, executions: ExecutionReader) -> anyhow::Result<Desk> {
+pub(super) fn desk(
+    config: &Config,
+    plane: &Plane,
+    listeners: &Listeners,
+    executions: ExecutionReader,
+    mail: Option<Mail>,
+) -> anyhow::Result<Desk> {
     let listener = listeners.api.as_ref().unwrap_or(&listeners.hooks);
     let url = config.public_url(listener.local_addr().context("the API listener")?);
     let outbound = OutboundClient::new(config.outbound_policy()?, config.outbound_options()).context("calls to providers")?;
@@ -42,6 +48,7 @@ pub(super) fn desk(config: &Config, plane: &Plane, listeners: &Listeners, execut
         config.control_options(),
         config.sign_in_options(),
         door,
+        mail,
     ))
 }
 

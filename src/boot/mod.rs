@@ -18,6 +18,7 @@ pub(crate) mod people;
 pub(crate) mod plane;
 mod reading;
 pub mod reload;
+pub mod secret_file;
 pub mod signals;
 pub mod stores;
 pub mod systemd;
@@ -52,6 +53,8 @@ use self::systemd::Watchdog;
 use self::tls::Certificate;
 use self::transfer::Transfers;
 use crate::config::Config;
+use crate::control::Mail;
+use crate::mail::{Outbox, Post};
 use crate::telemetry::admin::Admin;
 use crate::telemetry::health::Reason;
 use crate::telemetry::logs::Logs;
@@ -145,7 +148,13 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     };
     let reading = Reading::of(&plane, &config);
     let router = reading.routes(Administration::of(&plane, config.definition_limits()).router());
-    let desk = Arc::new(api::desk(&config, &plane, &base.listeners, reading.executions())?);
+    let mail_options = config.mail_options();
+    let post = Post::open(&mail_options)?;
+    let mail = post.as_ref().map(|_| Mail::new(mail_options.waiting));
+    let desk = Arc::new(api::desk(&config, &plane, &base.listeners, reading.executions(), mail.clone())?);
+    let outbox = post
+        .zip(mail)
+        .map(|(post, mail)| Outbox::new(desk.clone(), post, mail_options, mail.wake));
     let router = people::routes(&desk, tokens::routes(&desk, router));
     let backups = Backups::of(&plane, &config, base.data.path().to_owned(), control.handle().clone(), stop.clone());
     let router = Transfers::of(&plane).routes(backups.routes(router));
@@ -159,6 +168,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     #[cfg(feature = "faults")]
     let router = faults::Switches::new(faults, &plane, base.data.path()).routes(router);
     let local = control.spawn(http::serve(socket, local_limits(&config), local::service(router), stop.clone()));
+    let outbox = outbox.map(|outbox| control.spawn(outbox.run(stop.clone())));
     let housekeeping = control.spawn(Housekeeping::of(&plane, &config).run(stop.clone()));
     let watchdog = Watchdog::start(plane.is_well());
     plane.open_door();
@@ -180,6 +190,9 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
             let _ = api.await;
         }
         let _ = housekeeping.await;
+        if let Some(outbox) = outbox {
+            let _ = outbox.await;
+        }
         let _ = admin.await;
     }));
     drop(watchdog);

@@ -131,9 +131,10 @@ impl Restore {
 /// What people and programs come in by.
 fn report_identities(settled: &Settled) {
     say!(
-        "\nended, because the backup does not know what ended after it: {} sessions, {} invitation and reset links",
+        "\nended, because the backup does not know what ended after it: {} sessions, {} invitation and reset links, {} letters that waited",
         settled.sessions,
-        settled.links
+        settled.links,
+        settled.letters
     );
     let (kept, revoked): (Vec<&Bearer>, Vec<&Bearer>) = settled.bearers.iter().partition(|bearer| bearer.is_kept);
     for (bearers, said) in [

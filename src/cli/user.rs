@@ -114,7 +114,7 @@ impl CreateOwner {
         let made = match client::block_on(client::call(&socket, Method::POST, "/users/owner", Some(body)))? {
             Err(ClientError::NotRunning(_)) => {
                 let address = config.public_url(config.api.listen);
-                let lifetime = config.sign_in.invitation_lifetime;
+                let lifetime = config.people.sign_in.invitation_lifetime;
                 create_owner_offline(&Offline::open(&config)?.custody, &new, &address, lifetime)?
             }
             answered => answered?,

@@ -71,13 +71,18 @@ pub(super) fn path(section: &str, field: &str) -> String {
 }
 
 macro_rules! settings {
-    ($($(#[doc = $section_doc:literal])+ $field:ident $name:literal: $section:ident {
+    ($(#[doc = $own_doc:literal])+ $own:ident $(with $part:ident: $part_type:ty)?;
+    $($(#[doc = $section_doc:literal])+ $field:ident $name:literal: $section:ident {
         $($(#[doc = $doc:literal])+ $(@$reloads:ident)? $key:ident: $type:ty = $default:expr;)+
     })+) => {
-        /// The configuration as it was given, each value typed and in its own range; [`super::Config`] has checked them together.
+        $(#[doc = $own_doc])+
         #[derive(Clone, Debug, PartialEq)]
-        pub struct Settings {
+        pub struct $own {
             $($(#[doc = $section_doc])+ pub $field: $section,)+
+            $(
+                /// Keys that are declared elsewhere.
+                pub $part: $part_type,
+            )?
         }
 
         $(
@@ -88,7 +93,7 @@ macro_rules! settings {
             }
         )+
 
-        impl Settings {
+        impl $own {
             /// Takes every key from `reader`, which keeps what is wrong with each and gives the default in its place.
             pub(super) fn take(reader: &mut Reader) -> Option<Self> {
                 $(
@@ -100,34 +105,39 @@ macro_rules! settings {
                         (|| Some($section { $($key: $key?,)+ }))()
                     };
                 )+
-                Some(Self { $($field: $field?,)+ })
+                $(let $part = <$part_type>::take(reader);)?
+                Some(Self { $($field: $field?,)+ $($part: $part?,)? })
             }
 
             /// Every key with its value as TOML, in the order of the reference.
             #[must_use]
             pub fn entries(&self) -> Vec<(String, Option<toml::Value>)> {
-                vec![$($((path($name, stringify!($key)), self.$field.$key.write()),)+)+]
+                let own = vec![$($((path($name, stringify!($key)), self.$field.$key.write()),)+)+];
+                $(let own = [own, self.$part.entries()].concat();)?
+                own
             }
-        }
 
-        /// Every section with its keys.
-        #[must_use]
-        pub fn sections() -> Vec<Section> {
-            vec![$(Section {
-                name: $name,
-                doc: vec![$($section_doc.trim()),+],
-                keys: vec![$({
-                    let preset = Preset::from($default);
-                    Key {
-                        path: path($name, stringify!($key)),
-                        doc: vec![$($doc.trim()),+],
-                        shown: preset.shown,
-                        unset: preset.unset,
-                        kind: <$type as Value>::KIND,
-                        reloads: false $(|| stringify!($reloads) == "reloads")?,
-                    }
-                }),+],
-            }),+]
+            /// Every section with its keys.
+            #[must_use]
+            pub fn sections() -> Vec<Section> {
+                let own = vec![$(Section {
+                    name: $name,
+                    doc: vec![$($section_doc.trim()),+],
+                    keys: vec![$({
+                        let preset = Preset::from($default);
+                        Key {
+                            path: path($name, stringify!($key)),
+                            doc: vec![$($doc.trim()),+],
+                            shown: preset.shown,
+                            unset: preset.unset,
+                            kind: <$type as Value>::KIND,
+                            reloads: false $(|| stringify!($reloads) == "reloads")?,
+                        }
+                    }),+],
+                }),+];
+                $(let own = [own, <$part_type>::sections()].concat();)?
+                own
+            }
         }
     };
 }

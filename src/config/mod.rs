@@ -9,6 +9,7 @@ mod declare;
 mod oauth;
 pub mod options;
 mod people;
+pub mod people_settings;
 pub mod reference;
 pub mod settings;
 pub mod source;

@@ -386,7 +386,7 @@ impl Config {
     /// Sign-in.
     #[must_use]
     pub fn sign_in_options(&self) -> SignInOptions {
-        let sign_in = &self.sign_in;
+        let sign_in = &self.people.sign_in;
         SignInOptions {
             redirect_uris: sign_in.redirect_uris.clone(),
             access_lifetime: sign_in.access_lifetime,
@@ -396,6 +396,7 @@ impl Config {
             invitation_lifetime: sign_in.invitation_lifetime,
             reset_lifetime: sign_in.reset_lifetime,
             pending: sign_in.pending.as_usize(),
+            accounts: sign_in.accounts.as_usize(),
             sessions: sign_in.sessions.as_usize(),
             max_form: sign_in.max_form.as_usize(),
             password: Rules {
@@ -412,6 +413,8 @@ impl Config {
             attempts_window: sign_in.attempts_window,
             client_attempts: sign_in.client_attempts.get(),
             account_attempts: sign_in.account_attempts.get(),
+            resets: sign_in.resets.get(),
+            resets_window: sign_in.resets_window,
             remembered: sign_in.remembered.as_usize(),
         }
     }
@@ -455,6 +458,7 @@ mod tests {
 
     use super::*;
     use crate::config::source::Sources;
+    use crate::mail::MailOptions;
 
     fn same(ours: &impl Debug, theirs: &impl Debug) {
         assert_eq!(format!("{ours:#?}"), format!("{theirs:#?}"));
@@ -494,6 +498,7 @@ mod tests {
         same(&config.keyring_options(), &keyring::Options::default());
         same(&config.control_options(), &ControlOptions::default());
         same(&config.sign_in_options(), &SignInOptions::default());
+        same(&config.mail_options(), &MailOptions::default());
         same(&config.catalog_options(), &catalog::Options::default());
         same(&config.state_options(), &state::StateOptions::default());
         same(&config.history_options(), &history::HistoryOptions::default());

@@ -1,12 +1,41 @@
-//! The checks of the keys by which people sign in and get mail.
+//! The checks of the keys by which people sign in and get mail, and what sends it.
 
 use super::Config;
 use super::check::Checks;
+use super::value::{Count, MailSecurity};
+use crate::mail::{MailOptions, Security};
 use url::Url;
+
+impl Config {
+    /// The mail server.
+    #[must_use]
+    pub fn mail_options(&self) -> MailOptions {
+        let mail = &self.people.mail;
+        let (security, port) = match mail.security {
+            MailSecurity::StartTls => (Security::StartTls, 587),
+            MailSecurity::Tls => (Security::Tls, 465),
+            MailSecurity::None => (Security::None, 25),
+        };
+        MailOptions {
+            host: mail.host.clone(),
+            port: u16::try_from(mail.port.or(Count::new(port)).get()).unwrap_or(u16::MAX),
+            security,
+            user: mail.user.clone(),
+            password: mail.password.clone(),
+            certificates: mail.certificates.clone(),
+            from: mail.from.clone(),
+            timeout: mail.timeout,
+            waiting: mail.waiting.get().into(),
+            keep_trying: mail.keep_trying,
+            back_off: mail.back_off,
+            back_off_max: mail.back_off_max,
+        }
+    }
+}
 
 /// Everything in them that does not fit together.
 pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
-    let sign_in = &config.sign_in;
+    let sign_in = &config.people.sign_in;
     checks.refuse(
         &["sign-in.password-min", "sign-in.password-max"],
         sign_in.password_min > sign_in.password_max,
@@ -21,10 +50,39 @@ pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
         sign_in.access_lifetime > sign_in.session_lifetime,
         || "sign-in.access-lifetime is longer than session-lifetime".to_owned(),
     );
+    mail(config, checks);
     for uri in &sign_in.redirect_uris {
         let is_web = Url::parse(uri).is_ok_and(|uri| matches!(uri.scheme(), "http" | "https") && uri.fragment().is_none());
         checks.refuse(&["sign-in.redirect-uris"], !is_web, || {
             format!("sign-in.redirect-uris: {uri:?} is no web address without a fragment")
         });
     }
+}
+
+fn mail(config: &Config, checks: &mut Checks<'_>) {
+    let mail = &config.people.mail;
+    checks.refuse(&["mail.host", "mail.from"], mail.host.is_some() != mail.from.is_some(), || {
+        "mail.host and mail.from must be given together".to_owned()
+    });
+    checks.refuse(
+        &["mail.user", "mail.password"],
+        mail.user.is_some() != mail.password.is_some(),
+        || "mail.user and mail.password must be given together".to_owned(),
+    );
+    let is_here = mail
+        .host
+        .as_deref()
+        .is_none_or(|host| matches!(host, "localhost" | "127.0.0.1" | "::1"));
+    checks.refuse(
+        &["mail.host", "mail.security", "mail.user"],
+        mail.security == MailSecurity::None && mail.user.is_some() && !is_here,
+        || "mail.security is none: the password for mail.user would go over the network in the clear".to_owned(),
+    );
+    let port = mail.port.or(Count::new(25)).get();
+    checks.refuse(&["mail.port"], port > u16::MAX.into(), || {
+        format!("mail.port is {port}, which is no port")
+    });
+    checks.refuse(&["mail.back-off", "mail.back-off-max"], mail.back_off > mail.back_off_max, || {
+        "mail.back-off is longer than back-off-max".to_owned()
+    });
 }

@@ -13,10 +13,20 @@ use url::Url;
 
 pub use super::declare::{Key, Section};
 use super::declare::{Preset, none, path, settings, unset};
+use super::people_settings::PeopleSettings;
 use super::source::Reader;
 use super::value::{Auto, Count, Directives, LogFormat, Percent, SandboxMode, Size, Value};
 
+/// Every section with its keys.
+#[must_use]
+pub fn sections() -> Vec<Section> {
+    Settings::sections()
+}
+
 settings! {
+    /// The configuration as it was given, each value typed and in its own range; [`super::Config`] has checked them together.
+    Settings with people: PeopleSettings;
+
     /// How the outside world sees this daemon.
     network "": Network {
         /// The address under which the outside world reaches this daemon, without a path: webhook URLs, the API and OAuth
@@ -126,53 +136,6 @@ settings! {
         decode_timeout: Duration = "20s";
         /// What was uploaded and taken up by nothing is deleted after so long.
         unused: Duration = "1h";
-    }
-
-    /// Sign-in of people, by which `prism login` works.
-    sign_in "sign-in": SignIn {
-        /// Where programs other than the prism CLI may be sent back to with a code, to the letter. They use the client id
-        /// `perseat-app`; the CLI is sent to a port of its user's own machine.
-        redirect_uris: Vec<String> = none();
-        /// How long an access token works. A program asks for the next one by itself.
-        access_lifetime: Duration = "1h";
-        /// How long somebody stays signed in.
-        session_lifetime: Duration = "30d";
-        /// How long a code may wait to be exchanged for tokens.
-        code_lifetime: Duration = "1m";
-        /// How long a page may be looked at before its form is sent.
-        form_lifetime: Duration = "15m";
-        /// How long an invitation works.
-        invitation_lifetime: Duration = "7d";
-        /// How long the link for a forgotten password works.
-        reset_lifetime: Duration = "1h";
-        /// Codes, and sign-ins under way, that are remembered; more are refused.
-        pending: Count = 10_000;
-        /// Sessions of one user; past it the oldest ends.
-        sessions: Count = 32;
-        /// The largest form.
-        max_form: Size = "16KiB";
-        /// Characters of a password at least.
-        password_min: Count = 12;
-        /// Characters of a password at most: hashing reads them all.
-        password_max: Count = 256;
-        /// Memory that hashing a password takes (Argon2id). A password keeps what it was set with.
-        hash_memory: Size = "19MiB";
-        /// Passes over that memory.
-        hash_passes: Count = 2;
-        /// Passwords that are hashed at once; others wait.
-        hashes: Count = 2;
-        /// Wrong passwords in a row before an address is locked, whether it has an account or not.
-        failures: Count = 10;
-        /// How long it is locked. Whoever knows an address can lock it, so not for long.
-        lock: Duration = "15m";
-        /// The span in which attempts are counted, wrong or right.
-        attempts_window: Duration = "1m";
-        /// Attempts of one client address in that span. An office has one.
-        client_attempts: Count = 60;
-        /// Attempts for one account in that span.
-        account_attempts: Count = 20;
-        /// Addresses and accounts whose attempts are remembered.
-        remembered: Count = 65_536;
     }
 
     /// The listener for health and metrics: `/healthz`, `/readyz`, `/metrics` and nothing else. Keep it private.

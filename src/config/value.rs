@@ -411,6 +411,18 @@ words! {
 }
 
 words! {
+    /// How the connection to the mail server is secured.
+    MailSecurity: "\"starttls\", \"tls\" or \"none\"" {
+        /// TLS after a word in the clear.
+        StartTls = "starttls",
+        /// TLS from the first byte.
+        Tls = "tls",
+        /// None.
+        None = "none",
+    }
+}
+
+words! {
     /// What to do on a kernel that cannot confine the children that run code steps.
     SandboxMode: "\"required\" or \"best-effort\"" {
         /// Refuse to start.

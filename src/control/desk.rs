@@ -15,6 +15,7 @@ use perseat_admin::edit::{self, Changed, Definitions, Edit};
 use perseat_admin::fault::Fault;
 use perseat_admin::identity::IdentityError;
 use perseat_admin::identity::embedded::{self, Verified};
+use perseat_admin::identity::letters::Delivery;
 use perseat_admin::media;
 use perseat_admin::query::Reader;
 use perseat_domain::code::ErrorCode;
@@ -30,6 +31,7 @@ use perseat_store::pressure::Ballast;
 use secrecy::SecretString;
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 /// See the module.
@@ -48,6 +50,22 @@ pub(crate) struct Desk {
     sign_in: SignInOptions,
     proxies: Arc<ArcSwap<Proxies>>,
     oauth: Arc<Door>,
+    mail: Option<Mail>,
+}
+
+/// Where letters go: how many may wait, and whom to tell of one.
+#[derive(Clone, Debug)]
+pub(crate) struct Mail {
+    waiting: u64,
+    pub(crate) wake: Arc<Notify>,
+}
+
+impl Mail {
+    /// At most so many letters wait.
+    pub(crate) fn new(waiting: u64) -> Self {
+        let wake = Arc::default();
+        Self { waiting, wake }
+    }
 }
 
 /// 256 bits that live as long as the process.
@@ -64,6 +82,7 @@ impl Desk {
         options: ControlOptions,
         sign_in: SignInOptions,
         oauth: Door,
+        mail: Option<Mail>,
     ) -> Self {
         Self {
             custody: plane.custody.clone(),
@@ -79,6 +98,7 @@ impl Desk {
             sign_in,
             proxies: plane.proxies.clone(),
             oauth: Arc::new(oauth),
+            mail,
         }
     }
 
@@ -93,6 +113,30 @@ impl Desk {
     /// Who calls, as far as proxies can be trusted to say.
     pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         self.proxies.load().client(peer, headers)
+    }
+
+    /// How invitations reach people.
+    pub(super) fn delivery(&self) -> Delivery {
+        self.letters().map_or_else(|| self.shown(), |room| Delivery::Mail { room })
+    }
+
+    /// A link for whoever invites to pass on.
+    pub(super) fn shown(&self) -> Delivery {
+        Delivery::Shown {
+            lifetime: self.sign_in.invitation_lifetime,
+        }
+    }
+
+    /// How many letters may wait; `None` where none is ever sent.
+    pub(super) fn letters(&self) -> Option<u64> {
+        self.mail.as_ref().map(|mail| mail.waiting)
+    }
+
+    /// Says that a letter may wait.
+    pub(super) fn wake_mail(&self) {
+        if let Some(mail) = &self.mail {
+            mail.wake.notify_one();
+        }
     }
 
     /// Where the holder of a link sets their password.
@@ -111,6 +155,11 @@ impl Desk {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Waits.
+    pub(crate) async fn sleep(&self, time: std::time::Duration) {
+        self.clock.sleep(time).await;
     }
 
     /// Time since the start, for rates.

@@ -2,10 +2,14 @@
 
 use async_graphql::Positioned;
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use perseat_admin::media::MediaLimits;
 use perseat_admin::query::ReadLimits;
 use perseat_flow::definition;
+use perseat_store::seal::key_digest;
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -157,6 +161,19 @@ impl Rates {
     }
 }
 
+/// What a client's requests are counted under. Whoever has an IPv6 address has the whole network of it, 64 bits.
+pub(super) fn client_key(client: IpAddr) -> String {
+    match client.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).to_string(),
+    }
+}
+
+/// What requests for an account are counted under: as short as it is, however long the address that was typed.
+pub(super) fn account_key(address: &str) -> String {
+    URL_SAFE_NO_PAD.encode(key_digest(&address.to_lowercase()).0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +189,17 @@ mod tests {
         assert!(!rates.take("c", second(0)), "no more identities are remembered than the limit");
         assert!(rates.take("a", second(1)) && !rates.take("a", second(1)));
         assert!(rates.take("c", second(9)), "identities that were quiet are forgotten");
+    }
+
+    #[test]
+    fn a_network_of_64_bits_counts_as_one_client_and_an_address_whatever_its_case() {
+        let key = |text: &str| client_key(text.parse().unwrap());
+        assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+        assert_eq!(account_key("ANN@acme.example"), account_key("ann@acme.example"));
+        assert_eq!(account_key(&"x".repeat(16_000)).len(), account_key("").len());
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod sign_in;
 mod signed;
 mod unsupported;
 
-pub(crate) use desk::Desk;
+pub(crate) use desk::{Desk, Mail};
 pub use limits::{ControlOptions, PictureLimits};
 pub use schema::sdl;
 pub(crate) use service::Control;

@@ -10,6 +10,7 @@ pub(crate) mod daemon;
 pub(crate) mod manifests;
 pub(crate) mod oauth;
 pub(crate) mod provider;
+pub(crate) mod python;
 
 use std::time::Duration;
 

@@ -6,7 +6,9 @@
 mod harness;
 
 mod codes;
+mod mail;
 mod passwords;
+mod post_office;
 mod restored;
 mod users;
 mod world;

@@ -156,8 +156,19 @@ async fn nobody_is_sent_where_it_is_not_allowed() {
         let page = browser.open(&world.authorize(program, &[("redirect_uri", Some(uri))])).await;
         assert_eq!((page.status, page.headers.get("location")), (400, None), "{uri}");
     }
+    for change in [
+        ("code_challenge", None),
+        ("code_challenge_method", None),
+        ("code_challenge_method", Some("plain")),
+    ] {
+        let page = browser.open(&world.authorize(CLI, &[change])).await;
+        assert_eq!(
+            (page.status, page.parameter("error").as_deref()),
+            (303, Some("invalid_request")),
+            "{change:?}"
+        );
+    }
     let page = browser.open(&world.authorize(CLI, &[("code_challenge", None)])).await;
-    assert_eq!((page.status, page.parameter("error").as_deref()), (303, Some("invalid_request")));
     assert_eq!(page.parameter("state").as_deref(), Some("st-1"));
     let page = browser.open(&world.authorize(CLI, &[])).await;
     let moved = [
@@ -211,4 +222,21 @@ async fn attempts_of_one_client_and_for_one_account_are_limited() {
         refused(&world.token(&[("grant_type", "x"), ("client_id", "perseat-cli")]).await),
         "unsupported_grant_type"
     );
+}
+
+#[tokio::test]
+async fn a_password_is_hashed_anew_at_the_next_sign_in_when_the_cost_has_changed() {
+    let mut world = World::start(setup()).await;
+    let anew = |acts: Vec<String>| acts.iter().filter(|act| *act == "hashPassword").count();
+    assert_eq!(world.sign_in(CLI, "ann@acme.example", PASSWORD).await.status, 303);
+    assert_eq!(anew(world.acts().await), 0);
+    world.daemon.terminate();
+    world.daemon.relaunch_with("--set=sign-in.hash-passes=3");
+    world.daemon.until_ready();
+    assert_eq!(world.sign_in(CLI, "ann@acme.example", "a wrong password").await.status, 403);
+    assert_eq!(anew(world.acts().await), 0);
+    for _ in 0..2 {
+        assert_eq!(world.sign_in(CLI, "ann@acme.example", PASSWORD).await.status, 303);
+        assert_eq!(anew(world.acts().await), 1);
+    }
 }

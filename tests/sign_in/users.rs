@@ -8,19 +8,24 @@ use serde_json::{Value, json};
 const CREATE: &str =
     "mutation ($c: ID, $e: String!, $r: ID!) { createCustomerUser(input: {customer: $c, email: $e, name: \"Hans\", role: $r})
     { user { id } invitationUrl errors { field messages } } }";
-const INVITE: &str = "mutation ($i: ID) { inviteUser(input: {id: $i}) { user { id } invitationUrl errors { field messages } } }";
+pub(crate) const INVITE: &str = "mutation ($i: ID) { inviteUser(input: {id: $i}) { user { id } invitationUrl errors { field messages } } }";
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
 
 /// The ids of a new customer and of the customer roles by name.
-async fn customer(owner: &Api<'_>, name: &str) -> (String, impl Fn(&str) -> String + use<>) {
+pub(crate) async fn customer(owner: &Api<'_>, name: &str) -> (String, impl Fn(&str) -> String + use<>) {
     let query = "mutation ($n: String!) { createCustomer(input: {name: $n}) { customer { id } errors { messages } } }";
     let made = owner.get(query, json!({ "n": name })).await;
     let roles = owner.get("{ customerRoles { id name } }", json!({})).await;
     let role = move |name: &str| text(&roles.as_array().unwrap().iter().find(|role| role["name"] == name).unwrap()["id"]);
     (text(&made["customer"]["id"]), role)
+}
+
+/// Creates a user of a customer; what the mutation answers.
+pub(crate) async fn create(owner: &Api<'_>, customer: &str, email: &str, role: &str) -> Value {
+    owner.get(CREATE, json!({ "c": customer, "e": email, "r": role })).await
 }
 
 #[tokio::test]
@@ -162,4 +167,44 @@ async fn one_address_with_several_users_says_who_goes_on() {
     assert_eq!(world.who(&tokens.access).await["role"]["name"], "Member");
     let twice = browser.submit(&choice, "/auth/user", &[("user", &users[0])]).await;
     assert_eq!(twice.status, 403, "a choice is made once");
+}
+
+#[tokio::test]
+async fn a_new_user_may_say_their_telephone_number_and_goes_when_their_name_is_confirmed() {
+    let world = World::start(setup()).await;
+    let owner = Api::program(&world.daemon, "owner").await;
+    let (globex, role) = customer(&owner, "Globex").await;
+    let made = create(&owner, &globex, "hans@globex.example", &role("Member")).await;
+    let (hans, link) = (text(&made["user"]["id"]), text(&made["invitationUrl"]));
+    let mut browser = Browser::new(&[]);
+    let page = browser.open(&link).await;
+    let with = |phone| [("password", PASSWORD), ("again", PASSWORD), ("phone", phone)];
+    let long = "1".repeat(257);
+    let refused = browser.submit(&page, "/auth/password", &with(&long)).await;
+    assert!(
+        refused.status == 422 && refused.text().contains("Telephone number"),
+        "{}",
+        refused.text()
+    );
+    let done = browser.submit(&refused, "/auth/password", &with(" +41 44 668 18 00 ")).await;
+    assert_eq!(done.status, 200, "the link is not used up by a wrong number: {}", done.html);
+    let user = "query ($i: ID!) { user(id: $i) { phone } }";
+    assert_eq!(owner.get(user, json!({ "i": hans })).await["phone"], "+41 44 668 18 00");
+    let body = json!({ "user": "hans@globex.example", "customer": "Globex" });
+    let reset = world.daemon.local(http::Method::POST, "/users/link", Some(body)).await.unwrap();
+    let page = browser.open(&text(&reset["url"])).await;
+    assert!(
+        !page.html.contains("name=\"phone\""),
+        "whoever is known is asked for a password alone"
+    );
+
+    let remove = "mutation ($i: ID, $n: String) { deleteUser(input: {id: $i, confirmName: $n}) { user { id } errors { field messages } } }";
+    let refused = owner.ask(remove, json!({ "i": hans, "n": "hans" })).await.to_string();
+    assert!(
+        refused.contains("confirmName") && refused.contains("not the user's name"),
+        "{refused}"
+    );
+    owner.get(remove, json!({ "i": hans, "n": "Hans" })).await;
+    let gone = owner.ask(user, json!({ "i": hans })).await;
+    assert!(gone["data"]["user"].is_null(), "{gone}");
 }

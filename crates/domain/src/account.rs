@@ -1,6 +1,6 @@
 //! How people sign in: accounts, what is outstanding for them, and the sessions that they began.
 
-use crate::id::{AccountId, SessionId, UserId};
+use crate::id::{AccountId, LetterId, SessionId, UserId};
 use crate::model::{KeyDigest, Role};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -99,6 +99,25 @@ pub struct Session {
     pub began_at: Timestamp,
     /// When it ends by itself.
     pub expires_at: Timestamp,
+}
+
+/// A mail that has to go out. Its link is made anew with each attempt, so that none is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// Its id.
+    pub id: LetterId,
+    /// To whom.
+    pub user: UserId,
+    /// What its link is for.
+    pub purpose: Purpose,
+    /// When it was written.
+    pub written_at: Timestamp,
+    /// Attempts that failed.
+    pub attempts: u32,
+    /// When the next attempt is due.
+    pub due_at: Timestamp,
+    /// SHA-256 of the link that the last attempt took along: the next one puts another in its place.
+    pub link: Option<KeyDigest>,
 }
 
 impl Role {

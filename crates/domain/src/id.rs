@@ -131,6 +131,8 @@ typed_id! {
     AccountId = "Account";
     /// A sign-in that goes on.
     SessionId = "Session";
+    /// A mail that has to go out.
+    LetterId = "Letter";
 }
 
 /// A flow's number, stable within its integration over all versions; starts at 1.

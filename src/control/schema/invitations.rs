@@ -16,8 +16,8 @@ macro_rules! payloads {
         #[derive(Debug, async_graphql::SimpleObject)]
         pub(super) struct $name {
             user: Option<User>,
-            /// Where they set their password, once and for a time. Pass it on: without a mail server it is shown here and
-            /// nowhere else. Null where it was mailed, and for users who never sign in.
+            /// Where they set their password, once and for a time. Pass it on: it is shown here and nowhere else. Null where it is
+            /// mailed, and for users who never sign in.
             invitation_url: Option<String>,
             errors: Vec<FieldErrors>,
         }
@@ -52,13 +52,15 @@ pub(super) fn invited(desk: &Desk, edit: &mut Edit<'_, '_>, user: model::User) -
     if user.role.is_embedded() {
         return Ok((user, None));
     }
-    let secret = edit.invite_user(user.id, desk.sign_in().invitation_lifetime)?;
-    Ok((user, Some(desk.password_url(&secret))))
+    let secret = edit.invite_user(user.id, desk.delivery())?;
+    Ok((user, secret.map(|secret| desk.password_url(&secret))))
 }
 
 #[derive(Debug, InputObject)]
 struct InviteUserInput {
     id: Option<ID>,
+    /// Whether the link is for whoever asks to pass on, although there is a mail server. Not for users who have a password.
+    show_link: Option<bool>,
 }
 
 /// Inviting people.
@@ -67,15 +69,23 @@ pub(super) struct InvitationMutation;
 
 #[Object]
 impl InvitationMutation {
-    /// Invites a user again, who lost the first invitation or let it expire. Earlier ones still work until one is used.
+    /// Invites a user again, who lost the first invitation or let it expire. Earlier ones still work until one is used. Whoever
+    /// has a password gets a letter by which they set another one.
     async fn invite_user(&self, ctx: &Context<'_>, input: InviteUserInput) -> Result<InviteUserPayload> {
         let desk = desk(ctx)?;
-        let made = change(ctx, "inviteUser", |edit| {
+        let shows = input.show_link == Some(true);
+        let (action, delivery) = if shows {
+            ("showInvitation", desk.shown())
+        } else {
+            ("inviteUser", desk.delivery())
+        };
+        let made = change(ctx, action, |edit| {
             let id = required(input.id.as_ref(), "user")?;
-            let secret = edit.invite_user(id, desk.sign_in().invitation_lifetime)?;
+            let secret = edit.invite_user(id, delivery)?;
             let user = edit.user(id)?;
-            Ok((user, Some(desk.password_url(&secret))))
+            Ok((user, secret.map(|secret| desk.password_url(&secret))))
         })?;
+        desk.wake_mail();
         InviteUserPayload::of(made)
     }
 }

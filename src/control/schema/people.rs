@@ -426,6 +426,8 @@ struct UpdateUserInput {
 #[derive(Debug, InputObject)]
 struct DeleteUserInput {
     id: Option<ID>,
+    /// The user's name, where whoever asks wants it compared.
+    confirm_name: Option<String>,
 }
 
 payloads! {
@@ -505,6 +507,7 @@ impl PeopleMutation {
             })?;
             invited(desk, edit, user)
         })?;
+        desk.wake_mail();
         CreateCustomerUserPayload::of(made)
     }
 
@@ -525,6 +528,7 @@ impl PeopleMutation {
             })?;
             invited(desk, edit, user)
         })?;
+        desk.wake_mail();
         CreateOrganizationUserPayload::of(made)
     }
 
@@ -552,7 +556,10 @@ impl PeopleMutation {
 
     /// Deletes a user with their configurations, credentials and keys.
     async fn delete_user(&self, ctx: &Context<'_>, input: DeleteUserInput) -> Result<DeleteUserPayload> {
-        let made = change(ctx, "deleteUser", |edit| edit.remove_user(required(input.id.as_ref(), "user")?))?;
+        let made = change(ctx, "deleteUser", |edit| {
+            let id = required(input.id.as_ref(), "user")?;
+            edit.remove_user(id, input.confirm_name.as_deref())
+        })?;
         DeleteUserPayload::of(made.map(User::Person))
     }
 }

@@ -7,8 +7,10 @@ use super::request::{Asked, one, pairs};
 use super::trouble::Trouble;
 use super::{Asking, SignIn, form, lock};
 use crate::boot::http::Answer;
+use crate::control::limits::{account_key, client_key};
 use http::StatusCode;
 use perseat_admin::actor::Actor;
+use perseat_admin::edit::Edit;
 use perseat_admin::identity::{accounts, passwords};
 use perseat_domain::account::Account;
 use perseat_domain::id::UserId;
@@ -39,6 +41,7 @@ impl SignIn {
             seal: &seal,
             address,
             complaint,
+            can_reset: self.desk.letters().is_some(),
         };
         let cookie = is_new.then_some(cookie.as_ref());
         self.memory.pages.show_form(status, &page, cookie, Some(&asked.redirect_uri))
@@ -63,9 +66,9 @@ impl SignIn {
 
     /// Takes one attempt of the client, and one for the address that was typed.
     pub(super) fn take_attempt(&self, asking: &Asking, address: Option<&str>) -> Result<(), Trouble> {
-        let (now, client) = (self.desk.uptime(), asking.client.to_string());
-        let has_left = self.memory.by_client.take(&client, now)
-            && address.is_none_or(|address| self.memory.by_account.take(&address.to_lowercase(), now));
+        let (now, client) = (self.desk.uptime(), asking.client);
+        let has_left = self.memory.by_client.take(&client_key(client), now)
+            && address.is_none_or(|address| self.memory.by_account.take(&account_key(address), now));
         if has_left {
             return Ok(());
         }
@@ -94,7 +97,7 @@ impl SignIn {
 
     /// Whose password it is, of those who may sign in now.
     fn check(&self, address: &str, password: &SecretString) -> Result<Vec<UserId>, Trouble> {
-        let known = accounts::of_address(self.desk.catalog(), address)?;
+        let known = accounts::of_address(self.desk.catalog(), address, self.options().accounts)?;
         // Computed whatever is already known, so that the time says nothing.
         let opened = passwords::opens(password, &known, self.options().cost, rand::random())?;
         let (now, uptime) = (self.desk.now(), self.desk.uptime());
@@ -114,6 +117,8 @@ impl SignIn {
             if opens_all {
                 failures.forget(address);
             }
+            drop(failures);
+            self.hash_anew(&known, &users, password);
         } else if failures.note(address, uptime) {
             drop(failures);
             self.lock_out(address.to_owned(), &known);
@@ -121,14 +126,35 @@ impl SignIn {
         Ok(users)
     }
 
+    /// Keeps the password of whoever just proved to know it at today's cost. What fails is logged: they are signed in all the same.
+    fn hash_anew(&self, known: &[Account], users: &[UserId], password: &SecretString) {
+        let cost = self.options().cost;
+        for account in known.iter().filter(|account| users.contains(&account.user)) {
+            let Some(before) = account.password.as_ref().filter(|hash| !cost.is_of(hash)) else {
+                continue;
+            };
+            // The same salt: one hash goes on to answer for all accounts of the address.
+            let kept = passwords::hash(password, before.salt, cost)
+                .map_err(Trouble::from)
+                .and_then(|after| {
+                    let by = Actor::local("local:sign-in");
+                    let keep = |edit: &mut Edit<'_, '_>| edit.keep_password(account.user, before, after.clone());
+                    Ok(self.desk.change(&by, "hashPassword", keep)?)
+                });
+            if let Err(error) = kept {
+                tracing::error!(error = &error as &dyn std::error::Error, user = %account.user, "a password kept its old hash");
+            }
+        }
+    }
+
     /// Locks the accounts of an address, if there are any. Beside the answer, which would be later where there are some.
     fn lock_out(&self, address: String, known: &[Account]) {
         let until = self.desk.now().after(self.options().lock);
         tracing::warn!(accounts = known.len(), "an address was locked: too many wrong passwords");
-        let desk = self.desk.clone();
+        let (desk, most) = (self.desk.clone(), self.options().accounts);
         self.runtime.spawn_blocking(move || {
             let by = Actor::local("local:sign-in");
-            if let Err(error) = desk.change(&by, "lockAccount", |edit| edit.lock_accounts(&address, until)) {
+            if let Err(error) = desk.change(&by, "lockAccount", |edit| edit.lock_accounts(&address, most, until)) {
                 tracing::error!(error = &error as &dyn std::error::Error, "an account could not be locked");
             }
         });

@@ -97,7 +97,7 @@ mod tests {
             user: UserId(Uuid::from_u128(1)),
             client: Client::CommandLine,
             redirect_uri: "http://localhost:59400/".into(),
-            challenge: Challenge::Plain("v".repeat(43)),
+            challenge: Challenge::of(&"v".repeat(43)),
         }
     }
 

@@ -6,6 +6,7 @@
 mod authorize;
 mod choice;
 mod failures;
+mod forgot;
 mod form;
 mod grant;
 mod kept;
@@ -60,6 +61,8 @@ struct Memory {
     /// Attempts by client address, and by the address that was typed.
     by_client: Rates,
     by_account: Rates,
+    /// Letters for forgotten passwords by the address that was typed.
+    resets: Rates,
     /// Requests for tokens by client address.
     tokens: Rates,
     failures: Mutex<Failures>,
@@ -94,6 +97,11 @@ impl SignIn {
             permits: Semaphore::new(api.concurrency),
             by_client: rates(options.client_attempts),
             by_account: rates(options.account_attempts),
+            resets: Rates::new(
+                f64::from(options.resets) / options.resets_window.as_secs_f64().max(1.0),
+                options.resets.into(),
+                options.remembered,
+            ),
             tokens: Rates::new(api.rate.into(), api.burst.into(), api.remembered),
             failures: Mutex::new(Failures::new(options.failures, options.lock, options.remembered)),
             codes: Mutex::new(Codes::new(options.pending, options.code_lifetime, options.access_lifetime)),
@@ -158,6 +166,8 @@ impl SignIn {
             (&Method::POST, "/auth/revoke") => self.revoke(asking),
             (&Method::GET, "/auth/password") => self.page(self.show_password(asking)),
             (&Method::POST, "/auth/password") => self.page(self.set_password(asking)),
+            (&Method::GET, "/auth/forgot") => self.page(self.show_forgot(asking)),
+            (&Method::POST, "/auth/forgot") => self.page(self.forgot(asking)),
             (&Method::GET, "/logout") => self.logout(asking),
             (_, "/authorize" | "/oauth/token" | "/logout") => {
                 self.memory.pages.refusal(StatusCode::METHOD_NOT_ALLOWED, "Not by this method.")

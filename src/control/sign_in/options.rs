@@ -22,6 +22,8 @@ pub struct SignInOptions {
     pub reset_lifetime: Duration,
     /// Codes, and sign-ins under way, that are remembered; more are refused.
     pub pending: usize,
+    /// Accounts of one address that are looked at; further ones cannot sign in.
+    pub accounts: usize,
     /// Sessions of one user; past it the oldest ends.
     pub sessions: usize,
     /// The largest form.
@@ -42,6 +44,10 @@ pub struct SignInOptions {
     pub client_attempts: u32,
     /// Attempts for one account in it.
     pub account_attempts: u32,
+    /// Letters for forgotten passwords to one address within [`Self::resets_window`].
+    pub resets: u32,
+    /// The span in which they are counted.
+    pub resets_window: Duration,
     /// Addresses and accounts whose attempts are remembered.
     pub remembered: usize,
 }
@@ -59,6 +65,7 @@ impl Default for SignInOptions {
             invitation_lifetime: DAY * 7,
             reset_lifetime: MINUTE * 60,
             pending: 10_000,
+            accounts: 16,
             sessions: 32,
             max_form: 16 * 1024,
             password: Rules::default(),
@@ -69,6 +76,8 @@ impl Default for SignInOptions {
             attempts_window: MINUTE,
             client_attempts: 60,
             account_attempts: 20,
+            resets: 3,
+            resets_window: MINUTE * 60,
             remembered: 65_536,
         }
     }

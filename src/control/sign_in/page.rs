@@ -19,6 +19,7 @@ pub(super) enum Page<'p> {
         seal: &'p str,
         address: &'p str,
         complaint: Option<&'p str>,
+        can_reset: bool,
     },
     /// Which of you?
     Choose {
@@ -33,8 +34,12 @@ pub(super) enum Page<'p> {
         name: &'p str,
         address: &'p str,
         least: usize,
+        /// The telephone number, where it is asked for.
+        phone: Option<&'p str>,
         complaint: Option<&'p str>,
     },
+    /// Which address forgot its password?
+    Forgot { seal: &'p str },
     /// Something to read.
     Message {
         title: &'p str,
@@ -61,11 +66,12 @@ macro_rules! template {
     };
 }
 
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 6] = [
     template!("page.html"),
     template!("authorize.html"),
     template!("choose.html"),
     template!("password.html"),
+    template!("forgot.html"),
     template!("message.html"),
 ];
 
@@ -91,6 +97,7 @@ impl Pages {
             Page::Authorize { .. } => "authorize.html",
             Page::Choose { .. } => "choose.html",
             Page::Password { .. } => "password.html",
+            Page::Forgot { .. } => "forgot.html",
             Page::Message { .. } => "message.html",
         };
         self.templates.get_template(name)?.render(Serde(page))
@@ -205,12 +212,14 @@ mod tests {
                 seal: EVIL,
                 address: EVIL,
                 complaint: Some(EVIL),
+                can_reset: true,
             },
             Page::Authorize {
                 fields: &[],
                 seal: "",
                 address: "",
                 complaint: None,
+                can_reset: false,
             },
             Page::Choose {
                 seal: EVIL,
@@ -223,8 +232,10 @@ mod tests {
                 name: EVIL,
                 address: EVIL,
                 least: 12,
+                phone: Some(EVIL),
                 complaint: Some(EVIL),
             },
+            Page::Forgot { seal: EVIL },
             Page::Message {
                 title: EVIL,
                 text: EVIL,

@@ -14,28 +14,25 @@ pub(super) const APPLICATION: &str = "perseat-app";
 /// The longest `state`.
 const MAX_STATE: usize = 1_024;
 
-/// A code challenge (RFC 7636).
+/// A code challenge (RFC 7636): the verifier's SHA-256. `plain`, the verifier itself, proves nothing to whoever saw the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
-    /// The verifier's SHA-256.
-    Sha256(String),
-    /// The verifier itself.
-    Plain(String),
-}
+pub(super) struct Challenge(pub(super) String);
 
 impl Challenge {
     /// Whether this is the verifier that the challenge was made from.
     pub(super) fn fits(&self, verifier: &str) -> bool {
-        if !is_verifier(verifier) {
-            return false;
-        }
-        let (expected, given) = match self {
-            Self::Sha256(expected) => (expected, URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()))),
-            Self::Plain(expected) => (expected, verifier.to_owned()),
-        };
-        expected.as_bytes().ct_eq(given.as_bytes()).into()
+        let given = Self::of(verifier);
+        is_verifier(verifier) && bool::from(self.0.as_bytes().ct_eq(given.0.as_bytes()))
+    }
+
+    /// The challenge that is made from a verifier.
+    pub(super) fn of(verifier: &str) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes())))
     }
 }
+
+/// Characters of a challenge: 32 bytes.
+const CHALLENGE: usize = 43;
 
 fn is_verifier(text: &str) -> bool {
     let letter = |letter: u8| letter.is_ascii_alphanumeric() || b"-._~".contains(&letter);
@@ -108,13 +105,12 @@ impl Asked {
         if get("response_type")? != Some("code") {
             return Err(wrong("unsupported_response_type", "response_type must be code"));
         }
-        let challenge = get("code_challenge")?.filter(|text| is_verifier(text)).map(str::to_owned);
+        if get("code_challenge_method")? != Some("S256") {
+            return Err(wrong("invalid_request", "code_challenge_method must be S256 (PKCE)"));
+        }
+        let challenge = get("code_challenge")?.filter(|text| is_verifier(text) && text.len() == CHALLENGE);
         let challenge = challenge.ok_or_else(|| wrong("invalid_request", "code_challenge is missing or malformed (PKCE)"))?;
-        let challenge = match get("code_challenge_method")? {
-            Some("S256") if challenge.len() == 43 => Challenge::Sha256(challenge),
-            Some("plain") | None => Challenge::Plain(challenge),
-            _ => return Err(wrong("invalid_request", "code_challenge_method must be S256 or plain")),
-        };
+        let challenge = Challenge(challenge.to_owned());
         Ok(Self {
             client,
             redirect_uri,
@@ -129,16 +125,12 @@ impl Asked {
             Client::CommandLine => COMMAND_LINE,
             Client::Application => APPLICATION,
         };
-        let (method, challenge) = match &self.challenge {
-            Challenge::Sha256(challenge) => ("S256", challenge),
-            Challenge::Plain(challenge) => ("plain", challenge),
-        };
         let mut fields = vec![
             ("client_id", client.to_owned()),
             ("redirect_uri", self.redirect_uri.clone()),
             ("response_type", "code".to_owned()),
-            ("code_challenge", challenge.clone()),
-            ("code_challenge_method", method.to_owned()),
+            ("code_challenge", self.challenge.0.clone()),
+            ("code_challenge_method", "S256".to_owned()),
         ];
         fields.extend(self.state.clone().map(|state| ("state", state)));
         fields
@@ -255,16 +247,14 @@ mod tests {
             (("code_challenge", Some(short.as_str())), "invalid_request"),
             (("code_challenge", Some(long.as_str())), "invalid_request"),
             (("code_challenge_method", Some("s256")), "invalid_request"),
+            (("code_challenge_method", Some("plain")), "invalid_request"),
+            (("code_challenge_method", None), "invalid_request"),
         ] {
             let Err(Wrong::There { error, state, .. }) = asked(&[change]) else {
                 panic!("{change:?} is accepted")
             };
             assert_eq!((error, state.as_deref()), (expected, Some("a b&c")), "{change:?}");
         }
-        assert!(matches!(
-            asked(&[("code_challenge_method", None)]).unwrap().challenge,
-            Challenge::Plain(_)
-        ));
     }
 
     #[test]
@@ -282,9 +272,8 @@ mod tests {
     fn a_verifier_fits_the_challenge_that_was_made_from_it() {
         // The example of RFC 7636, appendix B.
         let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-        let challenge = Challenge::Sha256("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM".to_owned());
-        assert!(challenge.fits(verifier) && !challenge.fits(&verifier.to_lowercase()));
-        let plain = Challenge::Plain(verifier.to_owned());
-        assert!(plain.fits(verifier) && !plain.fits(&"x".repeat(43)) && !plain.fits(""));
+        let challenge = Challenge("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM".to_owned());
+        assert!(challenge.fits(verifier) && !challenge.fits(&verifier.to_lowercase()) && !challenge.fits(&challenge.0));
+        assert!(!Challenge::of("").fits(""), "a verifier has at least 43 characters");
     }
 }

@@ -4,6 +4,7 @@ use super::grant::{Grant, Shown};
 use super::request::{APPLICATION, COMMAND_LINE, one, pairs};
 use super::{Asking, SignIn, lock};
 use crate::boot::http::{Answer, json};
+use crate::control::limits::client_key;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use perseat_admin::actor::Actor;
 use perseat_admin::fault::Fault;
@@ -82,7 +83,7 @@ impl SignIn {
     }
 
     fn may_ask(&self, asking: &Asking) -> Result<(), Refused> {
-        let has_left = self.memory.tokens.take(&asking.client.to_string(), self.desk.uptime());
+        let has_left = self.memory.tokens.take(&client_key(asking.client), self.desk.uptime());
         let refused = Refused(StatusCode::TOO_MANY_REQUESTS, "slow_down", "Too many requests.");
         if has_left { Ok(()) } else { Err(refused) }
     }

@@ -30,6 +30,9 @@ pub(super) enum Trouble {
     /// A link was used, has expired or is none.
     #[error("a link does not work")]
     DeadLink,
+    /// There is no such page.
+    #[error("there is no such page")]
+    Nothing,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -90,6 +93,7 @@ impl SignIn {
                 };
                 pages.show(StatusCode::NOT_FOUND, &page, None)
             }
+            Trouble::Nothing => pages.refusal(StatusCode::NOT_FOUND, "There is nothing here."),
             Trouble::Store(_) | Trouble::Hash(_) | Trouble::Change(_) => {
                 tracing::error!(error = trouble as &dyn std::error::Error, "a request of the sign-in pages failed");
                 pages.failure()

@@ -142,9 +142,12 @@ impl Edit<'_, '_> {
     /// Deletes a person with their configurations, credentials and keys.
     ///
     /// # Errors
-    /// A refusal; see [`Fault`].
-    pub fn remove_user(&mut self, id: UserId) -> Result<User, Fault> {
+    /// A refusal; see [`Fault`]. With `confirmed`, also where that is not the person's name exactly.
+    pub fn remove_user(&mut self, id: UserId, confirmed: Option<&str>) -> Result<User, Fault> {
         let user = self.user_to_manage(id)?;
+        if confirmed.is_some_and(|name| name != user.name) {
+            return Err(Fault::field("confirmName", "This is not the user's name."));
+        }
         self.check_grant(user.membership, user.role)?;
         self.check_owner_left(&user)?;
         self.delete_user(&user)?;

@@ -4,6 +4,7 @@
 //! it. A password comes only through a link that was made for its user: single-use, expiring, and kept as a digest.
 
 use super::IdentityError;
+use super::letters::Delivery;
 use crate::actor::{Actor, Who};
 use crate::edit::Edit;
 use crate::fault::Fault;
@@ -24,8 +25,6 @@ use uuid::Uuid;
 
 /// The most outstanding links of one account; past it the oldest ends.
 const MAX_LINKS: usize = 4;
-/// The most accounts of one address that a sign-in looks at.
-pub const MAX_ACCOUNTS: usize = 16;
 
 /// The first person of an installation, or another owner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -68,22 +67,29 @@ impl Edit<'_, '_> {
         Ok(())
     }
 
-    /// Invites a person to set a password: the secret of the link, for whoever invites to pass on.
+    /// Invites a person to set a password: the secret of the link, where it is for whoever invites.
     ///
     /// # Errors
-    /// A refusal; see [`Fault`]. Embedded users have no password, and whoever has one is not invited: the link would be a way
-    /// into somebody else's account.
-    pub fn invite_user(&mut self, id: UserId, lifetime: Duration) -> Result<SecretString, Fault> {
+    /// A refusal; see [`Fault`]. Embedded users have no password, and the link of whoever has one is shown to nobody: it would be
+    /// a way into somebody else's account. They get a letter by which they set another one.
+    pub fn invite_user(&mut self, id: UserId, delivery: Delivery) -> Result<Option<SecretString>, Fault> {
         let user = self.user_to_manage(id)?;
         self.check_grant(user.membership, user.role)?;
         let account = self.account_to_open(&user)?;
-        if account.password.is_some() {
+        if matches!(delivery, Delivery::Shown { .. }) && account.password.is_some() {
             return Err(Fault::field(
                 "id",
                 "This person has a password. Whoever runs the server gives a link for another one by `perseat user link`.",
             ));
         }
-        self.issue_link(account, Purpose::Invitation, lifetime)
+        match delivery {
+            Delivery::Shown { lifetime } => self.issue_link(account, Purpose::Invitation, lifetime).map(Some),
+            Delivery::Mail { room } => {
+                let is_new = account.password.is_none();
+                let purpose = if is_new { Purpose::Invitation } else { Purpose::Reset };
+                self.write_letter(&account, purpose, room).map(|()| None)
+            }
+        }
     }
 
     /// A person whom whoever acts may manage.
@@ -175,7 +181,8 @@ impl Edit<'_, '_> {
         Ok(secret)
     }
 
-    /// Sets the password of the link's user. The link, all others of theirs and their sessions end; a lock is lifted.
+    /// Sets the password of the link's user. The link, all others of theirs, letters that wait and their sessions end; a lock is
+    /// lifted.
     ///
     /// # Errors
     /// [`Fault::Absent`] where the link was used, has expired or is none.
@@ -187,6 +194,7 @@ impl Edit<'_, '_> {
         }
         let user = self.existing::<User>(account.user)?;
         self.mutation.end_sessions(account.user)?;
+        self.drop_letters(account.user)?;
         self.mutation.put(&Account {
             password: Some(password),
             links: Vec::new(),
@@ -196,12 +204,28 @@ impl Edit<'_, '_> {
         Ok(user)
     }
 
-    /// Locks accounts for a while: too many wrong passwords were tried.
+    /// Keeps the same password under another hash, unless it was changed meanwhile.
     ///
     /// # Errors
     /// If the store fails.
-    pub fn lock_accounts(&mut self, address: &str, until: Timestamp) -> Result<usize, Fault> {
-        let accounts = self.mutation.accounts_of_address(address, MAX_ACCOUNTS)?;
+    pub fn keep_password(&mut self, user: UserId, before: &PasswordHash, after: PasswordHash) -> Result<(), Fault> {
+        let account = self.mutation.account_of(user)?;
+        let Some(account) = account.filter(|account| account.password.as_ref() == Some(before)) else {
+            return Ok(());
+        };
+        self.mutation.put(&Account {
+            password: Some(after),
+            ..account
+        })?;
+        Ok(())
+    }
+
+    /// Locks at most `most` accounts of an address for a while: too many wrong passwords were tried.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn lock_accounts(&mut self, address: &str, most: usize, until: Timestamp) -> Result<usize, Fault> {
+        let accounts = self.mutation.accounts_of_address(address, most)?;
         for account in &accounts {
             self.mutation.put(&Account {
                 locked_until: Some(until),
@@ -225,24 +249,37 @@ fn open_link<'a>(account: &'a Account, secret: &SecretString, now: Timestamp) ->
     links.find(|link| now < link.expires_at && bool::from(link.digest.0.ct_eq(&digest.0)))
 }
 
+/// Who holds a link that works.
+#[derive(Debug)]
+pub struct Holder {
+    /// The user.
+    pub user: User,
+    /// Their account.
+    pub account: Account,
+    /// What the link is for.
+    pub purpose: Purpose,
+}
+
 /// For whom a link works.
 ///
 /// # Errors
 /// If the catalog cannot be read.
-pub fn holder(catalog: &Catalog, secret: &SecretString, now: Timestamp) -> Result<Option<(User, Account)>, StoreError> {
+pub fn holder(catalog: &Catalog, secret: &SecretString, now: Timestamp) -> Result<Option<Holder>, StoreError> {
     let Some(id) = linked_user(secret) else { return Ok(None) };
     let view = catalog.view()?;
-    let account = view.account_of(id)?.filter(|account| open_link(account, secret, now).is_some());
-    let user = view.get::<User>(id)?;
-    Ok(user.zip(account))
+    let (Some(user), Some(account)) = (view.get::<User>(id)?, view.account_of(id)?) else {
+        return Ok(None);
+    };
+    let purpose = open_link(&account, secret, now).map(|link| link.purpose);
+    Ok(purpose.map(|purpose| Holder { user, account, purpose }))
 }
 
-/// The accounts of an address.
+/// At most `most` accounts of an address.
 ///
 /// # Errors
 /// If the catalog cannot be read.
-pub fn of_address(catalog: &Catalog, address: &str) -> Result<Vec<Account>, StoreError> {
-    catalog.accounts_of_address(address, MAX_ACCOUNTS)
+pub fn of_address(catalog: &Catalog, address: &str, most: usize) -> Result<Vec<Account>, StoreError> {
+    catalog.accounts_of_address(address, most)
 }
 
 /// Who signed in, with what they may do today. Embedded users never do.
@@ -258,13 +295,10 @@ pub fn person(catalog: &Catalog, id: UserId) -> Result<(User, Actor), IdentityEr
 }
 
 /// The salt for a new password: that of the address's other accounts, so that one hash answers for all; else `fresh`.
-///
-/// # Errors
-/// If the catalog cannot be read.
-pub fn salt(catalog: &Catalog, address: &str, fresh: [u8; 16]) -> Result<[u8; 16], StoreError> {
-    let accounts = of_address(catalog, address)?;
-    Ok(accounts
+#[must_use]
+pub fn salt(accounts: Vec<Account>, fresh: [u8; 16]) -> [u8; 16] {
+    accounts
         .into_iter()
         .find_map(|account| account.password)
-        .map_or(fresh, |kept| kept.salt))
+        .map_or(fresh, |kept| kept.salt)
 }

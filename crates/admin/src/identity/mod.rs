@@ -3,8 +3,11 @@
 pub mod accounts;
 pub mod embedded;
 pub mod keys;
+pub mod letters;
 pub mod passwords;
 pub mod sessions;
+#[cfg(test)]
+mod tests;
 pub mod tokens;
 
 use perseat_store::error::StoreError;

@@ -51,6 +51,14 @@ pub struct Cost {
     pub passes: u32,
 }
 
+impl Cost {
+    /// Whether a hash was made at this cost.
+    #[must_use]
+    pub fn is_of(self, hash: &PasswordHash) -> bool {
+        (self.memory, self.passes) == (hash.memory, hash.passes)
+    }
+}
+
 impl Default for Cost {
     fn default() -> Self {
         Self {

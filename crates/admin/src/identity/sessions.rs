@@ -372,7 +372,7 @@ mod tests {
         bench
             .at(NOW, |edit| edit.begin_session(&ann, Client::CommandLine, HOUR, 8))
             .unwrap();
-        let found = |link: &SecretString, at| holder(bench.custody.catalog(), link, at).unwrap().map(|(user, _)| user.id);
+        let found = |link: &SecretString, at| holder(bench.custody.catalog(), link, at).unwrap().map(|holder| holder.user.id);
         assert_eq!(found(&link, NOW), Some(ann.id));
         assert_eq!(found(&link, NOW.after(HOUR)), None, "it ends by itself");
         let set = |link: &SecretString, at: Timestamp| {

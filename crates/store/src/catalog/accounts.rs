@@ -1,10 +1,10 @@
-//! Accounts and sessions: found by address and user, ended with their user.
+//! Accounts, sessions and letters: found by address and user, ended with their user.
 
 use super::record::{Owned, Record};
 use super::{Lookup, Mutation, Page, lookup};
 use crate::error::StoreError;
-use perseat_domain::account::{Account, Session};
-use perseat_domain::id::{SessionId, UserId};
+use perseat_domain::account::{Account, Letter, Session};
+use perseat_domain::id::{LetterId, SessionId, UserId};
 use perseat_domain::time::Timestamp;
 use redb::ReadableTableMetadata;
 use uuid::Uuid;
@@ -49,17 +49,29 @@ pub trait Accounts: Lookup {
     fn sessions_of(&self, user: UserId, after: Option<SessionId>, limit: usize) -> Result<Page<Session, SessionId>, StoreError> {
         self.moment(|at| lookup::list(at, Owned::SessionsOfUser, user.0, after, limit))
     }
+
+    /// The letters to a user.
+    fn letters_to(&self, user: UserId, after: Option<LetterId>, limit: usize) -> Result<Page<Letter, LetterId>, StoreError> {
+        self.moment(|at| lookup::list(at, Owned::LettersOfUser, user.0, after, limit))
+    }
 }
 
 impl<L: Lookup> Accounts for L {}
 
 impl Mutation<'_> {
-    /// Deletes the account of a user with their sessions. Tells whether there was one.
+    /// Deletes the account of a user with their sessions and letters. Tells whether there was one.
     ///
     /// # Errors
     /// If the disk fails.
     pub fn delete_account(&mut self, user: UserId) -> Result<bool, StoreError> {
         self.end_sessions(user)?;
+        loop {
+            let letters = self.letters_to(user, None, PAGE)?.items;
+            if letters.is_empty() {
+                break;
+            }
+            letters.iter().try_for_each(|letter| self.delete_letter(letter.id).map(|_| ()))?;
+        }
         self.delete::<Account>(Account::id_of(user))
     }
 
@@ -96,6 +108,14 @@ impl Mutation<'_> {
         self.delete::<Session>(id)
     }
 
+    /// Deletes a letter that went out, or never will. Tells whether there was one.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn delete_letter(&mut self, id: LetterId) -> Result<bool, StoreError> {
+        self.delete::<Letter>(id)
+    }
+
     /// Ends at most `limit` sessions that are over by `now`, looking from `after` on; gives where to go on, `None` at the end.
     ///
     /// # Errors
@@ -113,7 +133,7 @@ impl Mutation<'_> {
 mod tests {
     use super::*;
     use crate::catalog::{Catalog, Change, Options};
-    use perseat_domain::account::Client;
+    use perseat_domain::account::{Client, Purpose};
     use perseat_domain::model::{KeyDigest, Membership, Profile, Role, User};
 
     const NOW: Change<'static> = Change {
@@ -169,7 +189,16 @@ mod tests {
                 tx.put(&account(user, "ann@acme.example"))?;
             }
             tx.put(&session(7, &one, 2_000))?;
-            tx.put(&session(8, &other, 500))
+            tx.put(&session(8, &other, 500))?;
+            tx.put(&Letter {
+                id: LetterId(Uuid::from_u128(9)),
+                user: one.id,
+                purpose: Purpose::Invitation,
+                written_at: NOW.at,
+                attempts: 0,
+                due_at: NOW.at,
+                link: None,
+            })
         });
         assert!(written.unwrap().changed);
         assert_eq!(catalog.accounts_of_address("ANN@acme.example", 9).unwrap().len(), 2);
@@ -184,6 +213,7 @@ mod tests {
         catalog.mutate::<_, StoreError>(NOW, |tx| tx.delete_user(one.id, NOW.at)).unwrap();
         assert_eq!(catalog.account_of(one.id).unwrap(), None);
         assert!(catalog.sessions_of(one.id, None, 9).unwrap().items.is_empty());
+        assert!(catalog.page::<Letter>(None, 9).unwrap().items.is_empty());
         assert!(catalog.verify_audit_chain().unwrap() > 2);
     }
 }

@@ -8,7 +8,7 @@ use super::{Catalog, Rows, View};
 use crate::error::StoreError;
 use crate::findings::Findings;
 use crate::keyring::{Keyring, Owner};
-use perseat_domain::account::{Account, Session};
+use perseat_domain::account::{Account, Letter, Session};
 use perseat_domain::model::{ApiToken, Customer, Instance, Integration, IntegrationVersion, Media, Organization, User, UserConfig};
 use redb::{ReadableTable, ReadableTableMetadata};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -156,6 +156,7 @@ impl Check<'_, '_> {
             RecordType::Media => self.records::<Media>(|_, _| {}),
             RecordType::Account => self.records::<Account>(|_, _| {}),
             RecordType::Session => self.records::<Session>(|_, _| {}),
+            RecordType::Letter => self.records::<Letter>(|_, _| {}),
         }
     }
 
@@ -329,6 +330,7 @@ impl Check<'_, '_> {
             Some(index) if *index == Owned::TokensOfHolder as u8 => has(self.index_of::<ApiToken>(id)?),
             Some(index) if *index == Owned::AccountsOfAddress as u8 => has(self.index_of::<Account>(id)?),
             Some(index) if *index == Owned::SessionsOfUser as u8 => has(self.index_of::<Session>(id)?),
+            Some(index) if *index == Owned::LettersOfUser as u8 => has(self.index_of::<Letter>(id)?),
             _ => false,
         })
     }

@@ -6,9 +6,9 @@
 
 pub(super) use super::accounts::{address_owner, email_key};
 use crate::keyring::NewKey;
-use perseat_domain::account::{Account, Session};
+use perseat_domain::account::{Account, Letter, Session};
 use perseat_domain::id::{
-    AccountId, CustomerId, InstanceId, IntegrationId, MediaId, OrganizationId, SessionId, TokenId, UserConfigId, UserId,
+    AccountId, CustomerId, InstanceId, IntegrationId, LetterId, MediaId, OrganizationId, SessionId, TokenId, UserConfigId, UserId,
 };
 use perseat_domain::model::{
     ApiToken, ConfigValue, Customer, Instance, Integration, IntegrationVersion, Media, MediaKind, MediaOwner, Membership, Organization,
@@ -49,11 +49,13 @@ pub enum RecordType {
     Account = 9,
     /// [`Session`].
     Session = 10,
+    /// [`Letter`].
+    Letter = 11,
 }
 
 impl RecordType {
     /// All types, in the order of their tables.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Organization,
         Self::Customer,
         Self::User,
@@ -65,6 +67,7 @@ impl RecordType {
         Self::Media,
         Self::Account,
         Self::Session,
+        Self::Letter,
     ];
 
     /// The name in errors and of the table.
@@ -82,6 +85,7 @@ impl RecordType {
             Self::Media => "file",
             Self::Account => "account",
             Self::Session => "session",
+            Self::Letter => "letter",
         }
     }
 }
@@ -111,6 +115,8 @@ pub enum RecordKey {
     Account(AccountId),
     /// A session.
     Session(SessionId),
+    /// A letter.
+    Letter(LetterId),
 }
 
 /// An id of a record: how it is stored and named.
@@ -242,6 +248,7 @@ pub(super) enum Owned {
     /// By `address_owner`.
     AccountsOfAddress = 16,
     SessionsOfUser = 17,
+    LettersOfUser = 18,
 }
 
 /// A text as sorted indexes hold it: without case, and without the byte that ends it.
@@ -309,7 +316,8 @@ uuid_ids!(
     TokenId,
     MediaId,
     AccountId,
-    SessionId
+    SessionId,
+    LetterId
 );
 
 impl sealed::Id for (IntegrationId, u32) {}
@@ -346,7 +354,8 @@ keys!(
     ApiToken(TokenId),
     Media(MediaId),
     Account(AccountId),
-    Session(SessionId)
+    Session(SessionId),
+    Letter(LetterId)
 );
 
 impl From<(IntegrationId, u32)> for RecordKey {
@@ -373,6 +382,7 @@ impl RecordKey {
             Self::Media(id) => parts(RecordType::Media, id),
             Self::Account(id) => parts(RecordType::Account, id),
             Self::Session(id) => parts(RecordType::Session, id),
+            Self::Letter(id) => parts(RecordType::Letter, id),
         }
     }
 }
@@ -553,6 +563,14 @@ records! {
         data_key: None,
         bound: None,
         index: IndexRows::default().owned(Owned::SessionsOfUser, it.user.0, it.id.0),
+    }
+    Letter {
+        id: |it| it.id => LetterId,
+        fixed: [user],
+        references: vec![it.user.into()],
+        data_key: None,
+        bound: None,
+        index: IndexRows::default().owned(Owned::LettersOfUser, it.user.0, it.id.0),
     }
     UserConfig {
         id: |it| it.id => UserConfigId,

@@ -53,6 +53,7 @@ impl RecordType {
             Self::Media => "media",
             Self::Account => "account",
             Self::Session => "session",
+            Self::Letter => "letter",
         })
     }
 }

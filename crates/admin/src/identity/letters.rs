@@ -1,0 +1,163 @@
+//! Letters: mail that has to go out to people who sign in, and the links that it takes along.
+//!
+//! A letter is written in the transaction of what it is about and waits in the catalog. Its link is made anew with each attempt to
+//! send it and takes the place of the last attempt's, so that attempts neither heap up links nor crowd out those of others.
+
+use crate::edit::Edit;
+use crate::fault::Fault;
+use perseat_domain::account::{Account, Letter, Purpose};
+use perseat_domain::id::{LetterId, UserId};
+use perseat_domain::model::{Customer, Membership, User};
+use perseat_domain::time::Timestamp;
+use perseat_store::catalog::{Accounts as _, Lookup as _};
+use perseat_store::error::StoreError;
+use perseat_store::seal::key_digest;
+use secrecy::{ExposeSecret as _, SecretString};
+use std::time::Duration;
+
+/// Letters to one user: at most one of each purpose.
+const PURPOSES: usize = 2;
+
+/// How somebody gets their link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// By mail, unless so many letters wait already.
+    Mail {
+        /// Letters that may wait.
+        room: u64,
+    },
+    /// Whoever invites gets it, to pass it on.
+    Shown {
+        /// How long it works.
+        lifetime: Duration,
+    },
+}
+
+/// A letter that is to be sent now.
+#[derive(Debug)]
+pub struct Addressed {
+    /// To whom.
+    pub user: User,
+    /// The secret of its link.
+    pub secret: SecretString,
+    /// The organization that the user is of, or is a customer of.
+    pub organization: String,
+    /// The customer that they are of.
+    pub customer: Option<String>,
+}
+
+impl Edit<'_, '_> {
+    /// Writes to everybody of this address, so that they can set another password. Says to nobody whether there is anybody.
+    /// Whoever has such a letter waiting gets no other one.
+    ///
+    /// # Errors
+    /// If the store fails, or `room` letters wait already.
+    pub fn request_reset(&mut self, address: &str, accounts: usize, room: u64) -> Result<(), Fault> {
+        for account in self.mutation.accounts_of_address(address, accounts)? {
+            if self.letter_to(account.user, Purpose::Reset)?.is_none() {
+                self.write_letter(&account, Purpose::Reset, room)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn letter_to(&self, user: UserId, purpose: Purpose) -> Result<Option<Letter>, StoreError> {
+        let letters = self.mutation.letters_to(user, None, PURPOSES)?.items;
+        Ok(letters.into_iter().find(|letter| letter.purpose == purpose))
+    }
+
+    /// Writes a letter, or lets the one that waits begin anew.
+    pub(super) fn write_letter(&mut self, account: &Account, purpose: Purpose, room: u64) -> Result<(), Fault> {
+        let waiting = self.letter_to(account.user, purpose)?;
+        if waiting.is_none() && self.mutation.count::<Letter>()? >= room {
+            return Err(Fault::wrong("Too many letters are waiting to be sent; try again later."));
+        }
+        let id = waiting.as_ref().map_or_else(|| LetterId(self.random_id()), |letter| letter.id);
+        self.mutation.put(&Letter {
+            id,
+            user: account.user,
+            purpose,
+            written_at: self.at,
+            attempts: 0,
+            due_at: self.at,
+            link: waiting.and_then(|letter| letter.link),
+        })?;
+        Ok(())
+    }
+
+    /// What a letter says, with a new link in the place of the last attempt's. `None` where nobody is left to get it, or it was
+    /// dealt with: then it is gone.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn address_letter(&mut self, id: LetterId, lifetime: Duration) -> Result<Option<Addressed>, Fault> {
+        let Some(letter) = self.mutation.get::<Letter>(id)? else {
+            return Ok(None);
+        };
+        let account = self.mutation.account_of(letter.user)?;
+        let user = self.mutation.get::<User>(letter.user)?;
+        let (Some(mut account), Some(user)) = (account, user) else {
+            self.mutation.delete_letter(id)?;
+            return Ok(None);
+        };
+        account.links.retain(|link| Some(link.digest) != letter.link);
+        let secret = self.issue_link(account, letter.purpose, lifetime)?;
+        self.mutation.put(&Letter {
+            link: Some(key_digest(secret.expose_secret())),
+            ..letter
+        })?;
+        let organization = self.mutation.organization()?;
+        let customer = match user.membership {
+            Membership::Organization => None,
+            Membership::Customer(id) => self.mutation.get::<Customer>(id)?.map(|customer| customer.name),
+        };
+        Ok(Some(Addressed {
+            user,
+            secret,
+            organization: organization.map(|organization| organization.name).unwrap_or_default(),
+            customer,
+        }))
+    }
+
+    /// A letter could not be sent: it is tried again when it is due, or given up together with its link.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn put_off_letter(&mut self, id: LetterId, due_at: Option<Timestamp>) -> Result<(), Fault> {
+        let Some(letter) = self.mutation.get::<Letter>(id)? else {
+            return Ok(());
+        };
+        if let Some(due_at) = due_at {
+            let attempts = letter.attempts + 1;
+            self.mutation.put(&Letter {
+                attempts,
+                due_at,
+                ..letter
+            })?;
+            return Ok(());
+        }
+        if let Some(mut account) = self.mutation.account_of(letter.user)? {
+            account.links.retain(|link| Some(link.digest) != letter.link);
+            self.mutation.put(&account)?;
+        }
+        self.mutation.delete_letter(id)?;
+        Ok(())
+    }
+
+    /// A letter was sent; its link stays.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn finish_letter(&mut self, id: LetterId) -> Result<(), Fault> {
+        self.mutation.delete_letter(id)?;
+        Ok(())
+    }
+
+    /// Takes back what waits for a user who has set their password meanwhile.
+    pub(super) fn drop_letters(&mut self, user: UserId) -> Result<(), StoreError> {
+        for letter in self.mutation.letters_to(user, None, PURPOSES)?.items {
+            self.mutation.delete_letter(letter.id)?;
+        }
+        Ok(())
+    }
+}

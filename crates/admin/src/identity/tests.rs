@@ -1,0 +1,229 @@
+//! Links and letters over a real catalog, at times that the test says.
+
+use super::accounts::{self, NewOwner};
+use super::letters::{Addressed, Delivery};
+use super::passwords::{self, Cost};
+use crate::actor::Actor;
+use crate::command::CreateUser;
+use crate::edit::{Definitions, Desk, Edit};
+use crate::fault::Fault;
+use perseat_domain::account::{Account, Letter, PasswordHash, Purpose};
+use perseat_domain::model::{Membership, Role, User};
+use perseat_domain::time::Timestamp;
+use perseat_flow::definition::Limits;
+use perseat_store::catalog::{Accounts as _, Catalog, Lookup as _, Options};
+use perseat_store::custody::Custody;
+use perseat_store::keyring::{self, Keyring, MasterKey};
+use secrecy::SecretString;
+use std::sync::Arc;
+use std::time::Duration;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const START: Timestamp = Timestamp(1_000_000);
+
+struct Bench {
+    _folder: tempfile::TempDir,
+    custody: Custody,
+    at: Timestamp,
+    next: u128,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, key) = (folder.path().join("keyring"), MasterKey::new(&[7; 32]));
+        let keyring = Keyring::open(&path, key, &keyring::Options::default()).unwrap();
+        let catalog = Catalog::open(&folder.path().join("catalog.redb"), Options::default()).unwrap();
+        Self {
+            _folder: folder,
+            custody: Custody::resume(Arc::new(catalog), Arc::new(keyring)).unwrap(),
+            at: START,
+            next: 1,
+        }
+    }
+
+    fn change<T>(&mut self, work: impl FnOnce(&mut Edit<'_, '_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        let next = &mut self.next;
+        let mut random = move || {
+            *next += 1;
+            next.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+        };
+        let mut desk = Desk {
+            custody: &self.custody,
+            definitions: Definitions::built_in(Limits::default()),
+            actor: &Actor::local("local:0"),
+            at: self.at,
+            random: &mut random,
+        };
+        desk.change("test", work).map(|changed| changed.value)
+    }
+
+    /// An owner, Ann, and the secret of her link.
+    fn owner(&mut self) -> (User, SecretString) {
+        let new = NewOwner {
+            email: "Ann@acme.example".to_owned(),
+            name: Some("Ann".to_owned()),
+            organization: "Acme".to_owned(),
+        };
+        self.change(|edit| edit.create_owner(&new, HOUR)).unwrap()
+    }
+
+    fn guest(&mut self, email: &str) -> User {
+        let new = CreateUser {
+            membership: Membership::Organization,
+            email: email.to_owned(),
+            name: None,
+            external_id: None,
+            phone: None,
+            role: Role::Guest,
+        };
+        self.change(|edit| edit.create_user(&new)).unwrap()
+    }
+
+    fn holds(&self, secret: &SecretString) -> Option<Purpose> {
+        let holder = accounts::holder(self.custody.catalog(), secret, self.at).unwrap();
+        holder.map(|holder| holder.purpose)
+    }
+
+    fn account(&self, user: &User) -> Account {
+        self.custody.catalog().account_of(user.id).unwrap().unwrap()
+    }
+
+    fn letters(&self) -> Vec<Letter> {
+        self.custody.catalog().page::<Letter>(None, 99).unwrap().items
+    }
+
+    fn invite(&mut self, user: &User, room: u64) -> Result<Option<SecretString>, Fault> {
+        self.change(|edit| edit.invite_user(user.id, Delivery::Mail { room }))
+    }
+
+    /// What the only letter says now.
+    fn address(&mut self) -> Addressed {
+        let letters = self.letters();
+        let [letter] = &letters[..] else {
+            panic!("one letter waits: {letters:?}")
+        };
+        self.change(|edit| edit.address_letter(letter.id, HOUR)).unwrap().unwrap()
+    }
+}
+
+fn hash(text: &str) -> PasswordHash {
+    passwords::hash(&SecretString::from(text.to_owned()), [1; 16], Cost { memory: 8, passes: 1 }).unwrap()
+}
+
+#[test]
+fn a_link_works_once_and_until_its_time() {
+    let mut bench = Bench::new();
+    let (ann, first) = bench.owner();
+    let (_, second) = bench.owner();
+    assert_eq!(
+        (bench.holds(&first), bench.holds(&second)),
+        (Some(Purpose::Invitation), Some(Purpose::Invitation))
+    );
+    bench.at = Timestamp(START.after(HOUR).0 - 1);
+    assert!(bench.holds(&first).is_some());
+    bench.at = START.after(HOUR);
+    assert!(bench.holds(&first).is_none() && bench.holds(&second).is_none());
+    let late = bench.change(|edit| edit.set_password(&first, hash("a")));
+    assert!(matches!(late, Err(Fault::Absent(_))), "{late:?}");
+    assert_eq!(bench.account(&ann).password, None);
+
+    let (_, third) = bench.owner();
+    let (_, fourth) = bench.owner();
+    bench.change(|edit| edit.set_password(&fourth, hash("a"))).unwrap();
+    for used in [&fourth, &third] {
+        assert!(bench.holds(used).is_none());
+        let again = bench.change(|edit| edit.set_password(used, hash("b")));
+        assert!(matches!(again, Err(Fault::Absent(_))), "{again:?}");
+    }
+    assert_eq!(bench.account(&ann).password, Some(hash("a")));
+    let nobody = SecretString::from("nonsense".to_owned());
+    assert!(bench.holds(&nobody).is_none());
+}
+
+#[test]
+fn a_user_has_one_letter_of_each_kind_and_each_attempt_a_link_in_the_place_of_the_last() {
+    let mut bench = Bench::new();
+    bench.owner();
+    let bob = bench.guest("bob@acme.example");
+    let shown = Delivery::Shown { lifetime: HOUR };
+    let shown = bench.change(|edit| edit.invite_user(bob.id, shown)).unwrap().unwrap();
+    assert!(bench.invite(&bob, 1).unwrap().is_none(), "nobody but bob gets the link");
+    let refused = bench.guest("eve@acme.example");
+    assert!(bench.invite(&refused, 1).unwrap_err().to_string().contains("Too many letters"));
+
+    let mut attempts = Vec::new();
+    for _ in 0..5 {
+        let addressed = bench.address();
+        assert_eq!((addressed.organization.as_str(), &addressed.customer), ("Acme", &None));
+        let id = bench.letters()[0].id;
+        let due = bench.at.after(HOUR);
+        bench.change(|edit| edit.put_off_letter(id, Some(due))).unwrap();
+        attempts.push(addressed.secret);
+    }
+    assert_eq!((bench.letters()[0].attempts, bench.letters()[0].due_at), (5, START.after(HOUR)));
+    let last = attempts.pop().unwrap();
+    assert!(attempts.iter().all(|secret| bench.holds(secret).is_none()));
+    assert_eq!(bench.holds(&last), Some(Purpose::Invitation));
+    assert!(bench.holds(&shown).is_some(), "attempts do not crowd out the link that was shown");
+
+    bench.at = START.after(Duration::from_secs(1));
+    bench.invite(&bob, 1).unwrap();
+    let again = bench.letters();
+    assert_eq!(
+        (again.len(), again[0].attempts, again[0].due_at),
+        (1, 0, bench.at),
+        "it begins anew"
+    );
+    bench.change(|edit| edit.put_off_letter(again[0].id, None)).unwrap();
+    assert!(
+        bench.letters().is_empty() && bench.holds(&last).is_none(),
+        "given up together with its link"
+    );
+
+    bench.invite(&bob, 1).unwrap();
+    let sent = bench.address();
+    let id = bench.letters()[0].id;
+    bench.change(|edit| edit.finish_letter(id)).unwrap();
+    assert!(bench.letters().is_empty());
+    bench.invite(&bob, 1).unwrap();
+    bench.change(|edit| edit.set_password(&sent.secret, hash("a"))).unwrap();
+    assert!(bench.letters().is_empty(), "what waits for whoever has a password now goes nowhere");
+    assert!(bench.holds(&shown).is_none());
+
+    bench.invite(&bob, 1).unwrap();
+    assert_eq!(
+        bench.letters()[0].purpose,
+        Purpose::Reset,
+        "whoever has a password is asked for another"
+    );
+    bench.change(|edit| edit.remove_user(bob.id, None)).unwrap();
+    assert!(bench.letters().is_empty());
+}
+
+#[test]
+fn whoever_forgot_their_password_gets_one_letter_for_each_account() {
+    let mut bench = Bench::new();
+    let (ann, _) = bench.owner();
+    for address in ["nobody@acme.example", "ANN@acme.example", "ann@acme.example"] {
+        bench.change(|edit| edit.request_reset(address, 16, 9)).unwrap();
+    }
+    let [letter] = &bench.letters()[..] else {
+        panic!("one letter waits")
+    };
+    assert_eq!((letter.user, letter.purpose), (ann.id, Purpose::Reset));
+    let addressed = bench.address();
+    assert_eq!(addressed.user, ann);
+    assert_eq!(bench.holds(&addressed.secret), Some(Purpose::Reset));
+}
+
+#[test]
+fn a_password_is_kept_under_another_hash_unless_it_was_changed_meanwhile() {
+    let mut bench = Bench::new();
+    let (ann, link) = bench.owner();
+    bench.change(|edit| edit.set_password(&link, hash("a"))).unwrap();
+    bench.change(|edit| edit.keep_password(ann.id, &hash("old"), hash("b"))).unwrap();
+    assert_eq!(bench.account(&ann).password, Some(hash("a")));
+    bench.change(|edit| edit.keep_password(ann.id, &hash("a"), hash("b"))).unwrap();
+    assert_eq!(bench.account(&ann).password, Some(hash("b")));
+}

@@ -1,0 +1,95 @@
+//! The keys by which people sign in and get mail; as [`super::settings`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::declare::{Key, Preset, Section, none, path, settings, unset};
+use super::source::Reader;
+use super::value::{Auto, Count, MailSecurity, Size, Value};
+
+settings! {
+    /// How people sign in.
+    PeopleSettings;
+
+    /// Sign-in of people, by which `prism login` works.
+    sign_in "sign-in": SignIn {
+        /// Where programs other than the prism CLI may be sent back to with a code, to the letter. They use the client id
+        /// `perseat-app`; the CLI is sent to a port of its user's own machine.
+        redirect_uris: Vec<String> = none();
+        /// How long an access token works. A program asks for the next one by itself.
+        access_lifetime: Duration = "1h";
+        /// How long somebody stays signed in.
+        session_lifetime: Duration = "30d";
+        /// How long a code may wait to be exchanged for tokens.
+        code_lifetime: Duration = "1m";
+        /// How long a page may be looked at before its form is sent.
+        form_lifetime: Duration = "15m";
+        /// How long an invitation works.
+        invitation_lifetime: Duration = "7d";
+        /// How long the link for a forgotten password works.
+        reset_lifetime: Duration = "1h";
+        /// Codes, and sign-ins under way, that are remembered; more are refused.
+        pending: Count = 10_000;
+        /// Accounts of one e-mail address, of several customers for example; further ones cannot sign in. One hash answers for all.
+        accounts: Count = 16;
+        /// Sessions of one user; past it the oldest ends.
+        sessions: Count = 32;
+        /// The largest form.
+        max_form: Size = "16KiB";
+        /// Characters of a password at least.
+        password_min: Count = 12;
+        /// Characters of a password at most: hashing reads them all.
+        password_max: Count = 256;
+        /// Memory that hashing a password takes (Argon2id). A password gets a new hash when its holder signs in next.
+        hash_memory: Size = "19MiB";
+        /// Passes over that memory.
+        hash_passes: Count = 2;
+        /// Passwords that are hashed at once; others wait.
+        hashes: Count = 2;
+        /// Wrong passwords in a row before an address is locked, whether it has an account or not.
+        failures: Count = 10;
+        /// How long it is locked. Whoever knows an address can lock it, so not for long.
+        lock: Duration = "15m";
+        /// The span in which attempts are counted, wrong or right.
+        attempts_window: Duration = "1m";
+        /// Attempts of one client address in that span, of IPv6 of one network of 64 bits. An office has one.
+        client_attempts: Count = 60;
+        /// Attempts for one account in that span.
+        account_attempts: Count = 20;
+        /// Letters for a forgotten password to one address within `resets-window`; further ones are not sent, and nobody is told.
+        resets: Count = 3;
+        /// The span in which they are counted.
+        resets_window: Duration = "1h";
+        /// Addresses and accounts whose attempts are remembered.
+        remembered: Count = 65_536;
+    }
+
+    /// The mail server, for invitations and forgotten passwords.
+    mail "mail": Mail {
+        /// Its name. Unset: no mail, and links are shown to whoever invites.
+        host: Option<String> = unset("smtp.example.com");
+        /// Its port. auto: 587 with `starttls`, 465 with `tls`, 25 with `none`.
+        port: Auto<Count> = "auto";
+        /// starttls: TLS after a word in the clear, and nothing is sent without it. tls: from the first byte. none: for a
+        /// server on the same machine.
+        security: MailSecurity = "starttls";
+        /// As whom to sign in. Unset: without.
+        user: Option<String> = unset("perseat");
+        /// File with the password for it, mode 0600.
+        password: Option<PathBuf> = unset("/etc/perseat/smtp-password");
+        /// PEM file with a certificate that is believed beside the system's.
+        certificates: Option<PathBuf> = unset("/etc/perseat/smtp-ca.pem");
+        /// Who letters are from.
+        from: Option<String> = unset("Perseat <perseat@example.com>");
+        /// How long one letter may take.
+        timeout: Duration = "30s";
+        /// Letters that may wait; beyond it nobody can be invited by mail.
+        waiting: Count = 10_000;
+        /// How long a letter is tried again before it is given up.
+        keep_trying: Duration = "3d";
+        /// The wait after the first attempt; it doubles with each.
+        back_off: Duration = "1m";
+        /// The longest wait.
+        back_off_max: Duration = "1h";
+    }
+}
