@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
+use perseat_flow::outbound::OutboundClient;
 use perseat_store::executions::ExecutionReader;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -24,10 +25,9 @@ use super::http::{Accept, Limits, serve as serve_http};
 use super::listeners::Listeners;
 use super::plane::Plane;
 use crate::config::Config;
-use crate::control::{Control, Desk, Mail};
+use crate::control::{Control, Desk, Mail, Provider};
 use crate::oauth::Door;
 use perseat_flow::oauth::OauthClient;
-use perseat_flow::outbound::OutboundClient;
 
 /// What the control plane works with.
 pub(super) fn desk(
@@ -61,7 +61,8 @@ pub(super) fn serve(
     control: &Runtime,
     stop: CancellationToken,
 ) -> anyhow::Result<Option<JoinHandle<()>>> {
-    let service = Control::new(desk, control.handle().clone());
+    let provider = provider(config, control)?;
+    let service = Control::new(desk, provider, control.handle().clone());
     let Some(listener) = &base.listeners.api else {
         plane.front.serve_beside(Arc::new(service));
         return Ok(None);
@@ -77,6 +78,17 @@ pub(super) fn serve(
     let _inside = control.enter();
     let listener = Doors::open(listener, base.tls.clone(), config.tls.handshake_timeout, limits)?;
     Ok(Some(control.spawn(serve_http(listener, limits, Arc::new(service), stop))))
+}
+
+/// Who else says who somebody is.
+fn provider(config: &Config, control: &Runtime) -> anyhow::Result<Option<Provider>> {
+    if config.people.oidc.issuer.is_none() {
+        return Ok(None);
+    }
+    // Its connections live where its calls are made.
+    let _inside = control.enter();
+    let client = OutboundClient::new(config.oidc_policy()?, config.oidc_outbound())?;
+    Ok(Provider::open(&config.oidc_options(), client)?)
 }
 
 /// Connections that are ready to be served: those with TLS have shaken hands, each in its own time.

@@ -458,6 +458,7 @@ mod tests {
 
     use super::*;
     use crate::config::source::Sources;
+    use crate::control::OidcOptions;
     use crate::mail::MailOptions;
 
     fn same(ours: &impl Debug, theirs: &impl Debug) {
@@ -499,6 +500,7 @@ mod tests {
         same(&config.control_options(), &ControlOptions::default());
         same(&config.sign_in_options(), &SignInOptions::default());
         same(&config.mail_options(), &MailOptions::default());
+        same(&config.oidc_options(), &OidcOptions::default());
         same(&config.catalog_options(), &catalog::Options::default());
         same(&config.state_options(), &state::StateOptions::default());
         same(&config.history_options(), &history::HistoryOptions::default());

@@ -3,10 +3,51 @@
 use super::Config;
 use super::check::Checks;
 use super::value::{Count, MailSecurity};
+use crate::control::{OidcOptions, is_safe};
 use crate::mail::{MailOptions, Security};
+use perseat_flow::outbound::{self, Policy, RuleError};
 use url::Url;
 
 impl Config {
+    /// Sign-in by a provider.
+    #[must_use]
+    pub fn oidc_options(&self) -> OidcOptions {
+        let oidc = &self.people.oidc;
+        OidcOptions {
+            issuer: oidc.issuer.clone(),
+            client_id: oidc.client_id.clone(),
+            client_secret: oidc.client_secret.clone(),
+            name: oidc.provider_name.clone(),
+            timeout: oidc.timeout,
+            max_answer: oidc.max_answer.as_usize(),
+            concurrency: oidc.concurrency.as_usize(),
+            refresh: oidc.refresh,
+            key_pause: oidc.key_pause,
+            leeway: oidc.leeway,
+        }
+    }
+
+    /// Where calls to the provider may go: as flows' own, and to its host even if that is not public.
+    ///
+    /// # Errors
+    /// A rule that is none.
+    pub fn oidc_policy(&self) -> Result<Policy, RuleError> {
+        let policy = self.outbound_policy()?;
+        let own = self.people.oidc.issuer.as_ref();
+        let own = own.and_then(|issuer| Some(format!("{}:{}", issuer.host_str()?, issuer.port_or_known_default()?)));
+        own.map_or(Ok(policy.clone()), |own| Ok(policy.allowing(own.parse()?)))
+    }
+
+    /// Limits of calls to the provider.
+    #[must_use]
+    pub fn oidc_outbound(&self) -> outbound::Options {
+        outbound::Options {
+            max_response: self.people.oidc.max_answer.as_usize(),
+            max_time: self.people.oidc.timeout,
+            ..self.outbound_options()
+        }
+    }
+
     /// The mail server.
     #[must_use]
     pub fn mail_options(&self) -> MailOptions {
@@ -51,10 +92,27 @@ pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
         || "sign-in.access-lifetime is longer than session-lifetime".to_owned(),
     );
     mail(config, checks);
+    oidc(config, checks);
     for uri in &sign_in.redirect_uris {
         let is_web = Url::parse(uri).is_ok_and(|uri| matches!(uri.scheme(), "http" | "https") && uri.fragment().is_none());
         checks.refuse(&["sign-in.redirect-uris"], !is_web, || {
             format!("sign-in.redirect-uris: {uri:?} is no web address without a fragment")
+        });
+    }
+}
+
+fn oidc(config: &Config, checks: &mut Checks<'_>) {
+    let oidc = &config.people.oidc;
+    let given = [oidc.issuer.is_some(), oidc.client_id.is_some(), oidc.client_secret.is_some()];
+    checks.refuse(
+        &["oidc.issuer", "oidc.client-id", "oidc.client-secret"],
+        given.contains(&true) && given.contains(&false),
+        || "oidc.issuer, client-id and client-secret must be given together".to_owned(),
+    );
+    if let Some(issuer) = &oidc.issuer {
+        let is_plain = issuer.query().is_none() && issuer.fragment().is_none() && issuer.username().is_empty();
+        checks.refuse(&["oidc.issuer"], !is_plain || !is_safe(issuer), || {
+            format!("oidc.issuer is {issuer}, but must be https (http on this machine alone), without a query")
         });
     }
 }

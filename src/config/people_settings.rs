@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use url::Url;
+
 use super::declare::{Key, Preset, Section, none, path, settings, unset};
 use super::source::Reader;
 use super::value::{Auto, Count, MailSecurity, Size, Value};
@@ -91,5 +93,31 @@ settings! {
         back_off: Duration = "1m";
         /// The longest wait.
         back_off_max: Duration = "1h";
+    }
+
+    /// Sign-in by an OpenID Connect provider, beside passwords. It says who somebody is by their verified e-mail address; nobody
+    /// is created.
+    oidc "oidc": Oidc {
+        /// The provider's address, which its tokens name. Unset: no such sign-in. The provider sends people back to
+        /// `/auth/oidc/callback` of this server.
+        issuer: Option<Url> = unset("https://login.example.com");
+        /// As what the provider knows this server.
+        client_id: Option<String> = unset("perseat");
+        /// File with the secret for it, mode 0600.
+        client_secret: Option<PathBuf> = unset("/etc/perseat/oidc-secret");
+        /// What people know the provider by: the button says "Continue with …".
+        provider_name: String = "single sign-on";
+        /// How long one request to the provider may take.
+        timeout: Duration = "10s";
+        /// The largest answer of the provider.
+        max_answer: Size = "1MiB";
+        /// People who wait for the provider at once; others wait.
+        concurrency: Count = 8;
+        /// How long what the provider says about itself, and its keys, are believed.
+        refresh: Duration = "10m";
+        /// How soon its keys are read again for one that is not known.
+        key_pause: Duration = "1m";
+        /// How far the provider's clock may differ.
+        leeway: Duration = "1m";
     }
 }

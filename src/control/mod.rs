@@ -19,4 +19,5 @@ pub(crate) use desk::{Desk, Mail};
 pub use limits::{ControlOptions, PictureLimits};
 pub use schema::sdl;
 pub(crate) use service::Control;
-pub use sign_in::SignInOptions;
+pub use sign_in::{OidcError, OidcOptions, SignInOptions};
+pub(crate) use sign_in::{Provider, is_safe};

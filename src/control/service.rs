@@ -6,7 +6,7 @@ use super::limits::{Rates, aliases};
 use super::pictures::Pictures;
 use super::schema::blobs::{self, Blob};
 use super::schema::{self, Schema};
-use super::sign_in::SignIn;
+use super::sign_in::{Provider, SignIn};
 use super::{ControlOptions, Desk, media, unsupported};
 use crate::boot::http::{Answer, Answering, Service, json, text};
 use crate::oauth;
@@ -49,7 +49,8 @@ impl std::fmt::Debug for Control {
 }
 
 impl Control {
-    pub(crate) fn new(desk: Arc<Desk>, runtime: Handle) -> Self {
+    /// `provider` is who else says who somebody is.
+    pub(crate) fn new(desk: Arc<Desk>, provider: Option<Provider>, runtime: Handle) -> Self {
         let options: &ControlOptions = desk.options();
         let rates = Rates::new(options.rate.into(), options.burst.into(), options.remembered);
         let permits = Semaphore::new(options.concurrency);
@@ -61,7 +62,7 @@ impl Control {
             permits,
             decoders: Arc::new(Semaphore::new(desk.options().decoders)),
             pictures: Arc::new(Pictures::new(desk.options().pictures)),
-            sign_in: SignIn::new(Arc::clone(&desk), runtime.clone()),
+            sign_in: SignIn::new(Arc::clone(&desk), provider, runtime.clone()),
             runtime,
             desk,
         };

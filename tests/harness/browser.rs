@@ -40,6 +40,15 @@ impl Shown {
         pairs.next().map(|(_, value)| value.into_owned())
     }
 
+    /// Where the page's only link leads.
+    #[track_caller]
+    pub(crate) fn link(&self) -> reqwest::Url {
+        let body = self.html.split("<main>").nth(1).unwrap();
+        let links: Vec<&str> = body.split(" href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        let [link] = links[..] else { panic!("one link: {}", self.html) };
+        self.url.join(&decoded(link)).unwrap()
+    }
+
     /// The fields of the form that goes to `action`, as the page fills them in.
     #[track_caller]
     pub(crate) fn form(&self, action: &str) -> Vec<(String, String)> {

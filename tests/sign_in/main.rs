@@ -10,5 +10,6 @@ mod mail;
 mod passwords;
 mod post_office;
 mod restored;
+mod single_sign_on;
 mod users;
 mod world;

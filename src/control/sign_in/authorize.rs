@@ -5,7 +5,7 @@ use super::grant::Grant;
 use super::page::Page;
 use super::request::{Asked, one, pairs};
 use super::trouble::Trouble;
-use super::{Asking, SignIn, form, lock};
+use super::{Asking, Provider, SignIn, form, lock};
 use crate::boot::http::Answer;
 use crate::control::limits::{account_key, client_key};
 use http::StatusCode;
@@ -42,6 +42,7 @@ impl SignIn {
             address,
             complaint,
             can_reset: self.desk.letters().is_some(),
+            single_sign_on: self.memory.provider.as_ref().map(Provider::name),
         };
         let cookie = is_new.then_some(cookie.as_ref());
         self.memory.pages.show_form(status, &page, cookie, Some(&asked.redirect_uri))

@@ -10,6 +10,7 @@ mod forgot;
 mod form;
 mod grant;
 mod kept;
+mod oidc;
 mod options;
 mod page;
 mod password;
@@ -17,7 +18,10 @@ mod request;
 mod tokens;
 mod trouble;
 
+pub use oidc::{OidcError, OidcOptions};
 pub use options::SignInOptions;
+
+pub(crate) use oidc::{Provider, is_safe};
 
 use super::Desk;
 use super::limits::Rates;
@@ -29,6 +33,7 @@ use form::Seals;
 use grant::Codes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use kept::Kept;
+use oidc::Started;
 use page::{Page, Pages};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -68,6 +73,10 @@ struct Memory {
     failures: Mutex<Failures>,
     codes: Mutex<Codes>,
     choices: Mutex<Kept<Choice>>,
+    /// Sign-in by a provider, where there is any: who it is, who waits for it, and who went there.
+    provider: Option<Provider>,
+    providing: Semaphore,
+    started: Mutex<Kept<Started>>,
 }
 
 /// Lets nobody wait for one who panicked.
@@ -76,6 +85,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// One request, as the pages see it.
+#[derive(Clone)]
 struct Asking {
     method: Method,
     path: String,
@@ -86,7 +96,7 @@ struct Asking {
 }
 
 impl SignIn {
-    pub(super) fn new(desk: Arc<Desk>, runtime: Handle) -> Self {
+    pub(super) fn new(desk: Arc<Desk>, provider: Option<Provider>, runtime: Handle) -> Self {
         let (options, api) = (desk.sign_in(), desk.options());
         let window = options.attempts_window.as_secs_f64().max(1.0);
         let rates = |attempts: u32| Rates::new(f64::from(attempts) / window, attempts.into(), options.remembered);
@@ -106,6 +116,9 @@ impl SignIn {
             failures: Mutex::new(Failures::new(options.failures, options.lock, options.remembered)),
             codes: Mutex::new(Codes::new(options.pending, options.code_lifetime, options.access_lifetime)),
             choices: Mutex::new(Kept::new(options.pending)),
+            providing: Semaphore::new(provider.as_ref().map_or(1, Provider::concurrency)),
+            provider,
+            started: Mutex::new(Kept::new(options.pending)),
         };
         Self {
             memory: Arc::new(memory),
@@ -142,7 +155,12 @@ impl SignIn {
             return self.memory.pages.refusal(StatusCode::PAYLOAD_TOO_LARGE, "The form is too large.");
         }
         let hashes = asking.method == Method::POST && matches!(asking.path.as_str(), "/authorize" | "/auth/password");
-        let permits = if hashes { &self.memory.hashes } else { &self.memory.permits };
+        let waits = matches!(asking.path.as_str(), oidc::LEAVE | oidc::CALLBACK);
+        let permits = match (hashes, waits) {
+            (true, _) => &self.memory.hashes,
+            (_, true) => &self.memory.providing,
+            _ => &self.memory.permits,
+        };
         let Ok(_permit) = permits.acquire().await else {
             return self
                 .memory
@@ -150,8 +168,21 @@ impl SignIn {
                 .refusal(StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping.");
         };
         let (this, runtime) = (self.clone(), self.runtime.clone());
-        let answered = runtime.spawn_blocking(move || this.route(&asking)).await;
+        let answered = if waits {
+            runtime.spawn(async move { this.visit(&asking).await }).await
+        } else {
+            runtime.spawn_blocking(move || this.route(&asking)).await
+        };
         answered.unwrap_or_else(|_| self.memory.pages.failure())
+    }
+
+    /// What waits for the provider.
+    async fn visit(&self, asking: &Asking) -> Answer {
+        self.page(match asking.method {
+            Method::POST if asking.path == oidc::LEAVE => self.leave(asking).await,
+            Method::GET if asking.path == oidc::CALLBACK => self.come_back(asking).await,
+            _ => Err(Trouble::Nothing),
+        })
     }
 
     fn route(&self, asking: &Asking) -> Answer {

@@ -20,7 +20,10 @@ pub(super) enum Page<'p> {
         address: &'p str,
         complaint: Option<&'p str>,
         can_reset: bool,
+        single_sign_on: Option<&'p str>,
     },
+    /// On to another server.
+    Leave { to: &'p str, name: &'p str },
     /// Which of you?
     Choose {
         seal: &'p str,
@@ -66,12 +69,13 @@ macro_rules! template {
     };
 }
 
-const TEMPLATES: [(&str, &str); 6] = [
+const TEMPLATES: [(&str, &str); 7] = [
     template!("page.html"),
     template!("authorize.html"),
     template!("choose.html"),
     template!("password.html"),
     template!("forgot.html"),
+    template!("leave.html"),
     template!("message.html"),
 ];
 
@@ -98,6 +102,7 @@ impl Pages {
             Page::Choose { .. } => "choose.html",
             Page::Password { .. } => "password.html",
             Page::Forgot { .. } => "forgot.html",
+            Page::Leave { .. } => "leave.html",
             Page::Message { .. } => "message.html",
         };
         self.templates.get_template(name)?.render(Serde(page))
@@ -213,6 +218,7 @@ mod tests {
                 address: EVIL,
                 complaint: Some(EVIL),
                 can_reset: true,
+                single_sign_on: Some(EVIL),
             },
             Page::Authorize {
                 fields: &[],
@@ -220,6 +226,7 @@ mod tests {
                 address: "",
                 complaint: None,
                 can_reset: false,
+                single_sign_on: None,
             },
             Page::Choose {
                 seal: EVIL,
@@ -236,6 +243,7 @@ mod tests {
                 complaint: Some(EVIL),
             },
             Page::Forgot { seal: EVIL },
+            Page::Leave { to: EVIL, name: EVIL },
             Page::Message {
                 title: EVIL,
                 text: EVIL,

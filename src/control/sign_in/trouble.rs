@@ -1,6 +1,7 @@
 //! Why somebody is not answered as they asked, and the page that says so.
 
 use super::SignIn;
+use super::oidc::OidcError;
 use super::page::Page;
 use super::request::{Wrong, with};
 use crate::boot::http::Answer;
@@ -30,6 +31,12 @@ pub(super) enum Trouble {
     /// A link was used, has expired or is none.
     #[error("a link does not work")]
     DeadLink,
+    /// The provider vouches for somebody who is not known here.
+    #[error("single sign-on names nobody who is known here")]
+    Stranger,
+    /// The provider is of no use.
+    #[error(transparent)]
+    Provider(OidcError),
     /// There is no such page.
     #[error("there is no such page")]
     Nothing,
@@ -42,6 +49,15 @@ pub(super) enum Trouble {
     /// A change failed.
     #[error(transparent)]
     Change(Box<Fault>),
+}
+
+impl From<OidcError> for Trouble {
+    fn from(error: OidcError) -> Self {
+        match error {
+            OidcError::Unverified => Self::Stranger,
+            error => Self::Provider(error),
+        }
+    }
 }
 
 impl From<Fault> for Trouble {
@@ -92,6 +108,14 @@ impl SignIn {
                     link: None,
                 };
                 pages.show(StatusCode::NOT_FOUND, &page, None)
+            }
+            Trouble::Stranger => pages.refusal(
+                StatusCode::FORBIDDEN,
+                "You are signed in there, but the address that it vouches for belongs to nobody here. Ask whoever runs this server to add you.",
+            ),
+            Trouble::Provider(error) => {
+                tracing::warn!(error = error as &dyn std::error::Error, "single sign-on failed");
+                pages.refusal(StatusCode::BAD_GATEWAY, "Single sign-on did not work. Try again in a while.")
             }
             Trouble::Nothing => pages.refusal(StatusCode::NOT_FOUND, "There is nothing here."),
             Trouble::Store(_) | Trouble::Hash(_) | Trouble::Change(_) => {

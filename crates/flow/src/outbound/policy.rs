@@ -120,6 +120,13 @@ impl Policy {
         Self { allow, deny }
     }
 
+    /// The same with one thing more that is allowed.
+    #[must_use]
+    pub fn allowing(mut self, rule: Rule) -> Self {
+        self.allow.push(rule);
+        self
+    }
+
     /// The ports that some rule names: for each of them the answer may differ.
     pub(super) fn ports(&self) -> BTreeSet<u16> {
         self.allow.iter().chain(&self.deny).filter_map(|rule| rule.port).collect()
