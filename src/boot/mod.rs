@@ -150,7 +150,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let router = reading.routes(Administration::of(&plane, config.definition_limits()).router());
     let mail_options = config.mail_options();
     let post = Post::open(&mail_options)?;
-    let mail = post.as_ref().map(|_| Mail::new(mail_options.waiting));
+    let mail = post.as_ref().map(|_| Mail::new(&mail_options, config.sign_in_options().remembered));
     let desk = Arc::new(api::desk(&config, &plane, &base.listeners, reading.executions(), mail.clone())?);
     let outbox = post
         .zip(mail)

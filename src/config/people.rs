@@ -67,6 +67,8 @@ impl Config {
             from: mail.from.clone(),
             timeout: mail.timeout,
             waiting: mail.waiting.get().into(),
+            invitations: mail.invitations.get(),
+            invitations_window: mail.invitations_window,
             keep_trying: mail.keep_trying,
             back_off: mail.back_off,
             back_off_max: mail.back_off_max,

@@ -87,6 +87,10 @@ settings! {
         timeout: Duration = "30s";
         /// Letters that may wait; beyond it nobody can be invited by mail.
         waiting: Count = 10_000;
+        /// Invitations to one address within `invitations-window`; beyond it links are shown to whoever invites.
+        invitations: Count = 5;
+        /// The span in which they are counted.
+        invitations_window: Duration = "1h";
         /// How long a letter is tried again before it is given up.
         keep_trying: Duration = "3d";
         /// The wait after the first attempt; it doubles with each.

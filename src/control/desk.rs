@@ -1,10 +1,11 @@
 //! What the control plane works with: the catalog, what publishes its changes, what is known of executions.
 
 use super::SignInOptions;
-use super::limits::ControlOptions;
+use super::limits::{ControlOptions, Rates, account_key};
 use super::media::Permit;
 use super::signed::Signer;
 use crate::boot::plane::{Plane, Published, Publisher, random};
+use crate::mail::MailOptions;
 use crate::oauth::Door;
 use arc_swap::ArcSwap;
 use http::HeaderMap;
@@ -53,18 +54,23 @@ pub(crate) struct Desk {
     mail: Option<Mail>,
 }
 
-/// Where letters go: how many may wait, and whom to tell of one.
+/// Where letters go: how many may wait, how many go to one address, and whom to tell of one.
 #[derive(Clone, Debug)]
 pub(crate) struct Mail {
     waiting: u64,
+    invitations: Arc<Rates>,
     pub(crate) wake: Arc<Notify>,
 }
 
 impl Mail {
-    /// At most so many letters wait.
-    pub(crate) fn new(waiting: u64) -> Self {
-        let wake = Arc::default();
-        Self { waiting, wake }
+    /// `remembered` is for how many addresses it is known what they got.
+    pub(crate) fn new(options: &MailOptions, remembered: usize) -> Self {
+        let (most, window) = (f64::from(options.invitations), options.invitations_window);
+        Self {
+            waiting: options.waiting,
+            invitations: Arc::new(Rates::new(most / window.as_secs_f64().max(1.0), most, remembered)),
+            wake: Arc::default(),
+        }
     }
 }
 
@@ -130,6 +136,13 @@ impl Desk {
     /// How many letters may wait; `None` where none is ever sent.
     pub(super) fn letters(&self) -> Option<u64> {
         self.mail.as_ref().map(|mail| mail.waiting)
+    }
+
+    /// Takes one of the invitations that an address gets by mail, false if it has had them: nobody fills a stranger's letter box
+    /// through this server.
+    pub(super) fn take_invitation(&self, address: &str) -> bool {
+        let rates = self.mail.as_ref().map(|mail| &mail.invitations);
+        rates.is_none_or(|rates| rates.take(&account_key(address), self.uptime()))
     }
 
     /// Says that a letter may wait.

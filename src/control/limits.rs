@@ -115,12 +115,14 @@ pub(super) fn aliases(document: &ExecutableDocument) -> usize {
 }
 
 /// How many requests an identity has left, filled again over time.
+#[derive(Debug)]
 struct Bucket {
     left: f64,
     at: Duration,
 }
 
 /// Requests per identity. Time is an argument.
+#[derive(Debug)]
 pub(super) struct Rates {
     rate: f64,
     burst: f64,

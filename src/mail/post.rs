@@ -46,6 +46,10 @@ pub struct MailOptions {
     pub timeout: Duration,
     /// Letters that may wait.
     pub waiting: u64,
+    /// Invitations to one address within [`Self::invitations_window`].
+    pub invitations: u32,
+    /// The span in which they are counted.
+    pub invitations_window: Duration,
     /// How long a letter is tried again.
     pub keep_trying: Duration,
     /// The wait after the first attempt; it doubles with each.
@@ -67,6 +71,8 @@ impl Default for MailOptions {
             from: None,
             timeout: Duration::from_secs(30),
             waiting: 10_000,
+            invitations: 5,
+            invitations_window: MINUTE * 60,
             keep_trying: MINUTE * 60 * 24 * 3,
             back_off: MINUTE,
             back_off_max: MINUTE * 60,

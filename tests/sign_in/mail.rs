@@ -114,7 +114,7 @@ async fn a_letter_outlives_the_servers_trouble_and_the_daemons_death() {
 #[tokio::test]
 async fn a_letter_that_is_refused_for_good_is_given_up_and_can_be_written_again() {
     let office = PostOffice::open("starttls", &["--refuse", "1", "550"]);
-    let world = World::start(office.setup()).await;
+    let world = World::start(office.setup().set("mail.invitations", 2)).await;
     let owner = Api::program(&world.daemon, "owner").await;
     let (globex, role) = customer(&owner, "Globex").await;
     let hans = create(&owner, &globex, "hans@globex.example", &role("Member")).await;
@@ -124,6 +124,14 @@ async fn a_letter_that_is_refused_for_good_is_given_up_and_can_be_written_again(
     owner.get(INVITE, json!({ "i": hans["user"]["id"] })).await;
     let letter = office.next();
     assert_eq!(letter["to"], json!(["hans@globex.example"]));
+    let third = owner.ask(INVITE, json!({ "i": hans["user"]["id"] })).await.to_string();
+    assert!(
+        third.contains("many letters lately"),
+        "nobody's letter box is filled from here: {third}"
+    );
+    let (initech, _) = customer(&owner, "Initech").await;
+    let other = create(&owner, &initech, "Hans@globex.example", &role("Member")).await;
+    assert!(other["invitationUrl"].is_string(), "whoever is new is made all the same: {other}");
     world.set_password(&link(&letter), "the password of hans").await;
     let page = String::from_utf8(world.daemon.admin("/metrics").await.body.to_vec()).unwrap();
     assert!(page.contains("perseat_mail_letters_total{outcome=\"given-up\"} 1"), "{page}");

@@ -28,7 +28,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(id: &str) -> Self {
+    fn new() -> Self {
         let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let private: Pkcs8V1Der<'_> = pair.as_der().unwrap();
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
@@ -39,7 +39,7 @@ impl Pair {
         // The end of a 2048-bit key: 256 bytes of modulus, then the exponent 65537 with its tag and length.
         let der = public.as_ref();
         let modulus = &der[der.len() - 5 - 256..der.len() - 5];
-        let public = json!({ "kty": "RSA", "alg": "RS256", "use": "sig", "kid": id, "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB" });
+        let public = json!({ "kty": "RSA", "alg": "RS256", "use": "sig", "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB" });
         Self {
             private: EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap(),
             public,
@@ -54,12 +54,14 @@ struct Provider {
 
 struct Shared {
     address: String,
-    /// The keys that it signs with: the first is the one that it publishes.
+    /// The keys that it signs with.
     keys: [Pair; 2],
     /// Codes with the nonce and the challenge of their sign-in.
     codes: Mutex<Vec<(String, String, String)>>,
     /// Claims that differ from ann's, and the key that signs them.
     saying: Mutex<(Value, usize)>,
+    /// Which key it publishes, and under which id tokens name theirs.
+    published: Mutex<(usize, &'static str)>,
     /// What was sent to exchange a code.
     exchanges: Mutex<Vec<(String, String)>>,
 }
@@ -70,7 +72,8 @@ impl Provider {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared {
             address,
-            keys: [Pair::new("one"), Pair::new("one")],
+            keys: [Pair::new(), Pair::new()],
+            published: Mutex::new((0, "one")),
             codes: Mutex::default(),
             saying: Mutex::new((json!({}), 0)),
             exchanges: Mutex::default(),
@@ -119,7 +122,12 @@ impl Shared {
                 "jwks_uri": format!("{address}/keys"),
             }),
             // A key of a kind that nobody here knows is no reason to refuse the others.
-            "/keys" => json!({ "keys": [{ "kty": "XYZ", "kid": "strange" }, self.keys[0].public] }),
+            "/keys" => {
+                let (key, id) = *self.published.lock().unwrap();
+                let mut public = self.keys[key].public.clone();
+                public["kid"] = id.into();
+                json!({ "keys": [{ "kty": "XYZ", "kid": "strange" }, public] })
+            }
             "/token" => {
                 let authorization = head.headers["authorization"].to_str().unwrap().to_owned();
                 let form = String::from_utf8(body.to_vec()).unwrap();
@@ -154,7 +162,7 @@ impl Shared {
             claims[name] = value.clone();
         }
         let mut header = Header::new(Algorithm::RS256);
-        header.kid = Some("one".to_owned());
+        header.kid = Some(self.published.lock().unwrap().1.to_owned());
         encode(&header, &claims, &self.keys[key].private).unwrap()
     }
 }
@@ -218,7 +226,7 @@ async fn somebody_whom_the_provider_vouches_for_signs_in_as_who_they_are_here() 
         provider.say(json!({ "email": email }), 0);
         let shown = round_trip(&world, &provider, &mut browser).await;
         assert_eq!(shown.status, 403, "{email}");
-        assert!(shown.text().contains("belongs to nobody here"), "{}", shown.text());
+        assert!(shown.text().contains("vouches for no address"), "{}", shown.text());
     }
     assert!(
         !world.acts().await.iter().any(|act| act == "createOrganizationUser"),
@@ -231,7 +239,13 @@ async fn somebody_whom_the_provider_vouches_for_signs_in_as_who_they_are_here() 
 #[tokio::test]
 async fn a_token_that_leaves_any_doubt_signs_nobody_in() {
     let (provider, folder) = (Provider::start().await, tempfile::tempdir().unwrap());
-    let world = World::start(provider.setup(folder.path()).set("sign-in.client-attempts", 1_000)).await;
+    let world = World::start(
+        provider
+            .setup(folder.path())
+            .set("sign-in.client-attempts", 1_000)
+            .set("oidc.key-pause", "1ms"),
+    )
+    .await;
     let mut browser = Browser::new(&[]);
     let doubts = [
         (json!({ "iss": "https://evil.example" }), 502),
@@ -260,6 +274,17 @@ async fn a_token_that_leaves_any_doubt_signs_nobody_in() {
         let shown = browser.open(&refused).await;
         assert_eq!(shown.parameter("error").as_deref(), Some("access_denied"), "{refused}");
     }
+    // The provider changes its key: one that is not known is asked for at once.
+    *provider.shared.published.lock().unwrap() = (1, "two");
+    provider.say(json!({}), 1);
+    assert_eq!(round_trip(&world, &provider, &mut browser).await.status, 303);
+    provider.say(json!({}), 0);
+    assert_eq!(
+        round_trip(&world, &provider, &mut browser).await.status,
+        502,
+        "the old one signs nothing any more"
+    );
+    provider.say(json!({}), 1);
     let page = browser.open(&world.authorize(CLI, &[])).await;
     let forged = browser.submit(&page, "/auth/oidc", &[("seal", "1.x")]).await;
     assert_eq!(forged.status, 403, "only the page itself sends people to the provider");

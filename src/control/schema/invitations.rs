@@ -6,6 +6,7 @@ use crate::control::Desk;
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use perseat_admin::edit::Edit;
 use perseat_admin::fault::Fault;
+use perseat_admin::identity::letters::Delivery;
 use perseat_domain::model;
 
 /// A user, and the link by which they set a password where it was not mailed.
@@ -52,8 +53,17 @@ pub(super) fn invited(desk: &Desk, edit: &mut Edit<'_, '_>, user: model::User) -
     if user.role.is_embedded() {
         return Ok((user, None));
     }
-    let secret = edit.invite_user(user.id, desk.delivery())?;
+    // Whose address had its letters is made all the same: then the link is for whoever made them.
+    let delivery = match desk.delivery() {
+        Delivery::Mail { .. } if !may_write_to(desk, &user) => desk.shown(),
+        delivery => delivery,
+    };
+    let secret = edit.invite_user(user.id, delivery)?;
     Ok((user, secret.map(|secret| desk.password_url(&secret))))
+}
+
+fn may_write_to(desk: &Desk, user: &model::User) -> bool {
+    desk.take_invitation(user.email.as_deref().unwrap_or_default())
 }
 
 #[derive(Debug, InputObject)]
@@ -83,6 +93,10 @@ impl InvitationMutation {
             let id = required(input.id.as_ref(), "user")?;
             let secret = edit.invite_user(id, delivery)?;
             let user = edit.user(id)?;
+            if secret.is_none() && !may_write_to(desk, &user) {
+                let sentence = "This address got many letters lately. Wait, or ask for the link with `showLink`.";
+                return Err(Fault::field("id", sentence));
+            }
             Ok((user, secret.map(|secret| desk.password_url(&secret))))
         })?;
         desk.wake_mail();

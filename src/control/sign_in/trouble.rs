@@ -109,10 +109,12 @@ impl SignIn {
                 };
                 pages.show(StatusCode::NOT_FOUND, &page, None)
             }
-            Trouble::Stranger => pages.refusal(
-                StatusCode::FORBIDDEN,
-                "You are signed in there, but the address that it vouches for belongs to nobody here. Ask whoever runs this server to add you.",
-            ),
+            Trouble::Stranger => {
+                tracing::info!("{trouble}");
+                let sentence = "You are signed in there, but it vouches for no address that belongs to somebody here. Ask whoever runs this \
+                                server to add you.";
+                pages.refusal(StatusCode::FORBIDDEN, sentence)
+            }
             Trouble::Provider(error) => {
                 tracing::warn!(error = error as &dyn std::error::Error, "single sign-on failed");
                 pages.refusal(StatusCode::BAD_GATEWAY, "Single sign-on did not work. Try again in a while.")

@@ -96,10 +96,10 @@ impl SignIn {
         let found = self.runtime.spawn_blocking(move || {
             let users = this.users_of(&address)?;
             if users.is_empty() {
-                tracing::info!(client = %asking.client, "single sign-on names nobody who is known here");
-                return Err(Trouble::Stranger);
+                Err(Trouble::Stranger)
+            } else {
+                this.signed_in(&asking, asked, &users)
             }
-            this.signed_in(&asking, asked, &users)
         });
         found.await.unwrap_or_else(|_| Ok(self.memory.pages.failure()))
     }
