@@ -1,7 +1,7 @@
 //! Deletes from the catalog what nobody asks for any more: the rows of user configurations that were removed long ago,
 //! sessions that are over, and earlier values of configurations once everything that may have started with them has ended.
 //! Deletes uploaded files that nothing took up, or that a crash left. And writes the final hashes of sealed journal segments
-//! into the audit, behind everything and many at once.
+//! into the audit, behind everything and many at once. Takes data keys that nobody uses out of memory.
 
 use super::plane::Plane;
 use crate::config::Config;
@@ -30,6 +30,7 @@ pub(crate) struct Housekeeping {
     clock: Arc<dyn Clock>,
     every: Duration,
     attest_every: Duration,
+    put_away_every: Duration,
     rows: usize,
     /// How old a file is that nothing will take up any more.
     unused: Duration,
@@ -59,6 +60,7 @@ impl Housekeeping {
             clock: plane.clock.clone(),
             every: config.catalog.tidy_every,
             attest_every: config.catalog.attest_every,
+            put_away_every: config.supervision.passivate_after,
             rows: config.catalog.tidy_rows.as_usize(),
             unused: config.media.unused,
         }
@@ -75,6 +77,7 @@ impl Housekeeping {
                 Self::attest,
                 &stop
             ),
+            this.repeat("unused keys could not be put away", this.put_away_every, Self::put_keys_away, &stop),
         );
     }
 
@@ -102,6 +105,12 @@ impl Housekeeping {
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// Keys leave memory as actors do, once nobody needed them for a while.
+    fn put_keys_away(&self) -> Result<(), Failed> {
+        self.custody.keyring().put_away_unused();
+        Ok(())
     }
 
     /// Writes the final hashes of the segments that were sealed since the last time into the audit.

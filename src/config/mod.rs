@@ -129,7 +129,14 @@ impl Config {
     /// Children that run code.
     #[must_use]
     pub fn code_children(&self) -> usize {
-        self.code.children.or(value::Count::new(self.cores.max(2))).as_usize()
+        self.code.children.or(value::Count::new(2 * self.cores.max(1))).as_usize()
+    }
+
+    /// Children that one user's steps hold at most: never more than half of them, except the only one.
+    #[must_use]
+    pub fn code_children_per_user(&self) -> usize {
+        let own = self.code.per_user.or(value::Count::new(self.cores.div_ceil(2).max(1))).as_usize();
+        own.clamp(1, (self.code_children() / 2).max(1))
     }
 
     /// Bytes kept free within the budget.

@@ -186,6 +186,7 @@ impl Config {
         js::Options {
             child_command: js::Options::default().child_command,
             slots: self.code_children(),
+            per_user: self.code_children_per_user(),
             spares: code.spares.as_usize(),
             kept: code.kept.as_usize(),
             turn_runs: code.turn_steps.get(),

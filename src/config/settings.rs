@@ -281,8 +281,12 @@ settings! {
 
     /// JavaScript steps. They run in child processes of the same binary, confined by the kernel.
     code "code": Code {
-        /// Scripts that run at once, each in a child of its own. auto: as many as cores, at least 2.
+        /// Scripts that run at once, each in a child of its own. auto: twice as many as cores, because a child waits for its
+        /// next step while the daemon works on its last answer.
         children: Auto<Count> = "auto";
+        /// Children that one user's steps hold at once, never more than half of them. auto: half as many as cores, at least 1:
+        /// what computes without end leaves the other cores alone.
+        per_user: Auto<Count> = "auto";
         /// Children that stand ready to take over when one is killed or changes its customer.
         spares: Count = 2;
         /// Children kept with their customer after another one took their place.
@@ -468,7 +472,8 @@ settings! {
 
     /// Data keys.
     keyring "keyring": Keyring {
-        /// Unwrapped keys kept in memory, about 1 KiB each; the least recently used is zeroed.
+        /// Unwrapped keys kept in memory, about 1 KiB each; beyond it the least recently used is zeroed, and so is one that
+        /// nobody asked for during `supervision.passivate-after`.
         cache_entries: Count = 32_768;
     }
 

@@ -17,6 +17,7 @@ fn options() -> Options {
     Options {
         child_command: vec![env!("CARGO_BIN_EXE_perseat-js-child").into()],
         slots: 2,
+        per_user: 1,
         spares: 1,
         max_heap: 32 << 20,
         ..Options::default()
@@ -569,15 +570,14 @@ async fn what_waits_behind_a_slow_script_goes_to_a_free_child_and_runs_once() {
     let server = support::Server::start().await;
     let options = Options {
         slots: 4,
+        per_user: 2,
         spares: 2,
         ..options()
     };
     let pool = pool_with(options, &[&server.address()]).await;
     let silent = format!("module.exports = async () => {{ await fetch('{}'); }}", server.url("/silent"));
-    let echo = format!(
-        "module.exports = async () => {{ await fetch('{}'); return {{ data: 1 }} }}",
-        server.url("/echo")
-    );
+    let echo = server.url("/echo");
+    let echo = format!("module.exports = async () => {{ await fetch('{echo}'); return {{ data: 1 }} }}");
     let mut slow = Box::pin(run(&pool, &silent));
     let begun = async {
         while server.requests() == 0 {

@@ -59,6 +59,17 @@ impl<K: Copy + Eq + Hash, V: Clone> Bounded<K, V> {
         }
     }
 
+    /// Drops every value that was not asked for since the last time, and the room that they took.
+    pub(crate) fn drop_unused(&mut self) {
+        self.entries.retain_mut(|entry| std::mem::take(&mut entry.used));
+        self.entries.shrink_to_fit();
+        self.places = self.places();
+    }
+
+    fn places(&self) -> IdMap<K, usize> {
+        self.entries.iter().enumerate().map(|(place, entry)| (entry.key, place)).collect()
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
@@ -67,7 +78,7 @@ impl<K: Copy + Eq + Hash, V: Clone> Bounded<K, V> {
     /// Drops every entry for which `keep` is false.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
         self.entries.retain(|entry| keep(&entry.key, &entry.value));
-        self.places = self.entries.iter().enumerate().map(|(place, entry)| (entry.key, place)).collect();
+        self.places = self.places();
     }
 }
 
@@ -83,6 +94,20 @@ mod tests {
         assert_eq!(map.get(1), Some("a"));
         map.insert(3, "c");
         assert_eq!((map.get(1), map.get(2), map.get(3)), (Some("a"), None, Some("c")));
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_dropped() {
+        let mut map = Bounded::new(8);
+        for n in 0..4 {
+            map.insert(n, n * 10);
+        }
+        assert_eq!((map.get(1), map.get(3)), (Some(10), Some(30)));
+        map.drop_unused();
+        assert_eq!((0..4).filter_map(|n| map.get(n)).collect::<Vec<_>>(), [10, 30]);
+        map.drop_unused();
+        map.drop_unused();
+        assert_eq!(map.len(), 0);
     }
 
     #[test]

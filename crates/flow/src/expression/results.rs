@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use serde_json::Value;
-use std::borrow::Cow;
 use std::sync::OnceLock;
 
 /// A step's results. Each form is made from the other when it is first asked for: most results are only stored, or only
@@ -40,8 +39,8 @@ impl Results {
 
     /// The same as text.
     #[must_use]
-    pub fn text(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(self.json())
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(self.json()).unwrap_or("null")
     }
 
     /// The results as a value.

@@ -36,8 +36,11 @@ pub enum Sandbox {
 pub struct Options {
     /// What to spawn: program, then arguments. The default is this binary with `js-child`.
     pub child_command: Vec<std::ffi::OsString>,
-    /// Scripts that run at once. Default: the number of cores.
+    /// Scripts that run at once. Default: twice the number of cores, because a child waits for its next run while its last
+    /// answer is worked on.
     pub slots: usize,
+    /// Slots that one user's runs may hold.
+    pub per_user: usize,
     /// Children kept ready beyond that.
     pub spares: usize,
     /// Children kept with their customer after another took their slot.
@@ -78,9 +81,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Self {
             child_command: vec!["/proc/self/exe".into(), "js-child".into()],
-            slots: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            slots: 2 * cores,
+            per_user: cores.div_ceil(2),
             spares: 2,
             kept: 8,
             turn_runs: 16,

@@ -279,7 +279,6 @@ impl Worker {
         let room = room.saturating_sub(SOFT_STOP).max(room / 2);
         let narrow = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        let texts: Vec<_> = request.results.iter().map(|(name, results)| (name, results.text())).collect();
         let run = ToChild::Run(Run {
             run: flight.id,
             script: number,
@@ -292,7 +291,11 @@ impl Worker {
             max_result: narrow(options.max_result),
             context: request.context.json(),
             config: &request.config,
-            results: texts.iter().map(|(name, text)| (name.as_str(), &**text)).collect(),
+            results: request
+                .results
+                .iter()
+                .map(|(name, results)| (name.as_str(), results.text()))
+                .collect(),
         });
         frame::push(&mut self.out, &run);
         if self.flights.is_empty() {
@@ -444,13 +447,13 @@ impl State {
             && available.any(|worker| worker.customer.is_none_or(|customer| customer == owner.customer))
     }
 
-    /// Whether a user may have one more child: never more than half of the slots.
+    /// Whether a user may have one more child.
     fn may_run(workers: &HashMap<u64, Worker>, options: &Options, user: UserKey) -> bool {
         let running = workers
             .values()
             .filter(|worker| worker.flights.front().is_some_and(|first| first.request.owner == user))
             .count();
-        running < (options.slots / 2).max(1)
+        running < options.per_user
     }
 
     /// Gives a child that holds a slot what it may take, or takes the slot away.

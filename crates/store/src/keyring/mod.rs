@@ -259,6 +259,11 @@ impl Keyring {
         self.unwrap_key(&mut self.shared(), owner)
     }
 
+    /// Zeroes the keys in memory that were not asked for since the last time; they are unwrapped again when they are.
+    pub fn put_away_unused(&self) {
+        self.shared().cache.drop_unused();
+    }
+
     fn unwrap_key(&self, shared: &mut Shared, owner: Owner) -> Result<Arc<DataKey>, StoreError> {
         if let Some(cached) = shared.cache.get(owner) {
             return Ok(cached.key);

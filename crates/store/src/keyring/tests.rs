@@ -167,6 +167,17 @@ fn the_cache_may_be_smaller_than_the_working_set() {
 }
 
 #[test]
+fn keys_that_nobody_asks_for_leave_memory_and_open_again() {
+    let ring = Ring::with_acme_and_alice();
+    let sealed = ring.keys().data_key(ALICE).unwrap().seal(RecordKind::Request, b"1", b"hello");
+    ring.keys().put_away_unused();
+    ring.keys().put_away_unused();
+    assert_eq!(ring.keys().shared().cache.len(), 0);
+    let key = ring.keys().data_key(ALICE).unwrap();
+    assert_eq!(key.unseal(RecordKind::Request, b"1", &sealed).unwrap().as_slice(), b"hello");
+}
+
+#[test]
 fn a_torn_slot_is_found_and_not_used() {
     let mut ring = Ring::with_acme_and_alice();
     ring.keyring = None;
