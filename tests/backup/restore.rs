@@ -126,6 +126,8 @@ fn a_directory_at_rest_is_backed_up_and_restored_with_its_epoch_raised() {
     let restore = ["restore", backup.to_str().unwrap(), "--keyring", keyring.to_str().unwrap()];
     refused(&perseat(&data, &restore), "is not empty");
     refused(&perseat(&backup, &["audit", "verify"]), "is a backup");
+    let none = [&restore[..], &["--keep-token", "00000000-0000-0000-0000-000000000007"]].concat();
+    refused(&perseat(&to, &none), "there is no bearer token");
     let said = done(&perseat(&to, &restore));
     assert!(said.contains("epoch 2") && said.contains("no master key yet"), "{said}");
     std::fs::copy(data.join("master-key"), to.join("master-key")).unwrap();
