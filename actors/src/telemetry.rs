@@ -17,6 +17,8 @@ pub const RENEWALS: &str = "perseat_grant_renewals_total";
 pub const LIVE: &str = "perseat_executions_live";
 /// Executions that hold a slot, by owner.
 pub const RUNNING: &str = "perseat_executions_running";
+/// Executions that wait for a connection to be usable, by owner.
+pub const PARKED: &str = "perseat_executions_parked";
 
 pub(crate) fn renewed(outcome: &Outcome) {
     let outcome = match outcome {
@@ -34,6 +36,7 @@ pub(crate) struct OwnerMetrics {
     pub(crate) finished: Counter,
     pub(crate) live: Gauge,
     pub(crate) running: Gauge,
+    pub(crate) parked: Gauge,
 }
 
 impl OwnerMetrics {
@@ -44,7 +47,8 @@ impl OwnerMetrics {
             taken_up: counter!(TAKEN_UP),
             finished: counter!(FINISHED),
             live: gauge!(LIVE, "owner" => owner.clone()),
-            running: gauge!(RUNNING, "owner" => owner),
+            running: gauge!(RUNNING, "owner" => owner.clone()),
+            parked: gauge!(PARKED, "owner" => owner),
         }
     }
 }

@@ -109,7 +109,7 @@ impl Reading {
             let status = |word: &str| serde_json::from_value::<Status>(word.trim().into());
             let found = words.split(',').map(status).collect::<Result<_, _>>();
             filter.status = found.map_err(|_| {
-                Failure::wrong("status is queued, running, succeeded, failed, cancelled or quarantined; commas join several")
+                Failure::wrong("status is queued, running, parked, succeeded, failed, cancelled or quarantined; commas join several")
             })?;
         }
         let (customer, instance, user) = (query.take("customer"), query.take("instance"), query.take("user"));

@@ -47,7 +47,7 @@ struct List {
     #[arg(long, requires = "customer")]
     user: Option<String>,
 
-    /// Only these: queued, running, succeeded, failed, cancelled, quarantined; commas join several
+    /// Only these: queued, running, parked, succeeded, failed, cancelled, quarantined; commas join several
     #[arg(long)]
     status: Option<String>,
 

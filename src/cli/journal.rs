@@ -137,6 +137,7 @@ fn kind(payload: &[u8]) -> String {
                 Entry::Accepted(_) => "Accepted",
                 Entry::Started(_) => "Started",
                 Entry::StepsDone(_) => "StepsDone",
+                Entry::Parked(_) => "Parked",
                 Entry::Cancelled(_) => "Cancelled",
                 Entry::Ended(_) => "Ended",
                 Entry::Carried(_) => "Carried",

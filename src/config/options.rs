@@ -152,6 +152,7 @@ impl Config {
             max_log_lines: execution.max_log_lines.as_usize(),
             entry_bytes: execution.entry_bytes.as_usize(),
             offload_bytes: execution.offload_bytes.as_usize(),
+            park_limit: execution.park_limit,
             full_retry: execution.full_retry,
             machine: MachineLimits {
                 max_deaths: execution.max_deaths.get(),

@@ -271,6 +271,9 @@ settings! {
         offload_bytes: Size = "64KiB";
         /// The wait before an append is tried again on a full disk.
         full_retry: Duration = "500ms";
+        /// How long an execution may wait for a connection to be usable again, from the first time that it is parked. Then it ends with
+        /// `parked_too_long`. Until then it counts as accepted and not ended.
+        park_limit: Duration = "168h";
         /// An execution that was running at so many deaths of its actor ends `quarantined`.
         max_deaths: Count = 3;
         /// Starts of one execution, restarts of the daemon included, after which it ends `quarantined`.

@@ -67,6 +67,7 @@ pub const METRICS: &[Metric] = &[
     metric("perseat_executions_taken_up_total", Kind::Counter, "", "Executions taken up by an owner."),
     metric("perseat_executions_live", Kind::Gauge, "`owner`: 0, 1, …", "Executions accepted and not ended, in this owner's table."),
     metric("perseat_executions_running", Kind::Gauge, "`owner`: 0, 1, …", "Executions that hold a slot of this owner."),
+    metric("perseat_executions_parked", Kind::Gauge, "`owner`: 0, 1, …", "Executions of this owner that wait for a connection to be usable."),
     metric(EXECUTIONS_FINISHED, Kind::Counter, "", "Executions whose end is durable, however they ended. Present from the start, at 0."),
     metric("perseat_quarantines_total", Kind::Counter, "", "Actors put in quarantine after too many restarts. An operator should look."),
     metric("perseat_grant_renewals_total", Kind::Counter, "`outcome`: renewed, over, passing, unknown", "Renewals of third parties' tokens."),

@@ -32,6 +32,10 @@ pub(crate) struct Manner {
     pub(crate) form: bool,
     /// The status and headers of all answers of the token endpoint, in place of tokens.
     pub(crate) refuses: Option<(u16, Option<u64>)>,
+    /// The status by which its API refuses a token.
+    pub(crate) refusal: u16,
+    /// Whether its API refuses every token.
+    pub(crate) forbids: bool,
     /// Whether the connection breaks after a token was made.
     pub(crate) breaks: bool,
     /// Whether the token endpoint says nothing for now.
@@ -47,6 +51,8 @@ impl Default for Manner {
             nested: false,
             form: false,
             refuses: None,
+            refusal: 401,
+            forbids: false,
             breaks: false,
             hangs: false,
         }
@@ -61,6 +67,8 @@ pub(crate) struct Chain {
     pub(crate) is_revoked: bool,
     /// Whether a refresh token was used a second time, out of its grace.
     pub(crate) was_reused: bool,
+    /// Access tokens up to this number are good no more.
+    ended: u64,
     exchanged_at: Option<Instant>,
 }
 
@@ -161,6 +169,13 @@ impl Oauth {
     /// Takes back what the user allowed.
     pub(crate) fn revoke(&self, user: &str) {
         self.state().chains.get_mut(user).unwrap().is_revoked = true;
+    }
+
+    /// Ends the user's access tokens; the refresh token is still good.
+    pub(crate) fn end_access(&self, user: &str) {
+        let mut state = self.state();
+        let chain = state.chains.get_mut(user).unwrap();
+        chain.ended = chain.newest;
     }
 
     pub(crate) fn chain(&self, user: &str) -> Chain {
@@ -271,14 +286,14 @@ impl State {
             ["access", user, number] => self
                 .chains
                 .get(*user)
-                .is_some_and(|chain| !chain.is_revoked && chain.newest.to_string() == *number),
+                .is_some_and(|chain| !chain.is_revoked && chain.newest > chain.ended && chain.newest.to_string() == *number),
             ["own", ..] => true,
             _ => false,
         };
-        if is_valid {
+        if is_valid && !self.manner.forbids {
             (200, "application/json", None, json!({ "ok": true }).to_string())
         } else {
-            refusal(401, "invalid_token")
+            refusal(self.manner.refusal, "invalid_token")
         }
     }
 

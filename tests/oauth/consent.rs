@@ -11,7 +11,7 @@ use crate::harness::daemon::Daemon;
 use crate::world::{Plan, World};
 
 /// Begins a consent; the parameters that the provider gets.
-async fn begin(browser: &mut Browser, link: &str) -> BTreeMap<String, String> {
+pub(crate) async fn begin(browser: &mut Browser, link: &str) -> BTreeMap<String, String> {
     let shown = browser.open(link).await;
     assert_eq!(shown.status, 303, "{}", shown.html);
     assert_eq!(shown.headers["referrer-policy"], "no-referrer");
@@ -38,7 +38,7 @@ const VARIABLES: &str = "{ instances { nodes { configVariables { nodes { id stat
      requiredConfigVariable { key } } } } } } } }";
 
 /// The `Account` of a user as the API shows it.
-async fn account(api: &Api<'_>, user: &str) -> Value {
+pub(crate) async fn account(api: &Api<'_>, user: &str) -> Value {
     let instances = api.get(VARIABLES, json!({})).await;
     let configs = instances["nodes"][0]["userLevelConfigs"]["nodes"].as_array().unwrap().clone();
     let of_user = configs
@@ -49,6 +49,17 @@ async fn account(api: &Api<'_>, user: &str) -> Value {
         .iter()
         .find(|variable| variable["requiredConfigVariable"]["key"] == "Account");
     found.unwrap().clone()
+}
+
+/// Consents as the user, in a browser of their own.
+pub(crate) async fn connect(world: &World, user: &str) {
+    let api = Api::program(&world.daemon, "owner").await;
+    let link = account(&api, user).await["authorizeUrl"].as_str().unwrap().to_owned();
+    let mut browser = Browser::new(&[]);
+    let asked = begin(&mut browser, &link).await;
+    let code = world.provider.consent(user, asked.clone());
+    let done = browser.open(&back(&asked, &[("code", &code)])).await;
+    assert_eq!(done.status, 200, "{}", done.html);
 }
 
 fn unconnected<'a>() -> Plan<'a> {

@@ -5,5 +5,6 @@
 mod consent;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod parking;
 mod renewal;
 mod world;

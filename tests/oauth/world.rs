@@ -59,9 +59,12 @@ impl World {
             .set("oauth.back-off-max", "200ms")
             .set("oauth.timeout", "2s");
         for (key, value) in plan.keys {
-            let is_list = *key == "oauth.redirects";
-            let value = toml::Value::from(*value);
-            setup = setup.set(key, if is_list { toml::Value::from(vec![value]) } else { value });
+            let value = match value.parse::<i64>() {
+                Ok(number) => number.into(),
+                Err(_) if *key == "oauth.redirects" => vec![*value].into(),
+                Err(_) => toml::Value::from(*value),
+            };
+            setup = setup.set(key, value);
         }
         let daemon = Daemon::start(setup);
         let world = Self { daemon, provider };
@@ -164,18 +167,30 @@ impl World {
 
     /// The execution, once it has ended.
     pub(crate) async fn ended(&self, execution: &str) -> Value {
+        let is_live = |status: &str| matches!(status, "queued" | "running" | "parked");
+        self.shown(execution, &format!("the end of {execution}"), |status| !is_live(status))
+            .await
+    }
+
+    /// The execution, once it stands so.
+    pub(crate) async fn stands(&self, execution: &str, status: &str) -> Value {
+        self.shown(execution, &format!("{execution} is {status}"), |shown| shown == status)
+            .await
+    }
+
+    async fn shown(&self, execution: &str, what: &str, is_meant: impl Fn(&str) -> bool) -> Value {
         let target = format!("/executions/{execution}");
         let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
         let ended = async {
             loop {
                 look.tick().await;
                 if let Ok(shown) = self.daemon.local(http::Method::GET, &target, None).await
-                    && !matches!(shown["status"].as_str(), Some("queued" | "running" | "parked"))
+                    && shown["status"].as_str().is_some_and(&is_meant)
                 {
                     return shown;
                 }
             }
         };
-        crate::harness::within(&format!("the end of {execution}"), ended).await
+        crate::harness::within(what, ended).await
     }
 }

@@ -12,8 +12,9 @@ use perseat_domain::id::{EndpointId, FlowNumber, IdMap, InstanceId, UserConfigId
 use perseat_domain::model::{
     ApiKey, ConfigValue, ConnectionValue, IntegrationVersion, Membership, Sealed, api_key_record_id, connection_record_id,
 };
+use perseat_domain::time::Timestamp;
 use perseat_flow::component::is_outbound;
-use perseat_flow::expression::{Connection, Setting};
+use perseat_flow::expression::{Connection, Obstacle, Setting};
 use perseat_flow::mask::Masker;
 use perseat_flow::oauth::fill_from_definition;
 use perseat_flow::payload::{ApiKeys, CustomerInfo, FlowContext, FlowInfo, InstanceInfo, IntegrationInfo, UserInfo};
@@ -109,11 +110,12 @@ impl LoadedInstance {
         }))
     }
 
-    /// Renews the credentials that are due. For the instance's actor alone.
+    /// Renews the credentials that are due, and those that third parties refused. For the instance's actor alone.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn tend(&mut self, env: &ExecutionEnv) -> Result<(), LoadError> {
+    pub async fn tend(&mut self, env: &ExecutionEnv, refused: &[(String, u64)]) -> Result<(), LoadError> {
+        self.grants.refused(env, refused);
         if self.grants.tend(env).await? {
             let vault = Vault::of(self.bundle.instance.id.0, &self.key, &self.grants);
             self.settings = settings(&self.bundle.version.definition, false, self.values(), vault)?;
@@ -188,11 +190,12 @@ impl LoadedUser {
         }))
     }
 
-    /// Renews the credentials that are due. For the user's actor alone.
+    /// Renews the credentials that are due, and those that third parties refused. For the user's actor alone.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn tend(&mut self, env: &ExecutionEnv, instance: &LoadedInstance) -> Result<(), LoadError> {
+    pub async fn tend(&mut self, env: &ExecutionEnv, instance: &LoadedInstance, refused: &[(String, u64)]) -> Result<(), LoadError> {
+        self.grants.refused(env, refused);
         if self.grants.tend(env).await? {
             let vault = Vault::of(self.bundle.config.id.0, &self.key, &self.grants);
             self.settings = settings(&instance.bundle.version.definition, true, &self.bundle.config.values, vault)?;
@@ -386,6 +389,33 @@ impl Binding {
             .get_or_init(|| Arc::new(webhook_urls(&self.instance, self.user.as_deref(), &self.public_url)))
     }
 
+    fn all_grants(&self) -> impl Iterator<Item = &Grants> {
+        let user = self.user.as_ref().map(|user| &user.grants);
+        user.into_iter().chain(std::iter::once(&self.instance.grants))
+    }
+
+    /// The stable keys of connections whose grant cannot be used.
+    pub(crate) fn lacking(&self) -> Vec<String> {
+        self.all_grants().flat_map(Grants::lacking).cloned().collect()
+    }
+
+    /// The version of the grant that this connection holds; `None` where it holds none.
+    pub(crate) fn grant_version(&self, stable_key: &str) -> Option<u64> {
+        self.all_grants().find_map(|grants| Some(grants.credential(stable_key)?.version))
+    }
+
+    /// That this connection's grant cannot be used, and when that may be otherwise by itself.
+    pub(crate) fn lack_of(&self, stable_key: &str, env: &ExecutionEnv) -> Option<Lack> {
+        let found = self.all_grants().find_map(|grants| Some((grants, grants.credential(stable_key)?)));
+        let (grants, credential) = found?;
+        Some(match credential.obstacle? {
+            Obstacle::Consent => Lack { again: None },
+            Obstacle::Patience => Lack {
+                again: grants.due_in(env).map(|due| env.clock.now().after(due)),
+            },
+        })
+    }
+
     /// The key that seals the execution's payload and results.
     #[must_use]
     pub fn key(&self) -> &Arc<DataKey> {
@@ -447,6 +477,13 @@ impl Binding {
             ..FlowContext::default()
         }
     }
+}
+
+/// A grant that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lack {
+    /// When that may be otherwise without anybody's doing.
+    pub(crate) again: Option<Timestamp>,
 }
 
 /// Finds the secrets of these settings.

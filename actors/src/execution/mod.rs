@@ -16,6 +16,8 @@ mod binding;
 mod bound;
 #[cfg(feature = "faults")]
 mod faults;
+mod parking;
+mod perform;
 mod recorder;
 mod run;
 mod today;
@@ -24,8 +26,9 @@ mod view;
 pub use binding::{Binding, LoadError, LoadedInstance, LoadedUser};
 #[cfg(feature = "faults")]
 pub use faults::BindingFaults;
+pub use parking::Parking;
 pub(crate) use run::off_arbiter;
-pub use run::{Start, run};
+pub use run::{Refuse, Start, run};
 pub use today::{Configuration, Today, TodayIs};
 
 use crate::grant::Oauth;
@@ -53,6 +56,8 @@ pub struct ExecutionLimits {
     pub entry_bytes: usize,
     /// Above this size sealing and masking leave the arbiter (64 KiB).
     pub offload_bytes: usize,
+    /// How long an execution may wait for a connection to be usable, from the first time on (`execution.park-limit`).
+    pub park_limit: Duration,
     /// The wait before an append is tried again on a full disk (`execution.full-retry`).
     pub full_retry: Duration,
     /// Restarts.
@@ -71,6 +76,7 @@ impl Default for ExecutionLimits {
             max_log_lines: 1_000,
             entry_bytes: 512 * 1024,
             offload_bytes: 64 * 1024,
+            park_limit: Duration::from_hours(168),
             full_retry: Duration::from_millis(500),
             machine: MachineLimits {
                 max_deaths: 3,

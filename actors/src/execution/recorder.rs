@@ -4,7 +4,7 @@ use super::ExecutionEnv;
 use super::run::off_arbiter;
 use crate::supervisor::Writes;
 use bytes::Bytes;
-use perseat_domain::entry::{Ended, Entry, LogLine, Started, StepRecord, SyncResponse, step_record_id};
+use perseat_domain::entry::{Ended, Entry, LogLine, Parked, Started, StepRecord, SyncResponse, step_record_id};
 use perseat_domain::execution::{Draft, DraftLogs};
 use perseat_domain::id::ExecutionId;
 use perseat_domain::model::Sealed;
@@ -94,6 +94,13 @@ impl Recorder {
         if !entries.is_empty() {
             self.append(entries).await;
         }
+    }
+
+    /// Makes everything gathered durable, and that the execution waits.
+    pub(super) async fn park(&mut self, parked: Parked) {
+        let mut entries = self.take();
+        entries.push(self.entry(&Entry::Parked(parked)));
+        self.append(entries).await;
     }
 
     /// What is left to be written, and the end with it.

@@ -3,6 +3,7 @@
 use super::ExecutionEnv;
 use super::binding::{Binding, masker};
 use super::bound::{self, Bound};
+use super::parking::{Parking, Still, still};
 use super::recorder::{End, Recorder};
 use super::today::{Configuration, Today};
 use super::view::{View, open};
@@ -10,14 +11,14 @@ use crate::supervisor::Writes;
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, Ended, EntryRef, Started, StepRecord, StepStatus, SyncResponse, step_record_id};
-use perseat_domain::execution::{Effect, Event, Machine, Node, NodeIndex, Outcome, Past, PastError, Plan, Verdict};
+use perseat_domain::execution::{Effect, Event, Machine, Node, NodeIndex, Past, PastError, Plan, Verdict};
 use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, FlowNumber, partition_of};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::IntegrationVersion;
 use perseat_domain::owner::Deaths;
 use perseat_domain::time::Timestamp;
-use perseat_flow::component::{IdempotencyKey, StepCall, StepError, StepReport, StepResult, is_outbound, webhook_reply};
+use perseat_flow::component::{StepError, StepReport, StepResult, is_outbound, webhook_reply};
 use perseat_flow::expression::Results;
 use perseat_journal::{Position, ReadError};
 use perseat_store::index::IndexError;
@@ -50,23 +51,63 @@ pub struct Start {
     pub writes: Writes,
     /// Cancelled when somebody asks for its end.
     pub cancel: CancellationToken,
+    /// Hears that a third party refused a credential.
+    pub refuse: Refuse,
 }
 
-/// Runs an execution from its last durable entry to its end. What few executions come to is boxed: the rest would carry
-/// the room for it, and there are thousands at a time.
-pub async fn run(env: Arc<ExecutionEnv>, mut start: Box<Start>) -> Cost {
+type TellRefusal = dyn Fn(&str, u64) -> bool;
+
+/// The way to whoever tends the grants.
+pub struct Refuse(Box<TellRefusal>);
+
+impl Refuse {
+    /// `tell` says that a third party refused the credential of this connection and version; whether that was heard.
+    pub fn new(tell: impl Fn(&str, u64) -> bool + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+
+    pub(super) fn tell(&self, connection: &str, version: u64) -> bool {
+        (self.0)(connection, version)
+    }
+}
+
+impl std::fmt::Debug for Refuse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Refuse")
+    }
+}
+
+/// Runs an execution from its last durable entry to its end, or until it has to wait for a credential. What few executions
+/// come to is boxed: the rest would carry the room for it, and there are thousands at a time.
+pub async fn run(env: Arc<ExecutionEnv>, mut start: Box<Start>) -> (Cost, Option<Parking>) {
     let began = env.clock.uptime();
-    let mut cpu = Duration::ZERO;
+    let (mut cpu, mut parking) = (Duration::ZERO, None);
     match prepare(&env, &start).await {
         Ok(mut running) => {
-            running.run(&mut start, began).await;
+            parking = running.run(&mut start, began).await;
             cpu = running.cpu;
         }
-        Err(unable) => Box::pin(unable.finish(&env, &start, began)).await,
+        Err(Halt::Unable(unable)) => Box::pin(unable.finish(&env, &start, began)).await,
+        Err(Halt::Parked(still)) => parking = Some(still),
     }
-    Cost {
+    let cost = Cost {
         slot: env.clock.uptime().saturating_sub(began),
         cpu,
+    };
+    (cost, parking)
+}
+
+/// Why an execution does not get to its next step.
+enum Halt {
+    /// It ends.
+    Unable(Unable),
+    /// It waits on.
+    Parked(Parking),
+}
+
+impl From<Unable> for Halt {
+    fn from(unable: Unable) -> Self {
+        Self::Unable(unable)
     }
 }
 
@@ -140,26 +181,26 @@ impl Unable {
 }
 
 /// Everything a running execution holds.
-struct Running {
-    env: Arc<ExecutionEnv>,
+pub(super) struct Running {
+    pub(super) env: Arc<ExecutionEnv>,
     /// As of the last step that began.
-    binding: Arc<Binding>,
+    pub(super) binding: Arc<Binding>,
     /// What the attempt bound, where that is not what `binding` holds.
-    bound: Option<Bound>,
-    plan: Arc<Plan>,
+    pub(super) bound: Option<Bound>,
+    pub(super) plan: Arc<Plan>,
     version: Arc<IntegrationVersion>,
-    view: View,
+    pub(super) view: View,
     /// Of the instance's configuration and of the user's, as the attempt bound them.
     revisions: (u64, u64),
-    past: Past,
-    recorder: Recorder,
+    pub(super) past: Past,
+    pub(super) recorder: Recorder,
     last: Option<Arc<Results>>,
     stopped: Option<SyncResponse>,
     failure: Option<String>,
-    cpu: Duration,
+    pub(super) cpu: Duration,
 }
 
-async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Box<Running>, Unable> {
+async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Box<Running>, Halt> {
     let past = match &start.accepted {
         Some(accepted) => Past::gather([accepted]).map_err(PastUnread::from),
         None => Box::pin(read_past(env, start)).await,
@@ -172,13 +213,18 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Box<Running>,
     let unable = |code, message: String| Unable { attempt, code, message };
     let deaths = start.deaths.total(past.progress.deaths);
     if let Some(code) = past.obstacle(&start.binding, deaths, &env.limits.machine) {
-        return Err(unable(code, refusal_sentence(code)));
+        return Err(unable(code, refusal_sentence(code)).into());
     }
     let binding = start
         .binding
         .as_ref()
         .map_err(|code| unable(*code, refusal_sentence(*code)))?
         .clone();
+    match still(&past, &binding, env) {
+        Still::Free => {}
+        Still::Parked(parking) => return Err(Halt::Parked(parking)),
+        Still::Over(code) => return Err(unable(code, refusal_sentence(code)).into()),
+    }
     let flow = start.identity.flow;
     let bound = match &past.started {
         None => None,
@@ -293,7 +339,7 @@ fn restore(binding: &Binding, execution: ExecutionId, step: &StepRecord) -> Opti
 }
 
 impl Running {
-    async fn run(&mut self, start: &mut Start, began: Duration) {
+    async fn run(&mut self, start: &mut Start, began: Duration) -> Option<Parking> {
         let deadline = began + self.env.limits.timeout;
         let mut machine = Machine::new(self.plan.clone(), self.env.limits.machine);
         let progress = self.past.progress.clone();
@@ -320,21 +366,25 @@ impl Running {
                         self.recorder.flush().await;
                         next = Some(Event::Flushed);
                     }
-                    Effect::Perform { node, .. } => {
-                        let (event, done) = Box::pin(self.perform(start, node, deadline)).await;
-                        finished_step = done;
-                        next = Some(event);
-                    }
+                    Effect::Perform { node, .. } => match Box::pin(self.perform(start, node, deadline)).await {
+                        Ok((event, done)) => {
+                            finished_step = done;
+                            next = Some(event);
+                        }
+                        Err(parking) => return Some(parking),
+                    },
                     Effect::Sleep(delay) => next = Some(Box::pin(self.wait(start, delay, deadline)).await),
                     Effect::Abandon => {}
                     Effect::Finish(verdict) => {
                         let end = self.end(verdict, began);
                         let last = self.recorder.end(end);
-                        return self.recorder.finish(last).await;
+                        self.recorder.finish(last).await;
+                        return None;
                     }
                 }
             }
         }
+        None
     }
 
     fn write_started(&mut self, start: &Start, activation: u32, deaths: u32) {
@@ -349,71 +399,6 @@ impl Running {
             user_revision,
             at: self.env.clock.now(),
         });
-    }
-
-    /// Sees to it that the next step uses today's credentials.
-    async fn take_up(&mut self, start: &mut Start, deadline: Duration) -> Result<(), Event> {
-        let today = match start.today.get() {
-            Some(today) => today,
-            None => {
-                let left = deadline.saturating_sub(self.env.clock.uptime());
-                tokio::select! {
-                    biased;
-                    () = start.cancel.cancelled() => return Err(Event::CancelRequested),
-                    () = self.env.clock.sleep(left) => return Err(Event::DeadlinePassed),
-                    today = start.today.read() => today,
-                }
-            }
-        };
-        let today = today.map_err(Event::ConfigurationGone)?;
-        if !Arc::ptr_eq(&today, &self.binding) {
-            let bound = self.bound.get_or_insert_with(|| Bound::of(&self.binding));
-            let settings = bound.open(start.execution, &today).map_err(Event::ConfigurationGone)?;
-            self.recorder.mask_also(&masker(&settings));
-            self.view.scope.configure(Arc::new(settings));
-            self.binding = today;
-        }
-        Ok(())
-    }
-
-    async fn perform(&mut self, start: &mut Start, node: NodeIndex, deadline: Duration) -> (Event, Option<Done>) {
-        if let Err(event) = self.take_up(start, deadline).await {
-            return (event, None);
-        }
-        let node: &Node = self.plan.node(node);
-        let started_at = self.env.clock.now();
-        let key = IdempotencyKey {
-            execution: start.execution,
-            path: node.path.clone(),
-        };
-        let left = deadline.saturating_sub(self.env.clock.uptime());
-        let call = StepCall {
-            step: &node.step,
-            scope: &self.view.scope,
-            identity: &start.identity,
-            context: &self.view.context,
-            key: &key,
-            deadline: tokio::time::Instant::now() + left.min(self.env.limits.step_timeout),
-            debug: self.view.is_debug,
-        };
-        let report = tokio::select! {
-            biased;
-            () = start.cancel.cancelled() => return (Event::CancelRequested, None),
-            () = self.env.clock.sleep(left) => return (Event::DeadlinePassed, None),
-            code = start.today.gone() => return (Event::ConfigurationGone(code), None),
-            report = self.env.performer.perform(call) => report,
-        };
-        self.cpu += report.cpu;
-        let outcome = match &report.result {
-            Ok(StepResult::Data(_)) => Outcome::Done,
-            Ok(StepResult::Branch(name)) => Outcome::Branch(name.clone()),
-            Ok(StepResult::Stop(_)) => Outcome::Stopped,
-            Err(error) => Outcome::Failed {
-                code: error.code,
-                is_retryable: error.is_retryable,
-            },
-        };
-        (Event::StepEnded(outcome), Some(Done { report, started_at }))
     }
 
     async fn wait(&self, start: &mut Start, delay: Duration, deadline: Duration) -> Event {
@@ -536,9 +521,9 @@ impl Running {
 
 /// A step's report and when it began.
 #[derive(Debug)]
-struct Done {
-    report: StepReport,
-    started_at: Timestamp,
+pub(super) struct Done {
+    pub(super) report: StepReport,
+    pub(super) started_at: Timestamp,
 }
 
 fn millis(span: Duration) -> u32 {
@@ -560,6 +545,7 @@ fn refusal_sentence(code: ErrorCode) -> String {
         ErrorCode::Cancelled => "the execution was cancelled",
         ErrorCode::ExecutionTimeout => "the execution ran longer than execution.timeout",
         ErrorCode::Quarantined => "the execution was stopped after its actor died under it repeatedly",
+        ErrorCode::ParkedTooLong => "the execution waited longer than execution.park-limit for a connection to be usable again",
         ErrorCode::StepFailed => "a step failed before the daemon restarted",
         _ => "the execution could not run",
     }

@@ -59,6 +59,20 @@ impl Today {
         }
     }
 
+    /// What takes the place of `old`, once it has been read.
+    pub(super) async fn after(&mut self, old: &Arc<Binding>) -> Configuration {
+        let is_other = |read: &Option<Configuration>| match read {
+            Some(Ok(binding)) => !Arc::ptr_eq(binding, old),
+            Some(Err(_)) => true,
+            None => false,
+        };
+        match self.0.wait_for(is_other).await.map(|read| read.clone()) {
+            Ok(Some(configuration)) => configuration,
+            // The actor died, and its executions with it.
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Why the execution cannot go on, once that is so.
     pub(super) async fn gone(&mut self) -> ErrorCode {
         let is_gone = |read: &Option<Configuration>| matches!(read, Some(Err(_)));

@@ -33,6 +33,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::ExpressionInvalid
         | ErrorCode::OutboundRefused
         | ErrorCode::ConnectionNotReady
+        | ErrorCode::ParkedTooLong
         | ErrorCode::ResultTooLarge => StatusCode::BAD_REQUEST,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -105,6 +106,7 @@ pub fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::OrganizationUserNotAllowed => "This external id belongs to a member of the organization, not to a customer's user.",
         ErrorCode::OutboundRefused => "A step called an address that is not allowed.",
         ErrorCode::ConnectionNotReady => "A connection has no usable credential.",
+        ErrorCode::ParkedTooLong => "The execution waited too long for a connection to be usable.",
         ErrorCode::ExpressionInvalid => "An input of a step refers to something that is not there.",
         ErrorCode::ScriptFailed => "The script of a step failed.",
         ErrorCode::Paused => "The data was restored from a backup, and nobody has said yet that it is to go on.",

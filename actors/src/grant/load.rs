@@ -191,6 +191,21 @@ impl Grants {
         })
     }
 
+    /// Third parties refused the tokens of these versions.
+    pub(crate) fn refused(&mut self, env: &ExecutionEnv, refused: &[(String, u64)]) {
+        for (key, version) in refused {
+            if let Some(item) = self.items.get_mut(key) {
+                let rules = item.rules(&env.oauth.rules);
+                item.now.grant.refused(*version, env.clock.now(), &rules);
+            }
+        }
+    }
+
+    /// The stable keys of those that cannot be used.
+    pub(crate) fn lacking(&self) -> impl Iterator<Item = &String> {
+        self.items.iter().filter(|(_, item)| item.obstacle.is_some()).map(|(key, _)| key)
+    }
+
     /// In how long they are to be looked at again.
     pub(crate) fn due_in(&self, env: &ExecutionEnv) -> Option<Duration> {
         let rules = &env.oauth.rules;

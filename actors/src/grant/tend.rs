@@ -72,7 +72,11 @@ impl Grants {
             Need::Consent | Need::Nothing | Need::Patience => {}
         }
         if next == Next::Done {
-            let differs = item.on_disk.as_ref().is_some_and(|row| row.grant != item.now.grant);
+            // What was only taken over from the configuration is written down with the first thing that happens to it.
+            let differs = match &item.on_disk {
+                Some(row) => row.grant != item.now.grant,
+                None => matches!(item.now.grant.status, Status::Failed | Status::Uncertain),
+            };
             return if differs { self.write_until_done(env, key).await } else { Ok(true) };
         }
         while next == Next::Again {

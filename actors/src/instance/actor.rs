@@ -1,6 +1,6 @@
 //! The instance actor.
 
-use super::messages::{CancelFor, Forget, Leave, RestartDue, StartFor, StillNeeded, WhatNow};
+use super::messages::{CancelFor, CredentialRefused, Forget, Leave, RestartDue, StartFor, StillNeeded, WhatNow};
 use crate::execution::{ExecutionEnv, LoadError, LoadedInstance};
 use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Verdict, remind, start_here};
 use crate::supervisor::{InstanceStillNeeded, NotHeard, NotStarted, UserBack, UserDied, refusal, unavailable};
@@ -32,6 +32,8 @@ pub struct InstanceActor {
     config: Config,
     /// How often it was read.
     reading: u64,
+    /// Credentials that third parties refused, for the next reading: connection and version.
+    refused: Vec<(String, u64)>,
     /// Turns that came while the configuration is being read.
     granted: Vec<Turn>,
     /// Users that asked what the instance is now, while it is being read.
@@ -51,6 +53,7 @@ impl InstanceActor {
             life: CancellationToken::new().drop_guard(),
             config: Config::Unread,
             reading: 0,
+            refused: Vec::new(),
             granted: Vec::new(),
             asked: BTreeSet::new(),
         }
@@ -94,7 +97,8 @@ impl InstanceActor {
     fn read_config(&mut self, ctx: &mut Context<Self>) {
         self.config = Config::Reading { is_stale: false };
         let id = self.id;
-        let read = read(self.env.execution.clone(), id);
+        let refused = std::mem::take(&mut self.refused);
+        let read = read(self.env.execution.clone(), id, refused);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let instance = match read {
                 Ok(Some(instance)) => Ok(Arc::new(instance)),
@@ -194,6 +198,23 @@ impl Handler<CredentialDue> for InstanceActor {
     }
 }
 
+impl Handler<CredentialRefused> for InstanceActor {
+    type Result = ();
+
+    /// An older token than today's was refused, or what takes the place of it is on its way: nothing is to be done.
+    fn handle(&mut self, refused: CredentialRefused, _: &mut Context<Self>) {
+        let CredentialRefused { connection, version } = refused;
+        let today = match &self.config {
+            Config::Read(Ok(instance)) => instance.grants().credential(&connection).map(|credential| credential.version),
+            _ => None,
+        };
+        if today == Some(version) {
+            self.refused.push((connection, version));
+            self.forget();
+        }
+    }
+}
+
 impl Handler<Forget> for InstanceActor {
     type Result = ();
 
@@ -203,7 +224,7 @@ impl Handler<Forget> for InstanceActor {
 }
 
 /// An instance with credentials that can be used.
-async fn read(env: Arc<ExecutionEnv>, id: InstanceId) -> Result<Option<LoadedInstance>, LoadError> {
+async fn read(env: Arc<ExecutionEnv>, id: InstanceId, refused: Vec<(String, u64)>) -> Result<Option<LoadedInstance>, LoadError> {
     let reading = env.clone();
     let load = move || {
         #[cfg(feature = "faults")]
@@ -213,7 +234,7 @@ async fn read(env: Arc<ExecutionEnv>, id: InstanceId) -> Result<Option<LoadedIns
     let Some(mut instance) = env.errands.run(load).await?? else {
         return Ok(None);
     };
-    instance.tend(&env).await?;
+    instance.tend(&env, &refused).await?;
     Ok(Some(instance))
 }
 

@@ -38,6 +38,16 @@ pub struct StillNeeded(pub Option<UserConfigId>);
 #[rtype(result = "()")]
 pub struct WhatNow(pub Option<UserConfigId>);
 
+/// Sent by a user: a third party refused the credential of this connection of the instance, in this version.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct CredentialRefused {
+    /// The connection's stable key.
+    pub connection: String,
+    /// Of the grant.
+    pub version: u64,
+}
+
 /// Sent by the instance to itself: a user's back-off is over.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]

@@ -10,4 +10,4 @@ mod actor;
 mod messages;
 
 pub use actor::InstanceActor;
-pub use messages::{CancelFor, Forget, Leave, StartFor, StillNeeded, WhatNow};
+pub use messages::{CancelFor, CredentialRefused, Forget, Leave, StartFor, StillNeeded, WhatNow};

@@ -1,7 +1,8 @@
 //! The supervisor.
 
 use super::messages::{
-    Committed, ConfigChanged, Drain, Fell, Hold, NotHeard, NotStarted, Over, Recovered, RestartDue, Settled, TidyDue, UserBack, UserDied,
+    Committed, ConfigChanged, Drain, Fell, Hold, LookDue, NotHeard, NotStarted, Over, Park, Recovered, RestartDue, Settled, TidyDue,
+    TryParked, Usable, UserBack, UserDied,
 };
 use super::table::{OwnerTable, Through};
 use crate::admission::Admission;
@@ -13,7 +14,8 @@ use crate::user::UserEnv;
 use actix::{Actor, Context, Handler, Message};
 use perseat_domain::fair::FairOptions;
 use perseat_domain::id::InstanceId;
-use perseat_domain::owner::{Commit, Note, Owner, OwnerOptions, Recovered as RecoveredExecution, Users};
+use perseat_domain::owner::{Commit, Note, Owner, OwnerOptions, Recovered as RecoveredExecution, Users, Wait};
+use perseat_domain::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +50,8 @@ pub struct Supervisor {
     instances: Nursery<InstanceId, Mailbox<InstanceActor>>,
     /// Set once the daemon ends: nothing new starts, and this is answered when nothing runs.
     draining: Option<Vec<Reply<()>>>,
+    /// When parked executions are looked at next.
+    look_at: Option<Timestamp>,
     metrics: Arc<OwnerMetrics>,
 }
 
@@ -75,6 +79,7 @@ impl Supervisor {
             env,
             me,
             draining: None,
+            look_at: None,
         }
     }
 
@@ -95,20 +100,32 @@ impl Supervisor {
     }
 
     fn after_change(&mut self) {
-        let (running, live) = self.decide(|owner, users| {
+        let (running, live, parked) = self.decide(|owner, users| {
             owner.grant(users);
             if owner.running() == 0 {
                 owner.catch_up(users);
             }
-            (owner.running(), owner.live())
+            (owner.running(), owner.live(), owner.parked_now())
         });
         self.metrics.live.set(live as f64);
         self.metrics.running.set(f64::from(running));
+        self.metrics.parked.set(parked as f64);
         if running == 0
             && let Some(waiting) = &mut self.draining
         {
             waiting.drain(..).for_each(|reply| reply.send(()));
         }
+    }
+
+    /// Sees to it that parked executions are looked at when there is something to do.
+    fn look_later(&mut self, ctx: &mut Context<Self>) {
+        let Some(next) = self.env.owner.lock().next_look() else { return };
+        if self.look_at.is_some_and(|at| at <= next) {
+            return;
+        }
+        self.look_at = Some(next);
+        let clock = &self.env.execution.clock;
+        remind(ctx, &**clock, next.since(clock.now()), LookDue(next));
     }
 
     fn died(&mut self, id: InstanceId) {
@@ -177,7 +194,8 @@ impl Handler<Committed> for Supervisor {
 impl Handler<Recovered> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, message: Recovered, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Recovered, ctx: &mut Context<Self>) {
+        let park_limit = self.env.execution.limits.park_limit;
         for live in message.executions {
             let Some(identity) = live.identity else { continue };
             let recovered = RecoveredExecution {
@@ -186,10 +204,18 @@ impl Handler<Recovered> for Supervisor {
                 order: live.accepted,
                 entries: live.entries,
                 cancel_requested: live.cancel_requested,
+                parked: live.parked.map(|parked| Wait {
+                    connection: parked.connection,
+                    until: parked.since.after(park_limit),
+                    again: None,
+                }),
             };
             let claim = self.decide(|owner, users| owner.recover(recovered, users));
             self.admission.restore(&claim);
         }
+        // What they waited for may have come while the daemon was down.
+        self.decide(|owner, users| owner.try_parked(|_| true, users));
+        self.look_later(ctx);
         self.after_change();
         message.reply.send(());
     }
@@ -211,6 +237,47 @@ impl Handler<Over> for Supervisor {
     fn handle(&mut self, Over { turn, cost }: Over, _: &mut Context<Self>) {
         self.env.owner.lock().over(&turn, cost);
         self.after_change();
+    }
+}
+
+impl Handler<Park> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Park { turn, cost, wait }: Park, ctx: &mut Context<Self>) {
+        self.env.owner.lock().parked(&turn, cost, wait);
+        self.look_later(ctx);
+        self.after_change();
+    }
+}
+
+impl Handler<Usable> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Usable { user, missing }: Usable, _: &mut Context<Self>) {
+        self.decide(|owner, users| owner.usable(user, &missing, users));
+    }
+}
+
+impl Handler<TryParked> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, TryParked(user): TryParked, _: &mut Context<Self>) {
+        self.decide(|owner, users| owner.try_parked(|other| *other == user, users));
+    }
+}
+
+impl Handler<LookDue> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, LookDue(at): LookDue, ctx: &mut Context<Self>) {
+        // A look that was called for earlier has taken its place.
+        if self.look_at != Some(at) {
+            return;
+        }
+        self.look_at = None;
+        let now = self.env.execution.clock.now();
+        self.decide(|owner, users| owner.look(now, users));
+        self.look_later(ctx);
     }
 }
 
@@ -272,6 +339,8 @@ impl Handler<ConfigChanged> for Supervisor {
         for (_, instance) in self.instances.alive().filter(|(id, _)| changed(id)) {
             instance.tell_past_the_bound(Forget);
         }
+        // A new consent is a change, too: whether it is the one that was waited for, its user finds out.
+        self.decide(|owner, users| owner.try_parked(|user| changed(&user.instance), users));
     }
 }
 

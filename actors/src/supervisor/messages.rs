@@ -4,7 +4,8 @@ use crate::kit::Reply;
 use actix::Message;
 use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, InstanceId};
-use perseat_domain::owner::{Refusal, Turn, UserKey};
+use perseat_domain::owner::{Refusal, Turn, UserKey, Wait};
+use perseat_domain::time::Timestamp;
 use perseat_journal::Committed as CommittedEntry;
 use perseat_store::index::LiveExecution as RecoveredExecution;
 use std::sync::Arc;
@@ -54,6 +55,38 @@ pub struct Over {
     /// What was used; none if the execution had ended before it was taken up.
     pub cost: Option<Cost>,
 }
+
+/// Sent by a user actor: an execution cannot go on before a credential is back. That it waits is durable and was told.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Park {
+    /// Which.
+    pub turn: Turn,
+    /// What was used.
+    pub cost: Cost,
+    /// What it waits for.
+    pub wait: Wait,
+}
+
+/// Sent by a user actor that has read its configuration: what waits for other connections than these can go on.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Usable {
+    /// Whose.
+    pub user: UserKey,
+    /// The stable keys of connections that cannot be used.
+    pub missing: Vec<String>,
+}
+
+/// Sent by a user actor that is idle and whose configuration may have changed: find out whether what is parked can go on.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct TryParked(pub UserKey);
+
+/// Sent by the supervisor to itself: parked executions have to be looked at now.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct LookDue(pub(super) Timestamp);
 
 /// Sent by a user actor: an execution panicked, after all that it saw become durable was told.
 #[derive(Clone, Copy, Debug, Message)]

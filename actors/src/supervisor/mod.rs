@@ -18,6 +18,9 @@ pub use actor::{InstanceStillNeeded, Supervisor, SupervisorOptions};
 pub use feed::Feed;
 #[cfg(feature = "faults")]
 pub use messages::Fail;
-pub use messages::{Committed, ConfigChanged, Drain, Fell, Hold, NotHeard, NotStarted, Over, Recovered, Settled, UserBack, UserDied};
+pub use messages::{
+    Committed, ConfigChanged, Drain, Fell, Hold, NotHeard, NotStarted, Over, Park, Recovered, Settled, TryParked, Usable, UserBack,
+    UserDied,
+};
 pub use table::{OwnerTable, Writes};
 pub(crate) use table::{refusal, unavailable};

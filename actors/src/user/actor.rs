@@ -1,10 +1,10 @@
 //! The user actor.
 
 use super::messages::{Cancel, ForgetConfig, InstanceIs, PutAway, Start};
-use crate::execution::{self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, TodayIs};
-use crate::instance::{InstanceActor, WhatNow};
+use crate::execution::{self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, Parking, Refuse, TodayIs};
+use crate::instance::{self, InstanceActor, WhatNow};
 use crate::kit::{ChildExited, LocalRun, Mailbox, Obituary, remind, run_here};
-use crate::supervisor::{Fell, Over, OwnerTable, Supervisor, Writes};
+use crate::supervisor::{Fell, Over, OwnerTable, Park, Supervisor, TryParked, Usable, Writes};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::fair::Cost;
@@ -85,6 +85,10 @@ pub struct UserActor {
     reading: u64,
     /// Whether one is under way, stale or not: it may be renewing a credential, and nobody else may meanwhile.
     is_reading: bool,
+    /// Credentials that third parties refused, for the next reading: connection and version.
+    refused: Vec<(String, u64)>,
+    /// Whether an execution was parked here: then the owner hears what can be used.
+    has_parked: bool,
     /// Distinguishes activations of the same execution.
     next_generation: u64,
 }
@@ -105,6 +109,8 @@ impl UserActor {
             instance: None,
             reading: 0,
             is_reading: false,
+            refused: Vec::new(),
+            has_parked: false,
             next_generation: 1,
         }
     }
@@ -140,7 +146,8 @@ impl UserActor {
         }
         self.is_reading = true;
         let (reading, key) = (self.reading, self.key);
-        let read = read(self.env.execution.clone(), instance, config);
+        let refused = std::mem::take(&mut self.refused);
+        let read = read(self.env.execution.clone(), instance, config, refused);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let binding = read.unwrap_or_else(|error| {
                 tracing::error!(?key, error = &error as &dyn std::error::Error, "cannot read a user's configuration");
@@ -162,6 +169,7 @@ impl UserActor {
                 remind(ctx, &*self.env.execution.clock, due, CredentialDue(self.reading));
             }
         }
+        self.tell_usable(&binding);
         self.today.read(binding.clone());
         for turn in std::mem::take(&mut self.waiting) {
             self.launch(turn, binding.clone());
@@ -195,18 +203,61 @@ impl UserActor {
                 supervisor: self.env.supervisor.clone(),
             },
             cancel: cancel.clone(),
+            refuse: self.refuse(),
         });
         let generation = self.next_generation;
         self.next_generation += 1;
         let obituary = Obituary::of_panic(&self.me, execution, generation);
         let (env, me) = (self.env.execution.clone(), self.me.clone());
         let run = run_here(obituary, async move {
-            let cost = execution::run(env, start).await;
-            if me.tell(ExecutionEnded { execution, cost }).is_err() {
+            let (cost, parking) = execution::run(env, start).await;
+            if me.tell(ExecutionEnded { execution, cost, parking }).is_err() {
                 tracing::debug!(%execution, "the user's actor ended before its execution");
             }
         });
         self.running.insert(execution, Running { turn, cancel, _run: run });
+    }
+
+    /// How an execution says that a credential was refused.
+    fn refuse(&self) -> Refuse {
+        let me = self.me.clone();
+        Refuse::new(move |connection, version| {
+            let refused = CredentialRefused {
+                connection: connection.to_owned(),
+                version,
+            };
+            me.tell(refused).is_ok()
+        })
+    }
+
+    /// Lets go what is parked and can go on, or has to end.
+    fn tell_usable(&self, binding: &Configuration) {
+        let missing = match binding {
+            Ok(binding) => binding.lacking(),
+            // It may be read the next time.
+            Err(ErrorCode::Internal) => return,
+            Err(_) => Vec::new(),
+        };
+        if self.has_parked || self.env.owner.lock().has_parked(self.key) {
+            let user = self.key;
+            self.env.supervisor.tell_past_the_bound(Usable { user, missing });
+        }
+    }
+
+    fn park(&mut self, turn: Turn, cost: Cost, parking: Parking) {
+        let env = &self.env.execution;
+        // What it lacked may be back by now, and nobody would say so again.
+        let is_missing = match &self.config {
+            Config::Read(Ok(binding)) => binding.lack_of(&parking.connection, env).is_some(),
+            Config::Asking | Config::Reading => true,
+            Config::Unread | Config::Read(Err(_)) => false,
+        };
+        let mut wait = parking.wait(env);
+        if !is_missing {
+            wait.again = Some(env.clock.now());
+        }
+        self.has_parked = true;
+        self.env.supervisor.tell_past_the_bound(Park { turn, cost, wait });
     }
 
     /// The customer's key, for an execution whose user is gone.
@@ -243,6 +294,9 @@ impl UserActor {
         self.today.unread();
         self.reading += 1;
         self.config = now;
+        if self.has_parked && self.is_idle() {
+            self.env.supervisor.tell_past_the_bound(TryParked(self.key));
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -251,7 +305,12 @@ impl UserActor {
 }
 
 /// The configuration of one user with credentials that can be used.
-async fn read(env: Arc<ExecutionEnv>, instance: Arc<LoadedInstance>, config: UserConfigId) -> Result<Configuration, LoadError> {
+async fn read(
+    env: Arc<ExecutionEnv>,
+    instance: Arc<LoadedInstance>,
+    config: UserConfigId,
+    refused: Vec<(String, u64)>,
+) -> Result<Configuration, LoadError> {
     let (reading, of) = (env.clone(), instance.clone());
     let load = move || {
         #[cfg(feature = "faults")]
@@ -261,7 +320,7 @@ async fn read(env: Arc<ExecutionEnv>, instance: Arc<LoadedInstance>, config: Use
     let Some(mut user) = env.errands.run(load).await?? else {
         return Ok(Err(ErrorCode::UserRemoved));
     };
-    user.tend(&env, &instance).await?;
+    user.tend(&env, &instance, &refused).await?;
     Ok(Ok(Arc::new(Binding::new(instance, Some(Arc::new(user)), &env))))
 }
 
@@ -330,6 +389,45 @@ impl Handler<CredentialDue> for UserActor {
     }
 }
 
+/// Sent by an execution: a third party refused this credential.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+struct CredentialRefused {
+    connection: String,
+    version: u64,
+}
+
+impl Handler<CredentialRefused> for UserActor {
+    type Result = ();
+
+    /// The configuration is read again, which renews the credential, whoever's it is; the execution waits for that.
+    fn handle(&mut self, refused: CredentialRefused, ctx: &mut Context<Self>) {
+        let CredentialRefused { connection, version } = refused;
+        let Config::Read(Ok(binding)) = &self.config else {
+            // What is being read is new to the execution.
+            return;
+        };
+        if binding.grant_version(&connection) != Some(version) {
+            return;
+        }
+        let is_own = binding
+            .user
+            .as_ref()
+            .is_some_and(|user| user.grants().credential(&connection).is_some());
+        if is_own {
+            self.refused.push((connection, version));
+            self.forget(Config::Unread);
+            self.read_config(ctx);
+        } else {
+            self.forget(Config::Asking);
+            self.parent
+                .mailbox
+                .tell_past_the_bound(instance::CredentialRefused { connection, version });
+            self.parent.mailbox.tell_past_the_bound(WhatNow(self.key.config));
+        }
+    }
+}
+
 impl Handler<InstanceIs> for UserActor {
     type Result = ();
 
@@ -350,20 +448,26 @@ impl Handler<PutAway> for UserActor {
     }
 }
 
-/// Sent by an execution: its end is durable.
+/// Sent by an execution: its end is durable, or that it waits.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct ExecutionEnded {
     execution: ExecutionId,
     cost: Cost,
+    /// Set where it did not end, but waits for a credential.
+    parking: Option<Parking>,
 }
 
 impl Handler<ExecutionEnded> for UserActor {
     type Result = ();
 
     fn handle(&mut self, message: ExecutionEnded, _: &mut Context<Self>) {
-        if let Some(running) = self.running.remove(&message.execution) {
-            self.is_over(running.turn, Some(message.cost));
+        let Some(running) = self.running.remove(&message.execution) else {
+            return;
+        };
+        match message.parking {
+            None => self.is_over(running.turn, Some(message.cost)),
+            Some(parking) => self.park(running.turn, message.cost, parking),
         }
     }
 }

@@ -31,6 +31,7 @@ impl Report {
             Entry::Accepted(_) => "Accepted",
             Entry::Started(_) => "Started",
             Entry::StepsDone(_) => "StepsDone",
+            Entry::Parked(_) => "Parked",
             Entry::Cancelled(_) => "Cancelled",
             Entry::Ended(_) => "Ended",
             Entry::Carried(_) => "Carried",

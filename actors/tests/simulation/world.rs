@@ -257,6 +257,7 @@ impl World {
                 order: row.accepted,
                 entries: row.entries,
                 cancel_requested: row.cancel_requested,
+                parked: None,
             };
             let claim = self.owner.recover(recovered, &mut self.stage);
             self.stage.admission.restore(&claim);

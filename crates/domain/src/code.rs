@@ -115,6 +115,8 @@ codes! {
     // Stored by their place in this list: new ones come last.
     /// The data was restored from a backup, and nobody has said that it is to go on.
     Paused = "paused";
+    /// The execution waited longer than `execution.park-limit` for a connection to be usable again.
+    ParkedTooLong = "parked_too_long";
 }
 
 impl fmt::Display for ErrorCode {

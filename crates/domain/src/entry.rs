@@ -160,6 +160,21 @@ pub struct StepsDone {
     pub log_counts: Vec<(String, u32)>,
 }
 
+/// An activation ended because a credential is missing: the execution waits, without a slot, until there is one.
+///
+/// There is no entry for the way back: the next [`Started`] says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parked {
+    /// Which execution.
+    pub execution: ExecutionId,
+    /// When.
+    pub at: Timestamp,
+    /// When it was parked for the first time: how long it may wait counts from here.
+    pub since: Timestamp,
+    /// The stable key of the connection that it waits for.
+    pub connection: String,
+}
+
 /// Somebody asked for the end of an execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
@@ -289,6 +304,7 @@ entries! {
     Cancelled = 4,
     Ended = 5,
     Carried = 6,
+    Parked = 7,
 }
 
 /// Where one or several entries of an execution stand in the journal.
@@ -375,6 +391,7 @@ impl EntryHead {
                 let (execution, first, count) = part(6, body)?;
                 Ok(Self::Carried { execution, first, count })
             }
+            [ENTRY_FORMAT, 7, body @ ..] => part(7, body).map(Self::Progress),
             [ENTRY_FORMAT, kind, ..] => Err(EntryError::UnknownKind { kind: *kind }),
             [format, ..] => Err(EntryError::UnknownFormat { format: *format }),
             [] => Err(EntryError::UnknownFormat { format: 0 }),
@@ -456,6 +473,13 @@ mod tests {
             by: "local:0".into(),
         });
         assert_eq!(EntryHead::read(&cancelled.encode()), Ok(EntryHead::Cancelled(execution)));
+        let parked = Entry::from(Parked {
+            execution,
+            at: Timestamp(5),
+            since: Timestamp(4),
+            connection: "account".into(),
+        });
+        assert_eq!(EntryHead::read(&parked.encode()), Ok(EntryHead::Progress(execution)));
         let carried = Entry::from(Carried {
             execution,
             first: 0,

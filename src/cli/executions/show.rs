@@ -23,6 +23,8 @@ fn write(out: &mut String, view: &ExecutionView) -> std::fmt::Result {
     };
     line("execution", summary.id.to_string())?;
     line("status", word(&summary.status))?;
+    line("parked", summary.parked_since.map(time).unwrap_or_default())?;
+    line("waits for", summary.waits_for.clone().unwrap_or_default())?;
     line("customer", name(summary.customer.as_ref()))?;
     line("user", name(summary.user.as_ref()))?;
     line("instance", name(summary.instance.as_ref()))?;

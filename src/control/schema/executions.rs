@@ -133,14 +133,22 @@ impl InstanceExecutionResult {
     async fn status(&self) -> ExecutionStatus {
         match self.summary().status {
             Status::Queued => ExecutionStatus::Queued,
-            Status::Running => ExecutionStatus::Pending,
+            Status::Running | Status::Parked => ExecutionStatus::Pending,
             Status::Succeeded => ExecutionStatus::Success,
             Status::Failed | Status::Cancelled | Status::Quarantined => ExecutionStatus::Error,
         }
     }
+    /// When it was parked for the first time, while it waits for a connection to be usable.
+    async fn parked_since(&self) -> Option<DateTime> {
+        self.summary().parked_since.map(DateTime)
+    }
+    /// The stable key of the connection that it waits for while it is parked.
+    async fn waits_for(&self) -> Option<&str> {
+        self.summary().waits_for.as_deref()
+    }
     async fn result_type(&self) -> Option<InstanceExecutionResultResultType> {
         match self.summary().status {
-            Status::Queued | Status::Running => None,
+            Status::Queued | Status::Running | Status::Parked => None,
             Status::Succeeded => Some(InstanceExecutionResultResultType::Completed),
             Status::Failed | Status::Cancelled | Status::Quarantined => Some(InstanceExecutionResultResultType::Error),
         }

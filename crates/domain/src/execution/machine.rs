@@ -13,7 +13,7 @@ use std::time::Duration;
 pub struct Limits {
     /// Deaths of its actor after which it ends quarantined (`execution.max-deaths`).
     pub max_deaths: u32,
-    /// Activations, restarts of the daemon included, after which it ends quarantined (`execution.max-activations`).
+    /// Activations, restarts of the daemon included and those that were parked left out, after which it ends quarantined (`execution.max-activations`).
     pub max_activations: u32,
 }
 
@@ -212,7 +212,8 @@ impl Machine {
         }
         let deaths = progress.deaths.max(deaths);
         let activation = progress.activations + 1;
-        if deaths >= self.limits.max_deaths || activation > self.limits.max_activations {
+        let counted = activation.saturating_sub(progress.parks);
+        if deaths >= self.limits.max_deaths || counted > self.limits.max_activations {
             return self.finish(Verdict {
                 status: EndStatus::Quarantined,
                 code: Some(ErrorCode::Quarantined),

@@ -42,7 +42,7 @@ impl Past {
                 Entry::Accepted(entry) => accepted = Some(entry),
                 Entry::Started(entry) => started = Some(entry),
                 Entry::StepsDone(entry) => steps.extend(entry.steps),
-                Entry::Cancelled(_) | Entry::Ended(_) | Entry::Carried(_) => {}
+                Entry::Parked(_) | Entry::Cancelled(_) | Entry::Ended(_) | Entry::Carried(_) => {}
             }
         };
         for bytes in entries {

@@ -168,18 +168,20 @@ impl Grant {
         self.hold(renewed, now, What::Issued, rules);
     }
 
-    /// A third party refused the token of this generation. Tells whether that changed anything.
+    /// A third party refused the token of this generation. Tells whether that changed anything: a fresh token is not at fault,
+    /// and another one would fare no better.
     pub fn refused(&mut self, generation: u64, now: Timestamp, rules: &Rules) -> bool {
         let Some(held) = self.held.as_mut().filter(|held| !held.refused) else {
             return false;
         };
-        if generation != self.generation || !matches!(self.status, Status::Active | Status::Error) {
+        let is_fresh = now.since(held.issued_at) < rules.fresh;
+        if is_fresh || generation != self.generation || !matches!(self.status, Status::Active | Status::Error) {
             return false;
         }
         held.refused = true;
-        let (is_fresh, renewal) = (now.since(held.issued_at) < rules.fresh, held.renewal);
+        let renewal = held.renewal;
         self.note(now, What::Refused, None, rules);
-        if is_fresh || renewal == Renewal::None {
+        if renewal == Renewal::None {
             self.is_over("token_refused", now, rules);
         }
         true

@@ -51,10 +51,18 @@ fn a_token_without_a_known_end_is_used_until_it_is_refused() {
 }
 
 #[test]
-fn a_fresh_token_that_is_refused_ends_the_grant() {
+fn a_fresh_token_that_is_refused_is_not_at_fault() {
     let mut grant = given(Some(3600), ROTATING);
-    grant.refused(grant.generation, at(3), &RULES);
-    assert_eq!((grant.status, grant.need(at(3), &RULES)), (Status::Failed, Need::Consent));
+    let before = grant.clone();
+    assert!(!grant.refused(grant.generation, at(3), &RULES), "another one would fare no better");
+    assert_eq!(grant, before);
+}
+
+#[test]
+fn a_refused_token_that_cannot_be_renewed_needs_consent() {
+    let mut grant = given(None, Renewal::None);
+    assert!(grant.refused(grant.generation, at(100), &RULES));
+    assert_eq!((grant.status, grant.need(at(100), &RULES)), (Status::Failed, Need::Consent));
     assert_eq!(grant.reason.as_deref(), Some("token_refused"));
 }
 

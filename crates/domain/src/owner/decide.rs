@@ -1,5 +1,6 @@
 //! The owner.
 
+use super::parked::{Parked, Wait};
 use super::table::{Deaths, Live, Stand, Table, TakenUp};
 use super::{Turn, UserKey, Waiting};
 use crate::budget::Claim;
@@ -7,6 +8,7 @@ use crate::entry::{EntryError, EntryHead, EntryRef};
 use crate::fair::{Cost, FairOptions, FairQueue};
 use crate::id::{CustomerId, ExecutionId};
 use crate::identity::Identity;
+use crate::time::Timestamp;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 
@@ -41,6 +43,8 @@ pub struct Recovered {
     pub entries: Vec<EntryRef>,
     /// Whether its end was asked for.
     pub cancel_requested: bool,
+    /// What it waits for, if it was parked.
+    pub parked: Option<Wait>,
 }
 
 /// What a committed entry means to others.
@@ -94,6 +98,8 @@ pub struct Owner {
     returning: BTreeSet<UserKey>,
     /// Running executions that were not reached when their end was asked for.
     unheard: BTreeSet<ExecutionId>,
+    /// What waits for a credential.
+    parked: Parked,
     is_draining: bool,
     /// Nothing starts until it is let go.
     is_held: bool,
@@ -110,6 +116,7 @@ impl Owner {
             behind: BTreeSet::new(),
             returning: BTreeSet::new(),
             unheard: BTreeSet::new(),
+            parked: Parked::default(),
             is_draining: false,
             is_held: false,
         }
@@ -140,6 +147,7 @@ impl Owner {
                     stand: Stand::Withheld,
                     deaths: Deaths::All(0),
                     deaths_told: 0,
+                    is_cancelled: false,
                     unsettled: 0,
                 };
                 self.table.insert(execution, live);
@@ -161,6 +169,7 @@ impl Owner {
             EntryHead::Ended(execution) => {
                 if let Some(live) = self.table.remove(execution) {
                     self.unheard.remove(&execution);
+                    self.parked.remove(live.user(), live.order);
                     if live.stand == Stand::Waiting {
                         self.queue.withdraw(live.user(), |waiting| waiting.execution == execution);
                     }
@@ -171,7 +180,8 @@ impl Owner {
         Ok(Note::Other)
     }
 
-    /// Takes in an execution from before a restart, in the order of acceptance; gives the room that it takes up.
+    /// Takes in an execution from before a restart, in the order of acceptance; gives the room that it takes up. What is
+    /// parked has to be [tried](Self::try_parked) once all are known.
     pub fn recover(&mut self, recovered: Recovered, users: &mut dyn Users) -> Claim {
         let bytes = recovered.entries.first().map_or(0, |first| u64::from(first.bytes));
         let live = Live {
@@ -183,10 +193,18 @@ impl Owner {
             stand: Stand::Withheld,
             deaths: Deaths::Since(0),
             deaths_told: 0,
+            is_cancelled: false,
             unsettled: 0,
         };
         self.table.insert(recovered.execution, live);
-        self.line_up(recovered.execution, &recovered.identity);
+        match recovered.parked {
+            Some(wait) => {
+                self.stands(recovered.execution, Stand::Parked);
+                let user = UserKey::of(&recovered.identity);
+                self.parked.add(user, recovered.order, recovered.execution, wait);
+            }
+            None => self.line_up(recovered.execution, &recovered.identity),
+        }
         if recovered.cancel_requested {
             self.cancel(recovered.execution, users);
         }
@@ -225,10 +243,7 @@ impl Owner {
         }
         live.deaths.one_more();
         live.stand = Stand::Withheld;
-        if !self.paused.contains(&turn.user) {
-            self.withhold(turn.user);
-            self.line_up_all(|user| *user == turn.user);
-        }
+        self.line_up_in_place(turn.user);
     }
 
     /// An actor died while it waited for an append: whether that became durable is not known yet.
@@ -263,6 +278,74 @@ impl Owner {
         }
     }
 
+    /// A running execution cannot go on before a credential is back: its slot is free, and it stands apart. One whose end
+    /// was asked for lines up at once, to be ended.
+    pub fn parked(&mut self, turn: &Turn, cost: Cost, wait: Wait) {
+        let is_void = turn.slot.is_some_and(|slot| !self.queue.ended(slot, cost));
+        let Some(live) = self.table.get_mut(turn.execution) else {
+            return;
+        };
+        if is_void || live.stand != Stand::Running {
+            return;
+        }
+        if live.is_cancelled {
+            live.stand = Stand::Withheld;
+            return self.line_up_in_place(turn.user);
+        }
+        live.stand = Stand::Parked;
+        self.parked.add(turn.user, live.order, turn.execution, wait);
+    }
+
+    /// The credentials of these users may be back: the first execution that waits for each lines up to find out.
+    pub fn try_parked(&mut self, which: impl Fn(&UserKey) -> bool, users: &mut dyn Users) {
+        for user in self.parked.users(which) {
+            let first = self.parked.take_first(user);
+            self.unpark(user, first);
+        }
+        self.grant(users);
+    }
+
+    /// All credentials of a user but these can be used: whatever waits for others lines up again, each in its old place.
+    pub fn usable(&mut self, user: UserKey, missing: &[String], users: &mut dyn Users) {
+        let usable = self.parked.take_usable(user, missing);
+        self.unpark(user, usable);
+        self.grant(users);
+    }
+
+    /// Ends what has waited long enough, and tries what is worth it by now.
+    pub fn look(&mut self, now: Timestamp, users: &mut dyn Users) {
+        for (user, execution) in self.parked.take_ended(now) {
+            let turn = Turn {
+                execution,
+                user,
+                slot: None,
+            };
+            self.start(&turn, users);
+        }
+        let due = self.parked.due(now);
+        if !due.is_empty() {
+            self.try_parked(|user| due.contains(user), users);
+        }
+    }
+
+    /// When [`look`](Self::look) has something to do.
+    #[must_use]
+    pub fn next_look(&self) -> Option<Timestamp> {
+        self.parked.next_look()
+    }
+
+    /// Whether something of this user is parked.
+    #[must_use]
+    pub fn has_parked(&self, user: UserKey) -> bool {
+        self.parked.holds(user)
+    }
+
+    /// Executions that are parked.
+    #[must_use]
+    pub fn parked_now(&self) -> usize {
+        self.parked.len()
+    }
+
     /// A turn did not reach its user after all.
     pub fn refused(&mut self, turn: &Turn, why: Refusal) {
         let is_void = turn.slot.is_some_and(|slot| !self.queue.returned(slot));
@@ -281,7 +364,8 @@ impl Owner {
         for user in self.queue.users_of(&which) {
             self.queue.gone(user);
         }
-        let lost = |live: &&mut Live| live.stand != Stand::Over && which(&live.user());
+        // What is parked runs nowhere, and stays where it is.
+        let lost = |live: &&mut Live| !matches!(live.stand, Stand::Over | Stand::Parked) && which(&live.user());
         for live in self.table.values_mut().filter(lost) {
             if live.stand == Stand::Running {
                 live.deaths.one_more();
@@ -305,8 +389,9 @@ impl Owner {
         self.behind.retain(|user| !is_back(user));
         self.returning.retain(|user| !is_back(user));
         self.line_up_all(is_back);
-        self.returning.extend(held);
-        self.grant(users);
+        self.returning.extend(held.iter().copied());
+        // Nobody may have told what the last actor found out.
+        self.try_parked(is_back, users);
     }
 
     /// Tries again what found its user busy.
@@ -361,6 +446,24 @@ impl Owner {
         }
     }
 
+    fn unpark(&mut self, user: UserKey, executions: Vec<ExecutionId>) {
+        if executions.is_empty() {
+            return;
+        }
+        for execution in executions {
+            self.stands(execution, Stand::Withheld);
+        }
+        self.line_up_in_place(user);
+    }
+
+    /// What is withheld of this user lines up among what waits, in the order of acceptance.
+    fn line_up_in_place(&mut self, user: UserKey) {
+        if !self.paused.contains(&user) {
+            self.withhold(user);
+            self.line_up_all(|other| *other == user);
+        }
+    }
+
     /// What is withheld of these users, in the order of acceptance.
     fn line_up_all(&mut self, which: impl Fn(&UserKey) -> bool) {
         for (execution, identity) in self.table.withheld(which) {
@@ -382,16 +485,18 @@ impl Owner {
         self.stands(execution, Stand::Waiting);
     }
 
-    /// A waiting execution ends now, outside its turn: it uses no slot worth counting. A running one is told. Any other
+    /// A waiting or parked execution ends now, outside its turn: it uses no slot worth counting. A running one is told. Any other
     /// finds out when it is taken up.
     fn cancel(&mut self, execution: ExecutionId, users: &mut dyn Users) {
         let Some(live) = self.table.get_mut(execution) else {
             return;
         };
-        let (user, stand) = (live.user(), live.stand);
+        live.is_cancelled = true;
+        let (user, stand, order) = (live.user(), live.stand, live.order);
         match stand {
-            Stand::Waiting => {
+            Stand::Waiting | Stand::Parked => {
                 self.queue.withdraw(user, |waiting| waiting.execution == execution);
+                self.parked.remove(user, order);
                 let turn = Turn {
                     execution,
                     user,

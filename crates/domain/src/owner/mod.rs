@@ -7,17 +7,22 @@
 //!                 └──────────────────┴───────────────────┴─────────────────────────┘
 //! ```
 //!
+//! A running execution that lacks a credential is *parked*: it gives its slot back and stands apart. When the credential may
+//! be back, the first of each user lines up to find out; when it is, the others follow, each in its old place.
+//!
 //! An [`Owner`] is told what became durable, in position order, and what its users did; it answers by what it has the
 //! users start and cancel. Its table is the only place that knows what is to be done: an actor that dies loses
 //! nothing. A user whose actor cannot take work is *paused*: its executions are withheld until it is back, and then
 //! line up in the order of their acceptance, those that ran included.
 
 mod decide;
+mod parked;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use decide::{Commit, Note, Owner, OwnerOptions, Reached, Recovered, Refusal, Users};
+pub use parked::Wait;
 pub use table::{Deaths, TakenUp};
 
 use crate::fair::{Grant, Work};

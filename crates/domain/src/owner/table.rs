@@ -17,6 +17,8 @@ pub(super) enum Stand {
     Granted,
     /// Taken up.
     Running,
+    /// Out of the queue until a credential is back.
+    Parked,
     /// Its end is durable and on its way here.
     Over,
 }
@@ -77,6 +79,8 @@ pub(super) struct Live {
     pub(super) deaths: Deaths,
     /// How many of them whoever took it up last was told of.
     pub(super) deaths_told: u32,
+    /// Whether its end was asked for: then it is not parked.
+    pub(super) is_cancelled: bool,
     /// Appends of dead actors of which it is not known yet whether they became durable.
     pub(super) unsettled: u32,
 }

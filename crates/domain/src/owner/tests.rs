@@ -1,3 +1,5 @@
+mod parked;
+
 use super::*;
 use crate::entry::{Accepted, Cancelled, Carried, EndStatus, Ended, Entry, Origin, Started};
 use crate::fair::{Cost, FairOptions};
@@ -260,6 +262,7 @@ fn deaths_from_before_a_restart_are_counted_once() {
         order: 1,
         entries: Vec::new(),
         cancel_requested: false,
+        parked: None,
     };
     rig.owner.recover(recovered, &mut rig.users);
     rig.owner.grant(&mut rig.users);

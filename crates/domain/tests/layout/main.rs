@@ -8,8 +8,8 @@ mod reader;
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{
-    Accepted, Cancelled, Carried, EndStatus, Ended, Entry, LogLine, Origin, Started, StepRecord, StepStatus, StepsDone, SyncResponse,
-    TriggerRequest,
+    Accepted, Cancelled, Carried, EndStatus, Ended, Entry, LogLine, Origin, Parked, Started, StepRecord, StepStatus, StepsDone,
+    SyncResponse, TriggerRequest,
 };
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId, IntegrationId, OrganizationId, TokenId, UserConfigId, UserId};
 use perseat_domain::identity::{BoundUser, Identity};
@@ -120,6 +120,15 @@ fn entries() -> Vec<(&'static str, Entry)> {
                 entries: vec![Bytes::from(Entry::from(cancelled).encode())],
             }),
         ),
+        (
+            "Parked",
+            Entry::from(Parked {
+                execution,
+                at: Timestamp(1_700_000_000_006),
+                since: Timestamp(1_700_000_000_005),
+                connection: "account".into(),
+            }),
+        ),
     ]
 }
 
@@ -132,6 +141,7 @@ fn fields(entry: &Entry) -> Value {
         Entry::Cancelled(it) => json!(it),
         Entry::Ended(it) => json!(it),
         Entry::Carried(it) => json!(it),
+        Entry::Parked(it) => json!(it),
     }
 }
 
@@ -191,13 +201,14 @@ fn entries_written_before_are_read() {
     }
 }
 
-const GOLDEN: [&str; 6] = [
+const GOLDEN: [&str; 7] = [
     "010110000000000000000000000000000001920110000000000000000000000000000000011000000000000000000000000000000002ac02011000000000000000000000000000000003100000000000000000000000000000000402100000000000000000000000000000000580d095ffbc31010164000701b0ba97ffbc31012403726571",
     "010210000000000000000000000000000001920102010304c80181d095ffbc31",
     "01031000000000000000000000000000000192010106322e62312e300453656e64020506036f75740101ac0201036b657909c801013204456c736501036c6f670104696e666f02",
     "0104100000000000000000000000000000019283d095ffbc31076c6f63616c3a30",
     "0105100000000000000000000000000000019201030128010453656e6401036d736700fa010384d095ffbc31",
     "010610000000000000000000000000000001920101210104100000000000000000000000000000019283d095ffbc31076c6f63616c3a30",
+    "0107100000000000000000000000000000019286d095ffbc3185d095ffbc31076163636f756e74",
 ];
 
 fn key() -> ApiKey {

@@ -7,10 +7,12 @@
 
 mod code;
 mod inputs;
+mod lack;
 mod perform;
 mod registry;
 mod reply;
 
+pub use lack::lacking;
 pub use perform::{IdempotencyKey, Limits, Performer, StepCall, StepError, StepLog, StepReport, StepResult};
 pub use registry::{ALL, ActionSpec, BuiltIn, Effect, Role, is_outbound, spec};
 pub use reply::{WebhookReply, webhook_reply};

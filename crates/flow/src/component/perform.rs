@@ -148,6 +148,8 @@ pub struct StepReport {
     pub cpu: Duration,
     /// Which credential versions it used: (variable stable key, version).
     pub credentials: Vec<(String, u64)>,
+    /// The one of them that a third party refused in its last answer.
+    pub refused: Option<(String, u64)>,
 }
 
 /// Limits of performing, besides those of [`crate::outbound::Options`] and [`crate::js::Options`].
@@ -197,6 +199,7 @@ impl Performer {
             logs: Vec::new(),
             cpu: Duration::ZERO,
             credentials: Vec::new(),
+            refused: None,
         };
         let result = self.dispatch(&call, &mut report).await;
         report.result = result.and_then(|result| self.check_size(result));
@@ -237,6 +240,7 @@ impl Performer {
         let output = http::perform(key, inputs, call.key, bounds, &self.outbound, &mut trace).await;
         report.logs = trace.logs;
         report.credentials = trace.credentials;
+        report.refused = trace.refused;
         output.map(data)
     }
 

@@ -2,11 +2,13 @@
 
 use crate::component::{StepError, bad};
 use crate::expression::{Connection, Obstacle};
-use ::http::header::AUTHORIZATION;
-use ::http::{HeaderMap, HeaderName, HeaderValue};
+use crate::outbound::Response;
+use ::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use perseat_domain::code::ErrorCode;
+use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -49,6 +51,28 @@ pub(super) fn apply(connection: &Connection, headers: &mut HeaderMap, url: &mut 
         }
     }
 }
+
+/// Whether an answer says that the credential is no good: 401, or 403 with `invalid_token` (RFC 6750), in the header or as the
+/// body's `error`. Any other 403 is about what may be done, not about who asks.
+pub(super) fn is_refused(response: &Response) -> bool {
+    const CODE: &str = "invalid_token";
+    match response.status {
+        StatusCode::UNAUTHORIZED => true,
+        StatusCode::FORBIDDEN => {
+            let challenges = response.headers.get_all(WWW_AUTHENTICATE).iter();
+            let in_header = challenges.filter_map(|value| value.to_str().ok()).any(|text| text.contains(CODE));
+            let body = (response.body.len() <= MAX_REFUSAL).then(|| serde_json::from_slice::<Value>(&response.body).ok());
+            in_header
+                || body
+                    .flatten()
+                    .is_some_and(|body| body.get("error").and_then(Value::as_str) == Some(CODE))
+        }
+        _ => false,
+    }
+}
+
+/// The longest body that is looked at for `invalid_token`, in bytes. No key: a refusal is short, and a longer one is an answer.
+const MAX_REFUSAL: usize = 16 << 10;
 
 fn not_ready(connection: &Connection, obstacle: Obstacle) -> StepError {
     let variable = &connection.variable;

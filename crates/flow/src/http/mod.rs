@@ -34,6 +34,8 @@ pub(crate) struct Trace {
     pub(crate) logs: Vec<StepLog>,
     /// Credential versions used.
     pub(crate) credentials: Vec<(String, u64)>,
+    /// The one that the last answer refused.
+    pub(crate) refused: Option<(String, u64)>,
 }
 
 /// Performs an action of the component.
@@ -50,6 +52,8 @@ pub(crate) async fn perform(
     let mut attempt = 0;
     loop {
         let outcome = once(&call, bounds.deadline, client).await;
+        let is_refused = outcome.as_ref().is_ok_and(auth::is_refused);
+        trace.refused = call.credential.clone().filter(|_| is_refused);
         if call.debug {
             trace.logs.push(debug_line(&call, &outcome));
         }

@@ -182,6 +182,8 @@ impl ExecutionReader {
             attempt: row.attempt,
             activation: row.activation,
             cancel_requested: row.cancel_requested,
+            parked_since: row.parked.as_ref().map(|parked| parked.since),
+            waits_for: row.parked.map(|parked| parked.connection),
             steps_finished: row.steps_finished,
             log_counts: row.log_counts,
         }
@@ -222,7 +224,7 @@ impl Composer {
             Ok(Entry::Accepted(accepted)) => self.request = Some(accepted.request),
             Ok(Entry::StepsDone(done)) => self.steps(done),
             Ok(Entry::Ended(ended)) => self.ended = Some(ended),
-            Ok(Entry::Started(_) | Entry::Cancelled(_) | Entry::Carried(_)) => {}
+            Ok(Entry::Started(_) | Entry::Parked(_) | Entry::Cancelled(_) | Entry::Carried(_)) => {}
             Err(_) => self.view.missing.push(Unreadable::Damaged),
         }
     }

@@ -78,6 +78,10 @@ pub struct ExecutionSummary {
     pub activation: u32,
     /// Whether its end was asked for.
     pub cancel_requested: bool,
+    /// When it was parked for the first time; `None` unless it is parked.
+    pub parked_since: Option<Timestamp>,
+    /// The stable key of the connection that it waits for while it is parked.
+    pub waits_for: Option<String>,
     /// How many steps finished.
     pub steps_finished: u32,
     /// Counts of log lines by level.

@@ -5,7 +5,7 @@
 //! depends on the rows alone.
 
 use super::fault::IndexError;
-use super::row::{ExecutionRow, Outcome, StepRow};
+use super::row::{ExecutionRow, Outcome, ParkedRow, StepRow};
 use super::{Limits, Logged};
 use crate::state::StateBatch;
 use perseat_domain::entry::{Accepted, Carried, Ended, Entry, EntryRef, Started, StepsDone};
@@ -330,6 +330,7 @@ fn accept(accepted: &Accepted, partition: u8, position: u64) -> ExecutionRow {
         entries: Vec::new(),
         bytes: 0,
         outcome: None,
+        parked: None,
     }
 }
 
@@ -342,8 +343,17 @@ fn update(row: &mut ExecutionRow, entry: Entry, limits: &Limits) {
     match entry {
         Entry::Started(started) => begin(row, &started),
         Entry::StepsDone(done) => finish_steps(row, done, limits),
+        Entry::Parked(parked) => {
+            row.parked = Some(ParkedRow {
+                since: parked.since,
+                connection: parked.connection,
+            });
+        }
         Entry::Cancelled(_) => row.cancel_requested = true,
-        Entry::Ended(ended) => row.outcome = Some(outcome(ended)),
+        Entry::Ended(ended) => {
+            row.outcome = Some(outcome(ended));
+            row.parked = None;
+        }
         Entry::Accepted(_) | Entry::Carried(_) => {}
     }
 }
@@ -363,6 +373,7 @@ fn begin(row: &mut ExecutionRow, started: &Started) {
     row.attempt = started.attempt;
     row.activation = started.activation;
     row.definition_version = started.definition_version;
+    row.parked = None;
 }
 
 fn finish_steps(row: &mut ExecutionRow, done: StepsDone, limits: &Limits) {

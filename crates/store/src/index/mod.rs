@@ -29,7 +29,7 @@ pub use feed::{Feed, FeedOptions};
 pub use merged::{ExecutionIndex, Flushed};
 pub use perseat_domain::entry::EntryRef;
 pub use rebuild::Rebuild;
-pub use row::{ExecutionRow, LiveExecution, Outcome, StepRow};
+pub use row::{ExecutionRow, LiveExecution, Outcome, ParkedRow, StepRow};
 pub use status::{Filter, Page, Status};
 
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! The core against a model that recomputes everything from the whole log, under any batching, crash and restart.
 
 use super::core::{Backlog, Core, EndedRow, Stored};
-use super::samples::{accepted, cancelled, ended, execution, identity, logged, started, steps};
+use super::samples::{accepted, cancelled, ended, execution, identity, logged, parked, started, steps};
 use super::{ExecutionRow, IndexError, Limits, Logged, Status};
 use perseat_domain::entry::{Carried, EndStatus, Entry};
 use perseat_domain::id::ExecutionId;
@@ -24,6 +24,7 @@ struct Model {
     steps_listed: usize,
     log_lines: u32,
     cancel_requested: bool,
+    is_parked: bool,
     status: Option<EndStatus>,
 }
 
@@ -47,6 +48,7 @@ impl Model {
             steps_listed: row.steps.len(),
             log_lines: row.log_counts.iter().map(|(_, count)| count).sum(),
             cancel_requested: row.cancel_requested,
+            is_parked: row.parked.is_some(),
             status: row.outcome.as_ref().map(|outcome| outcome.status),
         }
     }
@@ -79,14 +81,19 @@ fn model_of(log: &[Logged]) -> BTreeMap<ExecutionId, Model> {
                     (model.steps, model.steps_listed) = (0, 0);
                 }
                 model.attempt = started.attempt;
+                model.is_parked = false;
             }
             Entry::StepsDone(done) => {
                 model.steps += done.steps.len() as u32;
                 model.steps_listed = LIMITS.steps_listed.min(model.steps as usize);
                 model.log_lines += done.log_counts.iter().map(|(_, count)| count).sum::<u32>();
             }
+            Entry::Parked(_) => model.is_parked = true,
             Entry::Cancelled(_) => model.cancel_requested = true,
-            Entry::Ended(ended) => model.status = Some(ended.status),
+            Entry::Ended(ended) => {
+                model.status = Some(ended.status);
+                model.is_parked = false;
+            }
             Entry::Accepted(_) => {}
         }
         model.places.push(place);
@@ -100,6 +107,7 @@ enum Happening {
     Accept,
     Start(u32),
     Finish(usize),
+    Park,
     Cancel,
     End,
     /// The collector reads what it will carry.
@@ -113,6 +121,7 @@ fn happening() -> impl Strategy<Value = (u64, Happening)> {
         3 => Just(Happening::Accept),
         2 => (1..4u32).prop_map(Happening::Start),
         3 => (0..4usize).prop_map(Happening::Finish),
+        1 => Just(Happening::Park),
         1 => Just(Happening::Cancel),
         1 => Just(Happening::End),
         2 => Just(Happening::Read),
@@ -133,6 +142,7 @@ fn write_log(happenings: &[(u64, Happening)]) -> Vec<Logged> {
             Happening::Accept if !models.contains_key(&id) => accepted(id, identity(u128::from(*who)), 1_000 + who),
             Happening::Start(attempt) if live => started(id, *attempt, 1),
             Happening::Finish(count) => steps(id, 1, *count),
+            Happening::Park => parked(id),
             Happening::Cancel => cancelled(id),
             Happening::End => ended(id, EndStatus::Failed),
             Happening::Read if live => {

@@ -7,7 +7,9 @@ use perseat_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Version of the stored form of a row.
-pub(crate) const ROW_FORMAT: u8 = 1;
+pub(crate) const ROW_FORMAT: u8 = 2;
+/// The version before it: the same without `parked`, which is last.
+const WITHOUT_PARKED: u8 = 1;
 
 /// One finished step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,15 @@ pub struct Outcome {
     pub cost: (u32, u32),
     /// When.
     pub at: Timestamp,
+}
+
+/// What an execution waits for that cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedRow {
+    /// When it was parked for the first time.
+    pub since: Timestamp,
+    /// The stable key of the connection.
+    pub connection: String,
 }
 
 /// One execution, live or ended.
@@ -74,6 +85,8 @@ pub struct ExecutionRow {
     pub bytes: u64,
     /// How it ended; `None` while it is live.
     pub outcome: Option<Outcome>,
+    /// What it waits for; `None` unless it is parked.
+    pub parked: Option<ParkedRow>,
 }
 
 impl ExecutionRow {
@@ -85,6 +98,7 @@ impl ExecutionRow {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [ROW_FORMAT, body @ ..] => postcard::from_bytes(body).ok(),
+            [WITHOUT_PARKED, body @ ..] => postcard::from_bytes(&[body, &[0]].concat()).ok(),
             _ => None,
         }
     }
@@ -112,6 +126,8 @@ pub struct LiveExecution {
     pub activation: u32,
     /// Whether its end was asked for.
     pub cancel_requested: bool,
+    /// What it waits for; `None` unless it is parked.
+    pub parked: Option<ParkedRow>,
 }
 
 impl From<(perseat_domain::id::ExecutionId, ExecutionRow)> for LiveExecution {
@@ -126,6 +142,47 @@ impl From<(perseat_domain::id::ExecutionId, ExecutionRow)> for LiveExecution {
             attempt: row.attempt,
             activation: row.activation,
             cancel_requested: row.cancel_requested,
+            parked: row.parked,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_the_version_before_is_read() {
+        let row = ExecutionRow {
+            partition: 5,
+            identity: None,
+            origin: Origin::Webhook,
+            accepted: 7,
+            accepted_at: Timestamp(8),
+            started_at: Some(Timestamp(9)),
+            attempt: 1,
+            activation: 1,
+            definition_version: 1,
+            cancel_requested: false,
+            steps: Vec::new(),
+            steps_finished: 0,
+            log_counts: Vec::new(),
+            entries: Vec::new(),
+            bytes: 10,
+            outcome: None,
+            parked: None,
+        };
+        let mut before = row.encode();
+        assert_eq!(before.pop(), Some(0), "what is last is absent");
+        before[0] = WITHOUT_PARKED;
+        assert_eq!(ExecutionRow::decode(&before), Some(row.clone()));
+        let parked = ExecutionRow {
+            parked: Some(ParkedRow {
+                since: Timestamp(11),
+                connection: "account".into(),
+            }),
+            ..row
+        };
+        assert_eq!(ExecutionRow::decode(&parked.encode()), Some(parked));
     }
 }

@@ -1,7 +1,7 @@
 //! Journal entries for the tests of index, state, history and executions.
 
 use super::Logged;
-use perseat_domain::entry::{Accepted, Cancelled, EndStatus, Ended, Entry, Origin, Started, StepRecord, StepStatus, StepsDone};
+use perseat_domain::entry::{Accepted, Cancelled, EndStatus, Ended, Entry, Origin, Parked, Started, StepRecord, StepStatus, StepsDone};
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId, UserConfigId, UserId};
 use perseat_domain::identity::{BoundUser, Identity};
 use perseat_domain::model::Sealed;
@@ -73,6 +73,15 @@ pub(crate) fn steps(execution: ExecutionId, attempt: u32, count: usize) -> Entry
         branches: Vec::new(),
         logs: None,
         log_counts: vec![("info".into(), count as u32)],
+    })
+}
+
+pub(crate) fn parked(execution: ExecutionId) -> Entry {
+    Entry::from(Parked {
+        execution,
+        at: Timestamp(66),
+        since: Timestamp(65),
+        connection: "account".into(),
     })
 }
 

@@ -18,6 +18,8 @@ pub enum Status {
     Queued,
     /// Begun.
     Running,
+    /// Out of the queue until a connection can be used again.
+    Parked,
     /// Ended well.
     Succeeded,
     /// A step or a limit failed it.
@@ -33,6 +35,7 @@ impl ExecutionRow {
     #[must_use]
     pub fn status(&self) -> Status {
         match self.outcome.as_ref().map(|outcome| outcome.status) {
+            None if self.parked.is_some() => Status::Parked,
             None if self.started_at.is_none() => Status::Queued,
             None => Status::Running,
             Some(EndStatus::Succeeded) => Status::Succeeded,

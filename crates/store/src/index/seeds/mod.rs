@@ -33,6 +33,7 @@ fn row(n: u64, version: u64) -> ExecutionRow {
         }],
         bytes: version,
         outcome: None,
+        parked: None,
     }
 }
 

@@ -1,0 +1,93 @@
+//! Which credential keeps a step from being performed today.
+
+use crate::expression::{Connection, Scope, Setting};
+use perseat_domain::definition::{Input, Step};
+
+/// A connection that the step needs and that holds no credential that can be used, if there is one.
+///
+/// An HTTP step needs what its inputs name. A script is given every connection: it needs those whose key stands in its text.
+#[must_use]
+pub fn lacking<'s>(step: &Step, scope: &'s Scope) -> Option<&'s Connection> {
+    let obstructed = scope.settings().iter().filter_map(|(key, setting)| match setting {
+        Setting::Connection(connection) if connection.obstacle.is_some() => Some((key, connection)),
+        Setting::Connection(_) | Setting::Plain(_) => None,
+    });
+    let is_script = step.action.component == "code";
+    let mut needed = obstructed.filter(|(key, _)| step.inputs.values().any(|input| names(input, key, is_script)));
+    needed.next().map(|(_, connection)| &**connection)
+}
+
+fn names(input: &Input, key: &str, is_script: bool) -> bool {
+    match input {
+        Input::ConfigVar(name) => name == key,
+        Input::Value(Some(text)) => is_script && text.contains(key),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expression::{Limits, Obstacle, Results};
+    use perseat_domain::definition::{ActionRef, StepErrorPolicy};
+    use perseat_domain::model::ConnectionValue;
+    use serde_json::Value;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    fn step(component: &str, input: Input) -> Step {
+        Step {
+            name: "Step".into(),
+            reference: "step".into(),
+            action: ActionRef {
+                component: component.into(),
+                action: "any".into(),
+            },
+            inputs: [("input".to_owned(), input)].into(),
+            on_error: StepErrorPolicy::Fail,
+            branches: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    fn scope(obstacle: Option<Obstacle>) -> Scope {
+        let connection = Connection {
+            variable: "account".into(),
+            kind: ActionRef {
+                component: "http".into(),
+                action: "oauth2".into(),
+            },
+            version: 1,
+            value: ConnectionValue {
+                fields: BTreeMap::new(),
+                token: None,
+            },
+            obstacle,
+        };
+        let settings = BTreeMap::from([("Account".to_owned(), Setting::Connection(Arc::new(connection)))]);
+        Scope::new(
+            "onEvent",
+            Arc::new(Results::of_value(Value::Null)),
+            Arc::new(settings),
+            Limits::default(),
+        )
+    }
+
+    #[test]
+    fn a_step_lacks_only_what_it_names_and_cannot_use() {
+        let script = |text: &str| Input::Value(Some(text.into()));
+        let named = || Input::ConfigVar("Account".into());
+        for (component, input, obstacle, is_lacking) in [
+            ("http", named(), Some(Obstacle::Consent), true),
+            ("http", named(), Some(Obstacle::Patience), true),
+            ("http", named(), None, false),
+            ("http", Input::ConfigVar("Other".into()), Some(Obstacle::Consent), false),
+            ("http", script("Account"), Some(Obstacle::Consent), false),
+            ("code", script("use(configVars[\"Account\"])"), Some(Obstacle::Consent), true),
+            ("code", script("1 + 1"), Some(Obstacle::Consent), false),
+        ] {
+            let (step, scope) = (step(component, input), scope(obstacle));
+            assert_eq!(lacking(&step, &scope).is_some(), is_lacking, "{step:?} {obstacle:?}");
+        }
+    }
+}
