@@ -1,11 +1,13 @@
 //! Perseat's daemon: composition of the parts, and the adapters to the outside world.
 //!
-//! Reading order: [`cli`] → [`config`] → [`boot`] → [`control`] → `oauth` → [`indexer`] → [`mail`] → [`telemetry`] → [`receipts`].
+//! Reading order: [`cli`] → [`config`] → [`boot`] → [`control`] → `oauth` → [`console`] → [`indexer`] → [`mail`] →
+//! [`telemetry`] → [`receipts`].
 
 pub mod backup;
 pub mod boot;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod control;
 mod daemon_process;
 mod demo;

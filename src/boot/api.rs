@@ -62,7 +62,7 @@ pub(super) fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<Option<JoinHandle<()>>> {
     let provider = provider(config, control)?;
-    let service = Control::new(desk, provider, control.handle().clone());
+    let service = Control::new(desk, provider, config.console_options(), control.handle().clone());
     let Some(listener) = &base.listeners.api else {
         plane.front.serve_beside(Arc::new(service));
         return Ok(None);

@@ -26,6 +26,7 @@ use perseat_store::{catalog, history, index, keyring, state};
 
 use super::Config;
 use super::value::{Count, SandboxMode};
+use crate::console::ConsoleOptions;
 use crate::control::{ControlOptions, PictureLimits, SignInOptions};
 use crate::indexer;
 
@@ -385,6 +386,14 @@ impl Config {
         }
     }
 
+    /// The embedded pages.
+    #[must_use]
+    pub fn console_options(&self) -> ConsoleOptions {
+        ConsoleOptions {
+            origins: self.embedded.origins.clone(),
+        }
+    }
+
     /// Sign-in.
     #[must_use]
     pub fn sign_in_options(&self) -> SignInOptions {
@@ -500,6 +509,7 @@ mod tests {
         same(&config.feed_options(), &index::FeedOptions::default());
         same(&config.keyring_options(), &keyring::Options::default());
         same(&config.control_options(), &ControlOptions::default());
+        same(&config.console_options(), &ConsoleOptions::default());
         same(&config.sign_in_options(), &SignInOptions::default());
         same(&config.mail_options(), &MailOptions::default());
         same(&config.oidc_options(), &OidcOptions::default());

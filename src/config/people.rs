@@ -1,4 +1,4 @@
-//! The checks of the keys by which people sign in and get mail, and what sends it.
+//! The checks of the keys by which people sign in, get mail and see pages, and what sends the mail.
 
 use super::Config;
 use super::check::Checks;
@@ -95,6 +95,14 @@ pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
     );
     mail(config, checks);
     oidc(config, checks);
+    for origin in &config.embedded.origins {
+        // It stands in a header as it is.
+        let is_origin = Url::parse(origin)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.origin().ascii_serialization() == *origin);
+        checks.refuse(&["embedded.origins"], !is_origin, || {
+            format!("embedded.origins: {origin:?} is no origin such as \"https://app.example.com\": lower case, without a path")
+        });
+    }
     for uri in &sign_in.redirect_uris {
         let is_web = Url::parse(uri).is_ok_and(|uri| matches!(uri.scheme(), "http" | "https") && uri.fragment().is_none());
         checks.refuse(&["sign-in.redirect-uris"], !is_web, || {

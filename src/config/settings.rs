@@ -110,6 +110,13 @@ settings! {
         origins: Vec<String> = none();
     }
 
+    /// The pages that the embedded SDK shows in frames of your product.
+    embedded "embedded": Embedded {
+        /// Origins of your product's pages, such as `https://app.example.com`. They may show the embedded pages in a frame and
+        /// call what the SDK calls; no other page may. Empty: none.
+        origins: Vec<String> = none();
+    }
+
     /// Avatars and attachments.
     media "media": Media {
         /// All files together on disk, within `retention.budget`. auto: a 16th of that.

@@ -207,13 +207,18 @@ impl Desk {
         format!("{}{path}", self.api_url)
     }
 
+    /// Where a picture that a record names can be read for a short time: a path of the API.
+    pub(crate) fn picture_path(&self, id: MediaId) -> String {
+        super::media::signed_path(self, id)
+    }
+
     /// What integration definitions are read with.
     pub(super) fn definitions(&self) -> Definitions<'static> {
         Definitions::built_in(self.options.definitions)
     }
 
     /// Reads one moment of the catalog for `actor`.
-    pub(super) fn read<T>(&self, actor: &Actor, work: impl FnOnce(&Reader<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+    pub(crate) fn read<T>(&self, actor: &Actor, work: impl FnOnce(&Reader<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         work(&Reader::new(self.catalog(), actor, self.options.read)?)
     }
 

@@ -125,8 +125,8 @@ pub(super) fn locate(desk: &Desk, actor: &Actor, path: &str) -> Answer {
     };
     match found {
         Ok(media) => {
-            let signed = desk.signer().sign(DOWNLOAD, &[("media", &media.id.global())], desk.now());
-            json(StatusCode::OK, &json!({ "url": desk.api_url(&signed), "name": media.name }))
+            let url = desk.api_url(&signed_path(desk, media.id));
+            json(StatusCode::OK, &json!({ "url": url, "name": media.name }))
         }
         Err(Fault::Denied(operation)) => {
             let message = format!("Your role does not allow to {operation}.");
@@ -138,6 +138,11 @@ pub(super) fn locate(desk: &Desk, actor: &Actor, path: &str) -> Answer {
         }
         Err(_) => gone(),
     }
+}
+
+/// Where a file can be read for a short time.
+pub(super) fn signed_path(desk: &Desk, id: MediaId) -> String {
+    desk.signer().sign(DOWNLOAD, &[("media", &id.global())], desk.now())
 }
 
 /// The file that a signed URL names, as long as a record names it, too. Blocks on the disk.

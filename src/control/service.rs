@@ -9,9 +9,11 @@ use super::schema::{self, Schema};
 use super::sign_in::{Provider, SignIn};
 use super::{ControlOptions, Desk, media, unsupported};
 use crate::boot::http::{Answer, Answering, Service, json, text};
+use crate::console::{self, Console, ConsoleOptions};
 use crate::oauth;
 use async_graphql::Request as Query;
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use perseat_actors::front::{Beside, BesideAnswer};
 use perseat_admin::actor::Actor;
@@ -38,6 +40,7 @@ struct Shared {
     /// Whose pictures wait for that.
     pictures: Arc<Pictures>,
     sign_in: SignIn,
+    console: Console,
     /// Where requests run, whichever thread they come in on.
     runtime: Handle,
 }
@@ -50,7 +53,7 @@ impl std::fmt::Debug for Control {
 
 impl Control {
     /// `provider` is who else says who somebody is.
-    pub(crate) fn new(desk: Arc<Desk>, provider: Option<Provider>, runtime: Handle) -> Self {
+    pub(crate) fn new(desk: Arc<Desk>, provider: Option<Provider>, pages: ConsoleOptions, runtime: Handle) -> Self {
         let options: &ControlOptions = desk.options();
         let rates = Rates::new(options.rate.into(), options.burst.into(), options.remembered);
         let permits = Semaphore::new(options.concurrency);
@@ -63,6 +66,7 @@ impl Control {
             decoders: Arc::new(Semaphore::new(desk.options().decoders)),
             pictures: Arc::new(Pictures::new(desk.options().pictures)),
             sign_in: SignIn::new(Arc::clone(&desk), provider, runtime.clone()),
+            console: Console::new(Arc::clone(&desk), pages),
             runtime,
             desk,
         };
@@ -74,7 +78,8 @@ impl Beside for Control {
     fn takes(&self, path: &str) -> bool {
         let is_file = path.starts_with(blobs::PATH) || path.starts_with(perseat_admin::media::PATH);
         let is_consent = [oauth::AUTHORIZE, oauth::CALLBACK].contains(&path);
-        path == API || is_file || is_consent || SignIn::takes(path) || path == unsupported::FLOW_TEST
+        let is_page = SignIn::takes(path) || Console::takes(path);
+        path == API || is_file || is_consent || is_page || path == unsupported::FLOW_TEST
     }
 
     fn answer(&self, request: Request<Bytes>) -> BesideAnswer {
@@ -105,6 +110,7 @@ impl Service for Control {
                     let (path, query) = (path.to_owned(), head.uri.query().unwrap_or_default().to_owned());
                     shared.clone().blob(path, query).await
                 }
+                (path, _) if Console::takes(path) => shared.clone().page(head.clone(), body).await,
                 (unsupported::FLOW_TEST, _) => media::refusal(StatusCode::NOT_IMPLEMENTED, "not_supported", unsupported::NO_FLOW_TEST),
                 (media::UPLOAD, &Method::PUT) => {
                     let query = head.uri.query().unwrap_or_default().to_owned();
@@ -116,7 +122,11 @@ impl Service for Control {
                 }
                 _ => refusal(StatusCode::NOT_FOUND, "There is nothing here."),
             };
-            allow_origin(&shared.desk.options().origins, &head.headers, &mut answer);
+            let callers = [&shared.desk.options().origins, shared.console.origins()];
+            // Pages come from here, and what they ask for is for them alone.
+            if !Console::takes(head.uri.path()) || head.uri.path() == console::AUTHENTICATE {
+                allow_origin(&callers, &head.headers, &mut answer);
+            }
             answer
         })
     }
@@ -155,6 +165,29 @@ impl Shared {
         let response = self.runtime.block_on(self.schema.execute(query.data(actor)));
         let body = serde_json::to_string(&response).unwrap_or_default();
         text(StatusCode::OK, "application/json", body)
+    }
+
+    /// A page of the host product's frames, or what it needs.
+    async fn page(self: Arc<Self>, head: Parts, body: Bytes) -> Answer {
+        if let Some(answer) = self
+            .console
+            .open(&head.method, head.uri.path(), head.uri.query().unwrap_or_default())
+        {
+            return answer;
+        }
+        let Ok(_permit) = self.permits.acquire().await else {
+            return console::refusal(StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping.");
+        };
+        let this = Arc::clone(&self);
+        let answered = self.runtime.spawn_blocking(move || {
+            let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+            match this.admit(&head.headers) {
+                Ok(actor) => this.console.answer(&actor, &head.method, path, query, &body),
+                Err(refused) => *refused,
+            }
+        });
+        let failed = |_| console::refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error.");
+        answered.await.unwrap_or_else(failed)
     }
 
     /// Who asks, if they may ask now. Blocks on the disk.
@@ -283,9 +316,14 @@ fn refusal(status: StatusCode, message: &str) -> Answer {
 }
 
 /// Lets pages of configured origins read the answer.
-fn allow_origin(origins: &[String], headers: &HeaderMap, answer: &mut Answer) {
+fn allow_origin(origins: &[&[String]], headers: &HeaderMap, answer: &mut Answer) {
     let Some(origin) = headers.get(header::ORIGIN) else { return };
-    if !origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
+    if !origins
+        .iter()
+        .copied()
+        .flatten()
+        .any(|allowed| allowed.as_bytes() == origin.as_bytes())
+    {
         return;
     }
     let allowed = answer.headers_mut();

@@ -66,6 +66,10 @@ impl Customer {
     async fn allow_remove(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(actor(ctx)?.may(Operation::ManageCustomers))
     }
+    /// Whether the customer's people may design integrations themselves: not here.
+    async fn allow_embedded_designer(&self) -> bool {
+        false
+    }
     async fn allow_add_user(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(actor(ctx)?.may(Operation::ManageCustomerUsers))
     }

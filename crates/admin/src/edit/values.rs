@@ -148,12 +148,12 @@ fn variable<'d>(definition: &'d Definition, key: &str, is_user_level: bool) -> R
 fn plain(variable: &ConfigVar, text: &SecretText) -> Result<ConfigValue, Fault> {
     let text = text.text().unwrap_or_default();
     let wrong = |what: &str| Err(Fault::field("configVariables", format!("`{}` must be {what}", variable.key)));
+    let is_left_out = text.is_empty() && !variable.required;
     match variable.data_type {
+        _ if variable.collection.is_some() || is_left_out => {}
         DataType::Boolean if !matches!(text, "true" | "false") => return wrong("true or false"),
         DataType::Number if text.trim().parse::<f64>().is_err() => return wrong("a number"),
-        DataType::Picklist
-            if variable.collection.is_none() && !variable.pick_list.is_empty() && !variable.pick_list.iter().any(|pick| pick == text) =>
-        {
+        DataType::Picklist if !variable.pick_list.is_empty() && !variable.pick_list.iter().any(|pick| pick == text) => {
             return wrong(&format!("one of {}", variable.pick_list.join(", ")));
         }
         _ => {}

@@ -1,9 +1,9 @@
 //! Users' own configurations, and how far an instance is configured.
 
 use super::order::{Key, Order, UserConfigField, by_id};
-use super::{Listed, PageRequest, Reader};
+use super::{Listed, PageRequest, Reader, VersionView};
 use crate::access::Operation;
-use crate::edit::missing;
+use crate::edit::{every, missing};
 use crate::fault::Fault;
 use perseat_domain::definition::Definition;
 use perseat_domain::id::{InstanceId, UserConfigId};
@@ -32,7 +32,70 @@ pub struct UserConfigView {
     pub instance: Instance,
 }
 
+/// An instance that whoever asks can configure for themselves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Configurable {
+    /// The instance. Whoever can configure it may know its name, and no more.
+    pub instance: Instance,
+    /// The version that runs.
+    pub version: VersionView,
+    /// The configuration that they have.
+    pub own: Option<UserConfigView>,
+}
+
+impl Configurable {
+    /// Whether there is a configuration without a gap.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        let definition = &self.version.version.definition;
+        let own = self.own.as_ref();
+        own.is_some_and(|own| missing(definition, true, &own.config.values).is_empty())
+    }
+}
+
 impl Reader<'_> {
+    /// The instances that whoever asks can configure for themselves: deployed for their customer, with pages for users.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn configurable(&self) -> Result<Vec<Configurable>, Fault> {
+        let Some(customer) = self.actor.customer().filter(|_| self.actor.may(Operation::ConfigureUserLevel)) else {
+            return Ok(Vec::new());
+        };
+        let instances = every(|after| self.view.instances_of_customer(customer, after, self.limits.page))?;
+        let mut found = Vec::new();
+        for instance in instances {
+            found.extend(self.as_configurable(instance)?);
+        }
+        Ok(found)
+    }
+
+    /// One of [`Self::configurable`].
+    ///
+    /// # Errors
+    /// It is absent, or none of them.
+    pub fn configurable_instance(&self, id: InstanceId) -> Result<Configurable, Fault> {
+        let found = match self.view.get::<Instance>(id)? {
+            Some(instance) => self.as_configurable(instance)?,
+            None => None,
+        };
+        found.ok_or(Fault::Absent("instance"))
+    }
+
+    fn as_configurable(&self, instance: Instance) -> Result<Option<Configurable>, Fault> {
+        let is_theirs = self.actor.user().is_some() && self.actor.customer() == Some(instance.customer);
+        let running = instance.deployed.as_ref().map(|running| running.version);
+        let Some(running) = running.filter(|_| is_theirs && self.actor.may(Operation::ConfigureUserLevel)) else {
+            return Ok(None);
+        };
+        let version = self.version_of(instance.integration, running)?;
+        if !version.version.definition.is_user_level() || !self.is_ulc_enabled()? {
+            return Ok(None);
+        }
+        let own = self.own_config(instance.id)?;
+        Ok(Some(Configurable { instance, version, own }))
+    }
+
     /// A configuration: one's own, or any of the instances that whoever asks manages.
     ///
     /// # Errors

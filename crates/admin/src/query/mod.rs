@@ -8,12 +8,14 @@ mod integrations;
 mod media;
 mod order;
 mod people;
+mod presentation;
 
-pub use configs::{ConfigState, UserConfigView};
+pub use configs::{ConfigState, Configurable, UserConfigView};
 pub use instances::{InstanceFilter, needs_deploy};
 pub use integrations::{IntegrationFilter, VersionView};
 pub use order::{CustomerField, InstanceField, IntegrationField, Order, UserConfigField, UserField};
 pub use people::{CustomerFilter, UserFilter, UsersOf};
+pub use presentation::{Presentation, Presented};
 
 use crate::access::Operation;
 use crate::actor::Actor;

@@ -1,0 +1,56 @@
+//! Where connections stand, and where somebody consents.
+
+use super::field::{Field, Kind};
+use crate::control::Desk;
+use crate::oauth::{Ticket, begin_url};
+use perseat_admin::fault::Fault;
+use perseat_admin::query::Reader;
+use perseat_domain::definition::ConfigVar;
+use perseat_domain::grant::{Holder, Status};
+use perseat_flow::oauth::{Flow, is_oauth};
+use perseat_store::catalog::GrantId;
+
+/// In the words of the SDK: one whose state is not known has to be connected again.
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "PENDING",
+        Status::Active => "ACTIVE",
+        Status::Error => "ERROR",
+        Status::Failed | Status::Uncertain => "FAILED",
+    }
+}
+
+/// Says of each connection among the fields where it stands. `holder` is whose they are, where that is there already.
+pub(super) fn stand(
+    desk: &Desk,
+    reader: &Reader<'_>,
+    holder: Option<Holder>,
+    variables: &[&ConfigVar],
+    fields: &mut [Field],
+) -> Result<(), Fault> {
+    let grants = holder.map(|holder| reader.grants(holder)).transpose()?.unwrap_or_default();
+    let consents = match holder {
+        Some(holder) => reader.may_connect(holder)?,
+        None => false,
+    };
+    for (field, variable) in fields.iter_mut().zip(variables).filter(|(field, _)| field.kind == Kind::Connection) {
+        let flow = variable.connection.as_ref().and_then(is_oauth);
+        let grant = grants.get(&variable.stable_key);
+        field.status = Some(match (flow, grant) {
+            (Some(_), grant) => grant.map_or("PENDING", |stored| word(stored.grant.status)),
+            (None, _) if field.is_stored => "ACTIVE",
+            (None, _) => "PENDING",
+        });
+        if let (Some(Flow::AuthorizationCode), Some(holder), true) = (flow, holder, consents) {
+            let ticket = Ticket {
+                id: GrantId {
+                    holder,
+                    variable: variable.stable_key.clone(),
+                },
+                by: reader.actor().who.to_string(),
+            };
+            field.connect = Some(begin_url(desk, &ticket));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! Variables as fields of a form: what is shown of each, and of its value.
+
+use perseat_admin::query::{Presentation, Presented};
+use perseat_domain::definition::{CollectionType, ConfigVar, DataType, Input};
+use perseat_domain::model::ConfigValue;
+use perseat_flow::component::BuiltIn;
+use perseat_flow::definition::{Components as _, Inputs};
+use perseat_flow::oauth::is_oauth;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// How a variable is filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Text,
+    Number,
+    Flag,
+    Choice,
+    Date,
+    Time,
+    Schedule,
+    Code,
+    /// JSON as text: forms, selections and maps whose shape a data source would give.
+    Json,
+    List,
+    Pairs,
+    Connection,
+}
+
+/// One input of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct InputField {
+    /// The input, as components know it.
+    pub(super) name: String,
+    /// The field of the form.
+    pub(super) field: String,
+    pub(super) label: String,
+    pub(super) is_secret: bool,
+    pub(super) is_required: bool,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Field {
+    /// The id of its element, unique on the page.
+    pub(super) id: String,
+    pub(super) key: String,
+    pub(super) stable_key: String,
+    pub(super) description: String,
+    pub(super) kind: Kind,
+    pub(super) is_required: bool,
+    /// Set by the host page alone.
+    pub(super) is_hidden: bool,
+    pub(super) options: Vec<String>,
+    /// The kind as definitions name it.
+    pub(super) data_type: DataType,
+    pub(super) language: Option<String>,
+    pub(super) schedule_type: Option<String>,
+    pub(super) time_zone: Option<String>,
+    /// What is filled in; a list has several, another kind at most one. Never a credential.
+    pub(super) values: Vec<String>,
+    /// What is filled in as pairs.
+    pub(super) pairs: Vec<(String, String)>,
+    pub(super) inputs: Vec<InputField>,
+    /// Whether a connection has credentials already.
+    pub(super) is_stored: bool,
+    /// Whether somebody consents at a provider's page.
+    pub(super) is_consent: bool,
+    /// Where a connection stands, as the API says.
+    pub(super) status: Option<&'static str>,
+    /// Where to consent.
+    pub(super) connect: Option<String>,
+    /// What is wrong with it.
+    pub(super) problem: Option<String>,
+}
+
+/// The field of a form that a variable's value is in; pairs have their keys in another.
+pub(super) fn value_name(stable_key: &str) -> String {
+    format!("value:{stable_key}")
+}
+
+/// See [`value_name`].
+pub(super) fn key_name(stable_key: &str) -> String {
+    format!("key:{stable_key}")
+}
+
+fn kind(variable: &ConfigVar) -> Kind {
+    match (variable.collection, variable.data_type) {
+        (_, DataType::Connection) => Kind::Connection,
+        (Some(CollectionType::ValueList), _) => Kind::List,
+        (Some(CollectionType::KeyValueList), _) => Kind::Pairs,
+        (None, DataType::Number) => Kind::Number,
+        (None, DataType::Boolean) => Kind::Flag,
+        (None, DataType::Picklist) if !variable.pick_list.is_empty() => Kind::Choice,
+        (None, DataType::Date) => Kind::Date,
+        (None, DataType::Timestamp) => Kind::Time,
+        (None, DataType::Schedule) => Kind::Schedule,
+        (None, DataType::Code) => Kind::Code,
+        (None, DataType::JsonForm | DataType::ObjectSelection | DataType::ObjectFieldMap) => Kind::Json,
+        (None, DataType::String | DataType::Picklist | DataType::Credential) => Kind::Text,
+    }
+}
+
+impl Field {
+    /// The field of a variable; `place` is its place on the page.
+    pub(super) fn new(place: usize, variable: &ConfigVar, presentation: &Presentation, value: Option<&ConfigValue>) -> Self {
+        let presented = presentation.of(variable);
+        let kind = kind(variable);
+        let shown = match value {
+            Some(ConfigValue::Plain(text)) => Some(text.as_str()),
+            Some(ConfigValue::Connection { .. }) => None,
+            None => variable.default_value.as_deref(),
+        };
+        let (values, pairs) = filled(kind, shown);
+        Self {
+            id: format!("field-{place}"),
+            key: variable.key.clone(),
+            stable_key: variable.stable_key.clone(),
+            description: variable.description.clone(),
+            is_required: variable.required && kind != Kind::Flag,
+            is_hidden: presented.is_hidden,
+            options: variable.pick_list.clone(),
+            values,
+            pairs,
+            inputs: inputs(variable, &presented),
+            data_type: variable.data_type,
+            language: presented.code_language,
+            schedule_type: presented.schedule_type,
+            time_zone: presented.time_zone,
+            is_stored: matches!(value, Some(ConfigValue::Connection { .. })),
+            is_consent: variable.connection.as_ref().and_then(is_oauth).is_some(),
+            status: None,
+            connect: None,
+            problem: None,
+            kind,
+        }
+    }
+
+    /// The name of its field in a form.
+    pub(super) fn name(&self) -> String {
+        value_name(&self.stable_key)
+    }
+}
+
+fn filled(kind: Kind, text: Option<&str>) -> (Vec<String>, Vec<(String, String)>) {
+    let Some(text) = text else { return (Vec::new(), Vec::new()) };
+    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    match kind {
+        Kind::List => {
+            let items: Vec<Value> = serde_json::from_str(text).unwrap_or_default();
+            (items.iter().map(word).collect(), Vec::new())
+        }
+        Kind::Pairs => {
+            let items: Vec<BTreeMap<String, Value>> = serde_json::from_str(text).unwrap_or_default();
+            let of = |item: &BTreeMap<String, Value>, name: &str| item.get(name).map(word).unwrap_or_default();
+            (Vec::new(), items.iter().map(|item| (of(item, "key"), of(item, "value"))).collect())
+        }
+        // The field of a browser takes minutes, in its own form.
+        Kind::Time => (vec![text.chars().take("2026-01-31T09:30".len()).collect()], Vec::new()),
+        _ => (vec![text.to_owned()], Vec::new()),
+    }
+}
+
+/// The inputs of a connection that people fill in: those that the definition leaves open.
+fn inputs(variable: &ConfigVar, presented: &Presented) -> Vec<InputField> {
+    let Some(connection) = &variable.connection else {
+        return Vec::new();
+    };
+    let is_open = |name: &str| match variable.inputs.get(name) {
+        Some(Input::Value(text)) => text.as_deref().unwrap_or_default().is_empty(),
+        Some(_) => false,
+        None => true,
+    };
+    let is_consent = is_oauth(connection).is_some();
+    let known: Vec<&str> = match BuiltIn.connection(&connection.component, &connection.action) {
+        // What OAuth 2.0 needs besides is for the organization to say; people are asked for what the definition names.
+        Some(Inputs::Named(names)) if !is_consent => names.to_vec(),
+        _ => variable.inputs.keys().map(String::as_str).collect(),
+    };
+    let open = known
+        .into_iter()
+        .filter(|name| is_open(name) && !presented.hidden_inputs.iter().any(|hidden| hidden == name));
+    let field = |name: &str| InputField {
+        field: format!("input:{}:{name}", variable.stable_key),
+        label: label(name),
+        is_secret: is_secret(name),
+        is_required: REQUIRED.contains(&name) || (is_consent && variable.inputs.contains_key(name)),
+        name: name.to_owned(),
+    };
+    open.map(field).collect()
+}
+
+/// Without these a connection of its kind says nothing.
+const REQUIRED: [&str; 4] = ["apiKey", "username", "password", "token"];
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["password", "secret", "token", "key"].iter().any(|word| name.ends_with(word)) && !name.ends_with("publickey")
+}
+
+/// `headerName` as people read it: `Header name`.
+fn label(name: &str) -> String {
+    let mut label = String::with_capacity(name.len() + 4);
+    for (place, letter) in name.chars().enumerate() {
+        match (place, letter.is_uppercase()) {
+            (0, _) => label.extend(letter.to_uppercase()),
+            (_, true) => {
+                label.push(' ');
+                label.extend(letter.to_lowercase());
+            }
+            (_, false) => label.push(letter),
+        }
+    }
+    label
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use perseat_domain::definition::ActionRef;
+
+    pub(super) fn connection(action: &str, given: &[(&str, Option<&str>)]) -> ConfigVar {
+        ConfigVar {
+            key: "Account".into(),
+            stable_key: "account".into(),
+            description: String::new(),
+            data_type: DataType::Connection,
+            collection: None,
+            pick_list: Vec::new(),
+            default_value: None,
+            org_only: false,
+            required: true,
+            user_level: true,
+            connection: Some(ActionRef {
+                component: "http".into(),
+                action: action.into(),
+            }),
+            inputs: given
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), Input::Value(text.map(str::to_owned))))
+                .collect(),
+        }
+    }
+
+    fn asked(action: &str, given: &[(&str, Option<&str>)]) -> Vec<String> {
+        let field = Field::new(0, &connection(action, given), &Presentation::default(), None);
+        field.inputs.into_iter().map(|input| input.name).collect()
+    }
+
+    #[test]
+    fn people_are_asked_for_what_the_definition_leaves_open() {
+        assert_eq!(asked("basic", &[]), ["username", "password"]);
+        let given = [("headerName", Some("X-Key")), ("apiKey", None)];
+        assert_eq!(asked("apiKey", &given), ["apiKey", "queryParam", "prefix"]);
+        let registration = [("clientId", Some("id")), ("clientSecret", Some("s")), ("scopes", Some(""))];
+        assert_eq!(asked("oauth2", &registration), ["scopes"]);
+        assert!(asked("oauth2", &[("clientId", Some("id"))]).is_empty());
+    }
+
+    #[test]
+    fn a_stored_credential_is_never_part_of_a_field() {
+        let variable = connection("bearer", &[]);
+        let value = ConfigValue::Connection {
+            sealed: perseat_domain::model::Sealed(b"canary".to_vec()),
+            version: 1,
+        };
+        let field = Field::new(0, &variable, &Presentation::default(), Some(&value));
+        assert!(field.is_stored && field.values.is_empty());
+        assert!(!serde_json::to_string(&field).unwrap().contains("canary"));
+    }
+
+    #[test]
+    fn names_of_inputs_are_read_as_words() {
+        assert_eq!(label("headerName"), "Header name");
+        assert!(is_secret("apiKey") && is_secret("clientSecret") && !is_secret("username") && !is_secret("headerName"));
+    }
+}

@@ -1,0 +1,372 @@
+//! From a form that was sent to values of variables, or to what is wrong with each.
+//!
+//! The rules are the commands'; here text becomes the form that they take, and what was left out or mistyped is said beside
+//! its field.
+
+use super::field::{Field, Kind, key_name, value_name};
+use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use perseat_admin::command::ConfigVariable;
+use perseat_admin::fault::Fault;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt;
+use url::form_urlencoded;
+
+/// The fields of a form, in order. Some may be secret, so they are not printed.
+pub(super) struct Sent(Vec<(String, String)>);
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sent(redacted)")
+    }
+}
+
+/// The largest text of one value.
+const LONGEST: usize = 64 * 1024;
+
+impl Sent {
+    pub(super) fn read(body: &[u8]) -> Self {
+        Self(form_urlencoded::parse(body).into_owned().collect())
+    }
+
+    /// A field of which there is one.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        let mut fields = self.0.iter().filter(|(known, _)| known == name);
+        fields.next().map(|(_, text)| text.as_str())
+    }
+
+    fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s str> {
+        let fits = move |(known, text): &'s (String, String)| (known == name).then_some(text.as_str());
+        self.0.iter().filter_map(fits)
+    }
+
+    /// Whether the form had the variable at all: one that was not shown stays as it is.
+    fn has(&self, field: &Field) -> bool {
+        let inputs = || field.inputs.iter().any(|input| self.text(&input.field).is_some());
+        self.text(&field.name()).is_some()
+            || self.text(&key_name(&field.stable_key)).is_some()
+            || inputs()
+            || field.kind == Kind::Connection
+    }
+}
+
+/// What is wrong, by stable key.
+pub(super) type Problems = BTreeMap<String, String>;
+
+/// The values that the form gives, or every problem.
+pub(super) fn values(fields: &[Field], sent: &Sent) -> Result<Vec<ConfigVariable>, Problems> {
+    let (mut values, mut problems) = (Vec::new(), Problems::new());
+    for field in fields.iter().filter(|field| sent.has(field)) {
+        match value(field, sent) {
+            Ok(given) => values.extend(given),
+            Err(sentence) => {
+                problems.insert(field.stable_key.clone(), sentence);
+            }
+        }
+    }
+    if problems.is_empty() { Ok(values) } else { Err(problems) }
+}
+
+/// Puts what was sent back into the fields, so that nobody types twice. Credentials are typed again.
+pub(super) fn fill(fields: &mut [Field], sent: &Sent, problems: &Problems) {
+    for field in fields {
+        field.problem = problems.get(&field.stable_key).cloned();
+        if field.kind == Kind::Connection || !sent.has(field) {
+            continue;
+        }
+        let values = sent.all(&value_name(&field.stable_key)).map(str::to_owned).collect();
+        match field.kind {
+            Kind::Pairs => field.pairs = pairs(field, sent),
+            _ => field.values = values,
+        }
+    }
+}
+
+/// The refusal of a command, by the variable that it names; under no key what names none.
+pub(super) fn refused(fields: &[Field], fault: &Fault) -> Option<Problems> {
+    let Fault::Wrong(wrong) = fault else { return None };
+    let mut problems = Problems::new();
+    for one in wrong {
+        let named = fields.iter().find(|field| one.message.contains(&format!("`{}`", field.key)));
+        let key = named.map(|field| field.stable_key.clone()).unwrap_or_default();
+        problems.insert(key, sentence(&one.message));
+    }
+    Some(problems)
+}
+
+/// A message with a capital and a full stop.
+pub(super) fn sentence(message: &str) -> String {
+    let mut letters = message.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
+const NEEDED: &str = "Fill in this field.";
+
+fn value(field: &Field, sent: &Sent) -> Result<Option<ConfigVariable>, String> {
+    let plain = |text: String| {
+        Ok(Some(ConfigVariable {
+            key: field.key.clone(),
+            value: Some(text),
+            values: None,
+        }))
+    };
+    match field.kind {
+        Kind::Connection => connection(field, sent),
+        Kind::List => {
+            let name = field.name();
+            let items: Vec<&str> = sent.all(&name).filter(|item| !item.trim().is_empty()).collect();
+            check_length(items.iter().copied())?;
+            if items.is_empty() && field.is_required {
+                return Err("Add at least one item.".to_owned());
+            }
+            plain(json!(items).to_string())
+        }
+        Kind::Pairs => {
+            let pairs = pairs(field, sent);
+            check_length(pairs.iter().flat_map(|(key, value)| [key.as_str(), value]))?;
+            if pairs.iter().any(|(key, _)| key.trim().is_empty()) {
+                return Err("Every pair needs a key.".to_owned());
+            }
+            if pairs.is_empty() && field.is_required {
+                return Err("Add at least one pair.".to_owned());
+            }
+            let pairs = pairs.iter().map(|(key, value)| json!({ "key": key, "value": value }));
+            plain(Value::Array(pairs.collect()).to_string())
+        }
+        _ => {
+            let name = field.name();
+            // A box that is not ticked is not sent; a hidden field before it is.
+            let text = match field.kind {
+                Kind::Flag => sent.all(&name).last(),
+                _ => sent.text(&name),
+            };
+            single(field, text.unwrap_or_default()).and_then(plain)
+        }
+    }
+}
+
+fn check_length<'t>(mut texts: impl Iterator<Item = &'t str>) -> Result<(), String> {
+    match texts.any(|text| text.len() > LONGEST) {
+        true => Err("This is too long.".to_owned()),
+        false => Ok(()),
+    }
+}
+
+fn pairs(field: &Field, sent: &Sent) -> Vec<(String, String)> {
+    let (key_name, value_name) = (key_name(&field.stable_key), value_name(&field.stable_key));
+    let pairs = sent.all(&key_name).zip(sent.all(&value_name));
+    let pairs = pairs.filter(|(key, value)| !(key.trim().is_empty() && value.trim().is_empty()));
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// One text, in the form that is stored.
+fn single(field: &Field, text: &str) -> Result<String, String> {
+    check_length(std::iter::once(text))?;
+    let trimmed = text.trim();
+    if trimmed.is_empty() && field.kind != Kind::Flag {
+        return if field.is_required {
+            Err(NEEDED.to_owned())
+        } else {
+            Ok(String::new())
+        };
+    }
+    let wrong = |sentence: &str| Err(sentence.to_owned());
+    match field.kind {
+        Kind::Flag => Ok(if trimmed == "true" { "true" } else { "false" }.to_owned()),
+        Kind::Number if !trimmed.parse::<f64>().is_ok_and(f64::is_finite) => wrong("Enter a number."),
+        Kind::Number => Ok(trimmed.to_owned()),
+        Kind::Choice if !field.options.iter().any(|option| option == text) => wrong("Choose one of the list."),
+        Kind::Date if trimmed.parse::<Date>().is_err() => wrong("Enter a date."),
+        Kind::Date => Ok(trimmed.to_owned()),
+        Kind::Time => time(trimmed).ok_or_else(|| "Enter a date and a time.".to_owned()),
+        Kind::Schedule if !is_schedule(trimmed) => wrong("Enter five parts: minute, hour, day, month and weekday, such as 0 * * * *."),
+        Kind::Schedule => Ok(trimmed.to_owned()),
+        Kind::Json => check_json(trimmed).map(|()| text.to_owned()),
+        Kind::Code if field.language.as_deref() == Some("json") => check_json(trimmed).map(|()| text.to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// A point in time; one without a zone is in UTC.
+fn time(text: &str) -> Option<String> {
+    let at = match text.parse::<Timestamp>() {
+        Ok(at) => at,
+        Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
+    };
+    Some(at.to_string())
+}
+
+fn is_schedule(text: &str) -> bool {
+    let is_part = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"*/,-?#".contains(&byte));
+    text.split_whitespace().count() == 5 && text.split_whitespace().all(is_part)
+}
+
+fn check_json(text: &str) -> Result<(), String> {
+    match serde_json::from_str::<Value>(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("This is no JSON: see line {}, column {}.", error.line(), error.column())),
+    }
+}
+
+/// The credentials of a connection; nothing where they stay as they are.
+fn connection(field: &Field, sent: &Sent) -> Result<Option<ConfigVariable>, String> {
+    let given = |name: &str| sent.text(name).unwrap_or_default();
+    check_length(field.inputs.iter().map(|input| given(&input.field)))?;
+    let is_empty = field.inputs.iter().all(|input| given(&input.field).is_empty());
+    if is_empty && (field.is_stored || !field.is_required) && !(field.is_consent && !field.is_stored && field.inputs.is_empty()) {
+        return Ok(None);
+    }
+    let lacking = field
+        .inputs
+        .iter()
+        .filter(|input| input.is_required && given(&input.field).is_empty());
+    let lacking: Vec<&str> = lacking.map(|input| input.label.as_str()).collect();
+    if !lacking.is_empty() {
+        let all = if field.is_stored {
+            " To replace what is saved, fill in everything."
+        } else {
+            ""
+        };
+        return Err(format!("Fill in: {}.{all}", lacking.join(", ")));
+    }
+    if is_empty && !field.is_consent {
+        return Err(NEEDED.to_owned());
+    }
+    let inputs = field.inputs.iter().filter(|input| !given(&input.field).is_empty());
+    let inputs = inputs.map(|input| json!({ "name": input.name, "type": "value", "value": given(&input.field) }));
+    Ok(Some(ConfigVariable {
+        key: field.key.clone(),
+        value: None,
+        values: Some(Value::Array(inputs.collect()).to_string()),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use perseat_admin::query::Presentation;
+    use perseat_domain::definition::{ActionRef, CollectionType, ConfigVar, DataType};
+
+    fn variable(data_type: DataType) -> ConfigVar {
+        ConfigVar {
+            key: "The value".into(),
+            stable_key: "v".into(),
+            description: String::new(),
+            data_type,
+            collection: None,
+            pick_list: Vec::new(),
+            default_value: None,
+            org_only: false,
+            required: true,
+            user_level: true,
+            connection: (data_type == DataType::Connection).then(|| ActionRef {
+                component: "http".into(),
+                action: "basic".into(),
+            }),
+            inputs: Default::default(),
+        }
+    }
+
+    fn field(variable: &ConfigVar) -> Field {
+        Field::new(0, variable, &Presentation::default(), None)
+    }
+
+    /// The value that is stored, or the sentence.
+    fn typed(variable: &ConfigVar, pairs: &[(&str, &str)]) -> Result<Option<String>, String> {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        match values(&[field(variable)], &Sent::read(body.as_bytes())) {
+            Ok(mut given) => Ok(given.pop().and_then(|given| given.value.or(given.values))),
+            Err(mut problems) => Err(problems.remove("v").unwrap()),
+        }
+    }
+
+    fn text(data_type: DataType, text: &str) -> Result<Option<String>, String> {
+        typed(&variable(data_type), &[("value:v", text)])
+    }
+
+    #[test]
+    fn each_kind_takes_its_own_form() {
+        let stored = |data_type, given: &str| text(data_type, given).unwrap().unwrap();
+        assert_eq!(stored(DataType::String, " as it is "), " as it is ");
+        assert_eq!(stored(DataType::Number, " 1.5 "), "1.5");
+        assert_eq!(stored(DataType::Date, "2026-01-31"), "2026-01-31");
+        assert_eq!(stored(DataType::Timestamp, "2026-01-31T09:30"), "2026-01-31T09:30:00Z");
+        assert_eq!(stored(DataType::Timestamp, "2026-01-31T09:30:00+01:00"), "2026-01-31T08:30:00Z");
+        assert_eq!(stored(DataType::Schedule, "*/5 * * * 1-5"), "*/5 * * * 1-5");
+        assert_eq!(stored(DataType::JsonForm, "{\"a\": 1}"), "{\"a\": 1}");
+        for (data_type, wrong) in [
+            (DataType::String, ""),
+            (DataType::Number, "one"),
+            (DataType::Number, "NaN"),
+            (DataType::Date, "31.1.2026"),
+            (DataType::Timestamp, "tomorrow"),
+            (DataType::Schedule, "daily"),
+            (DataType::Schedule, "0 0 * * <b>"),
+            (DataType::JsonForm, "{a}"),
+        ] {
+            assert!(text(data_type, wrong).is_err(), "{data_type:?} {wrong}");
+        }
+        let mut optional = variable(DataType::Number);
+        optional.required = false;
+        assert_eq!(typed(&optional, &[("value:v", "")]), Ok(Some(String::new())));
+        let mut choice = variable(DataType::Picklist);
+        choice.pick_list = vec!["a".into()];
+        assert_eq!(typed(&choice, &[("value:v", "a")]), Ok(Some("a".to_owned())));
+        assert!(typed(&choice, &[("value:v", "b")]).is_err());
+    }
+
+    #[test]
+    fn a_box_says_yes_or_no_and_what_was_not_shown_stays() {
+        let flag = variable(DataType::Boolean);
+        assert_eq!(typed(&flag, &[("value:v", "false")]), Ok(Some("false".to_owned())));
+        assert_eq!(
+            typed(&flag, &[("value:v", "false"), ("value:v", "true")]),
+            Ok(Some("true".to_owned()))
+        );
+        assert_eq!(typed(&flag, &[]), Ok(None));
+        assert_eq!(typed(&variable(DataType::String), &[("value:other", "x")]), Ok(None));
+    }
+
+    #[test]
+    fn lists_and_pairs_leave_out_empty_rows() {
+        let mut list = variable(DataType::String);
+        list.collection = Some(CollectionType::ValueList);
+        assert_eq!(
+            typed(&list, &[("value:v", "a"), ("value:v", " "), ("value:v", "b")]),
+            Ok(Some("[\"a\",\"b\"]".to_owned()))
+        );
+        assert!(typed(&list, &[("value:v", "")]).is_err());
+        list.collection = Some(CollectionType::KeyValueList);
+        let rows = [("key:v", "k"), ("value:v", "1"), ("key:v", ""), ("value:v", "")];
+        assert_eq!(typed(&list, &rows), Ok(Some("[{\"key\":\"k\",\"value\":\"1\"}]".to_owned())));
+        assert!(typed(&list, &[("key:v", ""), ("value:v", "1")]).is_err());
+    }
+
+    #[test]
+    fn credentials_are_whole_or_stay_as_they_are() {
+        let account = variable(DataType::Connection);
+        let both = [("input:v:username", "u"), ("input:v:password", "p")];
+        let stored = typed(&account, &both).unwrap().unwrap();
+        assert_eq!(
+            stored,
+            r#"[{"name":"username","type":"value","value":"u"},{"name":"password","type":"value","value":"p"}]"#
+        );
+        assert_eq!(typed(&account, &both[..1]), Err("Fill in: Password.".to_owned()));
+        assert!(typed(&account, &[]).is_err());
+        let mut kept = field(&account);
+        kept.is_stored = true;
+        assert!(values(&[kept], &Sent::read(b"")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_refusal_stands_beside_the_variable_that_it_names() {
+        let fields = [field(&variable(DataType::String))];
+        let problems = |message: &str| refused(&fields, &Fault::field("configVariables", message)).unwrap();
+        assert_eq!(problems("`The value` must be a number")["v"], "`The value` must be a number.");
+        assert_eq!(problems("something else")[""], "Something else.");
+        assert!(refused(&fields, &Fault::Stale).is_none());
+    }
+}

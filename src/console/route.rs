@@ -1,0 +1,172 @@
+//! From paths to pages.
+
+use perseat_domain::id::{InstanceId, VersionId};
+use std::str::FromStr;
+use url::form_urlencoded;
+
+/// Where fragments of pages are, which need a bearer.
+pub(super) const VIEW: &str = "/embedded/view/";
+/// Where the style sheet and the scripts are.
+pub(super) const ASSETS: &str = "/embedded/assets/";
+/// Where the host page's program checks its token.
+pub(crate) const AUTHENTICATE: &str = "/embedded/authenticate";
+/// What the host page's program loads ahead.
+pub(super) const PRELOAD: &str = "/embedded";
+
+const MARKETPLACE: &str = "/integration-marketplace";
+const FIND: &str = "/find-integration-marketplace";
+const CONFIGURE: &str = "/configure-instance/";
+
+/// Whether the path is one of ours.
+pub(super) fn takes(path: &str) -> bool {
+    let whole = path.trim_end_matches('/');
+    let is_page = [PRELOAD, AUTHENTICATE, MARKETPLACE, FIND].contains(&whole) || path.starts_with(CONFIGURE);
+    is_page || path.starts_with(VIEW) || path.starts_with(ASSETS)
+}
+
+/// The fragment that a page of a frame begins with.
+pub(super) fn start(path: &str, query: &str) -> Option<String> {
+    let whole = path.trim_end_matches('/');
+    let parameter = |name: &str| pair(query, name);
+    match whole {
+        MARKETPLACE => Some(format!("{VIEW}marketplace")),
+        FIND => {
+            let by = ["instanceId", "integrationId", "integrationName"];
+            let (name, value) = by.iter().find_map(|name| Some((name, parameter(name)?)))?;
+            let query = form_urlencoded::Serializer::new(String::new()).append_pair(name, &value).finish();
+            Some(format!("{VIEW}find?{query}"))
+        }
+        _ => {
+            let id = decoded(whole.strip_prefix(CONFIGURE)?);
+            let instance: InstanceId = id.parse().ok()?;
+            let is_own = parameter("userLevelConfigured").is_some_and(|flag| flag == "true");
+            Some(format!("{VIEW}instance/{instance}/{}", if is_own { "mine" } else { "configure" }))
+        }
+    }
+}
+
+/// A parameter of a query.
+pub(super) fn pair(query: &str, name: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+fn decoded(segment: &str) -> String {
+    // A path has no `+` for a space, and ids have no `%`.
+    segment.replace("%3D", "=").replace("%3d", "=")
+}
+
+/// A fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum View {
+    /// What there is.
+    Marketplace,
+    /// An integration, an instance or a name to begin with.
+    Find,
+    /// One integration.
+    Integration(VersionId),
+    /// A new instance of it.
+    Activate(VersionId),
+    /// Customer-wide configuration.
+    Configure(InstanceId),
+    /// Taking an instance away.
+    Remove(InstanceId),
+    /// One's own configuration.
+    Mine(InstanceId),
+    /// Taking it away.
+    RemoveMine(InstanceId),
+}
+
+impl View {
+    /// The fragment of a path.
+    pub(super) fn of(path: &str) -> Option<Self> {
+        fn id<I: FromStr>(text: &str) -> Option<I> {
+            decoded(text).parse().ok()
+        }
+        let parts: Vec<&str> = path.strip_prefix(VIEW)?.split('/').collect();
+        match parts[..] {
+            ["marketplace"] => Some(Self::Marketplace),
+            ["find"] => Some(Self::Find),
+            ["integration", integration] => id(integration).map(Self::Integration),
+            ["integration", integration, "activate"] => id(integration).map(Self::Activate),
+            ["instance", instance, "configure"] => id(instance).map(Self::Configure),
+            ["instance", instance, "remove"] => id(instance).map(Self::Remove),
+            ["instance", instance, "mine"] => id(instance).map(Self::Mine),
+            ["instance", instance, "mine", "remove"] => id(instance).map(Self::RemoveMine),
+            _ => None,
+        }
+    }
+
+    /// The path of a fragment.
+    pub(super) fn path(self) -> String {
+        match self {
+            Self::Marketplace => format!("{VIEW}marketplace"),
+            Self::Find => format!("{VIEW}find"),
+            Self::Integration(id) => format!("{VIEW}integration/{}", id.global()),
+            Self::Activate(id) => format!("{VIEW}integration/{}/activate", id.global()),
+            Self::Configure(id) => format!("{VIEW}instance/{id}/configure"),
+            Self::Remove(id) => format!("{VIEW}instance/{id}/remove"),
+            Self::Mine(id) => format!("{VIEW}instance/{id}/mine"),
+            Self::RemoveMine(id) => format!("{VIEW}instance/{id}/mine/remove"),
+        }
+    }
+
+    /// Whether a form of it can be sent.
+    pub(super) fn takes_forms(self) -> bool {
+        !matches!(self, Self::Marketplace | Self::Find | Self::Integration(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn every_fragment_is_found_by_its_own_path() {
+        let (instance, integration) = (
+            InstanceId(Uuid::from_u128(7)),
+            VersionId {
+                integration: perseat_domain::id::IntegrationId(Uuid::from_u128(9 << 16)),
+                version: None,
+            },
+        );
+        let all = [
+            View::Marketplace,
+            View::Find,
+            View::Integration(integration),
+            View::Activate(integration),
+            View::Configure(instance),
+            View::Remove(instance),
+            View::Mine(instance),
+            View::RemoveMine(instance),
+        ];
+        for view in all {
+            assert_eq!(View::of(&view.path()), Some(view));
+            assert!(takes(&view.path()));
+        }
+        for nothing in [
+            "/embedded/view/",
+            "/embedded/view/instance/x/mine",
+            "/embedded/view/instance",
+            "/embedded/view/../api",
+        ] {
+            assert_eq!(View::of(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn pages_of_frames_begin_where_the_host_page_says() {
+        let id = InstanceId(Uuid::from_u128(7));
+        let begins = |path: &str, query: &str| start(path, query).unwrap_or_default();
+        assert_eq!(begins("/integration-marketplace/", "embed=true"), "/embedded/view/marketplace");
+        let page = format!("/configure-instance/{}/", id.global());
+        assert_eq!(begins(&page, "reconfigure=true"), format!("/embedded/view/instance/{id}/configure"));
+        let own = begins(&page.replace('=', "%3D"), "reconfigure=true&userLevelConfigured=true");
+        assert_eq!(own, format!("/embedded/view/instance/{id}/mine"));
+        let by_both = begins("/find-integration-marketplace/", "integrationName=A+B&instanceId=x%26y");
+        assert_eq!(by_both, "/embedded/view/find?instanceId=x%26y", "the instance goes first");
+        assert_eq!(start("/configure-instance/nonsense/", ""), None);
+        assert_eq!(start("/find-integration-marketplace/", ""), None);
+    }
+}

@@ -1,0 +1,327 @@
+/**
+ * Serves a host page, prints its address, reads from standard input where the daemon is and whose tokens there are, and walks
+ * through the embedded pages as their people do. Ends with 0 if all was as it should be.
+ */
+
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+const require = createRequire(import.meta.url);
+const files = {
+  "/": ["text/html; charset=utf-8", readFileSync(new URL("host.html", import.meta.url))],
+  "/favicon.ico": ["image/png", Buffer.alloc(0)],
+  "/sdk.js": ["text/javascript", readFileSync(new URL("node_modules/@prismatic-io/embedded/dist/index.umd.js", import.meta.url))],
+};
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+/** Where pictures of the pages go, if somebody wants them. */
+const pictures = process.env.PERSEAT_PICTURES;
+
+function serve() {
+  const server = createServer((request, answer) => {
+    const file = files[request.url.split("?")[0]];
+    answer.writeHead(file ? 200 : 404, { "content-type": file?.[0] ?? "text/plain" });
+    answer.end(file?.[1]);
+  });
+  return new Promise((done) => { server.listen(0, "127.0.0.1", () => done(server)); });
+}
+
+const servers = [await serve(), await serve()];
+const [host, stranger] = servers.map((server) => `http://localhost:${server.address().port}`);
+console.log(host);
+const line = await new Promise((done) => { createInterface({ input: process.stdin }).once("line", done); });
+const { url, ...tokens } = JSON.parse(line);
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-features=LocalNetworkAccessChecks"],
+});
+
+/** A tab with the host page, and what its console complained about. */
+async function tab(token, options = {}, size = { width: 1100, height: 800 }, address = host) {
+  const context = await browser.newContext({ viewport: size, reducedMotion: "reduce" });
+  const page = await context.newPage();
+  page.setDefaultTimeout(60_000);
+  page.complaints = [];
+  page.on("console", (message) => { if (message.type() === "error") page.complaints.push(message.text()); });
+  page.on("pageerror", (error) => page.complaints.push(String(error)));
+  await page.goto(address);
+  await page.evaluate(async ([prismaticUrl, token, options]) => {
+    prismatic.init({ prismaticUrl, ...options });
+    await prismatic.authenticate({ token });
+  }, [url, token, options]);
+  return page;
+}
+
+const frame = (page) => page.frameLocator("#pio__iframe");
+const events = (page) => page.evaluate(() => window.told.map(({ event }) => event));
+const data = (page, event) => page.evaluate((event) => window.told.findLast((told) => told.event === event)?.data, event);
+const show = (page, call, options) => page.evaluate(([call, options]) => { prismatic[call]({ selector: "#place", ...options }); }, [call, options]);
+
+/** Waits until the host page was told. */
+async function told(page, event) {
+  await page.waitForFunction((event) => window.told.some((told) => told.event === event), event);
+}
+
+/** No serious fault for those who do not see or do not use a mouse, and nothing that is wider than the screen. */
+async function sound(page, what) {
+  const inner = page.frames().find((frame) => frame.url().startsWith(url) && !frame.url().endsWith("/embedded"));
+  await inner.evaluate(axe);
+  const { violations } = await inner.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  assert.deepEqual(serious.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)]), [], what);
+  const width = await inner.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+  assert.ok(width[0] <= width[1], `${what} is wider than its frame: ${width}`);
+  if (pictures) {
+    mkdirSync(pictures, { recursive: true });
+    await page.screenshot({ path: `${pictures}/${what.replaceAll(" ", "-")}.png` });
+  }
+}
+
+/** Presses Tab until the focus is on something of this name; a keyboard is all that some have. */
+async function tabTo(page, name) {
+  const inner = page.frames().find((frame) => frame.url().startsWith(url) && !frame.url().endsWith("/embedded"));
+  for (let presses = 0; presses < 80; presses += 1) {
+    await page.keyboard.press("Tab");
+    const found = await inner.evaluate(() => {
+      const element = document.activeElement;
+      const label = element.labels?.[0]?.textContent ?? element.getAttribute("aria-label") ?? element.textContent ?? "";
+      return label.trim();
+    });
+    if (found.startsWith(name)) return;
+  }
+  assert.fail(`no way by keyboard to ${name}`);
+}
+
+async function asksAdmin() {
+  const page = await tab(tokens.user);
+  await show(page, "showMarketplace");
+  const list = frame(page);
+  await list.getByRole("heading", { name: "Integrations" }).waitFor();
+  await list.getByText("Ask your admin to switch this on").waitFor();
+  assert.equal(await list.getByText("Reports").count(), 0, "a user sees what users configure");
+  await sound(page, "marketplace of a user");
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+}
+
+async function activates() {
+  const page = await tab(tokens.admin, { theme: "DARK" });
+  await page.evaluate(() => {
+    window.addEventListener("message", (message) => {
+      if (message.data?.event !== "INSTANCE_CONFIGURATION_LOADED") return;
+      prismatic.setConfigVars({ iframe: prismatic.getMessageIframe(message), configVars: { Tenant: { value: "set-by-the-host" } } });
+    });
+  });
+  await show(page, "showMarketplace");
+  const list = frame(page);
+  await list.getByRole("link", { name: "Files" }).waitFor();
+  await sound(page, "marketplace of an admin in the dark");
+  await list.getByRole("searchbox").fill("repo");
+  await list.getByRole("button", { name: "Search" }).click();
+  await list.getByRole("link", { name: "Reports" }).waitFor();
+  assert.equal(await list.getByRole("link", { name: "Files" }).count(), 0);
+  await list.getByRole("searchbox").fill("");
+  await list.getByRole("button", { name: "Search" }).click();
+  await list.getByRole("link", { name: "Files" }).click();
+  await list.getByRole("link", { name: "Switch on" }).click();
+  await told(page, "INSTANCE_CONFIGURATION_PAGE_LOADED");
+  await list.getByLabel("Address").fill("https://files.example");
+  assert.equal(await list.getByLabel("Tenant").isVisible(), false, "what the host page sets is not shown");
+  await sound(page, "wizard of an admin in the dark");
+  await list.getByRole("button", { name: "Finish" }).click();
+  await told(page, "INSTANCE_DEPLOYED");
+  const seen = (await events(page)).filter((event) => event.startsWith("INSTANCE_"));
+  assert.deepEqual(seen, [
+    "INSTANCE_CONFIGURATION_OPENED",
+    "INSTANCE_CONFIGURATION_LOADED",
+    "INSTANCE_CONFIGURATION_PAGE_LOADED",
+    "INSTANCE_CREATED",
+    "INSTANCE_DEPLOYED",
+    "INSTANCE_CONFIGURATION_CLOSED",
+  ]);
+  const { instanceId, configVars } = await data(page, "INSTANCE_DEPLOYED");
+  assert.equal(configVars.Tenant.value, "set-by-the-host");
+  await list.getByRole("link", { name: "View details" }).click();
+  await list.getByRole("link", { name: /own configuration|Add/ }).waitFor();
+  await sound(page, "detail of an admin in the dark");
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+  return instanceId;
+}
+
+/** The first page of a user's wizard, then the credentials. */
+async function fill(list, folder) {
+  await list.getByLabel("Folder").fill(folder);
+  await list.getByLabel("Region").selectOption("eu");
+  await list.getByRole("group", { name: "Tags" }).getByRole("textbox").fill("red");
+  await list.getByRole("group", { name: "Tags" }).getByRole("button", { name: "Add" }).click();
+  await list.getByRole("group", { name: "Tags" }).getByRole("textbox").last().fill("blue");
+  await list.getByRole("button", { name: "Next" }).click();
+  await list.getByLabel("Username").fill("somebody");
+  await list.getByLabel("Password").fill("canary-password");
+}
+
+async function configures() {
+  const page = await tab(tokens.user, { translation: { phrases: { "configurationWizardDialog.nextButton": "Weiter" } } });
+  await page.evaluate(() => {
+    window.addEventListener("message", (message) => {
+      if (message.data?.event !== "USER_CONFIGURATION_LOADED") return;
+      const configVars = { Limit: { value: "42" }, Headers: { value: [{ key: "a", value: "1" }, { key: "b", value: "2" }] } };
+      prismatic.setConfigVars({ selector: "#place", configVars });
+    });
+  });
+  await show(page, "showMarketplace");
+  const list = frame(page);
+  await list.getByRole("link", { name: "Files" }).click();
+  await told(page, "USER_CONFIGURATION_PAGE_LOADED");
+  await list.getByRole("button", { name: "Weiter" }).waitFor();
+  // The host page's answer to the event is a message, too.
+  await list.locator("[data-key=Headers] [data-row]").nth(1).waitFor();
+  assert.equal(await list.getByLabel("Limit").inputValue(), "42");
+  assert.equal(await list.getByRole("textbox", { name: "Headers: key" }).count(), 2);
+  await sound(page, "wizard of a user");
+
+  // By keyboard alone.
+  await list.getByRole("heading", { name: "Files" }).focus();
+  await tabTo(page, "Folder");
+  await page.keyboard.press("Tab");
+  await list.locator("[data-key=Folder] [data-problem]").filter({ hasText: /./ }).waitFor();
+  await page.keyboard.press("Shift+Tab");
+  await page.keyboard.type("/bob");
+  await list.locator("[data-key=Folder] [data-problem]").filter({ hasText: /^$/ }).waitFor({ state: "attached" });
+  await tabTo(page, "Limit");
+  await page.keyboard.press("ControlOrMeta+a");
+  await page.keyboard.type("43");
+  await tabTo(page, "Region");
+  await page.keyboard.type("us");
+  await tabTo(page, "Weiter");
+  await page.keyboard.press("Enter");
+  await list.getByRole("heading", { name: "Account" }).waitFor();
+  await tabTo(page, "Username");
+  await page.keyboard.type("bob");
+  await tabTo(page, "Password");
+  await page.keyboard.type("canary-password");
+  await tabTo(page, "Finish");
+  await page.keyboard.press("Enter");
+  await told(page, "USER_CONFIGURATION_DEPLOYED");
+  await list.getByText("saved and in use").waitFor();
+
+  const saved = await data(page, "USER_CONFIGURATION_DEPLOYED");
+  assert.equal(saved.userName, "bob");
+  const value = (key) => saved.userLevelConfigVariables[key].value;
+  assert.deepEqual([value("Folder"), value("Limit"), value("Region")], ["/bob", "43", "us"]);
+  assert.deepEqual(value("Headers"), [{ key: "a", value: "1" }, { key: "b", value: "2" }]);
+  assert.equal(saved.userLevelConfigVariables.Account.status, "ACTIVE");
+  const all = await page.evaluate(() => JSON.stringify(window.told));
+  assert.ok(!all.includes("canary-password"), "the host page is told no credential");
+  assert.deepEqual([...new Set(await page.evaluate(() => window.told.map(({ origin }) => origin)))], [url]);
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+}
+
+async function updatesAndRemoves(instanceId) {
+  const page = await tab(tokens.user, {}, { width: 320, height: 640 });
+  const edit = () => page.evaluate((instanceId) => {
+    window.done = [];
+    prismatic.editUserLevelConfiguration({
+      instanceId,
+      selector: "#place",
+      onSuccess: () => window.done.push("success"),
+      onDelete: () => window.done.push("delete"),
+      onCancel: () => window.done.push("cancel"),
+    });
+  }, instanceId);
+  const done = (what) => page.waitForFunction((what) => window.done.includes(what), what);
+  const list = frame(page);
+
+  await edit();
+  await list.getByLabel("Folder").fill("/changed");
+  await sound(page, "wizard on a narrow screen");
+  await list.getByRole("link", { name: "Cancel" }).click();
+  await done("cancel");
+
+  await edit();
+  assert.equal(await list.getByLabel("Folder").inputValue(), "/bob", "what was cancelled is not saved");
+  await list.getByLabel("Folder").fill("/changed");
+  await list.getByRole("button", { name: "Next" }).click();
+  await list.getByText("Credentials are saved and not shown").waitFor();
+  await list.getByRole("button", { name: "Finish" }).click();
+  await done("success");
+
+  await edit();
+  assert.equal(await list.getByLabel("Folder").inputValue(), "/changed");
+  await list.getByRole("link", { name: "Remove my configuration" }).click();
+  await list.getByRole("heading", { name: "Are you sure?" }).waitFor();
+  await sound(page, "question on a narrow screen");
+  await list.getByRole("button", { name: "Remove my configuration" }).click();
+  await done("delete");
+  await list.getByText("Your configuration is removed").waitFor();
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+}
+
+async function another(instanceId) {
+  const page = await tab(tokens.other);
+  await show(page, "configureInstance", { instanceId });
+  const list = frame(page);
+  await fill(list, "/carl");
+  await list.getByRole("button", { name: "Finish" }).click();
+  await told(page, "USER_CONFIGURATION_DEPLOYED");
+  const { userLevelConfigVariables } = await data(page, "USER_CONFIGURATION_DEPLOYED");
+  assert.deepEqual(userLevelConfigVariables.Tags.value, ["red", "blue"]);
+  // The instance itself is not theirs.
+  await show(page, "editInstanceConfiguration", { instanceId });
+  await list.getByText("There is no such integration, or it is not for you.").waitFor();
+  await page.context().close();
+}
+
+/** A page of another origin can neither show the pages nor call for its visitors. */
+async function strangers() {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(stranger);
+  const refused = await page.evaluate(async ([prismaticUrl, token]) => {
+    prismatic.init({ prismaticUrl, skipPreload: true });
+    try {
+      await prismatic.authenticate({ token });
+      return "authenticated";
+    } catch (error) {
+      return error.name;
+    }
+  }, [url, tokens.admin]);
+  assert.equal(refused, "TypeError", "a browser does not let another origin read the answer");
+  const blocked = page.waitForEvent("console", (message) => message.text().includes("frame-ancestors"));
+  await page.evaluate((url) => {
+    const frame = document.createElement("iframe");
+    frame.src = `${url}/integration-marketplace/?embed=true`;
+    document.body.append(frame);
+  }, url);
+  await blocked;
+  await context.close();
+}
+
+/** Each part on its own: one that fails does not hide the next. */
+let failures = 0;
+async function part(walk, ...given) {
+  try {
+    return await walk(...given);
+  } catch (error) {
+    failures += 1;
+    console.error(`${walk.name}:`, error);
+    return undefined;
+  }
+}
+
+await part(asksAdmin);
+const instanceId = await part(activates);
+await part(configures);
+await part(updatesAndRemoves, instanceId);
+await part(another, instanceId);
+await part(strangers);
+await browser.close();
+for (const server of servers) server.close();
+process.exit(failures === 0 ? 0 : 1);

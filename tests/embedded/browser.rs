@@ -1,0 +1,93 @@
+//! Chromium shows the pages in frames of a host page that loads the real SDK: `tests/clients/embedded/walk.mjs`.
+
+use crate::world::{World, files, plain};
+use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/embedded")
+}
+
+/// Installs the SDK and the driver from the lock file where they are not there as it says.
+fn install() {
+    let modules = folder().join("node_modules");
+    let (wanted, found) = (folder().join("package-lock.json"), modules.join(".installed-lock.json"));
+    let lock = std::fs::read(&wanted).unwrap();
+    if std::fs::read(&found).ok().as_ref() != Some(&lock) {
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(folder());
+        let output = npm.output().expect("npm is missing: apt-get install npm");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::write(&found, lock).unwrap();
+    }
+}
+
+/// The walk as a process: it serves the host pages itself. Killed when dropped.
+struct Walk {
+    child: Child,
+}
+
+impl Drop for Walk {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Walk {
+    /// Starts it, and says where its host page is.
+    fn start() -> (Self, String) {
+        install();
+        let mut node = Command::new("node");
+        node.arg("walk.mjs").current_dir(folder());
+        node.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = node.spawn().expect("node is missing: apt-get install npm");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let host = line.trim().to_owned();
+        assert!(host.starts_with("http://localhost:"), "the walk did not start: {host}");
+        (Self { child }, host)
+    }
+
+    /// Lets it walk; it must come to its end.
+    fn go(mut self, world: &Value) {
+        let mut input = self.child.stdin.take().unwrap();
+        writeln!(input, "{world}").unwrap();
+        drop(input);
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "the walk failed; what it saw stands above");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_real_sdk_shows_the_marketplace_and_a_user_configures_updates_and_removes() {
+    let (walk, host) = Walk::start();
+    let world = World::start(&host).await;
+    world.offer(&files()).await;
+    world.offer(&plain()).await;
+    let token = |user: &str, role: &str| world.person("globex", user, role).token;
+    let given = json!({
+        "url": world.url(""),
+        "admin": token("ada", "admin"),
+        "user": token("bob", "user"),
+        "other": token("carl", "user"),
+    });
+    tokio::task::spawn_blocking(move || walk.go(&given)).await.unwrap();
+
+    let found = "{ instances(name: \"Files\") { nodes { configVariables { nodes { value requiredConfigVariable { key } } }
+        userLevelConfigs { nodes { user { name } } } } } }";
+    let found = world.api().get(found, json!({})).await;
+    let instance = &found["nodes"][0];
+    let values = instance["configVariables"]["nodes"].as_array().unwrap();
+    let tenant = values
+        .iter()
+        .find(|value| value["requiredConfigVariable"]["key"] == "Tenant")
+        .unwrap();
+    assert_eq!(tenant["value"], "set-by-the-host", "a hidden variable has what the host page set");
+    let configs = instance["userLevelConfigs"]["nodes"].as_array().unwrap();
+    assert_eq!(configs.len(), 1, "bob's is removed, carl's is there: {found}");
+    assert_eq!(configs[0]["user"]["name"], "carl");
+}

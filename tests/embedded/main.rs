@@ -1,0 +1,12 @@
+//! The embedded pages: what the host product's frames get by HTTP, and what a browser makes of them with the real SDK.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod browser;
+mod configuring;
+mod refusals;
+mod seeing;
+mod world;

@@ -1,0 +1,282 @@
+//! A daemon, an organization that signs its users' tokens, and integrations in its marketplace.
+
+use crate::harness::api::Api;
+use crate::harness::daemon::{Answer, Daemon, Setup};
+use http::Method;
+use perseat_admin::identity::embedded::Claims;
+use perseat_admin::identity::keys::SigningPair;
+use serde_json::{Value, json};
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+/// Where the host product's pages come from.
+pub(crate) const HOST: &str = "https://app.example";
+
+/// One pair for all tests of this program: it takes a second to make.
+static PAIR: LazyLock<SigningPair> = LazyLock::new(|| SigningPair::generate().unwrap());
+
+const FLOWS: &str = "flows:
+  - name: Main
+    stableKey: main
+    description: ''
+    endpointSecurityType: unsecured
+    steps:
+      - name: Trigger
+        stableKey: main-trigger
+        isTrigger: true
+        action: {key: webhook, component: {key: webhook-triggers, isPublic: true, version: LATEST}}
+        inputs: {}
+";
+
+/// An integration whose users bring their own account, with a variable of every kind.
+pub(crate) fn files() -> String {
+    format!(
+        "definitionVersion: 7
+name: Files
+description: Keeps files in step
+category: Storage
+endpointType: flow_specific
+requiredConfigVars:
+  - {{key: Address, stableKey: address, dataType: string, orgOnly: false, description: Where your files are}}
+  - {{key: Tenant, stableKey: tenant, dataType: string, orgOnly: false, defaultValue: none, meta: {{visibleToCustomerDeployer: false}}}}
+  - {{key: Ours, stableKey: ours, dataType: string, orgOnly: true, defaultValue: canary-of-the-organization}}
+  - {{key: Folder, stableKey: folder, dataType: string, orgOnly: false}}
+  - {{key: Limit, stableKey: limit, dataType: number, orgOnly: false, defaultValue: '10'}}
+  - {{key: Notify, stableKey: notify, dataType: boolean, orgOnly: false, defaultValue: 'true'}}
+  - {{key: Region, stableKey: region, dataType: picklist, pickList: [eu, us], orgOnly: false}}
+  - {{key: Every, stableKey: every, dataType: schedule, orgOnly: false, defaultValue: '0 * * * *'}}
+  - {{key: Since, stableKey: since, dataType: date, orgOnly: false, x-perseat: {{required: false}}}}
+  - {{key: Rules, stableKey: rules, dataType: code, codeLanguage: json, orgOnly: false, defaultValue: '{{}}'}}
+  - {{key: Tags, stableKey: tags, dataType: string, collectionType: valuelist, orgOnly: false, defaultValue: '[]'}}
+  - {{key: Sizes, stableKey: sizes, dataType: number, collectionType: valuelist, orgOnly: false, defaultValue: '[]'}}
+  - {{key: Most, stableKey: most, dataType: number, orgOnly: false, x-perseat: {{required: false}}}}
+  - {{key: Headers, stableKey: headers, dataType: string, collectionType: keyvaluelist, orgOnly: false, defaultValue: '[]'}}
+  - {{key: Account, stableKey: account, dataType: connection, connection: {{key: basic, component: {{key: http, isPublic: true, version: LATEST}}}}, inputs: {{}}}}
+configPages:
+  - name: Company
+    userLevelConfigured: false
+    elements: [{{type: configVar, value: Address}}, {{type: configVar, value: Tenant}}, {{type: configVar, value: Ours}}]
+  - name: You
+    tagline: What is yours alone
+    userLevelConfigured: true
+    elements:
+      - {{type: htmlElement, value: '<p>Read <b>this</b></p><script>window.broken = 1</script>'}}
+      - {{type: configVar, value: Folder}}
+      - {{type: configVar, value: Limit}}
+      - {{type: configVar, value: Notify}}
+      - {{type: configVar, value: Region}}
+      - {{type: configVar, value: Every}}
+      - {{type: configVar, value: Since}}
+      - {{type: configVar, value: Rules}}
+      - {{type: configVar, value: Tags}}
+      - {{type: configVar, value: Sizes}}
+      - {{type: configVar, value: Most}}
+      - {{type: configVar, value: Headers}}
+  - name: Account
+    userLevelConfigured: true
+    elements: [{{type: configVar, value: Account}}]
+{FLOWS}"
+    )
+}
+
+/// An integration that a customer has as a whole.
+pub(crate) fn plain() -> String {
+    format!(
+        "definitionVersion: 7
+name: Reports
+description: One for everybody
+endpointType: flow_specific
+requiredConfigVars:
+  - {{key: Title, stableKey: title, dataType: string, orgOnly: false}}
+configPages:
+  - {{name: Company, elements: [{{type: configVar, value: Title}}]}}
+{FLOWS}"
+    )
+}
+
+/// Somebody who comes with a token of the host product.
+pub(crate) struct Person<'w> {
+    world: &'w World,
+    pub(crate) token: String,
+}
+
+pub(crate) struct World {
+    pub(crate) daemon: Daemon,
+    pub(crate) organization: String,
+    owner: String,
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+}
+
+/// The time in seconds.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+impl World {
+    /// A daemon whose pages may be shown by `host`.
+    pub(crate) async fn start(host: &str) -> Self {
+        let origins = toml::Value::Array(vec![host.into()]);
+        let daemon = Daemon::start(Setup::new().set("embedded.origins", origins));
+        daemon.apply("kind: Organization\nname: Acme\nulcEnabled: true\n").await;
+        let made = daemon
+            .local(
+                Method::POST,
+                "/tokens",
+                Some(json!({ "name": "owner", "role": "owner", "organization": "Acme" })),
+            )
+            .await;
+        let owner = text(&made.unwrap()["token"]);
+        let mut world = Self {
+            daemon,
+            organization: String::new(),
+            owner,
+        };
+        world.organization = text(&world.api().get("{ organization { id } }", json!({})).await["id"]);
+        let import = "mutation ($k: String!) { importOrganizationSigningKey(input: {publicKey: $k}) { errors { messages } } }";
+        world.api().get(import, json!({ "k": PAIR.public_key })).await;
+        world
+    }
+
+    /// The organization's own program.
+    pub(crate) fn api(&self) -> Api<'_> {
+        Api::holder_of(&self.daemon, &self.owner)
+    }
+
+    /// Offers an integration in the marketplace and gives its id.
+    pub(crate) async fn offer(&self, yaml: &str) -> String {
+        let import = "mutation ($d: String!) { importIntegration(input: {definition: $d}) { integration { id } errors { messages } } }";
+        let id = text(&self.api().get(import, json!({ "d": yaml })).await["integration"]["id"]);
+        let publish = "mutation ($i: ID!) { publishIntegration(input: {id: $i}) { errors { messages } } }";
+        self.api().get(publish, json!({ "i": id })).await;
+        let offer = "mutation ($i: ID!) { updateIntegrationMarketplaceConfiguration(input: {id: $i, marketplaceConfiguration: \"AVAILABLE_AND_DEPLOYABLE\"}) { errors { messages } } }";
+        self.api().get(offer, json!({ "i": id })).await;
+        id
+    }
+
+    /// What the host product says of somebody.
+    pub(crate) fn claims(&self, customer: &str, user: &str, role: &str) -> Claims {
+        Claims {
+            sub: user.into(),
+            organization: self.organization.clone(),
+            customer: customer.into(),
+            iat: now() - 5,
+            exp: now() + 600,
+            external_id: Some(user.into()),
+            name: Some(user.into()),
+            customer_name: Some(customer.into()),
+            role: Some(role.into()),
+            ..Claims::default()
+        }
+    }
+
+    /// The token that says so.
+    pub(crate) fn signed(&self, claims: &Claims) -> String {
+        claims.sign(PAIR.private_key.as_bytes()).unwrap()
+    }
+
+    /// Somebody of a customer: `admin` or `user`.
+    pub(crate) fn person(&self, customer: &str, user: &str, role: &str) -> Person<'_> {
+        self.holder(self.signed(&self.claims(customer, user, role)))
+    }
+
+    /// Whoever holds this token.
+    pub(crate) fn holder(&self, token: String) -> Person<'_> {
+        Person { world: self, token }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.daemon.address("api"))
+    }
+
+    /// A page without a token.
+    pub(crate) async fn open(&self, path: &str) -> Answer {
+        self.daemon.send(Method::GET, &self.url(path), &[], "").await
+    }
+
+    /// The instance of an integration.
+    pub(crate) async fn instance(&self, name: &str) -> String {
+        let found = self
+            .api()
+            .get("query ($n: String) { instances(name: $n) { nodes { id } } }", json!({ "n": name }))
+            .await;
+        text(&found["nodes"][0]["id"])
+    }
+}
+
+/// What a person gets.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) status: u16,
+    pub(crate) html: String,
+}
+
+impl Shown {
+    /// Where a link or a form goes whose tag holds `word`.
+    #[track_caller]
+    pub(crate) fn target(&self, attribute: &str, end: &str) -> String {
+        let start = format!("{attribute}=\"");
+        let mut targets = self.html.split(&start).skip(1).map(|rest| rest.split('"').next().unwrap());
+        let found = targets.find(|target| target.replace("&#x2f;", "/").ends_with(end));
+        found
+            .unwrap_or_else(|| panic!("nothing leads to {end}: {}", self.html))
+            .replace("&#x2f;", "/")
+            .replace("&amp;", "&")
+    }
+
+    /// What the host page is told.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let Some(rest) = self.html.split("data-events=\"").nth(1) else {
+            return Vec::new();
+        };
+        let text = rest.split('"').next().unwrap().replace("&quot;", "\"").replace("&#x2f;", "/");
+        serde_json::from_str(
+            &text
+                .replace("&lt;", "<")
+                .replace("&gt;", ">")
+                .replace("&#x27;", "'")
+                .replace("&amp;", "&"),
+        )
+        .unwrap()
+    }
+}
+
+impl Person<'_> {
+    /// A fragment.
+    pub(crate) async fn get(&self, path: &str) -> Shown {
+        self.ask(Method::GET, path, String::new()).await
+    }
+
+    /// Sends a form.
+    pub(crate) async fn send(&self, path: &str, fields: &[(&str, &str)]) -> Shown {
+        let mut body = reqwest::Url::parse("http://x/").unwrap();
+        body.query_pairs_mut().extend_pairs(fields);
+        self.ask(Method::POST, path, body.query().unwrap_or_default().to_owned()).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: String) -> Shown {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ];
+        let answer = self.world.daemon.send(method, &self.world.url(path), &headers, body).await;
+        Shown {
+            status: answer.status,
+            html: String::from_utf8(answer.body.to_vec()).unwrap(),
+        }
+    }
+
+    /// Switches an integration on with customer-wide values.
+    #[track_caller]
+    pub(crate) fn activate<'p>(&'p self, integration: &str, fields: &'p [(&'p str, &'p str)]) -> impl Future<Output = Shown> + 'p {
+        let path = format!("/embedded/view/integration/{integration}/activate");
+        async move {
+            let page = self.get(&path).await;
+            assert_eq!(page.status, 200, "{}", page.html);
+            self.send(&page.target("action", "/activate"), fields).await
+        }
+    }
+}
