@@ -62,11 +62,51 @@ pub(super) fn result(desk: &Desk, view: &ExecutionView) -> Option<Value> {
 fn body(request: &TriggerView) -> Value {
     let content_type = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
     let content_type = content_type.map(|(_, value)| value.as_str()).unwrap_or_default();
-    let text = request.body.text.as_deref().filter(|_| !request.body.is_cut);
-    let data = match text {
-        None => Value::Null,
-        Some(text) if content_type.contains("json") => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
-        Some(text) => text.into(),
+    let bytes = request.body.bytes;
+    let not_shown = match &request.body.text {
+        Some(_) if request.body.is_cut => format!("{bytes} bytes are more than `history.shown-bytes` shows"),
+        None if bytes > 0 => format!("{bytes} bytes that are no text"),
+        None => return json!({ "data": null, "contentType": content_type }),
+        Some(text) if content_type.contains("json") => {
+            let data = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()));
+            return json!({ "data": data, "contentType": content_type });
+        }
+        Some(text) => return json!({ "data": text, "contentType": content_type }),
     };
-    json!({ "data": data, "contentType": content_type })
+    // Null alone would be taken for what the sender sent.
+    json!({ "data": null, "contentType": content_type, "notShown": not_shown })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use perseat_store::executions::BodyView;
+
+    fn shown(content_type: &str, bytes: usize, text: Option<&str>, is_cut: bool) -> Value {
+        body(&TriggerView {
+            method: "POST".into(),
+            url: String::new(),
+            query: String::new(),
+            path_fragment: String::new(),
+            headers: vec![("Content-Type".into(), content_type.into())],
+            body: BodyView {
+                bytes,
+                text: text.map(str::to_owned),
+                is_cut,
+            },
+        })
+    }
+
+    #[test]
+    fn a_body_that_is_not_shown_says_so() {
+        let of = |data: Value, content_type: &str| json!({ "data": data, "contentType": content_type });
+        let json_type = "application/json";
+        assert_eq!(shown(json_type, 7, Some("{\"a\":1}"), false), of(json!({ "a": 1 }), json_type));
+        assert_eq!(shown("text/plain", 1, Some("x"), false), of(json!("x"), "text/plain"));
+        assert_eq!(shown(json_type, 0, None, false), of(Value::Null, json_type));
+        for hidden in [shown(json_type, 70_000, Some("{"), true), shown("image/png", 9, None, false)] {
+            assert_eq!(hidden["data"], Value::Null);
+            assert!(hidden["notShown"].as_str().is_some_and(|text| text.contains("bytes")), "{hidden}");
+        }
+    }
 }
