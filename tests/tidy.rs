@@ -110,7 +110,10 @@ fn only_actors_and_the_boot_code_name_actix() {
 #[test]
 fn only_the_control_plane_names_graphql() {
     none(
-        &outside(&["src/control/"], &["async_graphql", "async_graphql_value"]),
+        &outside(
+            &["src/control/", "tests/permissions/schema.rs"],
+            &["async_graphql", "async_graphql_value"],
+        ),
         "GraphQL types stay in src/control/; the rules are in crates/admin:",
     );
 }

@@ -18,6 +18,7 @@ use perseat_domain::model::{ConfigValue, Instance};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
 /// Whose values the pages ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -187,7 +188,8 @@ impl Console {
         values: &BTreeMap<String, ConfigValue>,
     ) -> Result<Vec<Field>, Fault> {
         let presentation = version.presentation();
-        let variables = reader.visible_variables(&version.version.definition, level == Level::User);
+        let visible = reader.visible_variables_of(&version.version.definition, level == Level::User);
+        let variables: Vec<&ConfigVar> = visible.iter().map(Deref::deref).collect();
         let places = variables.iter().enumerate();
         let field = |(place, variable): (usize, &&ConfigVar)| Field::new(place, variable, &presentation, values.get(&variable.stable_key));
         let mut fields: Vec<Field> = places.map(field).collect();

@@ -5,14 +5,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{Reader, VersionView};
-use perseat_domain::id::UserConfigId;
-use perseat_domain::model::Instance;
+use perseat_domain::id::{InstanceId, UserConfigId};
 use serde_json::{Map, Value, json};
 
 /// Of which instance something is told; there is none yet while one is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct About<'a> {
-    pub(super) instance: Option<&'a Instance>,
+    /// Its id and its name.
+    pub(super) instance: Option<(InstanceId, &'a str)>,
     pub(super) version: &'a VersionView,
 }
 
@@ -25,8 +25,8 @@ impl About<'_> {
         let told = json!({
             "customerId": customer.id.global(),
             "customerName": customer.name,
-            "instanceId": instance.map(|instance| instance.id.global()).unwrap_or_default(),
-            "instanceName": instance.map_or(name, |instance| &instance.name),
+            "instanceId": instance.map(|(id, _)| id.global()).unwrap_or_default(),
+            "instanceName": instance.map_or(name.as_str(), |(_, name)| name),
             "integrationName": name,
             "integrationVersionNumber": self.version.version.version,
             "readOnly": false,
@@ -40,7 +40,7 @@ impl About<'_> {
     /// An instance and its customer-wide values.
     pub(super) fn instance(self, reader: &Reader<'_>, fields: &[Field]) -> Result<Value, Fault> {
         let mut told = self.whole(reader)?;
-        let owner = self.instance.map(|instance| instance.id.0.to_string()).unwrap_or_default();
+        let owner = self.instance.map(|(id, _)| id.0.to_string()).unwrap_or_default();
         told.insert("configVars".to_owned(), variables("InstanceConfigVariable", &owner, fields));
         Ok(Value::Object(told))
     }

@@ -37,7 +37,7 @@ impl Console {
                 version: None,
             };
             let about = About {
-                instance: Some(&instance),
+                instance: Some((instance.id, &instance.name)),
                 version: &version,
             };
             Ok((instance.name.clone(), integration, about.instance(reader, &[])?))
@@ -49,10 +49,9 @@ impl Console {
     fn my_going(&self, asked: Asked<'_>, id: InstanceId) -> Result<(UserConfigId, String, Value), Trouble> {
         let going = self.desk.read(asked.actor, |reader| {
             let own = reader.own_config(id)?.ok_or(Fault::Absent("user configuration"))?;
-            let running = own.instance.deployed.as_ref().unwrap_or(&own.instance.config).version;
-            let version = reader.version_of(own.instance.integration, running)?;
+            let version = reader.version_of(own.instance.integration, own.instance.version)?;
             let about = About {
-                instance: Some(&own.instance),
+                instance: Some((own.instance.id, &own.instance.name)),
                 version: &version,
             };
             let about = about.user(reader, Some(own.config.id), &[])?;

@@ -29,7 +29,7 @@ impl Console {
             let holder = config.map(|config| Holder::UserConfig(config.id));
             let fields = self.fields(reader, &found.version, holder, Level::User, &values)?;
             let about = About {
-                instance: Some(&found.instance),
+                instance: Some((found.instance.id, &found.instance.name)),
                 version: &found.version,
             };
             let about = about.user(reader, config.map(|config| config.id), &fields)?;
@@ -111,7 +111,7 @@ impl Console {
             let holder = Some(Holder::Instance(id));
             let fields = self.fields(reader, &version, holder, Level::Instance, &instance.config.values)?;
             let about = About {
-                instance: Some(&instance),
+                instance: Some((instance.id, &instance.name)),
                 version: &version,
             };
             Ok(Draft {

@@ -139,7 +139,7 @@ fn curious(place: &Place, integration: &str) -> Vec<(&'static str, Value)> {
 }
 
 /// Plants a canary in every field of the other customer that can hold one; gives the references of its files.
-async fn plant(world: &World) -> Vec<String> {
+pub(crate) async fn plant(world: &World) -> Vec<String> {
     let other = &world.places[1];
     let plant = [
         (
@@ -166,20 +166,12 @@ async fn plant(world: &World) -> Vec<String> {
     let avatar =
         "mutation ($i: ID!, $u: String!) { updateCustomer(input: {id: $i, avatarUrl: $u}) { customer { id } errors { messages } } }";
     let user = "mutation ($i: ID!, $u: String!) { updateUser(input: {id: $i, avatarUrl: $u}) { user { id } errors { messages } } }";
-    let mut picture = std::io::Cursor::new(Vec::new());
-    image::DynamicImage::new_rgb8(9, 9)
-        .write_to(&mut picture, image::ImageFormat::Png)
-        .unwrap();
-    let picture = picture.into_inner();
     let mut references = vec![world.attach(&other.customer, "canary.txt", b"canary").await];
     for (object, query) in [(&other.customer, avatar), (&other.user, user)] {
-        let ask = "query ($i: ID!) { uploadMedia(objectId: $i, fileName: \"canary\", mediaType: AVATAR) { uploadUrl objectUrl } }";
-        let permitted = world.ask(0, ask, json!({ "i": object })).await["data"]["uploadMedia"].take();
-        let url = permitted["uploadUrl"].as_str().unwrap();
-        assert_eq!(world.daemon.send(Method::PUT, url, &[], picture.clone()).await.status, 200);
-        let taken = world.ask(0, query, json!({ "i": object, "u": permitted["objectUrl"] })).await;
+        let reference = world.picture(0, object).await;
+        let taken = world.ask(0, query, json!({ "i": object, "u": reference })).await;
         assert!(crate::is_allowed(&taken), "{taken}");
-        references.push(permitted["objectUrl"].as_str().unwrap().to_owned());
+        references.push(reference);
     }
     references
 }

@@ -3,9 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod canaries;
+mod expanded;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod nested;
+mod own;
 mod rows;
+mod schema;
 mod vault;
 mod walk;
 mod world;
@@ -135,6 +139,57 @@ async fn hooks_and_api_share_a_listener_where_they_have_one_address() {
         daemon.post("/trigger/bm90aGluZw==", &[], "{}").await.json()["code"],
         "endpoint_not_found"
     );
+}
+
+/// Every list that is read in pages, by what it hangs below, with room for where it is read on.
+const LISTS: [&str; 17] = [
+    "customers(PAGE) { pageInfo { endCursor } }",
+    "customers(externalId: \"own\", PAGE) { pageInfo { endCursor } }",
+    "users(PAGE) { pageInfo { endCursor } }",
+    "users(customer: $c, email: \"member@own.example\", PAGE) { pageInfo { endCursor } }",
+    "integrations(PAGE) { pageInfo { endCursor } }",
+    "marketplaceIntegrations(PAGE) { pageInfo { endCursor } }",
+    "instances(PAGE) { pageInfo { endCursor } }",
+    "executionResults(PAGE) { pageInfo { endCursor } }",
+    "logs(executionResult: $e, PAGE) { pageInfo { endCursor } }",
+    "components(PAGE) { pageInfo { endCursor } }",
+    "audit(PAGE) { pageInfo { endCursor } }",
+    "customer(id: $c) { instances(PAGE) { pageInfo { endCursor } } }",
+    "instance(id: $i) { flowConfigs(PAGE) { pageInfo { endCursor } } }",
+    "instance(id: $i) { userLevelConfigs(PAGE) { pageInfo { endCursor } } }",
+    "instance(id: $i) { integration { flows(PAGE) { pageInfo { endCursor } } } }",
+    "instance(id: $i) { integration { versionSequence(PAGE) { pageInfo { endCursor } } } }",
+    "executionResult(id: $e) { stepResults(PAGE) { pageInfo { endCursor } } }",
+];
+
+#[tokio::test]
+async fn a_cursor_of_another_list_is_refused_and_one_of_the_list_reads_on() {
+    let world = World::start().await;
+    let place = &world.places[0];
+    let variables = json!({ "c": place.customer, "i": place.instance, "e": place.execution });
+    for list in LISTS {
+        let declared: String = [("$c", "ID!"), ("$i", "ID!"), ("$e", "ID!")]
+            .into_iter()
+            .filter(|(name, _)| list.contains(&format!("{name},")) || list.contains(&format!("{name})")))
+            .map(|(name, of)| format!("{name}: {of} "))
+            .collect();
+        let ask = async |page: &str| {
+            let query = list.replace("PAGE", page);
+            let head = if declared.is_empty() {
+                String::new()
+            } else {
+                format!("query ({declared}) ")
+            };
+            world.ask(0, &format!("{head}{{ {query} }}"), variables.clone()).await
+        };
+        let wrong = ask("after: \"bm9uZSBvZiB0aGlz\"").await;
+        assert!(wrong.to_string().contains("This cursor is none of this list."), "{list}: {wrong}");
+        let first = ask("first: 1").await;
+        let said = first.to_string();
+        let (_, end) = said.split_once("\"endCursor\":\"").unwrap_or_else(|| panic!("{list}: {first}"));
+        let next = ask(&format!("after: \"{}\"", end.split('"').next().unwrap())).await;
+        assert!(next["errors"].is_null() && next["data"].is_object(), "{list}: {next}");
+    }
 }
 
 #[tokio::test]

@@ -10,8 +10,6 @@ pub(crate) enum Who {
     Anybody,
     /// Whoever has the operation of this name in the table.
     May(&'static str),
-    /// Either.
-    Either(&'static str, &'static str),
     /// Of those who have it, the organization's people alone.
     OurPeople(&'static str),
 }
@@ -84,7 +82,7 @@ pub(crate) fn rows(world: &World, place: &Place) -> Vec<Row> {
 }
 
 fn queries(world: &World, place: &Place) -> Vec<Row> {
-    use Who::{Anybody, Either, May};
+    use Who::{Anybody, May};
     let i = |id: &str| json!({ "i": id });
     vec![
         row(Anybody, false, "{ authenticatedUser { name role { name } } }", json!({})),
@@ -210,7 +208,7 @@ fn queries(world: &World, place: &Place) -> Vec<Row> {
             i(&place.execution),
         ),
         row(
-            Either("View user configurations", "Manage user configurations"),
+            May("View user configurations"),
             true,
             "query ($i: ID!) { userLevelConfig(id: $i) { id } }",
             i(&place.config),
@@ -529,7 +527,9 @@ fn variable(kind: &str, of: &str) -> String {
 
 /// Makes, as the owner, what a request uses up.
 pub(crate) async fn make(world: &World, fresh: Fresh, place: &Place, number: usize) -> String {
-    let name = format!("fresh {number}");
+    // What the other customer has must not show anywhere.
+    let word = if place.name == "other" { "canary" } else { "fresh" };
+    let name = format!("{word} {number}");
     match fresh {
         Fresh::Nothing => String::new(),
         Fresh::Customer => {
@@ -538,12 +538,12 @@ pub(crate) async fn make(world: &World, fresh: Fresh, place: &Place, number: usi
         }
         Fresh::User => {
             let query = "mutation ($c: ID!, $e: String!, $r: ID!) { createCustomerUser(input: {customer: $c, email: $e, role: $r}) { user { id } errors { messages } } }";
-            let variables = json!({ "c": place.customer, "e": format!("fresh{number}@own.example"), "r": role_of("customer") });
+            let variables = json!({ "c": place.customer, "e": format!("{word}{number}@own.example"), "r": role_of("customer") });
             world.make(query, variables).await
         }
         Fresh::OrganizationUser => {
             let query = "mutation ($e: String!, $r: ID!) { createOrganizationUser(input: {email: $e, role: $r}) { user { id } errors { messages } } }";
-            let variables = json!({ "e": format!("fresh{number}@acme.example"), "r": role_of("organization") });
+            let variables = json!({ "e": format!("{word}{number}@acme.example"), "r": role_of("organization") });
             world.make(query, variables).await
         }
         Fresh::Integration => {

@@ -61,7 +61,9 @@ definition: |
   endpointType: flow_specific
   requiredConfigVars:
     - {key: Folder, stableKey: folder, dataType: string, orgOnly: false}
+    - {key: Ours alone, stableKey: ours, dataType: string, orgOnly: true, defaultValue: ours-by-default}
   configPages:
+    - {name: Company, elements: [{type: configVar, value: Ours alone}]}
     - {name: You, userLevelConfigured: true, elements: [{type: configVar, value: Folder}]}
   flows:
     - name: Main
@@ -81,7 +83,8 @@ fn of_customer(customer: &str) -> String {
     for role in ["admin", "member", "marketplace_admin", "marketplace_user", "spare"] {
         let word = if role == "spare" { "marketplace_user" } else { role };
         text += &format!("---\nkind: CustomerUser\ncustomer: {customer}\nname: {role}\nexternalId: {role}\n");
-        text += &format!("email: {role}@{customer}.example\nrole: {word}\n");
+        let address = if (role, customer) == ("spare", "other") { "canary" } else { role };
+        text += &format!("email: {address}@{customer}.example\nrole: {word}\n");
     }
     text += &format!("---\nkind: Instance\nname: Files\ncustomer: {customer}\nintegration: Files\n");
     text += &format!("---\nkind: UserLevelConfig\ncustomer: {customer}\ninstance: Files\nuser: spare\n");
@@ -121,7 +124,11 @@ impl World {
     }
 
     pub(crate) async fn start() -> Self {
-        let daemon = Daemon::start(Setup::new().set("api.rate", 100_000).set("api.burst", 100_000));
+        Self::with(Setup::new()).await
+    }
+
+    pub(crate) async fn with(setup: Setup) -> Self {
+        let daemon = Daemon::start(setup.set("api.rate", 100_000).set("api.burst", 100_000));
         daemon
             .apply(&(MANIFESTS.to_owned() + &of_customer("own") + &of_customer("other")))
             .await;
@@ -217,6 +224,22 @@ configVars: {Folder: /}
         self.daemon.apply(manifests).await;
         let found = self.ask(0, r#"{ instances(name: "Folders") { nodes { id } } }"#, json!({})).await;
         text(&found["data"]["instances"]["nodes"][0]["id"])
+    }
+
+    /// Uploads a picture, as the role in this column; gives what clients name it by.
+    pub(crate) async fn picture(&self, role: usize, of: &str) -> String {
+        let ask = "query ($i: ID!) { uploadMedia(objectId: $i, fileName: \"canary\", mediaType: AVATAR) { uploadUrl objectUrl } }";
+        let permitted = self.ask(role, ask, json!({ "i": of })).await["data"]["uploadMedia"].take();
+        let mut picture = std::io::Cursor::new(Vec::new());
+        image::DynamicImage::new_rgb8(9, 9)
+            .write_to(&mut picture, image::ImageFormat::Png)
+            .unwrap();
+        let put = self
+            .daemon
+            .send(Method::PUT, &text(&permitted["uploadUrl"]), &[], picture.into_inner())
+            .await;
+        assert_eq!(put.status, 200);
+        text(&permitted["objectUrl"])
     }
 
     /// Attaches a document to a customer, as the owner; gives what clients name it by.

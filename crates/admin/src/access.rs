@@ -137,6 +137,10 @@ pub fn page() -> String {
          denied but absent: nobody learns from an answer what exists elsewhere. Everybody may change their own name, telephone\n\
          number and avatar, and remove their own user configuration. Whoever sees somebody or something sees its avatar, and whoever\n\
          manages it changes it. Third-party users see nothing until something is granted to them.\n\n\
+         To manage user configurations is, for a customer's people, to remove those of their customer's users, by id: they neither\n\
+         see nor write another person's. Whoever may configure an instance for themselves without viewing instances knows its name\n\
+         and whether it is on. Variables of an integration that the organization alone sets (`orgOnly`) are shown to its people\n\
+         alone, their defaults included.\n\n\
          | | Owner | Admin | Integrator | Guest | Third party | Customer admin | Member | Marketplace admin | Marketplace user |\n\
          |---|:-:|:-:|:-:|:-:|:-:|:-:|:-:|:-:|:-:|\n",
     );

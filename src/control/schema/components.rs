@@ -1,12 +1,11 @@
 //! The components that flows are made of: those that are built in.
 
-use super::answer::{actor, desk, error, page};
+use super::answer::{actor, error};
 use super::connection::{ComponentOrder, ComponentOrderField, Connection, OrderDirection, terms};
 use super::people::Customer;
 use super::scalars::JsonString;
 use async_graphql::{ComplexObject, Context, Enum, ID, Object, Result, SimpleObject};
 use perseat_admin::access::Operation;
-use perseat_admin::query::Listed;
 use perseat_domain::definition::ActionRef;
 use perseat_domain::id::join_global;
 use perseat_flow::component::{ALL, Role};
@@ -176,9 +175,7 @@ impl Component {
                 && is_data_source.is_none_or(|wanted| action.is_data_source == wanted)
                 && key.as_ref().is_none_or(|key| action.key == *key)
         };
-        let request = page(after, first);
-        let listed = Listed::of_all(all.filter(fits).collect(), &request, desk(ctx)?.options().read);
-        Ok(Connection::of(listed, request.after.as_deref()))
+        Connection::cut(ctx, all.filter(fits).collect(), after, first)
     }
 }
 
@@ -236,9 +233,7 @@ impl ComponentQuery {
                 all.reverse();
             }
         }
-        let request = page(after, first);
-        let listed = Listed::of_all(all, &request, desk(ctx)?.options().read);
-        Ok(Connection::of(listed, request.after.as_deref()))
+        Connection::cut(ctx, all, after, first)
     }
 }
 

@@ -10,8 +10,8 @@ use super::people::User;
 use super::scalars::{BigInt, DateTime, JsonString};
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use perseat_admin::fault::Fault;
-use perseat_admin::query::{UserConfigView, VersionView};
-use perseat_domain::definition::{ConfigVar, Flow};
+use perseat_admin::query::{UserConfigView, VersionView, VisibleVariable};
+use perseat_domain::definition::Flow;
 use perseat_domain::grant::Holder;
 use perseat_domain::id::{EndpointId, IntegrationId, UserConfigId};
 use perseat_domain::model::{self, ConfigValue};
@@ -34,8 +34,7 @@ impl UserLevelConfig {
     /// The version that runs, or was saved if none does yet.
     fn version(&self, ctx: &Context<'_>) -> Result<VersionView> {
         let instance = &self.0.instance;
-        let running = instance.deployed.as_ref().unwrap_or(&instance.config).version;
-        read(ctx, |reader| reader.version_of(instance.integration, running))
+        read(ctx, |reader| reader.version_of(instance.integration, instance.version))
     }
 
     /// The user's values, whether they are set or not.
@@ -48,13 +47,13 @@ impl UserLevelConfig {
         let mut grants = read(ctx, |reader| reader.grants(Holder::UserConfig(self.0.config.id)))?;
         let version = self.version(ctx)?;
         let definition = &version.version.definition;
-        let visible = read(ctx, |reader| Ok(reader.visible_variables(definition, true)))?;
+        let visible = read(ctx, |reader| Ok(reader.visible_variables_of(definition, true)))?;
         let all = visible.into_iter().map(|variable| UserLevelConfigVariable {
             owner: self.0.config.id.0,
             integration: version.integration.id,
-            variable: variable.clone(),
             value: self.0.config.values.get(&variable.stable_key).cloned(),
             grant: grants.remove(&variable.stable_key),
+            variable,
         });
         Ok(all.collect())
     }
@@ -70,7 +69,7 @@ impl UserLevelConfig {
         ConfiguredInstance {
             id: instance.id.global().into(),
             name: instance.name.clone(),
-            enabled: instance.state == model::InstanceState::Enabled,
+            enabled: instance.is_enabled,
         }
     }
     async fn user(&self) -> User {
@@ -129,8 +128,9 @@ impl UserLevelFlowConfig {
     async fn user_level_config(&self) -> &UserLevelConfig {
         &self.config
     }
-    async fn instance_flow_config(&self) -> InstanceFlowConfig {
-        InstanceFlowConfig::new(&self.config.0.instance, &self.version, &self.flow)
+    /// The flow, with the instance for those who may see it.
+    async fn instance_flow_config(&self, ctx: &Context<'_>) -> Result<InstanceFlowConfig> {
+        InstanceFlowConfig::read(ctx, self.config.0.instance.id, &self.version, &self.flow)
     }
     /// The URL that runs the flow as this user.
     async fn webhook_url(&self, ctx: &Context<'_>) -> Result<String> {
@@ -143,7 +143,7 @@ impl UserLevelFlowConfig {
 pub(super) struct UserLevelConfigVariable {
     owner: Uuid,
     integration: IntegrationId,
-    variable: ConfigVar,
+    variable: VisibleVariable,
     value: Option<ConfigValue>,
     grant: Option<StoredGrant>,
 }
@@ -265,7 +265,7 @@ impl ConfigMutation {
         UpdateUserLevelConfigPayload::of(saved(ctx, made)?)
     }
 
-    /// Removes a configuration with its credentials.
+    /// Removes a configuration with its credentials. Whoever may remove it without seeing it is told of no errors, and no more.
     async fn delete_user_level_config(&self, ctx: &Context<'_>, input: DeleteUserLevelConfigInput) -> Result<DeleteUserLevelConfigPayload> {
         let before = match required(input.id.as_ref(), "user configuration") {
             Ok(id) => read(ctx, |reader| reader.user_config(id)).ok(),
@@ -274,7 +274,12 @@ impl ConfigMutation {
         let made = change(ctx, "deleteUserLevelConfig", |edit| {
             edit.delete_user_config(required(input.id.as_ref(), "user configuration")?)
         })?;
-        let gone = made.and_then(|_| before.ok_or(Fault::Absent("user configuration")));
-        DeleteUserLevelConfigPayload::of(gone.map(UserLevelConfig))
+        Ok(match made {
+            Ok(_) => DeleteUserLevelConfigPayload {
+                user_level_config: before.map(UserLevelConfig),
+                errors: Vec::new(),
+            },
+            Err(fault) => DeleteUserLevelConfigPayload::of(Err(fault))?,
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! Relay connections, and the orders that clients name.
 
+use super::answer::{desk, error, page};
 use super::components::{Action, Component};
 use super::configs::{UserLevelConfig, UserLevelConfigVariable, UserLevelFlowConfig};
 use super::executions::{ExecutionSection, InstanceExecutionResult, InstanceStepResult, Log};
@@ -7,7 +8,7 @@ use super::instances::{Instance, InstanceConfigVariable, InstanceFlowConfig};
 use super::integrations::{Expression, Integration, IntegrationFlow, RequiredConfigVariable};
 use super::organization::{AuditEntry, OrganizationSigningKey, ScopedConfigVariable, Tenant};
 use super::people::{Customer, User};
-use async_graphql::{Enum, InputObject, OutputType, SimpleObject};
+use async_graphql::{Context, Enum, InputObject, OutputType, Result, SimpleObject};
 use perseat_admin::query::{CustomerField, InstanceField, IntegrationField, Listed, Order, UserConfigField, UserField};
 
 /// Where a page stands in its list.
@@ -89,6 +90,13 @@ where
             },
             edges,
         }
+    }
+
+    /// A list that is short, cut into pages here.
+    pub(super) fn cut(ctx: &Context<'_>, all: Vec<T>, after: Option<String>, first: Option<i32>) -> Result<Self> {
+        let request = page(after, first);
+        let listed = Listed::of_all(all, &request, desk(ctx)?.options().read).map_err(error)?;
+        Ok(Self::of(listed, request.after.as_deref()))
     }
 
     /// Says how many there are in all, where that is known.

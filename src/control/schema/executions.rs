@@ -11,7 +11,7 @@ use super::{blobs, trigger};
 use crate::control::Desk;
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use perseat_admin::fault::Fault;
-use perseat_admin::query::Listed;
+use perseat_admin::query::{Listed, unknown_cursor};
 use perseat_domain::entry::StepStatus;
 use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, join_global};
 use perseat_domain::time::Timestamp;
@@ -69,17 +69,23 @@ impl InstanceExecutionResult {
 
     /// An execution that whoever asks may see.
     fn find(ctx: &Context<'_>, id: &ID) -> Result<Self> {
-        let absent = || error(Fault::Absent("execution"));
-        let id: ExecutionId = id.parse().map_err(|_| absent())?;
+        let found = match id.parse::<ExecutionId>() {
+            Ok(id) => Self::look_up(ctx, id)?,
+            Err(_) => None,
+        };
+        found.ok_or_else(|| error(Fault::Absent("execution")))
+    }
+
+    /// The same, if it is there.
+    fn look_up(ctx: &Context<'_>, id: ExecutionId) -> Result<Option<Self>> {
         let view = desk(ctx)?.executions().show(id).map_err(|fault| {
             tracing::error!(error = &fault as &dyn std::error::Error, "an execution could not be read");
             async_graphql::Error::new("Internal error.")
         })?;
-        let view = view.ok_or_else(absent)?;
-        if !sees(ctx, view.summary.customer.as_ref())? {
-            return Err(absent());
-        }
-        Ok(Self(Arc::new(view)))
+        Ok(match view {
+            Some(view) if sees(ctx, view.summary.customer.as_ref())? => Some(Self(Arc::new(view))),
+            _ => None,
+        })
     }
 
     fn summary(&self) -> &ExecutionSummary {
@@ -187,9 +193,7 @@ impl InstanceExecutionResult {
         if let Some(last) = last.and_then(|last| usize::try_from(last).ok()) {
             all.drain(..total.saturating_sub(last));
         }
-        let request = page(after, first);
-        let listed = Listed::of_all(all, &request, desk(ctx)?.options().read);
-        let mut connection = Connection::of(listed, request.after.as_deref());
+        let mut connection = Connection::cut(ctx, all, after, first)?;
         connection.count(total);
         Ok(connection)
     }
@@ -344,9 +348,7 @@ fn logs(
     if order_by.is_some_and(|order| order.direction == OrderDirection::Desc) {
         lines.reverse();
     }
-    let request = page(after, first);
-    let listed = Listed::of_all(lines, &request, desk(ctx)?.options().read);
-    Ok(Connection::of(listed, request.after.as_deref()))
+    Connection::cut(ctx, lines, after, first)
 }
 
 /// Reading executions.
@@ -397,7 +399,8 @@ impl ExecutionQuery {
             ..Filter::default()
         };
         let request = page(after, first);
-        let before = request.after.as_deref().and_then(|cursor| cursor.parse::<ExecutionId>().ok());
+        let before = request.after.as_deref().map(str::parse::<ExecutionId>).transpose();
+        let before = before.map_err(|_| error(unknown_cursor()))?;
         let limits = desk(ctx)?.options().read;
         let limit = limits.page_of(&request);
         let listed = desk(ctx)?.executions().list(&filter, before, limit).map_err(|fault| {
@@ -406,8 +409,9 @@ impl ExecutionQuery {
         })?;
         let mut items = Vec::new();
         for summary in listed.executions {
-            let id = summary.id.global();
-            items.push((id.clone(), InstanceExecutionResult::find(ctx, &id.into())?));
+            // One that was collected meanwhile is no longer of the list.
+            let found = InstanceExecutionResult::look_up(ctx, summary.id)?;
+            items.extend(found.map(|found| (summary.id.global(), found)));
         }
         let listed = Listed {
             items,

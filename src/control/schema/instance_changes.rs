@@ -229,14 +229,14 @@ impl InstanceMutation {
         };
         match desk.try_out(&trial).await {
             Ok(execution) => {
-                let flow_config = read(ctx, |reader| {
+                let (version, flow) = read(ctx, |reader| {
                     let instance = reader.instance(instance)?;
                     let version = reader.version_of(instance.integration, instance.config.version)?;
                     let flow = version.version.definition.flow(number).cloned();
-                    Ok(InstanceFlowConfig::new(&instance, &version, &flow.ok_or(Fault::Absent("flow"))?))
+                    Ok((version, flow.ok_or(Fault::Absent("flow"))?))
                 })?;
                 TestInstanceFlowConfigPayload::of(Ok(TestInstanceFlowConfigResult {
-                    flow_config,
+                    flow_config: InstanceFlowConfig::read(ctx, instance, &version, &flow)?,
                     execution: InstanceExecutionResult::of(ctx, execution)?,
                 }))
             }

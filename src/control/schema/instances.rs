@@ -10,7 +10,7 @@ use super::scalars::{BigInt, DateTime, JsonString};
 use async_graphql::{Context, Enum, ID, Object, Result};
 use perseat_admin::access::Operation;
 use perseat_admin::fault::Fault;
-use perseat_admin::query::{ConfigState, InstanceFilter, Listed, VersionView, needs_deploy};
+use perseat_admin::query::{ConfigState, InstanceFilter, VersionView, VisibleVariable, needs_deploy};
 use perseat_domain::definition::{ConfigVar, EndpointType, Flow};
 use perseat_domain::grant::Holder;
 use perseat_domain::id::{CustomerId, EndpointId, InstanceId, IntegrationId, VersionId, integration_of_system_instance, system_instance};
@@ -182,17 +182,15 @@ impl Instance {
         let version = self.version(ctx)?;
         let definition = &version.version.definition;
         let all = definition.flows.iter().map(|flow| InstanceFlowConfig {
-            instance: self.clone(),
+            instance: Some(self.clone()),
             instance_id: self.instance_id(),
             integration: version.integration.id,
             endpoint: definition.endpoint_type,
             flow: flow.clone(),
         });
-        let request = page(after, first);
-        let listed = Listed::of_all(all.collect(), &request, desk(ctx)?.options().read);
-        Ok(Connection::of(listed, request.after.as_deref()))
+        Connection::cut(ctx, all.collect(), after, first)
     }
-    /// Users' own configurations: all for the organization's people, else one's own.
+    /// Users' own configurations: all for the organization's people, else one's own alone.
     #[graphql(complexity = "5 + 10 * child_complexity")]
     async fn user_level_configs(
         &self,
@@ -241,13 +239,13 @@ impl Instance {
             None => BTreeMap::new(),
         };
         let definition = &version.version.definition;
-        let visible = read(ctx, |reader| Ok(reader.visible_variables(definition, false)))?;
+        let visible = read(ctx, |reader| Ok(reader.visible_variables_of(definition, false)))?;
         let all = visible.into_iter().map(|variable| InstanceConfigVariable {
             owner: self.instance_id().0,
             integration: version.integration.id,
-            variable: variable.clone(),
             value: values.get(&variable.stable_key).cloned(),
             grant: grants.remove(&variable.stable_key),
+            variable,
         });
         Ok(all.collect())
     }
@@ -256,7 +254,8 @@ impl Instance {
 /// One flow of an instance.
 #[derive(Clone, Debug)]
 pub(super) struct InstanceFlowConfig {
-    instance: Instance,
+    /// None for those who may know no more of it than its name.
+    instance: Option<Instance>,
     instance_id: InstanceId,
     integration: IntegrationId,
     endpoint: EndpointType,
@@ -264,14 +263,20 @@ pub(super) struct InstanceFlowConfig {
 }
 
 impl InstanceFlowConfig {
-    pub(super) fn new(instance: &model::Instance, version: &VersionView, flow: &Flow) -> Self {
-        Self {
-            instance_id: instance.id,
-            instance: Instance::real_one(instance.clone()),
+    /// A flow of this instance, as whoever asks may see it.
+    pub(super) fn read(ctx: &Context<'_>, id: InstanceId, version: &VersionView, flow: &Flow) -> Result<Self> {
+        let instance = read(ctx, |reader| match reader.instance(id) {
+            Ok(instance) => Ok(Some(Instance::real_one(instance))),
+            Err(Fault::Absent(_)) => Ok(None),
+            Err(fault) => Err(fault),
+        })?;
+        Ok(Self {
+            instance,
+            instance_id: id,
             integration: version.integration.id,
             endpoint: version.version.definition.endpoint_type,
             flow: flow.clone(),
-        }
+        })
     }
 }
 
@@ -280,8 +285,9 @@ impl InstanceFlowConfig {
     async fn id(&self) -> ID {
         EndpointId::InstanceFlow(self.instance_id, self.flow.number).global().into()
     }
-    async fn instance(&self) -> &Instance {
-        &self.instance
+    /// Nothing for those who may not see the instance.
+    async fn instance(&self) -> Option<&Instance> {
+        self.instance.as_ref()
     }
     async fn flow(&self) -> IntegrationFlow {
         IntegrationFlow {
@@ -289,21 +295,22 @@ impl InstanceFlowConfig {
             flow: self.flow.clone(),
         }
     }
-    /// The URL that reaches the flow; whom it reaches besides, the request may have to say.
-    async fn webhook_url(&self, ctx: &Context<'_>) -> Result<String> {
+    /// The URL that reaches the flow, for those who may see the instance; whom it reaches besides, the request may have to say.
+    async fn webhook_url(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        if self.instance.is_none() {
+            return Ok(None);
+        }
         let endpoint = match self.endpoint {
             EndpointType::FlowSpecific => EndpointId::InstanceFlow(self.instance_id, self.flow.number),
             EndpointType::InstanceSpecific => EndpointId::Instance(self.instance_id),
             EndpointType::SharedInstance => EndpointId::Integration(self.integration),
         };
-        Ok(desk(ctx)?.hook_url(endpoint))
+        Ok(Some(desk(ctx)?.hook_url(endpoint)))
     }
     /// Keys are kept as digests and cannot be shown: one dot for each.
     async fn api_keys(&self) -> Vec<String> {
-        let keys = self
-            .instance
-            .real()
-            .and_then(|instance| instance.config.api_keys.get(&self.flow.number));
+        let instance = self.instance.as_ref().and_then(Instance::real);
+        let keys = instance.and_then(|instance| instance.config.api_keys.get(&self.flow.number));
         keys.map(|keys| keys.iter().map(|_| "•".to_owned()).collect()).unwrap_or_default()
     }
 }
@@ -313,7 +320,7 @@ impl InstanceFlowConfig {
 pub(super) struct InstanceConfigVariable {
     owner: Uuid,
     integration: IntegrationId,
-    variable: ConfigVar,
+    variable: VisibleVariable,
     value: Option<ConfigValue>,
     grant: Option<StoredGrant>,
 }

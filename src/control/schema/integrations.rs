@@ -9,8 +9,8 @@ use super::scalars::{BigInt, DateTime, JsonString};
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use perseat_admin::access::Operation;
 use perseat_admin::fault::Fault;
-use perseat_admin::query::{InstanceFilter, IntegrationFilter, Listed, VersionView};
-use perseat_domain::definition::{ConfigVar, DataType, EndpointSecurity, EndpointType, Flow, Input};
+use perseat_admin::query::{InstanceFilter, IntegrationFilter, VersionView, VisibleVariable};
+use perseat_domain::definition::{DataType, EndpointSecurity, EndpointType, Flow, Input};
 use perseat_domain::id::{CustomerId, EndpointId, IntegrationId, UserId, join_global};
 use perseat_domain::model::{self, Marketplace, MediaOwner};
 use serde_json::json;
@@ -199,9 +199,18 @@ impl Integration {
         let is_ours = actor(ctx)?.customer().is_none();
         Ok(is_ours.then(|| self.version().yaml.clone()))
     }
-    async fn config_pages(&self) -> Result<JsonString> {
-        let pages = self.version().definition.pages.iter().map(|page| {
-            let elements = page.elements.iter().map(|(kind, value)| json!({ "type": kind, "value": value }));
+    async fn config_pages(&self, ctx: &Context<'_>) -> Result<JsonString> {
+        let definition = &self.version().definition;
+        let visible = read(ctx, |reader| Ok(reader.visible_variables(definition)))?;
+        // A variable that is not visible is not named either.
+        let is_hidden =
+            |key: &str| definition.config_vars.iter().any(|known| known.key == key) && !visible.iter().any(|seen| seen.key == key);
+        let pages = definition.pages.iter().map(|page| {
+            let shown = page
+                .elements
+                .iter()
+                .filter(|(kind, value)| kind != "configVar" || !is_hidden(value));
+            let elements = shown.map(|(kind, value)| json!({ "type": kind, "value": value }));
             json!({
                 "name": page.name,
                 "tagline": page.tagline,
@@ -211,22 +220,21 @@ impl Integration {
         });
         Ok(JsonString(serde_json::to_string(&pages.collect::<Vec<_>>())?))
     }
-    async fn required_config_variables(&self) -> Page<RequiredConfigVariable> {
-        let variables = &self.version().definition.config_vars;
-        let all = variables.iter().map(|variable| RequiredConfigVariable {
+    /// What the organization alone sets is shown to its own people alone.
+    async fn required_config_variables(&self, ctx: &Context<'_>) -> Result<Page<RequiredConfigVariable>> {
+        let visible = read(ctx, |reader| Ok(reader.visible_variables(&self.version().definition)))?;
+        let all = visible.into_iter().map(|variable| RequiredConfigVariable {
             integration: self.0.integration.id,
-            variable: variable.clone(),
+            variable,
         });
-        Page::whole(all.collect())
+        Ok(Page::whole(all.collect()))
     }
     async fn flows(&self, ctx: &Context<'_>, after: Option<String>, first: Option<i32>) -> Result<Page<IntegrationFlow>> {
         let flows = self.version().definition.flows.iter().map(|flow| IntegrationFlow {
             integration: self.0.integration.id,
             flow: flow.clone(),
         });
-        let request = page(after, first);
-        let listed = Listed::of_all(flows.collect(), &request, desk(ctx)?.options().read);
-        Ok(Page::of(listed, request.after.as_deref()))
+        Page::cut(ctx, flows.collect(), after, first)
     }
     /// Every version, each an integration of its own.
     #[graphql(complexity = "5 + 10 * child_complexity")]
@@ -243,9 +251,7 @@ impl Integration {
         if orders.into_iter().flatten().any(|order| order.direction == OrderDirection::Asc) {
             versions.reverse();
         }
-        let request = page(after, first);
-        let listed = Listed::of_all(versions, &request, desk(ctx)?.options().read);
-        Ok(Page::of(listed.map(Integration), request.after.as_deref()))
+        Page::cut(ctx, versions.into_iter().map(Integration).collect(), after, first)
     }
     /// The unlisted instance by which the integration is tried out.
     async fn system_instance(&self) -> Instance {
@@ -401,7 +407,7 @@ struct ConnectionComponent {
 #[derive(Clone, Debug)]
 pub(super) struct RequiredConfigVariable {
     pub(super) integration: IntegrationId,
-    pub(super) variable: ConfigVar,
+    pub(super) variable: VisibleVariable,
 }
 
 /// An id that follows from an owner and a variable; nothing is looked up by it.

@@ -23,10 +23,7 @@ pub(super) struct Organization(model::Organization);
 impl Organization {
     /// The organization as its own people know it, whatever their role.
     pub(super) fn of_its_people(ctx: &Context<'_>) -> Result<Self> {
-        let organization = desk(ctx)?.catalog().organization()?;
-        organization
-            .map(Self)
-            .ok_or_else(|| super::answer::error(Fault::Absent("organization")))
+        read(ctx, |reader| reader.own_organization()).map(Self)
     }
 }
 

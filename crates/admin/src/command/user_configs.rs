@@ -86,14 +86,18 @@ impl Edit<'_, '_> {
         Ok(self.save_user_config(&draft)?.0)
     }
 
-    /// A configuration that was not removed, if whoever acts may know of it.
+    /// A configuration that was not removed, if whoever acts may know of it: a customer's people know of none but their users'.
     fn live_config(&self, id: UserConfigId) -> Result<(UserConfig, Instance), Fault> {
         let absent = || Fault::Absent("user configuration");
         let config = self.existing::<UserConfig>(id)?;
         let instance = self.mutation.get::<Instance>(config.instance)?.ok_or_else(absent)?;
         let is_own = self.actor.user() == Some(config.user);
-        let sees =
-            is_own || self.actor.may_for(Operation::ManageUserConfigs, instance.customer) || self.actor.may(Operation::ViewUserConfigs);
+        let may = |operation| self.actor.may_for(operation, instance.customer);
+        let is_in_sight = || match self.actor.customer() {
+            None => Ok::<_, Fault>(true),
+            Some(own) => Ok(self.existing::<User>(config.user)?.membership == Membership::Customer(own)),
+        };
+        let sees = is_own || ((may(Operation::ManageUserConfigs) || may(Operation::ViewUserConfigs)) && is_in_sight()?);
         if config.removed_at.is_some() || !sees {
             return Err(absent());
         }

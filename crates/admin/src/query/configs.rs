@@ -6,8 +6,8 @@ use crate::access::Operation;
 use crate::edit::{every, missing};
 use crate::fault::Fault;
 use perseat_domain::definition::Definition;
-use perseat_domain::id::{InstanceId, UserConfigId};
-use perseat_domain::model::{Instance, User, UserConfig};
+use perseat_domain::id::{InstanceId, IntegrationId, UserConfigId};
+use perseat_domain::model::{Instance, InstanceState, User, UserConfig};
 use perseat_store::catalog::Lookup;
 
 /// How far an instance is configured, for whoever asks.
@@ -28,8 +28,35 @@ pub struct UserConfigView {
     pub config: UserConfig,
     /// Whose.
     pub user: User,
-    /// Of which instance. Whoever sees the configuration may know its instance's name, and no more.
-    pub instance: Instance,
+    /// Of which instance.
+    pub instance: ConfiguredInstance,
+}
+
+/// What whoever sees a configuration may know of its instance, and no more: the whole is read by [`Reader::instance`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredInstance {
+    /// Which.
+    pub id: InstanceId,
+    /// Its name.
+    pub name: String,
+    /// Whether it takes events.
+    pub is_enabled: bool,
+    /// Of which integration.
+    pub integration: IntegrationId,
+    /// The number of the version that runs, or was saved if none does yet.
+    pub version: u32,
+}
+
+impl From<&Instance> for ConfiguredInstance {
+    fn from(instance: &Instance) -> Self {
+        Self {
+            id: instance.id,
+            name: instance.name.clone(),
+            is_enabled: instance.state == InstanceState::Enabled,
+            integration: instance.integration,
+            version: instance.deployed.as_ref().unwrap_or(&instance.config).version,
+        }
+    }
 }
 
 /// An instance that whoever asks can configure for themselves.
@@ -96,7 +123,7 @@ impl Reader<'_> {
         Ok(Some(Configurable { instance, version, own }))
     }
 
-    /// A configuration: one's own, or any of the instances that whoever asks manages.
+    /// A configuration: one's own, or any for those who may see them all.
     ///
     /// # Errors
     /// It is absent, or not visible.
@@ -115,10 +142,17 @@ impl Reader<'_> {
         }
         let instance = self.view.require::<Instance>(config.instance)?;
         let is_own = self.actor.user() == Some(config.user);
-        let sees =
-            is_own || self.actor.may(Operation::ViewUserConfigs) || self.actor.may_for(Operation::ManageUserConfigs, instance.customer);
-        let user = self.view.require::<User>(config.user)?;
-        Ok(sees.then_some(UserConfigView { config, user, instance }))
+        if !is_own && !self.actor.may_for(Operation::ViewUserConfigs, instance.customer) {
+            return Ok(None);
+        }
+        // Nobody comes by a person through a configuration who may not see the person.
+        let user = match self.user(config.user) {
+            Ok(user) => user,
+            Err(Fault::Absent(_)) => return Ok(None),
+            Err(fault) => return Err(fault),
+        };
+        let instance = ConfiguredInstance::from(&instance);
+        Ok(Some(UserConfigView { config, user, instance }))
     }
 
     /// The configurations of an instance: all for those who may see them, else one's own.

@@ -10,7 +10,7 @@ mod order;
 mod people;
 mod presentation;
 
-pub use configs::{ConfigState, Configurable, UserConfigView};
+pub use configs::{ConfigState, Configurable, ConfiguredInstance, UserConfigView};
 pub use instances::{InstanceFilter, needs_deploy};
 pub use integrations::{IntegrationFilter, VersionView};
 pub use order::{CustomerField, InstanceField, IntegrationField, Order, UserConfigField, UserField};
@@ -29,6 +29,7 @@ use perseat_domain::model::{InstanceState, Organization};
 use perseat_store::catalog::{AuditEntry, Catalog, Lookup, Record, RecordId, Stamp, View};
 use perseat_store::error::StoreError;
 use std::fmt;
+use std::ops::Deref;
 
 /// How much one read may touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,22 +85,21 @@ impl<T> Listed<T> {
     }
 
     /// A whole list that is short, cut into pages here.
-    #[must_use]
-    pub fn of_all(all: Vec<T>, request: &PageRequest, limits: ReadLimits) -> Self {
-        let after = request
-            .after
-            .as_deref()
-            .and_then(|cursor| cursor.parse::<usize>().ok())
-            .unwrap_or(0);
+    ///
+    /// # Errors
+    /// A wrong cursor.
+    pub fn of_all(all: Vec<T>, request: &PageRequest, limits: ReadLimits) -> Result<Self, Fault> {
+        let after = request.after.as_deref().filter(|cursor| !cursor.is_empty());
+        let after = after.map_or(Ok(0), str::parse::<usize>).map_err(|_| unknown_cursor())?;
         let first = limits.page_of(request);
         let has_next = all.len() > after.saturating_add(first);
         let items = all.into_iter().enumerate().skip(after).take(first);
         let items: Vec<(String, T)> = items.map(|(place, item)| ((place + 1).to_string(), item)).collect();
-        Self {
+        Ok(Self {
             end: items.last().map(|(cursor, _)| cursor.clone()),
             items,
             has_next,
-        }
+        })
     }
 
     fn none() -> Self {
@@ -246,13 +246,44 @@ impl<'r> Reader<'r> {
         self.limits.page_of(request)
     }
 
-    /// The variables of one level whose values are visible: what the organization alone sets is its own.
-    pub fn visible_variables<'d>(&self, definition: &'d Definition, user_level: bool) -> Vec<&'d ConfigVar> {
+    /// The organization, for its own people, whatever their role.
+    ///
+    /// # Errors
+    /// It is absent for a customer's people.
+    pub fn own_organization(&self) -> Result<Organization, Fault> {
+        let found = match self.actor.customer() {
+            None => self.view.organization()?,
+            Some(_) => None,
+        };
+        found.ok_or(Fault::Absent("organization"))
+    }
+
+    /// The variables of a definition that are visible, of both levels: what the organization alone sets is its own.
+    #[must_use]
+    pub fn visible_variables(&self, definition: &Definition) -> Vec<VisibleVariable> {
         let is_ours = self.actor.customer().is_none();
-        let variables = definition.config_vars.iter();
+        let visible = definition.config_vars.iter().filter(|variable| is_ours || !variable.org_only);
+        visible.cloned().map(VisibleVariable).collect()
+    }
+
+    /// Those of one level.
+    #[must_use]
+    pub fn visible_variables_of(&self, definition: &Definition, user_level: bool) -> Vec<VisibleVariable> {
+        let mut variables = self.visible_variables(definition);
+        variables.retain(|variable| variable.user_level == user_level);
         variables
-            .filter(|variable| variable.user_level == user_level && (is_ours || !variable.org_only))
-            .collect()
+    }
+}
+
+/// A variable that whoever asks may see. Only a [`Reader`] makes one, so that nobody can forget to ask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VisibleVariable(ConfigVar);
+
+impl Deref for VisibleVariable {
+    type Target = ConfigVar;
+
+    fn deref(&self) -> &ConfigVar {
+        &self.0
     }
 }
 
@@ -265,7 +296,9 @@ fn id_of<I: RecordId>(cursor: &str) -> Result<I, Fault> {
     I::from_key(&bytes).ok_or_else(unknown_cursor)
 }
 
-fn unknown_cursor() -> Fault {
+/// What is said of a cursor that is none of the list it is used with.
+#[must_use]
+pub fn unknown_cursor() -> Fault {
     Fault::field("after", "This cursor is none of this list.")
 }
 

@@ -119,7 +119,7 @@ impl Reader<'_> {
         };
         if let Some(one) = one {
             let found = one.into_iter().filter(|customer| filter.fits(customer)).collect();
-            return Ok(Listed::of_all(found, request, self.limits));
+            return Listed::of_all(found, request, self.limits);
         }
         let keep = |customer: &Customer| Ok(filter.fits(customer));
         let by_name = only(&filter.order).filter(|order| order.field == CustomerField::Name);
@@ -194,7 +194,7 @@ impl Reader<'_> {
         };
         if let Some(one) = one {
             let found = one.into_iter().filter(|user| filter.fits(user)).collect();
-            return Ok(Listed::of_all(found, request, self.limits));
+            return Listed::of_all(found, request, self.limits);
         }
         self.many_users(membership, of == UsersOf::EveryCustomer, filter, request)
     }
