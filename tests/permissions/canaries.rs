@@ -166,6 +166,7 @@ pub(crate) async fn plant(world: &World) -> Vec<String> {
     let avatar =
         "mutation ($i: ID!, $u: String!) { updateCustomer(input: {id: $i, avatarUrl: $u}) { customer { id } errors { messages } } }";
     let user = "mutation ($i: ID!, $u: String!) { updateUser(input: {id: $i, avatarUrl: $u}) { user { id } errors { messages } } }";
+    offer_to_one(world, &other.customer).await;
     let mut references = vec![world.attach(&other.customer, "canary.txt", b"canary").await];
     for (object, query) in [(&other.customer, avatar), (&other.user, user)] {
         let reference = world.picture(0, object).await;
@@ -174,6 +175,32 @@ pub(crate) async fn plant(world: &World) -> Vec<String> {
         references.push(reference);
     }
     references
+}
+
+/// Offers the other customer, and nobody else, an integration in the marketplace that users configure.
+async fn offer_to_one(world: &World, customer: &str) {
+    let yaml = "definitionVersion: 7
+name: canary offer
+description: canary
+endpointType: flow_specific
+requiredConfigVars: [{key: canary, stableKey: canary, dataType: string, orgOnly: false}]
+configPages: [{name: canary, userLevelConfigured: true, elements: [{type: configVar, value: canary}]}]
+flows:
+  - name: canary
+    stableKey: main
+    steps:
+      - {name: Trigger, stableKey: trigger, isTrigger: true, action: {key: webhook, component: {key: webhook-triggers, isPublic: true, version: LATEST}}, inputs: {}}
+";
+    let import = "mutation ($i: String!) { importIntegration(input: {definition: $i}) { integration { id } errors { messages } } }";
+    let id = world.make(import, json!({ "i": yaml })).await;
+    let offers = [
+        "mutation ($i: ID!, $c: ID!) { updateIntegration(input: {id: $i, customer: $c}) { integration { id } errors { messages } } }",
+        "mutation ($i: ID!) { updateIntegrationMarketplaceConfiguration(input: {id: $i, marketplaceConfiguration: \"AVAILABLE_AND_DEPLOYABLE\"}) { integration { id } errors { messages } } }",
+    ];
+    for query in offers {
+        let offered = world.ask(0, query, json!({ "i": id, "c": customer })).await;
+        assert!(crate::is_allowed(&offered), "{offered}");
+    }
 }
 
 #[tokio::test]
