@@ -48,11 +48,12 @@ impl Said {
         self.out.trim()
     }
 
-    /// What a command that must fail complained about.
+    /// What a command that must fail complained about, without the breaks between its lines.
     #[track_caller]
     pub(crate) fn refused(&self) -> String {
         assert!(!self.is_ok, "prism succeeded:\n{}", self.out);
-        format!("{}\n{}", self.out, self.error)
+        let said = format!("{}\n{}", self.out, self.error);
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -43,6 +43,12 @@ impl World {
         let prism = Prism::start(Setup::new());
         let customer = prism.run(&["customers:create", "--name", "Globex", "--externalId", "globex"]);
         let customer = customer.ok().to_owned();
+        // Users' own configurations are for whoever wants them.
+        let file = prism.file("integration.yml", yaml("Early", "flow_specific"));
+        let early = prism.run(&["integrations:import", "--path", &file]).refused();
+        assert!(early.contains("user level configuration is switched off"), "{early}");
+        let switch = "mutation { updateOrganization(input: {userLevelConfigEnabled: true}) { errors { messages } } }";
+        prism.run(&["graphql:query", switch]).ok();
         let generated = prism.run(&["organization:signing-keys:generate"]).ok().to_owned();
         let pem = &generated[generated.find("-----BEGIN").unwrap()..];
         let key = prism.file("private.pem", pem);

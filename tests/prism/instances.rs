@@ -110,6 +110,12 @@ async fn an_instance_is_created_deployed_switched_and_deleted() {
     let url = flows.ok().to_owned();
 
     assert_eq!(prism.daemon.post(&url, &[], "{}").await.status, 409, "it was never deployed");
+    let forced = prism.run(&["instances:deploy", &instance, "--force"]).refused();
+    assert!(
+        forced.contains("force:") && forced.contains("not supported by this server"),
+        "{forced}"
+    );
+    assert_eq!(prism.daemon.post(&url, &[], "{}").await.status, 409, "nothing was deployed");
     prism.run(&["instances:deploy", &instance]).ok();
     let accepted = prism
         .daemon
@@ -123,6 +129,18 @@ async fn an_instance_is_created_deployed_switched_and_deleted() {
     assert!(ended.contains("SUCCESS") && ended.contains("Ending Instance Execution"), "{ended}");
     let result = prism.run(&["executions:step-result:get", "--executionId", &execution, "--stepName", "Answer"]);
     assert!(result.ok().contains("here"), "{}", result.out);
+    let path = prism.file("result.json", "");
+    let written = [
+        "executions:step-result:get",
+        "--executionId",
+        &execution,
+        "--stepName",
+        "Answer",
+        "--outputPath",
+        &path,
+    ];
+    prism.run(&written).ok();
+    assert!(std::fs::read_to_string(&path).unwrap().contains("here"));
     let trigger = prism.run(&["executions:step-result:get", "--executionId", &execution, "--stepName", "Trigger"]);
     assert!(trigger.ok().contains("hello"), "{}", trigger.out);
 
@@ -136,6 +154,16 @@ async fn an_instance_is_created_deployed_switched_and_deleted() {
     ]);
     let tested = prism.run(&["instances:flow-configs:test", flow.ok(), "--payload", r#"{"tried": 1}"#, "--tail"]);
     assert!(tested.ok().contains("Ending Instance Execution"), "{}", tested.out);
+    let text = [
+        "instances:flow-configs:test",
+        flow.ok(),
+        "--payload",
+        "tried",
+        "--contentType",
+        "text/plain",
+        "--tail",
+    ];
+    assert!(prism.run(&text).ok().contains("Ending Instance Execution"));
 
     prism.run(&["instances:disable", &instance]).ok();
     assert_eq!(prism.daemon.post(&url, &[], "{}").await.status, 503);
@@ -149,12 +177,65 @@ async fn an_instance_is_created_deployed_switched_and_deleted() {
             "Renamed",
             "--description",
             "Changed",
+            "--label",
+            "Silver",
             "--deploy",
         ])
         .ok();
     assert_eq!(prism.find(&["instances:list", "--customer", &customer], "name=Renamed"), instance);
+    assert_eq!(prism.find(&["instances:list", "--integration", &version], "name=Renamed"), instance);
+    let other = prism.run(&["integrations:create", "--name", "Other", "--description", ""]);
+    assert!(!prism.run(&["instances:list", "--integration", other.ok()]).ok().contains("Renamed"));
+    let newer = prism.file("newer.yml", YAML.replacen("description: ''", "description: Newer", 1));
+    prism.run(&["integrations:import", "--path", &newer]).ok();
+    prism.run(&["integrations:publish", &integration]).ok();
+    let newest = [
+        "integrations:versions",
+        &integration,
+        "--latest-available",
+        "--columns",
+        "id",
+        "--no-header",
+    ];
+    let newest = prism.run(&newest).ok().to_owned();
+    assert_ne!(newest, version);
+    prism.run(&["instances:update", &instance, "--version", &newest]).ok();
+    let query = "query ($i: ID!) { instance(id: $i) { labels integration { id versionNumber } } }";
+    let found = prism.ask(prism.token(), query, json!({ "i": instance })).await;
+    assert_eq!(found["instance"]["labels"], json!(["silver"]));
+    assert_eq!(found["instance"]["integration"]["versionNumber"], 2, "{found}");
     let busy = prism.run(&["integrations:delete", &integration]).refused();
     assert!(busy.contains("in use") || busy.contains("instance"), "{busy}");
     prism.run(&["instances:delete", &instance]).ok();
     assert_eq!(prism.daemon.post(&url, &[], "{}").await.status, 404);
+}
+
+#[tokio::test]
+async fn what_a_mutation_cannot_do_it_refuses_by_field() {
+    let prism = Prism::start(Setup::new());
+    let customer = prism.run(&["customers:create", "--name", "FTL Rockets"]).ok().to_owned();
+    let file = prism.file("acme.yml", YAML);
+    prism.run(&["integrations:import", "--path", &file]).ok();
+    let integration = prism.find(&["integrations:list"], "name=Acme Inc");
+    prism.run(&["integrations:publish", &integration]).ok();
+    let made = [
+        "instances:create",
+        "--name",
+        "Acme Inc",
+        "--integration",
+        &integration,
+        "--customer",
+        &customer,
+    ];
+    let instance = prism.run(&made).ok().to_owned();
+    let update = "mutation ($i: ID!, $d: Boolean) { updateInstance(input: {id: $i, globalDebug: $d}) { instance { globalDebug } errors { field } } }";
+    let asked = |on: bool| prism.ask(prism.token(), update, json!({ "i": instance, "d": on }));
+    let refused = asked(true).await;
+    assert_eq!(
+        refused["updateInstance"]["errors"],
+        json!([{ "field": "globalDebug" }]),
+        "{refused}"
+    );
+    let off = asked(false).await;
+    assert_eq!(off["updateInstance"]["instance"]["globalDebug"], false, "{off}");
 }

@@ -4,6 +4,7 @@ use crate::cli::Prism;
 use crate::harness::daemon::Setup;
 use http::Method;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 pub(crate) const YAML: &str = "definitionVersion: 7
 name: Greeter
@@ -116,7 +117,26 @@ fn an_integration_is_imported_published_and_offered() {
             .is_empty()
     );
 
-    prism.run(&["integrations:publish", &id, "--comment", "First"]).ok();
+    let published = [
+        "integrations:publish",
+        &id,
+        "--comment",
+        "First",
+        "--commitHash",
+        "c0ffee",
+        "--commitUrl",
+        "https://git.example/c0ffee",
+        "--repoUrl",
+        "https://git.example",
+        "--pullRequestUrl",
+        "https://git.example/pull/1",
+    ];
+    prism.run(&published).ok();
+    let query = format!(r#"query {{ integration(id: "{id}") {{ attributes }} }}"#);
+    let kept = prism.run(&["graphql:query", &query]);
+    for part in ["c0ffee", "https://git.example/c0ffee", "https://git.example/pull/1"] {
+        assert!(kept.ok().contains(part), "{}", kept.out);
+    }
     let first = prism.run(&["integrations:versions", &id, "--latest-available", "--columns", "id", "--no-header"]);
     let first = first.ok().to_owned();
     assert_ne!(first, id, "a version has an id of its own");
@@ -136,6 +156,13 @@ fn an_integration_is_imported_published_and_offered() {
     );
     assert!(prism.run(&["integrations:export", &id]).ok().contains("Greets loudly."));
     assert!(prism.run(&["integrations:export", &first]).ok().contains("Greets."));
+    let older = prism.file("older.yml", YAML.replace("version: LATEST", "version: 2"));
+    prism.run(&["integrations:import", "--path", &older, "--integrationId", &id]).ok();
+    let plain = prism.run(&["integrations:export", &id, "--version", "7"]);
+    assert!(plain.ok().contains("version: 2"), "{}", plain.out);
+    let latest = prism.run(&["integrations:export", &id, "--latest-components"]);
+    assert!(latest.ok().contains("version: LATEST"), "{}", latest.out);
+    prism.run(&["integrations:export", &id, "--version", "6"]).refused();
     let replaced = prism.file("replaced.yml", YAML.replace("Greets.", "Replaced."));
     prism
         .run(&[
@@ -169,13 +196,64 @@ fn an_integration_is_imported_published_and_offered() {
             "--deployable",
             "--overview",
             "Says hello",
+            "--allow-multiple-instances",
         ])
         .ok();
+    let query = format!(
+        r#"query {{ integration(id: "{id}") {{ marketplaceConfiguration overview allowMultipleMarketplaceInstances customer {{ id }} }} }}"#
+    );
+    let offered = prism.run(&["graphql:query", &query, "--raw"]);
+    for part in ["AVAILABLE_AND_DEPLOYABLE", "Says hello", "true"] {
+        assert!(offered.ok().contains(part), "{}", offered.out);
+    }
+    prism
+        .run(&["integrations:marketplace", &id, "--available", "--no-deployable", "--overview", "x"])
+        .ok();
+    assert!(prism.run(&["graphql:query", &query]).ok().contains("AVAILABLE_NOT_DEPLOYABLE"));
+    prism
+        .run(&[
+            "integrations:marketplace",
+            &id,
+            "--no-available",
+            "--no-deployable",
+            "--overview",
+            "x",
+        ])
+        .ok();
+    assert!(prism.run(&["graphql:query", &query]).ok().contains("NOT_AVAILABLE_IN_MARKETPLACE"));
     prism.run(&["integrations:set-debug", "true", "--integration-id", &id]).ok();
     let fork = prism.run(&["integrations:fork", &id, "--name", "Fork", "--description", "A copy"]);
     let fork = fork.ok().to_owned();
-    let blank = prism.run(&["integrations:create", "--name", "Blank", "--description", "Empty"]);
+    let customer = prism.run(&["customers:create", "--name", "Globex"]).ok().to_owned();
+    let blank = prism.run(&[
+        "integrations:create",
+        "--name",
+        "Blank",
+        "--description",
+        "Empty",
+        "--customer",
+        &customer,
+    ]);
     let blank = blank.ok().to_owned();
+    let ids = |flags: &[&str]| {
+        let list = [&["integrations:list", "--columns", "id", "--no-header"], flags].concat();
+        let listed = prism.run(&list);
+        let lines = listed.ok().lines().map(|line| line.trim().to_owned());
+        lines.collect::<BTreeSet<String>>()
+    };
+    assert_eq!(ids(&["--customer", &customer]), BTreeSet::from([blank.clone()]));
+    assert_eq!(ids(&["--org-only"]), BTreeSet::from([id.clone(), fork.clone()]));
+    assert_eq!(ids(&["--search", "bLAn"]), BTreeSet::from([blank.clone()]));
+    let (newest, all) = (ids(&[]), ids(&["--showAllVersions"]));
+    assert!(all.contains(&first) && !newest.contains(&first), "{newest:?} {all:?}");
+    prism.run(&["integrations:update", &fork, "--customer", &customer]).ok();
+    assert_eq!(ids(&["--customer", &customer]), BTreeSet::from([blank.clone(), fork.clone()]));
+    let values = r#"[{"key": "Folder", "value": "x"}]"#;
+    let refused = prism.run(&["integrations:update", &fork, "--test-config-vars", values]).refused();
+    assert!(
+        refused.contains("testConfigVariables") && refused.contains("not supported by this server"),
+        "{refused}"
+    );
     for integration in [&fork, &blank, &id] {
         prism.run(&["integrations:delete", integration]).ok();
     }

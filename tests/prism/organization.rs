@@ -20,7 +20,18 @@ fn the_organization_its_users_and_its_keys_are_managed() {
     ]);
     let user = made.ok().to_owned();
     prism
-        .run(&["organization:users:update", &user, "--phone", "555", "--name", "Ann A."])
+        .run(&[
+            "organization:users:update",
+            &user,
+            "--phone",
+            "555",
+            "--name",
+            "Ann A.",
+            "-d",
+            "true",
+            "-o",
+            "true",
+        ])
         .ok();
     let listed = prism.run(&["organization:users:list"]);
     assert!(
@@ -42,8 +53,11 @@ fn the_organization_its_users_and_its_keys_are_managed() {
     let key = prism.find(&["organization:signing-keys:list"], "imported=false");
     prism.run(&["organization:signing-keys:delete", &key]).ok();
     prism.run(&["organization:connections:list"]).ok();
+    prism.run(&["organization:connections:list", "--managed-by", "org"]).ok();
     assert!(prism.run(&["logs:severities:list"]).ok().contains("WARN"));
     prism.run(&["translations:list"]).ok();
+    let words = prism.file("words.json", "");
+    prism.run(&["translations:list", "--output-file", &words]).ok();
 
     let audit = perseat(&prism.daemon, &["audit", "list"]);
     assert!(audit.contains("createOrganizationUser") && audit.contains("token:"), "{audit}");
@@ -112,10 +126,21 @@ fn components_are_listed() {
             .contains("Webhook")
     );
     prism.run(&["components:data-sources:list", "http"]).ok();
+    assert!(prism.run(&["components:list", "--showAllVersions"]).ok().contains("Http"));
+    for (command, component) in [
+        ("components:actions:list", "http"),
+        ("components:triggers:list", "webhook-triggers"),
+        ("components:data-sources:list", "http"),
+    ] {
+        prism.run(&[command, component, "--public"]).ok();
+        let private = prism.run(&[command, component, "--private"]);
+        let said = format!("{}{}", private.out, private.error);
+        assert!(!private.is_ok && said.contains("is not valid"), "{command}: {said}");
+    }
 }
 
 /// Commands that ask the server for something it does not have, each with arguments that it takes.
-pub(crate) const EXCLUDED: [&[&str]; 19] = [
+pub(crate) const EXCLUDED: [&[&str]; 20] = [
     &["alerts:events:list", "x"],
     &["alerts:groups:create", "--name", "x"],
     &["alerts:groups:delete", "x"],
@@ -137,6 +162,7 @@ pub(crate) const EXCLUDED: [&[&str]; 19] = [
     &["alerts:webhooks:delete", "x"],
     &["alerts:webhooks:list"],
     &["components:delete", "x"],
+    &["components:publish", "--no-confirm", "--no-check-signature"],
     &["integrations:convert", "x"],
     &["on-prem-resources:delete", "x"],
     &["on-prem-resources:list"],
@@ -149,6 +175,8 @@ pub(crate) const EXCLUDED: [&[&str]; 19] = [
 fn commands_that_are_excluded_say_so() {
     let prism = Prism::start(Setup::new());
     prism.file("workflow.yml", "name: x\n");
+    let component = "exports.default = { key: 'x', display: { label: 'x', description: 'x' }, actions: {}, triggers: {} };";
+    prism.file("index.js", component);
     let next = std::sync::atomic::AtomicUsize::new(0);
     let ask = || {
         while let Some(command) = EXCLUDED.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {

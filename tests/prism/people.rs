@@ -65,8 +65,22 @@ fn customers_and_their_users_are_managed_as_the_document_says() {
     let found = prism.find(&["customers:users:list", &customer], "Email=lisa.nguyen@ftl-rockets.example");
     assert_eq!(found, user);
     prism
-        .run(&["customers:users:update", &user, "--name", "Lisa N.", "--phone", "555", "-d", "true"])
+        .run(&[
+            "customers:users:update",
+            &user,
+            "--name",
+            "Lisa N.",
+            "--phone",
+            "555",
+            "-d",
+            "true",
+            "-o",
+            "true",
+        ])
         .ok();
+    let query = format!(r#"query {{ user(id: "{user}") {{ phone darkMode darkModeSyncWithOs }} }}"#);
+    let profile = prism.run(&["graphql:query", &query, "--raw"]);
+    assert_eq!(profile.ok().matches("true").count(), 2, "{}", profile.out);
     let listed = prism.run(&["customers:users:list", &customer]);
     assert!(listed.ok().contains("Lisa N.") && listed.out.contains("Admin"), "{}", listed.out);
     prism.run(&["customers:users:delete", &user]).ok();
@@ -79,8 +93,19 @@ fn customers_and_their_users_are_managed_as_the_document_says() {
         "New Customer Name",
         "--description",
         "New Customer Description",
+        "--externalId",
+        "abc-456",
+        "--label",
+        "Silver",
     ];
     prism.run(&changed).ok();
+    let query = format!(r#"query {{ customer(id: "{customer}") {{ externalId labels }} }}"#);
+    let found = prism.run(&["graphql:query", &query]);
+    assert!(
+        found.ok().contains("abc-456") && found.out.contains("silver") && !found.out.contains("gold"),
+        "{}",
+        found.out
+    );
     assert_eq!(prism.find(&["customers:list"], "Name=^New Customer Name$"), customer);
     prism.run(&["customers:delete", &customer]).ok();
     assert!(!prism.run(&["customers:list"]).ok().contains("New Customer Name"));

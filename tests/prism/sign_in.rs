@@ -3,7 +3,9 @@
 use crate::cli::{Said, installed, perseat};
 use crate::harness::browser::Browser;
 use crate::harness::daemon::{Daemon, Setup};
+use crate::harness::within;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -128,5 +130,29 @@ async fn somebody_logs_in_with_a_password_and_out_again() {
 
     machine.login().await;
     machine.run(&["logout"]).ok();
+    machine.run(&["me"]).refused();
+
+    machine.login().await;
+    let (opened, programs) = (machine.home.path().join("opened"), machine.home.path().join("programs"));
+    std::fs::create_dir(&programs).unwrap();
+    let browser = programs.join("xdg-open");
+    let script = format!("#!/bin/sh\necho \"$1\" > {0}.new && /bin/mv {0}.new {0}\n", opened.display());
+    std::fs::write(&browser, script).unwrap();
+    std::fs::set_permissions(&browser, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let left = machine.prism(&["logout", "--browser"]).env("PATH", &programs).output().unwrap();
+    assert!(left.status.success(), "{}", String::from_utf8_lossy(&left.stderr));
+    let url = within("the browser", async {
+        let mut look = tokio::time::interval(std::time::Duration::from_millis(10));
+        loop {
+            look.tick().await;
+            if let Ok(url) = std::fs::read_to_string(&opened) {
+                return url;
+            }
+        }
+    });
+    let url = url.await;
+    assert!(url.contains("/logout?"), "{url}");
+    let page = machine.browser.open(url.trim()).await;
+    assert!([200, 303].contains(&page.status), "{} {}", page.status, page.html);
     machine.run(&["me"]).refused();
 }

@@ -84,6 +84,7 @@ struct UpdateInstanceInput {
     enabled: Option<bool>,
     integration: Option<ID>,
     labels: Option<Vec<Option<String>>>,
+    /// How much is logged. For system instances; of any other, `true` is refused.
     global_debug: Option<bool>,
     config_variables: Option<Vec<Option<InputInstanceConfigVariable>>>,
     flow_configs: Option<Vec<Option<InputInstanceFlowConfig>>>,
@@ -102,6 +103,7 @@ struct UpdateInstanceConfigVariablesInput {
 #[derive(Debug, InputObject)]
 struct DeployInstanceInput {
     id: Option<ID>,
+    /// Not supported: `true` is refused.
     force: Option<bool>,
 }
 
@@ -162,6 +164,10 @@ impl InstanceMutation {
         if let Some(system) = self.system(ctx, &input)? {
             return UpdateInstancePayload::of(system);
         }
+        if input.global_debug == Some(true) {
+            let message = "Only an integration's system instance has this switch; for others: not supported by this server.";
+            return UpdateInstancePayload::of(Err(Fault::field("globalDebug", message)));
+        }
         let made = change(ctx, "updateInstance", |edit| {
             let update = UpdateInstance {
                 name: input.name.clone(),
@@ -199,7 +205,10 @@ impl InstanceMutation {
 
     /// Makes what was saved what runs.
     async fn deploy_instance(&self, ctx: &Context<'_>, input: DeployInstanceInput) -> Result<DeployInstancePayload> {
-        let _ = input.force;
+        if input.force == Some(true) {
+            let message = "A deployment that lacks something cannot be forced: not supported by this server.";
+            return DeployInstancePayload::of(Err(Fault::field("force", message)));
+        }
         let made = change(ctx, "deployInstance", |edit| {
             edit.deploy_instance(required(input.id.as_ref(), "instance")?)
         })?;

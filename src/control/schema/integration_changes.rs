@@ -1,6 +1,7 @@
 //! Changing integrations.
 
 use super::answer::{actor, change, desk, id, payloads, read, required};
+use super::instance_changes::InputInstanceConfigVariable;
 use super::integrations::Integration;
 use super::people::texts;
 use super::scalars::BigInt;
@@ -39,6 +40,8 @@ struct UpdateIntegrationInput {
     allow_multiple_marketplace_instances: Option<bool>,
     /// An `objectUrl` of `uploadMedia`; empty takes the avatar away.
     avatar_url: Option<String>,
+    /// Not supported: values for the test of a flow that is not deployed are refused.
+    test_config_variables: Option<Vec<Option<InputInstanceConfigVariable>>>,
     /// The revision that the change is based on.
     revision: Option<BigInt>,
 }
@@ -164,6 +167,10 @@ impl IntegrationMutation {
     }
 
     async fn update_integration(&self, ctx: &Context<'_>, input: UpdateIntegrationInput) -> Result<UpdateIntegrationPayload> {
+        if input.test_config_variables.as_ref().is_some_and(|given| !given.is_empty()) {
+            let message = "Values for the test of a flow that is not deployed: not supported by this server.";
+            return UpdateIntegrationPayload::of(Err(Fault::field("testConfigVariables", message)));
+        }
         let made = change(ctx, "updateIntegration", |edit| {
             let change = UpdateIntegration {
                 name: input.name.clone(),

@@ -1,6 +1,6 @@
 //! Integrations, their versions and flows.
 
-use super::answer::{actor, desk, id, page, read};
+use super::answer::{actor, desk, error, id, page, read};
 use super::components::Action;
 use super::connection::{Connection as Page, InstanceOrder, IntegrationOrder, OrderDirection, VersionOrder, terms};
 use super::instances::{Instance, InstanceConfigVariable};
@@ -8,6 +8,7 @@ use super::people::{Customer, User};
 use super::scalars::{BigInt, DateTime, JsonString};
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use perseat_admin::access::Operation;
+use perseat_admin::command::with_latest_components;
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{InstanceFilter, IntegrationFilter, VersionView, VisibleVariable};
 use perseat_domain::definition::{DataType, EndpointSecurity, EndpointType, Flow, Input};
@@ -185,19 +186,30 @@ impl Integration {
     async fn warnings(&self) -> &[String] {
         &self.version().definition.warnings
     }
-    /// The definition as YAML, for the organization's people.
+    /// What `publishIntegration` said of the release in `attributes`, for the organization's people.
+    async fn attributes(&self, ctx: &Context<'_>) -> Result<Option<JsonString>> {
+        let is_ours = actor(ctx)?.customer().is_none();
+        let release = self.version().release.as_ref().filter(|_| is_ours);
+        let text = release.map(|release| release.attributes.clone());
+        Ok(text.filter(|text| !text.is_empty()).map(JsonString))
+    }
+    /// The definition as YAML, for the organization's people; where it is asked for, every component in its latest version.
     async fn definition(
         &self,
         ctx: &Context<'_>,
         version: Option<i32>,
         use_latest_component_versions: Option<bool>,
     ) -> Result<Option<String>> {
-        let _ = use_latest_component_versions;
         if version.is_some_and(|version| version != 7) {
             return Err(async_graphql::Error::new("Definitions are written in version 7 alone."));
         }
-        let is_ours = actor(ctx)?.customer().is_none();
-        Ok(is_ours.then(|| self.version().yaml.clone()))
+        if actor(ctx)?.customer().is_some() {
+            return Ok(None);
+        }
+        let yaml = &self.version().yaml;
+        let latest = use_latest_component_versions.unwrap_or(false);
+        let shown = if latest { with_latest_components(yaml) } else { Ok(yaml.clone()) };
+        shown.map(Some).map_err(error)
     }
     async fn config_pages(&self, ctx: &Context<'_>) -> Result<JsonString> {
         let definition = &self.version().definition;
@@ -563,7 +575,7 @@ impl IntegrationQuery {
     async fn marketplace_integration(&self, ctx: &Context<'_>, id: ID) -> Result<Integration> {
         let found = read(ctx, |reader| reader.integration(self::id(&id, "integration")?))?;
         if found.integration.settings.marketplace == Marketplace::Hidden {
-            return Err(super::answer::error(Fault::Absent("integration")));
+            return Err(error(Fault::Absent("integration")));
         }
         Ok(Integration(found))
     }

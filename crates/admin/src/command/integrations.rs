@@ -319,3 +319,56 @@ fn with_members(yaml: &str, members: &[(&str, &str)]) -> Result<String, Fault> {
     }
     serde_saphyr::to_string(&root).map_err(|error| wrong(error.to_string()))
 }
+
+/// The YAML with every component in its latest version; written anew, so that comments are not kept.
+///
+/// # Errors
+/// It is no YAML.
+pub fn with_latest_components(yaml: &str) -> Result<String, Fault> {
+    fn use_latest(value: &mut Value) {
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(use_latest),
+            Value::Object(members) => {
+                if let Some(Value::Object(component)) = members.get_mut("component") {
+                    component.remove("signature");
+                    component.insert("version".to_owned(), Value::from("LATEST"));
+                }
+                // What inputs hold is the author's, whatever it looks like.
+                let others = members.iter_mut().filter(|(name, _)| *name != "inputs");
+                others.for_each(|(_, member)| use_latest(member));
+            }
+            _ => {}
+        }
+    }
+    let mut root: Value = serde_saphyr::from_str(yaml).map_err(|error| Fault::field(PLACE, error.to_string()))?;
+    use_latest(&mut root);
+    serde_saphyr::to_string(&root).map_err(|error| Fault::field(PLACE, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_of_any_version_become_the_latest_and_inputs_stay() {
+        let yaml = "flows:
+  - steps:
+      - action: {key: runCode, component: {key: code, version: 3, isPublic: true}}
+        inputs: {shape: {type: value, value: {component: {version: 7}}}}
+      - action: {key: log, component: {key: log, signature: abc}}
+requiredConfigVars:
+  - connection: {key: basic, component: {key: http, version: LATEST}}
+";
+        let latest: Value = serde_saphyr::from_str(&with_latest_components(yaml).unwrap()).unwrap();
+        let step = |place: usize| &latest["flows"][0]["steps"][place];
+        let code = serde_json::json!({ "key": "code", "version": "LATEST", "isPublic": true });
+        assert_eq!(step(0)["action"]["component"], code);
+        assert_eq!(step(0)["inputs"]["shape"]["value"]["component"]["version"], 7);
+        assert_eq!(
+            step(1)["action"]["component"],
+            serde_json::json!({ "key": "log", "version": "LATEST" })
+        );
+        let http = &latest["requiredConfigVars"][0]["connection"]["component"];
+        assert_eq!(http["version"], "LATEST");
+    }
+}

@@ -13,7 +13,7 @@ mod users;
 
 pub use customers::{CreateCustomer, UpdateCustomer};
 pub use instances::{ApiKeys, ConfigVariable, CreateInstance, UpdateInstance, flow_of};
-pub use integrations::{ImportIntegration, UpdateIntegration, validate_definition};
+pub use integrations::{ImportIntegration, UpdateIntegration, validate_definition, with_latest_components};
 pub(crate) use organization::MAX_SIGNING_KEYS;
 pub use organization::UpdateOrganization;
 pub(crate) use users::managing;

@@ -27,7 +27,7 @@ pub struct UpdateOrganization {
 }
 
 impl Edit<'_, '_> {
-    /// Makes the organization of a new data directory.
+    /// Makes the organization of a new data directory. Users' own configurations are switched on by whoever wants them.
     ///
     /// # Errors
     /// A refusal; see [`Fault`].
@@ -36,7 +36,7 @@ impl Edit<'_, '_> {
         let record = Organization {
             id: OrganizationId(self.random_id()),
             name: name.to_owned(),
-            ulc_enabled: true,
+            ulc_enabled: false,
             signing_keys: Vec::new(),
         };
         self.put_organization(&record)?;
