@@ -1,11 +1,11 @@
 //! YAML: the definition of an integration, and manifests.
 //!
 //! Both readers end within their limits. A definition that was read is read the same again, and with its organization
-//! keys taken out it is still a definition that holds none of them.
+//! keys and secret inputs taken out it is still a definition that holds none of them.
 
 use perseat_admin::manifest::read_text;
 use perseat_flow::component::BuiltIn;
-use perseat_flow::definition::{Limits, REDACTED, parse, redact_organization_keys};
+use perseat_flow::definition::{Limits, is_redacted, parse, redact, take_secrets};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -29,15 +29,21 @@ pub(crate) fn run(data: &[u8]) {
             let again = parse(text, &BuiltIn, &parsed.flow_numbers, &LIMITS).expect("it was valid before");
             assert_eq!(again.definition, parsed.definition, "numbers are kept");
             let keys = parsed.definition.flows.iter().flat_map(|flow| &flow.organization_api_keys);
-            if keys.clone().next().is_some() {
-                let redacted =
-                    parse(&redact_organization_keys(text, &LIMITS), &BuiltIn, &BTreeMap::new(), &LIMITS).expect("still a definition");
+            let secrets = take_secrets(&mut parsed.definition.clone(), &BuiltIn);
+            if keys.clone().next().is_some() || !secrets.is_empty() {
+                let redacted = parse(&redact(text, &BuiltIn, &LIMITS), &BuiltIn, &BTreeMap::new(), &LIMITS);
+                let Ok(mut redacted) = redacted else {
+                    assert!(text.contains('*'), "still a definition, but for what an alias shares with a secret");
+                    return;
+                };
                 let left = redacted.definition.flows.iter().flat_map(|flow| &flow.organization_api_keys);
-                // A block keeps the ends of the lines around it.
-                assert!(left.clone().all(|key| key.trim() == REDACTED), "a key is left");
+                assert!(left.clone().all(|key| is_redacted(key)), "a key is left");
                 assert_eq!(left.count(), keys.count());
+                let left = take_secrets(&mut redacted.definition, &BuiltIn);
+                let mut texts = left.values().flat_map(BTreeMap::values);
+                assert!(text.contains('*') || texts.all(|text| is_redacted(text)), "a secret is left");
             }
         }
     }
-    let _ = redact_organization_keys(text, &LIMITS);
+    let _ = redact(text, &BuiltIn, &LIMITS);
 }

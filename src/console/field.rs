@@ -185,7 +185,7 @@ fn inputs(variable: &ConfigVar, presented: &Presented) -> Vec<InputField> {
     let field = |name: &str| InputField {
         field: format!("input:{}:{name}", variable.stable_key),
         label: label(name),
-        is_secret: is_secret(name),
+        is_secret: BuiltIn.is_secret(&connection.component, &connection.action, name),
         is_required: REQUIRED.contains(&name) || (is_consent && variable.inputs.contains_key(name)),
         name: name.to_owned(),
     };
@@ -194,11 +194,6 @@ fn inputs(variable: &ConfigVar, presented: &Presented) -> Vec<InputField> {
 
 /// Without these a connection of its kind says nothing.
 const REQUIRED: [&str; 4] = ["apiKey", "username", "password", "token"];
-
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["password", "secret", "token", "key"].iter().any(|word| name.ends_with(word)) && !name.ends_with("publickey")
-}
 
 /// `headerName` as people read it: `Header name`.
 fn label(name: &str) -> String {
@@ -254,6 +249,9 @@ mod tests {
         assert_eq!(asked("basic", &[]), ["username", "password"]);
         let given = [("headerName", Some("X-Key")), ("apiKey", None)];
         assert_eq!(asked("apiKey", &given), ["apiKey", "queryParam", "prefix"]);
+        let field = Field::new(0, &connection("basic", &[]), &Presentation::default(), None);
+        let secret: Vec<bool> = field.inputs.iter().map(|input| input.is_secret).collect();
+        assert_eq!(secret, [false, true]);
         let registration = [("clientId", Some("id")), ("clientSecret", Some("s")), ("scopes", Some(""))];
         assert_eq!(asked("oauth2", &registration), ["scopes"]);
         assert!(asked("oauth2", &[("clientId", Some("id"))]).is_empty());
@@ -274,6 +272,5 @@ mod tests {
     #[test]
     fn names_of_inputs_are_read_as_words() {
         assert_eq!(label("headerName"), "Header name");
-        assert!(is_secret("apiKey") && is_secret("clientSecret") && !is_secret("username") && !is_secret("headerName"));
     }
 }

@@ -62,7 +62,7 @@ pub(crate) async fn connect(world: &World, user: &str) {
     assert_eq!(done.status, 200, "{}", done.html);
 }
 
-fn unconnected<'a>() -> Plan<'a> {
+pub(crate) fn unconnected<'a>() -> Plan<'a> {
     Plan {
         have_tokens: false,
         users: &["ann"],

@@ -7,4 +7,5 @@ mod consent;
 mod harness;
 mod parking;
 mod renewal;
+mod secret;
 mod world;

@@ -72,7 +72,7 @@ impl World {
         world
     }
 
-    fn manifests(&self, plan: &Plan<'_>) -> String {
+    pub(crate) fn manifests(&self, plan: &Plan<'_>) -> String {
         let mut inputs = vec![
             ("tokenUrl", self.provider.url("/token")),
             ("clientId", "the-client".to_owned()),

@@ -5,11 +5,12 @@ use crate::world::World;
 use serde_json::{Value, json};
 
 /// What no answer to anybody holds.
-pub(crate) const SECRETS: [&str; 4] = [
+pub(crate) const SECRETS: [&str; 5] = [
     "hidden-company-token",
     "hidden-persons-token",
     "hidden-flow-key",
     "hidden-refresh-token",
+    "hidden-client-secret",
 ];
 /// Where somebody would consent to a connection.
 pub(crate) const CONSENT: &str = "/oauth2/authorize";

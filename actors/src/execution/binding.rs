@@ -22,6 +22,7 @@ use perseat_store::catalog::{InstanceBundle, Lookup, UserBundle};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
 use perseat_store::keyring::Owner;
+use perseat_store::presets::Presets;
 use perseat_store::seal::{DataKey, RecordKind, SealError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -77,6 +78,8 @@ pub struct LoadedInstance {
     /// API keys by flow name; shared with every execution.
     api_keys: Arc<ApiKeys>,
     grants: Grants,
+    /// What opens the secret inputs of its version.
+    pub(super) presets: Presets,
     key: Arc<DataKey>,
 }
 
@@ -92,8 +95,10 @@ impl LoadedInstance {
         let key = custody.keyring().data_key(Owner::Customer(bundle.customer.id))?;
         let definition = &bundle.version.definition;
         let config = bundle.instance.deployed.as_ref().unwrap_or(&bundle.instance.config);
-        let grants = Vault::new(id.0, &key).grants(custody, Holder::Instance(id), definition, &config.values)?;
-        let settings = settings(definition, false, &config.values, Vault::of(id.0, &key, &grants))?;
+        let presets = Presets::of(custody.keyring(), bundle.version.clone())?;
+        let vault = Vault::new(id.0, &key, &presets);
+        let grants = vault.grants(custody, Holder::Instance(id), definition, &config.values)?;
+        let settings = settings(definition, false, &config.values, vault.with(&grants))?;
         let plans = definition
             .flows
             .iter()
@@ -105,6 +110,7 @@ impl LoadedInstance {
             settings,
             api_keys,
             grants,
+            presets,
             key,
             bundle,
         }))
@@ -117,7 +123,7 @@ impl LoadedInstance {
     pub async fn tend(&mut self, env: &ExecutionEnv, refused: &[(String, u64)]) -> Result<(), LoadError> {
         self.grants.refused(env, refused);
         if self.grants.tend(env).await? {
-            let vault = Vault::of(self.bundle.instance.id.0, &self.key, &self.grants);
+            let vault = Vault::new(self.bundle.instance.id.0, &self.key, &self.presets).with(&self.grants);
             self.settings = settings(&self.bundle.version.definition, false, self.values(), vault)?;
         }
         Ok(())
@@ -180,8 +186,9 @@ impl LoadedUser {
         };
         let definition = &instance.bundle.version.definition;
         let values = &bundle.config.values;
-        let grants = Vault::new(id.0, &key).grants(custody, Holder::UserConfig(id), definition, values)?;
-        let settings = settings(definition, true, values, Vault::of(id.0, &key, &grants))?;
+        let vault = Vault::new(id.0, &key, &instance.presets);
+        let grants = vault.grants(custody, Holder::UserConfig(id), definition, values)?;
+        let settings = settings(definition, true, values, vault.with(&grants))?;
         Ok(Some(Self {
             bundle,
             settings,
@@ -197,7 +204,7 @@ impl LoadedUser {
     pub async fn tend(&mut self, env: &ExecutionEnv, instance: &LoadedInstance, refused: &[(String, u64)]) -> Result<(), LoadError> {
         self.grants.refused(env, refused);
         if self.grants.tend(env).await? {
-            let vault = Vault::of(self.bundle.config.id.0, &self.key, &self.grants);
+            let vault = Vault::new(self.bundle.config.id.0, &self.key, &instance.presets).with(&self.grants);
             self.settings = settings(&instance.bundle.version.definition, true, &self.bundle.config.values, vault)?;
         }
         Ok(())
@@ -225,19 +232,26 @@ pub(super) struct Vault<'k> {
     /// The instance or user configuration.
     owner: Uuid,
     key: &'k Arc<DataKey>,
+    /// What the definition gives.
+    presets: &'k Presets,
     /// Tokens that take the place of supplied ones.
     grants: Option<&'k Grants>,
 }
 
 impl<'k> Vault<'k> {
-    fn new(owner: Uuid, key: &'k Arc<DataKey>) -> Self {
-        Self { owner, key, grants: None }
+    pub(super) fn new(owner: Uuid, key: &'k Arc<DataKey>, presets: &'k Presets) -> Self {
+        Self {
+            owner,
+            key,
+            presets,
+            grants: None,
+        }
     }
 
-    pub(super) fn of(owner: Uuid, key: &'k Arc<DataKey>, grants: &'k Grants) -> Self {
+    pub(super) fn with(self, grants: &'k Grants) -> Self {
         Self {
             grants: Some(grants),
-            ..Self::new(owner, key)
+            ..self
         }
     }
 
@@ -263,7 +277,7 @@ impl<'k> Vault<'k> {
                 token: None,
             },
         };
-        fill_from_definition(&mut value, variable);
+        fill_from_definition(&mut value, variable, &self.presets.open(&variable.stable_key)?);
         Ok(value)
     }
 

@@ -11,8 +11,10 @@ use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::Started;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::model::{ConfigValue, Instance, IntegrationVersion, UserConfig};
-use perseat_store::catalog::{Catalog, Lookup, PlainValues, plain_values};
+use perseat_store::catalog::{Lookup, PlainValues, plain_values};
+use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
+use perseat_store::presets::Presets;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Bound {
     pub(super) version: Arc<IntegrationVersion>,
+    presets: Presets,
     instance: PlainValues,
     user: PlainValues,
 }
@@ -36,6 +39,7 @@ impl Bound {
         let user = binding.user.as_ref().map(|user| plain_values(&user.bundle().config.values));
         Self {
             version: binding.instance.bundle().version.clone(),
+            presets: binding.instance.presets.clone(),
             instance: plain_values(binding.instance.values()),
             user: user.unwrap_or_default(),
         }
@@ -54,7 +58,7 @@ impl Bound {
         }
         let (custody, today, started) = (env.custody.clone(), binding.clone(), started.clone());
         let execution = started.execution;
-        match off_arbiter(move || Self::read(custody.catalog(), &today, &started)).await {
+        match off_arbiter(move || Self::read(&custody, &today, &started)).await {
             Ok(Some(bound)) => return Ok(Some(bound)),
             Ok(None) => tracing::error!(%execution, "the version that an execution was started with is gone"),
             Err(error) => tracing::error!(%execution, %error, "cannot read the configuration that an execution was started with"),
@@ -64,12 +68,13 @@ impl Bound {
 
     /// Reads what an attempt bound; `None` if its version is gone. Values that are not kept any more are today's. Reads
     /// files: call it off the arbiter.
-    fn read(catalog: &Catalog, today: &Binding, started: &Started) -> Result<Option<Self>, StoreError> {
-        let instance = &today.instance.bundle().instance;
+    fn read(custody: &Custody, today: &Binding, started: &Started) -> Result<Option<Self>, StoreError> {
+        let (catalog, instance) = (custody.catalog(), &today.instance.bundle().instance);
         let Some(version) = catalog.integration_version(instance.integration, started.definition_version)? else {
             return Ok(None);
         };
         let mut bound = Self {
+            presets: Presets::of(custody.keyring(), version.clone())?,
             version,
             ..Self::of(today)
         };
@@ -94,11 +99,12 @@ impl Bound {
 
     fn settings(&self, today: &Binding) -> Result<Settings, LoadError> {
         let definition = &self.version.definition;
-        let vault = Vault::of(today.instance.bundle().instance.id.0, today.instance.key(), today.instance.grants());
+        let record = today.instance.bundle().instance.id.0;
+        let vault = Vault::new(record, today.instance.key(), &self.presets).with(today.instance.grants());
         let mut all = settings(definition, false, &joined(&self.instance, today.instance.values()), vault)?;
         if let Some(user) = &today.user {
             let config = &user.bundle().config;
-            let vault = Vault::of(config.id.0, user.key(), user.grants());
+            let vault = Vault::new(config.id.0, user.key(), &self.presets).with(user.grants());
             all.extend(settings(definition, true, &joined(&self.user, &config.values), vault)?);
         }
         Ok(all)

@@ -111,8 +111,10 @@ impl Grants {
                 holder,
                 variable: stable_key.clone(),
             };
-            let item = grants.item(id, flow, &supplied(variable)?, version, rows.remove(stable_key))?;
-            grants.items.insert(stable_key.clone(), item);
+            let mut supplied = supplied(variable)?;
+            let item = grants.item(id, flow, &supplied, version, rows.remove(stable_key));
+            supplied.fields.values_mut().for_each(Zeroize::zeroize);
+            grants.items.insert(stable_key.clone(), item?);
         }
         Ok(grants)
     }

@@ -17,8 +17,10 @@ use perseat_store::catalog::{Lookup, View};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
 use perseat_store::keyring::{Keyring, Owner};
+use perseat_store::presets::Presets;
 use perseat_store::seal::RecordKind;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// How much is exported.
@@ -254,11 +256,31 @@ impl Exporter<'_> {
                 file: None,
                 definition: Some(version.yaml.clone()),
                 organization_api_keys,
+                connection_secrets: self.connection_secrets(&integration.name, &version)?,
             };
             let shown = || format!("the integration `{}`", integration.name);
             self.add(shown, &Manifest::Integration(manifest))?;
         }
         Ok(())
+    }
+
+    /// The names of a definition's secret inputs by the variables' keys; their texts stay sealed.
+    fn connection_secrets(
+        &mut self,
+        name: &str,
+        version: &Arc<model::IntegrationVersion>,
+    ) -> Result<BTreeMap<String, BTreeMap<String, SecretText>>, ExportError> {
+        let presets = Presets::of(self.keyring, version.clone())?;
+        let mut all = BTreeMap::new();
+        for variable in &version.definition.config_vars {
+            let inputs = presets.open(&variable.stable_key)?;
+            let place = |input: &String| (input.clone(), self.variables.place(&[name, &variable.key, input]));
+            let places: BTreeMap<String, SecretText> = inputs.keys().map(place).collect();
+            if !places.is_empty() {
+                all.insert(variable.key.clone(), places);
+            }
+        }
+        Ok(all)
     }
 
     /// Instances first, then what users configured of them: the order of application.
@@ -362,7 +384,7 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    fn version(&self, instance: &model::Instance, version: u32) -> Result<std::sync::Arc<model::IntegrationVersion>, ExportError> {
+    fn version(&self, instance: &model::Instance, version: u32) -> Result<Arc<model::IntegrationVersion>, ExportError> {
         let found = self.view.integration_version(instance.integration, version)?;
         found.ok_or_else(|| damaged(format!("version {version}, which the instance `{}` runs,", instance.name)))
     }

@@ -19,11 +19,12 @@ use perseat_flow::oauth::{Flow, Provider, ProviderError, Token, fill_from_defini
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
 use perseat_store::error::StoreError;
 use perseat_store::keyring::{Keyring, Owner};
+use perseat_store::presets::Presets;
 use perseat_store::seal::{DataKey, RecordKind, key_digest};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// One connection by OAuth 2.0, with all that a consent needs. Holds secrets.
 pub struct Connection {
@@ -51,6 +52,12 @@ pub struct Connection {
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.supplied.fields.values_mut().for_each(|text| text.zeroize());
     }
 }
 
@@ -91,7 +98,8 @@ impl Connection {
         let key = keyring.data_key(owner)?;
         let values = config.as_ref().map_or(&running.values, |config| &config.values);
         let mut supplied = open(&key, id, values.get(&id.variable))?;
-        fill_from_definition(&mut supplied, &variable);
+        let secrets = Presets::of(keyring, version.clone())?.open(&id.variable)?;
+        fill_from_definition(&mut supplied, &variable, &secrets);
         Ok(Some(Self {
             id: id.clone(),
             flow,

@@ -253,12 +253,15 @@ pub struct IntegrationVersion {
     pub integration: IntegrationId,
     /// Which version.
     pub version: u32,
-    /// The text as imported, with organization API keys removed.
+    /// The text as imported, with organization API keys and secret inputs of connections removed.
     pub yaml: String,
-    /// The parsed definition, with organization API keys removed.
+    /// The parsed definition, with the same removed.
     pub definition: crate::definition::Definition,
     /// The organization's API keys by flow number.
     pub organization_keys: BTreeMap<FlowNumber, Vec<ApiKey>>,
+    /// The secret inputs that the definition gives its connections, by the variable's stable key: a [`ConnectionValue`] of
+    /// them, sealed by the organization's key under the [`connection_record_id`] of the integration.
+    pub connection_secrets: BTreeMap<String, Sealed>,
     /// Whether flows are missing components.
     pub is_draft: bool,
     /// How it was released; `None` while it is worked on. A released version never changes.
@@ -313,7 +316,7 @@ pub enum ConfigValue {
     },
 }
 
-/// The record id under which a connection's value is sealed: instance or user configuration ‖ stable key.
+/// The record id under which a connection's value is sealed: instance, user configuration or integration ‖ stable key.
 #[must_use]
 pub fn connection_record_id(owner: uuid::Uuid, stable_key: &str) -> Vec<u8> {
     [owner.as_bytes().as_slice(), stable_key.as_bytes()].concat()

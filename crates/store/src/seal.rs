@@ -39,7 +39,7 @@ pub enum RecordKind {
     Request = 1,
     /// A step's results; id: execution ‖ step path.
     StepOutput = 2,
-    /// A connection's fields and token; id: instance or user configuration ‖ stable key. Never compressed.
+    /// A connection's fields and token; id: instance, user configuration or integration ‖ stable key. Never compressed.
     Connection = 3,
     /// A flush of log lines; id: execution.
     Logs = 4,

@@ -118,6 +118,7 @@ pub(super) fn fill(custody: &Custody, yaml: &str, users: usize, instances: usize
         version: 1,
         yaml: yaml.to_owned(),
         organization_keys: BTreeMap::new(),
+        connection_secrets: BTreeMap::new(),
         is_draft: false,
         release: Some(Release::default()),
         definition: parsed.definition,

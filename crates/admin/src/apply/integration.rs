@@ -24,6 +24,8 @@ impl Session<'_, '_, '_> {
             yaml: manifest.definition.as_deref().unwrap_or_default(),
             place: &place,
             organization_keys: keys.collect(),
+            connection_secrets: manifest.connection_secrets.clone(),
+            origin: None,
             release: Some(release),
         })?;
         self.plan.warnings.extend(saved.warnings);

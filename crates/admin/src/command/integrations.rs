@@ -10,9 +10,10 @@ use perseat_flow::definition::{Diagnostic, parse};
 use perseat_store::catalog::Lookup;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::fmt;
 
-/// A definition to import.
-#[derive(Clone, Debug)]
+/// A definition to import. It may hold secrets.
+#[derive(Clone)]
 pub struct ImportIntegration {
     /// The YAML.
     pub definition: String,
@@ -22,8 +23,16 @@ pub struct ImportIntegration {
     pub customer: Option<CustomerId>,
 }
 
-/// What changes about an integration; what is `None` stays.
-#[derive(Clone, Debug, Default)]
+impl fmt::Debug for ImportIntegration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImportIntegration")
+            .field("integration", &self.integration)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What changes about an integration; what is `None` stays. Its definition may hold secrets.
+#[derive(Clone, Default)]
 pub struct UpdateIntegration {
     /// Its name; the definition changes with it.
     pub name: Option<String>,
@@ -51,6 +60,14 @@ pub struct UpdateIntegration {
     pub revision: Option<u64>,
 }
 
+impl fmt::Debug for UpdateIntegration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpdateIntegration")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
 const PLACE: &str = "definition";
 
 impl Edit<'_, '_> {
@@ -68,6 +85,8 @@ impl Edit<'_, '_> {
             yaml: &input.definition,
             place: PLACE,
             organization_keys: BTreeMap::new(),
+            connection_secrets: BTreeMap::new(),
+            origin: None,
             release: None,
         })?;
         if saved.is_new && input.customer.is_some() {
@@ -111,12 +130,16 @@ impl Edit<'_, '_> {
             return Err(Fault::field("name", "An integration with this name already exists."));
         }
         let definition = with_members(&version.yaml, &[("name", name), ("description", description)])?;
-        let input = ImportIntegration {
-            definition,
+        let saved = self.save_version(VersionDraft {
             integration: None,
-            customer: None,
-        };
-        Ok(self.import_integration(&input)?.integration)
+            yaml: &definition,
+            place: PLACE,
+            organization_keys: BTreeMap::new(),
+            connection_secrets: BTreeMap::new(),
+            origin: Some(version),
+            release: None,
+        })?;
+        Ok(saved.integration)
     }
 
     /// Changes an integration.
@@ -160,6 +183,8 @@ impl Edit<'_, '_> {
                 yaml: &yaml,
                 place: PLACE,
                 organization_keys: BTreeMap::new(),
+                connection_secrets: BTreeMap::new(),
+                origin: None,
                 release: None,
             };
             record = self.save_version(draft)?.integration;

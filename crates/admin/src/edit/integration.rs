@@ -1,19 +1,21 @@
 //! Integrations and their versions.
 
 use super::keys::KeyScope;
+use super::secrets::{Earlier, GivenSecrets, give};
 use super::{Definitions, Edit};
 use crate::fault::Fault;
 use crate::manifest::SecretText;
 use perseat_domain::definition::Definition;
 use perseat_domain::id::{FlowNumber, IntegrationId};
 use perseat_domain::model::{Integration, IntegrationVersion, Release};
-use perseat_flow::definition::{Diagnostic, Parsed, REDACTED, parse, redact_organization_keys};
+use perseat_flow::definition::{Diagnostic, Parsed, REDACTED, is_redacted, parse, redact, take_secrets};
 use perseat_store::catalog::Lookup;
 use perseat_store::keyring::NewKey;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
-/// A version of an integration, as it is given.
-#[derive(Debug)]
+/// A version of an integration, as it is given. Holds secrets.
 pub struct VersionDraft<'v> {
     /// The integration that gets the version; `None`: the one of the YAML's name, made where there is none.
     pub integration: Option<IntegrationId>,
@@ -23,8 +25,21 @@ pub struct VersionDraft<'v> {
     pub place: &'v str,
     /// API keys by flow name, in place of those in the YAML.
     pub organization_keys: BTreeMap<String, Vec<String>>,
+    /// Secret inputs of connections, in place of those in the YAML.
+    pub(crate) connection_secrets: GivenSecrets,
+    /// The version that the YAML comes from, where it is another integration's.
+    pub(crate) origin: Option<Arc<IntegrationVersion>>,
     /// Whether the version is released at once.
     pub release: Option<Release>,
+}
+
+impl fmt::Debug for VersionDraft<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VersionDraft")
+            .field("integration", &self.integration)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What saving a version came to.
@@ -70,6 +85,22 @@ impl Edit<'_, '_> {
             ..
         } = parsed;
         let given_keys = organization_keys(&mut definition, &draft.organization_keys)?;
+        let mut secrets = take_secrets(&mut definition, components);
+        give(&mut secrets, &definition, &draft.connection_secrets)?;
+        let yaml = redact(draft.yaml, components, &limits);
+        // What is stored as text must say the same, with nothing secret left in it.
+        let again = parse(&yaml, components, &numbers, &limits);
+        let is_whole = again.is_ok_and(|parsed| {
+            let mut again = without_keys(parsed.definition);
+            let left = take_secrets(&mut again, components);
+            again == definition && left.values().flat_map(BTreeMap::values).all(|text| is_redacted(text))
+        });
+        if !is_whole {
+            return Err(Fault::field(
+                "definition",
+                "a secret stands in this YAML as something else, too (by an anchor): write it where it belongs alone",
+            ));
+        }
         let name = definition.name.clone();
         let warnings = definition.warnings.iter().map(|warning| format!("{name}: {warning}")).collect();
         let id = match &before {
@@ -87,13 +118,19 @@ impl Edit<'_, '_> {
         };
         let stored_keys = newest.as_ref().map(|newest| newest.organization_keys.clone()).unwrap_or_default();
         let organization_keys = self.api_keys(&given_keys, &stored_keys, scope)?;
+        let earlier = Earlier {
+            newest: newest.as_ref(),
+            origin: draft.origin.as_ref(),
+        };
+        let connection_secrets = self.connection_secrets(&definition, secrets, id, &earlier)?;
         let mut version = IntegrationVersion {
             integration: id,
             version: latest.max(1),
-            yaml: redact_organization_keys(draft.yaml, &limits),
+            yaml,
             is_draft: definition.is_draft(),
             definition,
             organization_keys,
+            connection_secrets,
             release: None,
         };
         let is_same = newest.as_ref().is_some_and(|newest| {
@@ -133,6 +170,13 @@ fn next_version(latest: u32) -> Result<u32, Fault> {
         Some(next) if u16::try_from(next).is_ok() => Ok(next),
         _ => Err(Fault::field("definition", "this integration has as many versions as there can be")),
     }
+}
+
+fn without_keys(mut definition: Definition) -> Definition {
+    for flow in &mut definition.flows {
+        flow.organization_api_keys.clear();
+    }
+    definition
 }
 
 /// Takes the organization's API keys out of the definition; those that are given apart stand in their place.

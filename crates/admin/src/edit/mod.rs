@@ -8,6 +8,7 @@ mod instance;
 mod integration;
 mod keys;
 mod records;
+mod secrets;
 mod values;
 
 pub use instance::{InstanceDraft, UserConfigDraft};

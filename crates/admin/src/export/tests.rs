@@ -92,6 +92,7 @@ fn guarded(definition: &str) -> Vec<Located> {
         file: None,
         definition: Some(definition.to_owned()),
         organization_api_keys: BTreeMap::new(),
+        connection_secrets: BTreeMap::new(),
     });
     let organization = Manifest::Organization(Organization {
         name: "Acme".into(),
@@ -133,6 +134,68 @@ fn organization_keys_leave_as_variables_and_a_yaml_without_them_is_refused() {
     )
     .unwrap_err();
     assert!(refused.to_string().contains("organizationApiKeys"), "{refused}");
+}
+
+const CONNECTED: &str = "definitionVersion: 7
+name: Cloud
+requiredConfigVars:
+  - key: Account
+    stableKey: account
+    dataType: connection
+    connection: {key: basic, component: {key: http, isPublic: true, version: LATEST}}
+    inputs: {username: {type: value, value: robot}, password: {type: value, value: s3cret-word}}
+flows:
+  - name: Main
+    steps: [{name: In, isTrigger: true, action: {key: webhook, component: {key: webhook-triggers, isPublic: true, version: LATEST}}, inputs: {}}]
+configPages: []
+";
+
+fn refused(custody: &Custody, manifests: &[Located]) -> String {
+    let mut random = || 1;
+    let mut applier = Applier {
+        by: "test",
+        at: Timestamp(1),
+        random: &mut random,
+    };
+    let definitions = Definitions::built_in(Limits::default());
+    apply(custody, definitions, manifests, ApplyOptions::default(), &mut applier)
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn secret_inputs_of_connections_leave_as_variables_and_stay_where_the_yaml_says_that_they_were_removed() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (custody, empty) = (self::custody(first.path()), self::custody(second.path()));
+    applied(&custody, &guarded(CONNECTED));
+    let exported = export(&custody, ExportLimits::default()).unwrap();
+    assert!(
+        exported.yaml.contains("robot") && !exported.yaml.contains("s3cret"),
+        "{}",
+        exported.yaml
+    );
+    assert_eq!(exported.variables, ["CLOUD_ACCOUNT_PASSWORD"]);
+    let read = |word: &str| read_text(&exported.yaml, Path::new("export.yml"), &|_| Some(word.to_owned())).unwrap();
+    assert_eq!(applied(&custody, &read("s3cret-word")).count(Action::Unchanged), 2);
+    let removed = CONNECTED.replace("s3cret-word", perseat_flow::definition::REDACTED);
+    assert_eq!(applied(&custody, &guarded(&removed)).count(Action::Unchanged), 2);
+    assert!(refused(&empty, &guarded(&removed)).contains("`password` of the connection `Account`"));
+    assert_eq!(applied(&empty, &read("s3cret-word")).count(Action::Created), 2);
+    assert_eq!(export(&empty, ExportLimits::default()).unwrap(), exported);
+    assert_eq!(applied(&empty, &read("s3cret-other")).count(Action::Changed), 1);
+
+    let shared = CONNECTED
+        .replace("value: s3cret-word", "value: *word")
+        .replace("name: Cloud", "name: &word Cloud");
+    assert!(refused(&custody, &guarded(&shared)).contains("anchor"));
+    let mut unknown = read("x");
+    for located in &mut unknown {
+        if let Manifest::Integration(integration) = &mut located.manifest {
+            let names = integration.connection_secrets.values_mut().next().unwrap();
+            names.insert("username".into(), SecretText::Text("x".into()));
+        }
+    }
+    assert!(refused(&custody, &unknown).contains("no secret input `username`"));
 }
 
 #[test]

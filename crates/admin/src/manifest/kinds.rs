@@ -5,6 +5,7 @@ use perseat_domain::model::Role;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 fn organization_roles(_: &mut SchemaGenerator) -> Schema {
@@ -83,7 +84,7 @@ pub struct CustomerUser {
 }
 
 /// An integration, from its YAML.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Integration {
     /// The integration's YAML file, relative to the manifest; once read, the path that was read. Or give `definition`.
@@ -96,6 +97,16 @@ pub struct Integration {
     /// these need not stand there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub organization_api_keys: BTreeMap<String, Vec<SecretText>>,
+    /// Secret inputs of connections (`clientSecret`, `password`, …), by the variable's key and the input's name. In place of
+    /// those in the YAML, which says `removed` there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub connection_secrets: BTreeMap<String, BTreeMap<String, SecretText>>,
+}
+
+impl fmt::Debug for Integration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Integration").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 /// Where an instance shall stand.
@@ -243,7 +254,10 @@ impl Manifest {
                 all
             }
             Self::UserLevelConfig(config) => of_vars(&mut config.config_vars),
-            Self::Integration(integration) => integration.organization_api_keys.values_mut().flatten().collect(),
+            Self::Integration(integration) => {
+                let secrets = integration.connection_secrets.values_mut().flat_map(BTreeMap::values_mut);
+                integration.organization_api_keys.values_mut().flatten().chain(secrets).collect()
+            }
             _ => Vec::new(),
         }
     }

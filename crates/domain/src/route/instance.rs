@@ -278,6 +278,7 @@ mod tests {
             yaml: String::new(),
             definition,
             organization_keys: BTreeMap::from([(FlowNumber(3), vec![stored(3)])]),
+            connection_secrets: BTreeMap::new(),
             is_draft: true,
             release: None,
         };

@@ -6,7 +6,7 @@ use perseat_domain::definition::{
     Input, Reference, RoutingFields, RoutingPath, Step, StepErrorPolicy, TemplatePart,
 };
 use perseat_domain::id::{FlowNumber, IntegrationId};
-use perseat_domain::model::{IntegrationVersion, Release};
+use perseat_domain::model::{IntegrationVersion, Release, Sealed};
 use perseat_domain::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -147,6 +147,7 @@ pub(crate) fn everything_of_an_integration() -> IntegrationVersion {
             warnings: vec!["w".into()],
         },
         organization_keys: BTreeMap::from([(FlowNumber(1), vec![key()])]),
+        connection_secrets: BTreeMap::from([("key".into(), Sealed(vec![1, 2]))]),
         is_draft: true,
         release: Some(Release {
             at: Timestamp(9),

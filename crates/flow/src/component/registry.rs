@@ -1,6 +1,6 @@
 //! Which actions, triggers and connections are built in, and what they take.
 
-use crate::definition::{Components, Inputs};
+use crate::definition::{Components, Inputs, is_secret_name};
 use perseat_domain::definition::ActionRef;
 
 /// Whether anybody outside can notice that an action ran.
@@ -42,6 +42,8 @@ pub struct ActionSpec {
     pub inputs: &'static [&'static str],
     /// Those of them that must be given.
     pub required: &'static [&'static str],
+    /// Those of a connection that are secret: they leave a definition before it is stored.
+    pub secrets: &'static [&'static str],
 }
 
 const HTTP_READ: &[&str] = &[
@@ -149,6 +151,8 @@ const OAUTH2_CREDENTIALS: &[&str] = &[
     "tokenParams",
     "terminalErrors",
 ];
+/// Headers and parameters of calls to the token endpoint may carry another proof of the registration.
+const OAUTH2_SECRETS: &[&str] = &["clientSecret", "headers", "tokenParams"];
 
 const fn entry(
     component: &'static str,
@@ -165,6 +169,7 @@ const fn entry(
         effect,
         inputs,
         required,
+        secrets: &[],
     }
 }
 
@@ -177,8 +182,11 @@ const fn webhook(component: &'static str) -> ActionSpec {
     entry(component, "webhook", Role::Trigger, Effect::Pure, inputs, &[])
 }
 
-const fn credential(key: &'static str, inputs: &'static [&'static str]) -> ActionSpec {
-    entry("http", key, Role::Connection, Effect::Pure, inputs, &[])
+const fn credential(key: &'static str, inputs: &'static [&'static str], secrets: &'static [&'static str]) -> ActionSpec {
+    ActionSpec {
+        secrets,
+        ..entry("http", key, Role::Connection, Effect::Pure, inputs, &[])
+    }
 }
 
 /// Every built-in action, trigger and connection.
@@ -195,11 +203,11 @@ pub const ALL: &[ActionSpec] = &[
     http("httpPatch", HTTP_WRITE),
     http("httpPostFormData", HTTP_FORM),
     http("httpRequest", HTTP_ANY),
-    credential("apiKey", &["apiKey", "headerName", "queryParam", "prefix"]),
-    credential("basic", &["username", "password"]),
-    credential("bearer", &["token"]),
-    credential("oauth2", OAUTH2),
-    credential("oauth2ClientCredentials", OAUTH2_CREDENTIALS),
+    credential("apiKey", &["apiKey", "headerName", "queryParam", "prefix"], &["apiKey"]),
+    credential("basic", &["username", "password"], &["password"]),
+    credential("bearer", &["token"], &["token"]),
+    credential("oauth2", OAUTH2, OAUTH2_SECRETS),
+    credential("oauth2ClientCredentials", OAUTH2_CREDENTIALS, OAUTH2_SECRETS),
     entry(
         "branch",
         "branchOnExpression",
@@ -270,5 +278,13 @@ impl Components for BuiltIn {
 
     fn connection(&self, component: &str, connection: &str) -> Option<Inputs> {
         Self::find(component, connection, |role| role == Role::Connection)
+    }
+
+    fn is_secret(&self, component: &str, connection: &str, input: &str) -> bool {
+        let mut kinds = ALL.iter().filter(|entry| entry.role == Role::Connection);
+        match kinds.find(|entry| entry.component == component && entry.key == connection) {
+            Some(kind) if kind.inputs.contains(&input) => kind.secrets.contains(&input),
+            _ => is_secret_name(input),
+        }
     }
 }

@@ -18,6 +18,7 @@ mod redact;
 mod replies;
 mod report;
 mod routing;
+mod secrets;
 mod variables;
 mod words;
 
@@ -26,8 +27,9 @@ pub use diagnostic::{Code, Diagnostic};
 pub use document::{Key, Node, documents};
 pub(crate) use features::is_on;
 pub use numbers::{NumberError, Renames, assign_flow_numbers};
-pub use redact::{REDACTED, redact_organization_keys};
+pub use redact::{REDACTED, is_redacted, redact};
 pub use report::{Place, nearest};
+pub use secrets::{Secrets, is_secret_name, take_secrets};
 
 use flows::Flows;
 use perseat_domain::definition::Definition;

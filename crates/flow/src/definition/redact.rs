@@ -1,18 +1,26 @@
-//! Takes organization API keys out of the YAML before it is stored; everything else stays byte for byte.
+//! Takes secrets out of the YAML before it is stored; everything else stays byte for byte.
 
-use super::Limits;
 use super::document::{self, Content, Node};
 use super::report::Report;
+use super::secrets::secret_texts;
+use super::{Components, Limits};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// What stands in a key's place.
+/// What stands in a secret's place.
 pub const REDACTED: &str = "removed";
 
-/// `yaml` with every key in every flow's `organizationApiKeys` replaced by `"removed"`. Text that cannot be read
-/// as YAML within `limits` gives nothing at all: where a key may stand unseen, nothing is kept.
+/// Whether a text is what stands in a secret's place; a block keeps the ends of the lines around it.
 #[must_use]
-pub fn redact_organization_keys(yaml: &str, limits: &Limits) -> String {
+pub fn is_redacted(text: &str) -> bool {
+    text.trim() == REDACTED
+}
+
+/// `yaml` with every key in every flow's `organizationApiKeys`, and the text of every secret input of a connection,
+/// replaced by `"removed"`. Text that cannot be read as YAML within `limits` gives nothing at all: where a secret may stand
+/// unseen, nothing is kept.
+#[must_use]
+pub fn redact(yaml: &str, components: &dyn Components, limits: &Limits) -> String {
     let mut report = Report::new(1);
     let Some(root) = document::read(yaml, limits, &mut report) else {
         return String::new();
@@ -28,6 +36,9 @@ pub fn redact_organization_keys(yaml: &str, limits: &Limits) -> String {
         {
             collect(member, &mut keys);
         }
+    }
+    for text in secret_texts(&root, components) {
+        collect(text, &mut keys);
     }
     let mut redacted = String::with_capacity(yaml.len());
     let mut kept = 0;

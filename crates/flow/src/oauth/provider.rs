@@ -118,11 +118,13 @@ pub fn registration(fields: &BTreeMap<String, String>) -> KeyDigest {
     KeyDigest(bytes)
 }
 
-/// Inputs that the definition gives literally count where the configuration gives none.
-pub fn fill_from_definition(value: &mut ConnectionValue, variable: &ConfigVar) {
+/// Inputs that the definition gives literally count where the configuration gives none. The definition does not hold those
+/// that are secret: they are `secrets`, by name.
+pub fn fill_from_definition(value: &mut ConnectionValue, variable: &ConfigVar, secrets: &BTreeMap<String, Zeroizing<String>>) {
     for (name, input) in &variable.inputs {
         if let Input::Value(Some(text)) = input {
-            value.fields.entry(name.clone()).or_insert_with(|| text.clone());
+            let text = secrets.get(name).map_or(text.as_str(), |secret| secret);
+            value.fields.entry(name.clone()).or_insert_with(|| text.to_owned());
         }
     }
 }

@@ -139,6 +139,7 @@ impl Check<'_, '_> {
             RecordType::IntegrationVersion => self.records::<IntegrationVersion>(|check, version| {
                 let name = format!("integration version {}", version.record_id().text());
                 check.keys_open(&name, version.integration.0, Owner::Organization, &version.organization_keys);
+                check.connections_open(&name, version.integration.0, Owner::Organization, &version.connection_secrets);
             }),
             RecordType::Instance => self.records::<Instance>(|check, instance| {
                 let owner = Owner::Customer(instance.customer);

@@ -490,7 +490,7 @@ records! {
     }
     IntegrationVersion {
         id: |it| (it.integration, it.version) => (IntegrationId, u32),
-        fixed: [yaml, definition, organization_keys, is_draft, release], once |old| old.release.is_some(),
+        fixed: [yaml, definition, organization_keys, connection_secrets, is_draft, release], once |old| old.release.is_some(),
         references: vec![it.integration.into()],
         data_key: None,
         bound: None,

@@ -105,7 +105,7 @@ proptest::proptest! {
     #[test]
     fn no_text_makes_the_parser_panic(text in "[ -~\\n]{0,200}", cut in 0usize..2000) {
         let _ = parsed(&text);
-        let _ = redact_organization_keys(&text, &Limits::default());
+        let _ = redact(&text, &Shelf, &Limits::default());
         let yaml = one_flow(&logs("Note", "{type: template, value: '{{$hook.results.body}}'}"));
         let cut = cut.min(yaml.len());
         let _ = parsed(&format!("{}{text}{}", &yaml[..cut], &yaml[cut..]));

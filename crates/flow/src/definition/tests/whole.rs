@@ -186,7 +186,7 @@ fn organization_keys_are_removed_and_nothing_else_changes() {
             "spread secret"
         ]
     );
-    let redacted = redact_organization_keys(&yaml, &Limits::default());
+    let redacted = redact(&yaml, &Shelf, &Limits::default());
     assert!(!redacted.contains("secret") && !redacted.contains("12345"), "{redacted}");
     let definition = valid(&redacted).definition;
     assert!(
@@ -200,10 +200,79 @@ fn organization_keys_are_removed_and_nothing_else_changes() {
     let head = yaml.find("- &first").unwrap();
     assert_eq!(redacted[..head], yaml[..head]);
     assert!(redacted.contains(rest));
-    assert_eq!(redact_organization_keys(&redacted, &Limits::default()), redacted);
+    assert_eq!(redact(&redacted, &Shelf, &Limits::default()), redacted);
     let open = one_flow("");
-    assert_eq!(redact_organization_keys(&open, &Limits::default()), open);
-    assert_eq!(redact_organization_keys("organizationApiKeys: [secret", &Limits::default()), "");
+    assert_eq!(redact(&open, &Shelf, &Limits::default()), open);
+    assert_eq!(redact("organizationApiKeys: [secret", &Shelf, &Limits::default()), "");
+}
+
+const CONNECTIONS: &str = "requiredConfigVars:
+  - key: Known
+    stableKey: known
+    dataType: connection
+    connection: {key: oauth2, component: {key: http, isPublic: true, version: LATEST}}
+    inputs:
+      clientId: {type: value, value: the-id}
+      clientSecret: {type: value, value: &shared hidden-one}
+      tokenUrl: {type: value, value: 'https://provider.example'}
+      headers:
+        type: value
+        value: |
+          {\"authorization\": \"hidden-two\"}
+  - key: Unknown
+    dataType: connection
+    connection: {key: own, component: {key: acme, version: 3}}
+    inputs:
+      api_key: {type: value, value: *shared}
+      host: {type: value, value: acme.example}  # kept
+      webhookSecret: {type: template, value: 'a {{#Text}} hidden-three'}
+      tokens_secret: {type: complex, value: [{name: x, type: value, value: hidden-four}, {name: y, type: configVar, value: Text}]}
+      passwordless: {type: value, value: null}
+      token: {type: configVar, value: Text}
+  - {key: Text, dataType: string, defaultValue: removed}
+";
+
+#[test]
+fn secret_inputs_of_connections_are_taken_out_of_the_text_and_out_of_the_definition_alike() {
+    use crate::component::BuiltIn;
+    let read = |yaml: &str| parse(yaml, &BuiltIn, &BTreeMap::new(), &Limits::default()).unwrap().definition;
+    let yaml = with_top(CONNECTIONS);
+    let redacted = redact(&yaml, &BuiltIn, &Limits::default());
+    let mut definition = read(&yaml);
+    let taken = take_secrets(&mut definition, &BuiltIn);
+    assert!(
+        !redacted.contains("hidden") && !format!("{definition:?}").contains("hidden"),
+        "{redacted}"
+    );
+    let mut again = read(&redacted);
+    let left = take_secrets(&mut again, &BuiltIn);
+    assert_eq!(again, definition);
+    assert!(left.values().flat_map(BTreeMap::values).all(|text| is_redacted(text)), "{redacted}");
+    for kept in [
+        "the-id",
+        "https://provider.example",
+        "acme.example}  # kept",
+        "{type: configVar, value: Text}",
+        "value: null",
+    ] {
+        assert!(redacted.contains(kept), "{kept}: {redacted}");
+    }
+    let texts = |key: &str| -> Vec<(&str, &str)> { taken[key].iter().map(|(name, text)| (name.as_str(), text.as_str())).collect() };
+    assert_eq!(
+        texts("known"),
+        [("clientSecret", "hidden-one"), ("headers", "{\"authorization\": \"hidden-two\"}\n")]
+    );
+    assert_eq!(texts("Unknown"), [("api_key", "hidden-one")]);
+    assert_eq!(redact(&redacted, &BuiltIn, &Limits::default()), redacted);
+    for (name, is_secret) in [
+        ("API Key", true),
+        ("accessToken", true),
+        ("dbPasswordOld", true),
+        ("tokenUrl", false),
+        ("publicKey", false),
+    ] {
+        assert_eq!(is_secret_name(name), is_secret, "{name}");
+    }
 }
 
 #[test]

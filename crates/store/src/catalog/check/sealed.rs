@@ -8,16 +8,29 @@ use crate::error::StoreError;
 use crate::keyring::Owner;
 use crate::seal::RecordKind;
 use perseat_domain::id::FlowNumber;
-use perseat_domain::model::{ApiKey, ConfigValue, ConnectionValue, Instance, UserConfig, api_key_record_id, connection_record_id};
+use perseat_domain::model::{ApiKey, ConfigValue, ConnectionValue, Instance, Sealed, UserConfig, api_key_record_id, connection_record_id};
 use redb::ReadableTable;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 impl Check<'_, '_> {
     pub(super) fn values_open(&mut self, name: &str, record: Uuid, owner: Owner, values: &BTreeMap<String, ConfigValue>) {
+        let connections = values.iter().filter_map(|(key, value)| match value {
+            ConfigValue::Connection { sealed, .. } => Some((key, sealed)),
+            ConfigValue::Plain(_) => None,
+        });
+        self.connections_open(name, record, owner, connections);
+    }
+
+    pub(super) fn connections_open<'s>(
+        &mut self,
+        name: &str,
+        record: Uuid,
+        owner: Owner,
+        connections: impl IntoIterator<Item = (&'s String, &'s Sealed)>,
+    ) {
         let Some(keys) = self.keys else { return };
-        for (key, value) in values {
-            let ConfigValue::Connection { sealed, .. } = value else { continue };
+        for (key, sealed) in connections {
             let opened = keys.data_key(owner).and_then(|data_key| {
                 let plain = data_key.unseal(RecordKind::Connection, &connection_record_id(record, key), sealed)?;
                 serde_json::from_slice::<ConnectionValue>(&plain).map_err(|_| StoreError::corrupt("its text"))

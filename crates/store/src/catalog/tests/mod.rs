@@ -87,6 +87,7 @@ fn version(of: &Integration, version: u32) -> IntegrationVersion {
         yaml: "definitionVersion: 7\n".into(),
         definition,
         organization_keys: BTreeMap::new(),
+        connection_secrets: BTreeMap::new(),
         is_draft: false,
         release: Some(Release::default()),
     }
