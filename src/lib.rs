@@ -16,4 +16,5 @@ pub mod mail;
 mod oauth;
 pub mod receipts;
 pub mod telemetry;
+mod templates;
 pub mod verify;

@@ -49,7 +49,7 @@ fn ask(program: &Path, url: &str, bearer: &str, folder: &Path, ids: &[String], h
         .env("SCHEMATHESIS_HOOKS", "checks")
         .env("KNOWN_IDS", ids.join(" "))
         .env("HIDDEN", hidden)
-        .env("PYTHONPATH", python::client("schemathesis"))
+        .env("PYTHONPATH", crate::harness::client("schemathesis"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("NO_PROXY", "127.0.0.1")
         .current_dir(folder)

@@ -2,9 +2,10 @@
 
 use super::route::ASSETS;
 use crate::boot::http::{Answer, text};
+use crate::templates;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use minijinja::Environment;
 use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 use serde_json::json;
 use std::fmt;
@@ -54,16 +55,8 @@ const FILES: [((&str, &str), &str); 5] = [
 impl Pages {
     /// `origins` are those of pages that may show these in a frame; no other page can.
     pub(super) fn new(origins: &[String]) -> Self {
-        let mut templates = Environment::new();
-        templates.set_undefined_behavior(UndefinedBehavior::Strict);
-        for (name, source) in TEMPLATES {
-            if let Err(error) = templates.add_template(name, source) {
-                // Templates are part of the binary; a test renders each.
-                tracing::error!(%error, name, "a template cannot be read");
-            }
-        }
         Self {
-            templates,
+            templates: templates::read(&TEMPLATES),
             origins: origins.join(" "),
         }
     }

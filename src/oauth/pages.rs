@@ -3,9 +3,10 @@
 use super::Ticket;
 use crate::boot::http::{Answer, text};
 use crate::boot::plane::random;
+use crate::templates;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use minijinja::Environment;
 use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 use std::fmt;
 
@@ -151,15 +152,7 @@ const TEMPLATES: [(&str, &str); 2] = [
 
 impl Pages {
     pub(super) fn new() -> Self {
-        let mut templates = Environment::new();
-        templates.set_undefined_behavior(UndefinedBehavior::Strict);
-        for (name, source) in TEMPLATES {
-            if let Err(error) = templates.add_template(name, source) {
-                // Templates are part of the binary; a test renders them.
-                tracing::error!(%error, name, "a template cannot be read");
-            }
-        }
-        Self(templates)
+        Self(templates::read(&TEMPLATES))
     }
 
     /// The page of a problem that no known consent had; it is told here.

@@ -1,29 +1,10 @@
 //! Chromium shows the pages in frames of a host page that loads the real SDK: `tests/clients/embedded/walk.mjs`.
 
+use crate::harness::node;
 use crate::world::{World, files, plain};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/embedded")
-}
-
-/// Installs the SDK and the driver from the lock file where they are not there as it says.
-fn install() {
-    let modules = folder().join("node_modules");
-    let (wanted, found) = (folder().join("package-lock.json"), modules.join(".installed-lock.json"));
-    let lock = std::fs::read(&wanted).unwrap();
-    if std::fs::read(&found).ok().as_ref() != Some(&lock) {
-        let mut npm = Command::new("npm");
-        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-            .current_dir(folder());
-        let output = npm.output().expect("npm is missing: apt-get install npm");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        std::fs::write(&found, lock).unwrap();
-    }
-}
 
 /// The walk as a process: it serves the host pages itself. Killed when dropped.
 struct Walk {
@@ -40,11 +21,11 @@ impl Drop for Walk {
 impl Walk {
     /// Starts it, and says where its host page is.
     fn start() -> (Self, String) {
-        install();
-        let mut node = Command::new("node");
-        node.arg("walk.mjs").current_dir(folder());
+        node::modules("embedded");
+        let mut node = Command::new(node::program());
+        node.arg("walk.mjs").current_dir(crate::harness::client("embedded"));
         node.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = node.spawn().expect("node is missing: apt-get install npm");
+        let mut child = node.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let host = line.trim().to_owned();

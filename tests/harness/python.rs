@@ -1,13 +1,9 @@
 //! Programs of PyPI that tests use, each in an environment of its own.
 
-use std::path::{Path, PathBuf};
+use super::client;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-
-/// The folder of a client in `tests/clients`.
-pub(crate) fn client(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
-}
 
 /// The programs of a client's environment, which is made where it is not there as the client's list says.
 pub(crate) fn programs(name: &str) -> PathBuf {

