@@ -1,7 +1,7 @@
 //! Where the master key comes from: a configured file, a systemd credential, or a file made on first start.
 //!
 //! It is read once, never logged, and zeroed when dropped. A file that others may read is refused, because then the key has
-//! to be taken for known.
+//! to be taken for known. While it is replaced there is a next one beside it: the one that the keyring is under counts.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -14,14 +14,20 @@ use zeroize::Zeroizing;
 /// The name of the credential, and of the file in the data directory.
 pub const NAME: &str = "master-key";
 
+/// The file in the data directory that holds the next one while the master key is replaced; afterwards, until its predecessor is
+/// gone from where it was configured.
+pub const NEXT: &str = "master-key.next";
+
 /// The key, and where it came from.
 pub struct MasterKey {
     /// The 256 bits.
     pub bytes: Zeroizing<[u8; 32]>,
-    /// The file it was read from or written to.
+    /// The file that holds it, or held its predecessor: where the daemon looks first.
     pub path: PathBuf,
     /// Whether this start made it.
     pub created: bool,
+    /// Whether it is the next one, read from [`NEXT`]: the keyring is under it, and at `path` is its predecessor.
+    pub is_next: bool,
 }
 
 impl std::fmt::Debug for MasterKey {
@@ -30,6 +36,7 @@ impl std::fmt::Debug for MasterKey {
             .debug_struct("MasterKey")
             .field("path", &self.path)
             .field("created", &self.created)
+            .field("is_next", &self.is_next)
             .finish_non_exhaustive()
     }
 }
@@ -67,6 +74,29 @@ pub enum MasterKeyError {
 /// # Errors
 /// A key that cannot be read, is readable by others, has another form, or was lost.
 pub fn find(configured: Option<&Path>, credentials: Option<OsString>, data: &Path) -> Result<MasterKey, MasterKeyError> {
+    let found = first(configured, credentials, data)?;
+    let next = data.join(NEXT);
+    if found.created || !next.exists() || is_under(data, &found.bytes) {
+        return Ok(found);
+    }
+    // One that was cut off while it was written is no key, and nothing is under it.
+    match read(&next, true) {
+        Ok(next) if is_under(data, &next.bytes) => Ok(MasterKey {
+            is_next: true,
+            path: found.path,
+            ..next
+        }),
+        _ => Ok(found),
+    }
+}
+
+/// Whether the data directory's keyring is under this key.
+pub fn is_under(data: &Path, bytes: &[u8; 32]) -> bool {
+    let key = perseat_store::keyring::MasterKey::new(bytes);
+    perseat_store::keyring::fits(&data.join("keyring"), &key).unwrap_or_default()
+}
+
+fn first(configured: Option<&Path>, credentials: Option<OsString>, data: &Path) -> Result<MasterKey, MasterKeyError> {
     if let Some(path) = configured {
         return read(path, true);
     }
@@ -77,7 +107,8 @@ pub fn find(configured: Option<&Path>, credentials: Option<OsString>, data: &Pat
     if path.exists() { read(&path, true) } else { create(path, data) }
 }
 
-fn read(path: &Path, check_mode: bool) -> Result<MasterKey, MasterKeyError> {
+/// Reads a key from a file.
+pub(super) fn read(path: &Path, check_mode: bool) -> Result<MasterKey, MasterKeyError> {
     let failed = |source| MasterKeyError::File {
         path: path.to_owned(),
         source,
@@ -92,6 +123,7 @@ fn read(path: &Path, check_mode: bool) -> Result<MasterKey, MasterKeyError> {
         bytes,
         path: path.to_owned(),
         created: false,
+        is_next: false,
     })
 }
 
@@ -123,6 +155,7 @@ fn create(path: PathBuf, data: &Path) -> Result<MasterKey, MasterKeyError> {
         bytes,
         path,
         created: true,
+        is_next: false,
     })
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod people;
 pub(crate) mod plane;
 mod reading;
 pub mod reload;
+pub(crate) mod rotation;
 pub mod secret_file;
 pub mod signals;
 pub mod stores;
@@ -47,6 +48,7 @@ use self::master_key::MasterKey;
 use self::plane::{Plane, PlaneReadiness};
 use self::reading::Reading;
 use self::reload::Given;
+use self::rotation::Rotations;
 use self::signals::{Signal, Signals};
 use self::stores::Stores;
 use self::systemd::Watchdog;
@@ -136,6 +138,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
 
     let master_key = perseat_store::keyring::MasterKey::new(&base.master_key.bytes);
     let stores = Stores::open(&config, base.data.path(), master_key, resume_carried)?;
+    rotation::settle(&base.master_key, base.data.path(), stores.custody.catalog()).context("the master key")?;
     #[cfg(feature = "faults")]
     let faults = stores.faults.clone();
     let hooks = base.listeners.hooks.try_clone().context("the hooks listener")?;
@@ -158,6 +161,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let router = people::routes(&desk, tokens::routes(&desk, router));
     let backups = Backups::of(&plane, &config, base.data.path().to_owned(), control.handle().clone(), stop.clone());
     let router = Transfers::of(&plane).routes(backups.routes(router));
+    let router = Rotations::of(&plane, &base.master_key, base.data.path()).routes(router);
     if desk.catalog().organization().is_ok_and(|organization| organization.is_none()) {
         tracing::info!(
             "nobody can sign in yet: `perseat user create-owner --email you@example.com` makes the first owner; \

@@ -1,7 +1,7 @@
 //! `perseat keyring export`: the one file that no backup holds.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -156,23 +156,10 @@ impl Draft {
                 .unwrap_or(Path::new(".")),
         )?;
         if let Ok(mut before) = before {
-            wipe(&mut before)?;
+            perseat_store::keyring::wipe_file(&mut before)?;
         }
         Ok(())
     }
-}
-
-/// Overwrites a file with zeros.
-fn wipe(file: &mut File) -> io::Result<()> {
-    let mut left = file.metadata()?.len();
-    file.seek(SeekFrom::Start(0))?;
-    let zeros = [0; 64 << 10];
-    while left > 0 {
-        let step = left.min(zeros.len() as u64);
-        file.write_all(&zeros[..usize::try_from(step).unwrap_or(zeros.len())])?;
-        left -= step;
-    }
-    file.sync_all()
 }
 
 impl Drop for Draft {

@@ -15,6 +15,7 @@ pub mod executions;
 pub mod export;
 pub mod journal;
 pub mod keyring;
+pub mod keys;
 mod offline;
 pub(crate) mod print;
 pub mod receipt_test;
@@ -77,6 +78,7 @@ enum Command {
     Restore(restore::Restore),
     Resume(restore::Resume),
     Keyring(keyring::Keyring),
+    Keys(keys::Keys),
     Customer(customer::Customer),
     Verify(verify::Verify),
     Endpoints(endpoints::ListEndpoints),
@@ -140,6 +142,7 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
             Command::Restore(command) => command.run(),
             Command::Resume(command) => command.run(),
             Command::Keyring(command) => command.run(),
+            Command::Keys(command) => command.run(),
             Command::Customer(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Endpoints(command) => command.run(),

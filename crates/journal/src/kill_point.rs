@@ -9,8 +9,8 @@ use std::{
 };
 
 /// Every point, in the order in which a daemon comes to them: recovery, writing, change of segment, indexing, collection,
-/// backup, renewal of a grant.
-pub const POINTS: [&str; 23] = [
+/// backup, renewal of a grant, rotation of the master key.
+pub const POINTS: [&str; 30] = [
     "tail-rewritten",
     "tail-sealed",
     "entry-replayed",
@@ -34,6 +34,13 @@ pub const POINTS: [&str; 23] = [
     "grant-intended",
     "grant-answered",
     "grant-stored",
+    "master-key-drawn",
+    "key-rewrapped",
+    "keyring-written",
+    "keyring-exchanged",
+    "keyring-overwritten",
+    "master-key-exchanged",
+    "master-key-overwritten",
 ];
 
 /// What happens at a point.

@@ -4,7 +4,7 @@ use super::file::Appender;
 use super::index::Index;
 use super::master::random_key;
 use super::slot::{Slot, binding};
-use super::{Keyring, NewKey, Owner, Room};
+use super::{Keyring, NewKey, Owner, Room, Vault};
 use crate::error::StoreError;
 use crate::seal::{DataKey, RecordKind};
 use std::collections::HashMap;
@@ -16,6 +16,7 @@ const FIRST_VERSION: u32 = 1;
 /// Keys being made. Nothing of it is usable before [`Batch::finish`] returned.
 pub(super) struct Batch<'a> {
     keyring: &'a Keyring,
+    vault: &'a Vault,
     room: &'a mut Room,
     end: Appender<'a>,
     made: Index,
@@ -28,10 +29,11 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(keyring: &'a Keyring, room: &'a mut Room) -> Self {
+    pub(super) fn new(keyring: &'a Keyring, vault: &'a Vault, room: &'a mut Room) -> Self {
         Self {
             keyring,
-            end: Appender::new(&keyring.file, room.slots),
+            vault,
+            end: Appender::new(&vault.file, room.slots),
             room,
             made: Index::default(),
             rows: Vec::new(),
@@ -52,7 +54,7 @@ impl<'a> Batch<'a> {
             match self.keyring.data_key(owner) {
                 Ok(_) => {
                     self.is_written = true;
-                    return self.keyring.file.write(number, &self.keyring.file.read(number)?);
+                    return self.vault.file.write(number, &self.vault.file.read(number)?);
                 }
                 // What wraps it is lost: the remains of a creation of which a part was lost.
                 Err(StoreError::Sealed(_) | StoreError::NoKey { .. }) => self.replace(owner)?,
@@ -66,7 +68,7 @@ impl<'a> Batch<'a> {
         let kind = RecordKind::WrappedKey;
         let id = binding(owner, FIRST_VERSION);
         let wrapped = match key.wrapper() {
-            None => self.keyring.master.0.seal(kind, &id, bytes.as_slice()),
+            None => self.vault.master.0.seal(kind, &id, bytes.as_slice()),
             Some(wrapper) => self.wrapping_key(wrapper)?.seal(kind, &id, bytes.as_slice()),
         };
         let slot = Slot {
@@ -87,7 +89,7 @@ impl<'a> Batch<'a> {
     fn replace(&mut self, owner: Owner) -> Result<(), StoreError> {
         let slots = self.keyring.shared().forget(&[owner]);
         self.room.unclean.extend(slots.iter().map(|(number, _)| *number));
-        self.room.clean(&self.keyring.file)
+        self.room.clean(&self.vault.file)
     }
 
     fn wrapping_key(&self, owner: Owner) -> Result<Arc<DataKey>, StoreError> {
@@ -103,7 +105,7 @@ impl<'a> Batch<'a> {
             return self.end.push(&bytes);
         };
         self.reused.push(number);
-        self.keyring.file.write(number, &bytes)?;
+        self.vault.file.write(number, &bytes)?;
         Ok(number)
     }
 
@@ -113,8 +115,8 @@ impl<'a> Batch<'a> {
             return Ok(Vec::new());
         }
         self.end.flush()?;
-        let generation = self.room.raise(&self.keyring.file)?;
-        self.keyring.file.sync()?;
+        let generation = self.room.raise(&self.vault.file)?;
+        self.vault.file.sync()?;
         self.room.is_raised(generation);
         self.room.slots = self.end.end();
         Ok(std::mem::take(&mut self.rows))
@@ -126,10 +128,10 @@ impl<'a> Batch<'a> {
     pub(super) fn undo(&mut self) {
         self.room.unclean.append(&mut self.reused);
         // What was never written takes no room, so a full disk hinders nobody.
-        let end = self.keyring.file.slots().unwrap_or(u32::MAX).clamp(self.room.slots, self.end.end());
+        let end = self.vault.file.slots().unwrap_or(u32::MAX).clamp(self.room.slots, self.end.end());
         self.room.unclean.extend(self.room.slots..end);
         self.room.slots = end;
-        if let Err(error) = self.room.clean(&self.keyring.file) {
+        if let Err(error) = self.room.clean(&self.vault.file) {
             tracing::warn!(%error, "new keys could not be taken back from the keyring yet");
         }
     }

@@ -60,7 +60,7 @@ impl Keyring {
     }
 
     fn mark_within(&self, room: &MutexGuard<'_, Room>) -> Result<Mark, StoreError> {
-        let header = self.file.header()?;
+        let header = self.vault().file.header()?;
         let length = (HEADER + room.slots as usize * SLOT) as u64;
         file::mark_of(&header, length).ok_or_else(|| StoreError::corrupt("keyring header"))
     }
@@ -77,7 +77,7 @@ impl Keyring {
         let (mut at, mut piece) = (0, vec![0; PIECE]);
         while at < end {
             let length = PIECE.min((end - at) as usize);
-            self.file.raw(at, &mut piece[..length])?;
+            self.vault().file.raw(at, &mut piece[..length])?;
             take(&piece[..length]).map_err(KeyringCopyError::Taker)?;
             at += length as u64;
         }

@@ -146,6 +146,43 @@ impl KeyringFile {
         Ok(Self { medium })
     }
 
+    /// Whether the file at `path` is under this master key.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongMasterKey`] if not; if it is no keyring, or the disk fails.
+    pub(super) fn is_under(path: &Path, master: &MasterKey) -> Result<(), StoreError> {
+        let mut header = [0; HEADER];
+        let read = File::open(path)?.read_at(&mut header, 0)?;
+        if read < HEADER || !is_whole(&header) {
+            return Err(StoreError::corrupt("keyring header"));
+        }
+        check(&header, master)
+    }
+
+    /// Begins a new file beside this one: its header under another master key, and no slots yet.
+    pub(super) fn draft(&self, path: &Path, master: &MasterKey, generation: Generation) -> Result<Self, StoreError> {
+        let mut header = self.header()?;
+        put_check(&mut header, master);
+        let at = GENERATIONS[usize::from(generation.is_second)];
+        let bytes = generation_bytes(&header[ID], generation.number);
+        header[at..at + GENERATION].copy_from_slice(&bytes);
+        let medium = LockedFile::open(path)?;
+        medium.write_at(&header, 0).map_err(StoreError::from_io)?;
+        Ok(Self { medium: Box::new(medium) })
+    }
+
+    /// Overwrites all of it, header included, with zeros and syncs.
+    pub(super) fn overwrite(&self) -> Result<(), StoreError> {
+        let (zeros, end) = (vec![0; CHUNK * SLOT], self.medium.length().map_err(StoreError::from_io)?);
+        let mut at = 0;
+        while at < end {
+            let step = (end - at).min(zeros.len() as u64);
+            self.medium.write_at(&zeros[..step as usize], at).map_err(StoreError::from_io)?;
+            at += step;
+        }
+        self.sync()
+    }
+
     /// A file whose header is not looked at.
     pub(super) fn unchecked(medium: Box<dyn Medium>) -> Self {
         Self { medium }
@@ -269,19 +306,28 @@ fn new_header(master: &MasterKey) -> [u8; HEADER] {
     header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
     header[12..16].copy_from_slice(&(SLOT as u32).to_le_bytes());
     header[ID].copy_from_slice(&random_key()[..16]);
-    let check = master.0.seal(RecordKind::WrappedKey, &header[ID], &[0; KEY_LEN]);
-    header[CHECK].copy_from_slice(&check.0);
-    let crc = crc32c::crc32c(&header[..CRC.start]);
-    header[CRC].copy_from_slice(&crc.to_le_bytes());
+    put_check(&mut header, master);
     header
 }
 
-fn is_whole(header: &[u8; HEADER]) -> bool {
+/// Writes by what a master key is known, and the checksum.
+fn put_check(header: &mut [u8; HEADER], master: &MasterKey) {
+    let check = master.0.seal(RecordKind::WrappedKey, &header[ID], &[0; KEY_LEN]);
+    header[CHECK].copy_from_slice(&check.0);
+    let crc = checksum(header);
+    header[CRC].copy_from_slice(&crc);
+}
+
+fn checksum(header: &[u8; HEADER]) -> [u8; 4] {
     let mut fixed = *header;
     for at in GENERATIONS {
         fixed[at..at + GENERATION].fill(0);
     }
-    header[CRC] == crc32c::crc32c(&fixed[..CRC.start]).to_le_bytes() && header[..8] == MAGIC
+    crc32c::crc32c(&fixed[..CRC.start]).to_le_bytes()
+}
+
+fn is_whole(header: &[u8; HEADER]) -> bool {
+    header[CRC] == checksum(header) && header[..8] == MAGIC
 }
 
 /// How often the slots were changed, and in which of the two places that stands.

@@ -11,15 +11,18 @@ mod file;
 mod index;
 mod inspect;
 mod master;
+mod rotate;
 mod slot;
 
 pub use export::{KeyringCopyError, Mark, mark};
 pub use inspect::{Inspected, SlotFault};
 pub use master::MasterKey;
+pub use rotate::{Rewrapped, discard, exchange, fits, wipe_file};
 
 use crate::bounded::Bounded;
 use crate::error::StoreError;
 use crate::seal::{DataKey, RecordKind};
+use arc_swap::ArcSwap;
 use batch::Batch;
 use file::{Generation, KeyringFile};
 use index::Index;
@@ -132,13 +135,19 @@ pub struct Findings {
 
 /// All owners' keys.
 pub struct Keyring {
-    master: MasterKey,
-    file: KeyringFile,
+    /// Replaced whole, with both locks held.
+    vault: ArcSwap<Vault>,
     findings: Findings,
     /// Held by those who write, for as long as they write. Taken before `shared`.
     room: Mutex<Room>,
     /// Taken for moments; never held over a write.
     shared: Mutex<Shared>,
+}
+
+/// The file, and the key that its outermost keys are wrapped by.
+struct Vault {
+    master: MasterKey,
+    file: KeyringFile,
 }
 
 /// Where new keys go.
@@ -199,6 +208,8 @@ impl Keyring {
     /// If the file belongs to another master key, has another format, is in use, or the disk fails.
     pub fn open(path: &Path, master: MasterKey, options: &Options) -> Result<Self, StoreError> {
         let file = KeyringFile::open(path, &master)?;
+        // Only now is it known that this file is the one that counts.
+        rotate::discard_draft(path).map_err(StoreError::from_io)?;
         Self::over(file, master, options)
     }
 
@@ -230,8 +241,7 @@ impl Keyring {
         };
         let cache = Bounded::new(options.cache_entries);
         Ok(Self {
-            master,
-            file,
+            vault: ArcSwap::from_pointee(Vault { master, file }),
             findings,
             room: Mutex::new(Room {
                 slots,
@@ -271,14 +281,15 @@ impl Keyring {
         let Some(number) = shared.index.get(owner) else {
             return Err(shared.absent(owner));
         };
-        let slot = Slot::decode(&self.file.read(number)?).filter(|slot| slot.key.owner() == owner);
+        let vault = self.vault();
+        let slot = Slot::decode(&vault.file.read(number)?).filter(|slot| slot.key.owner() == owner);
         let slot = slot.ok_or_else(|| StoreError::corrupt(format!("keyring slot {number}")))?;
         let wrapper = slot.key.wrapper();
         let wrapping = match wrapper {
             Some(wrapper) => Some(self.unwrap_key(shared, wrapper)?),
             None => None,
         };
-        let wrapping = wrapping.as_deref().unwrap_or(&self.master.0);
+        let wrapping = wrapping.as_deref().unwrap_or(&vault.master.0);
         let bytes = wrapping.unseal(RecordKind::WrappedKey, &slot.binding(), &slot.wrapped)?;
         let bytes = bytes.as_slice().try_into().map_err(|_| StoreError::corrupt("keyring key"))?;
         let key = Arc::new(DataKey::new(bytes, slot.version));
@@ -314,8 +325,9 @@ impl Keyring {
     /// As [`Keyring::create`].
     pub fn create_many(&self, keys: impl IntoIterator<Item = NewKey>) -> Result<(), StoreError> {
         let mut room = self.room();
-        room.clean(&self.file)?;
-        let mut batch = Batch::new(self, &mut room);
+        let vault = self.vault();
+        room.clean(&vault.file)?;
+        let mut batch = Batch::new(self, &vault, &mut room);
         let made = keys.into_iter().try_for_each(|key| batch.add(key)).and_then(|()| batch.finish());
         match made {
             Ok(rows) => {
@@ -347,13 +359,14 @@ impl Keyring {
     /// As [`Keyring::destroy`].
     pub fn destroy_many(&self, owners: &[Owner]) -> Result<(), StoreError> {
         let mut room = self.room();
+        let vault = self.vault();
         let slots = self.shared().forget(owners);
         let named = slots.iter().map(|(number, _)| *number);
         let numbers: Vec<u32> = named.chain(room.unclean.iter().copied()).collect();
         // Raised even where there is nothing to wipe: a crash may have come between the zeros and the generation.
-        let wiped = room.raise(&self.file).and_then(|generation| {
-            overwrite(&self.file, &numbers)?;
-            self.file.sync()?;
+        let wiped = room.raise(&vault.file).and_then(|generation| {
+            overwrite(&vault.file, &numbers)?;
+            vault.file.sync()?;
             Ok(generation)
         });
         match wiped {
@@ -366,6 +379,11 @@ impl Keyring {
         room.unclean.clear();
         room.free.extend(numbers);
         Ok(())
+    }
+
+    /// As it is now; with either lock held it is not replaced.
+    fn vault(&self) -> Arc<Vault> {
+        self.vault.load_full()
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {

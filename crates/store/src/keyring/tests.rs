@@ -359,3 +359,76 @@ fn a_keyring_from_before_generations_opens_and_is_counted_from_then_on() {
         "the rest of the header is still checked"
     );
 }
+
+fn other(byte: u8) -> MasterKey {
+    MasterKey::new(&[byte; 32])
+}
+
+#[test]
+fn another_master_key_opens_everything_after_a_rotation_and_the_old_one_nothing() {
+    let mut ring = Ring::with_acme_and_alice();
+    ring.keys().create(NewKey::Organization).unwrap();
+    let owners = [Owner::Organization, Owner::Customer(ACME), ALICE];
+    let sealed = owners.map(|owner| ring.keys().data_key(owner).unwrap().seal(RecordKind::Request, b"1", b"hello"));
+    let before = generation(&ring);
+    let copy = ring.bytes();
+    let mut told = Vec::new();
+    let rewrapped = ring
+        .keys()
+        .rotate_master(&ring.path(), other(9), &mut |now| told.push(now))
+        .unwrap();
+    assert_eq!(
+        (rewrapped.keys, rewrapped.slots, rewrapped.of),
+        (2, 3, 3),
+        "alice's is wrapped by acme's"
+    );
+    assert_eq!(told.last(), Some(&rewrapped));
+    assert!(generation(&ring) > before, "an older copy is told from it");
+    assert_eq!(fs::read_dir(ring.folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    // It goes on, on the new file.
+    let bob = NewKey::User(UserId(Uuid::from_u128(0xb0b)), Membership::Customer(ACME));
+    ring.keys().create(bob).unwrap();
+    ring.keys().destroy(Owner::Organization).unwrap();
+    ring.keyring = None;
+    assert!(matches!(
+        Keyring::open(&ring.path(), other(7), &Options::default()),
+        Err(StoreError::WrongMasterKey)
+    ));
+    assert!(fits(&ring.path(), &other(9)).unwrap() && !fits(&ring.path(), &other(7)).unwrap());
+    let keys = Keyring::open(&ring.path(), other(9), &Options::default()).unwrap();
+    assert!(keys.contains(bob.owner()) && !keys.contains(Owner::Organization));
+    for (owner, sealed) in owners.iter().zip(&sealed).skip(1) {
+        let opened = keys.data_key(*owner).unwrap().unseal(RecordKind::Request, b"1", sealed);
+        assert_eq!(opened.unwrap().as_slice(), b"hello", "{owner}");
+    }
+    for slot in copy[HEADER as usize..].chunks(slot::SLOT).take(1) {
+        assert!(!contains(&ring.bytes(), &slot[40..105]), "the old wrapping is not in the new file");
+    }
+}
+
+#[test]
+fn what_a_rotation_left_beside_the_keyring_is_gone_after_the_next_start() {
+    let mut ring = Ring::with_acme_and_alice();
+    let draft = ring.folder.path().join("keyring.new");
+    fs::write(&draft, ring.bytes()).unwrap();
+    assert!(Keyring::look(&ring.path(), other(8), &Options::default()).is_err() && draft.exists());
+    ring.reopen();
+    assert!(!draft.exists() && ring.keys().contains(ALICE));
+}
+
+#[test]
+fn a_rotation_keeps_slots_that_do_not_open_as_they_are_and_frees_none() {
+    let mut ring = Ring::with_acme_and_alice();
+    ring.keys().create(NewKey::Organization).unwrap();
+    ring.keys().destroy(ALICE).unwrap();
+    ring.overwrite(HEADER + 2 * slot::SLOT as u64 + 60, &[0xff; 8]);
+    let damaged = ring.bytes()[HEADER as usize + 2 * slot::SLOT..].to_vec();
+    ring.reopen();
+    let rewrapped = ring.keys().rotate_master(&ring.path(), other(9), &mut |_| {}).unwrap();
+    assert_eq!((rewrapped.keys, rewrapped.of), (1, 3));
+    assert_eq!(ring.bytes()[HEADER as usize + 2 * slot::SLOT..], damaged);
+    ring.keyring = None;
+    let keys = Keyring::open(&ring.path(), other(9), &Options::default()).unwrap();
+    assert_eq!(keys.findings().damaged, 1);
+    assert!(keys.data_key(Owner::Customer(ACME)).is_ok() && matches!(keys.data_key(ALICE), Err(StoreError::NoKey { .. })));
+}

@@ -1,0 +1,7 @@
+//! Keys that are replaced while the daemon runs.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod master;
