@@ -30,7 +30,7 @@ check:
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets --features faults -- -D warnings
 
 bench:
-	cargo bench --locked
+	cargo bench --locked -p perseat
 
 # The crash test and the fault campaigns for longer than `make test` takes them.
 crash:
@@ -62,6 +62,7 @@ fuzz-api:
 # Puts the daemon, its units and its configuration below DESTDIR. A configuration that is there stays as it is.
 install: $(BINARY)
 	install -D -m 755 $(BINARY) $(DESTDIR)/usr/bin/perseat
+	install -D -m 755 $(dir $(BINARY))perseat-js-child $(DESTDIR)/usr/bin/perseat-js-child
 	install -D -m 644 systemd/perseat.service $(DESTDIR)/usr/lib/systemd/system/perseat.service
 	install -D -m 644 systemd/perseat.socket $(DESTDIR)/usr/lib/systemd/system/perseat.socket
 	install -D -m 644 systemd/perseat.sysusers $(DESTDIR)/usr/lib/sysusers.d/perseat.conf

@@ -79,7 +79,7 @@ fn js_step(criterion: &mut Criterion) {
         ("two children, 64 users of 6 customers", 2, 64, 6),
     ] {
         let options = Options {
-            child_command: vec![env!("CARGO_BIN_EXE_perseat").into(), "js-child".into()],
+            child_command: Some(vec![env!("CARGO_BIN_EXE_perseat").into(), "js-child".into()]),
             slots,
             ..Options::default()
         };

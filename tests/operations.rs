@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,6 +168,53 @@ fn without_sandbox() {
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, std::env::consts::ARCH.try_into().unwrap());
     let program: BpfProgram = filter.unwrap().try_into().unwrap();
     seccompiler::apply_filter(&program).unwrap();
+}
+
+/// Puts this build's `program` into a folder.
+fn place(program: &str, folder: &Path) -> PathBuf {
+    let built = Path::new(env!("CARGO_BIN_EXE_perseat")).with_file_name(program);
+    assert!(built.exists(), "{program} is missing: cargo build -p perseat-flow builds it");
+    let path = folder.join(program);
+    if std::fs::hard_link(&built, &path).is_err() {
+        std::fs::copy(&built, &path).unwrap();
+    }
+    path
+}
+
+/// The program of each child of a process.
+fn programs_of_children(process: u32) -> Vec<PathBuf> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let lists = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default());
+    let children: Vec<String> = lists
+        .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let links = children.iter().map(|child| std::fs::read_link(format!("/proc/{child}/exe")));
+    links.filter_map(Result::ok).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_steps_run_in_the_small_program_of_the_daemons_build_and_else_in_the_daemons() {
+    const SMALL: &str = "perseat-js-child";
+    let script = "module.exports = async () => ({ data: {} });";
+    // What lies beside the daemon, and which of the two runs code then.
+    for (beside, runs) in [("ours", SMALL), ("none", "perseat"), ("another", "perseat")] {
+        let folder = tempfile::tempdir().unwrap();
+        let program = place("perseat", folder.path());
+        match beside {
+            "ours" => drop(place(SMALL, folder.path())),
+            "another" => drop(std::fs::copy("/bin/true", folder.path().join(SMALL)).unwrap()),
+            _ => {}
+        }
+        let provider = Provider::start().await;
+        let daemon = Daemon::start(Setup::new().program(&program).allow(&[provider.address()]));
+        let url = set_up(&daemon, &provider, &[code("Make", script)]).await;
+        until_succeeded(&daemon, &notify(&daemon, &url).await).await;
+        let programs = programs_of_children(daemon.pid());
+        assert!(!programs.is_empty());
+        assert!(programs.iter().all(|program| program.ends_with(runs)), "{beside}: {programs:?}");
+        let is_told = daemon.log().contains("not of the daemon's build");
+        assert_eq!(is_told, beside == "another", "{beside}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

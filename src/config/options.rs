@@ -186,7 +186,7 @@ impl Config {
     pub fn code_options(&self) -> js::Options {
         let code = &self.code;
         js::Options {
-            child_command: js::Options::default().child_command,
+            child_command: None,
             slots: self.code_children(),
             per_user: self.code_children_per_user(),
             spares: code.spares.as_usize(),

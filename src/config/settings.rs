@@ -289,7 +289,7 @@ settings! {
         payload_cache: Size = "16MiB";
     }
 
-    /// JavaScript steps. They run in child processes of the same binary, confined by the kernel.
+    /// JavaScript steps. They run in child processes, confined by the kernel: of `perseat-js-child` beside the daemon, or else of the daemon itself.
     code "code": Code {
         /// Scripts that run at once, each in a child of its own. auto: twice as many as cores, because a child waits for its
         /// next step while the daemon works on its last answer.

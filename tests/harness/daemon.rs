@@ -27,6 +27,7 @@ pub(crate) struct Setup {
     settings: Vec<(String, toml::Value)>,
     environment: Vec<(String, String)>,
     sockets: Vec<TcpListener>,
+    program: Option<PathBuf>,
 }
 
 impl Setup {
@@ -58,6 +59,12 @@ impl Setup {
     pub(crate) fn allow(self, addresses: &[SocketAddr]) -> Self {
         let rules: Vec<toml::Value> = addresses.iter().map(|address| address.to_string().into()).collect();
         self.set("outbound.allow", rules)
+    }
+
+    /// Starts the daemon from another place than where it was built.
+    pub(crate) fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
+        self
     }
 
     /// Sets an environment variable of the daemon.
@@ -351,14 +358,14 @@ fn spawn(setup: &Setup, folder: &Path, faults: Option<&str>) -> (Child, Log) {
 fn spawn_with(setup: &Setup, folder: &Path, faults: Option<&str>, arguments: &[&str]) -> (Child, Log) {
     let file = folder.join("perseat.toml");
     std::fs::write(&file, setup.file(&folder.join("data"))).unwrap();
-    let binary = env!("CARGO_BIN_EXE_perseat");
+    let binary = setup.program.as_deref().unwrap_or(Path::new(env!("CARGO_BIN_EXE_perseat")));
     // Kept until the child has them.
     let (inherited, script) = inheritable(&setup.sockets);
     let mut command = if inherited.is_empty() {
         Command::new(binary)
     } else {
         let mut shell = Command::new("bash");
-        shell.args(["-c", &script, binary]);
+        shell.args(["-c", &script]).arg(binary);
         shell
     };
     command

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 fn options() -> Options {
     Options {
-        child_command: vec![env!("CARGO_BIN_EXE_perseat-js-child").into()],
+        child_command: Some(vec![env!("CARGO_BIN_EXE_perseat-js-child").into()]),
         slots: 2,
         per_user: 1,
         spares: 1,
@@ -553,12 +553,12 @@ async fn fetch_goes_through_the_guard_with_idempotency_keys() {
 async fn a_program_that_is_no_child_is_refused_at_start() {
     let outbound = OutboundClient::new(Policy::default(), outbound::Options::default()).unwrap();
     let wrong = Options {
-        child_command: vec!["/bin/true".into()],
+        child_command: Some(vec!["/bin/true".into()]),
         ..Options::default()
     };
     assert!(JsPool::start(outbound.clone(), wrong).await.is_err());
     let missing = Options {
-        child_command: vec!["/nonexistent".into()],
+        child_command: Some(vec!["/nonexistent".into()]),
         ..Options::default()
     };
     assert!(JsPool::start(outbound, missing).await.is_err());

@@ -25,7 +25,7 @@ async fn performer(server: &Server) -> Performer {
     let policy = Policy::new(vec![server.address().parse().unwrap()], Vec::new());
     let outbound = OutboundClient::new(policy, outbound::Options::default()).unwrap();
     let options = js::Options {
-        child_command: vec![env!("CARGO_BIN_EXE_perseat-js-child").into()],
+        child_command: Some(vec![env!("CARGO_BIN_EXE_perseat-js-child").into()]),
         slots: 1,
         spares: 1,
         ..js::Options::default()
@@ -417,7 +417,7 @@ async fn a_result_over_the_limit_fails_the_step() {
     let policy = Policy::new(vec![server.address().parse().unwrap()], Vec::new());
     let outbound = OutboundClient::new(policy, outbound::Options::default()).unwrap();
     let options = js::Options {
-        child_command: vec![env!("CARGO_BIN_EXE_perseat-js-child").into()],
+        child_command: Some(vec![env!("CARGO_BIN_EXE_perseat-js-child").into()]),
         slots: 1,
         spares: 1,
         ..js::Options::default()

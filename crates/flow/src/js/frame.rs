@@ -1,12 +1,8 @@
-//! The frames between the daemon and a child: a length, then postcard. Both ends are this binary, so the version
-//! only guards against a binary that was replaced on disk; everything else is checked because the child may have been
-//! taken over by the script it ran.
+//! The frames between the daemon and a child: a length, then postcard. Both ends are of one build, which a child says first;
+//! everything else is checked because the child may have been taken over by the script it ran.
 
 use serde::{Deserialize, Serialize};
 use std::io;
-
-/// Raised with every change of a frame.
-pub(super) const VERSION: u32 = 1;
 
 /// To the child.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,7 +56,7 @@ pub(super) struct Fetched<'a> {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromChild<'a> {
     /// It gave up its rights and waits; `sandbox` says what is missing in best effort.
-    Ready { version: u32, missing: &'a str },
+    Ready { build: &'a str, missing: &'a str },
     /// It cannot isolate itself.
     Unfit { reason: &'a str },
     /// The running script calls `fetch`.

@@ -8,6 +8,7 @@
 mod child;
 mod frame;
 mod pool;
+mod program;
 mod queue;
 mod run;
 mod spawner;
@@ -34,8 +35,9 @@ pub enum Sandbox {
 /// Limits of code steps.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What to spawn: program, then arguments. The default is this binary with `js-child`.
-    pub child_command: Vec<std::ffi::OsString>,
+    /// What to spawn: program, then arguments. Default: `perseat-js-child` beside this binary where it is of the same build,
+    /// else this binary itself.
+    pub child_command: Option<Vec<std::ffi::OsString>>,
     /// Scripts that run at once. Default: twice the number of cores, because a child waits for its next run while its last
     /// answer is worked on.
     pub slots: usize,
@@ -83,7 +85,7 @@ impl Default for Options {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Self {
-            child_command: vec!["/proc/self/exe".into(), "js-child".into()],
+            child_command: None,
             slots: 2 * cores,
             per_user: cores.div_ceil(2),
             spares: 2,

@@ -4,11 +4,12 @@
 //! this thread ends (their parent's death signal), so the daemon cannot leave one behind.
 
 use super::child::Setup;
+use super::program::Program;
 use super::{Options, Sandbox};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, TrySendError};
 use tokio::sync::oneshot;
 
@@ -35,7 +36,7 @@ impl Spawner {
         // Each child, running or put by, is started once and ended once; twice that never fills.
         let children = options.slots + options.spares + options.kept;
         let (orders, inbox) = mpsc::sync_channel(2 * children.max(1));
-        let command = options.child_command.clone();
+        let program = Program::choose(options.child_command.as_deref())?;
         let setup = Setup {
             max_heap: options.max_heap,
             max_frame: options.max_frame,
@@ -45,7 +46,7 @@ impl Spawner {
             for order in inbox {
                 match order {
                     // A pool that is gone drops its end; so does the child then.
-                    Order::Start(reply) => drop(reply.send(start(&command, setup))),
+                    Order::Start(reply) => drop(reply.send(start(&program, setup))),
                     Order::End(child) => end(child),
                 }
             }
@@ -71,17 +72,12 @@ impl Spawner {
     }
 }
 
-fn start(command: &[std::ffi::OsString], setup: Setup) -> io::Result<Started> {
-    let (program, args) = command
-        .split_first()
-        .ok_or_else(|| io::Error::other("no child command is configured"))?;
+fn start(program: &Program, setup: Setup) -> io::Result<Started> {
     let (socket, theirs) = UnixStream::pair()?;
     socket.set_nonblocking(true)?;
-    let process = Command::new(program)
-        .args(args)
+    let process = program
+        .command()
         .args(setup.to_args())
-        .env_clear()
-        .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())

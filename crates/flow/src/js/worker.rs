@@ -3,6 +3,7 @@
 use super::StartError;
 use super::frame::{self, Failure, Fetched, FromChild, Incoming, LEVELS, Line, ToChild};
 use super::pool::{Flight, Shared, Worker};
+use super::program::BUILD;
 use super::run::{RunError, RunReport};
 use super::spawner::Started;
 use crate::component::StepLog;
@@ -104,14 +105,8 @@ impl Link {
         loop {
             if let Some(bytes) = self.incoming.next().map_err(|error| StartError::Protocol(error.to_string()))? {
                 return match postcard::from_bytes(bytes) {
-                    Ok(FromChild::Ready {
-                        version: frame::VERSION,
-                        missing: "",
-                    }) => Ok(()),
-                    Ok(FromChild::Ready {
-                        version: frame::VERSION,
-                        missing,
-                    }) => {
+                    Ok(FromChild::Ready { build: BUILD, missing: "" }) => Ok(()),
+                    Ok(FromChild::Ready { build: BUILD, missing }) => {
                         tracing::warn!(missing, "code steps run without a part of their sandbox");
                         Ok(())
                     }

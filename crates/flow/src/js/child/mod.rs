@@ -8,10 +8,12 @@ mod sandbox;
 mod script;
 
 use super::frame::{self, Failure, FromChild, Incoming, Run, ToChild};
+use super::program::{BUILD, BUILD_WORD, NAME};
 use bridge::Bridge;
 use engine::{Engine, Outcome};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
+use std::ffi::CString;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -46,10 +48,17 @@ impl Setup {
     }
 }
 
-/// The child's whole life. The binary calls this, and nothing before it, when its first argument is `js-child`.
+/// The child's whole life. `perseat-js-child` calls this, and the daemon, before anything else, when its first argument is
+/// `js-child`. With `build` it says what it was built from, and no more.
 #[must_use]
 pub fn child_main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
+    if let [_, word] = args.as_slice()
+        && word == BUILD_WORD
+    {
+        print!("{BUILD}");
+        return ExitCode::SUCCESS;
+    }
     let Some(setup) = Setup::from_args(&args) else {
         return ExitCode::from(2);
     };
@@ -60,6 +69,10 @@ pub fn child_main() -> ExitCode {
 }
 
 fn serve(setup: Setup) -> io::Result<()> {
+    // Who looks at the processes sees a name, not the number of a descriptor.
+    if let Ok(name) = CString::new(NAME) {
+        let _ = rustix::thread::set_name(&name);
+    }
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let hardened = sandbox::harden(setup);
     let mut link = Link {
@@ -75,7 +88,7 @@ fn serve(setup: Setup) -> io::Result<()> {
     let bridge = Bridge::default();
     let mut engine = Engine::new(setup.max_heap, bridge.clone()).map_err(io::Error::other)?;
     link.send(&FromChild::Ready {
-        version: frame::VERSION,
+        build: BUILD,
         missing: &missing,
     })?;
     loop {
