@@ -347,6 +347,9 @@ impl Config {
         let api = &self.api;
         ControlOptions {
             concurrency: api.concurrency.as_usize(),
+            concurrency_of_identity: api.concurrency_of_identity.as_usize(),
+            query_time: api.query_time,
+            query_rows: api.query_rows.as_usize(),
             max_depth: api.max_depth.as_usize(),
             max_complexity: api.max_complexity.as_usize(),
             max_aliases: api.max_aliases.as_usize(),
@@ -359,6 +362,8 @@ impl Config {
             rate: api.rate.get(),
             burst: api.burst.get(),
             remembered: api.identities.as_usize(),
+            refused_rate: api.refused_rate.get(),
+            refused_burst: api.refused_burst.get(),
             url_lifetime: api.url_lifetime,
             origins: api.origins.clone(),
             media: MediaLimits {

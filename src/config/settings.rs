@@ -86,12 +86,23 @@ settings! {
         max_body: Size = "16MiB";
         /// How long a request's headers, and its body, may take.
         read_timeout: Duration = "30s";
-        /// Requests that run at once. Each holds a thread while it reads and writes the catalog; others wait.
+        /// Requests that run at once. Each holds a thread while it reads and writes the catalog; others wait. Beside them as many bearers
+        /// are looked at.
         concurrency: Count = 8;
+        /// Requests of one identity (a person, a program's token) that run at once; its others wait, and hold up nobody else's. One turn
+        /// of `api.concurrency` is always left for others.
+        concurrency_of_identity: Count = 4;
+        /// How long one request may go on reading once it runs; then it is refused whole (`TOO_SLOW`), but what a mutation did stays done.
+        query_time: Duration = "10s";
+        /// Records that one request may read over all its lists, those that a filter leaves out among them, and items of lists within a
+        /// record; past it the request is refused whole (`TOO_MANY_ROWS`), but what a mutation did stays done.
+        query_rows: Count = 100_000;
         /// Fields within one another in a query.
         max_depth: Count = 24;
-        /// The estimated cost of a query: a field costs one, a list ten times what one item costs.
-        max_complexity: Count = 20_000;
+        /// The estimated cost of a query: a field costs one, a list what one item costs times `first`, or 100 without it, or 10 for what
+        /// stands within one definition: three lists within one another pass, four do not. The largest query of the prism CLI comes to
+        /// four millions; what is really read is bounded by `api.query-rows`.
+        max_complexity: Count = 50_000_000;
         /// Fields of a query that are asked for under another name.
         max_aliases: Count = 32;
         /// Records in one page of a list.
@@ -104,6 +115,12 @@ settings! {
         burst: Count = 500;
         /// Identities whose rate is remembered.
         identities: Count = 65_536;
+        /// Refused bearers from one client address (64 bits of an IPv6 address) in a second, on average. Past it the address gets 429
+        /// before its bearers are looked at, but for those that were accepted lately: others of the address do not shut them out. A
+        /// bearer that was never seen before waits with the rest. Behind a proxy set `trusted-proxies`, or all clients are one.
+        refused_rate: Count = 20;
+        /// Refused bearers from one client address at once, after a pause.
+        refused_burst: Count = 200;
         /// How long a URL works that an answer names, of a step's result for example: it needs no bearer.
         url_lifetime: Duration = "15m";
         /// Origins of pages that may call the API from a browser, such as `https://app.example.com`.

@@ -94,6 +94,12 @@ impl Console {
                 "Somebody changed this while you had it open. Open it again.",
                 "perseat.stale",
             ),
+            Trouble::Fault(Fault::Spent(_)) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "This did not work",
+                "This page asks for too much at once.",
+                "perseat.failed",
+            ),
             Trouble::Fault(fault @ Fault::Wrong(_)) => {
                 own = sentence(&fault.to_string());
                 (StatusCode::UNPROCESSABLE_ENTITY, "This did not work", own.as_str(), "")

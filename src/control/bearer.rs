@@ -27,8 +27,8 @@ impl From<IdentityError> for Unknown {
     }
 }
 
-/// Who asks. Blocks on the disk.
-pub(super) fn recognise(desk: &Desk, headers: &HeaderMap) -> Result<Actor, Unknown> {
+/// What a request brings; it is not looked at yet.
+pub(super) fn of(headers: &HeaderMap) -> Result<&str, Unknown> {
     let missing = || Unknown::from(IdentityError::Refused("Authentication is required."));
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -38,7 +38,12 @@ pub(super) fn recognise(desk: &Desk, headers: &HeaderMap) -> Result<Actor, Unkno
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(missing());
     }
-    let (bearer, now) = (bearer.trim(), desk.now());
+    Ok(bearer.trim())
+}
+
+/// Who holds this bearer. Blocks on the disk.
+pub(super) fn recognise(desk: &Desk, bearer: &str) -> Result<Actor, Unknown> {
+    let now = desk.now();
     if bearer.starts_with(tokens::PREFIX) {
         return Ok(tokens::recognise(desk.catalog(), bearer, now)?);
     }

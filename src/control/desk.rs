@@ -24,7 +24,7 @@ use perseat_domain::id::{ExecutionId, MediaId};
 use perseat_domain::model::Media;
 use perseat_domain::time::Timestamp;
 use perseat_store::StoreError;
-use perseat_store::catalog::{Catalog, Lookup as _};
+use perseat_store::catalog::{Allowance, Catalog, Lookup as _};
 use perseat_store::custody::Custody;
 use perseat_store::executions::ExecutionReader;
 use perseat_store::media::MediaError;
@@ -170,6 +170,11 @@ impl Desk {
         self.clock.now()
     }
 
+    /// For what takes time into account where the desk is not at hand.
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Waits.
     pub(crate) async fn sleep(&self, time: std::time::Duration) {
         self.clock.sleep(time).await;
@@ -220,6 +225,16 @@ impl Desk {
     /// Reads one moment of the catalog for `actor`.
     pub(crate) fn read<T>(&self, actor: &Actor, work: impl FnOnce(&Reader<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         work(&Reader::new(self.catalog(), actor, self.options.read)?)
+    }
+
+    /// The same within what a request may read in all.
+    pub(super) fn read_within<T>(
+        &self,
+        actor: &Actor,
+        allowance: &dyn Allowance,
+        work: impl FnOnce(&Reader<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        work(&Reader::new(self.catalog(), actor, self.options.read)?.within(allowance))
     }
 
     /// Makes one change and publishes it before it returns.

@@ -6,9 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use perseat_admin::media::MediaLimits;
 use perseat_admin::query::ReadLimits;
+use perseat_domain::model::KeyDigest;
 use perseat_flow::definition;
 use perseat_store::seal::key_digest;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -16,11 +17,17 @@ use std::time::Duration;
 /// Limits of the API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ControlOptions {
-    /// Requests that run at once; others wait.
+    /// Requests that run at once, and as many bearers that are looked at; others wait.
     pub concurrency: usize,
+    /// Requests of one identity that run at once, and never all of the above.
+    pub concurrency_of_identity: usize,
+    /// How long one request may go on reading.
+    pub query_time: Duration,
+    /// Records that one request may read.
+    pub query_rows: usize,
     /// Fields within one another.
     pub max_depth: usize,
-    /// The estimated cost of a query; a field costs one, a list ten times what one item costs.
+    /// The estimated cost of a query; a field costs one, a list what one item costs, as often as a page has items.
     pub max_complexity: usize,
     /// Fields that are asked for under another name.
     pub max_aliases: usize,
@@ -36,6 +43,10 @@ pub struct ControlOptions {
     pub burst: u32,
     /// Identities whose rate is remembered.
     pub remembered: usize,
+    /// Refused bearers of one address in a second, on average.
+    pub refused_rate: u32,
+    /// Refused bearers of one address at once, after a pause.
+    pub refused_burst: u32,
     /// How long a signed URL works.
     pub url_lifetime: Duration,
     /// Origins of pages that may call the API from a browser.
@@ -72,8 +83,11 @@ impl Default for ControlOptions {
     fn default() -> Self {
         Self {
             concurrency: 8,
+            concurrency_of_identity: 4,
+            query_time: Duration::from_secs(10),
+            query_rows: 100_000,
             max_depth: 24,
-            max_complexity: 20_000,
+            max_complexity: 50_000_000,
             max_aliases: 32,
             read: ReadLimits::default(),
             local_page: 1_000,
@@ -81,6 +95,8 @@ impl Default for ControlOptions {
             rate: 50,
             burst: 500,
             remembered: 65_536,
+            refused_rate: 20,
+            refused_burst: 200,
             url_lifetime: Duration::from_secs(15 * 60),
             origins: Vec::new(),
             media: MediaLimits::default(),
@@ -141,6 +157,13 @@ impl Rates {
         }
     }
 
+    /// Whether `identity` has one left; takes none.
+    pub(super) fn has(&self, identity: &str, now: Duration) -> bool {
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = buckets.get(identity);
+        bucket.is_none_or(|bucket| bucket.left + now.saturating_sub(bucket.at).as_secs_f64() * self.rate >= 1.0)
+    }
+
     /// Takes one request of `identity`; false if it has none left.
     pub(super) fn take(&self, identity: &str, now: Duration) -> bool {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,6 +183,42 @@ impl Rates {
             bucket.left -= 1.0;
         }
         has
+    }
+}
+
+/// Digests that were met lately: those of the last so many, and as many before them.
+#[derive(Debug)]
+pub(super) struct Recent {
+    most: usize,
+    met: Mutex<(HashSet<KeyDigest>, HashSet<KeyDigest>)>,
+}
+
+impl Recent {
+    /// At most twice `most` are remembered.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most: most.max(1),
+            met: Mutex::default(),
+        }
+    }
+
+    pub(super) fn has(&self, digest: &KeyDigest) -> bool {
+        let met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.0.contains(digest) || met.1.contains(digest)
+    }
+
+    pub(super) fn keep(&self, digest: KeyDigest) {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.0.insert(digest);
+        if met.0.len() >= self.most {
+            met.1 = std::mem::take(&mut met.0);
+        }
+    }
+
+    pub(super) fn forget(&self, digest: &KeyDigest) {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.0.remove(digest);
+        met.1.remove(digest);
     }
 }
 
@@ -186,11 +245,23 @@ mod tests {
         let rates = Rates::new(1.0, 2.0, 2);
         let second = Duration::from_secs;
         assert!(rates.take("a", second(0)) && rates.take("a", second(0)));
-        assert!(!rates.take("a", second(0)));
-        assert!(rates.take("b", second(0)));
+        assert!(!rates.has("a", second(0)) && !rates.take("a", second(0)));
+        assert!(rates.has("a", second(1)) && rates.has("b", second(0)) && rates.take("b", second(0)));
         assert!(!rates.take("c", second(0)), "no more identities are remembered than the limit");
         assert!(rates.take("a", second(1)) && !rates.take("a", second(1)));
         assert!(rates.take("c", second(9)), "identities that were quiet are forgotten");
+    }
+
+    #[test]
+    fn what_was_met_lately_is_known_until_so_many_others_came_or_it_is_forgotten() {
+        let recent = Recent::new(2);
+        let digest = |n: u8| KeyDigest([n; 32]);
+        (1..=3).for_each(|n| recent.keep(digest(n)));
+        assert!((1..=3).all(|n| recent.has(&digest(n))));
+        recent.forget(&digest(2));
+        assert!(!recent.has(&digest(2)));
+        recent.keep(digest(4));
+        assert!(!recent.has(&digest(1)) && recent.has(&digest(3)) && recent.has(&digest(4)));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! It translates and decides nothing: who asks is settled in `bearer`, what they may see and do in `perseat-admin`. GraphQL
 //! types exist below this module alone. A request runs on a thread that may block, so that resolvers read and write plainly.
 
+mod admission;
 mod bearer;
+mod budget;
 mod desk;
 mod lenient;
 mod limits;
@@ -13,6 +15,7 @@ mod schema;
 mod service;
 mod sign_in;
 mod signed;
+mod turns;
 mod unsupported;
 
 pub(crate) use desk::{Desk, Mail};

@@ -1,22 +1,24 @@
 //! HTTP of the control plane: requests in, JSON out for every status.
 
-use super::bearer;
+use super::admission::{Admission, Admitted};
+use super::budget::Budget;
 use super::lenient::Lenient;
-use super::limits::{Rates, aliases};
+use super::limits::aliases;
 use super::pictures::Pictures;
+use super::schema::answer;
 use super::schema::blobs::{self, Blob};
 use super::schema::{self, Schema};
 use super::sign_in::{Provider, SignIn};
-use super::{ControlOptions, Desk, media, unsupported};
+use super::{Desk, media, unsupported};
 use crate::boot::http::{Answer, Answering, Service, json, text};
 use crate::console::{self, Console, ConsoleOptions};
 use crate::oauth;
 use async_graphql::Request as Query;
+use async_graphql::parser::types::OperationType;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use perseat_actors::front::{Beside, BesideAnswer};
-use perseat_admin::actor::Actor;
 use perseat_domain::model::MediaKind;
 use serde_json::json;
 use std::sync::Arc;
@@ -33,8 +35,7 @@ struct Shared {
     desk: Arc<Desk>,
     schema: Schema,
     lenient: Lenient,
-    rates: Rates,
-    permits: Semaphore,
+    admission: Admission,
     /// Pictures that are decoded.
     decoders: Arc<Semaphore>,
     /// Whose pictures wait for that.
@@ -54,15 +55,11 @@ impl std::fmt::Debug for Control {
 impl Control {
     /// `provider` is who else says who somebody is.
     pub(crate) fn new(desk: Arc<Desk>, provider: Option<Provider>, pages: ConsoleOptions, runtime: Handle) -> Self {
-        let options: &ControlOptions = desk.options();
-        let rates = Rates::new(options.rate.into(), options.burst.into(), options.remembered);
-        let permits = Semaphore::new(options.concurrency);
         let schema = schema::build(&desk);
         let shared = Shared {
             lenient: Lenient::of(&schema.sdl()),
             schema,
-            rates,
-            permits,
+            admission: Admission::new(Arc::clone(&desk), runtime.clone()),
             decoders: Arc::new(Semaphore::new(desk.options().decoders)),
             pictures: Arc::new(Pictures::new(desk.options().pictures)),
             sign_in: SignIn::new(Arc::clone(&desk), provider, runtime.clone()),
@@ -98,9 +95,12 @@ impl Service for Control {
         }
         Box::pin(async move {
             let (head, body) = request.into_parts();
+            let is_media = head.uri.path().starts_with(perseat_admin::media::PATH);
             let mut answer = match (head.uri.path(), &head.method) {
-                (path, &Method::OPTIONS) if path == API || path == media::UPLOAD => text(StatusCode::NO_CONTENT, "text/plain", ""),
-                (API, &Method::POST) => shared.clone().query(head.headers.clone(), body).await,
+                (path, &Method::OPTIONS) if path == API || path == media::UPLOAD || is_media => {
+                    text(StatusCode::NO_CONTENT, "text/plain", "")
+                }
+                (API, &Method::POST) => shared.clone().query(&head, body).await,
                 (API, _) => refusal(StatusCode::METHOD_NOT_ALLOWED, "Use POST."),
                 (path @ (oauth::AUTHORIZE | oauth::CALLBACK), &Method::GET) => {
                     let (path, query) = (path.to_owned(), head.uri.query().unwrap_or_default().to_owned());
@@ -116,10 +116,7 @@ impl Service for Control {
                     let query = head.uri.query().unwrap_or_default().to_owned();
                     shared.clone().upload(query, body).await
                 }
-                (path, &Method::GET) if path.starts_with(perseat_admin::media::PATH) => {
-                    let path = path.to_owned();
-                    shared.clone().locate(head.headers.clone(), path).await
-                }
+                (_, &Method::GET) if is_media => shared.clone().locate(&head).await,
                 _ => refusal(StatusCode::NOT_FOUND, "There is nothing here."),
             };
             let callers = [&shared.desk.options().origins, shared.console.origins()];
@@ -133,24 +130,22 @@ impl Service for Control {
 }
 
 impl Shared {
-    async fn query(self: Arc<Self>, headers: HeaderMap, body: Bytes) -> Answer {
-        let Ok(_permit) = self.permits.acquire().await else {
-            return refusal(StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping.");
+    async fn query(self: Arc<Self>, head: &Parts, body: Bytes) -> Answer {
+        let admitted = match self.admission.admit(head).await {
+            Ok(admitted) => admitted,
+            Err(refused) => return *refused,
         };
         let this = Arc::clone(&self);
-        let answered = self.runtime.spawn_blocking(move || this.run(&headers, &body)).await;
+        let answered = self.runtime.spawn_blocking(move || this.run(&admitted, &body)).await;
         answered.unwrap_or_else(|_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error."))
     }
 
-    fn run(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
-        let actor = match self.admit(headers) {
-            Ok(actor) => actor,
-            Err(refused) => return *refused,
-        };
+    fn run(&self, admitted: &Admitted, body: &[u8]) -> Answer {
         let mut query: Query = match serde_json::from_slice(body) {
             Ok(query) => query,
             Err(_) => return refusal(StatusCode::BAD_REQUEST, "Expected JSON: {\"query\": \"…\", \"variables\": {…}}."),
         };
+        let operation = query.operation_name.clone();
         let document = match query.parsed_query() {
             Ok(document) => document,
             Err(error) => return refusal(StatusCode::BAD_REQUEST, &error.message),
@@ -161,8 +156,19 @@ impl Shared {
         if let Some(message) = unsupported::refusal(document) {
             return refusal(StatusCode::OK, &message);
         }
+        let mut asked = document.operations.iter().filter(|(name, _)| {
+            let name = name.map(|name| name.as_str());
+            operation.is_none() || name == operation.as_deref()
+        });
+        let is_mutation = asked.any(|(_, one)| one.node.ty == OperationType::Mutation);
         self.lenient.ease(&mut query);
-        let response = self.runtime.block_on(self.schema.execute(query.data(actor)));
+        let budget = Arc::new(Budget::of(&self.desk));
+        let query = query.data(admitted.actor.clone()).data(Arc::clone(&budget));
+        let response = self.runtime.block_on(self.schema.execute(query));
+        // What a mutation did is said as far as it can be.
+        if let Some(spent) = budget.spent().filter(|_| !is_mutation) {
+            return json(StatusCode::OK, &answer::spent(spent));
+        }
         let body = serde_json::to_string(&response).unwrap_or_default();
         text(StatusCode::OK, "application/json", body)
     }
@@ -175,30 +181,17 @@ impl Shared {
         {
             return answer;
         }
-        let Ok(_permit) = self.permits.acquire().await else {
-            return console::refusal(StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping.");
+        let admitted = match self.admission.admit(&head).await {
+            Ok(admitted) => admitted,
+            Err(refused) => return *refused,
         };
         let this = Arc::clone(&self);
         let answered = self.runtime.spawn_blocking(move || {
             let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
-            match this.admit(&head.headers) {
-                Ok(actor) => this.console.answer(&actor, &head.method, path, query, &body),
-                Err(refused) => *refused,
-            }
+            this.console.answer(&admitted.actor, &head.method, path, query, &body)
         });
         let failed = |_| console::refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error.");
         answered.await.unwrap_or_else(failed)
-    }
-
-    /// Who asks, if they may ask now. Blocks on the disk.
-    fn admit(&self, headers: &HeaderMap) -> Result<Actor, Box<Answer>> {
-        let actor = bearer::recognise(&self.desk, headers).map_err(|unknown| Box::new(refusal(unknown.status, unknown.message)))?;
-        if self.rates.take(&actor.who.to_string(), self.desk.uptime()) {
-            return Ok(actor);
-        }
-        let mut answer = refusal(StatusCode::TOO_MANY_REQUESTS, "Too many requests.");
-        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        Err(Box::new(answer))
     }
 
     /// Takes a file that a signed URL permits.
@@ -252,15 +245,15 @@ impl Shared {
     }
 
     /// Says where a file can be read.
-    async fn locate(self: Arc<Self>, headers: HeaderMap, path: String) -> Answer {
-        let Ok(_permit) = self.permits.acquire().await else {
-            return refusal(StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping.");
+    async fn locate(self: Arc<Self>, head: &Parts) -> Answer {
+        let admitted = match self.admission.admit(head).await {
+            Ok(admitted) => admitted,
+            Err(refused) => return *refused,
         };
-        let this = Arc::clone(&self);
-        let located = self.runtime.spawn_blocking(move || match this.admit(&headers) {
-            Ok(actor) => media::locate(&this.desk, &actor, &path),
-            Err(refused) => *refused,
-        });
+        let (this, path) = (Arc::clone(&self), head.uri.path().to_owned());
+        let located = self
+            .runtime
+            .spawn_blocking(move || media::locate(&this.desk, &admitted.actor, &path));
         let failed = |_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error.");
         located.await.unwrap_or_else(failed)
     }
@@ -311,7 +304,7 @@ fn harmless(blob: Blob) -> Answer {
 }
 
 /// GraphQL's own form, whatever went wrong.
-fn refusal(status: StatusCode, message: &str) -> Answer {
+pub(super) fn refusal(status: StatusCode, message: &str) -> Answer {
     json(status, &json!({ "data": null, "errors": [{ "message": message }] }))
 }
 

@@ -1,9 +1,11 @@
 //! Strangers, other origins, forged tokens, and text that would like to be a script.
 
+use crate::harness::api::Api;
 use crate::world::{HOST, World, files, now};
 use http::Method;
 use perseat_admin::identity::embedded::Claims;
 use perseat_admin::identity::keys::SigningPair;
+use serde_json::json;
 
 const LIST: &str = "/embedded/view/marketplace";
 
@@ -36,6 +38,13 @@ async fn only_a_token_of_this_organization_and_of_now_shows_anything() {
         ("empty", String::new()),
     ];
     for (what, token) in refused {
+        let asked = Api::holder_of(&world.daemon, &token)
+            .ask("{ authenticatedUser { id } }", json!({}))
+            .await;
+        assert!(
+            asked["data"].is_null() && asked["errors"][0]["message"].is_string(),
+            "{what}: {asked}"
+        );
         let nobody = world.holder(token);
         for path in [LIST, "/embedded/view/find?integrationName=Files", "/embedded/authenticate"] {
             let shown = match path {

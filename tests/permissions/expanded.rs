@@ -103,7 +103,8 @@ async fn expand(world: &World, schema: &Schema, column: usize, row: &Row, place:
 #[tokio::test]
 async fn no_answer_holds_what_its_reader_may_not_see_however_deep() {
     // Far more than anybody may ask for at once.
-    let world = World::with(Setup::new().set("api.max-depth", 100).set("api.max-complexity", 1_000_000_000)).await;
+    let setup = Setup::new().set("api.max-depth", 100).set("api.max-complexity", 4_000_000_000_i64);
+    let world = World::with(setup.set("api.query-rows", 1_000_000).set("api.query-time", "10m")).await;
     let vault = Vault::plant(&world).await;
     let references = plant(&world).await;
     let configure = "mutation ($i: ID!) { createUserLevelConfig(input: {instance: $i}) { userLevelConfig { id } errors { messages } } }";

@@ -11,6 +11,8 @@ struct Field {
     of: String,
     /// Whether it can be asked for without more.
     is_free: bool,
+    /// Whether it is a list in pages.
+    is_paged: bool,
 }
 
 /// Its objects with their fields.
@@ -38,6 +40,7 @@ impl Schema {
             let fields = object.fields.into_iter().map(|field| Field {
                 name: field.node.name.node.to_string(),
                 of: name_of(&field.node.ty.node),
+                is_paged: field.node.arguments.iter().any(|argument| argument.node.name.node == "first"),
                 is_free: field
                     .node
                     .arguments
@@ -72,7 +75,10 @@ impl Schema {
                 (false, false) => selection += &format!("{} ", field.name),
                 (false, true) if !types.contains(&field.of.as_str()) => {
                     let deeper: Vec<&str> = types.iter().copied().chain([field.of.as_str()]).collect();
-                    selection += &format!("{} {{ __typename {}}} ", field.name, self.below(&deeper, path, without));
+                    // Short pages, so that what lists within lists could cost stays within what a limit can be.
+                    let page = if field.is_paged { "(first: 10)" } else { "" };
+                    let below = self.below(&deeper, path, without);
+                    selection += &format!("{}{page} {{ __typename {below}}} ", field.name);
                 }
                 _ => {}
             }

@@ -82,6 +82,19 @@ async fn customers_and_users_are_found_and_ordered_as_asked() {
         found.sort();
         assert_eq!(found, expected, "{list}");
     }
+    for (users, expected) in [
+        (r#"users(name_Icontains: "oB")"#, vec!["Bob Stone"]),
+        (r#"users(email_Icontains: "@GLOBEX")"#, vec!["Bob Stone", "anna Bell"]),
+        (r#"users(name_Icontains: "b", email_Icontains: "anna")"#, vec!["anna Bell"]),
+        (r#"users(email_Icontains: "initech")"#, vec![]),
+    ] {
+        let query = format!(r#"{{ customers(externalId: "globex") {{ nodes {{ {users} {{ nodes {{ name }} }} }} }} }}"#);
+        let found = api.get(&query, json!({})).await;
+        let nodes = found["nodes"][0]["users"]["nodes"].as_array().unwrap();
+        let mut found: Vec<&str> = nodes.iter().map(|node| node["name"].as_str().unwrap()).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{users}");
+    }
     for (list, expected) in [
         (
             "customers(sortBy: [{field: NAME, direction: ASC}])",

@@ -1,6 +1,7 @@
 //! Why a command or a query is refused.
 
 use crate::access::Operation;
+use perseat_store::catalog::Spent;
 use perseat_store::error::StoreError;
 
 /// What is wrong with one field of an input; `field` is empty where it is the whole.
@@ -27,6 +28,9 @@ pub enum Fault {
     /// Somebody else changed the record since it was read.
     #[error("it was changed meanwhile; read it again")]
     Stale,
+    /// One request would read more, or take longer, than one may.
+    #[error(transparent)]
+    Spent(Spent),
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),
@@ -59,6 +63,7 @@ impl From<StoreError> for Fault {
                 field => field,
             },
             StoreError::Fixed { field, .. } => field,
+            StoreError::Spent(spent) => return Self::Spent(*spent),
             StoreError::InUse { .. } | StoreError::NotFound { .. } => "",
             _ => return Self::Store(error),
         };

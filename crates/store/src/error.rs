@@ -96,6 +96,9 @@ pub enum StoreError {
     /// The disk failed.
     #[error("the disk failed")]
     Io(#[from] io::Error),
+    /// More would be read than the caller may.
+    #[error(transparent)]
+    Spent(#[from] crate::catalog::Spent),
     /// Sealed bytes do not open.
     #[error(transparent)]
     Sealed(#[from] crate::seal::SealError),

@@ -1,11 +1,13 @@
 //! From refusals to GraphQL's errors, and the payloads of mutations.
 
 use crate::control::Desk;
+use crate::control::budget::Budget;
 use async_graphql::{Context, Error, ErrorExtensions as _, ID, Result, SimpleObject};
 use perseat_admin::actor::Actor;
 use perseat_admin::edit::Edit;
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{PageRequest, Reader};
+use perseat_store::catalog::{Allowance as _, Spent};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ pub(super) fn field_errors(fault: Fault) -> Result<Vec<FieldErrors>> {
                 }
             }
         }
-        Fault::Store(_) => return Err(error(fault)),
+        Fault::Store(_) | Fault::Spent(_) => return Err(error(fault)),
         fault => errors.push(FieldErrors {
             field: WHOLE.to_owned(),
             messages: vec![sentence(&fault)],
@@ -59,12 +61,30 @@ pub(super) fn error(fault: Fault) -> Error {
         Fault::Absent(_) => ("NOT_FOUND", message),
         Fault::Denied(_) => ("FORBIDDEN", message),
         Fault::Stale => ("STALE", message),
+        Fault::Spent(spent) => (spent_code(spent), message),
         Fault::Store(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "a request of the API failed");
             ("INTERNAL", "Internal error.".to_owned())
         }
     };
     Error::new(message).extend_with(|_, extensions| extensions.set("code", code))
+}
+
+/// What clients tell the bounds of a request apart by.
+fn spent_code(spent: Spent) -> &'static str {
+    match spent {
+        Spent::Records => "TOO_MANY_ROWS",
+        Spent::Time => "TOO_SLOW",
+    }
+}
+
+/// Why a whole query is refused that would have read too much: half an answer would be taken for all there is.
+pub(in crate::control) fn spent(spent: Spent) -> serde_json::Value {
+    let message = sentence(&Fault::Spent(spent));
+    serde_json::json!({
+        "data": null,
+        "errors": [{ "message": message, "extensions": { "code": spent_code(spent) } }],
+    })
 }
 
 pub(super) fn desk<'c>(ctx: &Context<'c>) -> Result<&'c Arc<Desk>> {
@@ -75,13 +95,23 @@ pub(super) fn actor<'c>(ctx: &Context<'c>) -> Result<&'c Actor> {
     ctx.data::<Actor>()
 }
 
+/// Counts what is read elsewhere than in the catalog, or shown of one record.
+pub(super) fn spend(ctx: &Context<'_>, items: usize) -> Result<()> {
+    let taken = ctx.data::<Arc<Budget>>()?.take(items);
+    taken.map_err(|spent| error(Fault::Spent(spent)))
+}
+
 /// Reads one moment of the catalog for whoever asks.
 pub(super) fn read<T>(ctx: &Context<'_>, work: impl FnOnce(&Reader<'_>) -> Result<T, Fault>) -> Result<T> {
-    desk(ctx)?.read(actor(ctx)?, work).map_err(error)
+    spend(ctx, 0)?;
+    let budget = ctx.data::<Arc<Budget>>()?;
+    let read = desk(ctx)?.read_within(actor(ctx)?, budget.as_ref(), work);
+    read.map_err(error)
 }
 
 /// Makes one change for whoever asks. The outer error is the daemon's, the inner a refusal.
 pub(super) fn change<T>(ctx: &Context<'_>, action: &str, work: impl Fn(&mut Edit<'_, '_>) -> Result<T, Fault>) -> Result<Result<T, Fault>> {
+    spend(ctx, 0)?;
     Ok(desk(ctx)?.change(actor(ctx)?, action, work))
 }
 

@@ -2,6 +2,7 @@
 
 use super::answer::{actor, error};
 use super::connection::{ComponentOrder, ComponentOrderField, Connection, OrderDirection, terms};
+use super::cost;
 use super::people::Customer;
 use super::scalars::JsonString;
 use async_graphql::{ComplexObject, Context, Enum, ID, Object, Result, SimpleObject};
@@ -157,6 +158,7 @@ impl Component {
     async fn customer(&self) -> Option<Customer> {
         None
     }
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn actions(
         &self,
         ctx: &Context<'_>,
@@ -198,7 +200,7 @@ pub(super) struct ComponentQuery;
 #[Object]
 impl ComponentQuery {
     #[expect(clippy::too_many_arguments, reason = "filters are arguments")]
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn components(
         &self,
         ctx: &Context<'_>,

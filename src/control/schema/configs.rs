@@ -2,6 +2,7 @@
 
 use super::answer::{change, desk, id, payloads, read, required};
 use super::connection::Connection;
+use super::cost;
 use super::grants::{self, Grant, connection_id};
 use super::instance_changes::{InputInstanceConfigVariable, variables};
 use super::instances::{InstanceConfigVariableStatus, InstanceFlowConfig, inputs, shown};
@@ -39,7 +40,7 @@ impl UserLevelConfig {
 
     /// The user's values, whether they are set or not.
     pub(super) fn variables(&self, ctx: &Context<'_>) -> Result<Connection<UserLevelConfigVariable>> {
-        Ok(Connection::whole(self.whole(ctx)?))
+        Connection::part(ctx, self.whole(ctx)?)
     }
 
     /// The same as a list.
@@ -76,6 +77,7 @@ impl UserLevelConfig {
         User::Person(self.0.user.clone())
     }
     /// One for each flow, with the user's own URL.
+    #[graphql(complexity = "cost::part(child_complexity)")]
     async fn flow_configs(&self, ctx: &Context<'_>) -> Result<Connection<UserLevelFlowConfig>> {
         let version = self.version(ctx)?;
         let all = version.version.definition.flows.iter().map(|flow| UserLevelFlowConfig {
@@ -83,8 +85,9 @@ impl UserLevelConfig {
             version: version.clone(),
             flow: flow.clone(),
         });
-        Ok(Connection::whole(all.collect()))
+        Connection::part(ctx, all.collect())
     }
+    #[graphql(complexity = "cost::part(child_complexity)")]
     async fn config_variables(&self, ctx: &Context<'_>) -> Result<Connection<UserLevelConfigVariable>> {
         self.variables(ctx)
     }
@@ -176,8 +179,9 @@ impl UserLevelConfigVariable {
     async fn grant(&self) -> Option<Grant> {
         grants::shown(self.grant.as_ref())
     }
-    async fn inputs(&self) -> Connection<Expression> {
-        inputs(&self.variable)
+    #[graphql(complexity = "cost::part(child_complexity)")]
+    async fn inputs(&self, ctx: &Context<'_>) -> Result<Connection<Expression>> {
+        inputs(ctx, &self.variable)
     }
     async fn meta(&self) -> Option<JsonString> {
         None

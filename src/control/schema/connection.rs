@@ -1,6 +1,6 @@
 //! Relay connections, and the orders that clients name.
 
-use super::answer::{desk, error, page};
+use super::answer::{desk, error, page, spend};
 use super::components::{Action, Component};
 use super::configs::{UserLevelConfig, UserLevelConfigVariable, UserLevelFlowConfig};
 use super::executions::{ExecutionSection, InstanceExecutionResult, InstanceStepResult, Log};
@@ -96,12 +96,19 @@ where
     pub(super) fn cut(ctx: &Context<'_>, all: Vec<T>, after: Option<String>, first: Option<i32>) -> Result<Self> {
         let request = page(after, first);
         let listed = Listed::of_all(all, &request, desk(ctx)?.options().read).map_err(error)?;
+        spend(ctx, listed.items.len())?;
         Ok(Self::of(listed, request.after.as_deref()))
     }
 
     /// Says how many there are in all, where that is known.
     pub(super) fn count(&mut self, total: usize) {
         self.total_count = Some(total);
+    }
+
+    /// What one record holds, as one page.
+    pub(super) fn part(ctx: &Context<'_>, all: Vec<T>) -> Result<Self> {
+        spend(ctx, all.len())?;
+        Ok(Self::whole(all))
     }
 
     /// A list that is short enough to be one page.

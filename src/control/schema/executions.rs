@@ -1,10 +1,11 @@
 //! Executions: what ran, step by step.
 
-use super::answer::{actor, desk, error, page, read};
+use super::answer::{actor, desk, error, page, read, spend};
 use super::connection::{
     Connection, ExecutionSectionOrder, InstanceExecutionResultOrder, InstanceExecutionResultOrderField, InstanceStepResultOrder, LogOrder,
     OrderDirection, terms,
 };
+use super::cost;
 use super::instances::Instance;
 use super::scalars::DateTime;
 use super::{blobs, trigger};
@@ -16,8 +17,8 @@ use perseat_domain::entry::StepStatus;
 use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, join_global};
 use perseat_domain::time::Timestamp;
 use perseat_store::executions::{ExecutionSummary, ExecutionView, Named, Part};
-use perseat_store::index::{Filter, Status};
-use std::sync::Arc;
+use perseat_store::index::{Filter, IndexError, Status};
+use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 /// Where an execution stands.
@@ -59,7 +60,14 @@ struct LogSeverity {
 
 /// One run of one flow.
 #[derive(Clone, Debug)]
-pub(super) struct InstanceExecutionResult(Arc<ExecutionView>);
+pub(super) struct InstanceExecutionResult(Arc<Shown>);
+
+/// What lists know of an execution, and what its entries say once somebody asks for it.
+#[derive(Debug)]
+struct Shown {
+    summary: ExecutionSummary,
+    view: OnceLock<ExecutionView>,
+}
 
 impl InstanceExecutionResult {
     /// An execution that was just accepted, which whoever asks started.
@@ -78,19 +86,44 @@ impl InstanceExecutionResult {
 
     /// The same, if it is there.
     fn look_up(ctx: &Context<'_>, id: ExecutionId) -> Result<Option<Self>> {
-        let view = desk(ctx)?.executions().show(id).map_err(|fault| {
-            tracing::error!(error = &fault as &dyn std::error::Error, "an execution could not be read");
-            async_graphql::Error::new("Internal error.")
-        })?;
-        Ok(match view {
-            Some(view) if sees(ctx, view.summary.customer.as_ref())? => Some(Self(Arc::new(view))),
-            _ => None,
-        })
+        spend(ctx, 1)?;
+        match desk(ctx)?.executions().find(id).map_err(|fault| unreadable(&fault))? {
+            Some(summary) => Self::visible(ctx, summary),
+            None => Ok(None),
+        }
+    }
+
+    /// The execution of a summary, if whoever asks may see it.
+    fn visible(ctx: &Context<'_>, summary: ExecutionSummary) -> Result<Option<Self>> {
+        let is_visible = sees(ctx, summary.customer.as_ref())?;
+        let view = OnceLock::new();
+        Ok(is_visible.then(|| Self(Arc::new(Shown { summary, view }))))
     }
 
     fn summary(&self) -> &ExecutionSummary {
         &self.0.summary
     }
+
+    /// Everything that can be read of it: its entries are read and opened here, once.
+    fn view(&self, ctx: &Context<'_>) -> Result<&ExecutionView> {
+        if let Some(view) = self.0.view.get() {
+            return Ok(view);
+        }
+        let steps = usize::try_from(self.summary().steps_finished).unwrap_or(usize::MAX);
+        spend(ctx, steps.saturating_add(1))?;
+        let view = desk(ctx)?
+            .executions()
+            .show(self.summary().id)
+            .map_err(|fault| unreadable(&fault))?;
+        // One that was collected meanwhile has nothing more to show.
+        let view = view.ok_or_else(|| error(Fault::Absent("execution")))?;
+        Ok(self.0.view.get_or_init(|| view))
+    }
+}
+
+fn unreadable(fault: &IndexError) -> async_graphql::Error {
+    tracing::error!(error = fault as &dyn std::error::Error, "executions could not be read");
+    async_graphql::Error::new("Internal error.")
 }
 
 /// Whether executions of this customer are visible; those of nobody are the organization's.
@@ -160,21 +193,22 @@ impl InstanceExecutionResult {
         }
     }
     /// What went wrong, with secrets blanked.
-    async fn error(&self) -> Option<String> {
-        let code = self.summary().code?;
-        let message = match &self.0.message {
+    async fn error(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        let Some(code) = self.summary().code else { return Ok(None) };
+        let message = match &self.view(ctx)?.message {
             Some(Part::Readable(message)) => message.clone(),
             _ => String::new(),
         };
-        Some(if message.is_empty() {
+        Ok(Some(if message.is_empty() {
             code.to_string()
         } else {
             format!("{message} ({code})")
-        })
+        }))
     }
     async fn step_count(&self) -> u32 {
         self.summary().steps_finished
     }
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn step_results(
         &self,
         ctx: &Context<'_>,
@@ -184,7 +218,7 @@ impl InstanceExecutionResult {
         first: Option<i32>,
         last: Option<i32>,
     ) -> Result<Connection<InstanceStepResult>> {
-        let mut all: Vec<InstanceStepResult> = InstanceStepResult::all(desk(ctx)?, &self.0);
+        let mut all: Vec<InstanceStepResult> = InstanceStepResult::all(desk(ctx)?, self.view(ctx)?);
         all.retain(|step| display_step_name.as_ref().is_none_or(|name| *name == step.name));
         let total = all.len();
         if order_by.is_some_and(|order| order.direction == OrderDirection::Desc) {
@@ -197,6 +231,7 @@ impl InstanceExecutionResult {
         connection.count(total);
         Ok(connection)
     }
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn logs(
         &self,
         ctx: &Context<'_>,
@@ -204,7 +239,7 @@ impl InstanceExecutionResult {
         after: Option<String>,
         first: Option<i32>,
     ) -> Result<Connection<Log>> {
-        logs(ctx, &self.0, order_by, after, first)
+        logs(ctx, self.view(ctx)?, order_by, after, first)
     }
 }
 
@@ -363,7 +398,7 @@ impl ExecutionQuery {
 
     /// Executions, newest first; that is the one order there is.
     #[expect(clippy::too_many_arguments, reason = "filters are arguments")]
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn execution_results(
         &self,
         ctx: &Context<'_>,
@@ -403,15 +438,16 @@ impl ExecutionQuery {
         let before = before.map_err(|_| error(unknown_cursor()))?;
         let limits = desk(ctx)?.options().read;
         let limit = limits.page_of(&request);
-        let listed = desk(ctx)?.executions().list(&filter, before, limit).map_err(|fault| {
-            tracing::error!(error = &fault as &dyn std::error::Error, "executions could not be listed");
-            async_graphql::Error::new("Internal error.")
-        })?;
+        spend(ctx, 0)?;
+        let listed = desk(ctx)?
+            .executions()
+            .list(&filter, before, limit)
+            .map_err(|fault| unreadable(&fault))?;
+        spend(ctx, listed.executions.len())?;
         let mut items = Vec::new();
         for summary in listed.executions {
-            // One that was collected meanwhile is no longer of the list.
-            let found = InstanceExecutionResult::look_up(ctx, summary.id)?;
-            items.extend(found.map(|found| (summary.id.global(), found)));
+            let cursor = summary.id.global();
+            items.extend(InstanceExecutionResult::visible(ctx, summary)?.map(|found| (cursor, found)));
         }
         let listed = Listed {
             items,
@@ -422,6 +458,7 @@ impl ExecutionQuery {
     }
 
     /// The log lines of an execution.
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn logs(
         &self,
         ctx: &Context<'_>,
@@ -431,10 +468,11 @@ impl ExecutionQuery {
         first: Option<i32>,
     ) -> Result<Connection<Log>> {
         let execution = InstanceExecutionResult::find(ctx, &execution_result)?;
-        logs(ctx, &execution.0, order_by, after, first)
+        logs(ctx, execution.view(ctx)?, order_by, after, first)
     }
 
     /// The sections that log lines of an execution belong to. There are none.
+    #[graphql(complexity = "cost::part(child_complexity)")]
     async fn execution_sections(
         &self,
         ctx: &Context<'_>,

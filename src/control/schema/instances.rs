@@ -3,6 +3,7 @@
 use super::answer::{actor, desk, error, id as answer_id, page, read};
 use super::configs::{UserLevelConfig, UserLevelConfigVariable};
 use super::connection::{Connection, InstanceOrder, UserLevelConfigOrder, terms};
+use super::cost;
 use super::grants::{self, Grant, connection_id};
 use super::integrations::{Expression, Integration, IntegrationFlow, RequiredConfigVariable};
 use super::people::{Customer, texts};
@@ -162,6 +163,7 @@ impl Instance {
         }
     }
     /// Customer-wide values, whether they are set or not.
+    #[graphql(complexity = "cost::part(child_complexity)")]
     async fn config_variables(
         &self,
         ctx: &Context<'_>,
@@ -176,8 +178,9 @@ impl Instance {
             let word = one.connection_status().map(|status| format!("{status:?}").to_uppercase());
             wanted.as_ref().is_none_or(|wanted| word.is_some_and(|word| wanted.contains(&word)))
         };
-        Ok(Connection::whole(self.variables(ctx)?.into_iter().filter(fits).collect()))
+        Connection::part(ctx, self.variables(ctx)?.into_iter().filter(fits).collect())
     }
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn flow_configs(&self, ctx: &Context<'_>, after: Option<String>, first: Option<i32>) -> Result<Connection<InstanceFlowConfig>> {
         let version = self.version(ctx)?;
         let definition = &version.version.definition;
@@ -191,7 +194,7 @@ impl Instance {
         Connection::cut(ctx, all.collect(), after, first)
     }
     /// Users' own configurations: all for the organization's people, else one's own alone.
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn user_level_configs(
         &self,
         ctx: &Context<'_>,
@@ -205,6 +208,7 @@ impl Instance {
         Ok(Connection::of(listed.map(UserLevelConfig), request.after.as_deref()))
     }
     /// The values of whoever asks.
+    #[graphql(complexity = "cost::part(child_complexity)")]
     async fn user_level_config_variables(&self, ctx: &Context<'_>) -> Result<Connection<UserLevelConfigVariable>> {
         let own = read(ctx, |reader| reader.own_config(self.instance_id()))?;
         match own {
@@ -335,14 +339,14 @@ pub(super) fn shown(variable: &ConfigVar, value: Option<&ConfigValue>) -> Option
 }
 
 /// The inputs of a connection by name; their values are secret.
-pub(super) fn inputs(variable: &ConfigVar) -> Connection<Expression> {
+pub(super) fn inputs(ctx: &Context<'_>, variable: &ConfigVar) -> Result<Connection<Expression>> {
     let names = variable.inputs.keys().map(|name| Expression {
         name: name.clone(),
         value: None,
         kind: "VALUE".to_owned(),
         meta: None,
     });
-    Connection::whole(names.collect())
+    Connection::part(ctx, names.collect())
 }
 
 impl InstanceConfigVariable {
@@ -366,8 +370,9 @@ impl InstanceConfigVariable {
     async fn status(&self) -> Option<InstanceConfigVariableStatus> {
         self.connection_status()
     }
-    async fn inputs(&self) -> Connection<Expression> {
-        inputs(&self.variable)
+    #[graphql(complexity = "cost::part(child_complexity)")]
+    async fn inputs(&self, ctx: &Context<'_>) -> Result<Connection<Expression>> {
+        inputs(ctx, &self.variable)
     }
     async fn meta(&self) -> Option<JsonString> {
         None
@@ -413,7 +418,7 @@ impl InstanceQuery {
     }
 
     #[expect(clippy::too_many_arguments, reason = "filters are arguments")]
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn instances(
         &self,
         ctx: &Context<'_>,

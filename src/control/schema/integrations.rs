@@ -3,6 +3,7 @@
 use super::answer::{actor, desk, error, id, page, read};
 use super::components::Action;
 use super::connection::{Connection as Page, InstanceOrder, IntegrationOrder, OrderDirection, VersionOrder, terms};
+use super::cost;
 use super::instances::{Instance, InstanceConfigVariable};
 use super::people::{Customer, User};
 use super::scalars::{BigInt, DateTime, JsonString};
@@ -233,14 +234,16 @@ impl Integration {
         Ok(JsonString(serde_json::to_string(&pages.collect::<Vec<_>>())?))
     }
     /// What the organization alone sets is shown to its own people alone.
+    #[graphql(complexity = "cost::part(child_complexity)")]
     async fn required_config_variables(&self, ctx: &Context<'_>) -> Result<Page<RequiredConfigVariable>> {
         let visible = read(ctx, |reader| Ok(reader.visible_variables(&self.version().definition)))?;
         let all = visible.into_iter().map(|variable| RequiredConfigVariable {
             integration: self.0.integration.id,
             variable,
         });
-        Ok(Page::whole(all.collect()))
+        Page::part(ctx, all.collect())
     }
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn flows(&self, ctx: &Context<'_>, after: Option<String>, first: Option<i32>) -> Result<Page<IntegrationFlow>> {
         let flows = self.version().definition.flows.iter().map(|flow| IntegrationFlow {
             integration: self.0.integration.id,
@@ -249,7 +252,7 @@ impl Integration {
         Page::cut(ctx, flows.collect(), after, first)
     }
     /// Every version, each an integration of its own.
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn version_sequence(
         &self,
         ctx: &Context<'_>,
@@ -270,6 +273,7 @@ impl Integration {
         Instance::System(self.0.clone())
     }
     /// Connections that a test would need. Flow tests come with the flow engine.
+    #[graphql(complexity = "cost::part(child_complexity)")]
     async fn test_config_variables(
         &self,
         status: Option<String>,
@@ -278,7 +282,7 @@ impl Integration {
         let _ = (status, status_in);
         Page::whole(Vec::new())
     }
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn instances(
         &self,
         ctx: &Context<'_>,
@@ -485,7 +489,8 @@ impl RequiredConfigVariable {
             },
         })
     }
-    async fn inputs(&self) -> Page<Expression> {
+    #[graphql(complexity = "cost::part(child_complexity)")]
+    async fn inputs(&self, ctx: &Context<'_>) -> Result<Page<Expression>> {
         let inputs = self.variable.inputs.iter().map(|(name, input)| Expression {
             name: name.clone(),
             value: match input {
@@ -496,7 +501,7 @@ impl RequiredConfigVariable {
             kind: "VALUE".to_owned(),
             meta: None,
         });
-        Page::whole(inputs.collect())
+        Page::part(ctx, inputs.collect())
     }
 }
 
@@ -512,7 +517,7 @@ impl IntegrationQuery {
     }
 
     #[expect(clippy::too_many_arguments, reason = "filters are arguments")]
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn integrations(
         &self,
         ctx: &Context<'_>,
@@ -551,7 +556,7 @@ impl IntegrationQuery {
 
     /// What customers see in the marketplace.
     #[expect(clippy::too_many_arguments, reason = "filters are arguments")]
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn marketplace_integrations(
         &self,
         ctx: &Context<'_>,

@@ -1,10 +1,11 @@
 //! The GraphQL schema: types in modules by what they are about, joined here.
 
-mod answer;
+pub(super) mod answer;
 pub(super) mod blobs;
 mod components;
 mod configs;
 mod connection;
+mod cost;
 mod executions;
 mod grants;
 mod instance_changes;

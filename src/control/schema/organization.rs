@@ -2,6 +2,7 @@
 
 use super::answer::{actor, change, desk, page, payloads, read};
 use super::connection::{Connection, OrderDirection, OrganizationSigningKeyOrder, UserOrder, terms};
+use super::cost;
 use super::people::{User, users};
 use super::scalars::{BigInt, DateTime};
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
@@ -53,7 +54,7 @@ impl Organization {
     async fn allow_update(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(actor(ctx)?.may(Operation::ManageOrganization))
     }
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn users(
         &self,
         ctx: &Context<'_>,
@@ -70,6 +71,7 @@ impl Organization {
         users(ctx, of, &filter, after, first)
     }
     /// In the order of their making, which never changes: a key is not updated.
+    #[graphql(complexity = "cost::part(child_complexity)")]
     async fn signing_keys(
         &self,
         ctx: &Context<'_>,
@@ -193,18 +195,20 @@ impl OrganizationQuery {
     }
 
     /// The installations that whoever asks can switch between: this one.
+    #[graphql(complexity = "cost::part(child_complexity)")]
     async fn list_user_tenants(&self, ctx: &Context<'_>) -> Result<Connection<Tenant>> {
         Ok(Connection::whole(Tenant::current(ctx)?.into_iter().collect()))
     }
 
     /// Connections that are managed beside integrations. There are none yet.
+    #[graphql(complexity = "cost::part(child_complexity)")]
     async fn scoped_config_variables(&self, managed_by: Option<String>, stable_key: Option<String>) -> Connection<ScopedConfigVariable> {
         let _ = (managed_by, stable_key);
         Connection::whole(Vec::new())
     }
 
     /// Who changed what, oldest first.
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn audit(&self, ctx: &Context<'_>, after: Option<String>, first: Option<i32>) -> Result<Connection<AuditEntry>> {
         let request = page(after, first);
         let listed = read(ctx, |reader| reader.audit(&request))?;

@@ -2,6 +2,7 @@
 
 use super::answer::{actor, change, desk, id, page, payloads, read, required};
 use super::connection::{Connection, CustomerOrder, InstanceOrder, UserOrder, terms};
+use super::cost;
 use super::instances::Instance;
 use super::invitations::{CreateCustomerUserPayload, CreateOrganizationUserPayload, invited};
 use super::media::{self, AttachmentInput, AttachmentRenameInput};
@@ -54,6 +55,7 @@ impl Customer {
         media::avatar_url(ctx, MediaOwner::Customer(self.0.id))
     }
     /// Documents, for those who may see them.
+    #[graphql(complexity = "cost::part(child_complexity)")]
     async fn attachments(&self, ctx: &Context<'_>) -> Result<Vec<media::Attachment>> {
         media::attachments(ctx, self.0.id)
     }
@@ -76,10 +78,13 @@ impl Customer {
     async fn allow_add_instance(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(actor(ctx)?.may(Operation::ConfigureInstances))
     }
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[expect(clippy::too_many_arguments, reason = "filters are arguments")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn users(
         &self,
         ctx: &Context<'_>,
+        #[graphql(name = "name_Icontains")] name_contains: Option<String>,
+        #[graphql(name = "email_Icontains")] email_contains: Option<String>,
         sort_by: Option<Vec<Option<UserOrder>>>,
         order_by: Option<UserOrder>,
         after: Option<String>,
@@ -87,12 +92,14 @@ impl Customer {
     ) -> Result<Connection<User>> {
         let of = UsersOf::Membership(Membership::Customer(self.0.id));
         let filter = UserFilter {
+            name_contains,
+            email_contains,
             order: terms(sort_by, order_by),
             ..UserFilter::default()
         };
         users(ctx, of, &filter, after, first)
     }
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn instances(
         &self,
         ctx: &Context<'_>,
@@ -269,7 +276,7 @@ impl PeopleQuery {
     }
 
     #[expect(clippy::too_many_arguments, reason = "filters are arguments")]
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn customers(
         &self,
         ctx: &Context<'_>,
@@ -309,7 +316,7 @@ impl PeopleQuery {
     }
 
     #[expect(clippy::too_many_arguments, reason = "filters are arguments")]
-    #[graphql(complexity = "5 + 10 * child_complexity")]
+    #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn users(
         &self,
         ctx: &Context<'_>,
@@ -350,11 +357,13 @@ impl PeopleQuery {
     }
 
     /// The roles that customers' users can have.
+    #[graphql(complexity = "cost::part(child_complexity)")]
     async fn customer_roles(&self) -> Vec<Role> {
         Role::all(Side::Customer)
     }
 
     /// The roles that the organization's users can have.
+    #[graphql(complexity = "cost::part(child_complexity)")]
     async fn organization_roles(&self) -> Vec<Role> {
         Role::all(Side::Organization)
     }

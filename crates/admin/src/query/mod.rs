@@ -26,7 +26,7 @@ use perseat_domain::definition::{ConfigVar, Definition};
 use perseat_domain::id::{CustomerId, FlowNumber, InstanceId};
 use perseat_domain::identity::{BoundUser, Identity};
 use perseat_domain::model::{InstanceState, Organization};
-use perseat_store::catalog::{AuditEntry, Catalog, Lookup, Record, RecordId, Stamp, View};
+use perseat_store::catalog::{Allowance, AuditEntry, Catalog, Lookup, Record, RecordId, Stamp, View};
 use perseat_store::error::StoreError;
 use std::fmt;
 use std::ops::Deref;
@@ -135,6 +135,15 @@ impl<'r> Reader<'r> {
             actor,
             limits,
         })
+    }
+
+    /// The same within what a request may read in all: past it every read is refused by [`Fault::Spent`].
+    #[must_use]
+    pub fn within(self, allowance: &'r dyn Allowance) -> Self {
+        Self {
+            view: self.view.within(allowance),
+            ..self
+        }
     }
 
     pub(crate) fn view(&self) -> &View<'r> {

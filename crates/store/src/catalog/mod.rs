@@ -5,6 +5,7 @@
 //! wait for writers.
 
 mod accounts;
+mod allowance;
 mod audit;
 mod check;
 mod copy;
@@ -19,6 +20,7 @@ mod tables;
 mod view;
 
 pub use accounts::Accounts;
+pub use allowance::{Allowance, Spent};
 pub use audit::{AuditEntry, ChangeKind, Event, RecordDigest, SegmentHash, detail_record_id};
 pub use check::CatalogReport;
 pub use grants::{GrantId, Stored, StoredGrant};

@@ -3,7 +3,7 @@
 use super::grants::{self, GRANTS};
 use super::superseded::{self, SUPERSEDED};
 use super::tables::{self, ATTESTED, AUDIT, META, Numbered, OUTBOX, OWNED, REVISION, UNIQUE};
-use super::{AuditEntry, Catalog, Event, Lookup, Record, RecordType, Rows, SegmentHash, audit, record};
+use super::{Allowance, AuditEntry, Catalog, Event, Lookup, Record, RecordType, Rows, SegmentHash, audit, record};
 use crate::error::StoreError;
 use perseat_domain::id::IntegrationId;
 use perseat_domain::model::IntegrationVersion;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 /// One moment of the catalog; see [`Catalog::view`].
 pub struct View<'a> {
     catalog: &'a Catalog,
+    allowance: Option<&'a dyn Allowance>,
     // Before the database, so that it ends first.
     pub(super) transaction: ReadTransaction,
     _database: Arc<Database>,
@@ -30,9 +31,24 @@ impl<'a> View<'a> {
         let database = catalog.database.get()?;
         Ok(Self {
             catalog,
+            allowance: None,
             transaction: database.begin_read()?,
             _database: database,
         })
+    }
+
+    /// The same within what may be read in all: past it every read fails with [`StoreError::Spent`].
+    #[must_use]
+    pub fn within(self, allowance: &'a dyn Allowance) -> Self {
+        Self {
+            allowance: Some(allowance),
+            ..self
+        }
+    }
+
+    /// Counts records before they are read.
+    fn take(&self, records: usize) -> Result<(), StoreError> {
+        Ok(self.allowance.map_or(Ok(()), |allowance| allowance.take(records))?)
     }
 
     /// The number of mutations before this moment.
@@ -52,6 +68,7 @@ impl<'a> View<'a> {
     pub fn for_each<R: Record, E: From<StoreError>>(&self, mut visit: impl FnMut(R) -> Result<(), E>) -> Result<(), E> {
         let table = self.transaction.open_table(R::TYPE.table()).map_err(StoreError::from)?;
         for row in table.iter().map_err(StoreError::from)? {
+            self.take(1)?;
             let (_, value) = row.map_err(StoreError::from)?;
             visit(record::decode(value.value())?)?;
         }
@@ -74,6 +91,7 @@ impl<'a> View<'a> {
         let table = self.transaction.open_table(table)?;
         let mut out = Vec::new();
         for row in table.range(after.saturating_add(1)..)?.take(limit) {
+            self.take(1)?;
             out.push(audit::decode(row?.1.value())?);
         }
         Ok(out)
@@ -143,13 +161,16 @@ impl Lookup for Catalog {
 
 impl Rows for View<'_> {
     fn row(&self, kind: RecordType, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.take(1)?;
         let table = self.transaction.open_table(kind.table())?;
         Ok(table.get(key)?.map(|guard| guard.value().to_vec()))
     }
 
     fn rows(&self, kind: RecordType, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         let table = self.transaction.open_table(kind.table())?;
-        Ok(tables::collect(&table, prefix, after, limit, |_, value| value.to_vec())?)
+        let rows = tables::collect(&table, prefix, after, limit, |_, value| value.to_vec())?;
+        self.take(rows.len())?;
+        Ok(rows)
     }
 
     fn unique(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -173,14 +194,15 @@ impl Rows for View<'_> {
 
     fn grants(&self, prefix: &[u8]) -> Result<Vec<grants::Row>, StoreError> {
         let table = self.transaction.open_table(GRANTS)?;
-        Ok(tables::collect(&table, prefix, None, usize::MAX, |key, value| {
-            (key.to_vec(), value.to_vec())
-        })?)
+        let rows = tables::collect(&table, prefix, None, usize::MAX, |key, value| (key.to_vec(), value.to_vec()))?;
+        self.take(rows.len())?;
+        Ok(rows)
     }
 
     fn version(&self, integration: IntegrationId, version: u32) -> Result<Option<Arc<IntegrationVersion>>, StoreError> {
         let id = (integration, version);
         if let Some(found) = self.catalog.versions().get(id) {
+            self.take(1)?;
             return Ok(Some(found));
         }
         let found = self.get::<IntegrationVersion>(id)?.map(Arc::new);

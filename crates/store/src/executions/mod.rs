@@ -113,6 +113,15 @@ impl ExecutionReader {
         })
     }
 
+    /// One execution as lists have it: none of its entries is read. `None` if there is none of this id. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If an index cannot be read.
+    pub fn find(&self, execution: ExecutionId) -> Result<Option<ExecutionSummary>, IndexError> {
+        let row = self.index.get(execution)?;
+        Ok(row.map(|row| self.summary(execution, row)))
+    }
+
     /// One execution with everything that can be read of it; `None` if there is none of this id. Blocks on the disk.
     ///
     /// # Errors

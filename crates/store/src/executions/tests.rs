@@ -17,16 +17,18 @@ use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, UserId};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::{Membership, Sealed};
 use perseat_domain::time::Timestamp;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 const SECRET: &str = "sk-live-0123456789";
 
-/// Payloads by place; a place without one has expired.
+/// Payloads by place; a place without one has expired. How many were read is counted.
 #[derive(Default)]
-struct Payloads(Mutex<Vec<Option<Bytes>>>);
+struct Payloads(Mutex<Vec<Option<Bytes>>>, AtomicUsize);
 
 impl EntrySource for Payloads {
     fn payload(&self, position: u64) -> Result<Bytes, Unreadable> {
+        self.1.fetch_add(1, Ordering::Relaxed);
         self.0.lock().unwrap()[position as usize].clone().ok_or(Unreadable::Expired)
     }
 }
@@ -252,6 +254,21 @@ fn entries_of_dropped_segments_are_named_as_expired() {
     );
     assert_eq!(view.missing, [Unreadable::Expired]);
     assert_eq!(view.steps.len(), 1, "the rest is shown");
+}
+
+#[test]
+fn no_entry_is_read_for_what_lists_show() {
+    let bench = Bench::new();
+    let id = execution(1, 1);
+    bench.run(id);
+    let listed = bench.reader.list(&Filter::default(), None, 10).unwrap();
+    let found = bench.reader.find(id).unwrap();
+    assert_eq!(listed.executions, Vec::from_iter(found));
+    assert_eq!(bench.reader.find(execution(2, 2)).unwrap(), None);
+    let read = || bench.payloads.1.load(Ordering::Relaxed);
+    assert_eq!(read(), 0);
+    bench.reader.show(id).unwrap();
+    assert!(read() > 0);
 }
 
 #[test]

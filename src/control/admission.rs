@@ -1,0 +1,124 @@
+//! Whose requests are looked at, and when they run.
+
+use super::bearer::{self, Unknown};
+use super::limits::{Rates, Recent, client_key};
+use super::service::refusal;
+use super::turns::{Turn, Turns};
+use super::{ControlOptions, Desk};
+use crate::boot::http::{Answer, Peer};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode, header};
+use perseat_admin::actor::Actor;
+use perseat_store::seal::key_digest;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+/// See the module.
+#[derive(Clone)]
+pub(super) struct Admission {
+    desk: Arc<Desk>,
+    gates: Arc<Gates>,
+    runtime: Handle,
+}
+
+struct Gates {
+    /// Requests by identity.
+    rates: Rates,
+    /// Refused bearers by client address.
+    refused: Rates,
+    /// Bearers that were accepted lately: what others of their address do does not shut them out.
+    recent: Recent,
+    /// Bearers that are looked at.
+    checks: Arc<Semaphore>,
+    turns: Turns,
+}
+
+/// Who asks, and their turn while it is kept. The thread that answers holds it, which goes on when nobody waits any more.
+pub(super) struct Admitted {
+    pub(super) actor: Actor,
+    _turn: Turn,
+}
+
+type Refused = Box<Answer>;
+
+impl Admission {
+    pub(super) fn new(desk: Arc<Desk>, runtime: Handle) -> Self {
+        let options: &ControlOptions = desk.options();
+        let gates = Gates {
+            rates: Rates::new(options.rate.into(), options.burst.into(), options.remembered),
+            refused: Rates::new(options.refused_rate.into(), options.refused_burst.into(), options.remembered),
+            recent: Recent::new(options.remembered),
+            checks: Arc::new(Semaphore::new(options.concurrency)),
+            turns: Turns::new(options.concurrency, options.concurrency_of_identity),
+        };
+        Self {
+            gates: Arc::new(gates),
+            desk,
+            runtime,
+        }
+    }
+
+    /// Waits until whoever asks may.
+    ///
+    /// # Errors
+    /// The answer that they get instead.
+    pub(super) async fn admit(&self, head: &Parts) -> Result<Admitted, Refused> {
+        let actor = self.recognise(head).await?;
+        let identity = actor.who.to_string();
+        if !self.gates.rates.take(&identity, self.desk.uptime()) {
+            return Err(too_many("Too many requests."));
+        }
+        let turn = self.gates.turns.wait(&identity).await.ok_or_else(stopping)?;
+        Ok(Admitted { actor, _turn: turn })
+    }
+
+    /// Who asks. Addresses from which many bearers were refused are not heard, unless with a bearer that is known.
+    async fn recognise(&self, head: &Parts) -> Result<Actor, Refused> {
+        let bearer = bearer::of(&head.headers).map_err(|refused| unknown(&refused))?.to_owned();
+        let peer = head.extensions.get::<Peer>();
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+        let client = client_key(self.desk.client(peer, &head.headers));
+        let digest = key_digest(&bearer);
+        let gates = &self.gates;
+        if !gates.recent.has(&digest) && !gates.refused.has(&client, self.desk.uptime()) {
+            return Err(too_many("Too many bearers of this address were refused."));
+        }
+        let check = Arc::clone(&gates.checks).acquire_owned().await.map_err(|_| stopping())?;
+        let desk = Arc::clone(&self.desk);
+        let looked_at = self.runtime.spawn_blocking(move || {
+            let _held = check;
+            bearer::recognise(&desk, &bearer)
+        });
+        match looked_at.await {
+            Ok(Ok(actor)) => {
+                gates.recent.keep(digest);
+                Ok(actor)
+            }
+            Ok(Err(refused)) => {
+                if refused.status == StatusCode::UNAUTHORIZED {
+                    gates.recent.forget(&digest);
+                    gates.refused.take(&client, self.desk.uptime());
+                }
+                Err(unknown(&refused))
+            }
+            Err(_) => Err(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error."))),
+        }
+    }
+}
+
+fn unknown(unknown: &Unknown) -> Refused {
+    Box::new(refusal(unknown.status, unknown.message))
+}
+
+fn stopping() -> Refused {
+    Box::new(refusal(StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping."))
+}
+
+/// Rates are whole numbers in a second, so that one second later there is one more.
+fn too_many(message: &str) -> Refused {
+    let mut answer = refusal(StatusCode::TOO_MANY_REQUESTS, message);
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    Box::new(answer)
+}

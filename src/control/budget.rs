@@ -1,0 +1,91 @@
+//! What one request of the API may read, and for how long.
+
+use super::Desk;
+use perseat_actors::kit::Clock;
+use perseat_store::catalog::{Allowance, Spent};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// See the module.
+pub(super) struct Budget {
+    left: AtomicUsize,
+    /// Until when after the start more may be read.
+    until: Duration,
+    clock: Arc<dyn Clock>,
+    spent: OnceLock<Spent>,
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl Budget {
+    /// For a request that begins now.
+    pub(super) fn new(records: usize, time: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            left: AtomicUsize::new(records),
+            until: clock.uptime().saturating_add(time),
+            clock,
+            spent: OnceLock::new(),
+        }
+    }
+
+    /// That of a request of the API.
+    pub(super) fn of(desk: &Desk) -> Self {
+        let options = desk.options();
+        Self::new(options.query_rows, options.query_time, desk.clock())
+    }
+
+    /// Why something was refused, if anything was.
+    pub(super) fn spent(&self) -> Option<Spent> {
+        self.spent.get().copied()
+    }
+}
+
+impl Allowance for Budget {
+    fn take(&self, records: usize) -> Result<(), Spent> {
+        if let Some(spent) = self.spent() {
+            return Err(spent);
+        }
+        let less = |left: usize| left.checked_sub(records);
+        let spent = if self.clock.uptime() >= self.until {
+            Spent::Time
+        } else if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
+            Spent::Records
+        } else {
+            return Ok(());
+        };
+        Err(*self.spent.get_or_init(|| spent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use perseat_actors::kit::RealClock;
+
+    fn budget(records: usize, time: Duration) -> Budget {
+        Budget::new(records, time, Arc::new(RealClock::new()))
+    }
+
+    #[test]
+    fn what_was_overdrawn_gives_nothing_more() {
+        let budget = budget(3, Duration::MAX);
+        assert_eq!(budget.take(2), Ok(()));
+        assert_eq!(budget.spent(), None);
+        assert_eq!(budget.take(2), Err(Spent::Records));
+        assert_eq!(budget.take(1), Err(Spent::Records));
+        assert_eq!(budget.spent(), Some(Spent::Records));
+    }
+
+    #[test]
+    fn nothing_is_read_once_the_time_is_over() {
+        let budget = budget(3, Duration::ZERO);
+        assert_eq!(budget.take(0), Err(Spent::Time));
+        assert_eq!(budget.spent(), Some(Spent::Time));
+    }
+}

@@ -1,0 +1,83 @@
+//! Which requests run, so that no identity's keep everybody else's waiting.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Turns {
+    all: Arc<Semaphore>,
+    each: usize,
+    of: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// A request's turn, while it is kept.
+#[derive(Debug)]
+pub(super) struct Turn {
+    // Before the share, so that nobody of the same identity comes while all are taken.
+    _all: OwnedSemaphorePermit,
+    _share: OwnedSemaphorePermit,
+}
+
+impl Turns {
+    /// `all` at once, `each` of one identity; one is always left for another, where there is more than one.
+    pub(super) fn new(all: usize, each: usize) -> Self {
+        let all = all.max(1);
+        Self {
+            all: Arc::new(Semaphore::new(all)),
+            each: each.clamp(1, (all - 1).max(1)),
+            of: Mutex::default(),
+        }
+    }
+
+    /// Waits for a turn of `identity`: first behind its own other requests, where it holds up nobody, then behind all that run.
+    /// `None` never happens while turns are given.
+    pub(super) async fn wait(&self, identity: &str) -> Option<Turn> {
+        let share = {
+            let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever waits or runs holds it, too.
+            of.retain(|_, share| Arc::strong_count(share) > 1);
+            let share = of.entry(identity.to_owned());
+            Arc::clone(share.or_insert_with(|| Arc::new(Semaphore::new(self.each))))
+        };
+        let share = share.acquire_owned().await.ok()?;
+        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some(Turn { _all: all, _share: share })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    fn is_waiting<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
+        future.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    #[tokio::test]
+    async fn an_identitys_requests_wait_for_each_other_and_for_nobody_elses() {
+        let turns = Turns::new(3, 2);
+        let held = [turns.wait("a").await, turns.wait("a").await];
+        let mut third = pin!(turns.wait("a"));
+        assert!(is_waiting(third.as_mut()));
+        // Somebody else is let in, however long the first waits; past all turns others wait, too.
+        let other = turns.wait("b").await;
+        assert!(is_waiting(pin!(turns.wait("c"))));
+        drop(held);
+        assert!(third.await.is_some());
+        drop(other);
+        assert!(turns.wait("c").await.is_some());
+        assert_eq!(turns.of.lock().unwrap().len(), 1, "identities of whom nothing runs are forgotten");
+    }
+
+    #[tokio::test]
+    async fn nobody_has_all_turns_where_there_are_several() {
+        for (all, each) in [(2, 2), (8, 64), (1, 5)] {
+            let turns = Turns::new(all, each);
+            assert_eq!(turns.each, if all == 1 { 1 } else { all - 1 });
+        }
+    }
+}
