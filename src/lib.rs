@@ -1,6 +1,6 @@
 //! Perseat's daemon: composition of the parts, and the adapters to the outside world.
 //!
-//! Reading order: [`cli`] → [`config`] → [`boot`] → [`control`] → `oauth` → [`console`] → [`indexer`] → [`mail`] →
+//! Reading order: [`cli`] → [`config`] → [`boot`] → [`control`] → `oauth` → [`console`] → [`indexer`] → [`mail`] → [`notices`] →
 //! [`telemetry`] → [`receipts`].
 
 pub mod backup;
@@ -13,6 +13,7 @@ mod daemon_process;
 mod demo;
 pub mod indexer;
 pub mod mail;
+pub mod notices;
 mod oauth;
 pub mod receipts;
 pub mod telemetry;

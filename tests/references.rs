@@ -97,6 +97,7 @@ fn every_metric_that_the_sources_name_is_described() {
         "crates/admin/src",
         "src/indexer",
         "src/mail",
+        "src/notices",
         "src/boot",
     ] {
         names_below(&root.join(folder), &mut used);

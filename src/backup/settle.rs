@@ -97,7 +97,7 @@ pub(super) fn settle(catalog: &Catalog, keyring: &Inspected, media: &Path, keep:
             mutation.delete_customer(customer.id)?;
         }
         settled.sessions = end_sessions(mutation)?;
-        settled.links = end_links(mutation)?;
+        settled.links = end_links(mutation)? + mutation.end_notice_links()?;
         settled.letters = end_letters(mutation)?;
         for bearer in bearers.iter().filter(|bearer| !bearer.is_kept) {
             mutation.put(&ApiToken {

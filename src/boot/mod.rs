@@ -57,6 +57,7 @@ use self::transfer::Transfers;
 use crate::config::Config;
 use crate::control::Mail;
 use crate::mail::{Outbox, Post};
+use crate::notices::Notices;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::health::Reason;
 use crate::telemetry::logs::Logs;
@@ -155,6 +156,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let post = Post::open(&mail_options)?;
     let mail = post.as_ref().map(|_| Mail::new(&mail_options, config.sign_in_options().remembered));
     let desk = Arc::new(api::desk(&config, &plane, &base.listeners, reading.executions(), mail.clone())?);
+    let notices = Notices::open(&config, desk.clone(), post.clone(), &control)?;
     let outbox = post
         .zip(mail)
         .map(|(post, mail)| Outbox::new(desk.clone(), post, mail_options, mail.wake));
@@ -173,6 +175,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let router = faults::Switches::new(faults, &plane, base.data.path()).routes(router);
     let local = control.spawn(http::serve(socket, local_limits(&config), local::service(router), stop.clone()));
     let outbox = outbox.map(|outbox| control.spawn(outbox.run(stop.clone())));
+    let notices = control.spawn(notices.run(stop.clone()));
     let housekeeping = control.spawn(Housekeeping::of(&plane, &config).run(stop.clone()));
     let watchdog = Watchdog::start(plane.is_well());
     plane.open_door();
@@ -194,6 +197,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
             let _ = api.await;
         }
         let _ = housekeeping.await;
+        let _ = notices.await;
         if let Some(outbox) = outbox {
             let _ = outbox.await;
         }

@@ -6,6 +6,7 @@
 pub mod changes;
 pub mod check;
 mod declare;
+mod notices;
 mod oauth;
 pub mod options;
 mod people;

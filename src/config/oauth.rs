@@ -23,6 +23,7 @@ impl Config {
             states: self.oauth.states.as_usize(),
             states_per_connection: self.oauth.states_per_connection.as_usize(),
             redirects: self.oauth.redirects.iter().filter_map(|text| text.parse().ok()).collect(),
+            uses_looked_at: self.oauth.uses_looked_at.as_usize(),
             rules: self.grant_rules(),
         }
     }

@@ -94,6 +94,7 @@ pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
         || "sign-in.access-lifetime is longer than session-lifetime".to_owned(),
     );
     mail(config, checks);
+    super::notices::check(config, checks);
     oidc(config, checks);
     for origin in &config.embedded.origins {
         // It stands in a header as it is.

@@ -99,6 +99,34 @@ settings! {
         back_off_max: Duration = "1h";
     }
 
+    /// Notices that a connection has to be connected again: to whose it is, then to the admins of their customer.
+    notices "notices": Notices {
+        /// Where they are posted for embedded users, who get no mail, and where nobody has an address. Unset: by mail alone.
+        webhook: Option<Url> = unset("https://app.example.com/perseat/notices");
+        /// File with the secret that such posts are signed with, mode 0600.
+        webhook_secret: Option<PathBuf> = unset("/etc/perseat/notices-secret");
+        /// How long a post may take.
+        timeout: Duration = "10s";
+        /// How often it is looked whether one is due.
+        look: Duration = "5s";
+        /// Notices that are sent before it is looked again which are due.
+        batch: Count = 64;
+        /// How long after the end of a grant the admins of its user's customer are told.
+        escalate_after: Duration = "1d";
+        /// Admins of one customer who are told.
+        admins: Count = 10;
+        /// Users of a customer among whom its admins are looked for.
+        looked_through: Count = 10_000;
+        /// How long the link in a notice works.
+        link_lifetime: Duration = "7d";
+        /// How long a notice is tried again before it is given up.
+        keep_trying: Duration = "3d";
+        /// The wait after the first attempt; it doubles with each.
+        back_off: Duration = "1m";
+        /// The longest wait.
+        back_off_max: Duration = "1h";
+    }
+
     /// Sign-in by an OpenID Connect provider, beside passwords. It says who somebody is by their verified e-mail address; nobody
     /// is created.
     oidc "oidc": Oidc {

@@ -396,6 +396,8 @@ settings! {
         fresh: Duration = "1m";
         /// Events kept of one grant.
         timeline: Count = 32;
+        /// The newest executions that are looked through for who used a connection last, and what waits for it.
+        uses_looked_at: Count = 20;
         /// How long a person may take to consent, from the link to the way back.
         state_lifetime: Duration = "10m";
         /// Consents under way at once. Beyond it the oldest has to be begun again.

@@ -1,14 +1,14 @@
 //! Where connections stand, and where somebody consents.
 
-use super::field::{Field, Kind};
-use crate::control::Desk;
-use crate::oauth::{Ticket, begin_url};
+use super::field::{Field, Kind, Story, StoryEvent};
+use crate::control::{Desk, iso};
+use crate::oauth::{Ticket, begin_url, story};
 use perseat_admin::fault::Fault;
 use perseat_admin::query::Reader;
 use perseat_domain::definition::ConfigVar;
-use perseat_domain::grant::{Holder, Status};
+use perseat_domain::grant::{Forecast, Holder, Status};
 use perseat_flow::oauth::{Flow, is_oauth};
-use perseat_store::catalog::GrantId;
+use perseat_store::catalog::{GrantId, StoredGrant};
 
 /// In the words of the SDK: one whose state is not known has to be connected again.
 fn word(status: Status) -> &'static str {
@@ -18,6 +18,31 @@ fn word(status: Status) -> &'static str {
         Status::Error => "ERROR",
         Status::Failed | Status::Uncertain => "FAILED",
     }
+}
+
+/// What happened to a grant, as the page shows it.
+fn told(desk: &Desk, id: &GrantId, stored: &StoredGrant) -> Result<Story, Fault> {
+    let (notice, uses) = (story::notice(desk, id)?, story::uses(desk, id)?);
+    let (forecast, at) = match stored.grant.forecast(&desk.oauth().options().rules) {
+        Forecast::Renews(at) => ("RENEWS", Some(at)),
+        Forecast::Ends(at) => ("ENDS", Some(at)),
+        Forecast::Open => ("OPEN", None),
+        Forecast::Over => ("OVER", None),
+    };
+    let events = story::events(&stored.grant, notice.as_ref()).into_iter().rev();
+    Ok(Story {
+        forecast,
+        forecast_at: at.map(iso),
+        last_used_at: uses.last.map(|(_, at)| iso(at)),
+        parked: uses.parked,
+        events: events
+            .map(|event| StoryEvent {
+                at: iso(event.at),
+                what: event.word,
+                reason: event.reason,
+            })
+            .collect(),
+    })
 }
 
 /// Says of each connection among the fields where it stands. `holder` is whose they are, where that is there already.
@@ -41,6 +66,13 @@ pub(super) fn stand(
             (None, _) if field.is_stored => "ACTIVE",
             (None, _) => "PENDING",
         });
+        if let (Some(_), Some(holder), Some(stored)) = (flow, holder, grant) {
+            let id = GrantId {
+                holder,
+                variable: variable.stable_key.clone(),
+            };
+            field.story = Some(told(desk, &id, stored)?);
+        }
         if let (Some(Flow::AuthorizationCode), Some(holder), true) = (flow, holder, consents) {
             let ticket = Ticket {
                 id: GrantId {

@@ -41,6 +41,25 @@ pub(super) struct InputField {
     pub(super) is_required: bool,
 }
 
+/// What happened to a connection's grant, and what will, in words and in ISO 8601.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Story {
+    pub(super) forecast: &'static str,
+    pub(super) forecast_at: Option<String>,
+    pub(super) last_used_at: Option<String>,
+    pub(super) parked: u64,
+    /// The newest first.
+    pub(super) events: Vec<StoryEvent>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct StoryEvent {
+    pub(super) at: String,
+    pub(super) what: &'static str,
+    pub(super) reason: Option<String>,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Field {
@@ -70,6 +89,8 @@ pub(super) struct Field {
     pub(super) is_consent: bool,
     /// Where a connection stands, as the API says.
     pub(super) status: Option<&'static str>,
+    /// What happened to its grant.
+    pub(super) story: Option<Story>,
     /// Where to consent.
     pub(super) connect: Option<String>,
     /// What is wrong with it.
@@ -132,6 +153,7 @@ impl Field {
             is_stored: matches!(value, Some(ConfigValue::Connection { .. })),
             is_consent: variable.connection.as_ref().and_then(is_oauth).is_some(),
             status: None,
+            story: None,
             connect: None,
             problem: None,
             kind,

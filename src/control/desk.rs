@@ -189,7 +189,7 @@ impl Desk {
         self.custody.catalog()
     }
 
-    pub(super) fn executions(&self) -> &ExecutionReader {
+    pub(crate) fn executions(&self) -> &ExecutionReader {
         &self.executions
     }
 

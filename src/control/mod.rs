@@ -20,6 +20,7 @@ mod unsupported;
 
 pub(crate) use desk::{Desk, Mail};
 pub use limits::{ControlOptions, PictureLimits};
+pub(crate) use schema::iso;
 pub use schema::sdl;
 pub(crate) use service::Control;
 pub use sign_in::{OidcError, OidcOptions, SignInOptions};

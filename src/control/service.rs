@@ -74,7 +74,7 @@ impl Control {
 impl Beside for Control {
     fn takes(&self, path: &str) -> bool {
         let is_file = path.starts_with(blobs::PATH) || path.starts_with(perseat_admin::media::PATH);
-        let is_consent = [oauth::AUTHORIZE, oauth::CALLBACK].contains(&path);
+        let is_consent = [oauth::AUTHORIZE, oauth::CALLBACK, oauth::RECONNECT].contains(&path);
         let is_page = SignIn::takes(path) || Console::takes(path);
         path == API || is_file || is_consent || is_page || path == unsupported::FLOW_TEST
     }
@@ -102,7 +102,7 @@ impl Service for Control {
                 }
                 (API, &Method::POST) => shared.clone().query(&head, body).await,
                 (API, _) => refusal(StatusCode::METHOD_NOT_ALLOWED, "Use POST."),
-                (path @ (oauth::AUTHORIZE | oauth::CALLBACK), &Method::GET) => {
+                (path @ (oauth::AUTHORIZE | oauth::CALLBACK | oauth::RECONNECT), &Method::GET) => {
                     let (path, query) = (path.to_owned(), head.uri.query().unwrap_or_default().to_owned());
                     shared.clone().consent(path, query, head.headers.clone()).await
                 }
@@ -265,6 +265,7 @@ impl Shared {
             let door = Arc::clone(desk.oauth());
             match path.as_str() {
                 oauth::AUTHORIZE => door.authorize(&desk, &query, &headers).await,
+                oauth::RECONNECT => door.reconnect(&desk, &query).await,
                 _ => door.callback(&desk, &query, &headers).await,
             }
         });

@@ -3,11 +3,14 @@
 use perseat_admin::identity::letters::Addressed;
 use perseat_domain::account::Purpose;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// The words of a letter. Not printed: they hold its link.
-pub(super) struct Words {
-    pub(super) subject: String,
-    pub(super) body: String,
+pub(crate) struct Words {
+    /// Names the letter; the same when it is sent again, so that whoever has it knows.
+    pub(crate) id: Uuid,
+    pub(crate) subject: String,
+    pub(crate) body: String,
 }
 
 /// Writes a letter with this link.
@@ -32,16 +35,20 @@ pub(super) fn words(purpose: Purpose, addressed: &Addressed, url: &str, lifetime
         "Hello {name},\n\n{why}\n\n{url}\n\nThe link works once, within {within}. Whoever has it can set your password, so do not pass it on.\n\
          If you did not expect this mail, leave it be: nothing changes.\n"
     );
-    Words { subject, body }
+    Words {
+        id: Uuid::new_v4(),
+        subject,
+        body,
+    }
 }
 
 /// A name on one line: no name of a record adds lines of its own to a letter.
-pub(super) fn line(name: &str) -> String {
+pub(crate) fn line(name: &str) -> String {
     name.replace(char::is_control, " ")
 }
 
 /// A time as people say it.
-fn span(time: Duration) -> String {
+pub(crate) fn span(time: Duration) -> String {
     let units = [("day", 24 * 60 * 60), ("hour", 60 * 60), ("minute", 60)];
     let seconds = time.as_secs().max(1);
     let found = units.into_iter().find(|(_, length)| seconds.is_multiple_of(*length));
@@ -56,7 +63,6 @@ mod tests {
     use perseat_domain::id::UserId;
     use perseat_domain::model::{Membership, Profile, Role, User};
     use secrecy::SecretString;
-    use uuid::Uuid;
 
     fn addressed(name: &str, customer: Option<&str>) -> Addressed {
         Addressed {

@@ -10,5 +10,6 @@ mod post;
 
 pub use post::{MailError, MailOptions, Security};
 
+pub(crate) use letter::{Words, line, span};
 pub(crate) use outbox::Outbox;
-pub(crate) use post::Post;
+pub(crate) use post::{Meaning, Post};

@@ -12,7 +12,6 @@ use secrecy::ExposeSecret as _;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
-use uuid::Uuid;
 
 /// How the connection is secured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +103,7 @@ pub enum MailError {
 
 /// Why a letter did not go out.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotSent {
+pub(crate) enum NotSent {
     /// There is no such address.
     #[error("the letter cannot be addressed: {0}")]
     Address(#[from] lettre::address::AddressError),
@@ -121,7 +120,7 @@ pub(super) enum NotSent {
 
 /// What a refusal means for what waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(crate) enum Meaning {
     /// This letter will never be taken.
     Never,
     /// This letter may be taken later.
@@ -131,7 +130,7 @@ pub(super) enum Meaning {
 }
 
 impl NotSent {
-    pub(super) fn meaning(&self) -> Meaning {
+    pub(crate) fn meaning(&self) -> Meaning {
         match self {
             Self::Address(_) | Self::Unwritable(_) => Meaning::Never,
             Self::Slow(_) => Meaning::Away,
@@ -151,7 +150,8 @@ fn meaning(code: u16) -> Meaning {
     }
 }
 
-/// The way to the mail server.
+/// The way to the mail server. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Post {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
@@ -196,7 +196,7 @@ impl Post {
     }
 
     /// Hands one letter to the server.
-    pub(super) async fn send(&self, name: &str, address: &str, words: Words, at: Timestamp) -> Result<(), NotSent> {
+    pub(crate) async fn send(&self, name: &str, address: &str, words: Words, at: Timestamp) -> Result<(), NotSent> {
         let message = letter(&self.from, name, address, words, at)?;
         match tokio::time::timeout(self.timeout, self.transport.send(message)).await {
             Ok(taken) => Ok(taken.map(|_| ())?),
@@ -213,7 +213,7 @@ fn letter(from: &Mailbox, name: &str, address: &str, words: Words, at: Timestamp
         .from(from.clone())
         .to(Mailbox::new(Some(line(name)), address))
         .date(SystemTime::UNIX_EPOCH + Duration::from_millis(at.0))
-        .message_id(Some(format!("<{}@{}>", Uuid::new_v4(), from.email.domain())))
+        .message_id(Some(format!("<{}@{}>", words.id, from.email.domain())))
         .subject(words.subject)
         .raw_header(HeaderValue::new(automatic, "auto-generated".to_owned()))
         .header(ContentType::TEXT_PLAIN)
@@ -236,10 +236,12 @@ fn tls(host: &str, options: &MailOptions) -> Result<TlsParameters, MailError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use uuid::Uuid;
 
     fn written(name: &str, address: &str, subject: &str) -> Result<String, NotSent> {
         let from = "Perseat <perseat@acme.example>".parse().unwrap();
         let words = Words {
+            id: Uuid::new_v4(),
             subject: subject.to_owned(),
             body: "Hello,\n\nhttps://perseat.example/auth/password?token=abc_-\n".to_owned(),
         };

@@ -10,6 +10,7 @@
 
 mod pages;
 mod states;
+pub(crate) mod story;
 
 pub(crate) use states::OauthOptions;
 
@@ -25,6 +26,7 @@ use perseat_admin::grants::{Connection, Consent};
 use perseat_domain::grant::{Holder, Outcome};
 use perseat_flow::oauth::{Exchange, OauthClient, Pkce, Redirects, Revoked, authorize_url};
 use perseat_store::catalog::GrantId;
+use perseat_store::seal::key_digest;
 use states::{Pending, States};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +36,8 @@ use url::Url;
 pub(crate) const AUTHORIZE: &str = "/oauth2/authorize";
 /// Where the provider sends it back.
 pub(crate) const CALLBACK: &str = "/oauth2/callback";
+/// Where the link of a notice leads.
+pub(crate) const RECONNECT: &str = "/oauth2/reconnect";
 const COOKIE: &str = "perseat-oauth";
 
 /// See the module.
@@ -91,8 +95,15 @@ pub(crate) fn begin_url(desk: &Desk, ticket: &Ticket) -> String {
     desk.api_url(&desk.signer().sign(AUTHORIZE, &parameters, desk.now()))
 }
 
+/// The address that a notice takes along; it works until its connection is connected again, and no longer than the notice says.
+pub(crate) fn reconnect_url(desk: &Desk, ticket: &Ticket, secret: &str) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(ticket.parameters()).append_pair("token", secret);
+    desk.api_url(&format!("{RECONNECT}?{}", query.finish()))
+}
+
 /// 256 random bits as text that a URL and a cookie can carry.
-fn secret() -> String {
+pub(crate) fn secret() -> String {
     URL_SAFE_NO_PAD.encode(random_bytes())
 }
 
@@ -173,6 +184,35 @@ impl Door {
             answer.headers_mut().insert(header::SET_COOKIE, value);
         }
         answer
+    }
+
+    /// Begins the consent that a notice asked for. The link is no more than that: opening it spends nothing.
+    pub(crate) async fn reconnect(&self, desk: &Arc<Desk>, query: &str) -> Answer {
+        let parameters: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let token = parameters
+            .iter()
+            .find(|(name, _)| name == "token")
+            .map(|(_, token)| key_digest(token));
+        let (Some(ticket), Some(token)) = (Ticket::read(&parameters), token) else {
+            return self.pages.failed(&Page::new(Problem::LinkExpired, None));
+        };
+        let (reading, id) = (Arc::clone(desk), ticket.id.clone());
+        let notice = match tokio::task::spawn_blocking(move || reading.catalog().notice_of(&id)).await {
+            Ok(Ok(notice)) => notice,
+            Ok(Err(error)) => return self.pages.failed(&Page::new(Problem::NotKept, Some(&error.to_string()))),
+            Err(error) => return self.pages.failed(&Page::new(Problem::NotKept, Some(&error.to_string()))),
+        };
+        let link = notice.and_then(|notice| notice.link).filter(|link| desk.now() < link.until);
+        let is_it = link.is_some_and(|link| aws_lc_rs::constant_time::verify_slices_are_equal(&link.digest.0, &token.0).is_ok());
+        // Who asked is what the notice says, not what the address does.
+        let ticket = Ticket {
+            by: "notice".to_owned(),
+            ..ticket
+        };
+        match begin_url(desk, &ticket).parse() {
+            Ok(url) if is_it => go_to(&url),
+            _ => self.pages.failed(&Page::new(Problem::LinkExpired, None)),
+        }
     }
 
     /// Takes the browser back.

@@ -23,6 +23,8 @@ pub(crate) struct OauthOptions {
     pub(crate) states_per_connection: usize,
     /// Addresses that a browser may be sent on to (`oauth.redirects`).
     pub(crate) redirects: Vec<Url>,
+    /// Executions that are looked through for the uses of a connection (`oauth.uses-looked-at`).
+    pub(crate) uses_looked_at: usize,
     /// How grants are kept.
     pub(crate) rules: Rules,
 }

@@ -9,4 +9,5 @@ mod browser;
 mod configuring;
 mod refusals;
 mod seeing;
+mod story;
 mod world;

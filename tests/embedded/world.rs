@@ -119,7 +119,12 @@ impl World {
     /// A daemon whose pages may be shown by `host`.
     pub(crate) async fn start(host: &str) -> Self {
         let origins = toml::Value::Array(vec![host.into()]);
-        let daemon = Daemon::start(Setup::new().set("embedded.origins", origins));
+        Self::start_as(Setup::new().set("embedded.origins", origins)).await
+    }
+
+    /// A daemon that is set up so.
+    pub(crate) async fn start_as(setup: Setup) -> Self {
+        let daemon = Daemon::start(setup);
         daemon.apply("kind: Organization\nname: Acme\nulcEnabled: true\n").await;
         let made = daemon
             .local(

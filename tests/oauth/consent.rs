@@ -25,7 +25,7 @@ pub(crate) async fn begin(browser: &mut Browser, link: &str) -> BTreeMap<String,
 }
 
 /// The ways back for what the provider was told.
-fn back(parameters: &BTreeMap<String, String>, answer: &[(&str, &str)]) -> String {
+pub(crate) fn back(parameters: &BTreeMap<String, String>, answer: &[(&str, &str)]) -> String {
     let mut url: Url = parameters["redirect_uri"].parse().unwrap();
     url.query_pairs_mut()
         .append_pair("state", &parameters["state"])
@@ -34,7 +34,7 @@ fn back(parameters: &BTreeMap<String, String>, answer: &[(&str, &str)]) -> Strin
 }
 
 const VARIABLES: &str = "{ instances { nodes { configVariables { nodes { id status authorizeUrl requiredConfigVariable { key } } } \
-     userLevelConfigs { nodes { user { name } configVariables { nodes { id status authorizeUrl refreshAt grant { status reason timeline { what } } \
+     userLevelConfigs { nodes { user { name } configVariables { nodes { id status authorizeUrl refreshAt grant { status reason timeline { what } forecast { kind at } notice { toldAt escalatedAt } uses { lastUsedAt lastExecution parked parkedSince } } \
      requiredConfigVariable { key } } } } } } } }";
 
 /// The `Account` of a user as the API shows it.

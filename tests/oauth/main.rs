@@ -5,6 +5,7 @@
 mod consent;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod notices;
 mod parking;
 mod renewal;
 mod secret;

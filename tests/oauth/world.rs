@@ -28,6 +28,12 @@ pub(crate) struct Plan<'a> {
     pub(crate) meta: Option<&'a str>,
     /// Further keys of the daemon's configuration.
     pub(crate) keys: &'a [(&'a str, &'a str)],
+    /// Keys with values of any form.
+    pub(crate) more_keys: Vec<(&'static str, toml::Value)>,
+    /// Those of the users who are not embedded users, and their roles.
+    pub(crate) roles: &'a [(&'a str, &'a str)],
+    /// Further manifests.
+    pub(crate) more: &'a str,
 }
 
 impl Default for Plan<'_> {
@@ -41,6 +47,9 @@ impl Default for Plan<'_> {
             have_tokens: true,
             meta: None,
             keys: &[],
+            more_keys: Vec::new(),
+            roles: &[],
+            more: "",
         }
     }
 }
@@ -65,6 +74,9 @@ impl World {
                 Err(_) => toml::Value::from(*value),
             };
             setup = setup.set(key, value);
+        }
+        for (key, value) in &plan.more_keys {
+            setup = setup.set(key, value.clone());
         }
         let daemon = Daemon::start(setup);
         let world = Self { daemon, provider };
@@ -112,7 +124,13 @@ impl World {
         )
         .unwrap();
         let indented: String = definition.lines().map(|line| format!("  {line}\n")).collect();
-        let mut yaml = people(&[("globex", plan.users)]) + &format!("kind: Integration\ndefinition: |\n{indented}---\n");
+        let mut people = people(&[("globex", plan.users)]);
+        for (user, role) in plan.roles {
+            let embedded = format!("externalId: {user}\nrole: marketplace_user");
+            assert!(people.contains(&embedded));
+            people = people.replace(&embedded, &format!("externalId: {user}\nrole: {role}"));
+        }
+        let mut yaml = people + plan.more + &format!("kind: Integration\ndefinition: |\n{indented}---\n");
         yaml += &format!(
             "kind: Instance\nname: Work\ncustomer: globex\nintegration: Work\nconfigVars:\n  Provider: \"{}\"\n",
             self.provider.url("")
@@ -148,6 +166,12 @@ impl World {
     pub(crate) async fn hook(&self, user: &str) -> String {
         let endpoints = self.daemon.endpoints(&format!("user={user}")).await;
         endpoints.into_iter().map(|endpoint| endpoint.url).next().unwrap()
+    }
+
+    /// The address as it is after a restart: the API's port is another one then.
+    pub(crate) fn daemon_url(&self, url: &str) -> String {
+        let path = url.find("/oauth2/").map_or(url, |at| &url[at..]);
+        format!("http://{}{path}", self.daemon.address("api"))
     }
 
     /// Sends so many events at once; all must be accepted. Their executions.

@@ -2,10 +2,10 @@
 
 use crate::harness::api::Api;
 use crate::harness::browser::Browser;
+use crate::harness::post_office::{PASSWORD, PostOffice, link};
 use crate::harness::within;
-use crate::post_office::{PASSWORD, PostOffice, link};
 use crate::users::{INVITE, create, customer};
-use crate::world::{CLI, World};
+use crate::world::{CLI, World, setup};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ async fn until(world: &World, act: &str) {
 async fn a_new_user_gets_an_invitation_by_mail_and_embedded_users_get_none() {
     let office = PostOffice::open("tls", &["perseat", PASSWORD]);
     let setup = office
-        .setup()
+        .setup(setup())
         .set("mail.user", "perseat")
         .set("mail.password", office.password(PASSWORD));
     let mut world = World::start(setup.set("log.level", "trace")).await;
@@ -83,7 +83,7 @@ async fn a_new_user_gets_an_invitation_by_mail_and_embedded_users_get_none() {
 #[tokio::test]
 async fn a_letter_outlives_the_servers_trouble_and_the_daemons_death() {
     let mut office = PostOffice::open("starttls", &["--refuse", "2", "451"]);
-    let setup = office.setup().set("mail.back-off", "10ms").set("mail.back-off-max", "50ms");
+    let setup = office.setup(setup()).set("mail.back-off", "10ms").set("mail.back-off-max", "50ms");
     let mut world = World::start(setup).await;
     let (hans, grete) = ("hans@globex.example", "grete@globex.example");
     {
@@ -114,7 +114,7 @@ async fn a_letter_outlives_the_servers_trouble_and_the_daemons_death() {
 #[tokio::test]
 async fn a_letter_that_is_refused_for_good_is_given_up_and_can_be_written_again() {
     let office = PostOffice::open("starttls", &["--refuse", "1", "550"]);
-    let world = World::start(office.setup().set("mail.invitations", 2)).await;
+    let world = World::start(office.setup(setup()).set("mail.invitations", 2)).await;
     let owner = Api::program(&world.daemon, "owner").await;
     let (globex, role) = customer(&owner, "Globex").await;
     let hans = create(&owner, &globex, "hans@globex.example", &role("Member")).await;
@@ -140,14 +140,13 @@ async fn a_letter_that_is_refused_for_good_is_given_up_and_can_be_written_again(
 #[tokio::test]
 async fn no_letter_and_no_password_goes_to_a_server_that_is_not_the_right_one() {
     let (office, other) = (PostOffice::open("starttls", &["perseat", PASSWORD]), PostOffice::open("tls", &[]));
-    let setup = office.setup().set("mail.user", "perseat");
+    let known = || office.setup(setup()).set("mail.user", "perseat");
     let strange = World::start(
-        setup
+        known()
             .set("mail.password", office.password(PASSWORD))
             .set("mail.certificates", other.certificate()),
     );
-    let setup = office.setup().set("mail.user", "perseat");
-    let wrong = World::start(setup.set("mail.password", other.password("another password")));
+    let wrong = World::start(known().set("mail.password", other.password("another password")));
     for (world, why) in [(strange.await, "ertificate"), (wrong.await, "535")] {
         let owner = Api::program(&world.daemon, "owner").await;
         let (globex, role) = customer(&owner, "Globex").await;
@@ -161,7 +160,7 @@ async fn no_letter_and_no_password_goes_to_a_server_that_is_not_the_right_one() 
 #[tokio::test]
 async fn a_forgotten_password_is_replaced_by_mail_and_nobody_learns_who_has_an_account() {
     let office = PostOffice::open("starttls", &[]);
-    let world = World::start(office.setup().set("sign-in.resets", 1).set("sign-in.failures", 2)).await;
+    let world = World::start(office.setup(setup()).set("sign-in.resets", 1).set("sign-in.failures", 2)).await;
     for _ in 0..2 {
         world.sign_in(CLI, "ann@acme.example", "a wrong password").await;
     }
@@ -204,7 +203,7 @@ async fn a_forgotten_password_is_replaced_by_mail_and_nobody_learns_who_has_an_a
 
 #[tokio::test]
 async fn without_a_mail_server_nobody_is_promised_mail() {
-    let world = World::start(crate::world::setup()).await;
+    let world = World::start(setup()).await;
     let mut browser = Browser::new(&[]);
     let page = browser.open(&world.authorize(CLI, &[])).await;
     assert!(!page.html.contains("/auth/forgot"), "{}", page.html);

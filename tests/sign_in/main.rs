@@ -8,7 +8,6 @@ mod harness;
 mod codes;
 mod mail;
 mod passwords;
-mod post_office;
 mod restored;
 mod single_sign_on;
 mod users;

@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod media;
 #[cfg(feature = "faults")]
 pub mod mutants;
+pub mod notices;
 pub mod picture;
 pub mod query;
 pub mod routing;

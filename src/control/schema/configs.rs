@@ -177,7 +177,11 @@ impl UserLevelConfigVariable {
     }
     /// What is known of the grant, once there is one.
     async fn grant(&self) -> Option<Grant> {
-        grants::shown(self.grant.as_ref())
+        grants::shown(
+            Holder::UserConfig(UserConfigId(self.owner)),
+            &self.variable.stable_key,
+            self.grant.as_ref(),
+        )
     }
     #[graphql(complexity = "cost::part(child_complexity)")]
     async fn inputs(&self, ctx: &Context<'_>) -> Result<Connection<Expression>> {

@@ -1,16 +1,17 @@
 //! Grants of third parties: where they stand, where somebody consents, and giving them up.
 
-use super::answer::{actor, change, desk, payloads, read, required};
+use super::answer::{actor, change, desk, error, payloads, read, required};
 use super::configs::UserLevelConfigVariable;
 use super::instances::{InstanceConfigVariable, InstanceConfigVariableStatus};
 use super::scalars::DateTime;
-use crate::oauth::{Ticket, begin_url};
+use crate::oauth::{Ticket, begin_url, story};
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use perseat_admin::access::Operation;
 use perseat_admin::fault::Fault;
 use perseat_domain::definition::{ConfigVar, DataType};
-use perseat_domain::grant::{self, Holder, Status, What};
+use perseat_domain::grant::{self, Forecast, Holder, Status};
 use perseat_domain::id::{InstanceId, UserConfigId};
 use perseat_domain::model::ConfigValue;
 use perseat_flow::oauth::{Flow, Revoked, is_oauth};
@@ -78,68 +79,138 @@ pub(super) fn refresh_at(ctx: &Context<'_>, stored: Option<&StoredGrant>) -> Res
 }
 
 /// What is known of a grant; never the token.
-#[derive(Clone, Debug, SimpleObject)]
+#[derive(Clone, Debug)]
 pub(super) struct Grant {
-    /// `PENDING`, `ACTIVE`, `ERROR`, `FAILED` or `UNCERTAIN`.
-    status: &'static str,
-    /// Why it is not active: a stable word, or the provider's own.
-    reason: Option<String>,
-    /// When its token was given.
-    issued_at: Option<DateTime>,
-    /// When its token ends.
-    expires_at: Option<DateTime>,
-    /// Before this it is not tried again.
-    retry_at: Option<DateTime>,
-    /// What happened to it, oldest first.
-    timeline: Vec<GrantEvent>,
+    id: GrantId,
+    grant: grant::Grant,
+}
+
+/// What will become of a grant.
+#[derive(Clone, Debug, SimpleObject)]
+pub(super) struct GrantForecast {
+    /// `RENEWS`: by itself. `ENDS`: then somebody must consent again. `OPEN`: nobody knows. `OVER`: somebody must consent first.
+    kind: &'static str,
+    /// When, where that is known.
+    at: Option<DateTime>,
+}
+
+/// Who was told that somebody must consent again.
+#[derive(Clone, Debug, SimpleObject)]
+pub(super) struct GrantNotice {
+    /// Since when.
+    since: DateTime,
+    /// When whose connection it is was told.
+    told_at: Option<DateTime>,
+    /// When the admins of their customer were told.
+    escalated_at: Option<DateTime>,
+}
+
+/// What executions did with a connection, among the newest of its holder.
+#[derive(Clone, Debug, SimpleObject)]
+pub(super) struct GrantUses {
+    /// When it was used last.
+    last_used_at: Option<DateTime>,
+    /// By which execution; for those who see executions.
+    last_execution: Option<ID>,
+    /// How many wait for it.
+    parked: u64,
+    /// Since when the first of them waits.
+    parked_since: Option<DateTime>,
 }
 
 /// One event of a grant.
 #[derive(Clone, Debug, SimpleObject)]
 pub(super) struct GrantEvent {
     at: DateTime,
-    /// `ISSUED`, `RENEWED`, `NOT_RENEWED`, `REFUSED`, `ENDED`, `LOST` or `DISCONNECTED`.
+    /// `ISSUED`, `RENEWED`, `NOT_RENEWED`, `REFUSED`, `ENDED`, `LOST`, `DISCONNECTED`, `RECONNECTED`; `TOLD` and `ESCALATED` of the
+    /// notice.
     what: &'static str,
     reason: Option<String>,
 }
 
-pub(super) fn shown(stored: Option<&StoredGrant>) -> Option<Grant> {
-    let grant::Grant {
-        status,
-        held,
-        reason,
-        retry_at,
-        timeline,
-        ..
-    } = &stored?.grant;
-    Some(Grant {
-        status: match status {
+#[Object]
+impl Grant {
+    /// `PENDING`, `ACTIVE`, `ERROR`, `FAILED` or `UNCERTAIN`.
+    async fn status(&self) -> &'static str {
+        match self.grant.status {
             Status::Pending => "PENDING",
             Status::Active => "ACTIVE",
             Status::Error => "ERROR",
             Status::Failed => "FAILED",
             Status::Uncertain => "UNCERTAIN",
-        },
-        reason: reason.clone(),
-        issued_at: held.map(|held| DateTime(held.issued_at)),
-        expires_at: held.and_then(|held| held.expires_at).map(DateTime),
-        retry_at: retry_at.map(DateTime),
-        timeline: timeline
-            .iter()
-            .map(|happening| GrantEvent {
-                at: DateTime(happening.at),
-                what: match happening.what {
-                    What::Issued => "ISSUED",
-                    What::Renewed => "RENEWED",
-                    What::NotRenewed => "NOT_RENEWED",
-                    What::Refused => "REFUSED",
-                    What::Ended => "ENDED",
-                    What::Lost => "LOST",
-                    What::Disconnected => "DISCONNECTED",
-                },
-                reason: happening.reason.clone(),
+        }
+    }
+    /// Why it is not active: a stable word, or the provider's own.
+    async fn reason(&self) -> Option<&String> {
+        self.grant.reason.as_ref()
+    }
+    /// When its token was given.
+    async fn issued_at(&self) -> Option<DateTime> {
+        self.grant.held.map(|held| DateTime(held.issued_at))
+    }
+    /// When its token ends.
+    async fn expires_at(&self) -> Option<DateTime> {
+        self.grant.held.and_then(|held| held.expires_at).map(DateTime)
+    }
+    /// Before this it is not tried again.
+    async fn retry_at(&self) -> Option<DateTime> {
+        self.grant.retry_at.map(DateTime)
+    }
+    /// What will become of it.
+    async fn forecast(&self, ctx: &Context<'_>) -> Result<GrantForecast> {
+        let (kind, at) = match self.grant.forecast(&desk(ctx)?.oauth().options().rules) {
+            Forecast::Renews(at) => ("RENEWS", Some(at)),
+            Forecast::Ends(at) => ("ENDS", Some(at)),
+            Forecast::Open => ("OPEN", None),
+            Forecast::Over => ("OVER", None),
+        };
+        let at = at.map(DateTime);
+        Ok(GrantForecast { kind, at })
+    }
+    /// Who was told that somebody must consent again; none while nobody has to be.
+    async fn notice(&self, ctx: &Context<'_>) -> Result<Option<GrantNotice>> {
+        let notice = story::notice(desk(ctx)?, &self.id).map_err(error)?;
+        Ok(notice.map(|notice| GrantNotice {
+            since: DateTime(notice.since),
+            told_at: notice.told_at.map(DateTime),
+            escalated_at: notice.escalated_at.map(DateTime),
+        }))
+    }
+    /// What executions did with it, among the newest of its holder.
+    async fn uses(&self, ctx: &Context<'_>) -> Result<GrantUses> {
+        let uses = story::uses(desk(ctx)?, &self.id).map_err(error)?;
+        let actor = actor(ctx)?;
+        Ok(GrantUses {
+            last_used_at: uses.last.map(|(_, at)| DateTime(at)),
+            last_execution: uses
+                .last
+                .filter(|_| actor.may(Operation::ViewLogs))
+                .map(|(id, _)| id.global().into()),
+            parked: uses.parked,
+            parked_since: uses.parked_since.map(DateTime),
+        })
+    }
+    /// What happened to it, oldest first.
+    async fn timeline(&self, ctx: &Context<'_>) -> Result<Vec<GrantEvent>> {
+        let notice = story::notice(desk(ctx)?, &self.id).map_err(error)?;
+        let events = story::events(&self.grant, notice.as_ref()).into_iter();
+        Ok(events
+            .map(|event| GrantEvent {
+                at: DateTime(event.at),
+                what: event.word,
+                reason: event.reason,
             })
-            .collect(),
+            .collect())
+    }
+}
+
+pub(super) fn shown(holder: Holder, stable_key: &str, stored: Option<&StoredGrant>) -> Option<Grant> {
+    Some(Grant {
+        id: GrantId {
+            holder,
+            variable: stable_key.to_owned(),
+        },
+        grant: stored?.grant.clone(),
     })
 }
 

@@ -386,7 +386,11 @@ impl InstanceConfigVariable {
     }
     /// What is known of the grant, once there is one.
     async fn grant(&self) -> Option<Grant> {
-        grants::shown(self.grant.as_ref())
+        grants::shown(
+            Holder::Instance(InstanceId(self.owner)),
+            &self.variable.stable_key,
+            self.grant.as_ref(),
+        )
     }
     async fn required_config_variable(&self) -> RequiredConfigVariable {
         RequiredConfigVariable {

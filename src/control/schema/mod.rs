@@ -20,6 +20,8 @@ mod roles;
 mod scalars;
 mod trigger;
 
+pub(crate) use scalars::iso;
+
 use super::Desk;
 use async_graphql::{EmptySubscription, MergedObject};
 use std::sync::Arc;

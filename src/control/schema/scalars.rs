@@ -8,7 +8,7 @@ use perseat_domain::time::Timestamp;
 pub(super) struct DateTime(pub(super) Timestamp);
 
 /// Text in ISO 8601, in UTC.
-pub(super) fn iso(at: Timestamp) -> String {
+pub(crate) fn iso(at: Timestamp) -> String {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis)
         .unwrap_or(jiff::Timestamp::MAX)

@@ -21,6 +21,19 @@ pub enum Need {
     Consent,
 }
 
+/// What will become of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forecast {
+    /// Its token is renewed by itself then.
+    Renews(Timestamp),
+    /// Its token ends then, and somebody must consent again.
+    Ends(Timestamp),
+    /// Nobody knows its end.
+    Open,
+    /// Somebody must consent first.
+    Over,
+}
+
 /// A token as a provider gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Renewed {
@@ -95,6 +108,19 @@ impl Grant {
         Some(self.retry_at.map_or(due, |retry| retry.max(due)))
     }
 
+    /// What will become of it, as far as that is known.
+    #[must_use]
+    pub fn forecast(&self, rules: &Rules) -> Forecast {
+        match (self.status, self.held) {
+            (Status::Pending | Status::Failed | Status::Uncertain, _) | (_, None) => Forecast::Over,
+            (Status::Active | Status::Error, Some(held)) if held.renewal == Renewal::None => match held.expires_at {
+                Some(end) => Forecast::Ends(end),
+                None => Forecast::Open,
+            },
+            (Status::Active | Status::Error, Some(_)) => self.look_again(rules).map_or(Forecast::Open, Forecast::Renews),
+        }
+    }
+
     /// A renewal begins.
     pub fn intend(&mut self, now: Timestamp) {
         self.intent = Some(match self.intent {
@@ -118,7 +144,7 @@ impl Grant {
                 if self.intent.is_some_and(|intent| intent.spent > 1) {
                     self.is_lost("renewal_interrupted", now, rules);
                 } else {
-                    self.is_over(&reason, now, rules);
+                    self.ends(&reason, now, rules);
                 }
                 Next::Done
             }
@@ -165,7 +191,7 @@ impl Grant {
 
     /// Somebody consented or supplied a token.
     pub fn consented(&mut self, renewed: Renewed, now: Timestamp, rules: &Rules) {
-        self.hold(renewed, now, What::Issued, rules);
+        self.hold(renewed, now, self.given(), rules);
     }
 
     /// A third party refused the token of this generation. Tells whether that changed anything: a fresh token is not at fault,
@@ -182,7 +208,7 @@ impl Grant {
         let renewal = held.renewal;
         self.note(now, What::Refused, None, rules);
         if renewal == Renewal::None {
-            self.is_over("token_refused", now, rules);
+            self.ends("token_refused", now, rules);
         }
         true
     }
@@ -196,7 +222,7 @@ impl Grant {
 
     /// A token whose end has come and that cannot be renewed.
     pub fn expired(&mut self, now: Timestamp, rules: &Rules) {
-        self.is_over("token_expired", now, rules);
+        self.ends("token_expired", now, rules);
     }
 
     /// Whether a second use of the refresh token could cost the grant.
@@ -249,7 +275,7 @@ impl Grant {
         self.note(now, What::NotRenewed, Some(reason), rules);
     }
 
-    fn is_over(&mut self, reason: &str, now: Timestamp, rules: &Rules) {
+    fn ends(&mut self, reason: &str, now: Timestamp, rules: &Rules) {
         self.end(Status::Failed, Some(reason));
         self.note(now, What::Ended, Some(reason), rules);
     }

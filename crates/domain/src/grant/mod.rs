@@ -14,11 +14,13 @@
 //! long it forgives, and then exactly once. Otherwise the grant is [`Status::Uncertain`]: reported, and never as revoked.
 
 mod decide;
+mod notice;
 #[cfg(test)]
 mod tests;
 mod timeline;
 
-pub use decide::{Need, Next, Outcome, Renewed};
+pub use decide::{Forecast, Need, Next, Outcome, Renewed};
+pub use notice::{Change, Notice, NoticeLink, Pace, Step};
 pub use timeline::{Happening, What};
 
 use crate::id::{InstanceId, UserConfigId};

@@ -166,7 +166,7 @@ fn what_ends_is_told_apart_and_asks_for_consent() {
         (Status::Pending, None, Need::Consent)
     );
     let what: Vec<What> = grant.timeline.iter().map(|happening| happening.what).collect();
-    assert_eq!(what, [What::Issued, What::Ended, What::Issued, What::Disconnected]);
+    assert_eq!(what, [What::Issued, What::Ended, What::Reconnected, What::Disconnected]);
 }
 
 #[test]
@@ -307,4 +307,28 @@ proptest! {
         }
         let _ = durable;
     }
+}
+
+#[test]
+fn a_forecast_says_when_it_renews_or_ends_and_a_new_consent_is_told_from_the_first() {
+    let rules = Rules::default();
+    let given = |grant: &mut Grant, at, lifetime, renewal| {
+        let renewed = Renewed {
+            lifetime: Some(Duration::from_secs(lifetime)),
+            renewal,
+        };
+        grant.consented(renewed, Timestamp(at), &rules);
+    };
+    let mut grant = Grant::default();
+    assert_eq!(grant.forecast(&rules), Forecast::Over);
+    given(&mut grant, 0, 3_600, Renewal::Refresh { rotates: None });
+    assert_eq!(grant.forecast(&rules), Forecast::Renews(Timestamp(3_300_000)));
+    grant.learn(Outcome::Over("invalid_grant".into()), Timestamp(5), &rules);
+    assert_eq!(grant.forecast(&rules), Forecast::Over);
+    given(&mut grant, 6, 3_600, Renewal::None);
+    assert_eq!(grant.forecast(&rules), Forecast::Ends(Timestamp(3_600_006)));
+    let story: Vec<What> = grant.timeline.iter().map(|happening| happening.what).collect();
+    assert_eq!(story, [What::Issued, What::Ended, What::Reconnected]);
+    given(&mut grant, 7, 3_600, Renewal::None);
+    assert_eq!(grant.timeline.last().map(|last| last.what), Some(What::Issued), "nothing had ended");
 }

@@ -24,6 +24,8 @@ pub enum What {
     Lost,
     /// It was given up here.
     Disconnected,
+    /// Somebody consented again, or supplied another token, after it had ended or was given up.
+    Reconnected,
 }
 
 /// One event.
@@ -44,6 +46,15 @@ pub(super) fn word(text: &str) -> String {
 }
 
 impl Grant {
+    /// What another token means after what happened last.
+    pub(super) fn given(&self) -> What {
+        let last = self.timeline.last().map(|last| last.what);
+        match last {
+            Some(What::Ended | What::Lost | What::Disconnected) => What::Reconnected,
+            _ => What::Issued,
+        }
+    }
+
     /// Writes it down; the oldest go beyond the limit, and a failure that repeats the last one takes its place.
     pub(super) fn note(&mut self, at: Timestamp, what: What, reason: Option<&str>, rules: &Rules) {
         let happening = Happening {

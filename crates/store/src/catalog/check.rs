@@ -84,6 +84,7 @@ impl Catalog {
         check.stray_rows()?;
         check.superseded()?;
         check.grants()?;
+        check.notices()?;
         check.pending()?;
         Ok(check.report)
     }

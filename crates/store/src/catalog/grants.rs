@@ -5,6 +5,7 @@
 //! once an hour and user. What a person does to a grant is a mutation, with its audit entry. Both compare what they read
 //! with what is there, so that a consent that comes in between is never overwritten.
 
+use super::notices;
 use super::tables::{self, Bytes};
 use super::{Catalog, ChangeKind, Lookup, Mutation, Record, RecordId, RecordKey, RecordType, Rows};
 use crate::error::StoreError;
@@ -105,9 +106,19 @@ impl Catalog {
                 return Ok(Stored::Gone);
             }
             table.insert(key.as_slice(), encode(stored)?.as_slice())?;
+            let mut notices = transaction.open_table(notices::NOTICES)?;
+            notices::follow(&mut notices, id, expected.map(|before| &before.grant), &stored.grant)?;
         }
         transaction.commit()?;
         Ok(Stored::Written)
+    }
+}
+
+/// The record whose grants they are.
+pub(super) fn holder_key(holder: Holder) -> RecordKey {
+    match holder {
+        Holder::Instance(instance) => instance.into(),
+        Holder::UserConfig(config) => config.into(),
     }
 }
 
@@ -125,10 +136,7 @@ impl Mutation<'_> {
     /// # Errors
     /// [`StoreError::NotFound`] where the holder does not exist.
     pub fn put_grant(&mut self, id: &GrantId, stored: &StoredGrant) -> Result<(), StoreError> {
-        let key: RecordKey = match id.holder {
-            Holder::Instance(instance) => instance.into(),
-            Holder::UserConfig(config) => config.into(),
-        };
+        let key = holder_key(id.holder);
         if !is_live(self, id.holder)? {
             let (kind, _, text) = key.parts();
             return Err(StoreError::NotFound {
@@ -137,7 +145,9 @@ impl Mutation<'_> {
             });
         }
         let row = encode(stored)?;
+        let before = self.grants_of(id.holder)?.remove(&id.variable);
         self.grants.insert(id.to_key().as_slice(), row.as_slice())?;
+        notices::follow(&mut self.notices, id, before.as_ref().map(|before| &before.grant), &stored.grant)?;
         self.note(key, ChangeKind::Changed, &row);
         Ok(())
     }
@@ -153,6 +163,7 @@ impl Mutation<'_> {
         })?;
         for key in keys {
             self.grants.remove(key.as_slice())?;
+            self.notices.remove(key.as_slice())?;
         }
         Ok(())
     }

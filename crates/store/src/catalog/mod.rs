@@ -12,6 +12,7 @@ mod copy;
 mod grants;
 mod lookup;
 mod mutation;
+mod notices;
 mod record;
 mod sorted;
 mod stored;
@@ -38,6 +39,7 @@ use crate::folder::{Directory, Folder};
 use crate::keyring::{NewKey, Owner};
 use audit::Ledger;
 use grants::GRANTS;
+use notices::NOTICES;
 use perseat_domain::id::IntegrationId;
 use perseat_domain::model::{IntegrationVersion, Sealed};
 use perseat_domain::time::Timestamp;
@@ -364,7 +366,7 @@ fn prepare(database: &Database) -> Result<(), StoreError> {
         Err(TableError::TableDoesNotExist(_)) => Ok(false),
         Err(error) => Err(error),
     };
-    let mut is_whole = has(SUPERSEDED)? && has(GRANTS)?;
+    let mut is_whole = has(SUPERSEDED)? && has(GRANTS)? && has(NOTICES)?;
     for kind in RecordType::ALL {
         is_whole &= has(kind.table())?;
     }
@@ -389,6 +391,7 @@ fn prepare(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(OWNED)?;
     transaction.open_table(SUPERSEDED)?;
     transaction.open_table(GRANTS)?;
+    transaction.open_table(NOTICES)?;
     transaction.open_table(PENDING_DESTRUCTION)?;
     transaction.open_table(AUDIT)?;
     transaction.open_table(OUTBOX)?;

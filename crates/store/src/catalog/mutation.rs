@@ -2,6 +2,7 @@
 
 use super::audit::{ChangeKind, Described, Ledger, SegmentHash};
 use super::grants::{self, GRANTS};
+use super::notices::NOTICES;
 use super::record::{self, IndexRows, Owned, Stamp, removed_before};
 use super::superseded::{self, SUPERSEDED};
 use super::tables::{self, OWNED, PENDING_DESTRUCTION, UNIQUE};
@@ -58,6 +59,7 @@ pub struct Mutation<'t> {
     pending: KeysTable<'t>,
     pub(super) superseded: BytesTable<'t>,
     pub(super) grants: BytesTable<'t>,
+    pub(super) notices: BytesTable<'t>,
     /// When it happens.
     pub(super) at: Timestamp,
     pub(super) revisions_kept: usize,
@@ -86,6 +88,7 @@ impl<'t> Mutation<'t> {
             pending: transaction.open_table(PENDING_DESTRUCTION)?,
             superseded: transaction.open_table(SUPERSEDED)?,
             grants: transaction.open_table(GRANTS)?,
+            notices: transaction.open_table(NOTICES)?,
             at,
             revisions_kept: options.revisions_kept,
             ledger: Ledger::new(options.named_changes, options.audit_details),

@@ -6,8 +6,10 @@
 mod mask;
 #[cfg(test)]
 mod tests;
+mod uses;
 mod view;
 
+pub use uses::Uses;
 pub use view::{BodyView, ExecutionList, ExecutionSummary, ExecutionView, Named, Part, ResponseView, StepView, TriggerView, Unreadable};
 
 use crate::error::StoreError;

@@ -2,6 +2,7 @@
 
 use super::super::Rows;
 use super::super::grants::{self, GRANTS};
+use super::super::notices::{self, NOTICES};
 use super::super::record::{self, RecordType};
 use super::{Check, hexadecimal};
 use crate::error::StoreError;
@@ -97,6 +98,30 @@ impl Check<'_, '_> {
                 Err(error) => self
                     .findings
                     .add(format_args!("catalog: the token of the grant {name} does not open: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether each notice reads and belongs to a grant that is over.
+    pub(super) fn notices(&mut self) -> Result<(), StoreError> {
+        let table = match self.view.transaction.open_table(NOTICES) {
+            // A file from before there were any.
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
+            table => table?,
+        };
+        let grants = self.view.transaction.open_table(GRANTS)?;
+        for row in table.iter()? {
+            let (key, value) = row?;
+            let name = hexadecimal(key.value());
+            if notices::decode(value.value()).is_err() {
+                self.findings
+                    .add(format_args!("catalog: the notice of the grant {name} does not read"));
+            }
+            let grant = grants.get(key.value())?.and_then(|row| grants::decode(row.value()).ok());
+            if !grant.is_some_and(|stored| stored.grant.is_over()) {
+                self.findings
+                    .add(format_args!("catalog: there is a notice of the grant {name}, which is not over"));
             }
         }
         Ok(())

@@ -5,7 +5,8 @@ use crate::catalog::{GrantId, Stored, StoredGrant};
 use crate::findings::Findings;
 use crate::keyring::{Keyring, MasterKey, NewKey, Options as KeyringOptions, Owner};
 use crate::seal::RecordKind;
-use perseat_domain::grant::{Holder, Renewal, Renewed, Rules};
+use perseat_domain::grant::{Holder, NoticeLink, Outcome, Renewal, Renewed, Rules};
+use perseat_domain::model::KeyDigest;
 use perseat_domain::model::Sealed;
 
 fn of(config: &UserConfig) -> GrantId {
@@ -135,4 +136,78 @@ fn a_check_finds_grants_of_nobody_that_do_not_read_or_do_not_open() {
         count == 2 && found.iter().any(|it| it.contains("does not read")) && found.iter().any(|it| it.contains("not there")),
         "{found:?}"
     );
+}
+
+fn over(before: &StoredGrant, at: u64) -> StoredGrant {
+    let mut stored = before.clone();
+    stored
+        .grant
+        .learn(Outcome::Over("invalid_grant".into()), Timestamp(at), &Rules::default());
+    stored
+}
+
+#[test]
+fn a_notice_is_there_as_long_as_its_grant_is_over_and_what_was_told_outlives_a_crash() {
+    let (disk, catalog, world) = filled();
+    let [mine, other] = [&world.configs[0], &world.configs[1]].map(of);
+    let (fine, failed) = (given(1), over(&given(1), 5));
+    for id in [&mine, &other] {
+        catalog.store_grant(id, None, &fine).unwrap();
+    }
+    assert_eq!(catalog.notices(None, 10).unwrap(), []);
+    catalog.store_grant(&mine, Some(&fine), &failed).unwrap();
+    let begun = catalog.notice_of(&mine).unwrap().unwrap();
+    assert_eq!(catalog.notices(None, 10).unwrap(), [(mine.clone(), begun.clone())]);
+    assert_eq!(catalog.notices(Some(&mine), 10).unwrap(), []);
+    let told = perseat_domain::grant::Notice {
+        told_at: Some(Timestamp(6)),
+        link: Some(NoticeLink {
+            digest: KeyDigest([3; 32]),
+            until: Timestamp(9),
+        }),
+        ..begun.clone()
+    };
+    assert!(catalog.store_notice(&mine, &begun, &told).unwrap());
+    assert!(!catalog.store_notice(&mine, &begun, &told).unwrap(), "it is another one by now");
+    assert!(!catalog.store_notice(&other, &begun, &told).unwrap(), "there is none");
+    drop(catalog);
+    disk.crash();
+    let catalog = open(&disk).unwrap();
+    assert_eq!(catalog.notice_of(&mine).unwrap(), Some(told));
+    assert_eq!(checked(&catalog, None).2, [] as [String; 0]);
+
+    // It ends with a new consent, with its holder, and its link with a restore.
+    assert_eq!(catalog.mutate(NOW, |tx| tx.end_notice_links()).unwrap().value, 1);
+    assert_eq!(catalog.notice_of(&mine).unwrap().unwrap().link, None);
+    let mut again = failed.clone();
+    let renewed = Renewed {
+        lifetime: None,
+        renewal: Renewal::None,
+    };
+    again.grant.consented(renewed, Timestamp(7), &Rules::default());
+    catalog.mutate(NOW, |tx| tx.put_grant(&mine, &again)).unwrap();
+    assert_eq!(catalog.notice_of(&mine).unwrap(), None);
+    catalog.store_grant(&other, Some(&fine), &failed).unwrap();
+    assert_eq!(catalog.notices(None, 10).unwrap().len(), 1);
+    catalog
+        .mutate(NOW, |tx| tx.remove_user_config(world.configs[1].id, Timestamp(8)))
+        .unwrap();
+    assert_eq!(catalog.notices(None, 10).unwrap(), []);
+}
+
+#[test]
+fn a_check_finds_a_notice_of_a_grant_that_is_not_over() {
+    let (_, catalog, world) = filled();
+    let id = of(&world.configs[0]);
+    catalog.store_grant(&id, None, &over(&given(1), 5)).unwrap();
+    assert_eq!(checked(&catalog, None).2, [] as [String; 0]);
+    let transaction = catalog.database.get().unwrap().begin_write().unwrap();
+    transaction
+        .open_table(crate::catalog::grants::GRANTS)
+        .unwrap()
+        .remove(id.to_key().as_slice())
+        .unwrap();
+    transaction.commit().unwrap();
+    let found = checked(&catalog, None).2;
+    assert!(found.len() == 1 && found[0].contains("which is not over"), "{found:?}");
 }

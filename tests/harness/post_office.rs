@@ -1,9 +1,8 @@
 //! A real mail server (`aiosmtpd`, as PyPI has it), and what arrives there.
 
-use crate::harness::PATIENCE;
-use crate::harness::daemon::Setup;
-use crate::harness::python;
-use crate::world::setup;
+use super::PATIENCE;
+use super::daemon::Setup;
+use super::python;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
@@ -55,14 +54,20 @@ impl PostOffice {
         path.display().to_string()
     }
 
-    /// What a daemon needs to send through it.
-    pub(crate) fn setup(&self) -> Setup {
-        setup()
-            .set("mail.host", "127.0.0.1")
-            .set("mail.port", i64::from(self.port))
-            .set("mail.security", self.words[0].as_str())
-            .set("mail.certificates", self.certificate())
-            .set("mail.from", "Perseat <perseat@acme.example>")
+    /// The keys of a daemon that sends through it.
+    pub(crate) fn keys(&self) -> [(&'static str, toml::Value); 5] {
+        [
+            ("mail.host", "127.0.0.1".into()),
+            ("mail.port", i64::from(self.port).into()),
+            ("mail.security", self.words[0].as_str().into()),
+            ("mail.certificates", self.certificate().into()),
+            ("mail.from", "Perseat <perseat@acme.example>".into()),
+        ]
+    }
+
+    /// The same with what else a daemon needs.
+    pub(crate) fn setup(&self, setup: Setup) -> Setup {
+        self.keys().into_iter().fold(setup, |setup, (key, value)| setup.set(key, value))
     }
 
     /// Ends it; [`PostOffice::back`] starts it again in the same place.
@@ -98,7 +103,7 @@ impl Drop for PostOffice {
 
 fn spawn(words: &[String]) -> (Child, Receiver<Value>) {
     let mut process = Command::new(python::programs("smtp").join("python"))
-        .arg(crate::harness::client("smtp").join("server.py"))
+        .arg(super::client("smtp").join("server.py"))
         .args(words)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
