@@ -133,7 +133,9 @@ impl Daemon {
         let folder = tempfile::Builder::new().prefix("perseat-test-").tempdir().unwrap();
         prepare(&folder.path().join("data"));
         let (child, log) = spawn(&setup, folder.path(), None);
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        // Shorter than the daemon keeps a silent connection: a test that waits for a command does not see it being closed.
+        let client = reqwest::Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(10));
+        let client = client.build().unwrap();
         Self {
             setup,
             folder,
