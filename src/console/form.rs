@@ -23,7 +23,8 @@ impl fmt::Debug for Sent {
     }
 }
 
-/// The largest text of one value.
+/// The largest text of one value, in bytes. No key of the configuration: it is what a person may send by a page; the API takes as
+/// much as `api.max-body`, which bounds the form as a whole, too.
 const LONGEST: usize = 64 * 1024;
 
 impl Sent {

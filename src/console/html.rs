@@ -40,7 +40,7 @@ const VOID: [&str; 2] = ["br", "hr"];
 const DROPPED: [&str; 10] = [
     "script", "style", "template", "iframe", "object", "svg", "math", "noscript", "textarea", "title",
 ];
-/// Elements within one another.
+/// Elements within one another. No key of the configuration: browsers show no page that is deeper, and what is deeper is cut, not refused.
 const DEEPEST: usize = 32;
 
 /// See the module.

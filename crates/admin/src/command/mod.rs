@@ -21,6 +21,8 @@ pub use users::{CreateUser, UpdateUser};
 
 use crate::fault::{Fault, FieldError};
 
+// No keys of the configuration: what one daemon took, every other must take that it is exported, imported or restored to; and
+// names are parts of index rows, which have to stay short.
 /// The longest name, external id or label, in characters.
 const MAX_NAME: usize = 256;
 /// The longest description.

@@ -10,7 +10,8 @@ use perseat_domain::model::{MediaOwner, Organization, SigningKey};
 use perseat_store::catalog::Lookup;
 use uuid::Uuid;
 
-/// The most signing keys: every token is tried against each.
+/// The most signing keys. No key of the configuration: every token is tried against each, whoever sends it, so that more would
+/// only make refusing dearer; and a manifest has to fit every daemon.
 pub(crate) const MAX_SIGNING_KEYS: usize = 16;
 
 /// What changes about the organization; what is `None` stays.

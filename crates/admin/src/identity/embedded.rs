@@ -20,9 +20,10 @@ use std::time::Duration;
 pub const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far clocks may differ.
 const LEEWAY: Duration = Duration::from_secs(60);
-/// The longest token that is read.
+/// The longest token that is read. No key of the configuration: the claims below fit many times, and it is what anybody may have
+/// this server hash before they are known.
 const MAX_TOKEN: usize = 16_384;
-/// The longest value of a claim.
+/// The longest value of a claim, in bytes. No key of the configuration: claims become names and external ids, whose limit it is.
 const MAX_CLAIM: usize = 256;
 
 /// What a token says.

@@ -31,9 +31,10 @@ use uuid::Uuid;
 pub const REFRESH_PREFIX: &str = "prt_";
 /// What every access token begins with: the header of a JWT whose signature is a seal, and a dot.
 pub const ACCESS_PREFIX: &str = "eyJhbGciOiJwZXJzZWF0LXNlYWwtMSIsInR5cCI6IkpXVCJ9.";
-/// Replaced refresh tokens that are remembered; an older one is refused without ending the session.
+/// Replaced refresh tokens that are remembered; an older one is refused without ending the session. No key of the configuration:
+/// they are part of the session's record, and a thief who comes later than sixteen renewals has a token that works no more.
 const MAX_SPENT: usize = 16;
-/// The longest access token.
+/// The longest access token. No key of the configuration: they are made here, and none is nearly as long.
 const MAX_TOKEN: usize = 2_048;
 
 /// What an access token says.

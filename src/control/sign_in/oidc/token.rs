@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// The longest token.
+/// The longest token. No key of the configuration: providers send a few KiB, and the answer that it stands in has a limit of its own.
 const MAX_TOKEN: usize = 16_384;
 
 /// A key set as it is sent. Keys of kinds that are not known are none of ours.
