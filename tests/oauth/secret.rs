@@ -96,6 +96,32 @@ async fn a_client_secret_of_a_definition_is_sealed_kept_and_used_and_nowhere_to_
         "{refused}"
     );
 
+    // Whoever manages integrations cannot have it sent elsewhere.
+    let text = text.replace("name: Strange", "name: Work");
+    for (address, other) in [
+        (world.provider.url("/token"), "https://elsewhere.example/token"),
+        (world.provider.url("/revoke"), "https://elsewhere.example/revoke"),
+    ] {
+        let elsewhere = text.replace(&format!("{address:?}"), &format!("{other:?}"));
+        assert_ne!(elsewhere, text);
+        let refused = api.ask(import, json!({ "d": elsewhere })).await;
+        let errors = refused["data"]["importIntegration"]["errors"].to_string();
+        assert!(
+            errors.contains("`clientSecret` would be sent there") && errors.contains("`clientSecret` anew"),
+            "{refused}"
+        );
+        assert!(!refused.to_string().contains(SECRET), "{refused}");
+    }
+    renews(&world, &mut sent).await;
+    let anew = text
+        .replace(
+            &format!("{:?}", world.provider.url("/revoke")),
+            "\"https://elsewhere.example/revoke\"",
+        )
+        .replace("\"removed\"", "\"another-secret\"");
+    let taken = api.get(import, json!({ "d": anew })).await;
+    assert!(taken["integration"]["id"].is_string(), "{taken}");
+
     let data = world.daemon.data();
     let exported = perseat(&data, &["export"]);
     assert!(

@@ -8,7 +8,7 @@ use crate::manifest::SecretText;
 use perseat_domain::definition::Definition;
 use perseat_domain::id::{FlowNumber, IntegrationId};
 use perseat_domain::model::{Integration, IntegrationVersion, Release};
-use perseat_flow::definition::{Diagnostic, Parsed, REDACTED, is_redacted, parse, redact, take_secrets};
+use perseat_flow::definition::{Diagnostic, Parsed, is_redacted, parse, redact, take_secrets};
 use perseat_store::catalog::Lookup;
 use perseat_store::keyring::NewKey;
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ impl Edit<'_, '_> {
             flow_numbers,
             ..
         } = parsed;
-        let given_keys = organization_keys(&mut definition, &draft.organization_keys)?;
+        let (given_keys, kept_keys) = organization_keys(&mut definition, &draft.organization_keys)?;
         let mut secrets = take_secrets(&mut definition, components);
         give(&mut secrets, &definition, &draft.connection_secrets)?;
         let yaml = redact(draft.yaml, components, &limits);
@@ -117,11 +117,17 @@ impl Edit<'_, '_> {
             key: NewKey::Organization,
         };
         let stored_keys = newest.as_ref().map(|newest| newest.organization_keys.clone()).unwrap_or_default();
-        let organization_keys = self.api_keys(&given_keys, &stored_keys, scope)?;
+        let mut organization_keys = self.api_keys(&given_keys, &stored_keys, scope)?;
         let earlier = Earlier {
             newest: newest.as_ref(),
             origin: draft.origin.as_ref(),
         };
+        for (flow, count) in kept_keys {
+            let kept = self.kept_keys(&definition, flow, count, &earlier, scope)?;
+            let given = organization_keys.entry(flow).or_default();
+            let new = std::mem::replace(given, kept);
+            given.extend(new);
+        }
         let connection_secrets = self.connection_secrets(&definition, secrets, id, &earlier)?;
         let mut version = IntegrationVersion {
             integration: id,
@@ -179,31 +185,35 @@ fn without_keys(mut definition: Definition) -> Definition {
     definition
 }
 
+/// Keys that are written out, and how many say that they were taken out, by flow.
+type Keys = (BTreeMap<FlowNumber, Vec<SecretText>>, BTreeMap<FlowNumber, usize>);
+
 /// Takes the organization's API keys out of the definition; those that are given apart stand in their place.
-fn organization_keys(
-    definition: &mut Definition,
-    given: &BTreeMap<String, Vec<String>>,
-) -> Result<BTreeMap<FlowNumber, Vec<SecretText>>, Fault> {
+fn organization_keys(definition: &mut Definition, given: &BTreeMap<String, Vec<String>>) -> Result<Keys, Fault> {
+    let wrong = |message: String| Fault::field("organizationApiKeys", message);
     if let Some(unknown) = given.keys().find(|name| definition.flow_named(name).is_none()) {
-        return Err(Fault::field(
-            "organizationApiKeys",
-            format!("organizationApiKeys: there is no flow `{unknown}`"),
-        ));
+        return Err(wrong(format!("organizationApiKeys: there is no flow `{unknown}`")));
     }
-    let mut texts = BTreeMap::new();
+    let (mut texts, mut kept) = Keys::default();
     for flow in &mut definition.flows {
         let written = std::mem::take(&mut flow.organization_api_keys);
-        let keys = given.get(&flow.name).unwrap_or(&written);
-        if keys.iter().any(|key| key.is_empty() || key == REDACTED) {
-            let name = &flow.name;
-            return Err(Fault::field(
-                "organizationApiKeys",
-                format!("the API keys of `{name}` were taken out of this YAML: give them under `organizationApiKeys`"),
-            ));
+        let apart = given.get(&flow.name);
+        if apart.is_some_and(|keys| keys.iter().any(|key| key.is_empty() || is_redacted(key))) {
+            return Err(wrong(format!("organizationApiKeys: a key of `{}` has no value", flow.name)));
+        }
+        let (removed, keys): (Vec<String>, Vec<String>) = match apart {
+            Some(keys) => (Vec::new(), keys.clone()),
+            None => written.into_iter().partition(|key| is_redacted(key)),
+        };
+        if keys.iter().any(String::is_empty) {
+            return Err(wrong(format!("a key of `{}` has no value", flow.name)));
         }
         if !keys.is_empty() {
-            texts.insert(flow.number, keys.iter().cloned().map(SecretText::Text).collect());
+            texts.insert(flow.number, keys.into_iter().map(SecretText::Text).collect());
+        }
+        if !removed.is_empty() {
+            kept.insert(flow.number, removed.len());
         }
     }
-    Ok(texts)
+    Ok((texts, kept))
 }

@@ -36,7 +36,7 @@ impl Edit<'_, '_> {
         Ok(keys)
     }
 
-    fn api_key(&self, text: &str, stored: &[ApiKey], scope: KeyScope) -> Result<ApiKey, Fault> {
+    pub(super) fn api_key(&self, text: &str, stored: &[ApiKey], scope: KeyScope) -> Result<ApiKey, Fault> {
         let digest = key_digest(text);
         if let Some(stored) = stored.iter().find(|stored| stored.digest == digest) {
             return Ok(stored.clone());

@@ -1,14 +1,18 @@
 //! Secret inputs that a definition gives its connections: sealed beside it, as API keys of flows are.
 
 use super::Edit;
+use super::keys::KeyScope;
 use crate::fault::Fault;
 use crate::manifest::SecretText;
 use perseat_domain::definition::{ConfigVar, Definition};
-use perseat_domain::id::IntegrationId;
-use perseat_domain::model::{IntegrationVersion, Sealed};
+use perseat_domain::id::{FlowNumber, IntegrationId};
+use perseat_domain::model::{ApiKey, IntegrationVersion, Sealed, api_key_record_id};
 use perseat_flow::definition::{REDACTED, Secrets, is_redacted};
+use perseat_flow::oauth::is_destination;
+use perseat_store::error::StoreError;
 use perseat_store::keyring::{NewKey, Owner};
 use perseat_store::presets::{Presets, SecretInputs, seal};
+use perseat_store::seal::RecordKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -45,8 +49,12 @@ impl Edit<'_, '_> {
             let before = open(&newest, key)?;
             let elsewhere = open(&origin, key)?;
             for (name, text) in inputs.iter_mut().filter(|(_, text)| is_redacted(text)) {
-                let known = before.get(name).or_else(|| elsewhere.get(name));
-                let known = known.ok_or_else(|| taken_out(definition, key, name))?;
+                let known = [(&before, earlier.newest), (&elsewhere, earlier.origin)].into_iter();
+                let known = known.filter_map(|(inputs, version)| Some((inputs.get(name)?, version?))).next();
+                let (known, version) = known.ok_or_else(|| taken_out(definition, key, name))?;
+                if let Some(address) = other_address(&version.definition, definition, key) {
+                    return Err(sent_elsewhere(definition, key, name, &address));
+                }
                 text.clone_from(known);
             }
             let unchanged = earlier.newest.and_then(|newest| newest.connection_secrets.get(key));
@@ -63,6 +71,70 @@ impl Edit<'_, '_> {
         }
         Ok(stored)
     }
+}
+
+impl Edit<'_, '_> {
+    /// The organization's API keys of a flow, of which the definition says that `count` were taken out of it.
+    pub(super) fn kept_keys(
+        &self,
+        definition: &Definition,
+        flow: FlowNumber,
+        count: usize,
+        earlier: &Earlier<'_>,
+        scope: KeyScope,
+    ) -> Result<Vec<ApiKey>, Fault> {
+        let name = definition.flow(flow).map_or("", |flow| &flow.name);
+        let keys = |version: Option<&Arc<IntegrationVersion>>| version.and_then(|version| version.organization_keys.get(&flow).cloned());
+        let newest = keys(earlier.newest);
+        let known = newest.clone().or_else(|| keys(earlier.origin)).unwrap_or_default();
+        if known.len() != count {
+            let message = format!(
+                "the definition says of {count} API keys of `{name}` that they were taken out of it, and there are {}: write them there, or give \
+                 them under `organizationApiKeys`",
+                known.len()
+            );
+            return Err(Fault::field("organizationApiKeys", message));
+        }
+        match (newest, earlier.origin) {
+            (None, Some(origin)) => known.iter().map(|key| self.copied_key(key, origin, scope)).collect(),
+            _ => Ok(known),
+        }
+    }
+
+    /// A key of another integration, sealed for this one.
+    fn copied_key(&self, key: &ApiKey, origin: &IntegrationVersion, scope: KeyScope) -> Result<ApiKey, Fault> {
+        let id = api_key_record_id(origin.integration.0, &key.digest);
+        let plain = self.keyring.data_key(Owner::Organization)?;
+        let plain = plain.unseal(RecordKind::ApiKey, &id, &key.sealed).map_err(StoreError::from)?;
+        self.api_key(&String::from_utf8_lossy(&plain), &[], scope)
+    }
+}
+
+/// The input of a connection, or the connection's kind, by which its secrets would go elsewhere than before.
+fn other_address(before: &Definition, now: &Definition, stable_key: &str) -> Option<String> {
+    let variable = |definition: &Definition| {
+        let mut variables = definition.config_vars.iter();
+        variables.find(|variable| variable.stable_key == stable_key).cloned()
+    };
+    let (before, now) = (variable(before)?, variable(now)?);
+    if before.connection != now.connection {
+        return Some("connection".to_owned());
+    }
+    let names = before.inputs.keys().chain(now.inputs.keys());
+    let mut addresses = names.filter(|name| is_destination(name));
+    addresses.find(|name| before.inputs.get(*name) != now.inputs.get(*name)).cloned()
+}
+
+fn sent_elsewhere(definition: &Definition, stable_key: &str, name: &str, address: &str) -> Fault {
+    let is_it = |variable: &&ConfigVar| variable.stable_key == stable_key;
+    let key = definition.config_vars.iter().find(is_it).map_or("", |variable| &variable.key);
+    Fault::field(
+        "definition",
+        format!(
+            "`{address}` of the connection `{key}` is another than before, and `{name}` would be sent there: write `{name}` anew, or give it under \
+             `connectionSecrets`"
+        ),
+    )
 }
 
 /// Puts what is given apart in the place of what stands in the definition.

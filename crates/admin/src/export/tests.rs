@@ -108,7 +108,7 @@ fn guarded(definition: &str) -> Vec<Located> {
 }
 
 #[test]
-fn organization_keys_leave_as_variables_and_a_yaml_without_them_is_refused() {
+fn organization_keys_leave_as_variables_and_a_yaml_that_says_they_were_taken_out_keeps_them() {
     let folder = tempfile::tempdir().unwrap();
     let custody = custody(folder.path());
     applied(&custody, &guarded(GUARDED));
@@ -118,22 +118,45 @@ fn organization_keys_leave_as_variables_and_a_yaml_without_them_is_refused() {
     let read = read_text(&exported.yaml, Path::new("export.yml"), &|_| Some("s3cret-one".to_owned())).unwrap();
     assert_eq!(applied(&custody, &read).count(Action::Unchanged), 2);
 
-    let mut random = || 1;
-    let mut applier = Applier {
-        by: "test",
-        at: Timestamp(1),
-        random: &mut random,
+    let with = |keys: &str| guarded(&GUARDED.replace("[s3cret-one]", keys));
+    let refused = |definition: &[Located]| {
+        let mut random = || 1;
+        let mut applier = Applier {
+            by: "test",
+            at: Timestamp(1),
+            random: &mut random,
+        };
+        let definitions = Definitions::built_in(Limits::default());
+        let refused = apply(&custody, definitions, definition, ApplyOptions::default(), &mut applier);
+        refused.unwrap_err().to_string()
     };
-    let redacted = guarded(&GUARDED.replace("s3cret-one", perseat_flow::definition::REDACTED));
-    let refused = apply(
-        &custody,
-        Definitions::built_in(Limits::default()),
-        &redacted,
-        ApplyOptions::default(),
-        &mut applier,
-    )
-    .unwrap_err();
-    assert!(refused.to_string().contains("organizationApiKeys"), "{refused}");
+    let digests = || {
+        let catalog = custody.catalog();
+        let integration = catalog.integration_by_name("Guarded").unwrap().unwrap();
+        let version = catalog
+            .integration_version(integration.id, integration.latest_version)
+            .unwrap()
+            .unwrap();
+        let keys = version.organization_keys.values().next().cloned().unwrap_or_default();
+        keys.into_iter().map(|key| key.digest).collect::<Vec<_>>()
+    };
+    let [one, two] = ["s3cret-one", "s3cret-two"].map(perseat_store::seal::key_digest);
+    assert_eq!(applied(&custody, &with("[removed]")).count(Action::Unchanged), 2);
+    assert_eq!(digests(), [one]);
+    assert_eq!(applied(&custody, &with("[removed, s3cret-two]")).count(Action::Changed), 1);
+    assert_eq!(digests(), [one, two]);
+    // Which of them is meant cannot be told.
+    let message = refused(&with("[removed]"));
+    assert!(
+        message.contains("organizationApiKeys") && message.contains("there are 2"),
+        "{message}"
+    );
+    assert_eq!(digests(), [one, two]);
+    assert_eq!(applied(&custody, &with("[s3cret-two]")).count(Action::Changed), 1);
+    assert_eq!(digests(), [two]);
+    let stranger = guarded(&GUARDED.replace("s3cret-one", "removed").replace("name: Guarded", "name: Strange"));
+    let message = refused(&stranger);
+    assert!(message.contains("there are 0"), "{message}");
 }
 
 const CONNECTED: &str = "definitionVersion: 7

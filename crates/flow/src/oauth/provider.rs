@@ -118,9 +118,26 @@ pub fn registration(fields: &BTreeMap<String, String>) -> KeyDigest {
     KeyDigest(bytes)
 }
 
+/// Whether an input names where a connection's secrets are sent. The browser of whoever consents goes to `authorizeUrl`, and no
+/// secret with it.
+#[must_use]
+pub fn is_destination(input: &str) -> bool {
+    let letters = input.chars().filter(|letter| letter.is_alphanumeric());
+    let name: String = letters.flat_map(char::to_lowercase).collect();
+    let words = ["url", "uri", "host", "hostname", "endpoint", "server", "domain", "address"];
+    name != "authorizeurl" && words.iter().any(|word| name.ends_with(word))
+}
+
 /// Inputs that the definition gives literally count where the configuration gives none. The definition does not hold those
-/// that are secret: they are `secrets`, by name.
+/// that are secret: they are `secrets`, by name. What the definition keeps secret goes where the definition says, whatever the
+/// configuration says.
 pub fn fill_from_definition(value: &mut ConnectionValue, variable: &ConfigVar, secrets: &BTreeMap<String, Zeroizing<String>>) {
+    let is_sent = secrets.keys().any(|name| !value.fields.contains_key(name));
+    let says_where =
+        |(name, input): (&String, &Input)| is_destination(name) && matches!(input, Input::Value(Some(text)) if !text.is_empty());
+    if is_sent && variable.inputs.iter().any(says_where) {
+        value.fields.retain(|name, _| !is_destination(name));
+    }
     for (name, input) in &variable.inputs {
         if let Input::Value(Some(text)) = input {
             let text = secrets.get(name).map_or(text.as_str(), |secret| secret);

@@ -208,3 +208,72 @@ proptest! {
         prop_assert!(stored.as_object().unwrap().len() <= 34);
     }
 }
+
+#[test]
+fn what_the_definition_keeps_secret_goes_where_the_definition_says() {
+    use perseat_domain::definition::{ConfigVar, DataType, Input};
+    use perseat_domain::model::ConnectionValue;
+    use zeroize::Zeroizing;
+
+    let literal = |text: &str| Input::Value(Some(text.to_owned()));
+    let variable = |inputs: &[(&str, &str)]| ConfigVar {
+        inputs: inputs.iter().map(|(name, text)| ((*name).to_owned(), literal(text))).collect(),
+        key: "Account".to_owned(),
+        stable_key: "account".to_owned(),
+        description: String::new(),
+        data_type: DataType::Connection,
+        collection: None,
+        pick_list: Vec::new(),
+        default_value: None,
+        org_only: false,
+        required: true,
+        user_level: false,
+        connection: None,
+    };
+    let secrets = BTreeMap::from([("clientSecret".to_owned(), Zeroizing::new("ours".to_owned()))]);
+    let filled = |given: &[(&str, &str)], variable: &ConfigVar| {
+        let mut value = ConnectionValue {
+            fields: given.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
+            token: None,
+        };
+        fill_from_definition(&mut value, variable, &secrets);
+        assert!(!value.fields.contains_key("refreshUrl"), "it would be sent there, too");
+        ["tokenUrl", "clientSecret", "scopes"].map(|name| value.fields.get(name).cloned().unwrap_or_default())
+    };
+    let ours = variable(&[
+        ("tokenUrl", "https://ours.example"),
+        ("clientSecret", "removed"),
+        ("scopes", "read"),
+    ]);
+    let expected = |url: &str, secret: &str, scopes: &str| [url, secret, scopes].map(str::to_owned);
+    assert_eq!(filled(&[], &ours), expected("https://ours.example", "ours", "read"));
+    let elsewhere = ("tokenUrl", "https://theirs.example");
+    assert_eq!(
+        filled(&[elsewhere, ("scopes", "all"), ("refreshUrl", "https://theirs.example")], &ours),
+        expected("https://ours.example", "ours", "all")
+    );
+    // A registration of one's own is one's own.
+    assert_eq!(
+        filled(&[elsewhere, ("clientSecret", "theirs")], &ours),
+        expected("https://theirs.example", "theirs", "read")
+    );
+    // The definition leaves it to each customer.
+    let open = variable(&[("clientSecret", "removed")]);
+    assert_eq!(filled(&[elsewhere], &open), expected("https://theirs.example", "ours", ""));
+}
+
+#[test]
+fn addresses_are_known_by_their_names() {
+    for (name, expected) in [
+        ("tokenUrl", true),
+        ("refreshUrl", true),
+        ("revokeUrl", true),
+        ("base_uri", true),
+        ("Host", true),
+        ("authorizeUrl", false),
+        ("clientId", false),
+        ("scopes", false),
+    ] {
+        assert_eq!(is_destination(name), expected, "{name}");
+    }
+}
