@@ -1,7 +1,8 @@
 //! The whole way with nothing but prism, webhooks and signed tokens: two users of one customer, each with their own part.
 
 use crate::cli::{Prism, perseat};
-use crate::harness::daemon::Setup;
+use crate::harness::daemon::{Answer, Setup};
+use http::Method;
 use serde_json::{Value, json};
 
 fn yaml(name: &str, endpoint: &str) -> String {
@@ -116,6 +117,86 @@ impl World {
         config["flowConfigs"]["nodes"][0]["webhookUrl"].as_str().unwrap().to_owned()
     }
 
+    /// The names in a list.
+    fn names(&self, list: &str) -> Vec<String> {
+        let found = self.query(
+            self.prism.token(),
+            &format!("query {{ {list} {{ nodes {{ name }} }} }}"),
+            &json!({}),
+        );
+        let nodes = found.as_object().unwrap().values().next().unwrap()["nodes"].clone();
+        let nodes = nodes.as_array().unwrap().iter();
+        nodes.map(|node| node["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Attaches a document to the customer; where it is found, and a URL at which it can be read for a while.
+    async fn attach(&self) -> [String; 2] {
+        let daemon = &self.prism.daemon;
+        let permit =
+            "query ($c: ID!) { uploadMedia(objectId: $c, fileName: \"contract.pdf\", mediaType: ATTACHMENT) { uploadUrl objectUrl } }";
+        let permitted = self.query(self.prism.token(), permit, &json!({ "c": self.customer }))["uploadMedia"].take();
+        let put = daemon
+            .send(Method::PUT, permitted["uploadUrl"].as_str().unwrap(), &[], "a contract")
+            .await;
+        assert_eq!(put.status, 200);
+        let object = permitted["objectUrl"].as_str().unwrap();
+        let take = "mutation ($c: ID!, $u: String!) { updateCustomer(input: {id: $c, addAttachment: {name: \"contract.pdf\", url: $u}}) { errors { messages } } }";
+        let taken = self.query(self.prism.token(), take, &json!({ "c": self.customer, "u": object }));
+        assert_eq!(taken["updateCustomer"]["errors"], json!([]), "{taken}");
+        let place = format!("http://{}{object}", daemon.address("api"));
+        let located = self.get(&place).await;
+        let signed = located.json()["url"].as_str().unwrap().to_owned();
+        assert_eq!(daemon.send(Method::GET, &signed, &[], "").await.body, "a contract");
+        [place, signed]
+    }
+
+    async fn get(&self, url: &str) -> Answer {
+        let bearer = format!("Bearer {}", self.prism.token());
+        self.prism.daemon.send(Method::GET, url, &[("authorization", &bearer)], "").await
+    }
+
+    /// Every execution, and the URLs of its results.
+    fn executions(&self) -> Vec<(String, Vec<String>)> {
+        let query = "query { executionResults { nodes { id stepResults { nodes { resultsUrl } } } } }";
+        let found = self.query(self.prism.token(), query, &json!({}));
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let nodes = found["executionResults"]["nodes"].as_array().unwrap().iter();
+        let urls = |node: &Value| {
+            node["stepResults"]["nodes"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|step| text(&step["resultsUrl"]))
+                .collect()
+        };
+        let all: Vec<(String, Vec<String>)> = nodes.map(|node| (text(&node["id"]), urls(node))).collect();
+        assert!(all.len() >= 5, "{all:?}");
+        all
+    }
+
+    /// Nothing of the deleted customer can be read: neither its document, nor what its executions were given and gave.
+    async fn is_unreadable(&self, document: &[String; 2], executions: &[(String, Vec<String>)]) {
+        let [place, signed] = document;
+        assert_eq!(self.get(place).await.status, 404);
+        assert_eq!(self.prism.daemon.send(Method::GET, signed, &[], "").await.status, 404);
+        let media = std::fs::read_dir(self.prism.daemon.data().join("media")).unwrap();
+        assert_eq!(media.count(), 0, "no file is left");
+        for (execution, urls) in executions {
+            for url in urls {
+                assert_eq!(self.prism.daemon.send(Method::GET, url, &[], "").await.status, 404, "{url}");
+            }
+            let target = format!("/executions/{execution}");
+            let left = self.prism.daemon.local(Method::GET, &target, None).await.unwrap();
+            assert_eq!(left["trigger"]["unreadable"], "key destroyed", "{left}");
+            for name in ["jane", "bob", "globex", "Globex"] {
+                assert!(!left.to_string().contains(name), "{left}");
+            }
+        }
+        let query = "query { executionResults { nodes { id userName error instance { name } logs { nodes { message } } } } audit { nodes { by } } }";
+        let said = self.query(self.prism.token(), query, &json!({})).to_string();
+        assert!(!said.contains("jane") && !said.contains("bob"), "{said}");
+    }
+
     /// Posts, and gives the trigger's result once the execution has ended.
     async fn ran(&self, url: &str, headers: &[(&str, &str)]) -> String {
         let accepted = self.prism.daemon.post(url, headers, "{}").await;
@@ -164,12 +245,20 @@ async fn two_users_run_the_same_flow_each_as_themselves() {
     assert_eq!(world.prism.daemon.post(&urls[0], &[], "{}").await.status, 503);
     world.prism.run(&["instances:enable", &own]).ok();
     assert_eq!(world.prism.daemon.post(&urls[0], &[], "{}").await.status, 200);
+    let document = world.attach().await;
     world.prism.run(&["instances:delete", &own]).ok();
     assert_eq!(world.prism.daemon.post(&urls[0], &[], "{}").await.status, 404);
+    assert_eq!(world.names("instances"), ["Shared"]);
+
+    let executions = world.executions();
     world.prism.run(&["customers:delete", &world.customer]).ok();
-    let left = world.prism.run(&[
-        "graphql:query",
-        "query { customers { nodes { id } } instances { nodes { id } } users(customer_Isnull: false) { nodes { id } } }",
-    ]);
-    assert!(!left.ok().contains("Customer") && !left.out.contains("\"id\""), "{}", left.out);
+    for user in ["jane", "bob"] {
+        let headers = [("perseat-customer-external-id", "globex"), ("perseat-user-external-id", user)];
+        let refused = world.prism.daemon.post(&url, &headers, "{}").await;
+        assert_eq!(refused.status, 404, "the shared URL knows nobody any more: {:?}", refused.body);
+    }
+    for list in ["customers", "instances", "users(customer_Isnull: false)"] {
+        assert_eq!(world.names(list), Vec::<String>::new(), "{list}");
+    }
+    world.is_unreadable(&document, &executions).await;
 }
