@@ -1,6 +1,6 @@
 //! What there is: the marketplace, and one integration of it.
 
-use super::filter::{Candidate, Filter};
+use super::filter::Filter;
 use super::route::View;
 use super::trouble::Trouble;
 use super::{Asked, Console};
@@ -9,7 +9,7 @@ use http::StatusCode;
 use perseat_admin::access::Operation;
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{
-    ConfigState, Configurable, InstanceFilter, IntegrationField, IntegrationFilter, Order, PageRequest, Reader, VersionView,
+    Candidate, ConfigState, Configurable, InstanceFilter, IntegrationField, IntegrationFilter, Order, PageRequest, Reader, VersionView,
 };
 use perseat_domain::id::{InstanceId, IntegrationId, VersionId};
 use perseat_domain::model::{Instance, InstanceState, Marketplace, MediaOwner};
@@ -218,13 +218,13 @@ impl Console {
     }
 
     fn fits(&self, filter: &Filter, standing: &Standing, view: &VersionView) -> bool {
-        filter.fits(&Candidate {
+        let candidate = Candidate {
             name: &view.integration.name,
             category: &view.category(),
             description: &view.version.definition.description,
             labels: &view.integration.settings.labels,
-            is_active: standing.is_active(view.integration.id),
-        })
+        };
+        filter.fits(&candidate, standing.is_active(view.integration.id))
     }
 
     fn card(&self, reader: &Reader<'_>, standing: &Standing, view: &VersionView) -> Result<Card, Fault> {

@@ -154,7 +154,7 @@ impl Console {
         };
         let saved = self.desk.change(asked.actor, "deployInstance", |edit| {
             edit.update_instance(id, &update)?;
-            edit.deploy_instance(id)
+            edit.deploy_instance(id, false)
         });
         if let Err(fault) = saved {
             return self.refused(&mut draft, sent, fault);
@@ -227,7 +227,7 @@ impl Console {
         };
         let made = self.desk.change(asked.actor, "createInstance", |edit| {
             let made = edit.create_instance(&create)?;
-            edit.deploy_instance(made.id)
+            edit.deploy_instance(made.id, false)
         });
         let made = match made {
             Ok(made) => made,

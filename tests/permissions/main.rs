@@ -8,6 +8,7 @@ mod expanded;
 mod harness;
 mod nested;
 mod own;
+mod persons;
 mod rows;
 mod schema;
 mod vault;

@@ -107,3 +107,31 @@ async fn what_the_organization_alone_sets_has_no_default_that_customers_see() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_an_integration_is_tried_out_with_is_the_organizations_to_see() {
+    let world = World::start().await;
+    let set = r#"mutation ($i: ID!) { updateIntegration(input: {id: $i, testConfigVariables: [{key: "Folder", value: "tried-with"}]}) {
+        integration { id } errors { messages } } }"#;
+    world.with_folder().await;
+    let found = world
+        .ask(0, r#"{ integrations(name: "Folders") { nodes { id } } }"#, json!({}))
+        .await;
+    let folders = found["data"]["integrations"]["nodes"][0]["id"].clone();
+    let query = "query ($i: ID!) { integration(id: $i) { name testConfigVariables { nodes { value } }
+        systemInstance { configVariables { nodes { value } } }
+        versionSequence { nodes { testConfigVariables { nodes { value } } systemInstance { configVariables { nodes { value } } } } } } }";
+    for (column, (role, customer)) in ROLES.into_iter().enumerate() {
+        let changed = world.ask(column, set, json!({ "i": folders })).await;
+        let manages = may("Manage integrations", column);
+        assert_eq!(crate::is_allowed(&changed), manages, "{role} of {customer:?}: {changed}");
+        let answer = world.ask(column, query, json!({ "i": folders })).await;
+        let sees = customer.is_none() && may("View integrations", column);
+        assert_eq!(answer.to_string().contains("tried-with"), sees, "{role} of {customer:?}: {answer}");
+    }
+    let offer = r#"mutation ($i: ID!) { updateIntegrationMarketplaceConfiguration(input: {id: $i, marketplaceConfiguration: "AVAILABLE_AND_DEPLOYABLE"}) { errors { messages } } }"#;
+    world.ask(0, offer, json!({ "i": folders })).await;
+    let answer = world.ask(5, query, json!({ "i": folders })).await;
+    assert_eq!(answer["data"]["integration"]["name"], "Folders", "{answer}");
+    assert!(!answer.to_string().contains("tried-with"), "{answer}");
+}

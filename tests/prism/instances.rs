@@ -1,6 +1,6 @@
 //! Instances from creation to deletion, and what they ran.
 
-use crate::cli::Prism;
+use crate::cli::{Prism, perseat};
 use crate::harness::daemon::Setup;
 use serde_json::json;
 
@@ -110,12 +110,12 @@ async fn an_instance_is_created_deployed_switched_and_deleted() {
     let url = flows.ok().to_owned();
 
     assert_eq!(prism.daemon.post(&url, &[], "{}").await.status, 409, "it was never deployed");
-    let forced = prism.run(&["instances:deploy", &instance, "--force"]).refused();
-    assert!(
-        forced.contains("force:") && forced.contains("not supported by this server"),
-        "{forced}"
+    prism.run(&["instances:deploy", &instance, "--force"]).ok();
+    assert_eq!(
+        prism.daemon.post(&url, &[], "{}").await.status,
+        200,
+        "force does no harm where nothing lacks"
     );
-    assert_eq!(prism.daemon.post(&url, &[], "{}").await.status, 409, "nothing was deployed");
     prism.run(&["instances:deploy", &instance]).ok();
     let accepted = prism
         .daemon
@@ -142,7 +142,15 @@ async fn an_instance_is_created_deployed_switched_and_deleted() {
     prism.run(&written).ok();
     assert!(std::fs::read_to_string(&path).unwrap().contains("here"));
     let trigger = prism.run(&["executions:step-result:get", "--executionId", &execution, "--stepName", "Trigger"]);
-    assert!(trigger.ok().contains("hello"), "{}", trigger.out);
+    let said: serde_json::Value = serde_json::from_str(trigger.ok()).unwrap();
+    let given = said.get("data").unwrap_or(&said);
+    assert_eq!(given["body"]["data"], json!({ "hello": 1 }), "{said}");
+    assert_eq!(given["rawBody"]["data"], r#"{"hello": 1}"#, "{said}");
+    assert_eq!(given["rawBody"]["contentType"], "application/json", "{said}");
+    assert_eq!(given["webhookUrls"], json!({ "Main": url }), "{said}");
+    assert_eq!(given["integration"]["id"], integration, "{said}");
+    assert_eq!(given["integration"]["name"], "Acme Inc", "{said}");
+    assert!(given["startedAt"].as_str().is_some_and(|at| at.ends_with('Z')), "{said}");
 
     let flow = prism.run(&[
         "instances:flow-configs:list",
@@ -238,4 +246,107 @@ async fn what_a_mutation_cannot_do_it_refuses_by_field() {
     );
     let off = asked(false).await;
     assert_eq!(off["updateInstance"]["instance"]["globalDebug"], false, "{off}");
+}
+
+/// Two flows, of which the first uses what the instance may lack.
+const LACKING: &str = "definitionVersion: 7
+name: Lacking
+description: ''
+endpointType: flow_specific
+requiredConfigVars:
+  - {key: Folder, stableKey: folder, dataType: string, orgOnly: false}
+configPages:
+  - {name: Set up, elements: [{type: configVar, value: Folder}]}
+flows:
+  - name: Uses
+    stableKey: uses
+    description: ''
+    endpointSecurityType: SECURITY
+    steps:
+      - name: Trigger
+        stableKey: uses-trigger
+        isTrigger: true
+        action: {key: webhook, component: {key: webhook-triggers, isPublic: true, version: LATEST}}
+        inputs: {}
+      - name: Log
+        stableKey: uses-log
+        action: {key: writeLog, component: {key: log, isPublic: true, version: LATEST}}
+        inputs:
+          level: {type: value, value: info}
+          message: {type: configVar, value: Folder}
+  - name: Else
+    stableKey: else
+    description: ''
+    endpointSecurityType: unsecured
+    steps:
+      - name: Trigger
+        stableKey: else-trigger
+        isTrigger: true
+        action: {key: webhook, component: {key: webhook-triggers, isPublic: true, version: LATEST}}
+        inputs: {}
+";
+
+/// An instance of this definition for a new customer, and the URLs of its flows by their names.
+fn lacking(prism: &Prism, yaml: &str) -> (String, impl Fn(&str) -> String + use<>) {
+    let customer = prism.run(&["customers:create", "--name", "FTL Rockets"]).ok().to_owned();
+    let file = prism.file("lacking.yml", yaml);
+    prism.run(&["integrations:import", "--path", &file]).ok();
+    let integration = prism.find(&["integrations:list"], "name=Lacking");
+    prism.run(&["integrations:publish", &integration]).ok();
+    let create = ["instances:create", "--name", "Lacking", "--integration", &integration];
+    let instance = prism.run(&[&create[..], &["--customer", &customer]].concat()).ok().to_owned();
+    let listed = prism.run(&["instances:flow-configs:list", &instance, "--extended", "--output", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(listed.ok()).unwrap();
+    let url = move |flow: &str| {
+        let rows = listed.as_array().unwrap().iter();
+        let mut found = rows.filter(|row| row.to_string().contains(&format!("\"{flow}\"")));
+        found.next().unwrap()["webhookUrl"].as_str().unwrap().to_owned()
+    };
+    (instance, url)
+}
+
+#[tokio::test]
+async fn a_deployment_is_forced_past_values_that_are_lacking() {
+    let prism = Prism::start(Setup::new());
+    let (instance, url) = lacking(&prism, &LACKING.replace("SECURITY", "unsecured"));
+    for _ in 0..2 {
+        let refused = prism.run(&["instances:deploy", &instance]).refused();
+        assert!(refused.contains("cannot be deployed without Folder"), "{refused}");
+        assert_eq!(prism.daemon.post(&url("Else"), &[], "{}").await.status, 409, "nothing was deployed");
+    }
+    prism.run(&["instances:deploy", &instance, "--force"]).ok();
+    let status = async |flow: &str| {
+        let accepted = prism.daemon.post(&url(flow), &[], "{}").await;
+        assert_eq!(accepted.status, 200);
+        let execution = accepted.json()["executionId"].as_str().unwrap().to_owned();
+        prism.until_ended(&execution).await;
+        let query = "query ($e: ID!) { executionResult(id: $e) { status error } }";
+        prism.ask(prism.token(), query, json!({ "e": execution })).await["executionResult"].take()
+    };
+    assert_eq!(status("Else").await["status"], "SUCCESS");
+    let failed = status("Uses").await;
+    assert_eq!(failed["status"], "ERROR", "what lacks is not taken for something else: {failed}");
+    let query = "query ($i: ID!) { instance(id: $i) { configState } }";
+    let state = prism.ask(prism.token(), query, json!({ "i": instance })).await;
+    assert_eq!(state["instance"]["configState"], "NEEDS_INSTANCE_CONFIGURATION");
+    // A manifest of what there is changes nothing; a deployment without force is refused as before.
+    let exported = perseat(&prism.daemon, &["export"]);
+    let plan = prism.daemon.apply(&exported).await.to_string();
+    assert!(!plan.contains("\"changed\"") && !plan.contains("\"created\""), "{plan}");
+    prism.run(&["instances:deploy", &instance]).refused();
+}
+
+#[tokio::test]
+async fn what_would_be_open_or_cannot_run_is_not_forced() {
+    let prism = Prism::start(Setup::new());
+    let (instance, url) = lacking(&prism, &LACKING.replace("SECURITY", "customer_required"));
+    let refused = prism.run(&["instances:deploy", &instance, "--force"]).refused();
+    assert!(refused.contains("requires an API key"), "{refused}");
+    assert_eq!(prism.daemon.post(&url("Else"), &[], "{}").await.status, 409, "nothing was deployed");
+
+    let unknown = LACKING.replace("SECURITY", "unsecured").replace("key: log,", "key: elsewhere,");
+    let prism = Prism::start(Setup::new());
+    let (instance, _) = lacking(&prism, &unknown);
+    let refused = prism.run(&["instances:deploy", &instance, "--force"]).refused();
+    assert!(refused.contains("is a draft"), "{refused}");
 }

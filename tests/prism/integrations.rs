@@ -251,8 +251,40 @@ fn an_integration_is_imported_published_and_offered() {
     let values = r#"[{"key": "Folder", "value": "x"}]"#;
     let refused = prism.run(&["integrations:update", &fork, "--test-config-vars", values]).refused();
     assert!(
-        refused.contains("testConfigVariables") && refused.contains("not supported by this server"),
+        refused.contains("testConfigVariables") && refused.contains("no instance-level variable `Folder`"),
         "{refused}"
+    );
+    let with_folder = YAML.replace(
+        "requiredConfigVars: []\nconfigPages: []",
+        "requiredConfigVars:\n  - {key: Folder, stableKey: folder, dataType: string, orgOnly: false}\nconfigPages:\n  - {name: Set up, elements: [{type: configVar, value: Folder}]}",
+    );
+    let file = prism.file("folder.yml", with_folder.replace("name: Greeter", "name: Fork"));
+    prism.run(&["integrations:import", "--path", &file, "--integrationId", &fork]).ok();
+    let query = format!(
+        r#"query {{ integration(id: "{fork}") {{ name testConfigVariables {{ nodes {{ value requiredConfigVariable {{ key }} }} }}
+            systemInstance {{ configState configVariables {{ nodes {{ value }} }} }} }} }}"#
+    );
+    let tried = || {
+        let said = prism.run(&["graphql:query", &query]);
+        let said: Value = serde_json::from_str(said.ok()).unwrap();
+        said.get("data").unwrap_or(&said)["integration"].clone()
+    };
+    let before = tried();
+    assert_eq!(before["testConfigVariables"]["nodes"][0]["value"], Value::Null, "{before}");
+    assert_eq!(before["systemInstance"]["configState"], "NEEDS_INSTANCE_CONFIGURATION");
+    prism.run(&["integrations:update", &fork, "--test-config-vars", values]).ok();
+    let after = tried();
+    assert_eq!(
+        after["testConfigVariables"]["nodes"],
+        json!([{ "value": "x", "requiredConfigVariable": { "key": "Folder" } }])
+    );
+    assert_eq!(after["systemInstance"]["configState"], "FULLY_CONFIGURED");
+    assert_eq!(after["systemInstance"]["configVariables"]["nodes"], json!([{ "value": "x" }]));
+    prism.run(&["integrations:update", &fork, "--name", "Fork of it"]).ok();
+    assert_eq!(
+        tried()["testConfigVariables"],
+        after["testConfigVariables"],
+        "what is not given stays"
     );
     for integration in [&fork, &blank, &id] {
         prism.run(&["integrations:delete", integration]).ok();

@@ -6,6 +6,7 @@ mod bounds;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod lists;
+mod marketplace;
 mod media;
 mod room;
 mod uploads;

@@ -46,6 +46,22 @@ impl Fault {
         Self::field("", message)
     }
 
+    /// The same of another field: where what is wrong was given under another name.
+    pub(crate) fn in_field(self, field: &str) -> Self {
+        match self {
+            Self::Wrong(errors) => Self::Wrong(
+                errors
+                    .into_iter()
+                    .map(|error| FieldError {
+                        field: field.to_owned(),
+                        ..error
+                    })
+                    .collect(),
+            ),
+            other => other,
+        }
+    }
+
     /// One field is wrong.
     pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Wrong(vec![FieldError {

@@ -215,6 +215,8 @@ pub struct Integration {
     pub withdrawn: BTreeSet<u32>,
     /// What was set beside its definition.
     pub settings: IntegrationSettings,
+    /// What it is tried out with: values of its system instance by stable key, sealed by the organization's key.
+    pub test_values: BTreeMap<String, ConfigValue>,
 }
 
 /// What is set for an integration beside its definition, over all its versions.

@@ -112,6 +112,7 @@ pub(super) fn fill(custody: &Custody, yaml: &str, users: usize, instances: usize
         flow_numbers: parsed.flow_numbers,
         withdrawn: BTreeSet::new(),
         settings: IntegrationSettings::default(),
+        test_values: BTreeMap::new(),
     };
     let version = IntegrationVersion {
         integration: integration.id,

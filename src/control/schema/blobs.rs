@@ -2,10 +2,11 @@
 
 use super::trigger;
 use crate::control::Desk;
+use perseat_admin::query::Sight;
 use perseat_domain::id::ExecutionId;
 use perseat_store::executions::Part;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Below which path blobs are.
 pub(in crate::control) const PATH: &str = "/blobs/";
@@ -29,11 +30,19 @@ struct StepResult {
     data: Value,
 }
 
-/// Where a step's result can be fetched for a short time.
-pub(super) fn step_url(desk: &Desk, execution: ExecutionId, place: usize) -> String {
+/// Where a step's result can be fetched for a short time, as far as whoever got the URL may see it.
+pub(super) fn step_url(desk: &Desk, execution: ExecutionId, place: usize, sight: Sight) -> String {
     let (execution, place) = (execution.global(), place.to_string());
-    let signed = desk.signer().sign(STEP, &[("execution", &execution), ("step", &place)], desk.now());
-    desk.api_url(&signed)
+    let parameters = [("execution", execution.as_str()), ("step", &place), ("sight", word(sight))];
+    desk.api_url(&desk.signer().sign(STEP, &parameters, desk.now()))
+}
+
+fn word(sight: Sight) -> &'static str {
+    match sight {
+        Sight::Whole => "whole",
+        Sight::WithoutUrls => "without-urls",
+        Sight::WithoutPerson => "without-person",
+    }
 }
 
 /// What a signed URL names. Blocks on the disk.
@@ -45,9 +54,14 @@ pub(in crate::control) fn answer(desk: &Desk, path: &str, query: &str) -> Option
     let parameter = |name: &str| parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let execution: ExecutionId = parameter("execution")?.parse().ok()?;
     let place: usize = parameter("step")?.parse().ok()?;
+    let sights = [Sight::Whole, Sight::WithoutUrls, Sight::WithoutPerson];
+    let given = parameter("sight")?;
+    let sight = sights.into_iter().find(|sight| word(*sight) == given)?;
     let view = desk.executions().show(execution).ok()??;
     let data = match place.checked_sub(1) {
-        None => trigger::result(desk, &view)?,
+        // Null alone would be taken for a result.
+        _ if sight == Sight::WithoutPerson => json!({ "notShown": "This ran on behalf of a person whom you may not see." }),
+        None => trigger::result(desk, &view, sight)?,
         Some(place) => match view.steps.into_iter().nth(place)?.output {
             Part::Readable(data) => data,
             Part::Unreadable { .. } => return None,

@@ -12,11 +12,11 @@ use super::{blobs, trigger};
 use crate::control::Desk;
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use perseat_admin::fault::Fault;
-use perseat_admin::query::{Listed, unknown_cursor};
+use perseat_admin::query::{Listed, Sight, VisibleExecution, VisibleSummary, unknown_cursor};
 use perseat_domain::entry::StepStatus;
 use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, join_global};
 use perseat_domain::time::Timestamp;
-use perseat_store::executions::{ExecutionSummary, ExecutionView, Named, Part};
+use perseat_store::executions::{ExecutionSummary, ExecutionView, Part};
 use perseat_store::index::{Filter, IndexError, Status};
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
@@ -65,8 +65,8 @@ pub(super) struct InstanceExecutionResult(Arc<Shown>);
 /// What lists know of an execution, and what its entries say once somebody asks for it.
 #[derive(Debug)]
 struct Shown {
-    summary: ExecutionSummary,
-    view: OnceLock<ExecutionView>,
+    summary: VisibleSummary,
+    view: OnceLock<VisibleExecution>,
 }
 
 impl InstanceExecutionResult {
@@ -95,9 +95,9 @@ impl InstanceExecutionResult {
 
     /// The execution of a summary, if whoever asks may see it.
     fn visible(ctx: &Context<'_>, summary: ExecutionSummary) -> Result<Option<Self>> {
-        let is_visible = sees(ctx, summary.customer.as_ref())?;
+        let summary = read(ctx, |reader| reader.execution_summary(summary))?;
         let view = OnceLock::new();
-        Ok(is_visible.then(|| Self(Arc::new(Shown { summary, view }))))
+        Ok(summary.map(|summary| Self(Arc::new(Shown { summary, view }))))
     }
 
     fn summary(&self) -> &ExecutionSummary {
@@ -105,7 +105,7 @@ impl InstanceExecutionResult {
     }
 
     /// Everything that can be read of it: its entries are read and opened here, once.
-    fn view(&self, ctx: &Context<'_>) -> Result<&ExecutionView> {
+    fn view(&self, ctx: &Context<'_>) -> Result<&VisibleExecution> {
         if let Some(view) = self.0.view.get() {
             return Ok(view);
         }
@@ -116,25 +116,18 @@ impl InstanceExecutionResult {
             .show(self.summary().id)
             .map_err(|fault| unreadable(&fault))?;
         // One that was collected meanwhile has nothing more to show.
-        let view = view.ok_or_else(|| error(Fault::Absent("execution")))?;
-        Ok(self.0.view.get_or_init(|| view))
+        let visible = match view {
+            Some(view) => read(ctx, |reader| reader.execution(view))?,
+            None => None,
+        };
+        let visible = visible.ok_or_else(|| error(Fault::Absent("execution")))?;
+        Ok(self.0.view.get_or_init(|| visible))
     }
 }
 
 fn unreadable(fault: &IndexError) -> async_graphql::Error {
     tracing::error!(error = fault as &dyn std::error::Error, "executions could not be read");
     async_graphql::Error::new("Internal error.")
-}
-
-/// Whether executions of this customer are visible; those of nobody are the organization's.
-fn sees(ctx: &Context<'_>, customer: Option<&Named>) -> Result<bool> {
-    let customer = customer.and_then(|customer| customer.id.parse::<CustomerId>().ok());
-    read(ctx, |reader| {
-        Ok(match customer {
-            Some(customer) => reader.sees_logs_of(customer),
-            None => reader.actor().customer().is_none() && reader.actor().may(perseat_admin::access::Operation::ViewLogs),
-        })
-    })
 }
 
 #[Object]
@@ -159,7 +152,7 @@ impl InstanceExecutionResult {
     async fn flow_name(&self) -> Option<&str> {
         self.summary().flow.as_ref()?.name.as_deref()
     }
-    /// The name of the user on whose behalf it ran.
+    /// The name of the user on whose behalf it ran, for those who may see that person.
     async fn user_name(&self) -> Option<&str> {
         self.summary().user.as_ref()?.name.as_deref()
     }
@@ -253,10 +246,12 @@ pub(super) struct InstanceStepResult {
     started_at: Timestamp,
     ended_at: Timestamp,
     has_error: bool,
+    sight: Sight,
 }
 
 impl InstanceStepResult {
-    fn all(desk: &Desk, view: &ExecutionView) -> Vec<Self> {
+    fn all(desk: &Desk, view: &VisibleExecution) -> Vec<Self> {
+        let sight = view.sight();
         let begun = view.summary.started_at.unwrap_or(view.summary.accepted_at);
         let trigger = trigger::name(desk, view).map(|name| Self {
             execution: view.summary.id,
@@ -266,6 +261,7 @@ impl InstanceStepResult {
             started_at: begun,
             ended_at: begun,
             has_error: false,
+            sight,
         });
         let steps = view.steps.iter().enumerate().map(|(place, step)| Self {
             execution: view.summary.id,
@@ -275,6 +271,7 @@ impl InstanceStepResult {
             started_at: step.started_at,
             ended_at: step.ended_at,
             has_error: step.status != StepStatus::Ok,
+            sight,
         });
         trigger.into_iter().chain(steps).collect()
     }
@@ -301,9 +298,10 @@ impl InstanceStepResult {
     async fn has_error(&self) -> bool {
         self.has_error
     }
-    /// Where the result can be fetched, for a short time, as MessagePack.
+    /// Where the result can be fetched, for a short time, as MessagePack. Of an execution on behalf of somebody whom you may not
+    /// see it says that it is withheld.
     async fn results_url(&self, ctx: &Context<'_>) -> Result<String> {
-        Ok(blobs::step_url(desk(ctx)?, self.execution, self.place))
+        Ok(blobs::step_url(desk(ctx)?, self.execution, self.place, self.sight))
     }
 }
 

@@ -103,7 +103,8 @@ struct UpdateInstanceConfigVariablesInput {
 #[derive(Debug, InputObject)]
 struct DeployInstanceInput {
     id: Option<ID>,
-    /// Not supported: `true` is refused.
+    /// Whether it is deployed though required values are lacking; steps that use one of these fail. What cannot run here, and a
+    /// flow without the API keys that it requires, is refused all the same.
     force: Option<bool>,
 }
 
@@ -205,12 +206,8 @@ impl InstanceMutation {
 
     /// Makes what was saved what runs.
     async fn deploy_instance(&self, ctx: &Context<'_>, input: DeployInstanceInput) -> Result<DeployInstancePayload> {
-        if input.force == Some(true) {
-            let message = "A deployment that lacks something cannot be forced: not supported by this server.";
-            return DeployInstancePayload::of(Err(Fault::field("force", message)));
-        }
         let made = change(ctx, "deployInstance", |edit| {
-            edit.deploy_instance(required(input.id.as_ref(), "instance")?)
+            edit.deploy_instance(required(input.id.as_ref(), "instance")?, input.force.unwrap_or(false))
         })?;
         DeployInstancePayload::of(made.map(Instance::real_one))
     }

@@ -7,7 +7,7 @@ use super::cost;
 use super::grants::{self, Grant, connection_id};
 use super::integrations::{Expression, Integration, IntegrationFlow, RequiredConfigVariable};
 use super::people::{Customer, texts};
-use super::scalars::{BigInt, DateTime, JsonString};
+use super::scalars::{BigInt, DateTime, JsonString, times};
 use async_graphql::{Context, Enum, ID, Object, Result};
 use perseat_admin::access::Operation;
 use perseat_admin::fault::Fault;
@@ -89,7 +89,10 @@ impl Instance {
     }
 
     fn values(&self) -> BTreeMap<String, ConfigValue> {
-        self.real().map(|instance| instance.config.values.clone()).unwrap_or_default()
+        match self {
+            Self::Real(instance) => instance.config.values.clone(),
+            Self::System(version) => version.integration.test_values.clone(),
+        }
     }
 
     fn stamp(&self, ctx: &Context<'_>) -> Result<perseat_store::catalog::Stamp> {
@@ -145,11 +148,11 @@ impl Instance {
         self.real().is_some_and(needs_deploy)
     }
     async fn config_state(&self, ctx: &Context<'_>) -> Result<Option<InstanceConfigState>> {
-        let Some(instance) = self.real() else {
-            return Ok(Some(InstanceConfigState::FullyConfigured));
-        };
         let version = self.version(ctx)?;
-        let state = read(ctx, |reader| reader.config_state(instance, &version.version.definition))?;
+        let state = read(ctx, |reader| match self {
+            Self::Real(instance) => reader.config_state(instance, &version.version.definition),
+            Self::System(version) => Ok(reader.test_state(version)),
+        })?;
         Ok(Some(match state {
             ConfigState::Complete => InstanceConfigState::FullyConfigured,
             ConfigState::NeedsInstance => InstanceConfigState::NeedsInstanceConfiguration,
@@ -170,15 +173,7 @@ impl Instance {
         status: Option<String>,
         #[graphql(name = "status_In")] status_in: Option<Vec<Option<String>>>,
     ) -> Result<Connection<InstanceConfigVariable>> {
-        let wanted: Option<Vec<String>> = status
-            .map(|status| vec![status])
-            .or(texts(status_in))
-            .map(|words| words.iter().map(|word| word.to_uppercase()).collect());
-        let fits = |one: &InstanceConfigVariable| {
-            let word = one.connection_status().map(|status| format!("{status:?}").to_uppercase());
-            wanted.as_ref().is_none_or(|wanted| word.is_some_and(|word| wanted.contains(&word)))
-        };
-        Connection::part(ctx, self.variables(ctx)?.into_iter().filter(fits).collect())
+        self.variables_of(ctx, status, status_in)
     }
     #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn flow_configs(&self, ctx: &Context<'_>, after: Option<String>, first: Option<i32>) -> Result<Connection<InstanceFlowConfig>> {
@@ -235,6 +230,24 @@ impl Instance {
 }
 
 impl Instance {
+    /// Those whose connection stands as it is asked for.
+    pub(super) fn variables_of(
+        &self,
+        ctx: &Context<'_>,
+        status: Option<String>,
+        status_in: Option<Vec<Option<String>>>,
+    ) -> Result<Connection<InstanceConfigVariable>> {
+        let wanted: Option<Vec<String>> = status
+            .map(|status| vec![status])
+            .or(texts(status_in))
+            .map(|words| words.iter().map(|word| word.to_uppercase()).collect());
+        let fits = |one: &InstanceConfigVariable| {
+            let word = one.connection_status().map(|status| format!("{status:?}").to_uppercase());
+            wanted.as_ref().is_none_or(|wanted| word.is_some_and(|word| wanted.contains(&word)))
+        };
+        Connection::part(ctx, self.variables(ctx)?.into_iter().filter(fits).collect())
+    }
+
     /// Customer-wide values, whether they are set or not.
     pub(super) fn variables(&self, ctx: &Context<'_>) -> Result<Vec<InstanceConfigVariable>> {
         let (version, values) = (self.version(ctx)?, self.values());
@@ -437,6 +450,10 @@ impl InstanceQuery {
         enabled: Option<bool>,
         needs_deploy: Option<bool>,
         is_system: Option<bool>,
+        #[graphql(name = "createdAt_Gte")] created_from: Option<DateTime>,
+        #[graphql(name = "createdAt_Lte")] created_to: Option<DateTime>,
+        #[graphql(name = "updatedAt_Gte")] changed_from: Option<DateTime>,
+        #[graphql(name = "updatedAt_Lte")] changed_to: Option<DateTime>,
         sort_by: Option<Vec<Option<InstanceOrder>>>,
         order_by: Option<InstanceOrder>,
         after: Option<String>,
@@ -458,6 +475,7 @@ impl InstanceQuery {
             enabled,
             needs_deploy,
             name_starts,
+            times: times(created_from, created_to, changed_from, changed_to),
             order: terms(sort_by, order_by),
         };
         Instance::list(ctx, &filter, is_system, after, first)

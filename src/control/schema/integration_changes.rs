@@ -1,7 +1,7 @@
 //! Changing integrations.
 
 use super::answer::{actor, change, desk, id, payloads, read, required};
-use super::instance_changes::InputInstanceConfigVariable;
+use super::instance_changes::{InputInstanceConfigVariable, variables};
 use super::integrations::Integration;
 use super::people::texts;
 use super::scalars::BigInt;
@@ -40,7 +40,7 @@ struct UpdateIntegrationInput {
     allow_multiple_marketplace_instances: Option<bool>,
     /// An `objectUrl` of `uploadMedia`; empty takes the avatar away.
     avatar_url: Option<String>,
-    /// Not supported: values for the test of a flow that is not deployed are refused.
+    /// What the integration is tried out with: values of its system instance, in place of all there were.
     test_config_variables: Option<Vec<Option<InputInstanceConfigVariable>>>,
     /// The revision that the change is based on.
     revision: Option<BigInt>,
@@ -167,10 +167,6 @@ impl IntegrationMutation {
     }
 
     async fn update_integration(&self, ctx: &Context<'_>, input: UpdateIntegrationInput) -> Result<UpdateIntegrationPayload> {
-        if input.test_config_variables.as_ref().is_some_and(|given| !given.is_empty()) {
-            let message = "Values for the test of a flow that is not deployed: not supported by this server.";
-            return UpdateIntegrationPayload::of(Err(Fault::field("testConfigVariables", message)));
-        }
         let made = change(ctx, "updateIntegration", |edit| {
             let change = UpdateIntegration {
                 name: input.name.clone(),
@@ -181,6 +177,7 @@ impl IntegrationMutation {
                 customer: input.customer.as_ref().map(|customer| id(customer, "customer")).transpose()?,
                 allow_multiple_instances: input.allow_multiple_marketplace_instances,
                 avatar_url: input.avatar_url.clone(),
+                test_values: variables(input.test_config_variables.as_ref()),
                 revision: input.revision.map(|revision| revision.0),
                 ..UpdateIntegration::default()
             };

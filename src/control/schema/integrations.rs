@@ -1,8 +1,8 @@
 //! Integrations, their versions and flows.
 
-use super::answer::{actor, desk, error, id, page, read};
+use super::answer::{actor, desk, error, read};
 use super::components::Action;
-use super::connection::{Connection as Page, InstanceOrder, IntegrationOrder, OrderDirection, VersionOrder, terms};
+use super::connection::{Connection as Page, InstanceOrder, OrderDirection, VersionOrder, terms};
 use super::cost;
 use super::instances::{Instance, InstanceConfigVariable};
 use super::people::{Customer, User};
@@ -11,9 +11,9 @@ use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use perseat_admin::access::Operation;
 use perseat_admin::command::with_latest_components;
 use perseat_admin::fault::Fault;
-use perseat_admin::query::{InstanceFilter, IntegrationFilter, VersionView, VisibleVariable};
+use perseat_admin::query::{InstanceFilter, VersionView, VisibleVariable};
 use perseat_domain::definition::{DataType, EndpointSecurity, EndpointType, Flow, Input};
-use perseat_domain::id::{CustomerId, EndpointId, IntegrationId, UserId, join_global};
+use perseat_domain::id::{EndpointId, IntegrationId, UserId, join_global};
 use perseat_domain::model::{self, Marketplace, MediaOwner};
 use serde_json::json;
 use uuid::Uuid;
@@ -272,15 +272,15 @@ impl Integration {
     async fn system_instance(&self) -> Instance {
         Instance::System(self.0.clone())
     }
-    /// Connections that a test would need. Flow tests come with the flow engine.
+    /// What the integration is tried out with, whether it is set or not; what is set is shown to the organization's people alone.
     #[graphql(complexity = "cost::part(child_complexity)")]
     async fn test_config_variables(
         &self,
+        ctx: &Context<'_>,
         status: Option<String>,
         #[graphql(name = "status_In")] status_in: Option<Vec<Option<String>>>,
-    ) -> Page<InstanceConfigVariable> {
-        let _ = (status, status_in);
-        Page::whole(Vec::new())
+    ) -> Result<Page<InstanceConfigVariable>> {
+        Instance::System(self.0.clone()).variables_of(ctx, status, status_in)
     }
     #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn instances(
@@ -503,91 +503,4 @@ impl RequiredConfigVariable {
         });
         Page::part(ctx, inputs.collect())
     }
-}
-
-/// Reading integrations.
-#[derive(Debug, Default)]
-pub(super) struct IntegrationQuery;
-
-#[Object]
-impl IntegrationQuery {
-    /// A version, or the newest.
-    async fn integration(&self, ctx: &Context<'_>, id: ID) -> Result<Integration> {
-        read(ctx, |reader| reader.integration(self::id(&id, "integration")?)).map(Integration)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "filters are arguments")]
-    #[graphql(complexity = "cost::page(first, child_complexity)")]
-    async fn integrations(
-        &self,
-        ctx: &Context<'_>,
-        all_versions: Option<bool>,
-        name: Option<String>,
-        #[graphql(name = "name_Icontains")] name_contains: Option<String>,
-        #[graphql(name = "description_Icontains")] description_contains: Option<String>,
-        #[graphql(name = "labels_Icontains")] label_contains: Option<String>,
-        customer: Option<ID>,
-        #[graphql(name = "customer_Isnull")] customer_is_null: Option<bool>,
-        sort_by: Option<Vec<Option<IntegrationOrder>>>,
-        order_by: Option<IntegrationOrder>,
-        after: Option<String>,
-        first: Option<i32>,
-    ) -> Result<Page<Integration>> {
-        let customer = match &customer {
-            None => None,
-            Some(id) => match id.parse::<CustomerId>() {
-                Ok(id) => Some(id),
-                Err(_) => return Ok(Page::whole(Vec::new())),
-            },
-        };
-        let filter = IntegrationFilter {
-            name,
-            name_contains,
-            description_contains,
-            label_contains,
-            customer,
-            for_all: customer_is_null,
-            marketplace: false,
-            all_versions: all_versions.unwrap_or(false),
-            order: terms(sort_by, order_by),
-        };
-        list(ctx, &filter, after, first)
-    }
-
-    /// What customers see in the marketplace.
-    #[expect(clippy::too_many_arguments, reason = "filters are arguments")]
-    #[graphql(complexity = "cost::page(first, child_complexity)")]
-    async fn marketplace_integrations(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(name = "name_Icontains")] name_contains: Option<String>,
-        #[graphql(name = "labels_Icontains")] label_contains: Option<String>,
-        sort_by: Option<Vec<Option<IntegrationOrder>>>,
-        order_by: Option<IntegrationOrder>,
-        after: Option<String>,
-        first: Option<i32>,
-    ) -> Result<Page<Integration>> {
-        let filter = IntegrationFilter {
-            name_contains,
-            label_contains,
-            marketplace: true,
-            order: terms(sort_by, order_by),
-            ..IntegrationFilter::default()
-        };
-        list(ctx, &filter, after, first)
-    }
-
-    async fn marketplace_integration(&self, ctx: &Context<'_>, id: ID) -> Result<Integration> {
-        let found = read(ctx, |reader| reader.integration(self::id(&id, "integration")?))?;
-        if found.integration.settings.marketplace == Marketplace::Hidden {
-            return Err(error(Fault::Absent("integration")));
-        }
-        Ok(Integration(found))
-    }
-}
-
-fn list(ctx: &Context<'_>, filter: &IntegrationFilter, after: Option<String>, first: Option<i32>) -> Result<Page<Integration>> {
-    let request = page(after, first);
-    let listed = read(ctx, |reader| reader.integrations(filter, &request))?;
-    Ok(Page::of(listed.map(Integration), request.after.as_deref()))
 }

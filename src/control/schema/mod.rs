@@ -11,6 +11,7 @@ mod grants;
 mod instance_changes;
 mod instances;
 mod integration_changes;
+mod integration_lists;
 mod integrations;
 mod invitations;
 mod media;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 pub(super) struct Query(
     people::PeopleQuery,
     organization::OrganizationQuery,
-    integrations::IntegrationQuery,
+    integration_lists::IntegrationQuery,
     instances::InstanceQuery,
     configs::ConfigQuery,
     executions::ExecutionQuery,

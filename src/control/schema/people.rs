@@ -8,7 +8,7 @@ use super::invitations::{CreateCustomerUserPayload, CreateOrganizationUserPayloa
 use super::media::{self, AttachmentInput, AttachmentRenameInput};
 use super::organization::{Organization, Tenant};
 use super::roles::Role;
-use super::scalars::{BigInt, DateTime};
+use super::scalars::{BigInt, DateTime, times};
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use perseat_admin::access::{Operation, Side};
 use perseat_admin::actor::{Who, side};
@@ -288,6 +288,10 @@ impl PeopleQuery {
         external_id: Option<String>,
         #[graphql(name = "labels_Icontains")] label_contains: Option<String>,
         is_system: Option<bool>,
+        #[graphql(name = "createdAt_Gte")] created_from: Option<DateTime>,
+        #[graphql(name = "createdAt_Lte")] created_to: Option<DateTime>,
+        #[graphql(name = "updatedAt_Gte")] changed_from: Option<DateTime>,
+        #[graphql(name = "updatedAt_Lte")] changed_to: Option<DateTime>,
         sort_by: Option<Vec<Option<CustomerOrder>>>,
         order_by: Option<CustomerOrder>,
         after: Option<String>,
@@ -304,6 +308,7 @@ impl PeopleQuery {
             external_id,
             label_contains,
             name_starts,
+            times: times(created_from, created_to, changed_from, changed_to),
             order: terms(sort_by, order_by),
         };
         let request = page(after, first);

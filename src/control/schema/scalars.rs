@@ -1,6 +1,7 @@
 //! Scalars that GraphQL does not have.
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use perseat_admin::query::Times;
 use perseat_domain::time::Timestamp;
 
 /// A point in time, as ISO 8601 text.
@@ -29,6 +30,22 @@ impl ScalarType for DateTime {
 
     fn to_value(&self) -> Value {
         Value::String(iso(self.0))
+    }
+}
+
+/// When records were made and changed, as lists are asked for it.
+pub(super) fn times(
+    created_from: Option<DateTime>,
+    created_to: Option<DateTime>,
+    changed_from: Option<DateTime>,
+    changed_to: Option<DateTime>,
+) -> Times {
+    let moment = |at: Option<DateTime>| at.map(|at| at.0);
+    Times {
+        created_from: moment(created_from),
+        created_to: moment(created_to),
+        changed_from: moment(changed_from),
+        changed_to: moment(changed_to),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Session, action, name_once};
 use crate::command::Checked;
-use crate::edit::{InstanceDraft, UserConfigDraft};
+use crate::edit::{Deploy, InstanceDraft, UserConfigDraft};
 use crate::fault::Fault;
 use crate::manifest::{Instance, InstanceStateWord, SecretText, UserLevelConfig};
 use perseat_domain::definition::Definition;
@@ -46,7 +46,10 @@ impl Session<'_, '_, '_> {
             api_keys,
             keep_api_keys: false,
             flows,
-            deploy: state != InstanceState::NotDeployed,
+            deploy: match state {
+                InstanceState::NotDeployed => Deploy::No,
+                InstanceState::Enabled | InstanceState::Disabled => Deploy::Applied,
+            },
             state,
             before,
         };

@@ -2,7 +2,7 @@
 
 use super::{Checked, labels};
 use crate::access::Operation;
-use crate::edit::{Edit, InstanceDraft};
+use crate::edit::{Deploy, Edit, InstanceDraft};
 use crate::fault::Fault;
 use crate::manifest::{ConfigVarValue, ConnectionFields, SecretText};
 use perseat_domain::definition::{DataType, Definition};
@@ -116,7 +116,7 @@ impl Edit<'_, '_> {
             api_keys: Some(texts(&input.api_keys)?),
             keep_api_keys: false,
             flows: None,
-            deploy: false,
+            deploy: Deploy::No,
             state: InstanceState::NotDeployed,
             version,
         };
@@ -164,7 +164,7 @@ impl Edit<'_, '_> {
             api_keys,
             keep_api_keys: true,
             flows: None,
-            deploy: false,
+            deploy: Deploy::No,
             state,
             before: Some(before),
             version,
@@ -172,13 +172,14 @@ impl Edit<'_, '_> {
         Ok(self.save_instance(draft)?.0)
     }
 
-    /// Makes what was saved what runs.
+    /// Makes what was saved what runs; with `force` though required values are lacking.
     ///
     /// # Errors
     /// A refusal; see [`Fault`].
-    pub fn deploy_instance(&mut self, id: InstanceId) -> Result<Instance, Fault> {
+    pub fn deploy_instance(&mut self, id: InstanceId, force: bool) -> Result<Instance, Fault> {
         let before = self.instance_to_configure(id)?;
         let version = self.version_of(before.integration, before.config.version)?;
+        let deploy = if force { Deploy::Forced } else { Deploy::Whole };
         let draft = InstanceDraft {
             name: before.name.clone(),
             description: before.description.clone(),
@@ -190,7 +191,7 @@ impl Edit<'_, '_> {
             api_keys: None,
             keep_api_keys: true,
             flows: None,
-            deploy: true,
+            deploy,
             state: match before.state {
                 InstanceState::NotDeployed => InstanceState::Enabled,
                 state => state,

@@ -1,6 +1,7 @@
 //! Integrations: a version is worked on until it is released, and never changes after.
 
-use super::{Checked, labels};
+use super::instances::given;
+use super::{Checked, ConfigVariable, labels};
 use crate::access::Operation;
 use crate::edit::{Definitions, Edit, Saved, VersionDraft};
 use crate::fault::{Fault, FieldError};
@@ -54,6 +55,8 @@ pub struct UpdateIntegration {
     pub allow_multiple_instances: Option<bool>,
     /// Whether tests log in detail.
     pub debug: Option<bool>,
+    /// Values of the system instance, in place of all there were.
+    pub test_values: Option<Vec<ConfigVariable>>,
     /// An upload; empty takes the avatar away.
     pub avatar_url: Option<String>,
     /// The revision that the change is based on.
@@ -198,6 +201,12 @@ impl Edit<'_, '_> {
             allow_multiple_instances: input.allow_multiple_instances.unwrap_or(before.allow_multiple_instances),
             debug: input.debug.unwrap_or(before.debug),
         };
+        if let Some(variables) = &input.test_values {
+            let in_field = |fault: Fault| fault.in_field("testConfigVariables");
+            let version = self.version_of(id, record.latest_version)?;
+            let values = given(&version.definition, variables).map_err(in_field)?;
+            self.set_test_values(&mut record, &values).map_err(in_field)?;
+        }
         self.mutation.put(&record)?;
         if let Some(url) = &input.avatar_url {
             self.set_avatar(MediaOwner::Integration(id), url)?;

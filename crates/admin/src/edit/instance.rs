@@ -17,6 +17,20 @@ use std::sync::Arc;
 
 const PAGE: usize = 1_000;
 
+/// Whether an instance is deployed as it is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deploy {
+    /// It is not.
+    No,
+    /// It is, if it lacks nothing.
+    Whole,
+    /// The same, but what runs already may go on: a manifest of what there is changes nothing.
+    Applied,
+    /// It is, whichever required values it lacks: steps that use one of these fail. What cannot run, or would be open to
+    /// anybody, is refused all the same.
+    Forced,
+}
+
 /// An instance, as it is given.
 #[derive(Debug)]
 pub struct InstanceDraft {
@@ -44,8 +58,8 @@ pub struct InstanceDraft {
     pub keep_api_keys: bool,
     /// The flows that are switched on; `None`: as they are.
     pub flows: Option<Vec<FlowNumber>>,
-    /// Whether it is deployed as it is saved here.
-    pub deploy: bool,
+    /// Whether it is deployed as it is saved here, and what may be lacking then.
+    pub deploy: Deploy,
     /// Where it shall stand.
     pub state: InstanceState,
 }
@@ -112,10 +126,14 @@ impl Edit<'_, '_> {
         if state == InstanceState::NotDeployed && was_deployed.is_some() {
             return Err(Fault::wrong("an instance that was deployed cannot go back; use `state: disabled`"));
         }
-        if draft.deploy {
-            check_deployable(&draft.version, &config)?;
-        }
-        let deployed = if draft.deploy { Some(config.clone()) } else { was_deployed.clone() };
+        let deployed = match draft.deploy {
+            Deploy::No => was_deployed.clone(),
+            Deploy::Applied if was_deployed.as_ref() == Some(&config) => was_deployed.clone(),
+            Deploy::Whole | Deploy::Applied | Deploy::Forced => {
+                check_deployable(&draft.version, &config, draft.deploy)?;
+                Some(config.clone())
+            }
+        };
         let is_redeployed = deployed != was_deployed;
         let record = Instance {
             id,
@@ -219,7 +237,7 @@ fn kept(mut values: BTreeMap<String, ConfigValue>, stored: BTreeMap<String, Conf
     values
 }
 
-fn check_deployable(version: &IntegrationVersion, config: &InstanceConfig) -> Result<(), Fault> {
+fn check_deployable(version: &IntegrationVersion, config: &InstanceConfig, deploy: Deploy) -> Result<(), Fault> {
     let definition = &version.definition;
     let is_chosen = |number: FlowNumber| config.flows.is_empty() || config.flows.contains(&number);
     let incomplete: Vec<&str> = definition
@@ -236,7 +254,7 @@ fn check_deployable(version: &IntegrationVersion, config: &InstanceConfig) -> Re
         )));
     }
     let lacking = missing(definition, false, &config.values);
-    if !lacking.is_empty() {
+    if !lacking.is_empty() && deploy != Deploy::Forced {
         return Err(Fault::field(
             "configVariables",
             format!("cannot be deployed without {}", lacking.join(", ")),

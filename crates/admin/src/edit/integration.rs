@@ -2,11 +2,12 @@
 
 use super::keys::KeyScope;
 use super::secrets::{Earlier, GivenSecrets, give};
+use super::values::Scope;
 use super::{Definitions, Edit};
 use crate::fault::Fault;
-use crate::manifest::SecretText;
+use crate::manifest::{ConfigVarValue, SecretText};
 use perseat_domain::definition::Definition;
-use perseat_domain::id::{FlowNumber, IntegrationId};
+use perseat_domain::id::{FlowNumber, IntegrationId, system_instance};
 use perseat_domain::model::{Integration, IntegrationVersion, Release};
 use perseat_flow::definition::{Diagnostic, Parsed, is_redacted, parse, redact, take_secrets};
 use perseat_store::catalog::Lookup;
@@ -157,6 +158,7 @@ impl Edit<'_, '_> {
                 flow_numbers,
                 withdrawn: before.as_ref().map(|before| before.withdrawn.clone()).unwrap_or_default(),
                 settings: before.as_ref().map(|before| before.settings.clone()).unwrap_or_default(),
+                test_values: before.as_ref().map(|before| before.test_values.clone()).unwrap_or_default(),
             };
             self.mutation.put(&record)?;
             self.mutation.put(&version)?;
@@ -167,6 +169,20 @@ impl Edit<'_, '_> {
             changed: !is_same || needs_release,
             warnings,
         })
+    }
+}
+
+impl Edit<'_, '_> {
+    /// What the integration is tried out with from now on, in place of what there was.
+    pub(crate) fn set_test_values(&mut self, record: &mut Integration, given: &BTreeMap<String, ConfigVarValue>) -> Result<(), Fault> {
+        let version = self.version_of(record.id, record.latest_version)?;
+        let scope = Scope {
+            is_user_level: false,
+            record: system_instance(record.id).0,
+            key: NewKey::Organization,
+        };
+        record.test_values = self.values(&version.definition, given, &record.test_values, scope)?;
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ mod records;
 mod secrets;
 mod values;
 
-pub use instance::{InstanceDraft, UserConfigDraft};
+pub use instance::{Deploy, InstanceDraft, UserConfigDraft};
 pub use integration::{Saved, VersionDraft};
 pub(crate) use records::every;
 pub(crate) use values::missing;

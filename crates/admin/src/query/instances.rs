@@ -1,7 +1,7 @@
 //! Instances.
 
 use super::order::{Indexed, InstanceField, Key, Order, by_id, only};
-use super::{Listed, PageRequest, Reader, contains, is_equal, starts};
+use super::{Listed, PageRequest, Reader, Times, contains, is_equal, starts};
 use crate::access::Operation;
 use crate::fault::Fault;
 use perseat_domain::id::{CustomerId, InstanceId, IntegrationId};
@@ -31,6 +31,8 @@ pub struct InstanceFilter {
     pub needs_deploy: Option<bool>,
     /// What the name begins with, whatever its case.
     pub name_starts: Option<String>,
+    /// When it was made and changed.
+    pub times: Times,
     /// In which order; by id where it is empty.
     pub order: Vec<Order<InstanceField>>,
 }
@@ -91,7 +93,7 @@ impl Reader<'_> {
         }
         let keep = |instance: &Instance| {
             let is_visible = customer.is_none_or(|customer| instance.customer == customer);
-            Ok(is_visible && filter.fits(instance))
+            Ok(is_visible && filter.fits(instance) && self.in_times::<Instance>(instance.id, filter.times)?)
         };
         let by_name = only(&filter.order).filter(|order| order.field == InstanceField::Name);
         let indexed = Indexed {

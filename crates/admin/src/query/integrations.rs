@@ -1,12 +1,14 @@
 //! Integrations and their versions.
 
 use super::order::{IntegrationField, Key, Order, by_id};
-use super::{Listed, PageRequest, Reader, contains, is_equal};
+use super::{Candidate, Condition, ConfigState, Listed, PageRequest, Reader, Times, contains, is_equal};
 use crate::access::Operation;
+use crate::edit::{every, missing};
 use crate::fault::Fault;
 use perseat_domain::id::{CustomerId, IntegrationId, VersionId};
 use perseat_domain::model::{Customer, Integration, IntegrationVersion, Marketplace, Role};
 use perseat_store::catalog::Lookup;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// One version of an integration, with what is known beside its definition.
@@ -67,6 +69,13 @@ pub struct IntegrationFilter {
     pub for_all: Option<bool>,
     /// In the marketplace alone.
     pub marketplace: bool,
+    /// A condition.
+    pub condition: Option<Condition>,
+    /// Whether what whoever asks has switched on is listed though it is not in the marketplace any more, or does not meet the
+    /// condition.
+    pub with_active: bool,
+    /// When it was made and changed.
+    pub times: Times,
     /// Each version apart, instead of the newest of each.
     pub all_versions: bool,
     /// In which order; by id where it is empty.
@@ -83,7 +92,20 @@ impl IntegrationFilter {
             && (label.is_none() || settings.labels.iter().any(|have| contains(have, label)))
             && (self.customer.is_none() || settings.customer == self.customer)
             && self.for_all.is_none_or(|for_all| settings.customer.is_none() == for_all)
-            && (!self.marketplace || settings.marketplace != Marketplace::Hidden)
+    }
+
+    /// Whether it is offered, and as it is wished for.
+    fn offers(&self, view: &VersionView) -> bool {
+        let settings = &view.integration.settings;
+        let meets = |condition: &Condition| {
+            condition.holds(&Candidate {
+                name: &view.integration.name,
+                category: &view.category(),
+                description: &view.version.definition.description,
+                labels: &settings.labels,
+            })
+        };
+        (!self.marketplace || settings.marketplace != Marketplace::Hidden) && self.condition.as_ref().is_none_or(meets)
     }
 }
 
@@ -114,7 +136,11 @@ impl Reader<'_> {
             .ok_or(Fault::Absent("integration"))
     }
 
-    fn version_view(&self, integration: Arc<Integration>, number: Option<u32>) -> Result<Option<VersionView>, Fault> {
+    pub(super) fn version_view(&self, mut integration: Arc<Integration>, number: Option<u32>) -> Result<Option<VersionView>, Fault> {
+        // What an integration is tried out with is the organization's to know.
+        if self.actor.customer().is_some() && !integration.test_values.is_empty() {
+            Arc::make_mut(&mut integration).test_values.clear();
+        }
         let version = self
             .view
             .integration_version(integration.id, number.unwrap_or(integration.latest_version))?;
@@ -146,35 +172,72 @@ impl Reader<'_> {
         if !self.actor.may(Operation::ViewIntegrations) {
             return Ok(Listed::none());
         }
-        let fetch = |after: Option<&[u8]>, limit| by_id(after, |after| self.view.page::<Integration>(after, limit));
-        let keep = |integration: &Integration| {
-            let newest = self.view.integration_version(integration.id, integration.latest_version)?;
-            let fits = newest.is_some_and(|version| filter.fits(integration, &version));
-            Ok(fits && self.sees_integration(integration)?)
+        let active = match filter.with_active {
+            true => self.active()?,
+            false => BTreeSet::new(),
         };
-        let listed = if filter.order.is_empty() {
-            self.walk(request, fetch, keep)?
-        } else {
-            self.arranged(request, &filter.order, fetch, keep, |field, integration| {
-                self.integration_key(field, integration)
-            })?
-        };
+        if filter.all_versions {
+            return self.all_versions(request, &|integration| self.keeps(filter, &active, integration), &|request| {
+                self.records(filter, &active, request)
+            });
+        }
+        let listed = self.records(filter, &active, request)?;
         let mut items = Vec::new();
         for (cursor, integration) in listed.items {
             let newest = self.version_view(Arc::new(integration), None)?;
-            let Some(newest) = newest else { continue };
-            if filter.all_versions {
-                let versions = self.versions(&newest, None)?;
-                items.extend(versions.into_iter().map(|version| (cursor.clone(), version)));
-            } else {
-                items.push((cursor, newest));
-            }
+            items.extend(newest.map(|newest| (cursor, newest)));
         }
         Ok(Listed {
             items,
             has_next: listed.has_next,
             end: listed.end,
         })
+    }
+
+    /// What whoever asks has switched on, as far as they may know.
+    fn active(&self) -> Result<BTreeSet<IntegrationId>, Fault> {
+        let Some(own) = self.actor.customer() else {
+            return Ok(BTreeSet::new());
+        };
+        if !self.actor.may(Operation::ViewInstances) {
+            let configurable = self.configurable()?;
+            return Ok(configurable.iter().map(|one| one.instance.integration).collect());
+        }
+        let instances = every(|after| self.view.instances_of_customer(own, after, self.limits.page))?;
+        Ok(instances.iter().map(|instance| instance.integration).collect())
+    }
+
+    fn keeps(&self, filter: &IntegrationFilter, active: &BTreeSet<IntegrationId>, integration: &Integration) -> Result<bool, Fault> {
+        let Some(newest) = self.version_view(Arc::new(integration.clone()), None)? else {
+            return Ok(false);
+        };
+        let fits = filter.fits(integration, &newest.version) && (active.contains(&integration.id) || filter.offers(&newest));
+        Ok(fits && self.in_times::<Integration>(integration.id, filter.times)? && self.sees_integration(integration)?)
+    }
+
+    fn records(
+        &self,
+        filter: &IntegrationFilter,
+        active: &BTreeSet<IntegrationId>,
+        request: &PageRequest,
+    ) -> Result<Listed<Integration>, Fault> {
+        let fetch = |after: Option<&[u8]>, limit| by_id(after, |after| self.view.page::<Integration>(after, limit));
+        let keep = |integration: &Integration| self.keeps(filter, active, integration);
+        if filter.order.is_empty() {
+            return self.walk(request, fetch, keep);
+        }
+        self.arranged(request, &filter.order, fetch, keep, |field, integration| {
+            self.integration_key(field, integration)
+        })
+    }
+
+    /// How far the system instance of an integration is configured, as far as whoever asks may know.
+    #[must_use]
+    pub fn test_state(&self, of: &VersionView) -> ConfigState {
+        match missing(&of.version.definition, false, &of.integration.test_values).is_empty() {
+            true => ConfigState::Complete,
+            false => ConfigState::NeedsInstance,
+        }
     }
 
     fn integration_key(&self, field: IntegrationField, integration: &Integration) -> Result<Key, Fault> {

@@ -2,20 +2,27 @@
 //!
 //! What is not visible is absent from lists and look-ups alike; nobody can tell it from what does not exist.
 
+mod condition;
 mod configs;
+mod executions;
 mod instances;
 mod integrations;
 mod media;
 mod order;
 mod people;
 mod presentation;
+mod times;
+mod versions;
 
+pub use condition::{Candidate, Condition};
 pub use configs::{ConfigState, Configurable, ConfiguredInstance, UserConfigView};
+pub use executions::{Sight, VisibleExecution, VisibleSummary};
 pub use instances::{InstanceFilter, needs_deploy};
 pub use integrations::{IntegrationFilter, VersionView};
 pub use order::{CustomerField, InstanceField, IntegrationField, Order, UserConfigField, UserField};
 pub use people::{CustomerFilter, UserFilter, UsersOf};
 pub use presentation::{Presentation, Presented};
+pub use times::Times;
 
 use crate::access::Operation;
 use crate::actor::Actor;

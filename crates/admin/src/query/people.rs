@@ -1,7 +1,7 @@
 //! Customers and users.
 
 use super::order::{CustomerField, Indexed, Key, Order, UserField, by_id, only};
-use super::{Listed, PageRequest, Reader, contains, is_equal, starts};
+use super::{Listed, PageRequest, Reader, Times, contains, is_equal, starts};
 use crate::access::Operation;
 use crate::fault::Fault;
 use perseat_domain::id::{CustomerId, UserId};
@@ -25,6 +25,8 @@ pub struct CustomerFilter {
     pub label_contains: Option<String>,
     /// What the name begins with, whatever its case.
     pub name_starts: Option<String>,
+    /// When it was made and changed.
+    pub times: Times,
     /// In which order; by id where it is empty.
     pub order: Vec<Order<CustomerField>>,
 }
@@ -117,11 +119,14 @@ impl Reader<'_> {
             (None, None, Some(name)) => Some(self.view.customer_by_name(name)?),
             (None, None, None) => None,
         };
+        let keep = |customer: &Customer| Ok(filter.fits(customer) && self.in_times::<Customer>(customer.id, filter.times)?);
         if let Some(one) = one {
-            let found = one.into_iter().filter(|customer| filter.fits(customer)).collect();
+            let found = match one {
+                Some(customer) if keep(&customer)? => vec![customer],
+                _ => Vec::new(),
+            };
             return Listed::of_all(found, request, self.limits);
         }
-        let keep = |customer: &Customer| Ok(filter.fits(customer));
         let by_name = only(&filter.order).filter(|order| order.field == CustomerField::Name);
         let indexed = Indexed {
             by: Sorted::customers_by_name(),
@@ -156,7 +161,7 @@ impl Reader<'_> {
         user.filter(|user| self.sees(user)).ok_or(Fault::Absent("user"))
     }
 
-    fn sees(&self, user: &User) -> bool {
+    pub(super) fn sees(&self, user: &User) -> bool {
         if self.actor.user() == Some(user.id) {
             return true;
         }

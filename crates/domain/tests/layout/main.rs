@@ -314,6 +314,7 @@ fn catalog_records_are_what_the_document_says() {
                     allow_multiple_instances: true,
                     debug: false,
                 },
+                test_values: BTreeMap::from([("t".into(), ConfigValue::Plain("v".into()))]),
             },
         );
     }

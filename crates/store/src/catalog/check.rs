@@ -9,6 +9,7 @@ use crate::error::StoreError;
 use crate::findings::Findings;
 use crate::keyring::{Keyring, Owner};
 use perseat_domain::account::{Account, Letter, Session};
+use perseat_domain::id::system_instance;
 use perseat_domain::model::{ApiToken, Customer, Instance, Integration, IntegrationVersion, Media, Organization, User, UserConfig};
 use redb::{ReadableTable, ReadableTableMetadata};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -136,7 +137,11 @@ impl Check<'_, '_> {
             RecordType::Organization => self.records::<Organization>(|_, _| {}),
             RecordType::Customer => self.records::<Customer>(|_, _| {}),
             RecordType::User => self.records::<User>(|_, _| {}),
-            RecordType::Integration => self.records::<Integration>(|_, _| {}),
+            RecordType::Integration => self.records::<Integration>(|check, integration| {
+                let name = format!("integration {}", integration.id);
+                let system = system_instance(integration.id);
+                check.values_open(&name, system.0, Owner::Organization, &integration.test_values);
+            }),
             RecordType::IntegrationVersion => self.records::<IntegrationVersion>(|check, version| {
                 let name = format!("integration version {}", version.record_id().text());
                 check.keys_open(&name, version.integration.0, Owner::Organization, &version.organization_keys);

@@ -6,7 +6,7 @@ use crate::error::StoreError;
 use perseat_domain::time::Timestamp;
 
 /// Format of stored records.
-pub(super) const RECORD_FORMAT: u8 = 3;
+pub(super) const RECORD_FORMAT: u8 = 4;
 /// Bytes before a record's own: format, made at, changed at, revision.
 const HEADER: usize = 1 + 8 + 8 + 8;
 

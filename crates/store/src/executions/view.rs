@@ -42,6 +42,9 @@ pub enum Unreadable {
     /// The stored bytes are damaged.
     #[serde(rename = "damaged")]
     Damaged,
+    /// It may say who a person is whom whoever asks may not see.
+    #[serde(rename = "withheld")]
+    Withheld,
 }
 
 /// One execution in a list.

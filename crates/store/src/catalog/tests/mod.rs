@@ -67,6 +67,7 @@ fn integration(n: u128) -> Integration {
         flow_numbers: BTreeMap::new(),
         withdrawn: BTreeSet::new(),
         settings: IntegrationSettings::default(),
+        test_values: BTreeMap::new(),
     }
 }
 

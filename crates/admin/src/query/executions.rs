@@ -1,0 +1,280 @@
+//! Executions as whoever asks may see them.
+//!
+//! One that ran on behalf of a person whom they may not see says no more of that person than nothing: the name is absent, the
+//! request, results and answers are withheld, and where log lines and errors name the person stands a blank. Who is gone cannot
+//! be recognized in a text: then these are withheld, too.
+
+use super::Reader;
+use crate::access::Operation;
+use crate::fault::Fault;
+use perseat_domain::id::{CustomerId, UserId};
+use perseat_domain::model::User;
+use perseat_store::catalog::Lookup as _;
+use perseat_store::executions::{ExecutionSummary, ExecutionView, Named, Part, Unreadable};
+use std::ops::Deref;
+
+/// How much of an execution's data is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// All of it.
+    Whole,
+    /// All but the URLs by which its person's events come in: who has one acts as that person.
+    WithoutUrls,
+    /// Nothing that may name its person.
+    WithoutPerson,
+}
+
+/// An execution that whoever asks may see, as far as they may. Only a [`Reader`] makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VisibleExecution {
+    view: ExecutionView,
+    sight: Sight,
+}
+
+impl VisibleExecution {
+    /// How much of its data is shown.
+    #[must_use]
+    pub fn sight(&self) -> Sight {
+        self.sight
+    }
+}
+
+impl Deref for VisibleExecution {
+    type Target = ExecutionView;
+
+    fn deref(&self) -> &ExecutionView {
+        &self.view
+    }
+}
+
+/// What lists say of an execution, to whoever may see it. Only a [`Reader`] makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VisibleSummary(ExecutionSummary);
+
+impl Deref for VisibleSummary {
+    type Target = ExecutionSummary;
+
+    fn deref(&self) -> &ExecutionSummary {
+        &self.0
+    }
+}
+
+impl Reader<'_> {
+    /// What a list says of an execution; nothing where whoever asks may not see it. Those of nobody are the organization's.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn execution_summary(&self, mut summary: ExecutionSummary) -> Result<Option<VisibleSummary>, Fault> {
+        let customer = customer_of(&summary);
+        if !self.sees_execution(customer) {
+            return Ok(None);
+        }
+        let (sight, _) = self.sight_of(&summary, customer)?;
+        if sight == Sight::WithoutPerson {
+            summary.user = None;
+        }
+        Ok(Some(VisibleSummary(summary)))
+    }
+
+    /// The whole of it, as far as whoever asks may see it.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn execution(&self, mut view: ExecutionView) -> Result<Option<VisibleExecution>, Fault> {
+        let customer = customer_of(&view.summary);
+        if !self.sees_execution(customer) {
+            return Ok(None);
+        }
+        let (sight, user) = self.sight_of(&view.summary, customer)?;
+        if sight == Sight::WithoutPerson
+            && let Some(named) = view.summary.user.take()
+        {
+            without_person(&mut view, &named, user.as_ref());
+        }
+        Ok(Some(VisibleExecution { view, sight }))
+    }
+
+    fn sees_execution(&self, customer: Option<CustomerId>) -> bool {
+        match customer {
+            Some(customer) => self.sees_logs_of(customer),
+            None => self.actor.customer().is_none() && self.actor.may(Operation::ViewLogs),
+        }
+    }
+
+    /// How much is shown, and the person on whose behalf it ran, where they exist.
+    fn sight_of(&self, summary: &ExecutionSummary, customer: Option<CustomerId>) -> Result<(Sight, Option<User>), Fault> {
+        let Some(named) = &summary.user else {
+            return Ok((Sight::Whole, None));
+        };
+        let person = named.id.parse::<UserId>().ok();
+        let user = person.map(|id| self.view.get::<User>(id)).transpose()?.flatten();
+        Ok((self.sight(person, user.as_ref(), customer), user))
+    }
+
+    fn sight(&self, person: Option<UserId>, user: Option<&User>, customer: Option<CustomerId>) -> Sight {
+        if person.is_some() && self.actor.user() == person {
+            return Sight::Whole;
+        }
+        let sees = match user {
+            Some(user) => self.sees(user),
+            None => self.actor.customer().is_none() && self.actor.may(Operation::ViewCustomerUsers),
+        };
+        let has_urls = customer.is_some_and(|customer| self.actor.may_for(Operation::ViewUserConfigs, customer));
+        match (sees, has_urls) {
+            (false, _) => Sight::WithoutPerson,
+            (true, false) => Sight::WithoutUrls,
+            (true, true) => Sight::Whole,
+        }
+    }
+}
+
+fn customer_of(summary: &ExecutionSummary) -> Option<CustomerId> {
+    summary.customer.as_ref()?.id.parse().ok()
+}
+
+fn without_person(view: &mut ExecutionView, named: &Named, user: Option<&User>) {
+    view.trigger = withheld();
+    view.response = view.response.as_ref().map(|_| withheld());
+    for step in &mut view.steps {
+        step.output = withheld();
+    }
+    let Some(user) = user else {
+        view.message = view.message.as_ref().map(|_| withheld());
+        view.logs.clear();
+        return;
+    };
+    let words = Words::of(user, named);
+    if let Some(Part::Readable(message)) = &mut view.message {
+        *message = words.blanked(message);
+    }
+    for part in &mut view.logs {
+        if let Part::Readable(lines) = part {
+            lines.iter_mut().for_each(|line| line.message = words.blanked(&line.message));
+        }
+    }
+}
+
+fn withheld<T>() -> Part<T> {
+    Part::Unreadable {
+        unreadable: Unreadable::Withheld,
+    }
+}
+
+/// What stands in the place of what names a person.
+const BLANK: &str = "•••";
+/// Shorter words of a name are no names.
+const SHORTEST: usize = 2;
+
+/// One lower-case letter for each letter, so that places are the same in both.
+fn lower_case(letter: char) -> char {
+    letter.to_lowercase().next().unwrap_or(letter)
+}
+
+/// What names a person, in lower case.
+struct Words {
+    /// Wherever they stand.
+    anywhere: Vec<Vec<char>>,
+    /// The words of the name, where they stand alone.
+    alone: Vec<Vec<char>>,
+}
+
+impl Words {
+    fn of(user: &User, named: &Named) -> Self {
+        let lower = |text: &str| text.trim().chars().map(lower_case).collect::<Vec<char>>();
+        let id = user.id.global();
+        let address = user.email.as_deref().and_then(|email| email.split_once('@'));
+        let whole = [
+            Some(user.name.as_str()),
+            named.name.as_deref(),
+            user.email.as_deref(),
+            user.external_id.as_deref(),
+            user.subject.as_deref(),
+            Some(user.profile.phone.as_str()),
+            Some(id.as_str()),
+            Some(named.id.as_str()),
+        ];
+        let mut anywhere: Vec<Vec<char>> = whole.into_iter().flatten().map(lower).filter(|text| !text.is_empty()).collect();
+        // The longest first, so that no part of it is left.
+        anywhere.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        let words = user.name.split(|letter: char| !letter.is_alphanumeric());
+        let words = words.chain(address.map(|(local, _)| local)).map(lower);
+        Self {
+            anywhere,
+            alone: words.filter(|word| word.len() >= SHORTEST).collect(),
+        }
+    }
+
+    fn blanked(&self, text: &str) -> String {
+        let letters: Vec<char> = text.chars().collect();
+        let lower: Vec<char> = letters.iter().copied().map(lower_case).collect();
+        let mut out = String::with_capacity(text.len());
+        let mut at = 0;
+        while at < letters.len() {
+            match self.length_at(&lower, at) {
+                Some(length) => {
+                    out.push_str(BLANK);
+                    at += length;
+                }
+                None => {
+                    out.push(letters[at]);
+                    at += 1;
+                }
+            }
+        }
+        out
+    }
+
+    /// How long the word is that begins here.
+    fn length_at(&self, text: &[char], at: usize) -> Option<usize> {
+        let begins = |word: &&Vec<char>| text[at..].starts_with(word);
+        let stands_alone = |word: &&Vec<char>| {
+            let before = at.checked_sub(1).and_then(|place| text.get(place));
+            let after = text.get(at + word.len());
+            [before, after].into_iter().flatten().all(|letter| !letter.is_alphanumeric())
+        };
+        let anywhere = self.anywhere.iter().find(begins);
+        let found = anywhere.or_else(|| self.alone.iter().find(|word| begins(word) && stands_alone(word)));
+        found.map(Vec::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use perseat_domain::model::{Membership, Profile, Role};
+
+    #[test]
+    fn texts_lose_what_names_a_person() {
+        let id = UserId(uuid::Uuid::from_u128(7));
+        let user = User {
+            id,
+            membership: Membership::Organization,
+            external_id: Some("j-42".into()),
+            name: "Jane Ö. Doe".into(),
+            email: Some("jd@example.com".into()),
+            subject: None,
+            subject_seen_at: None,
+            role: Role::Member,
+            profile: Profile {
+                phone: "+49 7".into(),
+                ..Profile::default()
+            },
+        };
+        let named = Named {
+            id: id.to_string(),
+            name: None,
+        };
+        let words = Words::of(&user, &named);
+        for (text, shown) in [
+            ("hello JANE ö. doe!", "hello •••!"),
+            ("jane wrote; Janet did not", "••• wrote; Janet did not"),
+            ("to JD@example.com, xj-42y, +49 7", "to •••, x•••y, •••"),
+            ("jd and Ö", "••• and Ö"),
+            ("İstanbul", "İstanbul"),
+            ("", ""),
+        ] {
+            assert_eq!(words.blanked(text), shown, "{text}");
+        }
+        assert!(!words.blanked(&format!("user:{id}")).contains(&id.to_string()));
+    }
+}
