@@ -396,7 +396,7 @@ settings! {
         fresh: Duration = "1m";
         /// Events kept of one grant.
         timeline: Count = 32;
-        /// The newest executions that are looked through for who used a connection last, and what waits for it.
+        /// The newest executions, and entries of theirs, that are looked through for who used a connection last and what waits for it.
         uses_looked_at: Count = 20;
         /// How long a person may take to consent, from the link to the way back.
         state_lifetime: Duration = "10m";

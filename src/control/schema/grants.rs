@@ -1,6 +1,6 @@
 //! Grants of third parties: where they stand, where somebody consents, and giving them up.
 
-use super::answer::{actor, change, desk, error, payloads, read, required};
+use super::answer::{actor, change, desk, error, payloads, read, required, spend};
 use super::configs::UserLevelConfigVariable;
 use super::instances::{InstanceConfigVariable, InstanceConfigVariableStatus};
 use super::scalars::DateTime;
@@ -169,6 +169,7 @@ impl Grant {
     }
     /// Who was told that somebody must consent again; none while nobody has to be.
     async fn notice(&self, ctx: &Context<'_>) -> Result<Option<GrantNotice>> {
+        spend(ctx, 1)?;
         let notice = story::notice(desk(ctx)?, &self.id).map_err(error)?;
         Ok(notice.map(|notice| GrantNotice {
             since: DateTime(notice.since),
@@ -178,6 +179,8 @@ impl Grant {
     }
     /// What executions did with it, among the newest of its holder.
     async fn uses(&self, ctx: &Context<'_>) -> Result<GrantUses> {
+        // Executions, and entries of them.
+        spend(ctx, desk(ctx)?.oauth().options().uses_looked_at.saturating_mul(2))?;
         let uses = story::uses(desk(ctx)?, &self.id).map_err(error)?;
         let actor = actor(ctx)?;
         Ok(GrantUses {
@@ -192,6 +195,7 @@ impl Grant {
     }
     /// What happened to it, oldest first.
     async fn timeline(&self, ctx: &Context<'_>) -> Result<Vec<GrantEvent>> {
+        spend(ctx, 1)?;
         let notice = story::notice(desk(ctx)?, &self.id).map_err(error)?;
         let events = story::events(&self.grant, notice.as_ref()).into_iter();
         Ok(events

@@ -272,6 +272,22 @@ fn no_entry_is_read_for_what_lists_show() {
 }
 
 #[test]
+fn the_last_use_of_a_connection_is_found_within_its_limit() {
+    let bench = Bench::new();
+    for number in [1, 2] {
+        bench.run(execution(number, number));
+    }
+    let uses = |connection, looked_at| bench.reader.uses(&Filter::default(), connection, looked_at).unwrap();
+    assert_eq!(
+        uses("dropbox", 20).last,
+        Some((execution(2, 2), Timestamp(3))),
+        "the newest, when its step ended"
+    );
+    assert_eq!((uses("dropbox", 20).parked, uses("slack", 20).last), (0, None));
+    assert_eq!(uses("dropbox", 1).last, None, "the newest entry of the newest is its end");
+}
+
+#[test]
 fn a_page_is_never_longer_than_its_limit() {
     let bench = Bench::new();
     (0..12).for_each(|n| bench.run(execution(n + 1, n)));

@@ -20,28 +20,30 @@ pub struct Uses {
 }
 
 impl ExecutionReader {
-    /// What the newest `looked_at` executions of `filter` did with the connection of this stable key. Nothing is unsealed. Blocks on
-    /// the disk.
+    /// What the newest `looked_at` executions of `filter` did with the connection of this stable key; as many of their entries are
+    /// read at most. Nothing is unsealed. Blocks on the disk.
     ///
     /// # Errors
     /// If an index cannot be read.
     pub fn uses(&self, filter: &Filter, connection: &str, looked_at: usize) -> Result<Uses, IndexError> {
-        let mut uses = Uses::default();
+        let (mut uses, mut entries_left) = (Uses::default(), looked_at);
         for (execution, row) in self.index.list(filter, None, looked_at)?.rows {
             if let Some(parked) = row.parked.filter(|parked| parked.connection == connection) {
                 uses.parked += 1;
                 uses.parked_since = Some(uses.parked_since.map_or(parked.since, |since| since.min(parked.since)));
             }
             if uses.last.is_none() {
-                uses.last = self.use_in(&row.entries, connection).map(|at| (execution, at));
+                let newest = row.entries.iter().rev().take(entries_left);
+                entries_left = entries_left.saturating_sub(row.entries.len());
+                uses.last = self.use_in(newest, connection).map(|at| (execution, at));
             }
         }
         Ok(uses)
     }
 
     /// When the last step among these entries that used the connection ended.
-    fn use_in(&self, entries: &[EntryRef], connection: &str) -> Option<Timestamp> {
-        entries.iter().rev().find_map(|reference| {
+    fn use_in<'e>(&self, mut newest: impl Iterator<Item = &'e EntryRef>, connection: &str) -> Option<Timestamp> {
+        newest.find_map(|reference| {
             // What has expired or does not read says nothing.
             let payload = self.entries.payload(reference.position).ok()?;
             let payloads = unpack(payload).ok()?;
