@@ -1,7 +1,7 @@
-//! Chromium shows the pages in frames of a host page that loads the real SDK: `tests/clients/embedded/walk.mjs`.
+//! Chromium shows the pages in frames of a host page that loads the real SDK: the walks in `tests/clients/embedded`.
 
 use crate::harness::node;
-use crate::world::{World, files, plain};
+use crate::world::{World, by_account, files, plain};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -19,18 +19,17 @@ impl Drop for Walk {
 }
 
 impl Walk {
-    /// Starts it, and says where its host page is.
-    fn start() -> (Self, String) {
+    /// Starts it, and gives the addresses that it says.
+    fn start(script: &str) -> (Self, Value) {
         node::modules("embedded");
         let mut node = Command::new(node::program());
-        node.arg("walk.mjs").current_dir(crate::harness::client("embedded"));
+        node.arg(script).current_dir(crate::harness::client("embedded"));
         node.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = node.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let host = line.trim().to_owned();
-        assert!(host.starts_with("http://localhost:"), "the walk did not start: {host}");
-        (Self { child }, host)
+        let addresses = serde_json::from_str(&line).unwrap_or_else(|error| panic!("the walk did not start: {error}: {line}"));
+        (Self { child }, addresses)
     }
 
     /// Lets it walk; it must come to its end.
@@ -45,8 +44,8 @@ impl Walk {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_real_sdk_shows_the_marketplace_and_a_user_configures_updates_and_removes() {
-    let (walk, host) = Walk::start();
-    let world = World::start(&host).await;
+    let (walk, addresses) = Walk::start("walk.mjs");
+    let world = World::start(addresses["host"].as_str().unwrap()).await;
     world.offer(&files()).await;
     world.offer(&plain()).await;
     let token = |user: &str, role: &str| world.person("globex", user, role).token;
@@ -71,4 +70,25 @@ async fn the_real_sdk_shows_the_marketplace_and_a_user_configures_updates_and_re
     let configs = instance["userLevelConfigs"]["nodes"].as_array().unwrap();
     assert_eq!(configs.len(), 1, "bob's is removed, carl's is there: {found}");
     assert_eq!(configs[0]["user"]["name"], "carl");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_person_connects_an_account_at_a_certified_provider_and_flows_run_as_that_person() {
+    let (walk, addresses) = Walk::start("consent.mjs");
+    let text = |name: &str| addresses[name].as_str().unwrap();
+    let provider = text("provider");
+    let world = World::start_near(text("host"), &[provider.trim_start_matches("http://")]).await;
+    let integrations = [("Orders", "flow_specific"), ("Bills", "instance_specific"), ("Stock", "shared_instance")];
+    for (name, endpoint_type) in integrations {
+        world.offer(&by_account(name, endpoint_type, provider)).await;
+    }
+    let token = |user: &str, role: &str| world.person("globex", user, role).token;
+    let given = json!({
+        "url": world.url(""),
+        "organization": world.api().bearer().trim_start_matches("Bearer "),
+        "people": { "ada": token("ada", "admin"), "bob": token("bob", "user"), "carl": token("carl", "user") },
+        "integrations": integrations.map(|(name, _)| name),
+    });
+    tokio::task::spawn_blocking(move || walk.go(&given)).await.unwrap();
+    assert!(!world.daemon.log().contains("canary-of-the-client"), "a secret is in the log");
 }

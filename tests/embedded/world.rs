@@ -2,6 +2,7 @@
 
 use crate::harness::api::Api;
 use crate::harness::daemon::{Answer, Daemon, Setup};
+use crate::harness::manifests::{code, flow, post};
 use http::Method;
 use perseat_admin::identity::embedded::Claims;
 use perseat_admin::identity::keys::SigningPair;
@@ -94,6 +95,41 @@ configPages:
     )
 }
 
+/// An integration whose users connect accounts at `provider`, to which it says as whom it runs.
+pub(crate) fn by_account(name: &str, endpoint_type: &str, provider: &str) -> String {
+    let script = "module.exports = async ({ configVars }, { onEvent: { results } }) => ({ data: {
+  number: results.body.data.number, who: results.user.externalId, folder: configVars.Folder, channel: configVars.Channel,
+} });";
+    let steps = code("Make", script) + &post("Send", "/files", "make.results");
+    let flow = flow("Send", "", &[steps]);
+    format!(
+        "definitionVersion: 7
+name: {name}
+description: By consent
+endpointType: {endpoint_type}
+requiredConfigVars:
+  - {{key: Channel, stableKey: channel, dataType: string, orgOnly: false}}
+  - {{key: Provider, stableKey: provider, dataType: string, orgOnly: true, defaultValue: '{provider}'}}
+  - {{key: Folder, stableKey: folder, dataType: string, orgOnly: false}}
+  - key: Account
+    stableKey: account
+    dataType: connection
+    connection: {{key: oauth2, component: {{key: http, isPublic: true, version: LATEST}}}}
+    inputs:
+      authorizeUrl: {{type: value, value: '{provider}/auth?prompt=consent'}}
+      tokenUrl: {{type: value, value: '{provider}/token'}}
+      revokeUrl: {{type: value, value: '{provider}/token/revocation'}}
+      scopes: {{type: value, value: openid offline_access}}
+      clientId: {{type: value, value: perseat}}
+      clientSecret: {{type: value, value: canary-of-the-client}}
+configPages:
+  - {{name: Company, elements: [{{type: configVar, value: Channel}}, {{type: configVar, value: Provider}}]}}
+  - {{name: You, userLevelConfigured: true, elements: [{{type: configVar, value: Folder}}, {{type: configVar, value: Account}}]}}
+flows:
+{flow}"
+    )
+}
+
 /// Somebody who comes with a token of the host product.
 pub(crate) struct Person<'w> {
     world: &'w World,
@@ -118,8 +154,14 @@ pub(crate) fn now() -> u64 {
 impl World {
     /// A daemon whose pages may be shown by `host`.
     pub(crate) async fn start(host: &str) -> Self {
-        let origins = toml::Value::Array(vec![host.into()]);
-        Self::start_as(Setup::new().set("embedded.origins", origins)).await
+        Self::start_near(host, &[]).await
+    }
+
+    /// One that may also call these hosts, which are not public.
+    pub(crate) async fn start_near(host: &str, allowed: &[&str]) -> Self {
+        let list = |words: &[&str]| toml::Value::Array(words.iter().map(|word| (*word).into()).collect());
+        let setup = Setup::new().set("embedded.origins", list(&[host]));
+        Self::start_as(setup.set("outbound.allow", list(allowed))).await
     }
 
     /// A daemon that is set up so.

@@ -1,103 +1,21 @@
 /**
- * Serves a host page, prints its address, reads from standard input where the daemon is and whose tokens there are, and walks
- * through the embedded pages as their people do. Ends with 0 if all was as it should be.
+ * Prints where its host page is, reads from standard input where the daemon is and whose tokens there are, and walks through the
+ * embedded pages as their people do. Ends with 0 if all was as it should be.
  */
 
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync } from "node:fs";
-import { createServer } from "node:http";
-import { createRequire } from "node:module";
-import { createInterface } from "node:readline";
-import { chromium } from "playwright-core";
+import { data, events, frame, introduced, launch, serve, show, sound, tab, tabTo, told, walked } from "./stage.mjs";
 
-const require = createRequire(import.meta.url);
-const files = {
-  "/": ["text/html; charset=utf-8", readFileSync(new URL("host.html", import.meta.url))],
-  "/favicon.ico": ["image/png", Buffer.alloc(0)],
-  "/sdk.js": ["text/javascript", readFileSync(new URL("node_modules/@prismatic-io/embedded/dist/index.umd.js", import.meta.url))],
-};
-const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
-/** Where pictures of the pages go, if somebody wants them. */
-const pictures = process.env.PERSEAT_PICTURES;
-
-function serve() {
-  const server = createServer((request, answer) => {
-    const file = files[request.url.split("?")[0]];
-    answer.writeHead(file ? 200 : 404, { "content-type": file?.[0] ?? "text/plain" });
-    answer.end(file?.[1]);
-  });
-  return new Promise((done) => { server.listen(0, "127.0.0.1", () => done(server)); });
-}
-
-const servers = [await serve(), await serve()];
-const [host, stranger] = servers.map((server) => `http://localhost:${server.address().port}`);
-console.log(host);
-const line = await new Promise((done) => { createInterface({ input: process.stdin }).once("line", done); });
-const { url, ...tokens } = JSON.parse(line);
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-features=LocalNetworkAccessChecks"],
-});
-
-/** A tab with the host page, and what its console complained about. */
-async function tab(token, options = {}, size = { width: 1100, height: 800 }, address = host) {
-  const context = await browser.newContext({ viewport: size, reducedMotion: "reduce" });
-  const page = await context.newPage();
-  page.setDefaultTimeout(60_000);
-  page.complaints = [];
-  page.on("console", (message) => { if (message.type() === "error") page.complaints.push(message.text()); });
-  page.on("pageerror", (error) => page.complaints.push(String(error)));
-  await page.goto(address);
-  await page.evaluate(async ([prismaticUrl, token, options]) => {
-    prismatic.init({ prismaticUrl, ...options });
-    await prismatic.authenticate({ token });
-  }, [url, token, options]);
-  return page;
-}
-
-const frame = (page) => page.frameLocator("#pio__iframe");
-const events = (page) => page.evaluate(() => window.told.map(({ event }) => event));
-const data = (page, event) => page.evaluate((event) => window.told.findLast((told) => told.event === event)?.data, event);
-const show = (page, call, options) => page.evaluate(([call, options]) => { prismatic[call]({ selector: "#place", ...options }); }, [call, options]);
-
-/** Waits until the host page was told. */
-async function told(page, event) {
-  await page.waitForFunction((event) => window.told.some((told) => told.event === event), event);
-}
-
-/** No serious fault for those who do not see or do not use a mouse, and nothing that is wider than the screen. */
-async function sound(page, what) {
-  const inner = page.frames().find((frame) => frame.url().startsWith(url) && !frame.url().endsWith("/embedded"));
-  await inner.evaluate(axe);
-  const { violations } = await inner.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-  assert.deepEqual(serious.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)]), [], what);
-  const width = await inner.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
-  assert.ok(width[0] <= width[1], `${what} is wider than its frame: ${width}`);
-  if (pictures) {
-    mkdirSync(pictures, { recursive: true });
-    await page.screenshot({ path: `${pictures}/${what.replaceAll(" ", "-")}.png` });
-  }
-}
-
-/** Presses Tab until the focus is on something of this name; a keyboard is all that some have. */
-async function tabTo(page, name) {
-  const inner = page.frames().find((frame) => frame.url().startsWith(url) && !frame.url().endsWith("/embedded"));
-  for (let presses = 0; presses < 80; presses += 1) {
-    await page.keyboard.press("Tab");
-    const found = await inner.evaluate(() => {
-      const element = document.activeElement;
-      const label = element.labels?.[0]?.textContent ?? element.getAttribute("aria-label") ?? element.textContent ?? "";
-      return label.trim();
-    });
-    if (found.startsWith(name)) return;
-  }
-  assert.fail(`no way by keyboard to ${name}`);
-}
+const host = await serve();
+const stranger = await serve();
+const { url, ...tokens } = await introduced({ host });
+const browser = await launch();
+const stage = { browser, host, url };
+/** The instance that the admin makes. */
+let instanceId;
 
 async function asksAdmin() {
-  const page = await tab(tokens.user);
+  const page = await tab(stage, tokens.user);
   await show(page, "showMarketplace");
   const list = frame(page);
   await list.getByRole("heading", { name: "Integrations" }).waitFor();
@@ -109,7 +27,7 @@ async function asksAdmin() {
 }
 
 async function activates() {
-  const page = await tab(tokens.admin, { theme: "DARK" });
+  const page = await tab(stage, tokens.admin, { theme: "DARK" });
   await page.evaluate(() => {
     window.addEventListener("message", (message) => {
       if (message.data?.event !== "INSTANCE_CONFIGURATION_LOADED") return;
@@ -143,14 +61,14 @@ async function activates() {
     "INSTANCE_DEPLOYED",
     "INSTANCE_CONFIGURATION_CLOSED",
   ]);
-  const { instanceId, configVars } = await data(page, "INSTANCE_DEPLOYED");
-  assert.equal(configVars.Tenant.value, "set-by-the-host");
+  const deployed = await data(page, "INSTANCE_DEPLOYED");
+  instanceId = deployed.instanceId;
+  assert.equal(deployed.configVars.Tenant.value, "set-by-the-host");
   await list.getByRole("link", { name: "View details" }).click();
   await list.getByRole("link", { name: /own configuration|Add/ }).waitFor();
   await sound(page, "detail of an admin in the dark");
   assert.deepEqual(page.complaints, []);
   await page.context().close();
-  return instanceId;
 }
 
 /** The first page of a user's wizard, then the credentials. */
@@ -166,7 +84,7 @@ async function fill(list, folder) {
 }
 
 async function configures() {
-  const page = await tab(tokens.user, { translation: { phrases: { "configurationWizardDialog.nextButton": "Weiter" } } });
+  const page = await tab(stage, tokens.user, { translation: { phrases: { "configurationWizardDialog.nextButton": "Weiter" } } });
   await page.evaluate(() => {
     window.addEventListener("message", (message) => {
       if (message.data?.event !== "USER_CONFIGURATION_LOADED") return;
@@ -223,8 +141,8 @@ async function configures() {
   await page.context().close();
 }
 
-async function updatesAndRemoves(instanceId) {
-  const page = await tab(tokens.user, {}, { width: 320, height: 640 });
+async function updatesAndRemoves() {
+  const page = await tab(stage, tokens.user, {}, { width: 320, height: 640 });
   const edit = () => page.evaluate((instanceId) => {
     window.done = [];
     prismatic.editUserLevelConfiguration({
@@ -264,8 +182,8 @@ async function updatesAndRemoves(instanceId) {
   await page.context().close();
 }
 
-async function another(instanceId) {
-  const page = await tab(tokens.other);
+async function another() {
+  const page = await tab(stage, tokens.other);
   await show(page, "configureInstance", { instanceId });
   const list = frame(page);
   await fill(list, "/carl");
@@ -304,24 +222,4 @@ async function strangers() {
   await context.close();
 }
 
-/** Each part on its own: one that fails does not hide the next. */
-let failures = 0;
-async function part(walk, ...given) {
-  try {
-    return await walk(...given);
-  } catch (error) {
-    failures += 1;
-    console.error(`${walk.name}:`, error);
-    return undefined;
-  }
-}
-
-await part(asksAdmin);
-const instanceId = await part(activates);
-await part(configures);
-await part(updatesAndRemoves, instanceId);
-await part(another, instanceId);
-await part(strangers);
-await browser.close();
-for (const server of servers) server.close();
-process.exit(failures === 0 ? 0 : 1);
+await walked(browser, [asksAdmin, activates, configures, updatesAndRemoves, another, strangers]);

@@ -1,0 +1,202 @@
+/**
+ * User level configuration from the beginning to the end, with accounts at a certified OpenID provider: an admin switches
+ * integrations on, three people connect their own accounts, webhooks arrive by the three kinds of address, and one of them
+ * updates and leaves. Prints where its host page and the provider are, reads where the daemon is and whose tokens there are.
+ */
+
+import assert from "node:assert/strict";
+import Provider from "oidc-provider";
+import { frame, introduced, launch, serve, show, sound, soundEverywhere, tab, told, walked } from "./stage.mjs";
+
+/** What the provider's API was called with: whose token, and for whom the flow said it ran. */
+const calls = [];
+let changed = () => {};
+let provider;
+
+/** The provider, and an API that it protects. */
+async function answer(request, response) {
+  if (request.url !== "/files") return provider.callback()(request, response);
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  const [, bearer] = (request.headers.authorization ?? "").split(" ");
+  const token = bearer ? await provider.AccessToken.find(bearer) : undefined;
+  response.writeHead(token ? 200 : 401, { "content-type": "application/json" });
+  response.end("{}");
+  calls.push({ account: token?.accountId, ...JSON.parse(Buffer.concat(chunks).toString()) });
+  changed();
+}
+
+const host = await serve();
+const issuer = await serve(answer);
+const { url, organization, people, integrations } = await introduced({ host, provider: issuer });
+provider = new Provider(issuer, {
+  clients: [{ client_id: "perseat", client_secret: "canary-of-the-client", redirect_uris: [`${url}/oauth2/callback`], grant_types: ["authorization_code", "refresh_token"] }],
+  features: { devInteractions: { enabled: true }, revocation: { enabled: true } },
+  pkce: { required: () => true },
+  scopes: ["openid", "offline_access"],
+});
+const browser = await launch();
+const stage = { browser, host, url };
+/** By person and integration. */
+const configs = {};
+
+async function ask(bearer, query, variables = {}) {
+  const headers = { authorization: `Bearer ${bearer}`, "content-type": "application/json" };
+  const answer = await fetch(`${url}/api`, { method: "POST", headers, body: JSON.stringify({ query, variables }) });
+  return answer.json();
+}
+
+/** The admin gives what holds for the whole customer. */
+async function adminSwitchesOn() {
+  const page = await tab(stage, people.ada);
+  for (const name of integrations) {
+    await page.evaluate(() => { window.told.length = 0; });
+    await show(page, "showMarketplace");
+    const view = frame(page);
+    await view.getByRole("link", { name, exact: true }).click();
+    await view.getByRole("link", { name: "Switch on" }).click();
+    await view.getByLabel("Channel").fill(`channel of ${name}`);
+    await view.getByRole("button", { name: "Finish" }).click();
+    await told(page, "INSTANCE_DEPLOYED");
+  }
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+}
+
+/** Signs in at the provider as `person` and agrees, in the window that opened. */
+async function consents(window, person) {
+  await window.getByPlaceholder("Enter any login").fill(person);
+  await window.getByPlaceholder("and password").fill("whatever");
+  await window.getByRole("button", { name: "Sign-in" }).click();
+}
+
+/** Somebody adds their own configuration and connects their own account. */
+async function connects(person) {
+  const page = await tab(stage, people[person]);
+  let isKnown = false;
+  for (const name of integrations) {
+    await page.evaluate(() => { window.told.length = 0; });
+    await show(page, "showMarketplace");
+    const view = frame(page);
+    if (person === "bob" && name === integrations[0]) await soundEverywhere(page, "marketplace");
+    await view.getByRole("link", { name, exact: true }).click();
+    // An admin comes to the integration's page, a user to their own configuration.
+    if (person === "ada") await view.getByRole("link", { name: "Add my own configuration" }).click();
+    await view.getByLabel("Folder").fill(`/${person}`);
+    if (person === "bob" && name === integrations[0]) await soundEverywhere(page, "configuration");
+    await view.getByRole("button", { name: "Finish" }).click();
+    await told(page, "USER_CONFIGURATION_DEPLOYED");
+    const opens = page.context().waitForEvent("page");
+    await view.getByRole("link", { name: "Connect", exact: true }).click();
+    const window = await opens;
+    if (!isKnown) await consents(window, person);
+    isKnown = true;
+    await window.getByRole("button", { name: "Continue" }).click();
+    await window.getByRole("heading", { name: "connected" }).waitFor();
+    if (person === "bob" && name === integrations[0]) await soundEverywhere(window, "connected");
+    await window.close();
+    // Whoever comes back sees that it is done.
+    await page.bringToFront();
+    await view.getByRole("heading").first().click();
+    await view.getByText("Connected").waitFor();
+  }
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+}
+const adminConnects = () => connects("ada");
+const bobConnects = () => connects("bob");
+const carlConnects = () => connects("carl");
+
+/** Posts an event for a person by the integration's kind of address; gives the status. */
+async function post(name, person, number) {
+  const { url: address, headers } = configs[`${name} of ${person}`];
+  const body = JSON.stringify({ number });
+  const answer = await fetch(address, { method: "POST", headers: { "content-type": "application/json", ...headers }, body });
+  return answer.status;
+}
+
+/** Waits for the call that the event with this number leads to. */
+async function call(number) {
+  for (;;) {
+    const found = calls.find((call) => call.number === number);
+    if (found) return found;
+    await new Promise((done) => { changed = done; });
+  }
+}
+
+async function webhooksRunAsTheirUsers() {
+  const found = await ask(organization, `{ instances { nodes { integration { name } flowConfigs { nodes { webhookUrl } }
+    userLevelConfigs { nodes { user { externalId } flowConfigs { nodes { webhookUrl } } } } } } }`);
+  const names = { flow: "perseat-flow-name", customer: "perseat-customer-external-id", user: "perseat-user-external-id" };
+  for (const { integration: { name }, flowConfigs, userLevelConfigs } of found.data.instances.nodes) {
+    for (const { user: { externalId }, flowConfigs: own } of userLevelConfigs.nodes) {
+      const kind = integrations.indexOf(name);
+      const headers = [
+        {},
+        { [names.flow]: "Send", [names.user]: externalId },
+        { [names.flow]: "Send", [names.customer]: "globex", [names.user]: externalId },
+      ][kind];
+      const address = (kind === 0 ? own : flowConfigs).nodes[0].webhookUrl;
+      configs[`${name} of ${externalId}`] = { url: address, headers };
+    }
+  }
+  assert.equal(Object.keys(configs).length, 9, JSON.stringify(found));
+  let number = 0;
+  for (const name of integrations) {
+    for (const person of ["ada", "bob", "carl"]) {
+      number += 1;
+      assert.equal(await post(name, person, number), 200, `${name} of ${person}`);
+      const { account, who, folder, channel } = await call(number);
+      assert.deepEqual([account, who, folder, channel], [person, person, `/${person}`, `channel of ${name}`]);
+    }
+  }
+}
+
+async function bobUpdatesAndLeaves() {
+  const [name] = integrations;
+  const page = await tab(stage, people.bob);
+  await show(page, "showMarketplace");
+  const view = frame(page);
+  await view.getByRole("link", { name, exact: true }).click();
+  await view.getByLabel("Folder").fill("/moved");
+  await view.getByRole("button", { name: "Finish" }).click();
+  await told(page, "USER_CONFIGURATION_DEPLOYED");
+  assert.equal(await post(name, "bob", 100), 200);
+  const { account, folder } = await call(100);
+  assert.deepEqual([account, folder], ["bob", "/moved"], "the account stays connected");
+  await show(page, "showMarketplace");
+  await view.getByRole("link", { name, exact: true }).click();
+  await view.getByRole("link", { name: "Remove my configuration" }).click();
+  await view.getByRole("heading", { name: "Are you sure?" }).waitFor();
+  await soundEverywhere(page, "question");
+  await view.getByRole("button", { name: "Remove my configuration" }).click();
+  await told(page, "USER_CONFIGURATION_DELETED");
+  assert.equal(await post(name, "bob", 101), 410, "what was removed is gone");
+  assert.equal(await post(name, "carl", 102), 200);
+  assert.equal((await call(102)).account, "carl", "the others go on");
+  assert.ok(!calls.some(({ number }) => number === 101));
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+}
+
+/** A user finds neither the instance nor what ran, by no page and no query. */
+async function usersSeeNoInstance() {
+  const instance = await ask(organization, "query ($n: String) { instances(name: $n) { nodes { id } } }", { n: integrations[0] });
+  const instanceId = instance.data.instances.nodes[0].id;
+  const lists = ["instances", "executionResults", "logs"];
+  for (const list of lists) {
+    const { data: found } = await ask(people.carl, `{ ${list} { nodes { id } } }`);
+    assert.deepEqual(found?.[list]?.nodes ?? [], [], list);
+    const { data: all } = await ask(organization, `{ ${list} { nodes { id } } }`);
+    if (list !== "logs") assert.ok(all[list].nodes.length > 0, `${list} are there to be seen`);
+  }
+  const { data: one } = await ask(people.carl, "query ($i: ID!) { instance(id: $i) { name } }", { i: instanceId });
+  assert.equal(one?.instance ?? null, null);
+  const page = await tab(stage, people.carl);
+  await show(page, "editInstanceConfiguration", { instanceId });
+  await frame(page).getByText("There is no such integration, or it is not for you.").waitFor();
+  await sound(page, "what is not for a user");
+  await page.context().close();
+}
+
+await walked(browser, [adminSwitchesOn, adminConnects, bobConnects, carlConnects, webhooksRunAsTheirUsers, bobUpdatesAndLeaves, usersSeeNoInstance]);
