@@ -78,7 +78,11 @@ async fn each_person_connects_an_account_at_a_certified_provider_and_flows_run_a
     let text = |name: &str| addresses[name].as_str().unwrap();
     let provider = text("provider");
     let world = World::start_near(text("host"), &[provider.trim_start_matches("http://")]).await;
-    let integrations = [("Orders", "flow_specific"), ("Bills", "instance_specific"), ("Stock", "shared_instance")];
+    let integrations = [
+        ("Orders", "flow_specific"),
+        ("Bills", "instance_specific"),
+        ("Stock", "shared_instance"),
+    ];
     for (name, endpoint_type) in integrations {
         world.offer(&by_account(name, endpoint_type, provider)).await;
     }
