@@ -76,7 +76,12 @@ fn revoke(desk: &Desk, request: &LocalRequest) -> Result<Value, Fault> {
 
 fn organization(desk: &Desk, _: &LocalRequest) -> Result<Value, Fault> {
     let organization = desk.catalog().organization()?.ok_or(Fault::Absent("organization"))?;
-    Ok(json!({ "id": organization.id.global(), "name": organization.name, "ulcEnabled": organization.ulc_enabled }))
+    Ok(json!({
+        "id": organization.id.global(),
+        "name": organization.name,
+        "ulcEnabled": organization.ulc_enabled,
+        "apiUrl": desk.api_url(""),
+    }))
 }
 
 fn audit(desk: &Desk, request: &LocalRequest) -> Result<Value, Fault> {

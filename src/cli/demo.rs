@@ -23,6 +23,11 @@ pub struct Demo {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 
+    /// The file of the embedded SDK (`dist/index.umd.js` of the npm package `@prismatic-io/embedded`) for the host page; without
+    /// it browsers load it from the internet
+    #[arg(long, value_name = "FILE")]
+    sdk: Option<PathBuf>,
+
     /// Let the provider mix up two users' tokens: the table must show it
     #[arg(long, hide = true)]
     swap_tokens: bool,
@@ -37,6 +42,7 @@ impl Demo {
         let options = Options {
             once: self.once,
             directory: self.dir,
+            sdk: self.sdk,
             swap_tokens: self.swap_tokens,
             ..Options::default()
         };

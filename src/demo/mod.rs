@@ -3,6 +3,7 @@
 //! It is a check as much as a show: each row says beforehand what must come of it, and the provider, not the daemon, says
 //! whose token it saw. Nothing waits by sleeping; the provider and the service manager's protocol say when something is done.
 
+mod host;
 mod manifests;
 mod provider;
 mod report;
@@ -23,6 +24,7 @@ use crate::boot::administration::ApplyBody;
 use crate::cli::print::say;
 use crate::cli::{apply, client};
 use crate::daemon_process::{DaemonProcess, Place};
+use host::Host;
 use manifests::Secrets;
 use provider::Provider;
 use rows::{Outcome, Row};
@@ -34,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) once: bool,
     /// Where to keep everything; a temporary folder if none.
     pub(crate) directory: Option<PathBuf>,
+    /// The embedded SDK's file, for the host page; else browsers load it from where npm packages are published.
+    pub(crate) sdk: Option<PathBuf>,
     /// Whether the provider mixes up two users' tokens.
     pub(crate) swap_tokens: bool,
     /// How long the daemon may take to start, and to stop.
@@ -47,6 +51,7 @@ impl Default for Options {
         Self {
             once: false,
             directory: None,
+            sdk: None,
             swap_tokens: false,
             start: Duration::from_secs(60),
             row: Duration::from_secs(30),
@@ -70,11 +75,15 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
     let secrets = Secrets::new();
     let provider = Provider::start(secrets.accounts(options.swap_tokens)).await?;
     say!("· a pretend file storage listens on {}", provider.address());
+    let host = Host::start(options.sdk.clone()).await?;
     let folder = manifests::write(&directory)?;
     let place = Place {
         directory: directory.clone(),
         scratch: scratch.path().to_owned(),
-        settings: vec![("outbound", "allow", vec![provider.address().to_string()].into())],
+        settings: vec![
+            ("outbound", "allow", vec![provider.address().to_string()].into()),
+            ("embedded", "origins", vec![host.origin()].into()),
+        ],
         start: options.start,
     };
     let mut daemon = DaemonProcess::start(&place).await?;
@@ -94,7 +103,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
     }
     let as_expected = report::print(&rows, &outcomes, &provider);
     if !options.once {
-        report::print_next(&rows, &daemon, &directory);
+        host.open(&socket).await?;
+        report::print_next(&rows, &daemon, &directory, &host.addresses());
         until_stopped(&mut daemon).await?;
     }
     daemon.stop(options.start).await?;

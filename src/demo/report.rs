@@ -102,11 +102,16 @@ fn user(user: &Value) -> String {
 }
 
 /// Prints what a reader can try while the daemon goes on serving.
-pub(super) fn print_next(rows: &[Row], daemon: &DaemonProcess, directory: &Path) {
+pub(super) fn print_next(rows: &[Row], daemon: &DaemonProcess, directory: &Path, pages: &[(&str, String)]) {
     let config = daemon.config().display();
     // After `cargo run` nothing of that name is on the PATH.
     let perseat = std::env::current_exe().map_or_else(|_| "perseat".to_owned(), |path| quoted(&path));
     say!("\nThe daemon goes on serving; Ctrl-C ends it. Try:\n");
+    say!("# in a browser: a host product that shows the marketplace to its people");
+    for (name, page) in pages {
+        say!("{page}  {name}");
+    }
+    say!("");
     for (title, by) in [
         ("Jane's own URL", "URL"),
         ("the instance's URL, Jane in a header", "headers"),

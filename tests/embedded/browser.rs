@@ -96,3 +96,36 @@ async fn each_person_connects_an_account_at_a_certified_provider_and_flows_run_a
     tokio::task::spawn_blocking(move || walk.go(&given)).await.unwrap();
     assert!(!world.daemon.log().contains("canary-of-the-client"), "a secret is in the log");
 }
+
+/// A running demo; it ends, and its daemon with it, when dropped.
+struct Demo(Child);
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let id = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(id) = id {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demos_host_page_shows_each_of_its_people_what_is_theirs() {
+    let sdk = node::modules("embedded").join("@prismatic-io/embedded/dist/index.umd.js");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_perseat"));
+    demo.args(["demo", "--sdk"]).arg(sdk).stdout(Stdio::piped());
+    let mut demo = Demo(demo.spawn().unwrap());
+    let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let pages: serde_json::Map<String, Value> = lines
+        .by_ref()
+        .filter(|line| line.starts_with("http://localhost:"))
+        .map(|line| line.split_once("  ").map(|(page, name)| (name.to_owned(), page.into())).unwrap())
+        .take(3)
+        .collect();
+    // What it says further must find a reader.
+    std::thread::spawn(move || lines.for_each(drop));
+    let (walk, _) = Walk::start("demo.mjs");
+    let given = json!({ "pages": pages });
+    tokio::task::spawn_blocking(move || walk.go(&given)).await.unwrap();
+}
