@@ -396,6 +396,8 @@ impl Config {
     pub fn console_options(&self) -> ConsoleOptions {
         ConsoleOptions {
             origins: self.embedded.origins.clone(),
+            page: self.embedded.page.as_usize(),
+            looked_at: self.embedded.looked_at.as_usize(),
         }
     }
 

@@ -129,9 +129,12 @@ settings! {
 
     /// The pages that the embedded SDK shows in frames of your product.
     embedded "embedded": Embedded {
-        /// Origins of your product's pages, such as `https://app.example.com`. They may show the embedded pages in a frame and
-        /// call what the SDK calls; no other page may. Empty: none.
+        /// Origins of your product's pages (`https://app.example.com`): they alone may frame these pages and call what the SDK calls.
         origins: Vec<String> = none();
+        /// Entries of one page of log lines, executions, steps and instances; at most `api.page`.
+        page: Count = 50;
+        /// Executions looked through for a page of log lines, and instances for what needs attention; then it ends early, and says so.
+        looked_at: Count = 200;
     }
 
     /// Avatars and attachments.

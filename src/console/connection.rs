@@ -4,11 +4,13 @@ use super::field::{Field, Kind, Story, StoryEvent};
 use crate::control::{Desk, iso};
 use crate::oauth::{Ticket, begin_url, story};
 use perseat_admin::fault::Fault;
-use perseat_admin::query::Reader;
-use perseat_domain::definition::ConfigVar;
+use perseat_admin::query::{Reader, VersionView};
+use perseat_domain::definition::{ConfigVar, DataType};
 use perseat_domain::grant::{Forecast, Holder, Status};
+use perseat_domain::model::ConfigValue;
 use perseat_flow::oauth::{Flow, is_oauth};
 use perseat_store::catalog::{GrantId, StoredGrant};
+use std::collections::BTreeMap;
 
 /// In the words of the SDK: one whose state is not known has to be connected again.
 fn word(status: Status) -> &'static str {
@@ -18,6 +20,49 @@ fn word(status: Status) -> &'static str {
         Status::Error => "ERROR",
         Status::Failed | Status::Uncertain => "FAILED",
     }
+}
+
+/// Where a connection stands.
+fn standing(flow: Option<Flow>, grant: Option<&StoredGrant>, is_stored: bool) -> &'static str {
+    match (flow, grant) {
+        (Some(_), grant) => grant.map_or("PENDING", |stored| word(stored.grant.status)),
+        (None, _) if is_stored => "ACTIVE",
+        (None, _) => "PENDING",
+    }
+}
+
+/// The connections of a holder, by display name, that failed or wait for a consent; not those that the host page fills in.
+pub(super) fn needing(
+    reader: &Reader<'_>,
+    version: &VersionView,
+    holder: Holder,
+    values: &BTreeMap<String, ConfigValue>,
+) -> Result<Vec<(String, &'static str)>, Fault> {
+    let is_user_level = matches!(holder, Holder::UserConfig(_));
+    let visible = reader.visible_variables_of(&version.version.definition, is_user_level);
+    let mut connections = visible
+        .iter()
+        .filter(|variable| variable.data_type == DataType::Connection)
+        .peekable();
+    if connections.peek().is_none() {
+        return Ok(Vec::new());
+    }
+    let grants = reader.grants(holder)?;
+    let mut needing = Vec::new();
+    for variable in connections {
+        let flow = variable.connection.as_ref().and_then(is_oauth);
+        let is_stored = values.contains_key(&variable.stable_key);
+        let status = standing(flow, grants.get(&variable.stable_key), is_stored);
+        let waits = match status {
+            "ACTIVE" => false,
+            "PENDING" => flow == Some(Flow::AuthorizationCode),
+            _ => true,
+        };
+        if waits && !version.presentation().of(variable).is_hidden {
+            needing.push((variable.key.clone(), status));
+        }
+    }
+    Ok(needing)
 }
 
 /// What happened to a grant, as the page shows it.
@@ -61,11 +106,7 @@ pub(super) fn stand(
     for (field, variable) in fields.iter_mut().zip(variables).filter(|(field, _)| field.kind == Kind::Connection) {
         let flow = variable.connection.as_ref().and_then(is_oauth);
         let grant = grants.get(&variable.stable_key);
-        field.status = Some(match (flow, grant) {
-            (Some(_), grant) => grant.map_or("PENDING", |stored| word(stored.grant.status)),
-            (None, _) if field.is_stored => "ACTIVE",
-            (None, _) => "PENDING",
-        });
+        field.status = Some(standing(flow, grant, field.is_stored));
         if let (Some(_), Some(holder), Some(stored)) = (flow, holder, grant) {
             let id = GrantId {
                 holder,

@@ -182,7 +182,9 @@ fn single(field: &Field, text: &str) -> Result<String, String> {
         Kind::Choice if !field.options.iter().any(|option| option == text) => wrong("Choose one of the list."),
         Kind::Date if trimmed.parse::<Date>().is_err() => wrong("Enter a date."),
         Kind::Date => Ok(trimmed.to_owned()),
-        Kind::Time => time(trimmed).ok_or_else(|| "Enter a date and a time.".to_owned()),
+        Kind::Time => moment(trimmed)
+            .map(|at| at.to_string())
+            .ok_or_else(|| "Enter a date and a time.".to_owned()),
         Kind::Schedule if !is_schedule(trimmed) => wrong("Enter five parts: minute, hour, day, month and weekday, such as 0 * * * *."),
         Kind::Schedule => Ok(trimmed.to_owned()),
         Kind::Json => check_json(trimmed).map(|()| text.to_owned()),
@@ -192,12 +194,11 @@ fn single(field: &Field, text: &str) -> Result<String, String> {
 }
 
 /// A point in time; one without a zone is in UTC.
-fn time(text: &str) -> Option<String> {
-    let at = match text.parse::<Timestamp>() {
-        Ok(at) => at,
-        Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
-    };
-    Some(at.to_string())
+pub(super) fn moment(text: &str) -> Option<Timestamp> {
+    match text.parse::<Timestamp>() {
+        Ok(at) => Some(at),
+        Err(_) => Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp()),
+    }
 }
 
 fn is_schedule(text: &str) -> bool {

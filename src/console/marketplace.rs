@@ -14,12 +14,11 @@ use perseat_admin::query::{
 use perseat_domain::id::{InstanceId, IntegrationId, VersionId};
 use perseat_domain::model::{Instance, InstanceState, Marketplace, MediaOwner};
 use serde::Serialize;
-use url::form_urlencoded;
 
 /// How far somebody is with an integration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum State {
+pub(super) enum State {
     /// Nothing is missing.
     Active,
     /// It is switched on, and something is missing.
@@ -61,6 +60,10 @@ struct Row {
     mine: Option<String>,
     remove_mine: Option<String>,
     is_mine_configured: bool,
+    /// What it ran.
+    executions: Option<String>,
+    /// What that said.
+    logs: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,7 +121,7 @@ fn sees_instances(reader: &Reader<'_>) -> bool {
 }
 
 /// How far an instance is, for those who see it.
-fn state_of(reader: &Reader<'_>, instance: &Instance) -> Result<State, Fault> {
+pub(super) fn state_of(reader: &Reader<'_>, instance: &Instance) -> Result<State, Fault> {
     let version = reader.version_of(instance.integration, instance.config.version)?;
     let lacks = reader.config_state(instance, &version.version.definition)? == ConfigState::NeedsInstance;
     Ok(match instance.state {
@@ -178,7 +181,7 @@ impl Console {
             }],
             ..IntegrationFilter::default()
         };
-        let list = self.desk.read(asked.actor, |reader| {
+        let list = self.read(asked, |reader| {
             let standing = Standing::read(reader)?;
             let mut request = PageRequest {
                 after: asked.parameter("after"),
@@ -205,10 +208,8 @@ impl Console {
         let list = List {
             action: View::Marketplace.path(),
             more: more.map(|after| {
-                let mut query = form_urlencoded::Serializer::new(String::new());
-                let pairs = [("after", Some(&after)), ("search", search.as_ref()), ("filters", filters.as_ref())];
-                query.extend_pairs(pairs.iter().filter_map(|(name, value)| Some((name, (*value)?))));
-                format!("{}?{}", View::Marketplace.path(), query.finish())
+                let (search, filters) = (search.as_deref(), filters.as_deref());
+                View::Marketplace.with(&[("after", Some(&after)), ("search", search), ("filters", filters)])
             }),
             search: search.unwrap_or_default(),
             filters: filters.unwrap_or_default(),
@@ -249,7 +250,7 @@ impl Console {
     }
 
     pub(super) fn integration(&self, asked: Asked<'_>, id: VersionId) -> Result<Answer, Trouble> {
-        let detail = self.desk.read(asked.actor, |reader| self.detail(reader, id))?;
+        let detail = self.read(asked, |reader| self.detail(reader, id))?;
         Ok(self.pages.fragment(StatusCode::OK, "integration.html", &detail))
     }
 
@@ -287,6 +288,9 @@ impl Console {
         let own = standing.own_of(instance.integration).find(|own| own.instance.id == instance.id);
         let configures = reader.actor().may_for(Operation::ConfigureInstances, instance.customer);
         let path = |view: View| configures.then(|| view.path());
+        let id = instance.id.to_string();
+        let sees_logs = reader.sees_logs_of(instance.customer);
+        let of_it = |view: View| sees_logs.then(|| view.with(&[("instance", Some(&id))]));
         Ok(Row {
             name: instance.name.clone(),
             state: state_of(reader, instance)?,
@@ -295,6 +299,8 @@ impl Console {
             mine: own.map(|own| View::Mine(own.instance.id).path()),
             remove_mine: own.and_then(remove_mine),
             is_mine_configured: own.is_some_and(Configurable::is_configured),
+            executions: of_it(View::Executions),
+            logs: of_it(View::Logs),
         })
     }
 
@@ -302,7 +308,7 @@ impl Console {
     pub(super) fn find(&self, asked: Asked<'_>) -> Result<Answer, Trouble> {
         if let Some(id) = asked.parameter("instanceId") {
             let id: InstanceId = id.parse().map_err(|_| Fault::Absent("instance"))?;
-            return match self.desk.read(asked.actor, |reader| reader.instance(id)) {
+            return match self.read(asked, |reader| reader.instance(id)) {
                 Ok(instance) => self.integration(
                     asked,
                     VersionId {
@@ -315,7 +321,7 @@ impl Console {
             };
         }
         let (by_id, by_name) = (asked.parameter("integrationId"), asked.parameter("integrationName"));
-        let found = self.desk.read(asked.actor, |reader| match by_id {
+        let found = self.read(asked, |reader| match by_id {
             Some(id) => {
                 let id: VersionId = id.parse().map_err(|_| Fault::Absent("integration"))?;
                 reader.integration(VersionId { version: None, ..id })
@@ -330,7 +336,7 @@ impl Console {
                 first.map(|(_, view)| view).ok_or(Fault::Absent("integration"))
             }
         })?;
-        let (alone, offered) = self.desk.read(asked.actor, |reader| {
+        let (alone, offered) = self.read(asked, |reader| {
             let standing = Standing::read(reader)?;
             let mut own = standing.own_of(found.integration.id).map(|own| own.instance.id);
             let alone = own.next().filter(|_| own.next().is_none() && !sees_instances(reader));
@@ -359,5 +365,7 @@ fn own_row(name: String, own: &Configurable) -> Row {
         mine: Some(View::Mine(own.instance.id).path()),
         remove_mine: remove_mine(own),
         is_mine_configured: own.is_configured(),
+        executions: None,
+        logs: None,
     }
 }

@@ -5,13 +5,18 @@
 //! browser's is spent by another site's page, and a frame whose token has ended shows nothing more. Fragments come from the
 //! queries and commands of `perseat-admin`, which decide what somebody sees and does.
 
+mod choice;
 mod connection;
+mod connections;
+mod dashboard;
 mod draft;
 mod event;
+mod executions;
 mod field;
 mod filter;
 mod form;
 mod html;
+mod logs;
 mod marketplace;
 mod options;
 mod page;
@@ -24,11 +29,14 @@ pub use options::ConsoleOptions;
 pub(crate) use route::AUTHENTICATE;
 
 use crate::boot::http::{Answer, json, text};
-use crate::control::Desk;
+use crate::control::{Budget, Desk};
 use form::Sent;
 use http::{Method, StatusCode};
 use page::Pages;
 use perseat_admin::actor::Actor;
+use perseat_admin::fault::Fault;
+use perseat_admin::query::{PageRequest, Reader};
+use perseat_store::catalog::Allowance as _;
 use route::View;
 use std::sync::Arc;
 use trouble::Trouble;
@@ -46,11 +54,18 @@ pub(crate) struct Console {
 struct Asked<'a> {
     actor: &'a Actor,
     query: &'a str,
+    /// What may be read; what a form needs is read whatever there is.
+    budget: Option<&'a Budget>,
 }
 
 impl Asked<'_> {
     fn parameter(self, name: &str) -> Option<String> {
         route::pair(self.query, name).filter(|text| !text.is_empty())
+    }
+
+    /// Counts what is read elsewhere than in the catalog.
+    fn spend(self, records: usize) -> Result<(), Fault> {
+        self.budget.map_or(Ok(()), |budget| budget.take(records)).map_err(Fault::Spent)
     }
 }
 
@@ -110,7 +125,12 @@ impl Console {
                 _ => refusal(StatusCode::METHOD_NOT_ALLOWED, "Use POST."),
             };
         }
-        let asked = Asked { actor, query };
+        let budget = Budget::of(&self.desk);
+        let asked = Asked {
+            actor,
+            query,
+            budget: (*method == Method::GET).then_some(&budget),
+        };
         let outcome = match (View::of(path), method) {
             (Some(view), &Method::GET) => self.show(asked, view),
             (Some(view), &Method::POST) if view.takes_forms() => self.take(asked, view, &Sent::read(body)),
@@ -118,6 +138,27 @@ impl Console {
             (None, _) => Err(Trouble::Nowhere),
         };
         outcome.unwrap_or_else(|trouble| self.explain(&trouble))
+    }
+
+    /// Reads one moment of the catalog for whoever asks, within what a request may read.
+    fn read<T>(&self, asked: Asked<'_>, work: impl FnOnce(&Reader<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        match asked.budget {
+            Some(budget) => self.desk.read_within(asked.actor, budget, work),
+            None => self.desk.read(asked.actor, work),
+        }
+    }
+
+    /// The same where more than the catalog is read.
+    fn look<T>(&self, asked: Asked<'_>, work: impl FnOnce(&Reader<'_>) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        self.read(asked, |reader| Ok(work(reader)))?
+    }
+
+    /// The page of a list that somebody asks for.
+    fn page(&self, asked: Asked<'_>) -> PageRequest {
+        PageRequest {
+            after: asked.parameter("after"),
+            first: Some(self.options.page),
+        }
     }
 
     fn show(&self, asked: Asked<'_>, view: View) -> Result<Answer, Trouble> {
@@ -130,12 +171,24 @@ impl Console {
             View::Mine(id) => self.mine(asked, id),
             View::Remove(id) => self.ask_to_remove(asked, id),
             View::RemoveMine(id) => self.ask_to_remove_mine(asked, id),
+            View::Logs => self.logs(asked),
+            View::Executions => self.executions(asked),
+            View::Execution(id) => self.execution(asked, id),
+            View::Dashboard => self.dashboard(asked),
+            View::Connections => self.connections(asked),
         }
     }
 
     fn take(&self, asked: Asked<'_>, view: View, sent: &Sent) -> Result<Answer, Trouble> {
         match view {
-            View::Marketplace | View::Find | View::Integration(_) => Err(Trouble::Nowhere),
+            View::Marketplace
+            | View::Find
+            | View::Integration(_)
+            | View::Logs
+            | View::Executions
+            | View::Execution(_)
+            | View::Dashboard
+            | View::Connections => Err(Trouble::Nowhere),
             View::Activate(id) => self.save_new(asked, id, sent),
             View::Configure(id) => self.save_instance(asked, id, sent),
             View::Mine(id) => self.save_mine(asked, id, sent),

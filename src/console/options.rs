@@ -1,8 +1,22 @@
 //! Rules of the embedded pages.
 
 /// See the module.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleOptions {
     /// Origins of pages that may show the embedded pages in a frame.
     pub origins: Vec<String>,
+    /// Entries of one page of executions, log lines, instances and steps.
+    pub page: usize,
+    /// Executions looked through for one page of log lines, and instances for what needs attention.
+    pub looked_at: usize,
+}
+
+impl Default for ConsoleOptions {
+    fn default() -> Self {
+        Self {
+            origins: Vec::new(),
+            page: 50,
+            looked_at: 200,
+        }
+    }
 }

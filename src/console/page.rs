@@ -29,7 +29,7 @@ macro_rules! file {
     };
 }
 
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 22] = [
     file!("shell.html"),
     file!("marketplace.html"),
     file!("integration.html"),
@@ -39,6 +39,19 @@ const TEMPLATES: [(&str, &str); 9] = [
     file!("remove.html"),
     file!("message.html"),
     file!("told.html"),
+    file!("tabs.html"),
+    file!("filters.html"),
+    file!("subject.html"),
+    file!("result.html"),
+    file!("standing.html"),
+    file!("forecast.html"),
+    file!("happened.html"),
+    file!("connect.html"),
+    file!("logs.html"),
+    file!("executions.html"),
+    file!("execution.html"),
+    file!("dashboard.html"),
+    file!("connections.html"),
 ];
 
 const STYLE: &str = "text/css; charset=utf-8";

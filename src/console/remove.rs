@@ -28,7 +28,7 @@ struct Question<'q> {
 impl Console {
     /// What of an instance goes: its name, its integration and what the host page is told.
     fn going(&self, asked: Asked<'_>, id: InstanceId) -> Result<(String, VersionId, Value), Trouble> {
-        let going = self.desk.read(asked.actor, |reader| {
+        let going = self.read(asked, |reader| {
             let instance = reader.instance(id)?;
             reader.actor().check(Operation::ConfigureInstances)?;
             let version = reader.version_of(instance.integration, instance.config.version)?;
@@ -47,7 +47,7 @@ impl Console {
 
     /// What of one's own configuration goes.
     fn my_going(&self, asked: Asked<'_>, id: InstanceId) -> Result<(UserConfigId, String, Value), Trouble> {
-        let going = self.desk.read(asked.actor, |reader| {
+        let going = self.read(asked, |reader| {
             let own = reader.own_config(id)?.ok_or(Fault::Absent("user configuration"))?;
             let version = reader.version_of(own.instance.integration, own.instance.version)?;
             let about = About {

@@ -1,6 +1,6 @@
 //! From paths to pages.
 
-use perseat_domain::id::{InstanceId, VersionId};
+use perseat_domain::id::{ExecutionId, InstanceId, VersionId};
 use std::str::FromStr;
 use url::form_urlencoded;
 
@@ -16,11 +16,19 @@ pub(super) const PRELOAD: &str = "/embedded";
 const MARKETPLACE: &str = "/integration-marketplace";
 const FIND: &str = "/find-integration-marketplace";
 const CONFIGURE: &str = "/configure-instance/";
+/// Pages without parameters, with the fragments that they begin with.
+const PLAIN: [(&str, View); 4] = [
+    (MARKETPLACE, View::Marketplace),
+    ("/logs", View::Logs),
+    ("/dashboard", View::Dashboard),
+    ("/customer-connections", View::Connections),
+];
 
 /// Whether the path is one of ours.
 pub(super) fn takes(path: &str) -> bool {
     let whole = path.trim_end_matches('/');
-    let is_page = [PRELOAD, AUTHENTICATE, MARKETPLACE, FIND].contains(&whole) || path.starts_with(CONFIGURE);
+    let is_page = [PRELOAD, AUTHENTICATE, FIND].contains(&whole) || path.starts_with(CONFIGURE);
+    let is_page = is_page || PLAIN.iter().any(|(page, _)| *page == whole);
     is_page || path.starts_with(VIEW) || path.starts_with(ASSETS)
 }
 
@@ -28,8 +36,10 @@ pub(super) fn takes(path: &str) -> bool {
 pub(super) fn start(path: &str, query: &str) -> Option<String> {
     let whole = path.trim_end_matches('/');
     let parameter = |name: &str| pair(query, name);
+    if let Some((_, view)) = PLAIN.into_iter().find(|(page, _)| *page == whole) {
+        return Some(view.path());
+    }
     match whole {
-        MARKETPLACE => Some(format!("{VIEW}marketplace")),
         FIND => {
             let by = ["instanceId", "integrationId", "integrationName"];
             let (name, value) = by.iter().find_map(|name| Some((name, parameter(name)?)))?;
@@ -75,6 +85,16 @@ pub(super) enum View {
     Mine(InstanceId),
     /// Taking it away.
     RemoveMine(InstanceId),
+    /// What executions said.
+    Logs,
+    /// What ran.
+    Executions,
+    /// One of them.
+    Execution(ExecutionId),
+    /// How instances and executions are.
+    Dashboard,
+    /// Where connections stand.
+    Connections,
 }
 
 impl View {
@@ -86,6 +106,11 @@ impl View {
         let parts: Vec<&str> = path.strip_prefix(VIEW)?.split('/').collect();
         match parts[..] {
             ["marketplace"] => Some(Self::Marketplace),
+            ["logs"] => Some(Self::Logs),
+            ["executions"] => Some(Self::Executions),
+            ["dashboard"] => Some(Self::Dashboard),
+            ["connections"] => Some(Self::Connections),
+            ["execution", execution] => id(execution).map(Self::Execution),
             ["find"] => Some(Self::Find),
             ["integration", integration] => id(integration).map(Self::Integration),
             ["integration", integration, "activate"] => id(integration).map(Self::Activate),
@@ -94,6 +119,16 @@ impl View {
             ["instance", instance, "mine"] => id(instance).map(Self::Mine),
             ["instance", instance, "mine", "remove"] => id(instance).map(Self::RemoveMine),
             _ => None,
+        }
+    }
+
+    /// The path of a fragment with a query; those that have no value are left out.
+    pub(super) fn with(self, query: &[(&str, Option<&str>)]) -> String {
+        let given = query.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+        let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
+        match text.is_empty() {
+            true => self.path(),
+            false => format!("{}?{text}", self.path()),
         }
     }
 
@@ -108,12 +143,20 @@ impl View {
             Self::Remove(id) => format!("{VIEW}instance/{id}/remove"),
             Self::Mine(id) => format!("{VIEW}instance/{id}/mine"),
             Self::RemoveMine(id) => format!("{VIEW}instance/{id}/mine/remove"),
+            Self::Logs => format!("{VIEW}logs"),
+            Self::Executions => format!("{VIEW}executions"),
+            Self::Execution(id) => format!("{VIEW}execution/{id}"),
+            Self::Dashboard => format!("{VIEW}dashboard"),
+            Self::Connections => format!("{VIEW}connections"),
         }
     }
 
     /// Whether a form of it can be sent.
     pub(super) fn takes_forms(self) -> bool {
-        !matches!(self, Self::Marketplace | Self::Find | Self::Integration(_))
+        matches!(
+            self,
+            Self::Activate(_) | Self::Configure(_) | Self::Remove(_) | Self::Mine(_) | Self::RemoveMine(_)
+        )
     }
 }
 
@@ -140,6 +183,11 @@ mod tests {
             View::Remove(instance),
             View::Mine(instance),
             View::RemoveMine(instance),
+            View::Logs,
+            View::Executions,
+            View::Execution(ExecutionId(Uuid::from_u128(5))),
+            View::Dashboard,
+            View::Connections,
         ];
         for view in all {
             assert_eq!(View::of(&view.path()), Some(view));
@@ -160,6 +208,14 @@ mod tests {
         let id = InstanceId(Uuid::from_u128(7));
         let begins = |path: &str, query: &str| start(path, query).unwrap_or_default();
         assert_eq!(begins("/integration-marketplace/", "embed=true"), "/embedded/view/marketplace");
+        for (page, fragment) in [
+            ("/logs/", "logs"),
+            ("/dashboard/", "dashboard"),
+            ("/customer-connections/", "connections"),
+        ] {
+            assert!(takes(page), "{page}");
+            assert_eq!(begins(page, "embed=true&theme=DARK"), format!("/embedded/view/{fragment}"));
+        }
         let page = format!("/configure-instance/{}/", id.global());
         assert_eq!(begins(&page, "reconfigure=true"), format!("/embedded/view/instance/{id}/configure"));
         let own = begins(&page.replace('=', "%3D"), "reconfigure=true&userLevelConfigured=true");

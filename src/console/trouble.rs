@@ -5,6 +5,7 @@ use super::form::sentence;
 use crate::boot::http::Answer;
 use http::StatusCode;
 use perseat_admin::fault::Fault;
+use perseat_store::index::IndexError;
 use serde::Serialize;
 
 /// See the module.
@@ -22,6 +23,9 @@ pub(super) enum Trouble {
     /// A query or a command was refused.
     #[error(transparent)]
     Fault(#[from] Fault),
+    /// Executions could not be read.
+    #[error(transparent)]
+    Index(#[from] IndexError),
 }
 
 /// Something to read.
@@ -76,6 +80,12 @@ impl Console {
                 "This integration is not switched on for you. Ask your admin to switch this on.",
                 "perseat.askAdmin",
             ),
+            Trouble::Fault(Fault::Absent("execution")) => (
+                StatusCode::NOT_FOUND,
+                "Not Found",
+                "There is no such execution any more, or it is not for you.",
+                "perseat.noExecution",
+            ),
             Trouble::Fault(Fault::Absent(_)) => (
                 StatusCode::NOT_FOUND,
                 "Not Found",
@@ -104,15 +114,8 @@ impl Console {
                 own = sentence(&fault.to_string());
                 (StatusCode::UNPROCESSABLE_ENTITY, "This did not work", own.as_str(), "")
             }
-            Trouble::Fault(Fault::Store(error)) => {
-                tracing::error!(error = error as &dyn std::error::Error, "a request of the embedded pages failed");
-                (
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "This did not work",
-                    "The server failed. Try again in a moment.",
-                    "perseat.failed",
-                )
-            }
+            Trouble::Fault(Fault::Store(error)) => failed(error),
+            Trouble::Index(error) => failed(error),
         };
         let message = Message {
             title,
@@ -122,4 +125,15 @@ impl Console {
         };
         self.pages.fragment(status, "message.html", &message)
     }
+}
+
+/// What is said where the server is at fault; why stands in the log.
+fn failed(error: &(dyn std::error::Error + 'static)) -> (StatusCode, &'static str, &'static str, &'static str) {
+    tracing::error!(error, "a request of the embedded pages failed");
+    (
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "This did not work",
+        "The server failed. Try again in a moment.",
+        "perseat.failed",
+    )
 }

@@ -22,7 +22,7 @@ impl Console {
     // One's own configuration.
 
     fn my_draft(&self, asked: Asked<'_>, id: InstanceId) -> Result<(Draft, Configurable), Trouble> {
-        let found = self.desk.read(asked.actor, |reader| {
+        let found = self.read(asked, |reader| {
             let found = reader.configurable_instance(id)?;
             let config = found.own.as_ref().map(|own| &own.config);
             let values = config.map(|config| config.values.clone()).unwrap_or_default();
@@ -104,7 +104,7 @@ impl Console {
     // Customer-wide configuration.
 
     fn instance_draft(&self, asked: Asked<'_>, id: InstanceId) -> Result<Draft, Trouble> {
-        let draft = self.desk.read(asked.actor, |reader| {
+        let draft = self.read(asked, |reader| {
             let instance = reader.instance(id)?;
             reader.actor().check(Operation::ConfigureInstances)?;
             let version = reader.version_of(instance.integration, instance.config.version)?;
@@ -166,7 +166,7 @@ impl Console {
     // A new instance.
 
     fn new_draft(&self, asked: Asked<'_>, id: VersionId) -> Result<Draft, Trouble> {
-        let draft = self.desk.read(asked.actor, |reader| {
+        let draft = self.read(asked, |reader| {
             let found = reader.integration(id)?;
             reader.actor().check(Operation::ConfigureInstances)?;
             if found.integration.settings.marketplace != Marketplace::Deployable {

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// See the module.
-pub(super) struct Budget {
+pub(crate) struct Budget {
     left: AtomicUsize,
     /// Until when after the start more may be read.
     until: Duration,
@@ -35,7 +35,7 @@ impl Budget {
     }
 
     /// That of a request of the API.
-    pub(super) fn of(desk: &Desk) -> Self {
+    pub(crate) fn of(desk: &Desk) -> Self {
         let options = desk.options();
         Self::new(options.query_rows, options.query_time, desk.clock())
     }

@@ -228,7 +228,7 @@ impl Desk {
     }
 
     /// The same within what a request may read in all.
-    pub(super) fn read_within<T>(
+    pub(crate) fn read_within<T>(
         &self,
         actor: &Actor,
         allowance: &dyn Allowance,

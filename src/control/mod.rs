@@ -18,6 +18,7 @@ mod signed;
 mod turns;
 mod unsupported;
 
+pub(crate) use budget::Budget;
 pub(crate) use desk::{Desk, Mail};
 pub use limits::{ControlOptions, PictureLimits};
 pub(crate) use schema::iso;

@@ -1,6 +1,8 @@
 //! Chromium shows the pages in frames of a host page that loads the real SDK: the walks in `tests/clients/embedded`.
 
+use crate::harness::daemon::Setup;
 use crate::harness::node;
+use crate::screens::Office;
 use crate::world::{World, by_account, files, plain};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -127,5 +129,18 @@ async fn the_demos_host_page_shows_each_of_its_people_what_is_theirs() {
     std::thread::spawn(move || lines.for_each(drop));
     let (walk, _) = Walk::start("demo.mjs");
     let given = json!({ "pages": pages });
+    tokio::task::spawn_blocking(move || walk.go(&given)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_real_sdk_shows_logs_the_dashboard_and_connections() {
+    let (walk, addresses) = Walk::start("screens.mjs");
+    let office = Office::shown_by(addresses["host"].as_str().unwrap(), Setup::new()).await;
+    let token = |user: &str, role: &str| office.world.person("globex", user, role).token;
+    let given = json!({
+        "url": office.world.url(""),
+        "admin": token("ada", "admin"),
+        "user": token("bob", "user"),
+    });
     tokio::task::spawn_blocking(move || walk.go(&given)).await.unwrap();
 }

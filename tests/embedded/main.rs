@@ -8,6 +8,7 @@ mod harness;
 mod browser;
 mod configuring;
 mod refusals;
+mod screens;
 mod seeing;
 mod story;
 mod world;

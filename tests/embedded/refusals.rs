@@ -69,6 +69,9 @@ async fn a_frame_says_who_may_show_it_and_holds_nothing_of_anybodys() {
         "/embedded",
         "/integration-marketplace/?embed=true&theme=DARK",
         "/find-integration-marketplace/?integrationName=Files",
+        "/logs/?embed=true",
+        "/dashboard/?embed=true&theme=DARK",
+        "/customer-connections/?embed=true",
     ] {
         let shell = world.open(path).await;
         let html = String::from_utf8(shell.body.to_vec()).unwrap();
@@ -233,6 +236,11 @@ flows:
     pages.push(admin.get(&path("mine")).await);
     pages.push(admin.get(&path("mine/remove")).await);
     pages.push(admin.get(&path("remove")).await);
+    for screen in ["logs", "executions", "dashboard", "connections"] {
+        let shown = admin.get(&format!("/embedded/view/{screen}")).await;
+        assert_eq!(shown.status, 200, "{}", shown.html);
+        pages.push(shown);
+    }
     let mut shown = String::new();
     for page in &pages {
         for raw in [

@@ -90,6 +90,18 @@ async fn a_user_sees_what_happened_to_their_connection_and_no_execution() {
         }
     });
     assert!(!used.await.contains(&execution), "a user sees no executions");
+    let listed = bob.get("/embedded/view/connections").await.html;
+    for part in [
+        "Cloud: Account",
+        "Last used",
+        "It is renewed by itself",
+        "data-status=\"ACTIVE\"",
+        "Reconnect",
+        "data-what=\"ISSUED\"",
+    ] {
+        assert!(listed.contains(part), "{part}: {listed}");
+    }
+    assert!(!listed.contains(&execution), "{listed}");
     let query = "query ($i: ID!) { userLevelConfig(id: $i) { configVariables { nodes { grant { uses { lastUsedAt lastExecution } } } } } }";
     let seen_by = |token: String| {
         let (daemon, id) = (&world.daemon, config["id"].clone());

@@ -80,6 +80,7 @@ function show(html) {
   // What was made has a page of its own from now on.
   place = view.querySelector("form[data-wizard]")?.getAttribute("action") ?? place;
   apply(view);
+  local();
   fit();
   const heading = view.querySelector("h1");
   heading.tabIndex = -1;
@@ -109,11 +110,27 @@ function fit() {
   const hides = (name, wanted) => {
     if (wanted === true) for (const part of view.querySelectorAll(`[data-part=${name}]`)) part.hidden = true;
   };
-  const { marketplace, instance, configurationWizard } = screen;
+  const { marketplace, instance, configurationWizard, dashboard } = screen;
   hides("search", Object(marketplace).hideSearch);
   hides("back", Object(instance).hideBackToMarketplace);
   hides("back", Object(configurationWizard).isInModal);
   hides("remove", Object(instance).hideDeactivation);
+  const hidesTabs = (kind, names) => {
+    if (!Array.isArray(names)) return;
+    for (const part of view.querySelectorAll(`[data-${kind}-tab]`)) if (names.includes(part.dataset[`${kind}Tab`])) part.hidden = true;
+  };
+  hidesTabs("dashboard", Object(dashboard).hideTabs);
+  hidesTabs("instance", Object(instance).hideTabs);
+}
+
+/** Times as the visitor reads them. */
+function local() {
+  for (const time of view.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    time.title = time.dateTime;
+    time.textContent = at.toLocaleString();
+  }
 }
 
 function begun() {

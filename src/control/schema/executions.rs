@@ -13,10 +13,10 @@ use crate::control::Desk;
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{Listed, Sight, VisibleExecution, VisibleSummary, unknown_cursor};
-use perseat_domain::entry::StepStatus;
+use perseat_domain::entry::{LogLine, StepStatus};
 use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, join_global};
 use perseat_domain::time::Timestamp;
-use perseat_store::executions::{ExecutionSummary, ExecutionView, Part};
+use perseat_store::executions::ExecutionSummary;
 use perseat_store::index::{Filter, IndexError, Status};
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
@@ -187,16 +187,10 @@ impl InstanceExecutionResult {
     }
     /// What went wrong, with secrets blanked.
     async fn error(&self, ctx: &Context<'_>) -> Result<Option<String>> {
-        let Some(code) = self.summary().code else { return Ok(None) };
-        let message = match &self.view(ctx)?.message {
-            Some(Part::Readable(message)) => message.clone(),
-            _ => String::new(),
-        };
-        Ok(Some(if message.is_empty() {
-            code.to_string()
-        } else {
-            format!("{message} ({code})")
-        }))
+        match self.summary().code {
+            Some(_) => Ok(self.view(ctx)?.error()),
+            None => Ok(None),
+        }
     }
     async fn step_count(&self) -> u32 {
         self.summary().steps_finished
@@ -336,43 +330,22 @@ fn severity(word: &str) -> LogSeverityLevel {
 }
 
 /// The lines of an execution, and once it has ended a last one that says so: clients wait for it.
-fn lines(view: &ExecutionView) -> Vec<Log> {
-    let line = |place: usize, at: Timestamp, severity, message: String, step: Option<String>| Log {
+fn lines(view: &VisibleExecution) -> Vec<Log> {
+    let lines = view.lines().into_iter().enumerate();
+    let log = |(place, line): (usize, LogLine)| Log {
         id: join_global("Log", Uuid::from_u128(view.summary.id.0.as_u128() ^ (place as u128 + 1))).into(),
-        timestamp: DateTime(at),
-        severity,
-        message,
-        step_name: step,
+        timestamp: DateTime(line.at),
+        severity: severity(&line.level),
+        message: line.message,
+        step_name: Some(line.step).filter(|step| !step.is_empty()),
         section_id: None,
     };
-    let mut lines = Vec::new();
-    for part in &view.logs {
-        let Part::Readable(part) = part else { continue };
-        for one in part {
-            let step = Some(one.step.clone()).filter(|step| !step.is_empty());
-            lines.push(line(lines.len(), one.at, severity(&one.level), one.message.clone(), step));
-        }
-    }
-    if let Some(at) = view.summary.ended_at {
-        let name = view
-            .summary
-            .instance
-            .as_ref()
-            .and_then(|instance| instance.name.as_deref())
-            .unwrap_or_default();
-        let message = format!("Ending Instance Execution {name}").trim_end().to_owned();
-        let severity = match view.summary.status {
-            Status::Succeeded => LogSeverityLevel::Info,
-            _ => LogSeverityLevel::Error,
-        };
-        lines.push(line(lines.len(), at, severity, message, None));
-    }
-    lines
+    lines.map(log).collect()
 }
 
 fn logs(
     ctx: &Context<'_>,
-    view: &ExecutionView,
+    view: &VisibleExecution,
     order_by: Option<LogOrder>,
     after: Option<String>,
     first: Option<i32>,

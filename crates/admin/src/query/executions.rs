@@ -7,10 +7,12 @@
 use super::Reader;
 use crate::access::Operation;
 use crate::fault::Fault;
+use perseat_domain::entry::LogLine;
 use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::User;
 use perseat_store::catalog::Lookup as _;
 use perseat_store::executions::{ExecutionSummary, ExecutionView, Named, Part, Unreadable};
+use perseat_store::index::Status;
 use std::ops::Deref;
 
 /// How much of an execution's data is shown.
@@ -37,6 +39,38 @@ impl VisibleExecution {
     pub fn sight(&self) -> Sight {
         self.sight
     }
+
+    /// What it said, in the order in which it was said, and once it has ended a last line of no step that says so.
+    #[must_use]
+    pub fn lines(&self) -> Vec<LogLine> {
+        let readable = |part: &Part<Vec<LogLine>>| match part {
+            Part::Readable(lines) => lines.clone(),
+            Part::Unreadable { .. } => Vec::new(),
+        };
+        let summary = &self.view.summary;
+        let mut lines: Vec<LogLine> = self.view.logs.iter().flat_map(readable).collect();
+        lines.extend(summary.ended_at.map(|at| {
+            let name = summary.instance.as_ref().and_then(|instance| instance.name.as_deref());
+            let message = format!("Ending Instance Execution {}", name.unwrap_or_default());
+            LogLine {
+                at,
+                level: if summary.status == Status::Succeeded { "info" } else { "error" }.to_owned(),
+                step: String::new(),
+                message: message.trim_end().to_owned(),
+            }
+        }));
+        lines
+    }
+
+    /// What went wrong, with its stable code.
+    #[must_use]
+    pub fn error(&self) -> Option<String> {
+        let code = self.view.summary.code?;
+        Some(match &self.view.message {
+            Some(Part::Readable(message)) if !message.is_empty() => format!("{message} ({code})"),
+            _ => code.to_string(),
+        })
+    }
 }
 
 impl Deref for VisibleExecution {
@@ -60,6 +94,15 @@ impl Deref for VisibleSummary {
 }
 
 impl Reader<'_> {
+    /// The customer whose executions whoever asks sees; for a customer's people.
+    ///
+    /// # Errors
+    /// Their role sees none.
+    pub fn customer_of_executions(&self) -> Result<CustomerId, Fault> {
+        self.actor.check(Operation::ViewLogs)?;
+        self.actor.customer().ok_or(Fault::Absent("customer"))
+    }
+
     /// What a list says of an execution; nothing where whoever asks may not see it. Those of nobody are the organization's.
     ///
     /// # Errors

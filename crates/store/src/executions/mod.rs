@@ -3,12 +3,14 @@
 //! This is an exit: recorded secrets are blanked here and nowhere earlier, because resuming needs outputs whole. What
 //! cannot be read any more is named with its reason instead of failing the whole: a destroyed key, a dropped segment.
 
+mod counts;
 mod mask;
 #[cfg(test)]
 mod tests;
 mod uses;
 mod view;
 
+pub use counts::Counts;
 pub use uses::Uses;
 pub use view::{BodyView, ExecutionList, ExecutionSummary, ExecutionView, Named, Part, ResponseView, StepView, TriggerView, Unreadable};
 
