@@ -42,9 +42,10 @@ pub(super) fn words(purpose: Purpose, addressed: &Addressed, url: &str, lifetime
     }
 }
 
-/// A name on one line: no name of a record adds lines of its own to a letter.
+/// A name on one line, as it is written: no name of a record adds lines of its own to a letter, or turns the order of its letters.
 pub(crate) fn line(name: &str) -> String {
-    name.replace(char::is_control, " ")
+    let moves = |letter: char| matches!(letter, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    name.replace(|letter: char| letter.is_control() || moves(letter), " ")
 }
 
 /// A time as people say it.
@@ -102,13 +103,14 @@ mod tests {
     #[test]
     fn a_name_adds_no_lines() {
         let day = Duration::from_secs(24 * 60 * 60);
-        let name = "Ann,\r\n\r\nhttps://evil.example/\r\n";
+        let name = "Ann,\r\n\r\nhttps://evil.example/\r\n\u{2028}https://evil.example/\u{202e}";
         let letter = words(
             Purpose::Invitation,
             &addressed(name, Some("Glo\nbex")),
             "https://perseat.example/x",
             day,
         );
+        assert!(!letter.body.contains(['\u{2028}', '\u{202e}']), "{}", letter.body);
         assert!(
             !letter
                 .body

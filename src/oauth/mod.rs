@@ -114,6 +114,18 @@ fn random_bytes() -> [u8; 32] {
     bytes
 }
 
+/// What a provider sent back. `None` where something that counts comes twice (RFC 6749, 3.1): nobody chooses which of the two it is.
+fn each_once(query: &str) -> Option<BTreeMap<String, String>> {
+    let mut all = BTreeMap::new();
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()).into_owned() {
+        let counts = ["state", "code", "error"].contains(&name.as_str());
+        if all.insert(name, value).is_some() && counts {
+            return None;
+        }
+    }
+    Some(all)
+}
+
 fn cookie(headers: &HeaderMap) -> Option<String> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = all.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
@@ -217,7 +229,11 @@ impl Door {
 
     /// Takes the browser back.
     pub(crate) async fn callback(&self, desk: &Arc<Desk>, query: &str, headers: &HeaderMap) -> Answer {
-        let parameters: BTreeMap<String, String> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let Some(parameters) = each_once(query) else {
+            return self
+                .pages
+                .failed(&Page::new(Problem::StateExpired, Some("a parameter comes twice")));
+        };
         let state = parameters.get("state").map_or("", String::as_str);
         let Some(pending) = self.states.take(state, desk.now()) else {
             return self.pages.failed(&Page::new(Problem::StateExpired, None));

@@ -7,6 +7,7 @@ mod harness;
 
 mod browser;
 mod configuring;
+mod hostile;
 mod refusals;
 mod screens;
 mod seeing;

@@ -128,7 +128,7 @@ async fn other_origins_may_not_call_and_no_page_of_theirs_reads_a_fragment() {
 }
 
 /// Text that ends attributes, elements and scripts.
-fn evil(name: &str) -> String {
+pub(crate) fn evil(name: &str) -> String {
     format!("{name}'\"><img src=x onerror=alert(1)><script>alert(1)</script>{{{{7*7}}}}")
 }
 

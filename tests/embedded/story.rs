@@ -10,7 +10,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const CLOUD: &str = "definitionVersion: 7
+pub(crate) const CLOUD: &str = "definitionVersion: 7
 name: Cloud
 description: By consent
 endpointType: flow_specific

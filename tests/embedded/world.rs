@@ -4,6 +4,7 @@ use crate::harness::api::Api;
 use crate::harness::daemon::{Answer, Daemon, Setup};
 use crate::harness::manifests::{code, flow, post};
 use http::Method;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use perseat_admin::identity::embedded::Claims;
 use perseat_admin::identity::keys::SigningPair;
 use serde_json::{Value, json};
@@ -222,6 +223,15 @@ impl World {
     /// The token that says so.
     pub(crate) fn signed(&self, claims: &Claims) -> String {
         claims.sign(PAIR.private_key.as_bytes()).unwrap()
+    }
+
+    /// The same with a header of its own. By HMAC the key is the public one, which anybody may have.
+    pub(crate) fn signed_as(&self, header: &Header, claims: &Claims) -> String {
+        let key = match header.alg {
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => EncodingKey::from_secret(PAIR.public_key.as_bytes()),
+            _ => EncodingKey::from_rsa_pem(PAIR.private_key.as_bytes()).unwrap(),
+        };
+        encode(header, claims, &key).unwrap()
     }
 
     /// Somebody of a customer: `admin` or `user`.

@@ -32,6 +32,8 @@ pub(crate) struct Manner {
     pub(crate) form: bool,
     /// The status and headers of all answers of the token endpoint, in place of tokens.
     pub(crate) refuses: Option<(u16, Option<u64>)>,
+    /// The error that the token endpoint names in place of tokens.
+    pub(crate) complaint: Option<&'static str>,
     /// The status by which its API refuses a token.
     pub(crate) refusal: u16,
     /// Whether its API refuses every token.
@@ -51,6 +53,7 @@ impl Default for Manner {
             nested: false,
             form: false,
             refuses: None,
+            complaint: None,
             refusal: 401,
             forbids: false,
             breaks: false,
@@ -301,6 +304,9 @@ impl State {
         let manner = self.manner.clone();
         if let Some((status, retry_after)) = manner.refuses {
             return (status, "text/html", retry_after, "<html>later</html>".into());
+        }
+        if let Some(code) = manner.complaint {
+            return refusal(400, code);
         }
         let field = |name: &str| form.get(name).map_or("", String::as_str);
         let basic = field("client_id").is_empty();

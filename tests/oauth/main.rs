@@ -5,6 +5,7 @@
 mod consent;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod hostile;
 mod notices;
 mod parking;
 mod renewal;

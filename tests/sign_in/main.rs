@@ -6,6 +6,7 @@
 mod harness;
 
 mod codes;
+mod hostile;
 mod mail;
 mod passwords;
 mod restored;

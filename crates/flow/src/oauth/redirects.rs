@@ -47,7 +47,13 @@ fn is_under(base: &Url, url: &Url) -> bool {
         && base.origin().is_tuple()
         && url.username().is_empty()
         && url.password().is_none()
-        && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        && below.is_some_and(|rest| (rest.is_empty() || rest.starts_with('/')) && !hides_a_separator(rest))
+}
+
+/// Whether it holds a slash or a backslash that some servers see only when they decode the path, and then leave it with `..`.
+fn hides_a_separator(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    ["%2f", "%5c", "%25", "%00"].iter().any(|hidden| path.contains(hidden))
 }
 
 #[cfg(test)]
@@ -68,9 +74,27 @@ mod tests {
             ("https://app.example.evil.example/oauth/done", false),
             ("https://app.example@evil.example/oauth/done", false),
             ("https://u:p@app.example/oauth/done", false),
+            ("https://app.example/oauth/%2e%2e/elsewhere", false),
+            ("https://app.example/oauth/..%2felsewhere", false),
+            ("https://app.example/oauth/..%5Celsewhere", false),
+            ("https://app.example/oauth/%252e%252e%252felsewhere", false),
+            ("https://app.example/oauth\\..\\elsewhere", false),
+            ("https://app.example%2fevil.example/oauth/done", false),
+            ("https://app.example\\@evil.example/oauth/done", false),
+            ("https:\\\\evil.example\\oauth\\done", false),
+            ("https:/\t/evil.example/oauth/done", false),
+            ("https:evil.example/oauth/done", false),
+            ("https://evil.example/oauth/?https://app.example/oauth/", false),
+            ("https://evil.example/oauth/#@app.example/oauth/", false),
             ("//evil.example/oauth/done", false),
+            ("\\\\evil.example/oauth/done", false),
+            ("/\\evil.example/oauth/done", false),
+            ("/oauth/done", false),
             ("javascript:alert(1)", false),
+            ("JAVASCRIPT://app.example/oauth/%0aalert(1)", false),
+            ("java\nscript:alert(1)", false),
             ("data:text/html,x", false),
+            ("blob:https://app.example/oauth/done", false),
         ] {
             let text = format!(
                 "requiredConfigVars:\n  - key: Other\n  - key: Account\n    stableKey: account\n    meta: {{oAuthSuccessRedirectUri: {address:?}}}\n"

@@ -166,6 +166,14 @@ fn inputs_that_name_no_provider_are_refused_by_name_and_without_values() {
             },
         ),
         (
+            "authorizeUrl",
+            "javascript:alert(1)",
+            ProviderError::Invalid {
+                input: "authorizeUrl",
+                expected: "an http or https address",
+            },
+        ),
+        (
             "pkceMethod",
             "S512",
             ProviderError::Invalid {
