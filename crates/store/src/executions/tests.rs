@@ -288,6 +288,28 @@ fn the_last_use_of_a_connection_is_found_within_its_limit() {
 }
 
 #[test]
+fn executions_are_counted_by_where_they_stand_within_a_limit() {
+    let bench = Bench::new();
+    for number in [1, 2, 3] {
+        bench.run(execution(number, number));
+    }
+    let counts = |filter: &Filter, most| bench.reader.counts(filter, most).unwrap();
+    let all = counts(&Filter::default(), 10);
+    assert_eq!((all.all(), all.is_whole), (3, true));
+    let [status] = all.by.keys().copied().collect::<Vec<_>>()[..] else {
+        panic!("they ended alike: {all:?}")
+    };
+    assert_eq!((all.of(&[status]), all.of(&[])), (3, 0));
+    let some = counts(&Filter::default(), 2);
+    assert_eq!((some.all(), some.is_whole), (2, false));
+    let late = Filter {
+        since: Some(Timestamp(u64::MAX >> 16)),
+        ..Filter::default()
+    };
+    assert_eq!(counts(&late, 10).all(), 0);
+}
+
+#[test]
 fn a_page_is_never_longer_than_its_limit() {
     let bench = Bench::new();
     (0..12).for_each(|n| bench.run(execution(n + 1, n)));
