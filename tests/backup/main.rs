@@ -9,5 +9,6 @@ mod cut_off;
 mod flips;
 mod load;
 mod media;
+mod removed;
 mod restore;
 mod world;

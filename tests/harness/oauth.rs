@@ -42,6 +42,8 @@ pub(crate) struct Manner {
     pub(crate) breaks: bool,
     /// Whether the token endpoint says nothing for now.
     pub(crate) hangs: bool,
+    /// Whether its refusals repeat what they were sent.
+    pub(crate) repeats: bool,
 }
 
 impl Default for Manner {
@@ -58,6 +60,7 @@ impl Default for Manner {
             forbids: false,
             breaks: false,
             hangs: false,
+            repeats: false,
         }
     }
 }
@@ -236,11 +239,15 @@ async fn answer((state, changed): Desk, request: Request<Incoming>) -> Result<Re
     }
     let (answer, breaks) = {
         let mut state = state.lock().unwrap();
-        let answer = match path.as_str() {
+        let mut answer = match path.as_str() {
             path if path.starts_with("/token") => state.token(&form),
             path if path.starts_with("/revoke") => state.give_back(&form),
             _ => state.work(&token),
         };
+        if state.manner.repeats && answer.0 >= 400 {
+            let code = serde_json::from_str::<Value>(&answer.3).unwrap_or_default();
+            answer.3 = json!({ "error": code["error"], "error_description": format!("{form:?} {token}") }).to_string();
+        }
         state.calls.push(Call {
             target: format!("{} {path}", head.method),
             form,
@@ -316,7 +323,7 @@ impl State {
         match field("grant_type") {
             "client_credentials" => {
                 let number = self.calls.len();
-                return self.given(&format!("own-{number}"), None);
+                return self.given(&format!("own-token-{number}"), None);
             }
             "authorization_code" => {
                 let Some((user, asked)) = self.codes.remove(field("code")) else {

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod canaries;
 mod consent;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hostile;
 mod notices;
 mod parking;
+mod planting;
 mod renewal;
+mod search;
 mod secret;
 mod world;

@@ -65,6 +65,9 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
 /// RFC 3986 leaves these as they are.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
+/// JSON within text of JSON is looked into so deep: an answer that holds an event's raw body, in which a member is JSON.
+const JSON_DEPTH: usize = 3;
+
 /// Finds and blanks secrets of at least [`Masker::MIN_SECRET`] bytes.
 #[derive(Clone, Default)]
 pub struct Masker {
@@ -189,11 +192,15 @@ fn token_secrets<'a>(token: &'a Value, secrets: &mut Vec<&'a str>) {
 
 fn add_forms(secret: &str, forms: &mut BTreeSet<Vec<u8>>) {
     forms.insert(secret.as_bytes().to_vec());
-    let escaped = Value::from(secret).to_string();
-    let escaped = escaped.trim_start_matches('"');
-    let escaped = escaped.strip_suffix('"').unwrap_or(escaped);
-    forms.insert(escaped.as_bytes().to_vec());
-    forms.insert(escaped.replace('/', "\\/").into_bytes());
+    let mut texts = BTreeSet::from([secret.to_owned()]);
+    for _ in 0..JSON_DEPTH {
+        let inner = texts.iter().map(|text| {
+            let json = Value::from(text.as_str()).to_string();
+            json[1..json.len() - 1].to_owned()
+        });
+        texts = inner.flat_map(|json| [json.replace('/', "\\/"), json]).collect();
+        forms.extend(texts.iter().map(|text| text.as_bytes().to_vec()));
+    }
     for set in [COMPONENT, UNRESERVED] {
         let encoded = utf8_percent_encode(secret, set).to_string();
         forms.insert(lower_hex(&encoded).into_bytes());
@@ -258,6 +265,17 @@ mod tests {
         assert_eq!(masked(&lower_hex(&encoded)), "***");
         let query: String = form_urlencoded::byte_serialize(SECRET.as_bytes()).collect();
         assert_eq!(masked(&query), "***");
+    }
+
+    #[test]
+    fn a_secret_in_json_that_is_text_in_json_is_found() {
+        let slashes = Value::from(SECRET).to_string().replace('/', "\\/");
+        for mut text in [Value::from(SECRET).to_string(), slashes] {
+            for depth in 1..=JSON_DEPTH {
+                assert!(masked(&text).contains("***"), "{depth}: {text}");
+                text = Value::from(text).to_string();
+            }
+        }
     }
 
     #[test]
