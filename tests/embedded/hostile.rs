@@ -172,6 +172,9 @@ async fn no_fragment_stands_in_a_frame_or_runs_anything() {
     ];
     for (method, path, status) in [
         (Method::GET, LIST.to_owned(), 200),
+        (Method::GET, "/embedded/view/logs".to_owned(), 200),
+        (Method::GET, "/embedded/view/dashboard".to_owned(), 200),
+        (Method::GET, "/embedded/view/connections".to_owned(), 200),
         (Method::GET, detail.clone(), 200),
         (Method::GET, format!("{detail}/activate"), 200),
         (Method::GET, of("configure"), 200),

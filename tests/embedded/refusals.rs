@@ -68,6 +68,9 @@ async fn a_frame_says_who_may_show_it_and_holds_nothing_of_anybodys() {
     for path in [
         "/embedded",
         "/integration-marketplace/?embed=true&theme=DARK",
+        "/logs/?embed=true",
+        "/dashboard/?embed=true",
+        "/customer-connections/?embed=true",
         "/find-integration-marketplace/?integrationName=Files",
         "/logs/?embed=true",
         "/dashboard/?embed=true&theme=DARK",
