@@ -1,6 +1,7 @@
 //! Users and admins fill in their pages, change them, and take them away.
 
 use crate::harness::browser::Browser;
+use crate::story::CLOUD;
 use crate::world::{HOST, Person, World, files};
 use serde_json::{Value, json};
 
@@ -254,40 +255,12 @@ async fn an_admin_changes_and_removes_the_instance_for_all() {
     assert_eq!(bob.get(&ready.path("mine")).await.status, 404);
 }
 
-const BY_CONSENT: &str = "definitionVersion: 7
-name: Cloud
-description: By consent
-endpointType: flow_specific
-requiredConfigVars:
-  - key: Account
-    stableKey: account
-    dataType: connection
-    connection: {key: oauth2, component: {key: http, isPublic: true, version: LATEST}}
-    inputs:
-      authorizeUrl: {type: value, value: 'https://provider.example/authorize'}
-      tokenUrl: {type: value, value: 'https://provider.example/token'}
-      scopes: {type: value, value: files}
-      clientId: {type: value, value: the-client}
-      clientSecret: {type: value, value: canary-of-the-client}
-configPages:
-  - {name: You, userLevelConfigured: true, elements: [{type: configVar, value: Account}]}
-flows:
-  - name: Main
-    stableKey: main
-    description: ''
-    endpointSecurityType: unsecured
-    steps:
-      - name: Trigger
-        stableKey: main-trigger
-        isTrigger: true
-        action: {key: webhook, component: {key: webhook-triggers, isPublic: true, version: LATEST}}
-        inputs: {}
-";
-
 #[tokio::test]
 async fn what_is_connected_by_consent_is_saved_first_and_leads_to_the_provider() {
     let world = World::start(HOST).await;
-    let cloud = world.offer(BY_CONSENT).await;
+    let by_consent = CLOUD.replace("PROVIDER", "https://provider.example");
+    let by_consent = by_consent.replace("the-client-secret", "canary-of-the-client");
+    let cloud = world.offer(&by_consent).await;
     let (admin, bob) = (world.person("globex", "ada", "admin"), world.person("globex", "bob", "user"));
     assert_eq!(admin.activate(&cloud, &[("name", "Cloud")]).await.status, 200);
     let path = format!("/embedded/view/instance/{}/mine", world.instance("Cloud").await);
