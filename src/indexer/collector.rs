@@ -235,11 +235,11 @@ fn drop_segment(indexer: &mut Indexer, segment: &SegmentInfo) -> Result<(), Coll
 
 /// Appends everything live at or below `last` again and waits until it is committed to state; gives how many.
 fn carry_all(indexer: &mut Indexer, last: Position) -> Result<u64, CollectError> {
-    indexer.ingest()?;
+    indexer.advance_to(last)?;
     let live = indexer.parts.index.live_through(last.to_bits())?;
     let carried = live.len() as u64;
     let mut in_flight: Vec<(ExecutionId, Append)> = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut copied) = (0, last);
     for (execution, partition, references) in live {
         for payload in pack_execution(indexer, execution, &references)? {
             bytes += payload.len();
@@ -251,16 +251,16 @@ fn carry_all(indexer: &mut Indexer, last: Position) -> Result<u64, CollectError>
             in_flight.push((execution, indexer.parts.journal.append_first(vec![entry])));
         }
         if bytes >= indexer.options.retention.carry_bytes {
-            settle(in_flight.drain(..))?;
+            copied = copied.max(settle(in_flight.drain(..))?.unwrap_or(copied));
             bytes = 0;
         }
     }
-    settle(in_flight.drain(..))?;
+    copied = copied.max(settle(in_flight.drain(..))?.unwrap_or(copied));
     #[cfg(feature = "faults")]
     if carried > 0 {
         kill_point::reach("entries-carried");
     }
-    indexer.ingest()?;
+    indexer.advance_to(copied)?;
     #[cfg(feature = "faults")]
     if carried > 0 {
         kill_point::reach("carried-indexed");
@@ -271,12 +271,15 @@ fn carry_all(indexer: &mut Indexer, last: Position) -> Result<u64, CollectError>
     }
 }
 
-fn settle(appends: impl Iterator<Item = (ExecutionId, Append)>) -> Result<(), CollectError> {
-    let mut settled = Ok(());
+/// Waits for all; gives the last position.
+fn settle(appends: impl Iterator<Item = (ExecutionId, Append)>) -> Result<Option<Position>, CollectError> {
+    let mut settled = Ok(None);
     // Every append is waited for, also after one was refused: what was written has to be applied before a retry.
     for (execution, append) in appends {
-        let outcome = append.wait().map_err(|source| CollectError::Append { execution, source });
-        settled = settled.and(outcome.map(drop));
+        match append.wait() {
+            Ok(position) => settled = settled.map(|last| last.max(Some(position))),
+            Err(source) => settled = settled.and(Err(CollectError::Append { execution, source })),
+        }
     }
     settled
 }

@@ -85,7 +85,7 @@ impl Run {
 
     /// Ends it, with everything indexed.
     fn stop(self) {
-        self.indexer().ingest().unwrap();
+        catch_up(&mut self.indexer());
         self.wait_for_files();
     }
 
@@ -130,6 +130,11 @@ impl Run {
         // The journal's own thread removes and prepares files; closing waits for it.
         self.journal.close();
     }
+}
+
+/// Everything indexed.
+fn catch_up(indexer: &mut Indexer) {
+    while indexer.advance().unwrap() {}
 }
 
 fn id(n: u64) -> ExecutionId {
@@ -200,8 +205,7 @@ fn the_directory_stays_within_its_budget_and_live_executions_survive_in_it() {
         let numbers = batch * 20..(batch + 1) * 20;
         run.append(numbers.clone().map(|n| accepted(n, 16 << 10)));
         run.append(numbers.filter(|n| !live.contains(n)).map(ended));
-        assert!(indexer.step());
-        collector.collect(&mut indexer);
+        assert!(indexer.step(&mut collector));
         assert!(directory_bytes(directory.path()) <= BUDGET, "batch {batch}");
     }
     assert!(run.journal.segments()[0].number > 10, "33 MB were written, so segments went");
@@ -229,7 +233,7 @@ fn entries_that_come_while_the_collector_carries_keep_their_place() {
     let run = Run::start(directory.path(), FeedOptions::default());
     let mut indexer = run.indexer();
     run.append([accepted(0, 100)]);
-    indexer.ingest().unwrap();
+    catch_up(&mut indexer);
     let reference = run.index().live_one(id(0)).unwrap().unwrap().entries[0];
     // The owner writes between the collector's reading and its append.
     let payload = run.journal.read(Position::from_bits(reference.position)).unwrap().payload;
@@ -241,7 +245,7 @@ fn entries_that_come_while_the_collector_carries_keep_their_place() {
     let later = run.append([Entry::from(cancelled)]);
     let packed = perseat_store::index::pack(id(0), vec![payload], 1 << 19).unwrap();
     let carried = run.append(packed.into_iter().map(Entry::from));
-    indexer.ingest().unwrap();
+    catch_up(&mut indexer);
     let positions: Vec<u64> = run
         .index()
         .live_one(id(0))
@@ -275,7 +279,7 @@ fn a_queue_that_overflows_is_made_good_from_the_journal() {
     );
     let mut indexer = run.indexer();
     indexer.options.yield_lag = 0;
-    assert!(indexer.step());
+    assert!(indexer.step(&mut Collector::default()));
     assert_eq!(run.index().backlog().executions, 400);
     assert!(!run.feed.has_overflowed());
     assert!(!run.pressure.index_lag.load(Ordering::Relaxed));
@@ -301,12 +305,42 @@ fn the_index_stands_back_while_much_arrives_and_catches_up_afterwards() {
     let step = |indexer: &mut Indexer, yield_lag, are_many| {
         indexer.options.yield_lag = yield_lag;
         indexer.arrivals.are_many = are_many;
-        assert!(indexer.step());
+        assert!(indexer.step(&mut Collector::default()));
         run.feed.lag()
     };
     assert_eq!(step(&mut indexer, 10_000, true), 300, "one commit, and the rest for later");
     assert_eq!(step(&mut indexer, 350, true), 100, "down to less than half of index.yield-lag");
     assert_eq!(step(&mut indexer, 10_000, false), 0, "all of it once little arrives");
+}
+
+/// While it grows, the index makes history files: nothing else may wait for the end of that.
+#[test]
+fn the_collector_has_its_turn_after_every_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(
+        directory.path(),
+        FeedOptions {
+            queue_entries: 100,
+            ..FeedOptions::default()
+        },
+    );
+    let mut indexer = run.indexer();
+    for batch in 0..30 {
+        run.append((batch * 10..(batch + 1) * 10).map(|n| accepted(n, 50)));
+    }
+    let mut left = vec![run.feed.lag()];
+    while indexer.advance().unwrap() {
+        left.push(run.feed.lag());
+    }
+    left.push(run.feed.lag());
+    // From the queue until it was full, from the journal after that, fifty or a batch more at a time.
+    assert!(
+        left.iter()
+            .zip(&left[1..])
+            .all(|(before, after)| (50..70).contains(&(before - after)) || *after == 0),
+        "{left:?}"
+    );
+    assert_eq!((left[0], left.last()), (300, Some(&0)));
 }
 
 #[test]
@@ -316,10 +350,10 @@ fn live_bytes_close_admission_and_open_it_again() {
     run.options.retention.backlog_max_bytes = 50_000;
     let mut indexer = run.indexer();
     run.append((0..6).map(|n| accepted(n, 10_000)));
-    indexer.step();
+    indexer.step(&mut Collector::default());
     assert!(run.pressure.storage_budget.load(Ordering::Relaxed));
     run.append((0..3).map(ended));
-    indexer.step();
+    indexer.step(&mut Collector::default());
     assert!(!run.pressure.storage_budget.load(Ordering::Relaxed));
 }
 
@@ -340,7 +374,7 @@ fn what_was_not_committed_before_a_crash_comes_from_the_journal() {
     {
         let run = Run::start(directory.path(), FeedOptions::default());
         run.append((0..120).map(|n| accepted(n, 50)));
-        assert!(run.indexer().step());
+        assert!(run.indexer().step(&mut Collector::default()));
         run.append((0..100).map(ended).chain((120..130).map(|n| accepted(n, 50))));
     }
     let run = Run::start(directory.path(), FeedOptions::default());
@@ -371,7 +405,7 @@ fn a_carried_execution_without_an_end_keeps_a_daemon_that_lost_its_state_from_st
     let mut indexer = run.indexer();
     run.append([accepted(0, 100), accepted(1, 100)]);
     run.fill(10);
-    indexer.ingest().unwrap();
+    catch_up(&mut indexer);
     let carried = run.append(run.packed(0).into_iter().chain(run.packed(1)));
     run.append([ended(1)]);
     drop(indexer);
@@ -408,12 +442,12 @@ fn an_end_before_the_copy_is_believed_where_state_was_lost() {
     let mut indexer = run.indexer();
     run.append([accepted(0, 100)]);
     run.fill(10);
-    indexer.ingest().unwrap();
+    catch_up(&mut indexer);
     let packed = run.packed(0);
     // It ends between the collector's reading and its append.
     run.append([ended(0)]);
     let carried = run.append(packed);
-    indexer.ingest().unwrap();
+    catch_up(&mut indexer);
     drop(indexer);
     assert!(run.journal.release(carried.segment()).unwrap().segments > 0);
     run.stop();

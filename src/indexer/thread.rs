@@ -171,13 +171,18 @@ impl Indexer {
             } else {
                 self.wait();
             }
-            if self.step() {
-                collector.collect(self);
-            }
+            self.step(&mut collector);
         }
-        // The last commit leaves nothing for later.
-        self.options.yield_lag = 0;
-        self.step();
+        // Nothing is left for later.
+        let last = loop {
+            match self.advance() {
+                Ok(true) => {}
+                last => break last,
+            }
+        };
+        if let Err(error) = last {
+            self.note_failure(&error);
+        }
     }
 
     /// Waits until there is something to do, and longer under load: processor and disk are left to what arrives for as
@@ -205,76 +210,68 @@ impl Indexer {
         self.arrivals.are_many && self.parts.feed.lag() < lag && has_headroom(self)
     }
 
-    /// Applies and commits what there is, or part    /// Applies and commits what there is, or part of it under load; whether that succeeded.
-    pub(crate) fn step(&mut self) -> bool {
-        let done = self.ingest();
-        self.failing = done.is_err();
-        if let Err(error) = done {
-            self.note_failure(&error);
+    /// Applies and commits what there is, or part of it under load; whether that succeeded. The collector has its turn after
+    /// every commit: while much arrives there is always more to apply, and what a commit adds takes room.
+    pub(crate) fn step(&mut self, collector: &mut Collector) -> bool {
+        loop {
+            let advanced = self.advance();
+            self.failing = advanced.is_err();
+            if let Err(error) = &advanced {
+                self.note_failure(error);
+            } else if let Err(error) = self.parts.ballast.restore() {
+                tracing::warn!(%error, "the ballast file cannot be written");
+            }
+            self.set_pressure();
+            let Ok(is_more) = advanced else { return false };
+            collector.collect(self);
+            if !is_more || self.stands_back() {
+                return true;
+            }
         }
-        if !self.failing
-            && let Err(error) = self.parts.ballast.restore()
-        {
-            tracing::warn!(%error, "the ballast file cannot be written");
-        }
-        self.set_pressure();
-        !self.failing
     }
 
-    /// Brings the index to the end of the journal and commits; under load it stops once it lags little.
-    pub(crate) fn ingest(&mut self) -> Result<(), IndexError> {
+    /// Brings the index to `last`, and commits.
+    pub(crate) fn advance_to(&mut self, last: Position) -> Result<(), IndexError> {
+        let is_there = |index: &ExecutionIndex| index.applied() >= Some(last.to_bits()) && index.pending() == 0;
+        // What is damaged is passed over, so that the end of the journal may come first.
+        while !is_there(&self.parts.index) && self.advance()? {}
+        Ok(())
+    }
+
+    /// Applies and commits at most about `commit_entries`; whether there is more.
+    pub(crate) fn advance(&mut self) -> Result<bool, IndexError> {
         // What the last commit could not store comes first: nothing is added to it.
         if self.failing {
             self.commit()?;
         }
-        loop {
-            if !self.take_queued()? || !self.parts.feed.has_overflowed() {
-                return Ok(());
-            }
-            let head = self.parts.journal.head();
-            if !self.take_from_journal()? {
-                return Ok(());
-            }
-            self.parts.feed.resume(head.to_bits());
-        }
-    }
-
-    /// False if it stands back before the end.
-    fn take_queued(&mut self) -> Result<bool, IndexError> {
-        while !self.parts.feed.is_empty() {
+        if !self.parts.feed.is_empty() {
             self.parts.index.catch_up_by(self.options.commit_entries)?;
-            self.commit()?;
-            if self.stands_back() {
-                return Ok(false);
-            }
+        } else if self.parts.feed.has_overflowed() {
+            self.take_from_journal()?;
         }
         self.commit()?;
-        Ok(true)
+        Ok(!self.parts.feed.is_empty() || self.parts.feed.has_overflowed())
     }
 
     /// Reads what the queue had no room for, up to what is durable now. What does not read is passed over: recovery and
-    /// inspection report it. False if it stands back before the end.
-    fn take_from_journal(&mut self) -> Result<bool, IndexError> {
+    /// inspection report it.
+    fn take_from_journal(&mut self) -> Result<(), IndexError> {
+        let head = self.parts.journal.head();
         let from = self.parts.index.applied().map(Position::from_bits);
         let mut entries = self.parts.journal.scan(from).filter_map(Result::ok);
-        loop {
+        while self.parts.index.pending() < self.options.commit_entries {
             let batch: Vec<Logged> = entries
                 .by_ref()
                 .take(self.options.scan_entries)
                 .map(|committed| logged(&committed))
                 .collect();
             if batch.is_empty() {
-                self.commit()?;
-                return Ok(true);
+                self.parts.feed.resume(head.to_bits());
+                return Ok(());
             }
             self.parts.index.apply_all(&batch)?;
-            if self.parts.index.pending() >= self.options.commit_entries {
-                self.commit()?;
-                if self.stands_back() {
-                    return Ok(false);
-                }
-            }
         }
+        Ok(())
     }
 
     fn commit(&self) -> Result<(), IndexError> {
