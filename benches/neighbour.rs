@@ -2,8 +2,8 @@
 //!
 //! The flood is 11,000 events of one user, each of which (a) hangs on HTTP or (b) spins in code until `code.wall`. Twenty
 //! others, of the same instance or of another customer's, get 300 events a second in an open loop: code, then one request.
-//! Their time from receipt to end and their number are read from the journal of the daemon, in milliseconds, after it
-//! was killed. `NEIGHBOUR_CASE` picks a case by a part of its name, `NEIGHBOUR_PAIRS` and `NEIGHBOUR_SECONDS` shorten it.
+//! Their flow is synchronous, so that a sender sees the end: times are from sending the event to its result, in microseconds.
+//! `NEIGHBOUR_CASE` picks a case by a part of its name, `NEIGHBOUR_PAIRS` and `NEIGHBOUR_SECONDS` shorten it.
 
 #![allow(clippy::unwrap_used, reason = "a bench without a daemon has nothing to measure")]
 
@@ -13,12 +13,8 @@ mod harness;
 use harness::daemon::{Daemon, Setup};
 use harness::manifests::{Integration, code, flow, people, post, step};
 use harness::provider::{Manner, Provider};
-use perseat_domain::entry::Entry;
-use perseat_domain::id::{ExecutionId, FlowNumber};
-use perseat_journal::inspect;
-use std::collections::HashMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
 
 const PER_SECOND: u32 = 300;
 /// Some start at once; 10,000 are queued.
@@ -30,8 +26,6 @@ const OTHERS: [&str; 20] = [
     "ann", "bob", "cem", "dan", "eva", "fay", "gus", "hal", "ida", "jon", "kim", "leo", "mia", "ned", "ola", "pia", "quy", "rui", "sam",
     "tea",
 ];
-/// The flow of the others; those of the flood come after it.
-const WORK: FlowNumber = FlowNumber(1);
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -68,18 +62,14 @@ const CASES: [Case; 4] = [
 /// What the others got.
 #[derive(Clone, Copy, Debug)]
 struct Figures {
-    p50: u64,
-    p99: u64,
+    p50: Duration,
+    p99: Duration,
     /// Ended before the window was over, a second.
     throughput: f64,
 }
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
-
-fn now() -> u64 {
-    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
 fn manifests(provider: &Provider, hanging: &Provider) -> String {
@@ -89,7 +79,7 @@ fn manifests(provider: &Provider, hanging: &Provider) -> String {
     );
     let hang = format!("          url: {{type: value, value: \"{}\"}}\n", hanging.url("/hang"));
     let flows = [
-        flow("Work", "", &[work, post("Send", "/work", "work.results")]),
+        flow("Work", "    isSynchronous: true\n", &[work, post("Send", "/work", "work.results")]),
         flow("Hang", "", &[step("Wait", "http", "httpPost", &hang)]),
         flow("Spin", "", &[code("Turn", "module.exports = () => { for (;;); };")]),
     ];
@@ -125,30 +115,39 @@ async fn flood(client: &reqwest::Client, url: &str) {
     }
 }
 
-/// 300 events a second, whatever becomes of them; how many were sent.
-async fn others(client: &reqwest::Client, urls: &[String], seconds: u32) -> usize {
+/// 300 events a second, whatever becomes of them; when each was sent and when it had ended, if it did within [`GRACE`].
+async fn others(client: &reqwest::Client, urls: &[String], seconds: u32) -> Vec<(Instant, Option<Instant>)> {
     let mut clock = interval_at(Instant::now(), Duration::from_secs(1) / PER_SECOND);
     clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let count = (seconds * PER_SECOND) as usize;
-    let mut posts = Vec::with_capacity(count);
+    let mut calls = Vec::with_capacity(count);
     for n in 0..count {
-        clock.tick().await;
-        let sent = client.post(&urls[n % urls.len()]).header("content-type", "application/json");
-        let sent = sent.body(format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(500))).send();
-        posts.push(tokio::spawn(sent));
+        let due = clock.tick().await;
+        let call = client.post(&urls[n % urls.len()]).header("content-type", "application/json");
+        let call = call.body(format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(500)));
+        calls.push((
+            due,
+            tokio::spawn(async move {
+                let answer = call.send().await.unwrap();
+                let (status, body) = (answer.status(), answer.bytes().await.unwrap());
+                assert!(status.is_success(), "an event of the others got {status}: {body:?}");
+                Instant::now()
+            }),
+        ));
     }
-    for post in posts {
-        let status = post.await.unwrap().unwrap().status();
-        assert!(status.is_success(), "an event of the others was refused: {status}");
+    let give_up = Instant::now() + GRACE;
+    let mut times = Vec::with_capacity(count);
+    for (due, call) in calls {
+        times.push((due, timeout_at(give_up, call).await.ok().map(Result::unwrap)));
     }
-    count
+    times
 }
 
 async fn run(case: Case, is_flooded: bool, seconds: u32) -> Figures {
     let (provider, hanging) = (Provider::start().await, Provider::start().await);
     hanging.set(Manner::Hang);
     let setup = Setup::new().allow(&[provider.address(), hanging.address()]);
-    let mut daemon = Daemon::start(setup.set("code.wall", "2s").set("code.cpu", "2s").set("journal.segment", "16MiB"));
+    let daemon = Daemon::start(setup.set("code.wall", "2s").set("code.cpu", "2s").set("journal.segment", "16MiB"));
     daemon.apply(&manifests(&provider, &hanging)).await;
     let endpoints = daemon.endpoints("").await;
     let url = |customer: &str, user: &str, flow: &str| {
@@ -160,56 +159,29 @@ async fn run(case: Case, is_flooded: bool, seconds: u32) -> Figures {
     let urls = OTHERS.map(|user| url(case.customer, user, "Work"));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     // Actors, scripts and connections are there before anything is measured.
-    let warm = others(&client, &urls, 1).await;
-    provider.until(warm).await;
+    others(&client, &urls, 1).await;
     if is_flooded {
         flood(&client, &url("globex", "zoe", case.flow)).await;
     }
-    let from = now();
-    let count = others(&client, &urls, seconds).await;
-    let until = from + u64::from(seconds) * 1_000;
-    let ended = async {
-        provider.until(warm + count).await;
-        // The end is recorded after the answer of the last request.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    };
-    if tokio::time::timeout(GRACE, ended).await.is_err() {
-        println!("  some of the others did not end within {GRACE:?}");
-    }
+    let until = Instant::now() + Duration::from_secs(seconds.into());
+    let times = others(&client, &urls, seconds).await;
     if is_flooded {
         let queued = daemon.metric("perseat_executions_live").await;
         assert!(queued > 1_000.0, "the flood ended too early: {queued} are live");
     }
-    daemon.kill();
-    figures(&daemon, from, until)
+    figures(&times, until, seconds)
 }
 
-/// From receipt to end of what was received in the window, as the daemon recorded both.
-fn figures(daemon: &Daemon, from: u64, until: u64) -> Figures {
-    let (mut received, mut times, mut ended_in_time) = (HashMap::<ExecutionId, u64>::new(), Vec::new(), 0_u32);
-    for segment in inspect::segments(&daemon.data().join("journal")).unwrap() {
-        for committed in inspect::entries(&segment.unwrap()) {
-            match Entry::decode(&committed.unwrap().payload).unwrap() {
-                Entry::Accepted(entry) if entry.identity.is_some_and(|of| of.flow == WORK) && entry.received_at.0 >= from => {
-                    received.insert(entry.execution, entry.received_at.0);
-                }
-                Entry::Ended(entry) => {
-                    let Some(begun) = received.remove(&entry.execution) else { continue };
-                    times.push(entry.at.0.saturating_sub(begun));
-                    ended_in_time += u32::from(entry.at.0 <= until);
-                }
-                _ => {}
-            }
-        }
-    }
+fn figures(times: &[(Instant, Option<Instant>)], until: Instant, seconds: u32) -> Figures {
+    let ended_in_time = times.iter().filter(|(_, end)| end.is_some_and(|end| end <= until)).count();
     // What never ended took for ever.
-    times.extend(received.values().map(|_| u64::MAX));
+    let mut times: Vec<Duration> = times.iter().map(|(due, end)| end.map_or(Duration::MAX, |end| end - *due)).collect();
     times.sort_unstable();
     let of = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
     Figures {
         p50: of(50),
         p99: of(99),
-        throughput: f64::from(ended_in_time) * 1_000.0 / (until - from) as f64,
+        throughput: ended_in_time as f64 / f64::from(seconds),
     }
 }
 
@@ -226,16 +198,25 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    println!("others: {PER_SECOND}/s for {seconds} s; times in ms from receipt to end");
+    println!("others: {PER_SECOND}/s for {seconds} s; times in µs from the event to its result");
     for case in CASES.into_iter().filter(|case| case.name.contains(&wanted)) {
         let (mut ratios, mut shares) = (Vec::new(), Vec::new());
         for pair in 1..=pairs {
             let without = runtime.block_on(run(case, false, seconds));
             let with = runtime.block_on(run(case, true, seconds));
-            let (ratio, share) = (with.p99 as f64 / without.p99.max(1) as f64, with.throughput / without.throughput);
+            let (ratio, share) = (
+                with.p99.as_secs_f64() / without.p99.as_secs_f64(),
+                with.throughput / without.throughput,
+            );
             println!(
                 "{}, pair {pair}: p50 {} → {}, p99 {} → {} ({ratio:.2}), {:.1} → {:.1} ended/s ({share:.3})",
-                case.name, without.p50, with.p50, without.p99, with.p99, without.throughput, with.throughput
+                case.name,
+                without.p50.as_micros(),
+                with.p50.as_micros(),
+                without.p99.as_micros(),
+                with.p99.as_micros(),
+                without.throughput,
+                with.throughput
             );
             ratios.push(ratio);
             shares.push(share);
