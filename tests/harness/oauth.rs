@@ -17,6 +17,15 @@ use tokio::task::AbortHandle;
 
 use super::within;
 
+/// When the token endpoint falls silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stall {
+    /// It was asked, and did nothing: the call has status 0.
+    Before,
+    /// It did what it was asked for.
+    After,
+}
+
 /// What is peculiar to the provider.
 #[derive(Clone, Debug)]
 pub(crate) struct Manner {
@@ -40,8 +49,8 @@ pub(crate) struct Manner {
     pub(crate) forbids: bool,
     /// Whether the connection breaks after a token was made.
     pub(crate) breaks: bool,
-    /// Whether the token endpoint says nothing for now.
-    pub(crate) hangs: bool,
+    /// Whether the token endpoint never answers.
+    pub(crate) stalls: Option<Stall>,
     /// Whether its refusals repeat what they were sent.
     pub(crate) repeats: bool,
 }
@@ -59,7 +68,7 @@ impl Default for Manner {
             refusal: 401,
             forbids: false,
             breaks: false,
-            hangs: false,
+            stalls: None,
             repeats: false,
         }
     }
@@ -88,7 +97,7 @@ pub(crate) struct Call {
     /// The bearer token.
     pub(crate) token: String,
     pub(crate) headers: HeaderMap,
-    /// What it was answered.
+    /// What it was answered, or was to be.
     pub(crate) status: u16,
 }
 
@@ -157,7 +166,7 @@ impl Oauth {
         self.state.lock().unwrap()
     }
 
-    /// From now on it behaves otherwise; calls that hang, too.
+    /// From now on it behaves otherwise.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Manner)) {
         change(&mut self.state().manner);
         self.changed.send_modify(|count| *count += 1);
@@ -233,13 +242,14 @@ async fn answer((state, changed): Desk, request: Request<Incoming>) -> Result<Re
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let token = text("authorization").trim_start_matches("Bearer ").to_owned();
     let path = head.uri.path().to_owned();
-    if path.starts_with("/token") {
-        let mut changes = changed.subscribe();
-        let _ = changes.wait_for(|_| !state.lock().unwrap().manner.hangs).await;
-    }
-    let (answer, breaks) = {
+    let (answer, stalls, breaks) = {
         let mut state = state.lock().unwrap();
+        let (stalls, breaks) = match path.starts_with("/token") {
+            true => (state.manner.stalls, state.manner.breaks),
+            false => (None, false),
+        };
         let mut answer = match path.as_str() {
+            _ if stalls == Some(Stall::Before) => (0, "", None, String::new()),
             path if path.starts_with("/token") => state.token(&form),
             path if path.starts_with("/revoke") => state.give_back(&form),
             _ => state.work(&token),
@@ -255,9 +265,12 @@ async fn answer((state, changed): Desk, request: Request<Incoming>) -> Result<Re
             headers: head.headers.clone(),
             status: answer.0,
         });
-        (answer, path.starts_with("/token") && state.manner.breaks)
+        (answer, stalls, breaks)
     };
     changed.send_modify(|count| *count += 1);
+    if stalls.is_some() {
+        return std::future::pending().await;
+    }
     if breaks {
         return Err(std::io::Error::other("broken on purpose"));
     }

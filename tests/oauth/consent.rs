@@ -8,6 +8,7 @@ use url::Url;
 use crate::harness::api::Api;
 use crate::harness::browser::Browser;
 use crate::harness::daemon::Daemon;
+use crate::harness::oauth::Stall;
 use crate::world::{Plan, World};
 
 /// Begins a consent; the parameters that the provider gets.
@@ -289,4 +290,31 @@ async fn a_configuration_that_is_removed_meanwhile_gets_no_token() {
     assert_eq!(seen.status, 410, "{}", seen.html);
     assert_eq!(browser.open(&link).await.status, 410);
     assert_eq!(world.provider.calls("/token").len(), 0, "no code was exchanged");
+}
+
+/// Whether the provider gave a token or not, the daemon that would have kept it is gone: nothing is connected, and a new consent is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_that_a_kill_cuts_off_is_given_again() {
+    for stall in [Stall::Before, Stall::After] {
+        let mut world = World::start(&unconnected()).await;
+        let api = Api::program(&world.daemon, "owner").await;
+        let link = account(&api, "ann").await["authorizeUrl"].as_str().unwrap().to_owned();
+        world.provider.change(|manner| manner.stalls = Some(stall));
+        let mut browser = Browser::new(&[]);
+        let asked = begin(&mut browser, &link).await;
+        let code = world.provider.consent("ann", asked.clone());
+        let way_back = back(&asked, &[("code", &code)]);
+        let cut_off = tokio::spawn(async move { browser.open(&way_back).await });
+        world.provider.until("/token", 1).await;
+        world.daemon.kill();
+        assert!(cut_off.await.is_err(), "{stall:?}: nobody was told that it went well");
+        world.provider.change(|manner| manner.stalls = None);
+        world.daemon.restart();
+        let api = Api::program(&world.daemon, "owner").await;
+        assert_eq!(account(&api, "ann").await["status"], "PENDING", "{stall:?}");
+        connect(&world, "ann").await;
+        world.send("ann", 1).await;
+        let work = world.provider.until("/work", 1).await;
+        assert_eq!(work[0].status, 200, "{stall:?}");
+    }
 }

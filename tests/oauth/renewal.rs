@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::oauth::{Call, Manner};
+use crate::harness::oauth::{Call, Manner, Stall};
 use crate::world::{Plan, World};
 
+/// The refresh tokens that were spent, in order.
 fn renewals(world: &World) -> Vec<String> {
     let calls = world.provider.calls("/token");
     calls
         .iter()
+        .filter(|call| call.status != 0)
         .map(|call| call.form.get("refresh_token").cloned().unwrap_or_default())
         .collect()
 }
@@ -69,11 +71,42 @@ async fn a_token_is_renewed_while_its_user_is_at_work_and_never_used_after_its_e
     assert!(world.provider.calls("/work").iter().all(|call| call.status == 200));
 }
 
+/// Where a renewal is cut off.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// At a point of the daemon.
+    At(&'static str),
+    /// While the provider, which was asked, is silent.
+    While(Stall),
+}
+
+impl Cut {
+    async fn off(self, world: &mut World) {
+        match self {
+            Self::At(point) => {
+                world.daemon.arm(point, 1).await;
+                world.send("ann", 1).await;
+                world.daemon.until_killed(point).await;
+            }
+            Self::While(stall) => {
+                world.provider.change(|manner| manner.stalls = Some(stall));
+                world.send("ann", 1).await;
+                world.provider.until("/token", 1).await;
+                world.daemon.kill();
+                world.provider.change(|manner| manner.stalls = None);
+            }
+        }
+        world.daemon.restart();
+    }
+}
+
 /// Kills at each point of a renewal, for providers that forgive, that do not, and that have nothing to forgive.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_any_point_of_a_renewal_spends_no_token_twice_and_loses_none_silently() {
     let strict = Plan {
         users: &["ann"],
+        // Nobody gives up before the kill.
+        keys: &[("oauth.timeout", "60s")],
         ..Plan::default()
     };
     let forgiving = Plan {
@@ -92,40 +125,35 @@ async fn a_kill_at_any_point_of_a_renewal_spends_no_token_twice_and_loses_none_s
         inputs: &[("refreshReuse", "always")],
         ..strict.clone()
     };
-    // (plan, point, what was spent in the end, whether it goes on)
-    let first = "refresh-ann-1";
-    for (plan, point, spent, goes_on) in [
-        (&strict, "grant-intended", vec![], false),
-        (&strict, "grant-answered", vec![first], false),
-        (&strict, "grant-stored", vec![first], true),
-        (&forgiving, "grant-intended", vec![first], true),
-        (&forgiving, "grant-answered", vec![first, first], true),
-        (&forgiving, "grant-stored", vec![first], true),
-        (&steady, "grant-intended", vec![first], true),
-        (&steady, "grant-answered", vec![first, first], true),
-        (&steady, "grant-stored", vec![first], true),
-    ] {
-        let mut world = World::start(plan).await;
-        world.daemon.arm(point, 1).await;
-        world.send("ann", 1).await;
-        world.daemon.until_killed(point).await;
-        world.daemon.restart();
-        if goes_on {
-            let work = world.provider.until_like("/work", 1, |call| call.status == 200).await;
-            assert_eq!(
-                work[0].token,
-                format!("access-ann-{}", world.provider.chain("ann").newest),
-                "{point}"
-            );
-        } else {
-            world
-                .daemon
-                .log_line(&["whether a grant still holds is not known", "renewal_interrupted"]);
-            assert!(world.provider.calls("/work").is_empty(), "{point}");
+    // Where it is cut off, and how often the token was spent by then.
+    let cuts = [
+        (Cut::At("grant-intended"), 0),
+        (Cut::While(Stall::Before), 0),
+        (Cut::While(Stall::After), 1),
+        (Cut::At("grant-answered"), 1),
+        (Cut::At("grant-stored"), 1),
+    ];
+    for (plan, may_repeat) in [(&strict, false), (&forgiving, true), (&steady, true)] {
+        for (cut, spent_before) in cuts {
+            let story = format!("{cut:?} {:?}", plan.inputs);
+            let mut world = World::start(plan).await;
+            cut.off(&mut world).await;
+            let is_known = matches!(cut, Cut::At("grant-stored"));
+            if is_known || may_repeat {
+                let work = world.provider.until_like("/work", 1, |call| call.status == 200).await;
+                let newest = world.provider.chain("ann").newest;
+                assert_eq!(work[0].token, format!("access-ann-{newest}"), "{story}");
+            } else {
+                world
+                    .daemon
+                    .log_line(&["whether a grant still holds is not known", "renewal_interrupted"]);
+                assert!(world.provider.calls("/work").is_empty(), "{story}");
+            }
+            let spent = spent_before + usize::from(!is_known && may_repeat);
+            assert_eq!(renewals(&world), vec!["refresh-ann-1"; spent], "{story}");
+            let chain = world.provider.chain("ann");
+            assert!(!chain.was_reused && !chain.is_revoked, "{story}: {chain:?}");
         }
-        assert_eq!(renewals(&world), spent, "{point} {:?}", plan.inputs);
-        let chain = world.provider.chain("ann");
-        assert!(!chain.was_reused && !chain.is_revoked, "{point}: {chain:?}");
     }
 }
 
