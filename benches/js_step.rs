@@ -6,7 +6,7 @@ use perseat_domain::id::{CustomerId, ExecutionId, UserId};
 use perseat_flow::component::IdempotencyKey;
 use perseat_flow::expression::Results;
 use perseat_flow::js::{JsPool, Options, RunRequest, UserKey};
-use perseat_flow::outbound::{self, OutboundClient, Policy};
+use perseat_flow::outbound::{self, Count, OutboundClient, Policy};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,6 +43,7 @@ fn request(script: &Arc<str>, results: &Arc<Results>, user: u64, customer: u64) 
         config: "{}".to_owned().into(),
         results: vec![("onTrigger".into(), Arc::clone(results))],
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+        count: Count::default(),
     }
 }
 

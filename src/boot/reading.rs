@@ -1,6 +1,7 @@
 //! What the local socket's routes read: executions, the catalog as manifests, trigger URLs.
 
 use super::administration::{blocking, refusal};
+use super::http::{json as json_answer, text};
 use super::local::{LocalAnswer, LocalRequest, Router};
 use super::plane::Plane;
 use crate::config::Config;
@@ -8,16 +9,17 @@ use crate::indexer::JournalEntries;
 use http::{Method, StatusCode};
 use perseat_admin::endpoints::{self, EndpointFilter};
 use perseat_admin::export::{ExportLimits, export};
-use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, UserId};
+use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, RegistrationId, UserId};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::{Customer, Instance, Membership, User};
+use perseat_domain::usage::Day;
 use perseat_store::StoreError;
 use perseat_store::catalog::{Catalog, Lookup};
 use perseat_store::custody::Custody;
-use perseat_store::executions::{ExecutionReader, Names};
+use perseat_store::executions::{Dimension, ExecutionReader, Names, UsageError, UsageQuery, UsageReport};
 use perseat_store::index::{Filter, Status};
-use serde_json::json;
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What the routes work on.
@@ -63,6 +65,17 @@ impl Reading {
         let router = add(router, "/export", Self::export);
         let router = add(router, "/endpoints", Self::endpoints);
         let router = add(router, "/executions", Self::list);
+        let router = add(router, "/usage", Self::usage);
+        let this = self.clone();
+        let router = router.route_raw(Method::GET, "/usage.csv", move |request: LocalRequest| {
+            let this = this.clone();
+            async move {
+                match blocking(move || this.usage_table(&request).unwrap_or_else(Failure::answer)).await {
+                    (status, Value::String(table)) => text(status, "text/csv; charset=utf-8", table),
+                    (status, refusal) => json_answer(status, &refusal),
+                }
+            }
+        });
         add(router, "/executions/{id}", Self::show)
     }
 
@@ -101,6 +114,49 @@ impl Reading {
         Ok((StatusCode::OK, json!(view)))
     }
 
+    fn usage(&self, request: &LocalRequest) -> Result<LocalAnswer, Failure> {
+        let (report, _) = self.used(request)?;
+        Ok((StatusCode::OK, json!(report)))
+    }
+
+    fn usage_table(&self, request: &LocalRequest) -> Result<LocalAnswer, Failure> {
+        let (report, by) = self.used(request)?;
+        Ok((StatusCode::OK, report.csv(&by).into()))
+    }
+
+    fn used(&self, request: &LocalRequest) -> Result<(UsageReport, BTreeSet<Dimension>), Failure> {
+        let mut query = Query::of(request);
+        let mut day = |name| query.take(name).map(|day| day.parse::<Day>()).transpose();
+        let days = day("from").and_then(|from| Ok((from, day("to")?)));
+        let (from, to) = days.map_err(|error| Failure::wrong(&error.to_string()))?;
+        let by = query.take("by").unwrap_or_else(|| "customer,user".into());
+        let by: Result<BTreeSet<_>, _> = by.split(',').map(|word| word.trim().parse::<Dimension>()).collect();
+        let by = by.map_err(|error| Failure::wrong(&error.to_string()))?;
+        let customer = query.take("customer").map(|name| self.customer(&name)).transpose()?;
+        query.end()?;
+        let asked = UsageQuery {
+            from,
+            to,
+            customer: customer.map(|customer| customer.id),
+            by,
+        };
+        match self.executions.usage(&asked, || true) {
+            Ok(report) => Ok((report, asked.by)),
+            Err(error @ UsageError::TooLong(_)) => Err(Failure(refusal(StatusCode::BAD_REQUEST, "report_too_long", &error.to_string()))),
+            Err(error) => Err(Failure::inside(error)),
+        }
+    }
+
+    /// By external id or name.
+    fn customer(&self, name: &str) -> Result<Customer, Failure> {
+        let catalog = self.custody.catalog();
+        let customer = match catalog.customer_by_external_id(name).map_err(Failure::inside)? {
+            Some(customer) => Some(customer),
+            None => catalog.customer_by_name(name).map_err(Failure::inside)?,
+        };
+        customer.ok_or_else(|| Failure::absent("customer_not_found", &format!("there is no customer `{name}`")))
+    }
+
     /// Names in the query are external ids or names; a user and an instance belong to a customer.
     fn filter(&self, query: &mut Query) -> Result<Filter, Failure> {
         let catalog = self.custody.catalog();
@@ -121,11 +177,7 @@ impl Reading {
             }
             return Ok(filter);
         };
-        let customer = match catalog.customer_by_external_id(&name).map_err(Failure::inside)? {
-            Some(customer) => Some(customer),
-            None => catalog.customer_by_name(&name).map_err(Failure::inside)?,
-        };
-        let customer = customer.ok_or_else(|| Failure::absent("customer_not_found", &format!("there is no customer `{name}`")))?;
+        let customer = self.customer(&name)?;
         filter.customer = Some(customer.id);
         if let Some(name) = instance {
             let found = catalog.instance_by_name(customer.id, &name).map_err(Failure::inside)?;
@@ -235,5 +287,9 @@ impl Names for CatalogNames {
 
     fn user(&self, id: UserId) -> Option<String> {
         self.readable(self.0.get::<User>(id)).map(|user| user.name)
+    }
+
+    fn registration(&self, _: RegistrationId) -> Option<String> {
+        None
     }
 }

@@ -138,6 +138,7 @@ fn kind(payload: &[u8]) -> String {
                 Entry::Started(_) => "Started",
                 Entry::StepsDone(_) => "StepsDone",
                 Entry::Parked(_) => "Parked",
+                Entry::Called(_) => "Called",
                 Entry::Cancelled(_) => "Cancelled",
                 Entry::Ended(_) => "Ended",
                 Entry::Carried(_) => "Carried",

@@ -24,6 +24,7 @@ pub mod restore;
 pub mod serve;
 pub(crate) mod table;
 pub mod token;
+pub mod usage;
 pub mod user;
 pub mod validate;
 pub mod verify;
@@ -83,6 +84,7 @@ enum Command {
     Verify(verify::Verify),
     Endpoints(endpoints::ListEndpoints),
     Executions(executions::Executions),
+    Usage(usage::ShowUsage),
     Validate(validate::Validate),
     CheckConfig(check_config::CheckConfig),
     Reload(reload::Reload),
@@ -147,6 +149,7 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
             Command::Verify(command) => command.run(),
             Command::Endpoints(command) => command.run(),
             Command::Executions(command) => command.run(),
+            Command::Usage(command) => command.run(),
             Command::Validate(command) => command.run(),
             Command::CheckConfig(command) => command.run(),
             Command::Reload(command) => command.run(),

@@ -14,6 +14,7 @@ pub mod people_settings;
 pub mod reference;
 pub mod settings;
 pub mod source;
+pub mod usage;
 pub mod value;
 
 use std::fmt;

@@ -322,6 +322,7 @@ impl Config {
         ViewLimits {
             body_bytes: self.history.shown_bytes.as_usize(),
             page: self.local.page.as_usize(),
+            usage_rows: self.report_rows(),
         }
     }
 
@@ -456,6 +457,7 @@ impl Config {
     pub fn state_options(&self) -> state::StateOptions {
         state::StateOptions {
             cache_bytes: self.state.cache.as_usize(),
+            usage: self.usage_limits(),
         }
     }
 

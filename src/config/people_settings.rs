@@ -7,11 +7,12 @@ use url::Url;
 
 use super::declare::{Key, Preset, Section, none, path, settings, unset};
 use super::source::Reader;
+use super::usage::UsageSettings;
 use super::value::{Auto, Count, MailSecurity, Size, Value};
 
 settings! {
     /// How people sign in.
-    PeopleSettings;
+    PeopleSettings with counted: UsageSettings;
 
     /// Sign-in of people, by which `prism login` works.
     sign_in "sign-in": SignIn {

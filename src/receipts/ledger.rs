@@ -133,7 +133,7 @@ impl Ledger {
             }
             Entry::Cancelled(_) => story.cancelled.push(at),
             Entry::Ended(ended) => story.ended.push((at, ended.status)),
-            Entry::Parked(_) | Entry::Carried(_) => {}
+            Entry::Parked(_) | Entry::Called(_) | Entry::Carried(_) => {}
         }
         Ok(())
     }

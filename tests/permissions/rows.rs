@@ -208,6 +208,12 @@ fn queries(world: &World, place: &Place) -> Vec<Row> {
             i(&place.execution),
         ),
         row(
+            May("View usage"),
+            true,
+            "query ($i: ID) { usage(customer: $i, by: [CUSTOMER]) { rows { customerId } } }",
+            i(&place.customer),
+        ),
+        row(
             May("View user configurations"),
             true,
             "query ($i: ID!) { userLevelConfig(id: $i) { id } }",

@@ -143,6 +143,7 @@ impl Running {
             context: &self.view.context,
             key: &key,
             deadline: tokio::time::Instant::now() + left.min(self.env.limits.step_timeout),
+            meter: self.recorder.meter(),
             debug: self.view.is_debug,
         };
         tokio::select! {

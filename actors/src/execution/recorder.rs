@@ -4,15 +4,17 @@ use super::ExecutionEnv;
 use super::run::off_arbiter;
 use crate::supervisor::Writes;
 use bytes::Bytes;
-use perseat_domain::entry::{Ended, Entry, LogLine, Parked, Started, StepRecord, SyncResponse, step_record_id};
+use perseat_domain::entry::{Called, Calls, Ended, Entry, LogLine, Parked, Started, StepRecord, SyncResponse, step_record_id};
 use perseat_domain::execution::{Draft, DraftLogs};
 use perseat_domain::id::ExecutionId;
 use perseat_domain::model::Sealed;
+use perseat_domain::usage::Through;
 use perseat_flow::component::StepLog;
 use perseat_flow::mask::Masker;
+use perseat_flow::outbound::Meter;
 use perseat_journal::{AppendError, NewEntry};
 use perseat_store::seal::{DataKey, RecordKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One execution's unwritten entries.
@@ -29,6 +31,9 @@ pub(super) struct Recorder {
     logs: Vec<LogLine>,
     lines_left: usize,
     lines_dropped: u32,
+    meter: Meter,
+    /// Through what the execution has sent requests before.
+    called: BTreeSet<Through>,
 }
 
 impl Recorder {
@@ -45,7 +50,19 @@ impl Recorder {
             logs: Vec::new(),
             lines_left,
             lines_dropped: 0,
+            meter: Meter::default(),
+            called: BTreeSet::new(),
         }
+    }
+
+    /// Its requests go through these already.
+    pub(super) fn has_called(&mut self, through: BTreeSet<Through>) {
+        self.called = through;
+    }
+
+    /// Counts its requests; they are written with what they came to.
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     pub(super) fn started(&mut self, started: Started) {
@@ -146,8 +163,26 @@ impl Recorder {
 
     fn take(&mut self) -> Vec<NewEntry> {
         let logs = self.take_logs();
-        let entries = self.draft.take(self.execution, logs, self.env.limits.entry_bytes);
+        let mut entries = self.draft.take(self.execution, logs, self.env.limits.entry_bytes);
+        entries.extend(self.take_calls().map(Entry::Called));
         entries.iter().map(|entry| self.entry(entry)).collect()
+    }
+
+    fn take_calls(&mut self) -> Option<Called> {
+        let counted = self.meter.take();
+        let calls = counted.into_iter().map(|(through, amount)| Calls {
+            is_first: amount.calls > 0 && self.called.insert(through.clone()),
+            through,
+            count: u32::try_from(amount.calls).unwrap_or(u32::MAX),
+            sent: amount.sent,
+            received: amount.received,
+        });
+        let calls: Vec<Calls> = calls.collect();
+        (!calls.is_empty()).then(|| Called {
+            execution: self.execution,
+            at: self.env.clock.now(),
+            calls,
+        })
     }
 
     fn take_logs(&mut self) -> DraftLogs {

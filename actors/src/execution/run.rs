@@ -278,6 +278,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Box<Running>,
     if bound.is_some() {
         recorder.mask_also(&masker(&settings));
     }
+    recorder.has_called(past.called.clone());
     Ok(Box::new(Running {
         env: env.clone(),
         binding,

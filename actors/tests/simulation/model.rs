@@ -223,7 +223,7 @@ impl Model {
                 story.is_to_end = true;
                 return;
             }
-            Entry::Parked(_) | Entry::Carried(_) | Entry::Accepted(_) => return,
+            Entry::Parked(_) | Entry::Called(_) | Entry::Carried(_) | Entry::Accepted(_) => return,
         }
         self.must(!had_ended, || format!("{execution} goes on after its end, or ends twice"));
         self.must(is_repeated.is_none(), || {

@@ -32,6 +32,7 @@ impl Report {
             Entry::Started(_) => "Started",
             Entry::StepsDone(_) => "StepsDone",
             Entry::Parked(_) => "Parked",
+            Entry::Called(_) => "Called",
             Entry::Cancelled(_) => "Cancelled",
             Entry::Ended(_) => "Ended",
             Entry::Carried(_) => "Carried",

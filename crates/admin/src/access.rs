@@ -71,6 +71,8 @@ operations! {
     ViewInstances = "view instances" b"xxxx-|xxx-";
     /// Executions, step results and log lines.
     ViewLogs = "view instance logs" b"xxxx-|xxx-";
+    /// Executions, outbound calls and bytes that were counted.
+    ViewUsage = "view usage" b"xxxx-|x---";
     /// Create, change, deploy, switch and delete instances.
     ConfigureInstances = "configure instances" b"xxx--|x-x-";
     /// Run a flow to try it.

@@ -8,6 +8,7 @@ use crate::id::ExecutionId;
 use crate::identity::Identity;
 use crate::model::Sealed;
 use crate::time::Timestamp;
+use crate::usage::Through;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -175,6 +176,32 @@ pub struct Parked {
     pub connection: String,
 }
 
+/// The requests that an execution sent since its last entry, beside the results of the steps that sent them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Called {
+    /// Which execution.
+    pub execution: ExecutionId,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// How many, through what.
+    pub calls: Vec<Calls>,
+}
+
+/// Requests that went through the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calls {
+    /// Through what.
+    pub through: Through,
+    /// Whether the execution had sent none through it before.
+    pub is_first: bool,
+    /// How many.
+    pub count: u32,
+    /// Bytes of their bodies.
+    pub sent: u64,
+    /// Bytes of the bodies that came back.
+    pub received: u64,
+}
+
 /// Somebody asked for the end of an execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
@@ -305,6 +332,7 @@ entries! {
     Ended = 5,
     Carried = 6,
     Parked = 7,
+    Called = 8,
 }
 
 /// Where one or several entries of an execution stand in the journal.
@@ -391,7 +419,7 @@ impl EntryHead {
                 let (execution, first, count) = part(6, body)?;
                 Ok(Self::Carried { execution, first, count })
             }
-            [ENTRY_FORMAT, 7, body @ ..] => part(7, body).map(Self::Progress),
+            [ENTRY_FORMAT, kind @ (7 | 8), body @ ..] => part(*kind, body).map(Self::Progress),
             [ENTRY_FORMAT, kind, ..] => Err(EntryError::UnknownKind { kind: *kind }),
             [format, ..] => Err(EntryError::UnknownFormat { format: *format }),
             [] => Err(EntryError::UnknownFormat { format: 0 }),

@@ -131,6 +131,8 @@ typed_id! {
     AccountId = "Account";
     /// A sign-in that goes on.
     SessionId = "Session";
+    /// A customer's app registration with a provider.
+    RegistrationId = "AppRegistration";
     /// A mail that has to go out.
     LetterId = "Letter";
 }

@@ -4,7 +4,7 @@
 //! arguments, so that every decision can be replayed from a seed.
 //!
 //! Reading order: [`id`] → [`code`] → [`identity`] → [`definition`] → [`model`] → [`entry`] →
-//! [`route`] → [`execution`] → [`owner`]; [`grant`] beside them.
+//! [`route`] → [`execution`] → [`owner`]; [`grant`] and [`usage`] beside them.
 
 pub mod account;
 pub mod budget;
@@ -21,3 +21,4 @@ pub mod owner;
 pub mod route;
 pub mod supervision;
 pub mod time;
+pub mod usage;

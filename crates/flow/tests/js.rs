@@ -5,7 +5,7 @@ use perseat_domain::id::{CustomerId, ExecutionId, UserId};
 use perseat_flow::component::IdempotencyKey;
 use perseat_flow::expression::Results;
 use perseat_flow::js::{JsPool, Options, RunError, RunReport, RunRequest, UserKey};
-use perseat_flow::outbound::{self, OutboundClient, Policy};
+use perseat_flow::outbound::{self, Count, OutboundClient, Policy};
 use perseat_flow::payload::{FlowContext, UserInfo};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -25,8 +25,8 @@ fn options() -> Options {
 }
 
 async fn pool_with(options: Options, allow: &[&str]) -> JsPool {
-    let allow = allow.iter().map(|rule| rule.parse().unwrap()).collect();
-    let outbound = OutboundClient::new(Policy::new(allow, Vec::new()), outbound::Options::default()).unwrap();
+    let policy = Policy::new(allow.iter().map(|rule| rule.parse().unwrap()).collect(), Vec::new());
+    let outbound = OutboundClient::new(policy, outbound::Options::default()).unwrap();
     JsPool::start(outbound, options).await.unwrap()
 }
 
@@ -64,6 +64,7 @@ fn request(owner: UserKey, script: &str) -> RunRequest {
         config: json!({ "Folder": "/in" }).to_string().into(),
         results: vec![("onTrigger".into(), results(json!({ "body": { "data": { "n": 20 } } })))],
         deadline: Instant::now() + Duration::from_secs(60),
+        count: Count::default(),
     }
 }
 
@@ -86,10 +87,8 @@ async fn a_script_gets_results_and_context_and_gives_data() {
     let pool = pool().await;
     let script = "module.exports = async ({ configVars, customer, user }, stepResults) => ({ data: {
         n: stepResults.onTrigger.results.body.data.n + 1, folder: configVars.Folder, who: [customer.name, user.externalId] } });";
-    assert_eq!(
-        value(&pool, script).await,
-        json!({ "n": 21, "folder": "/in", "who": ["Acme", "jane"] })
-    );
+    let expected = json!({ "n": 21, "folder": "/in", "who": ["Acme", "jane"] });
+    assert_eq!(value(&pool, script).await, expected);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use perseat_domain::identity::{BoundUser, Identity};
 use perseat_flow::component::{IdempotencyKey, Limits, Performer, StepCall, StepError, StepReport, StepResult, webhook_reply};
 use perseat_flow::expression::{self, Connection, Results, Scope, Setting};
 use perseat_flow::js::{self, JsPool};
-use perseat_flow::outbound::{self, OutboundClient, Policy};
+use perseat_flow::outbound::{self, Meter, OutboundClient, Policy};
 use perseat_flow::payload::FlowContext;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -109,6 +109,7 @@ async fn perform(performer: &Performer, step: &Step, scope: &Scope) -> StepRepor
         context: &Arc::new(FlowContext::default()),
         key: &key(),
         deadline: Instant::now() + Duration::from_secs(20),
+        meter: &Meter::default(),
         debug: false,
     };
     performer.perform(call).await

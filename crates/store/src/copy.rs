@@ -56,6 +56,18 @@ impl Copy<'_> {
         Ok(())
     }
 
+    /// As [`Copy::table`], where there is one.
+    pub(crate) fn table_if_there<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        definition: TableDefinition<'_, K, V>,
+        look: impl FnMut(K::SelfType<'_>, V::SelfType<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        match self.source.open_table(definition) {
+            Err(TableError::TableDoesNotExist(_)) => Ok(()),
+            _ => self.table(definition, look),
+        }
+    }
+
     /// Copies every table, whichever of the catalog's shapes it has.
     pub(crate) fn all(&mut self) -> Result<(), StoreError> {
         let names: Vec<String> = self.source.list_tables()?.map(|table| table.name().to_owned()).collect();

@@ -2,7 +2,7 @@
 //!
 //! Each store has one job and one file (or folder); this crate alone knows the database library below them.
 //!
-//! Reading order: [`error`] → [`seal`] → [`keyring`] → [`folder`] → [`catalog`] → [`media`] → [`presets`] → [`custody`] → [`state`] → [`history`] → [`index`] → [`executions`].
+//! Reading order: [`error`] → [`seal`] → [`keyring`] → [`folder`] → [`catalog`] → [`media`] → [`presets`] → [`custody`] → [`state`] → [`usage`] → [`history`] → [`index`] → [`executions`].
 
 mod bounded;
 pub mod catalog;
@@ -28,5 +28,6 @@ pub mod pressure;
 pub mod read_only;
 pub mod seal;
 pub mod state;
+pub mod usage;
 
 pub use error::StoreError;

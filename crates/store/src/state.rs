@@ -12,8 +12,10 @@ use crate::folder::{Directory, Folder};
 use crate::index::fault::IndexError;
 use crate::index::file::IndexFile;
 use crate::index::row::ExecutionRow;
+use crate::usage::{self, Added, USAGE, UsageLimits};
 use perseat_domain::id::ExecutionId;
-use redb::{ReadableTableMetadata, TableDefinition, TableError};
+use perseat_domain::usage::{Amount, Day, UsageKey};
+use redb::{ReadableTable as _, ReadableTableMetadata, TableDefinition, TableError};
 use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
@@ -34,11 +36,16 @@ const PAGE: usize = 1_024;
 pub struct StateOptions {
     /// redb's page cache in bytes.
     pub cache_bytes: usize,
+    /// How much of what was used is kept.
+    pub usage: UsageLimits,
 }
 
 impl Default for StateOptions {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20 }
+        Self {
+            cache_bytes: 16 << 20,
+            usage: UsageLimits::default(),
+        }
     }
 }
 
@@ -51,6 +58,8 @@ pub struct StateBatch {
     pub remove: Vec<ExecutionId>,
     /// The position of the last entry of the run.
     pub watermark: u64,
+    /// What the entries of the run add to usage, in their order.
+    pub(crate) usage: Vec<Added>,
 }
 
 /// What a copy of the state holds.
@@ -68,6 +77,7 @@ pub struct CopiedState {
 #[derive(Debug)]
 pub struct StateStore {
     file: IndexFile,
+    usage: UsageLimits,
 }
 
 impl StateStore {
@@ -101,7 +111,10 @@ impl StateStore {
                 Ok(())
             })?,
         }
-        Ok(Self { file })
+        Ok(Self {
+            file,
+            usage: options.usage,
+        })
     }
 
     /// Applies a batch and moves the watermark, durably and in one transaction.
@@ -117,9 +130,50 @@ impl StateStore {
             for execution in &batch.remove {
                 live.remove(execution.0.as_u128())?;
             }
-            transaction.open_table(META)?.insert(WATERMARK_KEY, batch.watermark)?;
+            let mut meta = transaction.open_table(META)?;
+            if !batch.usage.is_empty() {
+                let known = meta.get(WATERMARK_KEY)?.map(|value| value.value());
+                usage::add(&mut transaction.open_table(USAGE)?, &batch.usage, known, self.usage)?;
+            }
+            meta.insert(WATERMARK_KEY, batch.watermark)?;
             Ok(())
         })
+    }
+
+    /// Gives the rows of usage from one day to another, both included, in the order of days, and the oldest day that is kept.
+    /// `opened` runs when the moment that they are read of is fixed.
+    ///
+    /// # Errors
+    /// If the file cannot be read or a row does not decode, or what `each` returns.
+    pub fn usage<E: From<IndexError>>(
+        &self,
+        days: std::ops::RangeInclusive<Day>,
+        opened: impl FnOnce(),
+        mut each: impl FnMut(UsageKey, Amount) -> Result<(), E>,
+    ) -> Result<Option<Day>, E> {
+        let mut stopped = None;
+        let oldest = self.file.read(|transaction| {
+            let table = match transaction.open_table(USAGE) {
+                Ok(table) => table,
+                Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            opened();
+            let (from, to) = (usage::first_of(*days.start()), Day(days.end().0.saturating_add(1)));
+            for row in table.range::<&[u8]>(from.as_slice()..usage::first_of(to).as_slice())? {
+                let (key, amount) = row?;
+                let (key, amount) = usage::decode(key.value(), amount.value())?;
+                if let Err(error) = each(key, amount) {
+                    stopped = Some(error);
+                    break;
+                }
+            }
+            let first = table.first()?;
+            first
+                .map(|(key, amount)| usage::decode(key.value(), amount.value()).map(|(key, _)| key.day))
+                .transpose()
+        })?;
+        stopped.map_or(Ok(oldest), Err)
     }
 
     /// The position up to which the rows are true; `None` before the first batch.
@@ -193,6 +247,7 @@ impl StateStore {
                     copied.live += 1;
                     Ok(())
                 })?;
+                copy.table_if_there(USAGE, |key, amount| usage::decode(key, amount).map(drop))?;
                 copy.table(META, |key, value| {
                     if key == WATERMARK_KEY {
                         copied.watermark = Some(value);

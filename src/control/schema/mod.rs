@@ -20,6 +20,7 @@ mod people;
 mod roles;
 mod scalars;
 mod trigger;
+mod usage;
 
 pub(crate) use scalars::iso;
 
@@ -39,6 +40,7 @@ pub(super) struct Query(
     executions::ExecutionQuery,
     components::ComponentQuery,
     media::MediaQuery,
+    usage::UsageQuery,
 );
 
 /// Everything that can be done.

@@ -9,7 +9,7 @@ use crate::access::Operation;
 use crate::fault::Fault;
 use perseat_domain::entry::LogLine;
 use perseat_domain::id::{CustomerId, UserId};
-use perseat_domain::model::User;
+use perseat_domain::model::{Customer, User};
 use perseat_store::catalog::Lookup as _;
 use perseat_store::executions::{ExecutionSummary, ExecutionView, Named, Part, Unreadable};
 use perseat_store::index::Status;
@@ -101,6 +101,21 @@ impl Reader<'_> {
     pub fn customer_of_executions(&self) -> Result<CustomerId, Fault> {
         self.actor.check(Operation::ViewLogs)?;
         self.actor.customer().ok_or(Fault::Absent("customer"))
+    }
+
+    /// The customer whose usage whoever asks sees: their own, or the one that the organization's people ask for, if any.
+    ///
+    /// # Errors
+    /// Their role sees none, or there is no such customer for them.
+    pub fn customer_of_usage(&self, asked: Option<CustomerId>) -> Result<Option<CustomerId>, Fault> {
+        let own = self.actor.customer();
+        if let Some(asked) = asked
+            && (own.is_some_and(|own| own != asked) || self.view.get::<Customer>(asked)?.is_none())
+        {
+            return Err(Fault::Absent("customer"));
+        }
+        self.actor.check(Operation::ViewUsage)?;
+        Ok(asked.or(own))
     }
 
     /// What a list says of an execution; nothing where whoever asks may not see it. Those of nobody are the organization's.

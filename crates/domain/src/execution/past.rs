@@ -4,6 +4,8 @@ use super::machine::Limits;
 use super::progress::Progress;
 use crate::code::ErrorCode;
 use crate::entry::{Accepted, Entry, EntryError, Started, StepRecord};
+use crate::usage::Through;
+use std::collections::BTreeSet;
 
 /// Why the past cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,8 @@ pub struct Past {
     pub steps: Vec<StepRecord>,
     /// Its last start.
     pub started: Option<Started>,
+    /// Through what it has sent requests.
+    pub called: BTreeSet<Through>,
 }
 
 impl Past {
@@ -36,12 +40,14 @@ impl Past {
     /// If one does not decode or the first is missing.
     pub fn gather<B: AsRef<[u8]>>(entries: impl IntoIterator<Item = B>) -> Result<Self, PastError> {
         let (mut accepted, mut progress, mut steps, mut started) = (None, Progress::default(), Vec::new(), None);
+        let mut called = BTreeSet::new();
         let mut take = |entry: Entry| {
             progress.record(&entry);
             match entry {
                 Entry::Accepted(entry) => accepted = Some(entry),
                 Entry::Started(entry) => started = Some(entry),
                 Entry::StepsDone(entry) => steps.extend(entry.steps),
+                Entry::Called(entry) => called.extend(entry.calls.into_iter().map(|calls| calls.through)),
                 Entry::Parked(_) | Entry::Cancelled(_) | Entry::Ended(_) | Entry::Carried(_) => {}
             }
         };
@@ -60,6 +66,7 @@ impl Past {
             progress,
             steps,
             started,
+            called,
         })
     }
 

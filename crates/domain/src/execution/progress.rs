@@ -31,7 +31,7 @@ impl Progress {
     /// Takes in the next entry of the execution.
     pub fn record(&mut self, entry: &Entry) {
         match entry {
-            Entry::Accepted(_) | Entry::Carried(_) => {}
+            Entry::Accepted(_) | Entry::Called(_) | Entry::Carried(_) => {}
             Entry::Started(started) => {
                 self.activations = started.activation;
                 self.deaths = started.deaths;

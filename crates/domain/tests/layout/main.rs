@@ -8,16 +8,19 @@ mod reader;
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{
-    Accepted, Cancelled, Carried, EndStatus, Ended, Entry, LogLine, Origin, Parked, Started, StepRecord, StepStatus, StepsDone,
-    SyncResponse, TriggerRequest,
+    Accepted, Called, Calls, Cancelled, Carried, EndStatus, Ended, Entry, LogLine, Origin, Parked, Started, StepRecord, StepStatus,
+    StepsDone, SyncResponse, TriggerRequest,
 };
-use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId, IntegrationId, OrganizationId, TokenId, UserConfigId, UserId};
+use perseat_domain::id::{
+    CustomerId, ExecutionId, FlowNumber, InstanceId, IntegrationId, OrganizationId, RegistrationId, TokenId, UserConfigId, UserId,
+};
 use perseat_domain::identity::{BoundUser, Identity};
 use perseat_domain::model::{
     ApiKey, ApiToken, ConfigValue, Customer, Instance, InstanceConfig, InstanceState, Integration, IntegrationSettings, KeyDigest,
     Marketplace, Membership, Organization, Profile, Role, Sealed, SigningKey, TokenHolder, User, UserConfig,
 };
 use perseat_domain::time::Timestamp;
+use perseat_domain::usage::Through;
 use reader::{Layout, Type};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,6 +132,24 @@ fn entries() -> Vec<(&'static str, Entry)> {
                 connection: "account".into(),
             }),
         ),
+        (
+            "Called",
+            Entry::from(Called {
+                execution,
+                at: Timestamp(1_700_000_000_002),
+                calls: vec![Calls {
+                    through: Through {
+                        connection: "account".into(),
+                        registration: Some(RegistrationId(id(6))),
+                        account: Some("a-1".into()),
+                    },
+                    is_first: true,
+                    count: 3,
+                    sent: 300,
+                    received: 70_000,
+                }],
+            }),
+        ),
     ]
 }
 
@@ -142,6 +163,7 @@ fn fields(entry: &Entry) -> Value {
         Entry::Ended(it) => json!(it),
         Entry::Carried(it) => json!(it),
         Entry::Parked(it) => json!(it),
+        Entry::Called(it) => json!(it),
     }
 }
 
@@ -201,7 +223,7 @@ fn entries_written_before_are_read() {
     }
 }
 
-const GOLDEN: [&str; 7] = [
+const GOLDEN: [&str; 8] = [
     "010110000000000000000000000000000001920110000000000000000000000000000000011000000000000000000000000000000002ac02011000000000000000000000000000000003100000000000000000000000000000000402100000000000000000000000000000000580d095ffbc31010164000701b0ba97ffbc31012403726571",
     "010210000000000000000000000000000001920102010304c80181d095ffbc31",
     "01031000000000000000000000000000000192010106322e62312e300453656e64020506036f75740101ac0201036b657909c801013204456c736501036c6f670104696e666f02",
@@ -209,6 +231,7 @@ const GOLDEN: [&str; 7] = [
     "0105100000000000000000000000000000019201030128010453656e6401036d736700fa010384d095ffbc31",
     "010610000000000000000000000000000001920101210104100000000000000000000000000000019283d095ffbc31076c6f63616c3a30",
     "0107100000000000000000000000000000019286d095ffbc3185d095ffbc31076163636f756e74",
+    "0108100000000000000000000000000000019282d095ffbc3101076163636f756e740110000000000000000000000000000000060103612d310103ac02f0a204",
 ];
 
 fn key() -> ApiKey {

@@ -25,6 +25,7 @@ pub(super) async fn perform(
     };
     let internal = |error: serde_json::Error| StepError::fatal(ErrorCode::Internal, error.to_string());
     let config = exact_json(&config_vars(call, report)).map_err(internal)?;
+    let through = super::lack::only_named(call.step, call.scope).map(|connection| connection.through());
     let run = RunRequest {
         owner: UserKey {
             customer: call.identity.customer,
@@ -39,6 +40,7 @@ pub(super) async fn perform(
             .results()
             .map(|(name, results)| (name.to_owned(), Arc::clone(results)))
             .collect(),
+        count: call.meter.through(through.unwrap_or_default()),
         deadline: call.deadline,
     };
     let ended = js.run(run).await;

@@ -17,6 +17,17 @@ pub fn lacking<'s>(step: &Step, scope: &'s Scope) -> Option<&'s Connection> {
     needed.next().map(|(_, connection)| &**connection)
 }
 
+/// The connection that a script's requests are counted to: the one whose key stands in its text, where there is one alone.
+pub(super) fn only_named<'s>(step: &Step, scope: &'s Scope) -> Option<&'s Connection> {
+    let connections = scope.settings().iter().filter_map(|(key, setting)| match setting {
+        Setting::Connection(connection) => Some((key, connection)),
+        Setting::Plain(_) => None,
+    });
+    let mut named = connections.filter(|(key, _)| step.inputs.values().any(|input| names(input, key, true)));
+    let (_, first) = named.next()?;
+    named.next().is_none().then_some(&**first)
+}
+
 fn names(input: &Input, key: &str, is_script: bool) -> bool {
     match input {
         Input::ConfigVar(name) => name == key,
@@ -47,6 +58,13 @@ mod tests {
             on_error: StepErrorPolicy::Fail,
             branches: Vec::new(),
             body: Vec::new(),
+        }
+    }
+
+    fn text_of(step: &Step) -> &str {
+        match step.inputs.get("input") {
+            Some(Input::Value(Some(text))) => text,
+            _ => "",
         }
     }
 
@@ -88,6 +106,8 @@ mod tests {
         ] {
             let (step, scope) = (step(component, input), scope(obstacle));
             assert_eq!(lacking(&step, &scope).is_some(), is_lacking, "{step:?} {obstacle:?}");
+            let is_named = component == "code" && text_of(&step).contains("Account");
+            assert_eq!(component == "code" && only_named(&step, &scope).is_some(), is_named, "{step:?}");
         }
     }
 }

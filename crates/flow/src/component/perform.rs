@@ -5,7 +5,7 @@ use super::{reply, spec};
 use crate::expression::{Results, Scope, branch_on_expression, branch_on_value};
 use crate::http::{self, Bounds, Trace};
 use crate::js::JsPool;
-use crate::outbound::OutboundClient;
+use crate::outbound::{Meter, OutboundClient};
 use crate::payload::FlowContext;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::Step;
@@ -50,6 +50,8 @@ pub struct StepCall<'a> {
     pub key: &'a IdempotencyKey,
     /// When it is given up with `step_timeout`.
     pub deadline: Instant,
+    /// Counts its requests.
+    pub meter: &'a Meter,
     /// Whether the caller asked for verbose logs (`prismatic-debug`).
     pub debug: bool,
 }
@@ -237,7 +239,7 @@ impl Performer {
             deadline: call.deadline,
         };
         let mut trace = Trace::default();
-        let output = http::perform(key, inputs, call.key, bounds, &self.outbound, &mut trace).await;
+        let output = http::perform(key, inputs, call.key, bounds, &self.outbound, call.meter, &mut trace).await;
         report.logs = trace.logs;
         report.credentials = trace.credentials;
         report.refused = trace.refused;

@@ -2,6 +2,7 @@
 
 use perseat_domain::definition::ActionRef;
 use perseat_domain::model::ConnectionValue;
+use perseat_domain::usage::Through;
 use serde_json::Value;
 use std::fmt;
 use zeroize::Zeroize;
@@ -34,6 +35,15 @@ impl Connection {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
         self.value.fields.get(name).map(String::as_str)
+    }
+
+    /// Through what calls with it are counted.
+    #[must_use]
+    pub fn through(&self) -> Through {
+        Through {
+            connection: self.variable.clone(),
+            ..Through::default()
+        }
     }
 
     /// A text property of the stored OAuth 2.0 token answer (`access_token`).

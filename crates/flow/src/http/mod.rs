@@ -10,7 +10,7 @@ mod request;
 
 use crate::component::{IdempotencyKey, Inputs, StepError, StepLog};
 use crate::expression::Results;
-use crate::outbound::{OutboundClient, OutboundError, Response};
+use crate::outbound::{Count, Meter, OutboundClient, OutboundError, Response};
 use perseat_domain::code::ErrorCode;
 use request::{Call, Retries};
 use std::time::Duration;
@@ -45,13 +45,15 @@ pub(crate) async fn perform(
     key: &IdempotencyKey,
     bounds: Bounds,
     client: &OutboundClient,
+    meter: &Meter,
     trace: &mut Trace,
 ) -> Result<Results, StepError> {
     let call = Call::read(action, inputs, key)?;
     trace.credentials.extend(call.credential.clone());
+    let count = meter.through(call.through.clone());
     let mut attempt = 0;
     loop {
-        let outcome = once(&call, bounds.deadline, client).await;
+        let outcome = once(&call, bounds.deadline, client, &count).await;
         let is_refused = outcome.as_ref().is_ok_and(auth::is_refused);
         trace.refused = call.credential.clone().filter(|_| is_refused);
         if call.debug {
@@ -72,11 +74,11 @@ pub(crate) async fn perform(
     }
 }
 
-async fn once(call: &Call, deadline: Instant, client: &OutboundClient) -> Result<Response, OutboundError> {
+async fn once(call: &Call, deadline: Instant, client: &OutboundClient, count: &Count) -> Result<Response, OutboundError> {
     let mut request = call.request.clone();
     let own = call.timeout.map(|timeout| Instant::now() + timeout);
     request.deadline = own.map_or(deadline, |own| own.min(deadline));
-    client.send(request).await
+    client.send_counted(request, count).await
 }
 
 /// How long to wait before the next attempt; `None` if there is none.

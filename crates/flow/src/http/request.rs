@@ -9,6 +9,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use perseat_domain::usage::Through;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -47,6 +48,7 @@ pub(super) struct Call {
     pub(super) debug: bool,
     pub(super) retries: Retries,
     pub(super) credential: Option<(String, u64)>,
+    pub(super) through: Through,
 }
 
 impl Call {
@@ -91,6 +93,7 @@ impl Call {
                 exponential: inputs.flag("useExponentialBackoff")?,
                 on_all_errors: inputs.flag("retryOnAllErrors")?,
             },
+            through: connection.as_ref().map(|connection| connection.through()).unwrap_or_default(),
             credential: connection.map(|connection| (connection.variable.clone(), connection.version)),
         })
     }

@@ -2,6 +2,7 @@
 
 use crate::component::{IdempotencyKey, StepLog};
 use crate::expression::Results;
+use crate::outbound::Count;
 use crate::payload::FlowContext;
 use perseat_domain::id::{CustomerId, UserId};
 use serde::Serialize;
@@ -35,6 +36,8 @@ pub struct RunRequest {
     pub config: Zeroizing<String>,
     /// Reference names and step results.
     pub results: Vec<(String, Arc<Results>)>,
+    /// Counts its requests.
+    pub count: Count,
     /// When it is given up, whether or not it has begun.
     pub deadline: Instant,
 }

@@ -7,7 +7,7 @@ use super::program::BUILD;
 use super::run::{RunError, RunReport};
 use super::spawner::Started;
 use crate::component::StepLog;
-use crate::outbound::{Request, Response};
+use crate::outbound::{Count, Request, Response};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use perseat_domain::time::Timestamp;
 use std::io;
@@ -251,7 +251,8 @@ fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, said_so: &mut boo
             }
             if !flight.answer.is_closed() {
                 let request = request(flight, call, method, url, &headers, body);
-                shared.runtime.spawn(fetch(Arc::clone(shared), id, run, call, request));
+                let count = flight.request.count.clone();
+                shared.runtime.spawn(fetch(Arc::clone(shared), id, run, call, request, count));
             }
             Ok(())
         }
@@ -329,9 +330,13 @@ fn request(flight: &Flight, call: u32, method: &str, url: &str, headers: &[(&str
 }
 
 /// Sends a script's request and gives the answer to its child, if it still runs that script.
-async fn fetch(shared: Arc<Shared>, id: u64, run: u64, call: u32, request: Result<Request, String>) {
+async fn fetch(shared: Arc<Shared>, id: u64, run: u64, call: u32, request: Result<Request, String>, count: Count) {
     let answer = match request {
-        Ok(request) => shared.outbound.send(request).await.map_err(|error| format!("fetch: {error}")),
+        Ok(request) => shared
+            .outbound
+            .send_counted(request, &count)
+            .await
+            .map_err(|error| format!("fetch: {error}")),
         Err(error) => Err(error),
     };
     let answer = answer.and_then(|answer| {

@@ -1,5 +1,6 @@
 //! Sends one call: checks, dials, follows redirects by hand, reads the answer within its limits.
 
+use super::meter::Count;
 use super::policy::{Policy, Refusal, normal_name};
 use super::resolve::{GuardedResolver, Lookups, Names, SystemNames};
 use super::{Options, OutboundError, Request, Response, SetupError};
@@ -89,6 +90,15 @@ impl OutboundClient {
     /// # Errors
     /// See [`OutboundError`]. An answer with an error status is an answer.
     pub async fn send(&self, request: Request) -> Result<Response, OutboundError> {
+        self.send_counted(request, &Count::default()).await
+    }
+
+    /// As [`OutboundClient::send`], and each request on the way is counted, those that redirects lead to included. One that
+    /// found no connection is not.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub async fn send_counted(&self, request: Request, count: &Count) -> Result<Response, OutboundError> {
         let inner = &*self.inner;
         let deadline = request.deadline.min(Instant::now() + inner.options.max_time);
         let mut request = request;
@@ -96,14 +106,18 @@ impl OutboundClient {
             let target = target_of(&request.url)?;
             let call = async {
                 let client = inner.client_for(&request.url)?;
-                let answer = client
-                    .execute(to_reqwest(&request))
-                    .await
-                    .map_err(|error| failure(&target, &error))?;
+                let bytes = request.body.len();
+                count.sending(bytes);
+                let answer = client.execute(to_reqwest(&request)).await.map_err(|error| {
+                    if error.is_connect() {
+                        count.unsent(bytes);
+                    }
+                    failure(&target, &error)
+                })?;
                 if let Some(next) = redirect(&request, &answer) {
                     return Ok(Err(next));
                 }
-                inner.read(&target, answer).await.map(Ok)
+                inner.read(&target, answer, count).await.map(Ok)
             };
             match timeout_at(deadline, call).await {
                 Err(_) => return Err(OutboundError::TimedOut(target)),
@@ -126,7 +140,8 @@ impl OutboundClient {
         let call = async {
             let client = inner.client_for(&request.url)?;
             let answer = client.execute(to_reqwest(&request)).await;
-            inner.read(&target, answer.map_err(|error| failure(&target, &error))?).await
+            let answer = answer.map_err(|error| failure(&target, &error))?;
+            inner.read(&target, answer, &Count::default()).await
         };
         timeout_at(deadline, call)
             .await
@@ -156,7 +171,7 @@ impl Inner {
     }
 
     /// Reads to the end, which also gives the connection back to the pool.
-    async fn read(&self, target: &str, mut answer: reqwest::Response) -> Result<Response, OutboundError> {
+    async fn read(&self, target: &str, mut answer: reqwest::Response, count: &Count) -> Result<Response, OutboundError> {
         let limit = self.options.max_response;
         let too_large = || OutboundError::TooLarge {
             target: target.to_owned(),
@@ -170,6 +185,7 @@ impl Inner {
         let mut body = Bytes::new();
         let mut joined = BytesMut::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| failure(target, &error))? {
+            count.received(chunk.len());
             if body.len() + joined.len() + chunk.len() > limit {
                 return Err(too_large());
             }

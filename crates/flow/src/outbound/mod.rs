@@ -6,10 +6,12 @@
 //! changes the host. Every answer is capped in bytes (after decompression), time and redirects.
 
 mod client;
+mod meter;
 mod policy;
 mod resolve;
 
 pub use client::OutboundClient;
+pub use meter::{Count, Meter};
 pub use policy::{Policy, Rule, RuleError};
 pub use resolve::{Looking, Names, SystemNames};
 

@@ -7,10 +7,12 @@ mod counts;
 mod mask;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod uses;
 mod view;
 
 pub use counts::Counts;
+pub use usage::{Dimension, NoDimension, UsageError, UsageQuery, UsageReport, UsageRow};
 pub use uses::Uses;
 pub use view::{BodyView, ExecutionList, ExecutionSummary, ExecutionView, Named, Part, ResponseView, StepView, TriggerView, Unreadable};
 
@@ -20,7 +22,7 @@ use crate::keyring::{Keyring, Owner};
 use crate::seal::{DataKey, RecordKind};
 use bytes::Bytes;
 use perseat_domain::entry::{Ended, Entry, LogLine, StepRecord, StepsDone, SyncResponse, TriggerRequest};
-use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, UserId};
+use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, RegistrationId, UserId};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::Sealed;
 use serde::de::DeserializeOwned;
@@ -47,6 +49,8 @@ pub trait Names: Send + Sync {
     fn flow(&self, identity: &Identity, version: u32) -> Option<String>;
     /// A user's name.
     fn user(&self, id: UserId) -> Option<String>;
+    /// An app registration's name.
+    fn registration(&self, id: RegistrationId) -> Option<String>;
 }
 
 /// Limits of what is shown.
@@ -56,6 +60,8 @@ pub struct ViewLimits {
     pub body_bytes: usize,
     /// How many executions a page lists at most.
     pub page: usize,
+    /// How many rows a usage report has at most.
+    pub usage_rows: usize,
 }
 
 impl Default for ViewLimits {
@@ -63,6 +69,7 @@ impl Default for ViewLimits {
         Self {
             body_bytes: 64 << 10,
             page: 1_000,
+            usage_rows: 50_000,
         }
     }
 }
@@ -237,7 +244,7 @@ impl Composer {
             Ok(Entry::Accepted(accepted)) => self.request = Some(accepted.request),
             Ok(Entry::StepsDone(done)) => self.steps(done),
             Ok(Entry::Ended(ended)) => self.ended = Some(ended),
-            Ok(Entry::Started(_) | Entry::Parked(_) | Entry::Cancelled(_) | Entry::Carried(_)) => {}
+            Ok(Entry::Started(_) | Entry::Parked(_) | Entry::Called(_) | Entry::Cancelled(_) | Entry::Carried(_)) => {}
             Err(_) => self.view.missing.push(Unreadable::Damaged),
         }
     }

@@ -13,7 +13,7 @@ use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{
     Accepted, EndStatus, Ended, Entry, LogLine, Origin, StepRecord, StepStatus, StepsDone, SyncResponse, TriggerRequest,
 };
-use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, UserId};
+use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, RegistrationId, UserId};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::{Membership, Sealed};
 use perseat_domain::time::Timestamp;
@@ -46,6 +46,10 @@ impl Names for FixedNames {
         Some(format!("Upload v{version}"))
     }
     fn user(&self, _: UserId) -> Option<String> {
+        None
+    }
+
+    fn registration(&self, _: RegistrationId) -> Option<String> {
         None
     }
 }
@@ -83,7 +87,11 @@ impl Bench {
         keyring.create(NewKey::User(user(), Membership::Customer(who().customer))).unwrap();
         let payloads = Arc::new(Payloads::default());
         let entries: Arc<dyn EntrySource> = Arc::<Payloads>::clone(&payloads);
-        let limits = ViewLimits { body_bytes: 40, page: 10 };
+        let limits = ViewLimits {
+            body_bytes: 40,
+            page: 10,
+            usage_rows: 10,
+        };
         let reader = ExecutionReader::new(Arc::clone(&index), entries, Arc::clone(&keyring), Arc::new(FixedNames), limits);
         Self {
             _directory: directory,

@@ -8,6 +8,7 @@ use super::fault::IndexError;
 use super::row::{ExecutionRow, Outcome, ParkedRow, StepRow};
 use super::{Limits, Logged};
 use crate::state::StateBatch;
+use crate::usage::{Added, Addition};
 use perseat_domain::entry::{Accepted, Carried, Ended, Entry, EntryRef, Started, StepsDone};
 use perseat_domain::id::ExecutionId;
 use std::collections::btree_map::Entry as Slot;
@@ -65,6 +66,10 @@ pub struct Core {
     backlog: Backlog,
     pending: u64,
     orphans: u64,
+    /// What the entries since the last commit add to usage.
+    usage: Added,
+    /// What may have been stored although storing it failed.
+    doubted: Vec<Added>,
 }
 
 impl Core {
@@ -87,6 +92,8 @@ impl Core {
             backlog,
             pending: 0,
             orphans: 0,
+            usage: Added::default(),
+            doubted: Vec::new(),
         }
     }
 
@@ -126,6 +133,11 @@ impl Core {
         &self.changes
     }
 
+    /// What the entries since the last commit add to usage.
+    pub(crate) fn usage(&self) -> impl Iterator<Item = &Added> {
+        self.doubted.iter().chain([&self.usage])
+    }
+
     /// Applies one entry; `false` if it was applied before.
     ///
     /// # Errors
@@ -147,6 +159,7 @@ impl Core {
     /// Passes over the entry at `position`.
     pub(crate) fn skip(&mut self, position: u64) {
         self.applied = Some(position);
+        self.usage.through = position;
         self.pending += 1;
     }
 
@@ -155,6 +168,7 @@ impl Core {
     pub fn net(&self) -> Option<(StateBatch, Vec<EndedRow>)> {
         let mut batch = StateBatch {
             watermark: self.applied?,
+            usage: self.usage().filter(|added| !added.addition.is_empty()).cloned().collect(),
             ..StateBatch::default()
         };
         let mut ended = Vec::new();
@@ -181,11 +195,15 @@ impl Core {
         for change in self.changes.values_mut() {
             change.stored = true;
         }
+        // What comes from now on was certainly not stored.
+        self.doubted.push(std::mem::take(&mut self.usage));
     }
 
     /// The net effect was stored.
     pub fn committed(&mut self) {
         self.changes.clear();
+        self.usage = Added::default();
+        self.doubted.clear();
         self.segments.clear();
         self.pending = 0;
     }
@@ -197,11 +215,12 @@ impl Core {
             bytes: u32::try_from(logged.payload.len()).unwrap_or(u32::MAX),
         };
         let execution = entry.execution();
+        let usage = &mut self.usage.addition;
         let rebuilding = (logged.position <= self.rebuilt_through).then_some(&self.limits);
         let has_ended = self.ended_at.get(&execution).is_some_and(|at| *at < logged.position);
         let change = match self.changes.entry(execution) {
             Slot::Occupied(slot) => slot.into_mut(),
-            Slot::Vacant(slot) => match first_sight(&entry, logged, reference, stored, rebuilding.filter(|_| !has_ended))? {
+            Slot::Vacant(slot) => match first_sight(&entry, logged, reference, stored, rebuilding.filter(|_| !has_ended), usage)? {
                 FirstSight::Stored(row) => slot.insert(Change {
                     row: Box::new(row),
                     stored: true,
@@ -231,10 +250,10 @@ impl Core {
         let before = row.bytes;
         match entry {
             Entry::Accepted(_) => self.orphans += 1,
-            Entry::Carried(carried) => carry(row, &carried, reference, rebuilding),
+            Entry::Carried(carried) => carry(row, &carried, reference, rebuilding, usage),
             other => {
                 push(row, reference);
-                update(row, other, &self.limits);
+                update(row, other, &self.limits, usage);
             }
         }
         self.backlog.bytes = self.backlog.bytes.saturating_sub(before) + row.bytes;
@@ -260,6 +279,7 @@ fn first_sight(
     reference: EntryRef,
     stored: &impl Stored,
     rebuilding: Option<&Limits>,
+    usage: &mut Addition,
 ) -> Result<FirstSight, IndexError> {
     if let Entry::Accepted(accepted) = entry {
         let mut row = accept(accepted, logged.partition, logged.position);
@@ -270,7 +290,7 @@ fn first_sight(
         return Ok(FirstSight::Stored(row));
     }
     Ok(match (entry, rebuilding) {
-        (Entry::Carried(carried), Some(limits)) => take_over(carried, logged, reference, limits),
+        (Entry::Carried(carried), Some(limits)) => take_over(carried, logged, reference, limits, usage),
         _ => FirstSight::Unknown,
     })
 }
@@ -287,18 +307,18 @@ pub fn retold(row: &ExecutionRow, entries: &[bytes::Bytes]) -> Option<ExecutionR
         ..Limits::default()
     };
     let mut told = accept(&accepted, row.partition, row.accepted);
-    update_all(&mut told, rest, &limits);
+    update_all(&mut told, rest, &limits, &mut Addition::default());
     told.entries.clone_from(&row.entries);
     told.bytes = row.entries.iter().map(|reference| u64::from(reference.bytes)).sum();
     Some(told)
 }
 
 /// A row made from a `Carried` alone, where state was lost.
-fn take_over(carried: &Carried, logged: &Logged, reference: EntryRef, limits: &Limits) -> FirstSight {
+fn take_over(carried: &Carried, logged: &Logged, reference: EntryRef, limits: &Limits, usage: &mut Addition) -> FirstSight {
     match carried.entries.first().map(|bytes| Entry::decode(bytes)) {
         Some(Ok(Entry::Accepted(accepted))) if carried.first == 0 => {
             let mut row = accept(&accepted, logged.partition, logged.position);
-            update_all(&mut row, carried.entries.get(1..).unwrap_or_default(), limits);
+            update_all(&mut row, carried.entries.get(1..).unwrap_or_default(), limits, usage);
             push(
                 &mut row,
                 EntryRef {
@@ -339,9 +359,15 @@ fn push(row: &mut ExecutionRow, reference: EntryRef) {
     row.bytes += u64::from(reference.bytes);
 }
 
-fn update(row: &mut ExecutionRow, entry: Entry, limits: &Limits) {
+fn update(row: &mut ExecutionRow, entry: Entry, limits: &Limits, usage: &mut Addition) {
     match entry {
-        Entry::Started(started) => begin(row, &started),
+        Entry::Started(started) => {
+            if row.attempt == 0 {
+                usage.began(row.identity.as_ref(), started.at);
+            }
+            begin(row, &started);
+        }
+        Entry::Called(called) => usage.called(row.identity.as_ref(), &called),
         Entry::StepsDone(done) => finish_steps(row, done, limits),
         Entry::Parked(parked) => {
             row.parked = Some(ParkedRow {
@@ -358,9 +384,9 @@ fn update(row: &mut ExecutionRow, entry: Entry, limits: &Limits) {
     }
 }
 
-fn update_all(row: &mut ExecutionRow, entries: &[bytes::Bytes], limits: &Limits) {
+fn update_all(row: &mut ExecutionRow, entries: &[bytes::Bytes], limits: &Limits, usage: &mut Addition) {
     for entry in entries.iter().filter_map(|bytes| Entry::decode(bytes).ok()) {
-        update(row, entry, limits);
+        update(row, entry, limits, usage);
     }
 }
 
@@ -408,7 +434,7 @@ fn outcome(ended: Ended) -> Outcome {
 
 /// Puts a `Carried` in the place of the entries it repeats. One that fits no run of whole references changes nothing,
 /// unless state is being made again and it continues the row.
-fn carry(row: &mut ExecutionRow, carried: &Carried, reference: EntryRef, rebuilding: Option<&Limits>) {
+fn carry(row: &mut ExecutionRow, carried: &Carried, reference: EntryRef, rebuilding: Option<&Limits>, usage: &mut Addition) {
     let count = carried.entries.len() as u32;
     let bounds: Vec<u32> = std::iter::once(0)
         .chain(row.entries.iter().scan(0, |end, reference| {
@@ -429,7 +455,7 @@ fn carry(row: &mut ExecutionRow, carried: &Carried, reference: EntryRef, rebuild
         }
         (Some(start), None) if start == row.entries.len() => {
             if let Some(limits) = rebuilding {
-                update_all(row, &carried.entries, limits);
+                update_all(row, &carried.entries, limits, usage);
                 push(row, reference);
             }
         }

@@ -11,6 +11,7 @@ use crate::state::StateStore;
 use perseat_domain::entry::EntryRef;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::time::Timestamp;
+use perseat_domain::usage::{Amount, Day, UsageKey};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -223,6 +224,29 @@ impl ExecutionIndex {
         drop(core);
         self.history.gather(filter, before, &mut gather)?;
         Ok(gather.page())
+    }
+
+    /// Gives what was used from one day to another, both included: rows of one key may come twice, as what is stored and what
+    /// is not yet. Gives the oldest day that is kept.
+    ///
+    /// # Errors
+    /// If state cannot be read, or what `each` returns.
+    pub fn usage<E: From<IndexError>>(
+        &self,
+        days: std::ops::RangeInclusive<Day>,
+        mut each: impl FnMut(UsageKey, Amount) -> Result<(), E>,
+    ) -> Result<Option<Day>, E> {
+        self.catch_up()?;
+        let core = self.core();
+        let recent = core.usage().flat_map(|added| added.addition.rows());
+        let recent: Vec<_> = recent.map(|(key, amount)| (key.clone(), *amount)).collect();
+        let stored = self.state.usage(days.clone(), move || drop(core), &mut each)?;
+        for (key, amount) in &recent {
+            if days.contains(&key.day) {
+                each(key.clone(), *amount)?;
+            }
+        }
+        Ok(stored.into_iter().chain(recent.into_iter().map(|(key, _)| key.day)).min())
     }
 
     /// Every live execution, in the order in which they were accepted: what owners are fed with after a restart.

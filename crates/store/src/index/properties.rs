@@ -1,10 +1,12 @@
 //! The core against a model that recomputes everything from the whole log, under any batching, crash and restart.
 
 use super::core::{Backlog, Core, EndedRow, Stored};
-use super::samples::{accepted, cancelled, ended, execution, identity, logged, parked, started, steps};
+use super::samples::{accepted, called, cancelled, ended, execution, identity, logged, parked, started, steps};
 use super::{ExecutionRow, IndexError, Limits, Logged, Status};
+use crate::usage::Added;
 use perseat_domain::entry::{Carried, EndStatus, Entry};
 use perseat_domain::id::ExecutionId;
+use perseat_domain::usage::{Amount, UsageKey};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -26,6 +28,8 @@ struct Model {
     cancel_requested: bool,
     is_parked: bool,
     status: Option<EndStatus>,
+    /// Not of the row: what it used.
+    used: Amount,
 }
 
 impl Model {
@@ -50,6 +54,7 @@ impl Model {
             cancel_requested: row.cancel_requested,
             is_parked: row.parked.is_some(),
             status: row.outcome.as_ref().map(|outcome| outcome.status),
+            used: Amount::default(),
         }
     }
 
@@ -80,6 +85,7 @@ fn model_of(log: &[Logged]) -> BTreeMap<ExecutionId, Model> {
                 if started.attempt != model.attempt {
                     (model.steps, model.steps_listed) = (0, 0);
                 }
+                model.used.executions += u64::from(model.attempt == 0);
                 model.attempt = started.attempt;
                 model.is_parked = false;
             }
@@ -87,6 +93,16 @@ fn model_of(log: &[Logged]) -> BTreeMap<ExecutionId, Model> {
                 model.steps += done.steps.len() as u32;
                 model.steps_listed = LIMITS.steps_listed.min(model.steps as usize);
                 model.log_lines += done.log_counts.iter().map(|(_, count)| count).sum::<u32>();
+            }
+            Entry::Called(called) => {
+                for calls in &called.calls {
+                    model.used.add(Amount {
+                        executions: u64::from(calls.is_first),
+                        calls: calls.count.into(),
+                        sent: calls.sent,
+                        received: calls.received,
+                    });
+                }
             }
             Entry::Parked(_) => model.is_parked = true,
             Entry::Cancelled(_) => model.cancel_requested = true,
@@ -107,6 +123,7 @@ enum Happening {
     Accept,
     Start(u32),
     Finish(usize),
+    Call,
     Park,
     Cancel,
     End,
@@ -121,6 +138,7 @@ fn happening() -> impl Strategy<Value = (u64, Happening)> {
         3 => Just(Happening::Accept),
         2 => (1..4u32).prop_map(Happening::Start),
         3 => (0..4usize).prop_map(Happening::Finish),
+        2 => Just(Happening::Call),
         1 => Just(Happening::Park),
         1 => Just(Happening::Cancel),
         1 => Just(Happening::End),
@@ -142,6 +160,10 @@ fn write_log(happenings: &[(u64, Happening)]) -> Vec<Logged> {
             Happening::Accept if !models.contains_key(&id) => accepted(id, identity(u128::from(*who)), 1_000 + who),
             Happening::Start(attempt) if live => started(id, *attempt, 1),
             Happening::Finish(count) => steps(id, 1, *count),
+            Happening::Call => {
+                let is_first = models.get(&id).is_none_or(|model| model.used.calls == 0);
+                called(id, is_first)
+            }
             Happening::Park => parked(id),
             Happening::Cancel => cancelled(id),
             Happening::End => ended(id, EndStatus::Failed),
@@ -192,6 +214,8 @@ struct Disk {
     live: BTreeMap<ExecutionId, ExecutionRow>,
     history: BTreeMap<ExecutionId, ExecutionRow>,
     watermark: Option<u64>,
+    usage: BTreeMap<UsageKey, Amount>,
+    has_doubted: bool,
 }
 
 impl Stored for Disk {
@@ -221,11 +245,36 @@ impl Disk {
             return;
         }
         for execution in batch.remove {
-            assert!(self.live.remove(&execution).is_some(), "only what is stored is removed");
+            let was_stored = self.live.remove(&execution).is_some();
+            assert!(was_stored || self.has_doubted, "only what is stored is removed");
         }
         self.live.extend(batch.put);
+        self.add(&batch.usage);
         self.watermark = Some(batch.watermark);
         core.committed();
+    }
+
+    fn add(&mut self, usage: &[Added]) {
+        let added = usage
+            .iter()
+            .filter(|added| self.watermark.is_none_or(|watermark| watermark < added.through));
+        for (key, amount) in added.flat_map(|added| added.addition.rows()) {
+            self.usage.entry(key.clone()).or_default().add(*amount);
+        }
+    }
+
+    /// Commits, and the answer says that it failed.
+    fn commit_in_doubt(&mut self, core: &mut Core) {
+        let Some((batch, ended)) = core.net() else { return };
+        self.history.extend(ended.into_iter().map(|ended| (ended.execution, ended.row)));
+        for execution in batch.remove {
+            self.live.remove(&execution);
+        }
+        self.live.extend(batch.put);
+        self.add(&batch.usage);
+        self.watermark = Some(batch.watermark);
+        self.has_doubted = true;
+        core.doubtful();
     }
 }
 
@@ -235,10 +284,12 @@ enum Event {
     Commit,
     Crash,
     TornCommit,
+    DoubtfulCommit,
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![6 => Just(Event::GoOn), 2 => Just(Event::Commit), 1 => Just(Event::Crash), 1 => Just(Event::TornCommit)]
+    prop_oneof![6 => Just(Event::GoOn), 2 => Just(Event::Commit), 1 => Just(Event::Crash), 1 => Just(Event::TornCommit),
+        1 => Just(Event::DoubtfulCommit)]
 }
 
 proptest! {
@@ -260,6 +311,10 @@ proptest! {
             match events.next() {
                 Some(Event::Commit) => disk.commit(&mut core, false),
                 Some(Event::TornCommit) => disk.commit(&mut core, true),
+                Some(Event::DoubtfulCommit) => {
+                    disk.commit_in_doubt(&mut core);
+                    continue;
+                }
                 Some(Event::Crash) => core = disk.core(),
                 _ => continue,
             }
@@ -270,7 +325,14 @@ proptest! {
         let backlog = core.backlog();
         disk.commit(&mut core, false);
 
-        let expected = model_of(&log);
+        let mut expected = model_of(&log);
+        let mut used = Amount::default();
+        disk.usage.values().for_each(|amount| used.add(*amount));
+        let mut expected_use = Amount::default();
+        for model in expected.values_mut() {
+            expected_use.add(std::mem::take(&mut model.used));
+        }
+        prop_assert_eq!(used, expected_use);
         let live: BTreeMap<_, _> = disk.live.iter().map(|(id, row)| (*id, Model::of_row(row))).collect();
         let history: BTreeMap<_, _> = disk.history.iter().map(|(id, row)| (*id, Model::of_row(row))).collect();
         let (expected_live, expected_history) = expected.into_iter().partition(|(_, model)| model.is_live());

@@ -1,11 +1,14 @@
 //! Journal entries for the tests of index, state, history and executions.
 
 use super::Logged;
-use perseat_domain::entry::{Accepted, Cancelled, EndStatus, Ended, Entry, Origin, Parked, Started, StepRecord, StepStatus, StepsDone};
+use perseat_domain::entry::{
+    Accepted, Called, Calls, Cancelled, EndStatus, Ended, Entry, Origin, Parked, Started, StepRecord, StepStatus, StepsDone,
+};
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId, UserConfigId, UserId};
 use perseat_domain::identity::{BoundUser, Identity};
 use perseat_domain::model::Sealed;
 use perseat_domain::time::Timestamp;
+use perseat_domain::usage::Through;
 use uuid::Uuid;
 
 /// A version 7 id: `millis` after the epoch, told apart by `n`.
@@ -73,6 +76,24 @@ pub(crate) fn steps(execution: ExecutionId, attempt: u32, count: usize) -> Entry
         branches: Vec::new(),
         logs: None,
         log_counts: vec![("info".into(), count as u32)],
+    })
+}
+
+/// Three calls through `account`.
+pub(crate) fn called(execution: ExecutionId, is_first: bool) -> Entry {
+    Entry::from(Called {
+        execution,
+        at: Timestamp(64),
+        calls: vec![Calls {
+            through: Through {
+                connection: "account".into(),
+                ..Through::default()
+            },
+            is_first,
+            count: 3,
+            sent: 10,
+            received: 20,
+        }],
     })
 }
 

@@ -95,7 +95,10 @@ fn recover(disk: &MemoryDisk, log: &[Logged]) -> Result<ExecutionIndex, IndexErr
     let state = Arc::new(StateStore::open_in(
         FaultFolder::of(disk),
         "state.redb",
-        &StateOptions { cache_bytes: 1 << 20 },
+        &StateOptions {
+            cache_bytes: 1 << 20,
+            ..StateOptions::default()
+        },
     )?);
     let options = HistoryOptions {
         cache_bytes: 2 << 20,

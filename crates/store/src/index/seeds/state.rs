@@ -72,7 +72,10 @@ struct Rig {
 impl Rig {
     fn state(&mut self) -> Result<&StateStore, String> {
         if self.state.is_none() {
-            let options = StateOptions { cache_bytes: 1 << 20 };
+            let options = StateOptions {
+                cache_bytes: 1 << 20,
+                ..StateOptions::default()
+            };
             let opened = open_at_last(&self.disk, || {
                 StateStore::open_in((self.folder)(&self.disk), "state.redb", &options)
             });
@@ -93,6 +96,7 @@ impl Rig {
             put: change.put.iter().map(|n| (execution(*n, *n), row(*n, change.watermark))).collect(),
             remove: change.remove.iter().map(|n| execution(*n, *n)).collect(),
             watermark: change.watermark,
+            ..StateBatch::default()
         };
         let outcome = self.state()?.apply(&batch);
         let next: Vec<Model> = self.possible.iter().map(|model| model.after(&change)).collect();

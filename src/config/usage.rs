@@ -1,0 +1,38 @@
+//! The keys of what is counted; as [`super::settings`].
+
+use super::Config;
+use super::declare::{Key, Preset, Section, path, settings};
+use super::source::Reader;
+use super::value::{Count, Value};
+use perseat_store::usage::UsageLimits;
+
+settings! {
+    /// What is counted of executions and their calls.
+    UsageSettings;
+
+    /// Executions, outbound calls and bytes by day, customer, user and connection.
+    usage "usage": Usage {
+        /// Days that are kept; of days without any execution nothing is kept.
+        days: Count = 400;
+        /// Rows that are kept, one for each user and connection a day; beyond it the oldest days go. A row takes about 150 bytes.
+        rows: Count = 2_000_000;
+        /// Rows of one report.
+        report_rows: Count = 50_000;
+    }
+}
+
+impl Config {
+    /// How much is kept.
+    pub(super) fn usage_limits(&self) -> UsageLimits {
+        let usage = &self.people.counted.usage;
+        UsageLimits {
+            days: usage.days.get().max(1),
+            rows: usage.rows.get().into(),
+        }
+    }
+
+    /// How long a report may be.
+    pub(super) fn report_rows(&self) -> usize {
+        self.people.counted.usage.report_rows.as_usize()
+    }
+}
