@@ -7,13 +7,14 @@ use crate::stage::{Beat, Config, Stage, Timer, ToOwner};
 use crate::world::World;
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
-use perseat_domain::entry::{EndStatus, Ended, Entry, Started, StepRecord, StepStatus};
+use perseat_domain::entry::{EndStatus, Ended, Entry, Parked, Started, StepRecord, StepStatus};
 use perseat_domain::execution::{Draft, DraftLogs, Effect, Event, Limits, Machine, NodeIndex, Outcome, Past, Plan, Verdict};
 use perseat_domain::fair::Cost;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::model::Sealed;
-use perseat_domain::owner::Turn;
+use perseat_domain::owner::{Turn, UserKey, Wait};
 use perseat_domain::time::Timestamp;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,10 @@ pub(crate) const LIMITS: Limits = Limits {
     max_activations: 1_000,
 };
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(400);
+/// How long an execution may wait for a credential, from the first time on.
+pub(crate) const PARK_LIMIT: Duration = Duration::from_secs(900);
+/// When a missing credential is worth another try, where it is.
+const AGAIN: Duration = Duration::from_secs(20);
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
@@ -38,6 +43,9 @@ pub(crate) struct Activation {
     is_writing: bool,
     /// Raised whenever it goes on: what was waited for before no longer counts.
     beat: u64,
+    parked_since: Option<Timestamp>,
+    /// What it waits for from now on.
+    parking: Option<(String, Timestamp)>,
 }
 
 impl Activation {
@@ -47,8 +55,13 @@ impl Activation {
     }
 }
 
-/// The execution panicked.
-struct Fell;
+/// Why an activation goes no further.
+enum Halt {
+    /// The execution panicked.
+    Fell,
+    /// It waits for the credential of this connection.
+    Parked(&'static str),
+}
 
 impl World {
     /// A user takes up a turn, unless it has to read its configuration first.
@@ -57,20 +70,27 @@ impl World {
         let Some(user) = self.stage.alive(turn.user) else { return };
         match &mut user.config {
             Config::Read(binding) => {
-                let binding = *binding;
-                self.launch(turn, binding);
+                let binding = binding.clone();
+                self.launch(turn, &binding);
             }
             Config::Reading => user.waiting.push(turn),
             Config::Unread => {
                 user.waiting.push(turn);
-                user.config = Config::Reading;
-                let generation = user.generation;
-                self.stage.after(delay, Timer::ConfigRead(turn.user, generation));
+                self.read_config(turn.user, delay);
             }
         }
     }
 
-    fn launch(&mut self, turn: Turn, binding: Result<(), ErrorCode>) {
+    pub(crate) fn read_config(&mut self, key: UserKey, delay: Duration) {
+        if let Some(user) = self.stage.alive(key) {
+            user.config = Config::Reading;
+            user.reading += 1;
+            let (generation, reading) = (user.generation, user.reading);
+            self.stage.after(delay, Timer::ConfigRead(key, generation, reading));
+        }
+    }
+
+    fn launch(&mut self, turn: Turn, binding: &Result<BTreeSet<&'static str>, ErrorCode>) {
         let Some(taken) = self.owner.take_up(turn.execution) else {
             return self.stage.to_owner.push_back(ToOwner::Over(turn, None));
         };
@@ -102,7 +122,7 @@ impl World {
         let number = self.stage.number();
         let flow = taken.identity.flow.0 as usize;
         let plan = self.stage.workload.plans[flow].clone();
-        let activation = Activation {
+        let mut activation = Activation {
             number,
             turn,
             began: self.stage.now(),
@@ -113,14 +133,29 @@ impl World {
             is_waiting: false,
             is_writing: false,
             beat: 0,
+            parked_since: past.progress.parked_since,
+            parking: None,
         };
         let now = self.stage.now();
         self.stage.model.taken_up(number, turn.execution, now);
         if let Some(user) = self.stage.alive(turn.user) {
             user.running.insert(turn.execution, number);
         }
-        if let Some(code) = past.obstacle(&binding, deaths, &LIMITS) {
+        if let Some(code) = past.obstacle(binding, deaths, &LIMITS) {
             return self.unable(activation, past.attempt(), code);
+        }
+        let lacking = binding.as_ref().ok().and_then(|lacking| {
+            let waits_for = past.progress.waits_for.as_deref().filter(|_| !past.progress.cancelled)?;
+            lacking.contains(waits_for).then(|| waits_for.to_owned())
+        });
+        if let Some(connection) = lacking {
+            let since = past.progress.parked_since.unwrap_or(at(&self.stage));
+            if since.after(PARK_LIMIT) <= at(&self.stage) {
+                return self.unable(activation, past.attempt(), ErrorCode::ParkedTooLong);
+            }
+            activation.parking = Some((connection, since));
+            self.stage.activations.insert(number, activation);
+            return self.is_parked(number);
         }
         // It may also fall before it has written anything.
         if self.stage.chance.one_in(self.stage.workload.faults.panic * 4) {
@@ -186,14 +221,15 @@ impl World {
             for effect in activation.machine.on(event) {
                 match self.perform(&mut activation, effect) {
                     Ok(event) => next = event.or(next),
-                    Err(Fell) => return self.fell(activation.number, activation.turn),
+                    Err(Halt::Fell) => return self.fell(activation.number, activation.turn),
+                    Err(Halt::Parked(connection)) => return self.park(activation, connection),
                 }
             }
         }
         self.stage.activations.insert(activation.number, activation);
     }
 
-    fn perform(&mut self, activation: &mut Activation, effect: Effect) -> Result<Option<Event>, Fell> {
+    fn perform(&mut self, activation: &mut Activation, effect: Effect) -> Result<Option<Event>, Halt> {
         let stage = &mut self.stage;
         match effect {
             Effect::WriteStarted { activation: count, deaths } => {
@@ -248,6 +284,61 @@ impl World {
         }
     }
 
+    /// It makes durable that it waits.
+    fn park(&mut self, mut activation: Activation, connection: &str) {
+        let stage = &mut self.stage;
+        let (execution, now) = (activation.turn.execution, at(stage));
+        let since = activation.parked_since.unwrap_or(now);
+        let mut entries = activation.draft.take(execution, DraftLogs::default(), stage.workload.entry_bytes);
+        entries.push(Entry::Parked(Parked {
+            execution,
+            at: now,
+            since,
+            connection: connection.to_owned(),
+        }));
+        activation.is_writing = true;
+        activation.parking = Some((connection.to_owned(), since));
+        stage.append(&entries, Ticket::Parked(activation.number, activation.turn));
+        stage.activations.insert(activation.number, activation);
+    }
+
+    /// That it waits is durable: its user gives the slot back.
+    pub(crate) fn is_parked(&mut self, number: u64) {
+        let Some(activation) = self.stage.activations.remove(&number) else {
+            return;
+        };
+        let turn = activation.turn;
+        let Some((connection, since)) = activation.parking else { return };
+        self.stage.model.parks(number);
+        let (now, is_passing) = (at(&self.stage), self.stage.workload.is_passing);
+        let Some(user) = self.stage.alive(turn.user) else { return };
+        user.running.remove(&turn.execution);
+        user.has_parked = true;
+        // What it lacked may be back by now, and nobody would say so again.
+        let is_missing = match &user.config {
+            Config::Read(Ok(missing)) => missing.contains(connection.as_str()),
+            Config::Reading => true,
+            Config::Unread | Config::Read(Err(_)) => false,
+        };
+        let again = match (is_missing, is_passing) {
+            (false, _) => Some(now),
+            (true, true) => Some(now.after(AGAIN)),
+            (true, false) => None,
+        };
+        let wait = Wait {
+            connection,
+            until: since.after(PARK_LIMIT),
+            again,
+        };
+        let cost = Cost {
+            slot: self.stage.now().saturating_sub(activation.began),
+            cpu: Duration::ZERO,
+        };
+        if self.stage.mutant != Some(Mutant::KeepsTheParkedSlot) {
+            self.stage.to_owner.push_back(ToOwner::Park(turn, cost, wait));
+        }
+    }
+
     /// The execution panicked: it lines up again.
     fn fell(&mut self, number: u64, turn: Turn) {
         self.stage.model.lost(number, true);
@@ -281,7 +372,7 @@ impl World {
 }
 
 /// Performs a step: cancellation first, then the deadline, then whatever the provider does.
-fn step(stage: &mut Stage, activation: &mut Activation, node: NodeIndex, tries: u8) -> Result<Option<Event>, Fell> {
+fn step(stage: &mut Stage, activation: &mut Activation, node: NodeIndex, tries: u8) -> Result<Option<Event>, Halt> {
     let now = stage.now();
     let left = (activation.began + TIMEOUT).saturating_sub(now);
     if activation.is_cancelled {
@@ -291,9 +382,17 @@ fn step(stage: &mut Stage, activation: &mut Activation, node: NodeIndex, tries: 
         return Ok(Some(Event::DeadlinePassed));
     }
     let node = activation.plan.node(node);
+    let user = activation.turn.user;
+    let lacking = stage.lacking(user).into_iter();
+    let lacks = lacking.into_iter().find(|connection| node.step.action.component == *connection);
+    if let Some(connection) = lacks
+        && stage.mutant != Some(Mutant::WorksWithoutACredential)
+    {
+        return Err(Halt::Parked(connection));
+    }
     stage.model.call(activation.number, &node.path, tries, node.is_outbound, now);
     if stage.chance.one_in(stage.workload.faults.panic) {
-        return Err(Fell);
+        return Err(Halt::Fell);
     }
     let (outcome, takes) = answer(stage, &node.branches.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
     let takes = if node.is_outbound { takes } else { takes / 50 };
@@ -342,7 +441,7 @@ fn finish(stage: &mut Stage, activation: &mut Activation, verdict: Verdict) {
     stage.append(&entries, Ticket::Ended(activation.number, activation.turn));
 }
 
-fn at(stage: &Stage) -> Timestamp {
+pub(crate) fn at(stage: &Stage) -> Timestamp {
     perseat_actors::kit::Clock::now(&stage.clock)
 }
 

@@ -15,6 +15,8 @@ pub(crate) enum Ticket {
     Receipt(ExecutionId, Admitted),
     /// An activation goes on.
     Flushed(u64, Turn),
+    /// An activation is over, and its execution waits for a credential.
+    Parked(u64, Turn),
     /// An activation is over.
     Ended(u64, Turn),
     /// Nobody waits.

@@ -36,7 +36,7 @@ use report::Report;
 use std::fmt::Write as _;
 
 /// How many seeds each mutant is given to be caught in.
-const SEEDS_OF_A_MUTANT: u64 = 1_000;
+const SEEDS_OF_A_MUTANT: u64 = 20_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())

@@ -3,10 +3,12 @@
 //! The model hears what became durable, what clients and the provider saw, and whose turn came. It keeps sets and
 //! counts; it decides nothing.
 
-use crate::execution::{LIMITS, TIMEOUT};
+mod parked;
+mod steps;
+
+use crate::execution::PARK_LIMIT;
 use crate::report::Report;
 use crate::stage::TIDY_EVERY;
-use crate::walk::{Walk, expected_delay, find, next, settled};
 use crate::workload::Workload;
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
@@ -16,7 +18,8 @@ use perseat_domain::execution::Outcome;
 use perseat_domain::fair::FairOptions;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::identity::Identity;
-use perseat_domain::owner::{Refusal, Turn, UserKey};
+use perseat_domain::owner::{Refusal, Turn, UserKey, Wait};
+use perseat_domain::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -47,6 +50,10 @@ struct Story {
     /// How often each step was begun anew, and how often it may have been.
     begun: BTreeMap<String, (u32, u32)>,
     running: Option<Running>,
+    /// When it had to wait for a credential for the first time.
+    parked_since: Option<Timestamp>,
+    /// Whether its last activation is over and its owner has not heard yet that it waits.
+    is_parking: bool,
 }
 
 /// One activation.
@@ -84,6 +91,14 @@ pub(crate) struct Model {
     activations: BTreeMap<u64, ExecutionId>,
     /// Delivered and not handed to their user: who waits, in order.
     lines: BTreeMap<UserKey, BTreeSet<(u64, ExecutionId)>>,
+    /// What waits for a credential, in order.
+    parked: BTreeMap<UserKey, BTreeMap<(u64, ExecutionId), Wait>>,
+    /// When the users of those are worth another try.
+    again: BTreeMap<UserKey, Timestamp>,
+    /// Those of which the owner has seen that they waited long enough, until they have their turn.
+    given_up: BTreeSet<ExecutionId>,
+    /// Accounts whose credential is missing.
+    missing: BTreeSet<(UserKey, String)>,
     /// Handed to their user with a slot.
     handed: BTreeMap<ExecutionId, Turn>,
     /// Users that could not be reached and of whom nothing was heard since.
@@ -107,6 +122,10 @@ impl Model {
             receipts: BTreeSet::new(),
             activations: BTreeMap::new(),
             lines: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            again: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            missing: BTreeSet::new(),
             handed: BTreeMap::new(),
             unreachable: BTreeMap::new(),
             unsettled: BTreeMap::new(),
@@ -190,6 +209,8 @@ impl Model {
                 deaths_ever: 0,
                 begun: BTreeMap::new(),
                 running: None,
+                parked_since: None,
+                is_parking: false,
             };
             let twice = self.stories.insert(execution, story).is_some();
             return self.must(!twice, || format!("{execution} was accepted twice"));
@@ -198,7 +219,7 @@ impl Model {
             return self.wrong(|| format!("{execution} has an entry before it was accepted"));
         };
         let had_ended = story.ended.is_some();
-        let mut is_repeated = None;
+        let (mut is_repeated, mut waited) = (None, true);
         match entry {
             Entry::Started(_) => {
                 story.started = true;
@@ -214,7 +235,11 @@ impl Model {
                     is_repeated = is_repeated.or(before.map(|_| step.path));
                 }
             }
+            Entry::Parked(parked) => waited = *story.parked_since.get_or_insert(parked.since) == parked.since,
             Entry::Ended(ended) => {
+                if ended.code == Some(ErrorCode::ParkedTooLong) {
+                    waited = story.parked_since.is_some_and(|since| since.after(PARK_LIMIT) <= ended.at);
+                }
                 story.ended = Some(ended.status);
                 self.report.ended(ended.status, ended.code);
             }
@@ -223,9 +248,12 @@ impl Model {
                 story.is_to_end = true;
                 return;
             }
-            Entry::Parked(_) | Entry::Called(_) | Entry::Carried(_) | Entry::Accepted(_) => return,
+            Entry::Called(_) | Entry::Carried(_) | Entry::Accepted(_) => return,
         }
         self.must(!had_ended, || format!("{execution} goes on after its end, or ends twice"));
+        self.must(waited, || {
+            format!("how long {execution} waited for a credential is not as it was written down")
+        });
         self.must(is_repeated.is_none(), || {
             format!("{execution} has two results of step {is_repeated:?}")
         });
@@ -247,6 +275,8 @@ impl Model {
                 story.is_known = false;
                 let user = UserKey::of(&story.identity);
                 self.lines.entry(user).or_default().remove(&(story.order, execution));
+                let place = (story.order, execution);
+                self.unparked(user, place);
             }
             _ => {}
         }
@@ -263,6 +293,14 @@ impl Model {
     /// The owner gives an execution its turn.
     pub(crate) fn turn(&mut self, turn: &Turn, refusal: Option<Refusal>, now: Duration) {
         self.now = now;
+        if let Some(story) = self.stories.get(&turn.execution) {
+            let place = (story.order, turn.execution);
+            // Its end was asked for, and it need not wait for that.
+            if turn.slot.is_none() && self.unparked(turn.user, place).is_some() {
+                self.lined_up(turn.execution);
+            }
+        }
+        let is_given_up = turn.slot.is_none() && self.given_up.remove(&turn.execution);
         let line = self.lines.entry(turn.user).or_default();
         let first = line.first().map(|(_, execution)| *execution);
         let cancelled = self.stories.get(&turn.execution).is_some_and(|story| story.cancelled.is_some());
@@ -272,7 +310,7 @@ impl Model {
                 format!("{execution} has its turn before {first:?}, which waits longer at the same user")
             });
         } else {
-            self.must(cancelled, || {
+            self.must(cancelled || is_given_up, || {
                 format!("{} goes out of turn and nobody asked for its end", turn.execution)
             });
         }
@@ -311,13 +349,16 @@ impl Model {
     /// The actors of these users died: what they had waits again.
     pub(crate) fn died(&mut self, which: impl Fn(&UserKey) -> bool) {
         let mut again = Vec::new();
-        for (execution, story) in &self.stories {
+        for (execution, story) in &mut self.stories {
             let user = UserKey::of(&story.identity);
             if which(&user) {
+                // Nobody tells its owner any more that it waits: it counts as a death.
+                story.deaths_ever += u32::from(std::mem::take(&mut story.is_parking));
                 self.unreachable.insert(user, Refusal::Down);
                 self.returning.remove(&user);
                 let is_over = story.running.as_ref().is_some_and(|running| running.over);
-                again.extend((story.is_known && !is_over).then_some(*execution));
+                let is_parked = self.parked.get(&user).is_some_and(|of| of.contains_key(&(story.order, *execution)));
+                again.extend((story.is_known && !is_over && !is_parked).then_some(*execution));
             }
         }
         self.handed.retain(|_, turn| !which(&turn.user));
@@ -334,17 +375,23 @@ impl Model {
 
     /// Users are back, unless it is not known yet what their last actors wrote.
     pub(crate) fn back(&mut self, which: impl Fn(&UserKey) -> bool) {
+        let held = self.held();
+        let waiting = self.unreachable.keys().filter(|user| which(user) && held.contains(user));
+        self.returning.extend(waiting);
+        self.unreachable.retain(|user, _| !which(user) || held.contains(user));
+        let withheld: BTreeSet<UserKey> = self.unreachable.keys().copied().collect();
+        self.try_parked(|user| which(user) && !withheld.contains(user));
+    }
+
+    /// Users of whom some append is not known to have become durable.
+    fn held(&self) -> BTreeSet<UserKey> {
         // What an execution that ended was writing is of no consequence.
         let open = self.unsettled.iter().filter(|(_, count)| **count > 0);
         let stories = open.filter_map(|(execution, _)| self.stories.get(execution));
-        let users: BTreeSet<UserKey> = stories
+        stories
             .filter(|story| story.is_known)
             .map(|story| UserKey::of(&story.identity))
-            .collect();
-        let held = |user: &UserKey| users.contains(user);
-        let waiting = self.unreachable.keys().filter(|user| which(user) && held(user));
-        self.returning.extend(waiting);
-        self.unreachable.retain(|user, _| !which(user) || held(user));
+            .collect()
     }
 
     pub(crate) fn unsettled(&mut self, execution: ExecutionId) {
@@ -361,7 +408,10 @@ impl Model {
 
     /// Full mailboxes are tried again.
     pub(crate) fn caught_up(&mut self) {
-        self.unreachable.retain(|_, why| *why != Refusal::Busy);
+        let busy = self.unreachable.iter().filter(|(_, why)| **why == Refusal::Busy);
+        let busy: BTreeSet<UserKey> = busy.map(|(user, _)| *user).collect();
+        self.unreachable.retain(|user, _| !busy.contains(user));
+        self.try_parked(|user| busy.contains(user));
     }
 
     /// Every slot that may be used is used, and by those below their share first.
@@ -381,177 +431,8 @@ impl Model {
         self.must(idle.is_none(), || format!("{free} slots are free and {idle:?} waits"));
     }
 
-    fn running(&mut self, number: u64) -> Option<(&mut Story, ExecutionId)> {
-        let execution = *self.activations.get(&number)?;
-        let story = self.stories.get_mut(&execution)?;
-        story
-            .running
-            .as_ref()
-            .is_some_and(|running| running.number == number)
-            .then_some((story, execution))
-    }
-
-    pub(crate) fn taken_up(&mut self, number: u64, execution: ExecutionId, now: Duration) {
-        self.now = now;
-        self.activations.insert(number, execution);
-        let Some(story) = self.stories.get_mut(&execution) else { return };
-        let (is_twice, has_ended) = (story.running.is_some(), story.ended.is_some());
-        story.running = Some(Running {
-            number,
-            began: now,
-            done: story.done.clone(),
-            start_is_durable: false,
-            has_begun: false,
-            open: None,
-            left: None,
-            stopped: false,
-            verdict: false,
-            over: false,
-        });
-        self.must(!is_twice, || format!("{execution} is taken up while it runs"));
-        self.must(!has_ended, || format!("{execution} is taken up after its end"));
-    }
-
-    /// An activation writes its start.
-    pub(crate) fn begins(&mut self, number: u64) {
-        if let Some((story, _)) = self.running(number)
-            && let Some(running) = &mut story.running
-        {
-            running.has_begun = true;
-        }
-    }
-
-    /// A step begins, or is tried again: what the provider sees.
-    pub(crate) fn call(&mut self, number: u64, path: &str, tries: u8, is_outbound: bool, now: Duration) {
-        self.now = now;
-        self.report.calls += 1;
-        let cancel_within = self.cancel_within;
-        let Some((story, execution)) = self.running(number) else {
-            return self.wrong(|| format!("activation {number} is gone and performs step {path}"));
-        };
-        let flow = story.identity.flow.0 as usize;
-        let (has_ended, cancelled) = (story.ended.is_some(), story.cancelled);
-        let is_durable = story.done.contains_key(path);
-        let (deaths, started) = (story.deaths, story.started);
-        let counts = story.begun.entry(path.to_owned()).or_insert((0, 1));
-        counts.0 += u32::from(tries == 0);
-        let counts = *counts;
-        let Some(running) = &mut story.running else { return };
-        let (began, done, start_is_durable) = (running.began, running.done.clone(), running.start_is_durable);
-        let undurable = running.done.keys().find(|path| !story.done.contains_key(*path)).cloned();
-        let before = running.open.replace(Open {
-            path: path.to_owned(),
-            tries,
-            outcome: None,
-            ended_at: now,
-        });
-        self.must(!has_ended, || format!("{execution} performs step {path} after its end"));
-        self.must(!is_durable, || format!("{execution} repeats step {path}, whose result is durable"));
-        self.must(counts.0 <= counts.1, || {
-            format!(
-                "{execution} begins step {path} {} times for {} interruptions",
-                counts.0,
-                counts.1 - 1
-            )
-        });
-        self.must(started && start_is_durable, || {
-            format!("{execution} performs step {path} before its start is durable")
-        });
-        self.must(!is_outbound || undurable.is_none(), || {
-            format!("{execution} begins outbound step {path} before the result of {undurable:?} is durable")
-        });
-        self.must(now < began + TIMEOUT, || {
-            format!("{execution} performs step {path} past its time-out")
-        });
-        self.must(cancelled.is_none_or(|at| now <= at + cancel_within), || {
-            format!("{execution} performs step {path} although it was cancelled at {cancelled:?}")
-        });
-        self.must(deaths < LIMITS.max_deaths, || format!("{execution} runs after {deaths} deaths"));
-        let expected = next(&self.flows[flow].steps, &done);
-        self.must(expected == Walk::Next(path.to_owned()), || {
-            format!("{execution} performs step {path}, expected {expected:?}")
-        });
-        let step = find(&self.flows[flow].steps, path);
-        let waited = before
-            .as_ref()
-            .map(|before| (before.path == path, before.tries, now.saturating_sub(before.ended_at)));
-        match (tries, waited) {
-            (0, waited) => self.must(waited.is_none(), || format!("{execution} begins step {path} while another is open")),
-            (_, Some((true, last, waited))) => {
-                self.report.retries += 1;
-                let delay = step.and_then(|step| expected_delay(&step.on_error, last));
-                self.must(last + 1 == tries && delay == Some(waited), || {
-                    format!("{execution} tries step {path} again after {waited:?}, expected {delay:?}")
-                });
-            }
-            _ => self.wrong(|| format!("{execution} begins step {path} with try {tries}")),
-        }
-    }
-
-    pub(crate) fn step_ended(&mut self, number: u64, outcome: &Outcome) {
-        let now = self.now;
-        if let Some((story, _)) = self.running(number)
-            && let Some(open) = story.running.as_mut().and_then(|running| running.open.as_mut())
-        {
-            open.outcome = Some(outcome.clone());
-            open.ended_at = now;
-        }
-    }
-
     pub(crate) fn time(&mut self, now: Duration) {
         self.now = now;
-    }
-
-    /// The machine takes a step's result.
-    pub(crate) fn result(&mut self, number: u64, path: &str, status: StepStatus, branch: Option<&str>, tries: u8) {
-        let Some((story, execution)) = self.running(number) else { return };
-        let flow = story.identity.flow.0 as usize;
-        let Some(running) = &mut story.running else { return };
-        let open = running.open.take();
-        running.done.insert(path.to_owned(), (status, branch.map(str::to_owned)));
-        let (opened, tried, outcome) = match open {
-            Some(open) => (open.path, open.tries + 1, open.outcome),
-            None => return self.wrong(|| format!("{execution} has a result of step {path}, which it did not perform")),
-        };
-        running.stopped |= outcome == Some(Outcome::Stopped);
-        let step = find(&self.flows[flow].steps, path);
-        let expected = step
-            .zip(outcome)
-            .and_then(|(step, outcome)| settled(&step.on_error, &outcome, tried));
-        self.must(opened == path && tried == tries && expected == Some(status), || {
-            format!("{execution} ends step {path} as {status:?} after {tries} tries, expected {expected:?} after {tried}")
-        });
-    }
-
-    pub(crate) fn abandoned(&mut self, number: u64) {
-        if let Some((story, _)) = self.running(number)
-            && let Some(running) = &mut story.running
-        {
-            running.left = running.open.take().map(|open| open.path);
-        }
-    }
-
-    /// The machine says how it ends.
-    pub(crate) fn verdict(&mut self, number: u64, status: EndStatus, code: Option<ErrorCode>, failed: Option<&str>, now: Duration) {
-        self.now = now;
-        let Some((story, execution)) = self.running(number) else { return };
-        let flow = story.identity.flow.0 as usize;
-        let (deaths, cancelled) = (story.deaths_ever, story.cancelled);
-        let Some(running) = &mut story.running else { return };
-        let is_late = now >= running.began + TIMEOUT;
-        let (done, stopped) = (running.done.clone(), running.stopped);
-        let is_second = std::mem::replace(&mut running.verdict, true);
-        let walk = next(&self.flows[flow].steps, &done);
-        let is_so = match (status, code) {
-            (EndStatus::Succeeded, _) => stopped || walk == Walk::End,
-            (EndStatus::Failed, Some(ErrorCode::ExecutionTimeout)) => is_late,
-            (EndStatus::Failed, _) => failed.map(|path| Walk::Failed(path.to_owned())) == Some(walk.clone()),
-            (EndStatus::Cancelled, _) => cancelled.is_some(),
-            (EndStatus::Quarantined, _) => deaths >= LIMITS.max_deaths,
-        };
-        self.must(is_so && !is_second, || {
-            format!("{execution} ends {status:?} ({code:?}) with {walk:?}, {deaths} deaths, cancelled {cancelled:?}")
-        });
     }
 
     /// An activation's end is durable.
@@ -588,9 +469,13 @@ impl Model {
         self.unreachable.clear();
         self.unsettled.clear();
         self.returning.clear();
+        self.parked.clear();
+        self.again.clear();
+        self.given_up.clear();
         for story in self.stories.values_mut() {
             story.deaths = 0;
             story.is_known = false;
+            story.is_parking = false;
             story.running = None;
             if story.is_to_end {
                 story.cancelled.get_or_insert(self.now);

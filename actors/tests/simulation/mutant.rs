@@ -28,10 +28,18 @@ pub(crate) enum Mutant {
     IgnoresTheDeadline,
     /// A try comes too early.
     RetriesAtOnce,
+    /// What is parked is not taken in after a restart.
+    LosesTheParked,
+    /// The slot of an execution that waits for a credential is not given back.
+    KeepsTheParkedSlot,
+    /// A step is performed without its credential.
+    WorksWithoutACredential,
+    /// What waits for a credential does not line up again when that is back.
+    ForgetsTheParked,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::LosesTheQueuesHead,
         Self::RepeatsACompletedStep,
         Self::KeepsItsRoom,
@@ -45,5 +53,9 @@ impl Mutant {
         Self::TrustsWhatItKnows,
         Self::IgnoresTheDeadline,
         Self::RetriesAtOnce,
+        Self::LosesTheParked,
+        Self::KeepsTheParkedSlot,
+        Self::WorksWithoutACredential,
+        Self::ForgetsTheParked,
     ];
 }

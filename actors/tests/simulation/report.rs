@@ -13,6 +13,8 @@ pub(crate) struct Report {
     pub(crate) entries: u64,
     pub(crate) calls: u64,
     pub(crate) retries: u64,
+    /// Activations that ended because a credential was missing.
+    pub(crate) parked: u64,
     pub(crate) crashes: u64,
     pub(crate) deaths: u64,
     /// How executions ended.
@@ -55,6 +57,7 @@ impl Report {
             (EndStatus::Quarantined, _) => "quarantined",
             (EndStatus::Failed, Some(ErrorCode::ExecutionTimeout)) => "timed out",
             (EndStatus::Failed, Some(ErrorCode::UserRemoved)) => "without a user",
+            (EndStatus::Failed, Some(ErrorCode::ParkedTooLong)) => "parked too long",
             (EndStatus::Failed, _) => "failed",
         };
         *self.ends.entry(name).or_default() += 1;
@@ -67,6 +70,7 @@ impl Report {
         self.entries += other.entries;
         self.calls += other.calls;
         self.retries += other.retries;
+        self.parked += other.parked;
         self.crashes += other.crashes;
         self.deaths += other.deaths;
         for (name, count) in other.ends {
@@ -80,8 +84,16 @@ impl Report {
 
     /// What so many seeds have to have come across, or they prove less than they say.
     pub(crate) fn gaps(&self) -> Vec<String> {
-        let kinds = ["Accepted", "Started", "StepsDone", "Cancelled", "Ended", "Carried"];
-        let ends = ["succeeded", "failed", "cancelled", "quarantined", "timed out", "without a user"];
+        let kinds = ["Accepted", "Started", "StepsDone", "Parked", "Cancelled", "Ended", "Carried"];
+        let ends = [
+            "succeeded",
+            "failed",
+            "cancelled",
+            "quarantined",
+            "timed out",
+            "without a user",
+            "parked too long",
+        ];
         let few = |name: &&str, counts: &BTreeMap<&str, u64>| counts.get(*name).copied().unwrap_or_default() < 20;
         let crashes = kinds
             .iter()
@@ -97,6 +109,7 @@ impl Report {
         let counts = [
             (self.refused, "a refused request"),
             (self.retries, "a retry"),
+            (self.parked, "a wait for a credential"),
             (self.deaths, "a death"),
         ];
         let counts = counts.iter().filter(|(count, _)| *count < 20).map(|(_, name)| (*name).to_owned());
@@ -113,6 +126,7 @@ impl fmt::Display for Report {
             entries,
             calls,
             retries,
+            parked,
             crashes,
             deaths,
             ..
@@ -121,7 +135,10 @@ impl fmt::Display for Report {
             f,
             "{executions} executions ({receipts} acknowledged, {refused} refused), {entries} journal entries"
         )?;
-        writeln!(f, "{calls} steps begun, {retries} retries, {deaths} activations ended by a death")?;
+        writeln!(
+            f,
+            "{calls} steps begun, {retries} retries, {parked} waits for a credential, {deaths} activations ended by a death"
+        )?;
         writeln!(f, "ended: {:?}", self.ends)?;
         writeln!(
             f,

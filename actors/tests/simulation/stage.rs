@@ -8,7 +8,7 @@ use crate::execution::Activation;
 use crate::journal::{Journal, Ticket};
 use crate::model::Model;
 use crate::mutant::Mutant;
-use crate::workload::Workload;
+use crate::workload::{Account, Workload};
 use bytes::Bytes;
 use perseat_actors::admission::{Admission, AdmissionOptions};
 use perseat_actors::kit::{ChildExited, Clock, Exit, Nursery, NurseryOptions, Unavailable, VirtualClock};
@@ -17,9 +17,9 @@ use perseat_domain::entry::Entry;
 use perseat_domain::execution::Outcome;
 use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, InstanceId};
-use perseat_domain::owner::{Reached, Refusal, Turn, UserKey, Users};
+use perseat_domain::owner::{Reached, Refusal, Turn, UserKey, Users, Wait};
 use perseat_domain::time::Timestamp;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,11 @@ pub(crate) enum ToOwner {
     Settled(UserKey, ExecutionId),
     NotStarted(Turn, Refusal),
     NotHeard(ExecutionId),
+    Park(Turn, Cost, Wait),
+    TryParked(UserKey),
+    Usable(UserKey, Vec<String>),
+    ConfigChanged(UserKey),
+    LookDue(Timestamp),
     UserDied,
     UserBack(UserKey),
     InstanceExited(ChildExited<InstanceId>),
@@ -47,6 +52,7 @@ pub(crate) enum ToInstance {
     UserExited(ChildExited<UserKey>),
     UserBack(UserKey),
     StillNeeded(UserKey),
+    Forget(UserKey),
     Leave { is_idle: bool },
 }
 
@@ -54,6 +60,7 @@ pub(crate) enum ToInstance {
 pub(crate) enum ToUser {
     Start(Turn),
     Cancel(ExecutionId),
+    Forget,
     PutAway,
 }
 
@@ -61,7 +68,8 @@ pub(crate) enum ToUser {
 pub(crate) enum Config {
     Unread,
     Reading,
-    Read(Result<(), ErrorCode>),
+    /// With the connections whose credential is missing.
+    Read(Result<BTreeSet<&'static str>, ErrorCode>),
 }
 
 #[derive(Debug)]
@@ -71,6 +79,9 @@ pub(crate) struct User {
     pub(crate) running: BTreeMap<ExecutionId, u64>,
     pub(crate) waiting: Vec<Turn>,
     pub(crate) config: Config,
+    /// How often it was read: a word of an earlier reading does not count.
+    pub(crate) reading: u64,
+    pub(crate) has_parked: bool,
 }
 
 #[derive(Debug)]
@@ -87,7 +98,9 @@ pub(crate) enum Timer {
     Sync,
     Tidy,
     Crash,
-    ConfigRead(UserKey, u64),
+    ConfigRead(UserKey, u64, u64),
+    Account(Account),
+    Look(Timestamp),
     UserBack(UserKey, u64),
     InstanceBack(InstanceId),
     /// What an activation waits for, unless it has gone on meanwhile.
@@ -117,6 +130,8 @@ pub(crate) struct Stage {
     pub(crate) woken: VecDeque<Ticket>,
     pub(crate) activations: BTreeMap<u64, Activation>,
     pub(crate) timers: BTreeMap<(Duration, u64), Timer>,
+    /// Accounts whose credential is missing.
+    pub(crate) missing: BTreeSet<(UserKey, &'static str)>,
     pub(crate) is_syncing: bool,
     /// Carries on their way: what expires once the owner knows.
     pub(crate) carrying: BTreeMap<ExecutionId, Vec<u64>>,
@@ -144,6 +159,7 @@ impl Stage {
             woken: VecDeque::new(),
             activations: BTreeMap::new(),
             timers: BTreeMap::new(),
+            missing: BTreeSet::new(),
             is_syncing: false,
             carrying: BTreeMap::new(),
             deaths: 0,
@@ -154,8 +170,17 @@ impl Stage {
             let at = stage.workload.requests[index].0;
             stage.after(at, Timer::Request(index));
         }
+        for (at, account) in stage.workload.accounts.clone() {
+            stage.after(at, Timer::Account(account));
+        }
         stage.after(TIDY_EVERY, Timer::Tidy);
         stage
+    }
+
+    /// The user's accounts whose credential is missing now.
+    pub(crate) fn lacking(&self, user: UserKey) -> BTreeSet<&'static str> {
+        let of_user = self.missing.iter().filter(|(whose, _)| *whose == user);
+        of_user.map(|(_, connection)| *connection).collect()
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -198,7 +223,8 @@ impl Stage {
         self.activations.clear();
         self.carrying.clear();
         self.is_syncing = false;
-        self.timers.retain(|_, timer| matches!(timer, Timer::Request(_) | Timer::Tidy));
+        self.timers
+            .retain(|_, timer| matches!(timer, Timer::Request(_) | Timer::Account(_) | Timer::Tidy));
         self.admission = admission(&self.workload, &self.clock);
         self.nursery = nursery(&self.clock, self.crashes as u64);
     }
@@ -222,7 +248,7 @@ impl Stage {
                 self.lose(user.running.values());
             }
             self.timers
-                .retain(|_, timer| !matches!(timer, Timer::UserBack(user, _) | Timer::ConfigRead(user, _) if user.instance == id));
+                .retain(|_, timer| !matches!(timer, Timer::UserBack(user, _) | Timer::ConfigRead(user, ..) if user.instance == id));
             self.to_owner.push_back(ToOwner::InstanceExited(ChildExited {
                 key: id,
                 generation: instance.generation,
@@ -299,6 +325,8 @@ impl Stage {
                 running: BTreeMap::new(),
                 waiting: Vec::new(),
                 config: Config::Unread,
+                reading: 0,
+                has_parked: false,
             };
             instance.users.insert(key, user);
         }

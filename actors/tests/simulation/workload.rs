@@ -7,10 +7,23 @@ use perseat_domain::execution::Plan;
 use perseat_domain::fair::FairOptions;
 use perseat_domain::id::{CustomerId, FlowNumber, InstanceId, UserConfigId, UserId};
 use perseat_domain::identity::{BoundUser, Identity};
+use perseat_domain::owner::UserKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
+
+/// The connections that steps use, each an account of the user's.
+pub(crate) const CONNECTIONS: [&str; 2] = ["crm", "mail"];
+
+/// What becomes of a user's account at a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Account {
+    pub(crate) user: UserKey,
+    pub(crate) connection: &'static str,
+    /// Its credential is missing from now on, or is back.
+    pub(crate) is_missing: bool,
+}
 
 /// How often something goes wrong: once in so many times; 0 is never.
 #[derive(Debug)]
@@ -50,6 +63,9 @@ pub(crate) struct Workload {
     pub(crate) flows: Vec<Flow>,
     pub(crate) plans: Vec<Arc<Plan>>,
     pub(crate) requests: Vec<(Duration, Request)>,
+    pub(crate) accounts: Vec<(Duration, Account)>,
+    /// Whether credentials that are missing are worth another try by themselves.
+    pub(crate) is_passing: bool,
     pub(crate) fair: FairOptions,
     pub(crate) budget: Budget,
     pub(crate) faults: Faults,
@@ -97,6 +113,12 @@ impl Workload {
             plans: flows.iter().map(|flow| Arc::new(Plan::compile(flow, &is_outbound))).collect(),
             flows,
             requests,
+            accounts: if chance.one_in(2) {
+                accounts(&people, 2 * span, chance)
+            } else {
+                Vec::new()
+            },
+            is_passing: chance.one_in(2),
             fair: FairOptions {
                 slots,
                 ..FairOptions::default()
@@ -111,6 +133,36 @@ impl Workload {
             entry_bytes: [1, 40, 1 << 20][chance.below(3)],
         }
     }
+}
+
+/// Some accounts are missing for a while, some from some time on for ever.
+fn accounts(people: &[Identity], span: usize, chance: &mut Chance) -> Vec<(Duration, Account)> {
+    let mut accounts = Vec::new();
+    for identity in people {
+        for connection in CONNECTIONS {
+            if !chance.one_in(3) {
+                continue;
+            }
+            let begins = if chance.one_in(2) { Duration::ZERO } else { chance.millis(0, span) };
+            let mut push = |at, is_missing| {
+                let user = UserKey::of(identity);
+                accounts.push((
+                    at,
+                    Account {
+                        user,
+                        connection,
+                        is_missing,
+                    },
+                ));
+            };
+            push(begins, true);
+            if !chance.one_in(4) {
+                let longest = [400, 20_000, 1_000_000][chance.below(3)];
+                push(begins + chance.millis(1, longest), false);
+            }
+        }
+    }
+    accounts
 }
 
 fn is_outbound(action: &ActionRef) -> bool {
@@ -179,7 +231,11 @@ fn steps(chance: &mut Chance, depth: usize, most: usize) -> Vec<Step> {
         .map(|_| {
             let policy = policy(chance);
             if depth == 0 || !chance.one_in(4) {
-                return step(if chance.one_in(3) { "pure" } else { "out" }, policy);
+                let mut step = step(if chance.one_in(3) { "pure" } else { "out" }, policy);
+                if step.action.action == "out" && chance.one_in(2) {
+                    step.action.component = CONNECTIONS[chance.below(CONNECTIONS.len())].into();
+                }
+                return step;
             }
             let branches = (0..chance.between(1, 3)).map(|number| Branch {
                 name: format!("branch {number}"),

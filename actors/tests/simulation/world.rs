@@ -1,5 +1,8 @@
 //! One seed from its first request to the end of its last execution.
 
+mod credentials;
+
+use crate::execution::{self, PARK_LIMIT};
 use crate::journal::{Batch, Ticket};
 use crate::mutant::Mutant;
 use crate::report::Report;
@@ -9,13 +12,12 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use perseat_actors::kit::{Exit, Verdict};
 use perseat_domain::budget::Claim;
-use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{Accepted, Cancelled, Entry, Origin};
 use perseat_domain::execution::Event;
 use perseat_domain::id::{ExecutionId, InstanceId};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::Sealed;
-use perseat_domain::owner::{Commit, Note, Owner, OwnerOptions, Recovered, Refusal, UserKey};
+use perseat_domain::owner::{Commit, Note, Owner, OwnerOptions, Recovered, Refusal, UserKey, Wait};
 use perseat_domain::time::Timestamp;
 use perseat_store::index::pack;
 use std::time::Duration;
@@ -30,6 +32,8 @@ pub(crate) struct World {
     pub(crate) stage: Stage,
     /// Requests that came and were not refused.
     executions: Vec<Option<ExecutionId>>,
+    /// When parked executions are looked at next.
+    look_at: Option<Timestamp>,
 }
 
 /// Runs one seed; gives what it covered, or what went wrong.
@@ -38,6 +42,7 @@ pub(crate) fn run(seed: u64, mutant: Option<Mutant>) -> Result<Report, String> {
     let mut world = World {
         owner: owner(&stage),
         executions: vec![None; stage.workload.requests.len()],
+        look_at: None,
         stage,
     };
     for _ in 0..STEPS_MAX {
@@ -143,7 +148,9 @@ impl World {
                 self.stage.after(TIDY_EVERY, Timer::Tidy);
             }
             Timer::Crash => self.crash(),
-            Timer::ConfigRead(key, generation) => self.config_read(key, generation),
+            Timer::ConfigRead(key, generation, reading) => self.config_read(key, generation, reading),
+            Timer::Account(account) => self.account(account),
+            Timer::Look(at) => self.stage.to_owner.push_back(ToOwner::LookDue(at)),
             Timer::UserBack(key, generation) => {
                 if let Some(instance) = self.stage.instances.get_mut(&key.instance)
                     && instance.generation == generation
@@ -242,6 +249,7 @@ impl World {
     fn crash(&mut self) {
         self.stage.crash();
         self.owner = owner(&self.stage);
+        self.look_at = None;
         let mut live = self.stage.journal.recover();
         match self.stage.mutant {
             Some(Mutant::LosesTheQueuesHead) if !live.is_empty() => drop(live.remove(0)),
@@ -250,18 +258,32 @@ impl World {
         }
         for (execution, row) in live {
             let Some(identity) = row.identity else { continue };
-            self.stage.model.lined_up(execution);
+            let parked = row.parked.map(|parked| Wait {
+                connection: parked.connection,
+                until: parked.since.after(PARK_LIMIT),
+                again: None,
+            });
+            if parked.is_some() && self.stage.mutant == Some(Mutant::LosesTheParked) {
+                continue;
+            }
+            match &parked {
+                Some(wait) => self.stage.model.is_parked(execution, wait.clone()),
+                None => self.stage.model.lined_up(execution),
+            }
             let recovered = Recovered {
                 execution,
                 identity,
                 order: row.accepted,
                 entries: row.entries,
                 cancel_requested: row.cancel_requested,
-                parked: None,
+                parked,
             };
             let claim = self.owner.recover(recovered, &mut self.stage);
             self.stage.admission.restore(&claim);
         }
+        // What they waited for may have come while the process was down.
+        self.try_parked(|_| true);
+        self.look_later();
         self.after_change();
     }
 
@@ -271,9 +293,12 @@ impl World {
                 room.keep();
                 self.stage.model.receipt(execution);
             }
-            Ticket::Flushed(number, turn) | Ticket::Ended(number, turn) if !self.stage.activations.contains_key(&number) => {
+            Ticket::Flushed(number, turn) | Ticket::Parked(number, turn) | Ticket::Ended(number, turn)
+                if !self.stage.activations.contains_key(&number) =>
+            {
                 self.stage.to_owner.push_back(ToOwner::Settled(turn.user, turn.execution));
             }
+            Ticket::Parked(number, _) => self.is_parked(number),
             Ticket::Flushed(number, _) => self.wake(number, Event::Flushed),
             Ticket::Ended(number, _) => self.is_over(number),
             Ticket::Nobody => {}
@@ -316,6 +341,35 @@ impl World {
                 self.owner.refused(&turn, why);
             }
             ToOwner::NotHeard(execution) => return self.owner.not_heard(execution),
+            ToOwner::Park(turn, cost, wait) => {
+                self.stage.model.parked(&turn, &wait);
+                self.owner.parked(&turn, cost, wait);
+                self.look_later();
+            }
+            ToOwner::TryParked(key) => self.try_parked(|user| *user == key),
+            ToOwner::Usable(key, missing) => {
+                self.stage.model.usable(key, &missing);
+                if self.stage.mutant == Some(Mutant::ForgetsTheParked) {
+                    return;
+                }
+                self.owner.usable(key, &missing, &mut self.stage);
+            }
+            ToOwner::ConfigChanged(key) => {
+                if let Some(instance) = self.stage.instances.get_mut(&key.instance) {
+                    instance.mail.push_back(ToInstance::Forget(key));
+                }
+                self.try_parked(|user| *user == key);
+            }
+            ToOwner::LookDue(at) => {
+                if self.look_at != Some(at) {
+                    return;
+                }
+                self.look_at = None;
+                let now = execution::at(&self.stage);
+                self.stage.model.looks(now);
+                self.owner.look(now, &mut self.stage);
+                self.look_later();
+            }
             // The instance has said so to the table; what is left is to use what is free.
             ToOwner::UserDied => {}
             ToOwner::UserBack(key) => self.back(|user| *user == key),
@@ -425,6 +479,11 @@ impl World {
                     self.stage.after(delay, Timer::UserBack(exited.key, generation));
                 }
             },
+            ToInstance::Forget(key) => {
+                if let Some(user) = self.stage.alive(key) {
+                    user.mail.push_back(ToUser::Forget);
+                }
+            }
             ToInstance::UserBack(key) => self.stage.to_owner.push_back(ToOwner::UserBack(key)),
             ToInstance::StillNeeded(key) => {
                 if instance.nursery.keep(&key).is_some() {
@@ -477,6 +536,15 @@ impl World {
                     self.cancel(number);
                 }
             }
+            Some(ToUser::Forget) => {
+                user.config = Config::Unread;
+                user.reading += 1;
+                if !user.running.is_empty() || !user.waiting.is_empty() {
+                    self.read_config(key, Duration::from_millis(1));
+                } else if user.has_parked {
+                    self.stage.to_owner.push_back(ToOwner::TryParked(key));
+                }
+            }
             Some(ToUser::PutAway) => {
                 if user.running.is_empty() && user.waiting.is_empty() {
                     self.stage.user_exits(key, Exit::Stopped);
@@ -485,20 +553,6 @@ impl World {
                 }
             }
             None => {}
-        }
-    }
-
-    fn config_read(&mut self, key: UserKey, generation: u64) {
-        let is_gone = self.stage.chance.one_in(self.stage.workload.faults.removed);
-        let Some(instance) = self.stage.instances.get_mut(&key.instance) else {
-            return;
-        };
-        let Some(user) = instance.users.get_mut(&key).filter(|user| user.generation == generation) else {
-            return;
-        };
-        user.config = Config::Read(if is_gone { Err(ErrorCode::UserRemoved) } else { Ok(()) });
-        for turn in std::mem::take(&mut user.waiting) {
-            self.start(turn);
         }
     }
 }
