@@ -109,19 +109,51 @@ impl Place {
         let database = builder.create_with_backend(Watched {
             inner,
             failed: Arc::clone(&failed),
+            is_seen: AtomicBool::new(false),
         })?;
         Ok((database, failed))
     }
 }
 
-/// A backend that remembers whether it ever failed.
+/// Where redb's header says whether the file was closed, and the bit that says it was not (the "god byte" of its documented
+/// file format; `a_file_that_was_not_closed_says_so` holds an upgrade to it).
+const STATE_OFFSET: usize = 9;
+const NOT_CLOSED: u8 = 2;
+/// The file is written again in pieces of this size.
+const PIECE: usize = 1 << 20;
+
+/// Writes what the file holds once more, and syncs it.
+fn write_again(file: &dyn StorageBackend) -> io::Result<()> {
+    let length = file.len()?;
+    let mut piece = vec![0; PIECE];
+    for offset in (0..length).step_by(PIECE) {
+        let bytes = PIECE.min(usize::try_from(length - offset).unwrap_or(PIECE));
+        file.read(offset, &mut piece[..bytes])?;
+        file.write(offset, &piece[..bytes])?;
+    }
+    file.sync_data()
+}
+
+/// A backend that remembers whether it ever failed, and sees to it that what a file shows is on the disk before anything is
+/// built on it: after a sync that failed the system shows what was written and takes it for stored, and a repair would keep
+/// pages that a crash takes back.
 #[derive(Debug)]
 struct Watched {
     inner: Box<dyn StorageBackend>,
     failed: Arc<AtomicBool>,
+    /// Whether the header was read: redb has locked the file by then, and read nothing else.
+    is_seen: AtomicBool,
 }
 
 impl Watched {
+    fn look(&self, header: &[u8]) -> io::Result<()> {
+        let was_closed = header.get(STATE_OFFSET).is_none_or(|state| state & NOT_CLOSED == 0);
+        if header.len() <= STATE_OFFSET || self.is_seen.swap(true, Ordering::Relaxed) || was_closed {
+            return Ok(());
+        }
+        write_again(&*self.inner)
+    }
+
     fn watch<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if result.is_err() {
             self.failed.store(true, Ordering::Release);
@@ -135,7 +167,9 @@ impl StorageBackend for Watched {
         self.watch(self.inner.len())
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.watch(self.inner.read(offset, out))
+        let read = self.inner.read(offset, out);
+        let looked = read.and_then(|()| if offset == 0 { self.look(out) } else { Ok(()) });
+        self.watch(looked)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.watch(self.inner.set_len(len))
@@ -166,5 +200,80 @@ impl StorageBackend for Watched {
     }
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.inner.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+    use crate::fault_backend::FaultFolder;
+    use perseat_journal::disk::{Fault, MemoryDisk};
+    use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+    use std::collections::BTreeSet;
+
+    const NUMBERS: TableDefinition<'_, u32, u32> = TableDefinition::new("numbers");
+
+    /// Writes many pages of one number.
+    fn write(database: &Database, number: u32) -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
+        let mut table = transaction.open_table(NUMBERS)?;
+        for key in 0..3_000 {
+            table.insert(key, number)?;
+        }
+        drop(table);
+        Ok(transaction.commit()?)
+    }
+
+    fn read(database: &Database) -> BTreeSet<u32> {
+        let read = database.begin_read().unwrap();
+        let table = read.open_table(NUMBERS).unwrap();
+        let rows = table.iter().unwrap().map(|row| row.unwrap().1.value());
+        rows.collect()
+    }
+
+    #[test]
+    fn what_a_failed_sync_left_is_stored_before_anything_is_built_on_it() {
+        let mut failures = 0;
+        for (seed, call) in (0..8).flat_map(|seed| (0..40).map(move |call| (seed, call))) {
+            let disk = MemoryDisk::new(seed);
+            let open = || Handle::open(FaultFolder::of(&disk), "numbers.redb", 1 << 20).unwrap();
+            let handle = open();
+            write(&handle.get().unwrap(), 1).unwrap();
+            disk.fail_at(disk.calls() + call, Fault::FailedSync);
+            failures += u32::from(write(&handle.get().unwrap(), 2).is_err());
+            drop(handle);
+            // Another process finds what the system still shows, and closes the file.
+            disk.heal();
+            disk.reopen();
+            let seen = read(&open().get().unwrap());
+            assert!(seen == BTreeSet::from([1]) || seen == BTreeSet::from([2]), "{seen:?}");
+            disk.crash();
+            assert_eq!(read(&open().get().unwrap()), seen, "seed {seed}, call {call}");
+        }
+        assert!(failures >= 8, "{failures}");
+    }
+
+    fn state(disk: &MemoryDisk) -> u8 {
+        let mut head = [0; STATE_OFFSET + 1];
+        FaultFolder::of(disk).open("numbers.redb").unwrap().read(0, &mut head).unwrap();
+        head[STATE_OFFSET] & NOT_CLOSED
+    }
+
+    #[test]
+    fn a_file_that_was_not_closed_says_so() {
+        let disk = MemoryDisk::new(1);
+        let handle = Handle::open(FaultFolder::of(&disk), "numbers.redb", 1 << 20).unwrap();
+        let database = handle.get().unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(NUMBERS).unwrap().insert(1, 2).unwrap();
+        transaction.commit().unwrap();
+        assert_eq!(state(&disk), NOT_CLOSED);
+        drop((database, handle));
+        assert_eq!(state(&disk), 0);
+        let handle = Handle::open(FaultFolder::of(&disk), "numbers.redb", 1 << 20).unwrap();
+        let read = handle.get().unwrap().begin_read().unwrap();
+        assert_eq!(read.open_table(NUMBERS).unwrap().get(1).unwrap().unwrap().value(), 2);
     }
 }
