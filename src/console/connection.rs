@@ -22,12 +22,61 @@ fn word(status: Status) -> &'static str {
     }
 }
 
-/// Where a connection stands.
-fn standing(flow: Option<Flow>, grant: Option<&StoredGrant>, is_stored: bool) -> &'static str {
-    match (flow, grant) {
-        (Some(_), grant) => grant.map_or("PENDING", |stored| word(stored.grant.status)),
-        (None, _) if is_stored => "ACTIVE",
-        (None, _) => "PENDING",
+/// Where a connection's grant is: its own, or the one that is shared.
+struct Place {
+    /// None where there can be none yet.
+    id: Option<GrantId>,
+    flow: Option<Flow>,
+    stored: Option<StoredGrant>,
+    is_given: bool,
+}
+
+impl Place {
+    /// That of a variable; `grants` are the configuration's own.
+    fn of(
+        reader: &Reader<'_>,
+        holder: Option<Holder>,
+        variable: &ConfigVar,
+        grants: &BTreeMap<String, StoredGrant>,
+        is_stored: bool,
+    ) -> Result<Self, Fault> {
+        if variable.shared.is_none() {
+            return Ok(Self {
+                id: holder.map(|holder| GrantId {
+                    holder,
+                    variable: variable.stable_key.clone(),
+                }),
+                flow: variable.connection.as_ref().and_then(is_oauth),
+                stored: grants.get(&variable.stable_key).cloned(),
+                is_given: is_stored,
+            });
+        }
+        let view = match holder {
+            Some(holder) => reader.shared_of(variable, holder)?,
+            None => reader.shared_to_come(variable)?,
+        };
+        Ok(match view {
+            Some(view) => Self {
+                flow: is_oauth(&view.connection.connection),
+                id: Some(view.id),
+                stored: view.stored,
+                is_given: view.is_given,
+            },
+            None => Self {
+                id: None,
+                flow: None,
+                stored: None,
+                is_given: false,
+            },
+        })
+    }
+
+    fn standing(&self) -> &'static str {
+        match (self.flow, &self.stored) {
+            (Some(_), grant) => grant.as_ref().map_or("PENDING", |stored| word(stored.grant.status)),
+            (None, _) if self.is_given => "ACTIVE",
+            (None, _) => "PENDING",
+        }
     }
 }
 
@@ -50,24 +99,29 @@ pub(super) fn needing(
     let grants = reader.grants(holder)?;
     let mut needing = Vec::new();
     for variable in connections {
-        let flow = variable.connection.as_ref().and_then(is_oauth);
-        let is_stored = values.contains_key(&variable.stable_key);
-        let status = standing(flow, grants.get(&variable.stable_key), is_stored);
+        let place = Place::of(reader, Some(holder), variable, &grants, values.contains_key(&variable.stable_key))?;
+        let flow = place.flow;
+        let status = place.standing();
         let waits = match status {
             "ACTIVE" => false,
             "PENDING" => flow == Some(Flow::AuthorizationCode),
             _ => true,
         };
-        if waits && !version.presentation().of(variable).is_hidden {
+        // What somebody else connects needs nobody here.
+        let is_elsewhere = match &place.id {
+            Some(id) => id.holder.is_shared() && !reader.may_connect(id)?,
+            None => variable.shared.is_some(),
+        };
+        if waits && !is_elsewhere && !version.presentation().of(variable).is_hidden {
             needing.push((variable.key.clone(), status));
         }
     }
     Ok(needing)
 }
 
-/// What happened to a grant, as the page shows it.
-fn told(desk: &Desk, id: &GrantId, stored: &StoredGrant) -> Result<Story, Fault> {
-    let (notice, uses) = (story::notice(desk, id)?, story::uses(desk, id)?);
+/// What happened to a grant, as the page shows it. `seen_as` is the connection whose executions count as uses.
+fn told(desk: &Desk, id: &GrantId, seen_as: &GrantId, stored: &StoredGrant) -> Result<Story, Fault> {
+    let (notice, uses) = (story::notice(desk, id)?, story::uses(desk, seen_as)?);
     let (forecast, at) = match stored.grant.forecast(&desk.oauth().options().rules) {
         Forecast::Renews(at) => ("RENEWS", Some(at)),
         Forecast::Ends(at) => ("ENDS", Some(at)),
@@ -99,27 +153,21 @@ pub(super) fn stand(
     fields: &mut [Field],
 ) -> Result<(), Fault> {
     let grants = holder.map(|holder| reader.grants(holder)).transpose()?.unwrap_or_default();
-    let consents = match holder {
-        Some(holder) => reader.may_connect(holder)?,
-        None => false,
-    };
     for (field, variable) in fields.iter_mut().zip(variables).filter(|(field, _)| field.kind == Kind::Connection) {
-        let flow = variable.connection.as_ref().and_then(is_oauth);
-        let grant = grants.get(&variable.stable_key);
-        field.status = Some(standing(flow, grant, field.is_stored));
-        if let (Some(_), Some(holder), Some(stored)) = (flow, holder, grant) {
-            let id = GrantId {
+        let place = Place::of(reader, holder, variable, &grants, field.is_stored)?;
+        field.status = Some(place.standing());
+        field.is_consent |= place.flow.is_some();
+        let Some(id) = &place.id else { continue };
+        if let (Some(_), Some(holder), Some(stored), true) = (place.flow, holder, &place.stored, reader.may_see_story(id)) {
+            let own = GrantId {
                 holder,
                 variable: variable.stable_key.clone(),
             };
-            field.story = Some(told(desk, &id, stored)?);
+            field.story = Some(told(desk, id, &own, stored)?);
         }
-        if let (Some(Flow::AuthorizationCode), Some(holder), true) = (flow, holder, consents) {
+        if place.flow == Some(Flow::AuthorizationCode) && reader.may_connect(id)? {
             let ticket = Ticket {
-                id: GrantId {
-                    holder,
-                    variable: variable.stable_key.clone(),
-                },
+                id: id.clone(),
                 by: reader.actor().who.to_string(),
             };
             field.connect = Some(begin_url(desk, &ticket));

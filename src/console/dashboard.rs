@@ -169,7 +169,7 @@ fn attend(reader: &Reader<'_>, instance: &Instance, found: &mut Vec<Attention>) 
             status,
             href: match holder {
                 Holder::Instance(id) => View::Configure(id).path(),
-                Holder::UserConfig(_) => View::Mine(instance.id).path(),
+                _ => View::Mine(instance.id).path(),
             },
         }));
         Ok::<(), Fault>(())

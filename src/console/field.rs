@@ -87,6 +87,8 @@ pub(super) struct Field {
     pub(super) is_stored: bool,
     /// Whether somebody consents at a provider's page.
     pub(super) is_consent: bool,
+    /// Whether a connection is shared: then it is connected once, and takes nothing here.
+    pub(super) is_shared: bool,
     /// Where a connection stands, as the API says.
     pub(super) status: Option<&'static str>,
     /// What happened to its grant.
@@ -152,6 +154,7 @@ impl Field {
             time_zone: presented.time_zone,
             is_stored: matches!(value, Some(ConfigValue::Connection { .. })),
             is_consent: variable.connection.as_ref().and_then(is_oauth).is_some(),
+            is_shared: variable.shared.is_some(),
             status: None,
             story: None,
             connect: None,
@@ -254,6 +257,7 @@ mod tests {
                 component: "http".into(),
                 action: action.into(),
             }),
+            shared: None,
             inputs: given
                 .iter()
                 .map(|(name, text)| ((*name).to_owned(), Input::Value(text.map(str::to_owned))))

@@ -215,6 +215,9 @@ fn check_json(text: &str) -> Result<(), String> {
 
 /// The credentials of a connection; nothing where they stay as they are.
 fn connection(field: &Field, sent: &Sent) -> Result<Option<ConfigVariable>, String> {
+    if field.is_shared {
+        return Ok(None);
+    }
     let given = |name: &str| sent.text(name).unwrap_or_default();
     check_length(field.inputs.iter().map(|input| given(&input.field)))?;
     let is_empty = field.inputs.iter().all(|input| given(&input.field).is_empty());
@@ -264,6 +267,7 @@ mod tests {
             org_only: false,
             required: true,
             user_level: true,
+            shared: None,
             connection: (data_type == DataType::Connection).then(|| ActionRef {
                 component: "http".into(),
                 action: "basic".into(),

@@ -9,12 +9,18 @@ use uuid::Uuid;
 
 /// Writes it to one person.
 pub(super) fn words(id: Uuid, step: Step, subject: &Subject, to: &User, url: Option<&str>, lifetime: Duration) -> Words {
-    let integration = line(&subject.integration.name);
+    let integration = subject
+        .integration
+        .as_ref()
+        .map_or_else(|| line(&subject.connection), |integration| line(&integration.name));
     let (connection, organization) = (line(&subject.connection), line(&subject.organization));
     let whose = match &subject.user {
         Some(user) if user.id == to.id => "Your".to_owned(),
         Some(user) => format!("{}'s", line(&user.name)),
-        None => format!("{}'s", line(&subject.customer.name)),
+        None => {
+            let customer = subject.customer.as_ref().map_or(&subject.organization, |customer| &customer.name);
+            format!("{}'s", line(customer))
+        }
     };
     let why = match subject.status {
         Status::Uncertain => "It is not known any more whether it still holds.",

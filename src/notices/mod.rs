@@ -14,7 +14,7 @@ use crate::mail::{Meaning, Post};
 use crate::oauth::{Ticket, reconnect_url, secret};
 use anyhow::Context as _;
 use perseat_admin::notices::{Reach, Subject, subject};
-use perseat_domain::grant::{Holder, Notice, NoticeLink, Pace, Step};
+use perseat_domain::grant::{Notice, NoticeLink, Pace, Step};
 use perseat_flow::outbound::OutboundClient;
 use perseat_store::catalog::GrantId;
 use perseat_store::error::StoreError;
@@ -286,10 +286,7 @@ fn count(channel: &'static str, outcome: &'static str) {
 
 /// Names a step of a notice, the same whenever it is sent.
 fn notice_id(id: &GrantId, notice: &Notice) -> Uuid {
-    let holder = match id.holder {
-        Holder::Instance(id) => id.0,
-        Holder::UserConfig(id) => id.0,
-    };
+    let holder = id.holder.uuid();
     let named = format!("{holder}/{}/{}/{:?}", id.variable, notice.generation, notice.step);
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&key_digest(&named).0[..16]);

@@ -106,9 +106,9 @@ pub(super) fn body(id: Uuid, notice: &Notice, subject: &Subject, url: Option<&st
         },
         "reason": subject.reason,
         "connection": subject.connection,
-        "integration": { "id": subject.integration.id.global(), "name": subject.integration.name },
-        "instance": { "id": subject.instance.id.global(), "name": subject.instance.name },
-        "customer": { "id": subject.customer.id.global(), "name": subject.customer.name, "externalId": subject.customer.external_id },
+        "integration": subject.integration.as_ref().map(|of| json!({ "id": of.id.global(), "name": of.name })),
+        "instance": subject.instance.as_ref().map(|of| json!({ "id": of.id.global(), "name": of.name })),
+        "customer": subject.customer.as_ref().map(|of| json!({ "id": of.id.global(), "name": of.name, "externalId": of.external_id })),
         "user": user.map(|user| json!({ "id": user.id.global(), "name": user.name, "externalId": user.external_id })),
         "reconnectUrl": url,
     })

@@ -58,13 +58,16 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     fn parameters(&self) -> [(&'static str, String); 4] {
-        let (kind, holder) = match self.id.holder {
-            Holder::Instance(id) => ("instance", id.0),
-            Holder::UserConfig(id) => ("user", id.0),
+        let kind = match self.id.holder {
+            Holder::Instance(_) => "instance",
+            Holder::UserConfig(_) => "user",
+            Holder::Organization(_) => "shared-by-all",
+            Holder::Customer(_) => "shared-by-customer",
+            Holder::User(_) => "shared-by-user",
         };
         [
             ("for", kind.to_owned()),
-            ("holder", holder.to_string()),
+            ("holder", self.id.holder.uuid().to_string()),
             ("connection", self.id.variable.clone()),
             ("by", self.by.clone()),
         ]
@@ -76,6 +79,9 @@ impl Ticket {
         let holder = match text("for")?.as_str() {
             "instance" => Holder::Instance(perseat_domain::id::InstanceId(holder)),
             "user" => Holder::UserConfig(perseat_domain::id::UserConfigId(holder)),
+            "shared-by-all" => Holder::Organization(perseat_domain::id::OrganizationId(holder)),
+            "shared-by-customer" => Holder::Customer(perseat_domain::id::CustomerId(holder)),
+            "shared-by-user" => Holder::User(perseat_domain::id::UserId(holder)),
             _ => return None,
         };
         Some(Self {
@@ -248,13 +254,16 @@ impl Door {
             Ok(None) => return self.pages.failed(&Page::new(Problem::Gone, None)),
             Err(page) => return self.pages.failed(&page),
         };
-        let redirects = Redirects::read(&connection.version.yaml, &pending.ticket.id.variable, &self.options.redirects);
+        let redirects = connection
+            .configured()
+            .map(|configured| Redirects::read(&configured.version.yaml, &pending.ticket.id.variable, &self.options.redirects));
+        let redirects = redirects.unwrap_or_default();
         match self.take_back(desk, &connection, &pending, &parameters).await {
             Ok(()) => {
                 tracing::info!(holder = ?pending.ticket.id.holder, connection = %pending.ticket.id.variable, by = %pending.ticket.by, "a consent was given");
                 match redirects.success {
                     Some(url) => go_to(&told(url, &connection, None)),
-                    None => self.pages.done(&connection.integration.name, connection.whose()),
+                    None => self.pages.done(connection.title(), connection.whose()),
                 }
             }
             Err(page) => {
@@ -335,9 +344,11 @@ impl Door {
 fn told(mut url: Url, connection: &Connection, failed: Option<&Page>) -> Url {
     {
         let mut query = url.query_pairs_mut();
-        query.append_pair("instance", &connection.instance.id.global());
-        query.append_pair("integration", &connection.integration.id.global());
-        query.append_pair("configVariable", &connection.variable.key);
+        if let Some(configured) = connection.configured() {
+            query.append_pair("instance", &configured.instance.id.global());
+            query.append_pair("integration", &configured.integration.id.global());
+        }
+        query.append_pair("configVariable", &connection.name);
         if let Some(page) = failed {
             query.append_pair("error", page.problem.word());
             query.append_pair("reference", &page.reference);

@@ -59,6 +59,8 @@ pub(crate) fn notice(desk: &Desk, id: &GrantId) -> Result<Option<Notice>, Fault>
 /// What the newest executions of its holder did with it.
 pub(crate) fn uses(desk: &Desk, id: &GrantId) -> Result<Uses, Fault> {
     let filter = match id.holder {
+        // Nobody's executions alone: a shared connection is seen through the configurations that name it.
+        Holder::Organization(_) | Holder::Customer(_) | Holder::User(_) => return Ok(Uses::default()),
         Holder::Instance(instance) => Filter {
             instance: Some(instance),
             ..Filter::default()

@@ -55,16 +55,7 @@ async fn a_user_sees_what_happened_to_their_connection_and_no_execution() {
     let path = format!("/embedded/view/instance/{}/mine", world.instance("Cloud").await);
     let saved = bob.send(&path, &[]).await;
     assert!(!saved.html.contains("class=\"story\""), "nothing has happened yet: {}", saved.html);
-    let link = saved.html.split("href=\"").find(|rest| rest.contains("oauth2")).unwrap();
-    let link = link.split('"').next().unwrap().replace("&#x2f;", "/").replace("&amp;", "&");
-    let mut browser = Browser::new(&[]);
-    let asked: BTreeMap<String, String> = browser.open(&link).await.location().query_pairs().into_owned().collect();
-    let code = provider.consent("bob", asked.clone());
-    let mut back: url::Url = asked["redirect_uri"].parse().unwrap();
-    back.query_pairs_mut()
-        .append_pair("state", &asked["state"])
-        .append_pair("code", &code);
-    assert_eq!(browser.open(back.as_str()).await.status, 200);
+    consent(&provider, &connect_link(&saved.html), "bob").await;
     let page = bob.get(&path).await.html;
     for part in ["class=\"story\"", "It is renewed by itself", "data-what=\"ISSUED\"", "Issued"] {
         assert!(page.contains(part), "{part}: {page}");
@@ -116,4 +107,70 @@ async fn a_user_sees_what_happened_to_their_connection_and_no_execution() {
         world.api().get(query, json!({ "i": config["id"] })).await["configVariables"]["nodes"][0]["grant"]["uses"]["lastExecution"],
         execution
     );
+}
+
+/// The address behind the connect button of a page.
+fn connect_link(html: &str) -> String {
+    let link = html.split("href=\"").find(|rest| rest.contains("oauth2")).unwrap();
+    link.split('"').next().unwrap().replace("&#x2f;", "/").replace("&amp;", "&")
+}
+
+/// Consents as somebody where this link leads.
+async fn consent(provider: &Oauth, link: &str, account: &str) {
+    let mut browser = Browser::new(&[]);
+    let asked: BTreeMap<String, String> = browser.open(link).await.location().query_pairs().into_owned().collect();
+    let code = provider.consent(account, asked.clone());
+    let mut back: url::Url = asked["redirect_uri"].parse().unwrap();
+    back.query_pairs_mut()
+        .append_pair("state", &asked["state"])
+        .append_pair("code", &code);
+    assert_eq!(browser.open(back.as_str()).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_shared_connection_is_connected_once_for_all_their_integrations() {
+    let provider = Oauth::start(Manner::default()).await;
+    let world = World::start_as(Setup::new().allow(&[provider.address()])).await;
+    let url = provider.url("");
+    let declared = format!(
+        "kind: SharedConnection\nname: CRM\nstableKey: crm\nsharing: user\ncomponent: http\nconnection: oauth2\nfields:\n  \
+         authorizeUrl: {url}/authorize\n  tokenUrl: {url}/token\n  clientId: the-client\n  clientSecret: the-client-secret\n"
+    );
+    world.daemon.apply(&declared).await;
+    let inline = CLOUD.find("    connection: {key: oauth2").unwrap();
+    let pages = CLOUD.find("configPages:").unwrap();
+    let cloud = format!("{}    useScopedConfigVar: crm\n{}", &CLOUD[..inline], &CLOUD[pages..]).replace("PROVIDER", &url);
+    let admin = world.person("globex", "ada", "admin");
+    let (bob, cleo) = (world.person("globex", "bob", "user"), world.person("globex", "cleo", "user"));
+    let mut paths = Vec::new();
+    for name in ["Cloud", "Sky"] {
+        let id = world.offer(&cloud.replace("name: Cloud", &format!("name: {name}"))).await;
+        assert_eq!(admin.activate(&id, &[("name", name)]).await.status, 200);
+        paths.push(format!("/embedded/view/instance/{}/mine", world.instance(name).await));
+    }
+    let before = bob.get(&paths[0]).await.html;
+    assert!(before.contains("data-status=\"PENDING\""), "{before}");
+    let saved = bob.send(&paths[0], &[]).await;
+    assert_eq!(saved.status, 200, "{}", saved.html);
+    consent(&provider, &connect_link(&saved.html), "bob").await;
+    for path in &paths {
+        let page = bob.get(path).await.html;
+        assert!(
+            page.contains("data-status=\"ACTIVE\"") && !page.contains("data-status=\"PENDING\""),
+            "{page}"
+        );
+        let other = cleo.get(path).await.html;
+        assert!(
+            other.contains("data-status=\"PENDING\"") && !other.contains("data-status=\"ACTIVE\""),
+            "{other}"
+        );
+    }
+    // The other integration asks for no second consent.
+    let saved = bob.send(&paths[1], &[]).await;
+    assert!(saved.html.contains("perseat.savedMine"), "{}", saved.html);
+    let listed = bob.get("/embedded/view/connections").await.html;
+    for part in ["Cloud: Account", "Sky: Account", "data-status=\"ACTIVE\"", "Reconnect"] {
+        assert!(listed.contains(part), "{part}: {listed}");
+    }
+    assert!(!listed.contains("data-status=\"PENDING\""), "{listed}");
 }

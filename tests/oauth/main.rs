@@ -13,4 +13,6 @@ mod planting;
 mod renewal;
 mod search;
 mod secret;
+mod sharers;
+mod sharing;
 mod world;

@@ -94,6 +94,12 @@ fn queries(world: &World, place: &Place) -> Vec<Row> {
         row(
             May("View customers"),
             true,
+            "query ($i: ID!) { customerConfigVariables(customer: $i) { pageInfo { hasNextPage } } }",
+            i(&place.customer),
+        ),
+        row(
+            May("View customers"),
+            true,
             "query ($i: ID!) { customer(id: $i) { name } }",
             i(&place.customer),
         ),

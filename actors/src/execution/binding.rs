@@ -4,19 +4,17 @@
 //! configuration changes or the actor is put away. Loading reads files: call it off the arbiter.
 
 use super::ExecutionEnv;
-use crate::grant::Grants;
-use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Definition, EndpointSecurity};
+use super::vault::{Settings, Vault, settings};
+use crate::grant::{Borrower, Grants, Whose};
+use perseat_domain::definition::EndpointSecurity;
 use perseat_domain::execution::Plan;
 use perseat_domain::grant::Holder;
 use perseat_domain::id::{EndpointId, FlowNumber, IdMap, InstanceId, UserConfigId};
-use perseat_domain::model::{
-    ApiKey, ConfigValue, ConnectionValue, IntegrationVersion, Membership, Sealed, api_key_record_id, connection_record_id,
-};
+use perseat_domain::model::{ApiKey, ConfigValue, IntegrationVersion, Membership, api_key_record_id};
 use perseat_domain::time::Timestamp;
 use perseat_flow::component::is_outbound;
-use perseat_flow::expression::{Connection, Obstacle, Setting};
+use perseat_flow::expression::{Obstacle, Setting};
 use perseat_flow::mask::Masker;
-use perseat_flow::oauth::fill_from_definition;
 use perseat_flow::payload::{ApiKeys, CustomerInfo, FlowContext, FlowInfo, InstanceInfo, IntegrationInfo, UserInfo};
 use perseat_store::catalog::{InstanceBundle, Lookup, UserBundle};
 use perseat_store::custody::Custody;
@@ -66,9 +64,6 @@ pub enum LoadError {
     },
 }
 
-/// What variables have, by key.
-pub(super) type Settings = BTreeMap<String, Setting>;
-
 /// An instance ready to run.
 #[derive(Debug)]
 pub struct LoadedInstance {
@@ -97,7 +92,12 @@ impl LoadedInstance {
         let config = bundle.instance.deployed.as_ref().unwrap_or(&bundle.instance.config);
         let presets = Presets::of(custody.keyring(), bundle.version.clone())?;
         let vault = Vault::new(id.0, &key, &presets);
-        let grants = vault.grants(custody, Holder::Instance(id), definition, &config.values)?;
+        let whose = Whose {
+            holder: Holder::Instance(id),
+            customer: bundle.customer.id,
+            user: None,
+        };
+        let grants = vault.grants(custody, whose, definition, &config.values)?;
         let settings = settings(definition, false, &config.values, vault.with(&grants))?;
         let plans = definition
             .flows
@@ -120,9 +120,10 @@ impl LoadedInstance {
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn tend(&mut self, env: &ExecutionEnv, refused: &[(String, u64)]) -> Result<(), LoadError> {
+    pub(crate) async fn tend(&mut self, env: &ExecutionEnv, refused: &[(String, u64)], borrower: &Borrower) -> Result<(), LoadError> {
         self.grants.refused(env, refused);
-        if self.grants.tend(env).await? {
+        let is_changed = self.grants.tend(env).await?;
+        if self.grants.borrow(env, borrower).await || is_changed {
             let vault = Vault::new(self.bundle.instance.id.0, &self.key, &self.presets).with(&self.grants);
             self.settings = settings(&self.bundle.version.definition, false, self.values(), vault)?;
         }
@@ -187,7 +188,12 @@ impl LoadedUser {
         let definition = &instance.bundle.version.definition;
         let values = &bundle.config.values;
         let vault = Vault::new(id.0, &key, &instance.presets);
-        let grants = vault.grants(custody, Holder::UserConfig(id), definition, values)?;
+        let whose = Whose {
+            holder: Holder::UserConfig(id),
+            customer: instance.bundle.customer.id,
+            user: Some(bundle.user.id),
+        };
+        let grants = vault.grants(custody, whose, definition, values)?;
         let settings = settings(definition, true, values, vault.with(&grants))?;
         Ok(Some(Self {
             bundle,
@@ -201,9 +207,16 @@ impl LoadedUser {
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn tend(&mut self, env: &ExecutionEnv, instance: &LoadedInstance, refused: &[(String, u64)]) -> Result<(), LoadError> {
+    pub(crate) async fn tend(
+        &mut self,
+        env: &ExecutionEnv,
+        instance: &LoadedInstance,
+        refused: &[(String, u64)],
+        borrower: &Borrower,
+    ) -> Result<(), LoadError> {
         self.grants.refused(env, refused);
-        if self.grants.tend(env).await? {
+        let is_changed = self.grants.tend(env).await?;
+        if self.grants.borrow(env, borrower).await || is_changed {
             let vault = Vault::new(self.bundle.config.id.0, &self.key, &instance.presets).with(&self.grants);
             self.settings = settings(&instance.bundle.version.definition, true, &self.bundle.config.values, vault)?;
         }
@@ -224,140 +237,6 @@ impl LoadedUser {
     pub(super) fn key(&self) -> &Arc<DataKey> {
         &self.key
     }
-}
-
-/// Opens the connections of one record.
-#[derive(Clone, Copy)]
-pub(super) struct Vault<'k> {
-    /// The instance or user configuration.
-    owner: Uuid,
-    key: &'k Arc<DataKey>,
-    /// What the definition gives.
-    presets: &'k Presets,
-    /// Tokens that take the place of supplied ones.
-    grants: Option<&'k Grants>,
-}
-
-impl<'k> Vault<'k> {
-    pub(super) fn new(owner: Uuid, key: &'k Arc<DataKey>, presets: &'k Presets) -> Self {
-        Self {
-            owner,
-            key,
-            presets,
-            grants: None,
-        }
-    }
-
-    pub(super) fn with(self, grants: &'k Grants) -> Self {
-        Self {
-            grants: Some(grants),
-            ..self
-        }
-    }
-
-    /// The grants of this record's connections.
-    fn grants(
-        self,
-        custody: &Custody,
-        holder: Holder,
-        definition: &Definition,
-        values: &BTreeMap<String, ConfigValue>,
-    ) -> Result<Grants, LoadError> {
-        Grants::load(custody, holder, self.key.clone(), definition, values, |variable| {
-            self.value(variable, values.get(&variable.stable_key))
-        })
-    }
-
-    /// What the configuration and the definition give for a connection.
-    fn value(self, variable: &ConfigVar, given: Option<&ConfigValue>) -> Result<ConnectionValue, LoadError> {
-        let mut value = match given {
-            Some(ConfigValue::Connection { sealed, .. }) => self.unseal(variable, sealed)?,
-            _ => ConnectionValue {
-                fields: BTreeMap::new(),
-                token: None,
-            },
-        };
-        fill_from_definition(&mut value, variable, &self.presets.open(&variable.stable_key)?);
-        Ok(value)
-    }
-
-    fn unseal(self, variable: &ConfigVar, sealed: &Sealed) -> Result<ConnectionValue, LoadError> {
-        let id = connection_record_id(self.owner, &variable.stable_key);
-        let plain = self.key.unseal(RecordKind::Connection, &id, sealed);
-        let plain = plain.map_err(|source| LoadError::Connection {
-            variable: variable.stable_key.clone(),
-            source,
-        })?;
-        serde_json::from_slice(&plain).map_err(|_| LoadError::Malformed {
-            variable: variable.stable_key.clone(),
-        })
-    }
-
-    /// The connection with today's credential; none where nothing was given and there is no grant either.
-    fn open(self, variable: &ConfigVar, given: Option<&ConfigValue>) -> Result<Option<Setting>, LoadError> {
-        let credential = self.grants.and_then(|grants| grants.credential(&variable.stable_key));
-        let supplied = match given {
-            Some(ConfigValue::Connection { version, .. }) => Some(*version),
-            _ => None,
-        };
-        let Some(version) = credential.as_ref().map(|credential| credential.version).or(supplied) else {
-            return Ok(None);
-        };
-        let mut value = self.value(variable, given)?;
-        let mut obstacle = None;
-        if let Some(credential) = credential {
-            value.token = credential.token.cloned();
-            obstacle = credential.obstacle;
-        }
-        Ok(Some(Setting::Connection(Arc::new(Connection {
-            variable: variable.stable_key.clone(),
-            kind: connection_kind(variable),
-            version,
-            value,
-            obstacle,
-        }))))
-    }
-}
-
-/// What a definition's variables of one level have, by key.
-pub(super) fn settings(
-    definition: &Definition,
-    is_user_level: bool,
-    values: &BTreeMap<String, ConfigValue>,
-    vault: Vault<'_>,
-) -> Result<Settings, LoadError> {
-    let mut settings = Settings::new();
-    for variable in level(definition, is_user_level) {
-        let setting = match values.get(&variable.stable_key) {
-            Some(ConfigValue::Plain(text)) => Some(Setting::plain(variable, text)),
-            given if variable.data_type == DataType::Connection => vault.open(variable, given)?,
-            Some(ConfigValue::Connection { .. }) | None => preset(variable),
-        };
-        settings.extend(setting.map(|setting| (variable.key.clone(), setting)));
-    }
-    Ok(settings)
-}
-
-fn level(definition: &Definition, is_user_level: bool) -> impl Iterator<Item = &ConfigVar> {
-    definition
-        .config_vars
-        .iter()
-        .filter(move |variable| variable.user_level == is_user_level)
-}
-
-fn preset(variable: &ConfigVar) -> Option<Setting> {
-    let text = variable
-        .default_value
-        .as_ref()
-        .filter(|_| variable.data_type != DataType::Connection);
-    text.map(|text| Setting::plain(variable, text))
-}
-
-fn connection_kind(variable: &ConfigVar) -> ActionRef {
-    variable.connection.clone().unwrap_or(ActionRef {
-        component: String::new(),
-        action: String::new(),
-    })
 }
 
 /// Instance and user together: what the executions of one user actor run with.
@@ -415,14 +294,14 @@ impl Binding {
 
     /// The version of the grant that this connection holds; `None` where it holds none.
     pub(crate) fn grant_version(&self, stable_key: &str) -> Option<u64> {
-        self.all_grants().find_map(|grants| Some(grants.credential(stable_key)?.version))
+        self.all_grants().find_map(|grants| grants.standing(stable_key)?.0)
     }
 
     /// That this connection's grant cannot be used, and when that may be otherwise by itself.
     pub(crate) fn lack_of(&self, stable_key: &str, env: &ExecutionEnv) -> Option<Lack> {
-        let found = self.all_grants().find_map(|grants| Some((grants, grants.credential(stable_key)?)));
-        let (grants, credential) = found?;
-        Some(match credential.obstacle? {
+        let found = self.all_grants().find_map(|grants| Some((grants, grants.standing(stable_key)?.1)));
+        let (grants, obstacle) = found?;
+        Some(match obstacle? {
             Obstacle::Consent => Lack { again: None },
             Obstacle::Patience => Lack {
                 again: grants.due_in(env).map(|due| env.clock.now().after(due)),

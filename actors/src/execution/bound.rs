@@ -5,8 +5,9 @@
 //! never bound: every step uses today's.
 
 use super::ExecutionEnv;
-use super::binding::{Binding, LoadError, Settings, Vault, settings};
+use super::binding::{Binding, LoadError};
 use super::run::off_arbiter;
+use super::vault::{Settings, Vault, settings};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::Started;
 use perseat_domain::id::ExecutionId;

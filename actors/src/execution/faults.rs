@@ -1,7 +1,8 @@
 //! Seeded mutants of binding, and readings that fail, flipped at run time; compiled only with the `faults` feature. The isolation tests must catch
 //! each of them.
 
-use super::binding::{LoadError, LoadedInstance, Settings};
+use super::binding::{LoadError, LoadedInstance};
+use super::vault::Settings;
 use perseat_flow::expression::Setting;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,7 +59,7 @@ impl BindingFaults {
             return;
         };
         let variables = instance.bundle().version.definition.config_vars.iter();
-        for variable in variables.filter(|variable| variable.user_level && variable.connection.is_some()) {
+        for variable in variables.filter(|variable| variable.user_level && (variable.connection.is_some() || variable.shared.is_some())) {
             settings.entry(variable.key.clone()).or_insert_with(|| broader.clone());
         }
     }

@@ -21,6 +21,7 @@ mod perform;
 mod recorder;
 mod run;
 mod today;
+mod vault;
 mod view;
 
 pub use binding::{Binding, LoadError, LoadedInstance, LoadedUser};
@@ -31,7 +32,7 @@ pub(crate) use run::off_arbiter;
 pub use run::{Refuse, Start, run};
 pub use today::{Configuration, Today, TodayIs};
 
-use crate::grant::Oauth;
+use crate::grant::{Oauth, Sharers};
 use crate::kit::{Clock, Errands};
 use crate::waiters::Waiters;
 use perseat_domain::execution::Limits as MachineLimits;
@@ -101,6 +102,8 @@ pub struct ExecutionEnv {
     pub performer: Performer,
     /// Renews grants; its connections belong to this arbiter.
     pub oauth: Oauth,
+    /// Lends connections that others use, too.
+    pub sharers: Sharers,
     /// Reads configuration and entries for the arbiter's actors.
     pub errands: Errands,
     /// Time.

@@ -1,8 +1,9 @@
 //! The request as the steps of an execution see it.
 
 use super::ExecutionEnv;
-use super::binding::{Binding, Settings};
+use super::binding::Binding;
 use super::run::{Start, off_arbiter, rfc3339};
+use super::vault::Settings;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::TriggerRequest;
 use perseat_domain::execution::Past;

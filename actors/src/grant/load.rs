@@ -1,8 +1,10 @@
 //! The grants of one holder, as the catalog has them and as the configuration supplies them.
 
+use super::lend::{Borrower, Lent};
 use crate::execution::{ExecutionEnv, LoadError};
 use perseat_domain::definition::{ConfigVar, Definition};
 use perseat_domain::grant::{Grant, Holder, Need, Renewal, Renewed, Rules};
+use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::{ConfigValue, ConnectionValue};
 use perseat_domain::time::Timestamp;
 use perseat_flow::expression::Obstacle;
@@ -10,6 +12,7 @@ use perseat_flow::oauth::{Flow, Provider, ProviderError, Token, is_oauth, read_t
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
 use perseat_store::custody::Custody;
 use perseat_store::seal::{DataKey, RecordKind, key_digest};
+use perseat_store::sharing::Supplied;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,11 +61,33 @@ pub(crate) struct Credential<'g> {
     pub(crate) obstacle: Option<Obstacle>,
 }
 
-/// All grants of one holder.
+/// A shared connection that a variable names.
+struct Borrowed {
+    id: GrantId,
+    /// What was lent; none where it is not there, or before it was asked for.
+    lent: Option<Arc<Lent>>,
+    /// The version that a third party refused.
+    refused: Option<u64>,
+}
+
+/// For whom grants are loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whose {
+    /// The holder of those that belong to the configuration itself.
+    pub(crate) holder: Holder,
+    /// The customer.
+    pub(crate) customer: CustomerId,
+    /// The user, where it is a user's configuration.
+    pub(crate) user: Option<UserId>,
+}
+
+/// All grants of one holder, and what its connections borrow of others.
 pub(crate) struct Grants {
     pub(super) holder: Holder,
     pub(super) key: Arc<DataKey>,
     pub(super) items: BTreeMap<String, Item>,
+    /// Shared connections by the stable key of the variable that names them.
+    borrowed: BTreeMap<String, Borrowed>,
 }
 
 impl fmt::Debug for Grants {
@@ -70,6 +95,7 @@ impl fmt::Debug for Grants {
         f.debug_struct("Grants")
             .field("holder", &self.holder)
             .field("count", &self.items.len())
+            .field("borrowed", &self.borrowed.len())
             .finish_non_exhaustive()
     }
 }
@@ -79,22 +105,34 @@ impl Grants {
     /// files: call it off the arbiter.
     pub(crate) fn load(
         custody: &Custody,
-        holder: Holder,
+        whose: Whose,
         key: Arc<DataKey>,
         definition: &Definition,
         values: &BTreeMap<String, ConfigValue>,
         supplied: impl Fn(&ConfigVar) -> Result<ConnectionValue, LoadError>,
     ) -> Result<Self, LoadError> {
+        let holder = whose.holder;
         let is_user_level = matches!(holder, Holder::UserConfig(_));
         let mut grants = Self {
             holder,
             key,
             items: BTreeMap::new(),
+            borrowed: BTreeMap::new(),
         };
         let variables = definition
             .config_vars
             .iter()
             .filter(|variable| variable.user_level == is_user_level);
+        for variable in variables.clone() {
+            if let Some((id, _)) = custody.catalog().shared_grant(variable, whose.customer, whose.user)? {
+                let borrowed = Borrowed {
+                    id,
+                    lent: None,
+                    refused: None,
+                };
+                grants.borrowed.insert(variable.stable_key.clone(), borrowed);
+            }
+        }
         let oauth = variables.filter_map(|variable| Some((variable, is_oauth(variable.connection.as_ref()?)?)));
         let oauth: Vec<(&ConfigVar, Flow)> = oauth.collect();
         if oauth.is_empty() {
@@ -117,6 +155,47 @@ impl Grants {
             grants.items.insert(stable_key.clone(), item?);
         }
         Ok(grants)
+    }
+
+    /// Reads the grant of a shared connection; there is none to read where it is no OAuth 2.0.
+    pub(super) fn of_shared(custody: &Custody, id: &GrantId, flow: Option<Flow>, supplied: &Supplied) -> Result<Self, LoadError> {
+        let mut grants = Self {
+            holder: id.holder,
+            key: supplied.key.clone(),
+            items: BTreeMap::new(),
+            borrowed: BTreeMap::new(),
+        };
+        if let Some(flow) = flow {
+            let row = custody.catalog().grants_of(id.holder)?.remove(&id.variable);
+            let item = grants.item(id.clone(), flow, &supplied.value, supplied.version, row)?;
+            grants.items.insert(id.variable.clone(), item);
+        }
+        Ok(grants)
+    }
+
+    /// Asks for what is shared, and waits for it. For the actor alone that `borrower` names. Tells whether there is any.
+    pub(crate) async fn borrow(&mut self, env: &ExecutionEnv, borrower: &Borrower) -> bool {
+        for borrowed in self.borrowed.values_mut() {
+            let refused = borrowed.refused.take();
+            borrowed.lent = env.sharers.ask(env, &borrowed.id, refused, borrower.clone()).await;
+        }
+        !self.borrowed.is_empty()
+    }
+
+    /// What was lent for the variable of this stable key.
+    pub(crate) fn lent(&self, stable_key: &str) -> Option<&Arc<Lent>> {
+        self.borrowed.get(stable_key)?.lent.as_ref()
+    }
+
+    /// Where the grant of this connection stands, its own or a borrowed one: version and obstacle.
+    pub(crate) fn standing(&self, stable_key: &str) -> Option<(Option<u64>, Option<Obstacle>)> {
+        match self.credential(stable_key) {
+            Some(credential) => Some((Some(credential.version), credential.obstacle)),
+            None => {
+                let lent = self.lent(stable_key)?;
+                Some((lent.is_grant.then_some(lent.version), lent.obstacle))
+            }
+        }
     }
 
     fn item(
@@ -200,22 +279,30 @@ impl Grants {
                 let rules = item.rules(&env.oauth.rules);
                 item.now.grant.refused(*version, env.clock.now(), &rules);
             }
+            if let Some(borrowed) = self.borrowed.get_mut(key) {
+                borrowed.refused = Some(*version);
+            }
         }
     }
 
     /// The stable keys of those that cannot be used.
     pub(crate) fn lacking(&self) -> impl Iterator<Item = &String> {
-        self.items.iter().filter(|(_, item)| item.obstacle.is_some()).map(|(key, _)| key)
+        let own = self.items.iter().filter(|(_, item)| item.obstacle.is_some()).map(|(key, _)| key);
+        let is_lacking = |borrowed: &Borrowed| borrowed.lent.as_ref().is_some_and(|lent| lent.obstacle.is_some());
+        own.chain(
+            self.borrowed
+                .iter()
+                .filter(move |(_, borrowed)| is_lacking(borrowed))
+                .map(|(key, _)| key),
+        )
     }
 
     /// In how long they are to be looked at again.
     pub(crate) fn due_in(&self, env: &ExecutionEnv) -> Option<Duration> {
         let rules = &env.oauth.rules;
-        let due = self
-            .items
-            .values()
-            .filter_map(|item| item.now.grant.look_again(&item.rules(rules)))
-            .min()?;
+        let own = self.items.values().filter_map(|item| item.now.grant.look_again(&item.rules(rules)));
+        let lent = self.borrowed.values().filter_map(|borrowed| borrowed.lent.as_ref()?.look_again);
+        let due = own.chain(lent).min()?;
         // One that could not be written down for want of room is due already.
         Some(due.since(env.clock.now()).clamp(SOONEST, LATEST))
     }

@@ -9,11 +9,20 @@
 //! The grants of a user's configuration are tended by the user's actor, those of an instance by the instance's actor, in
 //! the course of reading the configuration: steps that begin meanwhile wait, so that two hundred executions that meet an
 //! expired token cause one renewal. An actor that dies in between leaves an intent behind, and its successor settles it.
+//!
+//! A grant that is shared more widely has an actor of its own, below the supervisor that its key names: whoever uses it asks there,
+//! and hears when it is another one.
 
+mod lend;
 mod load;
+mod share;
 mod tend;
 
-pub(crate) use load::Grants;
+pub(crate) use lend::Borrower;
+pub use lend::Sharers;
+pub(crate) use load::{Grants, Whose};
+pub use share::Lend;
+pub(crate) use share::{ForgetShare, LeaveShare, ShareActor};
 
 use perseat_domain::grant::Rules;
 use perseat_flow::oauth::OauthClient;

@@ -2,6 +2,7 @@
 
 use super::messages::{CancelFor, CredentialRefused, Forget, Leave, RestartDue, StartFor, StillNeeded, WhatNow};
 use crate::execution::{ExecutionEnv, LoadError, LoadedInstance};
+use crate::grant::Borrower;
 use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Verdict, remind, start_here};
 use crate::supervisor::{InstanceStillNeeded, NotHeard, NotStarted, UserBack, UserDied, refusal, unavailable};
 use crate::user::{Cancel, ForgetConfig, InstanceIs, Parent, PutAway, Start, UserActor, UserEnv};
@@ -98,7 +99,8 @@ impl InstanceActor {
         self.config = Config::Reading { is_stale: false };
         let id = self.id;
         let refused = std::mem::take(&mut self.refused);
-        let read = read(self.env.execution.clone(), id, refused);
+        let borrower = Borrower::Instance(id, self.me.clone());
+        let read = read(self.env.execution.clone(), id, refused, borrower);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let instance = match read {
                 Ok(Some(instance)) => Ok(Arc::new(instance)),
@@ -205,7 +207,7 @@ impl Handler<CredentialRefused> for InstanceActor {
     fn handle(&mut self, refused: CredentialRefused, _: &mut Context<Self>) {
         let CredentialRefused { connection, version } = refused;
         let today = match &self.config {
-            Config::Read(Ok(instance)) => instance.grants().credential(&connection).map(|credential| credential.version),
+            Config::Read(Ok(instance)) => instance.grants().standing(&connection).and_then(|(version, _)| version),
             _ => None,
         };
         if today == Some(version) {
@@ -224,7 +226,12 @@ impl Handler<Forget> for InstanceActor {
 }
 
 /// An instance with credentials that can be used.
-async fn read(env: Arc<ExecutionEnv>, id: InstanceId, refused: Vec<(String, u64)>) -> Result<Option<LoadedInstance>, LoadError> {
+async fn read(
+    env: Arc<ExecutionEnv>,
+    id: InstanceId,
+    refused: Vec<(String, u64)>,
+    borrower: Borrower,
+) -> Result<Option<LoadedInstance>, LoadError> {
     let reading = env.clone();
     let load = move || {
         #[cfg(feature = "faults")]
@@ -234,7 +241,7 @@ async fn read(env: Arc<ExecutionEnv>, id: InstanceId, refused: Vec<(String, u64)
     let Some(mut instance) = env.errands.run(load).await?? else {
         return Ok(None);
     };
-    instance.tend(&env, &refused).await?;
+    instance.tend(&env, &refused, &borrower).await?;
     Ok(Some(instance))
 }
 

@@ -4,6 +4,7 @@ use super::messages::{
     Committed, ConfigChanged, Drain, Fell, Hold, LookDue, NotHeard, NotStarted, Over, Park, Recovered, RestartDue, Settled, TidyDue,
     TryParked, Usable, UserBack, UserDied,
 };
+use super::shares::Shares;
 use super::table::{OwnerTable, Through};
 use crate::admission::Admission;
 use crate::execution::ExecutionEnv;
@@ -48,6 +49,7 @@ pub struct Supervisor {
     env: UserEnv,
     me: Mailbox<Self>,
     instances: Nursery<InstanceId, Mailbox<InstanceActor>>,
+    pub(super) shares: Shares,
     /// Set once the daemon ends: nothing new starts, and this is answered when nothing runs.
     draining: Option<Vec<Reply<()>>>,
     /// When parked executions are looked at next.
@@ -73,6 +75,7 @@ impl Supervisor {
         };
         Self {
             instances: Nursery::new(options.instances, clock, options.seed),
+            shares: Shares::new(options.users, options.seed, env.execution.clone(), me.clone(), options.mailbox),
             metrics: Arc::new(OwnerMetrics::new(options.owner)),
             options,
             admission,
@@ -339,6 +342,7 @@ impl Handler<ConfigChanged> for Supervisor {
         for (_, instance) in self.instances.alive().filter(|(id, _)| changed(id)) {
             instance.tell_past_the_bound(Forget);
         }
+        self.shares.changed(&message);
         // A new consent is a change, too: whether it is the one that was waited for, its user finds out.
         self.decide(|owner, users| owner.try_parked(|user| changed(&user.instance), users));
     }
@@ -369,6 +373,7 @@ impl Handler<TidyDue> for Supervisor {
         // Bounds one message's work on the arbiter, not what is put away: the next round takes the others.
         const AT_ONCE: usize = 10_000;
         self.catch_up();
+        self.shares.tidy(AT_ONCE);
         let idle = self.instances.idle(AT_ONCE);
         for (id, instance) in self.instances.alive() {
             if !idle.contains(id) && instance.tell(Leave { is_idle: false }).is_err() {

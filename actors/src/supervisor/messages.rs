@@ -3,6 +3,7 @@
 use crate::kit::Reply;
 use actix::Message;
 use perseat_domain::fair::Cost;
+use perseat_domain::grant::Holder;
 use perseat_domain::id::{ExecutionId, InstanceId};
 use perseat_domain::owner::{Refusal, Turn, UserKey, Wait};
 use perseat_domain::time::Timestamp;
@@ -44,6 +45,8 @@ pub struct Hold {
 pub struct ConfigChanged {
     /// The instances; all of them if absent.
     pub instances: Option<Vec<InstanceId>>,
+    /// Whose shared connections changed; where all instances did, all of them.
+    pub holders: Vec<Holder>,
 }
 
 /// Sent by a user actor: a turn is over.

@@ -12,6 +12,7 @@
 mod actor;
 mod feed;
 mod messages;
+mod shares;
 mod table;
 
 pub use actor::{InstanceStillNeeded, Supervisor, SupervisorOptions};
@@ -22,5 +23,6 @@ pub use messages::{
     Committed, ConfigChanged, Drain, Fell, Hold, NotHeard, NotStarted, Over, Park, Recovered, Settled, TryParked, Usable, UserBack,
     UserDied,
 };
+pub use shares::ShareStillNeeded;
 pub use table::{OwnerTable, Writes};
 pub(crate) use table::{refusal, unavailable};

@@ -2,6 +2,7 @@
 
 use super::messages::{Cancel, ForgetConfig, InstanceIs, PutAway, Start};
 use crate::execution::{self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, Parking, Refuse, TodayIs};
+use crate::grant::Borrower;
 use crate::instance::{self, InstanceActor, WhatNow};
 use crate::kit::{ChildExited, LocalRun, Mailbox, Obituary, remind, run_here};
 use crate::supervisor::{Fell, Over, OwnerTable, Park, Supervisor, TryParked, Usable, Writes};
@@ -147,7 +148,8 @@ impl UserActor {
         self.is_reading = true;
         let (reading, key) = (self.reading, self.key);
         let refused = std::mem::take(&mut self.refused);
-        let read = read(self.env.execution.clone(), instance, config, refused);
+        let borrower = Borrower::User(key, self.me.clone());
+        let read = read(self.env.execution.clone(), instance, config, refused, borrower);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let binding = read.unwrap_or_else(|error| {
                 tracing::error!(?key, error = &error as &dyn std::error::Error, "cannot read a user's configuration");
@@ -310,6 +312,7 @@ async fn read(
     instance: Arc<LoadedInstance>,
     config: UserConfigId,
     refused: Vec<(String, u64)>,
+    borrower: Borrower,
 ) -> Result<Configuration, LoadError> {
     let (reading, of) = (env.clone(), instance.clone());
     let load = move || {
@@ -320,7 +323,7 @@ async fn read(
     let Some(mut user) = env.errands.run(load).await?? else {
         return Ok(Err(ErrorCode::UserRemoved));
     };
-    user.tend(&env, &instance, &refused).await?;
+    user.tend(&env, &instance, &refused, &borrower).await?;
     Ok(Ok(Arc::new(Binding::new(instance, Some(Arc::new(user)), &env))))
 }
 
@@ -413,7 +416,7 @@ impl Handler<CredentialRefused> for UserActor {
         let is_own = binding
             .user
             .as_ref()
-            .is_some_and(|user| user.grants().credential(&connection).is_some());
+            .is_some_and(|user| user.grants().standing(&connection).is_some());
         if is_own {
             self.refused.push((connection, version));
             self.forget(Config::Unread);

@@ -4,6 +4,7 @@
 //! that `apply` resolves. Each manifest is read back before it is given out, so that none says something else than meant.
 
 mod names;
+mod sharing;
 
 use crate::manifest::{
     ConfigVarValue, ConnectionFields, Customer, CustomerUser, Instance, InstanceStateWord, Integration, Manifest, Organization,
@@ -82,6 +83,7 @@ pub fn export(custody: &Custody, limits: ExportLimits) -> Result<Export, ExportE
         yaml: String::new(),
     };
     exporter.people()?;
+    exporter.shared()?;
     exporter.integrations()?;
     exporter.instances()?;
     Ok(exporter.finish())

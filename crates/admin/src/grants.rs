@@ -9,18 +9,21 @@ use crate::edit::Edit;
 use crate::fault::Fault;
 use crate::query::Reader;
 use crate::routing::user_config_route;
-use perseat_domain::definition::ConfigVar;
 use perseat_domain::grant::{Holder, Renewed, Rules};
+use perseat_domain::id::UserId;
 use perseat_domain::model::{
-    ConfigValue, ConnectionValue, Instance, Integration, IntegrationVersion, KeyDigest, User, UserConfig, connection_record_id,
+    ConfigValue, ConnectionValue, Customer, Instance, Integration, IntegrationVersion, KeyDigest, Organization, User, UserConfig,
+    connection_record_id,
 };
 use perseat_domain::route::RouteChange;
+use perseat_domain::sharing::Sharing;
 use perseat_flow::oauth::{Flow, Provider, ProviderError, Token, fill_from_definition, is_oauth, registration};
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
 use perseat_store::error::StoreError;
 use perseat_store::keyring::{Keyring, Owner};
 use perseat_store::presets::Presets;
 use perseat_store::seal::{DataKey, RecordKind, key_digest};
+use perseat_store::sharing::Supplied;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,10 +33,33 @@ use zeroize::{Zeroize as _, Zeroizing};
 pub struct Connection {
     /// Which.
     pub id: GrantId,
-    /// As the definition has it.
-    pub variable: ConfigVar,
+    /// What people call it.
+    pub name: String,
     /// Which grant of OAuth 2.0.
     pub flow: Flow,
+    /// To what it belongs.
+    pub of: Of,
+    /// What is known of the grant.
+    pub stored: Option<StoredGrant>,
+    supplied: ConnectionValue,
+    key: Arc<DataKey>,
+}
+
+/// To what a connection belongs.
+#[derive(Debug)]
+pub enum Of {
+    /// To an instance's or user's configuration.
+    Configuration(Box<Configured>),
+    /// To nobody's: it is shared by those who are named.
+    Shared {
+        /// The organization, customer or user.
+        name: String,
+    },
+}
+
+/// The configuration of a connection.
+#[derive(Debug)]
+pub struct Configured {
     /// Of which instance.
     pub instance: Instance,
     /// Of what.
@@ -42,11 +68,7 @@ pub struct Connection {
     pub version: Arc<IntegrationVersion>,
     /// Whose, where it is a user's own.
     pub user: Option<User>,
-    /// What is known of the grant.
-    pub stored: Option<StoredGrant>,
     config: Option<UserConfig>,
-    supplied: ConnectionValue,
-    key: Arc<DataKey>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -68,6 +90,7 @@ impl Connection {
     /// If the disk fails.
     pub fn find(at: &impl Lookup, keyring: &Keyring, id: &GrantId) -> Result<Option<Self>, StoreError> {
         let (instance, config, user) = match id.holder {
+            Holder::Organization(_) | Holder::Customer(_) | Holder::User(_) => return Self::shared(at, keyring, id),
             Holder::Instance(instance) => (instance, None, None),
             Holder::UserConfig(config) => {
                 let Some(config) = at.get::<UserConfig>(config)?.filter(|config| config.removed_at.is_none()) else {
@@ -102,17 +125,53 @@ impl Connection {
         fill_from_definition(&mut supplied, &variable, &secrets);
         Ok(Some(Self {
             id: id.clone(),
+            name: variable.key,
             flow,
-            integration: at.require(instance.integration)?,
             stored: at.grants_of(id.holder)?.remove(&id.variable),
-            variable,
-            instance,
-            version,
-            user,
-            config,
+            of: Of::Configuration(Box::new(Configured {
+                integration: at.require(instance.integration)?,
+                instance,
+                version,
+                user,
+                config,
+            })),
             supplied,
             key,
         }))
+    }
+
+    fn shared(at: &impl Lookup, keyring: &Keyring, id: &GrantId) -> Result<Option<Self>, StoreError> {
+        let Some(name) = sharer(at, id.holder)? else { return Ok(None) };
+        let Some(supplied) = Supplied::find(at, keyring, id)? else {
+            return Ok(None);
+        };
+        let Some(flow) = is_oauth(&supplied.connection.connection) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            id: id.clone(),
+            name: supplied.connection.key.clone(),
+            flow,
+            stored: at.grants_of(id.holder)?.remove(&id.variable),
+            of: Of::Shared { name },
+            supplied: supplied.value.clone(),
+            key: supplied.key.clone(),
+        }))
+    }
+
+    /// The configuration that it belongs to, where it is not shared.
+    #[must_use]
+    pub fn configured(&self) -> Option<&Configured> {
+        match &self.of {
+            Of::Configuration(configured) => Some(configured),
+            Of::Shared { .. } => None,
+        }
+    }
+
+    /// What it is a connection of, as pages name it.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        self.configured().map_or(&self.name, |configured| &configured.integration.name)
     }
 
     /// The provider that the connection's inputs name.
@@ -132,7 +191,10 @@ impl Connection {
     /// Whose it is, as pages name it.
     #[must_use]
     pub fn whose(&self) -> &str {
-        self.user.as_ref().map_or(&self.instance.name, |user| &user.name)
+        match &self.of {
+            Of::Configuration(configured) => configured.user.as_ref().map_or(&configured.instance.name, |user| &user.name),
+            Of::Shared { name } => name,
+        }
     }
 
     /// The token that is held.
@@ -164,20 +226,38 @@ fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt { what: what.to_owned() }
 }
 
-/// Whether `actor` may consent for this holder: for oneself, or as whoever manages it.
-fn may_connect(at: &impl Lookup, actor: &Actor, holder: Holder) -> Result<bool, StoreError> {
+/// The name of whoever shares connections; none where they are gone, or share none.
+fn sharer(at: &impl Lookup, holder: Holder) -> Result<Option<String>, StoreError> {
     Ok(match holder {
+        Holder::Organization(id) => at.get::<Organization>(id)?.map(|organization| organization.name),
+        Holder::Customer(id) => at.get::<Customer>(id)?.map(|customer| customer.name),
+        Holder::User(id) => at.get::<User>(id)?.map(|user| user.name),
+        Holder::Instance(_) | Holder::UserConfig(_) => None,
+    })
+}
+
+/// Whether `actor` may consent for this grant: for oneself, or as whoever manages it.
+fn may_connect(at: &impl Lookup, actor: &Actor, id: &GrantId) -> Result<bool, StoreError> {
+    // A customer's people act for themselves alone.
+    let for_user = |user: UserId| {
+        let is_own = actor.user() == Some(user);
+        (is_own && actor.may(Operation::ConfigureUserLevel)) || (actor.customer().is_none() && actor.may(Operation::ManageUserConfigs))
+    };
+    Ok(match id.holder {
         Holder::Instance(id) => at
             .get::<Instance>(id)?
             .is_some_and(|instance| actor.may_for(Operation::ConfigureInstances, instance.customer)),
         Holder::UserConfig(id) => {
-            let Some(config) = at.get::<UserConfig>(id)?.filter(|config| config.removed_at.is_none()) else {
-                return Ok(false);
-            };
-            let is_own = actor.user() == Some(config.user);
-            // A customer's people act for themselves alone.
-            (is_own && actor.may(Operation::ConfigureUserLevel)) || (actor.customer().is_none() && actor.may(Operation::ManageUserConfigs))
+            let config = at.get::<UserConfig>(id)?.filter(|config| config.removed_at.is_none());
+            config.is_some_and(|config| for_user(config.user))
         }
+        Holder::Organization(_) => actor.customer().is_none() && actor.may(Operation::ManageIntegrations),
+        Holder::Customer(customer) => {
+            let shared = at.shared_connection(&id.variable)?;
+            let is_theirs = shared.is_some_and(|shared| shared.sharing == Sharing::Customer);
+            actor.may_for(Operation::ConfigureInstances, customer) && (is_theirs || actor.customer().is_none())
+        }
+        Holder::User(user) => for_user(user),
     })
 }
 
@@ -194,8 +274,8 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn may_connect(&self, holder: Holder) -> Result<bool, Fault> {
-        Ok(may_connect(self.view(), self.actor(), holder)?)
+    pub fn may_connect(&self, id: &GrantId) -> Result<bool, Fault> {
+        Ok(may_connect(self.view(), self.actor(), id)?)
     }
 }
 
@@ -237,8 +317,7 @@ impl Edit<'_, '_> {
         stored.registration = Some(connection.registration());
         self.mutation.put_grant(id, &stored)?;
         self.count_as_given(&connection)?;
-        self.effects.instances.insert(connection.instance.id);
-        Ok(())
+        self.read_again(&connection)
     }
 
     /// Gives a grant up: nothing is held any more. What was is returned, so that the provider can be told.
@@ -246,7 +325,7 @@ impl Edit<'_, '_> {
     /// # Errors
     /// A refusal; see [`Fault`].
     pub fn disconnect(&mut self, id: &GrantId, rules: &Rules) -> Result<GivenUp, Fault> {
-        if !may_connect(&*self.mutation, self.actor, id.holder)? {
+        if !may_connect(&*self.mutation, self.actor, id)? {
             return Err(Fault::Absent("connection"));
         }
         let connection = Connection::find(&*self.mutation, self.keyring, id)?
@@ -267,7 +346,7 @@ impl Edit<'_, '_> {
         stored.supplied = connection.supplied_digest();
         stored.registration = Some(connection.registration());
         self.mutation.put_grant(id, &stored)?;
-        self.effects.instances.insert(connection.instance.id);
+        self.read_again(&connection)?;
         let held = held.map(|text| serde_json::from_str::<Value>(&text).unwrap_or_default());
         let held = held.or_else(|| connection.supplied.token.clone()).unwrap_or_default();
         let part = |name: &str, hint| Some((Zeroizing::new(held.get(name)?.as_str()?.to_owned()), hint));
@@ -277,13 +356,25 @@ impl Edit<'_, '_> {
         })
     }
 
+    /// Makes everybody who uses a connection read it again.
+    fn read_again(&mut self, connection: &Connection) -> Result<(), Fault> {
+        match connection.configured() {
+            Some(configured) => {
+                self.effects.instances.insert(configured.instance.id);
+                Ok(())
+            }
+            None => self.note_shared(connection.id.holder),
+        }
+    }
+
     fn oauth_connection(&self, id: &GrantId) -> Result<Connection, Fault> {
         Connection::find(&*self.mutation, self.keyring, id)?.ok_or(Fault::Absent("connection"))
     }
 
     /// A user who has consented has given the connection, even where nothing else had to be given for it.
     fn count_as_given(&mut self, connection: &Connection) -> Result<(), Fault> {
-        let (Some(config), Some(user)) = (&connection.config, &connection.user) else {
+        let Some(configured) = connection.configured() else { return Ok(()) };
+        let (Some(config), Some(user)) = (&configured.config, &configured.user) else {
             return Ok(());
         };
         if config.values.contains_key(&connection.id.variable) {
@@ -297,7 +388,7 @@ impl Edit<'_, '_> {
             .insert(connection.id.variable.clone(), ConfigValue::Connection { sealed, version: 1 });
         config.config_revision += 1;
         self.mutation.put(&config)?;
-        let route = user_config_route(&config, user, &connection.version.definition);
+        let route = user_config_route(&config, user, &configured.version.definition);
         self.effects.routes.push(RouteChange::UserConfig(route));
         Ok(())
     }

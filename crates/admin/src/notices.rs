@@ -1,7 +1,7 @@
 //! Who is told that a connection has to be connected again, and what they are told.
 
 use perseat_domain::grant::{Holder, Status, Step};
-use perseat_domain::id::UserId;
+use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::{Customer, Instance, Integration, Membership, Role, User, UserConfig};
 use perseat_store::catalog::{GrantId, Lookup};
 use perseat_store::error::StoreError;
@@ -14,12 +14,12 @@ const PAGE: usize = 256;
 pub struct Subject {
     /// The organization's name.
     pub organization: String,
-    /// Whose instance it is.
-    pub customer: Customer,
-    /// Of what.
-    pub integration: Integration,
-    /// The instance.
-    pub instance: Instance,
+    /// Whose instances need it; none where all customers share it.
+    pub customer: Option<Customer>,
+    /// Of what; none where it is shared.
+    pub integration: Option<Integration>,
+    /// The instance; none where it is shared.
+    pub instance: Option<Instance>,
     /// What the connection is called.
     pub connection: String,
     /// Whose it is, where it is a user's own.
@@ -48,56 +48,93 @@ pub struct Reach {
 /// # Errors
 /// If the disk fails.
 pub fn subject(at: &impl Lookup, id: &GrantId, step: Step, reach: &Reach) -> Result<Option<Subject>, StoreError> {
-    let (instance, user) = match id.holder {
-        Holder::Instance(instance) => (instance, None),
+    let mut place = Place::default();
+    match id.holder {
+        Holder::Instance(instance) => place.instance = at.get::<Instance>(instance)?,
         Holder::UserConfig(config) => {
             let Some(config) = at.get::<UserConfig>(config)?.filter(|config| config.removed_at.is_none()) else {
                 return Ok(None);
             };
-            (config.instance, Some(at.require::<User>(config.user)?))
+            place.instance = at.get::<Instance>(config.instance)?;
+            place.user = Some(at.require::<User>(config.user)?);
         }
-    };
-    let (Some(instance), Some(stored)) = (at.get::<Instance>(instance)?, at.grants_of(id.holder)?.remove(&id.variable)) else {
-        return Ok(None);
-    };
-    if !stored.grant.is_over() {
+        Holder::Organization(_) => {}
+        Holder::Customer(customer) => place.customer = Some(customer),
+        Holder::User(user) => {
+            let Some(user) = at.get::<User>(user)? else { return Ok(None) };
+            place.customer = match user.membership {
+                Membership::Customer(customer) => Some(customer),
+                Membership::Organization => None,
+            };
+            place.user = Some(user);
+        }
+    }
+    if place.instance.is_none() && !id.holder.is_shared() {
         return Ok(None);
     }
-    let running = instance.deployed.as_ref().unwrap_or(&instance.config);
-    let version = at.integration_version(instance.integration, running.version)?;
-    let variables = version.iter().flat_map(|version| &version.definition.config_vars);
-    let connection = variables.into_iter().find(|variable| variable.stable_key == id.variable);
-    let people = match (&user, step) {
+    let Some(stored) = at
+        .grants_of(id.holder)?
+        .remove(&id.variable)
+        .filter(|stored| stored.grant.is_over())
+    else {
+        return Ok(None);
+    };
+    let customer = place.customer.or(place.instance.as_ref().map(|instance| instance.customer));
+    let people = match (&place.user, step) {
         (Some(user), Step::Holder) => Some(user)
             .filter(|user| reach.embedded || !user.role.is_embedded())
             .cloned()
             .into_iter()
             .collect(),
-        _ => admins(at, &instance, reach)?,
+        _ => admins(at, customer.map_or(Membership::Organization, Membership::Customer), reach)?,
     };
     Ok(Some(Subject {
         organization: at.organization()?.map(|organization| organization.name).unwrap_or_default(),
-        customer: at.require(instance.customer)?,
-        integration: at.require(instance.integration)?,
-        connection: connection.map_or_else(|| id.variable.clone(), |variable| variable.key.clone()),
+        customer: customer.map(|customer| at.require(customer)).transpose()?,
+        integration: place
+            .instance
+            .as_ref()
+            .map(|instance| at.require(instance.integration))
+            .transpose()?,
+        connection: name(at, id, place.instance.as_ref())?.unwrap_or_else(|| id.variable.clone()),
         people: people.into_iter().filter(|user: &User| user.email.is_some()).collect(),
-        instance,
-        user,
+        instance: place.instance,
+        user: place.user,
         status: stored.grant.status,
         reason: stored.grant.reason,
     }))
 }
 
-/// The admins of a customer who sign in here.
-fn admins(at: &impl Lookup, instance: &Instance, reach: &Reach) -> Result<Vec<User>, StoreError> {
+/// To what a grant belongs.
+#[derive(Default)]
+struct Place {
+    instance: Option<Instance>,
+    customer: Option<CustomerId>,
+    user: Option<User>,
+}
+
+/// What people call the connection.
+fn name(at: &impl Lookup, id: &GrantId, instance: Option<&Instance>) -> Result<Option<String>, StoreError> {
+    let Some(instance) = instance else {
+        return Ok(at.shared_connection(&id.variable)?.map(|shared| shared.key));
+    };
+    let running = instance.deployed.as_ref().unwrap_or(&instance.config);
+    let version = at.integration_version(instance.integration, running.version)?;
+    let mut variables = version.iter().flat_map(|version| &version.definition.config_vars);
+    let found = variables.find(|variable| variable.stable_key == id.variable);
+    Ok(found.map(|variable| variable.key.clone()))
+}
+
+/// The admins of a customer, or of the organization, who sign in here.
+fn admins(at: &impl Lookup, of: Membership, reach: &Reach) -> Result<Vec<User>, StoreError> {
     let (mut found, mut after, mut looked): (Vec<User>, Option<UserId>, usize) = (Vec::new(), None, 0);
     while looked < reach.looked_through && found.len() < reach.admins {
-        let page = at.users_of(Membership::Customer(instance.customer), after, PAGE)?;
+        let page = at.users_of(of, after, PAGE)?;
         looked += page.items.len();
         found.extend(
             page.items
                 .into_iter()
-                .filter(|user| user.role == Role::Admin && user.email.is_some()),
+                .filter(|user| matches!(user.role, Role::Admin | Role::Owner) && user.email.is_some()),
         );
         after = page.next;
         if after.is_none() {

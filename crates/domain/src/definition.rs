@@ -277,6 +277,8 @@ pub struct ConfigVar {
     pub user_level: bool,
     /// For connections: component and connection key (`http`, `apiKey`).
     pub connection: Option<ActionRef>,
+    /// For connections that more than one configuration uses: the stable key of the shared one.
+    pub shared: Option<String>,
     /// For connections: the inputs given in the definition.
     pub inputs: BTreeMap<String, Input>,
 }

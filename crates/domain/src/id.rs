@@ -135,6 +135,10 @@ typed_id! {
     RegistrationId = "AppRegistration";
     /// A mail that has to go out.
     LetterId = "Letter";
+    /// A connection that more than one configuration uses.
+    SharedConnectionId = "ScopedConfigVariable";
+    /// What a customer or user gives to one.
+    SharedValueId = "CustomerConfigVariable";
 }
 
 /// A flow's number, stable within its integration over all versions; starts at 1.

@@ -27,6 +27,7 @@ pub mod presets;
 pub mod pressure;
 pub mod read_only;
 pub mod seal;
+pub mod sharing;
 pub mod state;
 pub mod usage;
 

@@ -16,7 +16,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use perseat_actors::admission::Admission;
 use perseat_actors::execution::ExecutionEnv;
 use perseat_actors::front::{DurableIntake, FrontParts, FrontShared, FrontThreads, Fronts, Proxies, PublicUrl};
-use perseat_actors::grant::Oauth;
+use perseat_actors::grant::{Oauth, Sharers};
 use perseat_actors::kit::{Arbiter, Arbiters, Clock, Errands, Health, Mailbox, Obituary, Pulse, PulseHooks, RealClock, Reply, start_on};
 use perseat_actors::supervisor::{Drain, Feed, Recovered, Supervisor};
 use perseat_actors::waiters::Waiters;
@@ -102,6 +102,7 @@ impl Plane {
 
         #[cfg(feature = "faults")]
         let binding_faults = Arc::<perseat_actors::execution::BindingFaults>::default();
+        let sharers = Sharers::default();
         let mut supervisors = Vec::new();
         for (owner, arbiter) in arbiters.owners().enumerate() {
             let performer = performer(config, arbiter)?;
@@ -114,6 +115,7 @@ impl Plane {
                     client: OauthClient::new(performer.outbound().clone(), config.oauth_limits()),
                     rules: config.grant_rules(),
                 },
+                sharers: sharers.clone(),
                 errands: Errands::default(),
                 clock: clock.clone(),
                 waiters: waiters.clone(),
@@ -129,6 +131,7 @@ impl Plane {
                 Supervisor::new(options, env, admission, ctx)
             })?);
         }
+        sharers.connect(supervisors.clone());
         let pause = Pause::begin(data, pressure.clone(), supervisors.clone(), config.drain.deadline, control.handle())?;
         hand_over(control, &arbiters, &supervisors, recovered.live, config.drain.deadline)?;
         fan_out.connect(Feed::new(supervisors.clone(), config.journal.sink_retry));

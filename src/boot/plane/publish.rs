@@ -37,17 +37,23 @@ impl Publisher {
     pub(crate) fn publish<T, E>(&self, mutate: impl FnOnce() -> Result<(T, Published), E>) -> Result<T, E> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let (value, published) = mutate()?;
-        let Effects { routes, instances } = published.effects;
+        let Effects {
+            routes,
+            instances,
+            holders,
+            is_everywhere,
+        } = published.effects;
         if !routes.is_empty() {
             let next = self.snapshot.load().with_changes(routes, published.revision);
             self.snapshot.store(Arc::new(next));
         }
-        if !instances.is_empty() {
-            let instances: Vec<_> = instances.into_iter().collect();
+        if !instances.is_empty() || !holders.is_empty() || is_everywhere {
+            let changed = ConfigChanged {
+                instances: (!is_everywhere).then(|| instances.into_iter().collect()),
+                holders: holders.into_iter().collect(),
+            };
             for supervisor in &self.supervisors {
-                supervisor.announce(ConfigChanged {
-                    instances: Some(instances.clone()),
-                });
+                supervisor.announce(changed.clone());
             }
         }
         Ok(value)

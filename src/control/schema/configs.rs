@@ -3,20 +3,20 @@
 use super::answer::{change, desk, id, payloads, read, required};
 use super::connection::Connection;
 use super::cost;
-use super::grants::{self, Grant, connection_id};
+use super::grants::{Grant, connection_id};
 use super::instance_changes::{InputInstanceConfigVariable, variables};
 use super::instances::{InstanceConfigVariableStatus, InstanceFlowConfig, inputs, shown};
 use super::integrations::{Expression, RequiredConfigVariable};
 use super::people::User;
 use super::scalars::{BigInt, DateTime, JsonString};
+use super::standing::Standing;
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{UserConfigView, VersionView, VisibleVariable};
 use perseat_domain::definition::Flow;
 use perseat_domain::grant::Holder;
-use perseat_domain::id::{EndpointId, IntegrationId, UserConfigId};
+use perseat_domain::id::{EndpointId, IntegrationId};
 use perseat_domain::model::{self, ConfigValue};
-use perseat_store::catalog::StoredGrant;
 use uuid::Uuid;
 
 /// One user's configuration of one instance.
@@ -49,14 +49,20 @@ impl UserLevelConfig {
         let version = self.version(ctx)?;
         let definition = &version.version.definition;
         let visible = read(ctx, |reader| Ok(reader.visible_variables_of(definition, true)))?;
-        let all = visible.into_iter().map(|variable| UserLevelConfigVariable {
-            owner: self.0.config.id.0,
-            integration: version.integration.id,
-            value: self.0.config.values.get(&variable.stable_key).cloned(),
-            grant: grants.remove(&variable.stable_key),
-            variable,
-        });
-        Ok(all.collect())
+        let config = &self.0.config;
+        let one = |variable: VisibleVariable| {
+            let value = config.values.get(&variable.stable_key).cloned();
+            let own = grants.remove(&variable.stable_key);
+            let holder = Some(Holder::UserConfig(config.id));
+            Ok(UserLevelConfigVariable {
+                owner: config.id.0,
+                integration: version.integration.id,
+                standing: Standing::of(ctx, holder, &variable, value.as_ref(), own)?,
+                value,
+                variable,
+            })
+        };
+        visible.into_iter().map(one).collect()
     }
 }
 
@@ -148,7 +154,7 @@ pub(super) struct UserLevelConfigVariable {
     integration: IntegrationId,
     variable: VisibleVariable,
     value: Option<ConfigValue>,
-    grant: Option<StoredGrant>,
+    standing: Standing,
 }
 
 impl UserLevelConfigVariable {
@@ -166,22 +172,18 @@ impl UserLevelConfigVariable {
         shown(&self.variable, self.value.as_ref())
     }
     async fn status(&self) -> Option<InstanceConfigVariableStatus> {
-        grants::status(&self.variable, self.value.as_ref(), self.grant.as_ref())
+        self.standing.status_of(&self.variable)
     }
     /// Where the user consents; for a connection by OAuth 2.0, and whoever may.
     async fn authorize_url(&self, ctx: &Context<'_>) -> Result<Option<String>> {
-        grants::authorize_url(ctx, Holder::UserConfig(UserConfigId(self.owner)), &self.variable)
+        self.standing.authorize_url(ctx)
     }
     async fn refresh_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
-        grants::refresh_at(ctx, self.grant.as_ref())
+        self.standing.refresh_at(ctx)
     }
     /// What is known of the grant, once there is one.
-    async fn grant(&self) -> Option<Grant> {
-        grants::shown(
-            Holder::UserConfig(UserConfigId(self.owner)),
-            &self.variable.stable_key,
-            self.grant.as_ref(),
-        )
+    async fn grant(&self, ctx: &Context<'_>) -> Result<Option<Grant>> {
+        self.standing.grant(ctx)
     }
     #[graphql(complexity = "cost::part(child_complexity)")]
     async fn inputs(&self, ctx: &Context<'_>) -> Result<Connection<Expression>> {

@@ -6,8 +6,9 @@ use super::configs::{UserLevelConfig, UserLevelConfigVariable, UserLevelFlowConf
 use super::executions::{ExecutionSection, InstanceExecutionResult, InstanceStepResult, Log};
 use super::instances::{Instance, InstanceConfigVariable, InstanceFlowConfig};
 use super::integrations::{Expression, Integration, IntegrationFlow, RequiredConfigVariable};
-use super::organization::{AuditEntry, OrganizationSigningKey, ScopedConfigVariable, Tenant};
+use super::organization::{AuditEntry, OrganizationSigningKey, Tenant};
 use super::people::{Customer, User};
+use super::sharing::{CustomerConfigVariable, ScopedConfigVariable};
 use async_graphql::{Context, Enum, InputObject, OutputType, Result, SimpleObject};
 use perseat_admin::query::{CustomerField, InstanceField, IntegrationField, Listed, Order, UserConfigField, UserField};
 
@@ -51,6 +52,7 @@ connections! {
     "UserConnection" "UserEdge" User;
     "OrganizationSigningKeyConnection" "OrganizationSigningKeyEdge" OrganizationSigningKey;
     "ScopedConfigVariableConnection" "ScopedConfigVariableEdge" ScopedConfigVariable;
+    "CustomerConfigVariableConnection" "CustomerConfigVariableEdge" CustomerConfigVariable;
     "TenantConnection" "TenantEdge" Tenant;
     "AuditEntryConnection" "AuditEntryEdge" AuditEntry;
     "IntegrationConnection" "IntegrationEdge" Integration;

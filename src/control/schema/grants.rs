@@ -2,20 +2,20 @@
 
 use super::answer::{actor, change, desk, error, payloads, read, required, spend};
 use super::configs::UserLevelConfigVariable;
-use super::instances::{InstanceConfigVariable, InstanceConfigVariableStatus};
+use super::instances::InstanceConfigVariable;
 use super::scalars::DateTime;
-use crate::oauth::{Ticket, begin_url, story};
+use crate::oauth::story;
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use perseat_admin::access::Operation;
 use perseat_admin::fault::Fault;
-use perseat_domain::definition::{ConfigVar, DataType};
+use perseat_admin::query::grant_id;
 use perseat_domain::grant::{self, Forecast, Holder, Status};
 use perseat_domain::id::{InstanceId, UserConfigId};
-use perseat_domain::model::ConfigValue;
-use perseat_flow::oauth::{Flow, Revoked, is_oauth};
-use perseat_store::catalog::{GrantId, StoredGrant};
+use perseat_flow::oauth::Revoked;
+use perseat_store::catalog::GrantId;
+use perseat_store::executions::Uses;
 use uuid::Uuid;
 
 /// An id that names a holder's connection, and finds it again.
@@ -34,55 +34,19 @@ fn named(id: Option<&ID>, kind: &str) -> Result<(Uuid, String), Fault> {
     Ok((owner.parse().map_err(|_| absent())?, stable_key.to_owned()))
 }
 
-/// Where a connection stands, in the words that clients know: one whose state is not known has to be connected again.
-pub(super) fn status(
-    variable: &ConfigVar,
-    value: Option<&ConfigValue>,
-    stored: Option<&StoredGrant>,
-) -> Option<InstanceConfigVariableStatus> {
-    if variable.data_type != DataType::Connection {
-        return None;
-    }
-    let is_oauth = variable.connection.as_ref().and_then(is_oauth).is_some();
-    Some(match (is_oauth, stored, value) {
-        (true, Some(stored), _) => match stored.grant.status {
-            Status::Pending => InstanceConfigVariableStatus::Pending,
-            Status::Active => InstanceConfigVariableStatus::Active,
-            Status::Error => InstanceConfigVariableStatus::Error,
-            Status::Failed | Status::Uncertain => InstanceConfigVariableStatus::Failed,
-        },
-        (false, _, Some(_)) => InstanceConfigVariableStatus::Active,
-        (true, None, _) | (false, _, None) => InstanceConfigVariableStatus::Pending,
-    })
-}
-
-/// Where a person consents; nothing where there is nothing to consent to, or not by whoever asks.
-pub(super) fn authorize_url(ctx: &Context<'_>, holder: Holder, variable: &ConfigVar) -> Result<Option<String>> {
-    let flow = variable.connection.as_ref().and_then(is_oauth);
-    if flow != Some(Flow::AuthorizationCode) || !read(ctx, |reader| reader.may_connect(holder))? {
-        return Ok(None);
-    }
-    let ticket = Ticket {
-        id: GrantId {
-            holder,
-            variable: variable.stable_key.clone(),
-        },
-        by: actor(ctx)?.who.to_string(),
-    };
-    Ok(Some(begin_url(desk(ctx)?, &ticket)))
-}
-
-/// When the token is renewed next, or tried again.
-pub(super) fn refresh_at(ctx: &Context<'_>, stored: Option<&StoredGrant>) -> Result<Option<DateTime>> {
-    let rules = desk(ctx)?.oauth().options().rules;
-    Ok(stored.and_then(|stored| stored.grant.look_again(&rules)).map(DateTime))
-}
-
 /// What is known of a grant; never the token.
 #[derive(Clone, Debug)]
 pub(super) struct Grant {
     id: GrantId,
+    /// The connection of a configuration whose executions count as uses.
+    seen_as: Option<GrantId>,
     grant: grant::Grant,
+}
+
+impl Grant {
+    pub(super) fn new(id: GrantId, seen_as: Option<GrantId>, grant: grant::Grant) -> Self {
+        Self { id, seen_as, grant }
+    }
 }
 
 /// What will become of a grant.
@@ -177,11 +141,14 @@ impl Grant {
             escalated_at: notice.escalated_at.map(DateTime),
         }))
     }
-    /// What executions did with it, among the newest of its holder.
+    /// What executions did with it, among the newest of the configuration through which it is seen.
     async fn uses(&self, ctx: &Context<'_>) -> Result<GrantUses> {
         // Executions, and entries of them.
         spend(ctx, desk(ctx)?.oauth().options().uses_looked_at.saturating_mul(2))?;
-        let uses = story::uses(desk(ctx)?, &self.id).map_err(error)?;
+        let uses = match &self.seen_as {
+            Some(id) => story::uses(desk(ctx)?, id).map_err(error)?,
+            None => Uses::default(),
+        };
         let actor = actor(ctx)?;
         Ok(GrantUses {
             last_used_at: uses.last.map(|(_, at)| DateTime(at)),
@@ -208,16 +175,6 @@ impl Grant {
     }
 }
 
-pub(super) fn shown(holder: Holder, stable_key: &str, stored: Option<&StoredGrant>) -> Option<Grant> {
-    Some(Grant {
-        id: GrantId {
-            holder,
-            variable: stable_key.to_owned(),
-        },
-        grant: stored?.grant.clone(),
-    })
-}
-
 #[derive(Debug, InputObject)]
 struct DisconnectConnectionInput {
     id: Option<ID>,
@@ -235,10 +192,7 @@ payloads! {
 
 /// Gives a grant up here and, as far as it can be reached, at the provider.
 async fn disconnect(ctx: &Context<'_>, holder: Holder, stable_key: &str) -> Result<Result<(), Fault>> {
-    let id = GrantId {
-        holder,
-        variable: stable_key.to_owned(),
-    };
+    let id = grant_id(desk(ctx)?.catalog(), holder, stable_key)?;
     let rules = desk(ctx)?.oauth().options().rules;
     let given_up = match change(ctx, "oauth2.disconnect", |edit| edit.disconnect(&id, &rules))? {
         Ok(given_up) => given_up,

@@ -4,10 +4,11 @@ use super::answer::{actor, desk, error, id as answer_id, page, read};
 use super::configs::{UserLevelConfig, UserLevelConfigVariable};
 use super::connection::{Connection, InstanceOrder, UserLevelConfigOrder, terms};
 use super::cost;
-use super::grants::{self, Grant, connection_id};
+use super::grants::{Grant, connection_id};
 use super::integrations::{Expression, Integration, IntegrationFlow, RequiredConfigVariable};
 use super::people::{Customer, texts};
 use super::scalars::{BigInt, DateTime, JsonString, times};
+use super::standing::Standing;
 use async_graphql::{Context, Enum, ID, Object, Result};
 use perseat_admin::access::Operation;
 use perseat_admin::fault::Fault;
@@ -16,7 +17,6 @@ use perseat_domain::definition::{ConfigVar, EndpointType, Flow};
 use perseat_domain::grant::Holder;
 use perseat_domain::id::{CustomerId, EndpointId, InstanceId, IntegrationId, VersionId, integration_of_system_instance, system_instance};
 use perseat_domain::model::{self, ConfigValue, InstanceState};
-use perseat_store::catalog::StoredGrant;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -257,14 +257,19 @@ impl Instance {
         };
         let definition = &version.version.definition;
         let visible = read(ctx, |reader| Ok(reader.visible_variables_of(definition, false)))?;
-        let all = visible.into_iter().map(|variable| InstanceConfigVariable {
-            owner: self.instance_id().0,
-            integration: version.integration.id,
-            value: values.get(&variable.stable_key).cloned(),
-            grant: grants.remove(&variable.stable_key),
-            variable,
-        });
-        Ok(all.collect())
+        let holder = self.real().map(|instance| Holder::Instance(instance.id));
+        let one = |variable: VisibleVariable| {
+            let value = values.get(&variable.stable_key).cloned();
+            let own = grants.remove(&variable.stable_key);
+            Ok(InstanceConfigVariable {
+                owner: self.instance_id().0,
+                integration: version.integration.id,
+                standing: Standing::of(ctx, holder, &variable, value.as_ref(), own)?,
+                value,
+                variable,
+            })
+        };
+        visible.into_iter().map(one).collect()
     }
 }
 
@@ -339,7 +344,7 @@ pub(super) struct InstanceConfigVariable {
     integration: IntegrationId,
     variable: VisibleVariable,
     value: Option<ConfigValue>,
-    grant: Option<StoredGrant>,
+    standing: Standing,
 }
 
 /// Plain text, or the default; what is sealed is never shown.
@@ -364,7 +369,7 @@ pub(super) fn inputs(ctx: &Context<'_>, variable: &ConfigVar) -> Result<Connecti
 
 impl InstanceConfigVariable {
     fn connection_status(&self) -> Option<InstanceConfigVariableStatus> {
-        grants::status(&self.variable, self.value.as_ref(), self.grant.as_ref())
+        self.standing.status_of(&self.variable)
     }
 
     pub(super) fn is(&self, stable_key: &str) -> bool {
@@ -392,18 +397,14 @@ impl InstanceConfigVariable {
     }
     /// Where a person consents; for a connection by OAuth 2.0, and whoever may.
     async fn authorize_url(&self, ctx: &Context<'_>) -> Result<Option<String>> {
-        grants::authorize_url(ctx, Holder::Instance(InstanceId(self.owner)), &self.variable)
+        self.standing.authorize_url(ctx)
     }
     async fn refresh_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
-        grants::refresh_at(ctx, self.grant.as_ref())
+        self.standing.refresh_at(ctx)
     }
     /// What is known of the grant, once there is one.
-    async fn grant(&self) -> Option<Grant> {
-        grants::shown(
-            Holder::Instance(InstanceId(self.owner)),
-            &self.variable.stable_key,
-            self.grant.as_ref(),
-        )
+    async fn grant(&self, ctx: &Context<'_>) -> Result<Option<Grant>> {
+        self.standing.grant(ctx)
     }
     async fn required_config_variable(&self) -> RequiredConfigVariable {
         RequiredConfigVariable {

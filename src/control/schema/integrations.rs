@@ -12,7 +12,7 @@ use perseat_admin::access::Operation;
 use perseat_admin::command::with_latest_components;
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{InstanceFilter, VersionView, VisibleVariable};
-use perseat_domain::definition::{DataType, EndpointSecurity, EndpointType, Flow, Input};
+use perseat_domain::definition::{ActionRef, DataType, EndpointSecurity, EndpointType, Flow, Input};
 use perseat_domain::id::{EndpointId, IntegrationId, UserId, join_global};
 use perseat_domain::model::{self, Marketplace, MediaOwner};
 use serde_json::json;
@@ -413,6 +413,17 @@ pub(super) struct Connection {
     component: ConnectionComponent,
 }
 
+impl Connection {
+    pub(super) fn of(connection: &ActionRef) -> Self {
+        Self {
+            key: connection.action.clone(),
+            component: ConnectionComponent {
+                key: connection.component.clone(),
+            },
+        }
+    }
+}
+
 /// The component of a connection.
 #[derive(Clone, Debug, SimpleObject)]
 struct ConnectionComponent {
@@ -482,12 +493,7 @@ impl RequiredConfigVariable {
         self.variable.user_level
     }
     async fn connection(&self) -> Option<Connection> {
-        self.variable.connection.as_ref().map(|connection| Connection {
-            key: connection.action.clone(),
-            component: ConnectionComponent {
-                key: connection.component.clone(),
-            },
-        })
+        self.variable.connection.as_ref().map(Connection::of)
     }
     #[graphql(complexity = "cost::part(child_complexity)")]
     async fn inputs(&self, ctx: &Context<'_>) -> Result<Page<Expression>> {

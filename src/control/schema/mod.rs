@@ -19,6 +19,8 @@ mod organization;
 mod people;
 mod roles;
 mod scalars;
+mod sharing;
+mod standing;
 mod trigger;
 mod usage;
 
@@ -34,6 +36,7 @@ use std::sync::Arc;
 pub(super) struct Query(
     people::PeopleQuery,
     organization::OrganizationQuery,
+    sharing::SharedQuery,
     integration_lists::IntegrationQuery,
     instances::InstanceQuery,
     configs::ConfigQuery,

@@ -111,17 +111,6 @@ impl OrganizationSigningKey {
     }
 }
 
-/// A connection that is managed beside integrations.
-#[derive(Clone, Debug, SimpleObject)]
-pub(super) struct ScopedConfigVariable {
-    id: ID,
-    stable_key: String,
-    description: Option<String>,
-    managed_by: Option<String>,
-    customer: Option<super::people::Customer>,
-    connection: Option<super::integrations::Connection>,
-}
-
 /// An installation that whoever asks belongs to.
 #[derive(Clone, Debug, SimpleObject)]
 pub(super) struct Tenant {
@@ -198,13 +187,6 @@ impl OrganizationQuery {
     #[graphql(complexity = "cost::part(child_complexity)")]
     async fn list_user_tenants(&self, ctx: &Context<'_>) -> Result<Connection<Tenant>> {
         Ok(Connection::whole(Tenant::current(ctx)?.into_iter().collect()))
-    }
-
-    /// Connections that are managed beside integrations. There are none yet.
-    #[graphql(complexity = "cost::part(child_complexity)")]
-    async fn scoped_config_variables(&self, managed_by: Option<String>, stable_key: Option<String>) -> Connection<ScopedConfigVariable> {
-        let _ = (managed_by, stable_key);
-        Connection::whole(Vec::new())
     }
 
     /// Who changed what, oldest first.

@@ -73,12 +73,8 @@ impl Session<'_, '_, '_> {
             Some(name) => (Membership::Organization, name),
             None => (Membership::Customer(customer.id), manifest.user.as_str()),
         };
-        let user = match mutation.user_by_external_id(membership, name)? {
-            Some(user) => user,
-            None => mutation
-                .user_by_email(membership, name)?
-                .ok_or_else(|| Fault::wrong(format!("there is no user `{name}`")))?,
-        };
+        let user = self.user_named(membership, name)?;
+        let mutation = &*self.edit.mutation;
         let is_new = mutation.user_config_of(instance.id, user.id)?.is_none();
         let draft = UserConfigDraft {
             instance: &instance,

@@ -7,6 +7,7 @@ mod instance;
 mod integration;
 mod prune;
 mod records;
+mod sharing;
 
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use crate::actor::Actor;
 use crate::edit::{Definitions, Desk, Edit, Effects};
 use crate::fault::Fault;
 use crate::manifest::{Located, Manifest};
-use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, OrganizationId, UserConfigId, UserId};
+use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, OrganizationId, SharedConnectionId, SharedValueId, UserConfigId, UserId};
 use perseat_domain::time::Timestamp;
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
@@ -191,6 +192,8 @@ struct Named {
     integrations: BTreeMap<IntegrationId, String>,
     instances: BTreeMap<InstanceId, String>,
     configs: BTreeMap<UserConfigId, String>,
+    shared: BTreeMap<SharedConnectionId, String>,
+    shared_values: BTreeMap<SharedValueId, String>,
 }
 
 /// Notes that the manifest at `place` names a record. A second manifest for it is refused: the two could not both be so.
@@ -231,6 +234,8 @@ impl<'s, 'e, 'm> Session<'s, 'e, 'm> {
             Manifest::OrganizationUser(manifest) => self.organization_user(manifest),
             Manifest::Customer(manifest) => self.customer(manifest),
             Manifest::CustomerUser(manifest) => self.customer_user(manifest),
+            Manifest::SharedConnection(manifest) => self.shared_connection(manifest),
+            Manifest::SharedConnectionValue(manifest) => self.shared_value(manifest),
             Manifest::Integration(manifest) => self.integration(manifest),
             Manifest::Instance(manifest) => self.instance(manifest),
             Manifest::UserLevelConfig(manifest) => self.user_config(manifest),

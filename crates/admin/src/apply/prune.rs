@@ -18,12 +18,14 @@ impl Session<'_, '_, '_> {
             self.prune_customer(&customer)?;
         }
         self.prune_users(Membership::Organization, "OrganizationUser")?;
+        self.prune_shared_values()?;
         for integration in every(|after| self.edit.mutation.page::<Integration>(after, PAGE))? {
             if !self.named.integrations.contains_key(&integration.id) {
                 self.edit.delete_integration(integration.id)?;
                 self.note(Action::Pruned, "Integration", integration.name);
             }
         }
+        self.prune_shared()?;
         Ok(())
     }
 

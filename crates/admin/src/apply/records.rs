@@ -170,6 +170,17 @@ impl Session<'_, '_, '_> {
         }
     }
 
+    /// A user by external id or e-mail address.
+    pub(super) fn user_named(&self, membership: Membership, name: &str) -> Result<model::User, Fault> {
+        let mutation = &*self.edit.mutation;
+        match mutation.user_by_external_id(membership, name)? {
+            Some(user) => Ok(user),
+            None => mutation
+                .user_by_email(membership, name)?
+                .ok_or_else(|| Fault::wrong(format!("there is no user `{name}`"))),
+        }
+    }
+
     /// A customer by external id or name.
     pub(super) fn customer_named(&self, name: &str) -> Result<model::Customer, Fault> {
         match self.edit.mutation.customer_by_external_id(name)? {

@@ -131,6 +131,7 @@ impl Edit<'_, '_> {
             Deploy::Applied if was_deployed.as_ref() == Some(&config) => was_deployed.clone(),
             Deploy::Whole | Deploy::Applied | Deploy::Forced => {
                 check_deployable(&draft.version, &config, draft.deploy)?;
+                self.check_shared(definition)?;
                 Some(config.clone())
             }
         };

@@ -9,15 +9,18 @@ mod integration;
 mod keys;
 mod records;
 mod secrets;
+mod sharing;
 mod values;
 
 pub use instance::{Deploy, InstanceDraft, UserConfigDraft};
 pub use integration::{Saved, VersionDraft};
 pub(crate) use records::every;
+pub(crate) use sharing::SharedDraft;
 pub(crate) use values::missing;
 
 use crate::actor::Actor;
 use crate::fault::Fault;
+use perseat_domain::grant::Holder;
 use perseat_domain::id::InstanceId;
 use perseat_domain::route::RouteChange;
 use perseat_domain::time::Timestamp;
@@ -39,6 +42,10 @@ pub struct Effects {
     pub routes: Vec<RouteChange>,
     /// Instances whose actors must read their configuration again.
     pub instances: BTreeSet<InstanceId>,
+    /// Whose shared connections must be read again.
+    pub holders: BTreeSet<Holder>,
+    /// Whether every actor must read again what it has: something changed that all of them may use.
+    pub is_everywhere: bool,
 }
 
 /// A change that was made.

@@ -35,11 +35,17 @@ impl Edit<'_, '_> {
             if variable.org_only && self.actor.customer().is_some() {
                 return Err(Fault::field("configVariables", format!("`{key}` is set by the organization alone")));
             }
+            if let Some(shared) = &variable.shared {
+                return Err(Fault::field(
+                    "configVariables",
+                    format!("`{key}` is the shared connection `{shared}`: it is connected once for all, and takes no value here"),
+                ));
+            }
             let stored = stored.get(&variable.stable_key);
             let value = match value {
                 ConfigVarValue::Text(text) if variable.data_type != DataType::Connection => plain(variable, text)?,
                 ConfigVarValue::Connection(fields) if variable.data_type == DataType::Connection => {
-                    self.connection(variable, fields, stored, scope)?
+                    self.connection(&variable.stable_key, fields, stored, scope)?
                 }
                 ConfigVarValue::Text(_) => {
                     return Err(Fault::field(
@@ -56,9 +62,10 @@ impl Edit<'_, '_> {
         Ok(values)
     }
 
-    fn connection(
+    /// What is given for a connection, sealed under the scope's record and this name.
+    pub(super) fn connection(
         &mut self,
-        variable: &ConfigVar,
+        name: &str,
         given: &ConnectionFields,
         stored: Option<&ConfigValue>,
         scope: Scope,
@@ -76,7 +83,7 @@ impl Edit<'_, '_> {
                 )
             }),
         };
-        let id = connection_record_id(scope.record, &variable.stable_key);
+        let id = connection_record_id(scope.record, name);
         let owner: Owner = scope.key.owner();
         let (mut version, mut unchanged) = (1, None);
         if let Some(ConfigValue::Connection {

@@ -2,6 +2,7 @@ use super::*;
 use crate::apply::{Action, Applier, ApplyOptions, Plan, apply};
 use crate::edit::Definitions;
 use crate::manifest::{Located, read_files, read_text};
+use perseat_domain::grant::Holder;
 use perseat_domain::time::Timestamp;
 use perseat_flow::definition::Limits;
 use perseat_store::catalog::{Catalog, Options};
@@ -247,4 +248,129 @@ proptest! {
             prop_assert_eq!(&read[0].manifest, &manifest);
         }
     }
+}
+
+const SHARED: &str = "kind: Organization
+name: Acme
+ulcEnabled: true
+---
+kind: Customer
+name: Globex
+externalId: globex
+---
+kind: CustomerUser
+customer: globex
+name: Ann
+externalId: ann
+role: marketplace_user
+---
+kind: SharedConnection
+name: CRM
+stableKey: crm
+description: Where customers are kept
+sharing: user
+component: http
+connection: oauth2
+fields: {clientId: id, clientSecret: of-the-organization}
+---
+kind: SharedConnection
+name: Mail
+stableKey: mail
+sharing: organization
+component: http
+connection: bearer
+fields: {token: of-all}
+---
+kind: SharedConnection
+name: Files
+stableKey: files
+sharing: customer
+component: http
+connection: bearer
+---
+kind: SharedConnectionValue
+connection: files
+customer: globex
+fields: {token: of-globex}
+---
+kind: SharedConnectionValue
+connection: crm
+customer: globex
+user: ann
+token: {access_token: of-ann}
+";
+
+#[test]
+fn shared_connections_are_exported_sealed_by_whose_they_are_and_pruned() {
+    let folder = tempfile::tempdir().unwrap();
+    let custody = custody(folder.path());
+    let read = |text: &str| {
+        let secret = |name: &str| {
+            let of = ["CLIENTID", "CLIENTSECRET", "ANN", "GLOBEX", "MAIL"]
+                .into_iter()
+                .find(|word| name.contains(word));
+            Some(
+                match of? {
+                    "CLIENTID" => "id",
+                    "CLIENTSECRET" => "of-the-organization",
+                    "ANN" => "of-ann",
+                    "GLOBEX" => "of-globex",
+                    _ => "of-all",
+                }
+                .to_owned(),
+            )
+        };
+        read_text(text, Path::new("shared.yml"), &secret).unwrap()
+    };
+    let created = applied(&custody, &read(SHARED));
+    assert_eq!(created.count(Action::Created), 8, "{created}");
+    let exported = export(&custody, ExportLimits::default()).unwrap();
+    assert!(!exported.yaml.contains("of-"), "a secret is printed: {}", exported.yaml);
+    let again = applied(&custody, &read(&exported.yaml));
+    assert_eq!(again.count(Action::Unchanged), 8, "{again}\n{}", exported.yaml);
+
+    // Each part opens by the key of whose it is, and by no other.
+    let catalog = custody.catalog();
+    let crm = catalog.shared_connection("crm").unwrap().unwrap();
+    let globex = catalog.customer_by_external_id("globex").unwrap().unwrap();
+    let ann = catalog
+        .user_by_external_id(Membership::Customer(globex.id), "ann")
+        .unwrap()
+        .unwrap();
+    let owners =
+        [Owner::Organization, Owner::Customer(globex.id), Owner::User(ann.id)].map(|owner| custody.keyring().data_key(owner).unwrap());
+    let opens = |record: Uuid, name: &str, value: &ConfigValue| {
+        owners
+            .clone()
+            .map(|key| perseat_store::sharing::open(&key, record, name, value).is_ok())
+    };
+    assert_eq!(opens(crm.id.0, "crm", &crm.value.clone().unwrap()), [true, false, false]);
+    let files = catalog.shared_connection("files").unwrap().unwrap();
+    let customers = catalog.shared_value(files.id, Holder::Customer(globex.id)).unwrap().unwrap();
+    assert_eq!(opens(customers.id.0, "", &customers.value), [false, true, false]);
+    let users = catalog.shared_value(crm.id, Holder::User(ann.id)).unwrap().unwrap();
+    assert_eq!(opens(users.id.0, "", &users.value), [false, false, true]);
+
+    let fewer = SHARED.split("---\nkind: SharedConnection\nname: CRM").next().unwrap();
+    let mut random = || uuid::Uuid::new_v4().as_u128();
+    let mut applier = Applier {
+        by: "test",
+        at: Timestamp(2),
+        random: &mut random,
+    };
+    let options = ApplyOptions {
+        prune: true,
+        dry_run: false,
+    };
+    let pruned = apply(
+        &custody,
+        Definitions::built_in(Limits::default()),
+        &read(fewer),
+        options,
+        &mut applier,
+    )
+    .unwrap();
+    assert_eq!(pruned.plan.count(Action::Pruned), 5, "{}", pruned.plan);
+    assert!(pruned.effects.is_everywhere);
+    assert!(catalog.shared_connection("crm").unwrap().is_none() && catalog.shared_value(crm.id, Holder::User(ann.id)).unwrap().is_none());
 }

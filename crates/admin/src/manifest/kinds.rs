@@ -109,6 +109,64 @@ impl fmt::Debug for Integration {
     }
 }
 
+/// Who shares a connection, and who connects it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SharingWord {
+    /// All customers have the one that the organization connects.
+    Organization,
+    /// Each customer has one, and the organization connects it.
+    CustomerByOrganization,
+    /// Each customer has one, and its admin connects it.
+    Customer,
+    /// Each user has one, for all integrations, and connects it.
+    User,
+}
+
+/// A connection that integrations name by its stable key (`useScopedConfigVar`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SharedConnection {
+    /// What people call it.
+    pub name: String,
+    /// Unique.
+    pub stable_key: String,
+    /// Plain text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Who shares it.
+    pub sharing: SharingWord,
+    /// The component that has this kind of connection.
+    pub component: String,
+    /// The kind of connection (`oauth2`, `apiKey`, …).
+    pub connection: String,
+    /// Inputs that the organization gives.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, SecretText>,
+    /// The OAuth 2.0 token answer, where the organization connects it for all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub token: BTreeMap<String, SecretText>,
+}
+
+/// What one customer or user gives to a shared connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SharedConnectionValue {
+    /// The connection's stable key.
+    pub connection: String,
+    /// The customer's external id or name.
+    pub customer: String,
+    /// The user's external id or e-mail address, where users share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Inputs by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, SecretText>,
+    /// The OAuth 2.0 token answer as stored.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub token: BTreeMap<String, SecretText>,
+}
+
 /// Where an instance shall stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -203,6 +261,10 @@ pub enum Manifest {
     Customer(Customer),
     /// A user of a customer.
     CustomerUser(CustomerUser),
+    /// A shared connection.
+    SharedConnection(SharedConnection),
+    /// What somebody gives to one.
+    SharedConnectionValue(SharedConnectionValue),
     /// An integration.
     Integration(Integration),
     /// An instance.
@@ -213,11 +275,13 @@ pub enum Manifest {
 
 impl Manifest {
     /// The kinds, in the order in which they are applied.
-    pub const KINDS: [&'static str; 7] = [
+    pub const KINDS: [&'static str; 9] = [
         "Organization",
         "OrganizationUser",
         "Customer",
         "CustomerUser",
+        "SharedConnection",
+        "SharedConnectionValue",
         "Integration",
         "Instance",
         "UserLevelConfig",
@@ -231,9 +295,11 @@ impl Manifest {
             Self::OrganizationUser(_) => 1,
             Self::Customer(_) => 2,
             Self::CustomerUser(_) => 3,
-            Self::Integration(_) => 4,
-            Self::Instance(_) => 5,
-            Self::UserLevelConfig(_) => 6,
+            Self::SharedConnection(_) => 4,
+            Self::SharedConnectionValue(_) => 5,
+            Self::Integration(_) => 6,
+            Self::Instance(_) => 7,
+            Self::UserLevelConfig(_) => 8,
         }
     }
 
@@ -253,6 +319,8 @@ impl Manifest {
                 all.extend(instance.api_keys.values_mut().flatten());
                 all
             }
+            Self::SharedConnection(shared) => shared.fields.values_mut().chain(shared.token.values_mut()).collect(),
+            Self::SharedConnectionValue(value) => value.fields.values_mut().chain(value.token.values_mut()).collect(),
             Self::UserLevelConfig(config) => of_vars(&mut config.config_vars),
             Self::Integration(integration) => {
                 let secrets = integration.connection_secrets.values_mut().flat_map(BTreeMap::values_mut);

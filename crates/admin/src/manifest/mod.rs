@@ -10,7 +10,7 @@ mod shape;
 
 pub use kinds::{
     ConfigVarValue, ConnectionFields, Customer, CustomerUser, Instance, InstanceStateWord, Integration, Manifest, Organization,
-    OrganizationUser, UserLevelConfig,
+    OrganizationUser, SharedConnection, SharedConnectionValue, SharingWord, UserLevelConfig,
 };
 pub(crate) use read::parse_one;
 pub use read::{Located, ManifestProblem, read_files, read_text};

@@ -2,7 +2,10 @@
 //!
 //! The shapes come from the types themselves, by way of their JSON Schemas: no second list of keys can drift from the first.
 
-use super::kinds::{Customer, CustomerUser, Instance, Integration, Manifest, Organization, OrganizationUser, UserLevelConfig};
+use super::kinds::{
+    Customer, CustomerUser, Instance, Integration, Manifest, Organization, OrganizationUser, SharedConnection, SharedConnectionValue,
+    UserLevelConfig,
+};
 use perseat_flow::definition::{Key, Node, Place, nearest};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -67,6 +70,8 @@ kinds!(
     OrganizationUser,
     Customer,
     CustomerUser,
+    SharedConnection,
+    SharedConnectionValue,
     Integration,
     Instance,
     UserLevelConfig

@@ -11,6 +11,7 @@ mod media;
 mod order;
 mod people;
 mod presentation;
+mod sharing;
 mod times;
 mod versions;
 
@@ -22,6 +23,7 @@ pub use integrations::{IntegrationFilter, VersionView};
 pub use order::{CustomerField, InstanceField, IntegrationField, Order, UserConfigField, UserField};
 pub use people::{CustomerFilter, UserFilter, UsersOf};
 pub use presentation::{Presentation, Presented};
+pub use sharing::{SharedView, grant_id, shared_grant_of};
 pub use times::Times;
 
 use crate::access::Operation;

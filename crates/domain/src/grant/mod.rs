@@ -23,7 +23,7 @@ pub use decide::{Forecast, Need, Next, Outcome, Renewed};
 pub use notice::{Change, Notice, NoticeLink, Pace, Step};
 pub use timeline::{Happening, What};
 
-use crate::id::{InstanceId, UserConfigId};
+use crate::id::{CustomerId, InstanceId, OrganizationId, UserConfigId, UserId};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -131,13 +131,19 @@ impl Default for Rules {
     }
 }
 
-/// Whose grant it is: whose configuration the connection belongs to.
+/// Whose grant it is: whose configuration the connection belongs to, or who shares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Holder {
     /// One instance: all its users share it.
     Instance(InstanceId),
     /// One user's configuration of one instance.
     UserConfig(UserConfigId),
+    /// All customers share it.
+    Organization(OrganizationId),
+    /// All instances of one customer share it.
+    Customer(CustomerId),
+    /// All configurations of one user share it.
+    User(UserId),
 }
 
 impl Holder {
@@ -147,6 +153,21 @@ impl Holder {
         match self {
             Self::Instance(id) => id.0,
             Self::UserConfig(id) => id.0,
+            Self::Organization(id) => id.0,
+            Self::Customer(id) => id.0,
+            Self::User(id) => id.0,
         }
+    }
+
+    /// Whether it is one person's own.
+    #[must_use]
+    pub fn is_persons_own(self) -> bool {
+        matches!(self, Self::UserConfig(_) | Self::User(_))
+    }
+
+    /// Whether more than one configuration uses the connection.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        matches!(self, Self::Organization(_) | Self::Customer(_) | Self::User(_))
     }
 }

@@ -122,7 +122,7 @@ impl Notice {
     /// The step is done; `reached` tells whether anybody was.
     pub fn done(&mut self, reached: bool, now: Timestamp, pace: &Pace) {
         let stamp = reached.then_some(now);
-        let is_own = matches!(self.holder, Holder::UserConfig(_));
+        let is_own = self.holder.is_persons_own();
         match self.step {
             // What an instance holds is its admins' from the beginning.
             Step::Holder if is_own => {

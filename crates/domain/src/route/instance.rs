@@ -372,6 +372,7 @@ mod tests {
             required: true,
             user_level,
             connection: None,
+            shared: None,
             inputs: BTreeMap::new(),
         };
         version.definition.config_vars = vec![

@@ -119,6 +119,7 @@ pub(crate) fn everything_of_an_integration() -> IntegrationVersion {
                         component: "http".into(),
                         action: "bearer".into(),
                     }),
+                    shared: Some("crm".into()),
                     inputs: inputs.iter().map(|(name, input)| ((*name).to_owned(), input.clone())).collect(),
                 })
                 .collect(),

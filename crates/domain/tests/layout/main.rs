@@ -7,18 +7,22 @@ mod reader;
 
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
+use perseat_domain::definition::ActionRef;
 use perseat_domain::entry::{
     Accepted, Called, Calls, Cancelled, Carried, EndStatus, Ended, Entry, LogLine, Origin, Parked, Started, StepRecord, StepStatus,
     StepsDone, SyncResponse, TriggerRequest,
 };
+use perseat_domain::grant::Holder;
 use perseat_domain::id::{
-    CustomerId, ExecutionId, FlowNumber, InstanceId, IntegrationId, OrganizationId, RegistrationId, TokenId, UserConfigId, UserId,
+    CustomerId, ExecutionId, FlowNumber, InstanceId, IntegrationId, OrganizationId, RegistrationId, SharedConnectionId, SharedValueId,
+    TokenId, UserConfigId, UserId,
 };
 use perseat_domain::identity::{BoundUser, Identity};
 use perseat_domain::model::{
     ApiKey, ApiToken, ConfigValue, Customer, Instance, InstanceConfig, InstanceState, Integration, IntegrationSettings, KeyDigest,
     Marketplace, Membership, Organization, Profile, Role, Sealed, SigningKey, TokenHolder, User, UserConfig,
 };
+use perseat_domain::sharing::{SharedConnection, SharedValue, Sharing};
 use perseat_domain::time::Timestamp;
 use perseat_domain::usage::Through;
 use reader::{Layout, Type};
@@ -386,6 +390,54 @@ fn catalog_records_are_what_the_document_says() {
             removed_at: Some(Timestamp(5)),
         },
     );
+}
+
+#[test]
+fn shared_connections_are_stored_as_the_document_says() {
+    let layout = Layout::read();
+    let value = ConfigValue::Connection {
+        sealed: sealed("s"),
+        version: 3,
+    };
+    for sharing in [
+        Sharing::Organization,
+        Sharing::CustomerByOrganization,
+        Sharing::Customer,
+        Sharing::User,
+    ] {
+        layout.check_stored(
+            "SharedConnection",
+            &SharedConnection {
+                id: SharedConnectionId(id(1)),
+                stable_key: "crm".into(),
+                key: "CRM".into(),
+                description: "d".into(),
+                sharing,
+                connection: ActionRef {
+                    component: "http".into(),
+                    action: "oauth2".into(),
+                },
+                value: Some(value.clone()),
+            },
+        );
+    }
+    for holder in [
+        Holder::Instance(InstanceId(id(3))),
+        Holder::UserConfig(UserConfigId(id(3))),
+        Holder::Organization(OrganizationId(id(3))),
+        Holder::Customer(CustomerId(id(3))),
+        Holder::User(UserId(id(3))),
+    ] {
+        layout.check_stored(
+            "SharedValue",
+            &SharedValue {
+                id: SharedValueId(id(1)),
+                connection: SharedConnectionId(id(2)),
+                holder,
+                value: value.clone(),
+            },
+        );
+    }
 }
 
 /// The words of an enum in the document, in order.

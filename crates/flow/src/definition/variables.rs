@@ -136,23 +136,20 @@ impl Variables {
                 CollectionWord::KeyValueList => CollectionType::KeyValueList,
             }),
             pick_list: raw.pick_list.iter().flatten().map(|text| text.value.clone()).collect(),
-            required: declared.map_or(default_value.is_none() && data_type != DataType::Boolean, |flag| flag.value),
+            // A shared connection is connected elsewhere, once.
+            required: raw.scoped.is_none() && declared.map_or(default_value.is_none() && data_type != DataType::Boolean, |flag| flag.value),
             default_value,
             org_only: raw.org_only.as_ref().is_some_and(|flag| flag.value),
             user_level,
             connection: raw.connection.as_ref().map(action_ref),
+            shared: raw.scoped.as_ref().map(|text| text.value.clone()),
             inputs,
         }
     }
 
     fn warn_missing(&self, raw: &raw::Variable, components: &dyn Components, report: &mut Report) {
         if let Some(sentence) = self.get(raw.key.as_str()).and_then(|known| known.missing.as_ref()) {
-            let code = if raw.scoped.is_some() {
-                Code::FeatureUnsupported
-            } else {
-                Code::ComponentMissing
-            };
-            report.warn(&raw.spot, code, sentence.clone());
+            report.warn(&raw.spot, Code::ComponentMissing, sentence.clone());
         } else if let Some(connection) = &raw.connection
             && let Some(Inputs::Named(names)) = components.connection(connection.component.key.as_str(), connection.key.as_str())
         {
@@ -251,9 +248,6 @@ fn data_type(raw: &raw::Variable) -> DataType {
 
 fn missing(raw: &raw::Variable, components: &dyn Components) -> Option<String> {
     let key = quoted(raw.key.as_str());
-    if raw.scoped.is_some() {
-        return Some(format!("{key} is a reusable connection, which is not supported yet"));
-    }
     let connection = raw.connection.as_ref()?;
     let component = connection.component.key.as_str();
     let public = connection.component.is_public.as_ref().is_none_or(|flag| flag.value);
@@ -293,6 +287,9 @@ fn check_kind(raw: &raw::Variable, data_type: DataType, report: &mut Report) {
             Code::Contradiction,
             "only a variable of the data type `connection` has a connection",
         );
+    }
+    if raw.scoped.is_some() && raw.inputs.as_ref().is_some_and(|inputs| !inputs.0.is_empty()) {
+        report.problem(spot, Code::Contradiction, "a shared connection has its inputs where it is declared");
     }
     if raw.data_source.is_some() && is_connection {
         report.problem(spot, Code::Contradiction, "a connection has no data source");

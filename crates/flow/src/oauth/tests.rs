@@ -237,6 +237,7 @@ fn what_the_definition_keeps_secret_goes_where_the_definition_says() {
         required: true,
         user_level: false,
         connection: None,
+        shared: None,
     };
     let secrets = BTreeMap::from([("clientSecret".to_owned(), Zeroizing::new("ours".to_owned()))]);
     let filled = |given: &[(&str, &str)], variable: &ConfigVar| {

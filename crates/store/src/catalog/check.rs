@@ -8,9 +8,11 @@ use super::{Catalog, Rows, View};
 use crate::error::StoreError;
 use crate::findings::Findings;
 use crate::keyring::{Keyring, Owner};
+use crate::sharing::owner_of;
 use perseat_domain::account::{Account, Letter, Session};
 use perseat_domain::id::system_instance;
 use perseat_domain::model::{ApiToken, Customer, Instance, Integration, IntegrationVersion, Media, Organization, User, UserConfig};
+use perseat_domain::sharing::{SharedConnection, SharedValue};
 use redb::{ReadableTable, ReadableTableMetadata};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -164,6 +166,25 @@ impl Check<'_, '_> {
             RecordType::Account => self.records::<Account>(|_, _| {}),
             RecordType::Session => self.records::<Session>(|_, _| {}),
             RecordType::Letter => self.records::<Letter>(|_, _| {}),
+            RecordType::SharedConnection => self.records::<SharedConnection>(|check, connection| {
+                let name = format!("shared connection {}", connection.stable_key);
+                let given = connection
+                    .value
+                    .iter()
+                    .map(|value| (connection.stable_key.clone(), value.clone()))
+                    .collect();
+                check.values_open(&name, connection.id.0, Owner::Organization, &given);
+            }),
+            RecordType::SharedValue => self.records::<SharedValue>(|check, value| {
+                let name = format!("value of a shared connection {}", value.id);
+                let given = BTreeMap::from([(String::new(), value.value.clone())]);
+                match owner_of(value.holder) {
+                    Some(owner) => check.values_open(&name, value.id.0, owner, &given),
+                    None => check
+                        .findings
+                        .add(format_args!("catalog: {name} is of a holder who shares nothing")),
+                }
+            }),
         }
     }
 
@@ -302,6 +323,8 @@ impl Check<'_, '_> {
             Some(index) if *index == Unique::InstanceName as u8 => has(self.index_of::<Instance>(id)?),
             Some(index) if *index == Unique::UserConfigUser as u8 => has(self.index_of::<UserConfig>(id)?),
             Some(index) if *index == Unique::TokenDigest as u8 => has(self.index_of::<ApiToken>(id)?),
+            Some(index) if *index == Unique::SharedStableKey as u8 => has(self.index_of::<SharedConnection>(id)?),
+            Some(index) if *index == Unique::SharedValueHolder as u8 => has(self.index_of::<SharedValue>(id)?),
             Some(index) if [Unique::Avatar as u8, Unique::AttachmentName as u8].contains(index) => has(self.index_of::<Media>(id)?),
             _ => false,
         })
@@ -338,6 +361,9 @@ impl Check<'_, '_> {
             Some(index) if *index == Owned::AccountsOfAddress as u8 => has(self.index_of::<Account>(id)?),
             Some(index) if *index == Owned::SessionsOfUser as u8 => has(self.index_of::<Session>(id)?),
             Some(index) if *index == Owned::LettersOfUser as u8 => has(self.index_of::<Letter>(id)?),
+            Some(index) if is_of(index, &[Owned::SharedValuesOfHolder, Owned::SharedValuesOfConnection]) => {
+                has(self.index_of::<SharedValue>(id)?)
+            }
             _ => false,
         })
     }

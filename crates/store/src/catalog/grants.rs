@@ -1,6 +1,7 @@
 //! Grants of third parties: what is known of each, and its sealed token.
 //!
-//! A row belongs to a connection of an instance or of a user's configuration, and goes with it. Its actor renews the token
+//! A row belongs to a connection of an instance or of a user's configuration, or to a shared one of the organization, a
+//! customer or a user, and goes with it. Its actor renews the token
 //! and writes what became of that directly: no mutation, because it says nothing new about any configuration, and happens
 //! once an hour and user. What a person does to a grant is a mutation, with its audit entry. Both compare what they read
 //! with what is there, so that a consent that comes in between is never overwritten.
@@ -10,7 +11,7 @@ use super::tables::{self, Bytes};
 use super::{Catalog, ChangeKind, Lookup, Mutation, Record, RecordId, RecordKey, RecordType, Rows};
 use crate::error::StoreError;
 use perseat_domain::grant::{Grant, Holder};
-use perseat_domain::model::{Instance, KeyDigest, Sealed, UserConfig};
+use perseat_domain::model::{Customer, Instance, KeyDigest, Organization, Sealed, User, UserConfig};
 use redb::{ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -102,7 +103,7 @@ impl Catalog {
             if found.as_ref() != expected {
                 return Ok(Stored::Overtaken);
             }
-            if !self.moment(|at| is_live(at, id.holder))? {
+            if !self.moment(|at| is_live(at, id))? {
                 return Ok(Stored::Gone);
             }
             table.insert(key.as_slice(), encode(stored)?.as_slice())?;
@@ -119,15 +120,26 @@ pub(super) fn holder_key(holder: Holder) -> RecordKey {
     match holder {
         Holder::Instance(instance) => instance.into(),
         Holder::UserConfig(config) => config.into(),
+        Holder::Organization(organization) => organization.into(),
+        Holder::Customer(customer) => customer.into(),
+        Holder::User(user) => user.into(),
     }
 }
 
-/// Whether the holder exists. No writer is in between: the caller has the write transaction.
-fn is_live(at: &impl Lookup, holder: Holder) -> Result<bool, StoreError> {
-    Ok(match holder {
+/// Whether the holder exists, and a shared connection, too. No writer is in between: the caller has the write transaction.
+fn is_live(at: &impl Lookup, id: &GrantId) -> Result<bool, StoreError> {
+    let is_there = match id.holder {
         Holder::Instance(id) => at.get::<Instance>(id)?.is_some(),
         Holder::UserConfig(id) => at.get::<UserConfig>(id)?.is_some_and(|config| config.removed_at.is_none()),
-    })
+        Holder::Organization(id) => at.get::<Organization>(id)?.is_some(),
+        Holder::Customer(id) => at.get::<Customer>(id)?.is_some(),
+        Holder::User(id) => at.get::<User>(id)?.is_some(),
+    };
+    if !is_there || !id.holder.is_shared() {
+        return Ok(is_there);
+    }
+    let shared = at.shared_connection(&id.variable)?;
+    Ok(shared.is_some_and(|shared| shared.sharing.fits(id.holder)))
 }
 
 impl Mutation<'_> {
@@ -137,7 +149,7 @@ impl Mutation<'_> {
     /// [`StoreError::NotFound`] where the holder does not exist.
     pub fn put_grant(&mut self, id: &GrantId, stored: &StoredGrant) -> Result<(), StoreError> {
         let key = holder_key(id.holder);
-        if !is_live(self, id.holder)? {
+        if !is_live(self, id)? {
             let (kind, _, text) = key.parts();
             return Err(StoreError::NotFound {
                 record: kind.name(),
@@ -154,7 +166,8 @@ impl Mutation<'_> {
 
     /// Deletes the grants of a record that goes.
     pub(super) fn forget_grants<R: Record>(&mut self, id: R::Id) -> Result<(), StoreError> {
-        if !matches!(R::TYPE, RecordType::Instance | RecordType::UserConfig) {
+        let holds = [RecordType::Instance, RecordType::UserConfig, RecordType::Customer, RecordType::User];
+        if !holds.contains(&R::TYPE) {
             return Ok(());
         }
         let prefix = id.to_key();
@@ -166,5 +179,30 @@ impl Mutation<'_> {
             self.notices.remove(key.as_slice())?;
         }
         Ok(())
+    }
+
+    /// Deletes every grant of a shared connection, whoever holds it.
+    pub(super) fn forget_grants_of_shared(&mut self, stable_key: &str) -> Result<(), StoreError> {
+        let keys = tables::collect(&self.grants, &[], None, usize::MAX, |key, _| key.to_vec())?;
+        for key in keys {
+            let Some((holder, variable)) = key.split_first_chunk::<16>() else {
+                continue;
+            };
+            if variable == stable_key.as_bytes() && self.shares(holder)? {
+                self.grants.remove(key.as_slice())?;
+                self.notices.remove(key.as_slice())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether shared grants, and no others, stand under this id.
+    fn shares(&self, holder: &[u8; 16]) -> Result<bool, StoreError> {
+        for kind in [RecordType::User, RecordType::Customer, RecordType::Organization] {
+            if self.row(kind, holder)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

@@ -3,16 +3,20 @@
 //! The same reads work on the catalog (each a transaction of its own), on a [`View`](super::View) (many reads of one
 //! moment) and on a [`Mutation`](super::Mutation) (what the transaction has written so far).
 
-use super::grants::{self, StoredGrant};
+use super::grants::{self, GrantId, StoredGrant};
 use super::record::{self, Owned, Record, RecordId, RecordType, Stamp, Unique};
 use super::sorted::{self, Reading, Sorted, SortedRecord};
 use super::superseded::{self, PlainValues};
 use crate::error::StoreError;
+use perseat_domain::definition::ConfigVar;
 use perseat_domain::grant::Holder;
-use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, MediaId, TokenId, UserConfigId, UserId};
+use perseat_domain::id::{
+    CustomerId, InstanceId, IntegrationId, MediaId, SharedConnectionId, SharedValueId, TokenId, UserConfigId, UserId,
+};
 use perseat_domain::model::{
     ApiToken, Customer, Instance, Integration, IntegrationVersion, KeyDigest, Media, MediaOwner, Membership, Organization, User, UserConfig,
 };
+use perseat_domain::sharing::{SharedConnection, SharedValue};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -219,6 +223,58 @@ pub trait Lookup {
     /// The grants of an instance or a user's configuration, by the connection's stable key.
     fn grants_of(&self, holder: Holder) -> Result<BTreeMap<String, StoredGrant>, StoreError> {
         self.moment(|at| grants::of(at, holder))
+    }
+
+    /// The shared connection with this stable key.
+    fn shared_connection(&self, stable_key: &str) -> Result<Option<SharedConnection>, StoreError> {
+        self.moment(|at| find(at, Unique::SharedStableKey, Uuid::nil(), stable_key.as_bytes()))
+    }
+
+    /// What a holder gives to a shared connection.
+    fn shared_value(&self, connection: SharedConnectionId, holder: Holder) -> Result<Option<SharedValue>, StoreError> {
+        self.moment(|at| find(at, Unique::SharedValueHolder, connection.0, holder.uuid().as_bytes()))
+    }
+
+    /// What one holder gives to shared connections.
+    fn shared_values_of(
+        &self,
+        holder: Holder,
+        after: Option<SharedValueId>,
+        limit: usize,
+    ) -> Result<Page<SharedValue, SharedValueId>, StoreError> {
+        self.moment(|at| list(at, Owned::SharedValuesOfHolder, holder.uuid(), after, limit))
+    }
+
+    /// What all holders give to one shared connection.
+    fn values_of_shared(
+        &self,
+        connection: SharedConnectionId,
+        after: Option<SharedValueId>,
+        limit: usize,
+    ) -> Result<Page<SharedValue, SharedValueId>, StoreError> {
+        self.moment(|at| list(at, Owned::SharedValuesOfConnection, connection.0, after, limit))
+    }
+
+    /// The shared connection that a variable names, and whose grant of it an execution of this customer and user has. None where
+    /// the variable names none that is there and stands on its level of pages.
+    fn shared_grant(
+        &self,
+        variable: &ConfigVar,
+        customer: CustomerId,
+        user: Option<UserId>,
+    ) -> Result<Option<(GrantId, SharedConnection)>, StoreError> {
+        let Some(stable_key) = &variable.shared else { return Ok(None) };
+        self.moment(|at| {
+            let (Some(connection), Some(organization)) = (at.shared_connection(stable_key)?, at.organization()?) else {
+                return Ok(None);
+            };
+            let holder = connection.holder(organization.id, customer, user, variable.user_level);
+            let id = holder.map(|holder| GrantId {
+                holder,
+                variable: stable_key.clone(),
+            });
+            Ok(id.map(|id| (id, connection)))
+        })
     }
 
     /// The token with this digest.

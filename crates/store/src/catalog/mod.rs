@@ -10,6 +10,7 @@ mod audit;
 mod check;
 mod copy;
 mod grants;
+mod indexes;
 mod lookup;
 mod mutation;
 mod notices;

@@ -10,10 +10,14 @@ use super::{Lookup, Options, Record, RecordId, RecordKey, RecordType, Rows};
 use crate::error::StoreError;
 use crate::keyring::NewKey;
 use crate::media::{Unnamed, customer_of};
-use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, MediaId, TokenId, UserConfigId, UserId};
+use perseat_domain::grant::Holder;
+use perseat_domain::id::{
+    CustomerId, InstanceId, IntegrationId, MediaId, SharedConnectionId, SharedValueId, TokenId, UserConfigId, UserId,
+};
 use perseat_domain::model::{
     ApiToken, Customer, Instance, Integration, IntegrationVersion, Media, MediaOwner, Membership, User, UserConfig,
 };
+use perseat_domain::sharing::{SharedConnection, SharedValue};
 use perseat_domain::time::Timestamp;
 use redb::{ReadableTable, Table, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -282,10 +286,12 @@ impl<'t> Mutation<'t> {
                 self.delete_tokens(user.id.0)?;
                 self.delete_media_of(MediaOwner::User(user.id))?;
                 self.delete_account(user.id)?;
+                self.delete_shared_values(Holder::User(user.id))?;
                 self.delete::<User>(user.id)?;
             }
         }
         self.delete_tokens(id.0)?;
+        self.delete_shared_values(Holder::Customer(id))?;
         self.delete_media_of(MediaOwner::Customer(id))?;
         self.delete::<Customer>(id)
     }
@@ -309,7 +315,50 @@ impl<'t> Mutation<'t> {
         self.delete_tokens(id.0)?;
         self.delete_media_of(MediaOwner::User(id))?;
         self.delete_account(id)?;
+        self.delete_shared_values(Holder::User(id))?;
         self.delete::<User>(id)
+    }
+
+    /// Deletes what a holder gives to shared connections.
+    fn delete_shared_values(&mut self, holder: Holder) -> Result<(), StoreError> {
+        loop {
+            let values = self.shared_values_of(holder, None, PAGE)?.items;
+            if values.is_empty() {
+                return Ok(());
+            }
+            for value in values {
+                self.delete::<SharedValue>(value.id)?;
+            }
+        }
+    }
+
+    /// Deletes what one holder gives to a shared connection. Tells whether it was there.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn delete_shared_value(&mut self, id: SharedValueId) -> Result<bool, StoreError> {
+        self.delete::<SharedValue>(id)
+    }
+
+    /// Deletes a shared connection with what everybody gave to it and every grant of it. Tells whether it existed.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn delete_shared_connection(&mut self, id: SharedConnectionId) -> Result<bool, StoreError> {
+        let Some(connection) = self.get::<SharedConnection>(id)? else {
+            return Ok(false);
+        };
+        loop {
+            let values = self.values_of_shared(id, None, PAGE)?.items;
+            if values.is_empty() {
+                break;
+            }
+            for value in values {
+                self.delete::<SharedValue>(value.id)?;
+            }
+        }
+        self.forget_grants_of_shared(&connection.stable_key)?;
+        self.delete::<SharedConnection>(id)
     }
 
     /// Deletes every token of a customer or user.

@@ -5,16 +5,20 @@
 //! that names the index.
 
 pub(super) use super::accounts::{address_owner, email_key};
+use super::grants::holder_key;
+pub(super) use super::indexes::IndexRows;
+pub(super) use super::indexes::{Owned, Unique, folded, holder, media_owner, removed_before, scope};
 use crate::keyring::NewKey;
 use perseat_domain::account::{Account, Letter, Session};
 use perseat_domain::id::{
-    AccountId, CustomerId, InstanceId, IntegrationId, LetterId, MediaId, OrganizationId, SessionId, TokenId, UserConfigId, UserId,
+    AccountId, CustomerId, InstanceId, IntegrationId, LetterId, MediaId, OrganizationId, SessionId, SharedConnectionId, SharedValueId,
+    TokenId, UserConfigId, UserId,
 };
 use perseat_domain::model::{
     ApiToken, ConfigValue, Customer, Instance, Integration, IntegrationVersion, Media, MediaKind, MediaOwner, Membership, Organization,
     TokenHolder, User, UserConfig,
 };
-use perseat_domain::time::Timestamp;
+use perseat_domain::sharing::{SharedConnection, SharedValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -51,11 +55,15 @@ pub enum RecordType {
     Session = 10,
     /// [`Letter`].
     Letter = 11,
+    /// [`SharedConnection`].
+    SharedConnection = 12,
+    /// [`SharedValue`].
+    SharedValue = 13,
 }
 
 impl RecordType {
     /// All types, in the order of their tables.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Organization,
         Self::Customer,
         Self::User,
@@ -68,6 +76,8 @@ impl RecordType {
         Self::Account,
         Self::Session,
         Self::Letter,
+        Self::SharedConnection,
+        Self::SharedValue,
     ];
 
     /// The name in errors and of the table.
@@ -86,6 +96,8 @@ impl RecordType {
             Self::Account => "account",
             Self::Session => "session",
             Self::Letter => "letter",
+            Self::SharedConnection => "shared connection",
+            Self::SharedValue => "value of a shared connection",
         }
     }
 }
@@ -117,6 +129,10 @@ pub enum RecordKey {
     Session(SessionId),
     /// A letter.
     Letter(LetterId),
+    /// A shared connection.
+    SharedConnection(SharedConnectionId),
+    /// What somebody gives to one.
+    SharedValue(SharedValueId),
 }
 
 /// An id of a record: how it is stored and named.
@@ -163,132 +179,6 @@ pub trait Record: Serialize + DeserializeOwned + sealed::Record {
     fn changed_fixed_field(&self, old: &Self) -> Option<&'static str>;
 }
 
-/// The rows that index one record.
-#[doc(hidden)]
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct IndexRows {
-    /// Field, value as people know it, key.
-    pub unique: Vec<(&'static str, String, Vec<u8>)>,
-    /// Keys: index ‖ owner ‖ id.
-    pub owned: Vec<Vec<u8>>,
-}
-
-impl IndexRows {
-    fn unique(mut self, field: &'static str, index: Unique, scope: Uuid, value: Option<&str>) -> Self {
-        if let Some(value) = value {
-            self.unique.push((field, value.to_owned(), index.key(scope, value.as_bytes())));
-        }
-        self
-    }
-
-    fn owned(mut self, index: Owned, owner: Uuid, id: Uuid) -> Self {
-        self.owned.push([index.prefix(owner).as_slice(), id.as_bytes()].concat());
-        self
-    }
-
-    fn sorted(mut self, index: Owned, scope: Uuid, text: &str, id: Uuid) -> Self {
-        self.owned
-            .push([index.prefix(scope).as_slice(), folded(text).as_bytes(), &[0], id.as_bytes()].concat());
-        self
-    }
-}
-
-/// The unique indexes.
-#[derive(Clone, Copy, Debug)]
-#[repr(u8)]
-pub(super) enum Unique {
-    CustomerExternalId = 1,
-    CustomerName = 2,
-    UserExternalId = 3,
-    UserEmail = 4,
-    UserSubject = 5,
-    IntegrationName = 6,
-    InstanceName = 7,
-    UserConfigUser = 8,
-    TokenDigest = 9,
-    /// The one avatar of an owner.
-    Avatar = 10,
-    AttachmentName = 11,
-}
-
-impl Unique {
-    /// Index ‖ scope ‖ value.
-    pub(super) fn key(self, scope: Uuid, value: &[u8]) -> Vec<u8> {
-        [&[self as u8], scope.as_bytes().as_slice(), value].concat()
-    }
-}
-
-/// The listings by owner.
-#[derive(Clone, Copy, Debug)]
-#[repr(u8)]
-pub(super) enum Owned {
-    UsersOfMembership = 1,
-    InstancesOfCustomer = 2,
-    InstancesOfIntegration = 3,
-    UserConfigsOfInstance = 4,
-    UserConfigsOfUser = 5,
-    /// By the time of removal (8, big-endian) instead of an owner.
-    RemovedUserConfigs = 6,
-    /// By customer or user; the organization's is nil.
-    TokensOfHolder = 7,
-    MediaOfOwner = 8,
-    /// By name; like those below with the text between scope and id.
-    CustomersByName = 9,
-    /// Of one membership.
-    UsersByName = 10,
-    /// Of one membership.
-    UsersByEmail = 11,
-    /// Of everybody.
-    AllUsersByName = 12,
-    /// Of everybody.
-    AllUsersByEmail = 13,
-    /// Of one customer.
-    InstancesByName = 14,
-    AllInstancesByName = 15,
-    /// By `address_owner`.
-    AccountsOfAddress = 16,
-    SessionsOfUser = 17,
-    LettersOfUser = 18,
-}
-
-/// A text as sorted indexes hold it: without case, and without the byte that ends it.
-pub(super) fn folded(text: &str) -> String {
-    text.to_lowercase().replace('\0', " ")
-}
-
-/// Whose file a file is listed with.
-pub(super) fn media_owner(owner: MediaOwner) -> Uuid {
-    match owner {
-        MediaOwner::Organization(id) => id.0,
-        MediaOwner::Customer(id) => id.0,
-        MediaOwner::User(id) => id.0,
-        MediaOwner::Integration(id) => id.0,
-    }
-}
-
-impl Owned {
-    /// Index ‖ owner.
-    pub(super) fn prefix(self, owner: Uuid) -> Vec<u8> {
-        [&[self as u8], owner.as_bytes().as_slice()].concat()
-    }
-}
-
-/// The scope of a membership in an index; the organization's is nil.
-pub(super) fn scope(membership: Membership) -> Uuid {
-    match membership {
-        Membership::Organization => Uuid::nil(),
-        Membership::Customer(customer) => customer.0,
-    }
-}
-
-/// Whose tokens a token is listed with.
-fn holder(holder: TokenHolder) -> Uuid {
-    match holder {
-        TokenHolder::Program { membership, .. } => scope(membership),
-        TokenHolder::User(user) => user.0,
-    }
-}
-
 macro_rules! uuid_ids {
     ($($id:ident),*) => {$(
         impl sealed::Id for $id {}
@@ -317,7 +207,9 @@ uuid_ids!(
     MediaId,
     AccountId,
     SessionId,
-    LetterId
+    LetterId,
+    SharedConnectionId,
+    SharedValueId
 );
 
 impl sealed::Id for (IntegrationId, u32) {}
@@ -355,7 +247,9 @@ keys!(
     Media(MediaId),
     Account(AccountId),
     Session(SessionId),
-    Letter(LetterId)
+    Letter(LetterId),
+    SharedConnection(SharedConnectionId),
+    SharedValue(SharedValueId)
 );
 
 impl From<(IntegrationId, u32)> for RecordKey {
@@ -383,6 +277,8 @@ impl RecordKey {
             Self::Account(id) => parts(RecordType::Account, id),
             Self::Session(id) => parts(RecordType::Session, id),
             Self::Letter(id) => parts(RecordType::Letter, id),
+            Self::SharedConnection(id) => parts(RecordType::SharedConnection, id),
+            Self::SharedValue(id) => parts(RecordType::SharedValue, id),
         }
     }
 }
@@ -572,6 +468,30 @@ records! {
         bound: None,
         index: IndexRows::default().owned(Owned::LettersOfUser, it.user.0, it.id.0),
     }
+    SharedConnection {
+        id: |it| it.id => SharedConnectionId,
+        fixed: [stable_key, sharing],
+        references: vec![],
+        data_key: None,
+        bound: None,
+        index: IndexRows::default().unique("stable key", Unique::SharedStableKey, Uuid::nil(), Some(&it.stable_key)),
+    }
+    SharedValue {
+        id: |it| it.id => SharedValueId,
+        fixed: [connection, holder],
+        references: vec![it.connection.into(), holder_key(it.holder)],
+        data_key: None,
+        bound: None,
+        index: {
+            let holder = it.holder.uuid();
+            let mut rows = IndexRows::default()
+                .owned(Owned::SharedValuesOfHolder, holder, it.id.0)
+                .owned(Owned::SharedValuesOfConnection, it.connection.0, it.id.0);
+            let key = Unique::SharedValueHolder.key(it.connection.0, holder.as_bytes());
+            rows.unique.push(("holder", holder.to_string(), key));
+            rows
+        },
+    }
     UserConfig {
         id: |it| it.id => UserConfigId,
         fixed: [instance, user],
@@ -592,9 +512,4 @@ records! {
             rows
         },
     }
-}
-
-/// Before every row of a user configuration removed at `at` or later.
-pub(super) fn removed_before(at: Timestamp) -> Vec<u8> {
-    [&[Owned::RemovedUserConfigs as u8], at.0.to_be_bytes().as_slice()].concat()
 }

@@ -37,7 +37,7 @@ pub(super) const CATALOG_INDEXES: u64 = 1;
 pub(super) const ATTESTED: &str = "attested_segment";
 
 /// Format of the file.
-pub(super) const CATALOG_FORMAT: u64 = 5;
+pub(super) const CATALOG_FORMAT: u64 = 6;
 
 impl RecordType {
     pub(super) fn table(self) -> Bytes {
@@ -54,6 +54,8 @@ impl RecordType {
             Self::Account => "account",
             Self::Session => "session",
             Self::Letter => "letter",
+            Self::SharedConnection => "shared_connection",
+            Self::SharedValue => "shared_value",
         })
     }
 }

@@ -47,10 +47,6 @@ fn a_flow_lacks_what_its_variables_lack() {
     };
     for (variable, sentence) in [
         (
-            "{key: Account, dataType: connection, useScopedConfigVar: shared}",
-            "`Account` is a reusable connection, which is not supported yet",
-        ),
-        (
             "{key: Account, dataType: connection, connection: {key: oauth2, component: {key: slack}}}",
             "the connection `Account` needs the component `slack`, which is not available",
         ),
@@ -62,6 +58,10 @@ fn a_flow_lacks_what_its_variables_lack() {
         let definition = valid(&yaml(variable)).definition;
         assert_eq!(definition.flows[0].missing, [sentence]);
     }
+    let definition = valid(&yaml("{key: Account, dataType: connection, useScopedConfigVar: crm}")).definition;
+    assert!(definition.flows[0].missing.is_empty());
+    let variable = &definition.config_vars[0];
+    assert_eq!((variable.shared.as_deref(), variable.required), (Some("crm"), false));
 }
 
 #[test]

@@ -117,6 +117,10 @@ fn settings_of_a_variable_fit_its_type() {
         ),
         ("dataType: string, useScopedConfigVar: x", Code::Contradiction),
         (
+            "useScopedConfigVar: x, inputs: {apiKey: {type: value, value: y}}",
+            Code::Contradiction,
+        ),
+        (
             "connection: {key: apiKey, component: {key: http}}, useScopedConfigVar: x",
             Code::Contradiction,
         ),

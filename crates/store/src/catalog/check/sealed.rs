@@ -8,7 +8,7 @@ use super::{Check, hexadecimal};
 use crate::error::StoreError;
 use crate::keyring::Owner;
 use crate::seal::RecordKind;
-use perseat_domain::id::FlowNumber;
+use perseat_domain::id::{CustomerId, FlowNumber, UserId};
 use perseat_domain::model::{ApiKey, ConfigValue, ConnectionValue, Instance, Sealed, UserConfig, api_key_record_id, connection_record_id};
 use redb::ReadableTable;
 use std::collections::BTreeMap;
@@ -127,12 +127,21 @@ impl Check<'_, '_> {
         Ok(())
     }
 
-    /// Under whose key the grants of an instance or user configuration are sealed.
+    /// Under whose key the grants of a holder are sealed.
     fn holder(&self, id: &[u8; 16]) -> Result<Option<Owner>, StoreError> {
         if let Some(row) = self.view.row(RecordType::Instance, id)? {
             return Ok(record::decode::<Instance>(&row)
                 .ok()
                 .map(|instance| Owner::Customer(instance.customer)));
+        }
+        if self.view.row(RecordType::Organization, id)?.is_some() {
+            return Ok(Some(Owner::Organization));
+        }
+        if self.view.row(RecordType::Customer, id)?.is_some() {
+            return Ok(Some(Owner::Customer(CustomerId(Uuid::from_bytes(*id)))));
+        }
+        if self.view.row(RecordType::User, id)?.is_some() {
+            return Ok(Some(Owner::User(UserId(Uuid::from_bytes(*id)))));
         }
         let row = self.view.row(RecordType::UserConfig, id)?;
         let config = row.and_then(|row| record::decode::<UserConfig>(&row).ok());

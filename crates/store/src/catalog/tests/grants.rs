@@ -5,9 +5,12 @@ use crate::catalog::{GrantId, Stored, StoredGrant};
 use crate::findings::Findings;
 use crate::keyring::{Keyring, MasterKey, NewKey, Options as KeyringOptions, Owner};
 use crate::seal::RecordKind;
+use perseat_domain::definition::ActionRef;
 use perseat_domain::grant::{Holder, NoticeLink, Outcome, Renewal, Renewed, Rules};
-use perseat_domain::model::KeyDigest;
+use perseat_domain::id::{SharedConnectionId, SharedValueId};
 use perseat_domain::model::Sealed;
+use perseat_domain::model::{ConfigValue, KeyDigest};
+use perseat_domain::sharing::{SharedConnection, SharedValue, Sharing};
 
 fn of(config: &UserConfig) -> GrantId {
     GrantId {
@@ -210,4 +213,86 @@ fn a_check_finds_a_notice_of_a_grant_that_is_not_over() {
     transaction.commit().unwrap();
     let found = checked(&catalog, None).2;
     assert!(found.len() == 1 && found[0].contains("which is not over"), "{found:?}");
+}
+
+/// A connection that is shared so, with what a customer or a user gave to it.
+fn shared(catalog: &Catalog, number: u128, stable_key: &str, sharing: Sharing, holder: Option<Holder>) -> SharedConnection {
+    let value = ConfigValue::Connection {
+        sealed: Sealed(vec![7; 40]),
+        version: 1,
+    };
+    let connection = SharedConnection {
+        id: SharedConnectionId(id(number)),
+        stable_key: stable_key.into(),
+        key: "CRM".into(),
+        description: String::new(),
+        sharing,
+        connection: ActionRef {
+            component: "http".into(),
+            action: "oauth2".into(),
+        },
+        value: Some(value.clone()),
+    };
+    let given = holder.map(|holder| SharedValue {
+        id: SharedValueId(id(number + 1)),
+        connection: connection.id,
+        holder,
+        value,
+    });
+    let made = catalog.mutate(NOW, |tx| {
+        tx.put(&connection)?;
+        given.iter().try_for_each(|given| tx.put(given).map(|_| ()))
+    });
+    made.unwrap();
+    connection
+}
+
+#[test]
+fn a_shared_grant_needs_its_connection_and_goes_with_it_and_with_its_holder() {
+    let (_, catalog, world) = filled();
+    let (customer, user) = (Holder::Customer(world.customer.id), Holder::User(world.users[0].id));
+    let of = |holder, variable: &str| GrantId {
+        holder,
+        variable: variable.into(),
+    };
+    let (theirs, own) = (of(customer, "crm"), of(user, "drive"));
+    assert_eq!(
+        catalog.store_grant(&theirs, None, &given(1)).unwrap(),
+        Stored::Gone,
+        "nothing is declared"
+    );
+    let crm = shared(&catalog, 900, "crm", Sharing::Customer, Some(customer));
+    let drive = shared(&catalog, 910, "drive", Sharing::User, Some(user));
+    for id in [&theirs, &own] {
+        assert_eq!(catalog.store_grant(id, None, &given(1)).unwrap(), Stored::Written);
+    }
+    // On the wrong level, by the wrong name, or of nobody.
+    for id in [
+        of(user, "crm"),
+        of(customer, "drive"),
+        of(customer, "other"),
+        of(Holder::User(UserId(id(999))), "drive"),
+    ] {
+        assert_eq!(catalog.store_grant(&id, None, &given(1)).unwrap(), Stored::Gone, "{id:?}");
+        let put = catalog.mutate(NOW, |tx| tx.put_grant(&id, &given(1)));
+        assert!(matches!(put, Err(StoreError::NotFound { .. })), "{put:?}");
+    }
+    let (count, _, found) = checked(&catalog, None);
+    assert_eq!((count, found), (2, Vec::new()));
+    let is_there = |connection: &SharedConnection, holder| catalog.shared_value(connection.id, holder).unwrap().is_some();
+    assert!(is_there(&crm, customer) && is_there(&drive, user) && !is_there(&crm, user));
+
+    // The grant of a configuration's own variable of the same name is another one.
+    let inline = GrantId {
+        holder: Holder::Instance(world.instance.id),
+        variable: "crm".into(),
+    };
+    catalog.store_grant(&inline, None, &given(1)).unwrap();
+    assert!(catalog.mutate(NOW, |tx| tx.delete_shared_connection(crm.id)).unwrap().value);
+    assert!(catalog.grants_of(customer).unwrap().is_empty() && !is_there(&crm, customer));
+    assert_eq!(catalog.grants_of(inline.holder).unwrap().len(), 1);
+    assert_eq!(catalog.store_grant(&theirs, None, &given(2)).unwrap(), Stored::Gone);
+    catalog.mutate(NOW, |tx| tx.delete_user(world.users[0].id, Timestamp(9))).unwrap();
+    assert!(catalog.grants_of(user).unwrap().is_empty() && !is_there(&drive, user));
+    assert_eq!(checked(&catalog, None).2, [] as [String; 0]);
 }

@@ -1,0 +1,168 @@
+//! Opens the connections of one record, and puts together what its variables have.
+
+use super::binding::LoadError;
+use crate::grant::{Grants, Whose};
+use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Definition};
+use perseat_domain::model::{ConfigValue, ConnectionValue, Sealed, connection_record_id};
+use perseat_flow::expression::{Connection, Setting};
+use perseat_flow::oauth::fill_from_definition;
+use perseat_store::custody::Custody;
+use perseat_store::presets::Presets;
+use perseat_store::seal::{DataKey, RecordKind};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What variables have, by key.
+pub(super) type Settings = BTreeMap<String, Setting>;
+
+/// Opens the connections of one record.
+#[derive(Clone, Copy)]
+pub(super) struct Vault<'k> {
+    /// The instance or user configuration.
+    owner: Uuid,
+    key: &'k Arc<DataKey>,
+    /// What the definition gives.
+    presets: &'k Presets,
+    /// Tokens that take the place of supplied ones.
+    grants: Option<&'k Grants>,
+}
+
+impl<'k> Vault<'k> {
+    pub(super) fn new(owner: Uuid, key: &'k Arc<DataKey>, presets: &'k Presets) -> Self {
+        Self {
+            owner,
+            key,
+            presets,
+            grants: None,
+        }
+    }
+
+    pub(super) fn with(self, grants: &'k Grants) -> Self {
+        Self {
+            grants: Some(grants),
+            ..self
+        }
+    }
+
+    /// The grants of this record's connections.
+    pub(super) fn grants(
+        self,
+        custody: &Custody,
+        whose: Whose,
+        definition: &Definition,
+        values: &BTreeMap<String, ConfigValue>,
+    ) -> Result<Grants, LoadError> {
+        Grants::load(custody, whose, self.key.clone(), definition, values, |variable| {
+            self.value(variable, values.get(&variable.stable_key))
+        })
+    }
+
+    /// What the configuration and the definition give for a connection.
+    fn value(self, variable: &ConfigVar, given: Option<&ConfigValue>) -> Result<ConnectionValue, LoadError> {
+        let mut value = match given {
+            Some(ConfigValue::Connection { sealed, .. }) => self.unseal(variable, sealed)?,
+            _ => ConnectionValue {
+                fields: BTreeMap::new(),
+                token: None,
+            },
+        };
+        fill_from_definition(&mut value, variable, &self.presets.open(&variable.stable_key)?);
+        Ok(value)
+    }
+
+    fn unseal(self, variable: &ConfigVar, sealed: &Sealed) -> Result<ConnectionValue, LoadError> {
+        let id = connection_record_id(self.owner, &variable.stable_key);
+        let plain = self.key.unseal(RecordKind::Connection, &id, sealed);
+        let plain = plain.map_err(|source| LoadError::Connection {
+            variable: variable.stable_key.clone(),
+            source,
+        })?;
+        serde_json::from_slice(&plain).map_err(|_| LoadError::Malformed {
+            variable: variable.stable_key.clone(),
+        })
+    }
+
+    /// The connection with today's credential; none where nothing was given and there is no grant either.
+    fn open(self, variable: &ConfigVar, given: Option<&ConfigValue>) -> Result<Option<Setting>, LoadError> {
+        if variable.shared.is_some() {
+            return Ok(self.borrowed(variable));
+        }
+        let credential = self.grants.and_then(|grants| grants.credential(&variable.stable_key));
+        let supplied = match given {
+            Some(ConfigValue::Connection { version, .. }) => Some(*version),
+            _ => None,
+        };
+        let Some(version) = credential.as_ref().map(|credential| credential.version).or(supplied) else {
+            return Ok(None);
+        };
+        let mut value = self.value(variable, given)?;
+        let mut obstacle = None;
+        if let Some(credential) = credential {
+            value.token = credential.token.cloned();
+            obstacle = credential.obstacle;
+        }
+        Ok(Some(Setting::Connection(Arc::new(Connection {
+            variable: variable.stable_key.clone(),
+            kind: connection_kind(variable),
+            version,
+            value,
+            obstacle,
+        }))))
+    }
+}
+
+impl Vault<'_> {
+    /// A shared connection as it was lent; none where it is not there.
+    fn borrowed(self, variable: &ConfigVar) -> Option<Setting> {
+        let lent = self.grants?.lent(&variable.stable_key)?;
+        Some(Setting::Connection(Arc::new(Connection {
+            variable: variable.stable_key.clone(),
+            kind: lent.kind.clone(),
+            version: lent.version,
+            value: lent.value.clone(),
+            obstacle: lent.obstacle,
+        })))
+    }
+}
+
+/// What a definition's variables of one level have, by key.
+pub(super) fn settings(
+    definition: &Definition,
+    is_user_level: bool,
+    values: &BTreeMap<String, ConfigValue>,
+    vault: Vault<'_>,
+) -> Result<Settings, LoadError> {
+    let mut settings = Settings::new();
+    for variable in level(definition, is_user_level) {
+        let setting = match values.get(&variable.stable_key) {
+            Some(ConfigValue::Plain(text)) => Some(Setting::plain(variable, text)),
+            given if variable.data_type == DataType::Connection => vault.open(variable, given)?,
+            Some(ConfigValue::Connection { .. }) | None => preset(variable),
+        };
+        settings.extend(setting.map(|setting| (variable.key.clone(), setting)));
+    }
+    Ok(settings)
+}
+
+fn level(definition: &Definition, is_user_level: bool) -> impl Iterator<Item = &ConfigVar> {
+    definition
+        .config_vars
+        .iter()
+        .filter(move |variable| variable.user_level == is_user_level)
+}
+
+fn preset(variable: &ConfigVar) -> Option<Setting> {
+    let text = variable
+        .default_value
+        .as_ref()
+        .filter(|_| variable.data_type != DataType::Connection);
+    text.map(|text| Setting::plain(variable, text))
+}
+
+fn connection_kind(variable: &ConfigVar) -> ActionRef {
+    variable.connection.clone().unwrap_or(ActionRef {
+        component: String::new(),
+        action: String::new(),
+    })
+}
