@@ -205,8 +205,6 @@ impl StorageBackend for Watched {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-
     use super::*;
     use crate::fault_backend::FaultFolder;
     use perseat_journal::disk::{Fault, MemoryDisk};
