@@ -125,6 +125,7 @@ impl Switches {
             "reuse-last-user" => self.bindings.reuse_last_user(on),
             "fail-config-readings" => self.bindings.fail_readings(on),
             "fall-back-to-instance" => self.bindings.fall_back_to_instance(on),
+            "lend-anybodys" => self.bindings.lend_anybodys(on),
             _ => return Ok(flip(&self.faults.journal, switch, on) || mutate(switch, on) || arm(switch)?),
         }
         Ok(true)

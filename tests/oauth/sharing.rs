@@ -286,6 +286,27 @@ async fn no_execution_has_the_connection_of_another_customer_or_user() {
     assert!(own_accounts(&api, "bob").await.iter().all(|account| account["status"] == "PENDING"));
 }
 
+/// The test above has teeth: with a mutant that lends what somebody else has, an execution that should wait runs, as somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mutant_that_lends_another_users_connection_is_caught() {
+    let plan = Plan {
+        with_tokens: &["ann"],
+        ..Plan::of("user")
+    };
+    let world = start(&plan).await;
+    all_succeed(&world, &one_each(&world, "ann").await).await;
+    for execution in &one_each(&world, "bob").await {
+        world.stands(execution, "parked").await;
+    }
+    let before = world.provider.calls("/work").len();
+    world.daemon.switch("lend-anybodys", true).await;
+    let dora = one_each(&world, "dora").await;
+    all_succeed(&world, &dora).await;
+    let calls = world.provider.calls("/work");
+    assert_eq!(calls.len(), before + dora.len());
+    assert!(calls[before..].iter().all(|call| call.token.starts_with("access-ann-")));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_the_organization_makes_for_each_customer_is_not_the_customers_to_make() {
     let plan = Plan {

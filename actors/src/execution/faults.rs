@@ -4,6 +4,8 @@
 use super::binding::{LoadError, LoadedInstance};
 use super::vault::Settings;
 use perseat_flow::expression::Setting;
+use perseat_store::catalog::GrantId;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +15,10 @@ pub struct BindingFaults {
     reuses_last_user: AtomicBool,
     falls_back: AtomicBool,
     fails_readings: AtomicBool,
+    lends_anybodys: AtomicBool,
     last: Mutex<Option<Arc<Settings>>>,
+    /// Who borrowed a shared connection first, by its stable key.
+    lent: Mutex<BTreeMap<String, GrantId>>,
 }
 
 impl BindingFaults {
@@ -25,6 +30,22 @@ impl BindingFaults {
     /// Give a user who has no account the instance's.
     pub fn fall_back_to_instance(&self, on: bool) {
         self.falls_back.store(on, Ordering::SeqCst);
+    }
+
+    /// Lend everybody what whoever asked first was lent.
+    pub fn lend_anybodys(&self, on: bool) {
+        self.lends_anybodys.store(on, Ordering::SeqCst);
+    }
+
+    /// The grant that is asked for in place of this one.
+    pub(crate) fn lender(&self, id: &GrantId) -> GrantId {
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = lent.entry(id.variable.clone()).or_insert_with(|| id.clone());
+        if self.lends_anybodys.load(Ordering::SeqCst) {
+            first.clone()
+        } else {
+            id.clone()
+        }
     }
 
     /// Let every reading of a configuration fail.

@@ -177,7 +177,11 @@ impl Grants {
     pub(crate) async fn borrow(&mut self, env: &ExecutionEnv, borrower: &Borrower) -> bool {
         for borrowed in self.borrowed.values_mut() {
             let refused = borrowed.refused.take();
-            borrowed.lent = env.sharers.ask(env, &borrowed.id, refused, borrower.clone()).await;
+            #[cfg(feature = "faults")]
+            let id = &env.faults.lender(&borrowed.id);
+            #[cfg(not(feature = "faults"))]
+            let id = &borrowed.id;
+            borrowed.lent = env.sharers.ask(env, id, refused, borrower.clone()).await;
         }
         !self.borrowed.is_empty()
     }
