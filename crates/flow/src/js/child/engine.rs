@@ -21,9 +21,9 @@ const MAX_STACK: usize = 1 << 20;
 const MAX_LEFT_OVER: u32 = 10_000;
 
 /// CPU time of one run after which its child gives way to everything else on the machine, and ends with the run: a
-/// process cannot take its priority back. Starting the next one costs a tenth of it. No key: less would start a process for
-/// every step, more would let scripts hold up answers; how much a step may compute in all is `code.cpu`.
-const GIVES_WAY_AFTER: Duration = Duration::from_millis(50);
+/// process cannot take its priority back. Starting the next one costs half of it, and a spare is ready. No key: less would start a
+/// process for every step, more would let scripts hold up answers; how much a step may compute in all is `code.cpu`.
+const GIVES_WAY_AFTER: Duration = Duration::from_millis(10);
 
 /// Why a run failed, with text of its own.
 #[derive(Debug)]
