@@ -9,6 +9,7 @@ mod backup;
 pub mod data;
 #[cfg(feature = "faults")]
 mod faults;
+mod governor;
 mod housekeeping;
 pub mod http;
 pub mod listeners;

@@ -36,6 +36,7 @@ pub(super) fn problems(config: &Config, unknown: &Unknown) -> Vec<Problem> {
     budget(config, &mut checks);
     counts(config, &mut checks);
     outbound(config, &mut checks);
+    super::governor::check(config, &mut checks);
     listeners(config, &mut checks);
     times(config, &mut checks);
     redirects(config, &mut checks);

@@ -71,7 +71,7 @@ pub(super) fn path(section: &str, field: &str) -> String {
 }
 
 macro_rules! settings {
-    ($(#[doc = $own_doc:literal])+ $own:ident $(with $part:ident: $part_type:ty)?;
+    ($(#[doc = $own_doc:literal])+ $own:ident $(with $part:ident: $part_type:ty),*;
     $($(#[doc = $section_doc:literal])+ $field:ident $name:literal: $section:ident {
         $($(#[doc = $doc:literal])+ $(@$reloads:ident)? $key:ident: $type:ty = $default:expr;)+
     })+) => {
@@ -82,7 +82,7 @@ macro_rules! settings {
             $(
                 /// Keys that are declared elsewhere.
                 pub $part: $part_type,
-            )?
+            )*
         }
 
         $(
@@ -105,15 +105,15 @@ macro_rules! settings {
                         (|| Some($section { $($key: $key?,)+ }))()
                     };
                 )+
-                $(let $part = <$part_type>::take(reader);)?
-                Some(Self { $($field: $field?,)+ $($part: $part?,)? })
+                $(let $part = <$part_type>::take(reader);)*
+                Some(Self { $($field: $field?,)+ $($part: $part?,)* })
             }
 
             /// Every key with its value as TOML, in the order of the reference.
             #[must_use]
             pub fn entries(&self) -> Vec<(String, Option<toml::Value>)> {
                 let own = vec![$($((path($name, stringify!($key)), self.$field.$key.write()),)+)+];
-                $(let own = [own, self.$part.entries()].concat();)?
+                $(let own = [own, self.$part.entries()].concat();)*
                 own
             }
 
@@ -135,7 +135,7 @@ macro_rules! settings {
                         }
                     }),+],
                 }),+];
-                $(let own = [own, <$part_type>::sections()].concat();)?
+                $(let own = [own, <$part_type>::sections()].concat();)*
                 own
             }
         }

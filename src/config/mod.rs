@@ -6,6 +6,7 @@
 pub mod changes;
 pub mod check;
 mod declare;
+pub mod governor;
 mod notices;
 mod oauth;
 pub mod options;

@@ -505,6 +505,7 @@ mod tests {
             ..outbound::Options::default()
         };
         same(&config.outbound_options(), &agent);
+        same(&config.governor_options().limits, &perseat_domain::rate::Limits::default());
         same(&config.oauth_limits(), &perseat_flow::oauth::Limits::default());
         same(&config.grant_rules(), &perseat_domain::grant::Rules::default());
         same(&config.definition_limits(), &definition::Limits::default());

@@ -25,7 +25,7 @@ pub fn sections() -> Vec<Section> {
 
 settings! {
     /// The configuration as it was given, each value typed and in its own range; [`super::Config`] has checked them together.
-    Settings with people: PeopleSettings;
+    Settings with people: PeopleSettings, with rates: super::governor::RateSettings;
 
     /// How the outside world sees this daemon.
     network "": Network {

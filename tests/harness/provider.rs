@@ -1,8 +1,10 @@
 //! A third party that answers by JSON and remembers who asked.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
@@ -83,7 +85,38 @@ pub(crate) struct Provider {
     records: Arc<Mutex<Vec<Record>>>,
     count: watch::Sender<usize>,
     manners: watch::Sender<Manners>,
+    limits: Limits,
     server: AbortHandle,
+}
+
+/// What bearers of single tokens are told: 429 at their next request, and at those that come too early after it.
+type Limits = Arc<Mutex<HashMap<String, Limit>>>;
+
+#[derive(Debug)]
+struct Limit {
+    retry_after: u64,
+    until: Option<Instant>,
+    early: usize,
+}
+
+impl Limit {
+    /// Clocks differ by less than this.
+    const SLACK: Duration = Duration::from_millis(20);
+
+    fn refuses(&mut self) -> bool {
+        let now = Instant::now();
+        match self.until {
+            None => {
+                self.until = Some(now + Duration::from_secs(self.retry_after));
+                true
+            }
+            Some(until) if now + Self::SLACK < until => {
+                self.early += 1;
+                true
+            }
+            Some(_) => false,
+        }
+    }
 }
 
 impl Provider {
@@ -92,11 +125,12 @@ impl Provider {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (count, manners) = (watch::Sender::new(0), watch::Sender::new(Manners::new()));
-        let records = Arc::default();
+        let (records, limits) = (Arc::default(), Limits::default());
         let desk = Desk {
             records: Arc::clone(&records),
             count: count.clone(),
             manners: manners.clone(),
+            limits: Arc::clone(&limits),
         };
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -113,6 +147,7 @@ impl Provider {
             records,
             count,
             manners,
+            limits,
             server: server.abort_handle(),
         }
     }
@@ -137,6 +172,27 @@ impl Provider {
             manners.retain(|(start, _)| start != path);
             manners.push((path.to_owned(), manner));
         });
+    }
+
+    /// The next request with this token is refused for so many seconds.
+    pub(crate) fn limit(&self, token: &str, retry_after: u64) {
+        let limit = Limit {
+            retry_after,
+            until: None,
+            early: 0,
+        };
+        self.limits.lock().unwrap().insert(token.to_owned(), limit);
+    }
+
+    /// How many requests with this token came earlier than they were told to.
+    pub(crate) fn early(&self, token: &str) -> usize {
+        self.limits.lock().unwrap()[token].early
+    }
+
+    /// What arrived with this token.
+    pub(crate) fn records_of(&self, token: &str) -> Vec<Record> {
+        let records = self.records.lock().unwrap();
+        records.iter().filter(|record| record.token == token).cloned().collect()
     }
 
     /// Everything that arrived, in order.
@@ -193,6 +249,7 @@ struct Desk {
     records: Arc<Mutex<Vec<Record>>>,
     count: watch::Sender<usize>,
     manners: watch::Sender<Manners>,
+    limits: Limits,
 }
 
 impl Desk {
@@ -218,8 +275,17 @@ impl Desk {
         let hold = body["hold"].as_u64();
         let answer = json!({ "target": record.target, "token": record.token, "body": body });
         let path = record.path().to_owned();
+        let refused = {
+            let mut limits = self.limits.lock().unwrap();
+            let limit = limits.get_mut(&record.token);
+            limit.and_then(|limit| limit.refuses().then_some(limit.retry_after))
+        };
         self.records.lock().unwrap().push(record);
         self.count.send_modify(|count| *count += 1);
+        if let Some(seconds) = refused {
+            let response = Response::builder().status(StatusCode::TOO_MANY_REQUESTS);
+            return response.header(header::RETRY_AFTER, seconds).body(Full::default()).unwrap();
+        }
         let mut manners = self.manners.subscribe();
         let manners = manners.wait_for(|manners| manner_at(manners, &path).answers(hold)).await;
         let response = Response::builder().header(header::CONTENT_TYPE, "application/json");

@@ -103,6 +103,7 @@ impl<'k> Vault<'k> {
             obstacle = credential.obstacle;
         }
         Ok(Some(Setting::Connection(Arc::new(Connection {
+            account: connection_record_id(self.owner, &variable.stable_key),
             variable: variable.stable_key.clone(),
             kind: connection_kind(variable),
             version,
@@ -115,8 +116,9 @@ impl<'k> Vault<'k> {
 impl Vault<'_> {
     /// A shared connection as it was lent; none where it is not there.
     fn borrowed(self, variable: &ConfigVar) -> Option<Setting> {
-        let lent = self.grants?.lent(&variable.stable_key)?;
+        let (id, lent) = self.grants?.lent_by(&variable.stable_key)?;
         Some(Setting::Connection(Arc::new(Connection {
+            account: id.to_key(),
             variable: variable.stable_key.clone(),
             kind: lent.kind.clone(),
             version: lent.version,

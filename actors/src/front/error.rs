@@ -45,7 +45,8 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::StorageFull
         | ErrorCode::IndexLag
         | ErrorCode::NotReady
-        | ErrorCode::Paused => StatusCode::SERVICE_UNAVAILABLE,
+        | ErrorCode::Paused
+        | ErrorCode::OutboundRateLimited => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::SyncTimeout | ErrorCode::StepTimeout | ErrorCode::ExecutionTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::Internal | ErrorCode::Quarantined => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -110,6 +111,7 @@ pub fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::ExpressionInvalid => "An input of a step refers to something that is not there.",
         ErrorCode::ScriptFailed => "The script of a step failed.",
         ErrorCode::Paused => "The data was restored from a backup, and nobody has said yet that it is to go on.",
+        ErrorCode::OutboundRateLimited => "A provider takes no more calls for now.",
     }
 }
 

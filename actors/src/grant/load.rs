@@ -188,7 +188,13 @@ impl Grants {
 
     /// What was lent for the variable of this stable key.
     pub(crate) fn lent(&self, stable_key: &str) -> Option<&Arc<Lent>> {
-        self.borrowed.get(stable_key)?.lent.as_ref()
+        self.lent_by(stable_key).map(|(_, lent)| lent)
+    }
+
+    /// The same with the grant that it was lent of.
+    pub(crate) fn lent_by(&self, stable_key: &str) -> Option<(&GrantId, &Arc<Lent>)> {
+        let borrowed = self.borrowed.get(stable_key)?;
+        Some((&borrowed.id, borrowed.lent.as_ref()?))
     }
 
     /// Where the grant of this connection stands, its own or a borrowed one: version and obstacle.

@@ -117,6 +117,8 @@ codes! {
     Paused = "paused";
     /// The execution waited longer than `execution.park-limit` for a connection to be usable again.
     ParkedTooLong = "parked_too_long";
+    /// A provider's limits kept a call back for too long.
+    OutboundRateLimited = "outbound_rate_limited";
 }
 
 impl fmt::Display for ErrorCode {

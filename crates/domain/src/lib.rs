@@ -4,7 +4,7 @@
 //! arguments, so that every decision can be replayed from a seed.
 //!
 //! Reading order: [`id`] → [`code`] → [`identity`] → [`definition`] → [`model`] → [`entry`] →
-//! [`route`] → [`execution`] → [`owner`]; [`grant`] and [`usage`] beside them.
+//! [`route`] → [`execution`] → [`owner`]; [`grant`], [`rate`] and [`usage`] beside them.
 
 pub mod account;
 pub mod budget;
@@ -18,6 +18,7 @@ pub mod id;
 pub mod identity;
 pub mod model;
 pub mod owner;
+pub mod rate;
 pub mod route;
 pub mod sharing;
 pub mod supervision;

@@ -63,6 +63,7 @@ fn step(component: &str, action: &str, inputs: Vec<(&str, Input)>) -> Step {
 
 fn connection(kind: &str, value: Value) -> Setting {
     Setting::Connection(Arc::new(Connection {
+        account: Vec::new(),
         variable: "stable".into(),
         kind: ActionRef {
             component: "http".into(),

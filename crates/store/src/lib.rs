@@ -2,7 +2,7 @@
 //!
 //! Each store has one job and one file (or folder); this crate alone knows the database library below them.
 //!
-//! Reading order: [`error`] → [`seal`] → [`keyring`] → [`folder`] → [`catalog`] → [`media`] → [`presets`] → [`custody`] → [`state`] → [`usage`] → [`history`] → [`index`] → [`executions`].
+//! Reading order: [`error`] → [`seal`] → [`keyring`] → [`folder`] → [`catalog`] → [`media`] → [`presets`] → [`custody`] → [`state`] → [`usage`] → [`history`] → [`index`] → [`executions`]; [`pauses`] beside them.
 
 mod bounded;
 pub mod catalog;
@@ -23,6 +23,7 @@ pub mod history;
 pub mod index;
 pub mod keyring;
 pub mod media;
+pub mod pauses;
 pub mod presets;
 pub mod pressure;
 pub mod read_only;

@@ -25,7 +25,7 @@ use perseat_domain::route::HashSecret;
 use perseat_flow::component::Performer;
 use perseat_flow::js::JsPool;
 use perseat_flow::oauth::OauthClient;
-use perseat_flow::outbound::OutboundClient;
+use perseat_flow::outbound::{Governor, OutboundClient};
 use perseat_journal::Journal;
 use perseat_store::custody::Custody;
 use perseat_store::index::{ExecutionIndex, LiveExecution};
@@ -103,9 +103,10 @@ impl Plane {
         #[cfg(feature = "faults")]
         let binding_faults = Arc::<perseat_actors::execution::BindingFaults>::default();
         let sharers = Sharers::default();
+        let governor = super::governor::start(config, data).context("the governor of outbound calls")?;
         let mut supervisors = Vec::new();
         for (owner, arbiter) in arbiters.owners().enumerate() {
-            let performer = performer(config, arbiter)?;
+            let performer = performer(config, arbiter, governor.clone())?;
             let env = ExecutionEnv {
                 journal: journal.clone(),
                 index: recovered.index.clone(),
@@ -281,7 +282,7 @@ fn supervisor_ended(exit: perseat_actors::kit::Exit) {
 }
 
 /// Makes an owner's performer on its own thread, where its connections and its children's sockets live.
-fn performer(config: &Config, arbiter: &Arbiter) -> anyhow::Result<Performer> {
+fn performer(config: &Config, arbiter: &Arbiter, governor: Governor) -> anyhow::Result<Performer> {
     let (policy, outbound, code, limits) = (
         config.outbound_policy()?,
         config.outbound_options(),
@@ -291,7 +292,7 @@ fn performer(config: &Config, arbiter: &Arbiter) -> anyhow::Result<Performer> {
     let (made, wait) = std::sync::mpsc::sync_channel(1);
     arbiter.spawn(async move {
         let performer = async {
-            let client = OutboundClient::new(policy, outbound)?;
+            let client = OutboundClient::new(policy, outbound)?.governed(governor);
             let js = JsPool::start(client.clone(), code).await?;
             anyhow::Ok(Performer::new(client, js, limits))
         };

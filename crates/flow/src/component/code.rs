@@ -1,9 +1,12 @@
 //! `code/runCode`: hands a script what it may see and takes its data.
 
 use super::inputs::Inputs;
+use super::perform::sender_of;
 use super::{StepCall, StepError, StepReport};
 use crate::expression::{Connection, Results, Setting};
-use crate::js::{JsPool, RunError, RunRequest, UserKey, exact_json};
+use crate::http;
+use crate::js::{Calls, JsPool, RunError, RunRequest, UserKey, exact_json};
+use crate::outbound::OutboundClient;
 use crate::payload::json;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::Input;
@@ -12,8 +15,12 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// How often a run begins anew because the first request that it would send has to wait. No key: it takes a script that
+/// asks somebody else each time to come to it.
+const BEGINNINGS: u32 = 16;
+
 pub(super) async fn perform(
-    js: &JsPool,
+    (js, outbound): (&JsPool, &OutboundClient),
     inputs: Inputs<'_>,
     call: &StepCall<'_>,
     json_depth: usize,
@@ -23,30 +30,32 @@ pub(super) async fn perform(
         Some(Input::Value(Some(text))) => Arc::from(text.as_str()),
         _ => Arc::from(inputs.text("code")?),
     };
-    let internal = |error: serde_json::Error| StepError::fatal(ErrorCode::Internal, error.to_string());
-    let config = exact_json(&config_vars(call, report)).map_err(internal)?;
-    let through = super::lack::only_named(call.step, call.scope).map(|connection| connection.through());
-    let run = RunRequest {
-        owner: UserKey {
-            customer: call.identity.customer,
-            user: call.identity.user.map(|bound| bound.user),
-        },
-        key: call.key.clone(),
-        script,
-        context: Arc::clone(call.context),
-        config,
-        results: call
-            .scope
-            .results()
-            .map(|(name, results)| (name.to_owned(), Arc::clone(results)))
-            .collect(),
-        count: call.meter.through(through.unwrap_or_default()),
-        deadline: call.deadline,
+    let connections: Vec<Arc<Connection>> = connections(call).cloned().collect();
+    let used = connections
+        .iter()
+        .map(|connection| (connection.variable.clone(), connection.version));
+    report.credentials.extend(used);
+    let mut turn = None;
+    let mut beginnings = 0;
+    let ended = loop {
+        let run = request(call, script.clone())?;
+        let calls = Calls {
+            connections: connections.clone(),
+            turn: turn.take(),
+        };
+        let ended = js.run_with(run, calls).await;
+        report.cpu += ended.cpu;
+        beginnings += 1;
+        match ended.held {
+            Some(held) if ended.outcome.is_err() && beginnings < BEGINNINGS => {
+                let came = held.turn(outbound, sender_of(call.identity), call.deadline).await;
+                turn = Some(came.map_err(|error| http::step_error(&error))?);
+            }
+            _ => break ended,
+        }
     };
-    let ended = js.run(run).await;
-    report.cpu = ended.cpu;
     report.logs = ended.logs;
-    let json = ended.outcome.map_err(|error| step_error(&error))?;
+    let json = ended.outcome.map_err(|error| step_error(&error, ended.is_limited))?;
     // The child may have been taken over by its script, so what it says is JSON is checked, within bounds.
     json::check(json.as_bytes(), json_depth).map_err(|_| {
         let message = format!("the result nests deeper than {json_depth} levels, or holds a number that is out of range");
@@ -55,8 +64,30 @@ pub(super) async fn perform(
     Ok(Results::of_json(json.into()))
 }
 
-fn step_error(error: &RunError) -> StepError {
+fn request(call: &StepCall<'_>, script: Arc<str>) -> Result<RunRequest, StepError> {
+    let internal = |error: serde_json::Error| StepError::fatal(ErrorCode::Internal, error.to_string());
+    let config = exact_json(&config_vars(call)).map_err(internal)?;
+    let results = call.scope.results();
+    let through = super::lack::only_named(call.step, call.scope).map(|connection| connection.through());
+    Ok(RunRequest {
+        owner: UserKey {
+            customer: call.identity.customer,
+            user: call.identity.user.map(|bound| bound.user),
+        },
+        key: call.key.clone(),
+        script,
+        context: Arc::clone(call.context),
+        config,
+        results: results.map(|(name, results)| (name.to_owned(), Arc::clone(results))).collect(),
+        count: call.meter.through(through.unwrap_or_default()),
+        deadline: call.deadline,
+    })
+}
+
+/// `is_limited`: a request of it was kept back by a provider's limits.
+fn step_error(error: &RunError, is_limited: bool) -> StepError {
     let code = match error {
+        RunError::Threw(_) if is_limited => return StepError::passing(ErrorCode::OutboundRateLimited, error.to_string()),
         RunError::TimedOut => ErrorCode::StepTimeout,
         RunError::ResultTooLarge => ErrorCode::ResultTooLarge,
         _ => ErrorCode::ScriptFailed,
@@ -68,16 +99,20 @@ fn step_error(error: &RunError) -> StepError {
     }
 }
 
+fn connections<'s>(call: &'s StepCall<'_>) -> impl Iterator<Item = &'s Arc<Connection>> {
+    call.scope.settings().values().filter_map(|setting| match setting {
+        Setting::Connection(connection) => Some(connection),
+        Setting::Plain(_) => None,
+    })
+}
+
 /// `context.configVars`: values by key. They are written from where they stand; a copy would not be zeroed.
-fn config_vars<'s>(call: &'s StepCall<'_>, report: &mut StepReport) -> BTreeMap<&'s str, Var<'s>> {
+fn config_vars<'s>(call: &'s StepCall<'_>) -> BTreeMap<&'s str, Var<'s>> {
     let mut vars = BTreeMap::new();
     for (key, setting) in call.scope.settings() {
         let value = match setting {
             Setting::Plain(value) => Var::Plain(value),
-            Setting::Connection(connection) => {
-                report.credentials.push((connection.variable.clone(), connection.version));
-                Var::connection(key, connection)
-            }
+            Setting::Connection(connection) => Var::connection(key, connection),
         };
         vars.insert(key.as_str(), value);
     }
@@ -137,6 +172,7 @@ mod tests {
     fn a_script_gets_a_connection_without_its_refresh_tokens() {
         let token = json!({ "access_token": "a", "refresh_token": "r", "more": [{ "Refresh": 1, "scope": "s" }] });
         let connection = Connection {
+            account: Vec::new(),
             variable: "account".into(),
             kind: ActionRef {
                 component: "http".into(),

@@ -70,6 +70,7 @@ mod tests {
 
     fn scope(obstacle: Option<Obstacle>) -> Scope {
         let connection = Connection {
+            account: Vec::new(),
             variable: "account".into(),
             kind: ActionRef {
                 component: "http".into(),

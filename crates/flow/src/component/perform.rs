@@ -12,6 +12,7 @@ use perseat_domain::definition::Step;
 use perseat_domain::entry::SyncResponse;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::identity::Identity;
+use perseat_domain::rate::Sender;
 use perseat_domain::time::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
@@ -107,7 +108,7 @@ impl StepLog {
 #[error("{message}")]
 pub struct StepError {
     /// `step_failed`, `step_timeout`, `outbound_refused`, `script_failed`, `connection_not_ready`,
-    /// `result_too_large`, `expression_invalid` or `internal`.
+    /// `result_too_large`, `expression_invalid`, `outbound_rate_limited` or `internal`.
     pub code: ErrorCode,
     /// A sentence for the person who reads the execution.
     pub message: String,
@@ -223,7 +224,7 @@ impl Performer {
         inputs.check_required(spec)?;
         match (spec.component, spec.key) {
             ("http", key) => self.http(key, inputs, call, report).await,
-            ("code", _) => super::code::perform(&self.js, inputs, call, self.limits.json_depth, report)
+            ("code", _) => super::code::perform((&self.js, &self.outbound), inputs, call, self.limits.json_depth, report)
                 .await
                 .map(data),
             ("branch", key) => branch(key, call).map(StepResult::Branch),
@@ -239,7 +240,16 @@ impl Performer {
             deadline: call.deadline,
         };
         let mut trace = Trace::default();
-        let output = http::perform(key, inputs, call.key, bounds, &self.outbound, call.meter, &mut trace).await;
+        let output = http::perform(
+            key,
+            inputs,
+            call.key,
+            bounds,
+            (&self.outbound, sender_of(call.identity)),
+            call.meter,
+            &mut trace,
+        )
+        .await;
         report.logs = trace.logs;
         report.credentials = trace.credentials;
         report.refused = trace.refused;
@@ -258,6 +268,14 @@ impl Performer {
             return Err(StepError::fatal(ErrorCode::ResultTooLarge, message));
         }
         Ok(result)
+    }
+}
+
+/// Who takes turns at providers.
+pub(super) fn sender_of(identity: &Identity) -> Sender {
+    Sender {
+        customer: identity.customer,
+        user: identity.user.map(|bound| bound.user),
     }
 }
 

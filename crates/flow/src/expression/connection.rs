@@ -18,6 +18,8 @@ pub enum Obstacle {
 
 /// An unsealed connection with what the definition gives for it.
 pub struct Connection {
+    /// Names the account: who shares it shares what its provider limits.
+    pub account: Vec<u8>,
     /// The variable's stable key.
     pub variable: String,
     /// Component and connection key (`http`, `apiKey`).

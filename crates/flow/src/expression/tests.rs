@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 fn connection() -> Arc<Connection> {
     Arc::new(Connection {
+        account: Vec::new(),
         variable: "acme".to_owned(),
         kind: ActionRef {
             component: "http".to_owned(),

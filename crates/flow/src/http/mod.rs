@@ -10,8 +10,9 @@ mod request;
 
 use crate::component::{IdempotencyKey, Inputs, StepError, StepLog};
 use crate::expression::Results;
-use crate::outbound::{Count, Meter, OutboundClient, OutboundError, Response};
+use crate::outbound::{Caller, Count, Meter, OutboundClient, OutboundError, Response};
 use perseat_domain::code::ErrorCode;
+use perseat_domain::rate::Sender;
 use request::{Call, Retries};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -44,18 +45,19 @@ pub(crate) async fn perform(
     inputs: Inputs<'_>,
     key: &IdempotencyKey,
     bounds: Bounds,
-    client: &OutboundClient,
+    (client, sender): (&OutboundClient, Sender),
     meter: &Meter,
     trace: &mut Trace,
 ) -> Result<Results, StepError> {
     let call = Call::read(action, inputs, key)?;
-    trace.credentials.extend(call.credential.clone());
-    let count = meter.through(call.through.clone());
+    let credential = call.credential();
+    trace.credentials.extend(credential.clone());
+    let count = meter.through(call.through());
     let mut attempt = 0;
     loop {
-        let outcome = once(&call, bounds.deadline, client, &count).await;
+        let outcome = once(&call, bounds.deadline, (client, sender), &count).await;
         let is_refused = outcome.as_ref().is_ok_and(auth::is_refused);
-        trace.refused = call.credential.clone().filter(|_| is_refused);
+        trace.refused = credential.clone().filter(|_| is_refused);
         if call.debug {
             trace.logs.push(debug_line(&call, &outcome));
         }
@@ -74,16 +76,31 @@ pub(crate) async fn perform(
     }
 }
 
-async fn once(call: &Call, deadline: Instant, client: &OutboundClient, count: &Count) -> Result<Response, OutboundError> {
+/// The wait for the call's turn counts for the step's time, not for the call's own.
+async fn once(
+    call: &Call,
+    deadline: Instant,
+    (client, sender): (&OutboundClient, Sender),
+    count: &Count,
+) -> Result<Response, OutboundError> {
+    let caller = Caller {
+        sender,
+        connection: call.connection.as_deref(),
+    };
+    let turn = client.turn(caller, &call.request.url, deadline).await?;
     let mut request = call.request.clone();
     let own = call.timeout.map(|timeout| Instant::now() + timeout);
     request.deadline = own.map_or(deadline, |own| own.min(deadline));
-    client.send_counted(request, count).await
+    let answer = client.send_counted(request, count).await;
+    turn.heard(&answer).await;
+    answer
 }
 
 /// How long to wait before the next attempt; `None` if there is none.
 fn next_delay(retries: Retries, bounds: Bounds, attempt: u32, error: &StepError) -> Option<Duration> {
-    let wanted = error.is_retryable || (retries.on_all_errors && error.code == ErrorCode::StepFailed);
+    // What was kept back has waited as long as it may.
+    let may_pass = error.is_retryable && error.code != ErrorCode::OutboundRateLimited;
+    let wanted = may_pass || (retries.on_all_errors && error.code == ErrorCode::StepFailed);
     if !wanted || attempt >= retries.max.min(bounds.max_retries) {
         return None;
     }
@@ -119,6 +136,7 @@ pub(crate) fn step_error(error: &OutboundError) -> StepError {
         OutboundError::Refused { .. } => StepError::fatal(ErrorCode::OutboundRefused, message),
         OutboundError::NotHttp(_) | OutboundError::TooManyRedirects(_) => StepError::fatal(ErrorCode::StepFailed, message),
         OutboundError::TooLarge { .. } => StepError::fatal(ErrorCode::ResultTooLarge, message),
+        OutboundError::Held { .. } => StepError::passing(ErrorCode::OutboundRateLimited, message),
         OutboundError::TimedOut(_) => StepError::passing(ErrorCode::StepTimeout, message),
         OutboundError::Unreached { .. } | OutboundError::Failed { .. } => StepError::passing(ErrorCode::StepFailed, message),
     }

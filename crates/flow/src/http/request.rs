@@ -2,7 +2,7 @@
 
 use super::auth;
 use crate::component::{IdempotencyKey, Inputs, StepError, bad};
-use crate::expression::text_of;
+use crate::expression::{Connection, text_of};
 use crate::outbound::Request;
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use perseat_domain::usage::Through;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
@@ -47,8 +48,7 @@ pub(super) struct Call {
     pub(super) full_response: bool,
     pub(super) debug: bool,
     pub(super) retries: Retries,
-    pub(super) credential: Option<(String, u64)>,
-    pub(super) through: Through,
+    pub(super) connection: Option<Arc<Connection>>,
 }
 
 impl Call {
@@ -93,9 +93,19 @@ impl Call {
                 exponential: inputs.flag("useExponentialBackoff")?,
                 on_all_errors: inputs.flag("retryOnAllErrors")?,
             },
-            through: connection.as_ref().map(|connection| connection.through()).unwrap_or_default(),
-            credential: connection.map(|connection| (connection.variable.clone(), connection.version)),
+            connection,
         })
+    }
+
+    /// The credential that it carries: variable and version.
+    pub(super) fn credential(&self) -> Option<(String, u64)> {
+        let connection = self.connection.as_ref()?;
+        Some((connection.variable.clone(), connection.version))
+    }
+
+    /// Through what it is counted.
+    pub(super) fn through(&self) -> Through {
+        self.connection.as_ref().map(|connection| connection.through()).unwrap_or_default()
     }
 }
 

@@ -5,6 +5,7 @@
 //! serves one customer at a time, and re-evaluates the script for every run in a realm whose intrinsics are frozen:
 //! nothing survives a run. `fetch` is a request to the parent, which sends it through [`crate::outbound`].
 
+mod calls;
 mod child;
 mod frame;
 mod pool;
@@ -14,6 +15,7 @@ mod run;
 mod spawner;
 mod worker;
 
+pub(crate) use calls::Calls;
 pub use child::child_main;
 pub use frame::frames_of_child;
 pub use pool::JsPool;

@@ -10,6 +10,7 @@
 //! The tasks live on the runtime that started the pool. With one owner arbiter that is the arbiter's: a run then costs
 //! no hop between threads, and writes that become ready in one turn of the loop leave in one call.
 
+use super::calls::{Calls, Sending};
 use super::frame::{self, Run, ToChild};
 use super::queue::Queue;
 use super::run::{RunError, RunReport, RunRequest, UserKey};
@@ -63,6 +64,7 @@ pub(super) struct Flight {
     /// Told when it begins: until when it may run.
     begun: Option<oneshot::Sender<Instant>>,
     pub(super) fetches: u32,
+    pub(super) sending: Sending,
 }
 
 impl Flight {
@@ -142,6 +144,11 @@ impl JsPool {
     /// Runs a script. Dropping the future gives the run up; a script that has begun is killed. It may wait for a child
     /// until its deadline, and run for `max_time` once it has begun.
     pub async fn run(&self, request: RunRequest) -> RunReport {
+        self.run_with(request, Calls::default()).await
+    }
+
+    /// The same, and its requests count for what is given.
+    pub(crate) async fn run_with(&self, request: RunRequest, calls: Calls) -> RunReport {
         let shared = &self.handle.0;
         let options = &shared.options;
         let sizes = request.results.iter().map(|(name, results)| name.len() + results.json().len());
@@ -152,7 +159,7 @@ impl JsPool {
         let deadline = request.deadline;
         let (answer, mut outcome) = oneshot::channel();
         let (begun, begins) = oneshot::channel();
-        let id = match shared.lock().submit(request, answer, begun, shared) {
+        let id = match shared.lock().submit((request, calls), answer, begun, shared) {
             Ok(id) => id,
             Err(error) => return RunReport::failed(error),
         };
@@ -313,7 +320,7 @@ impl Worker {
 impl State {
     fn submit(
         &mut self,
-        request: RunRequest,
+        (request, calls): (RunRequest, Calls),
         answer: oneshot::Sender<RunReport>,
         begun: oneshot::Sender<Instant>,
         shared: &Arc<Shared>,
@@ -326,14 +333,16 @@ impl State {
         }
         let id = self.next_id;
         self.next_id += 1;
+        let owner = request.owner;
         self.queue.push(
-            request.owner,
+            owner,
             Flight {
                 id,
                 request,
                 answer,
                 begun: Some(begun),
                 fetches: 0,
+                sending: Sending::new(owner, calls),
             },
         );
         self.pump(shared);

@@ -1,5 +1,6 @@
 //! One run of a script: what it gets, what it came to.
 
+use super::calls::HeldCall;
 use crate::component::{IdempotencyKey, StepLog};
 use crate::expression::Results;
 use crate::outbound::Count;
@@ -86,6 +87,10 @@ pub struct RunReport {
     pub logs: Vec<StepLog>,
     /// The CPU time it took.
     pub cpu: Duration,
+    /// The request that it has to wait for, where it sent nothing before.
+    pub(crate) held: Option<HeldCall>,
+    /// Whether a request failed because it was kept back.
+    pub(crate) is_limited: bool,
 }
 
 /// Why a run gave no data.
@@ -129,6 +134,8 @@ impl RunReport {
             outcome: Err(error),
             logs: Vec::new(),
             cpu: Duration::ZERO,
+            held: None,
+            is_limited: false,
         }
     }
 }

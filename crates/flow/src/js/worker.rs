@@ -1,13 +1,14 @@
 //! One child's task: moves frames between its socket and the pool, and sends its scripts' requests.
 
 use super::StartError;
+use super::calls::Outgoing;
 use super::frame::{self, Failure, Fetched, FromChild, Incoming, LEVELS, Line, ToChild};
 use super::pool::{Flight, Shared, Worker};
 use super::program::BUILD;
 use super::run::{RunError, RunReport};
 use super::spawner::Started;
 use crate::component::StepLog;
-use crate::outbound::{Count, Request, Response};
+use crate::outbound::{Count, OutboundError, Request, Response};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use perseat_domain::time::Timestamp;
 use std::io;
@@ -220,13 +221,15 @@ fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, said_so: &mut boo
             outcome,
             logs,
         } => {
+            *said_so |= last;
+            let flight = done(shared, id, run, last)?;
             let report = RunReport {
                 outcome: outcome.map(str::to_owned).map_err(run_error),
                 logs: logs.into_iter().map(step_log).collect(),
                 cpu: Duration::from_micros(cpu_us),
+                held: flight.sending.held,
+                is_limited: flight.sending.is_limited,
             };
-            *said_so |= last;
-            let flight = done(shared, id, run, last)?;
             // Nobody waits if it was given up at this moment.
             drop(flight.answer.send(report));
             Ok(())
@@ -251,8 +254,9 @@ fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, said_so: &mut boo
             }
             if !flight.answer.is_closed() {
                 let request = request(flight, call, method, url, &headers, body);
+                let outgoing = request.and_then(|request| flight.sending.admit(request, &shared.outbound));
                 let count = flight.request.count.clone();
-                shared.runtime.spawn(fetch(Arc::clone(shared), id, run, call, request, count));
+                shared.runtime.spawn(fetch(Arc::clone(shared), (id, run, call), outgoing, count));
             }
             Ok(())
         }
@@ -330,13 +334,13 @@ fn request(flight: &Flight, call: u32, method: &str, url: &str, headers: &[(&str
 }
 
 /// Sends a script's request and gives the answer to its child, if it still runs that script.
-async fn fetch(shared: Arc<Shared>, id: u64, run: u64, call: u32, request: Result<Request, String>, count: Count) {
-    let answer = match request {
-        Ok(request) => shared
-            .outbound
-            .send_counted(request, &count)
-            .await
-            .map_err(|error| format!("fetch: {error}")),
+async fn fetch(shared: Arc<Shared>, (id, run, call): (u64, u64, u32), outgoing: Result<Outgoing, String>, count: Count) {
+    let mut is_limited = false;
+    let answer = match outgoing {
+        Ok(outgoing) => outgoing.send(&shared.outbound, &count).await.map_err(|error| {
+            is_limited = matches!(error, OutboundError::Held { .. });
+            format!("fetch: {error}")
+        }),
         Err(error) => Err(error),
     };
     let answer = answer.and_then(|answer| {
@@ -350,7 +354,8 @@ async fn fetch(shared: Arc<Shared>, id: u64, run: u64, call: u32, request: Resul
     });
     let mut state = shared.lock();
     let Some(worker) = state.workers.get_mut(&id) else { return };
-    if worker.flights.front().is_some_and(|first| first.id == run) {
+    if let Some(first) = worker.flights.front_mut().filter(|first| first.id == run) {
+        first.sending.is_limited |= is_limited;
         push_answer(&mut worker.out, run, call, answer.as_ref().map_err(String::as_str));
         worker.wake.notify_one();
     }

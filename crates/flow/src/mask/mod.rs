@@ -318,6 +318,7 @@ mod tests {
         }))
         .unwrap();
         let connection = Connection {
+            account: Vec::new(),
             variable: "v".into(),
             kind: perseat_domain::definition::ActionRef {
                 component: "http".into(),

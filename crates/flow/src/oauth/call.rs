@@ -235,6 +235,7 @@ fn unanswered(error: &OutboundError) -> Outcome {
     match error {
         OutboundError::Refused { .. } => passing("outbound_refused"),
         OutboundError::NotHttp(_) | OutboundError::TooManyRedirects(_) => passing("address_invalid"),
+        OutboundError::Held { .. } => passing("rate_limited"),
         OutboundError::Unreached { .. } => passing("provider_unreachable"),
         OutboundError::Failed { .. } => Outcome::Unknown("connection_broken".into()),
         OutboundError::TimedOut(_) => Outcome::Unknown("timeout".into()),

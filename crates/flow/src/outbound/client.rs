@@ -1,5 +1,6 @@
 //! Sends one call: checks, dials, follows redirects by hand, reads the answer within its limits.
 
+use super::governor::{Caller, Governor, Held, Pass};
 use super::meter::Count;
 use super::policy::{Policy, Refusal, normal_name};
 use super::resolve::{GuardedResolver, Lookups, Names, SystemNames};
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
@@ -21,6 +23,7 @@ use url::{Host, Url};
 #[derive(Clone)]
 pub struct OutboundClient {
     inner: Arc<Inner>,
+    governor: Option<Governor>,
 }
 
 struct Inner {
@@ -76,7 +79,54 @@ impl OutboundClient {
                 by_port,
                 other_ports,
             }),
+            governor: None,
         })
+    }
+
+    /// The same, and what steps send waits for its turn.
+    #[must_use]
+    pub fn governed(self, governor: Governor) -> Self {
+        Self {
+            governor: Some(governor),
+            ..self
+        }
+    }
+
+    /// The turn of a call to `url`, once it has come.
+    ///
+    /// # Errors
+    /// [`OutboundError::Held`] if that would be later than `until` or than the limits allow; [`OutboundError::NotHttp`].
+    pub(crate) async fn turn(&self, caller: Caller<'_>, url: &Url, until: Instant) -> Result<Turn, OutboundError> {
+        let target = target_of(url)?;
+        let Some(governor) = &self.governor else { return Ok(Turn(None)) };
+        match governor.pass(caller.call(&target), until).await {
+            Ok(pass) => Ok(Turn(Some((governor.clone(), pass, target)))),
+            Err(held) => Err(kept_back(target, held)),
+        }
+    }
+
+    /// The same without waiting, with a turn that came earlier if it is for such a call.
+    ///
+    /// # Errors
+    /// As [`OutboundClient::turn`].
+    pub(crate) fn turn_now(&self, caller: Caller<'_>, url: &Url, earlier: Option<Turn>) -> Result<Turn, OutboundError> {
+        let target = target_of(url)?;
+        let Some(governor) = &self.governor else { return Ok(Turn(None)) };
+        let call = caller.call(&target);
+        if let Some(Turn(Some((_, pass, _)))) = &earlier
+            && pass.is_for(&call)
+        {
+            return Ok(earlier.unwrap_or_default());
+        }
+        match governor.pass_now(call) {
+            Ok(pass) => Ok(Turn(Some((governor.clone(), pass, target)))),
+            Err(held) => Err(kept_back(target, held)),
+        }
+    }
+
+    /// How long a script's later requests may wait.
+    pub(crate) fn script_wait(&self) -> Duration {
+        self.governor.as_ref().map_or(Duration::ZERO, Governor::script_wait)
     }
 
     /// The limits.
@@ -146,6 +196,26 @@ impl OutboundClient {
         timeout_at(deadline, call)
             .await
             .unwrap_or_else(|_| Err(OutboundError::TimedOut(target.clone())))
+    }
+}
+
+/// The right to make one call, and who hears what its answer says of limits.
+#[derive(Debug, Default)]
+pub(crate) struct Turn(Option<(Governor, Pass, String)>);
+
+impl Turn {
+    /// The call was made: hears what its answer says of limits.
+    pub(crate) async fn heard(self, answer: &Result<Response, OutboundError>) {
+        if let (Some((governor, pass, target)), Ok(response)) = (self.0, answer) {
+            governor.heard(pass, &target, response).await;
+        }
+    }
+}
+
+fn kept_back(target: String, held: Held) -> OutboundError {
+    OutboundError::Held {
+        target,
+        reason: held.to_string(),
     }
 }
 

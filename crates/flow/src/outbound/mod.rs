@@ -4,13 +4,19 @@
 //! checked on address literals, on every resolved address (the checked address is the one dialled) and on every
 //! redirect; no proxy is used, because then the policy would be the proxy's. Credentials are dropped when a redirect
 //! changes the host. Every answer is capped in bytes (after decompression), time and redirects.
+//!
+//! What steps send waits for its turn at the [`Governor`], by the host that is called first.
 
 mod client;
+mod governor;
 mod meter;
 mod policy;
 mod resolve;
 
 pub use client::OutboundClient;
+pub(crate) use client::Turn;
+pub(crate) use governor::connection_of;
+pub use governor::{Caller, Governor, GovernorOptions, Keeper, Pass};
 pub use meter::{Count, Meter};
 pub use policy::{Policy, Rule, RuleError};
 pub use resolve::{Looking, Names, SystemNames};
@@ -142,6 +148,14 @@ pub enum OutboundError {
         target: String,
         /// The limit.
         limit: usize,
+    },
+    /// The provider's limits keep it back.
+    #[error("the call to {target} was not made: {reason}")]
+    Held {
+        /// Host and port.
+        target: String,
+        /// Which limit, and for how long.
+        reason: String,
     },
     /// A limit of [`Options`].
     #[error("{0} redirects too often (`outbound.redirects`)")]

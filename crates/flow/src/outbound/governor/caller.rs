@@ -1,0 +1,76 @@
+//! Who makes a call, and what it counts for.
+
+use crate::expression::Connection;
+use ::http::HeaderMap;
+use aws_lc_rs::digest::{Context, SHA256};
+use perseat_domain::rate::{Call, ScopeId, Sender};
+use std::sync::Arc;
+
+/// On whose behalf a call is made, and with what.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// Who takes turns.
+    pub sender: Sender,
+    /// The connection whose credential it carries.
+    pub connection: Option<&'a Connection>,
+}
+
+impl Caller<'_> {
+    /// What a call to `host` counts for.
+    pub(in crate::outbound) fn call(self, host: &str) -> Call {
+        let customer = self.sender.customer.0.as_bytes().as_slice();
+        let client = self.connection.and_then(|connection| connection.field("clientId"));
+        let client = client.filter(|id| !id.is_empty()).map(str::as_bytes);
+        let account = match self.connection {
+            Some(connection) => scope(&[b"account", host.as_bytes(), &connection.account]),
+            None => {
+                let user = self.sender.user.map(|user| *user.0.as_bytes()).unwrap_or_default();
+                scope(&[b"sender", host.as_bytes(), customer, &user])
+            }
+        };
+        Call {
+            sender: self.sender,
+            account,
+            tenant: scope(&[b"customer", host.as_bytes(), customer, client.unwrap_or_default()]),
+            client: client.map(|client| scope(&[b"registration", host.as_bytes(), client])),
+            host: host_scope(host),
+        }
+    }
+}
+
+/// The scope of a whole host.
+pub(super) fn host_scope(host: &str) -> ScopeId {
+    scope(&[b"host", host.as_bytes()])
+}
+
+/// The same after a restart. Each part with its length, so that no two lists are one.
+fn scope(parts: &[&[u8]]) -> ScopeId {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_le_bytes());
+        context.update(part);
+    }
+    let digest = context.finish();
+    let first = digest.as_ref().first_chunk().copied().unwrap_or_default();
+    ScopeId(u128::from_be_bytes(first))
+}
+
+/// The connection whose credential a script's request carries: the only one there is, or the first with a secret in it.
+pub(crate) fn connection_of<'c>(connections: &'c [Arc<Connection>], url: &str, headers: &HeaderMap) -> Option<&'c Arc<Connection>> {
+    if let [only] = connections {
+        return Some(only);
+    }
+    let carries =
+        |secret: &str| url.contains(secret) || headers.values().any(|value| value.to_str().is_ok_and(|text| text.contains(secret)));
+    let is_used = |connection: &Connection| {
+        let fields = ["token", "apiKey", "password"]
+            .into_iter()
+            .filter_map(|name| connection.field(name));
+        let token = connection.token("access_token");
+        fields.chain(token).any(|secret| secret.len() >= SHORTEST && carries(secret))
+    };
+    connections.iter().find(|connection| is_used(connection))
+}
+
+/// The shortest secret that is looked for. No key: a shorter one stands in other texts by chance.
+const SHORTEST: usize = 8;

@@ -1,0 +1,212 @@
+//! The keys by which calls to third parties are held back; as [`super::settings`].
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use perseat_domain::rate::{Limits, Rate};
+use perseat_flow::outbound::GovernorOptions;
+
+use super::Config;
+use super::check::Checks;
+use super::declare::{Key, Preset, Section, none, path, settings, unset};
+use super::source::Reader;
+use super::value::{Count, Value};
+
+/// A rate remembers when each of its calls began.
+const MOST_CALLS: u32 = 10_000;
+
+settings! {
+    /// How fast third parties are called.
+    RateSettings;
+
+    /// How fast third parties are called. What a provider asks for by 429 or 503 with `Retry-After`, and what it counts down in
+    /// `RateLimit` headers, is learnt for the account that was used; for what accounts have in common only when several were
+    /// refused in a row. Calls that have to wait take turns by customer and user.
+    governor "governor": Governor {
+        /// The most calls to any one host, as calls per span. Unset: only what the provider says.
+        rate: Option<CallRate> = unset("100/1s");
+        /// The same for single hosts, with the port where it is not the scheme's own: `api.example.com=600/1m`.
+        hosts: Vec<HostRate> = none();
+        /// The longest time a call waits for its turn; one that would wait longer fails at once with `outbound_rate_limited`, and
+        /// the step's retry rule applies. It counts for `execution.step-timeout`.
+        max_wait: Duration = "1m";
+        /// How long a later request of a script waits while its code process waits with it. The first one waits without.
+        script_wait: Duration = "1s";
+        /// The longest pause that a provider is believed.
+        max_pause: Duration = "1h";
+        /// The pause after 429 without a time. It doubles with each refusal in a row.
+        back_off: Duration = "1s";
+        /// The longest such pause.
+        back_off_max: Duration = "1m";
+        /// How long after a pause calls begin one by one, so that what has gathered does not all arrive at once.
+        ease: Duration = "5s";
+        /// How far apart they begin then.
+        spacing: Duration = "50ms";
+        /// Accounts of one customer, customers of one app registration, or registrations at one host that are refused in a row,
+        /// and nobody served in between, before what they have in common waits with them.
+        evidence: Count = 3;
+        /// Calls that a provider says are left below which Perseat counts along.
+        watch_below: Count = 100;
+        /// Accounts, customers, registrations and hosts with a limit that are remembered; past it the one that ends first goes.
+        tracked: Count = 16_384;
+        /// Calls that wait.
+        waiting: Count = 8_192;
+        /// Calls of one user that wait.
+        waiting_per_user: Count = 1_024;
+    }
+}
+
+/// At most so many calls within a span, written `100/1s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallRate(Rate);
+
+impl FromStr for CallRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let error = || format!("expected {}, found {text:?}", Self::KIND);
+        let (count, span) = text.split_once('/').ok_or_else(error)?;
+        let count = count.trim().parse().ok().filter(|count| (1..=MOST_CALLS).contains(count));
+        let per = Duration::read(&span.trim().into()).ok().filter(|per| !per.is_zero());
+        let rate = count.zip(per).map(|(count, per)| Rate { count, per });
+        rate.map(Self).ok_or_else(error)
+    }
+}
+
+impl fmt::Display for CallRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = self.0.per.write();
+        write!(
+            f,
+            "{}/{}",
+            self.0.count,
+            span.as_ref().and_then(toml::Value::as_str).unwrap_or_default()
+        )
+    }
+}
+
+/// The rate of one host, written `api.example.com=100/1s`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostRate {
+    host: String,
+    rate: CallRate,
+}
+
+impl FromStr for HostRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, rate) = text
+            .split_once('=')
+            .ok_or_else(|| format!("expected {}, found {text:?}", Self::KIND))?;
+        let host = host.trim().to_ascii_lowercase();
+        let url = url::Url::parse(&format!("https://{host}")).ok();
+        if host.contains('@') || url.is_none_or(|url| url.as_str() != format!("https://{host}/")) {
+            return Err(format!("{host:?} is no host"));
+        }
+        let rate = rate.parse()?;
+        Ok(Self { host, rate })
+    }
+}
+
+impl fmt::Display for HostRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.host, self.rate)
+    }
+}
+
+macro_rules! textual {
+    ($($type:ty: $kind:literal;)*) => {$(
+        impl Value for $type {
+            const KIND: &'static str = $kind;
+
+            fn read(value: &toml::Value) -> Result<Self, String> {
+                let text = value.as_str();
+                text.ok_or_else(|| format!("expected {}, found {}", Self::KIND, value.type_str()))?.parse()
+            }
+
+            fn write(&self) -> Option<toml::Value> {
+                Some(self.to_string().into())
+            }
+        }
+    )*};
+}
+
+textual! {
+    CallRate: "calls per span such as \"100/1s\", at most 10000 calls";
+    HostRate: "a host with its rate such as \"api.example.com=100/1s\"";
+}
+
+impl Config {
+    /// How calls to third parties are held back.
+    #[must_use]
+    pub fn governor_options(&self) -> GovernorOptions {
+        let governor = &self.rates.governor;
+        GovernorOptions {
+            limits: Limits {
+                rate: governor.rate.map(|rate| rate.0),
+                max_wait: governor.max_wait,
+                max_pause: governor.max_pause,
+                back_off: governor.back_off,
+                back_off_max: governor.back_off_max,
+                ease: governor.ease,
+                spacing: governor.spacing,
+                evidence: governor.evidence.as_usize(),
+                watch_below: governor.watch_below.get(),
+                tracked: governor.tracked.as_usize(),
+                waiting: governor.waiting.as_usize(),
+                waiting_per_user: governor.waiting_per_user.as_usize(),
+                ..Limits::default()
+            },
+            hosts: governor.hosts.iter().map(|own| (own.host.clone(), own.rate.0)).collect(),
+            script_wait: governor.script_wait,
+        }
+    }
+}
+
+pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
+    let governor = &config.rates.governor;
+    checks.refuse(
+        &["governor.back-off", "governor.back-off-max"],
+        governor.back_off > governor.back_off_max,
+        || "governor.back-off is longer than governor.back-off-max".to_owned(),
+    );
+    let tracked = governor.tracked.as_usize();
+    checks.refuse(&["governor.hosts", "governor.tracked"], governor.hosts.len() * 4 > tracked, || {
+        "governor.hosts names more than a quarter of governor.tracked".to_owned()
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_written_as_it_is_read_and_nonsense_is_refused() {
+        for text in ["api.example.com=100/1s", "127.0.0.1:8080=1/50ms", "[::1]:9=10000/1d"] {
+            assert_eq!(text.parse::<HostRate>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "API.example.com = 5/60s".parse::<HostRate>().unwrap().to_string(),
+            "api.example.com=5/1m"
+        );
+        for text in [
+            "",
+            "a",
+            "a=",
+            "a=1",
+            "a=0/1s",
+            "a=10001/1s",
+            "a=1/0s",
+            "a=1/s",
+            "a/b=1/1s",
+            "https://a=1/1s",
+            "a b=1/1s",
+            "=1/1s",
+            "u@a=1/1s",
+        ] {
+            assert!(text.parse::<HostRate>().is_err(), "{text}");
+        }
+    }
+}
