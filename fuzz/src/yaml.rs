@@ -14,6 +14,7 @@ const LIMITS: Limits = Limits {
     nodes: 5_000,
     depth: 40,
     diagnostics: 20,
+    registrations: 0,
 };
 
 pub(crate) fn run(data: &[u8]) {

@@ -289,7 +289,9 @@ impl Names for CatalogNames {
         self.readable(self.0.get::<User>(id)).map(|user| user.name)
     }
 
-    fn registration(&self, _: RegistrationId) -> Option<String> {
-        None
+    fn registration(&self, instance: InstanceId, id: RegistrationId) -> Option<String> {
+        let instance = self.readable(self.0.get::<Instance>(instance))?;
+        let mut registrations = instance.registrations.into_iter();
+        registrations.find(|known| known.id == id).map(|known| known.name)
     }
 }

@@ -249,6 +249,7 @@ impl Config {
             nodes: self.definition.max_nodes.as_usize(),
             depth: self.definition.max_depth.as_usize(),
             diagnostics: self.definition.max_diagnostics.as_usize(),
+            registrations: self.registrations_per_provider(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The keys of what is counted; as [`super::settings`].
+//! The keys of what is counted, by registration among others; as [`super::settings`].
 
 use super::Config;
 use super::declare::{Key, Preset, Section, path, settings};
@@ -7,7 +7,7 @@ use super::value::{Count, Value};
 use perseat_store::usage::UsageLimits;
 
 settings! {
-    /// What is counted of executions and their calls.
+    /// What is counted of executions and their calls, and how many registrations they may go through.
     UsageSettings;
 
     /// Executions, outbound calls and bytes by day, customer, user and connection.
@@ -19,6 +19,12 @@ settings! {
         /// Rows of one report.
         report_rows: Count = 50_000;
     }
+
+    /// App registrations of customers.
+    registrations "registrations": Registrations {
+        /// How many one customer may have with one provider. Providers have a limit themselves: Docusign's is 100 an account.
+        per_provider: Count = 100;
+    }
 }
 
 impl Config {
@@ -29,6 +35,11 @@ impl Config {
             days: usage.days.get().max(1),
             rows: usage.rows.get().into(),
         }
+    }
+
+    /// App registrations that a customer may have with one provider.
+    pub(super) fn registrations_per_provider(&self) -> usize {
+        self.people.counted.registrations.per_provider.as_usize()
     }
 
     /// How long a report may be.

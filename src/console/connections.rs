@@ -85,7 +85,14 @@ impl Console {
     fn of_instance(&self, asked: Asked<'_>, reader: &Reader<'_>, instance: &Instance, rows: &mut Vec<Row>) -> Result<(), Fault> {
         let version = reader.version_of(instance.integration, instance.config.version)?;
         let holder = Some(Holder::Instance(instance.id));
-        let fields = self.fields(reader, &version, holder, Level::Instance, &instance.config.values)?;
+        let fields = self.fields(
+            reader,
+            &version,
+            holder,
+            Level::Instance,
+            &instance.config.values,
+            &instance.registrations,
+        )?;
         let configures = reader.actor().may_for(Operation::ConfigureInstances, instance.customer);
         let place = Place {
             integration: &version.integration.name,
@@ -100,7 +107,7 @@ impl Console {
         let config = found.own.as_ref().map(|own| &own.config);
         let holder = config.map(|config| Holder::UserConfig(config.id));
         let values = config.map(|config| config.values.clone()).unwrap_or_default();
-        let fields = self.fields(reader, &found.version, holder, Level::User, &values)?;
+        let fields = self.fields(reader, &found.version, holder, Level::User, &values, &found.instance.registrations)?;
         let id: InstanceId = found.instance.id;
         let place = Place {
             integration: &found.version.integration.name,

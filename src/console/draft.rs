@@ -2,7 +2,7 @@
 
 use super::Console;
 use super::connection;
-use super::field::Field;
+use super::field::{Field, InputField, Kind};
 use super::form::{self, Problems, Sent};
 use super::html::harmless;
 use super::route::View;
@@ -15,6 +15,7 @@ use perseat_admin::query::{Reader, VersionView};
 use perseat_domain::definition::{ConfigVar, EndpointSecurity};
 use perseat_domain::grant::Holder;
 use perseat_domain::model::{ConfigValue, Instance};
+use perseat_domain::registration::AppRegistration;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -186,6 +187,7 @@ impl Console {
         holder: Option<Holder>,
         level: Level,
         values: &BTreeMap<String, ConfigValue>,
+        registrations: &[AppRegistration],
     ) -> Result<Vec<Field>, Fault> {
         let presentation = version.presentation();
         let visible = reader.visible_variables_of(&version.version.definition, level == Level::User);
@@ -194,6 +196,21 @@ impl Console {
         let field = |(place, variable): (usize, &&ConfigVar)| Field::new(place, variable, &presentation, values.get(&variable.stable_key));
         let mut fields: Vec<Field> = places.map(field).collect();
         connection::stand(&self.desk, reader, holder, &variables, &mut fields)?;
+        for (field, variable) in fields
+            .iter_mut()
+            .zip(&variables)
+            .filter(|(field, _)| field.kind == Kind::Connection)
+        {
+            let of_it = registrations
+                .iter()
+                .filter(|registration| registration.connection == variable.stable_key);
+            let choices: Vec<_> = of_it
+                .map(|registration| (registration.id.to_string(), registration.name.clone()))
+                .collect();
+            if !choices.is_empty() {
+                field.inputs.insert(0, InputField::of_registrations(variable, choices));
+            }
+        }
         Ok(fields)
     }
 

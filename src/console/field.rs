@@ -5,7 +5,7 @@ use perseat_domain::definition::{CollectionType, ConfigVar, DataType, Input};
 use perseat_domain::model::ConfigValue;
 use perseat_flow::component::BuiltIn;
 use perseat_flow::definition::{Components as _, Inputs};
-use perseat_flow::oauth::is_oauth;
+use perseat_flow::oauth::{REGISTRATION, is_oauth};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -39,6 +39,22 @@ pub(super) struct InputField {
     pub(super) label: String,
     pub(super) is_secret: bool,
     pub(super) is_required: bool,
+    /// What can be chosen, with how it is shown; empty where text is typed in.
+    pub(super) choices: Vec<(String, String)>,
+}
+
+impl InputField {
+    /// The choice among a customer's app registrations.
+    pub(super) fn of_registrations(variable: &ConfigVar, choices: Vec<(String, String)>) -> Self {
+        Self {
+            field: format!("input:{}:{REGISTRATION}", variable.stable_key),
+            label: label(REGISTRATION),
+            is_secret: false,
+            is_required: false,
+            name: REGISTRATION.to_owned(),
+            choices,
+        }
+    }
 }
 
 /// What happened to a connection's grant, and what will, in words and in ISO 8601.
@@ -213,6 +229,7 @@ fn inputs(variable: &ConfigVar, presented: &Presented) -> Vec<InputField> {
         is_secret: BuiltIn.is_secret(&connection.component, &connection.action, name),
         is_required: REQUIRED.contains(&name) || (is_consent && variable.inputs.contains_key(name)),
         name: name.to_owned(),
+        choices: Vec::new(),
     };
     open.map(field).collect()
 }

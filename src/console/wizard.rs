@@ -27,7 +27,7 @@ impl Console {
             let config = found.own.as_ref().map(|own| &own.config);
             let values = config.map(|config| config.values.clone()).unwrap_or_default();
             let holder = config.map(|config| Holder::UserConfig(config.id));
-            let fields = self.fields(reader, &found.version, holder, Level::User, &values)?;
+            let fields = self.fields(reader, &found.version, holder, Level::User, &values, &found.instance.registrations)?;
             let about = About {
                 instance: Some((found.instance.id, &found.instance.name)),
                 version: &found.version,
@@ -109,7 +109,14 @@ impl Console {
             reader.actor().check(Operation::ConfigureInstances)?;
             let version = reader.version_of(instance.integration, instance.config.version)?;
             let holder = Some(Holder::Instance(id));
-            let fields = self.fields(reader, &version, holder, Level::Instance, &instance.config.values)?;
+            let fields = self.fields(
+                reader,
+                &version,
+                holder,
+                Level::Instance,
+                &instance.config.values,
+                &instance.registrations,
+            )?;
             let about = About {
                 instance: Some((instance.id, &instance.name)),
                 version: &version,
@@ -181,7 +188,7 @@ impl Console {
                     .next()
                     .ok_or(Fault::Absent("integration"))?,
             };
-            let fields = self.fields(reader, &version, None, Level::Instance, &BTreeMap::new())?;
+            let fields = self.fields(reader, &version, None, Level::Instance, &BTreeMap::new(), &[])?;
             let about = About {
                 instance: None,
                 version: &version,

@@ -330,7 +330,8 @@ impl State {
         }
         let field = |name: &str| form.get(name).map_or("", String::as_str);
         let basic = field("client_id").is_empty();
-        if !basic && field("client_secret") != "the-client-secret" {
+        let own = format!("secret-of-{}", field("client_id"));
+        if !basic && field("client_secret") != "the-client-secret" && field("client_secret") != own {
             return refusal(401, "invalid_client");
         }
         match field("grant_type") {

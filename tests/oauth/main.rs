@@ -10,6 +10,7 @@ mod hostile;
 mod notices;
 mod parking;
 mod planting;
+mod registrations;
 mod renewal;
 mod search;
 mod secret;

@@ -73,6 +73,12 @@ configPages: []
 flows: []
 ";
 
+const CREATE_REGISTRATION: &str = "mutation ($i: ID!) { createAppRegistration(input: {instance: $i, connection: \"-\", name: \"-\", clientId: \"-\"}) { appRegistration { id } errors { messages } } }";
+const UPDATE_REGISTRATION: &str =
+    "mutation ($i: ID!) { updateAppRegistration(input: {instance: $i, id: $i}) { appRegistration { id } errors { messages } } }";
+const DELETE_REGISTRATION: &str =
+    "mutation ($i: ID!) { deleteAppRegistration(input: {instance: $i, id: $i}) { instance { id } errors { messages } } }";
+
 /// The requests about one customer's place.
 pub(crate) fn rows(world: &World, place: &Place) -> Vec<Row> {
     let mut rows = queries(world, place);
@@ -402,6 +408,9 @@ fn changes_of_instances(world: &World, place: &Place) -> Vec<Row> {
     use Who::{May, OurPeople};
     let i = |id: &str| json!({ "i": id });
     vec![
+        row(May("Configure instances"), true, CREATE_REGISTRATION, i(&place.instance)),
+        row(May("Configure instances"), true, UPDATE_REGISTRATION, i(&place.instance)),
+        row(May("Configure instances"), true, DELETE_REGISTRATION, i(&place.instance)),
         row(
             May("Manage integrations"),
             false,

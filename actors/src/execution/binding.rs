@@ -4,7 +4,7 @@
 //! configuration changes or the actor is put away. Loading reads files: call it off the arbiter.
 
 use super::ExecutionEnv;
-use super::vault::{Settings, Vault, settings};
+use super::vault::{Registered, Settings, Vault, settings};
 use crate::grant::{Borrower, Grants, Whose};
 use perseat_domain::definition::EndpointSecurity;
 use perseat_domain::execution::Plan;
@@ -91,7 +91,8 @@ impl LoadedInstance {
         let definition = &bundle.version.definition;
         let config = bundle.instance.deployed.as_ref().unwrap_or(&bundle.instance.config);
         let presets = Presets::of(custody.keyring(), bundle.version.clone())?;
-        let vault = Vault::new(id.0, &key, &presets);
+        let registered = Registered::of(&bundle.instance, &key, None);
+        let vault = Vault::new(id.0, &key, &presets, registered);
         let whose = Whose {
             holder: Holder::Instance(id),
             customer: bundle.customer.id,
@@ -124,7 +125,8 @@ impl LoadedInstance {
         self.grants.refused(env, refused);
         let is_changed = self.grants.tend(env).await?;
         if self.grants.borrow(env, borrower).await || is_changed {
-            let vault = Vault::new(self.bundle.instance.id.0, &self.key, &self.presets).with(&self.grants);
+            let registered = Registered::of(&self.bundle.instance, &self.key, None);
+            let vault = Vault::new(self.bundle.instance.id.0, &self.key, &self.presets, registered).with(&self.grants);
             self.settings = settings(&self.bundle.version.definition, false, self.values(), vault)?;
         }
         Ok(())
@@ -149,6 +151,11 @@ impl LoadedInstance {
     #[must_use]
     pub fn key(&self) -> &Arc<DataKey> {
         &self.key
+    }
+
+    /// The app registrations, as somebody with this e-mail address has them.
+    pub(super) fn registered<'i>(&'i self, email: Option<&'i str>) -> Registered<'i> {
+        Registered::of(&self.bundle.instance, &self.key, email)
     }
 
     /// The values that run: those of the last deploy.
@@ -187,7 +194,8 @@ impl LoadedUser {
         };
         let definition = &instance.bundle.version.definition;
         let values = &bundle.config.values;
-        let vault = Vault::new(id.0, &key, &instance.presets);
+        let registered = instance.registered(bundle.user.email.as_deref());
+        let vault = Vault::new(id.0, &key, &instance.presets, registered);
         let whose = Whose {
             holder: Holder::UserConfig(id),
             customer: instance.bundle.customer.id,
@@ -217,7 +225,8 @@ impl LoadedUser {
         self.grants.refused(env, refused);
         let is_changed = self.grants.tend(env).await?;
         if self.grants.borrow(env, borrower).await || is_changed {
-            let vault = Vault::new(self.bundle.config.id.0, &self.key, &instance.presets).with(&self.grants);
+            let registered = instance.registered(self.bundle.user.email.as_deref());
+            let vault = Vault::new(self.bundle.config.id.0, &self.key, &instance.presets, registered).with(&self.grants);
             self.settings = settings(&instance.bundle.version.definition, true, &self.bundle.config.values, vault)?;
         }
         Ok(())

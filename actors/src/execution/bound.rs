@@ -101,11 +101,12 @@ impl Bound {
     fn settings(&self, today: &Binding) -> Result<Settings, LoadError> {
         let definition = &self.version.definition;
         let record = today.instance.bundle().instance.id.0;
-        let vault = Vault::new(record, today.instance.key(), &self.presets).with(today.instance.grants());
+        let vault = Vault::new(record, today.instance.key(), &self.presets, today.instance.registered(None)).with(today.instance.grants());
         let mut all = settings(definition, false, &joined(&self.instance, today.instance.values()), vault)?;
         if let Some(user) = &today.user {
             let config = &user.bundle().config;
-            let vault = Vault::new(config.id.0, user.key(), &self.presets).with(user.grants());
+            let registered = today.instance.registered(user.bundle().user.email.as_deref());
+            let vault = Vault::new(config.id.0, user.key(), &self.presets, registered).with(user.grants());
             all.extend(settings(definition, true, &joined(&self.user, &config.values), vault)?);
         }
         Ok(all)

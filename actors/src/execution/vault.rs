@@ -3,11 +3,13 @@
 use super::binding::LoadError;
 use crate::grant::{Grants, Whose};
 use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Definition};
-use perseat_domain::model::{ConfigValue, ConnectionValue, Sealed, connection_record_id};
+use perseat_domain::id::RegistrationId;
+use perseat_domain::model::{ConfigValue, ConnectionValue, Instance, Sealed, connection_record_id};
+use perseat_domain::registration::Chosen;
 use perseat_flow::expression::{Connection, Setting};
-use perseat_flow::oauth::fill_from_definition;
+use perseat_flow::oauth::{chosen, fill_from_definition, is_oauth, register, unregister};
 use perseat_store::custody::Custody;
-use perseat_store::presets::Presets;
+use perseat_store::presets::{Presets, registration_secret};
 use perseat_store::seal::{DataKey, RecordKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +17,44 @@ use uuid::Uuid;
 
 /// What variables have, by key.
 pub(super) type Settings = BTreeMap<String, Setting>;
+
+/// A customer's app registrations, for one holder.
+#[derive(Clone, Copy)]
+pub(super) struct Registered<'i> {
+    instance: &'i Instance,
+    /// The customer's.
+    key: &'i DataKey,
+    email: Option<&'i str>,
+}
+
+impl<'i> Registered<'i> {
+    pub(super) fn of(instance: &'i Instance, key: &'i DataKey, email: Option<&'i str>) -> Self {
+        Self { instance, key, email }
+    }
+
+    /// Puts the registration on a connection that it has, and gives its id if that is one of the customer's.
+    fn put_on(self, variable: &ConfigVar, value: &mut ConnectionValue) -> Result<Option<RegistrationId>, LoadError> {
+        if variable.connection.as_ref().and_then(is_oauth).is_none() {
+            return Ok(None);
+        }
+        match chosen(&self.instance.registrations, variable, value, self.email) {
+            Chosen::Own => Ok(None),
+            Chosen::Missing => {
+                unregister(value);
+                Ok(None)
+            }
+            Chosen::One(registration) => {
+                let secret = registration_secret(self.key, self.instance.id, registration);
+                let secret = secret.map_err(|source| LoadError::Connection {
+                    variable: variable.stable_key.clone(),
+                    source,
+                })?;
+                register(value, variable, registration, &secret);
+                Ok(Some(registration.id))
+            }
+        }
+    }
+}
 
 /// Opens the connections of one record.
 #[derive(Clone, Copy)]
@@ -24,16 +64,18 @@ pub(super) struct Vault<'k> {
     key: &'k Arc<DataKey>,
     /// What the definition gives.
     presets: &'k Presets,
+    registered: Registered<'k>,
     /// Tokens that take the place of supplied ones.
     grants: Option<&'k Grants>,
 }
 
 impl<'k> Vault<'k> {
-    pub(super) fn new(owner: Uuid, key: &'k Arc<DataKey>, presets: &'k Presets) -> Self {
+    pub(super) fn new(owner: Uuid, key: &'k Arc<DataKey>, presets: &'k Presets, registered: Registered<'k>) -> Self {
         Self {
             owner,
             key,
             presets,
+            registered,
             grants: None,
         }
     }
@@ -54,12 +96,13 @@ impl<'k> Vault<'k> {
         values: &BTreeMap<String, ConfigValue>,
     ) -> Result<Grants, LoadError> {
         Grants::load(custody, whose, self.key.clone(), definition, values, |variable| {
-            self.value(variable, values.get(&variable.stable_key))
+            let (value, _) = self.value(variable, values.get(&variable.stable_key))?;
+            Ok(value)
         })
     }
 
-    /// What the configuration and the definition give for a connection.
-    fn value(self, variable: &ConfigVar, given: Option<&ConfigValue>) -> Result<ConnectionValue, LoadError> {
+    /// What the configuration and the definition give for a connection, with its registration.
+    fn value(self, variable: &ConfigVar, given: Option<&ConfigValue>) -> Result<(ConnectionValue, Option<RegistrationId>), LoadError> {
         let mut value = match given {
             Some(ConfigValue::Connection { sealed, .. }) => self.unseal(variable, sealed)?,
             _ => ConnectionValue {
@@ -68,7 +111,8 @@ impl<'k> Vault<'k> {
             },
         };
         fill_from_definition(&mut value, variable, &self.presets.open(&variable.stable_key)?);
-        Ok(value)
+        let registration = self.registered.put_on(variable, &mut value)?;
+        Ok((value, registration))
     }
 
     fn unseal(self, variable: &ConfigVar, sealed: &Sealed) -> Result<ConnectionValue, LoadError> {
@@ -96,7 +140,7 @@ impl<'k> Vault<'k> {
         let Some(version) = credential.as_ref().map(|credential| credential.version).or(supplied) else {
             return Ok(None);
         };
-        let mut value = self.value(variable, given)?;
+        let (mut value, registration) = self.value(variable, given)?;
         let mut obstacle = None;
         if let Some(credential) = credential {
             value.token = credential.token.cloned();
@@ -108,6 +152,7 @@ impl<'k> Vault<'k> {
             kind: connection_kind(variable),
             version,
             value,
+            registration,
             obstacle,
         }))))
     }
@@ -123,6 +168,7 @@ impl Vault<'_> {
             kind: lent.kind.clone(),
             version: lent.version,
             value: lent.value.clone(),
+            registration: None,
             obstacle: lent.obstacle,
         })))
     }

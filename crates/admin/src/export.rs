@@ -7,8 +7,8 @@ mod names;
 mod sharing;
 
 use crate::manifest::{
-    ConfigVarValue, ConnectionFields, Customer, CustomerUser, Instance, InstanceStateWord, Integration, Manifest, Organization,
-    OrganizationUser, SecretText, UserLevelConfig, parse_one,
+    AppRegistration, ConfigVarValue, ConnectionFields, Customer, CustomerUser, Instance, InstanceStateWord, Integration, Manifest,
+    Organization, OrganizationUser, SecretText, UserLevelConfig, parse_one,
 };
 use names::Variables;
 use perseat_domain::definition::Definition;
@@ -306,6 +306,9 @@ impl Exporter<'_> {
         for (customer, instance) in &found {
             self.instance(customer, instance)?;
         }
+        found
+            .iter()
+            .try_for_each(|(customer, instance)| self.registrations(customer, instance))?;
         found.iter().try_for_each(|(customer, instance)| self.configs(customer, instance))
     }
 
@@ -343,6 +346,35 @@ impl Exporter<'_> {
             flows: flows.collect(),
         };
         self.add(|| format!("the instance `{}`", instance.name), &Manifest::Instance(manifest))
+    }
+
+    fn registrations(&mut self, customer: &str, instance: &model::Instance) -> Result<(), ExportError> {
+        if instance.registrations.is_empty() {
+            return Ok(());
+        }
+        let running = instance.deployed.as_ref().unwrap_or(&instance.config).version;
+        let version = self.version(instance, running)?;
+        for registration in &instance.registrations {
+            let mut variables = version.definition.config_vars.iter();
+            // One whose connection is gone has no effect.
+            let Some(variable) = variables.find(|variable| variable.stable_key == registration.connection) else {
+                continue;
+            };
+            let path = [customer, &instance.name, &variable.key, &registration.name, "clientSecret"];
+            let manifest = AppRegistration {
+                customer: customer.to_owned(),
+                instance: instance.name.clone(),
+                connection: variable.key.clone(),
+                name: registration.name.clone(),
+                client_id: registration.client_id.clone(),
+                client_secret: Some(self.variables.place(&path)),
+                scopes: registration.scopes.clone(),
+                email_domains: registration.email_domains.clone(),
+            };
+            let shown = || format!("the app registration `{}`", registration.name);
+            self.add(shown, &Manifest::AppRegistration(manifest))?;
+        }
+        Ok(())
     }
 
     fn configs(&mut self, customer: &str, instance: &model::Instance) -> Result<(), ExportError> {

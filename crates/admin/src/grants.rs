@@ -5,29 +5,35 @@
 
 use crate::access::Operation;
 use crate::actor::Actor;
-use crate::edit::Edit;
+use crate::edit::{Edit, every};
 use crate::fault::Fault;
 use crate::query::Reader;
 use crate::routing::user_config_route;
-use perseat_domain::grant::{Holder, Renewed, Rules};
+use perseat_domain::definition::ConfigVar;
+use perseat_domain::grant::{Grant, Holder, Renewed, Rules};
 use perseat_domain::id::UserId;
 use perseat_domain::model::{
     ConfigValue, ConnectionValue, Customer, Instance, Integration, IntegrationVersion, KeyDigest, Organization, User, UserConfig,
     connection_record_id,
 };
+use perseat_domain::registration::Chosen;
 use perseat_domain::route::RouteChange;
 use perseat_domain::sharing::Sharing;
-use perseat_flow::oauth::{Flow, Provider, ProviderError, Token, fill_from_definition, is_oauth, registration};
+use perseat_flow::oauth::{
+    Flow, Provider, ProviderError, Token, chosen, fill_from_definition, is_oauth, register, registration, unregister,
+};
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
 use perseat_store::error::StoreError;
 use perseat_store::keyring::{Keyring, Owner};
-use perseat_store::presets::Presets;
+use perseat_store::presets::{Presets, registration_secret};
 use perseat_store::seal::{DataKey, RecordKind, key_digest};
 use perseat_store::sharing::Supplied;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use zeroize::{Zeroize as _, Zeroizing};
+
+const PAGE: usize = 1_000;
 
 /// One connection by OAuth 2.0, with all that a consent needs. Holds secrets.
 pub struct Connection {
@@ -123,6 +129,7 @@ impl Connection {
         let mut supplied = open(&key, id, values.get(&id.variable))?;
         let secrets = Presets::of(keyring, version.clone())?.open(&id.variable)?;
         fill_from_definition(&mut supplied, &variable, &secrets);
+        register_chosen(keyring, &instance, &variable, &mut supplied, user.as_ref())?;
         Ok(Some(Self {
             id: id.clone(),
             name: variable.key,
@@ -207,6 +214,27 @@ impl Connection {
     fn supplied_digest(&self) -> Option<KeyDigest> {
         self.supplied.token.as_ref().map(|token| key_digest(&token.to_string()))
     }
+}
+
+/// Puts the registration on a connection that it has.
+fn register_chosen(
+    keyring: &Keyring,
+    instance: &Instance,
+    variable: &ConfigVar,
+    supplied: &mut ConnectionValue,
+    user: Option<&User>,
+) -> Result<(), StoreError> {
+    let email = user.and_then(|user| user.email.as_deref());
+    match chosen(&instance.registrations, variable, supplied, email) {
+        Chosen::Own => {}
+        Chosen::Missing => unregister(supplied),
+        Chosen::One(registration) => {
+            let key = keyring.data_key(Owner::Customer(instance.customer))?;
+            let secret = registration_secret(&key, instance.id, registration)?;
+            register(supplied, variable, registration, &secret);
+        }
+    }
+    Ok(())
 }
 
 fn open(key: &DataKey, id: &GrantId, value: Option<&ConfigValue>) -> Result<ConnectionValue, StoreError> {
@@ -365,6 +393,47 @@ impl Edit<'_, '_> {
             }
             None => self.note_shared(connection.id.holder),
         }
+    }
+
+    /// Ends the grants of a holder that were given to another registration than its connections have now: somebody must consent
+    /// again.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn end_moved_grants_of(&mut self, holder: Holder) -> Result<(), Fault> {
+        for (variable, stored) in self.mutation.grants_of(holder)? {
+            let id = GrantId { holder, variable };
+            let Some(connection) = Connection::find(&*self.mutation, self.keyring, &id)? else {
+                continue;
+            };
+            if stored.registration.is_none_or(|given_to| given_to == connection.registration())
+                || connection.flow == Flow::ClientCredentials
+            {
+                continue;
+            }
+            let moved = StoredGrant {
+                grant: Grant {
+                    generation: stored.grant.generation,
+                    timeline: stored.grant.timeline,
+                    ..Grant::default()
+                },
+                token: None,
+                supplied: connection.supplied_digest(),
+                registration: Some(connection.registration()),
+            };
+            self.mutation.put_grant(&id, &moved)?;
+        }
+        Ok(())
+    }
+
+    /// The same for an instance and all who have configured it.
+    pub(crate) fn end_moved_grants(&mut self, instance: &Instance) -> Result<(), Fault> {
+        self.end_moved_grants_of(Holder::Instance(instance.id))?;
+        let configs = every(|after| self.mutation.user_configs_of_instance(instance.id, after, PAGE))?;
+        for config in configs.iter().filter(|config| config.removed_at.is_none()) {
+            self.end_moved_grants_of(Holder::UserConfig(config.id))?;
+        }
+        Ok(())
     }
 
     fn oauth_connection(&self, id: &GrantId) -> Result<Connection, Fault> {

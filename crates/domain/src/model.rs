@@ -1,6 +1,7 @@
 //! The catalog's records: who exists and what is configured. Secrets appear only in sealed form.
 
 use crate::id::{CustomerId, FlowNumber, InstanceId, IntegrationId, MediaId, OrganizationId, TokenId, UserConfigId, UserId};
+use crate::registration::AppRegistration;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -391,6 +392,9 @@ pub struct Instance {
     pub config_revision: u64,
     /// When it was last deployed.
     pub deployed_at: Option<Timestamp>,
+    /// The customer's app registrations with providers of its connections; they count at once.
+    #[serde(default)]
+    pub registrations: Vec<AppRegistration>,
 }
 
 /// One user's configuration of one instance.

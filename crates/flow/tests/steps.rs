@@ -70,6 +70,7 @@ fn connection(kind: &str, value: Value) -> Setting {
             action: kind.into(),
         },
         version: 3,
+        registration: None,
         obstacle: None,
         value: serde_json::from_value(value).unwrap(),
     }))

@@ -2,9 +2,10 @@
 
 use crate::error::StoreError;
 use crate::keyring::{Keyring, Owner};
-use crate::seal::{DataKey, RecordKind};
-use perseat_domain::id::IntegrationId;
+use crate::seal::{DataKey, RecordKind, SealError};
+use perseat_domain::id::{InstanceId, IntegrationId};
 use perseat_domain::model::{ConnectionValue, IntegrationVersion, Sealed, connection_record_id};
+use perseat_domain::registration::{AppRegistration, registration_record_id};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -55,6 +56,16 @@ impl Presets {
         let value: ConnectionValue = serde_json::from_slice(&plain).map_err(|_| StoreError::corrupt("secret inputs of a connection"))?;
         Ok(value.fields.into_iter().map(|(name, text)| (name, Zeroizing::new(text))).collect())
     }
+}
+
+/// The secret of an app registration of an instance. `key` is the customer's.
+///
+/// # Errors
+/// If it does not open.
+pub fn registration_secret(key: &DataKey, instance: InstanceId, registration: &AppRegistration) -> Result<Zeroizing<String>, SealError> {
+    let id = registration_record_id(instance, registration.id);
+    let plain = key.unseal(RecordKind::Connection, &id, &registration.client_secret)?;
+    Ok(Zeroizing::new(String::from_utf8_lossy(&plain).into_owned()))
 }
 
 /// The secret inputs of a connection as they are stored. `key` is the organization's.

@@ -194,6 +194,7 @@ impl People {
                 config,
                 config_revision: 1,
                 deployed_at: None,
+                registrations: Vec::new(),
             })?;
         }
         for (user, id) in self.users.iter().enumerate() {

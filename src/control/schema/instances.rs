@@ -7,6 +7,7 @@ use super::cost;
 use super::grants::{Grant, connection_id};
 use super::integrations::{Expression, Integration, IntegrationFlow, RequiredConfigVariable};
 use super::people::{Customer, texts};
+use super::registrations::AppRegistration;
 use super::scalars::{BigInt, DateTime, JsonString, times};
 use super::standing::Standing;
 use async_graphql::{Context, Enum, ID, Object, Result};
@@ -174,6 +175,12 @@ impl Instance {
         #[graphql(name = "status_In")] status_in: Option<Vec<Option<String>>>,
     ) -> Result<Connection<InstanceConfigVariable>> {
         self.variables_of(ctx, status, status_in)
+    }
+    /// The customer's app registrations with providers of its connections.
+    #[graphql(complexity = "cost::part(child_complexity)")]
+    async fn app_registrations(&self) -> Vec<AppRegistration> {
+        let registrations = self.real().map(|instance| instance.registrations.iter());
+        registrations.into_iter().flatten().map(AppRegistration::from).collect()
     }
     #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn flow_configs(&self, ctx: &Context<'_>, after: Option<String>, first: Option<i32>) -> Result<Connection<InstanceFlowConfig>> {

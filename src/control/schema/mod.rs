@@ -17,6 +17,7 @@ mod invitations;
 mod media;
 mod organization;
 mod people;
+mod registrations;
 mod roles;
 mod scalars;
 mod sharing;
@@ -57,6 +58,7 @@ pub(super) struct Mutation(
     instance_changes::InstanceMutation,
     configs::ConfigMutation,
     grants::GrantMutation,
+    registrations::RegistrationMutation,
 );
 
 /// The schema with its data.

@@ -1,13 +1,14 @@
 //! Instances and users' configurations of them.
 
 use super::{Session, action, name_once};
-use crate::command::Checked;
-use crate::edit::{Deploy, InstanceDraft, UserConfigDraft};
+use crate::command::{Checked, check_registration};
+use crate::edit::{Deploy, InstanceDraft, RegistrationDraft, UserConfigDraft};
 use crate::fault::Fault;
-use crate::manifest::{Instance, InstanceStateWord, SecretText, UserLevelConfig};
+use crate::manifest::{AppRegistration, Instance, InstanceStateWord, SecretText, UserLevelConfig};
 use perseat_domain::definition::Definition;
 use perseat_domain::id::FlowNumber;
 use perseat_domain::model::{InstanceState, Membership};
+use perseat_domain::registration::AppRegistration as Registration;
 use perseat_store::catalog::Lookup;
 use std::collections::BTreeMap;
 
@@ -60,6 +61,36 @@ impl Session<'_, '_, '_> {
             "Instance",
             format!("{} / {}", customer.name, manifest.name),
         );
+        Ok(())
+    }
+
+    pub(super) fn registration(&mut self, manifest: &AppRegistration) -> Result<(), Fault> {
+        check_registration(&manifest.name, &manifest.client_id, manifest.scopes.as_deref())?;
+        let customer = self.customer_named(&manifest.customer)?;
+        let instance = self
+            .edit
+            .mutation
+            .instance_by_name(customer.id, &manifest.instance)?
+            .ok_or_else(|| Fault::wrong(format!("{} has no instance `{}`", customer.name, manifest.instance)))?;
+        let running = instance.deployed.as_ref().unwrap_or(&instance.config).version;
+        let version = self.edit.version_of(instance.integration, running)?;
+        let variable = version.definition.config_var(&manifest.connection);
+        let is_it =
+            |known: &&Registration| known.name == manifest.name && variable.is_some_and(|variable| variable.stable_key == known.connection);
+        let before = instance.registrations.iter().find(is_it).map(|known| known.id);
+        let draft = RegistrationDraft {
+            before,
+            connection: manifest.connection.clone(),
+            name: manifest.name.clone(),
+            client_id: manifest.client_id.clone(),
+            client_secret: Some(manifest.client_secret.clone().unwrap_or(SecretText::Text(String::new()))),
+            scopes: manifest.scopes.clone(),
+            email_domains: manifest.email_domains.clone(),
+        };
+        let (record, changed) = self.edit.save_registration(&instance, draft)?;
+        name_once(&mut self.named.registrations, record.id, &self.place)?;
+        let shown = format!("{} / {} / {}", customer.name, instance.name, manifest.name);
+        self.note(action(before.is_none(), changed), "AppRegistration", shown);
         Ok(())
     }
 

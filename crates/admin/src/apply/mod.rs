@@ -16,7 +16,9 @@ use crate::actor::Actor;
 use crate::edit::{Definitions, Desk, Edit, Effects};
 use crate::fault::Fault;
 use crate::manifest::{Located, Manifest};
-use perseat_domain::id::{CustomerId, InstanceId, IntegrationId, OrganizationId, SharedConnectionId, SharedValueId, UserConfigId, UserId};
+use perseat_domain::id::{
+    CustomerId, InstanceId, IntegrationId, OrganizationId, RegistrationId, SharedConnectionId, SharedValueId, UserConfigId, UserId,
+};
 use perseat_domain::time::Timestamp;
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
@@ -191,6 +193,7 @@ struct Named {
     users: BTreeMap<UserId, String>,
     integrations: BTreeMap<IntegrationId, String>,
     instances: BTreeMap<InstanceId, String>,
+    registrations: BTreeMap<RegistrationId, String>,
     configs: BTreeMap<UserConfigId, String>,
     shared: BTreeMap<SharedConnectionId, String>,
     shared_values: BTreeMap<SharedValueId, String>,
@@ -238,6 +241,7 @@ impl<'s, 'e, 'm> Session<'s, 'e, 'm> {
             Manifest::SharedConnectionValue(manifest) => self.shared_value(manifest),
             Manifest::Integration(manifest) => self.integration(manifest),
             Manifest::Instance(manifest) => self.instance(manifest),
+            Manifest::AppRegistration(manifest) => self.registration(manifest),
             Manifest::UserLevelConfig(manifest) => self.user_config(manifest),
         };
         match taken {

@@ -4,7 +4,7 @@ use super::{Action, Session};
 use crate::edit::every;
 use crate::fault::Fault;
 use crate::manifest::UserLevelConfig;
-use perseat_domain::model::{Customer, Integration, Membership, User};
+use perseat_domain::model::{Customer, Instance, Integration, Membership, User};
 use perseat_store::catalog::Lookup;
 
 const PAGE: usize = 1_000;
@@ -36,6 +36,14 @@ impl Session<'_, '_, '_> {
                 self.edit.delete_instance(instance.id)?;
                 self.note(Action::Pruned, "Instance", shown);
                 continue;
+            }
+            for registration in &instance.registrations {
+                if !self.named.registrations.contains_key(&registration.id) {
+                    // Each removal writes the instance anew.
+                    let today = self.edit.existing::<Instance>(instance.id)?;
+                    self.edit.remove_registration(&today, registration.id)?;
+                    self.note(Action::Pruned, "AppRegistration", format!("{shown} / {}", registration.name));
+                }
             }
             for config in every(|after| self.edit.mutation.user_configs_of_instance(instance.id, after, PAGE))? {
                 if config.removed_at.is_none() && !self.named.configs.contains_key(&config.id) {

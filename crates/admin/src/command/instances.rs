@@ -212,7 +212,7 @@ impl Edit<'_, '_> {
         Ok(instance)
     }
 
-    fn instance_to_configure(&self, id: InstanceId) -> Result<Instance, Fault> {
+    pub(super) fn instance_to_configure(&self, id: InstanceId) -> Result<Instance, Fault> {
         let instance = self.existing::<Instance>(id)?;
         if !self.actor.may_for(Operation::ViewInstances, instance.customer) {
             return Err(Fault::Absent("instance"));

@@ -8,6 +8,7 @@ mod instances;
 mod integrations;
 mod media;
 mod organization;
+mod registrations;
 mod user_configs;
 mod users;
 
@@ -16,6 +17,8 @@ pub use instances::{ApiKeys, ConfigVariable, CreateInstance, UpdateInstance, flo
 pub use integrations::{ImportIntegration, UpdateIntegration, validate_definition, with_latest_components};
 pub(crate) use organization::MAX_SIGNING_KEYS;
 pub use organization::UpdateOrganization;
+pub use registrations::SaveRegistration;
+pub(crate) use registrations::check_registration;
 pub(crate) use users::managing;
 pub use users::{CreateUser, UpdateUser};
 

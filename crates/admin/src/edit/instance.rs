@@ -7,6 +7,7 @@ use crate::fault::Fault;
 use crate::manifest::{ConfigVarValue, SecretText};
 use crate::routing::user_config_route;
 use perseat_domain::definition::{Definition, EndpointSecurity};
+use perseat_domain::grant::Holder;
 use perseat_domain::id::{CustomerId, FlowNumber, InstanceId, IntegrationId, UserConfigId};
 use perseat_domain::model::{ConfigValue, Instance, InstanceConfig, InstanceState, IntegrationVersion, User, UserConfig};
 use perseat_domain::route::{InstanceRoute, RouteChange};
@@ -91,6 +92,7 @@ impl Edit<'_, '_> {
             is_user_level: false,
             record: id.0,
             key: NewKey::Customer(draft.customer),
+            registrations: None,
         };
         let config = InstanceConfig {
             version: draft.version.version,
@@ -152,6 +154,7 @@ impl Edit<'_, '_> {
                 before.as_ref().and_then(|before| before.deployed_at)
             },
             deployed,
+            registrations: before.map(|before| before.registrations).unwrap_or_default(),
         };
         let changed = self.mutation.put(&record)?;
         if changed {
@@ -205,6 +208,7 @@ impl Edit<'_, '_> {
             is_user_level: true,
             record: id.0,
             key: NewKey::User(user.id, user.membership),
+            registrations: Some(&instance.registrations),
         };
         let values = self.values(definition, draft.values, &stored, scope)?;
         let values = kept(values, stored, draft.keep_values);
@@ -223,6 +227,9 @@ impl Edit<'_, '_> {
             let route = user_config_route(&record, user, definition);
             self.effects.routes.push(RouteChange::UserConfig(route));
             self.effects.instances.insert(instance.id);
+            if !instance.registrations.is_empty() && !self.is_rehearsal {
+                self.end_moved_grants_of(Holder::UserConfig(record.id))?;
+            }
         }
         Ok((record, changed, lacking))
     }

@@ -182,6 +182,7 @@ impl Edit<'_, '_> {
             is_user_level: false,
             record: system_instance(record.id).0,
             key: NewKey::Organization,
+            registrations: None,
         };
         record.test_values = self.values(&version.definition, given, &record.test_values, scope)?;
         Ok(())

@@ -8,6 +8,7 @@ mod instance;
 mod integration;
 mod keys;
 mod records;
+mod registrations;
 mod secrets;
 mod sharing;
 mod values;
@@ -15,6 +16,7 @@ mod values;
 pub use instance::{Deploy, InstanceDraft, UserConfigDraft};
 pub use integration::{Saved, VersionDraft};
 pub(crate) use records::every;
+pub(crate) use registrations::RegistrationDraft;
 pub(crate) use sharing::SharedDraft;
 pub(crate) use values::missing;
 

@@ -118,6 +118,7 @@ impl Edit<'_, '_> {
             is_user_level: false,
             record,
             key,
+            registrations: None,
         };
         self.connection(name, given, stored, scope)
     }

@@ -5,6 +5,8 @@ use crate::fault::Fault;
 use crate::manifest::{ConfigVarValue, ConnectionFields, SecretText};
 use perseat_domain::definition::{ConfigVar, DataType, Definition};
 use perseat_domain::model::{ConfigValue, ConnectionValue, Membership, Sealed, connection_record_id};
+use perseat_domain::registration::{AppRegistration, Chosen};
+use perseat_flow::oauth::{REGISTRATION, is_oauth};
 use perseat_store::keyring::{NewKey, Owner};
 use perseat_store::seal::RecordKind;
 use serde_json::Value;
@@ -14,10 +16,12 @@ use zeroize::Zeroizing;
 
 /// Whose values they are: which page level, which record, which key.
 #[derive(Clone, Copy)]
-pub(crate) struct Scope {
+pub(crate) struct Scope<'i> {
     pub(crate) is_user_level: bool,
     pub(crate) record: Uuid,
     pub(crate) key: NewKey,
+    /// The app registrations that a connection may choose; `None` where they may come later.
+    pub(crate) registrations: Option<&'i [AppRegistration]>,
 }
 
 impl Edit<'_, '_> {
@@ -27,7 +31,7 @@ impl Edit<'_, '_> {
         definition: &Definition,
         given: &BTreeMap<String, ConfigVarValue>,
         stored: &BTreeMap<String, ConfigValue>,
-        scope: Scope,
+        scope: Scope<'_>,
     ) -> Result<BTreeMap<String, ConfigValue>, Fault> {
         let mut values = BTreeMap::new();
         for (key, value) in given {
@@ -45,6 +49,7 @@ impl Edit<'_, '_> {
             let value = match value {
                 ConfigVarValue::Text(text) if variable.data_type != DataType::Connection => plain(variable, text)?,
                 ConfigVarValue::Connection(fields) if variable.data_type == DataType::Connection => {
+                    check_choice(variable, fields, scope.registrations)?;
                     self.connection(&variable.stable_key, fields, stored, scope)?
                 }
                 ConfigVarValue::Text(_) => {
@@ -68,7 +73,7 @@ impl Edit<'_, '_> {
         name: &str,
         given: &ConnectionFields,
         stored: Option<&ConfigValue>,
-        scope: Scope,
+        scope: Scope<'_>,
     ) -> Result<ConfigValue, Fault> {
         let text = |secret: &SecretText| secret.text().unwrap_or_default().to_owned();
         let value = ConnectionValue {
@@ -114,6 +119,20 @@ impl Edit<'_, '_> {
         };
         Ok(ConfigValue::Connection { sealed, version })
     }
+}
+
+/// Whether the app registration is there that a connection chooses.
+fn check_choice(variable: &ConfigVar, given: &ConnectionFields, registrations: Option<&[AppRegistration]>) -> Result<(), Fault> {
+    let picked = given.fields.get(REGISTRATION).and_then(SecretText::text);
+    let (Some(registrations), Some(picked)) = (registrations, picked) else {
+        return Ok(());
+    };
+    let is_oauth = variable.connection.as_ref().and_then(is_oauth).is_some();
+    if is_oauth && Chosen::of(registrations, &variable.stable_key, Some(picked), None) == Chosen::Missing {
+        let message = format!("there is no app registration `{picked}` for `{}`", variable.key);
+        return Err(Fault::field("configVariables", message));
+    }
+    Ok(())
 }
 
 /// The key that wraps this one, which may be as new.

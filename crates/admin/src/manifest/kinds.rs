@@ -229,6 +229,31 @@ pub struct Instance {
     pub flows: Vec<String>,
 }
 
+/// A customer's own registration with the provider of a connection by OAuth 2.0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AppRegistration {
+    /// The customer's external id or name.
+    pub customer: String,
+    /// The instance's name.
+    pub instance: String,
+    /// The connection's key.
+    pub connection: String,
+    /// Unique among those of the connection: configurations choose it by this, under `fields.registration`.
+    pub name: String,
+    /// What the provider calls it.
+    pub client_id: String,
+    /// Its secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<SecretText>,
+    /// What is asked for in place of what the integration asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<String>,
+    /// Users with an e-mail address of one of these domains have it where they choose none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub email_domains: Vec<String>,
+}
+
 /// A user's configuration of an instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -269,13 +294,15 @@ pub enum Manifest {
     Integration(Integration),
     /// An instance.
     Instance(Instance),
+    /// An app registration.
+    AppRegistration(AppRegistration),
     /// A user's configuration.
     UserLevelConfig(UserLevelConfig),
 }
 
 impl Manifest {
     /// The kinds, in the order in which they are applied.
-    pub const KINDS: [&'static str; 9] = [
+    pub const KINDS: [&'static str; 10] = [
         "Organization",
         "OrganizationUser",
         "Customer",
@@ -284,6 +311,7 @@ impl Manifest {
         "SharedConnectionValue",
         "Integration",
         "Instance",
+        "AppRegistration",
         "UserLevelConfig",
     ];
 
@@ -299,7 +327,8 @@ impl Manifest {
             Self::SharedConnectionValue(_) => 5,
             Self::Integration(_) => 6,
             Self::Instance(_) => 7,
-            Self::UserLevelConfig(_) => 8,
+            Self::AppRegistration(_) => 8,
+            Self::UserLevelConfig(_) => 9,
         }
     }
 
@@ -321,6 +350,7 @@ impl Manifest {
             }
             Self::SharedConnection(shared) => shared.fields.values_mut().chain(shared.token.values_mut()).collect(),
             Self::SharedConnectionValue(value) => value.fields.values_mut().chain(value.token.values_mut()).collect(),
+            Self::AppRegistration(registration) => registration.client_secret.iter_mut().collect(),
             Self::UserLevelConfig(config) => of_vars(&mut config.config_vars),
             Self::Integration(integration) => {
                 let secrets = integration.connection_secrets.values_mut().flat_map(BTreeMap::values_mut);

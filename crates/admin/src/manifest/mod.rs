@@ -9,8 +9,8 @@ mod secret;
 mod shape;
 
 pub use kinds::{
-    ConfigVarValue, ConnectionFields, Customer, CustomerUser, Instance, InstanceStateWord, Integration, Manifest, Organization,
-    OrganizationUser, SharedConnection, SharedConnectionValue, SharingWord, UserLevelConfig,
+    AppRegistration, ConfigVarValue, ConnectionFields, Customer, CustomerUser, Instance, InstanceStateWord, Integration, Manifest,
+    Organization, OrganizationUser, SharedConnection, SharedConnectionValue, SharingWord, UserLevelConfig,
 };
 pub(crate) use read::parse_one;
 pub use read::{Located, ManifestProblem, read_files, read_text};

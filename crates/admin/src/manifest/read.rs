@@ -128,6 +128,7 @@ const LIMITS: Limits = Limits {
     nodes: 250_000,
     depth: 64,
     diagnostics: 200,
+    registrations: 0,
 };
 
 fn inline_definition(integration: &mut Integration, folder: &Path) -> Result<(), String> {

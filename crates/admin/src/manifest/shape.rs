@@ -3,8 +3,8 @@
 //! The shapes come from the types themselves, by way of their JSON Schemas: no second list of keys can drift from the first.
 
 use super::kinds::{
-    Customer, CustomerUser, Instance, Integration, Manifest, Organization, OrganizationUser, SharedConnection, SharedConnectionValue,
-    UserLevelConfig,
+    AppRegistration, Customer, CustomerUser, Instance, Integration, Manifest, Organization, OrganizationUser, SharedConnection,
+    SharedConnectionValue, UserLevelConfig,
 };
 use perseat_flow::definition::{Key, Node, Place, nearest};
 use schemars::JsonSchema;
@@ -74,6 +74,7 @@ kinds!(
     SharedConnectionValue,
     Integration,
     Instance,
+    AppRegistration,
     UserLevelConfig
 );
 

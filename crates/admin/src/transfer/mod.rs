@@ -21,6 +21,7 @@ use perseat_domain::id::{CustomerId, FlowNumber, IntegrationId};
 use perseat_domain::model::{
     ApiKey, ConfigValue, Customer, Instance, Membership, Sealed, User, UserConfig, api_key_record_id, connection_record_id,
 };
+use perseat_domain::registration::registration_record_id;
 use perseat_domain::time::Timestamp;
 use perseat_store::error::StoreError;
 use perseat_store::seal::{DataKey, RecordKind};
@@ -177,6 +178,11 @@ fn reseal_instance(instance: &mut Instance, from: &DataKey, to: &DataKey) -> Res
     for config in std::iter::once(&mut instance.config).chain(&mut instance.deployed) {
         count += reseal_values(&mut config.values, record, from, to)?;
         reseal_keys(&mut config.api_keys, record, from, to)?;
+    }
+    for registration in &mut instance.registrations {
+        let id = registration_record_id(instance.id, registration.id);
+        let plain = from.unseal(RecordKind::Connection, &id, &registration.client_secret)?;
+        registration.client_secret = to.seal(RecordKind::Connection, &id, &plain);
     }
     Ok(count)
 }

@@ -251,6 +251,7 @@ mod tests {
             deployed: Some(config),
             config_revision: 9,
             deployed_at: None,
+            registrations: Vec::new(),
         };
         let definition = Definition {
             name: "sync".into(),

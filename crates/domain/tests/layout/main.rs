@@ -22,6 +22,7 @@ use perseat_domain::model::{
     ApiKey, ApiToken, ConfigValue, Customer, Instance, InstanceConfig, InstanceState, Integration, IntegrationSettings, KeyDigest,
     Marketplace, Membership, Organization, Profile, Role, Sealed, SigningKey, TokenHolder, User, UserConfig,
 };
+use perseat_domain::registration::AppRegistration;
 use perseat_domain::sharing::{SharedConnection, SharedValue, Sharing};
 use perseat_domain::time::Timestamp;
 use perseat_domain::usage::Through;
@@ -376,6 +377,15 @@ fn catalog_records_are_what_the_document_says() {
                 deployed: Some(config.clone()),
                 config_revision: 4,
                 deployed_at: Some(Timestamp(5)),
+                registrations: vec![AppRegistration {
+                    id: RegistrationId(id(6)),
+                    connection: "account".into(),
+                    name: "Europe".into(),
+                    client_id: "c".into(),
+                    client_secret: sealed("s"),
+                    scopes: Some("read".into()),
+                    email_domains: vec!["globex.eu".into()],
+                }],
             },
         );
     }

@@ -179,6 +179,7 @@ mod tests {
                 action: "oauth2".into(),
             },
             version: 3,
+            registration: None,
             obstacle: None,
             value: ConnectionValue {
                 fields: [("clientId".to_owned(), "c".to_owned())].into(),

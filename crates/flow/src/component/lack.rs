@@ -77,6 +77,7 @@ mod tests {
                 action: "oauth2".into(),
             },
             version: 1,
+            registration: None,
             value: ConnectionValue {
                 fields: BTreeMap::new(),
                 token: None,

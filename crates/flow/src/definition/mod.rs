@@ -50,6 +50,8 @@ pub struct Limits {
     pub depth: usize,
     /// Problems reported; the rest is counted.
     pub diagnostics: usize,
+    /// App registrations that a customer may have with one provider.
+    pub registrations: usize,
 }
 
 impl Default for Limits {
@@ -59,6 +61,7 @@ impl Default for Limits {
             nodes: 250_000,
             depth: 64,
             diagnostics: 200,
+            registrations: 100,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A credential as a step sees it: readable only inside the step that uses it, zeroed when dropped.
 
 use perseat_domain::definition::ActionRef;
+use perseat_domain::id::RegistrationId;
 use perseat_domain::model::ConnectionValue;
 use perseat_domain::usage::Through;
 use serde_json::Value;
@@ -28,6 +29,8 @@ pub struct Connection {
     pub version: u64,
     /// Inputs and token.
     pub value: ConnectionValue,
+    /// The customer's app registration that it has, where that is not the integration's own.
+    pub registration: Option<RegistrationId>,
     /// Why there is no credential in it, if there is none that can be used.
     pub obstacle: Option<Obstacle>,
 }
@@ -44,7 +47,8 @@ impl Connection {
     pub fn through(&self) -> Through {
         Through {
             connection: self.variable.clone(),
-            ..Through::default()
+            registration: self.registration,
+            account: None,
         }
     }
 

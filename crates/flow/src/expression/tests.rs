@@ -15,6 +15,7 @@ fn connection() -> Arc<Connection> {
             action: "bearer".to_owned(),
         },
         version: 3,
+        registration: None,
         obstacle: None,
         value: ConnectionValue {
             fields: BTreeMap::from([("token".to_owned(), "s3cret".to_owned())]),

@@ -325,6 +325,7 @@ mod tests {
                 action: "oauth2".into(),
             },
             version: 1,
+            registration: None,
             obstacle: None,
             value,
         };

@@ -16,7 +16,10 @@ mod tests;
 pub use answer::{AnswerError, Token, read as read_token};
 pub use authorize::{Pkce, authorize_url};
 pub use call::{Exchange, OauthClient, Revoked};
-pub use provider::{ClientAuthentication, Flow, Provider, ProviderError, fill_from_definition, is_destination, is_oauth, registration};
+pub use provider::{
+    ClientAuthentication, Flow, Provider, ProviderError, REGISTRATION, chosen, fill_from_definition, is_destination, is_oauth, register,
+    registration, token_host, unregister,
+};
 pub use redirects::Redirects;
 
 use std::time::Duration;

@@ -3,6 +3,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use perseat_domain::definition::{ActionRef, ConfigVar, Input};
 use perseat_domain::model::{ConnectionValue, KeyDigest};
+use perseat_domain::registration::{AppRegistration, Chosen};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -143,6 +144,50 @@ pub fn fill_from_definition(value: &mut ConnectionValue, variable: &ConfigVar, s
             let text = secrets.get(name).map_or(text.as_str(), |secret| secret);
             value.fields.entry(name.clone()).or_insert_with(|| text.to_owned());
         }
+    }
+}
+
+/// The input by which a configuration chooses one of the customer's app registrations, by name or id.
+pub const REGISTRATION: &str = "registration";
+
+/// Which of the app registrations a connection has that was filled from its definition.
+#[must_use]
+pub fn chosen<'r>(registrations: &'r [AppRegistration], variable: &ConfigVar, value: &ConnectionValue, email: Option<&str>) -> Chosen<'r> {
+    let picked = value.fields.get(REGISTRATION).map(String::as_str);
+    Chosen::of(registrations, &variable.stable_key, picked, email)
+}
+
+/// The host that a definition has a connection's tokens from, where it says so.
+#[must_use]
+pub fn token_host(variable: &ConfigVar) -> Option<String> {
+    match variable.inputs.get("tokenUrl") {
+        Some(Input::Value(Some(text))) => Url::parse(text.trim()).ok()?.host_str().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// Puts an app registration in the place of the integration's own. Its secret goes where the definition says, whatever the
+/// configuration says: an address that the definition does not give is taken out.
+pub fn register(value: &mut ConnectionValue, variable: &ConfigVar, registration: &AppRegistration, secret: &str) {
+    value.fields.retain(|name, _| !is_destination(name));
+    for (name, input) in &variable.inputs {
+        if let Input::Value(Some(text)) = input
+            && is_destination(name)
+        {
+            value.fields.insert(name.clone(), text.clone());
+        }
+    }
+    value.fields.insert("clientId".to_owned(), registration.client_id.clone());
+    value.fields.insert("clientSecret".to_owned(), secret.to_owned());
+    if let Some(scopes) = &registration.scopes {
+        value.fields.insert("scopes".to_owned(), scopes.clone());
+    }
+}
+
+/// Takes the registration away: what chooses one that is not there has none, and least of all another one.
+pub fn unregister(value: &mut ConnectionValue) {
+    for name in ["clientId", "clientSecret"] {
+        value.fields.remove(name);
     }
 }
 

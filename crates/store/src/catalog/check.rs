@@ -152,6 +152,7 @@ impl Check<'_, '_> {
             RecordType::Instance => self.records::<Instance>(|check, instance| {
                 let owner = Owner::Customer(instance.customer);
                 let name = format!("instance {}", instance.id);
+                check.registrations_open(&name, instance);
                 for config in std::iter::once(&instance.config).chain(&instance.deployed) {
                     check.values_open(&name, instance.id.0, owner, &config.values);
                     check.keys_open(&name, instance.id.0, owner, &config.api_keys);

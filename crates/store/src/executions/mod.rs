@@ -49,8 +49,8 @@ pub trait Names: Send + Sync {
     fn flow(&self, identity: &Identity, version: u32) -> Option<String>;
     /// A user's name.
     fn user(&self, id: UserId) -> Option<String>;
-    /// An app registration's name.
-    fn registration(&self, id: RegistrationId) -> Option<String>;
+    /// The name of an app registration of an instance.
+    fn registration(&self, instance: InstanceId, id: RegistrationId) -> Option<String>;
 }
 
 /// Limits of what is shown.

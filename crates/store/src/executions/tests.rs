@@ -49,7 +49,7 @@ impl Names for FixedNames {
         None
     }
 
-    fn registration(&self, _: RegistrationId) -> Option<String> {
+    fn registration(&self, _: InstanceId, _: RegistrationId) -> Option<String> {
         None
     }
 }

@@ -131,7 +131,8 @@ struct Group {
     instance: Option<InstanceId>,
     user: Option<UserId>,
     connection: Option<String>,
-    registration: Option<RegistrationId>,
+    /// With the instance that it is of.
+    registration: Option<(RegistrationId, InstanceId)>,
     account: Option<String>,
 }
 
@@ -162,7 +163,10 @@ impl UsageQuery {
             instance: by(Dimension::Instance).then_some(key.instance),
             user: key.user.filter(|_| by(Dimension::User)),
             connection: by(Dimension::Connection).then_some(through.connection),
-            registration: through.registration.filter(|_| by(Dimension::Registration)),
+            registration: through
+                .registration
+                .filter(|_| by(Dimension::Registration))
+                .map(|id| (id, key.instance)),
             account: through.account.filter(|_| by(Dimension::Account)),
         };
         Some((group, amount))
@@ -205,7 +209,9 @@ impl ExecutionReader {
             instance: group.instance.map(|id| named(id.to_string(), self.names.instance(id))),
             user: group.user.map(|id| named(id.to_string(), self.names.user(id))),
             connection: group.connection,
-            registration: group.registration.map(|id| named(id.to_string(), self.names.registration(id))),
+            registration: group
+                .registration
+                .map(|(id, instance)| named(id.to_string(), self.names.registration(instance, id))),
             account: group.account,
             amount,
         }

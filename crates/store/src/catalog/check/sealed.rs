@@ -7,6 +7,7 @@ use super::super::record::{self, RecordType};
 use super::{Check, hexadecimal};
 use crate::error::StoreError;
 use crate::keyring::Owner;
+use crate::presets::registration_secret;
 use crate::seal::RecordKind;
 use perseat_domain::id::{CustomerId, FlowNumber, UserId};
 use perseat_domain::model::{ApiKey, ConfigValue, ConnectionValue, Instance, Sealed, UserConfig, api_key_record_id, connection_record_id};
@@ -43,6 +44,24 @@ impl Check<'_, '_> {
                 Err(error) => self
                     .findings
                     .add(format_args!("catalog: the connection {key} of {name} does not open: {error}")),
+            }
+        }
+    }
+
+    pub(super) fn registrations_open(&mut self, name: &str, instance: &Instance) {
+        let Some(keys) = self.keys else { return };
+        for registration in &instance.registrations {
+            let opened = keys
+                .data_key(Owner::Customer(instance.customer))
+                .and_then(|key| Ok(registration_secret(&key, instance.id, registration)?));
+            match opened {
+                Ok(_) => self.report.opened += 1,
+                // Whoever has no key is told of apart.
+                Err(StoreError::NoKey { .. }) => {}
+                Err(error) => self.findings.add(format_args!(
+                    "catalog: the secret of the app registration {} of {name} does not open: {error}",
+                    registration.id
+                )),
             }
         }
     }

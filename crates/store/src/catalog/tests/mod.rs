@@ -111,6 +111,7 @@ fn instance(n: u128, of: &Customer, integration: &Integration) -> Instance {
         config,
         config_revision: 1,
         deployed_at: None,
+        registrations: Vec::new(),
     }
 }
 
