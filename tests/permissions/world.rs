@@ -129,7 +129,10 @@ impl World {
 
     pub(crate) async fn with(setup: Setup) -> Self {
         // Roles are tried here, not bounds: making a key takes long on a machine that is busy.
-        let bounds = setup.set("api.rate", 100_000).set("api.burst", 100_000).set("api.query-time", "10m");
+        let bounds = setup
+            .set("api.rate", 100_000)
+            .set("api.burst", 100_000)
+            .set("api.query-time", "10m");
         let daemon = Daemon::start(bounds);
         daemon
             .apply(&(MANIFESTS.to_owned() + &of_customer("own") + &of_customer("other")))
