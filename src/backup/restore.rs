@@ -8,10 +8,12 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use perseat_domain::definition::{ConfigVar, DataType};
-use perseat_domain::model::{ConfigValue, Customer, Instance, User, UserConfig};
+use perseat_domain::definition::{ActionRef, ConfigVar, DataType};
+use perseat_domain::grant::Holder;
+use perseat_domain::model::{ConfigValue, Customer, Instance, Membership, User, UserConfig};
+use perseat_domain::sharing::SharedConnection;
 use perseat_domain::time::Timestamp;
-use perseat_store::catalog::{Catalog, Lookup};
+use perseat_store::catalog::{Catalog, Lookup, View};
 use perseat_store::error::StoreError;
 use perseat_store::keyring::{Inspected, Owner};
 use perseat_store::state::{StateOptions, StateStore};
@@ -51,10 +53,10 @@ pub struct Restore<'r> {
 /// A connection whose refresh token may have been used since the backup.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AtRisk {
-    /// The customer's name.
-    pub customer: String,
-    /// The instance's name.
-    pub instance: String,
+    /// The customer's name; none for a connection that all customers share.
+    pub customer: Option<String>,
+    /// The instance's name; none for a shared connection.
+    pub instance: Option<String>,
     /// The user's name; none for the customer's own connection.
     pub user: Option<String>,
     /// The variable's name.
@@ -236,8 +238,8 @@ fn at_risk(catalog: &Catalog) -> anyhow::Result<Vec<AtRisk>> {
         let mut note = |values: &BTreeMap<String, ConfigValue>, user: Option<String>| {
             let has_value = |variable: &&&ConfigVar| matches!(values.get(&variable.stable_key), Some(ConfigValue::Connection { .. }));
             found.extend(variables.iter().filter(has_value).map(|variable| AtRisk {
-                customer: customer.clone(),
-                instance: instance.name.clone(),
+                customer: Some(customer.clone()),
+                instance: Some(instance.name.clone()),
                 user: user.clone(),
                 connection: variable.key.clone(),
             }));
@@ -256,15 +258,52 @@ fn at_risk(catalog: &Catalog) -> anyhow::Result<Vec<AtRisk>> {
             }
         }
     })?;
+    shared_at_risk(&view, &mut found)?;
     found.sort();
     Ok(found)
 }
 
+/// Shared OAuth 2.0 connections that somebody consented to or gave a token to.
+fn shared_at_risk(view: &View, found: &mut Vec<AtRisk>) -> Result<(), StoreError> {
+    let mut shared = BTreeMap::new();
+    view.for_each(|connection: SharedConnection| {
+        if is_oauth2(&connection.connection) {
+            shared.insert(connection.stable_key, connection.key);
+        }
+        Ok::<_, StoreError>(())
+    })?;
+    if shared.is_empty() {
+        return Ok(());
+    }
+    let mut note = |holder: Holder, customer: Option<String>, user: Option<String>| {
+        let grants = view.grants_of(holder)?;
+        let held = grants.iter().filter(|(_, stored)| stored.token.is_some());
+        found.extend(held.filter_map(|(stable_key, _)| shared.get(stable_key)).map(|key| AtRisk {
+            customer: customer.clone(),
+            instance: None,
+            user: user.clone(),
+            connection: key.clone(),
+        }));
+        Ok::<_, StoreError>(())
+    };
+    if let Some(organization) = view.organization()? {
+        note(Holder::Organization(organization.id), None, None)?;
+    }
+    view.for_each(|customer: Customer| note(Holder::Customer(customer.id), Some(customer.name), None))?;
+    view.for_each(|user: User| {
+        let customer = match user.membership {
+            Membership::Customer(customer) => view.get::<Customer>(customer)?.map(|customer| customer.name),
+            Membership::Organization => None,
+        };
+        note(Holder::User(user.id), customer, Some(user.name))
+    })
+}
+
 /// Whether the provider may give a new refresh token for every use of one.
 fn rotates(variable: &ConfigVar) -> bool {
-    let kind = variable
-        .connection
-        .as_ref()
-        .map(|connection| connection.action.to_ascii_lowercase());
-    variable.data_type == DataType::Connection && kind.is_some_and(|kind| kind.contains("oauth2"))
+    variable.data_type == DataType::Connection && variable.connection.as_ref().is_some_and(is_oauth2)
+}
+
+fn is_oauth2(connection: &ActionRef) -> bool {
+    connection.action.to_ascii_lowercase().contains("oauth2")
 }

@@ -106,11 +106,11 @@ impl Restore {
             say!("\nthe refresh tokens of these connections may have been used since; whose provider refuses them has to connect again:");
             let mut table = Table::new(&["CUSTOMER", "INSTANCE", "USER", "CONNECTION"]);
             for connection in &restored.at_risk {
-                let user = connection.user.clone().unwrap_or_default();
+                let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
                 table.row([
-                    connection.customer.clone(),
-                    connection.instance.clone(),
-                    user,
+                    or_none(&connection.customer),
+                    or_none(&connection.instance),
+                    or_none(&connection.user),
                     connection.connection.clone(),
                 ]);
             }

@@ -35,6 +35,10 @@ pub(crate) struct Plan {
     pub(crate) integrations: usize,
     /// Further keys of the daemon's configuration.
     pub(crate) keys: &'static [(&'static str, &'static str)],
+    /// Keys with values of any form.
+    pub(crate) more_keys: Vec<(&'static str, toml::Value)>,
+    /// Further manifests; each ends with a line of dashes.
+    pub(crate) more: &'static str,
 }
 
 impl Plan {
@@ -50,6 +54,8 @@ impl Plan {
             },
             integrations: 3,
             keys: &[],
+            more_keys: Vec::new(),
+            more: "",
         }
     }
 }
@@ -116,6 +122,7 @@ pub(crate) fn manifests(plan: &Plan, provider: &Oauth) -> String {
         .unwrap();
     }
     yaml += "---\n";
+    yaml += plan.more;
     for number in 1..=plan.integrations {
         let name = format!("Work {number}");
         yaml += &integration(&name, plan.sharing == "user");
@@ -148,6 +155,9 @@ pub(crate) async fn start(plan: &Plan) -> World {
         .set("oauth.timeout", "2s");
     for (key, value) in plan.keys {
         setup = setup.set(key, *value);
+    }
+    for (key, value) in &plan.more_keys {
+        setup = setup.set(key, value.clone());
     }
     let world = World {
         daemon: Daemon::start(setup),

@@ -12,10 +12,14 @@ use serde_json::{Value, json};
 
 use crate::harness::api::Api;
 use crate::harness::oauth::Manner;
+use crate::harness::post_office::PostOffice;
 use crate::sharers::{
     CONFIGS, Plan, account_of, all_succeed, consent, manifests, one_each, own_accounts, send, send_last, spent, start, taken,
 };
 use crate::world::World;
+
+/// One for the organization and one for a customer.
+const ADMINS: &str = "kind: OrganizationUser\nname: olga\nemail: olga@acme.example\nrole: owner\n---\nkind: CustomerUser\ncustomer: globex\nname: gus\nemail: gus@globex.example\nexternalId: gus\nrole: admin\n---\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_users_connection_in_instances_of_two_arbiters_is_renewed_once() {
@@ -336,6 +340,24 @@ async fn a_connection_that_the_organization_makes_for_each_customer_is_not_the_c
     consent(&world, link.as_str().unwrap(), "globex").await;
     all_succeed(&world, &anns).await;
     assert_eq!(taken(&world), BTreeSet::from(["access-globex-1".to_owned()]));
+}
+
+/// A link by mail is the right to connect, so that it goes to nobody who has it not otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_connect_a_shared_connection_is_told_that_it_is_over() {
+    for (sharing, told) in [("customerByOrganization", "olga@acme.example"), ("customer", "gus@globex.example")] {
+        let office = PostOffice::open("starttls", &[]);
+        let plan = Plan {
+            keys: &[("notices.look", "20ms"), ("oauth.fresh", "1ms")],
+            more_keys: office.keys().into(),
+            more: ADMINS,
+            ..Plan::of(sharing)
+        };
+        let world = start(&plan).await;
+        world.provider.revoke("globex");
+        one_each(&world, "ann").await;
+        assert_eq!(office.next()["to"], json!([told]), "{sharing}");
+    }
 }
 
 /// Why manifests are refused.

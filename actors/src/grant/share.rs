@@ -234,8 +234,9 @@ impl Handler<LeaveShare> for ShareActor {
         let is_idle = self.lent_to.is_empty() && self.waiting.is_empty() && !matches!(self.state, State::Reading { .. });
         if is_idle {
             ctx.stop();
-        } else if self.supervisor.tell(ShareStillNeeded(self.id.clone())).is_err() {
-            tracing::debug!(connection = %self.id.variable, "the supervisor did not hear that a shared connection is still needed");
+        } else {
+            // One for each time that it is put away: a word that is lost would leave it leaving for good.
+            self.supervisor.tell_past_the_bound(ShareStillNeeded(self.id.clone()));
         }
     }
 }

@@ -3,6 +3,7 @@
 use perseat_domain::grant::{Holder, Status, Step};
 use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::{Customer, Instance, Integration, Membership, Role, User, UserConfig};
+use perseat_domain::sharing::Sharing;
 use perseat_store::catalog::{GrantId, Lookup};
 use perseat_store::error::StoreError;
 
@@ -86,7 +87,7 @@ pub fn subject(at: &impl Lookup, id: &GrantId, step: Step, reach: &Reach) -> Res
             .cloned()
             .into_iter()
             .collect(),
-        _ => admins(at, customer.map_or(Membership::Organization, Membership::Customer), reach)?,
+        _ => admins(at, whose(at, id, customer)?, reach)?,
     };
     Ok(Some(Subject {
         organization: at.organization()?.map(|organization| organization.name).unwrap_or_default(),
@@ -103,6 +104,19 @@ pub fn subject(at: &impl Lookup, id: &GrantId, step: Step, reach: &Reach) -> Res
         status: stored.grant.status,
         reason: stored.grant.reason,
     }))
+}
+
+/// Whose admins may connect it: those of the customer, unless the organization makes the connection for each customer.
+fn whose(at: &impl Lookup, id: &GrantId, customer: Option<CustomerId>) -> Result<Membership, StoreError> {
+    let is_made_for_them = match id.holder {
+        Holder::Customer(_) => at
+            .shared_connection(&id.variable)?
+            .is_none_or(|shared| shared.sharing != Sharing::Customer),
+        _ => false,
+    };
+    Ok(customer
+        .filter(|_| !is_made_for_them)
+        .map_or(Membership::Organization, Membership::Customer))
 }
 
 /// To what a grant belongs.

@@ -13,7 +13,7 @@ use crate::index::fault::IndexError;
 use crate::index::file::IndexFile;
 use crate::index::row::ExecutionRow;
 use crate::usage::{self, Added, USAGE, UsageLimits};
-use perseat_domain::id::ExecutionId;
+use perseat_domain::id::{CustomerId, ExecutionId};
 use perseat_domain::usage::{Amount, Day, UsageKey};
 use redb::{ReadableTable as _, ReadableTableMetadata, TableDefinition, TableError};
 use std::fs::File;
@@ -140,7 +140,8 @@ impl StateStore {
         })
     }
 
-    /// Gives the rows of usage from one day to another, both included, in the order of days, and the oldest day that is kept.
+    /// Gives the rows of usage from one day to another, both included, in the order of days, and the oldest day that is kept;
+    /// of one customer, if one is named, and then no row of another is read but one a day.
     /// `opened` runs when the moment that they are read of is fixed.
     ///
     /// # Errors
@@ -148,6 +149,7 @@ impl StateStore {
     pub fn usage<E: From<IndexError>>(
         &self,
         days: std::ops::RangeInclusive<Day>,
+        customer: Option<CustomerId>,
         opened: impl FnOnce(),
         mut each: impl FnMut(UsageKey, Amount) -> Result<(), E>,
     ) -> Result<Option<Day>, E> {
@@ -159,14 +161,22 @@ impl StateStore {
                 Err(error) => return Err(error.into()),
             };
             opened();
-            let (from, to) = (usage::first_of(*days.start()), Day(days.end().0.saturating_add(1)));
-            for row in table.range::<&[u8]>(from.as_slice()..usage::first_of(to).as_slice())? {
-                let (key, amount) = row?;
-                let (key, amount) = usage::decode(key.value(), amount.value())?;
-                if let Err(error) = each(key, amount) {
-                    stopped = Some(error);
-                    break;
+            let (mut from, end) = (usage::first_of(*days.start()).to_vec(), Day(days.end().0.saturating_add(1)));
+            let end = usage::first_of(end);
+            'days: while let Some(first) = table.range::<&[u8]>(from.as_slice()..end.as_slice())?.next() {
+                let (key, amount) = first?;
+                let (key, _) = usage::decode(key.value(), amount.value())?;
+                let (begin, next) = usage::rows_of(key.day, customer);
+                let begin = begin.max(from);
+                for row in table.range::<&[u8]>(begin.as_slice()..next.as_slice().min(&end))? {
+                    let (key, amount) = row?;
+                    let (key, amount) = usage::decode(key.value(), amount.value())?;
+                    if let Err(error) = each(key, amount) {
+                        stopped = Some(error);
+                        break 'days;
+                    }
                 }
+                from = usage::first_of(Day(key.day.0.saturating_add(1))).to_vec();
             }
             let first = table.first()?;
             first

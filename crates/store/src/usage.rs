@@ -135,6 +135,17 @@ pub(crate) fn first_of(day: Day) -> [u8; 4] {
     day.0.to_be_bytes()
 }
 
+/// The first key of a day, of one customer if one is named, and the first one behind those.
+pub(crate) fn rows_of(day: Day, customer: Option<CustomerId>) -> (Vec<u8>, Vec<u8>) {
+    let following = first_of(Day(day.0.saturating_add(1))).to_vec();
+    let Some(customer) = customer else {
+        return (first_of(day).to_vec(), following);
+    };
+    let key = |id: u128| [first_of(day).as_slice(), &id.to_be_bytes()].concat();
+    let id = customer.0.as_u128();
+    (key(id), id.checked_add(1).map_or(following, key))
+}
+
 /// Adds to the rows what was not added up to `watermark`, and drops the oldest days beyond the limits.
 pub(crate) fn add(
     table: &mut Table<'_, &'static [u8], &'static [u8]>,
@@ -257,6 +268,7 @@ mod tests {
         let all = Day(0)..=Day(u32::MAX);
         let oldest = state.usage::<IndexError>(
             all,
+            None,
             || {},
             |key, amount| {
                 rows.push((key.day.0, amount.executions));
@@ -301,7 +313,44 @@ mod tests {
         assert_eq!(rows(&state).len(), 6, "{:?}", rows(&state));
         apply(&state, 12, vec![added(12, 42, 0..9)]);
         assert_eq!(rows(&state), vec![(42, 1); 9], "one day alone may be larger");
-        let to = state.usage::<IndexError>(Day(0)..=Day(41), || {}, |_, _| unreachable!());
+        let to = state.usage::<IndexError>(Day(0)..=Day(41), None, || {}, |_, _| unreachable!());
         assert_eq!(to.unwrap(), Some(Day(42)));
+    }
+
+    #[test]
+    fn of_one_customer_no_row_of_another_is_given() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = store(&directory, 10, 100);
+        let mut addition = Addition::default();
+        for (day, customer) in [(1, 1), (1, 2), (1, 3), (2, 1), (2, 3), (3, 2), (3, u128::MAX)] {
+            let identity = Identity {
+                customer: CustomerId(Uuid::from_u128(customer)),
+                ..identity(1)
+            };
+            addition.began(Some(&identity), Timestamp(day * 86_400_000));
+        }
+        apply(&state, 1, vec![Added { through: 1, addition }]);
+        let days = |customer: u128, days: std::ops::RangeInclusive<u32>| {
+            let mut seen = Vec::new();
+            let days = Day(*days.start())..=Day(*days.end());
+            let given = state.usage::<IndexError>(
+                days,
+                Some(CustomerId(Uuid::from_u128(customer))),
+                || {},
+                |key, _| {
+                    assert_eq!(key.customer, CustomerId(Uuid::from_u128(customer)));
+                    seen.push(key.day.0);
+                    Ok(())
+                },
+            );
+            given.unwrap();
+            seen
+        };
+        assert_eq!(days(1, 0..=9), [1, 2]);
+        assert_eq!(days(2, 0..=9), [1, 3]);
+        assert_eq!(days(2, 2..=2), [0_u32; 0]);
+        assert_eq!(days(3, 2..=3), [2]);
+        assert_eq!(days(u128::MAX, 0..=9), [3]);
+        assert_eq!(days(4, 0..=9), [0_u32; 0]);
     }
 }

@@ -115,8 +115,12 @@ impl Standing {
         Ok(Some(begin_url(desk(ctx)?, &ticket)))
     }
 
-    /// When the token is renewed next, or tried again.
+    /// When the token is renewed next, or tried again, for whoever may know it.
     pub(super) fn refresh_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime>> {
+        let Some(id) = &self.id else { return Ok(None) };
+        if !read(ctx, |reader| Ok(reader.may_see_story(id)))? {
+            return Ok(None);
+        }
         let rules = desk(ctx)?.oauth().options().rules;
         Ok(self
             .stored

@@ -3,6 +3,7 @@
 use super::Edit;
 use crate::fault::Fault;
 use crate::routing::removed_config_route;
+use perseat_domain::grant::Holder;
 use perseat_domain::id::{InstanceId, IntegrationId, UserConfigId};
 use perseat_domain::model::{Customer, Membership, Organization, User, UserConfig};
 use perseat_domain::route::RouteChange;
@@ -72,6 +73,7 @@ impl Edit<'_, '_> {
         for user in every(|after| self.mutation.users_of(membership, after, PAGE))? {
             self.forget_user(&user);
         }
+        self.effects.holders.insert(Holder::Customer(customer.id));
         self.mutation.delete_customer(customer.id)?;
         self.effects.routes.push(RouteChange::CustomerExternalId {
             customer: customer.id,
@@ -92,6 +94,7 @@ impl Edit<'_, '_> {
     }
 
     fn forget_user(&mut self, user: &User) {
+        self.effects.holders.insert(Holder::User(user.id));
         self.effects.routes.push(RouteChange::UserExternalId {
             user: user.id,
             membership: user.membership,

@@ -87,6 +87,9 @@ fn places(edit: &Edit<'_, '_>, bundle: &Bundle, conflicts: &mut Vec<String>) -> 
         for (number, digest) in &referenced.versions {
             match same_version(edit, &integration, *number, digest)? {
                 Some(here) => {
+                    if let Some(version) = edit.mutation.integration_version(integration.id, here)? {
+                        conflicts.extend(edit.unshared(&version.definition)?);
+                    }
                     place.versions.insert(*number, here);
                 }
                 None => conflicts.push(format!(

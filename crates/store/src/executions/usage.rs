@@ -182,7 +182,7 @@ impl ExecutionReader {
         let days = query.from.unwrap_or_default()..=query.to.unwrap_or(Day(u32::MAX));
         let most = self.limits.usage_rows;
         let mut groups: BTreeMap<Group, Amount> = BTreeMap::new();
-        let oldest = self.index.usage(days, |key, amount| {
+        let oldest = self.index.usage(days, query.customer, |key, amount| {
             if !goes_on() {
                 return Err(UsageError::BrokenOff);
             }

@@ -196,7 +196,8 @@ impl Core {
             change.stored = true;
         }
         // What comes from now on was certainly not stored.
-        self.doubted.push(std::mem::take(&mut self.usage));
+        let added = std::mem::take(&mut self.usage);
+        self.doubted.extend(Some(added).filter(|added| !added.addition.is_empty()));
     }
 
     /// The net effect was stored.

@@ -9,7 +9,7 @@ use super::{Limits, Logged};
 use crate::history::History;
 use crate::state::StateStore;
 use perseat_domain::entry::EntryRef;
-use perseat_domain::id::ExecutionId;
+use perseat_domain::id::{CustomerId, ExecutionId};
 use perseat_domain::time::Timestamp;
 use perseat_domain::usage::{Amount, Day, UsageKey};
 use std::collections::HashMap;
@@ -234,15 +234,16 @@ impl ExecutionIndex {
     pub fn usage<E: From<IndexError>>(
         &self,
         days: std::ops::RangeInclusive<Day>,
+        customer: Option<CustomerId>,
         mut each: impl FnMut(UsageKey, Amount) -> Result<(), E>,
     ) -> Result<Option<Day>, E> {
         self.catch_up()?;
         let core = self.core();
         let recent = core.usage().flat_map(|added| added.addition.rows());
         let recent: Vec<_> = recent.map(|(key, amount)| (key.clone(), *amount)).collect();
-        let stored = self.state.usage(days.clone(), move || drop(core), &mut each)?;
+        let stored = self.state.usage(days.clone(), customer, move || drop(core), &mut each)?;
         for (key, amount) in &recent {
-            if days.contains(&key.day) {
+            if days.contains(&key.day) && customer.is_none_or(|customer| customer == key.customer) {
                 each(key.clone(), *amount)?;
             }
         }
