@@ -43,6 +43,8 @@ fn draining_closes_idle_connections_ends_begun_requests_and_takes_no_others() {
     let mut begun = world.connect();
     begun.write(post(&plain(1), "", "").as_bytes());
     world.appended(1);
+    world.front.begin_drain();
+    until("the idle connection to close", || world.front.connections() == 1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     assert_eq!(
         runtime.block_on(world.fronts.drain(Duration::from_millis(1))),
