@@ -1,14 +1,14 @@
 /**
  * User level configuration from the beginning to the end, with accounts at a certified OpenID provider: an admin switches
- * integrations on, three people connect their own accounts, webhooks arrive by the three kinds of address, and one of them
- * updates and leaves. Prints where its host page and the provider are, reads where the daemon is and whose tokens there are.
+ * integrations on, three people connect their own accounts, one of them by another app registration, webhooks arrive by the
+ * three kinds of address, and one of them updates and leaves. Prints where its host page and the provider are, reads where the daemon is and whose tokens there are.
  */
 
 import assert from "node:assert/strict";
 import Provider from "oidc-provider";
-import { frame, introduced, launch, serve, show, sound, soundEverywhere, tab, told, walked } from "./stage.mjs";
+import { frame, introduced, launch, serve, show, sound, soundEverywhere, tab, tabTo, told, walked } from "./stage.mjs";
 
-/** What the provider's API was called with: whose token, and for whom the flow said it ran. */
+/** What the provider's API was called with: whose token, issued to which client, and for whom the flow said it ran. */
 const calls = [];
 let changed = () => {};
 let provider;
@@ -22,15 +22,18 @@ async function answer(request, response) {
   const token = bearer ? await provider.AccessToken.find(bearer) : undefined;
   response.writeHead(token ? 200 : 401, { "content-type": "application/json" });
   response.end("{}");
-  calls.push({ account: token?.accountId, ...JSON.parse(Buffer.concat(chunks).toString()) });
+  calls.push({ account: token?.accountId, client: token?.clientId, ...JSON.parse(Buffer.concat(chunks).toString()) });
   changed();
 }
 
 const host = await serve();
 const issuer = await serve(answer);
 const { url, organization, people, integrations } = await introduced({ host, provider: issuer });
+/** The app that all use, and the one that whoever chooses it uses. */
+const EUROPE = { client_id: "perseat-europe", client_secret: "canary-of-the-client-of-europe" };
+const apps = [{ client_id: "perseat", client_secret: "canary-of-the-client" }, EUROPE];
 provider = new Provider(issuer, {
-  clients: [{ client_id: "perseat", client_secret: "canary-of-the-client", redirect_uris: [`${url}/oauth2/callback`], grant_types: ["authorization_code", "refresh_token"] }],
+  clients: apps.map((app) => ({ ...app, redirect_uris: [`${url}/oauth2/callback`], grant_types: ["authorization_code", "refresh_token"] })),
   features: { devInteractions: { enabled: true }, revocation: { enabled: true } },
   pkce: { required: () => true },
   scopes: ["openid", "offline_access"],
@@ -63,6 +66,34 @@ async function adminSwitchesOn() {
   await page.context().close();
 }
 
+/** The customer gets a second app registration, for whoever chooses it. */
+async function organizationRegistersAnotherApp() {
+  const { data } = await ask(organization, "{ instances { nodes { id } } }");
+  for (const { id } of data.instances.nodes) {
+    const answer = await ask(organization, `mutation ($i: ID!, $c: String!, $s: String) { createAppRegistration(input: {instance: $i,
+      connection: "Account", name: "Europe", clientId: $c, clientSecret: $s}) { appRegistration { clientId } errors { messages } } }`,
+    { i: id, c: EUROPE.client_id, s: EUROPE.client_secret });
+    assert.equal(answer.data?.createAppRegistration.appRegistration?.clientId, EUROPE.client_id, JSON.stringify(answer));
+  }
+}
+
+/** Who connects by the second one. */
+const viaEurope = (person) => person === "carl";
+
+/** Chooses the second app registration by keyboard alone, and finishes. */
+async function choosesEurope(page, view, isFirst) {
+  const choice = view.getByLabel("Registration");
+  const offered = await choice.locator("option").allInnerTexts();
+  assert.deepEqual(offered, ["As it is", "Europe"]);
+  await view.getByLabel("Folder").focus();
+  await tabTo(page, "Registration");
+  await page.keyboard.type("Eu");
+  assert.equal(await choice.evaluate((select) => select.selectedOptions[0].textContent), "Europe");
+  if (isFirst) await soundEverywhere(page, "another registration");
+  await tabTo(page, "Finish");
+  await page.keyboard.press("Enter");
+}
+
 /** Signs in at the provider as `person` and agrees, in the window that opened. */
 async function consents(window, person) {
   await window.getByPlaceholder("Enter any login").fill(person);
@@ -84,7 +115,8 @@ async function connects(person) {
     if (person === "ada") await view.getByRole("link", { name: "Add my own configuration" }).click();
     await view.getByLabel("Folder").fill(`/${person}`);
     if (person === "bob" && name === integrations[0]) await soundEverywhere(page, "configuration");
-    await view.getByRole("button", { name: "Finish" }).click();
+    if (viaEurope(person)) await choosesEurope(page, view, name === integrations[0]);
+    else await view.getByRole("button", { name: "Finish" }).click();
     await told(page, "USER_CONFIGURATION_DEPLOYED");
     const opens = page.context().waitForEvent("page");
     await view.getByRole("link", { name: "Connect", exact: true }).click();
@@ -146,8 +178,9 @@ async function webhooksRunAsTheirUsers() {
     for (const person of ["ada", "bob", "carl"]) {
       number += 1;
       assert.equal(await post(name, person, number), 200, `${name} of ${person}`);
-      const { account, who, folder, channel } = await call(number);
+      const { account, client, who, folder, channel } = await call(number);
       assert.deepEqual([account, who, folder, channel], [person, person, `/${person}`, `channel of ${name}`]);
+      assert.equal(client, viaEurope(person) ? EUROPE.client_id : "perseat", `the app of ${person}`);
     }
   }
 }
@@ -173,7 +206,8 @@ async function bobUpdatesAndLeaves() {
   await told(page, "USER_CONFIGURATION_DELETED");
   assert.equal(await post(name, "bob", 101), 410, "what was removed is gone");
   assert.equal(await post(name, "carl", 102), 200);
-  assert.equal((await call(102)).account, "carl", "the others go on");
+  const other = await call(102);
+  assert.deepEqual([other.account, other.client], ["carl", EUROPE.client_id], "the others go on");
   assert.ok(!calls.some(({ number }) => number === 101));
   assert.deepEqual(page.complaints, []);
   await page.context().close();
@@ -199,4 +233,6 @@ async function usersSeeNoInstance() {
   await page.context().close();
 }
 
-await walked(browser, [adminSwitchesOn, adminConnects, bobConnects, carlConnects, webhooksRunAsTheirUsers, bobUpdatesAndLeaves, usersSeeNoInstance]);
+await walked(browser, [
+  adminSwitchesOn, organizationRegistersAnotherApp, adminConnects, bobConnects, carlConnects, webhooksRunAsTheirUsers, bobUpdatesAndLeaves, usersSeeNoInstance,
+]);
