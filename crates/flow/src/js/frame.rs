@@ -29,6 +29,9 @@ pub(super) struct Run<'a> {
     /// Wall and CPU time it may take.
     pub(super) max_ms: u64,
     pub(super) max_cpu_ms: u64,
+    /// CPU time after which the child gives way to everything else on the machine, and ends with the run: a process may not
+    /// take its place back.
+    pub(super) gives_way_us: u64,
     pub(super) max_log_lines: u32,
     pub(super) max_log_bytes: u32,
     pub(super) max_fetches: u32,

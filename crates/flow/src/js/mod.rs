@@ -8,6 +8,7 @@
 mod calls;
 mod child;
 mod frame;
+mod patience;
 mod pool;
 mod program;
 mod queue;

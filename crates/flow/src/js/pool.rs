@@ -12,6 +12,7 @@
 
 use super::calls::{Calls, Sending};
 use super::frame::{self, Run, ToChild};
+use super::patience::Patience;
 use super::queue::Queue;
 use super::run::{RunError, RunReport, RunRequest, UserKey};
 use super::spawner::Spawner;
@@ -106,6 +107,7 @@ pub(super) struct Worker {
 pub(super) struct State {
     queue: Queue<Flight>,
     pub(super) workers: HashMap<u64, Worker>,
+    pub(super) patience: Patience,
     starting: usize,
     next_id: u64,
     pub(super) closed: bool,
@@ -122,6 +124,7 @@ impl JsPool {
         let state = State {
             queue: Queue::new(),
             workers: HashMap::new(),
+            patience: Patience::default(),
             starting: 1,
             next_id: 1,
             closed: false,
@@ -216,9 +219,12 @@ impl Drop for Cancel<'_> {
             return;
         }
         let mut state = self.shared.lock();
-        let mut runs = state.workers.values_mut();
-        if let Some(worker) = runs.find(|worker| worker.flights.front().is_some_and(|first| first.id == self.id)) {
-            worker.doom();
+        let State { workers, patience, .. } = &mut *state;
+        for worker in workers.values_mut() {
+            if let Some(first) = worker.flights.front().filter(|first| first.id == self.id) {
+                patience.exhausted(first.request.owner);
+                worker.doom();
+            }
         }
     }
 }
@@ -268,7 +274,7 @@ impl Worker {
     }
 
     /// Writes the frames of a run. The caller has seen that the script fits.
-    fn send(&mut self, mut flight: Flight, options: &Options) {
+    fn send(&mut self, mut flight: Flight, options: &Options, gives_way_after: Duration) {
         let request = &flight.request;
         let known = self.scripts.len();
         let number = *self.scripts.entry(Arc::clone(&request.script)).or_insert_with(|| {
@@ -291,6 +297,7 @@ impl Worker {
             script: number,
             max_ms: millis(room),
             max_cpu_ms: millis(options.max_cpu),
+            gives_way_us: u64::try_from(gives_way_after.as_micros()).unwrap_or(u64::MAX),
             max_log_lines: narrow(options.max_log_lines),
             max_log_bytes: narrow(options.max_log_bytes),
             max_fetches: options.max_fetches,
@@ -501,7 +508,10 @@ impl State {
                     }
                     return;
                 }
-                Some(flight) => worker.send(flight, options),
+                Some(flight) => {
+                    let gives_way_after = self.patience.with(flight.request.owner);
+                    worker.send(flight, options, gives_way_after);
+                }
                 None => {
                     if worker.flights.is_empty() && (others_wait || next.is_none()) {
                         worker.release();

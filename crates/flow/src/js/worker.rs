@@ -222,11 +222,12 @@ fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, said_so: &mut boo
             logs,
         } => {
             *said_so |= last;
-            let flight = done(shared, id, run, last)?;
+            let cpu = Duration::from_micros(cpu_us);
+            let flight = done(shared, id, run, last, cpu)?;
             let report = RunReport {
                 outcome: outcome.map(str::to_owned).map_err(run_error),
                 logs: logs.into_iter().map(step_log).collect(),
-                cpu: Duration::from_micros(cpu_us),
+                cpu,
                 held: flight.sending.held,
                 is_limited: flight.sending.is_limited,
             };
@@ -265,13 +266,14 @@ fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, said_so: &mut boo
 }
 
 /// Takes the run that ended off its child and hands the child more.
-fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool) -> io::Result<Flight> {
+fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool, cpu: Duration) -> io::Result<Flight> {
     let mut state = shared.lock();
     let worker = state.workers.get_mut(&id).ok_or_else(|| io::Error::other("an unknown child"))?;
     if worker.flights.front().is_none_or(|first| first.id != run) {
         return Err(io::Error::other("the end of a script that does not run"));
     }
     let flight = worker.flights.pop_front();
+    let owner = flight.as_ref().map(|flight| flight.request.owner);
     // The next one has begun; if nobody waits for it, it must not go on.
     let given_up = worker.flights.front().is_some_and(|next| next.answer.is_closed());
     worker.began = Instant::now();
@@ -279,6 +281,9 @@ fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool) -> io::Result<Fligh
         worker.doom();
     } else if let Some(next) = worker.flights.front_mut() {
         next.begin(&shared.options);
+    }
+    if let Some(owner) = owner {
+        state.patience.ended(owner, cpu);
     }
     state.pump(shared);
     flight.ok_or_else(|| io::Error::other("the end of no script"))

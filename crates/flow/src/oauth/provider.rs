@@ -3,7 +3,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use perseat_domain::definition::{ActionRef, ConfigVar, Input};
 use perseat_domain::model::{ConnectionValue, KeyDigest};
-use perseat_domain::registration::{AppRegistration, Chosen};
+use perseat_domain::registration::{AppRegistration, Chosen, Traits};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -152,9 +152,9 @@ pub const REGISTRATION: &str = "registration";
 
 /// Which of the app registrations a connection has that was filled from its definition.
 #[must_use]
-pub fn chosen<'r>(registrations: &'r [AppRegistration], variable: &ConfigVar, value: &ConnectionValue, email: Option<&str>) -> Chosen<'r> {
+pub fn chosen<'r>(registrations: &'r [AppRegistration], variable: &ConfigVar, value: &ConnectionValue, traits: Traits<'_>) -> Chosen<'r> {
     let picked = value.fields.get(REGISTRATION).map(String::as_str);
-    Chosen::of(registrations, &variable.stable_key, picked, email)
+    Chosen::of(registrations, &variable.stable_key, picked, traits)
 }
 
 /// The host that a definition has a connection's tokens from, where it says so.

@@ -20,11 +20,6 @@ const MAX_STACK: usize = 1 << 20;
 /// what they do, and past it a new child costs half a millisecond.
 const MAX_LEFT_OVER: u32 = 10_000;
 
-/// CPU time of one run after which its child gives way to everything else on the machine, and ends with the run: a
-/// process cannot take its priority back. Starting the next one costs half of it, and a spare is ready. No key: less would start a
-/// process for every step, more would let scripts hold up answers; how much a step may compute in all is `code.cpu`.
-const GIVES_WAY_AFTER: Duration = Duration::from_millis(10);
-
 /// Why a run failed, with text of its own.
 #[derive(Debug)]
 pub(super) enum RunError {
@@ -165,7 +160,7 @@ impl Engine {
         let (began, cpu_began) = (Instant::now(), cpu_time());
         self.clock.stopped.set(None);
         self.clock.cpu_limit.set(cpu_began + Duration::from_millis(run.max_cpu_ms));
-        self.clock.gives_way_at.set(cpu_began + GIVES_WAY_AFTER);
+        self.clock.gives_way_at.set(cpu_began + Duration::from_micros(run.gives_way_us));
         self.clock.began.set(Some((began, cpu_began)));
         self.clock.deadline.set(Some(began + Duration::from_millis(run.max_ms)));
         let segments = [run.context, run.config]
