@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 /// Entries are made on one thread and freed on others: the system's allocator takes an eighth of the throughput for that.
+/// What is written in C uses it, too: of a hundred thousand keys that come and go the system's allocator gives nothing back.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -512,7 +512,7 @@ settings! {
     /// The catalog: configuration, sealed credentials, audit.
     catalog "catalog": Catalog {
         /// Page cache.
-        cache: Size = "24MiB";
+        cache: Size = "8MiB";
         /// Parsed integration versions kept in memory.
         version_cache_entries: Count = 256;
         /// Records that one audit entry names; of a larger change it keeps count and digest.
@@ -535,7 +535,7 @@ settings! {
     /// Live executions.
     state "state": State {
         /// Page cache.
-        cache: Size = "16MiB";
+        cache: Size = "8MiB";
         /// Live executions that a list looks at before it gives a short page.
         scan_rows: Count = 20_000;
     }
@@ -543,7 +543,7 @@ settings! {
     /// Ended executions.
     history "history": History {
         /// Page cache of all history files together.
-        cache: Size = "16MiB";
+        cache: Size = "8MiB";
         /// History files open at once.
         open_files: Count = 4;
         /// Bytes of a request or result that are shown of an execution.
