@@ -77,6 +77,7 @@ fn fill(folder: &std::path::Path, users: usize) -> Catalog {
                         external_id: Some(format!("u-{n}")),
                         subject: None,
                         subject_seen_at: None,
+                        labels: Vec::new(),
                         role: Role::Member,
                         profile: Profile::default(),
                     })?;

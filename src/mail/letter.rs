@@ -75,6 +75,7 @@ mod tests {
                 external_id: None,
                 subject: None,
                 subject_seen_at: None,
+                labels: Vec::new(),
                 role: Role::Owner,
                 profile: Profile::default(),
             },

@@ -234,3 +234,49 @@ async fn a_customer_has_no_more_registrations_with_a_provider_than_the_configura
     // What is there may change.
     world.daemon.apply(&registration("Rest", "scopes: more\n")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_gives_a_registration_and_another_label_moves_the_user() {
+    let more = registration("Europe", "labels: [EU]\n") + &registration("America", "labels: [us]\nemailDomains: [globex.example]\n");
+    let world = World::start(&plan(&["ann", "bob"], &more)).await;
+    let labelled = |labels: &str| {
+        format!(
+            "kind: CustomerUser\ncustomer: globex\nname: ann of globex\nemail: ann@globex.example\nexternalId: ann\nrole: marketplace_user\nlabels: {labels}\n"
+        )
+    };
+    world.daemon.apply(&labelled("[eu, sales]")).await;
+    connect(&world, "ann").await;
+    assert_eq!(told(&world), of("europe"), "a label counts before an address");
+    connect(&world, "bob").await;
+    assert_eq!(told(&world), of("america"));
+
+    // Another sorting of the user is another registration, which knows nothing of the old consent.
+    let api = Api::program(&world.daemon, "owner").await;
+    let found = api.get("{ customers { nodes { users { nodes { id name labels } } } } }", json!({})).await["nodes"][0]["users"]["nodes"].take();
+    let ann = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|user| user["name"] == "ann of globex")
+        .unwrap();
+    assert_eq!(ann["labels"], json!(["eu", "sales"]));
+    let label = "mutation ($i: ID!, $l: [String!]) { updateUser(input: {id: $i, labels: $l}) { user { labels } errors { messages } } }";
+    let moved = api.get(label, json!({ "i": ann["id"], "l": ["US"] })).await;
+    assert_eq!(moved["user"]["labels"], json!(["us"]));
+    assert_eq!(account(&api, "ann").await["status"], "PENDING");
+    let parked = world.send("ann", 1).await.remove(0);
+    world.stands(&parked, "parked").await;
+    connect(&world, "ann").await;
+    assert_eq!(told(&world), of("america"));
+    assert_eq!(world.ended(&parked).await["status"], "succeeded");
+
+    // What two rules want is nobody's guess.
+    api.get(label, json!({ "i": ann["id"], "l": ["us", "eu"] })).await;
+    let undecided = account(&api, "ann").await;
+    assert_eq!(undecided["status"], "PENDING");
+    let shown = Browser::new(&[]).open(undecided["authorizeUrl"].as_str().unwrap()).await;
+    assert!(shown.status >= 400 && shown.html.contains("<code>"), "{}", shown.html);
+    let error = refused(&world, &registration("Rest", "labels: [eu]\n")).await;
+    assert!(error.contains("`eu` is for the app registration `Europe` already"), "{error}");
+    assert_eq!(account(&api, "bob").await["status"], "ACTIVE", "nobody else was moved");
+}

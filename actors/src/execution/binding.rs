@@ -11,6 +11,7 @@ use perseat_domain::execution::Plan;
 use perseat_domain::grant::Holder;
 use perseat_domain::id::{EndpointId, FlowNumber, IdMap, InstanceId, UserConfigId};
 use perseat_domain::model::{ApiKey, ConfigValue, IntegrationVersion, Membership, api_key_record_id};
+use perseat_domain::registration::Traits;
 use perseat_domain::time::Timestamp;
 use perseat_flow::component::is_outbound;
 use perseat_flow::expression::{Obstacle, Setting};
@@ -91,7 +92,7 @@ impl LoadedInstance {
         let definition = &bundle.version.definition;
         let config = bundle.instance.deployed.as_ref().unwrap_or(&bundle.instance.config);
         let presets = Presets::of(custody.keyring(), bundle.version.clone())?;
-        let registered = Registered::of(&bundle.instance, &key, None);
+        let registered = Registered::of(&bundle.instance, &key, Traits::default());
         let vault = Vault::new(id.0, &key, &presets, registered);
         let whose = Whose {
             holder: Holder::Instance(id),
@@ -125,7 +126,7 @@ impl LoadedInstance {
         self.grants.refused(env, refused);
         let is_changed = self.grants.tend(env).await?;
         if self.grants.borrow(env, borrower).await || is_changed {
-            let registered = Registered::of(&self.bundle.instance, &self.key, None);
+            let registered = Registered::of(&self.bundle.instance, &self.key, Traits::default());
             let vault = Vault::new(self.bundle.instance.id.0, &self.key, &self.presets, registered).with(&self.grants);
             self.settings = settings(&self.bundle.version.definition, false, self.values(), vault)?;
         }
@@ -153,9 +154,9 @@ impl LoadedInstance {
         &self.key
     }
 
-    /// The app registrations, as somebody with this e-mail address has them.
-    pub(super) fn registered<'i>(&'i self, email: Option<&'i str>) -> Registered<'i> {
-        Registered::of(&self.bundle.instance, &self.key, email)
+    /// The app registrations, as somebody with these traits has them.
+    pub(super) fn registered<'i>(&'i self, traits: Traits<'i>) -> Registered<'i> {
+        Registered::of(&self.bundle.instance, &self.key, traits)
     }
 
     /// The values that run: those of the last deploy.
@@ -194,7 +195,7 @@ impl LoadedUser {
         };
         let definition = &instance.bundle.version.definition;
         let values = &bundle.config.values;
-        let registered = instance.registered(bundle.user.email.as_deref());
+        let registered = instance.registered(Traits::of(&bundle.user));
         let vault = Vault::new(id.0, &key, &instance.presets, registered);
         let whose = Whose {
             holder: Holder::UserConfig(id),
@@ -225,7 +226,7 @@ impl LoadedUser {
         self.grants.refused(env, refused);
         let is_changed = self.grants.tend(env).await?;
         if self.grants.borrow(env, borrower).await || is_changed {
-            let registered = instance.registered(self.bundle.user.email.as_deref());
+            let registered = instance.registered(Traits::of(&self.bundle.user));
             let vault = Vault::new(self.bundle.config.id.0, &self.key, &instance.presets, registered).with(&self.grants);
             self.settings = settings(&instance.bundle.version.definition, true, &self.bundle.config.values, vault)?;
         }

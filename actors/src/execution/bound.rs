@@ -12,6 +12,7 @@ use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::Started;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::model::{ConfigValue, Instance, IntegrationVersion, UserConfig};
+use perseat_domain::registration::Traits;
 use perseat_store::catalog::{Lookup, PlainValues, plain_values};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
@@ -101,11 +102,17 @@ impl Bound {
     fn settings(&self, today: &Binding) -> Result<Settings, LoadError> {
         let definition = &self.version.definition;
         let record = today.instance.bundle().instance.id.0;
-        let vault = Vault::new(record, today.instance.key(), &self.presets, today.instance.registered(None)).with(today.instance.grants());
+        let vault = Vault::new(
+            record,
+            today.instance.key(),
+            &self.presets,
+            today.instance.registered(Traits::default()),
+        )
+        .with(today.instance.grants());
         let mut all = settings(definition, false, &joined(&self.instance, today.instance.values()), vault)?;
         if let Some(user) = &today.user {
             let config = &user.bundle().config;
-            let registered = today.instance.registered(user.bundle().user.email.as_deref());
+            let registered = today.instance.registered(Traits::of(&user.bundle().user));
             let vault = Vault::new(config.id.0, user.key(), &self.presets, registered).with(user.grants());
             all.extend(settings(definition, true, &joined(&self.user, &config.values), vault)?);
         }

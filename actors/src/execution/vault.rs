@@ -5,7 +5,7 @@ use crate::grant::{Grants, Whose};
 use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Definition};
 use perseat_domain::id::RegistrationId;
 use perseat_domain::model::{ConfigValue, ConnectionValue, Instance, Sealed, connection_record_id};
-use perseat_domain::registration::Chosen;
+use perseat_domain::registration::{Chosen, Traits};
 use perseat_flow::expression::{Connection, Setting};
 use perseat_flow::oauth::{chosen, fill_from_definition, is_oauth, register, unregister};
 use perseat_store::custody::Custody;
@@ -24,12 +24,12 @@ pub(super) struct Registered<'i> {
     instance: &'i Instance,
     /// The customer's.
     key: &'i DataKey,
-    email: Option<&'i str>,
+    traits: Traits<'i>,
 }
 
 impl<'i> Registered<'i> {
-    pub(super) fn of(instance: &'i Instance, key: &'i DataKey, email: Option<&'i str>) -> Self {
-        Self { instance, key, email }
+    pub(super) fn of(instance: &'i Instance, key: &'i DataKey, traits: Traits<'i>) -> Self {
+        Self { instance, key, traits }
     }
 
     /// Puts the registration on a connection that it has, and gives its id if that is one of the customer's.
@@ -37,7 +37,7 @@ impl<'i> Registered<'i> {
         if variable.connection.as_ref().and_then(is_oauth).is_none() {
             return Ok(None);
         }
-        match chosen(&self.instance.registrations, variable, value, self.email) {
+        match chosen(&self.instance.registrations, variable, value, self.traits) {
             Chosen::Own => Ok(None),
             Chosen::Missing => {
                 unregister(value);

@@ -208,6 +208,7 @@ impl Exporter<'_> {
                 email,
                 external_id,
                 role,
+                labels,
                 ..
             } = user;
             let manifest = match customer {
@@ -223,6 +224,7 @@ impl Exporter<'_> {
                     email,
                     external_id,
                     role,
+                    labels,
                 }),
             };
             self.add(|| shown, &manifest)?;
@@ -370,6 +372,7 @@ impl Exporter<'_> {
                 client_secret: Some(self.variables.place(&path)),
                 scopes: registration.scopes.clone(),
                 email_domains: registration.email_domains.clone(),
+                labels: registration.labels.clone(),
             };
             let shown = || format!("the app registration `{}`", registration.name);
             self.add(shown, &Manifest::AppRegistration(manifest))?;

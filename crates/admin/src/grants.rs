@@ -16,7 +16,7 @@ use perseat_domain::model::{
     ConfigValue, ConnectionValue, Customer, Instance, Integration, IntegrationVersion, KeyDigest, Organization, User, UserConfig,
     connection_record_id,
 };
-use perseat_domain::registration::Chosen;
+use perseat_domain::registration::{Chosen, Traits};
 use perseat_domain::route::RouteChange;
 use perseat_domain::sharing::Sharing;
 use perseat_flow::oauth::{
@@ -224,8 +224,8 @@ fn register_chosen(
     supplied: &mut ConnectionValue,
     user: Option<&User>,
 ) -> Result<(), StoreError> {
-    let email = user.and_then(|user| user.email.as_deref());
-    match chosen(&instance.registrations, variable, supplied, email) {
+    let traits = user.map(Traits::of).unwrap_or_default();
+    match chosen(&instance.registrations, variable, supplied, traits) {
         Chosen::Own => {}
         Chosen::Missing => unregister(supplied),
         Chosen::One(registration) => {

@@ -116,6 +116,8 @@ pub struct User {
     pub role: Role,
     /// What they set for themselves.
     pub profile: Profile,
+    /// What whoever manages them sorts them by, such as a region; in lower case, in order.
+    pub labels: Vec<String>,
 }
 
 /// What a person sets for themselves.

@@ -1,7 +1,7 @@
 //! App registrations: with whose client id and secret a connection's consents are asked for.
 
 use crate::id::{InstanceId, RegistrationId};
-use crate::model::Sealed;
+use crate::model::{Sealed, User};
 use serde::{Deserialize, Serialize};
 
 /// A customer's own registration with the provider of a connection, in place of the integration's.
@@ -21,12 +21,34 @@ pub struct AppRegistration {
     pub scopes: Option<String>,
     /// Users with an e-mail address of one of these domains have it where they choose none; lower case.
     pub email_domains: Vec<String>,
+    /// Users with one of these labels have it where they choose none; lower case.
+    pub labels: Vec<String>,
 }
 
 /// The record id under which its secret is sealed: instance ‖ registration.
 #[must_use]
 pub fn registration_record_id(instance: InstanceId, registration: RegistrationId) -> Vec<u8> {
     [instance.0.as_bytes().as_slice(), registration.0.as_bytes()].concat()
+}
+
+/// What rules look at of whoever holds a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traits<'u> {
+    /// The e-mail address.
+    pub email: Option<&'u str>,
+    /// The labels.
+    pub labels: &'u [String],
+}
+
+impl<'u> Traits<'u> {
+    /// Of a user. An instance has none.
+    #[must_use]
+    pub fn of(user: &'u User) -> Self {
+        Self {
+            email: user.email.as_deref(),
+            labels: &user.labels,
+        }
+    }
 }
 
 /// Which registration a connection has.
@@ -41,16 +63,26 @@ pub enum Chosen<'r> {
 }
 
 impl<'r> Chosen<'r> {
-    /// What `picked` names by id or name; where it names nothing, the one for the domain of `email`; else the integration's.
+    /// What `picked` names by id or name; where it names nothing, the one for a label, then the one for the domain of the
+    /// e-mail address; else the integration's. Labels of two registrations leave the choice to the user: it is missing.
     #[must_use]
-    pub fn of(all: &'r [AppRegistration], connection: &str, picked: Option<&str>, email: Option<&str>) -> Self {
+    pub fn of(all: &'r [AppRegistration], connection: &str, picked: Option<&str>, traits: Traits<'_>) -> Self {
         let mut own = all.iter().filter(|registration| registration.connection == connection);
         if let Some(picked) = picked.map(str::trim).filter(|picked| !picked.is_empty()) {
             let id = picked.parse::<RegistrationId>().ok();
             let found = own.find(|registration| Some(registration.id) == id || registration.name == picked);
             return found.map_or(Self::Missing, Self::One);
         }
-        let domain = email
+        let mut labelled = own
+            .clone()
+            .filter(|registration| registration.labels.iter().any(|label| traits.labels.contains(label)));
+        match (labelled.next(), labelled.next()) {
+            (Some(_), Some(_)) => return Self::Missing,
+            (Some(found), None) => return Self::One(found),
+            (None, _) => {}
+        }
+        let domain = traits
+            .email
             .and_then(|email| email.rsplit_once('@'))
             .map(|(_, domain)| domain.to_lowercase());
         let found = domain.and_then(|domain| own.find(|registration| registration.email_domains.contains(&domain)));
@@ -72,6 +104,7 @@ mod tests {
             client_secret: Sealed(Vec::new()),
             scopes: None,
             email_domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+            labels: Vec::new(),
         }
     }
 
@@ -97,7 +130,36 @@ mod tests {
             (Some("america"), Some("ann@globex.eu"), Chosen::Missing),
             (Some("Asia"), None, Chosen::Missing),
         ] {
-            assert_eq!(Chosen::of(&all, "account", picked, email), expected, "{picked:?} {email:?}");
+            let traits = Traits { email, labels: &[] };
+            assert_eq!(Chosen::of(&all, "account", picked, traits), expected, "{picked:?} {email:?}");
+        }
+    }
+
+    #[test]
+    fn a_label_counts_before_a_domain_and_two_of_them_decide_nothing() {
+        let mut all = [
+            registration(1, "account", "Europe", &["globex.eu"]),
+            registration(2, "account", "America", &["globex.com"]),
+            registration(3, "other", "Asia", &[]),
+        ];
+        for (registration, labels) in all.iter_mut().zip([&["eu", "uk"][..], &["us"], &["asia"]]) {
+            registration.labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        }
+        for (picked, labels, expected) in [
+            (None, &[][..], Chosen::One(&all[0])),
+            (None, &["us"], Chosen::One(&all[1])),
+            (None, &["sales", "us"], Chosen::One(&all[1])),
+            (None, &["eu", "uk"], Chosen::One(&all[0])),
+            (None, &["asia"], Chosen::One(&all[0])),
+            (None, &["eu", "us"], Chosen::Missing),
+            (Some("America"), &["eu", "us"], Chosen::One(&all[1])),
+        ] {
+            let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+            let traits = Traits {
+                email: Some("ann@globex.eu"),
+                labels: &labels,
+            };
+            assert_eq!(Chosen::of(&all, "account", picked, traits), expected, "{picked:?} {labels:?}");
         }
     }
 }

@@ -209,6 +209,7 @@ mod tests {
             external_id: None,
             subject: None,
             subject_seen_at: None,
+            labels: Vec::new(),
             role: Role::Member,
             profile: Profile::default(),
         })?;

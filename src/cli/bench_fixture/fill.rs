@@ -206,6 +206,7 @@ impl People {
                 external_id: Some(user_name(user)),
                 subject: None,
                 subject_seen_at: None,
+                labels: Vec::new(),
                 role: Role::MarketplaceUser,
                 profile: Profile::default(),
             })?;

@@ -199,6 +199,10 @@ impl User {
             None => Ok(None),
         }
     }
+    /// What they are sorted by, such as a region; rules for app registrations go by it.
+    async fn labels(&self) -> &[String] {
+        self.person().map(|user| user.labels.as_slice()).unwrap_or_default()
+    }
     async fn phone(&self) -> String {
         self.profile().phone
     }
@@ -415,6 +419,7 @@ struct CreateCustomerUserInput {
     name: Option<String>,
     phone: Option<String>,
     role: ID,
+    labels: Option<Vec<String>>,
 }
 
 #[derive(Debug, InputObject)]
@@ -435,6 +440,7 @@ struct UpdateUserInput {
     dark_mode: Option<bool>,
     dark_mode_sync_with_os: Option<bool>,
     role: Option<ID>,
+    labels: Option<Vec<String>>,
     /// An `objectUrl` of `uploadMedia`; empty takes the avatar away.
     avatar_url: Option<String>,
     /// The revision that the change is based on.
@@ -522,6 +528,7 @@ impl PeopleMutation {
                 external_id: input.external_id.clone(),
                 phone: input.phone.clone(),
                 role: Role::parse(&input.role, Side::Customer)?,
+                labels: input.labels.clone().unwrap_or_default(),
             })?;
             invited(desk, edit, user)
         })?;
@@ -543,6 +550,7 @@ impl PeopleMutation {
                 external_id: input.external_id.clone(),
                 phone: input.phone.clone(),
                 role: Role::parse(&input.role, Side::Organization)?,
+                labels: Vec::new(),
             })?;
             invited(desk, edit, user)
         })?;
@@ -564,6 +572,7 @@ impl PeopleMutation {
                 dark_mode: input.dark_mode,
                 dark_mode_os_sync: input.dark_mode_sync_with_os,
                 role,
+                labels: input.labels.clone(),
                 avatar_url: input.avatar_url.clone(),
                 revision: input.revision.map(|revision| revision.0),
             };

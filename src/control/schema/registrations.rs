@@ -18,6 +18,8 @@ pub(super) struct AppRegistration {
     scopes: Option<String>,
     /// Users with an e-mail address of one of these domains have it where they choose none.
     email_domains: Vec<String>,
+    /// Users with one of these labels have it where they choose none; counts before `emailDomains`.
+    labels: Vec<String>,
 }
 
 impl From<&Stored> for AppRegistration {
@@ -29,6 +31,7 @@ impl From<&Stored> for AppRegistration {
             client_id: stored.client_id.clone(),
             scopes: stored.scopes.clone(),
             email_domains: stored.email_domains.clone(),
+            labels: stored.labels.clone(),
         }
     }
 }
@@ -43,6 +46,7 @@ struct CreateAppRegistrationInput {
     client_secret: Option<String>,
     scopes: Option<String>,
     email_domains: Option<Vec<String>>,
+    labels: Option<Vec<String>>,
 }
 
 #[derive(InputObject)]
@@ -54,6 +58,7 @@ struct UpdateAppRegistrationInput {
     client_secret: Option<String>,
     scopes: Option<String>,
     email_domains: Option<Vec<String>>,
+    labels: Option<Vec<String>>,
 }
 
 #[derive(InputObject)]
@@ -84,6 +89,7 @@ impl RegistrationMutation {
                 client_secret: input.client_secret.clone(),
                 scopes: input.scopes.clone(),
                 email_domains: input.email_domains.clone(),
+                labels: input.labels.clone(),
             };
             edit.create_registration(required(input.instance.as_ref(), "instance")?, &save)
         })?;
@@ -100,6 +106,7 @@ impl RegistrationMutation {
                 client_secret: input.client_secret.clone(),
                 scopes: input.scopes.clone(),
                 email_domains: input.email_domains.clone(),
+                labels: input.labels.clone(),
             };
             let instance = required(input.instance.as_ref(), "instance")?;
             edit.update_registration(instance, input.id.as_ref().and_then(|id| id.parse().ok()), &save)

@@ -65,7 +65,12 @@ impl Session<'_, '_, '_> {
     }
 
     pub(super) fn registration(&mut self, manifest: &AppRegistration) -> Result<(), Fault> {
-        check_registration(&manifest.name, &manifest.client_id, manifest.scopes.as_deref())?;
+        check_registration(
+            &manifest.name,
+            &manifest.client_id,
+            manifest.scopes.as_deref(),
+            Some(&manifest.labels),
+        )?;
         let customer = self.customer_named(&manifest.customer)?;
         let instance = self
             .edit
@@ -86,6 +91,7 @@ impl Session<'_, '_, '_> {
             client_secret: Some(manifest.client_secret.clone().unwrap_or(SecretText::Text(String::new()))),
             scopes: manifest.scopes.clone(),
             email_domains: manifest.email_domains.clone(),
+            labels: manifest.labels.clone(),
         };
         let (record, changed) = self.edit.save_registration(&instance, draft)?;
         name_once(&mut self.named.registrations, record.id, &self.place)?;

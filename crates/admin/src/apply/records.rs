@@ -93,6 +93,7 @@ impl Session<'_, '_, '_> {
             email: &manifest.email,
             external_id: &manifest.external_id,
             role: manifest.role,
+            labels: None,
             shown: manifest.name.clone(),
         };
         self.user(&wanted)
@@ -115,6 +116,7 @@ impl Session<'_, '_, '_> {
             email: &manifest.email,
             external_id: &manifest.external_id,
             role: manifest.role,
+            labels: Some(&manifest.labels),
             shown: format!("{} / {}", customer.name, manifest.name),
         };
         self.user(&wanted)
@@ -126,6 +128,7 @@ impl Session<'_, '_, '_> {
         checked.name("name", Some(wanted.name));
         checked.name("externalId", wanted.external_id.as_deref());
         checked.email(wanted.email.as_deref());
+        checked.labels(wanted.labels);
         checked.done_by_name()?;
         if wanted.external_id.is_none() && wanted.email.is_none() {
             return Err(Fault::wrong("a user needs an `externalId` or an `email`"));
@@ -142,6 +145,10 @@ impl Session<'_, '_, '_> {
             subject_seen_at: before.as_ref().and_then(|before| before.subject_seen_at),
             role: wanted.role,
             profile: before.as_ref().map(|before| before.profile.clone()).unwrap_or_default(),
+            labels: match wanted.labels {
+                Some(labels) => crate::command::labels(labels),
+                None => before.as_ref().map(|before| before.labels.clone()).unwrap_or_default(),
+            },
         };
         let changed = self.edit.put_user(&record)?;
         name_once(&mut self.named.users, id, &self.place)?;
@@ -217,5 +224,7 @@ struct Wanted<'w> {
     email: &'w Option<String>,
     external_id: &'w Option<String>,
     role: Role,
+    /// `None`: as they are.
+    labels: Option<&'w [String]>,
     shown: String,
 }

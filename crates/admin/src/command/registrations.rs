@@ -24,6 +24,8 @@ pub struct SaveRegistration {
     pub scopes: Option<String>,
     /// Domains of the e-mail addresses of those who have it without choosing it.
     pub email_domains: Option<Vec<String>>,
+    /// Labels of those who have it without choosing it.
+    pub labels: Option<Vec<String>>,
 }
 
 impl fmt::Debug for SaveRegistration {
@@ -77,7 +79,7 @@ impl Edit<'_, '_> {
         let kept = |given: &Option<String>, known: Option<&String>| given.clone().or_else(|| known.cloned()).unwrap_or_default();
         let name = kept(&input.name, known.as_ref().map(|known| &known.name));
         let client_id = kept(&input.client_id, known.as_ref().map(|known| &known.client_id));
-        check_registration(&name, &client_id, input.scopes.as_deref())?;
+        check_registration(&name, &client_id, input.scopes.as_deref(), input.labels.as_deref())?;
         let connection = match (&known, &input.connection) {
             (None, Some(connection)) => connection.clone(),
             (None, None) => return Err(Fault::field("connection", "This field is required.")),
@@ -96,8 +98,9 @@ impl Edit<'_, '_> {
             email_domains: input
                 .email_domains
                 .clone()
-                .or_else(|| known.map(|known| known.email_domains))
+                .or_else(|| known.as_ref().map(|known| known.email_domains.clone()))
                 .unwrap_or_default(),
+            labels: input.labels.clone().or_else(|| known.map(|known| known.labels)).unwrap_or_default(),
         };
         let (saved, _) = self.save_registration(instance, draft)?;
         Ok((self.existing::<Instance>(instance.id)?, saved))
@@ -120,10 +123,11 @@ fn known(instance: &Instance, id: Option<RegistrationId>) -> Result<&AppRegistra
 }
 
 /// What any way of writing one down must hold to.
-pub(crate) fn check_registration(name: &str, client_id: &str, scopes: Option<&str>) -> Result<(), Fault> {
+pub(crate) fn check_registration(name: &str, client_id: &str, scopes: Option<&str>, labels: Option<&[String]>) -> Result<(), Fault> {
     let mut checked = Checked::default();
     checked.name("name", Some(name));
     checked.name("clientId", Some(client_id));
     checked.text("scopes", scopes);
+    checked.labels(labels);
     checked.done()
 }

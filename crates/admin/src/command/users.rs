@@ -1,6 +1,6 @@
 //! People: of the organization and of customers.
 
-use super::{Checked, changed};
+use super::{Checked, changed, labels};
 use crate::access::{Operation, may_grant};
 use crate::actor::side;
 use crate::edit::Edit;
@@ -24,6 +24,8 @@ pub struct CreateUser {
     pub phone: Option<String>,
     /// What they may do.
     pub role: Role,
+    /// What they are sorted by.
+    pub labels: Vec<String>,
 }
 
 /// What changes about a person; what is `None` stays.
@@ -41,6 +43,8 @@ pub struct UpdateUser {
     pub dark_mode_os_sync: Option<bool>,
     /// What they may do.
     pub role: Option<Role>,
+    /// What they are sorted by.
+    pub labels: Option<Vec<String>>,
     /// An upload; empty takes the avatar away.
     pub avatar_url: Option<String>,
     /// The revision that the change is based on.
@@ -75,6 +79,7 @@ impl Edit<'_, '_> {
         checked.short("name", input.name.as_deref());
         checked.short("externalId", input.external_id.as_deref());
         checked.short("phone", input.phone.as_deref());
+        checked.labels(Some(&input.labels));
         checked.done()?;
         let name = input.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
         let record = User {
@@ -90,12 +95,13 @@ impl Edit<'_, '_> {
                 phone: input.phone.clone().unwrap_or_default(),
                 ..Profile::default()
             },
+            labels: labels(&input.labels),
         };
         self.put_user(&record)?;
         Ok(record)
     }
 
-    /// Changes a person: everybody their own profile; roles and external ids whoever manages them.
+    /// Changes a person: everybody their own profile; roles, external ids and labels whoever manages them.
     ///
     /// # Errors
     /// A refusal; see [`Fault`].
@@ -108,7 +114,7 @@ impl Edit<'_, '_> {
         };
         self.check_revision::<User>(id, input.revision)?;
         let is_new_role = input.role.is_some_and(|role| role != before.role);
-        if is_new_role || input.external_id.is_some() {
+        if is_new_role || input.external_id.is_some() || input.labels.is_some() {
             self.actor.check(managing(before.membership).1)?;
         }
         if let Some(role) = input.role.filter(|_| is_new_role) {
@@ -120,8 +126,10 @@ impl Edit<'_, '_> {
         checked.name("name", input.name.as_deref());
         checked.short("externalId", input.external_id.as_deref());
         checked.short("phone", input.phone.as_deref());
+        checked.labels(input.labels.as_deref());
         checked.done()?;
         let record = User {
+            labels: input.labels.as_deref().map_or(before.labels, labels),
             name: input.name.clone().unwrap_or(before.name),
             external_id: changed(input.external_id.as_ref(), before.external_id),
             role: input.role.unwrap_or(before.role),

@@ -6,6 +6,7 @@ use crate::routing::removed_config_route;
 use perseat_domain::grant::Holder;
 use perseat_domain::id::{InstanceId, IntegrationId, UserConfigId};
 use perseat_domain::model::{Customer, Membership, Organization, User, UserConfig};
+use perseat_domain::registration::Traits;
 use perseat_domain::route::RouteChange;
 use perseat_store::catalog::{Lookup, Page};
 use perseat_store::error::StoreError;
@@ -55,10 +56,14 @@ impl Edit<'_, '_> {
                 after: record.external_id.clone(),
             });
         }
-        if changed && before.is_some() {
+        if let Some(before) = before.filter(|_| changed) {
+            let is_moved = Traits::of(&before) != Traits::of(record) && !self.is_rehearsal;
             // A user's name and address are part of what their executions see.
             for config in every(|after| self.mutation.user_configs_of_user(record.id, after, PAGE))? {
                 self.effects.instances.insert(config.instance);
+                if is_moved {
+                    self.end_moved_grants_of(Holder::UserConfig(config.id))?;
+                }
             }
         }
         Ok(changed)

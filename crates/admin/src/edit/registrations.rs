@@ -33,6 +33,8 @@ pub(crate) struct RegistrationDraft {
     pub(crate) scopes: Option<String>,
     /// Who has it without choosing it.
     pub(crate) email_domains: Vec<String>,
+    /// The same.
+    pub(crate) labels: Vec<String>,
 }
 
 impl Edit<'_, '_> {
@@ -55,6 +57,7 @@ impl Edit<'_, '_> {
             .before
             .and_then(|id| instance.registrations.iter().position(|known| known.id == id));
         let email_domains = domains(&draft.email_domains)?;
+        let labels = crate::command::labels(&draft.labels);
         let others = instance
             .registrations
             .iter()
@@ -73,6 +76,12 @@ impl Edit<'_, '_> {
                     format!("`{domain}` is for the app registration `{}` already", other.name),
                 ));
             }
+            if let Some(label) = labels.iter().find(|label| other.labels.contains(label)) {
+                return Err(Fault::field(
+                    "labels",
+                    format!("`{label}` is for the app registration `{}` already", other.name),
+                ));
+            }
         }
         if before.is_none() {
             self.check_room(&instance, &host)?;
@@ -88,6 +97,7 @@ impl Edit<'_, '_> {
             client_secret,
             scopes: draft.scopes.filter(|scopes| !scopes.trim().is_empty()),
             email_domains,
+            labels,
         };
         match before {
             Some(place) if instance.registrations[place] == registration => return Ok((registration, false)),

@@ -5,7 +5,7 @@ use crate::fault::Fault;
 use crate::manifest::{ConfigVarValue, ConnectionFields, SecretText};
 use perseat_domain::definition::{ConfigVar, DataType, Definition};
 use perseat_domain::model::{ConfigValue, ConnectionValue, Membership, Sealed, connection_record_id};
-use perseat_domain::registration::{AppRegistration, Chosen};
+use perseat_domain::registration::{AppRegistration, Chosen, Traits};
 use perseat_flow::oauth::{REGISTRATION, is_oauth};
 use perseat_store::keyring::{NewKey, Owner};
 use perseat_store::seal::RecordKind;
@@ -128,7 +128,7 @@ fn check_choice(variable: &ConfigVar, given: &ConnectionFields, registrations: O
         return Ok(());
     };
     let is_oauth = variable.connection.as_ref().and_then(is_oauth).is_some();
-    if is_oauth && Chosen::of(registrations, &variable.stable_key, Some(picked), None) == Chosen::Missing {
+    if is_oauth && Chosen::of(registrations, &variable.stable_key, Some(picked), Traits::default()) == Chosen::Missing {
         let message = format!("there is no app registration `{picked}` for `{}`", variable.key);
         return Err(Fault::field("configVariables", message));
     }

@@ -121,6 +121,7 @@ impl Edit<'_, '_> {
                 external_id: None,
                 phone: None,
                 role: Role::Owner,
+                labels: Vec::new(),
             })?,
         };
         let account = self.account_to_open(&user)?;

@@ -244,6 +244,7 @@ impl Edit<'_, '_> {
             subject: Some(claims.sub.clone()),
             subject_seen_at: Some(Timestamp(claims.iat.saturating_mul(1_000))),
             role: verified.role,
+            labels: before.as_ref().map(|user| user.labels.clone()).unwrap_or_default(),
             profile: before.map(|user| user.profile).unwrap_or_default(),
         };
         self.put_user(&record)?;

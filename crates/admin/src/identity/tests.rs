@@ -76,6 +76,7 @@ impl Bench {
             external_id: None,
             phone: None,
             role: Role::Guest,
+            labels: Vec::new(),
         };
         self.change(|edit| edit.create_user(&new)).unwrap()
     }

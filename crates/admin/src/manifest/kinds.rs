@@ -81,6 +81,9 @@ pub struct CustomerUser {
     /// `admin`, `member`, `marketplace_admin` or `marketplace_user`.
     #[schemars(schema_with = "customer_roles")]
     pub role: Role,
+    /// What they are sorted by, such as a region; rules for app registrations go by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
 }
 
 /// An integration, from its YAML.
@@ -252,6 +255,9 @@ pub struct AppRegistration {
     /// Users with an e-mail address of one of these domains have it where they choose none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub email_domains: Vec<String>,
+    /// Users with one of these labels have it where they choose none; counts before `emailDomains`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
 }
 
 /// A user's configuration of an instance.

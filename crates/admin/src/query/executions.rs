@@ -312,6 +312,7 @@ mod tests {
             email: Some("jd@example.com".into()),
             subject: None,
             subject_seen_at: None,
+            labels: Vec::new(),
             role: Role::Member,
             profile: Profile {
                 phone: "+49 7".into(),

@@ -45,6 +45,7 @@ fn a_file_brings_its_customers_people_and_nobody_else() {
         external_id: None,
         subject: None,
         subject_seen_at: None,
+        labels: Vec::new(),
         role,
         profile: Profile::default(),
     };

@@ -305,6 +305,7 @@ fn catalog_records_are_what_the_document_says() {
                     dark_mode: true,
                     dark_mode_os_sync: false,
                 },
+                labels: vec!["eu".into()],
             },
         );
     }
@@ -385,6 +386,7 @@ fn catalog_records_are_what_the_document_says() {
                     client_secret: sealed("s"),
                     scopes: Some("read".into()),
                     email_domains: vec!["globex.eu".into()],
+                    labels: vec!["eu".into()],
                 }],
             },
         );

@@ -37,7 +37,7 @@ pub(super) const CATALOG_INDEXES: u64 = 1;
 pub(super) const ATTESTED: &str = "attested_segment";
 
 /// Format of the file.
-pub(super) const CATALOG_FORMAT: u64 = 6;
+pub(super) const CATALOG_FORMAT: u64 = 7;
 
 impl RecordType {
     pub(super) fn table(self) -> Bytes {

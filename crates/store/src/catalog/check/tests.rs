@@ -35,6 +35,7 @@ fn filled(folder: &tempfile::TempDir) -> Catalog {
             external_id: None,
             subject: None,
             subject_seen_at: None,
+            labels: Vec::new(),
             role: perseat_domain::model::Role::Member,
             profile: perseat_domain::model::Profile::default(),
         })

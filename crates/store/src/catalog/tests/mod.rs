@@ -54,6 +54,7 @@ fn user(n: u128, of: &Customer) -> User {
         external_id: Some(format!("u-{n}")),
         subject: None,
         subject_seen_at: None,
+        labels: Vec::new(),
         role: Role::Member,
         profile: Profile::default(),
     }
