@@ -228,6 +228,7 @@ impl Config {
             dns_cache_names: outbound.dns_cache_names.as_usize(),
             idle_per_host: outbound.idle_per_host.as_usize(),
             idle_timeout: outbound.idle_timeout,
+            client_certificates: outbound.client_certificates.as_usize(),
             user_agent: outbound.user_agent.clone(),
         }
     }

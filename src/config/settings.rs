@@ -86,8 +86,7 @@ settings! {
         max_body: Size = "16MiB";
         /// How long a request's headers, and its body, may take.
         read_timeout: Duration = "30s";
-        /// Requests that run at once. Each holds a thread while it reads and writes the catalog; others wait. Beside them as many bearers
-        /// are looked at.
+        /// Requests that run at once, each with a thread for the catalog; others wait. Beside them as many bearers are looked at.
         concurrency: Count = 8;
         /// Requests of one identity (a person, a program's token) that run at once; its others wait, and hold up nobody else's. One turn
         /// of `api.concurrency` is always left for others.
@@ -283,8 +282,7 @@ settings! {
         max_value: Size = "16MiB";
         /// Lists and objects within one another in a value.
         max_depth: Count = 128;
-        /// Lists and objects within one another in the JSON of an HTTP step's answer, which is text if it is deeper, and of a code
-        /// step's result, which fails if it is deeper.
+        /// Lists and objects within one another in the JSON of an HTTP step's answer (text if deeper) and a code step's result (fails if deeper).
         json_depth: Count = 100;
         /// Attempts of one HTTP step after its first, whatever its inputs ask for.
         max_http_retries: Count = 10;
@@ -379,6 +377,8 @@ settings! {
         idle_per_host: Count = 64;
         /// How long an idle connection is kept.
         idle_timeout: Duration = "60s";
+        /// Client certificates whose connections are kept; the least recently used go.
+        client_certificates: Count = 64;
         /// The `User-Agent` of requests that set none.
         user_agent: String = concat!("perseat/", env!("CARGO_PKG_VERSION"));
     }

@@ -235,7 +235,7 @@ fn inputs(variable: &ConfigVar, presented: &Presented) -> Vec<InputField> {
 }
 
 /// Without these a connection of its kind says nothing.
-const REQUIRED: [&str; 4] = ["apiKey", "username", "password", "token"];
+const REQUIRED: [&str; 6] = ["apiKey", "username", "password", "token", "certificate", "privateKey"];
 
 /// `headerName` as people read it: `Header name`.
 fn label(name: &str) -> String {

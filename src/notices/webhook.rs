@@ -71,6 +71,7 @@ impl Webhook {
             url: self.url.clone(),
             headers,
             body: Bytes::copy_from_slice(body.as_bytes()),
+            identity: None,
             deadline: Instant::now() + self.timeout,
         };
         // The body holds a link: it goes nowhere else.

@@ -252,7 +252,10 @@ async fn a_label_gives_a_registration_and_another_label_moves_the_user() {
 
     // Another sorting of the user is another registration, which knows nothing of the old consent.
     let api = Api::program(&world.daemon, "owner").await;
-    let found = api.get("{ customers { nodes { users { nodes { id name labels } } } } }", json!({})).await["nodes"][0]["users"]["nodes"].take();
+    let found = api
+        .get("{ customers { nodes { users { nodes { id name labels } } } } }", json!({}))
+        .await["nodes"][0]["users"]["nodes"]
+        .take();
     let ann = found
         .as_array()
         .unwrap()

@@ -27,6 +27,7 @@ fn get(url: &str) -> Request {
         url: url.parse().unwrap(),
         headers: HeaderMap::new(),
         body: bytes::Bytes::new(),
+        identity: None,
         deadline: Instant::now() + Duration::from_secs(10),
     }
 }

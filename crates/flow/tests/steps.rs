@@ -199,6 +199,16 @@ async fn each_kind_of_connection_puts_its_credential_where_it_belongs() {
         failure(perform(&performer, &get, &scope(vec![("Account", empty)])).await).code,
         ErrorCode::ConnectionNotReady
     );
+
+    let made = rcgen::generate_simple_self_signed(vec!["ann".to_owned()]).unwrap();
+    let certified = json!({ "fields": { "certificate": made.cert.pem(), "privateKey": made.signing_key.serialize_pem() } });
+    let unread = json!({ "fields": { "certificate": "none", "privateKey": "none" } });
+    for (fields, why) in [(certified, "over https alone"), (unread, "`certificate` is no certificate in PEM")] {
+        let setting = connection("mutualTls", fields);
+        let failed = failure(perform(&performer, &get, &scope(vec![("Account", setting)])).await);
+        assert_eq!(failed.code, ErrorCode::ConnectionNotReady);
+        assert!(failed.message.contains(why), "{}", failed.message);
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use crate::manifest::{ConfigVarValue, ConnectionFields, SecretText};
 use perseat_domain::definition::{ConfigVar, DataType, Definition};
 use perseat_domain::model::{ConfigValue, ConnectionValue, Membership, Sealed, connection_record_id};
 use perseat_domain::registration::{AppRegistration, Chosen, Traits};
+use perseat_flow::http::{identity_in, is_mutual_tls};
 use perseat_flow::oauth::{REGISTRATION, is_oauth};
 use perseat_store::keyring::{NewKey, Owner};
 use perseat_store::seal::RecordKind;
@@ -50,6 +51,7 @@ impl Edit<'_, '_> {
                 ConfigVarValue::Text(text) if variable.data_type != DataType::Connection => plain(variable, text)?,
                 ConfigVarValue::Connection(fields) if variable.data_type == DataType::Connection => {
                     check_choice(variable, fields, scope.registrations)?;
+                    check_certificate(variable, fields)?;
                     self.connection(&variable.stable_key, fields, stored, scope)?
                 }
                 ConfigVarValue::Text(_) => {
@@ -133,6 +135,17 @@ fn check_choice(variable: &ConfigVar, given: &ConnectionFields, registrations: O
         return Err(Fault::field("configVariables", message));
     }
     Ok(())
+}
+
+/// Whether a client certificate that is given can be used; what the definition gives is its author's to get right.
+fn check_certificate(variable: &ConfigVar, given: &ConnectionFields) -> Result<(), Fault> {
+    if !variable.connection.as_ref().is_some_and(is_mutual_tls) {
+        return Ok(());
+    }
+    match identity_in(|name| given.fields.get(name).and_then(SecretText::text)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Fault::field("configVariables", format!("`{}`: {error}", variable.key))),
+    }
 }
 
 /// The key that wraps this one, which may be as new.

@@ -206,6 +206,7 @@ pub const ALL: &[ActionSpec] = &[
     credential("apiKey", &["apiKey", "headerName", "queryParam", "prefix"], &["apiKey"]),
     credential("basic", &["username", "password"], &["password"]),
     credential("bearer", &["token"], &["token"]),
+    credential("mutualTls", &["certificate", "privateKey", "caCertificate"], &["privateKey"]),
     credential("oauth2", OAUTH2, OAUTH2_SECRETS),
     credential("oauth2ClientCredentials", OAUTH2_CREDENTIALS, OAUTH2_SECRETS),
     entry(

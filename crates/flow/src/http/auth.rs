@@ -2,19 +2,21 @@
 
 use crate::component::{StepError, bad};
 use crate::expression::{Connection, Obstacle};
-use crate::outbound::Response;
+use crate::outbound::{ClientIdentity, IdentityError, Response};
 use ::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use perseat_domain::code::ErrorCode;
+use perseat_domain::definition::ActionRef;
 use serde_json::Value;
+use std::sync::Arc;
 use url::Url;
 use zeroize::Zeroizing;
 
 /// The credential in the place its kind says: an OAuth 2.0 access token or a bearer token in `Authorization`, user
 /// name and password as Basic, an API key in `Authorization`, in the header `headerName` or in the query parameter
-/// `queryParam`.
+/// `queryParam`. A client certificate is not part of the request: see [`identity`].
 pub(super) fn apply(connection: &Connection, headers: &mut HeaderMap, url: &mut Url) -> Result<(), StepError> {
     if let Some(obstacle) = connection.obstacle {
         return Err(not_ready(connection, obstacle));
@@ -31,10 +33,13 @@ pub(super) fn apply(connection: &Connection, headers: &mut HeaderMap, url: &mut 
         return set(headers, AUTHORIZATION, &format!("Bearer {token}"));
     }
     let Some(key) = field("apiKey") else {
+        if is_mutual_tls(&connection.kind) {
+            return Ok(());
+        }
         let variable = &connection.variable;
         return Err(StepError::fatal(
             ErrorCode::ConnectionNotReady,
-            format!("the connection `{variable}` holds no token, password or API key; connect it again"),
+            format!("the connection `{variable}` holds no token, password, API key or certificate; connect it again"),
         ));
     };
     if let Some(parameter) = field("queryParam") {
@@ -50,6 +55,40 @@ pub(super) fn apply(connection: &Connection, headers: &mut HeaderMap, url: &mut 
             set(headers, name, &format!("{prefix}{key}"))
         }
     }
+}
+
+const CERTIFICATE: &str = "certificate";
+const PRIVATE_KEY: &str = "privateKey";
+const AUTHORITY: &str = "caCertificate";
+
+/// The client certificate of a connection by mutual TLS.
+pub(super) fn identity(connection: &Connection) -> Result<Option<Arc<ClientIdentity>>, StepError> {
+    if !is_mutual_tls(&connection.kind) {
+        return Ok(None);
+    }
+    let identity = identity_in(|name| connection.field(name)).map_err(|error| {
+        let variable = &connection.variable;
+        StepError::fatal(
+            ErrorCode::ConnectionNotReady,
+            format!("the connection `{variable}` cannot be used: {error}"),
+        )
+    })?;
+    Ok(Some(Arc::new(identity)))
+}
+
+/// Whether connections of this kind show a client certificate.
+#[must_use]
+pub fn is_mutual_tls(kind: &ActionRef) -> bool {
+    kind.component == "http" && kind.action == "mutualTls"
+}
+
+/// The client certificate in these fields of a connection.
+///
+/// # Errors
+/// See [`IdentityError`].
+pub fn identity_in<'f>(field: impl Fn(&str) -> Option<&'f str>) -> Result<ClientIdentity, IdentityError> {
+    let given = |name| field(name).unwrap_or_default();
+    ClientIdentity::read(given(CERTIFICATE), given(PRIVATE_KEY), field(AUTHORITY))
 }
 
 /// Whether an answer says that the credential is no good: 401, or 403 with `invalid_token` (RFC 6750), in the header or as the

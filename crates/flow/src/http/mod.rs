@@ -11,6 +11,7 @@ mod request;
 use crate::component::{IdempotencyKey, Inputs, StepError, StepLog};
 use crate::expression::Results;
 use crate::outbound::{Caller, Count, Meter, OutboundClient, OutboundError, Response};
+pub use auth::{identity_in, is_mutual_tls};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::rate::Sender;
 use request::{Call, Retries};
@@ -134,6 +135,7 @@ pub(crate) fn step_error(error: &OutboundError) -> StepError {
     let message = error.to_string();
     match error {
         OutboundError::Refused { .. } => StepError::fatal(ErrorCode::OutboundRefused, message),
+        OutboundError::Uncertified { .. } => StepError::fatal(ErrorCode::ConnectionNotReady, message),
         OutboundError::NotHttp(_) | OutboundError::TooManyRedirects(_) => StepError::fatal(ErrorCode::StepFailed, message),
         OutboundError::TooLarge { .. } => StepError::fatal(ErrorCode::ResultTooLarge, message),
         OutboundError::Held { .. } => StepError::passing(ErrorCode::OutboundRateLimited, message),

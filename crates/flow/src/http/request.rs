@@ -70,6 +70,7 @@ impl Call {
         if let Some(connection) = &connection {
             auth::apply(connection, &mut headers, &mut url)?;
         }
+        let identity = connection.as_deref().map(auth::identity).transpose()?.flatten();
         let body = body(action, inputs, key, &mut headers)?;
         headers
             .entry(IDEMPOTENCY_KEY)
@@ -80,6 +81,7 @@ impl Call {
                 url,
                 headers,
                 body,
+                identity,
                 deadline: Instant::now(),
             },
             display,

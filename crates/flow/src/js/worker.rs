@@ -334,6 +334,7 @@ fn request(flight: &Flight, call: u32, method: &str, url: &str, headers: &[(&str
         url,
         headers: map,
         body: body.to_owned().into(),
+        identity: None,
         deadline: flight.request.deadline,
     })
 }

@@ -31,6 +31,8 @@ const PUBLIC_FIELDS: &[&str] = &[
     "headerName",
     "queryParam",
     "prefix",
+    "certificate",
+    "caCertificate",
     "username",
     "host",
     "port",

@@ -176,6 +176,7 @@ impl OauthClient {
             url: url.clone(),
             headers,
             body: Serializer::new(String::new()).extend_pairs(form).finish().into(),
+            identity: None,
             deadline: Instant::now() + self.limits.timeout,
         }
     }
@@ -236,7 +237,7 @@ fn unanswered(error: &OutboundError) -> Outcome {
         OutboundError::Refused { .. } => passing("outbound_refused"),
         OutboundError::NotHttp(_) | OutboundError::TooManyRedirects(_) => passing("address_invalid"),
         OutboundError::Held { .. } => passing("rate_limited"),
-        OutboundError::Unreached { .. } => passing("provider_unreachable"),
+        OutboundError::Unreached { .. } | OutboundError::Uncertified { .. } => passing("provider_unreachable"),
         OutboundError::Failed { .. } => Outcome::Unknown("connection_broken".into()),
         OutboundError::TimedOut(_) => Outcome::Unknown("timeout".into()),
         OutboundError::TooLarge { .. } => Outcome::Unknown("answer_too_large".into()),

@@ -1,10 +1,11 @@
 //! Sends one call: checks, dials, follows redirects by hand, reads the answer within its limits.
 
 use super::governor::{Caller, Governor, Held, Pass};
+use super::identity::Identified;
 use super::meter::Count;
 use super::policy::{Policy, Refusal, normal_name};
 use super::resolve::{GuardedResolver, Lookups, Names, SystemNames};
-use super::{Options, OutboundError, Request, Response, SetupError};
+use super::{IdentityError, Options, OutboundError, Request, Response, SetupError};
 use ::http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
 };
@@ -32,6 +33,9 @@ struct Inner {
     /// A resolver learns the name but not the port, so every port that a rule names has a client of its own.
     by_port: BTreeMap<u16, reqwest::Client>,
     other_ports: reqwest::Client,
+    /// Clients that show a certificate.
+    identified: Identified,
+    lookups: Arc<Lookups>,
 }
 
 impl fmt::Debug for OutboundClient {
@@ -64,7 +68,7 @@ impl OutboundClient {
                 policy: Arc::clone(&policy),
                 port,
             };
-            build(&options, resolver)
+            build(&options, resolver, |client| client)
         };
         let by_port = policy
             .ports()
@@ -78,6 +82,8 @@ impl OutboundClient {
                 options,
                 by_port,
                 other_ports,
+                identified: Identified::default(),
+                lookups,
             }),
             governor: None,
         })
@@ -155,7 +161,7 @@ impl OutboundClient {
         for _ in 0..=inner.options.max_redirects {
             let target = target_of(&request.url)?;
             let call = async {
-                let client = inner.client_for(&request.url)?;
+                let client = inner.client_for(&request).await?;
                 let bytes = request.body.len();
                 count.sending(bytes);
                 let answer = client.execute(to_reqwest(&request)).await.map_err(|error| {
@@ -188,7 +194,7 @@ impl OutboundClient {
         let deadline = request.deadline.min(Instant::now() + inner.options.max_time);
         let target = target_of(&request.url)?;
         let call = async {
-            let client = inner.client_for(&request.url)?;
+            let client = inner.client_for(&request).await?;
             let answer = client.execute(to_reqwest(&request)).await;
             let answer = answer.map_err(|error| failure(&target, &error))?;
             inner.read(&target, answer, &Count::default()).await
@@ -220,8 +226,9 @@ fn kept_back(target: String, held: Held) -> OutboundError {
 }
 
 impl Inner {
-    /// Checks the address and chooses the client whose resolver knows the port.
-    fn client_for(&self, url: &Url) -> Result<&reqwest::Client, OutboundError> {
+    /// Checks the address and chooses the client whose resolver knows the port, and that shows the certificate.
+    async fn client_for(&self, request: &Request) -> Result<reqwest::Client, OutboundError> {
+        let url = &request.url;
         let target = target_of(url)?;
         let known = url.port_or_known_default();
         let client = known.and_then(|port| self.by_port.get(&port));
@@ -237,7 +244,26 @@ impl Inner {
             Some(Host::Domain(name)) => self.policy.check_name(&normal_name(name), port).map_err(refused)?,
             None => return Err(OutboundError::NotHttp(target)),
         }
-        Ok(client.unwrap_or(&self.other_ports))
+        let Some(identity) = &request.identity else {
+            return Ok(client.unwrap_or(&self.other_ports).clone());
+        };
+        let uncertified = |reason: String| OutboundError::Uncertified {
+            target: target.clone(),
+            reason,
+        };
+        if url.scheme() != "https" {
+            return Err(uncertified("a client certificate is shown over https alone".into()));
+        }
+        let resolver = GuardedResolver {
+            lookups: Arc::clone(&self.lookups),
+            policy: Arc::clone(&self.policy),
+            port,
+        };
+        let client = self.identified.client(identity, &self.options, resolver).await;
+        client.map_err(|error| {
+            tracing::warn!(%target, error = &error as &dyn std::error::Error, "a client certificate cannot be used");
+            uncertified(IdentityError::Pair.to_string())
+        })
     }
 
     /// Reads to the end, which also gives the connection back to the pool.
@@ -273,8 +299,13 @@ impl Inner {
     }
 }
 
-fn build(options: &Options, resolver: GuardedResolver) -> Result<reqwest::Client, SetupError> {
-    reqwest::Client::builder()
+/// A client with these limits, and with what `more` adds.
+pub(super) fn build(
+    options: &Options,
+    resolver: GuardedResolver,
+    more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> Result<reqwest::Client, SetupError> {
+    let client = reqwest::Client::builder()
         .dns_resolver(Arc::new(resolver))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
@@ -283,9 +314,8 @@ fn build(options: &Options, resolver: GuardedResolver) -> Result<reqwest::Client
         .pool_max_idle_per_host(options.idle_per_host)
         .pool_idle_timeout(options.idle_timeout)
         .tcp_nodelay(true)
-        .user_agent(options.user_agent.as_str())
-        .build()
-        .map_err(SetupError)
+        .user_agent(options.user_agent.as_str());
+    more(client).build().map_err(SetupError)
 }
 
 fn to_reqwest(request: &Request) -> reqwest::Request {
@@ -325,6 +355,7 @@ fn redirect(request: &Request, answer: &reqwest::Response) -> Option<Request> {
     let same_host = next.url.origin() == request.url.origin();
     if !same_host {
         drop_credentials(&mut next.headers);
+        next.identity = None;
     }
     Some(next)
 }

@@ -9,6 +9,7 @@
 
 mod client;
 mod governor;
+mod identity;
 mod meter;
 mod policy;
 mod resolve;
@@ -17,11 +18,13 @@ pub use client::OutboundClient;
 pub(crate) use client::Turn;
 pub(crate) use governor::connection_of;
 pub use governor::{Caller, Governor, GovernorOptions, Keeper, Pass};
+pub use identity::{ClientIdentity, IdentityError};
 pub use meter::{Count, Meter};
 pub use policy::{Policy, Rule, RuleError};
 pub use resolve::{Looking, Names, SystemNames};
 
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -48,6 +51,8 @@ pub struct Options {
     pub idle_per_host: usize,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
+    /// The most client certificates whose clients are kept.
+    pub client_certificates: usize,
     /// The `User-Agent` of calls that set none.
     pub user_agent: String,
 }
@@ -65,6 +70,7 @@ impl Default for Options {
             dns_cache_names: 4096,
             idle_per_host: 64,
             idle_timeout: Duration::from_secs(60),
+            client_certificates: 64,
             user_agent: concat!("perseat/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -81,6 +87,8 @@ pub struct Request {
     pub headers: ::http::HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// The client certificate to show; like other credentials it does not follow a redirect to another host.
+    pub identity: Option<Arc<ClientIdentity>>,
     /// When it is given up.
     pub deadline: Instant,
 }
@@ -136,6 +144,14 @@ pub enum OutboundError {
         /// Host and port.
         target: String,
         /// What happened, without the URL.
+        reason: String,
+    },
+    /// The client certificate cannot be shown: nothing was sent.
+    #[error("the call to {target} was not made: {reason}")]
+    Uncertified {
+        /// Host and port.
+        target: String,
+        /// Why.
         reason: String,
     },
     /// Too slow.

@@ -258,6 +258,7 @@ impl Provider {
             url,
             headers,
             body: form,
+            identity: None,
             deadline: Instant::now() + self.options.timeout,
         };
         let answer = self.client.send_directly(request).await?;

@@ -1,0 +1,224 @@
+//! Client certificates: what a connection by mutual TLS shows (RFC 8446, section 4.4.2), and the clients that show it.
+
+use super::client::build;
+use super::resolve::GuardedResolver;
+use super::{Options, SetupError};
+use aws_lc_rs::digest::{Context, SHA256};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use zeroize::Zeroizing;
+
+/// A certificate with its key, and whom it trusts besides the system.
+pub struct ClientIdentity {
+    /// Chain and key.
+    pem: Zeroizing<String>,
+    authorities: Option<String>,
+    digest: Digest,
+}
+
+type Digest = [u8; 32];
+
+impl fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientIdentity").finish_non_exhaustive()
+    }
+}
+
+/// Why a client certificate cannot be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// The certificate, its chain included.
+    #[error("`certificate` is no certificate in PEM")]
+    Certificate,
+    /// The key.
+    #[error("`privateKey` is no unencrypted private key in PEM")]
+    Key,
+    /// Whom it trusts.
+    #[error("`caCertificate` is no certificate in PEM")]
+    Authority,
+    /// They do not belong together.
+    #[error("`privateKey` is not the key of `certificate`")]
+    Pair,
+}
+
+impl ClientIdentity {
+    /// Reads certificate (with its chain), key and, where the server's certificate is not one that the system trusts, its
+    /// authority. Lines that were lost on the way, as in a field of a form, do not matter.
+    ///
+    /// # Errors
+    /// See [`IdentityError`].
+    pub fn read(certificate: &str, key: &str, authority: Option<&str>) -> Result<Self, IdentityError> {
+        let certificate = in_lines(certificate).ok_or(IdentityError::Certificate)?;
+        let key = in_lines(key).ok_or(IdentityError::Key)?;
+        if reqwest::Certificate::from_pem_bundle(certificate.as_bytes()).map_or(true, |found| found.is_empty()) {
+            return Err(IdentityError::Certificate);
+        }
+        let authorities = match authority.filter(|text| !text.trim().is_empty()) {
+            Some(text) => {
+                let text = in_lines(text).ok_or(IdentityError::Authority)?;
+                if reqwest::Certificate::from_pem_bundle(text.as_bytes()).map_or(true, |found| found.is_empty()) {
+                    return Err(IdentityError::Authority);
+                }
+                Some(text.to_string())
+            }
+            None => None,
+        };
+        let pem = Zeroizing::new(format!("{}{}", *certificate, *key));
+        reqwest::Identity::from_pem(pem.as_bytes()).map_err(|_| IdentityError::Key)?;
+        let mut digest = Context::new(&SHA256);
+        for part in [pem.as_str(), authorities.as_deref().unwrap_or_default()] {
+            digest.update(&(part.len() as u64).to_le_bytes());
+            digest.update(part.as_bytes());
+        }
+        let mut bytes = Digest::default();
+        bytes.copy_from_slice(digest.finish().as_ref());
+        Ok(Self {
+            pem,
+            authorities,
+            digest: bytes,
+        })
+    }
+
+    /// A client that shows it.
+    fn client(&self, options: &Options, resolver: GuardedResolver) -> Result<reqwest::Client, SetupError> {
+        let identity = reqwest::Identity::from_pem(self.pem.as_bytes()).map_err(SetupError)?;
+        let authorities = match &self.authorities {
+            Some(text) => reqwest::Certificate::from_pem_bundle(text.as_bytes()).map_err(SetupError)?,
+            None => Vec::new(),
+        };
+        build(options, resolver, |client| client.identity(identity).tls_certs_merge(authorities))
+    }
+}
+
+/// PEM with its line breaks: at the armour (`-----BEGIN …-----`) and every 64 characters. `None` if it is no PEM.
+fn in_lines(text: &str) -> Option<Zeroizing<String>> {
+    const DASHES: &str = "-----";
+    const LINE: usize = 64;
+    let mut lines = Zeroizing::new(String::with_capacity(text.len() + text.len() / LINE + 64));
+    let mut rest = text;
+    while let Some((_, begun)) = rest.split_once("-----BEGIN ") {
+        let (label, after) = begun.split_once(DASHES)?;
+        let (body, ended) = after.split_once("-----END ")?;
+        let (end, next) = ended.split_once(DASHES)?;
+        if end != label {
+            return None;
+        }
+        lines.push_str(&format!("-----BEGIN {label}-----\n"));
+        let mut width = 0;
+        for letter in body.chars().filter(|letter| !letter.is_whitespace()) {
+            lines.push(letter);
+            width += 1;
+            if width % LINE == 0 {
+                lines.push('\n');
+            }
+        }
+        if width % LINE != 0 {
+            lines.push('\n');
+        }
+        lines.push_str(&format!("-----END {label}-----\n"));
+        rest = next;
+    }
+    (!lines.is_empty()).then_some(lines)
+}
+
+/// Clients by the certificate that they show, and by the port that their resolver knows; the least recently used go. A
+/// client of its own for each certificate keeps every request of others off its connections.
+#[derive(Debug, Default)]
+pub(super) struct Identified {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    clients: HashMap<(Digest, Option<u16>), (u64, reqwest::Client)>,
+    uses: u64,
+}
+
+impl Identified {
+    /// The client that shows this certificate. Making one reads the system's roots, so that is done beside the thread's work.
+    pub(super) async fn client(
+        &self,
+        identity: &std::sync::Arc<ClientIdentity>,
+        options: &Options,
+        resolver: GuardedResolver,
+    ) -> Result<reqwest::Client, SetupError> {
+        let key = (identity.digest, resolver.port);
+        if let Some(client) = self.known(&key) {
+            return Ok(client);
+        }
+        let (identity, limits) = (identity.clone(), options.clone());
+        let made = tokio::task::spawn_blocking(move || identity.client(&limits, resolver)).await;
+        let client = match made {
+            Ok(made) => made?,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => std::future::pending().await,
+            },
+        };
+        self.keep(key, client.clone(), options.client_certificates);
+        Ok(client)
+    }
+
+    fn known(&self, key: &(Digest, Option<u16>)) -> Option<reqwest::Client> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.uses += 1;
+        let now = state.uses;
+        let (used, client) = state.clients.get_mut(key)?;
+        *used = now;
+        Some(client.clone())
+    }
+
+    fn keep(&self, key: (Digest, Option<u16>), client: reqwest::Client, most: usize) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.clients.len() >= most.max(1) {
+            let Some(oldest) = state.clients.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key) else {
+                break;
+            };
+            state.clients.remove(&oldest);
+        }
+        let now = state.uses;
+        state.clients.insert(key, (now, client));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(vec!["ann".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn lines_that_were_lost_do_not_matter() {
+        let (certificate, key) = made();
+        let joined = |text: &str| text.lines().collect::<String>();
+        let spaced = |text: &str| text.lines().collect::<Vec<_>>().join(" ");
+        let whole = ClientIdentity::read(&certificate, &key, None).unwrap();
+        for (certificate, key) in [
+            (joined(&certificate), joined(&key)),
+            (spaced(&certificate), format!("\n\n{}", spaced(&key))),
+        ] {
+            assert_eq!(ClientIdentity::read(&certificate, &key, Some(" ")).unwrap().digest, whole.digest);
+        }
+        let trusting = ClientIdentity::read(&certificate, &key, Some(&certificate)).unwrap();
+        assert_ne!(trusting.digest, whole.digest);
+        assert_eq!(format!("{trusting:?}"), "ClientIdentity { .. }");
+    }
+
+    #[test]
+    fn what_is_not_pem_is_named() {
+        let (certificate, key) = made();
+        for (certificate, key, authority, error) in [
+            ("", key.as_str(), None, IdentityError::Certificate),
+            (key.as_str(), key.as_str(), None, IdentityError::Certificate),
+            (&certificate, "-----BEGIN PRIVATE KEY-----", None, IdentityError::Key),
+            (&certificate, &certificate, None, IdentityError::Key),
+            (&certificate, &key, Some("none"), IdentityError::Authority),
+        ] {
+            assert_eq!(ClientIdentity::read(certificate, key, authority).unwrap_err(), error);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Client certificates, against a server that lets nobody in without one.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must fail")]
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use perseat_flow::outbound::{ClientIdentity, Options, OutboundClient, OutboundError, Policy, Request};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+    der: CertificateDer<'static>,
+}
+
+/// A certificate and its key.
+struct Pair {
+    pem: String,
+    key: KeyPair,
+    der: CertificateDer<'static>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            pem: certificate.pem(),
+            der: certificate.der().clone(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    fn certify(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> Pair {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.extended_key_usages = vec![purpose];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Pair {
+            pem: certificate.pem(),
+            der: certificate.der().clone(),
+            key,
+        }
+    }
+
+    fn client(&self, name: &str) -> Pair {
+        self.certify(name, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// What a connection of this client holds.
+    fn identity(&self, pair: &Pair) -> Arc<ClientIdentity> {
+        Arc::new(ClientIdentity::read(&pair.pem, &pair.key.serialize_pem(), Some(&self.pem)).unwrap())
+    }
+}
+
+/// Answers every request with the number of the client whose certificate it saw, and sends `/away` to another host.
+async fn serve(authority: &Authority, clients: &[&Pair]) -> SocketAddr {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der.clone()).unwrap();
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .unwrap();
+    let own = authority.certify("127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth);
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![own.der], PrivatePkcs8KeyDer::from(own.key.serialize_der()).into())
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let known: Vec<_> = clients.iter().map(|pair| pair.der.clone()).collect();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, known) = (acceptor.clone(), known.clone());
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+                let who = known.iter().position(|known| *known == shown).unwrap();
+                let mut head = Vec::new();
+                let mut buffer = [0; 4096];
+                while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                    head.extend_from_slice(&buffer[..count]);
+                    if !head.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    let answer = if head.starts_with(b"GET /away") {
+                        let port = address.port();
+                        format!("HTTP/1.1 307 Away\r\nlocation: https://localhost:{port}/\r\ncontent-length: 0\r\n\r\n")
+                    } else {
+                        format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{who}")
+                    };
+                    head.clear();
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+fn client(address: SocketAddr, options: Options) -> OutboundClient {
+    let rules = [address.to_string(), format!("localhost:{}", address.port())];
+    let policy = Policy::new(rules.iter().map(|rule| rule.parse().unwrap()).collect(), Vec::new());
+    OutboundClient::new(policy, options).unwrap()
+}
+
+async fn ask(client: &OutboundClient, url: String, identity: Option<&Arc<ClientIdentity>>) -> Result<Bytes, OutboundError> {
+    let request = Request {
+        method: Method::GET,
+        url: url.parse().unwrap(),
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        identity: identity.cloned(),
+        deadline: Instant::now() + Duration::from_secs(20),
+    };
+    client.send(request).await.map(|response| response.body)
+}
+
+#[tokio::test]
+async fn everybody_shows_their_own_certificate_and_nobody_elses() {
+    let authority = Authority::new();
+    let (ann, bob) = (authority.client("ann"), authority.client("bob"));
+    let address = serve(&authority, &[&ann, &bob]).await;
+    let url = || format!("https://{address}/");
+    // Even where only one client is kept.
+    for kept in [64, 1] {
+        let client = client(
+            address,
+            Options {
+                client_certificates: kept,
+                ..Options::default()
+            },
+        );
+        let (ann, bob) = (authority.identity(&ann), authority.identity(&bob));
+        for (identity, who) in [(&ann, "0"), (&bob, "1"), (&ann, "0"), (&ann, "0"), (&bob, "1")] {
+            assert_eq!(ask(&client, url(), Some(identity)).await.unwrap(), who);
+        }
+        let error = ask(&client, url(), None).await.unwrap_err();
+        assert!(
+            matches!(error, OutboundError::Unreached { .. } | OutboundError::Failed { .. }),
+            "a request without a certificate went over a connection with one: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_stays_with_its_host_and_goes_over_tls_alone() {
+    let authority = Authority::new();
+    let ann = authority.client("ann");
+    let address = serve(&authority, &[&ann]).await;
+    let client = client(address, Options::default());
+    let identity = authority.identity(&ann);
+    let error = ask(&client, format!("https://{address}/away"), Some(&identity)).await.unwrap_err();
+    assert!(error.to_string().contains("localhost"), "{error}");
+    assert!(!matches!(error, OutboundError::Refused { .. }), "{error}");
+    let error = ask(&client, format!("http://{address}/"), Some(&identity)).await.unwrap_err();
+    assert!(matches!(error, OutboundError::Uncertified { .. }), "{error:?}");
+    assert!(error.to_string().contains("over https alone"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_and_a_key_of_another_certificate_are_refused() {
+    let authority = Authority::new();
+    let (ann, bob) = (authority.client("ann"), authority.client("bob"));
+    let address = serve(&authority, &[&ann, &bob]).await;
+    let client = client(address, Options::default());
+    let untrusting = Arc::new(ClientIdentity::read(&ann.pem, &ann.key.serialize_pem(), None).unwrap());
+    let error = ask(&client, format!("https://{address}/"), Some(&untrusting)).await.unwrap_err();
+    assert!(matches!(error, OutboundError::Unreached { .. }), "{error:?}");
+    let mixed = Arc::new(ClientIdentity::read(&ann.pem, &bob.key.serialize_pem(), Some(&authority.pem)).unwrap());
+    let error = ask(&client, format!("https://{address}/"), Some(&mixed)).await.unwrap_err();
+    assert!(matches!(error, OutboundError::Uncertified { .. }), "{error:?}");
+    assert!(
+        error.to_string().contains("`privateKey` is not the key of `certificate`"),
+        "{error}"
+    );
+}
