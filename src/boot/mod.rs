@@ -6,6 +6,7 @@
 pub mod administration;
 mod api;
 mod backup;
+pub(crate) mod customer_keys;
 pub mod data;
 #[cfg(feature = "faults")]
 mod faults;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::administration::Administration;
 use self::backup::Backups;
+use self::customer_keys::CustomerKeys;
 use self::data::DataDirectory;
 use self::housekeeping::Housekeeping;
 use self::http::Limits;
@@ -165,6 +167,8 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let backups = Backups::of(&plane, &config, base.data.path().to_owned(), control.handle().clone(), stop.clone());
     let router = Transfers::of(&plane).routes(backups.routes(router));
     let router = Rotations::of(&plane, &base.master_key, base.data.path()).routes(router);
+    let keys = CustomerKeys::of(&plane, &config);
+    let router = keys.routes(router);
     if desk.catalog().organization().is_ok_and(|organization| organization.is_none()) {
         tracing::info!(
             "nobody can sign in yet: `perseat user create-owner --email you@example.com` makes the first owner; \
@@ -177,6 +181,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let local = control.spawn(http::serve(socket, local_limits(&config), local::service(router), stop.clone()));
     let outbox = outbox.map(|outbox| control.spawn(outbox.run(stop.clone())));
     let notices = control.spawn(notices.run(stop.clone()));
+    let keys = control.spawn(keys.run(stop.clone()));
     let housekeeping = control.spawn(Housekeeping::of(&plane, &config).run(stop.clone()));
     let watchdog = Watchdog::start(plane.is_well());
     plane.open_door();
@@ -198,6 +203,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
             let _ = api.await;
         }
         let _ = housekeeping.await;
+        let _ = keys.await;
         let _ = notices.await;
         if let Some(outbox) = outbox {
             let _ = outbox.await;

@@ -1,4 +1,4 @@
-//! `perseat keys rotate`: another master key while the daemon runs.
+//! `perseat keys rotate`: another master key, or the next version of a customer's key, while the daemon runs.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -7,9 +7,11 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
+use serde_json::json;
 
 use super::ConfigArgs;
 use super::client;
+use crate::boot::customer_keys::{self, Progress, RotateBody};
 use crate::boot::rotation::Stage;
 use crate::cli::print::{complain, say};
 
@@ -41,14 +43,22 @@ enum Which {
 /// it is: the keys that seal it are wrapped anew. A daemon that is killed on the way starts with the key that fits; ask again then.
 /// Copies of the keyring from before, together with the old master key, still open everything that they did: destroy them, and
 /// export the keyring again.
+///
+/// With --customer it draws the next version of one customer's key, wraps the customer's users' keys with it and seals anew what the
+/// version before sealed: connections, API keys, app registrations, tokens and files. Executions keep the version that sealed
+/// them; it is destroyed once the journal holds none of them any more. A daemon that is killed on the way goes on at its start.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  perseat keys rotate master\n  perseat keyring export /mnt/keys/keyring     afterwards, in place of the older copy"
+    after_help = "Examples:\n  perseat keys rotate master\n  perseat keys rotate --customer globex         by id, external id or name\n  perseat keyring export /mnt/keys/keyring     afterwards, in place of the older copy"
 )]
 struct Rotate {
     /// Which key
-    #[arg(value_enum)]
-    key: Which,
+    #[arg(value_enum, required_unless_present = "customer", conflicts_with = "customer")]
+    key: Option<Which>,
+
+    /// The customer whose key is rotated, by id, external id or name
+    #[arg(long, value_name = "CUSTOMER")]
+    customer: Option<String>,
 
     #[command(flatten)]
     config: ConfigArgs,
@@ -62,8 +72,11 @@ impl Keys {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let KeysCommand::Rotate(command) = self.command;
         let config = command.config.given().load()?;
-        let Which::Master = command.key;
-        client::block_on(rotate_master(&config.socket()))?
+        let socket = config.socket();
+        match command.customer {
+            Some(customer) => client::block_on(rotate_customer(&socket, &customer))?,
+            None => client::block_on(rotate_master(&socket))?,
+        }
     }
 }
 
@@ -102,5 +115,48 @@ async fn rotate_master(socket: &Path) -> anyhow::Result<ExitCode> {
         }
         tokio::time::sleep(LOOK).await;
         answer = client::call(socket, Method::GET, "/keys/master", None).await?;
+    }
+}
+
+async fn rotate_customer(socket: &Path, customer: &str) -> anyhow::Result<ExitCode> {
+    let body = RotateBody {
+        customer: customer.to_owned(),
+    };
+    let mut answer = client::call(socket, Method::POST, "/keys/customers", Some(json!(body))).await?;
+    let mut shown = None;
+    loop {
+        let Progress { customer, stage } = serde_json::from_value(answer)?;
+        match stage {
+            customer_keys::Stage::Running { done } if shown != Some(done) => {
+                shown = Some(done);
+                complain!(
+                    "{} keys of users, {} values and {} files are done",
+                    done.keys,
+                    done.values,
+                    done.files
+                );
+            }
+            customer_keys::Stage::Running { .. } => {}
+            customer_keys::Stage::Idle => bail!("the daemon was restarted meanwhile; ask again"),
+            customer_keys::Stage::Failed { error, code } => {
+                bail!("the rotation is held up, and goes on by itself once that is over: {error} ({code})")
+            }
+            customer_keys::Stage::Done { version, older, done } => {
+                say!(
+                    "version {version} of the customer's key seals all that is in use: {} keys of users, {} values and {} files were \
+                     done anew",
+                    done.keys,
+                    done.values,
+                    done.files
+                );
+                for older in older {
+                    say!("version {older} stays until no execution is left that it may have sealed; the daemon destroys it then");
+                }
+                say!("take a backup and export the keyring: a backup from before cannot be read with a keyring without the older version");
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+        answer = client::call(socket, Method::GET, &format!("/keys/customers/{customer}"), None).await?;
     }
 }

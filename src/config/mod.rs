@@ -7,6 +7,7 @@ pub mod changes;
 pub mod check;
 mod declare;
 pub mod governor;
+pub mod keyring;
 mod notices;
 mod oauth;
 pub mod options;

@@ -340,7 +340,7 @@ impl Config {
     #[must_use]
     pub fn keyring_options(&self) -> keyring::Options {
         keyring::Options {
-            cache_entries: self.keyring.cache_entries.as_usize(),
+            cache_entries: self.custody.keyring.cache_entries.as_usize(),
         }
     }
 

@@ -25,7 +25,8 @@ pub fn sections() -> Vec<Section> {
 
 settings! {
     /// The configuration as it was given, each value typed and in its own range; [`super::Config`] has checked them together.
-    Settings with people: PeopleSettings, with rates: super::governor::RateSettings;
+    Settings with people: PeopleSettings, with rates: super::governor::RateSettings,
+        with custody: super::keyring::KeyringSettings;
 
     /// How the outside world sees this daemon.
     network "": Network {
@@ -500,13 +501,6 @@ settings! {
         nice: Count = 19;
         /// Finished steps that an execution's row lists.
         steps_listed: Count = 256;
-    }
-
-    /// Data keys.
-    keyring "keyring": Keyring {
-        /// Unwrapped keys kept in memory, about 1 KiB each; beyond it the least recently used is zeroed, and so is one that
-        /// nobody asked for during `supervision.passivate-after`.
-        cache_entries: Count = 32_768;
     }
 
     /// The catalog: configuration, sealed credentials, audit.

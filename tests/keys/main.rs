@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod customer;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod master;

@@ -21,17 +21,17 @@ const POINTS: [(&str, u64); 7] = [
     ("master-key-overwritten", 1),
 ];
 
-fn perseat(data: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn perseat(data: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_perseat"));
     command.args(arguments).arg("--data").arg(data).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 #[track_caller]
-fn done(output: &Output) -> String {
+pub(crate) fn done(output: &Output) -> String {
     assert!(output.status.success(), "{}", said(output));
     said(output)
 }
@@ -113,7 +113,7 @@ impl World {
     }
 }
 
-fn master(digits: &str) -> MasterKey {
+pub(crate) fn master(digits: &str) -> MasterKey {
     let digits = digits.trim();
     let byte = |at: usize| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap();
     MasterKey::new(&std::array::from_fn(byte))

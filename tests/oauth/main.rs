@@ -12,6 +12,7 @@ mod parking;
 mod planting;
 mod registrations;
 mod renewal;
+mod rotation;
 mod search;
 mod secret;
 mod sharers;

@@ -9,8 +9,8 @@ use std::{
 };
 
 /// Every point, in the order in which a daemon comes to them: recovery, writing, change of segment, indexing, collection,
-/// backup, renewal of a grant, rotation of the master key.
-pub const POINTS: [&str; 30] = [
+/// backup, renewal of a grant, rotation of the master key and of a customer's.
+pub const POINTS: [&str; 37] = [
     "tail-rewritten",
     "tail-sealed",
     "entry-replayed",
@@ -41,6 +41,13 @@ pub const POINTS: [&str; 30] = [
     "keyring-overwritten",
     "master-key-exchanged",
     "master-key-overwritten",
+    "key-version-noted",
+    "key-version-made",
+    "user-keys-written",
+    "user-keys-wrapped",
+    "records-resealed",
+    "key-version-marked",
+    "key-version-destroyed",
 ];
 
 /// What happens at a point.

@@ -9,7 +9,7 @@
 use crate::catalog::{Catalog, Lookup};
 use crate::error::StoreError;
 use crate::keyring::Owner;
-use crate::seal::{DataKey, RecordKind};
+use crate::seal::{self, DataKey, RecordKind};
 use perseat_domain::id::{CustomerId, MediaId};
 use perseat_domain::model::{Media, MediaOwner, Membership, Sealed, User};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -187,6 +187,52 @@ impl MediaFiles {
             self.ledger().release(record.id, customer, bytes);
         }
         written
+    }
+
+    /// The version of its owner's key that sealed a file; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// If it is damaged, or the disk fails.
+    pub fn version_of(&self, id: MediaId) -> Result<Option<u32>, StoreError> {
+        let Some(mut file) = self.opened(id)? else { return Ok(None) };
+        Ok(seal::version_of(&head(&mut file)?))
+    }
+
+    /// Seals a file with the newest version of its owner's key, where an older one sealed it; tells whether it did. Nobody may remove
+    /// it meanwhile.
+    ///
+    /// # Errors
+    /// It does not open, or the disk is full or fails: then it is as it was.
+    pub fn reseal(&self, id: MediaId, key: &DataKey) -> Result<bool, StoreError> {
+        let Some(mut file) = self.opened(id)? else { return Ok(false) };
+        let record_id = id.0.as_bytes();
+        let before = head(&mut file)?;
+        let mut body = Vec::new();
+        file.read_to_end(&mut body).map_err(StoreError::from_io)?;
+        let head = key.reseal(RecordKind::MediaRecord, record_id, &before)?;
+        let body = Sealed(body);
+        let sealed = key.reseal(RecordKind::Media, record_id, &body)?;
+        if head.is_none() && sealed.is_none() {
+            return Ok(false);
+        }
+        let (head, body) = (head.unwrap_or(before), sealed.unwrap_or(body));
+        let length = u32::try_from(head.0.len()).map_err(|_| StoreError::corrupt("a file's record"))?;
+        let (path, part) = (self.path(id), self.path(id).with_extension(PART));
+        let write = || -> io::Result<()> {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+            for bytes in [MAGIC.as_slice(), &length.to_le_bytes(), &head.0, &body.0] {
+                file.write_all(bytes)?;
+            }
+            file.sync_all()?;
+            fs::rename(&part, &path)?;
+            File::open(&self.folder)?.sync_all()
+        };
+        let written = write();
+        if written.is_err() {
+            // What is left of it is removed on the next start otherwise.
+            drop(fs::remove_file(&part));
+        }
+        written.map(|()| true).map_err(StoreError::from_io)
     }
 
     fn put(&self, id: MediaId, parts: &[&[u8]]) -> Result<(), MediaError> {

@@ -6,9 +6,11 @@
 //!
 //! Stored form: `format (1) ‖ key version (4, little-endian) ‖ nonce (12) ‖ ciphertext ‖ tag (16)`.
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use perseat_domain::model::{KeyDigest, Sealed};
 use std::cell::RefCell;
+use std::sync::Arc;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Plaintext up to this size is not compressed.
@@ -81,6 +83,13 @@ pub fn key_digest(key: &str) -> KeyDigest {
     KeyDigest(digest)
 }
 
+/// The version of the key that sealed bytes say they were sealed with.
+#[must_use]
+pub fn version_of(sealed: &Sealed) -> Option<u32> {
+    let version = sealed.0.get(1..)?.first_chunk()?;
+    Some(u32::from_le_bytes(*version))
+}
+
 /// Why sealed bytes do not open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
@@ -103,15 +112,41 @@ pub enum SealError {
     TooLarge,
 }
 
-/// One owner's key, ready for use. Sealing costs microseconds and takes no lock.
+/// One version of an owner's key.
+#[derive(Clone)]
+struct Version {
+    key: Arc<RandomizedNonceKey>,
+    number: u32,
+}
+
+impl Version {
+    fn new(bytes: &[u8; KEY_LEN], number: u32) -> Self {
+        match RandomizedNonceKey::new(&AES_256_GCM_SIV, bytes) {
+            Ok(key) => Self {
+                key: Arc::new(key),
+                number,
+            },
+            Err(_) => unreachable!("the array has the length of the algorithm's key"),
+        }
+    }
+}
+
+/// What seals, and what opens besides.
+#[derive(Clone)]
+struct Versions {
+    newest: Version,
+    older: Vec<Version>,
+}
+
+/// One owner's key, ready for use: its newest version seals, older ones that are still there open. Sealing costs microseconds
+/// and takes no lock. Whoever holds it seals with the next version as soon as there is one.
 pub struct DataKey {
-    key: RandomizedNonceKey,
-    version: u32,
+    versions: ArcSwap<Versions>,
 }
 
 impl std::fmt::Debug for DataKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DataKey").field("version", &self.version).finish_non_exhaustive()
+        f.debug_struct("DataKey").field("version", &self.version()).finish_non_exhaustive()
     }
 }
 
@@ -119,16 +154,53 @@ impl DataKey {
     /// Makes a key ready. The caller wipes `bytes`.
     #[must_use]
     pub fn new(bytes: &[u8; KEY_LEN], version: u32) -> Self {
-        match RandomizedNonceKey::new(&AES_256_GCM_SIV, bytes) {
-            Ok(key) => Self { key, version },
-            Err(_) => unreachable!("the array has the length of the algorithm's key"),
+        Self {
+            versions: ArcSwap::from_pointee(Versions {
+                newest: Version::new(bytes, version),
+                older: Vec::new(),
+            }),
         }
     }
 
-    /// The key's version; part of everything it seals.
+    /// The version that seals; part of everything it seals.
     #[must_use]
     pub fn version(&self) -> u32 {
-        self.version
+        self.versions.load().newest.number
+    }
+
+    /// Opens what this version sealed, too. The caller wipes `bytes`, and sees to it that nobody else changes the versions meanwhile.
+    pub(crate) fn also_opens(&self, bytes: &[u8; KEY_LEN], version: u32) {
+        let mut versions = Versions::clone(&self.versions.load());
+        versions.older.push(Version::new(bytes, version));
+        self.versions.store(Arc::new(versions));
+    }
+
+    /// Seals with this version from now on, wherever the key is held; the one before still opens. The caller as of
+    /// [`DataKey::also_opens`].
+    pub(crate) fn advance(&self, bytes: &[u8; KEY_LEN], version: u32) {
+        let Versions { newest, mut older } = Versions::clone(&self.versions.load());
+        older.push(newest);
+        let newest = Version::new(bytes, version);
+        self.versions.store(Arc::new(Versions { newest, older }));
+    }
+
+    /// Opens nothing more that this older version sealed. The caller as of [`DataKey::also_opens`].
+    pub(crate) fn forget(&self, version: u32) {
+        let mut versions = Versions::clone(&self.versions.load());
+        versions.older.retain(|older| older.number != version);
+        self.versions.store(Arc::new(versions));
+    }
+
+    /// Seals with the newest version what an older one sealed as the record (`kind`, `id`); `None` where the newest did.
+    ///
+    /// # Errors
+    /// As [`DataKey::unseal`].
+    pub fn reseal(&self, kind: RecordKind, id: &[u8], sealed: &Sealed) -> Result<Option<Sealed>, SealError> {
+        if version_of(sealed) == Some(self.version()) {
+            return Ok(None);
+        }
+        let plain = self.unseal(kind, id, sealed)?;
+        Ok(Some(self.seal(kind, id, &plain)))
     }
 
     /// Seals `plaintext` as the record (`kind`, `id`).
@@ -144,14 +216,16 @@ impl DataKey {
     }
 
     fn seal_body(&self, format: u8, kind: RecordKind, id: &[u8], body: &[u8]) -> Sealed {
+        let versions = self.versions.load();
+        let Version { key, number } = &versions.newest;
         let mut out = Vec::with_capacity(OVERHEAD + body.len());
         out.push(format);
-        out.extend_from_slice(&self.version.to_le_bytes());
+        out.extend_from_slice(&number.to_le_bytes());
         out.extend_from_slice(&[0; NONCE_LEN]);
         out.extend_from_slice(body);
-        let aad = associated_data(format, kind, self.version, id);
+        let aad = associated_data(format, kind, *number, id);
         // It fails only without randomness (the library aborts first) or above 64 GiB (memory ends first).
-        let Ok((nonce, tag)) = self.key.seal_in_place_separate_tag(Aad::from(&aad), &mut out[HEADER..]) else {
+        let Ok((nonce, tag)) = key.seal_in_place_separate_tag(Aad::from(&aad), &mut out[HEADER..]) else {
             unreachable!("sealing within memory has no failing case")
         };
         out[HEADER - NONCE_LEN..HEADER].copy_from_slice(nonce.as_ref());
@@ -169,16 +243,18 @@ impl DataKey {
             return Err(SealError::Malformed);
         }
         let (format, found) = (bytes[0], u32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]));
-        if found != self.version {
+        let versions = self.versions.load();
+        let mut all = std::iter::once(&versions.newest).chain(&versions.older);
+        let Some(version) = all.find(|version| version.number == found) else {
             return Err(SealError::KeyVersion {
-                expected: self.version,
+                expected: versions.newest.number,
                 found,
             });
-        }
+        };
         let nonce = Nonce::try_assume_unique_for_key(&bytes[5..HEADER]).map_err(|_| SealError::Malformed)?;
         let aad = associated_data(format, kind, found, id);
         let mut body = Zeroizing::new(bytes[HEADER..].to_vec());
-        let opened = self.key.open_in_place(nonce, Aad::from(&aad), &mut body);
+        let opened = version.key.open_in_place(nonce, Aad::from(&aad), &mut body);
         let length = opened.map_err(|_| SealError::Refused)?.len();
         body.truncate(length);
         if format == FORMAT_COMPRESSED { decompress(&body) } else { Ok(body) }
@@ -282,6 +358,21 @@ mod tests {
         let sealed = key().seal(RecordKind::Request, b"id", b"hello");
         let refused = DataKey::new(&[3; KEY_LEN], 2).unseal(RecordKind::Request, b"id", &sealed);
         assert_eq!(refused, Err(SealError::KeyVersion { expected: 2, found: 1 }));
+    }
+
+    #[test]
+    fn the_next_version_seals_and_those_before_open_until_they_are_forgotten() {
+        let key = key();
+        let sealed = key.seal(RecordKind::Connection, b"id", b"hello");
+        assert_eq!(key.reseal(RecordKind::Connection, b"id", &sealed), Ok(None));
+        key.advance(&[4; KEY_LEN], 2);
+        let again = key.reseal(RecordKind::Connection, b"id", &sealed).unwrap().unwrap();
+        assert_eq!((version_of(&sealed), version_of(&again)), (Some(1), Some(2)));
+        let opens = |sealed| key.unseal(RecordKind::Connection, b"id", sealed).map(|plain| plain.to_vec());
+        assert_eq!((opens(&sealed), opens(&again)), (Ok(b"hello".to_vec()), Ok(b"hello".to_vec())));
+        key.forget(1);
+        assert_eq!(opens(&sealed), Err(SealError::KeyVersion { expected: 2, found: 1 }));
+        assert_eq!(opens(&again), Ok(b"hello".to_vec()));
     }
 
     #[test]

@@ -20,14 +20,18 @@ const PAGE: usize = 1_000;
 /// If there is none, or something of theirs does not read.
 pub fn export(custody: &Custody, customer: &str, key: &DataKey, change: Change<'_>) -> Result<Envelope, Fault> {
     let view = custody.catalog().view()?;
-    let bundle = collect(&view, custody, find(&view, customer)?, key)?;
+    let bundle = collect(&view, custody, find_customer(&view, customer)?, key)?;
     drop(view);
     // Before the file is given out: whoever has it leaves a trace.
     custody.catalog().note(change)?;
     Ok(Envelope::seal(&bundle, key, change.at))
 }
 
-fn find(view: &View<'_>, customer: &str) -> Result<Customer, Fault> {
+/// The customer with this id, external id or name.
+///
+/// # Errors
+/// If there is none, or the disk fails.
+pub fn find_customer(view: &View<'_>, customer: &str) -> Result<Customer, Fault> {
     if let Ok(id) = customer.parse()
         && let Some(found) = view.get::<Customer>(id)?
     {

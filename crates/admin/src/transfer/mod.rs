@@ -9,7 +9,7 @@ mod import;
 #[cfg(test)]
 mod tests;
 
-pub use export::export;
+pub use export::{export, find_customer};
 pub use import::{Import, Imported, import};
 
 use crate::access::{ROLES, Side};

@@ -10,6 +10,7 @@ use super::notices;
 use super::tables::{self, Bytes};
 use super::{Catalog, ChangeKind, Lookup, Mutation, Record, RecordId, RecordKey, RecordType, Rows};
 use crate::error::StoreError;
+use crate::seal::version_of;
 use perseat_domain::grant::{Grant, Holder};
 use perseat_domain::model::{Customer, Instance, KeyDigest, Organization, Sealed, User, UserConfig};
 use redb::{ReadableTable as _, TableDefinition};
@@ -100,19 +101,39 @@ impl Catalog {
         {
             let mut table = transaction.open_table(GRANTS)?;
             let found = table.get(key.as_slice())?.map(|guard| decode(guard.value())).transpose()?;
-            if found.as_ref() != expected {
+            if !is_still(found.as_ref(), expected) {
                 return Ok(Stored::Overtaken);
             }
             if !self.moment(|at| is_live(at, id))? {
                 return Ok(Stored::Gone);
             }
-            table.insert(key.as_slice(), encode(stored)?.as_slice())?;
+            let mut stored = stored.clone();
+            if let (Some(found), Some(expected)) = (found, expected)
+                && stored.token == expected.token
+            {
+                // As it is sealed by now.
+                stored.token = found.token;
+            }
+            table.insert(key.as_slice(), encode(&stored)?.as_slice())?;
             let mut notices = transaction.open_table(notices::NOTICES)?;
             notices::follow(&mut notices, id, expected.map(|before| &before.grant), &stored.grant)?;
         }
         transaction.commit()?;
         Ok(Stored::Written)
     }
+}
+
+/// Whether a grant is as it was read, though its token may have been sealed by another version of the key since: the next outcome
+/// of a renewal must not be lost for that.
+fn is_still(found: Option<&StoredGrant>, expected: Option<&StoredGrant>) -> bool {
+    let (Some(found), Some(expected)) = (found, expected) else {
+        return found == expected;
+    };
+    let is_same_token = match (&found.token, &expected.token) {
+        (Some(found), Some(expected)) => found == expected || version_of(found) != version_of(expected),
+        (found, expected) => found == expected,
+    };
+    is_same_token && found.grant == expected.grant && found.supplied == expected.supplied && found.registration == expected.registration
 }
 
 /// The record whose grants they are.

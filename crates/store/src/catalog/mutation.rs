@@ -107,6 +107,20 @@ impl<'t> Mutation<'t> {
         self.ledger.note(key, kind, stored);
     }
 
+    /// Names a record in the audit, as it is.
+    pub(super) fn note_named<R: Record>(&mut self, record: &R) -> Result<(), StoreError> {
+        let id = record.record_id();
+        let stored = self.row(R::TYPE, &id.to_key())?.unwrap_or_default();
+        self.ledger.note(id.into(), ChangeKind::Changed, &stored);
+        let described = Described {
+            id: &id.text(),
+            names: &record.index().unique,
+            values: Vec::new(),
+        };
+        self.ledger.describe(R::TYPE, ChangeKind::Changed, &described);
+        Ok(())
+    }
+
     /// What changed, the keys that new owners need, and files that no record names any more.
     pub(super) fn finish(self) -> (Ledger, Vec<NewKey>, Vec<Unnamed>) {
         (self.ledger, self.new_keys, self.unnamed_files)

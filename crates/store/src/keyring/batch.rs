@@ -75,6 +75,7 @@ impl<'a> Batch<'a> {
             key,
             version: FIRST_VERSION,
             wrapped,
+            sealed_until: 0,
         };
         let number = self.put(&slot)?;
         self.made.insert(owner, number);
@@ -83,6 +84,13 @@ impl<'a> Batch<'a> {
             self.wrapping.insert(owner, Arc::new(DataKey::new(&bytes, FIRST_VERSION)));
         }
         Ok(())
+    }
+
+    /// Writes a key that is there in another form, into another slot; gives its number.
+    pub(super) fn again(&mut self, slot: &Slot) -> Result<u32, StoreError> {
+        let number = self.put(slot)?;
+        self.rows.push((slot.key.owner(), number));
+        Ok(number)
     }
 
     /// Wipes a key that nothing opens any more.

@@ -1,6 +1,7 @@
 //! Which slot holds whose key, in 20 bytes an owner.
 
 use super::Owner;
+use perseat_domain::id::{CustomerId, UserId};
 use uuid::Uuid;
 
 type Row = ([u8; 16], u32);
@@ -28,6 +29,14 @@ impl Index {
         index.customers.settle();
         index.users.settle();
         index
+    }
+
+    /// The owners that were given more than one slot, with all of those: of each the index holds one.
+    pub(super) fn from_doubled_rows(rows: impl IntoIterator<Item = (Owner, u32)>) -> (Self, Vec<(Owner, Vec<u32>)>) {
+        let mut index = Self::from_rows(rows);
+        let mut doubled = index.customers.take_doubles(|id| Owner::Customer(CustomerId(id)));
+        doubled.extend(index.users.take_doubles(|id| Owner::User(UserId(id))));
+        (index, doubled)
     }
 
     pub(super) fn get(&self, owner: Owner) -> Option<u32> {
@@ -89,6 +98,19 @@ impl Shards {
         }
     }
 
+    /// Leaves one slot to each id, and gives the ids with all of theirs that had more.
+    fn take_doubles(&mut self, owner: impl Fn(Uuid) -> Owner) -> Vec<(Owner, Vec<u32>)> {
+        let mut doubled = Vec::new();
+        for shard in &mut self.0 {
+            for same in shard.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+                let slots = same.iter().map(|row| row.1).collect();
+                doubled.push((owner(Uuid::from_bytes(same[0].0)), slots));
+            }
+            shard.dedup_by_key(|row| row.0);
+        }
+        doubled
+    }
+
     fn get(&self, id: Uuid) -> Option<u32> {
         let shard = self.0.get(Self::place(id))?;
         let at = shard.binary_search_by_key(id.as_bytes(), |row| row.0).ok()?;
@@ -117,7 +139,6 @@ impl Shards {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use perseat_domain::id::{CustomerId, UserId};
     use proptest::prelude::*;
     use std::collections::HashMap;
 

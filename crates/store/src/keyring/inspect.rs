@@ -6,6 +6,7 @@ use super::index::Index;
 use super::slot::{Content, Slot};
 use super::{Keyring, MasterKey, NewKey, Options, Owner};
 use crate::error::StoreError;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -114,17 +115,28 @@ impl Inspected {
         };
         let file = KeyringFile::unchecked(Box::new(ReadOnly(File::open(path)?)));
         let mut wrapped: Vec<(u32, NewKey)> = Vec::new();
+        let (mut forms, mut newest) = (HashSet::new(), HashMap::new());
         file.scan(file.slots()?, |number, bytes| match Content::of(bytes) {
             Content::Free => found.free += 1,
             Content::HalfWiped => found.half_wiped += 1,
             Content::Damaged(owner) => found.faults.push((number, SlotFault::Damaged(owner))),
             Content::Live(owner) => {
                 found.keys += 1;
-                if found.index.get(owner).is_some() {
+                let Some(slot) = Slot::decode(bytes) else { return };
+                // A customer's key may have several versions, and a process that ended may have left a user's under two of them.
+                let form = match owner {
+                    Owner::User(_) => slot.wrapped_under(),
+                    Owner::Organization | Owner::Customer(_) => slot.version,
+                };
+                if !forms.insert((owner, form, slot.sealed_until)) {
                     found.faults.push((number, SlotFault::Doubled(owner)));
                 }
-                found.index.insert(owner, number);
-                wrapped.extend(Slot::decode(bytes).map(|slot| (number, slot.key)));
+                let is_newest = newest.get(&owner).is_none_or(|newest| *newest <= form);
+                if is_newest {
+                    newest.insert(owner, form);
+                    found.index.insert(owner, number);
+                }
+                wrapped.push((number, slot.key));
             }
         })?;
         for (number, key) in &wrapped {

@@ -2,7 +2,8 @@
 //!
 //! User keys are wrapped by their customer's key, customer keys and the organization's by the master key; users of
 //! the organization by the organization's key. Deleting a key overwrites its slot and syncs before it returns, so
-//! everything sealed under it is unreadable, in old backups too. Keys never go into redb or the journal: both keep
+//! everything sealed under it is unreadable, in old backups too. A customer's key has versions: the newest seals, older ones open
+//! until nothing is sealed with them any more. Keys never go into redb or the journal: both keep
 //! freed bytes. Every change raises the file's generation, by which an older copy is told from the newest. In memory an owner costs 20 bytes of index; unwrapped keys live in a bounded cache.
 
 mod batch;
@@ -13,15 +14,17 @@ mod inspect;
 mod master;
 mod rotate;
 mod slot;
+mod unwrapped;
+mod versions;
 
 pub use export::{KeyringCopyError, Mark, mark};
 pub use inspect::{Inspected, SlotFault};
 pub use master::MasterKey;
 pub use rotate::{Rewrapped, discard, exchange, fits, wipe_file};
+pub use versions::{KeyVersions, OlderVersion};
 
-use crate::bounded::Bounded;
 use crate::error::StoreError;
-use crate::seal::{DataKey, RecordKind};
+use crate::seal::{DataKey, KEY_LEN, RecordKind};
 use arc_swap::ArcSwap;
 use batch::Batch;
 use file::{Generation, KeyringFile};
@@ -29,11 +32,12 @@ use index::Index;
 use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::Membership;
 use slot::Slot;
-use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use unwrapped::{Cached, Shared};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 /// Limits of the keyring.
 #[derive(Clone, Debug)]
@@ -182,19 +186,6 @@ impl Room {
     }
 }
 
-struct Shared {
-    index: Index,
-    cache: Bounded<Owner, Cached>,
-    /// Slots that do not read, with what they say of their owner.
-    damaged: Vec<(u32, Option<Owner>)>,
-}
-
-#[derive(Clone)]
-struct Cached {
-    key: Arc<DataKey>,
-    wrapper: Option<Owner>,
-}
-
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keyring").field("findings", &self.findings).finish_non_exhaustive()
@@ -223,6 +214,9 @@ impl Keyring {
             slot::Content::Damaged(owner) => damaged.push((number, owner)),
         })?;
         free.extend_from_slice(&half_wiped);
+        let (mut index, doubled) = Index::from_doubled_rows(rows);
+        let settled = versions::settle(&file, &mut index, doubled)?;
+        free.extend_from_slice(&settled.spare);
         // What is seen may not be on disk, where the process ended after a sync had failed; so zeros and generation are written
         // again.
         let generation = file.generation()?;
@@ -233,13 +227,13 @@ impl Keyring {
         if generation.number > 0 || !free.is_empty() {
             file.sync()?;
         }
-        let index = Index::from_rows(rows);
         let findings = Findings {
             keys: index.len(),
             wiped: half_wiped.len(),
             damaged: damaged.len(),
         };
-        let cache = Bounded::new(options.cache_entries);
+        let mut shared = Shared::new(index, options.cache_entries, damaged);
+        shared.older = settled.older;
         Ok(Self {
             vault: ArcSwap::from_pointee(Vault { master, file }),
             findings,
@@ -250,7 +244,7 @@ impl Keyring {
                 free,
                 unclean: Vec::new(),
             }),
-            shared: Mutex::new(Shared { index, cache, damaged }),
+            shared: Mutex::new(shared),
         })
     }
 
@@ -278,27 +272,48 @@ impl Keyring {
         if let Some(cached) = shared.cache.get(owner) {
             return Ok(cached.key);
         }
+        if let Some(key) = shared.held(owner) {
+            return Ok(key);
+        }
         let Some(number) = shared.index.get(owner) else {
             return Err(shared.absent(owner));
         };
-        let vault = self.vault();
-        let slot = Slot::decode(&vault.file.read(number)?).filter(|slot| slot.key.owner() == owner);
-        let slot = slot.ok_or_else(|| StoreError::corrupt(format!("keyring slot {number}")))?;
-        let wrapper = slot.key.wrapper();
-        let wrapping = match wrapper {
-            Some(wrapper) => Some(self.unwrap_key(shared, wrapper)?),
-            None => None,
-        };
-        let wrapping = wrapping.as_deref().unwrap_or(&vault.master.0);
-        let bytes = wrapping.unseal(RecordKind::WrappedKey, &slot.binding(), &slot.wrapped)?;
-        let bytes = bytes.as_slice().try_into().map_err(|_| StoreError::corrupt("keyring key"))?;
-        let key = Arc::new(DataKey::new(bytes, slot.version));
+        let slot = self.slot_at(number, owner)?;
+        let key = Arc::new(DataKey::new(&*self.unwrap_slot(shared, &slot)?, slot.version));
+        for older in shared.older_of(owner) {
+            let opened = self.slot_at(older.slot, owner).and_then(|slot| self.unwrap_slot(shared, &slot));
+            match opened {
+                Ok(bytes) => key.also_opens(&bytes, older.version),
+                Err(error @ (StoreError::Io(_) | StoreError::Full(_))) => return Err(error),
+                // What it sealed does not open; everything else does.
+                Err(error) => tracing::error!(%owner, version = older.version, %error, "an older version of a key does not open"),
+            }
+        }
+        shared.hold(owner, &key);
         let cached = Cached {
             key: Arc::clone(&key),
-            wrapper,
+            wrapper: slot.key.wrapper(),
         };
         shared.cache.insert(owner, cached);
         Ok(key)
+    }
+
+    /// The owner's key in this slot.
+    fn slot_at(&self, number: u32, owner: Owner) -> Result<Slot, StoreError> {
+        let slot = Slot::decode(&self.vault().file.read(number)?).filter(|slot| slot.key.owner() == owner);
+        slot.ok_or_else(|| StoreError::corrupt(format!("keyring slot {number}")))
+    }
+
+    fn unwrap_slot(&self, shared: &mut Shared, slot: &Slot) -> Result<Zeroizing<[u8; KEY_LEN]>, StoreError> {
+        let wrapping = match slot.key.wrapper() {
+            Some(wrapper) => Some(self.unwrap_key(shared, wrapper)?),
+            None => None,
+        };
+        let vault = self.vault();
+        let wrapping = wrapping.as_deref().unwrap_or(&vault.master.0);
+        let bytes = wrapping.unseal(RecordKind::WrappedKey, &slot.binding(), &slot.wrapped)?;
+        let bytes = bytes.as_slice().try_into().map_err(|_| StoreError::corrupt("keyring key"))?;
+        Ok(Zeroizing::new(bytes))
     }
 
     /// Whether the owner has a key.
@@ -392,30 +407,6 @@ impl Keyring {
 
     fn room(&self) -> MutexGuard<'_, Room> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Shared {
-    /// Why the owner has no key.
-    fn absent(&self, owner: Owner) -> StoreError {
-        if self.damaged.iter().any(|(_, damaged)| *damaged == Some(owner)) {
-            return StoreError::corrupt(format!("the key of {owner}"));
-        }
-        StoreError::NoKey { owner: owner.to_string() }
-    }
-
-    /// Forgets keys; gives the slots to wipe, damaged ones that name these owners included.
-    fn forget(&mut self, owners: &[Owner]) -> Vec<(u32, Option<Owner>)> {
-        let gone: HashSet<Owner> = owners.iter().copied().collect();
-        let slot_of = |owner: &Owner| self.index.remove(*owner).map(|number| (number, Some(*owner)));
-        let mut slots: Vec<_> = gone.iter().filter_map(slot_of).collect();
-        slots.extend(
-            self.damaged
-                .extract_if(.., |(_, owner)| owner.is_some_and(|owner| gone.contains(&owner))),
-        );
-        self.cache
-            .retain(|owner, cached| !gone.contains(owner) && !cached.wrapper.is_some_and(|wrapper| gone.contains(&wrapper)));
-        slots
     }
 }
 

@@ -72,6 +72,24 @@ fn key(n: u64) -> NewKey {
     }
 }
 
+/// Why a rotation went no further.
+enum Stop {
+    Failed(StoreError),
+    Wrong(String),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<String> for Stop {
+    fn from(what: String) -> Self {
+        Self::Wrong(what)
+    }
+}
+
 struct Rig {
     disk: MemoryDisk,
     keyring: Option<Keyring>,
@@ -141,6 +159,81 @@ impl Rig {
             }
         }
         Err(format!("key {n} cannot be read"))
+    }
+
+    /// Goes some way to the next version of a customer's key, and of those on their way already. A failure on it loses nothing.
+    fn rotate(&mut self, random: &mut Random) -> Result<(), String> {
+        let n = random.below(4) * 4;
+        let NewKey::Customer(customer) = key(n) else { return Ok(()) };
+        let (begins, ends) = (random.below(2) == 0, random.below(3) > 0);
+        let outcome = self.rotate_some(customer, n, begins, ends);
+        match outcome {
+            Ok(acknowledged) => {
+                self.acknowledged += acknowledged;
+                if acknowledged > 0 {
+                    self.expect_newer()?;
+                }
+            }
+            Err(Stop::Failed(StoreError::Io(_) | StoreError::Full(_) | StoreError::NoKey { .. })) => {}
+            // What is doubtful may not open.
+            Err(Stop::Failed(StoreError::Corrupt { .. } | StoreError::Sealed(_)))
+                if !matches!(self.known.get(&n), Some(Known::There(_))) => {}
+            Err(Stop::Failed(error)) => return Err(format!("the key {n} cannot be rotated: {error:?}")),
+            Err(Stop::Wrong(what)) => return Err(what),
+        }
+        self.expect("after a rotation")
+    }
+
+    fn rotate_some(&mut self, customer: CustomerId, n: u64, begins: bool, ends: bool) -> Result<u64, Stop> {
+        let mut acknowledged = 0;
+        if begins {
+            self.keyring()?.next_version(customer)?;
+            acknowledged += 1;
+        }
+        let keyring = self.keyring()?;
+        let slots = keyring.wrapped_by_older(customer)?;
+        for part in slots.chunks(2) {
+            acknowledged += keyring.wrap_anew(customer, part)? as u64;
+        }
+        if !ends {
+            return Ok(acknowledged);
+        }
+        let newest = keyring.versions_of(customer)?.newest;
+        keyring.note_sealed_until(customer, newest, 7)?;
+        let key = keyring.data_key(Owner::Customer(customer))?;
+        let versions = keyring.versions_of(customer)?;
+        if let Some(Known::There(sealed)) = self.known.get_mut(&n)
+            && let Some(again) = key
+                .reseal(RecordKind::Request, &n.to_le_bytes(), sealed)
+                .map_err(StoreError::from)?
+        {
+            *sealed = again;
+        }
+        drop(key);
+        for older in versions.older {
+            if older.sealed_until != Some(7) {
+                return Err(Stop::Wrong(format!("of a version of the key {n} nothing is noted")));
+            }
+            if !self.keyring()?.destroy_version(customer, older.number)? {
+                return Err(Stop::Wrong(format!("an older version of the key {n} still wraps something")));
+            }
+            acknowledged += 1;
+            self.expect_version_wiped(customer, older.number)?;
+        }
+        Ok(acknowledged)
+    }
+
+    /// Not one slot of the disk holds a destroyed version.
+    fn expect_version_wiped(&self, customer: CustomerId, version: u32) -> Result<(), String> {
+        let durable = self.disk.durable(NAME);
+        let slots = durable.get(4096..).unwrap_or_default().as_chunks::<{ slot::SLOT }>().0;
+        let mut left = slots.iter().filter_map(slot::Slot::decode);
+        match left.any(|slot| slot.key == NewKey::Customer(customer) && slot.version == version) {
+            true => Err(format!(
+                "version {version} of the key of {customer} was destroyed and is still on the disk"
+            )),
+            false => Ok(()),
+        }
     }
 
     fn destroy(&mut self, random: &mut Random) -> Result<(), String> {
@@ -221,8 +314,9 @@ impl Workload for Rig {
     }
 
     fn step(&mut self, random: &mut Random) -> Result<(), String> {
-        match random.below(8) {
+        match random.below(12) {
             0..=2 => self.destroy(random),
+            3..=6 => self.rotate(random),
             _ => self.create(random),
         }
     }

@@ -10,11 +10,12 @@
 //! | 8 | 16 | owner id, zero for the organization |
 //! | 24 | 16 | id of the customer whose key wraps it, zero otherwise |
 //! | 40 | 65 | the key, sealed (`docs/store-format.md`, "Sealing") |
-//! | 105 | 19 | zero |
+//! | 105 | 8 | of an older version: the position of the last entry of the journal that it may have sealed, little-endian; or zero |
+//! | 113 | 11 | zero |
 //! | 124 | 4 | CRC32C of the bytes before, little-endian |
 
 use super::{NewKey, Owner};
-use crate::seal::{KEY_LEN, OVERHEAD};
+use crate::seal::{KEY_LEN, OVERHEAD, version_of};
 use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::{Membership, Sealed};
 use uuid::Uuid;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 pub(super) const SLOT: usize = 128;
 const LIVE: u8 = 1;
 const WRAPPED: std::ops::Range<usize> = 40..40 + KEY_LEN + OVERHEAD;
+const SEALED_UNTIL: std::ops::Range<usize> = 105..113;
 const CRC: std::ops::Range<usize> = 124..128;
 
 /// A live slot.
@@ -31,6 +33,8 @@ pub(super) struct Slot {
     pub(super) key: NewKey,
     pub(super) version: u32,
     pub(super) wrapped: Sealed,
+    /// Up to which position of the journal an older version may have sealed; zero where that is not known.
+    pub(super) sealed_until: u64,
 }
 
 /// What a slot's bytes are.
@@ -75,6 +79,7 @@ impl Slot {
         out[4..8].copy_from_slice(&self.version.to_le_bytes());
         out[8..24].copy_from_slice(id.as_bytes());
         out[WRAPPED].copy_from_slice(&self.wrapped.0);
+        out[SEALED_UNTIL].copy_from_slice(&self.sealed_until.to_le_bytes());
         let crc = crc32c::crc32c(&out[..CRC.start]);
         out[CRC].copy_from_slice(&crc.to_le_bytes());
         out
@@ -88,7 +93,13 @@ impl Slot {
             key: key_of(bytes)?,
             version: u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
             wrapped: Sealed(bytes[WRAPPED].to_vec()),
+            sealed_until: bytes[SEALED_UNTIL].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)),
         })
+    }
+
+    /// The version of the key that wraps this one.
+    pub(super) fn wrapped_under(&self) -> u32 {
+        version_of(&self.wrapped).unwrap_or_default()
     }
 
     /// What the wrapped key is bound to; see [`binding`].

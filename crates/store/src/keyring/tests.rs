@@ -432,3 +432,98 @@ fn a_rotation_keeps_slots_that_do_not_open_as_they_are_and_frees_none() {
     assert_eq!(keys.findings().damaged, 1);
     assert!(keys.data_key(Owner::Customer(ACME)).is_ok() && matches!(keys.data_key(ALICE), Err(StoreError::NoKey { .. })));
 }
+
+fn opens(keyring: &Keyring, owner: Owner, sealed: &perseat_domain::model::Sealed) -> bool {
+    keyring
+        .data_key(owner)
+        .is_ok_and(|key| key.unseal(RecordKind::Request, b"1", sealed).is_ok())
+}
+
+#[test]
+fn the_next_version_of_a_customers_key_reaches_whoever_holds_it_and_the_one_before_opens_until_it_is_destroyed() {
+    let mut ring = Ring::with_acme_and_alice();
+    let customer = Owner::Customer(ACME);
+    let held = ring.keys().data_key(customer).unwrap();
+    let first = held.seal(RecordKind::Request, b"1", b"hello");
+    let of_alice = ring.keys().data_key(ALICE).unwrap().seal(RecordKind::Request, b"1", b"hello");
+    // So many that the cache forgot the customer's.
+    for n in 0..8 {
+        let other = CustomerId(Uuid::from_u128(n));
+        ring.keys().create(NewKey::Customer(other)).unwrap();
+        ring.keys().data_key(Owner::Customer(other)).unwrap();
+    }
+    let before = ring.bytes();
+    assert_eq!(ring.keys().next_version(ACME).unwrap(), 2);
+    let second = held.seal(RecordKind::Request, b"1", b"hello");
+    assert_eq!(crate::seal::version_of(&second), Some(2));
+    assert!(opens(ring.keys(), customer, &first) && opens(ring.keys(), customer, &second));
+    // The key of alice is under the first version, until it is wrapped anew; then its bytes are what they were.
+    assert!(!ring.keys().destroy_version(ACME, 1).unwrap(), "it still wraps alice's");
+    ring.reopen();
+    let slots = ring.keys().wrapped_by_older(ACME).unwrap();
+    assert_eq!(slots.len(), 1);
+    assert_eq!(ring.keys().wrap_anew(ACME, &slots).unwrap(), 1);
+    assert_eq!(ring.keys().wrap_anew(ACME, &slots).unwrap(), 0, "there is nothing left to do");
+    ring.keys().note_sealed_until(ACME, 1, 7).unwrap();
+    ring.keys().note_sealed_until(ACME, 2, 41).unwrap();
+    ring.reopen();
+    let noted = OlderVersion {
+        number: 1,
+        sealed_until: Some(41),
+    };
+    assert_eq!(ring.keys().versions_of(ACME).unwrap().older, [noted]);
+    assert_eq!(ring.keys().rotating(), [ACME]);
+    assert!(opens(ring.keys(), customer, &first) && opens(ring.keys(), ALICE, &of_alice));
+    assert!(Inspected::read(&ring.path()).unwrap().faults.is_empty());
+    assert!(ring.keys().destroy_version(ACME, 1).unwrap());
+    for _ in 0..2 {
+        assert!(!opens(ring.keys(), customer, &first), "the first version is gone");
+        assert!(opens(ring.keys(), customer, &second) && opens(ring.keys(), ALICE, &of_alice));
+        assert_eq!(ring.keys().rotating(), []);
+        ring.reopen();
+    }
+    assert!(
+        held.unseal(RecordKind::Request, b"1", &first).is_ok(),
+        "this one is of a keyring that is closed"
+    );
+    // An old copy of the file opens what was sealed before, and nothing that was since.
+    fs::write(ring.path(), before).unwrap();
+    ring.reopen();
+    assert!(opens(ring.keys(), customer, &first) && !opens(ring.keys(), customer, &second));
+}
+
+#[test]
+fn whoever_goes_during_a_rotation_takes_all_versions_along() {
+    let mut ring = Ring::with_acme_and_alice();
+    ring.keys().next_version(ACME).unwrap();
+    ring.keys().next_version(ACME).unwrap();
+    let slots = ring.keys().wrapped_by_older(ACME).unwrap();
+    ring.keys().destroy(ALICE).unwrap();
+    assert_eq!(ring.keys().wrap_anew(ACME, &slots).unwrap(), 0, "her key is not made again");
+    ring.keys().destroy(Owner::Customer(ACME)).unwrap();
+    assert!(matches!(ring.keys().next_version(ACME), Err(StoreError::NoKey { .. })));
+    let left = ring.bytes();
+    assert!(left[HEADER as usize..].iter().all(|byte| *byte == 0), "something is left");
+    assert_eq!(ring.reopen().rotating(), []);
+    // The rooms of the versions are free again.
+    ring.keys().create_many([NewKey::Customer(ACME), alice()]).unwrap();
+    assert_eq!(ring.bytes().len(), left.len());
+}
+
+#[test]
+fn of_two_forms_of_a_key_that_a_crash_left_the_newer_one_counts_and_the_other_is_wiped() {
+    let mut ring = Ring::with_acme_and_alice();
+    let of_alice = ring.keys().data_key(ALICE).unwrap().seal(RecordKind::Request, b"1", b"hello");
+    let former = ring.bytes();
+    ring.keys().next_version(ACME).unwrap();
+    let slots = ring.keys().wrapped_by_older(ACME).unwrap();
+    let at = HEADER as usize + slots[0] as usize * slot::SLOT;
+    ring.keys().wrap_anew(ACME, &slots).unwrap();
+    // The wipe did not come through.
+    ring.overwrite(at as u64, &former[at..at + slot::SLOT]);
+    ring.reopen();
+    assert!(ring.bytes()[at..at + slot::SLOT].iter().all(|byte| *byte == 0));
+    assert!(ring.keys().destroy_version(ACME, 1).unwrap());
+    assert!(opens(ring.keys(), ALICE, &of_alice));
+    assert!(opens(ring.reopen(), ALICE, &of_alice));
+}

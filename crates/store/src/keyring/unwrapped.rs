@@ -1,0 +1,107 @@
+//! What a keyring knows of its file: which slot holds whose key, and the keys that are unwrapped.
+
+use super::Owner;
+use super::index::Index;
+use super::versions::Older;
+use crate::bounded::Bounded;
+use crate::error::StoreError;
+use crate::seal::DataKey;
+use perseat_domain::id::CustomerId;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
+
+/// Below so many, keys that nobody holds any more are not looked for.
+const FEW: usize = 1_024;
+
+/// See the module.
+pub(super) struct Shared {
+    pub(super) index: Index,
+    pub(super) cache: Bounded<Owner, Cached>,
+    /// Slots that do not read, with what they say of their owner.
+    pub(super) damaged: Vec<(u32, Option<Owner>)>,
+    /// Versions before the newest, in their order.
+    pub(super) older: HashMap<CustomerId, Vec<Older>>,
+    /// Every customer's key that somebody holds, so that the next version reaches all who do.
+    held: HashMap<CustomerId, Weak<DataKey>>,
+    /// At so many, those that nobody holds are dropped.
+    sweep_at: usize,
+}
+
+/// An unwrapped key.
+#[derive(Clone)]
+pub(super) struct Cached {
+    pub(super) key: Arc<DataKey>,
+    pub(super) wrapper: Option<Owner>,
+}
+
+impl Shared {
+    pub(super) fn new(index: Index, cache_entries: usize, damaged: Vec<(u32, Option<Owner>)>) -> Self {
+        Self {
+            index,
+            cache: Bounded::new(cache_entries),
+            damaged,
+            older: HashMap::new(),
+            held: HashMap::new(),
+            sweep_at: FEW,
+        }
+    }
+
+    /// Why the owner has no key.
+    pub(super) fn absent(&self, owner: Owner) -> StoreError {
+        if self.damaged.iter().any(|(_, damaged)| *damaged == Some(owner)) {
+            return StoreError::corrupt(format!("the key of {owner}"));
+        }
+        StoreError::NoKey { owner: owner.to_string() }
+    }
+
+    /// Forgets keys; gives the slots to wipe, those of older versions and damaged ones that name these owners included.
+    pub(super) fn forget(&mut self, owners: &[Owner]) -> Vec<(u32, Option<Owner>)> {
+        let gone: HashSet<Owner> = owners.iter().copied().collect();
+        let mut slots = Vec::new();
+        for owner in &gone {
+            slots.extend(self.index.remove(*owner).map(|number| (number, Some(*owner))));
+            if let Owner::Customer(id) = owner {
+                let older = self.older.remove(id).unwrap_or_default();
+                slots.extend(older.into_iter().map(|older| (older.slot, Some(*owner))));
+                self.held.remove(id);
+            }
+        }
+        slots.extend(
+            self.damaged
+                .extract_if(.., |(_, owner)| owner.is_some_and(|owner| gone.contains(&owner))),
+        );
+        self.cache
+            .retain(|owner, cached| !gone.contains(owner) && !cached.wrapper.is_some_and(|wrapper| gone.contains(&wrapper)));
+        slots
+    }
+
+    /// The versions before the newest.
+    pub(super) fn older_of(&self, owner: Owner) -> Vec<Older> {
+        match owner {
+            Owner::Customer(id) => self.older.get(&id).cloned().unwrap_or_default(),
+            Owner::Organization | Owner::User(_) => Vec::new(),
+        }
+    }
+
+    /// A customer's key, where somebody still holds it though it is not in the cache any more.
+    pub(super) fn held(&mut self, owner: Owner) -> Option<Arc<DataKey>> {
+        let Owner::Customer(id) = owner else { return None };
+        let key = self.held.get(&id)?.upgrade()?;
+        let cached = Cached {
+            key: Arc::clone(&key),
+            wrapper: None,
+        };
+        self.cache.insert(owner, cached);
+        Some(key)
+    }
+
+    /// Remembers that a customer's key is given out.
+    pub(super) fn hold(&mut self, owner: Owner, key: &Arc<DataKey>) {
+        let Owner::Customer(id) = owner else { return };
+        if self.held.len() >= self.sweep_at {
+            self.held.retain(|_, key| key.strong_count() > 0);
+            self.sweep_at = FEW.max(2 * self.held.len());
+        }
+        self.held.insert(id, Arc::downgrade(key));
+    }
+}

@@ -1,0 +1,28 @@
+//! The keys of the keyring; as [`super::settings`].
+
+use std::time::Duration;
+
+use super::declare::{Key, Preset, Section, path, settings};
+use super::source::Reader;
+use super::value::{Count, Value};
+
+settings! {
+    /// What data is sealed with.
+    KeyringSettings;
+
+    /// Data keys.
+    keyring "keyring": Keyring {
+        /// Unwrapped keys kept in memory, about 1 KiB each; beyond it the least recently used is zeroed, and so is one that
+        /// nobody asked for during `supervision.passivate-after`.
+        cache_entries: Count = 32_768;
+        /// Older versions of one customer's key that may wait for the journal to drop what they sealed; with so many it is not
+        /// rotated again.
+        versions: Count = 8;
+        /// Users' keys, or records, that the rotation of a customer's key writes anew at a time.
+        rotation_batch: Count = 256;
+        /// For how long what was sealed by the version before may still be on its way to the disk after a customer's key was rotated.
+        rotation_settle: Duration = "60s";
+        /// How often it is looked whether an older version of a customer's key can be destroyed.
+        rotation_look: Duration = "60s";
+    }
+}
