@@ -5,7 +5,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use perseat_domain::id::{CustomerId, ExecutionId, UserId};
 use perseat_flow::component::IdempotencyKey;
 use perseat_flow::expression::Results;
-use perseat_flow::js::{JsPool, Options, RunRequest, UserKey};
+use perseat_flow::js::{JsPool, Options, Part, RunRequest, UserKey};
 use perseat_flow::outbound::{self, Count, OutboundClient, Policy};
 use serde_json::json;
 use std::sync::Arc;
@@ -39,6 +39,7 @@ fn request(script: &Arc<str>, results: &Arc<Results>, user: u64, customer: u64) 
             path: "0".into(),
         },
         script: Arc::clone(script),
+        part: Part::Step,
         context: Arc::default(),
         config: "{}".to_owned().into(),
         results: vec![("onTrigger".into(), Arc::clone(results))],

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Reading order: [`kit`] → [`front`] → [`admission`] → [`supervisor`] → [`instance`] → [`user`] → [`execution`] → [`grant`] →
-//! [`waiters`].
+//! [`source`] → [`waiters`].
 
 pub mod admission;
 pub mod execution;
@@ -16,6 +16,7 @@ pub mod front;
 pub mod grant;
 pub mod instance;
 pub mod kit;
+pub mod source;
 pub mod supervisor;
 pub mod telemetry;
 pub mod user;

@@ -16,6 +16,7 @@ pub mod people_settings;
 pub mod reference;
 pub mod settings;
 pub mod source;
+pub mod sources;
 pub mod usage;
 pub mod value;
 

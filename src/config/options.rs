@@ -401,6 +401,7 @@ impl Config {
             origins: self.embedded.origins.clone(),
             page: self.embedded.page.as_usize(),
             looked_at: self.embedded.looked_at.as_usize(),
+            sources: self.source_options(),
         }
     }
 

@@ -7,12 +7,13 @@ use url::Url;
 
 use super::declare::{Key, Preset, Section, none, path, settings, unset};
 use super::source::Reader;
+use super::sources::DataSourceSettings;
 use super::usage::UsageSettings;
 use super::value::{Auto, Count, MailSecurity, Size, Value};
 
 settings! {
     /// How people sign in.
-    PeopleSettings with counted: UsageSettings;
+    PeopleSettings with counted: UsageSettings, with sources: DataSourceSettings;
 
     /// Sign-in of people, by which `prism login` works.
     sign_in "sign-in": SignIn {

@@ -1,20 +1,22 @@
 //! A form of the wizard: the fields of a version's pages with their values, and what is shown of them.
 
-use super::Console;
 use super::connection;
 use super::field::{Field, InputField, Kind};
 use super::form::{self, Problems, Sent};
 use super::html::harmless;
 use super::route::View;
+use super::source::LOAD;
 use super::trouble::{Message, Trouble};
+use super::{Asked, Console};
 use crate::boot::http::Answer;
 use http::StatusCode;
-use perseat_admin::command::ApiKeys;
+use perseat_admin::command::{ApiKeys, ConfigVariable};
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{Reader, VersionView};
 use perseat_domain::definition::{ConfigVar, EndpointSecurity};
 use perseat_domain::grant::Holder;
 use perseat_domain::model::{ConfigValue, Instance};
+use perseat_domain::owner::UserKey;
 use perseat_domain::registration::AppRegistration;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -37,6 +39,14 @@ pub(super) enum Level {
 enum Element {
     Html(String),
     Field(Box<Field>),
+}
+
+impl Element {
+    fn of(field: &Field) -> Self {
+        let mut field = Box::new(field.clone());
+        field.show();
+        Self::Field(field)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -71,6 +81,8 @@ pub(super) struct Draft {
     /// Where it can be taken away.
     pub(super) remove: Option<View>,
     pub(super) back: View,
+    /// Whose configuration and credentials data sources see; none where nothing is saved yet.
+    pub(super) user: Option<UserKey>,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,13 +96,31 @@ struct Page<'p> {
     keys: &'p [KeyField],
     /// What is wrong with the whole.
     problem: Option<&'p str>,
-    notice: Option<&'p str>,
+    notice: Option<Notice>,
     /// What the host page is told, as in [`Told`].
     events: Option<String>,
     about: String,
     revision: Option<u64>,
     remove: Option<String>,
     back: String,
+}
+
+/// What is to be done after a first save.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Notice {
+    text: &'static str,
+    phrase: &'static str,
+}
+
+impl Notice {
+    const CONNECT: Self = Self {
+        text: "Saved. Now connect your account.",
+        phrase: "perseat.nowConnect",
+    };
+    const CHOOSE: Self = Self {
+        text: "Saved. Now make your choices.",
+        phrase: "perseat.nowChoose",
+    };
 }
 
 /// What was done, and what the host page is told.
@@ -145,6 +175,18 @@ impl Draft {
             .any(|field| field.connect.is_some() && field.status != Some("ACTIVE"))
     }
 
+    /// Whether something has to be chosen of what a data source offers, and is not.
+    pub(super) fn asks_choice(&self) -> bool {
+        self.is_short_of(&[])
+    }
+
+    /// The same once these values are saved. An instance cannot be deployed then.
+    pub(super) fn is_short_of(&self, values: &[ConfigVariable]) -> bool {
+        let is_among = |field: &Field| values.iter().any(|given| given.key == field.key);
+        let mut fields = self.fields.iter();
+        fields.any(|field| field.is_required && !field.is_given && field.source.is_some() && !is_among(field))
+    }
+
     /// The pages of its level with their fields; a variable that stands on none comes last.
     fn steps(&self) -> Vec<Step> {
         let pages = self.version.version.definition.pages.iter();
@@ -157,7 +199,7 @@ impl Draft {
                     if kind == "htmlElement" {
                         elements.push(Element::Html(harmless(value)));
                     } else if let Some(at) = left.iter().position(|field| field.key == *value) {
-                        elements.push(Element::Field(Box::new(left.remove(at).clone())));
+                        elements.push(Element::of(left.remove(at)));
                     }
                 }
                 Step {
@@ -171,7 +213,7 @@ impl Draft {
             steps.push(Step {
                 name: "Further settings".to_owned(),
                 tagline: String::new(),
-                elements: left.into_iter().map(|field| Element::Field(Box::new(field.clone()))).collect(),
+                elements: left.into_iter().map(Element::of).collect(),
             });
         }
         steps
@@ -224,7 +266,10 @@ impl Console {
             steps: draft.steps(),
             keys: &draft.keys,
             problem: problems.get("").map(String::as_str),
-            notice: saved.map(|_| "Saved. Now connect your account."),
+            notice: saved.map(|_| match draft.asks_consent() {
+                true => Notice::CONNECT,
+                false => Notice::CHOOSE,
+            }),
             events: saved.map(|events| told(events.iter().map(|event| (*event, &draft.about)))),
             about: draft.about.to_string(),
             revision: draft.revision,
@@ -232,6 +277,36 @@ impl Console {
             back: draft.back.path(),
         };
         self.pages.fragment(status, "wizard.html", &page)
+    }
+
+    /// The form as it is shown first, with what data sources say.
+    pub(super) fn shown(&self, asked: Asked<'_>, mut draft: Draft) -> Answer {
+        self.asking.fill(asked, &mut draft, None);
+        self.form(StatusCode::OK, &draft, &Problems::new(), None)
+    }
+
+    /// The form after a save, where a consent or a choice is to follow.
+    pub(super) fn goes_on(&self, asked: Asked<'_>, saved: &mut Draft, events: &[&str]) -> Option<Answer> {
+        if !saved.asks_consent() && !saved.asks_choice() {
+            return None;
+        }
+        self.asking.fill(asked, saved, None);
+        Some(self.form(StatusCode::OK, saved, &Problems::new(), Some(events)))
+    }
+
+    /// Asks data sources for what the form that was sent holds. Where it was sent for that alone: the form again, with their
+    /// answers and what was typed.
+    pub(super) fn consult(&self, asked: Asked<'_>, draft: &mut Draft, sent: &Sent) -> Option<Answer> {
+        self.asking.fill(asked, draft, Some(sent));
+        let loaded = sent.text(LOAD)?;
+        form::fill(&mut draft.fields, sent, &Problems::new());
+        for field in draft.fields.iter_mut().filter(|field| field.stable_key == loaded) {
+            field.is_loaded = true;
+        }
+        if draft.name.is_some() {
+            draft.name = sent.text(NAME).map(str::to_owned);
+        }
+        Some(self.form(StatusCode::OK, draft, &Problems::new(), None))
     }
 
     /// The form again, with what was typed and what is wrong with it.

@@ -76,12 +76,12 @@ fn variable(kind: &str, owner: &str, field: &Field) -> Value {
         "id": STANDARD.encode(format!("{kind}:{owner}/{}", field.stable_key)),
         "codeLanguage": field.language,
         "collectionType": match field.kind {
-            Kind::List => Some("valuelist"),
+            Kind::List | Kind::Picks => Some("valuelist"),
             Kind::Pairs => Some("keyvaluelist"),
             _ => None,
         },
         "dataType": field.data_type,
-        "pickList": (!field.options.is_empty()).then_some(&field.options),
+        "pickList": (!field.choices.is_empty()).then(|| field.choices.iter().map(|choice| &choice.key).collect::<Vec<_>>()),
         "scheduleType": field.schedule_type,
         "timeZone": field.time_zone,
     });
@@ -91,7 +91,7 @@ fn variable(kind: &str, owner: &str, field: &Field) -> Value {
             told["inputs"] = Value::Object(inputs.collect());
             told["status"] = json!(field.status);
         }
-        Kind::List => told["value"] = json!(field.values),
+        Kind::List | Kind::Picks => told["value"] = json!(field.values),
         Kind::Pairs => {
             let pairs = field.pairs.iter().map(|(key, value)| json!({ "key": key, "value": value }));
             told["value"] = Value::Array(pairs.collect());

@@ -1,14 +1,16 @@
 //! Variables as fields of a form: what is shown of each, and of its value.
 
+use super::offered::{Lack, Shown};
 use perseat_admin::query::{Presentation, Presented};
-use perseat_domain::definition::{CollectionType, ConfigVar, DataType, Input};
+use perseat_domain::definition::{ActionRef, CollectionType, ConfigVar, DataType, Input};
 use perseat_domain::model::ConfigValue;
 use perseat_flow::component::BuiltIn;
 use perseat_flow::definition::{Components as _, Inputs};
 use perseat_flow::oauth::{REGISTRATION, is_oauth};
+use perseat_flow::offer::{Element, Offer, Wrong};
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a variable is filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -22,8 +24,18 @@ pub(super) enum Kind {
     Time,
     Schedule,
     Code,
-    /// JSON as text: forms, selections and maps whose shape a data source would give.
+    /// JSON as text: forms, selections and maps that no data source shapes.
     Json,
+    /// What a data source has not said yet, or cannot say: nothing can be filled in.
+    Awaits,
+    /// Any of several choices.
+    Picks,
+    /// Objects with their fields.
+    Objects,
+    /// Fields that are mapped to fields of objects.
+    Map,
+    /// A form by a schema.
+    Form,
     List,
     Pairs,
     Connection,
@@ -88,7 +100,8 @@ pub(super) struct Field {
     pub(super) is_required: bool,
     /// Set by the host page alone.
     pub(super) is_hidden: bool,
-    pub(super) options: Vec<String>,
+    /// What can be chosen.
+    pub(super) choices: Vec<Element>,
     /// The kind as definitions name it.
     pub(super) data_type: DataType,
     pub(super) language: Option<String>,
@@ -99,6 +112,9 @@ pub(super) struct Field {
     /// What is filled in as pairs.
     pub(super) pairs: Vec<(String, String)>,
     pub(super) inputs: Vec<InputField>,
+    /// Whether a value is saved.
+    #[serde(skip)]
+    pub(super) is_given: bool,
     /// Whether a connection has credentials already.
     pub(super) is_stored: bool,
     /// Whether somebody consents at a provider's page.
@@ -113,6 +129,32 @@ pub(super) struct Field {
     pub(super) connect: Option<String>,
     /// What is wrong with it.
     pub(super) problem: Option<String>,
+    /// Whether a data source fills it.
+    pub(super) has_source: bool,
+    /// What says what it can be.
+    #[serde(skip)]
+    pub(super) source: Option<ActionRef>,
+    /// The variables that its data source takes, by display name.
+    #[serde(skip)]
+    pub(super) takes: BTreeSet<String>,
+    /// Whether it holds one value or many.
+    #[serde(skip)]
+    pub(super) collection: Option<CollectionType>,
+    /// What its data source said.
+    #[serde(skip)]
+    pub(super) offer: Option<Offer>,
+    /// The same as it is shown, with what is filled in.
+    pub(super) shown: Option<Shown>,
+    /// Why its data source has said nothing.
+    pub(super) lack: Option<Lack>,
+    /// Whether its data source was just asked again.
+    pub(super) is_loaded: bool,
+    /// What is wrong with the controls of its form.
+    #[serde(skip)]
+    pub(super) wrong: Vec<Wrong>,
+    /// What was typed into the controls of its form, by their pointers.
+    #[serde(skip)]
+    pub(super) typed: Option<BTreeMap<String, Vec<String>>>,
 }
 
 /// The field of a form that a variable's value is in; pairs have their keys in another.
@@ -146,7 +188,11 @@ impl Field {
     /// The field of a variable; `place` is its place on the page.
     pub(super) fn new(place: usize, variable: &ConfigVar, presentation: &Presentation, value: Option<&ConfigValue>) -> Self {
         let presented = presentation.of(variable);
-        let kind = kind(variable);
+        let source = presented.data_source.clone();
+        let kind = match (variable.data_type, &source) {
+            (DataType::Picklist | DataType::ObjectSelection | DataType::ObjectFieldMap | DataType::JsonForm, Some(_)) => Kind::Awaits,
+            _ => kind(variable),
+        };
         let shown = match value {
             Some(ConfigValue::Plain(text)) => Some(text.as_str()),
             Some(ConfigValue::Connection { .. }) => None,
@@ -160,7 +206,7 @@ impl Field {
             description: variable.description.clone(),
             is_required: variable.required && kind != Kind::Flag,
             is_hidden: presented.is_hidden,
-            options: variable.pick_list.clone(),
+            choices: variable.pick_list.iter().map(|choice| plain(choice)).collect(),
             values,
             pairs,
             inputs: inputs(variable, &presented),
@@ -168,6 +214,7 @@ impl Field {
             language: presented.code_language,
             schedule_type: presented.schedule_type,
             time_zone: presented.time_zone,
+            is_given: matches!(value, Some(ConfigValue::Plain(text)) if !text.is_empty()),
             is_stored: matches!(value, Some(ConfigValue::Connection { .. })),
             is_consent: variable.connection.as_ref().and_then(is_oauth).is_some(),
             is_shared: variable.shared.is_some(),
@@ -175,14 +222,43 @@ impl Field {
             story: None,
             connect: None,
             problem: None,
+            takes: source.as_ref().map(|_| taken(variable)).unwrap_or_default(),
+            has_source: source.is_some(),
+            source,
+            collection: variable.collection,
+            offer: None,
+            shown: None,
+            lack: None,
+            is_loaded: false,
+            wrong: Vec::new(),
+            typed: None,
             kind,
         }
+    }
+
+    /// Fills it in, where nothing was.
+    pub(super) fn begin_with(&mut self, text: &str) {
+        (self.values, self.pairs) = filled(self.kind, Some(text));
     }
 
     /// The name of its field in a form.
     pub(super) fn name(&self) -> String {
         value_name(&self.stable_key)
     }
+}
+
+fn plain(choice: &str) -> Element {
+    Element {
+        key: choice.to_owned(),
+        label: choice.to_owned(),
+    }
+}
+
+/// The variables that the inputs of a data source name.
+fn taken(variable: &ConfigVar) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    variable.inputs.values().for_each(|input| input.variables(&mut names));
+    names
 }
 
 fn filled(kind: Kind, text: Option<&str>) -> (Vec<String>, Vec<(String, String)>) {

@@ -3,6 +3,7 @@
 //! The rules are the commands'; here text becomes the form that they take, and what was left out or mistyped is said beside
 //! its field.
 
+use super::chosen;
 use super::field::{Field, Kind, key_name, value_name};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
@@ -43,8 +44,16 @@ impl Sent {
         self.0.iter().filter_map(fits)
     }
 
+    /// The texts of every field of this name.
+    pub(super) fn every(&self, name: &str) -> impl Iterator<Item = &str> + use<'_> {
+        let name = name.to_owned();
+        self.0
+            .iter()
+            .filter_map(move |(known, text)| (*known == name).then_some(text.as_str()))
+    }
+
     /// Whether the form had the variable at all: one that was not shown stays as it is.
-    fn has(&self, field: &Field) -> bool {
+    pub(super) fn has(&self, field: &Field) -> bool {
         let inputs = || field.inputs.iter().any(|input| self.text(&input.field).is_some());
         self.text(&field.name()).is_some()
             || self.text(&key_name(&field.stable_key)).is_some()
@@ -80,6 +89,14 @@ pub(super) fn fill(fields: &mut [Field], sent: &Sent, problems: &Problems) {
         let values = sent.all(&value_name(&field.stable_key)).map(str::to_owned).collect();
         match field.kind {
             Kind::Pairs => field.pairs = pairs(field, sent),
+            Kind::Picks | Kind::Objects | Kind::Map | Kind::Form => {
+                if field.problem.is_some() {
+                    field.wrong = field.wrong_of(sent);
+                }
+                chosen::keep(field, sent);
+            }
+            // It was not shown: what is stored stays.
+            Kind::Awaits => {}
             _ => field.values = values,
         }
     }
@@ -104,9 +121,9 @@ pub(super) fn sentence(message: &str) -> String {
     format!("{first}{}.", letters.as_str().trim_end_matches('.'))
 }
 
-const NEEDED: &str = "Fill in this field.";
+pub(super) const NEEDED: &str = "Fill in this field.";
 
-fn value(field: &Field, sent: &Sent) -> Result<Option<ConfigVariable>, String> {
+pub(super) fn value(field: &Field, sent: &Sent) -> Result<Option<ConfigVariable>, String> {
     let plain = |text: String| {
         Ok(Some(ConfigVariable {
             key: field.key.clone(),
@@ -116,6 +133,8 @@ fn value(field: &Field, sent: &Sent) -> Result<Option<ConfigVariable>, String> {
     };
     match field.kind {
         Kind::Connection => connection(field, sent),
+        Kind::Awaits => Err("This cannot be chosen now.".to_owned()),
+        Kind::Picks | Kind::Objects | Kind::Map | Kind::Form => chosen::value(field, sent).and_then(plain),
         Kind::List => {
             let name = field.name();
             let items: Vec<&str> = sent.all(&name).filter(|item| !item.trim().is_empty()).collect();
@@ -149,7 +168,7 @@ fn value(field: &Field, sent: &Sent) -> Result<Option<ConfigVariable>, String> {
     }
 }
 
-fn check_length<'t>(mut texts: impl Iterator<Item = &'t str>) -> Result<(), String> {
+pub(super) fn check_length<'t>(mut texts: impl Iterator<Item = &'t str>) -> Result<(), String> {
     match texts.any(|text| text.len() > LONGEST) {
         true => Err("This is too long.".to_owned()),
         false => Ok(()),
@@ -179,7 +198,7 @@ fn single(field: &Field, text: &str) -> Result<String, String> {
         Kind::Flag => Ok(if trimmed == "true" { "true" } else { "false" }.to_owned()),
         Kind::Number if !trimmed.parse::<f64>().is_ok_and(f64::is_finite) => wrong("Enter a number."),
         Kind::Number => Ok(trimmed.to_owned()),
-        Kind::Choice if !field.options.iter().any(|option| option == text) => wrong("Choose one of the list."),
+        Kind::Choice if !field.choices.iter().any(|choice| choice.key == text) => wrong("Choose one of the list."),
         Kind::Date if trimmed.parse::<Date>().is_err() => wrong("Enter a date."),
         Kind::Date => Ok(trimmed.to_owned()),
         Kind::Time => moment(trimmed)
@@ -187,7 +206,9 @@ fn single(field: &Field, text: &str) -> Result<String, String> {
             .ok_or_else(|| "Enter a date and a time.".to_owned()),
         Kind::Schedule if !is_schedule(trimmed) => wrong("Enter five parts: minute, hour, day, month and weekday, such as 0 * * * *."),
         Kind::Schedule => Ok(trimmed.to_owned()),
-        Kind::Json => check_json(trimmed).map(|()| text.to_owned()),
+        Kind::Json => check_json(trimmed)
+            .and_then(|()| chosen::check(field, trimmed))
+            .map(|()| text.to_owned()),
         Kind::Code if field.language.as_deref() == Some("json") => check_json(trimmed).map(|()| text.to_owned()),
         _ => Ok(text.to_owned()),
     }

@@ -6,6 +6,7 @@
 //! queries and commands of `perseat-admin`, which decide what somebody sees and does.
 
 mod choice;
+mod chosen;
 mod connection;
 mod connections;
 mod dashboard;
@@ -18,15 +19,18 @@ mod form;
 mod html;
 mod logs;
 mod marketplace;
+mod offered;
 mod options;
 mod page;
 mod remove;
 mod route;
+mod source;
 mod trouble;
 mod wizard;
 
 pub use options::ConsoleOptions;
 pub(crate) use route::AUTHENTICATE;
+pub use source::SourceOptions;
 
 use crate::boot::http::{Answer, json, text};
 use crate::control::{Budget, Desk};
@@ -38,7 +42,10 @@ use perseat_admin::fault::Fault;
 use perseat_admin::query::{PageRequest, Reader};
 use perseat_store::catalog::Allowance as _;
 use route::View;
+use source::Asking;
+use std::fmt;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use trouble::Trouble;
 
 /// See the module.
@@ -47,6 +54,17 @@ pub(crate) struct Console {
     desk: Arc<Desk>,
     options: ConsoleOptions,
     pages: Pages,
+    asking: Asking,
+}
+
+/// Lets others go on while a page waits for somebody outside.
+#[derive(Clone, Copy)]
+pub(crate) struct Aside<'a>(pub(crate) &'a dyn Fn(&mut dyn FnMut()));
+
+impl fmt::Debug for Aside<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Aside")
+    }
 }
 
 /// A request for a fragment, by somebody who was recognised.
@@ -56,6 +74,7 @@ struct Asked<'a> {
     query: &'a str,
     /// What may be read; what a form needs is read whatever there is.
     budget: Option<&'a Budget>,
+    aside: Aside<'a>,
 }
 
 impl Asked<'_> {
@@ -70,8 +89,9 @@ impl Asked<'_> {
 }
 
 impl Console {
-    pub(crate) fn new(desk: Arc<Desk>, options: ConsoleOptions) -> Self {
+    pub(crate) fn new(desk: Arc<Desk>, options: ConsoleOptions, runtime: Handle) -> Self {
         Self {
+            asking: Asking::new(desk.sources().clone(), options.sources.clone(), runtime),
             pages: Pages::new(&options.origins),
             desk,
             options,
@@ -115,7 +135,7 @@ impl Console {
     }
 
     /// Answers whoever was recognised by a bearer. Blocks on the disk.
-    pub(crate) fn answer(&self, actor: &Actor, method: &Method, path: &str, query: &str, body: &[u8]) -> Answer {
+    pub(crate) fn answer(&self, actor: &Actor, aside: Aside<'_>, method: &Method, path: &str, query: &str, body: &[u8]) -> Answer {
         if !actor.role.is_embedded() || actor.user().is_none() {
             return self.explain(&Trouble::NotEmbedded);
         }
@@ -130,6 +150,7 @@ impl Console {
             actor,
             query,
             budget: (*method == Method::GET).then_some(&budget),
+            aside,
         };
         let outcome = match (View::of(path), method) {
             (Some(view), &Method::GET) => self.show(asked, view),

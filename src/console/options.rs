@@ -1,5 +1,7 @@
 //! Rules of the embedded pages.
 
+use super::SourceOptions;
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleOptions {
@@ -9,6 +11,8 @@ pub struct ConsoleOptions {
     pub page: usize,
     /// Executions looked through for one page of log lines, and instances for what needs attention.
     pub looked_at: usize,
+    /// Limits of the data sources that fill in forms.
+    pub sources: SourceOptions,
 }
 
 impl Default for ConsoleOptions {
@@ -17,6 +21,7 @@ impl Default for ConsoleOptions {
             origins: Vec::new(),
             page: 50,
             looked_at: 200,
+            sources: SourceOptions::default(),
         }
     }
 }

@@ -29,13 +29,17 @@ macro_rules! file {
     };
 }
 
-const TEMPLATES: [(&str, &str); 22] = [
+const TEMPLATES: [(&str, &str); 26] = [
     file!("shell.html"),
     file!("marketplace.html"),
     file!("integration.html"),
     file!("wizard.html"),
     file!("field.html"),
     file!("connection.html"),
+    file!("offered.html"),
+    file!("control.html"),
+    file!("lack.html"),
+    file!("load.html"),
     file!("remove.html"),
     file!("message.html"),
     file!("told.html"),

@@ -7,7 +7,6 @@ use super::route::View;
 use super::trouble::{Link, Message, Trouble};
 use super::{Asked, Console};
 use crate::boot::http::Answer;
-use http::StatusCode;
 use perseat_admin::access::Operation;
 use perseat_admin::command::{CreateInstance, UpdateInstance};
 use perseat_admin::fault::Fault;
@@ -15,6 +14,7 @@ use perseat_admin::query::Configurable;
 use perseat_domain::grant::Holder;
 use perseat_domain::id::{InstanceId, VersionId};
 use perseat_domain::model::{Instance, Marketplace, UserConfig};
+use perseat_domain::owner::UserKey;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -49,6 +49,10 @@ impl Console {
                 revision,
                 remove: config.map(|_| View::RemoveMine(id)),
                 back: View::Marketplace,
+                user: config.map(|config| UserKey {
+                    instance: id,
+                    config: Some(config.id),
+                }),
             };
             Ok((draft, found))
         });
@@ -60,11 +64,14 @@ impl Console {
 
     pub(super) fn mine(&self, asked: Asked<'_>, id: InstanceId) -> Result<Answer, Trouble> {
         let (draft, _) = self.my_draft(asked, id)?;
-        Ok(self.form(StatusCode::OK, &draft, &Problems::new(), None))
+        Ok(self.shown(asked, draft))
     }
 
     pub(super) fn save_mine(&self, asked: Asked<'_>, id: InstanceId, sent: &Sent) -> Result<Answer, Trouble> {
         let (mut draft, found) = self.my_draft(asked, id)?;
+        if let Some(loaded) = self.consult(asked, &mut draft, sent) {
+            return Ok(loaded);
+        }
         let values = match form::values(&draft.fields, sent) {
             Ok(values) => values,
             Err(problems) => return Ok(self.again(&mut draft, sent, &problems)),
@@ -81,9 +88,9 @@ impl Console {
         if let Err(fault) = saved {
             return self.refused(&mut draft, sent, fault);
         }
-        let (saved, _) = self.my_draft(asked, id)?;
-        if saved.asks_consent() {
-            return Ok(self.form(StatusCode::OK, &saved, &Problems::new(), Some(&["USER_CONFIGURATION_DEPLOYED"])));
+        let (mut saved, _) = self.my_draft(asked, id)?;
+        if let Some(further) = self.goes_on(asked, &mut saved, &["USER_CONFIGURATION_DEPLOYED"]) {
+            return Ok(further);
         }
         let message = Message {
             title: "Saved",
@@ -135,6 +142,10 @@ impl Console {
                     integration: instance.integration,
                     version: None,
                 }),
+                user: Some(UserKey {
+                    instance: id,
+                    config: None,
+                }),
                 version,
             })
         });
@@ -143,15 +154,19 @@ impl Console {
 
     pub(super) fn configure(&self, asked: Asked<'_>, id: InstanceId) -> Result<Answer, Trouble> {
         let draft = self.instance_draft(asked, id)?;
-        Ok(self.form(StatusCode::OK, &draft, &Problems::new(), None))
+        Ok(self.shown(asked, draft))
     }
 
     pub(super) fn save_instance(&self, asked: Asked<'_>, id: InstanceId, sent: &Sent) -> Result<Answer, Trouble> {
         let mut draft = self.instance_draft(asked, id)?;
+        if let Some(loaded) = self.consult(asked, &mut draft, sent) {
+            return Ok(loaded);
+        }
         let values = match form::values(&draft.fields, sent) {
             Ok(values) => values,
             Err(problems) => return Ok(self.again(&mut draft, sent, &problems)),
         };
+        let is_short = draft.is_short_of(&values);
         let update = UpdateInstance {
             config_variables: Some(values),
             partial: true,
@@ -160,14 +175,15 @@ impl Console {
             ..UpdateInstance::default()
         };
         let saved = self.desk.change(asked.actor, "deployInstance", |edit| {
-            edit.update_instance(id, &update)?;
-            edit.deploy_instance(id, false)
+            let updated = edit.update_instance(id, &update)?;
+            if is_short { Ok(updated) } else { edit.deploy_instance(id, false) }
         });
         if let Err(fault) = saved {
             return self.refused(&mut draft, sent, fault);
         }
         let saved = self.instance_draft(asked, id)?;
-        Ok(self.deployed(&saved, &["INSTANCE_DEPLOYED"]))
+        let events: &[&str] = if is_short { &[] } else { &["INSTANCE_DEPLOYED"] };
+        Ok(self.deployed(asked, saved, events))
     }
 
     // A new instance.
@@ -204,6 +220,7 @@ impl Console {
                 revision: None,
                 remove: None,
                 back: View::Integration(VersionId { version: None, ..id }),
+                user: None,
                 version,
             })
         });
@@ -212,16 +229,20 @@ impl Console {
 
     pub(super) fn activate(&self, asked: Asked<'_>, id: VersionId) -> Result<Answer, Trouble> {
         let draft = self.new_draft(asked, id)?;
-        Ok(self.form(StatusCode::OK, &draft, &Problems::new(), None))
+        Ok(self.shown(asked, draft))
     }
 
     pub(super) fn save_new(&self, asked: Asked<'_>, id: VersionId, sent: &Sent) -> Result<Answer, Trouble> {
         let mut draft = self.new_draft(asked, id)?;
+        if let Some(loaded) = self.consult(asked, &mut draft, sent) {
+            return Ok(loaded);
+        }
         let name = sent.text(NAME).unwrap_or_default().trim().to_owned();
         let values = match form::values(&draft.fields, sent) {
             Ok(values) => values,
             Err(problems) => return Ok(self.again(&mut draft, sent, &problems)),
         };
+        let is_short = draft.is_short_of(&values);
         let customer = asked.actor.customer().ok_or(Fault::Absent("customer"))?;
         let create = CreateInstance {
             name,
@@ -234,14 +255,19 @@ impl Console {
         };
         let made = self.desk.change(asked.actor, "createInstance", |edit| {
             let made = edit.create_instance(&create)?;
-            edit.deploy_instance(made.id, false)
+            if is_short { Ok(made) } else { edit.deploy_instance(made.id, false) }
         });
         let made = match made {
             Ok(made) => made,
             Err(fault) => return self.refused_new(&mut draft, sent, fault),
         };
         let saved = self.instance_draft(asked, made.id)?;
-        Ok(self.deployed(&saved, &["INSTANCE_CREATED", "INSTANCE_DEPLOYED"]))
+        let events: &[&str] = if is_short {
+            &["INSTANCE_CREATED"]
+        } else {
+            &["INSTANCE_CREATED", "INSTANCE_DEPLOYED"]
+        };
+        Ok(self.deployed(asked, saved, events))
     }
 
     /// As [`Self::refused`], with what concerns the name beside it.
@@ -259,9 +285,9 @@ impl Console {
         }
     }
 
-    fn deployed(&self, saved: &Draft, events: &[&str]) -> Answer {
-        if saved.asks_consent() {
-            return self.form(StatusCode::OK, saved, &Problems::new(), Some(events));
+    fn deployed(&self, asked: Asked<'_>, mut saved: Draft, events: &[&str]) -> Answer {
+        if let Some(further) = self.goes_on(asked, &mut saved, events) {
+            return further;
         }
         let message = Message {
             title: "Saved",

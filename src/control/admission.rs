@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode, header};
 use perseat_admin::actor::Actor;
 use perseat_store::seal::key_digest;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -38,7 +38,21 @@ struct Gates {
 /// Who asks, and their turn while it is kept. The thread that answers holds it, which goes on when nobody waits any more.
 pub(super) struct Admitted {
     pub(super) actor: Actor,
-    _turn: Turn,
+    turn: Mutex<Option<Turn>>,
+    identity: String,
+    gates: Arc<Gates>,
+    runtime: Handle,
+}
+
+impl Admitted {
+    /// Gives the turn to somebody else while `wait` waits for a third party, and takes another one then. Blocks.
+    pub(super) fn aside(&self, wait: &mut dyn FnMut()) {
+        let turn = || self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(turn().take());
+        wait();
+        let another = self.runtime.block_on(self.gates.turns.wait(&self.identity));
+        *turn() = another;
+    }
 }
 
 type Refused = Box<Answer>;
@@ -71,7 +85,13 @@ impl Admission {
             return Err(too_many("Too many requests."));
         }
         let turn = self.gates.turns.wait(&identity).await.ok_or_else(stopping)?;
-        Ok(Admitted { actor, _turn: turn })
+        Ok(Admitted {
+            actor,
+            turn: Mutex::new(Some(turn)),
+            identity,
+            gates: Arc::clone(&self.gates),
+            runtime: self.runtime.clone(),
+        })
     }
 
     /// Who asks. Addresses from which many bearers were refused are not heard, unless with a bearer that is known.

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use http::HeaderMap;
 use perseat_actors::front::{FrontShared, Proxies, Trial};
 use perseat_actors::kit::Clock;
+use perseat_actors::source::Sources;
 use perseat_admin::actor::Actor;
 use perseat_admin::edit::{self, Changed, Definitions, Edit};
 use perseat_admin::fault::Fault;
@@ -51,6 +52,7 @@ pub(crate) struct Desk {
     sign_in: SignInOptions,
     proxies: Arc<ArcSwap<Proxies>>,
     oauth: Arc<Door>,
+    sources: Sources,
     mail: Option<Mail>,
 }
 
@@ -104,6 +106,7 @@ impl Desk {
             sign_in,
             proxies: plane.proxies.clone(),
             oauth: Arc::new(oauth),
+            sources: plane.sources(),
             mail,
         }
     }
@@ -164,6 +167,11 @@ impl Desk {
     /// Where consents begin and end.
     pub(crate) fn oauth(&self) -> &Arc<Door> {
         &self.oauth
+    }
+
+    /// Where data sources are asked.
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -26,3 +26,4 @@ pub use schema::sdl;
 pub(crate) use service::Control;
 pub use sign_in::{OidcError, OidcOptions, SignInOptions};
 pub(crate) use sign_in::{Provider, is_safe};
+pub(crate) use turns::Turns;

@@ -63,7 +63,7 @@ impl Control {
             decoders: Arc::new(Semaphore::new(desk.options().decoders)),
             pictures: Arc::new(Pictures::new(desk.options().pictures)),
             sign_in: SignIn::new(Arc::clone(&desk), provider, runtime.clone()),
-            console: Console::new(Arc::clone(&desk), pages),
+            console: Console::new(Arc::clone(&desk), pages, runtime.clone()),
             runtime,
             desk,
         };
@@ -188,7 +188,9 @@ impl Shared {
         let this = Arc::clone(&self);
         let answered = self.runtime.spawn_blocking(move || {
             let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
-            this.console.answer(&admitted.actor, &head.method, path, query, &body)
+            let aside = |wait: &mut dyn FnMut()| admitted.aside(wait);
+            this.console
+                .answer(&admitted.actor, console::Aside(&aside), &head.method, path, query, &body)
         });
         let failed = |_| console::refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error.");
         answered.await.unwrap_or_else(failed)

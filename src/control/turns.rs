@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     all: Arc<Semaphore>,
     each: usize,
     of: Mutex<HashMap<String, Arc<Semaphore>>>,
@@ -14,7 +14,7 @@ pub(super) struct Turns {
 
 /// A request's turn, while it is kept.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     // Before the share, so that nobody of the same identity comes while all are taken.
     _all: OwnedSemaphorePermit,
     _share: OwnedSemaphorePermit,
@@ -22,7 +22,7 @@ pub(super) struct Turn {
 
 impl Turns {
     /// `all` at once, `each` of one identity; one is always left for another, where there is more than one.
-    pub(super) fn new(all: usize, each: usize) -> Self {
+    pub(crate) fn new(all: usize, each: usize) -> Self {
         let all = all.max(1);
         Self {
             all: Arc::new(Semaphore::new(all)),
@@ -33,17 +33,25 @@ impl Turns {
 
     /// Waits for a turn of `identity`: first behind its own other requests, where it holds up nobody, then behind all that run.
     /// `None` never happens while turns are given.
-    pub(super) async fn wait(&self, identity: &str) -> Option<Turn> {
-        let share = {
-            let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-            // Whoever waits or runs holds it, too.
-            of.retain(|_, share| Arc::strong_count(share) > 1);
-            let share = of.entry(identity.to_owned());
-            Arc::clone(share.or_insert_with(|| Arc::new(Semaphore::new(self.each))))
-        };
-        let share = share.acquire_owned().await.ok()?;
+    pub(crate) async fn wait(&self, identity: &str) -> Option<Turn> {
+        let share = self.share(identity).acquire_owned().await.ok()?;
         let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
         Some(Turn { _all: all, _share: share })
+    }
+
+    /// A turn of `identity`, if there is one now.
+    pub(crate) fn take(&self, identity: &str) -> Option<Turn> {
+        let share = self.share(identity).try_acquire_owned().ok()?;
+        let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some(Turn { _all: all, _share: share })
+    }
+
+    fn share(&self, identity: &str) -> Arc<Semaphore> {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever waits or runs holds it, too.
+        of.retain(|_, share| Arc::strong_count(share) > 1);
+        let share = of.entry(identity.to_owned());
+        Arc::clone(share.or_insert_with(|| Arc::new(Semaphore::new(self.each))))
     }
 }
 
@@ -71,6 +79,17 @@ mod tests {
         drop(other);
         assert!(turns.wait("c").await.is_some());
         assert_eq!(turns.of.lock().unwrap().len(), 1, "identities of whom nothing runs are forgotten");
+    }
+
+    #[test]
+    fn who_does_not_wait_gets_what_is_free_and_no_more_than_a_share() {
+        let turns = Turns::new(3, 2);
+        let held = [turns.take("a"), turns.take("a")];
+        assert!(held.iter().all(Option::is_some) && turns.take("a").is_none());
+        let other = turns.take("b");
+        assert!(other.is_some() && turns.take("b").is_none() && turns.take("c").is_none());
+        drop(held);
+        assert!(turns.take("a").is_some());
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 
 /// The walk as a process: it serves the host pages itself. Killed when dropped.
-struct Walk {
+pub(crate) struct Walk {
     child: Child,
 }
 
@@ -22,7 +22,7 @@ impl Drop for Walk {
 
 impl Walk {
     /// Starts it, and gives the addresses that it says.
-    fn start(script: &str) -> (Self, Value) {
+    pub(crate) fn start(script: &str) -> (Self, Value) {
         node::modules("embedded");
         let mut node = Command::new(node::program());
         node.arg(script).current_dir(crate::harness::client("embedded"));
@@ -35,7 +35,7 @@ impl Walk {
     }
 
     /// Lets it walk; it must come to its end.
-    fn go(mut self, world: &Value) {
+    pub(crate) fn go(mut self, world: &Value) {
         let mut input = self.child.stdin.take().unwrap();
         writeln!(input, "{world}").unwrap();
         drop(input);

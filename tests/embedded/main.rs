@@ -6,10 +6,12 @@
 mod harness;
 
 mod browser;
+mod choosing;
 mod configuring;
 mod hostile;
 mod refusals;
 mod screens;
 mod seeing;
+mod sources;
 mod story;
 mod world;

@@ -96,6 +96,32 @@ async fn an_icon_is_uploaded_with_an_import_and_a_picture_for_the_organization()
 }
 
 #[test]
+fn a_definition_with_a_data_source_is_imported_as_it_is() {
+    let prism = Prism::start(Setup::new());
+    let variable = "requiredConfigVars:
+  - key: Folder
+    stableKey: folder
+    dataType: picklist
+    orgOnly: false
+    dataSource: {key: runCodePicklist, component: {key: code, isPublic: true, version: LATEST}}
+    inputs: {code: {type: value, value: 'module.exports = async () => ({ result: [] })'}}
+";
+    let file = prism.file("chooser.yml", YAML.replace("requiredConfigVars: []\n", variable));
+    assert!(prism.run(&["integrations:validate-yaml", &file]).is_ok);
+    let id = prism
+        .run(&["integrations:import", "--path", &file])
+        .ok()
+        .lines()
+        .last()
+        .unwrap()
+        .trim()
+        .to_owned();
+    prism.run(&["integrations:publish", &id]).ok();
+    let sources = prism.run(&["components:data-sources:list", "code"]);
+    assert!(sources.ok().contains("Run Code Picklist"), "{}", sources.out);
+}
+
+#[test]
 fn an_integration_is_imported_published_and_offered() {
     let prism = Prism::start(Setup::new());
     let file = prism.file("greeter.yml", YAML);

@@ -174,8 +174,10 @@ document.addEventListener("click", (event) => {
 document.addEventListener("submit", (event) => {
   const form = event.target;
   event.preventDefault();
-  if (view.getAttribute("aria-busy") === "true" || !isReady(form)) return;
-  const fields = new URLSearchParams(new FormData(form));
+  // A form that only asks for choices may be unfinished.
+  const loads = event.submitter !== null && "load" in event.submitter.dataset;
+  if (view.getAttribute("aria-busy") === "true" || (!loads && !isReady(form))) return;
+  const fields = new URLSearchParams(new FormData(form, event.submitter));
   const action = form.getAttribute("action");
   if (form.method === "post") open(action, fields);
   else open(`${action}?${fields}`);

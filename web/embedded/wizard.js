@@ -82,8 +82,9 @@ class Wizard {
       if (event.target.getAttribute("aria-invalid") === "true") this.judge(event.target);
     });
     const wrong = this.steps.findIndex((step) => step.querySelector("[aria-invalid=true], [data-problem]:not(:empty)"));
-    const waits = "saved" in form.dataset ? this.steps.findIndex((step) => step.querySelector("[data-connect]")) : -1;
-    this.show(Math.max(wrong, waits, 0), false);
+    const waits = "saved" in form.dataset ? this.steps.findIndex((step) => step.querySelector("[data-connect], [data-load]")) : -1;
+    const loaded = this.steps.findIndex((step) => step.querySelector("[data-loaded]"));
+    this.show(Math.max(loaded >= 0 ? loaded : wrong, waits, 0), false);
   }
 
   event(what) {
@@ -195,6 +196,8 @@ class Wizard {
       }
     } else if (kind === "flag") {
       field.querySelector("[type=checkbox]").checked = String(value) === "true";
+    } else if (["awaits", "picks", "objects", "map", "form"].includes(kind)) {
+      // What a data source offers is chosen by people.
     } else if (kind === "list" || kind === "pairs") {
       const items = Array.isArray(value) ? value : [];
       const rows = field.querySelector("[data-rows]");

@@ -10,7 +10,7 @@ use perseat_domain::definition::EndpointSecurity;
 use perseat_domain::execution::Plan;
 use perseat_domain::grant::Holder;
 use perseat_domain::id::{EndpointId, FlowNumber, IdMap, InstanceId, UserConfigId};
-use perseat_domain::model::{ApiKey, ConfigValue, IntegrationVersion, Membership, api_key_record_id};
+use perseat_domain::model::{ApiKey, ConfigValue, Customer, Instance, IntegrationVersion, Membership, api_key_record_id};
 use perseat_domain::registration::Traits;
 use perseat_domain::time::Timestamp;
 use perseat_flow::component::is_outbound;
@@ -331,6 +331,22 @@ impl Binding {
         self.instance.plans.get(&flow)
     }
 
+    /// What its data sources see of it.
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// The names that data sources see: whose page it is.
+    pub(crate) fn names(&self) -> FlowContext {
+        let InstanceBundle { customer, instance, .. } = &self.instance.bundle;
+        FlowContext {
+            customer: customer_info(customer),
+            instance: instance_info(instance),
+            user: self.user.as_ref().map(|loaded| user_info(&loaded.bundle)),
+            ..FlowContext::default()
+        }
+    }
+
     /// Names and addresses for payload and scripts of a run of `version`.
     #[must_use]
     pub(super) fn context(
@@ -353,15 +369,8 @@ impl Binding {
             webhook_urls: self.webhook_urls().clone(),
             webhook_api_keys: self.instance.api_keys.clone(),
             invoke_url,
-            customer: CustomerInfo {
-                id: customer.id.global(),
-                external_id: customer.external_id.clone(),
-                name: customer.name.clone(),
-            },
-            instance: InstanceInfo {
-                id: instance.id.global(),
-                name: instance.name.clone(),
-            },
+            customer: customer_info(customer),
+            instance: instance_info(instance),
             user: self.user.as_ref().map(|loaded| user_info(&loaded.bundle)),
             integration: IntegrationInfo {
                 id: integration.id.global(),
@@ -395,6 +404,21 @@ pub(super) fn masker(settings: &Settings) -> Masker {
         Setting::Connection(connection) => Some(&**connection),
         Setting::Plain(_) => None,
     }))
+}
+
+fn customer_info(customer: &Customer) -> CustomerInfo {
+    CustomerInfo {
+        id: customer.id.global(),
+        external_id: customer.external_id.clone(),
+        name: customer.name.clone(),
+    }
+}
+
+fn instance_info(instance: &Instance) -> InstanceInfo {
+    InstanceInfo {
+        id: instance.id.global(),
+        name: instance.name.clone(),
+    }
 }
 
 /// `results.user`: the address falls back to the subject of the user's tokens, then to the external id.

@@ -4,8 +4,9 @@ use super::messages::{CancelFor, CredentialRefused, Forget, Leave, RestartDue, S
 use crate::execution::{ExecutionEnv, LoadError, LoadedInstance};
 use crate::grant::Borrower;
 use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Verdict, remind, start_here};
+use crate::source::Offer;
 use crate::supervisor::{InstanceStillNeeded, NotHeard, NotStarted, UserBack, UserDied, refusal, unavailable};
-use crate::user::{Cancel, ForgetConfig, InstanceIs, Parent, PutAway, Start, UserActor, UserEnv};
+use crate::user::{Answer, Cancel, ForgetConfig, InstanceIs, Parent, PutAway, Start, UserActor, UserEnv};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::id::{InstanceId, UserConfigId};
@@ -37,6 +38,8 @@ pub struct InstanceActor {
     refused: Vec<(String, u64)>,
     /// Turns that came while the configuration is being read.
     granted: Vec<Turn>,
+    /// Questions for data sources that came meanwhile.
+    offers: Vec<Offer>,
     /// Users that asked what the instance is now, while it is being read.
     asked: BTreeSet<Option<UserConfigId>>,
 }
@@ -56,6 +59,7 @@ impl InstanceActor {
             reading: 0,
             refused: Vec::new(),
             granted: Vec::new(),
+            offers: Vec::new(),
             asked: BTreeSet::new(),
         }
     }
@@ -127,12 +131,26 @@ impl InstanceActor {
             for turn in std::mem::take(&mut actor.granted) {
                 actor.hand_on(turn, instance.clone());
             }
+            for offer in std::mem::take(&mut actor.offers) {
+                actor.answer_with(offer, instance.clone());
+            }
             actor.config = match instance {
                 // What could not be read now may be read for the next turn.
                 Err(ErrorCode::Internal) => Config::Unread,
                 instance => Config::Read(instance),
             };
         }));
+    }
+
+    /// Has the user answer. A question that cannot be handed on is dropped, which its asker hears.
+    fn answer_with(&mut self, offer: Offer, instance: Result<Arc<LoadedInstance>, ErrorCode>) {
+        let id = self.id;
+        let handed = self
+            .user(offer.question.user.config)
+            .and_then(|user| user.tell(Answer { offer, instance }).map_err(refusal));
+        if let Err(why) = handed {
+            tracing::warn!(instance = %id, ?why, "a data source cannot be run now");
+        }
     }
 
     fn answer(&self, config: Option<UserConfigId>, instance: Result<Arc<LoadedInstance>, ErrorCode>) {
@@ -168,6 +186,24 @@ impl Handler<StartFor> for InstanceActor {
 
     fn handle(&mut self, StartFor(turn): StartFor, ctx: &mut Context<Self>) {
         self.start(turn, ctx);
+    }
+}
+
+impl Handler<Offer> for InstanceActor {
+    type Result = ();
+
+    fn handle(&mut self, offer: Offer, ctx: &mut Context<Self>) {
+        match &self.config {
+            Config::Read(instance) => {
+                let instance = instance.clone();
+                self.answer_with(offer, instance);
+            }
+            Config::Reading { .. } => self.offers.push(offer),
+            Config::Unread => {
+                self.offers.push(offer);
+                self.read_config(ctx);
+            }
+        }
     }
 }
 
@@ -288,7 +324,7 @@ impl Handler<Leave> for InstanceActor {
         }
         if message.is_idle {
             let is_reading = matches!(self.config, Config::Reading { .. });
-            if self.users.is_empty() && self.granted.is_empty() && !is_reading {
+            if self.users.is_empty() && self.granted.is_empty() && self.offers.is_empty() && !is_reading {
                 ctx.stop();
             } else if self.env.supervisor.tell(InstanceStillNeeded(self.id)).is_err() {
                 tracing::debug!(instance = %self.id, "the supervisor did not hear that an instance is still needed");

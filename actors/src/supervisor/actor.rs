@@ -9,7 +9,7 @@ use super::table::{OwnerTable, Through};
 use crate::admission::Admission;
 use crate::execution::ExecutionEnv;
 use crate::instance::{Forget, InstanceActor, Leave};
-use crate::kit::{Birth, ChildExited, Mailbox, Nursery, NurseryOptions, Reply, Verdict, remind, start_here};
+use crate::kit::{Birth, ChildExited, Mailbox, Nursery, NurseryOptions, Reply, Unavailable, Verdict, remind, start_here};
 use crate::telemetry::{self, OwnerMetrics};
 use crate::user::UserEnv;
 use actix::{Actor, Context, Handler, Message};
@@ -89,17 +89,13 @@ impl Supervisor {
     /// Lets the owner decide, with a way to its users.
     fn decide<R>(&mut self, decision: impl FnOnce(&mut Owner, &mut dyn Users) -> R) -> R {
         let (env, parent, options, instances) = (&self.env, &self.me, &self.options, &mut self.instances);
-        let mut users = Through(|id| {
-            let start = |birth: Birth<InstanceId>| {
-                let (env, users) = (env.clone(), options.users);
-                let seed = options.seed ^ birth.generation;
-                start_here(env.mailbox, birth.obituary(parent), move |ctx| {
-                    InstanceActor::new(id, env, users, seed, ctx)
-                })
-            };
-            instances.ensure(&id, start).cloned()
-        });
+        let mut users = Through(|id| started(instances, env, parent, options, id));
         decision(&mut env.owner.lock(), &mut users)
+    }
+
+    /// The actor of an instance, started where there is none.
+    pub(super) fn instance(&mut self, id: InstanceId) -> Result<Mailbox<InstanceActor>, Unavailable> {
+        started(&mut self.instances, &self.env, &self.me, &self.options, id)
     }
 
     fn after_change(&mut self) {
@@ -151,6 +147,23 @@ impl Supervisor {
     fn is_back(&mut self, id: InstanceId) {
         self.decide(|owner, users| owner.back(|user| user.instance == id, users));
     }
+}
+
+fn started(
+    instances: &mut Nursery<InstanceId, Mailbox<InstanceActor>>,
+    env: &UserEnv,
+    parent: &Mailbox<Supervisor>,
+    options: &SupervisorOptions,
+    id: InstanceId,
+) -> Result<Mailbox<InstanceActor>, Unavailable> {
+    let start = |birth: Birth<InstanceId>| {
+        let (env, users) = (env.clone(), options.users);
+        let seed = options.seed ^ birth.generation;
+        start_here(env.mailbox, birth.obituary(parent), move |ctx| {
+            InstanceActor::new(id, env, users, seed, ctx)
+        })
+    };
+    instances.ensure(&id, start).cloned()
 }
 
 impl Mailbox<Supervisor> {

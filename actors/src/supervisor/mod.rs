@@ -13,6 +13,7 @@ mod actor;
 mod feed;
 mod messages;
 mod shares;
+mod sources;
 mod table;
 
 pub use actor::{InstanceStillNeeded, Supervisor, SupervisorOptions};

@@ -1,10 +1,12 @@
 //! The user actor.
 
 use super::messages::{Cancel, ForgetConfig, InstanceIs, PutAway, Start};
+use super::sources::Offers;
 use crate::execution::{self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, Parking, Refuse, TodayIs};
 use crate::grant::Borrower;
 use crate::instance::{self, InstanceActor, WhatNow};
 use crate::kit::{ChildExited, LocalRun, Mailbox, Obituary, remind, run_here};
+use crate::source::Offer;
 use crate::supervisor::{Fell, Over, OwnerTable, Park, Supervisor, TryParked, Usable, Writes};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
@@ -77,6 +79,8 @@ pub struct UserActor {
     running: IdMap<ExecutionId, Running>,
     /// Turns that wait for the configuration.
     waiting: Vec<Turn>,
+    /// Data sources of the user's page.
+    offers: Offers,
     config: Config,
     /// The same, for the executions that run.
     today: TodayIs,
@@ -105,6 +109,7 @@ impl UserActor {
             me: Mailbox::of(ctx),
             running: IdMap::default(),
             waiting: Vec::new(),
+            offers: Offers::default(),
             config: Config::Unread,
             today: TodayIs::default(),
             instance: None,
@@ -126,6 +131,18 @@ impl UserActor {
             Config::Asking | Config::Reading => self.waiting.push(turn),
             Config::Unread => {
                 self.waiting.push(turn);
+                self.read_config(ctx);
+            }
+        }
+    }
+
+    /// Runs a data source once the configuration is at hand.
+    pub(super) fn offer(&mut self, offer: Offer, ctx: &mut Context<Self>) {
+        match &self.config {
+            Config::Read(binding) => self.offers.begin(&self.env.execution, offer, binding),
+            Config::Asking | Config::Reading => self.offers.wait(offer),
+            Config::Unread => {
+                self.offers.wait(offer);
                 self.read_config(ctx);
             }
         }
@@ -173,6 +190,7 @@ impl UserActor {
         }
         self.tell_usable(&binding);
         self.today.read(binding.clone());
+        self.offers.read(&self.env.execution, &binding);
         for turn in std::mem::take(&mut self.waiting) {
             self.launch(turn, binding.clone());
         }
@@ -277,7 +295,7 @@ impl UserActor {
     }
 
     /// What the instance is now: its word always comes after a change that it told of.
-    fn instance_is(&mut self, instance: Result<Arc<LoadedInstance>, ErrorCode>, ctx: &mut Context<Self>) {
+    pub(super) fn instance_is(&mut self, instance: Result<Arc<LoadedInstance>, ErrorCode>, ctx: &mut Context<Self>) {
         let is_same = match (&self.instance, &instance) {
             (Some(Ok(old)), Ok(new)) => Arc::ptr_eq(old, new),
             (Some(Err(old)), Err(new)) => old == new,
@@ -302,7 +320,7 @@ impl UserActor {
     }
 
     fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty()
+        self.running.is_empty() && self.waiting.is_empty() && self.offers.is_idle()
     }
 }
 

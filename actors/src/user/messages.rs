@@ -1,6 +1,7 @@
 //! What a user actor accepts.
 
 use crate::execution::LoadedInstance;
+use crate::source::Offer;
 use actix::Message;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::id::ExecutionId;
@@ -13,6 +14,16 @@ use std::sync::Arc;
 pub struct Start {
     /// Which; its end is told to the supervisor.
     pub turn: Turn,
+    /// The instance as it is now, or why it cannot be run.
+    pub instance: Result<Arc<LoadedInstance>, ErrorCode>,
+}
+
+/// Sent by the instance: run a data source, once the configuration is at hand.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Answer {
+    /// What is asked, with the way back.
+    pub offer: Offer,
     /// The instance as it is now, or why it cannot be run.
     pub instance: Result<Arc<LoadedInstance>, ErrorCode>,
 }

@@ -11,6 +11,7 @@
 
 mod actor;
 mod messages;
+mod sources;
 
 pub use actor::{Parent, UserActor, UserEnv};
-pub use messages::{Cancel, ForgetConfig, InstanceIs, PutAway, Start};
+pub use messages::{Answer, Cancel, ForgetConfig, InstanceIs, PutAway, Start};

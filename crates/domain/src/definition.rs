@@ -4,7 +4,7 @@
 
 use crate::id::FlowNumber;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which URLs an integration has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -69,6 +69,35 @@ pub enum Input {
     Template(Vec<TemplatePart>),
     /// A list of inputs, each possibly named (`valuelist`, `keyvaluelist`, conditions).
     Complex(Vec<ComplexItem>),
+}
+
+impl Input {
+    /// Adds the keys of the configuration variables that it names.
+    pub fn variables(&self, names: &mut BTreeSet<String>) {
+        fn of_items(items: &[ComplexItem], names: &mut BTreeSet<String>) {
+            for item in items {
+                match item {
+                    ComplexItem::Operator(_) => {}
+                    ComplexItem::List(items) => of_items(items, names),
+                    ComplexItem::Input { name, input } => {
+                        if let Some(name) = name {
+                            name.variables(names);
+                        }
+                        input.variables(names);
+                    }
+                }
+            }
+        }
+        match self {
+            Self::Value(_) | Self::Reference(_) => {}
+            Self::ConfigVar(key) => drop(names.insert(key.clone())),
+            Self::Template(parts) => names.extend(parts.iter().filter_map(|part| match part {
+                TemplatePart::ConfigVar(key) => Some(key.clone()),
+                TemplatePart::Text(_) | TemplatePart::Reference(_) => None,
+            })),
+            Self::Complex(items) => of_items(items, names),
+        }
+    }
 }
 
 /// The name that references use for a step: words are what stands between characters that are no letters or

@@ -11,6 +11,7 @@ pub mod http;
 pub mod js;
 pub mod mask;
 pub mod oauth;
+pub mod offer;
 pub mod outbound;
 pub mod payload;
 pub mod schema;

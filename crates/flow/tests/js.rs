@@ -4,7 +4,7 @@
 use perseat_domain::id::{CustomerId, ExecutionId, UserId};
 use perseat_flow::component::IdempotencyKey;
 use perseat_flow::expression::Results;
-use perseat_flow::js::{JsPool, Options, RunError, RunReport, RunRequest, UserKey};
+use perseat_flow::js::{JsPool, Options, Part, RunError, RunReport, RunRequest, UserKey};
 use perseat_flow::outbound::{self, Count, OutboundClient, Policy};
 use perseat_flow::payload::{FlowContext, UserInfo};
 use serde_json::{Value, json};
@@ -60,6 +60,7 @@ fn request(owner: UserKey, script: &str) -> RunRequest {
             path: "0".into(),
         },
         script: Arc::from(script),
+        part: Part::Step,
         context: Arc::new(context()),
         config: json!({ "Folder": "/in" }).to_string().into(),
         results: vec![("onTrigger".into(), results(json!({ "body": { "data": { "n": 20 } } })))],

@@ -18,6 +18,7 @@ use perseat_actors::execution::ExecutionEnv;
 use perseat_actors::front::{DurableIntake, FrontParts, FrontShared, FrontThreads, Fronts, Proxies, PublicUrl};
 use perseat_actors::grant::{Oauth, Sharers};
 use perseat_actors::kit::{Arbiter, Arbiters, Clock, Errands, Health, Mailbox, Obituary, Pulse, PulseHooks, RealClock, Reply, start_on};
+use perseat_actors::source::Sources;
 use perseat_actors::supervisor::{Drain, Feed, Recovered, Supervisor};
 use perseat_actors::waiters::Waiters;
 use perseat_domain::id::partition_of;
@@ -195,6 +196,11 @@ impl Plane {
             #[cfg(feature = "faults")]
             binding_faults,
         })
+    }
+
+    /// Where data sources are asked.
+    pub(crate) fn sources(&self) -> Sources {
+        Sources::new(self.supervisors.clone())
     }
 
     /// Requests are taken from now on.

@@ -8,8 +8,9 @@ use super::scalars::JsonString;
 use async_graphql::{ComplexObject, Context, Enum, ID, Object, Result, SimpleObject};
 use perseat_admin::access::Operation;
 use perseat_domain::definition::ActionRef;
+use perseat_domain::definition::DataType;
 use perseat_domain::id::join_global;
-use perseat_flow::component::{ALL, Role};
+use perseat_flow::component::{ALL, Role, source_type};
 
 /// Whether something has to, can or cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -75,9 +76,35 @@ impl Action {
         }
     }
 
+    fn of_source(component: &str, key: &str) -> Self {
+        Self {
+            is_data_source: true,
+            data_source_type: source_type(key).map(|kind| source_word(kind).to_owned()),
+            ..Self::new(component, key, false)
+        }
+    }
+
     /// The trigger that a flow names, whether it is here or not.
     pub(super) fn of_trigger(action: &ActionRef) -> Self {
         Self::new(&action.component, &action.action, true)
+    }
+}
+
+/// The kind of a data source in the words of the API.
+const fn source_word(kind: DataType) -> &'static str {
+    match kind {
+        DataType::Boolean => "BOOLEAN",
+        DataType::Code => "CODE",
+        DataType::Connection | DataType::Credential => "CONNECTION",
+        DataType::Date => "DATE",
+        DataType::JsonForm => "JSON_FORM",
+        DataType::Number => "NUMBER",
+        DataType::ObjectFieldMap => "OBJECT_FIELD_MAP",
+        DataType::ObjectSelection => "OBJECT_SELECTION",
+        DataType::Picklist => "PICKLIST",
+        DataType::Schedule => "SCHEDULE",
+        DataType::String => "STRING",
+        DataType::Timestamp => "TIMESTAMP",
     }
 }
 
@@ -171,7 +198,10 @@ impl Component {
         let own = ALL
             .iter()
             .filter(|entry| entry.component == self.key && entry.role != Role::Connection);
-        let all = own.map(|entry| Action::new(entry.component, entry.key, entry.role == Role::Trigger));
+        let all = own.map(|entry| match entry.role {
+            Role::DataSource => Action::of_source(entry.component, entry.key),
+            role => Action::new(entry.component, entry.key, role == Role::Trigger),
+        });
         let fits = |action: &Action| {
             is_trigger.is_none_or(|wanted| action.is_trigger == wanted)
                 && is_data_source.is_none_or(|wanted| action.is_data_source == wanted)

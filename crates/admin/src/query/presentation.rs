@@ -1,7 +1,9 @@
 //! How a definition wants its variables shown. It matters to pages alone, so it is read from the YAML when a page asks.
 
 use super::VersionView;
-use perseat_domain::definition::ConfigVar;
+use perseat_domain::definition::{ActionRef, ConfigVar};
+use perseat_flow::component::BuiltIn;
+use perseat_flow::definition::Components as _;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -22,6 +24,8 @@ pub struct Presented {
     pub time_zone: Option<String>,
     /// Inputs of a connection that people do not see.
     pub hidden_inputs: Vec<String>,
+    /// The data source that says what it can be, where there is one of this kind.
+    pub data_source: Option<ActionRef>,
 }
 
 #[derive(Default, Deserialize)]
@@ -40,6 +44,20 @@ struct Variable {
     schedule_type: Option<String>,
     time_zone: Option<String>,
     inputs: Option<BTreeMap<String, VariableInput>>,
+    data_source: Option<Source>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Source {
+    key: String,
+    component: SourceComponent,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SourceComponent {
+    key: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -82,6 +100,10 @@ impl Presentation {
                 schedule_type: variable.schedule_type,
                 time_zone: variable.time_zone,
                 hidden_inputs: hidden.map(|(name, _)| name).collect(),
+                data_source: variable.data_source.map(|source| ActionRef {
+                    component: source.component.key,
+                    action: source.key,
+                }),
             };
             Some((variable.stable_key.or(variable.key)?, presented))
         });
@@ -91,7 +113,12 @@ impl Presentation {
     /// How this variable is shown.
     #[must_use]
     pub fn of(&self, variable: &ConfigVar) -> Presented {
-        self.0.get(&variable.stable_key).cloned().unwrap_or_default()
+        let mut presented = self.0.get(&variable.stable_key).cloned().unwrap_or_default();
+        presented.data_source = presented.data_source.filter(|source| {
+            let known = BuiltIn.data_source(&source.component, &source.action);
+            known.is_some_and(|(kind, _)| kind == variable.data_type)
+        });
+        presented
     }
 }
 

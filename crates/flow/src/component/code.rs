@@ -3,17 +3,20 @@
 use super::inputs::Inputs;
 use super::perform::sender_of;
 use super::{StepCall, StepError, StepReport};
-use crate::expression::{Connection, Results, Setting};
+use crate::expression::{Connection, Results, Scope, Setting};
 use crate::http;
-use crate::js::{Calls, JsPool, RunError, RunRequest, UserKey, exact_json};
+use crate::js::{Calls, JsPool, Part, RunError, RunReport, RunRequest, UserKey, exact_json};
 use crate::outbound::OutboundClient;
 use crate::payload::json;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::Input;
+use perseat_domain::rate::Sender;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How often a run begins anew because the first request that it would send has to wait. No key: it takes a script that
 /// asks somebody else each time to come to it.
@@ -30,43 +33,70 @@ pub(super) async fn perform(
         Some(Input::Value(Some(text))) => Arc::from(text.as_str()),
         _ => Arc::from(inputs.text("code")?),
     };
-    let connections: Vec<Arc<Connection>> = connections(call).cloned().collect();
-    let used = connections
-        .iter()
-        .map(|connection| (connection.variable.clone(), connection.version));
-    report.credentials.extend(used);
-    let mut turn = None;
-    let mut beginnings = 0;
-    let ended = loop {
-        let run = request(call, script.clone())?;
-        let calls = Calls {
-            connections: connections.clone(),
-            turn: turn.take(),
-        };
-        let ended = js.run_with(run, calls).await;
-        report.cpu += ended.cpu;
-        beginnings += 1;
-        match ended.held {
-            Some(held) if ended.outcome.is_err() && beginnings < BEGINNINGS => {
-                let came = held.turn(outbound, sender_of(call.identity), call.deadline).await;
-                turn = Some(came.map_err(|error| http::step_error(&error))?);
-            }
-            _ => break ended,
-        }
+    let used = Used {
+        connections: connections(call.scope).cloned().collect(),
+        sender: sender_of(call.identity),
+        deadline: call.deadline,
     };
+    let versions = used.connections.iter();
+    report
+        .credentials
+        .extend(versions.map(|connection| (connection.variable.clone(), connection.version)));
+    let ended = used.run(js, outbound, &mut report.cpu, || request(call, script.clone())).await?;
     report.logs = ended.logs;
     let json = ended.outcome.map_err(|error| step_error(&error, ended.is_limited))?;
-    // The child may have been taken over by its script, so what it says is JSON is checked, within bounds.
+    checked(&json, json_depth)?;
+    Ok(Results::of_json(json.into()))
+}
+
+/// The child may have been taken over by its script, so what it says is JSON is checked, within bounds.
+pub(super) fn checked(json: &str, json_depth: usize) -> Result<(), StepError> {
     json::check(json.as_bytes(), json_depth).map_err(|_| {
         let message = format!("the result nests deeper than {json_depth} levels, or holds a number that is out of range");
         StepError::fatal(ErrorCode::ScriptFailed, message)
-    })?;
-    Ok(Results::of_json(json.into()))
+    })
+}
+
+/// What a script may use, on whose behalf, and until when.
+pub(super) struct Used {
+    pub(super) connections: Vec<Arc<Connection>>,
+    pub(super) sender: Sender,
+    pub(super) deadline: Instant,
+}
+
+impl Used {
+    /// Runs a script to its end; anew where its first request has to wait.
+    pub(super) async fn run(
+        &self,
+        js: &JsPool,
+        outbound: &OutboundClient,
+        cpu: &mut Duration,
+        request: impl Fn() -> Result<RunRequest, StepError>,
+    ) -> Result<RunReport, StepError> {
+        let mut turn = None;
+        let mut beginnings = 0;
+        loop {
+            let calls = Calls {
+                connections: self.connections.clone(),
+                turn: turn.take(),
+            };
+            let ended = js.run_with(request()?, calls).await;
+            *cpu += ended.cpu;
+            beginnings += 1;
+            match &ended.held {
+                Some(held) if ended.outcome.is_err() && beginnings < BEGINNINGS => {
+                    let came = held.turn(outbound, self.sender, self.deadline).await;
+                    turn = Some(came.map_err(|error| http::step_error(&error))?);
+                }
+                _ => return Ok(ended),
+            }
+        }
+    }
 }
 
 fn request(call: &StepCall<'_>, script: Arc<str>) -> Result<RunRequest, StepError> {
     let internal = |error: serde_json::Error| StepError::fatal(ErrorCode::Internal, error.to_string());
-    let config = exact_json(&config_vars(call)).map_err(internal)?;
+    let config = exact_json(&config_vars(call.scope)).map_err(internal)?;
     let results = call.scope.results();
     let through = super::lack::only_named(call.step, call.scope).map(|connection| connection.through());
     Ok(RunRequest {
@@ -76,6 +106,7 @@ fn request(call: &StepCall<'_>, script: Arc<str>) -> Result<RunRequest, StepErro
         },
         key: call.key.clone(),
         script,
+        part: Part::Step,
         context: Arc::clone(call.context),
         config,
         results: results.map(|(name, results)| (name.to_owned(), Arc::clone(results))).collect(),
@@ -85,7 +116,7 @@ fn request(call: &StepCall<'_>, script: Arc<str>) -> Result<RunRequest, StepErro
 }
 
 /// `is_limited`: a request of it was kept back by a provider's limits.
-fn step_error(error: &RunError, is_limited: bool) -> StepError {
+pub(super) fn step_error(error: &RunError, is_limited: bool) -> StepError {
     let code = match error {
         RunError::Threw(_) if is_limited => return StepError::passing(ErrorCode::OutboundRateLimited, error.to_string()),
         RunError::TimedOut => ErrorCode::StepTimeout,
@@ -99,17 +130,17 @@ fn step_error(error: &RunError, is_limited: bool) -> StepError {
     }
 }
 
-fn connections<'s>(call: &'s StepCall<'_>) -> impl Iterator<Item = &'s Arc<Connection>> {
-    call.scope.settings().values().filter_map(|setting| match setting {
+pub(super) fn connections(scope: &Scope) -> impl Iterator<Item = &Arc<Connection>> {
+    scope.settings().values().filter_map(|setting| match setting {
         Setting::Connection(connection) => Some(connection),
         Setting::Plain(_) => None,
     })
 }
 
 /// `context.configVars`: values by key. They are written from where they stand; a copy would not be zeroed.
-fn config_vars<'s>(call: &'s StepCall<'_>) -> BTreeMap<&'s str, Var<'s>> {
+pub(super) fn config_vars(scope: &Scope) -> BTreeMap<&str, Var<'_>> {
     let mut vars = BTreeMap::new();
-    for (key, setting) in call.scope.settings() {
+    for (key, setting) in scope.settings() {
         let value = match setting {
             Setting::Plain(value) => Var::Plain(value),
             Setting::Connection(connection) => Var::connection(key, connection),
@@ -122,7 +153,7 @@ fn config_vars<'s>(call: &'s StepCall<'_>) -> BTreeMap<&'s str, Var<'s>> {
 /// One variable as a script has it.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Var<'s> {
+pub(super) enum Var<'s> {
     Plain(&'s Value),
     #[serde(rename_all = "camelCase")]
     Connection {
@@ -134,7 +165,7 @@ enum Var<'s> {
 }
 
 impl<'s> Var<'s> {
-    fn connection(key: &'s str, connection: &'s Connection) -> Self {
+    pub(super) fn connection(key: &'s str, connection: &'s Connection) -> Self {
         Self::Connection {
             key: &connection.kind.action,
             config_var_key: key,
@@ -146,7 +177,7 @@ impl<'s> Var<'s> {
 
 /// A token answer without its refresh tokens: a script that held one could outlive the user's consent, and spending it would
 /// break the connection.
-struct Kept<'s>(&'s Value);
+pub(super) struct Kept<'s>(&'s Value);
 
 impl Serialize for Kept<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

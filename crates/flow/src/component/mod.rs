@@ -11,10 +11,12 @@ mod lack;
 mod perform;
 mod registry;
 mod reply;
+mod source;
 
 pub use lack::lacking;
 pub use perform::{IdempotencyKey, Limits, Performer, StepCall, StepError, StepLog, StepReport, StepResult};
 pub use registry::{ALL, ActionSpec, BuiltIn, Effect, Role, is_outbound, spec};
 pub use reply::{WebhookReply, webhook_reply};
+pub use source::{SourceCall, source_type};
 
 pub(crate) use inputs::{Inputs, bad};

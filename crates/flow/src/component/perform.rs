@@ -194,6 +194,16 @@ impl Performer {
         &self.outbound
     }
 
+    /// What scripts run with.
+    pub(super) fn ways(&self) -> (&JsPool, &OutboundClient) {
+        (&self.js, &self.outbound)
+    }
+
+    /// How deep JSON may nest.
+    pub(super) fn json_depth(&self) -> usize {
+        self.limits.json_depth
+    }
+
     /// Performs one step. Never blocks the thread and ends soon after the deadline; dropping the future gives the
     /// step up (a running script is killed).
     pub async fn perform(&self, call: StepCall<'_>) -> StepReport {

@@ -1,7 +1,8 @@
-//! Which actions, triggers and connections are built in, and what they take.
+//! Which actions, triggers, connections and data sources are built in, and what they take.
 
+use super::source::source_type;
 use crate::definition::{Components, Inputs, is_secret_name};
-use perseat_domain::definition::ActionRef;
+use perseat_domain::definition::{ActionRef, DataType};
 
 /// Whether anybody outside can notice that an action ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +26,11 @@ pub enum Role {
     Stop,
     /// A kind of credential.
     Connection,
+    /// What fills a configuration variable.
+    DataSource,
 }
 
-/// One built-in action, trigger or connection.
+/// One built-in action, trigger, connection or data source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActionSpec {
     /// The component's key.
@@ -189,7 +192,12 @@ const fn credential(key: &'static str, inputs: &'static [&'static str], secrets:
     }
 }
 
-/// Every built-in action, trigger and connection.
+const fn source(key: &'static str) -> ActionSpec {
+    let inputs = &["code", "connection", "contextValue"];
+    entry("code", key, Role::DataSource, Effect::Outbound, inputs, &["code"])
+}
+
+/// Every built-in action, trigger, connection and data source.
 pub const ALL: &[ActionSpec] = &[
     webhook("webhook-triggers"),
     // Under this name in definitions that were written by hand.
@@ -226,6 +234,17 @@ pub const ALL: &[ActionSpec] = &[
         &["inputValue", "branchValueMappings"],
     ),
     entry("code", "runCode", Role::Action, Effect::Outbound, &["code"], &["code"]),
+    source("runCodeBoolean"),
+    source("runCodeCode"),
+    source("runCodeDate"),
+    source("runCodeJsonForm"),
+    source("runCodeNumber"),
+    source("runCodeObjectFieldMap"),
+    source("runCodeObjectSelection"),
+    source("runCodePicklist"),
+    source("runCodeSchedule"),
+    source("runCodeString"),
+    source("runCodeTimestamp"),
     entry("log", "writeLog", Role::Action, Effect::Pure, &["level", "message"], &["message"]),
     entry(
         "stop-execution",
@@ -237,11 +256,16 @@ pub const ALL: &[ActionSpec] = &[
     ),
 ];
 
-/// The entry of an action that a step names; triggers and connections are not actions.
+/// Whether a step can have this: triggers, connections and data sources are not actions.
+const fn is_action(role: Role) -> bool {
+    !matches!(role, Role::Trigger | Role::Connection | Role::DataSource)
+}
+
+/// The entry of an action that a step names.
 #[must_use]
 pub fn spec(action: &ActionRef) -> Option<&'static ActionSpec> {
     ALL.iter()
-        .filter(|entry| !matches!(entry.role, Role::Trigger | Role::Connection))
+        .filter(|entry| is_action(entry.role))
         .find(|entry| entry.component == action.component && entry.key == action.action)
 }
 
@@ -274,11 +298,16 @@ impl Components for BuiltIn {
     }
 
     fn action(&self, component: &str, action: &str) -> Option<Inputs> {
-        Self::find(component, action, |role| !matches!(role, Role::Trigger | Role::Connection))
+        Self::find(component, action, is_action)
     }
 
     fn connection(&self, component: &str, connection: &str) -> Option<Inputs> {
         Self::find(component, connection, |role| role == Role::Connection)
+    }
+
+    fn data_source(&self, component: &str, source: &str) -> Option<(DataType, Inputs)> {
+        let found = Self::find(component, source, |role| role == Role::DataSource)?;
+        Some((source_type(source)?, found))
     }
 
     fn is_secret(&self, component: &str, connection: &str, input: &str) -> bool {

@@ -1,6 +1,7 @@
 //! What the parser asks about components; the registry of the run-time part answers.
 
 use super::is_secret_name;
+use perseat_domain::definition::DataType;
 
 /// Which inputs an action understands. Others are named in a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub trait Components {
     fn action(&self, component: &str, action: &str) -> Option<Inputs>;
     /// A kind of connection (`http`, `apiKey`).
     fn connection(&self, component: &str, connection: &str) -> Option<Inputs>;
+    /// A data source (`code`, `runCodePicklist`), with the kind of variable that it fills.
+    fn data_source(&self, _component: &str, _source: &str) -> Option<(DataType, Inputs)> {
+        None
+    }
     /// Whether an input of a kind of connection is a secret. Where the kind is not known, the name tells.
     fn is_secret(&self, _component: &str, _connection: &str, input: &str) -> bool {
         is_secret_name(input)

@@ -9,6 +9,7 @@ mod variables;
 mod whole;
 
 use super::*;
+use perseat_domain::definition::DataType;
 
 /// The components that tests have: actions of a handful, with any inputs but for `log`.
 struct Shelf;
@@ -32,6 +33,9 @@ impl Components for Shelf {
             ("log", "writeLog") => Some(Inputs::Named(&["level", "message"])),
             _ => None,
         }
+    }
+    fn data_source(&self, component: &str, source: &str) -> Option<(DataType, Inputs)> {
+        ((component, source) == ("code", "runCodePicklist")).then_some((DataType::Picklist, Inputs::Named(&["code"])))
     }
     fn connection(&self, component: &str, connection: &str) -> Option<Inputs> {
         matches!((component, connection), ("http", "apiKey" | "basic")).then_some(Inputs::Named(&["apiKey", "username", "password"]))

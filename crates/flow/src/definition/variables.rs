@@ -160,13 +160,40 @@ impl Variables {
                 }
             }
         }
-        if raw.data_source.is_some() {
-            let message = format!(
-                "the choices of {} are not loaded yet; its value is typed in",
-                quoted(raw.key.as_str())
-            );
-            report.warn(&raw.spot, Code::FeatureUnsupported, message);
+        if let Some(source) = &raw.data_source {
+            warn_of_source(raw, source, components, report);
         }
+    }
+}
+
+/// Warns of a data source that cannot fill the variable, and of inputs that it does not know.
+fn warn_of_source(raw: &raw::Variable, source: &raw::Action, components: &dyn Components, report: &mut Report) {
+    let (component, key) = (source.component.key.as_str(), source.key.as_str());
+    let public = source.component.is_public.as_ref().is_none_or(|flag| flag.value);
+    let known = components.data_source(component, key).filter(|_| public);
+    let typed_in = |why: String| format!("{why}; the value of {} is typed in", quoted(raw.key.as_str()));
+    match known {
+        None => {
+            let message = typed_in(format!(
+                "the data source {} of the component {} is not available",
+                quoted(key),
+                quoted(component)
+            ));
+            report.warn(&source.component.key.spot, Code::ComponentMissing, message);
+        }
+        Some((kind, _)) if kind != data_type(raw) => {
+            let message = typed_in(format!("the data source {} fills variables of another data type", quoted(key)));
+            report.warn(&source.key.spot, Code::Contradiction, message);
+        }
+        Some((_, Inputs::Named(names))) => {
+            for (name, _) in raw.inputs.iter().flat_map(|inputs| &inputs.0) {
+                if !names.contains(&name.as_str()) {
+                    let message = format!("the data source does not know the input {}", quoted(name.as_str()));
+                    report.warn(&name.spot, Code::InputUnknown, message);
+                }
+            }
+        }
+        Some((_, Inputs::Any)) => {}
     }
 }
 

@@ -37,9 +37,11 @@ pub(super) struct Run<'a> {
     pub(super) max_fetches: u32,
     pub(super) max_timers: u32,
     pub(super) max_result: u32,
+    /// Whether it is a data source: it takes its inputs instead of step results, and gives all that it returns.
+    pub(super) is_source: bool,
     /// JSON of identity and addresses.
     pub(super) context: &'a str,
-    /// JSON of configuration variables.
+    /// JSON of configuration variables; of a data source's inputs, too: `{configVars, inputs}`.
     pub(super) config: &'a str,
     /// Reference names and JSON of step results.
     #[serde(borrow)]

@@ -21,7 +21,7 @@ pub use child::child_main;
 pub use frame::frames_of_child;
 pub use pool::JsPool;
 pub(crate) use run::exact_json;
-pub use run::{RunError, RunReport, RunRequest, UserKey};
+pub use run::{Part, RunError, RunReport, RunRequest, UserKey};
 
 use std::time::Duration;
 

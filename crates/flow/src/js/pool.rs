@@ -14,7 +14,7 @@ use super::calls::{Calls, Sending};
 use super::frame::{self, Run, ToChild};
 use super::patience::Patience;
 use super::queue::Queue;
-use super::run::{RunError, RunReport, RunRequest, UserKey};
+use super::run::{Part, RunError, RunReport, RunRequest, UserKey};
 use super::spawner::Spawner;
 use super::{Options, StartError, worker};
 use crate::outbound::OutboundClient;
@@ -303,6 +303,7 @@ impl Worker {
             max_fetches: options.max_fetches,
             max_timers: narrow(options.max_timers),
             max_result: narrow(options.max_result),
+            is_source: request.part == Part::Source,
             context: request.context.json(),
             config: &request.config,
             results: request

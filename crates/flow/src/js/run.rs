@@ -23,6 +23,16 @@ pub struct UserKey {
     pub user: Option<UserId>,
 }
 
+/// As what a script runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// A code step: `(context, stepResults) => ({ data })`.
+    #[default]
+    Step,
+    /// A data source: `(context, inputs) => ({ result })`, where `config` is JSON of `{configVars, inputs}`.
+    Source,
+}
+
 /// One run of a script.
 pub struct RunRequest {
     /// For whom.
@@ -31,6 +41,8 @@ pub struct RunRequest {
     pub key: IdempotencyKey,
     /// The script.
     pub script: Arc<str>,
+    /// As what it runs.
+    pub part: Part,
     /// Identity, addresses and the API keys of the flows.
     pub context: Arc<FlowContext>,
     /// JSON of configuration variables.

@@ -155,3 +155,19 @@ fn inputs_of_a_connection_cannot_refer_to_steps() {
     );
     check(&yaml, &["12:49 reference_invalid requiredConfigVars[0].inputs.username.value"]);
 }
+
+#[test]
+fn a_data_source_fills_variables_of_its_own_kind() {
+    let source = |data_type: &str, key: &str, input: &str| {
+        variables(&format!(
+            "  - key: Folder\n    dataType: {data_type}\n    dataSource: {{key: {key}, component: {{key: code, isPublic: true, version: LATEST}}}}\n    inputs: {{{input}: {{type: value, value: x}}}}\n"
+        ))
+    };
+    check_warnings(&source("picklist", "runCodePicklist", "code"), &[]);
+    let unknown = "the data source does not know the input `size`";
+    check_warnings(&source("picklist", "runCodePicklist", "size"), &[(Code::InputUnknown, unknown)]);
+    let other = "the data source `runCodePicklist` fills variables of another data type; the value of `Folder` is typed in";
+    check_warnings(&source("string", "runCodePicklist", "code"), &[(Code::Contradiction, other)]);
+    let missing = "the data source `runCodeMap` of the component `code` is not available; the value of `Folder` is typed in";
+    check_warnings(&source("picklist", "runCodeMap", "code"), &[(Code::ComponentMissing, missing)]);
+}

@@ -202,7 +202,7 @@ impl Engine {
         let names: Vec<&str> = run.results.iter().map(|(name, _)| *name).collect();
         let started = realm.call(|ctx, realm| {
             let start = realm.start.clone().restore(ctx)?;
-            start.call::<_, ()>((run.run, factory.clone().restore(ctx)?, names))
+            start.call::<_, ()>((run.run, factory.clone().restore(ctx)?, names, run.is_source))
         });
         if let Err(error) = started {
             return Ok(Err(error));

@@ -77,7 +77,11 @@
   // Whatever a script is given besides the realm is made anew for each run: it is not frozen.
   const requireOf = () => (name) => { throw new Error(`require('${String(name)}') is not available in code steps`); };
 
-  const drive = async (run, factory, context, stepResults) => {
+  // What a code step gives is its `data`; what a data source gives is its `result`, or all of what it returned.
+  const dataOf = (returned) => returned?.data;
+  const resultOf = (returned) => (typeof returned === 'object' && returned !== null && hasOwn(returned, 'result') ? returned.result : returned);
+
+  const drive = async (run, factory, context, given, partOf) => {
     const module = { exports: {} };
     const { setTimeout, clearTimeout } = timersOf(run);
     factory(module, module.exports, requireOf(), context.logger, fetchOf(run), setTimeout, clearTimeout);
@@ -86,23 +90,30 @@
     if (typeof main !== 'function') {
       throw new TypeError('the code exports no function; write `module.exports = async (context, stepResults) => ({ data })`');
     }
-    const result = await main(context, stepResults);
-    return stringify(result === undefined || result === null ? null : result.data) ?? 'null';
+    return stringify(partOf(await main(context, given))) ?? 'null';
   };
 
   let current = null;
 
-  const start = (id, factory, names) => {
+  const start = (id, factory, names, isSource) => {
     const run = { id, fetches: new Map(), timers: new Map() };
     current = run;
     const stepResults = {};
     for (let index = 0; index < names.length; index += 1) {
       lazy(stepResults, names[index], () => ({ results: host.parse(id, index + 2) }));
     }
-    const context = host.parse(id, 0);
+    let context = host.parse(id, 0);
+    let given = stepResults;
+    if (isSource) {
+      const { configVars, inputs } = host.parse(id, 1);
+      const { customer, instance, user } = context;
+      context = { customer, instance, user, configVars };
+      given = inputs;
+    } else {
+      lazy(context, 'configVars', () => host.parse(id, 1));
+    }
     context.logger = logger(run);
-    lazy(context, 'configVars', () => host.parse(id, 1));
-    drive(run, factory, context, stepResults).then(
+    drive(run, factory, context, given, isSource ? resultOf : dataOf).then(
       (json) => host.finish(id, true, json),
       (error) => host.finish(id, false, text(error)),
     );

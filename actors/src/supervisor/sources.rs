@@ -1,0 +1,21 @@
+//! Hands questions for data sources on to the instances that they are about.
+
+use super::actor::Supervisor;
+use crate::source::Offer;
+use actix::{Context, Handler};
+
+impl Handler<Offer> for Supervisor {
+    type Result = ();
+
+    /// One that cannot be handed on is dropped, which its asker hears.
+    fn handle(&mut self, offer: Offer, _: &mut Context<Self>) {
+        let instance = offer.question.user.instance;
+        let refused = match self.instance(instance) {
+            Ok(actor) => actor.tell(offer).err().map(|error| error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = refused {
+            tracing::warn!(%instance, "a data source cannot be run now: {why}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+/**
+ * People choose among what their own accounts show, in real frames: by mouse and by keyboard, on three widths and in both themes.
+ */
+
+import assert from "node:assert/strict";
+import { data, frame, introduced, launch, serve, show, soundEverywhere, tab, tabTo, told, walked } from "./stage.mjs";
+
+const host = await serve();
+const { url, ...tokens } = await introduced({ host });
+const browser = await launch();
+const stage = { browser, host, url };
+
+/** Opens somebody's wizard and connects the account. */
+async function connected(token, account) {
+  const page = await tab(stage, token);
+  await show(page, "showMarketplace");
+  const list = frame(page);
+  await list.getByRole("link", { name: "Chat" }).click();
+  await told(page, "USER_CONFIGURATION_PAGE_LOADED");
+  await list.getByText("Save first; then you can choose here.").first().waitFor();
+  await list.getByLabel("Token").fill(account);
+  await list.getByRole("button", { name: "Finish" }).click();
+  await list.getByText("Saved. Now make your choices.").waitFor();
+  return [page, list];
+}
+
+async function bobChooses() {
+  const [page, list] = await connected(tokens.bob, "token-of-bob");
+  await list.getByLabel("Workspace").selectOption({ label: "One of bob<img src=x onerror=alert(1)>" });
+  const channel = list.getByRole("group", { name: "Channel" });
+  await channel.getByText("This needs to be there first: Workspace").waitFor();
+  assert.equal(await list.locator("img").count(), 0, "what a provider says is text");
+  await soundEverywhere(page, "choices of a user");
+
+  // By keyboard alone: the channels of a workspace that is not saved yet.
+  await list.getByLabel("Workspace").focus();
+  await tabTo(page, "Load again");
+  await tabTo(page, "Load again");
+  await page.keyboard.press("Enter");
+  await list.locator("select[name='value:channel']").waitFor();
+  assert.equal(await list.getByLabel("Workspace").inputValue(), "bob-one", "what was chosen is still there");
+  await list.locator("select[name='value:channel']").selectOption("general of bob-one");
+  await list.getByLabel("Contact of bob").check();
+  await list.getByLabel("E-mail").check();
+  await list.getByLabel("Name for bob").selectOption({ label: "full" });
+  await list.getByLabel("Kind").selectOption({ label: "A of bob" });
+  await list.getByLabel("Count").fill("0");
+  await list.getByRole("button", { name: "Finish" }).click();
+  const count = list.locator(".control").filter({ has: list.getByLabel("Count") });
+  await count.locator("[data-problem]").filter({ hasText: /./ }).waitFor();
+  await list.getByLabel("Count").fill("2");
+  await list.getByRole("textbox", { name: "Title" }).fill("NOT SMALL");
+  await list.getByRole("button", { name: "Finish" }).click();
+  await list.getByText("This does not match ^[a-z ]+$.").first().waitFor();
+  await soundEverywhere(page, "choices of a user with something wrong");
+  await list.getByRole("textbox", { name: "Title" }).fill("small");
+  await list.getByRole("button", { name: "Finish" }).click();
+  await list.getByText("saved and in use").waitFor();
+  const saved = await data(page, "USER_CONFIGURATION_DEPLOYED");
+  const value = (key) => saved.userLevelConfigVariables[key].value;
+  assert.deepEqual([value("Workspace"), value("Channel"), value("Greeting")], ["bob-one", "general of bob-one", "Hello bob"]);
+  assert.equal(JSON.parse(value("Settings")).count, 2);
+  assert.deepEqual(page.complaints.filter((complaint) => !complaint.includes("422")), []);
+  await page.context().close();
+}
+
+async function cleoSeesHerOwn() {
+  const [page, list] = await connected(tokens.cleo, "token-of-cleo");
+  await list.getByLabel("Contact of cleo").waitFor();
+  assert.ok(!(await list.locator("body").innerText()).includes("bob"), "nothing that another account showed");
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+}
+
+/** The provider does not know this account. */
+async function dinaIsTold() {
+  const [page, list] = await connected(tokens.dina, "wrong-token-of-nobody");
+  await list.getByText("This could not be loaded.").first().waitFor();
+  await soundEverywhere(page, "choices that could not be loaded");
+  await page.context().close();
+}
+
+await walked(browser, [bobChooses, cleoSeesHerOwn, dinaIsTold]);
