@@ -253,3 +253,79 @@ async fn an_error_names_the_host_and_never_the_query() {
         .to_string();
     assert!(!error.contains("secret"), "{error}");
 }
+
+/// A server that answers without reading a body, as many do, and says what it took for requests on each connection.
+async fn careless_server() -> (std::net::SocketAddr, Arc<std::sync::Mutex<Vec<String>>>) {
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = Arc::clone(&seen);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let heard = Arc::clone(&heard);
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let mut owed = 0;
+                loop {
+                    let mut head = String::new();
+                    // What it believes to be the last request's body comes first.
+                    let mut skipped = vec![0; owed];
+                    if stream.read_exact(&mut skipped).await.is_err() {
+                        return;
+                    }
+                    while !head.ends_with("\r\n\r\n") {
+                        if matches!(stream.read_line(&mut head).await, Ok(0) | Err(_)) {
+                            return;
+                        }
+                    }
+                    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                    owed = length.unwrap_or_default();
+                    heard.lock().unwrap().push(head);
+                    if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn nobody_sets_the_headers_that_are_the_connections_own() {
+    let (address, seen) = careless_server().await;
+    let client = client(&["127.0.0.1/32"]);
+    let url = format!("http://{address}/");
+    let mut hostile = get(&url);
+    for (name, value) in [
+        ("content-length", "30"),
+        ("transfer-encoding", "chunked"),
+        ("host", "other.example"),
+        ("connection", "upgrade, x-secret"),
+        ("keep-alive", "timeout=1"),
+        ("te", "trailers"),
+        ("trailer", "x"),
+        ("upgrade", "h2c"),
+        ("expect", "100-continue"),
+        ("proxy-authorization", "Basic eA=="),
+        ("x-kept", "yes"),
+    ] {
+        hostile.headers.append(name, HeaderValue::from_static(value));
+    }
+    client.send(hostile).await.unwrap();
+    // Whoever uses the connection next is heard whole.
+    client.send(get(&format!("{url}next"))).await.unwrap();
+    let seen = seen.lock().unwrap().clone();
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!(seen[1].starts_with("GET /next HTTP/1.1\r\n"), "{seen:?}");
+    let mut names: Vec<String> = seen[0]
+        .lines()
+        .skip(1)
+        .filter_map(|line| Some(line.split_once(':')?.0.to_lowercase()))
+        .collect();
+    names.sort();
+    assert_eq!(names, ["accept", "accept-encoding", "host", "user-agent", "x-kept"], "{seen:?}");
+    assert!(seen[0].contains(&format!("host: {address}")), "{seen:?}");
+}

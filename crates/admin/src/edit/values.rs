@@ -3,7 +3,7 @@
 use super::Edit;
 use crate::fault::Fault;
 use crate::manifest::{ConfigVarValue, ConnectionFields, SecretText};
-use perseat_domain::definition::{ConfigVar, DataType, Definition};
+use perseat_domain::definition::{ConfigVar, DataType, Definition, Input};
 use perseat_domain::model::{ConfigValue, ConnectionValue, Membership, Sealed, connection_record_id};
 use perseat_domain::registration::{AppRegistration, Chosen, Traits};
 use perseat_flow::http::{identity_in, is_mutual_tls};
@@ -137,12 +137,20 @@ fn check_choice(variable: &ConfigVar, given: &ConnectionFields, registrations: O
     Ok(())
 }
 
-/// Whether a client certificate that is given can be used; what the definition gives is its author's to get right.
+/// Whether a client certificate that is given can be used, with what the definition gives for it.
 fn check_certificate(variable: &ConfigVar, given: &ConnectionFields) -> Result<(), Fault> {
-    if !variable.connection.as_ref().is_some_and(is_mutual_tls) {
+    if !variable.connection.as_ref().is_some_and(is_mutual_tls) || given.fields.is_empty() {
         return Ok(());
     }
-    match identity_in(|name| given.fields.get(name).and_then(SecretText::text)) {
+    let literal = |name: &str| match variable.inputs.get(name) {
+        Some(Input::Value(text)) => text.as_deref(),
+        _ => None,
+    };
+    // A secret that the definition gives is not at hand here; the step finds out.
+    if !given.fields.contains_key("privateKey") && literal("privateKey").is_some() {
+        return Ok(());
+    }
+    match identity_in(|name| given.fields.get(name).and_then(SecretText::text).or_else(|| literal(name))) {
         Ok(_) => Ok(()),
         Err(error) => Err(Fault::field("configVariables", format!("`{}`: {error}", variable.key))),
     }

@@ -2,7 +2,7 @@
 
 use crate::component::{StepError, bad};
 use crate::expression::{Connection, Obstacle};
-use crate::outbound::{ClientIdentity, IdentityError, Response};
+use crate::outbound::{ClientIdentity, IdentityError, Response, is_of_the_connection};
 use ::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use base64::Engine;
@@ -51,6 +51,11 @@ pub(super) fn apply(connection: &Connection, headers: &mut HeaderMap, url: &mut 
         Some(name) => {
             let name =
                 HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("the connection's `headerName` is not the name of a header"))?;
+            if is_of_the_connection(&name) {
+                return Err(bad(format!(
+                    "the connection's `headerName` cannot be `{name}`: that header is HTTP's own"
+                )));
+            }
             let prefix = field("prefix").map_or(String::new(), |prefix| format!("{prefix} "));
             set(headers, name, &format!("{prefix}{key}"))
         }

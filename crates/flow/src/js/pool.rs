@@ -376,6 +376,7 @@ impl State {
     pub(super) fn departed(&mut self, id: u64, said_so: bool, shared: &Arc<Shared>) {
         let Some(mut worker) = self.workers.remove(&id) else { return };
         if !said_so && let Some(first) = worker.flights.pop_front() {
+            self.patience.exhausted(first.request.owner);
             // Nobody waits if it was killed at its deadline.
             drop(first.answer.send(RunReport::failed(RunError::Killed)));
         }

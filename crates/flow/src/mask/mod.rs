@@ -31,6 +31,7 @@ const PUBLIC_FIELDS: &[&str] = &[
     "headerName",
     "queryParam",
     "prefix",
+    "registration",
     "certificate",
     "caCertificate",
     "username",

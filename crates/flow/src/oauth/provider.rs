@@ -129,20 +129,33 @@ pub fn is_destination(input: &str) -> bool {
     name != "authorizeurl" && words.iter().any(|word| name.ends_with(word))
 }
 
-/// Inputs that the definition gives literally count where the configuration gives none. The definition does not hold those
-/// that are secret: they are `secrets`, by name. What the definition keeps secret goes where the definition says, whatever the
-/// configuration says.
+/// Whether an input shapes the requests that carry a connection's secrets. Whoever does not own the secrets does not give it.
+fn shapes_requests(input: &str) -> bool {
+    is_destination(input) || matches!(input, "headers" | "tokenParams")
+}
+
+/// Where a consent is asked for: a browser is sent there from our own host, so a configuration says it only where the
+/// definition does not.
+const AUTHORIZE_URL: &str = "authorizeUrl";
+
+/// Inputs that the definition gives literally count where the configuration gives none; its `authorizeUrl` counts always. The
+/// definition does not hold those that are secret: they are `secrets`, by name. What the definition keeps secret goes where
+/// the definition says and as it says, whatever the configuration says.
 pub fn fill_from_definition(value: &mut ConnectionValue, variable: &ConfigVar, secrets: &BTreeMap<String, Zeroizing<String>>) {
     let is_sent = secrets.keys().any(|name| !value.fields.contains_key(name));
     let says_where =
         |(name, input): (&String, &Input)| is_destination(name) && matches!(input, Input::Value(Some(text)) if !text.is_empty());
     if is_sent && variable.inputs.iter().any(says_where) {
-        value.fields.retain(|name, _| !is_destination(name));
+        value.fields.retain(|name, _| !shapes_requests(name));
     }
     for (name, input) in &variable.inputs {
         if let Input::Value(Some(text)) = input {
             let text = secrets.get(name).map_or(text.as_str(), |secret| secret);
-            value.fields.entry(name.clone()).or_insert_with(|| text.to_owned());
+            if name == AUTHORIZE_URL && !text.trim().is_empty() {
+                value.fields.insert(name.clone(), text.to_owned());
+            } else {
+                value.fields.entry(name.clone()).or_insert_with(|| text.to_owned());
+            }
         }
     }
 }
@@ -169,10 +182,10 @@ pub fn token_host(variable: &ConfigVar) -> Option<String> {
 /// Puts an app registration in the place of the integration's own. Its secret goes where the definition says, whatever the
 /// configuration says: an address that the definition does not give is taken out.
 pub fn register(value: &mut ConnectionValue, variable: &ConfigVar, registration: &AppRegistration, secret: &str) {
-    value.fields.retain(|name, _| !is_destination(name));
+    value.fields.retain(|name, _| !shapes_requests(name));
     for (name, input) in &variable.inputs {
         if let Input::Value(Some(text)) = input
-            && is_destination(name)
+            && shapes_requests(name)
         {
             value.fields.insert(name.clone(), text.clone());
         }

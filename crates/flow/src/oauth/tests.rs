@@ -240,12 +240,16 @@ fn what_the_definition_keeps_secret_goes_where_the_definition_says() {
         shared: None,
     };
     let secrets = BTreeMap::from([("clientSecret".to_owned(), Zeroizing::new("ours".to_owned()))]);
-    let filled = |given: &[(&str, &str)], variable: &ConfigVar| {
+    let fields = |given: &[(&str, &str)], variable: &ConfigVar| {
         let mut value = ConnectionValue {
             fields: given.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
             token: None,
         };
         fill_from_definition(&mut value, variable, &secrets);
+        value
+    };
+    let filled = |given: &[(&str, &str)], variable: &ConfigVar| {
+        let value = fields(given, variable);
         assert!(!value.fields.contains_key("refreshUrl"), "it would be sent there, too");
         ["tokenUrl", "clientSecret", "scopes"].map(|name| value.fields.get(name).cloned().unwrap_or_default())
     };
@@ -261,6 +265,22 @@ fn what_the_definition_keeps_secret_goes_where_the_definition_says() {
         filled(&[elsewhere, ("scopes", "all"), ("refreshUrl", "https://theirs.example")], &ours),
         expected("https://ours.example", "ours", "all")
     );
+    // What else would go with the secret is not the configuration's to say either; nor where our own host sends browsers.
+    let shaped = variable(&[
+        ("tokenUrl", "https://ours.example"),
+        ("authorizeUrl", "https://ours.example/authorize"),
+        ("clientSecret", "removed"),
+    ]);
+    let theirs = [
+        ("authorizeUrl", "https://theirs.example"),
+        ("headers", "{\"x-forwarded-host\": \"theirs.example\"}"),
+        ("tokenParams", "{\"audience\": \"theirs\"}"),
+    ];
+    let value = fields(&theirs, &shaped);
+    assert_eq!(value.fields["authorizeUrl"], "https://ours.example/authorize");
+    assert!(!value.fields.contains_key("headers") && !value.fields.contains_key("tokenParams"));
+    let left_open = variable(&[("tokenUrl", "https://ours.example")]);
+    assert_eq!(fields(&theirs, &left_open).fields["authorizeUrl"], "https://theirs.example");
     // A registration of one's own is one's own.
     assert_eq!(
         filled(&[elsewhere, ("clientSecret", "theirs")], &ours),

@@ -5,11 +5,11 @@ use super::identity::Identified;
 use super::meter::Count;
 use super::policy::{Policy, Refusal, normal_name};
 use super::resolve::{GuardedResolver, Lookups, Names, SystemNames};
-use super::{IdentityError, Options, OutboundError, Request, Response, SetupError};
+use super::{Options, OutboundError, Request, Response, SetupError};
 use ::http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
 };
-use ::http::{HeaderMap, Method, StatusCode};
+use ::http::{HeaderMap, HeaderName, Method, StatusCode};
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -262,7 +262,7 @@ impl Inner {
         let client = self.identified.client(identity, &self.options, resolver).await;
         client.map_err(|error| {
             tracing::warn!(%target, error = &error as &dyn std::error::Error, "a client certificate cannot be used");
-            uncertified(IdentityError::Pair.to_string())
+            uncertified("the client certificate cannot be used".into())
         })
     }
 
@@ -318,13 +318,41 @@ pub(super) fn build(
     more(client).build().map_err(SetupError)
 }
 
+/// What steps, scripts and connections say of the connection itself does not leave: others use it after them, and one that lied
+/// about a body's length would have the server take the beginning of the next request for it.
 fn to_reqwest(request: &Request) -> reqwest::Request {
     let mut out = reqwest::Request::new(request.method.clone(), request.url.clone());
     *out.headers_mut() = request.headers.clone();
+    for name in OF_THE_CONNECTION {
+        out.headers_mut().remove(*name);
+    }
     if !request.body.is_empty() {
         *out.body_mut() = Some(request.body.clone().into());
     }
     out
+}
+
+/// Headers that say how a message is framed, where it goes and what becomes of the connection (RFC 9110, section 7.6.1, and
+/// RFC 9112, section 6). They are HTTP's own.
+const OF_THE_CONNECTION: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Whether a header is HTTP's own: what is set under this name is not sent.
+pub(crate) fn is_of_the_connection(name: &HeaderName) -> bool {
+    OF_THE_CONNECTION.contains(&name.as_str())
 }
 
 /// Host and port, for messages: never the path or query, which may hold a credential.

@@ -4,9 +4,14 @@ use super::client::build;
 use super::resolve::GuardedResolver;
 use super::{Options, SetupError};
 use aws_lc_rs::digest::{Context, SHA256};
+use rustls::crypto::aws_lc_rs as provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 /// A certificate with its key, and whom it trusts besides the system.
@@ -18,6 +23,9 @@ pub struct ClientIdentity {
 }
 
 type Digest = [u8; 32];
+
+/// The longest text of one part, in bytes. No key: a chain of a few certificates has a few KiB.
+const MAX_PEM: usize = 64 << 10;
 
 impl fmt::Debug for ClientIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,6 +42,9 @@ pub enum IdentityError {
     /// The key.
     #[error("`privateKey` is no unencrypted private key in PEM")]
     Key,
+    /// One of them.
+    #[error("`certificate`, `privateKey` and `caCertificate` have at most {MAX_PEM} bytes each")]
+    Size,
     /// Whom it trusts.
     #[error("`caCertificate` is no certificate in PEM")]
     Authority,
@@ -49,11 +60,14 @@ impl ClientIdentity {
     /// # Errors
     /// See [`IdentityError`].
     pub fn read(certificate: &str, key: &str, authority: Option<&str>) -> Result<Self, IdentityError> {
+        if [certificate, key, authority.unwrap_or_default()]
+            .iter()
+            .any(|text| text.len() > MAX_PEM)
+        {
+            return Err(IdentityError::Size);
+        }
         let certificate = in_lines(certificate).ok_or(IdentityError::Certificate)?;
         let key = in_lines(key).ok_or(IdentityError::Key)?;
-        if reqwest::Certificate::from_pem_bundle(certificate.as_bytes()).map_or(true, |found| found.is_empty()) {
-            return Err(IdentityError::Certificate);
-        }
         let authorities = match authority.filter(|text| !text.trim().is_empty()) {
             Some(text) => {
                 let text = in_lines(text).ok_or(IdentityError::Authority)?;
@@ -65,7 +79,7 @@ impl ClientIdentity {
             None => None,
         };
         let pem = Zeroizing::new(format!("{}{}", *certificate, *key));
-        reqwest::Identity::from_pem(pem.as_bytes()).map_err(|_| IdentityError::Key)?;
+        check_pair(&certificate, &key)?;
         let mut digest = Context::new(&SHA256);
         for part in [pem.as_str(), authorities.as_deref().unwrap_or_default()] {
             digest.update(&(part.len() as u64).to_le_bytes());
@@ -88,6 +102,19 @@ impl ClientIdentity {
             None => Vec::new(),
         };
         build(options, resolver, |client| client.identity(identity).tls_certs_merge(authorities))
+    }
+}
+
+/// Whether they are certificates and a key, and belong together.
+fn check_pair(certificate: &str, key: &str) -> Result<(), IdentityError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(IdentityError::Certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| IdentityError::Key)?;
+    match CertifiedKey::from_der(chain, key, &provider::default_provider()) {
+        Ok(_) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(IdentityError::Pair),
+        Err(rustls::Error::InvalidCertificate(_)) => Err(IdentityError::Certificate),
+        Err(_) => Err(IdentityError::Key),
     }
 }
 
@@ -129,56 +156,58 @@ pub(super) struct Identified {
     state: Mutex<State>,
 }
 
+/// A client and when it was used last.
+type Kept = (u64, Arc<OnceCell<reqwest::Client>>);
+
 #[derive(Debug, Default)]
 struct State {
-    clients: HashMap<(Digest, Option<u16>), (u64, reqwest::Client)>,
+    clients: HashMap<(Digest, Option<u16>), Kept>,
     uses: u64,
 }
 
 impl Identified {
-    /// The client that shows this certificate. Making one reads the system's roots, so that is done beside the thread's work.
+    /// The client that shows this certificate. Making one reads the system's roots, so that is done beside the thread's work, and
+    /// once for all who want it.
     pub(super) async fn client(
         &self,
-        identity: &std::sync::Arc<ClientIdentity>,
+        identity: &Arc<ClientIdentity>,
         options: &Options,
         resolver: GuardedResolver,
     ) -> Result<reqwest::Client, SetupError> {
-        let key = (identity.digest, resolver.port);
-        if let Some(client) = self.known(&key) {
-            return Ok(client);
-        }
-        let (identity, limits) = (identity.clone(), options.clone());
-        let made = tokio::task::spawn_blocking(move || identity.client(&limits, resolver)).await;
-        let client = match made {
-            Ok(made) => made?,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => std::future::pending().await,
-            },
-        };
-        self.keep(key, client.clone(), options.client_certificates);
-        Ok(client)
+        let place = self.place((identity.digest, resolver.port), options.client_certificates);
+        let made = place.get_or_try_init(|| {
+            let (identity, limits) = (identity.clone(), options.clone());
+            async move {
+                match tokio::task::spawn_blocking(move || identity.client(&limits, resolver)).await {
+                    Ok(made) => made,
+                    Err(error) => match error.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        Err(_) => std::future::pending().await,
+                    },
+                }
+            }
+        });
+        made.await.cloned()
     }
 
-    fn known(&self, key: &(Digest, Option<u16>)) -> Option<reqwest::Client> {
+    /// Where the client of this certificate is, or comes to be.
+    fn place(&self, key: (Digest, Option<u16>), most: usize) -> Arc<OnceCell<reqwest::Client>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.uses += 1;
         let now = state.uses;
-        let (used, client) = state.clients.get_mut(key)?;
-        *used = now;
-        Some(client.clone())
-    }
-
-    fn keep(&self, key: (Digest, Option<u16>), client: reqwest::Client, most: usize) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((used, place)) = state.clients.get_mut(&key) {
+            *used = now;
+            return Arc::clone(place);
+        }
         while state.clients.len() >= most.max(1) {
             let Some(oldest) = state.clients.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key) else {
                 break;
             };
             state.clients.remove(&oldest);
         }
-        let now = state.uses;
-        state.clients.insert(key, (now, client));
+        let place = Arc::new(OnceCell::new());
+        state.clients.insert(key, (now, Arc::clone(&place)));
+        place
     }
 }
 
@@ -217,6 +246,8 @@ mod tests {
             (&certificate, "-----BEGIN PRIVATE KEY-----", None, IdentityError::Key),
             (&certificate, &certificate, None, IdentityError::Key),
             (&certificate, &key, Some("none"), IdentityError::Authority),
+            (&certificate, &made().1, None, IdentityError::Pair),
+            (&certificate, &key, Some(&"x".repeat(MAX_PEM + 1)), IdentityError::Size),
         ] {
             assert_eq!(ClientIdentity::read(certificate, key, authority).unwrap_err(), error);
         }

@@ -15,7 +15,7 @@ mod policy;
 mod resolve;
 
 pub use client::OutboundClient;
-pub(crate) use client::Turn;
+pub(crate) use client::{Turn, is_of_the_connection};
 pub(crate) use governor::connection_of;
 pub use governor::{Caller, Governor, GovernorOptions, Keeper, Pass};
 pub use identity::{ClientIdentity, IdentityError};

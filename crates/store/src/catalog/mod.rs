@@ -78,7 +78,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            cache_bytes: 24 * 1024 * 1024,
+            cache_bytes: 8 << 20,
             version_cache_entries: 256,
             named_changes: 1_024,
             audit_details: 16 * 1024,

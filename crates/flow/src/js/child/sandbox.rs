@@ -5,13 +5,11 @@
 
 use super::Setup;
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setpriority_process, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use thread_priority::ThreadPriority;
-use thread_priority::unix::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id};
 
 /// Memory beside the engine's heap: the binary, stacks, what the allocator reserves. No key: it is this binary's own need.
 /// What scripts may use is `code.memory`.
@@ -19,10 +17,9 @@ const BESIDE_HEAP: usize = 512 << 20;
 /// Standard streams, the socket, and nothing else.
 const MAX_FILES: u64 = 4;
 const PROT_EXEC: u64 = 4;
-/// How a child whose script computes for long is scheduled: whoever wakes up preempts it at once, and counts its core as free.
-/// Against a low priority alone one that wakes up has to wait until a slice is over. No key: the filter of system calls names
-/// it, so that a script that has taken over its child can ask for this and nothing else.
-const GIVES_WAY: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+/// The nice value of a child whose script computes for long: a tenth of the weight of others. No key: the filter of system
+/// calls names it, so that a script that has taken over its child can ask for this and nothing else.
+const LOW_PRIORITY: i32 = 10;
 
 /// Gives up what it can. In best effort, says what it could not.
 pub(super) fn harden(setup: Setup) -> Result<String, String> {
@@ -83,8 +80,8 @@ pub(super) fn limit_cpu(run: Duration, set: &mut u64) {
 
 /// Lets every process that wants to compute go first; for the rest of this one's life.
 pub(super) fn give_way() {
-    // Where it is refused, the child competes like any other. The nice value, which this would set next, stays as it is.
-    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, GIVES_WAY);
+    // Where it is refused, the child competes like any other.
+    let _ = setpriority_process(None, LOW_PRIORITY);
 }
 
 fn forbid_files() -> Result<(), String> {
@@ -152,21 +149,17 @@ fn forbid_calls() -> Result<(), String> {
             .map_err(|error| error.to_string())?;
         rules.insert(call, vec![rule]);
     }
-    rules.insert(
-        libc::SYS_sched_setscheduler,
-        vec![give_way_rule().map_err(|error| error.to_string())?],
-    );
+    rules.insert(libc::SYS_setpriority, vec![give_way_rule().map_err(|error| error.to_string())?]);
     let denied = SeccompAction::Errno(libc::EPERM as u32);
     let filter = SeccompFilter::new(rules, denied, SeccompAction::Allow, arch).map_err(|error| error.to_string())?;
     let program: BpfProgram = filter.try_into().map_err(|error: seccompiler::BackendError| error.to_string())?;
     seccompiler::apply_filter(&program).map_err(|error| error.to_string())
 }
 
-/// Its own scheduling, to [`GIVES_WAY`].
+/// Its own priority, downwards.
 fn give_way_rule() -> Result<SeccompRule, seccompiler::BackendError> {
     let is = |argument, value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
-    let me = rustix::thread::gettid().as_raw_nonzero().get();
-    SeccompRule::new(vec![is(0, u64::from(me.unsigned_abs()))?, is(1, libc::SCHED_IDLE as u64)?])
+    SeccompRule::new(vec![is(0, 0)?, is(1, 0)?, is(2, LOW_PRIORITY as u64)?])
 }
 
 /// What must be impossible now.
@@ -192,10 +185,6 @@ mod tests {
     /// Set in the process that gives up its rights.
     const CONFINED: &str = "PERSEAT_TEST_CONFINED";
 
-    fn gives_way() -> bool {
-        thread_priority::unix::thread_schedule_policy().is_ok_and(|policy| policy == GIVES_WAY)
-    }
-
     /// Runs in a process of its own, started by the test below: its rights do not come back.
     #[test]
     fn confined() {
@@ -219,12 +208,6 @@ mod tests {
         assert!(std::thread::Builder::new().spawn(|| ()).is_err(), "a thread can be started");
         assert!(std::net::TcpStream::connect("127.0.0.1:1").is_err());
         assert!(std::net::TcpListener::bind("127.0.0.1:0").is_err(), "a socket can be made");
-        assert!(!gives_way(), "its scheduling is as it was");
-        let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-        let other = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, batch);
-        assert!(other.is_err() && !gives_way(), "it can be scheduled otherwise");
-        give_way();
-        assert!(gives_way(), "it cannot give way");
     }
 
     #[test]
