@@ -1,6 +1,10 @@
 //! Code steps through real child processes.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must fail")]
 
+#[path = "../support/mod.rs"]
+mod support;
+mod turns;
+
 use perseat_domain::id::{CustomerId, ExecutionId, UserId};
 use perseat_flow::component::IdempotencyKey;
 use perseat_flow::expression::Results;
@@ -404,128 +408,6 @@ async fn a_child_has_no_rights_left() {
 }
 
 #[tokio::test]
-async fn a_child_serves_one_customer() {
-    let pool = pool_with(
-        Options {
-            slots: 1,
-            spares: 2,
-            kept: 1,
-            ..options()
-        },
-        &[],
-    )
-    .await;
-    let script = "module.exports = () => ({ data: 1 })";
-    for customer in [1, 2, 3, 1, 2, 3] {
-        let report = pool.run(request(owner(customer, 1), script)).await;
-        assert_eq!(report.outcome.unwrap(), "1");
-    }
-}
-
-#[tokio::test]
-async fn one_users_endless_scripts_leave_half_of_the_slots_to_others() {
-    let pool = pool().await;
-    let greedy: Vec<_> = (0..8)
-        .map(|_| {
-            let mut request = request(owner(1, 1), "module.exports = () => { while (true) {} }");
-            request.deadline = Instant::now() + Duration::from_millis(600);
-            pool.run(request)
-        })
-        .collect();
-    let other = async {
-        for _ in 0..3 {
-            let report = pool.run(request(owner(1, 2), "module.exports = () => ({ data: 'quick' })")).await;
-            assert_eq!(report.outcome.unwrap(), "\"quick\"");
-        }
-        Instant::now()
-    };
-    let (greedy, other) = tokio::join!(
-        async {
-            let ended = futures_util::future::join_all(greedy).await;
-            (ended, Instant::now())
-        },
-        other
-    );
-    assert!(greedy.0.iter().all(|report| report.outcome == Err(RunError::TimedOut)));
-    assert!(other < greedy.1, "the other user did not wait for them");
-}
-
-#[tokio::test]
-async fn waiting_for_a_child_does_not_use_up_a_runs_time() {
-    let max_time = Duration::from_millis(300);
-    let pool = pool_with(Options { max_time, ..options() }, &[]).await;
-    let endless = || run(&pool, "module.exports = () => { for (;;); }");
-    let quick = value(&pool, "module.exports = () => ({ data: 1 })");
-    // The user's only child is busy four times as long as one run may take; a run is asked to stop shortly before its end.
-    let begun = Instant::now();
-    let (first, second, third, fourth, quick) = tokio::join!(endless(), endless(), endless(), endless(), quick);
-    for report in [first, second, third, fourth] {
-        assert_eq!(report.outcome, Err(RunError::TimedOut));
-    }
-    assert!(begun.elapsed() > 3 * max_time, "one after another, each with a time of its own");
-    assert_eq!(quick, json!(1));
-}
-
-/// Whether this process has given way: its nice value is raised.
-fn gives_way(pid: u32) -> Option<bool> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit(')')
-        .next()?
-        .split_whitespace()
-        .nth(16)?
-        .parse::<i32>()
-        .ok()
-        .map(|nice| nice >= 10)
-}
-
-#[tokio::test]
-async fn a_script_that_computes_for_long_gives_way_and_costs_its_child() {
-    let pool = pool().await;
-    let before = pool.children();
-    assert_eq!(gives_way(before[0]), Some(false));
-    let script = "module.exports = () => { const end = Date.now() + 2000; while (Date.now() < end); return { data: 1 } }";
-    let it_gives_way = async {
-        while !pool.children().into_iter().filter_map(gives_way).any(|gives_way| gives_way) {
-            tokio::task::yield_now().await;
-        }
-    };
-    let long = value(&pool, script);
-    tokio::pin!(long);
-    tokio::select! {
-        biased;
-        () = it_gives_way => {}
-        _ = &mut long => panic!("it never gave way"),
-    }
-    assert_eq!(long.await, json!(1));
-    assert_eq!(value(&pool, "module.exports = () => ({ data: 2 })").await, json!(2));
-    let next = pool.children().into_iter().filter_map(gives_way).collect::<Vec<_>>();
-    assert!(!next.is_empty() && !next.contains(&true), "the next runs are as quick as before");
-}
-
-#[tokio::test]
-async fn too_many_waiting_runs_are_refused() {
-    let pool = pool_with(
-        Options {
-            slots: 1,
-            in_flight: 1,
-            max_waiting: 1,
-            ..options()
-        },
-        &[],
-    )
-    .await;
-    let slow = || {
-        request(
-            owner(1, 1),
-            "module.exports = () => new Promise((resolve) => setTimeout(() => resolve({ data: 1 }), 50))",
-        )
-    };
-    let ended = futures_util::future::join_all((0..4).map(|_| pool.run(slow()))).await;
-    let busy = ended.iter().filter(|report| report.outcome == Err(RunError::Busy)).count();
-    assert_eq!(busy, 2, "one runs, one waits");
-}
-
-#[tokio::test]
 async fn fetch_goes_through_the_guard_with_idempotency_keys() {
     let server = support::Server::start().await;
     let pool = pool_with(options(), &[&server.address()]).await;
@@ -568,39 +450,4 @@ async fn a_program_that_is_no_child_is_refused_at_start() {
         ..Options::default()
     };
     assert!(JsPool::start(outbound, missing).await.is_err());
-}
-
-mod support;
-
-#[tokio::test]
-async fn what_waits_behind_a_slow_script_goes_to_a_free_child_and_runs_once() {
-    let server = support::Server::start().await;
-    let options = Options {
-        slots: 4,
-        per_user: 2,
-        spares: 2,
-        ..options()
-    };
-    let pool = pool_with(options, &[&server.address()]).await;
-    let silent = format!("module.exports = async () => {{ await fetch('{}'); }}", server.url("/silent"));
-    let echo = server.url("/echo");
-    let echo = format!("module.exports = async () => {{ await fetch('{echo}'); return {{ data: 1 }} }}");
-    let mut slow = Box::pin(run(&pool, &silent));
-    let begun = async {
-        while server.requests() == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        _ = &mut slow => panic!("it waits for ever"),
-        () = begun => {}
-    }
-    let behind = futures_util::future::join_all((0..4).map(|_| value(&pool, &echo)));
-    tokio::select! {
-        _ = &mut slow => panic!("it waits for ever"),
-        values = behind => assert_eq!(values, [json!(1), json!(1), json!(1), json!(1)]),
-    }
-    drop(slow);
-    assert_eq!(value(&pool, &echo).await, json!(1), "the pool goes on");
-    assert_eq!(server.requests(), 1 + 4 + 1, "each ran once");
 }
