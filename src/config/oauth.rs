@@ -12,6 +12,7 @@ impl Config {
         Limits {
             timeout: self.oauth.timeout,
             max_answer: self.oauth.max_answer.as_usize(),
+            accounts: self.accounts_per_grant(),
         }
     }
 

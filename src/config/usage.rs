@@ -7,7 +7,7 @@ use super::value::{Count, Value};
 use perseat_store::usage::UsageLimits;
 
 settings! {
-    /// What is counted of executions and their calls, and how many registrations they may go through.
+    /// What is counted of executions and their calls, and how many registrations and accounts they may go through.
     UsageSettings;
 
     /// Executions, outbound calls and bytes by day, customer, user and connection.
@@ -25,6 +25,12 @@ settings! {
         /// How many one customer may have with one provider. Providers have a limit themselves: Docusign's is 100 an account.
         per_provider: Count = 100;
     }
+
+    /// Accounts at providers, of which a person chooses one after consent.
+    accounts "accounts": Accounts {
+        /// How many one grant may reach. A provider that lists more is refused: nobody finds theirs among so many.
+        per_grant: Count = 100;
+    }
 }
 
 impl Config {
@@ -40,6 +46,11 @@ impl Config {
     /// App registrations that a customer may have with one provider.
     pub(super) fn registrations_per_provider(&self) -> usize {
         self.people.counted.registrations.per_provider.as_usize()
+    }
+
+    /// Accounts that one grant may reach.
+    pub(super) fn accounts_per_grant(&self) -> usize {
+        self.people.counted.accounts.per_grant.as_usize()
     }
 
     /// How long a report may be.

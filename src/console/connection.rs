@@ -2,7 +2,8 @@
 
 use super::field::{Field, Kind, Story, StoryEvent};
 use crate::control::{Desk, iso};
-use crate::oauth::{Ticket, begin_url, story};
+use crate::oauth::{Ticket, begin_url, choose_url, story};
+use perseat_admin::accounts::reach;
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{Reader, VersionView};
 use perseat_domain::definition::{ConfigVar, DataType};
@@ -144,6 +145,13 @@ fn told(desk: &Desk, id: &GrantId, seen_as: &GrantId, stored: &StoredGrant) -> R
     })
 }
 
+fn ticket(reader: &Reader<'_>, id: &GrantId) -> Ticket {
+    Ticket {
+        id: id.clone(),
+        by: reader.actor().who.to_string(),
+    }
+}
+
 /// Says of each connection among the fields where it stands. `holder` is whose they are, where that is there already.
 pub(super) fn stand(
     desk: &Desk,
@@ -164,13 +172,15 @@ pub(super) fn stand(
                 variable: variable.stable_key.clone(),
             };
             field.story = Some(told(desk, id, &own, stored)?);
+            let reach = reach(desk.catalog(), desk.custody().keyring(), id, stored)?.unwrap_or_default();
+            field.account = reach.account().map(|account| account.name.clone());
+            field.awaits_account = stored.grant.awaits_account();
+            if reach.accounts.len() > 1 && reader.may_connect(id)? {
+                field.choose = Some(choose_url(desk, &ticket(reader, id)));
+            }
         }
         if place.flow == Some(Flow::AuthorizationCode) && reader.may_connect(id)? {
-            let ticket = Ticket {
-                id: id.clone(),
-                by: reader.actor().who.to_string(),
-            };
-            field.connect = Some(begin_url(desk, &ticket));
+            field.connect = Some(begin_url(desk, &ticket(reader, id)));
         }
     }
     Ok(())

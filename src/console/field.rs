@@ -125,6 +125,12 @@ pub(super) struct Field {
     pub(super) status: Option<&'static str>,
     /// What happened to its grant.
     pub(super) story: Option<Story>,
+    /// The account at the provider in which its grant is used.
+    pub(super) account: Option<String>,
+    /// Whether one has to be chosen first.
+    pub(super) awaits_account: bool,
+    /// Where another one is chosen.
+    pub(super) choose: Option<String>,
     /// Where to consent.
     pub(super) connect: Option<String>,
     /// What is wrong with it.
@@ -220,6 +226,9 @@ impl Field {
             is_shared: variable.shared.is_some(),
             status: None,
             story: None,
+            account: None,
+            awaits_account: false,
+            choose: None,
             connect: None,
             problem: None,
             takes: source.as_ref().map(|_| taken(variable)).unwrap_or_default(),

@@ -29,7 +29,7 @@ macro_rules! file {
     };
 }
 
-const TEMPLATES: [(&str, &str); 26] = [
+const TEMPLATES: [(&str, &str); 28] = [
     file!("shell.html"),
     file!("marketplace.html"),
     file!("integration.html"),
@@ -51,6 +51,8 @@ const TEMPLATES: [(&str, &str); 26] = [
     file!("forecast.html"),
     file!("happened.html"),
     file!("connect.html"),
+    file!("account.html"),
+    file!("choose.html"),
     file!("logs.html"),
     file!("executions.html"),
     file!("execution.html"),

@@ -74,7 +74,7 @@ impl Control {
 impl Beside for Control {
     fn takes(&self, path: &str) -> bool {
         let is_file = path.starts_with(blobs::PATH) || path.starts_with(perseat_admin::media::PATH);
-        let is_consent = [oauth::AUTHORIZE, oauth::CALLBACK, oauth::RECONNECT].contains(&path);
+        let is_consent = [oauth::AUTHORIZE, oauth::CALLBACK, oauth::RECONNECT, oauth::ACCOUNTS].contains(&path);
         let is_page = SignIn::takes(path) || Console::takes(path);
         path == API || is_file || is_consent || is_page || path == unsupported::FLOW_TEST
     }
@@ -102,10 +102,8 @@ impl Service for Control {
                 }
                 (API, &Method::POST) => shared.clone().query(&head, body).await,
                 (API, _) => refusal(StatusCode::METHOD_NOT_ALLOWED, "Use POST."),
-                (path @ (oauth::AUTHORIZE | oauth::CALLBACK | oauth::RECONNECT), &Method::GET) => {
-                    let (path, query) = (path.to_owned(), head.uri.query().unwrap_or_default().to_owned());
-                    shared.clone().consent(path, query, head.headers.clone()).await
-                }
+                (oauth::AUTHORIZE | oauth::CALLBACK | oauth::RECONNECT | oauth::ACCOUNTS, &Method::GET)
+                | (oauth::ACCOUNTS, &Method::POST) => shared.clone().consent(head.clone(), body).await,
                 (path, &Method::GET) if path.starts_with(blobs::PATH) => {
                     let (path, query) = (path.to_owned(), head.uri.query().unwrap_or_default().to_owned());
                     shared.clone().blob(path, query).await
@@ -261,14 +259,17 @@ impl Shared {
     }
 
     /// Goes on to its end even where the browser does not wait: a code works once.
-    async fn consent(self: Arc<Self>, path: String, query: String, headers: HeaderMap) -> Answer {
+    async fn consent(self: Arc<Self>, head: Parts, body: Bytes) -> Answer {
         let desk = Arc::clone(&self.desk);
         let answered = self.runtime.spawn(async move {
             let door = Arc::clone(desk.oauth());
-            match path.as_str() {
-                oauth::AUTHORIZE => door.authorize(&desk, &query, &headers).await,
-                oauth::RECONNECT => door.reconnect(&desk, &query).await,
-                _ => door.callback(&desk, &query, &headers).await,
+            let (query, headers) = (head.uri.query().unwrap_or_default(), &head.headers);
+            match head.uri.path() {
+                oauth::AUTHORIZE => door.authorize(&desk, query, headers).await,
+                oauth::RECONNECT => door.reconnect(&desk, query).await,
+                oauth::ACCOUNTS if head.method == Method::POST => door.choose(&desk, query, headers, &body).await,
+                oauth::ACCOUNTS => door.accounts(&desk, query, headers).await,
+                _ => door.callback(&desk, query, headers).await,
             }
         });
         answered

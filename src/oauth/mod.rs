@@ -8,10 +8,12 @@
 //! A state is random, works once and for `oauth.state-lifetime`, and belongs to the browser that got its cookie, to one
 //! connection and one holder. What goes wrong ends on a page that says what to do, with a reference that is in the log.
 
+mod accounts;
 mod pages;
 mod states;
 pub(crate) mod story;
 
+pub(crate) use accounts::choose_url;
 pub(crate) use states::OauthOptions;
 
 use crate::boot::http::Answer;
@@ -24,7 +26,7 @@ use pages::{Page, Pages, Problem};
 use perseat_admin::actor::Actor;
 use perseat_admin::grants::{Connection, Consent};
 use perseat_domain::grant::{Holder, Outcome};
-use perseat_flow::oauth::{Exchange, OauthClient, Pkce, Redirects, Revoked, authorize_url};
+use perseat_flow::oauth::{AccountsError, Exchange, OauthClient, Pkce, Revoked, authorize_url};
 use perseat_store::catalog::GrantId;
 use perseat_store::seal::key_digest;
 use states::{Pending, States};
@@ -38,6 +40,8 @@ pub(crate) const AUTHORIZE: &str = "/oauth2/authorize";
 pub(crate) const CALLBACK: &str = "/oauth2/callback";
 /// Where the link of a notice leads.
 pub(crate) const RECONNECT: &str = "/oauth2/reconnect";
+/// Where one of several accounts is chosen.
+pub(crate) const ACCOUNTS: &str = "/oauth2/accounts";
 const COOKIE: &str = "perseat-oauth";
 
 /// See the module.
@@ -139,6 +143,20 @@ fn cookie(headers: &HeaderMap) -> Option<String> {
     found.filter(|value| value.len() == 43)
 }
 
+/// Lets the browser be known when it comes back.
+fn give_cookie(answer: &mut Answer, browser: &str, options: &OauthOptions, desk: &Desk) {
+    let secure = if desk.api_url(CALLBACK).starts_with("https:") {
+        "; Secure"
+    } else {
+        ""
+    };
+    let lifetime = options.state_lifetime.as_secs();
+    let cookie = format!("{COOKIE}={browser}; Path=/oauth2; HttpOnly; SameSite=Lax; Max-Age={lifetime}{secure}");
+    if let Ok(value) = HeaderValue::from_str(&cookie) {
+        answer.headers_mut().insert(header::SET_COOKIE, value);
+    }
+}
+
 impl Door {
     pub(crate) fn new(client: OauthClient, options: OauthOptions) -> Self {
         Self {
@@ -194,13 +212,8 @@ impl Door {
             },
             desk.now(),
         );
-        let secure = if redirect.starts_with("https:") { "; Secure" } else { "" };
-        let lifetime = self.options.state_lifetime.as_secs();
-        let cookie = format!("{COOKIE}={browser}; Path=/oauth2; HttpOnly; SameSite=Lax; Max-Age={lifetime}{secure}");
         let mut answer = go_to(&url);
-        if let Ok(value) = HeaderValue::from_str(&cookie) {
-            answer.headers_mut().insert(header::SET_COOKIE, value);
-        }
+        give_cookie(&mut answer, &browser, &self.options, desk);
         answer
     }
 
@@ -254,21 +267,19 @@ impl Door {
             Ok(None) => return self.pages.failed(&Page::new(Problem::Gone, None)),
             Err(page) => return self.pages.failed(&page),
         };
-        let redirects = connection
-            .configured()
-            .map(|configured| Redirects::read(&configured.version.yaml, &pending.ticket.id.variable, &self.options.redirects));
-        let redirects = redirects.unwrap_or_default();
         match self.take_back(desk, &connection, &pending, &parameters).await {
-            Ok(()) => {
+            Ok(awaits_account) => {
                 tracing::info!(holder = ?pending.ticket.id.holder, connection = %pending.ticket.id.variable, by = %pending.ticket.by, "a consent was given");
-                match redirects.success {
-                    Some(url) => go_to(&told(url, &connection, None)),
-                    None => self.pages.done(connection.title(), connection.whose()),
+                if awaits_account && let Ok(url) = choose_url(desk, &pending.ticket).parse() {
+                    return go_to(&url);
                 }
+                // With the account that it has now.
+                let kept = self.connection(desk, &pending.ticket.id).await.ok().flatten();
+                self.connected(kept.as_ref().unwrap_or(&connection))
             }
             Err(page) => {
                 page.tell(&pending.ticket);
-                match redirects.failure {
+                match self.redirects(&connection).failure {
                     Some(url) => go_to(&told(url, &connection, Some(&page))),
                     None => self.pages.shown(&page),
                 }
@@ -282,7 +293,7 @@ impl Door {
         connection: &Connection,
         pending: &Pending,
         parameters: &BTreeMap<String, String>,
-    ) -> Result<(), Page> {
+    ) -> Result<bool, Page> {
         if let Some(error) = parameters.get("error") {
             let problem = match error.as_str() {
                 "access_denied" | "consent_required" | "interaction_required" | "login_required" => Problem::Denied,
@@ -309,6 +320,15 @@ impl Door {
             }
             (Exchange::Not(_), Outcome::Token(_)) => return Err(Page::new(Problem::Refused, None)),
         };
+        let accounts = match provider.lists_accounts() {
+            true => Some(
+                self.client
+                    .accounts(&provider, token.access_token())
+                    .await
+                    .map_err(|error| unlisted(&error))?,
+            ),
+            false => None,
+        };
         let (desk, ticket, rules) = (Arc::clone(desk), pending.ticket.clone(), self.options.rules);
         let registration = connection.registration();
         let kept = tokio::task::spawn_blocking(move || {
@@ -318,12 +338,13 @@ impl Door {
                     token: &token,
                     renewed,
                     registration,
+                    accounts: accounts.as_deref(),
                 };
                 edit.keep_consent(&ticket.id, &consent, &rules)
             })
         });
         match kept.await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(awaits_account)) => Ok(awaits_account),
             Ok(Err(error)) => Err(Page::new(Problem::NotKept, Some(&error.to_string()))),
             Err(error) => Err(Page::new(Problem::NotKept, Some(&error.to_string()))),
         }
@@ -338,6 +359,17 @@ impl Door {
             Err(error) => Err(Page::new(Problem::NotKept, Some(&error.to_string()))),
         }
     }
+}
+
+/// Why a consent is not kept whose accounts are not known.
+fn unlisted(error: &AccountsError) -> Page {
+    let problem = match error {
+        AccountsError::Down(_) => Problem::AccountsDown,
+        AccountsError::Unreadable(_) => Problem::AccountsUnreadable,
+        AccountsError::TooMany(..) => Problem::TooManyAccounts,
+        AccountsError::None => Problem::NoAccount,
+    };
+    Page::new(problem, Some(&error.to_string()))
 }
 
 /// The custom address with what its page needs to know.

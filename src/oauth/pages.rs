@@ -7,6 +7,7 @@ use crate::templates;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use minijinja::Environment;
 use minijinja::value::Serde;
+use perseat_domain::reach::{ProviderAccount, Reach};
 use serde::Serialize;
 use std::fmt;
 
@@ -33,6 +34,20 @@ pub(super) enum Problem {
     Refused,
     /// It could not be written down.
     NotKept,
+    /// The provider does not list accounts now.
+    AccountsDown,
+    /// Its list is none that can be used.
+    AccountsUnreadable,
+    /// It lists too many.
+    TooManyAccounts,
+    /// It lists none.
+    NoAccount,
+    /// There are no accounts to choose from.
+    NothingToChoose,
+    /// What was chosen is not among them.
+    UnknownAccount,
+    /// The token is being renewed.
+    Busy,
 }
 
 impl Problem {
@@ -49,15 +64,34 @@ impl Problem {
             Self::ProviderDown => "provider_down",
             Self::Refused => "provider_refused",
             Self::NotKept => "not_kept",
+            Self::AccountsDown => "accounts_down",
+            Self::AccountsUnreadable => "accounts_unreadable",
+            Self::TooManyAccounts => "too_many_accounts",
+            Self::NoAccount => "no_account",
+            Self::NothingToChoose => "nothing_to_choose",
+            Self::UnknownAccount => "unknown_account",
+            Self::Busy => "renewal_under_way",
         }
     }
 
     fn status(self) -> StatusCode {
         match self {
-            Self::LinkExpired | Self::StateExpired | Self::Denied | Self::Incomplete | Self::NothingToConsent => StatusCode::BAD_REQUEST,
+            Self::LinkExpired
+            | Self::StateExpired
+            | Self::Denied
+            | Self::Incomplete
+            | Self::NothingToConsent
+            | Self::NothingToChoose
+            | Self::UnknownAccount => StatusCode::BAD_REQUEST,
+            Self::Busy => StatusCode::CONFLICT,
             Self::OtherBrowser => StatusCode::FORBIDDEN,
             Self::Gone => StatusCode::GONE,
-            Self::ProviderDown | Self::Refused => StatusCode::BAD_GATEWAY,
+            Self::ProviderDown
+            | Self::Refused
+            | Self::AccountsDown
+            | Self::AccountsUnreadable
+            | Self::TooManyAccounts
+            | Self::NoAccount => StatusCode::BAD_GATEWAY,
             Self::NotKept => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -92,6 +126,34 @@ impl Problem {
             Self::Refused => (
                 "The other service refused the connection",
                 "Choose Connect again. If it happens again, give the reference below to whoever administers the integration.",
+            ),
+            Self::AccountsDown => (
+                "The other service does not say which accounts you have",
+                "Nothing was connected. Wait some minutes, then choose Connect again.",
+            ),
+            Self::AccountsUnreadable => (
+                "What the other service says of your accounts cannot be used",
+                "Nothing was connected. Give the reference below to whoever administers the integration.",
+            ),
+            Self::TooManyAccounts => (
+                "You have too many accounts at the other service",
+                "Nothing was connected. Give the reference below to whoever administers the integration.",
+            ),
+            Self::NoAccount => (
+                "You have no account at the other service",
+                "Nothing was connected. Choose Connect again as somebody who has one.",
+            ),
+            Self::NothingToChoose => (
+                "There are no accounts to choose from",
+                "Go back to where you came from and choose Connect.",
+            ),
+            Self::UnknownAccount => (
+                "This account is not one of yours",
+                "Nothing was changed. Go back and choose one of the list.",
+            ),
+            Self::Busy => (
+                "The connection is being renewed",
+                "Nothing was changed. Wait a moment, then choose the account again.",
             ),
             Self::NotKept => (
                 "The connection could not be saved",
@@ -145,7 +207,33 @@ struct Outcome<'p> {
     reference: Option<&'p str>,
 }
 
-const TEMPLATES: [(&str, &str); 2] = [
+/// What there is to choose from.
+pub(super) struct Choosable<'p> {
+    /// Where the form goes.
+    pub(super) action: &'p str,
+    /// The origin to which the browser is sent after that, where it leaves this one.
+    pub(super) next: Option<String>,
+    pub(super) integration: &'p str,
+    pub(super) whose: &'p str,
+    pub(super) reach: &'p Reach,
+}
+
+#[derive(Serialize)]
+struct Choice<'p> {
+    action: &'p str,
+    text: &'p str,
+    accounts: Vec<Account<'p>>,
+}
+
+#[derive(Serialize)]
+struct Account<'p> {
+    id: &'p str,
+    name: &'p str,
+    is_chosen: bool,
+}
+
+const TEMPLATES: [(&str, &str); 3] = [
+    ("accounts.html", include_str!("../../web/oauth/accounts.html")),
     ("page.html", include_str!("../../web/sign-in/page.html")),
     ("outcome.html", include_str!("../../web/oauth/outcome.html")),
 ];
@@ -166,26 +254,52 @@ impl Pages {
     pub(super) fn shown(&self, page: &Page) -> Answer {
         let (title, text) = page.problem.sentences();
         let reference = Some(page.reference.as_str());
-        self.html(page.problem.status(), &Outcome { title, text, reference })
+        let outcome = Outcome { title, text, reference };
+        self.html(page.problem.status(), "'none'", self.render("outcome.html", &outcome))
     }
 
     /// That it is done: whose account it is now, so that nobody connects theirs to somebody else's configuration unawares.
-    pub(super) fn done(&self, integration: &str, whose: &str) -> Answer {
-        let text = format!("{integration} is connected for {whose}. You can close this window.");
+    pub(super) fn done(&self, integration: &str, whose: &str, account: Option<&ProviderAccount>) -> Answer {
+        let within = account
+            .map(|account| format!(", with the account {}", account.name))
+            .unwrap_or_default();
+        let text = format!("{integration} is connected for {whose}{within}. You can close this window.");
         let outcome = Outcome {
             title: "Connected",
             text: &text,
             reference: None,
         };
-        self.html(StatusCode::OK, &outcome)
+        self.html(StatusCode::OK, "'none'", self.render("outcome.html", &outcome))
     }
 
-    fn render(&self, outcome: &Outcome<'_>) -> Result<String, minijinja::Error> {
-        self.0.get_template("outcome.html")?.render(Serde(outcome))
+    /// The page with the accounts.
+    pub(super) fn choice(&self, choosable: &Choosable<'_>) -> Answer {
+        let (integration, whose) = (choosable.integration, choosable.whose);
+        let chosen = choosable.reach.account().map(|account| account.id.as_str());
+        let accounts = choosable.reach.accounts.iter().map(|account| Account {
+            id: &account.id,
+            name: &account.name,
+            is_chosen: chosen == Some(account.id.as_str()),
+        });
+        let choice = Choice {
+            action: choosable.action,
+            text: &format!("{integration} can use more than one account for {whose}. It uses the one that you choose."),
+            accounts: accounts.collect(),
+        };
+        let targets = choosable
+            .next
+            .iter()
+            .fold("'self'".to_owned(), |targets, origin| format!("{targets} {origin}"));
+        self.html(StatusCode::OK, &targets, self.render("accounts.html", &choice))
     }
 
-    fn html(&self, status: StatusCode, outcome: &Outcome<'_>) -> Answer {
-        let html = match self.render(outcome) {
+    fn render(&self, template: &str, page: &impl Serialize) -> Result<String, minijinja::Error> {
+        self.0.get_template(template)?.render(Serde(page))
+    }
+
+    /// `targets` is where forms of the page may go.
+    fn html(&self, status: StatusCode, targets: &str, html: Result<String, minijinja::Error>) -> Answer {
+        let html = match html {
             Ok(html) => html,
             Err(error) => {
                 tracing::error!(%error, "a page could not be rendered");
@@ -195,8 +309,9 @@ impl Pages {
         let mut answer = text(status, "text/html; charset=utf-8", html);
         let headers = answer.headers_mut();
         keep_private(headers);
-        let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        let policy = format!("default-src 'none'; style-src 'self'; base-uri 'none'; form-action {targets}; frame-ancestors 'none'");
+        let policy = HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
         headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         answer
@@ -220,7 +335,7 @@ mod tests {
             text: "<script>alert(1)</script>",
             reference: Some("\"><i>"),
         };
-        let html = Pages::new().render(&outcome).unwrap();
+        let html = Pages::new().render("outcome.html", &outcome).unwrap();
         assert!(!["<b>", "<script>", "<i>"].iter().any(|evil| html.contains(evil)), "{html}");
         assert!(html.contains("Reference"));
     }

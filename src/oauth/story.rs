@@ -48,6 +48,8 @@ fn word(what: What) -> &'static str {
         What::Lost => "LOST",
         What::Disconnected => "DISCONNECTED",
         What::Reconnected => "RECONNECTED",
+        What::AccountChosen => "ACCOUNT_CHOSEN",
+        What::AccountSwitched => "ACCOUNT_SWITCHED",
     }
 }
 

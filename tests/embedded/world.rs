@@ -99,7 +99,7 @@ configPages:
 /// An integration whose users connect accounts at `provider`, to which it says as whom it runs.
 pub(crate) fn by_account(name: &str, endpoint_type: &str, provider: &str) -> String {
     let script = "module.exports = async ({ configVars }, { onEvent: { results } }) => ({ data: {
-  number: results.body.data.number, who: results.user.externalId, folder: configVars.Folder, channel: configVars.Channel,
+  number: results.body.data.number, who: results.user.externalId, place: configVars.Account.account.id, folder: configVars.Folder, channel: configVars.Channel,
 } });";
     let steps = code("Make", script) + &post("Send", "/files", "make.results");
     let flow = flow("Send", "", &[steps]);
@@ -123,6 +123,7 @@ requiredConfigVars:
       scopes: {{type: value, value: openid offline_access}}
       clientId: {{type: value, value: perseat}}
       clientSecret: {{type: value, value: canary-of-the-client}}
+      accountsUrl: {{type: value, value: '{provider}/accounts'}}
 configPages:
   - {{name: Company, elements: [{{type: configVar, value: Channel}}, {{type: configVar, value: Provider}}]}}
   - {{name: You, userLevelConfigured: true, elements: [{{type: configVar, value: Folder}}, {{type: configVar, value: Account}}]}}

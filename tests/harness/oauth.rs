@@ -53,6 +53,8 @@ pub(crate) struct Manner {
     pub(crate) stalls: Option<Stall>,
     /// Whether its refusals repeat what they were sent.
     pub(crate) repeats: bool,
+    /// What it says of the accounts that a token reaches, by user: status and body.
+    pub(crate) accounts: BTreeMap<String, (u16, String)>,
 }
 
 impl Default for Manner {
@@ -70,6 +72,7 @@ impl Default for Manner {
             breaks: false,
             stalls: None,
             repeats: false,
+            accounts: BTreeMap::new(),
         }
     }
 }
@@ -252,6 +255,7 @@ async fn answer((state, changed): Desk, request: Request<Incoming>) -> Result<Re
             _ if stalls == Some(Stall::Before) => (0, "", None, String::new()),
             path if path.starts_with("/token") => state.token(&form),
             path if path.starts_with("/revoke") => state.give_back(&form),
+            "/userinfo" => state.accounts(&token),
             _ => state.work(&token),
         };
         if state.manner.repeats && answer.0 >= 400 {
@@ -317,6 +321,15 @@ impl State {
             (200, "application/json", None, json!({ "ok": true }).to_string())
         } else {
             refusal(self.manner.refusal, "invalid_token")
+        }
+    }
+
+    fn accounts(&self, token: &str) -> Answer {
+        let allowed = self.work(token);
+        let user = token.split('-').nth(1).unwrap_or_default();
+        match self.manner.accounts.get(user) {
+            Some((status, body)) if allowed.0 == 200 => (*status, "application/json", None, body.clone()),
+            _ => allowed,
         }
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod accounts;
 mod canaries;
 mod consent;
 #[path = "../harness/mod.rs"]

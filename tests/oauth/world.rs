@@ -18,7 +18,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) is_user_level: bool,
     /// `oauth2` or `oauth2ClientCredentials`.
     pub(crate) kind: &'a str,
-    /// Further inputs of the connection.
+    /// Further inputs of the connection; `PROVIDER` in them is its address.
     pub(crate) inputs: &'a [(&'a str, &'a str)],
     /// The users with a configuration and a supplied token.
     pub(crate) users: &'a [&'a str],
@@ -34,6 +34,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) roles: &'a [(&'a str, &'a str)],
     /// Further manifests.
     pub(crate) more: &'a str,
+    /// Where the flow posts to.
+    pub(crate) target: &'a str,
 }
 
 impl Default for Plan<'_> {
@@ -50,6 +52,7 @@ impl Default for Plan<'_> {
             more_keys: Vec::new(),
             roles: &[],
             more: "",
+            target: "{{#Provider}}/work",
         }
     }
 }
@@ -95,7 +98,11 @@ impl World {
             inputs.push(("authorizeUrl", self.provider.url("/authorize")));
             inputs.push(("revokeUrl", self.provider.url("/revoke")));
         }
-        inputs.extend(plan.inputs.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        inputs.extend(
+            plan.inputs
+                .iter()
+                .map(|(name, value)| (*name, value.replace("PROVIDER", &self.provider.url("")))),
+        );
         let mut definition = format!(
             "definitionVersion: 7\nname: Work\nendpointType: flow_specific\nrequiredConfigVars:\n\
              \x20 - {{key: Provider, stableKey: provider, dataType: string}}\n\
@@ -120,7 +127,7 @@ impl World {
         write!(
             definition,
             "configPages:\n  - {{name: Company, elements: [{{type: configVar, value: Provider}}]}}\n  - {{name: Account, userLevelConfigured: {level}, elements: [{{type: configVar, value: Account}}]}}\n{other}flows:\n{}",
-            flow("Work", "", &[post("Post", "/work", "onEvent.results.body.data")])
+            flow("Work", "", &[post("Post", "/work", "onEvent.results.body.data").replace("{{#Provider}}/work", plan.target)])
         )
         .unwrap();
         let indented: String = definition.lines().map(|line| format!("  {line}\n")).collect();

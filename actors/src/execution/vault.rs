@@ -6,8 +6,8 @@ use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Definition};
 use perseat_domain::id::RegistrationId;
 use perseat_domain::model::{ConfigValue, ConnectionValue, Instance, Sealed, connection_record_id};
 use perseat_domain::registration::{Chosen, Traits};
-use perseat_flow::expression::{Connection, Setting};
-use perseat_flow::oauth::{chosen, fill_from_definition, is_oauth, register, unregister};
+use perseat_flow::expression::{ChosenAccount, Connection, Setting};
+use perseat_flow::oauth::{chosen, fill_from_definition, is_oauth, register, take_reach, unregister};
 use perseat_store::custody::Custody;
 use perseat_store::presets::{Presets, registration_secret};
 use perseat_store::seal::{DataKey, RecordKind};
@@ -146,6 +146,7 @@ impl<'k> Vault<'k> {
             value.token = credential.token.cloned();
             obstacle = credential.obstacle;
         }
+        let chosen = chosen_account(&mut value);
         Ok(Some(Setting::Connection(Arc::new(Connection {
             account: connection_record_id(self.owner, &variable.stable_key),
             variable: variable.stable_key.clone(),
@@ -153,6 +154,7 @@ impl<'k> Vault<'k> {
             version,
             value,
             registration,
+            chosen,
             obstacle,
         }))))
     }
@@ -162,13 +164,16 @@ impl Vault<'_> {
     /// A shared connection as it was lent; none where it is not there.
     fn borrowed(self, variable: &ConfigVar) -> Option<Setting> {
         let (id, lent) = self.grants?.lent_by(&variable.stable_key)?;
+        let mut value = lent.value.clone();
+        let chosen = chosen_account(&mut value);
         Some(Setting::Connection(Arc::new(Connection {
             account: id.to_key(),
             variable: variable.stable_key.clone(),
             kind: lent.kind.clone(),
             version: lent.version,
-            value: lent.value.clone(),
+            value,
             registration: None,
+            chosen,
             obstacle: lent.obstacle,
         })))
     }
@@ -206,6 +211,12 @@ fn preset(variable: &ConfigVar) -> Option<Setting> {
         .as_ref()
         .filter(|_| variable.data_type != DataType::Connection);
     text.map(|text| Setting::plain(variable, text))
+}
+
+/// Takes the account out of what the token was kept with.
+fn chosen_account(value: &mut ConnectionValue) -> Option<ChosenAccount> {
+    let reach = take_reach(value.token.as_mut()?)?;
+    reach.account().map(ChosenAccount::from)
 }
 
 fn connection_kind(variable: &ConfigVar) -> ActionRef {

@@ -8,7 +8,7 @@ use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::{ConfigValue, ConnectionValue};
 use perseat_domain::time::Timestamp;
 use perseat_flow::expression::Obstacle;
-use perseat_flow::oauth::{Flow, Provider, ProviderError, Token, is_oauth, read_token, registration};
+use perseat_flow::oauth::{Flow, Provider, ProviderError, Token, is_oauth, reach_of, read_token, registration};
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
 use perseat_store::custody::Custody;
 use perseat_store::seal::{DataKey, RecordKind, key_digest};
@@ -232,6 +232,7 @@ impl Grants {
         };
         if is_current {
             item.token = self.open(&item)?;
+            item.await_account();
             return Ok(item);
         }
         // What there was belongs to another registration, or was replaced by hand.
@@ -256,6 +257,7 @@ impl Grants {
             take_over(&mut item.now.grant, &token, always);
             item.token = Some(token.stored(None));
         }
+        item.await_account();
         Ok(item)
     }
 
@@ -329,6 +331,19 @@ impl Item {
             Need::Renewal | Need::Nothing => None,
         };
         std::mem::replace(&mut self.obstacle, obstacle) != obstacle
+    }
+
+    /// A provider that lists accounts gives no credential before one of them is chosen; one that does not waits for none.
+    pub(super) fn await_account(&mut self) {
+        let Ok(provider) = &self.provider else { return };
+        let is_chosen = || {
+            self.token
+                .as_ref()
+                .and_then(reach_of)
+                .is_some_and(|reach| reach.account().is_some())
+        };
+        let is_lacking = provider.lists_accounts() && !is_chosen();
+        self.now.grant.await_account(is_lacking);
     }
 
     /// The rules with what the provider declares.

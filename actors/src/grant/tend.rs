@@ -203,6 +203,7 @@ impl Grants {
         };
         if let Some(item) = self.items.get_mut(key) {
             item.token = token;
+            item.await_account();
         }
         Ok(())
     }

@@ -13,14 +13,15 @@ use perseat_domain::definition::ConfigVar;
 use perseat_domain::grant::{Grant, Holder, Renewed, Rules};
 use perseat_domain::id::UserId;
 use perseat_domain::model::{
-    ConfigValue, ConnectionValue, Customer, Instance, Integration, IntegrationVersion, KeyDigest, Organization, User, UserConfig,
+    ConfigValue, ConnectionValue, Customer, Instance, Integration, IntegrationVersion, KeyDigest, Organization, Sealed, User, UserConfig,
     connection_record_id,
 };
+use perseat_domain::reach::{ProviderAccount, Reach};
 use perseat_domain::registration::{Chosen, Traits};
 use perseat_domain::route::RouteChange;
 use perseat_domain::sharing::Sharing;
 use perseat_flow::oauth::{
-    Flow, Provider, ProviderError, Token, chosen, fill_from_definition, is_oauth, register, registration, unregister,
+    Flow, Provider, ProviderError, Token, chosen, fill_from_definition, is_oauth, put_reach, reach_of, register, registration, unregister,
 };
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
 use perseat_store::error::StoreError;
@@ -204,8 +205,20 @@ impl Connection {
         }
     }
 
+    /// The accounts that the grant reaches; none where there is nothing to choose from.
+    #[must_use]
+    pub fn reach(&self) -> Option<Reach> {
+        let token = self.token()?;
+        reach_of(&serde_json::from_str(&token).ok()?)
+    }
+
+    /// A token as it is stored.
+    pub(crate) fn seal(&self, plain: &[u8]) -> Sealed {
+        self.key.seal(RecordKind::Grant, &self.id.to_key(), plain)
+    }
+
     /// The token that is held.
-    fn token(&self) -> Option<Zeroizing<String>> {
+    pub(crate) fn token(&self) -> Option<Zeroizing<String>> {
         let sealed = self.stored.as_ref()?.token.as_ref()?;
         let plain = self.key.unseal(RecordKind::Grant, &self.id.to_key(), sealed).ok()?;
         String::from_utf8(plain.to_vec()).ok().map(Zeroizing::new)
@@ -316,6 +329,8 @@ pub struct Consent<'t> {
     pub renewed: Renewed,
     /// To which registration it was given.
     pub registration: KeyDigest,
+    /// The accounts that it reaches, where the provider lists them.
+    pub accounts: Option<&'t [ProviderAccount]>,
 }
 
 /// What was given up, so that the provider can be told.
@@ -328,24 +343,38 @@ pub struct GivenUp {
 }
 
 impl Edit<'_, '_> {
-    /// Keeps what a provider gave after somebody consented. Whoever asks must have been let in before.
+    /// Keeps what a provider gave after somebody consented, and tells whether an account has to be chosen before it is used. Whoever
+    /// asks must have been let in before.
     ///
     /// # Errors
     /// The connection is gone or has another registration by now, or the store fails.
-    pub fn keep_consent(&mut self, id: &GrantId, consent: &Consent<'_>, rules: &Rules) -> Result<(), Fault> {
+    pub fn keep_consent(&mut self, id: &GrantId, consent: &Consent<'_>, rules: &Rules) -> Result<bool, Fault> {
         let connection = self.oauth_connection(id)?;
         if connection.registration() != consent.registration {
             return Err(Fault::Stale);
         }
         let mut stored = connection.stored.clone().unwrap_or_default();
         stored.grant.consented(consent.renewed, self.at, rules);
-        let plain = Zeroizing::new(consent.token.stored(None).to_string().into_bytes());
-        stored.token = Some(connection.key.seal(RecordKind::Grant, &id.to_key(), &plain));
+        let mut token = consent.token.stored(None);
+        if let Some(accounts) = consent.accounts {
+            let before = connection.reach();
+            let reach = self.reached(&connection, accounts.to_vec(), before.as_ref())?;
+            stored.grant.await_account(reach.account().is_none());
+            let used = before.and_then(|before| before.chosen);
+            if reach.chosen.is_some() && reach.chosen != used {
+                stored.grant.account_chosen(used.is_some(), self.at, rules);
+            }
+            put_reach(&mut token, &reach);
+        }
+        let plain = Zeroizing::new(token.to_string().into_bytes());
+        stored.token = Some(connection.seal(&plain));
+        let awaits_account = stored.grant.awaits_account();
         stored.supplied = connection.supplied_digest();
         stored.registration = Some(connection.registration());
         self.mutation.put_grant(id, &stored)?;
         self.count_as_given(&connection)?;
-        self.read_again(&connection)
+        self.read_again(&connection)?;
+        Ok(awaits_account)
     }
 
     /// Gives a grant up: nothing is held any more. What was is returned, so that the provider can be told.
@@ -385,7 +414,7 @@ impl Edit<'_, '_> {
     }
 
     /// Makes everybody who uses a connection read it again.
-    fn read_again(&mut self, connection: &Connection) -> Result<(), Fault> {
+    pub(crate) fn read_again(&mut self, connection: &Connection) -> Result<(), Fault> {
         match connection.configured() {
             Some(configured) => {
                 self.effects.instances.insert(configured.instance.id);

@@ -5,6 +5,7 @@
 //! Whoever changes the catalog publishes what changed: [`routing`] turns records into the routing snapshot.
 
 pub mod access;
+pub mod accounts;
 pub mod actor;
 pub mod apply;
 pub mod command;

@@ -19,6 +19,7 @@ pub mod identity;
 pub mod model;
 pub mod owner;
 pub mod rate;
+pub mod reach;
 pub mod registration;
 pub mod route;
 pub mod sharing;

@@ -92,7 +92,7 @@ pub struct Through {
     pub connection: String,
     /// The customer's app registration that its consent was given to; none where it is the integration's own.
     pub registration: Option<RegistrationId>,
-    /// The provider's id of the account that was chosen.
+    /// What the provider account that was chosen is counted as.
     pub account: Option<String>,
 }
 

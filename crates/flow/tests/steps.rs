@@ -71,6 +71,7 @@ fn connection(kind: &str, value: Value) -> Setting {
         },
         version: 3,
         registration: None,
+        chosen: None,
         obstacle: None,
         value: serde_json::from_value(value).unwrap(),
     }))

@@ -8,6 +8,7 @@
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hmac;
 use perseat_domain::model::{KeyDigest, Sealed};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -142,6 +143,8 @@ struct Versions {
 /// and takes no lock. Whoever holds it seals with the next version as soon as there is one.
 pub struct DataKey {
     versions: ArcSwap<Versions>,
+    /// Makes pseudonyms.
+    names: Zeroizing<[u8; KEY_LEN]>,
 }
 
 impl std::fmt::Debug for DataKey {
@@ -159,6 +162,7 @@ impl DataKey {
                 newest: Version::new(bytes, version),
                 older: Vec::new(),
             }),
+            names: Zeroizing::new(mac(bytes, b"perseat pseudonyms")),
         }
     }
 
@@ -201,6 +205,14 @@ impl DataKey {
         }
         let plain = self.unseal(kind, id, sealed)?;
         Ok(Some(self.seal(kind, id, &plain)))
+    }
+
+    /// What stands for `of` where it must not be read: always the same under a key that has one version, and nothing that says what it stands for to
+    /// whoever has not the key. 16 hexadecimal digits.
+    #[must_use]
+    pub fn pseudonym(&self, of: &[u8]) -> String {
+        let digits = mac(&self.names, of);
+        digits[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Seals `plaintext` as the record (`kind`, `id`).
@@ -259,6 +271,12 @@ impl DataKey {
         body.truncate(length);
         if format == FORMAT_COMPRESSED { decompress(&body) } else { Ok(body) }
     }
+}
+
+fn mac(key: &[u8; KEY_LEN], text: &[u8]) -> [u8; KEY_LEN] {
+    let mut out = [0; KEY_LEN];
+    out.copy_from_slice(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text).as_ref());
+    out
 }
 
 fn associated_data(format: u8, kind: RecordKind, version: u32, id: &[u8]) -> Vec<u8> {
@@ -325,6 +343,15 @@ mod tests {
     /// Text that compresses.
     fn prose(length: usize) -> Vec<u8> {
         b"the quick brown fox ".iter().copied().cycle().take(length).collect()
+    }
+
+    #[test]
+    fn a_pseudonym_is_the_same_under_one_key_alone() {
+        let (one, other) = (key(), DataKey::new(&[4; KEY_LEN], 1));
+        assert_eq!(one.pseudonym(b"account"), key().pseudonym(b"account"));
+        assert_eq!(one.pseudonym(b"account").len(), 16);
+        assert_ne!(one.pseudonym(b"account"), one.pseudonym(b"accounts"));
+        assert_ne!(one.pseudonym(b"account"), other.pseudonym(b"account"));
     }
 
     #[test]

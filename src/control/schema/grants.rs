@@ -4,17 +4,19 @@ use super::answer::{actor, change, desk, error, payloads, read, required, spend}
 use super::configs::UserLevelConfigVariable;
 use super::instances::InstanceConfigVariable;
 use super::scalars::DateTime;
-use crate::oauth::story;
+use crate::oauth::{Ticket, choose_url, story};
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use perseat_admin::access::Operation;
+use perseat_admin::accounts;
 use perseat_admin::fault::Fault;
 use perseat_admin::query::grant_id;
-use perseat_domain::grant::{self, Forecast, Holder, Status};
+use perseat_domain::grant::{Forecast, Holder, Status};
 use perseat_domain::id::{InstanceId, UserConfigId};
+use perseat_domain::reach::Reach;
 use perseat_flow::oauth::Revoked;
-use perseat_store::catalog::GrantId;
+use perseat_store::catalog::{GrantId, StoredGrant};
 use perseat_store::executions::Uses;
 use uuid::Uuid;
 
@@ -40,12 +42,19 @@ pub(super) struct Grant {
     id: GrantId,
     /// The connection of a configuration whose executions count as uses.
     seen_as: Option<GrantId>,
-    grant: grant::Grant,
+    stored: StoredGrant,
 }
 
 impl Grant {
-    pub(super) fn new(id: GrantId, seen_as: Option<GrantId>, grant: grant::Grant) -> Self {
-        Self { id, seen_as, grant }
+    fn reach(&self, ctx: &Context<'_>) -> Result<Option<Reach>> {
+        spend(ctx, 1)?;
+        let desk = desk(ctx)?;
+        let reach = accounts::reach(desk.catalog(), desk.custody().keyring(), &self.id, &self.stored);
+        reach.map_err(|failure| error(failure.into()))
+    }
+
+    pub(super) fn new(id: GrantId, seen_as: Option<GrantId>, stored: StoredGrant) -> Self {
+        Self { id, seen_as, stored }
     }
 }
 
@@ -82,12 +91,24 @@ pub(super) struct GrantUses {
     parked_since: Option<DateTime>,
 }
 
+/// An account at a provider.
+#[derive(Clone, Debug, SimpleObject)]
+pub(super) struct ProviderAccount {
+    /// The provider's id.
+    id: String,
+    name: String,
+    /// Where its API is, if the provider says so.
+    base_url: Option<String>,
+    /// What usage by account names it.
+    counted_as: String,
+}
+
 /// One event of a grant.
 #[derive(Clone, Debug, SimpleObject)]
 pub(super) struct GrantEvent {
     at: DateTime,
-    /// `ISSUED`, `RENEWED`, `NOT_RENEWED`, `REFUSED`, `ENDED`, `LOST`, `DISCONNECTED`, `RECONNECTED`; `TOLD` and `ESCALATED` of the
-    /// notice.
+    /// `ISSUED`, `RENEWED`, `NOT_RENEWED`, `REFUSED`, `ENDED`, `LOST`, `DISCONNECTED`, `RECONNECTED`, `ACCOUNT_CHOSEN`,
+    /// `ACCOUNT_SWITCHED`; `TOLD` and `ESCALATED` of the notice.
     what: &'static str,
     reason: Option<String>,
 }
@@ -96,7 +117,7 @@ pub(super) struct GrantEvent {
 impl Grant {
     /// `PENDING`, `ACTIVE`, `ERROR`, `FAILED` or `UNCERTAIN`.
     async fn status(&self) -> &'static str {
-        match self.grant.status {
+        match self.stored.grant.status {
             Status::Pending => "PENDING",
             Status::Active => "ACTIVE",
             Status::Error => "ERROR",
@@ -106,23 +127,46 @@ impl Grant {
     }
     /// Why it is not active: a stable word, or the provider's own.
     async fn reason(&self) -> Option<&String> {
-        self.grant.reason.as_ref()
+        self.stored.grant.reason.as_ref()
+    }
+    /// The account at the provider in which it is used; none where the provider lists none, or none was chosen yet.
+    async fn account(&self, ctx: &Context<'_>) -> Result<Option<ProviderAccount>> {
+        let reach = self.reach(ctx)?;
+        let account = reach.as_ref().and_then(Reach::account);
+        Ok(account.map(|account| ProviderAccount {
+            id: account.id.clone(),
+            name: account.name.clone(),
+            base_url: account.base_url.clone(),
+            counted_as: account.counted_as.clone(),
+        }))
+    }
+    /// Where a person chooses another account without a new consent; for whoever may connect, where there is a choice.
+    async fn account_url(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        let has_choice = self.reach(ctx)?.is_some_and(|reach| reach.accounts.len() > 1);
+        if !has_choice || !read(ctx, |reader| reader.may_connect(&self.id))? {
+            return Ok(None);
+        }
+        let ticket = Ticket {
+            id: self.id.clone(),
+            by: actor(ctx)?.who.to_string(),
+        };
+        Ok(Some(choose_url(desk(ctx)?, &ticket)))
     }
     /// When its token was given.
     async fn issued_at(&self) -> Option<DateTime> {
-        self.grant.held.map(|held| DateTime(held.issued_at))
+        self.stored.grant.held.map(|held| DateTime(held.issued_at))
     }
     /// When its token ends.
     async fn expires_at(&self) -> Option<DateTime> {
-        self.grant.held.and_then(|held| held.expires_at).map(DateTime)
+        self.stored.grant.held.and_then(|held| held.expires_at).map(DateTime)
     }
     /// Before this it is not tried again.
     async fn retry_at(&self) -> Option<DateTime> {
-        self.grant.retry_at.map(DateTime)
+        self.stored.grant.retry_at.map(DateTime)
     }
     /// What will become of it.
     async fn forecast(&self, ctx: &Context<'_>) -> Result<GrantForecast> {
-        let (kind, at) = match self.grant.forecast(&desk(ctx)?.oauth().options().rules) {
+        let (kind, at) = match self.stored.grant.forecast(&desk(ctx)?.oauth().options().rules) {
             Forecast::Renews(at) => ("RENEWS", Some(at)),
             Forecast::Ends(at) => ("ENDS", Some(at)),
             Forecast::Open => ("OPEN", None),
@@ -164,7 +208,7 @@ impl Grant {
     async fn timeline(&self, ctx: &Context<'_>) -> Result<Vec<GrantEvent>> {
         spend(ctx, 1)?;
         let notice = story::notice(desk(ctx)?, &self.id).map_err(error)?;
-        let events = story::events(&self.grant, notice.as_ref()).into_iter();
+        let events = story::events(&self.stored.grant, notice.as_ref()).into_iter();
         Ok(events
             .map(|event| GrantEvent {
                 at: DateTime(event.at),

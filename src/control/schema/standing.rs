@@ -135,6 +135,6 @@ impl Standing {
             return Ok(None);
         };
         let may_see = read(ctx, |reader| Ok(reader.may_see_story(id)))?;
-        Ok(may_see.then(|| Grant::new(id.clone(), self.seen_as.clone(), stored.grant.clone())))
+        Ok(may_see.then(|| Grant::new(id.clone(), self.seen_as.clone(), stored.clone())))
     }
 }

@@ -46,7 +46,7 @@ struct UsageRow {
     connection: Option<String>,
     registration_id: Option<ID>,
     registration_name: Option<String>,
-    /// The provider's id of the account.
+    /// What the provider account is counted as: `countedAs` of a grant's account.
     account: Option<String>,
     /// Executions that began; by connection, registration or account those that called through it.
     executions: BigInt,

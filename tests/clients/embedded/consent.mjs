@@ -1,7 +1,7 @@
 /**
  * User level configuration from the beginning to the end, with accounts at a certified OpenID provider: an admin switches
  * integrations on, three people connect their own accounts, one of them by another app registration, webhooks arrive by the
- * three kinds of address, and one of them updates and leaves. Prints where its host page and the provider are, reads where the daemon is and whose tokens there are.
+ * three kinds of address, one of them chooses among two accounts and switches, and one updates and leaves. Prints where its host page and the provider are, reads where the daemon is and whose tokens there are.
  */
 
 import assert from "node:assert/strict";
@@ -13,13 +13,28 @@ const calls = [];
 let changed = () => {};
 let provider;
 
+/** Whose token a request has. */
+function allowed(request) {
+  const [, bearer] = (request.headers.authorization ?? "").split(" ");
+  return bearer ? provider.AccessToken.find(bearer) : undefined;
+}
+
+/** Each person has an account of their own; carl is in a team, too. */
+async function accounts(request, response) {
+  const token = await allowed(request);
+  const all = token ? [{ id: `${token.accountId}-own`, name: `Own of ${token.accountId}` }] : [];
+  if (token?.accountId === "carl") all.push({ id: "carl-team", name: "Team" });
+  response.writeHead(token ? 200 : 401, { "content-type": "application/json" });
+  response.end(JSON.stringify(all));
+}
+
 /** The provider, and an API that it protects. */
 async function answer(request, response) {
+  if (request.url === "/accounts") return accounts(request, response);
   if (request.url !== "/files") return provider.callback()(request, response);
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
-  const [, bearer] = (request.headers.authorization ?? "").split(" ");
-  const token = bearer ? await provider.AccessToken.find(bearer) : undefined;
+  const token = await allowed(request);
   response.writeHead(token ? 200 : 401, { "content-type": "application/json" });
   response.end("{}");
   calls.push({ account: token?.accountId, client: token?.clientId, ...JSON.parse(Buffer.concat(chunks).toString()) });
@@ -101,6 +116,17 @@ async function consents(window, person) {
   await window.getByRole("button", { name: "Sign-in" }).click();
 }
 
+/** Chooses the second of two accounts by keyboard alone. */
+async function choosesTeam(window, isFirst) {
+  await window.getByRole("heading", { name: "Choose an account" }).waitFor();
+  if (isFirst) await soundEverywhere(window, "choice of an account");
+  await tabTo(window, "Own of carl");
+  await window.keyboard.press("ArrowDown");
+  assert.ok(await window.getByRole("radio", { name: "Team" }).isChecked());
+  await tabTo(window, "Use this account");
+  await window.keyboard.press("Enter");
+}
+
 /** Somebody adds their own configuration and connects their own account. */
 async function connects(person) {
   const page = await tab(stage, people[person]);
@@ -124,6 +150,7 @@ async function connects(person) {
     if (!isKnown) await consents(window, person);
     isKnown = true;
     await window.getByRole("button", { name: "Continue" }).click();
+    if (person === "carl") await choosesTeam(window, name === integrations[0]);
     await window.getByRole("heading", { name: "connected" }).waitFor();
     if (person === "bob" && name === integrations[0]) await soundEverywhere(window, "connected");
     await window.close();
@@ -178,11 +205,38 @@ async function webhooksRunAsTheirUsers() {
     for (const person of ["ada", "bob", "carl"]) {
       number += 1;
       assert.equal(await post(name, person, number), 200, `${name} of ${person}`);
-      const { account, client, who, folder, channel } = await call(number);
+      const { account, client, place, who, folder, channel } = await call(number);
+      assert.equal(place, person === "carl" ? "carl-team" : `${person}-own`, `the account of ${person}`);
       assert.deepEqual([account, who, folder, channel], [person, person, `/${person}`, `channel of ${name}`]);
       assert.equal(client, viaEurope(person) ? EUROPE.client_id : "perseat", `the app of ${person}`);
     }
   }
+}
+
+/** On the page of their connections, and without a new consent. */
+async function carlSwitchesAccount() {
+  const [name] = integrations;
+  const page = await tab(stage, people.carl);
+  await show(page, "showConnections");
+  const own = frame(page).getByRole("region", { name: `${name}: Account` });
+  await own.getByText("Team").waitFor();
+  await soundEverywhere(page, "connections with accounts");
+  const opens = page.context().waitForEvent("page");
+  await own.getByRole("link", { name: "Switch account" }).click();
+  const window = await opens;
+  assert.ok(await window.getByRole("radio", { name: "Team" }).isChecked());
+  await window.getByRole("radio", { name: "Own of carl" }).check();
+  await window.getByRole("button", { name: "Use this account" }).click();
+  await window.getByText("with the account Own of carl").waitFor();
+  await window.close();
+  await page.bringToFront();
+  await frame(page).getByRole("heading").first().click();
+  await own.getByText("Own of carl").waitFor();
+  assert.equal(await post(name, "carl", 200), 200);
+  const { place, client } = await call(200);
+  assert.deepEqual([place, client], ["carl-own", EUROPE.client_id]);
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
 }
 
 async function bobUpdatesAndLeaves() {
@@ -234,5 +288,5 @@ async function usersSeeNoInstance() {
 }
 
 await walked(browser, [
-  adminSwitchesOn, organizationRegistersAnotherApp, adminConnects, bobConnects, carlConnects, webhooksRunAsTheirUsers, bobUpdatesAndLeaves, usersSeeNoInstance,
+  adminSwitchesOn, organizationRegistersAnotherApp, adminConnects, bobConnects, carlConnects, webhooksRunAsTheirUsers, carlSwitchesAccount, bobUpdatesAndLeaves, usersSeeNoInstance,
 ]);

@@ -110,7 +110,7 @@ export async function soundEverywhere(page, what) {
 
 /** Presses Tab until the focus is on something of this name; a keyboard is all that some have. */
 export async function tabTo(page, name) {
-  const inner = inside(page);
+  const inner = inside(page) ?? page.mainFrame();
   for (let presses = 0; presses < 80; presses += 1) {
     await page.keyboard.press("Tab");
     const found = await inner.evaluate(() => {

@@ -1,7 +1,7 @@
 //! A grant: what somebody allowed at a third party by OAuth 2.0, when its token is renewed, and what is known of it.
 //!
 //! ```text
-//!            consent             due: intent, call, outcome
+//!            consent, account    due: intent, call, outcome
 //!  PENDING ─────────► ACTIVE ◄──────────────────────────────► ERROR      anything that may pass; the old token is kept
 //!     ▲                 │                                       │
 //!     │ disconnected    ├── the provider says it is over ───────┴──► FAILED      consent again
@@ -13,6 +13,7 @@
 //! connection) the token is spent again only where that is safe: the provider does not exchange it, or declares for how
 //! long it forgives, and then exactly once. Otherwise the grant is [`Status::Uncertain`]: reported, and never as revoked.
 
+mod account;
 mod decide;
 mod notice;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use std::time::Duration;
 /// Where a grant stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Status {
-    /// Nobody has consented yet.
+    /// Nobody has consented yet, or no account was chosen.
     #[default]
     Pending,
     /// Its token is used.

@@ -26,6 +26,10 @@ pub enum What {
     Disconnected,
     /// Somebody consented again, or supplied another token, after it had ended or was given up.
     Reconnected,
+    /// The account at the provider in which it is used was chosen.
+    AccountChosen,
+    /// Another account took its place.
+    AccountSwitched,
 }
 
 /// One event.

@@ -161,6 +161,8 @@ pub(super) enum Var<'s> {
         config_var_key: &'s str,
         fields: &'s BTreeMap<String, String>,
         token: Option<Kept<'s>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        account: Option<&'s Value>,
     },
 }
 
@@ -171,6 +173,7 @@ impl<'s> Var<'s> {
             config_var_key: key,
             fields: &connection.value.fields,
             token: connection.value.token.as_ref().map(Kept),
+            account: connection.chosen(),
         }
     }
 }
@@ -197,11 +200,19 @@ mod tests {
     use super::*;
     use perseat_domain::definition::ActionRef;
     use perseat_domain::model::ConnectionValue;
+    use perseat_domain::reach::ProviderAccount;
     use serde_json::json;
 
     #[test]
     fn a_script_gets_a_connection_without_its_refresh_tokens() {
         let token = json!({ "access_token": "a", "refresh_token": "r", "more": [{ "Refresh": 1, "scope": "s" }] });
+        let account = ProviderAccount {
+            id: "a-1".into(),
+            name: "Acme".into(),
+            base_url: None,
+            is_default: false,
+            counted_as: "00".into(),
+        };
         let connection = Connection {
             account: Vec::new(),
             variable: "account".into(),
@@ -211,6 +222,7 @@ mod tests {
             },
             version: 3,
             registration: None,
+            chosen: Some((&account).into()),
             obstacle: None,
             value: ConnectionValue {
                 fields: [("clientId".to_owned(), "c".to_owned())].into(),
@@ -223,7 +235,10 @@ mod tests {
         let token = json!({ "access_token": "a", "more": [{ "scope": "s" }] });
         assert_eq!(
             read,
-            json!({ "key": "oauth2", "configVarKey": "Account", "fields": { "clientId": "c" }, "token": token })
+            json!({
+                "key": "oauth2", "configVarKey": "Account", "fields": { "clientId": "c" }, "token": token,
+                "account": { "id": "a-1", "name": "Acme", "baseUrl": null },
+            })
         );
     }
 }

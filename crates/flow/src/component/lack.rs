@@ -1,11 +1,11 @@
 //! Which credential keeps a step from being performed today.
 
-use crate::expression::{Connection, Scope, Setting};
-use perseat_domain::definition::{Input, Step};
+use crate::expression::{Connection, Scope, Setting, account_part};
+use perseat_domain::definition::{ComplexItem, Input, Step, TemplatePart};
 
 /// A connection that the step needs and that holds no credential that can be used, if there is one.
 ///
-/// An HTTP step needs what its inputs name. A script is given every connection: it needs those whose key stands in its text.
+/// An HTTP step needs what its inputs name, also where they name its account alone. A script is given every connection: it needs those whose key stands in its text.
 #[must_use]
 pub fn lacking<'s>(step: &Step, scope: &'s Scope) -> Option<&'s Connection> {
     let obstructed = scope.settings().iter().filter_map(|(key, setting)| match setting {
@@ -30,10 +30,27 @@ pub(super) fn only_named<'s>(step: &Step, scope: &'s Scope) -> Option<&'s Connec
 
 fn names(input: &Input, key: &str, is_script: bool) -> bool {
     match input {
-        Input::ConfigVar(name) => name == key,
+        Input::ConfigVar(name) => name == key || is_account_of(name, key),
+        Input::Template(parts) => {
+            let names = |part: &TemplatePart| matches!(part, TemplatePart::ConfigVar(name) if is_account_of(name, key));
+            parts.iter().any(names)
+        }
+        Input::Complex(items) => items.iter().any(|item| item_names(item, key)),
         Input::Value(Some(text)) => is_script && text.contains(key),
         _ => false,
     }
+}
+
+fn item_names(item: &ComplexItem, key: &str) -> bool {
+    match item {
+        ComplexItem::Operator(_) => false,
+        ComplexItem::List(items) => items.iter().any(|item| item_names(item, key)),
+        ComplexItem::Input { name, input } => name.iter().any(|name| names(name, key, false)) || names(input, key, false),
+    }
+}
+
+fn is_account_of(name: &str, key: &str) -> bool {
+    account_part(name).is_some_and(|(variable, _)| variable == key)
 }
 
 #[cfg(test)]
@@ -78,6 +95,7 @@ mod tests {
             },
             version: 1,
             registration: None,
+            chosen: None,
             value: ConnectionValue {
                 fields: BTreeMap::new(),
                 token: None,
@@ -97,12 +115,22 @@ mod tests {
     fn a_step_lacks_only_what_it_names_and_cannot_use() {
         let script = |text: &str| Input::Value(Some(text.into()));
         let named = || Input::ConfigVar("Account".into());
+        let account = || {
+            Input::Template(vec![
+                TemplatePart::Text("/".into()),
+                TemplatePart::ConfigVar("Account.account.id".into()),
+            ])
+        };
+        let within = |input| Input::Complex(vec![ComplexItem::List(vec![ComplexItem::Input { name: None, input }])]);
         for (component, input, obstacle, is_lacking) in [
             ("http", named(), Some(Obstacle::Consent), true),
             ("http", named(), Some(Obstacle::Patience), true),
             ("http", named(), None, false),
             ("http", Input::ConfigVar("Other".into()), Some(Obstacle::Consent), false),
             ("http", script("Account"), Some(Obstacle::Consent), false),
+            ("http", account(), Some(Obstacle::Consent), true),
+            ("http", within(account()), Some(Obstacle::Consent), true),
+            ("http", within(script("Account")), Some(Obstacle::Consent), false),
             ("code", script("use(configVars[\"Account\"])"), Some(Obstacle::Consent), true),
             ("code", script("1 + 1"), Some(Obstacle::Consent), false),
         ] {

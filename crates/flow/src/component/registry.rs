@@ -139,6 +139,13 @@ const OAUTH2: &[&str] = &[
     "authorizeParams",
     "tokenParams",
     "terminalErrors",
+    "accountsUrl",
+    "accountsPath",
+    "accountIdField",
+    "accountNameField",
+    "accountBaseUrlField",
+    "accountDefaultField",
+    "accountChoice",
 ];
 const OAUTH2_CREDENTIALS: &[&str] = &[
     "tokenUrl",

@@ -6,7 +6,7 @@ use super::read::{Named, Text};
 use super::report::{Report, Spot, quoted};
 use super::variables::Variables;
 use super::words::InputWord;
-use crate::expression::operator_words;
+use crate::expression::{account_part, operator_words};
 use perseat_domain::definition::{ComplexItem, Input, Reference, TemplatePart};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,6 +79,10 @@ impl Converter<'_> {
     fn variable(&mut self, key: &str, spot: &Spot) {
         if self.variables.get(key).is_some() {
             self.used.insert(key.to_owned());
+            return;
+        }
+        if let Some((variable, _)) = account_part(key).filter(|(variable, _)| self.variables.is_connection(variable)) {
+            self.used.insert(variable.to_owned());
             return;
         }
         let message = format!("there is no configuration variable {}", quoted(key));

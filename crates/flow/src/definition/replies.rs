@@ -6,6 +6,7 @@ use super::raw::{self, InputName, InputValue, Item};
 use super::report::{Report, Spot, quoted};
 use super::variables::Variables;
 use super::words::InputWord;
+use crate::expression::account_part;
 use perseat_domain::definition::{ActionRef, DataType};
 
 /// The inputs of a trigger that make its answer.
@@ -67,6 +68,7 @@ fn late<'i>(input: &'i raw::Input, variables: &Variables) -> Option<(&'i Spot, S
         variables
             .get(key)
             .is_some_and(|known| known.user_level || known.data_type == DataType::Connection)
+            || account_part(key).is_some_and(|(variable, _)| variables.is_connection(variable))
     };
     let variable = |key: &str| format!("the variable {}, which is not a plain one of the instance", quoted(key));
     match (input.kind.value, input.value.as_ref()?) {

@@ -29,6 +29,10 @@ impl Variables {
         self.by_key.get(key)
     }
 
+    pub(super) fn is_connection(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|known| known.data_type == DataType::Connection)
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         self.by_key.keys().map(String::as_str)
     }

@@ -3,8 +3,9 @@
 use perseat_domain::definition::ActionRef;
 use perseat_domain::id::RegistrationId;
 use perseat_domain::model::ConnectionValue;
+use perseat_domain::reach::ProviderAccount;
 use perseat_domain::usage::Through;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt;
 use zeroize::Zeroize;
 
@@ -15,6 +16,39 @@ pub enum Obstacle {
     Consent,
     /// Its token has ended and could not be renewed yet.
     Patience,
+}
+
+/// The account at its provider in which a connection acts. What people call it is not printed.
+#[derive(Clone)]
+pub struct ChosenAccount {
+    /// `id`, `name` and `baseUrl`, as expressions and scripts see them.
+    value: Value,
+    /// What calls with it are counted as.
+    counted_as: String,
+}
+
+impl fmt::Debug for ChosenAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChosenAccount")
+            .field("counted_as", &self.counted_as)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<&ProviderAccount> for ChosenAccount {
+    fn from(account: &ProviderAccount) -> Self {
+        Self {
+            value: json!({ "id": account.id, "name": account.name, "baseUrl": account.base_url }),
+            counted_as: account.counted_as.clone(),
+        }
+    }
+}
+
+/// What `Variable.account.id` names, and `.name` and `.baseUrl`: the variable, and the part of its account.
+#[must_use]
+pub fn account_part(name: &str) -> Option<(&str, &str)> {
+    let (variable, part) = name.rsplit_once(".account.")?;
+    ["id", "name", "baseUrl"].contains(&part).then_some((variable, part))
 }
 
 /// An unsealed connection with what the definition gives for it.
@@ -31,6 +65,8 @@ pub struct Connection {
     pub value: ConnectionValue,
     /// The customer's app registration that it has, where that is not the integration's own.
     pub registration: Option<RegistrationId>,
+    /// The account that was chosen, where its provider has several.
+    pub chosen: Option<ChosenAccount>,
     /// Why there is no credential in it, if there is none that can be used.
     pub obstacle: Option<Obstacle>,
 }
@@ -48,8 +84,14 @@ impl Connection {
         Through {
             connection: self.variable.clone(),
             registration: self.registration,
-            account: None,
+            account: self.chosen.as_ref().map(|chosen| chosen.counted_as.clone()),
         }
+    }
+
+    /// The account that was chosen, as a script sees it.
+    #[must_use]
+    pub fn chosen(&self) -> Option<&Value> {
+        self.chosen.as_ref().map(|chosen| &chosen.value)
     }
 
     /// A text property of the stored OAuth 2.0 token answer (`access_token`).

@@ -12,7 +12,7 @@ mod scope;
 
 pub(crate) use condition::operator_words;
 pub use condition::{ELSE, branch_on_expression, branch_on_value};
-pub use connection::{Connection, Obstacle};
+pub use connection::{ChosenAccount, Connection, Obstacle, account_part};
 pub use resolve::{Resolved, resolve, text_of};
 pub use results::Results;
 pub use scope::{Limits, Scope, Setting, settings};
@@ -32,6 +32,9 @@ pub enum ExpressionError {
     /// A credential where text or data is wanted.
     #[error("the connection `{0}` cannot be used as text or data")]
     ConnectionAsData(String),
+    /// The account of a connection that has none.
+    #[error("no account of the connection `{0}` was chosen, or its provider has none")]
+    NoAccount(String),
     /// Larger than [`Limits::bytes`].
     #[error("the value is larger than {0} bytes")]
     TooLarge(usize),

@@ -1,7 +1,7 @@
 //! Inputs → values.
 
 use super::scope::Budget;
-use super::{Connection, ExpressionError, Scope, Setting};
+use super::{Connection, ExpressionError, Scope, Setting, account_part};
 use perseat_domain::definition::{ComplexItem, Input, Reference, TemplatePart};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -22,7 +22,7 @@ pub enum Resolved {
 /// See [`ExpressionError`].
 pub fn resolve(input: &Input, scope: &Scope) -> Result<Resolved, ExpressionError> {
     if let Input::ConfigVar(key) = input
-        && let Setting::Connection(connection) = setting(key, scope)?
+        && let Some(Setting::Connection(connection)) = scope.setting(key)
     {
         return Ok(Resolved::Connection(Arc::clone(connection)));
     }
@@ -68,6 +68,13 @@ fn setting<'a>(key: &str, scope: &'a Scope) -> Result<&'a Setting, ExpressionErr
 }
 
 fn plain<'a>(key: &str, scope: &'a Scope) -> Result<&'a Value, ExpressionError> {
+    if scope.setting(key).is_none()
+        && let Some((variable, part)) = account_part(key)
+        && let Some(Setting::Connection(connection)) = scope.setting(variable)
+    {
+        let chosen = connection.chosen().and_then(|chosen| chosen.get(part));
+        return chosen.ok_or_else(|| ExpressionError::NoAccount(variable.to_owned()));
+    }
     match setting(key, scope)? {
         Setting::Plain(value) => Ok(value),
         Setting::Connection(_) => Err(ExpressionError::ConnectionAsData(key.to_owned())),

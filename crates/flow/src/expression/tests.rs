@@ -16,6 +16,7 @@ fn connection() -> Arc<Connection> {
         },
         version: 3,
         registration: None,
+        chosen: None,
         obstacle: None,
         value: ConnectionValue {
             fields: BTreeMap::from([("token".to_owned(), "s3cret".to_owned())]),

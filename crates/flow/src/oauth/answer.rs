@@ -143,7 +143,7 @@ fn token(members: &Map<String, Value>) -> Option<Token> {
     if let Some(refresh) = text(members, &["refresh_token", "refreshToken"]) {
         value.insert("refresh_token".into(), refresh.into());
     }
-    for other in ["accessToken", "refreshToken"] {
+    for other in ["accessToken", "refreshToken", super::accounts::MEMBER] {
         value.remove(other);
     }
     let lifetime = ["expires_in", "expiresIn", "expires"]

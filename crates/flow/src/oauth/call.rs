@@ -133,6 +133,15 @@ impl OauthClient {
         }
     }
 
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Sends what is no form of a client's.
+    pub(super) async fn send(&self, request: Request) -> Result<Response, OutboundError> {
+        self.outbound.send_directly(request).await
+    }
+
     async fn ask<'f>(&self, provider: &'f Provider, url: &Url, form: Form<'f>) -> Exchange {
         let parameters = provider.token_parameters.iter();
         let form = form

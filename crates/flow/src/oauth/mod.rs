@@ -5,6 +5,7 @@
 //! without following redirects: a form with a client secret goes nowhere that was not named. Nothing here stores,
 //! waits or decides what an outcome means; that is `perseat_domain::grant`.
 
+mod accounts;
 mod answer;
 mod authorize;
 mod call;
@@ -13,6 +14,7 @@ mod redirects;
 #[cfg(test)]
 mod tests;
 
+pub use accounts::{AccountsError, put_reach, reach_of, take_reach};
 pub use answer::{AnswerError, Token, read as read_token};
 pub use authorize::{Pkce, authorize_url};
 pub use call::{Exchange, OauthClient, Revoked};
@@ -31,6 +33,8 @@ pub struct Limits {
     pub timeout: Duration,
     /// The largest answer that is read (`oauth.max-answer`).
     pub max_answer: usize,
+    /// Accounts that one grant may reach (`accounts.per-grant`).
+    pub accounts: usize,
 }
 
 impl Default for Limits {
@@ -38,6 +42,7 @@ impl Default for Limits {
         Self {
             timeout: Duration::from_secs(15),
             max_answer: 64 * 1024,
+            accounts: 100,
         }
     }
 }

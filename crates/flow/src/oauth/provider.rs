@@ -1,5 +1,6 @@
 //! A provider, read from a connection's inputs.
 
+use super::accounts::Listing;
 use aws_lc_rs::digest::{SHA256, digest};
 use perseat_domain::definition::{ActionRef, ConfigVar, Input};
 use perseat_domain::model::{ConnectionValue, KeyDigest};
@@ -61,6 +62,8 @@ pub struct Provider {
     pub(super) headers: Vec<(String, String)>,
     /// Codes of its own that mean the end of a grant.
     pub(super) terminal: Vec<String>,
+    /// Where it lists the accounts that a grant reaches.
+    pub(super) accounts: Option<Listing>,
 }
 
 /// What becomes of a refresh token that was used.
@@ -205,14 +208,14 @@ pub fn unregister(value: &mut ConnectionValue) {
 }
 
 /// The inputs that both kinds of connection take.
-struct Inputs<'a>(&'a BTreeMap<String, String>);
+pub(super) struct Inputs<'a>(&'a BTreeMap<String, String>);
 
 impl Inputs<'_> {
-    fn text(&self, name: &'static str) -> Option<&str> {
+    pub(super) fn text(&self, name: &'static str) -> Option<&str> {
         self.0.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
     }
 
-    fn url(&self, name: &'static str) -> Result<Option<Url>, ProviderError> {
+    pub(super) fn url(&self, name: &'static str) -> Result<Option<Url>, ProviderError> {
         let invalid = ProviderError::Invalid {
             input: name,
             expected: "an http or https address",
@@ -325,6 +328,10 @@ impl Provider {
             token_parameters: inputs.pairs("tokenParams"),
             headers: inputs.headers()?,
             terminal: inputs.words("terminalErrors"),
+            accounts: match flow {
+                Flow::AuthorizationCode => Listing::read(&inputs)?,
+                Flow::ClientCredentials => None,
+            },
         })
     }
 

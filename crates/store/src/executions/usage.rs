@@ -102,7 +102,7 @@ pub struct UsageRow {
     /// The app registration; absent as well where it was the integration's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration: Option<Named>,
-    /// The provider's id of the account; absent as well where none was chosen.
+    /// What the provider account is counted as; absent as well where none was chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
     /// How much.
