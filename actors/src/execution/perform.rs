@@ -11,6 +11,10 @@ use perseat_flow::component::{IdempotencyKey, StepCall, StepReport, StepResult, 
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How often the refusal of one credential is told. No key: each time the configuration was read anew meanwhile, by a change of it or
+/// a rotation of its key.
+const REFUSALS_TOLD: u32 = 16;
+
 /// What the machine is told, and the step if it ended; or that it did not begin because a credential is missing, which is
 /// durable.
 pub(super) type Performed = Result<(Event, Option<Done>), Parking>;
@@ -112,21 +116,30 @@ impl Running {
         Err(Parking { connection, since, again })
     }
 
-    /// A third party refused the credential of this connection and version: whether there is another one by now, or none.
+    /// A third party refused the credential of this connection and version: whether there is another one by now, or none. What
+    /// is read anew meanwhile for another reason may have the same one still; then the refusal may not have been heard.
     async fn is_renewed(&mut self, start: &mut Start, connection: &str, version: u64, deadline: Duration) -> Result<bool, Event> {
-        if self.binding.grant_version(connection) != Some(version) || !start.refuse.tell(connection, version) {
+        if self.binding.grant_version(connection) != Some(version) {
             return Ok(false);
         }
-        let left = deadline.saturating_sub(self.env.clock.uptime());
-        let another = tokio::select! {
-            biased;
-            () = start.cancel.cancelled() => return Err(Event::CancelRequested),
-            () = self.env.clock.sleep(left) => return Err(Event::DeadlinePassed),
-            another = start.today.after(&self.binding) => another,
-        };
-        self.adopt(start, another)?;
-        let is_another = self.binding.grant_version(connection) != Some(version);
-        Ok(is_another || self.binding.lack_of(connection, &self.env).is_some())
+        for _ in 0..REFUSALS_TOLD {
+            if !start.refuse.tell(connection, version) {
+                return Ok(false);
+            }
+            let left = deadline.saturating_sub(self.env.clock.uptime());
+            let another = tokio::select! {
+                biased;
+                () = start.cancel.cancelled() => return Err(Event::CancelRequested),
+                () = self.env.clock.sleep(left) => return Err(Event::DeadlinePassed),
+                another = start.today.after(&self.binding) => another,
+            };
+            self.adopt(start, another)?;
+            let is_another = self.binding.grant_version(connection) != Some(version);
+            if is_another || self.binding.lack_of(connection, &self.env).is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn try_once(&mut self, start: &mut Start, node: NodeIndex, deadline: Duration) -> Result<StepReport, Event> {

@@ -12,12 +12,13 @@ use perseat_admin::access::Operation;
 use perseat_admin::accounts;
 use perseat_admin::fault::Fault;
 use perseat_admin::query::grant_id;
-use perseat_domain::grant::{Forecast, Holder, Status};
+use perseat_domain::grant::{Forecast, Holder, Notice, Status};
 use perseat_domain::id::{InstanceId, UserConfigId};
 use perseat_domain::reach::Reach;
 use perseat_flow::oauth::Revoked;
 use perseat_store::catalog::{GrantId, StoredGrant};
 use perseat_store::executions::Uses;
+use std::sync::OnceLock;
 use uuid::Uuid;
 
 /// An id that names a holder's connection, and finds it again.
@@ -43,6 +44,7 @@ pub(super) struct Grant {
     /// The connection of a configuration whose executions count as uses.
     seen_as: Option<GrantId>,
     stored: StoredGrant,
+    told: OnceLock<Option<Notice>>,
 }
 
 impl Grant {
@@ -54,7 +56,22 @@ impl Grant {
     }
 
     pub(super) fn new(id: GrantId, seen_as: Option<GrantId>, stored: StoredGrant) -> Self {
-        Self { id, seen_as, stored }
+        Self {
+            id,
+            seen_as,
+            stored,
+            told: OnceLock::new(),
+        }
+    }
+
+    /// Read once, so that one answer tells one story.
+    fn told(&self, ctx: &Context<'_>) -> Result<Option<&Notice>> {
+        spend(ctx, 1)?;
+        if let Some(told) = self.told.get() {
+            return Ok(told.as_ref());
+        }
+        let told = story::notice(desk(ctx)?, &self.id).map_err(error)?;
+        Ok(self.told.get_or_init(|| told).as_ref())
     }
 }
 
@@ -177,9 +194,7 @@ impl Grant {
     }
     /// Who was told that somebody must consent again; none while nobody has to be.
     async fn notice(&self, ctx: &Context<'_>) -> Result<Option<GrantNotice>> {
-        spend(ctx, 1)?;
-        let notice = story::notice(desk(ctx)?, &self.id).map_err(error)?;
-        Ok(notice.map(|notice| GrantNotice {
+        Ok(self.told(ctx)?.map(|notice| GrantNotice {
             since: DateTime(notice.since),
             told_at: notice.told_at.map(DateTime),
             escalated_at: notice.escalated_at.map(DateTime),
@@ -206,9 +221,7 @@ impl Grant {
     }
     /// What happened to it, oldest first.
     async fn timeline(&self, ctx: &Context<'_>) -> Result<Vec<GrantEvent>> {
-        spend(ctx, 1)?;
-        let notice = story::notice(desk(ctx)?, &self.id).map_err(error)?;
-        let events = story::events(&self.stored.grant, notice.as_ref()).into_iter();
+        let events = story::events(&self.stored.grant, self.told(ctx)?).into_iter();
         Ok(events
             .map(|event| GrantEvent {
                 at: DateTime(event.at),
