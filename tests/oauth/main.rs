@@ -7,6 +7,7 @@ mod canaries;
 mod consent;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod holdings;
 mod hostile;
 mod notices;
 mod parking;

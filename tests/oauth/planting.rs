@@ -9,6 +9,7 @@ use crate::harness::browser::Shown;
 use crate::harness::manifests::{code, flow, people, step};
 use crate::harness::oauth::Oauth;
 use crate::harness::provider::Provider;
+use crate::holdings::{SHARED, certificate, registration, shared};
 use crate::search::Canaries;
 use crate::world::SECRET;
 
@@ -105,11 +106,23 @@ fn call(to: &str, path: &str, connection: &str) -> String {
 }
 
 /// The connections that the pretend provider is called with.
-pub(crate) const CALLED: [&str; 10] = [
-    "Basic", "Key", "Query", "Bearer", "Defined", "Preset", "Late", "Own", "Typed", "Kept",
+pub(crate) const CALLED: [&str; 13] = [
+    "Basic",
+    "Key",
+    "Query",
+    "Bearer",
+    "Defined",
+    "Preset",
+    "Late",
+    "Own",
+    "Typed",
+    "Kept",
+    "Everyones",
+    "Firms",
+    "Persons",
 ];
 /// Those that a third party gave.
-pub(crate) const GRANTS: [&str; 3] = ["Account", "Company", "Machine"];
+pub(crate) const GRANTS: [&str; 4] = ["Account", "Company", "Machine", "Common"];
 
 /// The integration and its instance, with a secret wherever one may stand.
 pub(crate) fn manifests(seen: &mut Seen, provider: &Oauth, echo: &Provider) -> String {
@@ -161,15 +174,39 @@ pub(crate) fn manifests(seen: &mut Seen, provider: &Oauth, echo: &Provider) -> S
         inputs(&account, "Account", "oauth2"),
         inputs(&company, "Company", "oauth2"),
         inputs(&machine, "Machine", "oauth2ClientCredentials"),
+        connection("Certified", "mutualTls", &[]),
+        SHARED
+            .map(|(key, _)| {
+                let stable = key.to_lowercase();
+                format!("  - {{key: {key}, stableKey: {stable}, dataType: connection, useScopedConfigVar: {stable}}}\n")
+            })
+            .concat(),
     ];
     let element = |key: &&str| format!("{{type: configVar, value: {key}}}");
     let page: Vec<String> = [
-        "Provider", "Grants", "Nobody", "Basic", "Key", "Query", "Bearer", "Late", "Defined", "Preset", "Kept", "Company", "Machine",
+        "Provider",
+        "Grants",
+        "Nobody",
+        "Secure",
+        "Basic",
+        "Key",
+        "Query",
+        "Bearer",
+        "Late",
+        "Defined",
+        "Preset",
+        "Kept",
+        "Company",
+        "Machine",
+        "Certified",
+        "Everyones",
+        "Firms",
+        "Common",
     ]
     .iter()
     .map(element)
     .collect();
-    let own: Vec<String> = ["Own", "Typed", "Account"].iter().map(element).collect();
+    let own: Vec<String> = ["Own", "Typed", "Account", "Persons"].iter().map(element).collect();
     let message =
         "          level: {type: value, value: info}\n          message: {type: reference, value: onEvent.results.body.data.text}\n";
     let ours = seen.known("key of the organization", "canary-key-of-the-organization");
@@ -187,6 +224,7 @@ pub(crate) fn manifests(seen: &mut Seen, provider: &Oauth, echo: &Provider) -> S
         flow("Queried", "    isSynchronous: true\n", &[call("Provider", "/refused", "Query")]),
         flow("Named", "    isSynchronous: true\n", &[call("Provider", "/refused", "Basic")]),
         flow("Alone", "    isSynchronous: true\n", &[call("Nobody", "/gone", "Query")]),
+        flow("Certified", "    isSynchronous: true\n", &[call("Secure", "/gone", "Certified")]),
         flow("Log", "", &[step("Log", "log", "writeLog", message)]),
         flow(
             "Keyed",
@@ -201,7 +239,7 @@ pub(crate) fn manifests(seen: &mut Seen, provider: &Oauth, echo: &Provider) -> S
     ];
     let definition = format!(
         "definitionVersion: 7\nname: Vault\nendpointType: flow_specific\nrequiredConfigVars:\n{}{}configPages:\n  - {{name: Company, elements: [{}]}}\n  - {{name: Own, userLevelConfigured: true, elements: [{}]}}\nflows:\n{}",
-        ["Provider", "Grants", "Nobody"]
+        ["Provider", "Grants", "Nobody", "Secure"]
             .map(|key| format!("  - {{key: {key}, stableKey: {}, dataType: string}}\n", key.to_lowercase()))
             .concat(),
         variables.concat(),
@@ -211,19 +249,22 @@ pub(crate) fn manifests(seen: &mut Seen, provider: &Oauth, echo: &Provider) -> S
     );
     let indented: String = definition.lines().map(|line| format!("  {line}\n")).collect();
     provider.allow("company");
+    let (certified, registered) = (certificate(seen, "an instance"), registration(seen));
+    let shared = shared(seen, provider, "replaced");
     let mut secret = |name: &str| Value::from(seen.secret(name)).to_string();
     format!(
-        "{people}kind: Integration\nconnectionSecrets: {{Kept: {{token: {kept}}}}}\ndefinition: |\n{indented}---\n\
+        "{people}{shared}kind: Integration\nconnectionSecrets: {{Kept: {{token: {kept}}}}}\ndefinition: |\n{indented}---\n\
          kind: Instance\nname: Vault\ncustomer: globex\nintegration: Vault\napiKeys: {{Keyed: [canary-key-of-the-customer]}}\nconfigVars:\n\
-         \x20 Provider: \"{echo}\"\n  Grants: \"{grants}\"\n  Nobody: \"http://127.0.0.1:9\"\n\
+         \x20 Provider: \"{echo}\"\n  Grants: \"{grants}\"\n  Nobody: \"http://127.0.0.1:9\"\n  Secure: \"{secure}\"\n\
          \x20 Basic: {{fields: {{username: us, password: {basic}}}}}\n  Key: {{fields: {{apiKey: {key}}}}}\n  Query: {{fields: {{apiKey: {query}}}}}\n\
          \x20 Bearer: {{fields: {{token: {bearer}}}}}\n  Late: {{fields: {{token: {early}}}}}\n  Defined: {{fields: {{}}}}\n  Preset: {{fields: {{}}}}\n\
-         \x20 Kept: {{fields: {{}}}}\n  Machine: {{fields: {{}}}}\n  Company: {{token: {{access_token: access-company-1, refresh_token: refresh-company-1, expires_in: \"3600\"}}}}\n---\n\
+         \x20 Certified: {{fields: {certified}}}\n  Kept: {{fields: {{}}}}\n  Machine: {{fields: {{}}}}\n  Company: {{token: {{access_token: access-company-1, refresh_token: refresh-company-1, expires_in: \"3600\"}}}}\n---\n{registered}\
          kind: UserLevelConfig\ncustomer: globex\ninstance: Vault\nuser: ann\nconfigVars:\n\
-         \x20 Own: {{fields: {{token: {own}}}}}\n  Typed: {{fields: {{username: us, password: {typed}}}}}\n  Account: {{fields: {{}}}}\n",
+         \x20 Own: {{fields: {{token: {own}}}}}\n  Typed: {{fields: {{username: us, password: {typed}}}}}\n  Account: {{fields: {{registration: Europe}}}}\n",
         people = people(&[("globex", &["ann"])]),
         kept = secret("token beside a definition"),
         echo = echo.url(""),
+        secure = echo.url("").replace("http:", "https:"),
         grants = provider.url(""),
         basic = secret("password of an instance"),
         key = secret("key of an instance"),
