@@ -241,16 +241,15 @@ impl Console {
         for (field, variable) in fields
             .iter_mut()
             .zip(&variables)
-            .filter(|(field, _)| field.kind == Kind::Connection)
+            .filter(|(field, _)| field.kind == Kind::Connection && field.is_consent)
         {
-            let of_it = registrations
-                .iter()
-                .filter(|registration| registration.connection == variable.stable_key);
-            let choices: Vec<_> = of_it
-                .map(|registration| (registration.id.to_string(), registration.name.clone()))
-                .collect();
-            if !choices.is_empty() {
-                field.inputs.insert(0, InputField::of_registrations(variable, choices));
+            let key = &variable.stable_key;
+            let picked = match holder {
+                Some(holder) => reader.picked(self.desk.custody().keyring(), holder, values, key)?,
+                None => None,
+            };
+            if let Some(choice) = InputField::of_registrations(variable, registrations, picked.as_deref()) {
+                field.inputs.insert(0, choice);
             }
         }
         Ok(fields)

@@ -4,6 +4,7 @@ use super::offered::{Lack, Shown};
 use perseat_admin::query::{Presentation, Presented};
 use perseat_domain::definition::{ActionRef, CollectionType, ConfigVar, DataType, Input};
 use perseat_domain::model::ConfigValue;
+use perseat_domain::registration::{AppRegistration, Chosen, Traits};
 use perseat_flow::component::BuiltIn;
 use perseat_flow::definition::{Components as _, Inputs};
 use perseat_flow::oauth::{REGISTRATION, is_oauth};
@@ -53,19 +54,39 @@ pub(super) struct InputField {
     pub(super) is_required: bool,
     /// What can be chosen, with how it is shown; empty where text is typed in.
     pub(super) choices: Vec<(String, String)>,
+    /// Which of them is in use; empty where it is gone, and none where text is typed in.
+    pub(super) chosen: Option<String>,
 }
 
+/// The choice of none of a customer's app registrations: then a rule gives one, or the integration's own is used.
+pub(super) const BY_DEFAULT: &str = "default";
+
 impl InputField {
-    /// The choice among a customer's app registrations.
-    pub(super) fn of_registrations(variable: &ConfigVar, choices: Vec<(String, String)>) -> Self {
-        Self {
+    /// The choice among a customer's app registrations; `picked` is the one that is named now, by id or name. None where there
+    /// is nothing to choose.
+    pub(super) fn of_registrations(variable: &ConfigVar, registrations: &[AppRegistration], picked: Option<&str>) -> Option<Self> {
+        let key = &variable.stable_key;
+        let of_it = registrations.iter().filter(|registration| registration.connection == *key);
+        let choices: Vec<(String, String)> = of_it
+            .map(|registration| (registration.id.to_string(), registration.name.clone()))
+            .collect();
+        if choices.is_empty() && picked.is_none() {
+            return None;
+        }
+        let chosen = match Chosen::of(registrations, key, picked, Traits::default()) {
+            Chosen::Own => BY_DEFAULT.to_owned(),
+            Chosen::One(registration) => registration.id.to_string(),
+            Chosen::Missing => String::new(),
+        };
+        Some(Self {
+            chosen: Some(chosen),
             field: format!("input:{}:{REGISTRATION}", variable.stable_key),
             label: label(REGISTRATION),
             is_secret: false,
             is_required: false,
             name: REGISTRATION.to_owned(),
             choices,
-        }
+        })
     }
 }
 
@@ -315,6 +336,7 @@ fn inputs(variable: &ConfigVar, presented: &Presented) -> Vec<InputField> {
         is_required: REQUIRED.contains(&name) || (is_consent && variable.inputs.contains_key(name)),
         name: name.to_owned(),
         choices: Vec::new(),
+        chosen: None,
     };
     open.map(field).collect()
 }

@@ -4,7 +4,7 @@
 //! its field.
 
 use super::chosen;
-use super::field::{Field, Kind, key_name, value_name};
+use super::field::{BY_DEFAULT, Field, InputField, Kind, key_name, value_name};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -129,6 +129,7 @@ pub(super) fn value(field: &Field, sent: &Sent) -> Result<Option<ConfigVariable>
             key: field.key.clone(),
             value: Some(text),
             values: None,
+            keeps_choice: false,
         }))
     };
     match field.kind {
@@ -239,16 +240,22 @@ fn connection(field: &Field, sent: &Sent) -> Result<Option<ConfigVariable>, Stri
     if field.is_shared {
         return Ok(None);
     }
-    let given = |name: &str| sent.text(name).unwrap_or_default();
-    check_length(field.inputs.iter().map(|input| given(&input.field)))?;
-    let is_empty = field.inputs.iter().all(|input| given(&input.field).is_empty());
+    // What is chosen as the page came is left as it is.
+    let given = |input: &InputField| {
+        let text = sent.text(&input.field).unwrap_or_default();
+        if input.chosen.as_deref() == Some(text) { "" } else { text }
+    };
+    check_length(field.inputs.iter().map(given))?;
+    let is_empty = field.inputs.iter().all(|input| given(input).is_empty());
     if is_empty && (field.is_stored || !field.is_required) && !(field.is_consent && !field.is_stored && field.inputs.is_empty()) {
         return Ok(None);
     }
+    // A choice alone leaves what is saved beside it.
+    let is_choice_alone = field.is_stored && field.inputs.iter().all(|input| input.chosen.is_some() || given(input).is_empty());
     let lacking = field
         .inputs
         .iter()
-        .filter(|input| input.is_required && given(&input.field).is_empty());
+        .filter(|input| !is_choice_alone && input.is_required && given(input).is_empty());
     let lacking: Vec<&str> = lacking.map(|input| input.label.as_str()).collect();
     if !lacking.is_empty() {
         let all = if field.is_stored {
@@ -261,12 +268,16 @@ fn connection(field: &Field, sent: &Sent) -> Result<Option<ConfigVariable>, Stri
     if is_empty && !field.is_consent {
         return Err(NEEDED.to_owned());
     }
-    let inputs = field.inputs.iter().filter(|input| !given(&input.field).is_empty());
-    let inputs = inputs.map(|input| json!({ "name": input.name, "type": "value", "value": given(&input.field) }));
+    let inputs = field.inputs.iter().filter(|input| !given(input).is_empty());
+    let inputs = inputs.map(|input| {
+        let is_default = input.chosen.is_some() && given(input) == BY_DEFAULT;
+        json!({ "name": input.name, "type": "value", "value": if is_default { "" } else { given(input) } })
+    });
     Ok(Some(ConfigVariable {
         key: field.key.clone(),
         value: None,
         values: Some(Value::Array(inputs.collect()).to_string()),
+        keeps_choice: true,
     }))
 }
 

@@ -10,6 +10,7 @@ mod choosing;
 mod configuring;
 mod hostile;
 mod refusals;
+mod registering;
 mod screens;
 mod seeing;
 mod sources;

@@ -110,13 +110,13 @@ async fn a_user_sees_what_happened_to_their_connection_and_no_execution() {
 }
 
 /// The address behind the connect button of a page.
-fn connect_link(html: &str) -> String {
+pub(crate) fn connect_link(html: &str) -> String {
     let link = html.split("href=\"").find(|rest| rest.contains("oauth2")).unwrap();
     link.split('"').next().unwrap().replace("&#x2f;", "/").replace("&amp;", "&")
 }
 
 /// Consents as somebody where this link leads.
-async fn consent(provider: &Oauth, link: &str, account: &str) {
+pub(crate) async fn consent(provider: &Oauth, link: &str, account: &str) {
     let mut browser = Browser::new(&[]);
     let asked: BTreeMap<String, String> = browser.open(link).await.location().query_pairs().into_owned().collect();
     let code = provider.consent(account, asked.clone());

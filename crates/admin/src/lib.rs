@@ -20,6 +20,7 @@ pub mod media;
 #[cfg(feature = "faults")]
 pub mod mutants;
 pub mod notices;
+mod picked;
 pub mod picture;
 pub mod query;
 pub mod routing;

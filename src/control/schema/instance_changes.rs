@@ -32,6 +32,7 @@ pub(super) fn variables(given: Option<&Vec<Option<InputInstanceConfigVariable>>>
         key: one.key.clone(),
         value: one.value.clone(),
         values: one.values.as_ref().map(|values| values.0.clone()),
+        keeps_choice: false,
     };
     given.map(|given| given.iter().flatten().map(of).collect())
 }

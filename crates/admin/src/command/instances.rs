@@ -5,10 +5,12 @@ use crate::access::Operation;
 use crate::edit::{Deploy, Edit, InstanceDraft};
 use crate::fault::Fault;
 use crate::manifest::{ConfigVarValue, ConnectionFields, SecretText};
+use crate::picked::Kept;
 use perseat_domain::definition::{DataType, Definition};
 use perseat_domain::id::{CustomerId, EndpointId, FlowNumber, InstanceId, IntegrationId, VersionId};
 use perseat_domain::model::{Customer, Instance, InstanceState, Integration, IntegrationVersion, Marketplace};
 use perseat_store::catalog::Lookup;
+use perseat_store::keyring::Owner;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +25,9 @@ pub struct ConfigVariable {
     pub value: Option<String>,
     /// For a connection: JSON text, a list of `{name, type, value}`.
     pub values: Option<String>,
+    /// Whether a connection's stored choice of an app registration stays where none is given, and all else where that alone is
+    /// given; else `values` is all that there is from now on.
+    pub keeps_choice: bool,
 }
 
 impl fmt::Debug for ConfigVariable {
@@ -150,7 +155,16 @@ impl Edit<'_, '_> {
         };
         let values = match &input.config_variables {
             None => None,
-            Some(variables) => Some(given(&version.definition, variables)?),
+            Some(variables) => {
+                let mut values = given(&version.definition, variables)?;
+                let kept = Kept {
+                    values: &before.config.values,
+                    record: before.id.0,
+                    owner: Owner::Customer(before.customer),
+                };
+                self.keep_choices(&version.definition, variables, &mut values, kept)?;
+                Some(values)
+            }
         };
         let api_keys = input.api_keys.as_deref().map(texts).transpose()?;
         let draft = InstanceDraft {
@@ -313,6 +327,7 @@ pub(super) fn given(definition: &Definition, variables: &[ConfigVariable]) -> Re
         key,
         value,
         values: inputs,
+        ..
     } in variables
     {
         // Clients that keep stable keys name variables by these.

@@ -4,9 +4,11 @@ use super::instances::{ConfigVariable, given};
 use crate::access::Operation;
 use crate::edit::{Edit, UserConfigDraft};
 use crate::fault::Fault;
+use crate::picked::Kept;
 use perseat_domain::id::{InstanceId, UserConfigId, UserId};
 use perseat_domain::model::{Instance, Membership, User, UserConfig};
 use perseat_store::catalog::Lookup;
+use perseat_store::keyring::Owner;
 
 impl Edit<'_, '_> {
     /// Makes a user's configuration of an instance, or gives the one there is; `user` is whoever acts if it is `None`.
@@ -76,7 +78,15 @@ impl Edit<'_, '_> {
     ) -> Result<UserConfig, Fault> {
         let running = instance.deployed.as_ref().unwrap_or(&instance.config).version;
         let version = self.version_of(instance.integration, running)?;
-        let values = given(&version.definition, variables)?;
+        let mut values = given(&version.definition, variables)?;
+        if let Some(before) = self.mutation.user_config_of(instance.id, user.id)? {
+            let kept = Kept {
+                values: &before.values,
+                record: before.id.0,
+                owner: Owner::User(user.id),
+            };
+            self.keep_choices(&version.definition, variables, &mut values, kept)?;
+        }
         let draft = UserConfigDraft {
             instance,
             user,
