@@ -24,6 +24,7 @@ pub(super) fn words(id: Uuid, step: Step, subject: &Subject, to: &User, url: Opt
     };
     let why = match subject.status {
         Status::Uncertain => "It is not known any more whether it still holds.",
+        Status::Pending => "It has another registration with the other service now, which has to be allowed anew.",
         _ => "The other service does not accept it any more.",
     };
     let what = match (step, url) {

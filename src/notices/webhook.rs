@@ -103,6 +103,7 @@ pub(super) fn body(id: Uuid, notice: &Notice, subject: &Subject, url: Option<&st
         "since": notice.since.0,
         "status": match subject.status {
             Status::Uncertain => "UNCERTAIN",
+            Status::Pending => "PENDING",
             _ => "FAILED",
         },
         "reason": subject.reason,

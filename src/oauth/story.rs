@@ -50,6 +50,7 @@ fn word(what: What) -> &'static str {
         What::Reconnected => "RECONNECTED",
         What::AccountChosen => "ACCOUNT_CHOSEN",
         What::AccountSwitched => "ACCOUNT_SWITCHED",
+        What::Moved => "MOVED",
     }
 }
 

@@ -9,6 +9,7 @@ mod consent;
 mod harness;
 mod holdings;
 mod hostile;
+mod moves;
 mod notices;
 mod parking;
 mod planting;

@@ -13,11 +13,11 @@ use crate::harness::provider::{Manner, Provider, Record};
 use crate::harness::within;
 use crate::world::{Plan, World};
 
-const GUS: &str =
+pub(crate) const GUS: &str =
     "kind: CustomerUser\ncustomer: globex\nname: gus of globex\nemail: gus@globex.example\nexternalId: gus\nrole: admin\n---\n";
 const SECRET: &str = "canary-secret-of-the-webhook";
 
-fn mailed(office: &PostOffice) -> Plan<'static> {
+pub(crate) fn mailed(office: &PostOffice) -> Plan<'static> {
     Plan {
         keys: &[
             ("notices.look", "20ms"),
@@ -33,7 +33,7 @@ fn mailed(office: &PostOffice) -> Plan<'static> {
 }
 
 /// Waits until the account of a user is so.
-async fn until(world: &World, user: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(world: &World, user: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let api = Api::program(&world.daemon, "owner").await;
     let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
     let seen = async {
@@ -48,7 +48,7 @@ async fn until(world: &World, user: &str, what: &str, is_so: impl Fn(&Value) -> 
     within(what, seen).await
 }
 
-fn words(grant: &Value) -> Vec<String> {
+pub(crate) fn words(grant: &Value) -> Vec<String> {
     let events = grant["timeline"].as_array().unwrap().iter();
     events.map(|event| event["what"].as_str().unwrap().to_owned()).collect()
 }

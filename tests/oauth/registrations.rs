@@ -14,18 +14,18 @@ use crate::harness::browser::Browser;
 use crate::harness::oauth::{Manner, Oauth};
 use crate::world::{Plan, World};
 
-fn registration(name: &str, more: &str) -> String {
+pub(crate) fn registration(name: &str, more: &str) -> String {
     let client = name.to_lowercase();
     format!(
         "kind: AppRegistration\ncustomer: globex\ninstance: Work\nconnection: Account\nname: {name}\nclientId: {client}\nclientSecret: secret-of-{client}\n{more}---\n"
     )
 }
 
-fn config(user: &str, fields: &str) -> String {
+pub(crate) fn config(user: &str, fields: &str) -> String {
     format!("kind: UserLevelConfig\ncustomer: globex\ninstance: Work\nuser: {user}\nconfigVars:\n  Account: {{fields: {fields}}}\n---\n")
 }
 
-fn plan<'a>(users: &'a [&'a str], more: &'a str) -> Plan<'a> {
+pub(crate) fn plan<'a>(users: &'a [&'a str], more: &'a str) -> Plan<'a> {
     Plan {
         have_tokens: false,
         users,
@@ -37,17 +37,17 @@ fn plan<'a>(users: &'a [&'a str], more: &'a str) -> Plan<'a> {
 }
 
 /// What the token endpoint was told last: client id and secret.
-fn told(world: &World) -> (String, String) {
+pub(crate) fn told(world: &World) -> (String, String) {
     let call = world.provider.calls("/token").pop().unwrap();
     (call.form["client_id"].clone(), call.form["client_secret"].clone())
 }
 
-fn of(client: &str) -> (String, String) {
+pub(crate) fn of(client: &str) -> (String, String) {
     (client.to_owned(), format!("secret-of-{client}"))
 }
 
 /// Why manifests are refused.
-async fn refused(world: &World, manifests: &str) -> String {
+pub(crate) async fn refused(world: &World, manifests: &str) -> String {
     let manifests = read_text(manifests, Path::new("manifests.yml"), &|_| None).unwrap();
     let body = ApplyBody {
         manifests,

@@ -34,6 +34,8 @@ pub(super) struct Item {
     /// As it is held.
     pub(super) now: StoredGrant,
     pub(super) token: Option<Value>,
+    /// Whether it was given to another registration, and its end is not written down yet.
+    pub(super) is_moved: bool,
     /// Why it cannot be used, as of the last look.
     pub(super) obstacle: Option<Obstacle>,
 }
@@ -228,6 +230,7 @@ impl Grants {
             now: on_disk.clone().unwrap_or_default(),
             on_disk,
             token: None,
+            is_moved: false,
             obstacle: None,
         };
         if is_current {
@@ -236,11 +239,13 @@ impl Grants {
             return Ok(item);
         }
         // What there was belongs to another registration, or was replaced by hand.
+        let is_moved = item.on_disk.as_ref().is_some_and(|row| row.registration != registration);
         let generation = item.now.grant.generation.max(version.saturating_sub(1));
+        let before = std::mem::take(&mut item.now.grant);
         item.now = StoredGrant {
             grant: Grant {
                 generation,
-                timeline: std::mem::take(&mut item.now.grant.timeline),
+                timeline: before.timeline.clone(),
                 ..Grant::default()
             },
             token: None,
@@ -256,6 +261,9 @@ impl Grants {
             let always = item.provider.as_ref().is_ok_and(Provider::reuses_always);
             take_over(&mut item.now.grant, &token, always);
             item.token = Some(token.stored(None));
+        } else if is_moved {
+            item.now.grant = Grant { generation, ..before };
+            item.is_moved = true;
         }
         item.await_account();
         Ok(item)

@@ -64,6 +64,9 @@ impl Grants {
         let rules = item.rules(&env.oauth.rules);
         let now = env.clock.now();
         let grant = &mut item.now.grant;
+        if std::mem::take(&mut item.is_moved) {
+            grant.moved(now, &rules);
+        }
         let mut next = grant.settle(now, &rules);
         match grant.need(now, &rules) {
             _ if next == Next::Again => {}
@@ -195,6 +198,7 @@ impl Grants {
         };
         if let Some(item) = self.items.get_mut(key) {
             item.now = row.clone();
+            item.is_moved = false;
             item.on_disk = Some(row);
         }
         let token = match self.items.get(key) {

@@ -5,12 +5,12 @@
 
 use crate::access::Operation;
 use crate::actor::Actor;
-use crate::edit::{Edit, every};
+use crate::edit::Edit;
 use crate::fault::Fault;
 use crate::query::Reader;
 use crate::routing::user_config_route;
 use perseat_domain::definition::ConfigVar;
-use perseat_domain::grant::{Grant, Holder, Renewed, Rules};
+use perseat_domain::grant::{Holder, Renewed, Rules};
 use perseat_domain::id::UserId;
 use perseat_domain::model::{
     ConfigValue, ConnectionValue, Customer, Instance, Integration, IntegrationVersion, KeyDigest, Organization, Sealed, User, UserConfig,
@@ -33,8 +33,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use zeroize::{Zeroize as _, Zeroizing};
-
-const PAGE: usize = 1_000;
 
 /// One connection by OAuth 2.0, with all that a consent needs. Holds secrets.
 pub struct Connection {
@@ -224,7 +222,7 @@ impl Connection {
         String::from_utf8(plain.to_vec()).ok().map(Zeroizing::new)
     }
 
-    fn supplied_digest(&self) -> Option<KeyDigest> {
+    pub(crate) fn supplied_digest(&self) -> Option<KeyDigest> {
         self.supplied.token.as_ref().map(|token| key_digest(&token.to_string()))
     }
 }
@@ -422,47 +420,6 @@ impl Edit<'_, '_> {
             }
             None => self.note_shared(connection.id.holder),
         }
-    }
-
-    /// Ends the grants of a holder that were given to another registration than its connections have now: somebody must consent
-    /// again.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub(crate) fn end_moved_grants_of(&mut self, holder: Holder) -> Result<(), Fault> {
-        for (variable, stored) in self.mutation.grants_of(holder)? {
-            let id = GrantId { holder, variable };
-            let Some(connection) = Connection::find(&*self.mutation, self.keyring, &id)? else {
-                continue;
-            };
-            if stored.registration.is_none_or(|given_to| given_to == connection.registration())
-                || connection.flow == Flow::ClientCredentials
-            {
-                continue;
-            }
-            let moved = StoredGrant {
-                grant: Grant {
-                    generation: stored.grant.generation,
-                    timeline: stored.grant.timeline,
-                    ..Grant::default()
-                },
-                token: None,
-                supplied: connection.supplied_digest(),
-                registration: Some(connection.registration()),
-            };
-            self.mutation.put_grant(&id, &moved)?;
-        }
-        Ok(())
-    }
-
-    /// The same for an instance and all who have configured it.
-    pub(crate) fn end_moved_grants(&mut self, instance: &Instance) -> Result<(), Fault> {
-        self.end_moved_grants_of(Holder::Instance(instance.id))?;
-        let configs = every(|after| self.mutation.user_configs_of_instance(instance.id, after, PAGE))?;
-        for config in configs.iter().filter(|config| config.removed_at.is_none()) {
-            self.end_moved_grants_of(Holder::UserConfig(config.id))?;
-        }
-        Ok(())
     }
 
     fn oauth_connection(&self, id: &GrantId) -> Result<Connection, Fault> {

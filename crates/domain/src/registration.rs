@@ -25,6 +25,17 @@ pub struct AppRegistration {
     pub labels: Vec<String>,
 }
 
+impl AppRegistration {
+    /// Whether it may be another one for some of its connection's users once it is `after`: another client id, or other users.
+    #[must_use]
+    pub fn moves_to(&self, after: &Self) -> bool {
+        // A name counts, too: a connection may choose by it.
+        (&self.connection, &self.name, &self.client_id) != (&after.connection, &after.name, &after.client_id)
+            || self.email_domains != after.email_domains
+            || self.labels != after.labels
+    }
+}
+
 /// The record id under which its secret is sealed: instance ‖ registration.
 #[must_use]
 pub fn registration_record_id(instance: InstanceId, registration: RegistrationId) -> Vec<u8> {
@@ -133,6 +144,22 @@ mod tests {
             let traits = Traits { email, labels: &[] };
             assert_eq!(Chosen::of(&all, "account", picked, traits), expected, "{picked:?} {email:?}");
         }
+    }
+
+    #[test]
+    fn another_secret_or_scope_moves_nobody() {
+        let before = registration(1, "account", "Europe", &["globex.eu"]);
+        let with = |change: fn(&mut AppRegistration)| {
+            let mut after = before.clone();
+            change(&mut after);
+            before.moves_to(&after)
+        };
+        assert!(!with(|after| after.client_secret = Sealed(vec![1])));
+        assert!(!with(|after| after.scopes = Some("more".into())));
+        assert!(with(|after| after.client_id = "other".into()));
+        assert!(with(|after| after.name = "EU".into()));
+        assert!(with(|after| after.email_domains.clear()));
+        assert!(with(|after| after.labels.push("eu".into())));
     }
 
     #[test]

@@ -125,7 +125,7 @@ pub(super) struct ProviderAccount {
 pub(super) struct GrantEvent {
     at: DateTime,
     /// `ISSUED`, `RENEWED`, `NOT_RENEWED`, `REFUSED`, `ENDED`, `LOST`, `DISCONNECTED`, `RECONNECTED`, `ACCOUNT_CHOSEN`,
-    /// `ACCOUNT_SWITCHED`; `TOLD` and `ESCALATED` of the notice.
+    /// `ACCOUNT_SWITCHED`, `MOVED`; `TOLD` and `ESCALATED` of the notice.
     what: &'static str,
     reason: Option<String>,
 }

@@ -2,9 +2,9 @@
 
 use super::{Session, action, name_once};
 use crate::command::{Checked, check_registration};
-use crate::edit::{Deploy, InstanceDraft, RegistrationDraft, UserConfigDraft};
+use crate::edit::{Deploy, InstanceDraft, RegistrationDraft, UserConfigDraft, check_choice};
 use crate::fault::Fault;
-use crate::manifest::{AppRegistration, Instance, InstanceStateWord, SecretText, UserLevelConfig};
+use crate::manifest::{AppRegistration, ConfigVarValue, Instance, InstanceStateWord, SecretText, UserLevelConfig};
 use perseat_domain::definition::Definition;
 use perseat_domain::id::FlowNumber;
 use perseat_domain::model::{InstanceState, Membership};
@@ -53,6 +53,7 @@ impl Session<'_, '_, '_> {
             },
             state,
             before,
+            may_choose_later: true,
         };
         let (record, changed) = self.edit.save_instance(draft)?;
         name_once(&mut self.named.instances, record.id, &self.place)?;
@@ -61,6 +62,22 @@ impl Session<'_, '_, '_> {
             "Instance",
             format!("{} / {}", customer.name, manifest.name),
         );
+        Ok(())
+    }
+
+    /// Whether the app registrations are there that the connections of an instance choose, once everything was taken.
+    pub(super) fn check_choices(&self, manifest: &Instance) -> Result<(), Fault> {
+        let mutation = &*self.edit.mutation;
+        let customer = self.customer_named(&manifest.customer)?;
+        let Some(instance) = mutation.instance_by_name(customer.id, &manifest.name)? else {
+            return Ok(());
+        };
+        let version = self.edit.version_of(instance.integration, instance.config.version)?;
+        for (key, value) in &manifest.config_vars {
+            if let (Some(variable), ConfigVarValue::Connection(fields)) = (version.definition.config_var(key), value) {
+                check_choice(variable, fields, Some(&instance.registrations))?;
+            }
+        }
         Ok(())
     }
 

@@ -167,6 +167,12 @@ pub fn apply(
                 fault => ApplyError::Problems(vec![fault.to_string()]),
             })?;
         }
+        // What was refused is said alone.
+        if session.problems.is_empty() {
+            for located in &ordered {
+                session.look_over(located)?;
+            }
+        }
         session.finish()
     });
     match changed {
@@ -244,6 +250,20 @@ impl<'s, 'e, 'm> Session<'s, 'e, 'm> {
             Manifest::AppRegistration(manifest) => self.registration(manifest),
             Manifest::UserLevelConfig(manifest) => self.user_config(manifest),
         };
+        self.judge(taken)
+    }
+
+    /// What can only be said of a manifest when all are taken.
+    fn look_over(&mut self, located: &Located) -> Result<(), ApplyError> {
+        let Manifest::Instance(manifest) = &located.manifest else {
+            return Ok(());
+        };
+        self.place = format!("{}:{}", located.file.display(), located.line);
+        let checked = self.check_choices(manifest);
+        self.judge(checked)
+    }
+
+    fn judge(&mut self, taken: Result<(), Fault>) -> Result<(), ApplyError> {
         match taken {
             Ok(()) => Ok(()),
             Err(Fault::Store(error)) => Err(error.into()),

@@ -111,6 +111,7 @@ impl Edit<'_, '_> {
         let values = given(&version.definition, &input.config_variables)?;
         let draft = InstanceDraft {
             before: None,
+            may_choose_later: false,
             name: input.name.clone(),
             description: input.description.clone().unwrap_or_default(),
             labels: labels(input.labels.as_deref().unwrap_or_default()),
@@ -181,6 +182,7 @@ impl Edit<'_, '_> {
             deploy: Deploy::No,
             state,
             before: Some(before),
+            may_choose_later: false,
             version,
         };
         Ok(self.save_instance(draft)?.0)
@@ -211,6 +213,7 @@ impl Edit<'_, '_> {
                 state => state,
             },
             before: Some(before),
+            may_choose_later: false,
             version,
         };
         Ok(self.save_instance(draft)?.0)

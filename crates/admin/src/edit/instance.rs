@@ -63,6 +63,8 @@ pub struct InstanceDraft {
     pub deploy: Deploy,
     /// Where it shall stand.
     pub state: InstanceState,
+    /// Whether an app registration that a connection chooses may come later in the same change; else it must be there.
+    pub may_choose_later: bool,
 }
 
 /// A user's configuration, as it is given.
@@ -92,7 +94,11 @@ impl Edit<'_, '_> {
             is_user_level: false,
             record: id.0,
             key: NewKey::Customer(draft.customer),
-            registrations: None,
+            registrations: match (&before, draft.may_choose_later) {
+                (_, true) => None,
+                (Some(before), false) => Some(&before.registrations),
+                (None, false) => Some(&[]),
+            },
         };
         let config = InstanceConfig {
             version: draft.version.version,
@@ -138,6 +144,9 @@ impl Edit<'_, '_> {
             }
         };
         let is_redeployed = deployed != was_deployed;
+        let ran = before
+            .as_ref()
+            .map(|before| before.deployed.clone().unwrap_or_else(|| before.config.clone()));
         let record = Instance {
             id,
             name: draft.name,
@@ -164,6 +173,9 @@ impl Edit<'_, '_> {
             self.effects.routes.push(RouteChange::Instance(Box::new(route)));
             self.effects.instances.insert(id);
             self.reroute_configs(id, &version.definition)?;
+            if let Some(ran) = ran {
+                self.end_grants_moved_by_deploying(&record, &ran, &version.definition)?;
+            }
         }
         Ok((record, changed))
     }
@@ -227,9 +239,7 @@ impl Edit<'_, '_> {
             let route = user_config_route(&record, user, definition);
             self.effects.routes.push(RouteChange::UserConfig(route));
             self.effects.instances.insert(instance.id);
-            if !instance.registrations.is_empty() && !self.is_rehearsal {
-                self.end_moved_grants_of(Holder::UserConfig(record.id))?;
-            }
+            self.end_moved_grants_of(Holder::UserConfig(record.id))?;
         }
         Ok((record, changed, lacking))
     }

@@ -7,6 +7,7 @@ mod adopt;
 mod instance;
 mod integration;
 mod keys;
+mod moves;
 mod records;
 mod registrations;
 mod secrets;
@@ -18,7 +19,7 @@ pub use integration::{Saved, VersionDraft};
 pub(crate) use records::every;
 pub(crate) use registrations::RegistrationDraft;
 pub(crate) use sharing::SharedDraft;
-pub(crate) use values::missing;
+pub(crate) use values::{check_choice, missing};
 
 use crate::actor::Actor;
 use crate::fault::Fault;

@@ -57,7 +57,7 @@ impl Edit<'_, '_> {
             });
         }
         if let Some(before) = before.filter(|_| changed) {
-            let is_moved = Traits::of(&before) != Traits::of(record) && !self.is_rehearsal;
+            let is_moved = Traits::of(&before) != Traits::of(record);
             // A user's name and address are part of what their executions see.
             for config in every(|after| self.mutation.user_configs_of_user(record.id, after, PAGE))? {
                 self.effects.instances.insert(config.instance);

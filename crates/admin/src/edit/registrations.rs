@@ -99,12 +99,16 @@ impl Edit<'_, '_> {
             email_domains,
             labels,
         };
+        let moves = known.is_none_or(|known| known.moves_to(&registration));
         match before {
             Some(place) if instance.registrations[place] == registration => return Ok((registration, false)),
             Some(place) => instance.registrations[place] = registration.clone(),
             None => instance.registrations.push(registration.clone()),
         }
         self.put_registrations(&instance)?;
+        if moves {
+            self.end_grants_moved_by_registrations(&instance, &registration.connection)?;
+        }
         Ok((registration, true))
     }
 
@@ -116,18 +120,14 @@ impl Edit<'_, '_> {
             .registrations
             .remove(place.ok_or_else(|| Fault::wrong("this app registration is gone"))?);
         self.put_registrations(&instance)?;
+        self.end_grants_moved_by_registrations(&instance, &removed.connection)?;
         Ok(removed)
     }
 
     fn put_registrations(&mut self, instance: &Instance) -> Result<(), Fault> {
         self.mutation.put(instance)?;
         self.effects.instances.insert(instance.id);
-        // A rehearsal sealed nothing that could be opened.
-        if self.is_rehearsal {
-            Ok(())
-        } else {
-            self.end_moved_grants(instance)
-        }
+        Ok(())
     }
 
     /// A provider has a limit on the registrations of one account, and counts what the customer has everywhere.

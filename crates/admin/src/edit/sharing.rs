@@ -103,6 +103,7 @@ impl Edit<'_, '_> {
         let changed = self.mutation.put(&record)?;
         if changed {
             self.note_shared(holder)?;
+            self.end_moved_grants_of(holder)?;
         }
         Ok((record, before.is_none(), changed))
     }

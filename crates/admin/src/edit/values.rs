@@ -124,7 +124,7 @@ impl Edit<'_, '_> {
 }
 
 /// Whether the app registration is there that a connection chooses.
-fn check_choice(variable: &ConfigVar, given: &ConnectionFields, registrations: Option<&[AppRegistration]>) -> Result<(), Fault> {
+pub(crate) fn check_choice(variable: &ConfigVar, given: &ConnectionFields, registrations: Option<&[AppRegistration]>) -> Result<(), Fault> {
     let picked = given.fields.get(REGISTRATION).and_then(SecretText::text);
     let (Some(registrations), Some(picked)) = (registrations, picked) else {
         return Ok(());

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// The longest life of a token that is believed; beyond it the provider means "for ever".
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
+/// Why a grant ended that was given to another registration.
+pub(super) const MOVED: &str = "another_registration";
+
 /// What somebody who wants to use a grant must do first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -218,6 +221,15 @@ impl Grant {
         self.end(Status::Pending, None);
         self.held = None;
         self.note(now, What::Disconnected, None, rules);
+    }
+
+    /// Its connection has another registration by now, which what was allowed to the old one is of no use to: nothing is held any
+    /// more. Where nothing was, there is nothing to end.
+    pub fn moved(&mut self, now: Timestamp, rules: &Rules) {
+        if self.held.take().is_some() {
+            self.end(Status::Pending, Some(MOVED));
+            self.note(now, What::Moved, Some(MOVED), rules);
+        }
     }
 
     /// A token whose end has come and that cannot be renewed.

@@ -5,7 +5,8 @@
 //!  PENDING ─────────► ACTIVE ◄──────────────────────────────► ERROR      anything that may pass; the old token is kept
 //!     ▲                 │                                       │
 //!     │ disconnected    ├── the provider says it is over ───────┴──► FAILED      consent again
-//!     └─────────────────┴── spent, and the answer is not known ────► UNCERTAIN   consent again
+//!     │                 ├── spent, and the answer is not known ────► UNCERTAIN   consent again
+//!     └─────────────────┘ moved to another registration: consent again
 //! ```
 //!
 //! A refresh token that is spent twice can cost the whole grant: many providers exchange it at each use and take a second
@@ -32,7 +33,7 @@ use std::time::Duration;
 /// Where a grant stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Status {
-    /// Nobody has consented yet, or no account was chosen.
+    /// Nobody has consented yet, or to the registration that the connection has by now, or no account was chosen.
     #[default]
     Pending,
     /// Its token is used.

@@ -7,6 +7,7 @@
 //!
 //! There is one for a grant that is over, however often its renewal fails and however many executions wait for it.
 
+use super::decide::MOVED;
 use super::{Grant, Holder, Status};
 use crate::id::UserId;
 use crate::model::KeyDigest;
@@ -86,10 +87,15 @@ pub enum Change {
 }
 
 impl Grant {
-    /// Whether somebody has to consent again.
+    /// Whether somebody has to consent again: not where nobody has yet, where it was given up here, or where only an account is to be
+    /// chosen.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.status, Status::Failed | Status::Uncertain)
+        match self.status {
+            Status::Failed | Status::Uncertain => true,
+            Status::Pending => self.reason.as_deref() == Some(MOVED),
+            Status::Active | Status::Error => false,
+        }
     }
 }
 
@@ -172,7 +178,7 @@ impl Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grant::{Outcome, Renewal, Renewed, Rules};
+    use crate::grant::{Need, Outcome, Renewal, Renewed, Rules, What};
     use crate::id::UserConfigId;
     use uuid::Uuid;
 
@@ -227,6 +233,49 @@ mod tests {
             panic!("a new end has a new notice")
         };
         assert!(second.generation > notice.generation);
+    }
+
+    #[test]
+    fn who_is_moved_is_told_unless_that_is_told_already_or_nothing_was_given() {
+        let rules = Rules::default();
+        let mut grant = Grant::default();
+        grant.moved(Timestamp(1), &rules);
+        assert_eq!(grant, Grant::default(), "nobody had consented");
+        given(&mut grant, 2);
+        let before = grant.clone();
+        grant.moved(Timestamp(3), &rules);
+        assert_eq!(
+            (grant.status, grant.held, grant.need(Timestamp(3), &rules)),
+            (Status::Pending, None, Need::Consent)
+        );
+        assert!(grant.generation > before.generation && grant.is_over());
+        let Change::Begin(notice) = Notice::change(HOLDER, Some(&before), &grant) else {
+            panic!("nobody is told")
+        };
+        assert_eq!(notice.since, Timestamp(3));
+        let again = grant.clone();
+        grant.moved(Timestamp(4), &rules);
+        assert_eq!(grant, again, "it is moved already");
+
+        // What was over before keeps its notice.
+        let mut grant = over(5);
+        let before = grant.clone();
+        grant.moved(Timestamp(6), &rules);
+        assert_eq!(Notice::change(HOLDER, Some(&before), &grant), Change::Keep);
+        let told: Vec<What> = grant.timeline.iter().map(|happening| happening.what).collect();
+        assert_eq!(told, [What::Issued, What::Ended, What::Moved]);
+        let before = grant.clone();
+        given(&mut grant, 7);
+        assert_eq!(grant.timeline.last().map(|last| last.what), Some(What::Reconnected));
+        assert_eq!(Notice::change(HOLDER, Some(&before), &grant), Change::Clear);
+        grant.moved(Timestamp(8), &rules);
+        grant.disconnected(Timestamp(9), &rules);
+        assert!(!grant.is_over(), "given up");
+        given(&mut grant, 10);
+        grant.await_account(true);
+        assert!(!grant.is_over(), "an account is to be chosen");
+        grant.moved(Timestamp(11), &rules);
+        assert!(grant.is_over() && !grant.awaits_account());
     }
 
     #[test]

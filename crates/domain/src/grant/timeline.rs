@@ -30,6 +30,8 @@ pub enum What {
     AccountChosen,
     /// Another account took its place.
     AccountSwitched,
+    /// Its connection has another registration than the one that it was given to.
+    Moved,
 }
 
 /// One event.
@@ -54,7 +56,7 @@ impl Grant {
     pub(super) fn given(&self) -> What {
         let last = self.timeline.last().map(|last| last.what);
         match last {
-            Some(What::Ended | What::Lost | What::Disconnected) => What::Reconnected,
+            Some(What::Ended | What::Lost | What::Disconnected | What::Moved) => What::Reconnected,
             _ => What::Issued,
         }
     }

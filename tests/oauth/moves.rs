@@ -1,0 +1,164 @@
+//! Grants of another registration than their connections have by now: they say so at once, and whoever has to consent again is told.
+
+use serde_json::{Value, json};
+
+use crate::consent::{account, back, begin, connect};
+use crate::harness::api::Api;
+use crate::harness::browser::Browser;
+use crate::harness::post_office::{PostOffice, link};
+use crate::notices::{GUS, mailed, until, words};
+use crate::registrations::{config, of, plan, refused, registration, told};
+use crate::world::{Plan, World};
+
+/// Sends one event and waits for its end.
+async fn works(world: &World, user: &str) {
+    let execution = world.send(user, 1).await.remove(0);
+    assert_eq!(world.ended(&execution).await["status"], "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_moved_is_told_once_and_what_waits_runs_after_the_link() {
+    let office = PostOffice::open("starttls", &[]);
+    let more = GUS.to_owned() + &registration("Europe", "") + &registration("Rest", "");
+    let world = World::start(&Plan {
+        have_tokens: false,
+        more: &more,
+        ..mailed(&office)
+    })
+    .await;
+    for user in ["ann", "bob"] {
+        connect(&world, user).await;
+        works(&world, user).await;
+    }
+    let api = Api::program(&world.daemon, "owner").await;
+    world.daemon.apply(&config("ann", "{registration: Europe}")).await;
+    let moved = account(&api, "ann").await;
+    assert_eq!(moved["status"], "PENDING");
+    assert!(words(&moved["grant"]).iter().any(|word| word == "MOVED"), "{moved}");
+    let parked = world.send("ann", 1).await.remove(0);
+    world.stands(&parked, "parked").await;
+    let letter = office.next();
+    assert_eq!(letter["to"], json!(["ann@globex.example"]));
+    assert!(
+        letter["body"]
+            .as_str()
+            .unwrap()
+            .contains("another registration with the other service"),
+        "{letter}"
+    );
+    let shown = until(&world, "ann", "ann is told", |grant| grant["notice"]["toldAt"].is_string()).await;
+    assert_eq!(words(&shown)[words(&shown).len() - 2..], ["MOVED", "TOLD"], "{shown}");
+    assert_eq!(shown["reason"], "another_registration");
+
+    // Another move before the new consent is no other news: the next letter is another's.
+    world.daemon.apply(&config("ann", "{registration: Rest}")).await;
+    world.provider.revoke("bob");
+    let waiting = world.send("bob", 1).await.remove(0);
+    world.stands(&waiting, "parked").await;
+    let other = office.next();
+    assert_eq!(other["to"], json!(["bob@globex.example"]));
+
+    // A notice that waits for a consent stays when its user is moved.
+    until(&world, "bob", "bob is told", |grant| grant["notice"]["toldAt"].is_string()).await;
+    world.daemon.apply(&config("bob", "{registration: Europe}")).await;
+    let shown = account(&api, "bob").await;
+    assert!(
+        shown["status"] == "PENDING" && shown["grant"]["notice"]["toldAt"].is_string(),
+        "{shown}"
+    );
+    for (user, letter, execution, client) in [("ann", &letter, &parked, "rest"), ("bob", &other, &waiting, "europe")] {
+        let mut browser = Browser::new(&[]);
+        let opened = browser.open(&world.daemon_url(&link(letter))).await;
+        assert_eq!(opened.status, 303, "{user}: {}", opened.html);
+        let asked = begin(&mut browser, opened.location().as_str()).await;
+        let code = world.provider.consent(user, asked.clone());
+        assert_eq!(browser.open(&back(&asked, &[("code", &code)])).await.status, 200);
+        assert_eq!(told(&world), of(client));
+        assert_eq!(world.ended(execution).await["status"], "succeeded");
+        let again = account(&api, user).await;
+        assert!(again["grant"]["notice"].is_null(), "{again}");
+        assert_eq!(words(&again["grant"]).last().unwrap(), "RECONNECTED", "{again}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_client_id_of_a_users_own_or_of_a_new_version_moves_whom_it_concerns() {
+    let plan = plan(&["ann", "bob"], "");
+    let world = World::start(&plan).await;
+    let api = Api::program(&world.daemon, "owner").await;
+    for user in ["ann", "bob"] {
+        connect(&world, user).await;
+        works(&world, user).await;
+    }
+    world.daemon.apply(&config("ann", "{clientId: ann-s-own}")).await;
+    let moved = account(&api, "ann").await;
+    assert_eq!(
+        (moved["status"].as_str(), words(&moved["grant"]).last().unwrap().as_str()),
+        (Some("PENDING"), "MOVED")
+    );
+    assert_eq!(account(&api, "bob").await["status"], "ACTIVE", "nobody else was moved");
+    connect(&world, "ann").await;
+
+    // Whoever has a client id of their own does not have that of the integration.
+    let manifests = world.manifests(&plan);
+    let integration = manifests.split("---\n").find(|text| text.contains("kind: Integration")).unwrap();
+    let instance = manifests.split("---\n").find(|text| text.contains("kind: Instance")).unwrap();
+    let version = |client: &str| format!("{}---\n{instance}---\n", integration.replace("\"the-client\"", client));
+    let scopes = version("\"the-client\"").replace("value: \"work\"", "value: \"work more\"");
+    world.daemon.apply(&scopes).await;
+    for user in ["ann", "bob"] {
+        assert_eq!(account(&api, user).await["status"], "ACTIVE", "the registration is the same");
+    }
+    world.daemon.apply(&version("\"the-next-client\"")).await;
+    let moved = account(&api, "bob").await;
+    assert_eq!(
+        (moved["status"].as_str(), words(&moved["grant"]).last().unwrap().as_str()),
+        (Some("PENDING"), "MOVED")
+    );
+    assert_eq!(account(&api, "ann").await["status"], "ACTIVE", "nobody else was moved");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_chooses_among_the_registrations_that_are_there_and_is_moved_by_it() {
+    let europe = registration("Europe", "");
+    let plan = Plan {
+        is_user_level: false,
+        more: &europe,
+        ..Plan::default()
+    };
+    let world = World::start(&plan).await;
+    works(&world, "ann").await;
+    let api = Api::program(&world.daemon, "owner").await;
+    let of_instance = async || -> Value {
+        let query = "{ instances { nodes { id configVariables { nodes { status grant { reason } requiredConfigVariable { key } } } } } }";
+        let mut instance = api.get(query, json!({})).await["nodes"][0].take();
+        let variables = instance["configVariables"]["nodes"].take();
+        let is_it = |variable: &&Value| variable["requiredConfigVariable"]["key"] == "Account";
+        let found = variables.as_array().unwrap().iter().find(is_it).unwrap();
+        json!({ "id": instance["id"], "status": found["status"], "reason": found["grant"]["reason"] })
+    };
+    let before = of_instance().await;
+    assert_eq!(before["status"], "ACTIVE");
+    let chooses = |name: &str| {
+        let provider = world.provider.url("");
+        format!(
+            "kind: Instance\nname: Work\ncustomer: globex\nintegration: Work\nconfigVars:\n  Provider: \"{provider}\"\n  Account: {{fields: {{registration: {name}}}}}\n---\n"
+        )
+    };
+    let nowhere = "there is no app registration `Nowhere` for `Account`";
+    let error = refused(&world, &chooses("Nowhere")).await;
+    assert!(error.contains(nowhere), "{error}");
+    let update = "mutation ($i: ID!, $v: String) { updateInstance(input: {id: $i, configVariables: [{key: \"Account\", values: $v}]}) { instance { id } errors { field messages } } }";
+    let values = json!([{ "name": "registration", "type": "value", "value": "Nowhere" }]).to_string();
+    let answer = api.ask(update, json!({ "i": before["id"], "v": values })).await;
+    assert!(answer["data"]["updateInstance"]["errors"].to_string().contains(nowhere), "{answer}");
+    assert_eq!(of_instance().await["status"], "ACTIVE");
+
+    // One that the same manifests bring is there.
+    world.daemon.apply(&(chooses("Asia") + &registration("Asia", ""))).await;
+    let after = of_instance().await;
+    assert_eq!(
+        (&after["status"], &after["reason"]),
+        (&json!("PENDING"), &json!("another_registration"))
+    );
+}
