@@ -135,7 +135,7 @@ pub(crate) fn manifests(seen: &mut Seen, provider: &Oauth, echo: &Provider) -> S
             .finish();
         vec![("headers", header), ("tokenParams", pairs), ("clientSecret", client.to_owned())]
     };
-    let mut account = vec![("clientSecret", SECRET.to_owned())];
+    let mut account = oauth(seen, "a user's", SECRET);
     let mut company = oauth(seen, "an instance's", SECRET);
     seen.known("client secret", SECRET);
     let secret = seen.secret("client secret of a machine");

@@ -14,6 +14,7 @@ use perseat_store::seal::{DataKey, RecordKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 /// What variables have, by key.
 pub(super) type Settings = BTreeMap<String, Setting>;
@@ -33,7 +34,12 @@ impl<'i> Registered<'i> {
     }
 
     /// Puts the registration on a connection that it has, and gives its id if that is one of the customer's.
-    fn put_on(self, variable: &ConfigVar, value: &mut ConnectionValue) -> Result<Option<RegistrationId>, LoadError> {
+    fn put_on(
+        self,
+        variable: &ConfigVar,
+        secrets: &BTreeMap<String, Zeroizing<String>>,
+        value: &mut ConnectionValue,
+    ) -> Result<Option<RegistrationId>, LoadError> {
         if variable.connection.as_ref().and_then(is_oauth).is_none() {
             return Ok(None);
         }
@@ -49,7 +55,7 @@ impl<'i> Registered<'i> {
                     variable: variable.stable_key.clone(),
                     source,
                 })?;
-                register(value, variable, registration, &secret);
+                register(value, variable, secrets, registration, &secret);
                 Ok(Some(registration.id))
             }
         }
@@ -110,8 +116,9 @@ impl<'k> Vault<'k> {
                 token: None,
             },
         };
-        fill_from_definition(&mut value, variable, &self.presets.open(&variable.stable_key)?);
-        let registration = self.registered.put_on(variable, &mut value)?;
+        let secrets = self.presets.open(&variable.stable_key)?;
+        fill_from_definition(&mut value, variable, &secrets);
+        let registration = self.registered.put_on(variable, &secrets, &mut value)?;
         Ok((value, registration))
     }
 

@@ -128,7 +128,7 @@ impl Connection {
         let mut supplied = open(&key, id, values.get(&id.variable))?;
         let secrets = Presets::of(keyring, version.clone())?.open(&id.variable)?;
         fill_from_definition(&mut supplied, &variable, &secrets);
-        register_chosen(keyring, &instance, &variable, &mut supplied, user.as_ref())?;
+        register_chosen(keyring, &instance, (&variable, &secrets), &mut supplied, user.as_ref())?;
         Ok(Some(Self {
             id: id.clone(),
             name: variable.key,
@@ -231,7 +231,7 @@ impl Connection {
 fn register_chosen(
     keyring: &Keyring,
     instance: &Instance,
-    variable: &ConfigVar,
+    (variable, secrets): (&ConfigVar, &BTreeMap<String, Zeroizing<String>>),
     supplied: &mut ConnectionValue,
     user: Option<&User>,
 ) -> Result<(), StoreError> {
@@ -242,7 +242,7 @@ fn register_chosen(
         Chosen::One(registration) => {
             let key = keyring.data_key(Owner::Customer(instance.customer))?;
             let secret = registration_secret(&key, instance.id, registration)?;
-            register(supplied, variable, registration, &secret);
+            register(supplied, variable, secrets, registration, &secret);
         }
     }
     Ok(())

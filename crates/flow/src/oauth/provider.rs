@@ -182,15 +182,23 @@ pub fn token_host(variable: &ConfigVar) -> Option<String> {
     }
 }
 
-/// Puts an app registration in the place of the integration's own. Its secret goes where the definition says, whatever the
-/// configuration says: an address that the definition does not give is taken out.
-pub fn register(value: &mut ConnectionValue, variable: &ConfigVar, registration: &AppRegistration, secret: &str) {
+/// Puts an app registration in the place of the integration's own. Its secret goes where the definition says and as it says, whatever
+/// the configuration says: what the definition does not give of that is taken out. `secrets` are the definition's, as for
+/// [`fill_from_definition`].
+pub fn register(
+    value: &mut ConnectionValue,
+    variable: &ConfigVar,
+    secrets: &BTreeMap<String, Zeroizing<String>>,
+    registration: &AppRegistration,
+    secret: &str,
+) {
     value.fields.retain(|name, _| !shapes_requests(name));
     for (name, input) in &variable.inputs {
         if let Input::Value(Some(text)) = input
             && shapes_requests(name)
         {
-            value.fields.insert(name.clone(), text.clone());
+            let text = secrets.get(name).map_or(text.as_str(), |secret| secret);
+            value.fields.insert(name.clone(), text.to_owned());
         }
     }
     value.fields.insert("clientId".to_owned(), registration.client_id.clone());
