@@ -39,7 +39,7 @@ const QUESTIONS: [&str; 7] = [
     "{ integrations { nodes { name description definition versionNumber flows { nodes { name } } } } }",
     "{ instances { nodes { name configVariables { nodes { value status authorizeUrl refreshAt inputs { nodes { name value } }
         grant { status reason timeline { what } } requiredConfigVariable { key } } } flowConfigs { nodes { webhookUrl apiKeys flow { name } } }
-        userLevelConfigs { nodes { user { name } configVariables { nodes { value inputs { nodes { name value } } grant { status reason timeline { what } } } } } } } } }",
+        userLevelConfigs { nodes { user { name } configVariables { nodes { value inputs { nodes { name value } } grant { status reason timeline { what } account { id name baseUrl countedAs } } } } } } } } }",
     "{ executionResults { nodes { id error logs { nodes { message } } stepResults { nodes { displayStepName resultsUrl } } } } }",
     "{ instances { nodes { appRegistrations { id connection name clientId scopes emailDomains labels } } } scopedConfigVariables { nodes { key description variableScope status
         authorizeUrl grant { status reason timeline { what } } } } }",
@@ -351,6 +351,7 @@ async fn no_secret_is_left_anywhere_whichever_way_it_came_in() {
     seen.ask(&owner, mail, json!({ "i": user })).await;
     seen.known("link of a new password", &parameter(&link(&office.next()), "token"));
     consent(&mut seen, &world, &owner).await;
+    seen.ask(&owner, QUESTIONS[1], json!({})).await;
     embedded(&mut seen, &world, &owner).await;
 
     // By events, and through whatever flows do.

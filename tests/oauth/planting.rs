@@ -148,6 +148,12 @@ pub(crate) fn manifests(seen: &mut Seen, provider: &Oauth, echo: &Provider) -> S
         ];
         inputs.extend(all);
     }
+    // Where ann works, and under which name, is sealed with the grant.
+    let listed = json!([{ "id": seen.payload("provider account"), "name": seen.payload("name of a provider account") }]);
+    provider.change(|manner| {
+        manner.accounts.insert("ann".to_owned(), (200, listed.to_string()));
+    });
+    account.push(("accountsUrl", provider.url("/userinfo")));
     machine.push(("clientAuthentication", "basic".into()));
     for inputs in [&mut account, &mut company] {
         inputs.extend([("authorizeUrl", authorize.clone()), ("revokeUrl", revoke.clone())]);
