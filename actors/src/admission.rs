@@ -115,6 +115,15 @@ impl Full {
     }
 }
 
+/// Where a claim from outside stands among those that wait for the same room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Behind them: it has only just come.
+    Last,
+    /// It has waited, and it is its turn.
+    Now,
+}
+
 #[derive(Default)]
 struct Counter {
     count: u64,
@@ -185,12 +194,12 @@ impl Admission {
         }))
     }
 
-    /// Claims room for an event from outside, waiting for it if there is none yet.
+    /// Claims room for an event from outside, waiting for it if there is none yet. Room goes to whoever waits longest.
     ///
     /// # Errors
     /// If there is still none after [`AdmissionOptions::wait`], or too many wait already.
     pub async fn admit(&self, claim: Claim) -> Result<Admitted, Overload> {
-        match self.claim(&claim, Source::Outside) {
+        match self.claim(&claim, Source::Outside, Turn::Last) {
             Ok(()) => Ok(self.admitted(claim)),
             // Boxed: who does not wait should not carry the room for it.
             Err(full) => Box::pin(self.wait(claim, full)).await,
@@ -202,7 +211,7 @@ impl Admission {
     /// # Errors
     /// If a limit is reached.
     pub fn admit_own(&self, claim: Claim) -> Result<Admitted, Overload> {
-        match self.claim(&claim, Source::Inside) {
+        match self.claim(&claim, Source::Inside, Turn::Now) {
             Ok(()) => Ok(self.admitted(claim)),
             Err(full) => Err(self.overload(full)),
         }
@@ -255,8 +264,11 @@ impl Admission {
     }
 
     /// Raises all counters or none.
-    fn claim(&self, claim: &Claim, source: Source) -> Result<(), Full> {
+    fn claim(&self, claim: &Claim, source: Source, turn: Turn) -> Result<(), Full> {
         let mark = |scope| self.0.options.limits.mark(scope, source);
+        if turn == Turn::Last && self.0.total_waiting.load(Ordering::SeqCst) > 0 && has_any(&mut lock(&self.0.total_waiters)) {
+            return Err(Full::Total(Scope::Total));
+        }
         raise(&self.0.total, 1, mark(Scope::Total)).map_err(|()| Full::Total(Scope::Total))?;
         if raise(&self.0.bytes, claim.bytes, mark(Scope::Bytes)).is_err() {
             self.0.total.fetch_sub(1, Ordering::SeqCst);
@@ -265,7 +277,7 @@ impl Admission {
         let keys = Key::all(claim);
         for (place, key) in keys.iter().enumerate() {
             let Some(key) = key else { continue };
-            if !self.raise_key(*key, mark(key.scope())) {
+            if !self.raise_key(*key, mark(key.scope()), turn) {
                 keys[..place].iter().flatten().for_each(|raised| self.lower(*raised));
                 self.lower_total(claim.bytes);
                 return Err(Full::Key(*key));
@@ -274,10 +286,10 @@ impl Admission {
         Ok(())
     }
 
-    fn raise_key(&self, key: Key, mark: u64) -> bool {
+    fn raise_key(&self, key: Key, mark: u64, turn: Turn) -> bool {
         let mut shard = self.shard(&key);
         let counter = shard.entry(key).or_default();
-        let has_room = counter.count < mark;
+        let has_room = counter.count < mark && (turn == Turn::Now || !has_any(&mut counter.waiters));
         counter.count += u64::from(has_room);
         has_room
     }
@@ -316,42 +328,64 @@ impl Admission {
         let Some(_place) = Waiting::enter(&self.0) else {
             return Err(self.overload(full));
         };
+        let mut turn = Turn::Last;
         loop {
-            let room = self.enqueue(full);
+            let place = self.enqueue(full, turn);
             // Room that came free before the place in the queue was taken woke nobody.
-            match self.claim(&claim, Source::Outside) {
-                Ok(()) => return Ok(self.admitted(claim)),
-                Err(still) => full = still,
+            if place.as_ref().is_none_or(|place| place.is_only_one) {
+                match self.claim(&claim, Source::Outside, Turn::Now) {
+                    Ok(()) => return Ok(self.admitted(claim)),
+                    Err(still) => full = still,
+                }
             }
-            let Some(room) = room else { continue };
-            if let Either::Right(_) = select(room, &mut deadline).await {
-                return match self.claim(&claim, Source::Outside) {
-                    Ok(()) => Ok(self.admitted(claim)),
-                    Err(full) => Err(self.overload(full)),
-                };
+            let Some(place) = place else { continue };
+            let is_over = matches!(select(place.room, &mut deadline).await, Either::Right(_));
+            match self.claim(&claim, Source::Outside, Turn::Now) {
+                Ok(()) => return Ok(self.admitted(claim)),
+                Err(full) if is_over => return Err(self.overload(full)),
+                Err(still) => (full, turn) = (still, Turn::Now),
             }
         }
     }
 
-    /// A place in the queue of a counter; `None` if the counter has gone to zero meanwhile.
-    fn enqueue(&self, full: Full) -> Option<oneshot::Receiver<()>> {
+    /// A place in the queue of a counter, in front for who has had a turn; `None` if the counter has gone to zero meanwhile.
+    fn enqueue(&self, full: Full, turn: Turn) -> Option<Place> {
         let (sender, room) = oneshot::channel();
         let push = |waiters: &mut Waiters| {
-            while waiters.front().is_some_and(oneshot::Sender::is_closed) {
-                waiters.pop_front();
+            let is_only_one = !has_any(waiters);
+            match turn {
+                Turn::Last => waiters.push_back(sender),
+                Turn::Now => waiters.push_front(sender),
             }
-            waiters.push_back(sender);
+            is_only_one
         };
-        match full {
+        let is_only_one = match full {
             Full::Key(key) => push(&mut self.shard(&key).get_mut(&key)?.waiters),
             Full::Total(_) => {
                 let mut waiters = lock(&self.0.total_waiters);
-                push(&mut waiters);
+                let is_only_one = push(&mut waiters);
                 self.0.total_waiting.store(waiters.len(), Ordering::SeqCst);
+                is_only_one
             }
-        }
-        Some(room)
+        };
+        Some(Place { room, is_only_one })
     }
+}
+
+/// A place in a queue.
+struct Place {
+    /// Fires when there may be room.
+    room: oneshot::Receiver<()>,
+    /// Nobody else waits there.
+    is_only_one: bool,
+}
+
+/// Whether somebody waits; whoever gave up in front is taken out.
+fn has_any(waiters: &mut Waiters) -> bool {
+    while waiters.front().is_some_and(oneshot::Sender::is_closed) {
+        waiters.pop_front();
+    }
+    !waiters.is_empty()
 }
 
 /// A caller that waits; there are not more than [`AdmissionOptions::waiters_max`].

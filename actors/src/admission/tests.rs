@@ -1,5 +1,6 @@
 use super::*;
 use crate::kit::VirtualClock;
+use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -73,6 +74,29 @@ async fn an_end_lets_one_waiting_caller_in_at_once() {
     admission.ended(&claim_of(7));
     third.await.unwrap().unwrap();
     assert_eq!(admission.total().0, 1);
+}
+
+#[tokio::test]
+async fn room_goes_to_whoever_waits_longest_and_not_to_who_has_just_come() {
+    for limits in [limits(2, 100), limits(100, 2)] {
+        let (admission, clock) = counters(limits);
+        for _ in 0..2 {
+            admission.admit(claim_of(7)).await.unwrap().keep();
+        }
+        let mut waiting: Vec<_> = (0..4).map(|_| admit_aside(&admission, claim_of(7))).collect();
+        settle().await;
+        let last = waiting.pop().unwrap();
+        for waited in waiting {
+            admission.ended(&claim_of(7));
+            // one that comes before whoever was woken has had time to look
+            assert!(admission.admit(claim_of(7)).now_or_never().is_none());
+            waited.await.unwrap().unwrap();
+        }
+        assert!(!last.is_finished());
+        admission.ended(&claim_of(7));
+        last.await.unwrap().unwrap();
+        assert_eq!((admission.total().0, clock.now().0), (2, 0));
+    }
 }
 
 #[tokio::test]
