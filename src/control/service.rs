@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use perseat_actors::front::{Beside, BesideAnswer};
 use perseat_domain::model::MediaKind;
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -33,8 +33,9 @@ pub(crate) struct Control {
 
 struct Shared {
     desk: Arc<Desk>,
-    schema: Schema,
-    lenient: Lenient,
+    /// The schema, and what eases requests to it. Made for the first request: a daemon that only takes events does without
+    /// the memory.
+    asked: OnceLock<(Schema, Lenient)>,
     admission: Admission,
     /// Pictures that are decoded.
     decoders: Arc<Semaphore>,
@@ -55,10 +56,8 @@ impl std::fmt::Debug for Control {
 impl Control {
     /// `provider` is who else says who somebody is.
     pub(crate) fn new(desk: Arc<Desk>, provider: Option<Provider>, pages: ConsoleOptions, runtime: Handle) -> Self {
-        let schema = schema::build(&desk);
         let shared = Shared {
-            lenient: Lenient::of(&schema.sdl()),
-            schema,
+            asked: OnceLock::new(),
             admission: Admission::new(Arc::clone(&desk), runtime.clone()),
             decoders: Arc::new(Semaphore::new(desk.options().decoders)),
             pictures: Arc::new(Pictures::new(desk.options().pictures)),
@@ -159,10 +158,15 @@ impl Shared {
             operation.is_none() || name == operation.as_deref()
         });
         let is_mutation = asked.any(|(_, one)| one.node.ty == OperationType::Mutation);
-        self.lenient.ease(&mut query);
+        let (schema, lenient) = self.asked.get_or_init(|| {
+            let schema = schema::build(&self.desk);
+            let lenient = Lenient::of(&schema.sdl());
+            (schema, lenient)
+        });
+        lenient.ease(&mut query);
         let budget = Arc::new(Budget::of(&self.desk));
         let query = query.data(admitted.actor.clone()).data(Arc::clone(&budget));
-        let response = self.runtime.block_on(self.schema.execute(query));
+        let response = self.runtime.block_on(schema.execute(query));
         // What a mutation did is said as far as it can be.
         if let Some(spent) = budget.spent().filter(|_| !is_mutation) {
             return json(StatusCode::OK, &answer::spent(spent));

@@ -15,6 +15,9 @@ pub const CALLS: u64 = 40;
 /// Seeds of a campaign unless `FAULT_SEEDS` says otherwise.
 const SEEDS: u64 = 200;
 
+/// Seeds between two lines about how far a campaign is.
+const TOLD_EVERY: u64 = 500;
+
 const KINDS: [Fault; 6] = [
     Fault::Error,
     Fault::ShortWrite,
@@ -75,6 +78,7 @@ impl Campaign {
                 self.judge(seed, trouble, attempt(|| workload(seed, trouble)));
                 runs += 1;
             }
+            self.tell(seed, runs);
         }
         runs
     }
@@ -88,6 +92,7 @@ impl Campaign {
         for seed in seeds() {
             self.judge(seed, None, attempt(|| workload(seed)));
             runs += 1;
+            self.tell(seed, runs);
         }
         runs
     }
@@ -95,6 +100,14 @@ impl Campaign {
     /// Whether any run has a problem: for what is wrong on purpose.
     pub fn catches(&self, mut workload: impl FnMut(u64, Option<Trouble>) -> Result<(), String>) -> bool {
         (0..SEEDS).any(|seed| troubles(seed).any(|trouble| attempt(|| workload(seed, trouble)).is_err()))
+    }
+
+    /// A long campaign says how far it is.
+    fn tell(&self, seed: u64, runs: u64) {
+        let done = seed + 1;
+        if done.is_multiple_of(TOLD_EVERY) {
+            eprintln!("{}: {done} of {} seeds hold, {runs} runs", self.test, seeds().end);
+        }
     }
 
     fn judge(&self, seed: u64, trouble: Option<Trouble>, outcome: Result<(), String>) {
