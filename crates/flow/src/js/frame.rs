@@ -32,6 +32,8 @@ pub(super) struct Run<'a> {
     /// CPU time after which the child gives way to everything else on the machine, and ends with the run: a process may not
     /// take its place back.
     pub(super) gives_way_us: u64,
+    /// Whether it rests most of the time from then on.
+    pub(super) rests: bool,
     pub(super) max_log_lines: u32,
     pub(super) max_log_bytes: u32,
     pub(super) max_fetches: u32,

@@ -1,7 +1,7 @@
-//! For how long a script computes before it gives way: less where its user's last one computed for long. Pure.
+//! How a script computes beside everything else on the machine: by what its user's last one did. Pure.
 
 use super::run::UserKey;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// CPU time of a run that competes like any other. Starting the next child costs a tenth of it, and a spare is ready. No key: less
@@ -13,20 +13,43 @@ const AGAIN: Duration = Duration::from_millis(1);
 /// Users that are remembered. No key: past it all are forgotten, which costs them nothing and others ten milliseconds each.
 const MAX_USERS: usize = 4_096;
 
+/// What the last run of a user was like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    /// It computed for long.
+    Long,
+    /// It had to be ended.
+    Endless,
+}
+
+/// How a run computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// CPU time after which it gives way.
+    pub(super) gives_way_after: Duration,
+    /// Whether it rests most of the time from then on. A process of the least weight still takes a whole core where one is
+    /// free, and with it the caches, the clock rate and the wake-ups of the others.
+    pub(super) rests: bool,
+}
+
 /// The users whose last run computed for long.
 #[derive(Debug, Default)]
-pub(super) struct Patience(HashSet<UserKey>);
+pub(super) struct Patience(HashMap<UserKey, Last>);
 
 impl Patience {
-    /// CPU time after which the next run of a user gives way.
-    pub(super) fn with(&self, user: UserKey) -> Duration {
-        if self.0.contains(&user) { AGAIN } else { FIRST }
+    /// How the next run of a user computes.
+    pub(super) fn with(&self, user: UserKey) -> Pace {
+        let last = self.0.get(&user);
+        Pace {
+            gives_way_after: if last.is_some() { AGAIN } else { FIRST },
+            rests: last == Some(&Last::Endless),
+        }
     }
 
-    /// A run took this much CPU time.
+    /// A run came to its end by itself and took this much CPU time.
     pub(super) fn ended(&mut self, user: UserKey, cpu: Duration) {
         if cpu >= FIRST {
-            self.exhausted(user);
+            self.remember(user, Last::Long);
         } else {
             self.0.remove(&user);
         }
@@ -34,10 +57,14 @@ impl Patience {
 
     /// A run did not come to its end.
     pub(super) fn exhausted(&mut self, user: UserKey) {
+        self.remember(user, Last::Endless);
+    }
+
+    fn remember(&mut self, user: UserKey, last: Last) {
         if self.0.len() >= MAX_USERS {
             self.0.clear();
         }
-        self.0.insert(user);
+        self.0.insert(user, last);
     }
 }
 
@@ -57,21 +84,23 @@ mod tests {
     #[test]
     fn who_computed_for_long_gives_way_sooner_until_a_run_is_short() {
         let mut patience = Patience::default();
-        assert_eq!(patience.with(user(1)), FIRST);
+        let pace = |gives_way_after, rests| Pace { gives_way_after, rests };
+        assert_eq!(patience.with(user(1)), pace(FIRST, false));
         patience.ended(user(1), FIRST);
         patience.exhausted(user(2));
-        assert_eq!(
-            (patience.with(user(1)), patience.with(user(2)), patience.with(user(3))),
-            (AGAIN, AGAIN, FIRST)
-        );
+        assert_eq!(patience.with(user(1)), pace(AGAIN, false));
+        assert_eq!(patience.with(user(2)), pace(AGAIN, true));
+        assert_eq!(patience.with(user(3)), pace(FIRST, false));
         patience.ended(user(1), FIRST - Duration::from_micros(1));
-        assert_eq!((patience.with(user(1)), patience.with(user(2))), (FIRST, AGAIN));
+        patience.ended(user(2), FIRST);
+        assert_eq!(patience.with(user(1)), pace(FIRST, false));
+        assert_eq!(patience.with(user(2)), pace(AGAIN, false));
     }
 
     #[test]
     fn no_more_users_are_remembered_than_the_bound() {
         let mut patience = Patience::default();
         (0..10_000).for_each(|n| patience.exhausted(user(n)));
-        assert!(patience.0.len() <= MAX_USERS && patience.with(user(9_999)) == AGAIN);
+        assert!(patience.0.len() <= MAX_USERS && patience.with(user(9_999)).rests);
     }
 }

@@ -12,7 +12,7 @@
 
 use super::calls::{Calls, Sending};
 use super::frame::{self, Run, ToChild};
-use super::patience::Patience;
+use super::patience::{Pace, Patience};
 use super::queue::Queue;
 use super::run::{Part, RunError, RunReport, RunRequest, UserKey};
 use super::spawner::Spawner;
@@ -274,7 +274,7 @@ impl Worker {
     }
 
     /// Writes the frames of a run. The caller has seen that the script fits.
-    fn send(&mut self, mut flight: Flight, options: &Options, gives_way_after: Duration) {
+    fn send(&mut self, mut flight: Flight, options: &Options, pace: Pace) {
         let request = &flight.request;
         let known = self.scripts.len();
         let number = *self.scripts.entry(Arc::clone(&request.script)).or_insert_with(|| {
@@ -297,7 +297,8 @@ impl Worker {
             script: number,
             max_ms: millis(room),
             max_cpu_ms: millis(options.max_cpu),
-            gives_way_us: u64::try_from(gives_way_after.as_micros()).unwrap_or(u64::MAX),
+            gives_way_us: u64::try_from(pace.gives_way_after.as_micros()).unwrap_or(u64::MAX),
+            rests: pace.rests,
             max_log_lines: narrow(options.max_log_lines),
             max_log_bytes: narrow(options.max_log_bytes),
             max_fetches: options.max_fetches,
@@ -511,8 +512,8 @@ impl State {
                     return;
                 }
                 Some(flight) => {
-                    let gives_way_after = self.patience.with(flight.request.owner);
-                    worker.send(flight, options, gives_way_after);
+                    let pace = self.patience.with(flight.request.owner);
+                    worker.send(flight, options, pace);
                 }
                 None => {
                     if worker.flights.is_empty() && (others_wait || next.is_none()) {

@@ -223,7 +223,8 @@ fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, said_so: &mut boo
         } => {
             *said_so |= last;
             let cpu = Duration::from_micros(cpu_us);
-            let flight = done(shared, id, run, last, cpu)?;
+            let came_to_its_end = !matches!(outcome, Err(Failure::OutOfTime | Failure::OutOfCpu));
+            let flight = done(shared, id, run, last, came_to_its_end.then_some(cpu))?;
             let report = RunReport {
                 outcome: outcome.map(str::to_owned).map_err(run_error),
                 logs: logs.into_iter().map(step_log).collect(),
@@ -265,8 +266,8 @@ fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, said_so: &mut boo
     }
 }
 
-/// Takes the run that ended off its child and hands the child more.
-fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool, cpu: Duration) -> io::Result<Flight> {
+/// Takes the run that ended off its child and hands the child more. `cpu` is what it took, if it came to its end by itself.
+fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool, cpu: Option<Duration>) -> io::Result<Flight> {
     let mut state = shared.lock();
     let worker = state.workers.get_mut(&id).ok_or_else(|| io::Error::other("an unknown child"))?;
     if worker.flights.front().is_none_or(|first| first.id != run) {
@@ -282,8 +283,10 @@ fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool, cpu: Duration) -> i
     } else if let Some(next) = worker.flights.front_mut() {
         next.begin(&shared.options);
     }
-    if let Some(owner) = owner {
-        state.patience.ended(owner, cpu);
+    match (owner, cpu) {
+        (Some(owner), Some(cpu)) => state.patience.ended(owner, cpu),
+        (Some(owner), None) => state.patience.exhausted(owner),
+        (None, _) => {}
     }
     state.pump(shared);
     flight.ok_or_else(|| io::Error::other("the end of no script"))

@@ -102,6 +102,18 @@ async fn a_script_that_computes_for_long_gives_way_and_costs_its_child() {
 }
 
 #[tokio::test]
+async fn a_script_of_a_user_whose_last_one_was_endless_rests_most_of_the_time() {
+    let pool = pool().await;
+    let spin = "module.exports = () => { const end = Date.now() + 500; while (Date.now() < end); return { data: 1 } }";
+    let mut endless = request(owner(1, 1), "module.exports = () => { for (;;); }");
+    endless.deadline = Instant::now() + Duration::from_millis(300);
+    assert_eq!(pool.run(endless).await.outcome, Err(RunError::TimedOut));
+    let next = pool.run(request(owner(1, 1), spin)).await;
+    assert_eq!(next.outcome.unwrap(), "1");
+    assert!(next.cpu < Duration::from_millis(250), "it computed for {:?} of 500 ms", next.cpu);
+}
+
+#[tokio::test]
 async fn too_many_waiting_runs_are_refused() {
     let pool = pool_with(
         Options {

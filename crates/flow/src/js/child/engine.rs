@@ -20,6 +20,10 @@ const MAX_STACK: usize = 1 << 20;
 /// what they do, and past it a new child costs half a millisecond.
 const MAX_LEFT_OVER: u32 = 10_000;
 
+/// A run that rests computes for so long, then waits for so long, in turn. No key: how much a step may compute is `code.cpu`.
+const WORK: Duration = Duration::from_millis(1);
+const REST: Duration = Duration::from_millis(4);
+
 /// Why a run failed, with text of its own.
 #[derive(Debug)]
 pub(super) enum RunError {
@@ -60,6 +64,8 @@ struct Clock {
     cpu_limit: Cell<Duration>,
     gives_way_at: Cell<Duration>,
     has_given_way: Cell<bool>,
+    /// The CPU time at which it rests next, if it rests at all.
+    rests_at: Cell<Option<Duration>>,
     stopped: Cell<Option<Stop>>,
 }
 
@@ -85,6 +91,10 @@ impl Clock {
         }
         if used >= self.gives_way_at.get() && !self.has_given_way.replace(true) {
             sandbox::give_way();
+        }
+        if self.has_given_way.get() && self.rests_at.get().is_some_and(|at| used >= at) {
+            self.rests_at.set(Some(used + WORK));
+            std::thread::sleep(REST.min(deadline.saturating_duration_since(now)));
         }
         if now >= deadline {
             self.stopped.set(Some(Stop::Time));
@@ -161,6 +171,7 @@ impl Engine {
         self.clock.stopped.set(None);
         self.clock.cpu_limit.set(cpu_began + Duration::from_millis(run.max_cpu_ms));
         self.clock.gives_way_at.set(cpu_began + Duration::from_micros(run.gives_way_us));
+        self.clock.rests_at.set(run.rests.then(|| self.clock.gives_way_at.get()));
         self.clock.began.set(Some((began, cpu_began)));
         self.clock.deadline.set(Some(began + Duration::from_millis(run.max_ms)));
         let segments = [run.context, run.config]
