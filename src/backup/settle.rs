@@ -96,6 +96,7 @@ pub(super) fn settle(catalog: &Catalog, keyring: &Inspected, media: &Path, keep:
         for customer in &gone.customers {
             mutation.delete_customer(customer.id)?;
         }
+        mutation.forget_owed(|owner| keyring.contains(owner))?;
         settled.sessions = end_sessions(mutation)?;
         settled.links = end_links(mutation)? + mutation.end_notice_links()?;
         settled.letters = end_letters(mutation)?;

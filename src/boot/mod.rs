@@ -61,6 +61,7 @@ use crate::config::Config;
 use crate::control::Mail;
 use crate::mail::{Outbox, Post};
 use crate::notices::Notices;
+use crate::oauth::GivingBack;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::health::Reason;
 use crate::telemetry::logs::Logs;
@@ -160,6 +161,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let mail = post.as_ref().map(|_| Mail::new(&mail_options, config.sign_in_options().remembered));
     let desk = Arc::new(api::desk(&config, &plane, &base.listeners, reading.executions(), mail.clone())?);
     let notices = Notices::open(&config, desk.clone(), post.clone(), &control)?;
+    let giving_back = GivingBack::new(desk.clone(), config.owed_options());
     let outbox = post
         .zip(mail)
         .map(|(post, mail)| Outbox::new(desk.clone(), post, mail_options, mail.wake));
@@ -181,6 +183,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let local = control.spawn(http::serve(socket, local_limits(&config), local::service(router), stop.clone()));
     let outbox = outbox.map(|outbox| control.spawn(outbox.run(stop.clone())));
     let notices = control.spawn(notices.run(stop.clone()));
+    let giving_back = control.spawn(giving_back.run(stop.clone()));
     let keys = control.spawn(keys.run(stop.clone()));
     let housekeeping = control.spawn(Housekeeping::of(&plane, &config).run(stop.clone()));
     let watchdog = Watchdog::start(plane.is_well());
@@ -205,6 +208,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
         let _ = housekeeping.await;
         let _ = keys.await;
         let _ = notices.await;
+        let _ = giving_back.await;
         if let Some(outbox) = outbox {
             let _ = outbox.await;
         }

@@ -300,6 +300,7 @@ fn nothing(config: &Config, checks: &mut Checks<'_>) {
         ("outbound.lookup-timeout", outbound.lookup_timeout),
         ("oauth.timeout", config.oauth.timeout),
         ("oauth.state-lifetime", config.oauth.state_lifetime),
+        ("owed.look", config.custody.owed.look),
         ("journal.spare-wait", config.journal.spare_wait),
         ("journal.retry-interval", config.journal.retry_interval),
         ("journal.sink-retry", config.journal.sink_retry),

@@ -1,4 +1,4 @@
-//! The keys of the keyring; as [`super::settings`].
+//! The keys of the keyring and of tokens that are given back; as [`super::settings`].
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::source::Reader;
 use super::value::{Count, Value};
 
 settings! {
-    /// What data is sealed with.
+    /// What data is sealed with, and what is given back.
     KeyringSettings;
 
     /// Data keys.
@@ -24,5 +24,19 @@ settings! {
         rotation_settle: Duration = "60s";
         /// How often it is looked whether an older version of a customer's key can be destroyed.
         rotation_look: Duration = "60s";
+    }
+
+    /// Tokens that were given up, and that their providers are told of (`revokeUrl`).
+    owed "owed": Owed {
+        /// Those that wait at most. Beyond it they are forgotten, though they may still be valid at their providers.
+        tokens: Count = 10_000;
+        /// How often it is looked whether there is one to tell of.
+        look: Duration = "1s";
+        /// Told at once.
+        calls: Count = 8;
+        /// How often a provider is told of one that it does not take; `oauth.back-off` holds between.
+        attempts: Count = 300;
+        /// How long one is kept that a provider does not take. Then it is forgotten, too.
+        age: Duration = "1d";
     }
 }

@@ -1,8 +1,8 @@
 //! From the keys of `[oauth]` to what renews grants.
 
 use super::Config;
-use crate::oauth::OauthOptions;
-use perseat_domain::grant::Rules;
+use crate::oauth::{OauthOptions, OwedOptions};
+use perseat_domain::grant::{Patience, Rules};
 use perseat_flow::oauth::Limits;
 
 impl Config {
@@ -26,6 +26,23 @@ impl Config {
             redirects: self.oauth.redirects.iter().filter_map(|text| text.parse().ok()).collect(),
             uses_looked_at: self.oauth.uses_looked_at.as_usize(),
             rules: self.grant_rules(),
+        }
+    }
+
+    /// Tokens that are given back.
+    #[must_use]
+    pub(crate) fn owed_options(&self) -> OwedOptions {
+        let owed = &self.custody.owed;
+        OwedOptions {
+            look: owed.look,
+            calls: owed.calls.as_usize(),
+            timeline: self.oauth.timeline.as_usize(),
+            patience: Patience {
+                attempts: owed.attempts.get(),
+                age: owed.age,
+                back_off: self.oauth.back_off,
+                back_off_max: self.oauth.back_off_max,
+            },
         }
     }
 

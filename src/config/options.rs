@@ -452,6 +452,7 @@ impl Config {
             audit_details: catalog.audit_details.as_usize(),
             outbox_entries: catalog.outbox_entries.get().into(),
             revisions_kept: catalog.revisions_kept.as_usize(),
+            owed: self.custody.owed.tokens.get().into(),
         }
     }
 

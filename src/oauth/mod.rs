@@ -9,11 +9,13 @@
 //! connection and one holder. What goes wrong ends on a page that says what to do, with a reference that is in the log.
 
 mod accounts;
+mod owed;
 mod pages;
 mod states;
 pub(crate) mod story;
 
 pub(crate) use accounts::choose_url;
+pub(crate) use owed::{GivingBack, OwedOptions};
 pub(crate) use states::OauthOptions;
 
 use crate::boot::http::Answer;
@@ -26,7 +28,7 @@ use pages::{Page, Pages, Problem};
 use perseat_admin::actor::Actor;
 use perseat_admin::grants::{Connection, Consent};
 use perseat_domain::grant::{Holder, Outcome};
-use perseat_flow::oauth::{AccountsError, Exchange, OauthClient, Pkce, Revoked, authorize_url};
+use perseat_flow::oauth::{AccountsError, Exchange, OauthClient, Pkce, authorize_url};
 use perseat_store::catalog::GrantId;
 use perseat_store::seal::key_digest;
 use states::{Pending, States};
@@ -170,14 +172,6 @@ impl Door {
     /// The rules by which grants are kept.
     pub(crate) fn options(&self) -> &OauthOptions {
         &self.options
-    }
-
-    /// Tells a provider that a token was given up; best effort.
-    pub(crate) async fn revoke(&self, given_up: &perseat_admin::grants::GivenUp) -> Revoked {
-        match &given_up.token {
-            Some((token, hint)) => self.client.revoke(&given_up.provider, token, hint).await,
-            None => Revoked::Unsupported,
-        }
     }
 
     /// Sends the browser to the provider.

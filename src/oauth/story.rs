@@ -51,6 +51,8 @@ fn word(what: What) -> &'static str {
         What::AccountChosen => "ACCOUNT_CHOSEN",
         What::AccountSwitched => "ACCOUNT_SWITCHED",
         What::Moved => "MOVED",
+        What::GivenBack => "GIVEN_BACK",
+        What::NotGivenBack => "NOT_GIVEN_BACK",
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Stall {
     Before,
     /// It did what it was asked for.
     After,
+    /// The same, and it answers as soon as it stalls no more.
+    Meanwhile,
 }
 
 /// What is peculiar to the provider.
@@ -41,6 +43,8 @@ pub(crate) struct Manner {
     pub(crate) form: bool,
     /// The status and headers of all answers of the token endpoint, in place of tokens.
     pub(crate) refuses: Option<(u16, Option<u64>)>,
+    /// The same of the revocation endpoint, where it takes nothing back.
+    pub(crate) revokes: Option<(u16, Option<u64>)>,
     /// The error that the token endpoint names in place of tokens.
     pub(crate) complaint: Option<&'static str>,
     /// The status by which its API refuses a token.
@@ -66,6 +70,7 @@ impl Default for Manner {
             nested: false,
             form: false,
             refuses: None,
+            revokes: None,
             complaint: None,
             refusal: 401,
             forbids: false,
@@ -272,7 +277,11 @@ async fn answer((state, changed): Desk, request: Request<Incoming>) -> Result<Re
         (answer, stalls, breaks)
     };
     changed.send_modify(|count| *count += 1);
-    if stalls.is_some() {
+    if stalls == Some(Stall::Meanwhile) {
+        let mut seen = changed.subscribe();
+        let goes_on = seen.wait_for(|_| state.lock().unwrap().manner.stalls.is_none());
+        goes_on.await.map_err(std::io::Error::other)?;
+    } else if stalls.is_some() {
         return std::future::pending().await;
     }
     if breaks {
@@ -420,6 +429,9 @@ impl State {
     }
 
     fn give_back(&mut self, form: &BTreeMap<String, String>) -> Answer {
+        if let Some((status, retry_after)) = self.manner.revokes {
+            return (status, "text/html", retry_after, "<html>not now</html>".into());
+        }
         let token = form.get("token").map_or("", String::as_str);
         if let Some(chain) = token.split('-').nth(1).and_then(|user| self.chains.get_mut(user)) {
             chain.is_revoked = true;

@@ -119,6 +119,7 @@ async fn a_user_consents_works_and_disconnects() {
         "mutation($id: ID) { disconnectUserLevelConnection(input: {id: $id}) { userLevelConfigVariable { status } errors { messages } } }";
     let gone = api.get(query, json!({ "id": connected["id"] })).await;
     assert_eq!(gone["userLevelConfigVariable"]["status"], "PENDING");
+    world.provider.until("/revoke", 1).await;
     assert!(world.provider.chain("ann").is_revoked, "the provider was told");
     let audit = world.daemon.log();
     for secret in [

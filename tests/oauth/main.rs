@@ -11,6 +11,7 @@ mod holdings;
 mod hostile;
 mod moves;
 mod notices;
+mod owed;
 mod parking;
 mod planting;
 mod registrations;

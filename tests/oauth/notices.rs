@@ -48,9 +48,11 @@ pub(crate) async fn until(world: &World, user: &str, what: &str, is_so: impl Fn(
     within(what, seen).await
 }
 
+/// What happened to a grant, but for tokens that it held before and that are given back beside it.
 pub(crate) fn words(grant: &Value) -> Vec<String> {
     let events = grant["timeline"].as_array().unwrap().iter();
-    events.map(|event| event["what"].as_str().unwrap().to_owned()).collect()
+    let words = events.map(|event| event["what"].as_str().unwrap().to_owned());
+    words.filter(|word| word != "GIVEN_BACK").collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,8 @@ use super::load::{Grants, Item};
 use crate::execution::{ExecutionEnv, LoadError, off_arbiter};
 use crate::telemetry;
 use perseat_domain::grant::{Need, Next, Outcome, Status};
-use perseat_flow::oauth::{Exchange, Flow, Provider};
-use perseat_store::catalog::{Lookup, Stored, StoredGrant};
+use perseat_flow::oauth::{Exchange, Flow, Owed, Provider, Token};
+use perseat_store::catalog::{Lookup, Owing, Stored, StoredGrant};
 use perseat_store::error::StoreError;
 use perseat_store::seal::RecordKind;
 use serde_json::Value;
@@ -121,6 +121,9 @@ impl Grants {
             }
             self.seal(key);
             if !self.write_until_done(env, key).await? {
+                if let Exchange::Token(token) = &exchange {
+                    self.give_back(env, key, &provider, token).await;
+                }
                 return Ok(false);
             }
             reach("grant-stored");
@@ -139,6 +142,26 @@ impl Grants {
                 env.oauth.client.refresh(provider, &refresh).await
             }
             None => Exchange::Not(Outcome::Over("no_refresh_token".into())),
+        }
+    }
+
+    /// What came for a grant that was given up meanwhile, or whose holder is gone, is owed to its provider. What came for one that
+    /// somebody consented to anew is not: the provider may count the new token by the same grant.
+    async fn give_back(&self, env: &ExecutionEnv, key: &str, provider: &Provider, token: &Token) {
+        let Some(item) = self.items.get(key).filter(|_| provider.flow == Flow::AuthorizationCode) else {
+            return;
+        };
+        let Some(owed) = Owed::of(provider, &token.stored(item.token.as_ref())) else {
+            return;
+        };
+        let owing = Owing {
+            of: item.id.clone(),
+            host: owed.host(),
+            plain: owed.to_bytes(),
+        };
+        let (custody, now) = (env.custody.clone(), env.clock.now());
+        if let Err(error) = off_arbiter(move || custody.owe(&owing, now)).await {
+            tracing::warn!(%error, holder = ?item.id.holder, connection = %item.id.variable, "a token that nobody has any use for cannot be given back");
         }
     }
 

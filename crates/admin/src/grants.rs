@@ -21,7 +21,8 @@ use perseat_domain::registration::{Chosen, Traits};
 use perseat_domain::route::RouteChange;
 use perseat_domain::sharing::Sharing;
 use perseat_flow::oauth::{
-    Flow, Provider, ProviderError, Token, chosen, fill_from_definition, is_oauth, put_reach, reach_of, register, registration, unregister,
+    Flow, Provider, ProviderError, Token, chosen, fill_from_definition, is_as_supplied, is_oauth, is_of_somebody_else, put_reach, reach_of,
+    register, registration, unregister,
 };
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
 use perseat_store::error::StoreError;
@@ -222,6 +223,22 @@ impl Connection {
         String::from_utf8(plain.to_vec()).ok().map(Zeroizing::new)
     }
 
+    /// The same, read.
+    fn held(&self) -> Option<Value> {
+        serde_json::from_str(&self.token()?).ok()
+    }
+
+    /// A token of this grant as it is stored, opened.
+    pub(crate) fn open(&self, sealed: &Sealed) -> Option<Value> {
+        let plain = self.key.unseal(RecordKind::Grant, &self.id.to_key(), sealed).ok()?;
+        serde_json::from_slice(&plain).ok()
+    }
+
+    /// Whether a token is the one that the configuration supplied: whoever gave it has it, too.
+    pub(crate) fn is_as_supplied(&self, token: &Value) -> bool {
+        self.supplied.token.as_ref().is_some_and(|supplied| is_as_supplied(token, supplied))
+    }
+
     pub(crate) fn supplied_digest(&self) -> Option<KeyDigest> {
         self.supplied.token.as_ref().map(|token| key_digest(&token.to_string()))
     }
@@ -331,13 +348,11 @@ pub struct Consent<'t> {
     pub accounts: Option<&'t [ProviderAccount]>,
 }
 
-/// What was given up, so that the provider can be told.
-#[derive(Debug)]
+/// What was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GivenUp {
-    /// To whom it was given.
-    pub provider: Provider,
-    /// The refresh token, or the access token where there was none, with RFC 7009's word for it.
-    pub token: Option<(Zeroizing<String>, &'static str)>,
+    /// Whether there was a token that the provider takes back: it is told, soon and however often the daemon dies.
+    pub is_owed: bool,
 }
 
 impl Edit<'_, '_> {
@@ -354,15 +369,22 @@ impl Edit<'_, '_> {
         let mut stored = connection.stored.clone().unwrap_or_default();
         stored.grant.consented(consent.renewed, self.at, rules);
         let mut token = consent.token.stored(None);
+        let held = connection.held();
+        let mut is_anothers = held.as_ref().is_some_and(|held| is_of_somebody_else(held, &token));
         if let Some(accounts) = consent.accounts {
             let before = connection.reach();
             let reach = self.reached(&connection, accounts.to_vec(), before.as_ref())?;
+            is_anothers |= before.as_ref().is_some_and(|before| before.is_apart_from(&reach));
             stored.grant.await_account(reach.account().is_none());
             let used = before.and_then(|before| before.chosen);
             if reach.chosen.is_some() && reach.chosen != used {
                 stored.grant.account_chosen(used.is_some(), self.at, rules);
             }
             put_reach(&mut token, &reach);
+        }
+        // One of the same account may be what the provider counts the new one by.
+        if let Some(held) = held.filter(|_| is_anothers) {
+            self.owe_of(&connection, &held);
         }
         let plain = Zeroizing::new(token.to_string().into_bytes());
         stored.token = Some(connection.seal(&plain));
@@ -375,7 +397,7 @@ impl Edit<'_, '_> {
         Ok(awaits_account)
     }
 
-    /// Gives a grant up: nothing is held any more. What was is returned, so that the provider can be told.
+    /// Gives a grant up: nothing is held any more. Its provider is told once this is durable.
     ///
     /// # Errors
     /// A refusal; see [`Fault`].
@@ -404,11 +426,8 @@ impl Edit<'_, '_> {
         self.read_again(&connection)?;
         let held = held.map(|text| serde_json::from_str::<Value>(&text).unwrap_or_default());
         let held = held.or_else(|| connection.supplied.token.clone()).unwrap_or_default();
-        let part = |name: &str, hint| Some((Zeroizing::new(held.get(name)?.as_str()?.to_owned()), hint));
-        Ok(GivenUp {
-            provider,
-            token: part("refresh_token", "refresh_token").or_else(|| part("access_token", "access_token")),
-        })
+        let is_owed = self.owe(id, &provider, &held);
+        Ok(GivenUp { is_owed })
     }
 
     /// Makes everybody who uses a connection read it again.

@@ -86,6 +86,13 @@ impl Reach {
         self.accounts.iter().find(|account| account.id == *chosen)
     }
 
+    /// Whether none of its accounts is one of the other's.
+    #[must_use]
+    pub fn is_apart_from(&self, other: &Self) -> bool {
+        let is_there = |account: &ProviderAccount| other.accounts.iter().any(|theirs| theirs.id == account.id);
+        !self.accounts.is_empty() && !other.accounts.is_empty() && !self.accounts.iter().any(is_there)
+    }
+
     /// Uses another account from now on.
     pub fn choose(&mut self, id: &str) -> Choice {
         if !self.accounts.iter().any(|account| account.id == id) {

@@ -4,6 +4,8 @@
 //! which keys must go, before those keys are overwritten; the row is cleared last. After a crash [`Custody::resume`]
 //! finishes what the rows say.
 
+mod owed;
+
 use crate::catalog::{AuditEntry, Catalog, Change, Mutated, Mutation, Uncommitted, detail_record_id};
 use crate::error::StoreError;
 use crate::keyring::{Keyring, Owner};
@@ -74,10 +76,20 @@ impl Custody {
         change: Change<'_>,
         work: impl FnOnce(&mut Mutation<'_>) -> Result<T, E>,
     ) -> Result<Mutated<T>, E> {
+        let mut owed = Vec::new();
+        let work = |mutation: &mut Mutation<'_>| {
+            let value = work(mutation)?;
+            owed = self.write_owed(mutation, change.at)?;
+            Ok::<_, E>(value)
+        };
         let mutated = self.catalog.mutate_then(change, work, |uncommitted| {
             self.keyring.create_many(uncommitted.new_keys.iter().copied())?;
             self.seal_details(uncommitted)
-        })?;
+        });
+        if !mutated.as_ref().is_ok_and(|mutated| mutated.changed) {
+            self.forget_keys(&owed);
+        }
+        let mutated = mutated?;
         if let Err(error) = self.destroy_pending() {
             // The mutation is durable and must be published; the rows that are left say what to try again.
             tracing::error!(%error, "keys of deleted owners could not be destroyed yet");
@@ -151,43 +163,51 @@ mod tests {
     use tempfile::TempDir;
     use uuid::Uuid;
 
-    const NOW: Change<'static> = Change {
+    pub(super) const NOW: Change<'static> = Change {
         by: "local:0",
         at: Timestamp(1),
         action: "test",
     };
     const ACME: CustomerId = CustomerId(Uuid::from_u128(2));
-    const ALICE: UserId = UserId(Uuid::from_u128(3));
+    pub(super) const ALICE: UserId = UserId(Uuid::from_u128(3));
     const OWNERS: [Owner; 3] = [Owner::Organization, Owner::Customer(ACME), Owner::User(ALICE)];
 
-    struct Place {
+    pub(super) struct Place {
         folder: TempDir,
-        disk: MemoryDisk,
+        pub(super) disk: MemoryDisk,
     }
 
     impl Place {
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             Self {
                 folder: tempfile::tempdir().unwrap(),
                 disk: MemoryDisk::new(1),
             }
         }
 
-        fn catalog(&self) -> Arc<Catalog> {
-            Arc::new(Catalog::open_in(FaultFolder::of(&self.disk), "catalog.redb", Options::default()).unwrap())
+        fn catalog(&self, options: Options) -> Arc<Catalog> {
+            Arc::new(Catalog::open_in(FaultFolder::of(&self.disk), "catalog.redb", options).unwrap())
         }
 
-        fn keyring(&self) -> Arc<Keyring> {
+        pub(super) fn keyring(&self) -> Arc<Keyring> {
             let path = self.folder.path().join("keyring");
             Arc::new(Keyring::open(&path, MasterKey::new(&[1; 32]), &keyring::Options::default()).unwrap())
         }
 
-        fn custody(&self) -> Custody {
-            Custody::resume(self.catalog(), self.keyring()).unwrap()
+        pub(super) fn custody(&self) -> Custody {
+            Custody::resume(self.catalog(Options::default()), self.keyring()).unwrap()
+        }
+
+        pub(super) fn custody_with(&self, owed: u64) -> Custody {
+            let options = Options {
+                owed,
+                ..Options::default()
+            };
+            Custody::resume(self.catalog(options), self.keyring()).unwrap()
         }
     }
 
-    fn fill(tx: &mut Mutation<'_>) -> Result<(), StoreError> {
+    pub(super) fn fill(tx: &mut Mutation<'_>) -> Result<(), StoreError> {
         tx.put(&Organization {
             id: OrganizationId(Uuid::from_u128(1)),
             name: "Acme Software".into(),

@@ -64,6 +64,8 @@ pub enum RecordKind {
     Grant = 12,
     /// What proves an access token; id: session. Never kept.
     AccessToken = 13,
+    /// A token that is to be given back to its provider; id: its own. Never compressed.
+    Owed = 14,
     /// A customer on the way to another daemon; id: customer.
     Bundle = 64,
     /// Another owner's key, in the keyring. Never compressed.
@@ -72,7 +74,7 @@ pub enum RecordKind {
 
 impl RecordKind {
     fn compresses(self) -> bool {
-        !matches!(self, Self::Connection | Self::ApiKey | Self::Grant | Self::WrappedKey)
+        !matches!(self, Self::Connection | Self::ApiKey | Self::Grant | Self::Owed | Self::WrappedKey)
     }
 }
 

@@ -15,7 +15,6 @@ use perseat_admin::query::grant_id;
 use perseat_domain::grant::{Forecast, Holder, Notice, Status};
 use perseat_domain::id::{InstanceId, UserConfigId};
 use perseat_domain::reach::Reach;
-use perseat_flow::oauth::Revoked;
 use perseat_store::catalog::{GrantId, StoredGrant};
 use perseat_store::executions::Uses;
 use std::sync::OnceLock;
@@ -125,7 +124,7 @@ pub(super) struct ProviderAccount {
 pub(super) struct GrantEvent {
     at: DateTime,
     /// `ISSUED`, `RENEWED`, `NOT_RENEWED`, `REFUSED`, `ENDED`, `LOST`, `DISCONNECTED`, `RECONNECTED`, `ACCOUNT_CHOSEN`,
-    /// `ACCOUNT_SWITCHED`, `MOVED`; `TOLD` and `ESCALATED` of the notice.
+    /// `ACCOUNT_SWITCHED`, `MOVED`, `GIVEN_BACK`, `NOT_GIVEN_BACK`; `TOLD` and `ESCALATED` of the notice.
     what: &'static str,
     reason: Option<String>,
 }
@@ -247,23 +246,12 @@ payloads! {
     DisconnectUserLevelConnectionPayload { user_level_config_variable: UserLevelConfigVariable }
 }
 
-/// Gives a grant up here and, as far as it can be reached, at the provider.
-async fn disconnect(ctx: &Context<'_>, holder: Holder, stable_key: &str) -> Result<Result<(), Fault>> {
+/// Gives a grant up; its provider is told by itself.
+fn disconnect(ctx: &Context<'_>, holder: Holder, stable_key: &str) -> Result<Result<(), Fault>> {
     let id = grant_id(desk(ctx)?.catalog(), holder, stable_key)?;
     let rules = desk(ctx)?.oauth().options().rules;
-    let given_up = match change(ctx, "oauth2.disconnect", |edit| edit.disconnect(&id, &rules))? {
-        Ok(given_up) => given_up,
-        Err(fault) => return Ok(Err(fault)),
-    };
-    if desk(ctx)?.oauth().revoke(&given_up).await == Revoked::Failed {
-        tracing::warn!(
-            ?holder,
-            connection = stable_key,
-            host = given_up.provider.host(),
-            "a token that was given up may still be valid at its provider"
-        );
-    }
-    Ok(Ok(()))
+    let given_up = change(ctx, "oauth2.disconnect", |edit| edit.disconnect(&id, &rules))?;
+    Ok(given_up.map(|_| ()))
 }
 
 /// Giving grants up.
@@ -272,13 +260,13 @@ pub(super) struct GrantMutation;
 
 #[Object]
 impl GrantMutation {
-    /// Forgets the token of an instance's connection, and tells its provider where that has an endpoint for it.
+    /// Forgets the token of an instance's connection. Its provider is told soon, where that has an endpoint for it.
     async fn disconnect_connection(&self, ctx: &Context<'_>, input: DisconnectConnectionInput) -> Result<DisconnectConnectionPayload> {
         let (owner, key) = match named(input.id.as_ref(), "InstanceConfigVariable") {
             Ok(named) => named,
             Err(fault) => return DisconnectConnectionPayload::of(Err(fault)),
         };
-        if let Err(fault) = disconnect(ctx, Holder::Instance(InstanceId(owner)), &key).await? {
+        if let Err(fault) = disconnect(ctx, Holder::Instance(InstanceId(owner)), &key)? {
             return DisconnectConnectionPayload::of(Err(fault));
         }
         let instance = read(ctx, |reader| reader.instance(InstanceId(owner)))?;
@@ -297,7 +285,7 @@ impl GrantMutation {
             Ok(named) => named,
             Err(fault) => return DisconnectUserLevelConnectionPayload::of(Err(fault)),
         };
-        if let Err(fault) = disconnect(ctx, Holder::UserConfig(UserConfigId(owner)), &key).await? {
+        if let Err(fault) = disconnect(ctx, Holder::UserConfig(UserConfigId(owner)), &key)? {
             return DisconnectUserLevelConnectionPayload::of(Err(fault));
         }
         let config = read(ctx, |reader| reader.user_config(UserConfigId(owner)))?;

@@ -8,6 +8,7 @@ mod instance;
 mod integration;
 mod keys;
 mod moves;
+mod owed;
 mod records;
 mod registrations;
 mod secrets;
@@ -29,7 +30,7 @@ use perseat_domain::route::RouteChange;
 use perseat_domain::time::Timestamp;
 use perseat_flow::component::BuiltIn;
 use perseat_flow::definition::{Components, Limits};
-use perseat_store::catalog::{Change, Lookup, Mutation, Record, RecordType};
+use perseat_store::catalog::{Catalog, Change, Lookup, Mutation, Record, RecordType};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
 use perseat_store::keyring::Keyring;
@@ -127,6 +128,7 @@ impl Desk<'_> {
         let mutated = self.custody.mutate(change, |mutation| {
             let mut edit = Edit {
                 mutation,
+                before: self.custody.catalog(),
                 keyring: self.custody.keyring(),
                 media: self.custody.media(),
                 definitions: self.definitions,
@@ -151,6 +153,8 @@ impl Desk<'_> {
 /// See the module.
 pub struct Edit<'e, 'm> {
     pub(crate) mutation: &'e mut Mutation<'m>,
+    /// As everything was before: what an open mutation writes is not read there.
+    pub(crate) before: &'e Catalog,
     pub(crate) keyring: &'e Keyring,
     pub(crate) media: Option<&'e MediaFiles>,
     pub(crate) definitions: Definitions<'e>,

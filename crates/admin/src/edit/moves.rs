@@ -48,6 +48,7 @@ impl Edit<'_, '_> {
         if supplied.is_some() && (supplied != stored.supplied || !may_choose) {
             return Ok(());
         }
+        self.owe_held(id, &stored);
         stored.grant.moved(self.at, &Rules::default());
         stored.token = None;
         stored.supplied = supplied;

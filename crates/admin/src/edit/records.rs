@@ -76,8 +76,10 @@ impl Edit<'_, '_> {
         }
         let membership = Membership::Customer(customer.id);
         for user in every(|after| self.mutation.users_of(membership, after, PAGE))? {
+            self.owe_all_of(Holder::User(user.id))?;
             self.forget_user(&user);
         }
+        self.owe_all_of(Holder::Customer(customer.id))?;
         self.effects.holders.insert(Holder::Customer(customer.id));
         self.mutation.delete_customer(customer.id)?;
         self.effects.routes.push(RouteChange::CustomerExternalId {
@@ -91,8 +93,10 @@ impl Edit<'_, '_> {
     /// Deletes a user; their configurations answer as removed from now on.
     pub(crate) fn delete_user(&mut self, user: &User) -> Result<(), Fault> {
         for config in every(|after| self.mutation.user_configs_of_user(user.id, after, PAGE))? {
+            self.owe_all_of(Holder::UserConfig(config.id))?;
             self.note_removed(&config);
         }
+        self.owe_all_of(Holder::User(user.id))?;
         self.mutation.delete_user(user.id, self.at)?;
         self.forget_user(user);
         Ok(())
@@ -109,6 +113,10 @@ impl Edit<'_, '_> {
     }
 
     pub(crate) fn delete_instance(&mut self, id: InstanceId) -> Result<(), Fault> {
+        for config in every(|after| self.mutation.user_configs_of_instance(id, after, PAGE))? {
+            self.owe_all_of(Holder::UserConfig(config.id))?;
+        }
+        self.owe_all_of(Holder::Instance(id))?;
         if self.mutation.delete_instance(id)? {
             self.effects.routes.push(RouteChange::InstanceDeleted(id));
             self.effects.instances.insert(id);
@@ -117,6 +125,7 @@ impl Edit<'_, '_> {
     }
 
     pub(crate) fn remove_user_config(&mut self, id: UserConfigId) -> Result<(), Fault> {
+        self.owe_all_of(Holder::UserConfig(id))?;
         if let Some(config) = self.mutation.get::<UserConfig>(id)?
             && self.mutation.remove_user_config(id, self.at)?
         {

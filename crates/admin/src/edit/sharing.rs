@@ -173,6 +173,11 @@ impl Edit<'_, '_> {
                 }
             }
         }
+        for id in self.mutation.grants_of_shared(&connection.stable_key)? {
+            if let Some(stored) = self.mutation.grants_of(id.holder)?.remove(&id.variable) {
+                self.owe_held(&id, &stored);
+            }
+        }
         self.mutation.delete_shared_connection(connection.id)?;
         self.effects.is_everywhere = true;
         Ok(())

@@ -17,12 +17,14 @@
 mod account;
 mod decide;
 mod notice;
+mod owed;
 #[cfg(test)]
 mod tests;
 mod timeline;
 
 pub use decide::{Forecast, Need, Next, Outcome, Renewed};
 pub use notice::{Change, Notice, NoticeLink, Pace, Step};
+pub use owed::{Debt, Patience};
 pub use timeline::{Happening, What};
 
 use crate::id::{CustomerId, InstanceId, OrganizationId, UserConfigId, UserId};

@@ -32,6 +32,17 @@ pub enum What {
     AccountSwitched,
     /// Its connection has another registration than the one that it was given to.
     Moved,
+    /// The provider took back a token that was held before.
+    GivenBack,
+    /// The provider did not take it back: it may still be valid there.
+    NotGivenBack,
+}
+
+impl What {
+    /// Whether it is about a token that was held before.
+    pub(super) fn is_of_former_token(self) -> bool {
+        matches!(self, Self::GivenBack | Self::NotGivenBack)
+    }
 }
 
 /// One event.
@@ -54,8 +65,8 @@ pub(super) fn word(text: &str) -> String {
 impl Grant {
     /// What another token means after what happened last.
     pub(super) fn given(&self) -> What {
-        let last = self.timeline.last().map(|last| last.what);
-        match last {
+        let mut own = self.timeline.iter().rev().filter(|happening| !happening.what.is_of_former_token());
+        match own.next().map(|last| last.what) {
             Some(What::Ended | What::Lost | What::Disconnected | What::Moved) => What::Reconnected,
             _ => What::Issued,
         }

@@ -69,17 +69,6 @@ fn renewal(provider: &Provider, token: &Token, before: Option<&Value>) -> Renewa
     }
 }
 
-/// How giving a token back went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Revoked {
-    /// The provider took it back.
-    Done,
-    /// The provider has no endpoint for it.
-    Unsupported,
-    /// It may still be valid there.
-    Failed,
-}
-
 /// Talks to providers. Cheap to clone; bound to the runtime of its [`OutboundClient`].
 #[derive(Clone, Debug)]
 pub struct OauthClient {
@@ -121,18 +110,6 @@ impl OauthClient {
         self.ask(provider, &provider.token_url, form).await
     }
 
-    /// Gives a token back (RFC 7009).
-    pub async fn revoke(&self, provider: &Provider, token: &str, hint: &str) -> Revoked {
-        let Some(url) = &provider.revoke_url else {
-            return Revoked::Unsupported;
-        };
-        let form = vec![("token", token), ("token_type_hint", hint)];
-        match self.outbound.send_directly(self.request(provider, url, form)).await {
-            Ok(response) if response.status.is_success() => Revoked::Done,
-            _ => Revoked::Failed,
-        }
-    }
-
     pub(super) fn limits(&self) -> Limits {
         self.limits
     }
@@ -154,27 +131,42 @@ impl OauthClient {
         }
     }
 
-    fn request<'f>(&self, provider: &'f Provider, url: &Url, mut form: Form<'f>) -> Request {
+    fn request<'f>(&self, provider: &'f Provider, url: &Url, form: Form<'f>) -> Request {
+        let client = (
+            provider.client_id.as_str(),
+            provider.client_secret.as_str(),
+            provider.authentication,
+        );
+        self.form(url, client, &provider.headers, form)
+    }
+
+    /// A form of a client's: its id, its secret, and how it proves itself.
+    pub(super) fn form<'f>(
+        &self,
+        url: &Url,
+        (id, secret, authentication): (&'f str, &'f str, ClientAuthentication),
+        more_headers: &[(String, String)],
+        mut form: Form<'f>,
+    ) -> Request {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        for (name, value) in &provider.headers {
+        for (name, value) in more_headers {
             if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
                 value.set_sensitive(true);
                 headers.insert(name, value);
             }
         }
-        let secret = provider.client_secret.as_str();
-        match provider.authentication {
+        match authentication {
             ClientAuthentication::Basic => {
-                let pair = Zeroizing::new(format!("{}:{}", encoded(&provider.client_id), encoded(secret)));
+                let pair = Zeroizing::new(format!("{}:{}", encoded(id), encoded(secret)));
                 if let Ok(mut value) = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair.as_bytes()))) {
                     value.set_sensitive(true);
                     headers.insert(AUTHORIZATION, value);
                 }
             }
             ClientAuthentication::Body => {
-                form.push(("client_id", &provider.client_id));
+                form.push(("client_id", id));
                 if !secret.is_empty() {
                     form.push(("client_secret", secret));
                 }

@@ -88,6 +88,7 @@ impl Catalog {
         check.superseded()?;
         check.grants()?;
         check.notices()?;
+        check.owed()?;
         check.pending()?;
         Ok(check.report)
     }

@@ -12,10 +12,12 @@ use super::{Catalog, ChangeKind, Lookup, Mutation, Record, RecordId, RecordKey, 
 use crate::error::StoreError;
 use crate::seal::version_of;
 use perseat_domain::grant::{Grant, Holder};
+use perseat_domain::id::{CustomerId, OrganizationId, UserId};
 use perseat_domain::model::{Customer, Instance, KeyDigest, Organization, Sealed, User, UserConfig};
 use redb::{ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// Holder ‖ stable key of the connection → [`StoredGrant`].
 pub(super) const GRANTS: Bytes = TableDefinition::new("grant");
@@ -67,7 +69,7 @@ pub enum Stored {
     Gone,
 }
 
-fn encode(stored: &StoredGrant) -> Result<Vec<u8>, StoreError> {
+pub(super) fn encode(stored: &StoredGrant) -> Result<Vec<u8>, StoreError> {
     postcard::to_extend(stored, vec![FORMAT]).map_err(|error| StoreError::corrupt(format!("a grant to be stored: {error}")))
 }
 
@@ -108,11 +110,13 @@ impl Catalog {
                 return Ok(Stored::Gone);
             }
             let mut stored = stored.clone();
-            if let (Some(found), Some(expected)) = (found, expected)
-                && stored.token == expected.token
-            {
-                // As it is sealed by now.
-                stored.token = found.token;
+            if let (Some(found), Some(expected)) = (found, expected) {
+                // What was told of former tokens meanwhile.
+                stored.grant.keep_told(&found.grant);
+                if stored.token == expected.token {
+                    // As it is sealed by now.
+                    stored.token = found.token;
+                }
             }
             table.insert(key.as_slice(), encode(&stored)?.as_slice())?;
             let mut notices = transaction.open_table(notices::NOTICES)?;
@@ -123,8 +127,8 @@ impl Catalog {
     }
 }
 
-/// Whether a grant is as it was read, though its token may have been sealed by another version of the key since: the next outcome
-/// of a renewal must not be lost for that.
+/// Whether a grant is as it was read, though its token may have been sealed by another version of the key since, and its timeline tell
+/// of a former one: the next outcome of a renewal must not be lost for that.
 fn is_still(found: Option<&StoredGrant>, expected: Option<&StoredGrant>) -> bool {
     let (Some(found), Some(expected)) = (found, expected) else {
         return found == expected;
@@ -133,7 +137,10 @@ fn is_still(found: Option<&StoredGrant>, expected: Option<&StoredGrant>) -> bool
         (Some(found), Some(expected)) => found == expected || version_of(found) != version_of(expected),
         (found, expected) => found == expected,
     };
-    is_same_token && found.grant == expected.grant && found.supplied == expected.supplied && found.registration == expected.registration
+    is_same_token
+        && found.grant.stands_as(&expected.grant)
+        && found.supplied == expected.supplied
+        && found.registration == expected.registration
 }
 
 /// The record whose grants they are.
@@ -202,28 +209,51 @@ impl Mutation<'_> {
         Ok(())
     }
 
-    /// Deletes every grant of a shared connection, whoever holds it.
-    pub(super) fn forget_grants_of_shared(&mut self, stable_key: &str) -> Result<(), StoreError> {
+    /// Every grant of a shared connection, whoever holds it.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn grants_of_shared(&self, stable_key: &str) -> Result<Vec<GrantId>, StoreError> {
         let keys = tables::collect(&self.grants, &[], None, usize::MAX, |key, _| key.to_vec())?;
+        let mut found = Vec::new();
         for key in keys {
             let Some((holder, variable)) = key.split_first_chunk::<16>() else {
                 continue;
             };
-            if variable == stable_key.as_bytes() && self.shares(holder)? {
-                self.grants.remove(key.as_slice())?;
-                self.notices.remove(key.as_slice())?;
+            if variable == stable_key.as_bytes()
+                && let Some(holder) = self.sharer(holder)?
+            {
+                found.push(GrantId {
+                    holder,
+                    variable: stable_key.to_owned(),
+                });
             }
+        }
+        Ok(found)
+    }
+
+    /// Deletes every grant of a shared connection.
+    pub(super) fn forget_grants_of_shared(&mut self, stable_key: &str) -> Result<(), StoreError> {
+        for id in self.grants_of_shared(stable_key)? {
+            let key = id.to_key();
+            self.grants.remove(key.as_slice())?;
+            self.notices.remove(key.as_slice())?;
         }
         Ok(())
     }
 
-    /// Whether shared grants, and no others, stand under this id.
-    fn shares(&self, holder: &[u8; 16]) -> Result<bool, StoreError> {
-        for kind in [RecordType::User, RecordType::Customer, RecordType::Organization] {
-            if self.row(kind, holder)?.is_some() {
-                return Ok(true);
+    /// Whose shared grants stand under this id; none where no shared ones do.
+    fn sharer(&self, id: &[u8; 16]) -> Result<Option<Holder>, StoreError> {
+        let uuid = Uuid::from_bytes(*id);
+        for (kind, holder) in [
+            (RecordType::User, Holder::User(UserId(uuid))),
+            (RecordType::Customer, Holder::Customer(CustomerId(uuid))),
+            (RecordType::Organization, Holder::Organization(OrganizationId(uuid))),
+        ] {
+            if self.row(kind, id)?.is_some() {
+                return Ok(Some(holder));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }

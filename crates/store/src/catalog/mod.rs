@@ -14,6 +14,7 @@ mod indexes;
 mod lookup;
 mod mutation;
 mod notices;
+mod owed;
 mod record;
 mod reseal;
 mod sorted;
@@ -29,6 +30,7 @@ pub use check::CatalogReport;
 pub use grants::{GrantId, Stored, StoredGrant};
 pub use lookup::{InstanceBundle, Lookup, Page, Rows, UserBundle};
 pub use mutation::{Mutated, Mutation, Touched};
+pub use owed::{OwedId, Owing, Settled, StoredOwed};
 pub use record::{Record, RecordId, RecordKey, RecordType, Stamp};
 pub use reseal::{Resealed, is_sharing_stale, is_stale};
 pub use sorted::{Reading, Sorted, SortedRecord};
@@ -43,6 +45,7 @@ use crate::keyring::{NewKey, Owner};
 use audit::Ledger;
 use grants::GRANTS;
 use notices::NOTICES;
+use owed::OWED;
 use perseat_domain::id::IntegrationId;
 use perseat_domain::model::{IntegrationVersion, Sealed};
 use perseat_domain::time::Timestamp;
@@ -73,6 +76,8 @@ pub struct Options {
     /// How many earlier revisions of one configuration's plain values are kept for executions that bound them
     /// (`catalog.revisions-kept`).
     pub revisions_kept: usize,
+    /// How many tokens wait to be given back to their providers (`owed.tokens`).
+    pub owed: u64,
 }
 
 impl Default for Options {
@@ -84,6 +89,7 @@ impl Default for Options {
             audit_details: 16 * 1024,
             outbox_entries: 10_000,
             revisions_kept: 64,
+            owed: 10_000,
         }
     }
 }
@@ -369,7 +375,7 @@ fn prepare(database: &Database) -> Result<(), StoreError> {
         Err(TableError::TableDoesNotExist(_)) => Ok(false),
         Err(error) => Err(error),
     };
-    let mut is_whole = has(SUPERSEDED)? && has(GRANTS)? && has(NOTICES)?;
+    let mut is_whole = has(SUPERSEDED)? && has(GRANTS)? && has(NOTICES)? && has(OWED)?;
     for kind in RecordType::ALL {
         is_whole &= has(kind.table())?;
     }
@@ -395,6 +401,7 @@ fn prepare(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(SUPERSEDED)?;
     transaction.open_table(GRANTS)?;
     transaction.open_table(NOTICES)?;
+    transaction.open_table(OWED)?;
     transaction.open_table(PENDING_DESTRUCTION)?;
     transaction.open_table(AUDIT)?;
     transaction.open_table(OUTBOX)?;

@@ -3,6 +3,7 @@
 use super::audit::{ChangeKind, Described, Ledger, SegmentHash};
 use super::grants::{self, GRANTS};
 use super::notices::NOTICES;
+use super::owed::{OWED, Owing};
 use super::record::{self, IndexRows, Owned, Stamp, removed_before};
 use super::superseded::{self, SUPERSEDED};
 use super::tables::{self, OWNED, PENDING_DESTRUCTION, UNIQUE};
@@ -64,6 +65,12 @@ pub struct Mutation<'t> {
     pub(super) superseded: BytesTable<'t>,
     pub(super) grants: BytesTable<'t>,
     pub(super) notices: BytesTable<'t>,
+    pub(super) owed: BytesTable<'t>,
+    /// Tokens that are given up with it.
+    pub(super) owing: Vec<Owing>,
+    /// How many more there were.
+    pub(super) forgotten: usize,
+    pub(super) owed_limit: u64,
     /// When it happens.
     pub(super) at: Timestamp,
     pub(super) revisions_kept: usize,
@@ -93,6 +100,10 @@ impl<'t> Mutation<'t> {
             superseded: transaction.open_table(SUPERSEDED)?,
             grants: transaction.open_table(GRANTS)?,
             notices: transaction.open_table(NOTICES)?,
+            owed: transaction.open_table(OWED)?,
+            owing: Vec::new(),
+            forgotten: 0,
+            owed_limit: options.owed,
             at,
             revisions_kept: options.revisions_kept,
             ledger: Ledger::new(options.named_changes, options.audit_details),

@@ -3,6 +3,7 @@
 use super::super::Rows;
 use super::super::grants::{self, GRANTS};
 use super::super::notices::{self, NOTICES};
+use super::super::owed::{self, OWED};
 use super::super::record::{self, RecordType};
 use super::{Check, hexadecimal};
 use crate::error::StoreError;
@@ -141,6 +142,38 @@ impl Check<'_, '_> {
             if !grant.is_some_and(|stored| stored.grant.is_over()) {
                 self.findings
                     .add(format_args!("catalog: there is a notice of the grant {name}, which is not over"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether each token that is owed reads and opens; each has a key of its own.
+    pub(super) fn owed(&mut self) -> Result<(), StoreError> {
+        let table = match self.view.transaction.open_table(OWED) {
+            // A file from before there were any.
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
+            table => table?,
+        };
+        for row in table.iter()? {
+            let (key, value) = row?;
+            let name = hexadecimal(key.value());
+            let (Ok(id), Ok(stored)) = (owed::OwedId::read(key.value()), owed::decode(value.value())) else {
+                self.findings
+                    .add(format_args!("catalog: the token {name} that is owed does not read"));
+                continue;
+            };
+            self.report.owners.insert(id.owner().to_bytes());
+            let Some(keys) = self.keys else { continue };
+            let opened = keys
+                .data_key(id.owner())
+                .and_then(|key| Ok(key.unseal(RecordKind::Owed, id.0.as_bytes(), &stored.sealed)?));
+            match opened {
+                Ok(_) => self.report.opened += 1,
+                // Whoever has no key is told of apart.
+                Err(StoreError::NoKey { .. }) => {}
+                Err(error) => self
+                    .findings
+                    .add(format_args!("catalog: the token {name} that is owed does not open: {error}")),
             }
         }
         Ok(())

@@ -1,0 +1,263 @@
+//! Giving a token back (RFC 7009): all that it takes, apart from whom it was given to, who may be gone by then.
+
+use super::call::OauthClient;
+use super::provider::{ClientAuthentication, Provider};
+use super::read_token;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use http::header::RETRY_AFTER;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+use std::time::Duration;
+use url::Url;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::outbound::{OutboundError, Response};
+
+/// A token with what its provider has to be told. Holds secrets: never printed, wiped when dropped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    url: String,
+    client_id: String,
+    client_secret: String,
+    is_basic: bool,
+    headers: Vec<(String, String)>,
+    token: String,
+    hint: String,
+}
+
+impl fmt::Debug for Owed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Owed").field("hint", &self.hint).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.client_secret.zeroize();
+        self.token.zeroize();
+        self.headers.iter_mut().for_each(|(_, value)| value.zeroize());
+    }
+}
+
+/// How giving a token back went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivenBack {
+    /// The provider took it.
+    Done,
+    /// It may later.
+    Later {
+        /// Why not now.
+        reason: String,
+        /// For how long the provider wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// It will not.
+    Refused(String),
+}
+
+impl Owed {
+    /// What is to be given back of a stored token: the refresh token, with which a provider takes back the others, or the access token
+    /// where there is none. `None` where the provider has no address for it, or there is no token.
+    #[must_use]
+    pub fn of(provider: &Provider, stored: &Value) -> Option<Self> {
+        let url = provider.revoke_url.as_ref()?;
+        let token = read_token("application/json", stored.to_string().as_bytes(), &[]).ok()?;
+        let (text, hint) = match token.refresh_token() {
+            Some(refresh) => (refresh, "refresh_token"),
+            None => (token.access_token(), "access_token"),
+        };
+        Some(Self {
+            url: url.to_string(),
+            client_id: provider.client_id.clone(),
+            client_secret: provider.client_secret.as_str().to_owned(),
+            is_basic: provider.authentication == ClientAuthentication::Basic,
+            headers: provider.headers.clone(),
+            token: text.to_owned(),
+            hint: hint.to_owned(),
+        })
+    }
+
+    /// The host that is told.
+    #[must_use]
+    pub fn host(&self) -> String {
+        let url = Url::parse(&self.url).ok();
+        url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// As it is sealed.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// The reverse of [`Owed::to_bytes`].
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+impl OauthClient {
+    /// Tells a provider that a token was given up.
+    pub async fn give_back(&self, owed: &Owed) -> GivenBack {
+        let Ok(url) = Url::parse(&owed.url) else {
+            return GivenBack::Refused("address_invalid".into());
+        };
+        let authentication = match owed.is_basic {
+            true => ClientAuthentication::Basic,
+            false => ClientAuthentication::Body,
+        };
+        let client = (owed.client_id.as_str(), owed.client_secret.as_str(), authentication);
+        let form = vec![("token", owed.token.as_str()), ("token_type_hint", owed.hint.as_str())];
+        match self.send(self.form(&url, client, &owed.headers, form)).await {
+            Ok(response) => heard(&response),
+            Err(error) => unheard(&error),
+        }
+    }
+}
+
+fn heard(response: &Response) -> GivenBack {
+    let status = response.status;
+    let reason = format!("http_{}", status.as_u16());
+    let may_pass = status.is_server_error() || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
+    if status.is_success() {
+        GivenBack::Done
+    } else if may_pass {
+        let after = response.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        GivenBack::Later { reason, retry_after }
+    } else {
+        GivenBack::Refused(reason)
+    }
+}
+
+/// Telling it twice does no harm, so that everything is tried again but what never leaves.
+fn unheard(error: &OutboundError) -> GivenBack {
+    let later = |reason: &str| GivenBack::Later {
+        reason: reason.into(),
+        retry_after: None,
+    };
+    match error {
+        OutboundError::Refused { .. } => GivenBack::Refused("outbound_refused".into()),
+        OutboundError::NotHttp(_) | OutboundError::TooManyRedirects(_) => GivenBack::Refused("address_invalid".into()),
+        OutboundError::Held { .. } => later("rate_limited"),
+        OutboundError::Unreached { .. } | OutboundError::Uncertified { .. } => later("provider_unreachable"),
+        OutboundError::Failed { .. } => later("connection_broken"),
+        OutboundError::TimedOut(_) => later("timeout"),
+        OutboundError::TooLarge { .. } => later("answer_too_large"),
+    }
+}
+
+/// Whether two stored tokens are known to be of different people at the provider: both say whose they are (`id_token`), and say otherwise.
+/// Nothing is checked: it is what the provider's own token endpoint said.
+#[must_use]
+pub fn is_of_somebody_else(before: &Value, after: &Value) -> bool {
+    let subject = |token: &Value| -> Option<(Value, Value)> {
+        let payload = token.get("id_token")?.as_str()?.split('.').nth(1)?;
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+        Some((claims.get("iss")?.clone(), claims.get("sub")?.clone()))
+    };
+    matches!((subject(before), subject(after)), (Some(before), Some(after)) if before != after)
+}
+
+/// Whether a stored token is still the one that was supplied: its refresh token, or where it has none its access token, is the same.
+#[must_use]
+pub fn is_as_supplied(stored: &Value, supplied: &Value) -> bool {
+    let read = |value: &Value| read_token("application/json", value.to_string().as_bytes(), &[]).ok();
+    let (Some(stored), Some(supplied)) = (read(stored), read(supplied)) else {
+        return false;
+    };
+    match (stored.refresh_token(), supplied.refresh_token()) {
+        (Some(stored), Some(supplied)) => stored == supplied,
+        (None, None) => stored.access_token() == supplied.access_token(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Flow;
+    use super::*;
+    use http::HeaderMap;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    fn provider(more: &[(&str, &str)]) -> Provider {
+        let inputs = [
+            ("authorizeUrl", "https://provider.example/authorize"),
+            ("tokenUrl", "https://provider.example/token"),
+            ("revokeUrl", "https://tokens.example/revoke"),
+            ("clientId", "id"),
+            ("clientSecret", "secret"),
+        ];
+        let fields: BTreeMap<String, String> = inputs
+            .iter()
+            .chain(more)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Provider::read(Flow::AuthorizationCode, &fields).unwrap()
+    }
+
+    #[test]
+    fn the_refresh_token_is_owed_where_there_is_one_and_nothing_where_nobody_takes_it() {
+        let both = json!({ "access_token": "A", "refresh_token": "R", "scope": "work" });
+        let owed = Owed::of(&provider(&[]), &both).unwrap();
+        assert_eq!(
+            (owed.token.as_str(), owed.hint.as_str(), owed.host().as_str()),
+            ("R", "refresh_token", "tokens.example")
+        );
+        assert!(Owed::from_bytes(&owed.to_bytes()).unwrap() == owed);
+        assert!(!format!("{owed:?}").contains("secret"));
+        let access = Owed::of(&provider(&[]), &json!({ "accessToken": "A" })).unwrap();
+        assert_eq!((access.token.as_str(), access.hint.as_str()), ("A", "access_token"));
+        assert!(Owed::of(&provider(&[("revokeUrl", "")]), &both).is_none());
+        assert!(Owed::of(&provider(&[]), &json!({})).is_none());
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_what_was_refused_is_not() {
+        let answered = |status: u16, after: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(after) = after {
+                headers.insert(RETRY_AFTER, after.parse().unwrap());
+            }
+            heard(&Response {
+                status: StatusCode::from_u16(status).unwrap(),
+                headers,
+                body: bytes::Bytes::new(),
+            })
+        };
+        assert_eq!((answered(200, None), answered(204, None)), (GivenBack::Done, GivenBack::Done));
+        for status in [408, 429, 500, 503] {
+            let retry_after = Some(Duration::from_secs(7));
+            let reason = format!("http_{status}");
+            assert_eq!(answered(status, Some("7")), GivenBack::Later { reason, retry_after });
+        }
+        for status in [302, 400, 401, 404] {
+            assert_eq!(answered(status, None), GivenBack::Refused(format!("http_{status}")));
+        }
+    }
+
+    #[test]
+    fn only_what_both_tokens_say_makes_them_somebody_elses() {
+        let of = |claims: Value| json!({ "id_token": format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims.to_string())) });
+        let ann = of(json!({ "iss": "p", "sub": "ann", "exp": 1 }));
+        assert!(is_of_somebody_else(&ann, &of(json!({ "iss": "p", "sub": "bob" }))));
+        assert!(!is_of_somebody_else(&ann, &of(json!({ "iss": "p", "sub": "ann", "exp": 2 }))));
+        for unknown in [json!({}), of(json!({ "iss": "p" })), json!({ "id_token": "nonsense" })] {
+            assert!(!is_of_somebody_else(&ann, &unknown) && !is_of_somebody_else(&unknown, &ann));
+        }
+    }
+
+    #[test]
+    fn a_supplied_token_is_known_by_its_refresh_token() {
+        let supplied = json!({ "access_token": "A1", "refresh_token": "R1" });
+        assert!(is_as_supplied(&json!({ "access_token": "A2", "refresh_token": "R1" }), &supplied));
+        assert!(!is_as_supplied(&json!({ "access_token": "A2", "refresh_token": "R2" }), &supplied));
+        assert!(is_as_supplied(&json!({ "access_token": "A1" }), &json!({ "accessToken": "A1" })));
+        assert!(!is_as_supplied(&json!({ "access_token": "A1" }), &json!({})));
+    }
+}
