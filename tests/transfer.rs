@@ -177,3 +177,40 @@ fn a_customer_moves_between_directories_at_rest() {
         assert!(verified.contains("everything fits"), "{verified}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_whose_integration_uses_a_connection_that_is_not_declared_here_is_refused_by_a_word_of_its_own() {
+    let (from, to) = (Daemon::start(Setup::new()), Daemon::start(Setup::new()));
+    let log = harness::manifests::step(
+        "Log",
+        "log",
+        "writeLog",
+        "          level: {type: value, value: info}\n          message: {type: value, value: it came}\n",
+    );
+    let definition = format!(
+        "definitionVersion: 7\nname: Desk\nendpointType: flow_specific\nrequiredConfigVars:\n\
+         \x20 - {{key: Account, stableKey: account, dataType: connection, useScopedConfigVar: crm}}\n\
+         configPages:\n  - {{name: Company, elements: [{{type: configVar, value: Account}}]}}\nflows:\n{}",
+        flow("Work", "", &[log])
+    );
+    let indented: String = definition.lines().map(|line| format!("  {line}\n")).collect();
+    let integration = format!("kind: Integration\ndefinition: |\n{indented}---\n");
+    let shared = "kind: SharedConnection\nname: CRM\nstableKey: crm\nsharing: customer\ncomponent: http\nconnection: bearer\n---\n";
+    let instance = "kind: Instance\nname: Desk\ncustomer: globex\nintegration: Desk\n---\n";
+    from.apply(&(people(&[("globex", &["ann"])]) + shared + &integration + instance))
+        .await;
+    to.apply(&(people(&[]) + &integration)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let [file, key] = ["globex.perseat", "key"].map(|name| folder.path().join(name).display().to_string());
+    done(&perseat(&from.data(), &["customer", "export", "globex", &file, "--key-file", &key]));
+    let import = ["customer", "import", &file, "--key-file", &key];
+    refused(
+        &perseat(&to.data(), &import),
+        &[
+            "`Account` is the shared connection `crm`, which is not declared",
+            "(shared_connection_missing)",
+        ],
+    );
+    to.apply(shared).await;
+    done(&perseat(&to.data(), &import));
+}

@@ -187,3 +187,122 @@ async fn switched_off_for_the_organization_no_user_is_routed_and_nothing_is_dele
     world.api.get(switch, json!({ "on": true })).await;
     assert_eq!(world.post(&url).await.0, 200, "what was configured is still there");
 }
+
+/// A variable of each kind with a value that it takes, and ones that it does not with what is expected of them.
+const KINDS: [(&str, &str, &str, &[&str], &str); 8] = [
+    ("Day", "date", "2026-01-31", &["31.1.2026", "2026-02-30", "soon"], "a date"),
+    (
+        "Moment",
+        "timestamp",
+        "2026-01-31T09:30:00+01:00",
+        &["2026-01-31", "tomorrow"],
+        "a date and a time",
+    ),
+    (
+        "When",
+        "schedule",
+        "*/15 8-18 * * mon-fri",
+        &["hourly", "61 * * * *"],
+        "a schedule of five parts",
+    ),
+    ("Form", "jsonForm", "{\"a\": [1]}", &["{a}", "{\"a\": 1"], "JSON"),
+    ("Count", "number", "-1.5e3", &["NaN", "inf", "many"], "a number"),
+    ("Flag", "boolean", "true", &["yes", "TRUE"], "true or false"),
+    (
+        "Place",
+        "picklist, pickList: [Here, There]",
+        "There",
+        &["Nowhere"],
+        "one of Here, There",
+    ),
+    (
+        "Days",
+        "date, collectionType: valuelist",
+        "[\"2026-01-31\"]",
+        &["[\"never\"]", "2026-01-31"],
+        "a JSON list of values",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_none_of_its_variables_kind_is_refused_by_name_and_what_was_there_stays() {
+    let daemon = Daemon::start(Setup::new());
+    let world = World::start(&daemon).await;
+    let variables: String = KINDS
+        .iter()
+        .map(|(key, kind, ..)| format!("  - {{key: {key}, stableKey: {}, dataType: {kind}}}\n", key.to_lowercase()))
+        .collect();
+    let elements: String = KINDS
+        .iter()
+        .map(|(key, ..)| format!("{{type: configVar, value: {key}}}, "))
+        .collect();
+    let definition = yaml("")
+        .replace("name: Files", "name: Kinds")
+        .replace("configPages:\n", &format!("{variables}configPages:\n"))
+        .replace(
+            "elements: [{type: configVar, value: Folder}",
+            &format!("elements: [{elements}{{type: configVar, value: Folder}}"),
+        );
+    let indented: String = definition.lines().map(|line| format!("  {line}\n")).collect();
+    let quoted = |text: &str| serde_json::to_string(text).unwrap();
+    let config = |changed: &str, value: &str| {
+        let given = KINDS.iter().map(|(key, _, right, ..)| {
+            let value = if *key == changed { value } else { right };
+            format!("  {key}: {}\n", quoted(value))
+        });
+        format!(
+            "kind: UserLevelConfig\ncustomer: globex\ninstance: Kinds\nuser: jane\nconfigVars:\n  Folder: /jane\n{}---\n",
+            given.collect::<String>()
+        )
+    };
+    let manifests = format!(
+        "kind: Integration\ndefinition: |\n{indented}---\nkind: Instance\nname: Kinds\ncustomer: globex\nintegration: Kinds\nconfigVars: {{Address: there}}\n---\n{}",
+        config("", "")
+    );
+    daemon.apply(&manifests).await;
+    let all = "{ instances { nodes { name userLevelConfigs { nodes { id configVariables { nodes { value requiredConfigVariable { key } } } } } } } }";
+    let read = async || {
+        let found = world.api.get(all, json!({})).await;
+        let instances = found["nodes"].as_array().unwrap().clone();
+        let kinds = instances.into_iter().find(|instance| instance["name"] == "Kinds").unwrap();
+        kinds["userLevelConfigs"]["nodes"][0].clone()
+    };
+    let before = read().await;
+    for (key, _, right, ..) in KINDS {
+        let nodes = before["configVariables"]["nodes"].as_array().unwrap();
+        let found = nodes.iter().find(|node| node["requiredConfigVariable"]["key"] == key).unwrap();
+        assert_eq!(found["value"], right, "as it was given");
+    }
+    let update = "mutation ($i: ID!, $v: [InputInstanceConfigVariable]) { updateUserLevelConfig(input: {id: $i, configVariables: $v}) { userLevelConfig { id } errors { field code messages } } }";
+    for (key, _, _, wrong, expected) in KINDS {
+        for value in wrong {
+            let given: Vec<Value> = KINDS
+                .iter()
+                .map(|(other, _, right, ..)| json!({ "key": other, "value": if *other == key { value } else { right } }))
+                .chain([json!({ "key": "Folder", "value": "/other" })])
+                .collect();
+            let answer = world.api.ask(update, json!({ "i": before["id"], "v": given })).await;
+            let error = &answer["data"]["updateUserLevelConfig"]["errors"][0];
+            assert_eq!(
+                (&error["code"], &error["field"]),
+                (&json!("value_invalid"), &json!("configVariables")),
+                "{answer}"
+            );
+            let said = error["messages"][0].as_str().unwrap();
+            assert!(said.starts_with(&format!("`{key}` must be {expected}")), "{said}");
+
+            let read = perseat_admin::manifest::read_text(&config(key, value), std::path::Path::new("m.yml"), &|_| None);
+            let body = json!({ "manifests": read.unwrap(), "options": { "prune": false, "dry_run": false } });
+            let applied = daemon
+                .local(http::Method::POST, "/apply", Some(body))
+                .await
+                .unwrap_err()
+                .to_string();
+            assert!(
+                applied.contains(&format!("`{key}` must be {expected}")) && applied.contains("manifest_invalid"),
+                "{applied}"
+            );
+        }
+    }
+    assert_eq!(read().await, before, "nothing was changed, and nothing is lost");
+}

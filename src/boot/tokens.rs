@@ -42,7 +42,10 @@ pub(super) fn answered(outcome: Result<Value, Fault>) -> LocalAnswer {
             tracing::error!(error = &error as &dyn std::error::Error, "a local request failed");
             refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error.to_string())
         }
-        Err(fault) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "request_refused", &fault.to_string()),
+        Err(fault) => {
+            let code = fault.code().unwrap_or("request_refused");
+            refusal(StatusCode::UNPROCESSABLE_ENTITY, code, &fault.to_string())
+        }
     }
 }
 

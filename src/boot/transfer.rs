@@ -112,7 +112,10 @@ fn answered(outcome: Result<impl Serialize, Fault>) -> LocalAnswer {
             tracing::error!(error = &error as &dyn std::error::Error, "a customer could not be moved");
             refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error.to_string())
         }
-        Err(fault) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "request_refused", &fault.to_string()),
+        Err(fault) => {
+            let code = fault.code().unwrap_or("request_refused");
+            refusal(StatusCode::UNPROCESSABLE_ENTITY, code, &fault.to_string())
+        }
     }
 }
 

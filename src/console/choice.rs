@@ -1,6 +1,5 @@
 //! Which executions, and which of their log lines, somebody wants to see: the fields of the form above a list.
 
-use super::form::moment;
 use super::route::View;
 use super::{Asked, Console};
 use perseat_admin::fault::Fault;
@@ -8,6 +7,7 @@ use perseat_admin::query::{InstanceField, InstanceFilter, Order, PageRequest, Re
 use perseat_domain::entry::LogLine;
 use perseat_domain::id::{CustomerId, ExecutionId, InstanceId};
 use perseat_domain::time::Timestamp;
+use perseat_flow::value::moment;
 use perseat_store::executions::ExecutionSummary;
 use perseat_store::index::{Filter, Status};
 use serde::Serialize;

@@ -5,11 +5,9 @@
 
 use super::chosen;
 use super::field::{BY_DEFAULT, Field, InputField, Kind, key_name, value_name};
-use jiff::Timestamp;
-use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
 use perseat_admin::command::ConfigVariable;
 use perseat_admin::fault::Fault;
+use perseat_flow::value as rules;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -197,15 +195,17 @@ fn single(field: &Field, text: &str) -> Result<String, String> {
     let wrong = |sentence: &str| Err(sentence.to_owned());
     match field.kind {
         Kind::Flag => Ok(if trimmed == "true" { "true" } else { "false" }.to_owned()),
-        Kind::Number if !trimmed.parse::<f64>().is_ok_and(f64::is_finite) => wrong("Enter a number."),
+        Kind::Number if !rules::is_number(trimmed) => wrong("Enter a number."),
         Kind::Number => Ok(trimmed.to_owned()),
         Kind::Choice if !field.choices.iter().any(|choice| choice.key == text) => wrong("Choose one of the list."),
-        Kind::Date if trimmed.parse::<Date>().is_err() => wrong("Enter a date."),
+        Kind::Date if !rules::is_date(trimmed) => wrong("Enter a date."),
         Kind::Date => Ok(trimmed.to_owned()),
-        Kind::Time => moment(trimmed)
+        Kind::Time => rules::moment(trimmed)
             .map(|at| at.to_string())
             .ok_or_else(|| "Enter a date and a time.".to_owned()),
-        Kind::Schedule if !is_schedule(trimmed) => wrong("Enter five parts: minute, hour, day, month and weekday, such as 0 * * * *."),
+        Kind::Schedule if !rules::is_schedule(trimmed) => {
+            wrong("Enter five parts: minute, hour, day, month and weekday, such as 0 * * * *.")
+        }
         Kind::Schedule => Ok(trimmed.to_owned()),
         Kind::Json => check_json(trimmed)
             .and_then(|()| chosen::check(field, trimmed))
@@ -213,19 +213,6 @@ fn single(field: &Field, text: &str) -> Result<String, String> {
         Kind::Code if field.language.as_deref() == Some("json") => check_json(trimmed).map(|()| text.to_owned()),
         _ => Ok(text.to_owned()),
     }
-}
-
-/// A point in time; one without a zone is in UTC.
-pub(super) fn moment(text: &str) -> Option<Timestamp> {
-    match text.parse::<Timestamp>() {
-        Ok(at) => Some(at),
-        Err(_) => Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp()),
-    }
-}
-
-fn is_schedule(text: &str) -> bool {
-    let is_part = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"*/,-?#".contains(&byte));
-    text.split_whitespace().count() == 5 && text.split_whitespace().all(is_part)
 }
 
 fn check_json(text: &str) -> Result<(), String> {

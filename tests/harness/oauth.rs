@@ -55,6 +55,8 @@ pub(crate) struct Manner {
     pub(crate) breaks: bool,
     /// Whether the token endpoint never answers.
     pub(crate) stalls: Option<Stall>,
+    /// Whether its API answers nobody until it does so no more.
+    pub(crate) holds: bool,
     /// Whether its refusals repeat what they were sent.
     pub(crate) repeats: bool,
     /// What it says of the accounts that a token reaches, by user: status and body.
@@ -76,6 +78,7 @@ impl Default for Manner {
             forbids: false,
             breaks: false,
             stalls: None,
+            holds: false,
             repeats: false,
             accounts: BTreeMap::new(),
         }
@@ -283,6 +286,11 @@ async fn answer((state, changed): Desk, request: Request<Incoming>) -> Result<Re
         goes_on.await.map_err(std::io::Error::other)?;
     } else if stalls.is_some() {
         return std::future::pending().await;
+    }
+    if path.starts_with("/work") {
+        let mut seen = changed.subscribe();
+        let goes_on = seen.wait_for(|_| !state.lock().unwrap().manner.holds);
+        goes_on.await.map_err(std::io::Error::other)?;
     }
     if breaks {
         return Err(std::io::Error::other("broken on purpose"));

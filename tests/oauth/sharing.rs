@@ -222,6 +222,7 @@ async fn an_organization_connects_for_all_customers_and_gives_up_for_all() {
     );
     let gone = api.get(give_up, json!({ "id": account["id"] })).await;
     assert_eq!(gone["instanceConfigVariable"]["status"], "PENDING");
+    world.provider.until("/revoke", 1).await;
     assert!(world.provider.chain("company").is_revoked, "the provider was told");
     for execution in &one_each(&world, "dora").await {
         world.stands(execution, "parked").await;

@@ -11,6 +11,8 @@ pub struct FieldError {
     pub field: String,
     /// A sentence.
     pub message: String,
+    /// A stable word for it, where there is one.
+    pub code: Option<&'static str>,
 }
 
 /// Why nothing was done.
@@ -46,6 +48,27 @@ impl Fault {
         Self::field("", message)
     }
 
+    /// One field is wrong in a way that has a stable word.
+    pub fn coded(code: &'static str, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Wrong(vec![FieldError {
+            field: field.into(),
+            message: message.into(),
+            code: Some(code),
+        }])
+    }
+
+    /// The stable word for all that is wrong; none where there is none, or more than one.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Wrong(errors) => {
+                let code = errors.first()?.code?;
+                errors.iter().all(|error| error.code == Some(code)).then_some(code)
+            }
+            _ => None,
+        }
+    }
+
     /// The same of another field: where what is wrong was given under another name.
     pub(crate) fn in_field(self, field: &str) -> Self {
         match self {
@@ -67,6 +90,7 @@ impl Fault {
         Self::Wrong(vec![FieldError {
             field: field.into(),
             message: message.into(),
+            code: None,
         }])
     }
 }

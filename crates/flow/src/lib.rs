@@ -15,3 +15,4 @@ pub mod offer;
 pub mod outbound;
 pub mod payload;
 pub mod schema;
+pub mod value;

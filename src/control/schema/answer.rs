@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub(super) struct FieldErrors {
     field: String,
     messages: Vec<String>,
+    /// A stable word for what is wrong, where there is one: `value_invalid`, `certificate_invalid`, …
+    code: Option<String>,
 }
 
 const WHOLE: &str = "__all__";
@@ -29,10 +31,14 @@ pub(super) fn field_errors(fault: Fault) -> Result<Vec<FieldErrors>> {
             for one in wrong {
                 let field = if one.field.is_empty() { WHOLE.to_owned() } else { one.field };
                 match errors.iter_mut().find(|errors| errors.field == field) {
-                    Some(known) => known.messages.push(one.message),
+                    Some(known) => {
+                        known.code = known.code.take().filter(|code| one.code == Some(code.as_str()));
+                        known.messages.push(one.message);
+                    }
                     None => errors.push(FieldErrors {
                         field,
                         messages: vec![one.message],
+                        code: one.code.map(str::to_owned),
                     }),
                 }
             }
@@ -41,6 +47,7 @@ pub(super) fn field_errors(fault: Fault) -> Result<Vec<FieldErrors>> {
         fault => errors.push(FieldErrors {
             field: WHOLE.to_owned(),
             messages: vec![sentence(&fault)],
+            code: None,
         }),
     }
     Ok(errors)

@@ -319,6 +319,7 @@ fn wrong(message: String) -> FieldError {
     FieldError {
         field: PLACE.to_owned(),
         message,
+        code: None,
     }
 }
 

@@ -51,6 +51,7 @@ impl Checked {
         self.0.push(FieldError {
             field: field.to_owned(),
             message: message.into(),
+            code: None,
         });
     }
 

@@ -105,7 +105,7 @@ impl Edit<'_, '_> {
         let name = definition.name.clone();
         let mut warnings: Vec<String> = definition.warnings.iter().map(|warning| format!("{name}: {warning}")).collect();
         let unshared = self.unshared(&definition)?;
-        warnings.extend(unshared.into_iter().map(|what| format!("{name}: {what}")));
+        warnings.extend(unshared.into_iter().map(|what| format!("{name}: {}", what.message)));
         let id = match &before {
             Some(before) => before.id,
             None => IntegrationId(self.random_base()),

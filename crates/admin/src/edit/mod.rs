@@ -19,7 +19,7 @@ pub use instance::{Deploy, InstanceDraft, UserConfigDraft};
 pub use integration::{Saved, VersionDraft};
 pub(crate) use records::every;
 pub(crate) use registrations::RegistrationDraft;
-pub(crate) use sharing::SharedDraft;
+pub(crate) use sharing::{SharedDraft, Unshared};
 pub(crate) use values::{check_choice, missing};
 
 use crate::actor::Actor;

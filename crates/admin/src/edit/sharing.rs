@@ -1,19 +1,21 @@
 //! Connections that more than one configuration uses: their declaration, and what customers and users give to them.
 
 use super::records::every;
-use super::values::Scope;
+use super::values::{Scope, check_pair};
 use super::{Definitions, Edit};
 use crate::fault::Fault;
-use crate::manifest::ConnectionFields;
+use crate::manifest::{ConnectionFields, SecretText};
 use perseat_domain::definition::{ActionRef, Definition};
 use perseat_domain::grant::Holder;
 use perseat_domain::id::{SharedConnectionId, SharedValueId};
 use perseat_domain::model::{ConfigValue, Instance, User};
 use perseat_domain::sharing::{SharedConnection, SharedValue, Sharing};
 use perseat_flow::definition::Inputs;
+use perseat_flow::http::is_mutual_tls;
 use perseat_flow::oauth::is_destination;
 use perseat_store::catalog::Lookup;
-use perseat_store::keyring::NewKey;
+use perseat_store::keyring::{NewKey, Owner};
+use perseat_store::sharing::open;
 use std::collections::BTreeSet;
 
 const PAGE: usize = 1_000;
@@ -30,6 +32,15 @@ pub(crate) struct SharedDraft<'d> {
     pub(crate) given: &'d ConnectionFields,
 }
 
+/// A shared connection that a definition names and cannot have.
+#[derive(Debug)]
+pub(crate) struct Unshared {
+    /// A stable word.
+    pub(crate) code: &'static str,
+    /// A sentence.
+    pub(crate) message: String,
+}
+
 impl Edit<'_, '_> {
     /// Declares a shared connection. Whether it is new, and whether anything changed.
     pub(crate) fn save_shared(&mut self, draft: &SharedDraft<'_>) -> Result<(SharedConnection, bool, bool), Fault> {
@@ -39,6 +50,9 @@ impl Edit<'_, '_> {
                 "token",
                 "a token is everybody's where the organization shares the connection, and nobody's else",
             ));
+        }
+        if draft.sharing == Sharing::Organization {
+            self.check_shared_certificate(draft.stable_key, &draft.connection, draft.given, None)?;
         }
         let before = self.mutation.shared_connection(draft.stable_key)?;
         let id = match &before {
@@ -88,6 +102,8 @@ impl Edit<'_, '_> {
         if let Some(name) = given.fields.keys().find(|name| is_destination(name)) {
             return Err(Fault::field("fields", format!("`{name}` is for the organization to give")));
         }
+        let by_organization = connection.value.as_ref().map(|value| (connection, value));
+        self.check_shared_certificate(&connection.stable_key, &connection.connection, given, by_organization)?;
         let before = self.mutation.shared_value(connection.id, holder)?;
         let id = match &before {
             Some(before) => before.id,
@@ -135,6 +151,31 @@ impl Edit<'_, '_> {
             Some(name) => Err(Fault::field("fields", format!("the connection does not know the input `{name}`"))),
             None => Ok(()),
         }
+    }
+
+    /// Whether a client certificate that is given can be used, with what the organization gives for it.
+    fn check_shared_certificate(
+        &self,
+        key: &str,
+        kind: &ActionRef,
+        given: &ConnectionFields,
+        by_organization: Option<(&SharedConnection, &ConfigValue)>,
+    ) -> Result<(), Fault> {
+        if !is_mutual_tls(kind) || given.fields.is_empty() {
+            return Ok(());
+        }
+        let common = match by_organization {
+            // What is not sealed yet cannot be opened.
+            Some(_) if self.is_rehearsal => return Ok(()),
+            Some((connection, value)) => {
+                let organization = self.keyring.data_key(Owner::Organization)?;
+                Some(open(&organization, connection.id.0, &connection.stable_key, value)?)
+            }
+            None => None,
+        };
+        let of_organization = |name: &str| common.as_ref().and_then(|common| common.fields.get(name).map(String::as_str));
+        let field = |name: &str| of_organization(name).or_else(|| given.fields.get(name).and_then(SecretText::text));
+        check_pair(key, "fields", field)
     }
 
     /// Makes everybody who uses what this holder shares read it again.
@@ -191,16 +232,22 @@ impl Edit<'_, '_> {
     }
 
     /// What is wrong with the shared connections that a definition names: those that are not there, or on the wrong pages.
-    pub(crate) fn unshared(&self, definition: &Definition) -> Result<Vec<String>, Fault> {
+    pub(crate) fn unshared(&self, definition: &Definition) -> Result<Vec<Unshared>, Fault> {
         let mut wrong = Vec::new();
         for variable in &definition.config_vars {
             let Some(stable_key) = &variable.shared else { continue };
             let key = &variable.key;
             match self.mutation.shared_connection(stable_key)? {
-                None => wrong.push(format!("`{key}` is the shared connection `{stable_key}`, which is not declared")),
+                None => wrong.push(Unshared {
+                    code: "shared_connection_missing",
+                    message: format!("`{key}` is the shared connection `{stable_key}`, which is not declared"),
+                }),
                 Some(found) if found.sharing.is_user_level() != variable.user_level => {
                     let pages = if found.sharing.is_user_level() { "user-level" } else { "instance" };
-                    wrong.push(format!("the shared connection `{stable_key}` (`{key}`) belongs on {pages} pages"));
+                    wrong.push(Unshared {
+                        code: "shared_connection_misplaced",
+                        message: format!("the shared connection `{stable_key}` (`{key}`) belongs on {pages} pages"),
+                    });
                 }
                 Some(_) => {}
             }
@@ -211,10 +258,13 @@ impl Edit<'_, '_> {
     /// Refuses what names shared connections that cannot be had.
     pub(super) fn check_shared(&self, definition: &Definition) -> Result<(), Fault> {
         let wrong = self.unshared(definition)?;
-        match wrong.is_empty() {
-            true => Ok(()),
-            false => Err(Fault::field("configVariables", format!("cannot be deployed: {}", wrong.join("; ")))),
-        }
+        let Some(first) = wrong.first() else { return Ok(()) };
+        let all: Vec<&str> = wrong.iter().map(|one| one.message.as_str()).collect();
+        Err(Fault::coded(
+            first.code,
+            "configVariables",
+            format!("cannot be deployed: {}", all.join("; ")),
+        ))
     }
 
     /// The key under which what a user gives is sealed.

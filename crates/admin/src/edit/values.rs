@@ -8,6 +8,7 @@ use perseat_domain::model::{ConfigValue, ConnectionValue, Membership, Sealed, co
 use perseat_domain::registration::{AppRegistration, Chosen, Traits};
 use perseat_flow::http::{identity_in, is_mutual_tls};
 use perseat_flow::oauth::{REGISTRATION, is_oauth};
+use perseat_flow::value;
 use perseat_store::keyring::{NewKey, Owner};
 use perseat_store::seal::RecordKind;
 use serde_json::Value;
@@ -150,9 +151,15 @@ fn check_certificate(variable: &ConfigVar, given: &ConnectionFields) -> Result<(
     if !given.fields.contains_key("privateKey") && literal("privateKey").is_some() {
         return Ok(());
     }
-    match identity_in(|name| given.fields.get(name).and_then(SecretText::text).or_else(|| literal(name))) {
+    let field = |name: &str| given.fields.get(name).and_then(SecretText::text).or_else(|| literal(name));
+    check_pair(&variable.key, "configVariables", field)
+}
+
+/// Whether these fields of a connection are a client certificate with its key.
+pub(super) fn check_pair<'t>(key: &str, place: &str, field: impl Fn(&str) -> Option<&'t str>) -> Result<(), Fault> {
+    match identity_in(field) {
         Ok(_) => Ok(()),
-        Err(error) => Err(Fault::field("configVariables", format!("`{}`: {error}", variable.key))),
+        Err(error) => Err(Fault::coded("certificate_invalid", place, format!("`{key}`: {error}"))),
     }
 }
 
@@ -194,18 +201,13 @@ fn variable<'d>(definition: &'d Definition, key: &str, is_user_level: bool) -> R
 
 fn plain(variable: &ConfigVar, text: &SecretText) -> Result<ConfigValue, Fault> {
     let text = text.text().unwrap_or_default();
-    let wrong = |what: &str| Err(Fault::field("configVariables", format!("`{}` must be {what}", variable.key)));
-    let is_left_out = text.is_empty() && !variable.required;
-    match variable.data_type {
-        _ if variable.collection.is_some() || is_left_out => {}
-        DataType::Boolean if !matches!(text, "true" | "false") => return wrong("true or false"),
-        DataType::Number if text.trim().parse::<f64>().is_err() => return wrong("a number"),
-        DataType::Picklist if !variable.pick_list.is_empty() && !variable.pick_list.iter().any(|pick| pick == text) => {
-            return wrong(&format!("one of {}", variable.pick_list.join(", ")));
+    match value::check(variable, text) {
+        Ok(()) => Ok(ConfigValue::Plain(text.to_owned())),
+        Err(expected) => {
+            let message = format!("`{}` must be {expected}", variable.key);
+            Err(Fault::coded("value_invalid", "configVariables", message))
         }
-        _ => {}
     }
-    Ok(ConfigValue::Plain(text.to_owned()))
 }
 
 /// The required variables of a level that have neither a value nor a default, by display name.

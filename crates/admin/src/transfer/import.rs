@@ -1,6 +1,7 @@
 //! The way in: everything in one change, or nothing and every reason.
 
 use super::{Bundle, Envelope, Referenced, definition_digest, reseal_instance, reseal_values};
+use crate::edit::Unshared;
 use crate::edit::{Changed, Desk, Edit};
 use crate::fault::{Fault, FieldError};
 use perseat_domain::id::{FlowNumber, IntegrationId};
@@ -46,17 +47,25 @@ pub fn import(desk: &mut Desk<'_>, envelope: &Envelope, key: &DataKey, options: 
     let bundle = envelope.open(key)?;
     desk.change("importCustomer", move |edit| {
         let mut conflicts = bundle.strangers();
-        let places = places(edit, &bundle, &mut conflicts)?;
+        let mut unshared = Vec::new();
+        let places = places(edit, &bundle, &mut conflicts, &mut unshared)?;
         taken(edit, &bundle, &mut conflicts)?;
-        if !conflicts.is_empty() {
-            let wrong = conflicts.into_iter().map(|message| FieldError {
-                field: String::new(),
-                message,
-            });
-            return Err(Fault::Wrong(wrong.collect()));
+        let conflicts = conflicts.into_iter().map(|message| conflict(message, None));
+        let unshared = unshared.into_iter().map(|one| conflict(one.message, Some(one.code)));
+        let wrong: Vec<FieldError> = conflicts.chain(unshared).collect();
+        if !wrong.is_empty() {
+            return Err(Fault::Wrong(wrong));
         }
         put(edit, bundle, &places, key, options)
     })
+}
+
+fn conflict(message: String, code: Option<&'static str>) -> FieldError {
+    FieldError {
+        field: String::new(),
+        message,
+        code,
+    }
 }
 
 /// An integration here that stands for one there.
@@ -71,7 +80,7 @@ struct Place {
 type Places = BTreeMap<IntegrationId, Place>;
 
 /// Finds every integration by its name and every version by its definition.
-fn places(edit: &Edit<'_, '_>, bundle: &Bundle, conflicts: &mut Vec<String>) -> Result<Places, Fault> {
+fn places(edit: &Edit<'_, '_>, bundle: &Bundle, conflicts: &mut Vec<String>, unshared: &mut Vec<Unshared>) -> Result<Places, Fault> {
     let mut places = Places::new();
     for referenced in &bundle.integrations {
         let name = &referenced.name;
@@ -88,7 +97,7 @@ fn places(edit: &Edit<'_, '_>, bundle: &Bundle, conflicts: &mut Vec<String>) -> 
             match same_version(edit, &integration, *number, digest)? {
                 Some(here) => {
                     if let Some(version) = edit.mutation.integration_version(integration.id, here)? {
-                        conflicts.extend(edit.unshared(&version.definition)?);
+                        unshared.extend(edit.unshared(&version.definition)?);
                     }
                     place.versions.insert(*number, here);
                 }
