@@ -154,7 +154,7 @@ mod tests {
         let read = grant.clone();
         grant.told_of_token(None, Timestamp(3), rules.timeline);
         assert!(read.stands_as(&grant) && read != grant);
-        let mut other = read.clone();
+        let mut other = read;
         other.consented(renewed, Timestamp(4), &rules);
         assert!(!other.stands_as(&grant));
         other.keep_told(&grant);

@@ -96,7 +96,8 @@ impl Catalog {
 
 /// What an audit entry names, or that it names only part of what changed.
 struct Changes {
-    digests: BTreeMap<RecordKey, [u8; 32]>,
+    /// A record may be named more than once: each time that it was written, and with each grant of it.
+    digests: BTreeMap<RecordKey, Vec<[u8; 32]>>,
     is_whole: bool,
 }
 
@@ -267,8 +268,12 @@ impl Check<'_, '_> {
                 self.entries.clear();
             }
             let named = entry.changes.iter().filter(|change| change.kind != ChangeKind::Deleted);
+            let mut digests: BTreeMap<RecordKey, Vec<[u8; 32]>> = BTreeMap::new();
+            for change in named {
+                digests.entry(change.key).or_default().push(change.digest);
+            }
             let changes = Changes {
-                digests: named.map(|change| (change.key, change.digest)).collect(),
+                digests,
                 is_whole: entry.count == entry.changes.len() as u64,
             };
             self.entries.insert(stamp.revision, changes);
@@ -277,7 +282,7 @@ impl Check<'_, '_> {
             return Ok(());
         };
         match changes.digests.get(&key) {
-            Some(digest) if *digest == audit::sha256(stored) => self.report.digests += 1,
+            Some(digests) if digests.contains(&audit::sha256(stored)) => self.report.digests += 1,
             None if !changes.is_whole => {}
             _ => self
                 .findings

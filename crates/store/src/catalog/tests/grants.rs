@@ -296,3 +296,22 @@ fn a_shared_grant_needs_its_connection_and_goes_with_it_and_with_its_holder() {
     assert!(catalog.grants_of(user).unwrap().is_empty() && !is_there(&drive, user));
     assert_eq!(checked(&catalog, None).2, [] as [String; 0]);
 }
+
+#[test]
+fn a_record_and_its_grant_that_change_together_are_both_what_the_mutation_wrote() {
+    let (_, catalog, world) = filled();
+    let id = of(&world.configs[0]);
+    let config = UserConfig {
+        config_revision: world.configs[0].config_revision + 1,
+        ..world.configs[0].clone()
+    };
+    let both = catalog.mutate::<_, StoreError>(NOW, |tx| {
+        tx.put(&config)?;
+        tx.put_grant(&id, &given(1))
+    });
+    assert!(both.unwrap().changed);
+    let mut findings = Findings::new(100);
+    catalog.check(None, &mut findings).unwrap();
+    let wrong: Vec<_> = findings.listed().iter().filter(|finding| finding.contains("is not what")).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
