@@ -23,6 +23,11 @@ fn word(status: Status) -> &'static str {
     }
 }
 
+/// Whether there is anything to give up.
+pub(super) fn is_held(stored: &StoredGrant) -> bool {
+    stored.token.is_some() || stored.grant.held.is_some()
+}
+
 /// Where a connection's grant is: its own, or the one that is shared.
 struct Place {
     /// None where there can be none yet.
@@ -181,6 +186,7 @@ pub(super) fn stand(
         }
         if place.flow == Some(Flow::AuthorizationCode) && reader.may_connect(id)? {
             field.connect = Some(begin_url(desk, &ticket(reader, id)));
+            field.is_held = place.stored.as_ref().is_some_and(is_held);
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Connections: a customer's own for its admins, and for everybody those of their own configurations.
 
-use super::draft::Level;
+use super::disconnect::{self, LIST};
+use super::draft::{Level, Notice};
 use super::field::{Field, Kind};
 use super::route::View;
 use super::trouble::Trouble;
@@ -33,6 +34,10 @@ struct Row {
 
 #[derive(Debug, Serialize)]
 struct List {
+    /// Where it is.
+    here: String,
+    /// What was just done.
+    notice: Option<Notice>,
     rows: Vec<Row>,
     more: Option<String>,
 }
@@ -43,10 +48,11 @@ struct Place<'p> {
     instance: &'p str,
     holder: Option<Holder>,
     configure: Option<View>,
+    disconnect: View,
 }
 
 impl Console {
-    pub(super) fn connections(&self, asked: Asked<'_>) -> Result<Answer, Trouble> {
+    pub(super) fn connections(&self, asked: Asked<'_>, notice: Option<Notice>) -> Result<Answer, Trouble> {
         let list = self.read(asked, |reader| {
             let mut rows = Vec::new();
             let next = match reader.actor().may(Operation::ViewInstances) {
@@ -54,7 +60,12 @@ impl Console {
                 false => self.of_user(asked, reader, &mut rows)?,
             };
             let more = next.map(|next| View::Connections.with(&[("after", Some(&next))]));
-            Ok(List { rows, more })
+            Ok(List {
+                here: View::Connections.path(),
+                notice,
+                rows,
+                more,
+            })
         })?;
         Ok(self.pages.fragment(StatusCode::OK, "connections.html", &list))
     }
@@ -99,6 +110,7 @@ impl Console {
             instance: &instance.name,
             holder,
             configure: configures.then_some(View::Configure(instance.id)),
+            disconnect: View::Disconnect(instance.id),
         };
         self.rows_of(asked, fields, &place, rows)
     }
@@ -114,6 +126,7 @@ impl Console {
             instance: &found.instance.name,
             holder,
             configure: Some(View::Mine(id)),
+            disconnect: View::DisconnectMine(id),
         };
         let first = rows.len();
         self.rows_of(asked, fields, &place, rows)?;
@@ -121,7 +134,8 @@ impl Console {
         Ok(())
     }
 
-    fn rows_of(&self, asked: Asked<'_>, fields: Vec<Field>, place: &Place<'_>, rows: &mut Vec<Row>) -> Result<(), Fault> {
+    fn rows_of(&self, asked: Asked<'_>, mut fields: Vec<Field>, place: &Place<'_>, rows: &mut Vec<Row>) -> Result<(), Fault> {
+        disconnect::offer(&mut fields, place.disconnect, Some(LIST));
         let is_shown = |field: &Field| field.kind == Kind::Connection && !field.is_hidden;
         for mut field in fields.into_iter().filter(is_shown) {
             field.inputs.clear();

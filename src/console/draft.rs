@@ -105,11 +105,11 @@ struct Page<'p> {
     back: String,
 }
 
-/// What is to be done after a first save.
+/// What was done, and what is to be done next.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Notice {
-    text: &'static str,
-    phrase: &'static str,
+pub(super) struct Notice {
+    pub(super) text: &'static str,
+    pub(super) phrase: &'static str,
 }
 
 impl Notice {
@@ -255,7 +255,8 @@ impl Console {
         Ok(fields)
     }
 
-    pub(super) fn form(&self, status: StatusCode, draft: &Draft, problems: &Problems, saved: Option<&[&str]>) -> Answer {
+    /// The page of a form. `done` is what was done before, with the events that the host page is told.
+    pub(super) fn form(&self, status: StatusCode, draft: &Draft, problems: &Problems, done: Option<(Notice, &[&str])>) -> Answer {
         let page = Page {
             title: &draft.integration,
             level: draft.level,
@@ -265,11 +266,8 @@ impl Console {
             steps: draft.steps(),
             keys: &draft.keys,
             problem: problems.get("").map(String::as_str),
-            notice: saved.map(|_| match draft.asks_consent() {
-                true => Notice::CONNECT,
-                false => Notice::CHOOSE,
-            }),
-            events: saved.map(|events| told(events.iter().map(|event| (*event, &draft.about)))),
+            notice: done.map(|(notice, _)| notice),
+            events: done.map(|(_, events)| told(events.iter().map(|event| (*event, &draft.about)))),
             about: draft.about.to_string(),
             revision: draft.revision,
             remove: draft.remove.map(View::path),
@@ -289,8 +287,12 @@ impl Console {
         if !saved.asks_consent() && !saved.asks_choice() {
             return None;
         }
+        let notice = match saved.asks_consent() {
+            true => Notice::CONNECT,
+            false => Notice::CHOOSE,
+        };
         self.asking.fill(asked, saved, None);
-        Some(self.form(StatusCode::OK, saved, &Problems::new(), Some(events)))
+        Some(self.form(StatusCode::OK, saved, &Problems::new(), Some((notice, events))))
     }
 
     /// Asks data sources for what the form that was sent holds. Where it was sent for that alone: the form again, with their

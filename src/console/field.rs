@@ -154,6 +154,11 @@ pub(super) struct Field {
     pub(super) choose: Option<String>,
     /// Where to consent.
     pub(super) connect: Option<String>,
+    /// Whether somebody's consent is held that whoever looks may give up.
+    #[serde(skip)]
+    pub(super) is_held: bool,
+    /// Where it is given up.
+    pub(super) disconnect: Option<String>,
     /// What is wrong with it.
     pub(super) problem: Option<String>,
     /// Whether a data source fills it.
@@ -251,6 +256,8 @@ impl Field {
             awaits_account: false,
             choose: None,
             connect: None,
+            is_held: false,
+            disconnect: None,
             problem: None,
             takes: source.as_ref().map(|_| taken(variable)).unwrap_or_default(),
             has_source: source.is_some(),

@@ -10,6 +10,7 @@ mod chosen;
 mod connection;
 mod connections;
 mod dashboard;
+mod disconnect;
 mod draft;
 mod event;
 mod executions;
@@ -192,11 +193,12 @@ impl Console {
             View::Mine(id) => self.mine(asked, id),
             View::Remove(id) => self.ask_to_remove(asked, id),
             View::RemoveMine(id) => self.ask_to_remove_mine(asked, id),
+            View::Disconnect(_) | View::DisconnectMine(_) => self.ask_to_disconnect(asked, view),
             View::Logs => self.logs(asked),
             View::Executions => self.executions(asked),
             View::Execution(id) => self.execution(asked, id),
             View::Dashboard => self.dashboard(asked),
-            View::Connections => self.connections(asked),
+            View::Connections => self.connections(asked, None),
         }
     }
 
@@ -215,6 +217,7 @@ impl Console {
             View::Mine(id) => self.save_mine(asked, id, sent),
             View::Remove(id) => self.remove(asked, id),
             View::RemoveMine(id) => self.remove_mine(asked, id),
+            View::Disconnect(_) | View::DisconnectMine(_) => self.disconnect(asked, view),
         }
     }
 }

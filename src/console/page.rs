@@ -29,7 +29,7 @@ macro_rules! file {
     };
 }
 
-const TEMPLATES: [(&str, &str); 28] = [
+const TEMPLATES: [(&str, &str); 29] = [
     file!("shell.html"),
     file!("marketplace.html"),
     file!("integration.html"),
@@ -51,6 +51,7 @@ const TEMPLATES: [(&str, &str); 28] = [
     file!("forecast.html"),
     file!("happened.html"),
     file!("connect.html"),
+    file!("disconnect.html"),
     file!("account.html"),
     file!("choose.html"),
     file!("logs.html"),

@@ -14,15 +14,16 @@ use serde_json::Value;
 
 /// The question.
 #[derive(Debug, Serialize)]
-struct Question<'q> {
-    title: &'q str,
-    text: &'q str,
-    phrase: &'q str,
-    name: &'q str,
-    action: String,
-    button: &'q str,
-    button_phrase: &'q str,
-    back: String,
+pub(super) struct Question<'q> {
+    pub(super) title: &'q str,
+    pub(super) text: &'q str,
+    pub(super) phrase: &'q str,
+    /// What it is about.
+    pub(super) name: &'q str,
+    pub(super) action: String,
+    pub(super) button: &'q str,
+    pub(super) button_phrase: &'q str,
+    pub(super) back: String,
 }
 
 impl Console {

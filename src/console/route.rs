@@ -85,6 +85,10 @@ pub(super) enum View {
     Mine(InstanceId),
     /// Taking it away.
     RemoveMine(InstanceId),
+    /// Giving a customer-wide connection up, which the query names.
+    Disconnect(InstanceId),
+    /// Giving one's own up.
+    DisconnectMine(InstanceId),
     /// What executions said.
     Logs,
     /// What ran.
@@ -118,6 +122,8 @@ impl View {
             ["instance", instance, "remove"] => id(instance).map(Self::Remove),
             ["instance", instance, "mine"] => id(instance).map(Self::Mine),
             ["instance", instance, "mine", "remove"] => id(instance).map(Self::RemoveMine),
+            ["instance", instance, "disconnect"] => id(instance).map(Self::Disconnect),
+            ["instance", instance, "mine", "disconnect"] => id(instance).map(Self::DisconnectMine),
             _ => None,
         }
     }
@@ -143,6 +149,8 @@ impl View {
             Self::Remove(id) => format!("{VIEW}instance/{id}/remove"),
             Self::Mine(id) => format!("{VIEW}instance/{id}/mine"),
             Self::RemoveMine(id) => format!("{VIEW}instance/{id}/mine/remove"),
+            Self::Disconnect(id) => format!("{VIEW}instance/{id}/disconnect"),
+            Self::DisconnectMine(id) => format!("{VIEW}instance/{id}/mine/disconnect"),
             Self::Logs => format!("{VIEW}logs"),
             Self::Executions => format!("{VIEW}executions"),
             Self::Execution(id) => format!("{VIEW}execution/{id}"),
@@ -155,7 +163,13 @@ impl View {
     pub(super) fn takes_forms(self) -> bool {
         matches!(
             self,
-            Self::Activate(_) | Self::Configure(_) | Self::Remove(_) | Self::Mine(_) | Self::RemoveMine(_)
+            Self::Activate(_)
+                | Self::Configure(_)
+                | Self::Remove(_)
+                | Self::Mine(_)
+                | Self::RemoveMine(_)
+                | Self::Disconnect(_)
+                | Self::DisconnectMine(_)
         )
     }
 }
@@ -183,6 +197,8 @@ mod tests {
             View::Remove(instance),
             View::Mine(instance),
             View::RemoveMine(instance),
+            View::Disconnect(instance),
+            View::DisconnectMine(instance),
             View::Logs,
             View::Executions,
             View::Execution(ExecutionId(Uuid::from_u128(5))),

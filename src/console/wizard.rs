@@ -1,5 +1,6 @@
 //! The wizard: a user's own configuration, an instance's, and that of an instance that is made.
 
+use super::disconnect;
 use super::draft::{Draft, Level, NAME, REVISION, api_keys, keys};
 use super::event::About;
 use super::form::{self, Problems, Sent};
@@ -21,13 +22,14 @@ use std::collections::BTreeMap;
 impl Console {
     // One's own configuration.
 
-    fn my_draft(&self, asked: Asked<'_>, id: InstanceId) -> Result<(Draft, Configurable), Trouble> {
+    pub(super) fn my_draft(&self, asked: Asked<'_>, id: InstanceId) -> Result<(Draft, Configurable), Trouble> {
         let found = self.read(asked, |reader| {
             let found = reader.configurable_instance(id)?;
             let config = found.own.as_ref().map(|own| &own.config);
             let values = config.map(|config| config.values.clone()).unwrap_or_default();
             let holder = config.map(|config| Holder::UserConfig(config.id));
-            let fields = self.fields(reader, &found.version, holder, Level::User, &values, &found.instance.registrations)?;
+            let mut fields = self.fields(reader, &found.version, holder, Level::User, &values, &found.instance.registrations)?;
+            disconnect::offer(&mut fields, View::DisconnectMine(id), None);
             let about = About {
                 instance: Some((found.instance.id, &found.instance.name)),
                 version: &found.version,
@@ -110,13 +112,13 @@ impl Console {
 
     // Customer-wide configuration.
 
-    fn instance_draft(&self, asked: Asked<'_>, id: InstanceId) -> Result<Draft, Trouble> {
+    pub(super) fn instance_draft(&self, asked: Asked<'_>, id: InstanceId) -> Result<Draft, Trouble> {
         let draft = self.read(asked, |reader| {
             let instance = reader.instance(id)?;
             reader.actor().check(Operation::ConfigureInstances)?;
             let version = reader.version_of(instance.integration, instance.config.version)?;
             let holder = Some(Holder::Instance(id));
-            let fields = self.fields(
+            let mut fields = self.fields(
                 reader,
                 &version,
                 holder,
@@ -124,6 +126,7 @@ impl Console {
                 &instance.config.values,
                 &instance.registrations,
             )?;
+            disconnect::offer(&mut fields, View::Disconnect(id), None);
             let about = About {
                 instance: Some((instance.id, &instance.name)),
                 version: &version,

@@ -5,7 +5,7 @@ use crate::harness::node;
 use crate::screens::Office;
 use crate::world::{World, by_account, files, plain};
 use serde_json::{Value, json};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 
 /// The walk as a process: it serves the host pages itself. Killed when dropped.
@@ -35,12 +35,26 @@ impl Walk {
     }
 
     /// Lets it walk; it must come to its end.
-    pub(crate) fn go(mut self, world: &Value) {
+    pub(crate) fn go(self, world: &Value) {
+        let _ = self.walked(world);
+    }
+
+    /// The same; gives what it says in the end.
+    pub(crate) fn tells(self, world: &Value) -> Value {
+        let said = self.walked(world);
+        serde_json::from_str(said.lines().last().unwrap_or_default())
+            .unwrap_or_else(|error| panic!("the walk did not say what it saw: {error}: {said}"))
+    }
+
+    fn walked(mut self, world: &Value) -> String {
         let mut input = self.child.stdin.take().unwrap();
         writeln!(input, "{world}").unwrap();
         drop(input);
+        let mut said = String::new();
+        self.child.stdout.as_mut().unwrap().read_to_string(&mut said).unwrap();
         let status = self.child.wait().unwrap();
         assert!(status.success(), "the walk failed; what it saw stands above");
+        said
     }
 }
 

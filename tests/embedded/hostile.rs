@@ -180,6 +180,8 @@ async fn no_fragment_stands_in_a_frame_or_runs_anything() {
         (Method::GET, of("configure"), 200),
         (Method::GET, of("mine"), 200),
         (Method::GET, of("remove"), 200),
+        (Method::GET, of("disconnect?connection=none"), 404),
+        (Method::GET, of("mine/disconnect?connection=account"), 404),
         (Method::POST, of("mine"), 422),
         (Method::POST, of("configure"), 422),
         (Method::GET, "/embedded/view/find".to_owned(), 404),

@@ -96,24 +96,11 @@ configPages:
     )
 }
 
-/// An integration whose users connect accounts at `provider`, to which it says as whom it runs.
-pub(crate) fn by_account(name: &str, endpoint_type: &str, provider: &str) -> String {
-    let script = "module.exports = async ({ configVars }, { onEvent: { results } }) => ({ data: {
-  number: results.body.data.number, who: results.user.externalId, place: configVars.Account.account.id, folder: configVars.Folder, channel: configVars.Channel,
-} });";
-    let steps = code("Make", script) + &post("Send", "/files", "make.results");
-    let flow = flow("Send", "", &[steps]);
+/// A variable that is an account at `provider`.
+pub(crate) fn account(key: &str, stable_key: &str, provider: &str) -> String {
     format!(
-        "definitionVersion: 7
-name: {name}
-description: By consent
-endpointType: {endpoint_type}
-requiredConfigVars:
-  - {{key: Channel, stableKey: channel, dataType: string, orgOnly: false}}
-  - {{key: Provider, stableKey: provider, dataType: string, orgOnly: true, defaultValue: '{provider}'}}
-  - {{key: Folder, stableKey: folder, dataType: string, orgOnly: false}}
-  - key: Account
-    stableKey: account
+        "  - key: {key}
+    stableKey: {stable_key}
     dataType: connection
     connection: {{key: oauth2, component: {{key: http, isPublic: true, version: LATEST}}}}
     inputs:
@@ -124,7 +111,28 @@ requiredConfigVars:
       clientId: {{type: value, value: perseat}}
       clientSecret: {{type: value, value: canary-of-the-client}}
       accountsUrl: {{type: value, value: '{provider}/accounts'}}
-configPages:
+"
+    )
+}
+
+/// An integration whose users connect accounts at `provider`, to which it says as whom it runs.
+pub(crate) fn by_account(name: &str, endpoint_type: &str, provider: &str) -> String {
+    let script = "module.exports = async ({ configVars }, { onEvent: { results } }) => ({ data: {
+  number: results.body.data.number, who: results.user.externalId, place: configVars.Account.account.id, folder: configVars.Folder, channel: configVars.Channel,
+} });";
+    let steps = code("Make", script) + &post("Send", "/files", "make.results");
+    let flow = flow("Send", "", &[steps]);
+    let account = account("Account", "account", provider);
+    format!(
+        "definitionVersion: 7
+name: {name}
+description: By consent
+endpointType: {endpoint_type}
+requiredConfigVars:
+  - {{key: Channel, stableKey: channel, dataType: string, orgOnly: false}}
+  - {{key: Provider, stableKey: provider, dataType: string, orgOnly: true, defaultValue: '{provider}'}}
+  - {{key: Folder, stableKey: folder, dataType: string, orgOnly: false}}
+{account}configPages:
   - {{name: Company, elements: [{{type: configVar, value: Channel}}, {{type: configVar, value: Provider}}]}}
   - {{name: You, userLevelConfigured: true, elements: [{{type: configVar, value: Folder}}, {{type: configVar, value: Account}}]}}
 flows:

@@ -6,7 +6,7 @@
 
 import { begin, hear, tell } from "./host.js";
 import { apply, phrase, translate } from "./phrases.js";
-import { attach, isReady, leave, set } from "./wizard.js";
+import { attach, isReady, keep, landing, leave, set } from "./wizard.js";
 
 const view = document.getElementById("view");
 const start = document.body.dataset.start;
@@ -25,8 +25,8 @@ let place = null;
 let isOver = false;
 let waiting = 0;
 let requests = 0;
-/** Whether somebody went to a provider to consent. */
-let consents = false;
+/** The field or section of a connection for which somebody went to its provider, with what stood there; null for nobody. */
+let consents = null;
 
 /** Whom a token names; the server alone says whether it is to be believed. */
 function named(jwt) {
@@ -45,7 +45,13 @@ function filtered(path) {
   return url.pathname + url.search;
 }
 
-async function open(path, body) {
+/**
+ * Shows a page. `kept` is what somebody had typed on it and where they were, where it is shown anew.
+ * @param {string} path
+ * @param {URLSearchParams} [body]
+ * @param {{ key?: string, text?: string, wizard: object | null }} [kept]
+ */
+async function open(path, body, kept) {
   clearTimeout(waiting);
   const url = new URL(path, location.origin);
   if (url.origin !== location.origin || !url.pathname.startsWith("/embedded/view/")) return;
@@ -71,27 +77,36 @@ async function open(path, body) {
   if (request !== requests) return;
   view.removeAttribute("aria-busy");
   isOver = status === 401;
-  if (html) show(html);
+  if (html) show(html, kept);
   else say(isOver ? ["perseat.over", "Your session has ended. Reload the page to go on."] : ["perseat.unreachable", "The server could not be reached. Try again in a moment."]);
+  // Until it is connected anew, whoever comes back may have come too early.
+  const part = kept && keyed(kept.key);
+  if (!kept || (part?.querySelector("[data-status=ACTIVE]") && part.textContent !== kept.text)) consents = null;
 }
 
-function show(html) {
+/** The field or section of this name. */
+function keyed(key) {
+  return [...view.querySelectorAll("[data-key]")].find((part) => part.dataset.key === key);
+}
+
+function show(html, kept) {
   view.innerHTML = fragments.createHTML(html);
-  // What was made has a page of its own from now on.
-  place = view.querySelector("form[data-wizard]")?.getAttribute("action") ?? place;
+  // What was made has a page of its own from now on, and what was done leads back to one.
+  place = view.querySelector("form[data-wizard]")?.getAttribute("action") ?? view.querySelector("[data-place]")?.dataset.place ?? place;
   apply(view);
   local();
   fit();
   const heading = view.querySelector("h1");
   heading.tabIndex = -1;
-  // Whoever reads the page around this one is left there.
-  if (document.hasFocus()) heading.focus({ preventScroll: true });
-  window.scrollTo(0, 0);
   document.title = heading.textContent;
   for (const element of view.querySelectorAll("[data-events]")) {
     for (const { event, data } of JSON.parse(element.dataset.events)) tell(event, data);
   }
-  attach(view);
+  attach(view, kept?.wizard);
+  window.scrollTo(0, 0);
+  const target = landing(view, kept && keyed(kept.key)) ?? heading;
+  // Whoever reads the page around this one is left there.
+  if (document.hasFocus()) target.focus({ preventScroll: target === heading });
 }
 
 /** Text without a page. */
@@ -103,6 +118,8 @@ function say([key, words]) {
   text.setAttribute("role", "alert");
   text.textContent = phrase(key, words);
   view.replaceChildren(heading, text);
+  heading.tabIndex = -1;
+  if (document.hasFocus()) heading.focus();
 }
 
 /** Leaves out what the host page does not want to be seen. */
@@ -164,7 +181,10 @@ hear("MARKETPLACE_CLOSED", () => leave());
 document.addEventListener("click", (event) => {
   const link = event.target.closest?.("a");
   if (!link) return;
-  if ("connect" in link.dataset) consents = true;
+  if ("connect" in link.dataset) {
+    const part = link.closest("[data-key]");
+    consents = { key: part?.dataset.key, text: part?.textContent };
+  }
   if (!("view" in link.dataset)) return;
   event.preventDefault();
   if ("cancel" in link.dataset) leave("INSTANCE_CONFIGURATION_CANCELED");
@@ -187,11 +207,10 @@ document.addEventListener("keyup", (event) => {
   if (event.key === "Escape" && screen.isInPopover === true) tell("POPOVER_CLOSE_REQUESTED");
 });
 
-// Whoever comes back from a provider sees where the connection stands now.
+// Whoever comes back from a provider sees where the connection stands now, and goes on where they were.
 window.addEventListener("focus", () => {
-  if (!consents || place === null) return;
-  consents = false;
-  open(place);
+  if (consents === null || place === null) return;
+  open(place, undefined, { ...consents, wizard: keep() });
 });
 
 function colour() {

@@ -12,13 +12,39 @@ let open = null;
 /**
  * Takes up the wizard of a page, if it has one. The same one with something wrong in it goes on; another begins.
  * @param {HTMLElement} view
+ * @param {Kept | null} [kept] what was typed before
  */
-export function attach(view) {
+export function attach(view, kept) {
   const form = view.querySelector("form[data-wizard]");
   const goesOn = open !== null && form?.getAttribute("action") === open.form.getAttribute("action");
   if (!goesOn) leave();
   open = form ? new Wizard(form) : null;
   if (!goesOn) open?.loaded();
+  else if (kept) open.resume(kept);
+}
+
+/**
+ * What was typed and is not saved, by display name, and at which step; null without a wizard.
+ * @typedef {{ place: number, values: [string, unknown][] }} Kept
+ * @returns {Kept | null}
+ */
+export function keep() {
+  return open?.kept() ?? null;
+}
+
+/** What can be filled in or pressed. */
+const CONTROLS = "input:not([type=hidden]), select, textarea, button, a";
+
+/**
+ * Where somebody goes on in a page that is shown: what they asked to load, what is wrong, or where they were. Null at its head.
+ * @param {HTMLElement} view
+ * @param {HTMLElement} [before] the field or section where they were
+ * @returns {HTMLElement | null}
+ */
+export function landing(view, before) {
+  const first = (root, controls) => [...(root?.querySelectorAll(controls) ?? [])].find((control) => control.getClientRects().length > 0);
+  const field = view.querySelector("[data-problem]:not(:empty)")?.closest("[data-field]") ?? view.querySelector("[data-loaded]");
+  return first(view, "[aria-invalid=true]") ?? first(field, CONTROLS) ?? first(before, "[data-connect]") ?? first(before, CONTROLS) ?? null;
 }
 
 /**
@@ -49,6 +75,24 @@ export function isReady(form) {
   return open?.form !== form || open.check();
 }
 
+/** What is chosen of what a data source offers: names, and what stands there or is ticked. */
+function choices(field) {
+  const controls = [...field.querySelectorAll("[name]:not([type=hidden], button)")];
+  return controls.map(({ name, type, value, checked }) => (type === "checkbox" ? [`${name}=${value}`, checked] : [name, value]));
+}
+
+/** Chooses the same again, as far as it is still offered. */
+function choose(field, before) {
+  for (const control of field.querySelectorAll("[name]:not([type=hidden], button)")) {
+    const name = control.type === "checkbox" ? `${control.name}=${control.value}` : control.name;
+    const at = before.findIndex(([known]) => known === name);
+    if (at < 0) continue;
+    const [[, value]] = before.splice(at, 1);
+    if (control.type === "checkbox") control.checked = value;
+    else control.value = value;
+  }
+}
+
 /** What stands in a field now. */
 function content(field) {
   const named = [...field.querySelectorAll("[name]")];
@@ -56,7 +100,13 @@ function content(field) {
   const keys = named.filter((control) => control.name.startsWith("key:")).map((control) => control.value);
   switch (field.dataset.kind) {
     case "connection":
+    case "awaits":
       return null;
+    case "picks":
+    case "objects":
+    case "map":
+    case "form":
+      return choices(field);
     case "flag":
       return String(field.querySelector("[type=checkbox]").checked);
     case "list":
@@ -67,6 +117,9 @@ function content(field) {
       return values[0] ?? "";
   }
 }
+
+/** What is chosen by people of what a data source offers. */
+const CHOSEN = ["picks", "objects", "map", "form"];
 
 class Wizard {
   constructor(form) {
@@ -85,6 +138,31 @@ class Wizard {
     const waits = "saved" in form.dataset ? this.steps.findIndex((step) => step.querySelector("[data-connect], [data-load]")) : -1;
     const loaded = this.steps.findIndex((step) => step.querySelector("[data-loaded]"));
     this.show(Math.max(loaded >= 0 ? loaded : wrong, waits, 0), false);
+    /** Values as the server gave them. */
+    this.given = this.values();
+  }
+
+  /** What stands in the fields, as JSON, by display name; not credentials. */
+  values() {
+    return new Map([...this.form.querySelectorAll("[data-key]")].map((field) => [field.dataset.key, JSON.stringify(content(field))]));
+  }
+
+  kept() {
+    const typed = [...this.values()].filter(([key, value]) => this.given.get(key) !== value);
+    return { place: this.place, values: typed.map(([key, value]) => [key, JSON.parse(value)]) };
+  }
+
+  resume({ place, values }) {
+    if (place < this.steps.length) this.show(place, false);
+    for (const [key, value] of values) {
+      const field = this.field(key);
+      if (field && CHOSEN.includes(field.dataset.kind)) choose(field, value ?? []);
+      else this.set(key, { value });
+    }
+  }
+
+  field(key) {
+    return [...this.form.querySelectorAll("[data-key]")].find((field) => field.dataset.key === key);
   }
 
   event(what) {
@@ -185,7 +263,7 @@ class Wizard {
   }
 
   set(key, given) {
-    const field = [...this.form.querySelectorAll("[data-key]")].find((field) => field.dataset.key === key);
+    const field = this.field(key);
     if (!field) return;
     const { value, inputs } = given;
     const kind = field.dataset.kind;
@@ -196,7 +274,7 @@ class Wizard {
       }
     } else if (kind === "flag") {
       field.querySelector("[type=checkbox]").checked = String(value) === "true";
-    } else if (["awaits", "picks", "objects", "map", "form"].includes(kind)) {
+    } else if (kind === "awaits" || CHOSEN.includes(kind)) {
       // What a data source offers is chosen by people.
     } else if (kind === "list" || kind === "pairs") {
       const items = Array.isArray(value) ? value : [];

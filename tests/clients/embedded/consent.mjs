@@ -5,36 +5,22 @@
  */
 
 import assert from "node:assert/strict";
-import Provider from "oidc-provider";
-import { frame, introduced, launch, serve, show, sound, soundEverywhere, tab, tabTo, told, walked } from "./stage.mjs";
+import { sound, soundEverywhere, tabTo } from "./looks.mjs";
+import { APP, bearer, listAccounts, provide } from "./provider.mjs";
+import { frame, introduced, launch, serve, show, tab, told, walked } from "./stage.mjs";
 
 /** What the provider's API was called with: whose token, issued to which client, and for whom the flow said it ran. */
 const calls = [];
 let changed = () => {};
 let provider;
 
-/** Whose token a request has. */
-function allowed(request) {
-  const [, bearer] = (request.headers.authorization ?? "").split(" ");
-  return bearer ? provider.AccessToken.find(bearer) : undefined;
-}
-
-/** Each person has an account of their own; carl is in a team, too. */
-async function accounts(request, response) {
-  const token = await allowed(request);
-  const all = token ? [{ id: `${token.accountId}-own`, name: `Own of ${token.accountId}` }] : [];
-  if (token?.accountId === "carl") all.push({ id: "carl-team", name: "Team" });
-  response.writeHead(token ? 200 : 401, { "content-type": "application/json" });
-  response.end(JSON.stringify(all));
-}
-
 /** The provider, and an API that it protects. */
 async function answer(request, response) {
-  if (request.url === "/accounts") return accounts(request, response);
+  if (request.url === "/accounts") return listAccounts(provider, request, response);
   if (request.url !== "/files") return provider.callback()(request, response);
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
-  const token = await allowed(request);
+  const token = await bearer(provider, request);
   response.writeHead(token ? 200 : 401, { "content-type": "application/json" });
   response.end("{}");
   calls.push({ account: token?.accountId, client: token?.clientId, ...JSON.parse(Buffer.concat(chunks).toString()) });
@@ -44,15 +30,9 @@ async function answer(request, response) {
 const host = await serve();
 const issuer = await serve(answer);
 const { url, organization, people, integrations } = await introduced({ host, provider: issuer });
-/** The app that all use, and the one that whoever chooses it uses. */
+/** The app of whoever chooses it. */
 const EUROPE = { client_id: "perseat-europe", client_secret: "canary-of-the-client-of-europe" };
-const apps = [{ client_id: "perseat", client_secret: "canary-of-the-client" }, EUROPE];
-provider = new Provider(issuer, {
-  clients: apps.map((app) => ({ ...app, redirect_uris: [`${url}/oauth2/callback`], grant_types: ["authorization_code", "refresh_token"] })),
-  features: { devInteractions: { enabled: true }, revocation: { enabled: true } },
-  pkce: { required: () => true },
-  scopes: ["openid", "offline_access"],
-});
+provider = provide(issuer, url, [APP, EUROPE]);
 const browser = await launch();
 const stage = { browser, host, url };
 /** By person and integration. */
@@ -119,7 +99,7 @@ async function consents(window, person) {
 /** Chooses the second of two accounts by keyboard alone. */
 async function choosesTeam(window, isFirst) {
   await window.getByRole("heading", { name: "Choose an account" }).waitFor();
-  if (isFirst) await soundEverywhere(window, "choice of an account");
+  if (isFirst) await sound(window, "choice of an account");
   await tabTo(window, "Own of carl");
   await window.keyboard.press("ArrowDown");
   assert.ok(await window.getByRole("radio", { name: "Team" }).isChecked());
@@ -135,12 +115,12 @@ async function connects(person) {
     await page.evaluate(() => { window.told.length = 0; });
     await show(page, "showMarketplace");
     const view = frame(page);
-    if (person === "bob" && name === integrations[0]) await soundEverywhere(page, "marketplace");
+    if (person === "bob" && name === integrations[0]) await sound(page, "marketplace");
     await view.getByRole("link", { name, exact: true }).click();
     // An admin comes to the integration's page, a user to their own configuration.
     if (person === "ada") await view.getByRole("link", { name: "Add my own configuration" }).click();
     await view.getByLabel("Folder").fill(`/${person}`);
-    if (person === "bob" && name === integrations[0]) await soundEverywhere(page, "configuration");
+    if (person === "bob" && name === integrations[0]) await sound(page, "configuration");
     if (viaEurope(person)) await choosesEurope(page, view, name === integrations[0]);
     else await view.getByRole("button", { name: "Finish" }).click();
     await told(page, "USER_CONFIGURATION_DEPLOYED");
@@ -152,7 +132,7 @@ async function connects(person) {
     await window.getByRole("button", { name: "Continue" }).click();
     if (person === "carl") await choosesTeam(window, name === integrations[0]);
     await window.getByRole("heading", { name: "connected" }).waitFor();
-    if (person === "bob" && name === integrations[0]) await soundEverywhere(window, "connected");
+    if (person === "bob" && name === integrations[0]) await sound(window, "connected");
     await window.close();
     // Whoever comes back sees that it is done.
     await page.bringToFront();
@@ -220,7 +200,7 @@ async function carlSwitchesAccount() {
   await show(page, "showConnections");
   const own = frame(page).getByRole("region", { name: `${name}: Account` });
   await own.getByText("Team").waitFor();
-  await soundEverywhere(page, "connections with accounts");
+  await sound(page, "connections with accounts");
   const opens = page.context().waitForEvent("page");
   await own.getByRole("link", { name: "Switch account" }).click();
   const window = await opens;
@@ -255,7 +235,7 @@ async function bobUpdatesAndLeaves() {
   await view.getByRole("link", { name, exact: true }).click();
   await view.getByRole("link", { name: "Remove my configuration" }).click();
   await view.getByRole("heading", { name: "Are you sure?" }).waitFor();
-  await soundEverywhere(page, "question");
+  await sound(page, "question");
   await view.getByRole("button", { name: "Remove my configuration" }).click();
   await told(page, "USER_CONFIGURATION_DELETED");
   assert.equal(await post(name, "bob", 101), 410, "what was removed is gone");

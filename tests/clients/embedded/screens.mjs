@@ -1,10 +1,10 @@
 /**
- * What the real SDK shows besides the marketplace: logs with executions, the dashboard and connections, on three widths, in both
- * themes and by keyboard.
+ * What the real SDK shows besides the marketplace: logs with executions, the dashboard and connections.
  */
 
 import assert from "node:assert/strict";
-import { frame, introduced, launch, serve, show, soundEverywhere, tab, tabTo, walked } from "./stage.mjs";
+import { sound, tabTo } from "./looks.mjs";
+import { frame, introduced, launch, serve, show, tab, walked } from "./stage.mjs";
 
 const host = await serve();
 const { url, ...tokens } = await introduced({ host });
@@ -18,7 +18,7 @@ async function logs() {
   await list.getByRole("heading", { name: "Logs" }).waitFor();
   await list.getByText("a line about two for •••").waitFor();
   assert.equal(await list.locator(".level.warn").first().innerText(), "Warnung", "phrases are those of the host page");
-  await soundEverywhere(page, "logs of an admin");
+  await sound(page, "logs of an admin");
 
   // By keyboard alone.
   await list.getByRole("heading", { name: "Logs" }).focus();
@@ -33,14 +33,14 @@ async function logs() {
   await page.keyboard.press("Enter");
   await list.getByRole("heading", { name: "Execution", exact: true }).waitFor();
   await list.getByText("script_failed", { exact: true }).waitFor();
-  await soundEverywhere(page, "an execution");
+  await sound(page, "an execution");
   assert.ok(!(await list.locator("body").innerText()).includes("canary"), "nothing that it carried");
   await list.getByRole("link", { name: "Executions" }).click();
   await list.getByRole("combobox", { name: "Result" }).selectOption("failed");
   await list.getByRole("button", { name: "Filter" }).click();
   await list.locator(".rows > li").nth(1).waitFor({ state: "detached" });
   assert.equal(await list.locator(".rows > li").count(), 1);
-  await soundEverywhere(page, "executions of an admin");
+  await sound(page, "executions of an admin");
   assert.deepEqual(page.complaints, []);
   await page.context().close();
 }
@@ -53,7 +53,7 @@ async function dashboard() {
   await board.getByText("Notes: Company account").first().waitFor();
   assert.equal(await board.getByRole("link", { name: "Logs" }).count(), 0, "the host page hides it");
   await board.getByRole("link", { name: "Executions", exact: true }).waitFor();
-  await soundEverywhere(page, "dashboard of an admin");
+  await sound(page, "dashboard of an admin");
   await board.getByRole("link", { name: "Connections" }).click();
   await board.getByRole("heading", { name: "Connections" }).waitFor();
   assert.deepEqual(page.complaints, []);
@@ -67,7 +67,7 @@ async function connections() {
   const company = list.getByRole("region", { name: "Notes: Company account" });
   await company.getByRole("link", { name: "Connect", exact: true }).waitFor();
   await list.getByRole("region", { name: "Notes: Own account" }).getByText("Connected").waitFor();
-  await soundEverywhere(page, "connections of an admin");
+  await sound(page, "connections of an admin");
   assert.deepEqual(page.complaints, []);
   await page.context().close();
 }
@@ -79,7 +79,7 @@ async function users() {
   const list = frame(page);
   await list.getByRole("region", { name: "Notes: Own account" }).waitFor();
   assert.equal(await list.getByText("Company account").count(), 0);
-  await soundEverywhere(page, "connections of a user");
+  await sound(page, "connections of a user");
   for (const call of ["showLogs", "showDashboard"]) {
     await show(page, call);
     await list.getByText("Your role does not allow this").waitFor();

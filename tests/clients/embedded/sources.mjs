@@ -3,7 +3,8 @@
  */
 
 import assert from "node:assert/strict";
-import { data, frame, introduced, launch, serve, show, soundEverywhere, tab, tabTo, told, walked } from "./stage.mjs";
+import { sound, soundEverywhere, tabTo } from "./looks.mjs";
+import { data, frame, introduced, launch, serve, show, tab, told, walked } from "./stage.mjs";
 
 const host = await serve();
 const { url, ...tokens } = await introduced({ host });
@@ -30,7 +31,7 @@ async function bobChooses() {
   const channel = list.getByRole("group", { name: "Channel" });
   await channel.getByText("This needs to be there first: Workspace").waitFor();
   assert.equal(await list.locator("img").count(), 0, "what a provider says is text");
-  await soundEverywhere(page, "choices of a user");
+  await sound(page, "choices of a user");
 
   // By keyboard alone: the channels of a workspace that is not saved yet.
   await list.getByLabel("Workspace").focus();
@@ -52,7 +53,7 @@ async function bobChooses() {
   await list.getByRole("textbox", { name: "Title" }).fill("NOT SMALL");
   await list.getByRole("button", { name: "Finish" }).click();
   await list.getByText("This does not match ^[a-z ]+$.").first().waitFor();
-  await soundEverywhere(page, "choices of a user with something wrong");
+  await sound(page, "choices of a user with something wrong");
   await list.getByRole("textbox", { name: "Title" }).fill("small");
   await list.getByRole("button", { name: "Finish" }).click();
   await list.getByText("saved and in use").waitFor();

@@ -4,7 +4,8 @@
  */
 
 import assert from "node:assert/strict";
-import { data, events, frame, introduced, launch, serve, show, sound, tab, tabTo, told, walked } from "./stage.mjs";
+import { sound, tabTo } from "./looks.mjs";
+import { data, events, frame, introduced, launch, serve, show, tab, told, walked } from "./stage.mjs";
 
 const host = await serve();
 const stranger = await serve();
