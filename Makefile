@@ -6,6 +6,8 @@ CARGO_FLAGS := --locked --profile $(PROFILE)
 BINARY ?= target/release/perseat
 DESTDIR ?=
 CRASH_ROUNDS ?= 300
+KILL_ROUNDS ?= 300
+RENEWAL_SEEDS ?= 200000
 FUZZ_TARGETS ?= route body yaml expression frame child
 FUZZ_SECONDS ?= 3600
 FUZZ_TOOLCHAIN ?= nightly
@@ -32,9 +34,11 @@ check:
 bench:
 	cargo bench --locked -p perseat
 
-# The crash test and the fault campaigns for longer than `make test` takes them.
+# The crash tests, the simulation of renewals and the fault campaigns for longer than `make test` takes them.
 crash:
 	CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(CARGO_FLAGS) --features faults --test crash -- --nocapture
+	KILL_ROUNDS=$(KILL_ROUNDS) cargo test $(CARGO_FLAGS) --features faults --test oauth -- --nocapture by_seed
+	RENEWAL_SEEDS=$(RENEWAL_SEEDS) cargo test $(CARGO_FLAGS) -p perseat-domain --test renewals -- --nocapture whatever
 	FAULT_SEEDS=$(FAULT_SEEDS) cargo test $(CARGO_FLAGS) --features faults -p perseat-journal -p perseat-store --lib -- \
 		--nocapture whichever_call_fails random_overwrites_of_recycled_segments
 

@@ -5,6 +5,7 @@
 //! [`take`] reads and hands out [`wire::Part`]s, [`mod@write`] makes the directory of them; the manifest comes last, and without it
 //! nothing accepts the directory.
 
+mod doubt;
 pub mod manifest;
 pub mod restore;
 pub mod settle;

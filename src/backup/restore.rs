@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use perseat_domain::definition::{ActionRef, ConfigVar, DataType};
-use perseat_domain::grant::Holder;
+use perseat_domain::grant::{Holder, Rules};
 use perseat_domain::model::{ConfigValue, Customer, Instance, Membership, User, UserConfig};
 use perseat_domain::sharing::SharedConnection;
 use perseat_domain::time::Timestamp;
@@ -46,6 +46,8 @@ pub struct Restore<'r> {
     pub by: &'r str,
     /// Now.
     pub at: Timestamp,
+    /// How what happened to a grant is written down.
+    pub rules: Rules,
     /// How the catalog is opened.
     pub catalog: perseat_store::catalog::Options,
 }
@@ -172,6 +174,7 @@ fn fill(options: &Restore<'_>, manifest: &Manifest, keyring: &Inspected, made: &
     let by = By {
         who: options.by,
         at: options.at,
+        rules: options.rules,
     };
     let settled = settle(&catalog, keyring, &media_directory(options.data), &options.keep, by)?;
     let at_risk = at_risk(&catalog)?;

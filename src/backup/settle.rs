@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use perseat_domain::account::{Account, Letter, Session};
+use perseat_domain::grant::Rules;
 use perseat_domain::id::{TokenId, UserId};
 use perseat_domain::model::{ApiToken, Customer, Media, Membership, Organization, Role, SigningKey, TokenHolder, User};
 use perseat_domain::time::Timestamp;
@@ -16,6 +17,8 @@ use perseat_store::catalog::{Catalog, Change, Lookup, Mutation};
 use perseat_store::error::StoreError;
 use perseat_store::keyring::{Inspected, Owner};
 use perseat_store::media::MediaFiles;
+
+use super::doubt::{doubt, doubtful};
 
 /// Records that are looked at together.
 const PAGE: usize = 256;
@@ -58,6 +61,8 @@ pub struct Settled {
     pub bearers: Vec<Bearer>,
     /// Keys that sign embedded users' tokens: they are believed as at the time of the backup.
     pub signing_keys: Vec<SigningKey>,
+    /// Grants whose refresh token may have been spent since: somebody has to consent again.
+    pub uncertain: u64,
     /// Records of uploaded files that were deleted while the backup was taken.
     pub files: u64,
 }
@@ -67,6 +72,8 @@ pub struct Settled {
 pub(super) struct By<'b> {
     pub(super) who: &'b str,
     pub(super) at: Timestamp,
+    /// How what happened to a grant is written down.
+    pub(super) rules: Rules,
 }
 
 /// Settles the catalog of a directory with this keyring and these uploaded files.
@@ -76,6 +83,7 @@ pub(super) struct By<'b> {
 pub(super) fn settle(catalog: &Catalog, keyring: &Inspected, media: &Path, keep: &Keep, by: By<'_>) -> anyhow::Result<Settled> {
     let gone = Gone::since(catalog, keyring)?;
     let bearers = bearers(catalog, &gone, keep, by.at)?;
+    let doubtful = doubtful(catalog, by.at, &by.rules)?;
     let organization = catalog.organization()?;
     let mut settled = Settled {
         forgotten: gone.names(),
@@ -97,6 +105,7 @@ pub(super) fn settle(catalog: &Catalog, keyring: &Inspected, media: &Path, keep:
             mutation.delete_customer(customer.id)?;
         }
         mutation.forget_owed(|owner| keyring.contains(owner))?;
+        settled.uncertain = doubt(mutation, &doubtful)?;
         settled.sessions = end_sessions(mutation)?;
         settled.links = end_links(mutation)? + mutation.end_notice_links()?;
         settled.letters = end_letters(mutation)?;

@@ -74,6 +74,7 @@ impl Restore {
             keep: self.keep()?,
             by: &by,
             at: RealClock::new().now(),
+            rules: config.grant_rules(),
             catalog: config.catalog_options(),
         })?;
         self.report(&restored, &config);
@@ -115,6 +116,12 @@ impl Restore {
                 ]);
             }
             say!("{table}");
+        }
+        if settled.uncertain > 0 {
+            say!(
+                "\n{} of these may have been exchanged for others, and are not tried: they are uncertain, and whoever they belong to is told to connect again",
+                settled.uncertain
+            );
         }
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
         if master_key::find(config.keys.master_key.as_deref(), credentials, &config.data.dir).is_err() {

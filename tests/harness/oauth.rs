@@ -108,6 +108,8 @@ pub(crate) struct Call {
     /// The bearer token.
     pub(crate) token: String,
     pub(crate) headers: HeaderMap,
+    /// When it came.
+    pub(crate) at: Instant,
     /// What it was answered, or was to be.
     pub(crate) status: u16,
 }
@@ -275,6 +277,7 @@ async fn answer((state, changed): Desk, request: Request<Incoming>) -> Result<Re
             form,
             token,
             headers: head.headers.clone(),
+            at: Instant::now(),
             status: answer.0,
         });
         (answer, stalls, breaks)

@@ -21,7 +21,7 @@ async fn in_order(world: &World, user: &str, count: usize) -> Vec<String> {
 }
 
 /// The executions that came through to the third party, in this order.
-fn worked(world: &World) -> Vec<String> {
+pub(crate) fn worked(world: &World) -> Vec<String> {
     let calls = world.provider.calls("/work").into_iter().filter(|call| call.status == 200);
     let execution = |call: Call| {
         let key = call.headers["idempotency-key"].to_str().unwrap().to_owned();
@@ -118,6 +118,49 @@ async fn a_provider_that_is_down_parks_and_nobody_has_to_consent_again() {
         let log = world.daemon.log();
         assert!(!log.contains("a grant is over"), "{log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_wants_to_be_left_alone_is_and_then_the_token_is_spent_once() {
+    let plan = Plan {
+        users: &["ann"],
+        // What it asks for is more than the daemon would wait by itself, and less than twelve times its longest wait.
+        keys: &[("oauth.back-off", "10ms"), ("oauth.back-off-max", "200ms")],
+        ..Plan::default()
+    };
+    let world = World::start(&plan).await;
+    world.provider.change(|manner| manner.refuses = Some((429, Some(2))));
+    let executions = world.send("ann", 5).await;
+    for execution in &executions {
+        world.stands(execution, "parked").await;
+    }
+    world.provider.change(|manner| manner.refuses = None);
+    {
+        let api = Api::program(&world.daemon, "owner").await;
+        let shown = account(&api, "ann").await;
+        assert_eq!(
+            (shown["status"].as_str(), shown["grant"]["reason"].as_str()),
+            (Some("ERROR"), Some("http_429")),
+            "{shown}"
+        );
+    }
+    for execution in &executions {
+        assert_eq!(world.ended(execution).await["status"], "succeeded");
+    }
+    let calls = world.provider.calls("/token");
+    let told: Vec<(u16, &str)> = calls
+        .iter()
+        .map(|call| (call.status, call.form["refresh_token"].as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [(429, "refresh-ann-1"), (200, "refresh-ann-1")],
+        "one that was refused, and one"
+    );
+    assert!(calls[1].at - calls[0].at >= Duration::from_secs(2), "it was left alone");
+    let api = Api::program(&world.daemon, "owner").await;
+    assert_eq!(account(&api, "ann").await["status"], "ACTIVE");
+    assert!(!world.daemon.log().contains("a grant is over"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

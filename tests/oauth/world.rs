@@ -65,6 +65,14 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start(plan: &Plan<'_>) -> Self {
         let provider = Oauth::start(plan.manner.clone()).await;
+        let daemon = Daemon::start(Self::setup(&provider, plan));
+        let world = Self { daemon, provider };
+        world.daemon.apply(&world.manifests(plan)).await;
+        world
+    }
+
+    /// What the daemon is started with.
+    pub(crate) fn setup(provider: &Oauth, plan: &Plan<'_>) -> Setup {
         let mut setup = Setup::new()
             .allow(&[provider.address()])
             .set("oauth.back-off", "100ms")
@@ -81,10 +89,7 @@ impl World {
         for (key, value) in &plan.more_keys {
             setup = setup.set(key, value.clone());
         }
-        let daemon = Daemon::start(setup);
-        let world = Self { daemon, provider };
-        world.daemon.apply(&world.manifests(plan)).await;
-        world
+        setup
     }
 
     pub(crate) fn manifests(&self, plan: &Plan<'_>) -> String {

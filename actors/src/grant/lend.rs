@@ -7,11 +7,11 @@ use crate::kit::{Mailbox, Reply};
 use crate::supervisor::Supervisor;
 use crate::user::{ForgetConfig, UserActor};
 use perseat_domain::definition::ActionRef;
+use perseat_domain::grant::{Given, Obstacle};
 use perseat_domain::id::{InstanceId, UserConfigId};
 use perseat_domain::model::ConnectionValue;
 use perseat_domain::owner::UserKey;
 use perseat_domain::time::Timestamp;
-use perseat_flow::expression::Obstacle;
 use perseat_store::catalog::GrantId;
 use perseat_store::seal::key_digest;
 use serde_json::Value;
@@ -77,6 +77,16 @@ impl Lent {
             obstacle: Some(Obstacle::Patience),
             look_again: Some(env.clock.now().after(env.oauth.rules.back_off)),
         }
+    }
+}
+
+impl Given for Lent {
+    fn is_of(&self, version: u64) -> bool {
+        self.is_grant && self.version == version
+    }
+
+    fn look_again(&self) -> Option<Timestamp> {
+        self.look_again
     }
 }
 

@@ -3,11 +3,10 @@
 use super::lend::{Borrower, Lent};
 use crate::execution::{ExecutionEnv, LoadError};
 use perseat_domain::definition::{ConfigVar, Definition};
-use perseat_domain::grant::{Grant, Holder, Need, Renewal, Renewed, Rules};
+use perseat_domain::grant::{Grant, Holder, Obstacle, Renewal, Renewed, Rules};
 use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::{ConfigValue, ConnectionValue};
 use perseat_domain::time::Timestamp;
-use perseat_flow::expression::Obstacle;
 use perseat_flow::oauth::{Flow, Provider, ProviderError, Token, is_oauth, reach_of, read_token, registration};
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
 use perseat_store::custody::Custody;
@@ -320,7 +319,10 @@ impl Grants {
     /// In how long they are to be looked at again.
     pub(crate) fn due_in(&self, env: &ExecutionEnv) -> Option<Duration> {
         let rules = &env.oauth.rules;
-        let own = self.items.values().filter_map(|item| item.now.grant.look_again(&item.rules(rules)));
+        let own = self
+            .items
+            .values()
+            .filter_map(|item| item.now.grant.look_again(env.clock.now(), &item.rules(rules)));
         let lent = self.borrowed.values().filter_map(|borrowed| borrowed.lent.as_ref()?.look_again);
         let due = own.chain(lent).min()?;
         // One that could not be written down for want of room is due already.
@@ -331,13 +333,7 @@ impl Grants {
 impl Item {
     /// Looks whether it can be used; tells whether that is otherwise than before.
     pub(super) fn look(&mut self, now: Timestamp, rules: &Rules) -> bool {
-        let obstacle = match self.now.grant.need(now, &self.rules(rules)) {
-            Need::Consent => Some(Obstacle::Consent),
-            Need::Patience => Some(Obstacle::Patience),
-            // What is due and was not renewed had no room to be written down.
-            Need::Renewal if self.token.is_none() => Some(Obstacle::Patience),
-            Need::Renewal | Need::Nothing => None,
-        };
+        let obstacle = self.now.grant.obstacle(self.token.is_some(), now, &self.rules(rules));
         std::mem::replace(&mut self.obstacle, obstacle) != obstacle
     }
 
@@ -385,7 +381,7 @@ fn take_over(grant: &mut Grant, token: &Token, reuses_always: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use perseat_domain::grant::Held;
+    use perseat_domain::grant::{Held, Need};
     use serde_json::json;
 
     #[test]

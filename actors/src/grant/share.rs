@@ -9,12 +9,12 @@ use crate::execution::{ExecutionEnv, LoadError};
 use crate::kit::{Mailbox, Reply};
 use crate::supervisor::{ShareStillNeeded, Supervisor};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
-use perseat_flow::expression::Obstacle;
+use perseat_domain::grant::{Asked, Desk, Obstacle, Read};
 use perseat_flow::oauth::is_oauth;
 use perseat_store::catalog::GrantId;
 use perseat_store::custody::Custody;
 use perseat_store::sharing::Supplied;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Sent by an instance's or user's actor through the supervisor: what is this connection today · `None` where it is not there.
@@ -41,12 +41,8 @@ pub(crate) struct ForgetShare;
 #[rtype(result = "()")]
 pub(crate) struct LeaveShare;
 
-#[derive(Debug)]
-enum State {
-    Unread,
-    Reading { is_stale: bool },
-    Read(Option<Arc<Lent>>),
-}
+/// Who asks, and the way back.
+type Question = (Borrower, Reply<Option<Arc<Lent>>>);
 
 /// See the module.
 #[derive(Debug)]
@@ -54,11 +50,7 @@ pub(crate) struct ShareActor {
     id: GrantId,
     env: Arc<ExecutionEnv>,
     supervisor: Mailbox<Supervisor>,
-    state: State,
-    /// Versions that third parties refused, for the next reading.
-    refused: Vec<u64>,
-    /// Who waits for an answer.
-    waiting: Vec<(Borrower, Reply<Option<Arc<Lent>>>)>,
+    desk: Desk<Question, Option<Arc<Lent>>>,
     /// Who was given today's.
     lent_to: BTreeMap<BorrowerKey, Borrower>,
 }
@@ -69,73 +61,52 @@ impl ShareActor {
             id,
             env,
             supervisor,
-            state: State::Unread,
-            refused: Vec::new(),
-            waiting: Vec::new(),
+            desk: Desk::default(),
             lent_to: BTreeMap::new(),
         }
     }
 
-    /// What is read, where it need not be looked at again yet.
-    fn today(&self) -> Option<Option<Arc<Lent>>> {
-        match &self.state {
-            State::Read(lent) => {
-                let due = lent.as_ref().and_then(|lent| lent.look_again);
-                let is_due = due.is_some_and(|due| due <= self.env.clock.now());
-                (!is_due).then(|| lent.clone())
-            }
-            State::Unread | State::Reading { .. } => None,
-        }
-    }
-
-    fn lend(&mut self, borrower: Borrower, reply: Reply<Option<Arc<Lent>>>, lent: Option<Arc<Lent>>) {
+    fn lend(&mut self, (borrower, reply): Question, lent: Option<Arc<Lent>>) {
         self.lent_to.insert(borrower.key(), borrower);
         reply.send(lent);
     }
 
     fn read(&mut self, ctx: &mut Context<Self>) {
-        let before = match std::mem::replace(&mut self.state, State::Reading { is_stale: false }) {
-            State::Read(lent) => lent,
-            State::Unread | State::Reading { .. } => None,
-        };
-        let refused = std::mem::take(&mut self.refused);
+        let refused = self.desk.begin();
         let read = read(self.env.clone(), self.id.clone(), refused);
-        ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
-            if matches!(actor.state, State::Reading { is_stale: true }) {
-                return actor.read(ctx);
-            }
-            let lent = match read {
-                Ok(lent) => lent.map(Arc::new),
-                Err(error) => {
-                    let (holder, connection) = (actor.id.holder, &actor.id.variable);
-                    tracing::error!(?holder, %connection, error = &error as &dyn std::error::Error, "cannot read a shared connection");
-                    // Dropped replies say that it cannot be had now.
-                    actor.waiting.clear();
-                    actor.state = State::Unread;
-                    return;
+        ctx.spawn(read.into_actor(self).map(|read, actor, ctx| match read {
+            Ok(lent) => actor.is_read(lent.map(Arc::new), ctx),
+            Err(error) => {
+                let (holder, connection) = (actor.id.holder, &actor.id.variable);
+                tracing::error!(?holder, %connection, error = &error as &dyn std::error::Error, "cannot read a shared connection");
+                // Dropped replies say that it cannot be had now.
+                if actor.desk.failed().is_none() {
+                    actor.read(ctx);
                 }
-            };
-            let is_same = match (&before, &lent) {
-                (Some(before), Some(lent)) => before == lent,
-                _ => false,
-            };
-            if !is_same {
-                actor.tell_borrowers();
             }
-            for (borrower, reply) in std::mem::take(&mut actor.waiting) {
-                actor.lend(borrower, reply, lent.clone());
-            }
-            actor.state = State::Read(lent);
         }));
     }
 
-    /// Those who wait for an answer get the new one anyway.
-    fn tell_borrowers(&mut self) {
-        let mut lent_to = std::mem::take(&mut self.lent_to);
-        for (borrower, _) in &self.waiting {
-            lent_to.remove(&borrower.key());
+    fn is_read(&mut self, lent: Option<Arc<Lent>>, ctx: &mut Context<Self>) {
+        match self.desk.read(lent.clone()) {
+            Read::Again => self.read(ctx),
+            Read::Answer { before, waiting } => {
+                let is_same = lent.is_some() && before == Some(lent.clone());
+                if !is_same {
+                    self.tell_borrowers(waiting.iter().map(|(borrower, _)| borrower.key()).collect());
+                }
+                for question in waiting {
+                    self.lend(question, lent.clone());
+                }
+            }
         }
-        lent_to.values().for_each(Borrower::tell);
+    }
+
+    /// Those who wait for an answer get the new one anyway.
+    fn tell_borrowers(&mut self, waiting: BTreeSet<BorrowerKey>) {
+        let lent_to = std::mem::take(&mut self.lent_to);
+        let others = lent_to.iter().filter(|(key, _)| !waiting.contains(key));
+        others.for_each(|(_, borrower)| borrower.tell());
     }
 }
 
@@ -193,22 +164,10 @@ impl Handler<Lend> for ShareActor {
         let Lend {
             refused, borrower, reply, ..
         } = lend;
-        // A refusal of another version than today's is answered by today's, and so is one of what is being read.
-        let is_todays = |version: &u64| match &self.state {
-            State::Read(Some(lent)) => lent.is_grant && lent.version == *version,
-            State::Unread => true,
-            State::Read(None) | State::Reading { .. } => false,
-        };
-        let refused = refused.filter(is_todays);
-        self.refused.extend(refused);
-        match self.today().filter(|_| refused.is_none()) {
-            Some(lent) => self.lend(borrower, reply, lent),
-            None => {
-                self.waiting.push((borrower, reply));
-                if !matches!(self.state, State::Reading { .. }) {
-                    self.read(ctx);
-                }
-            }
+        match self.desk.ask((borrower, reply), refused, self.env.clock.now()) {
+            Asked::Answer(question, lent) => self.lend(question, lent),
+            Asked::Waits => {}
+            Asked::Begin => self.read(ctx),
         }
     }
 }
@@ -218,11 +177,8 @@ impl Handler<ForgetShare> for ShareActor {
 
     /// Whoever holds it asks anew; an answer to an older question may be on its way to them, too.
     fn handle(&mut self, _: ForgetShare, _: &mut Context<Self>) {
-        self.state = match self.state {
-            State::Reading { .. } => State::Reading { is_stale: true },
-            State::Unread | State::Read(_) => State::Unread,
-        };
-        self.tell_borrowers();
+        self.desk.forget();
+        self.tell_borrowers(self.desk.waiting().map(|(borrower, _)| borrower.key()).collect());
     }
 }
 
@@ -231,7 +187,7 @@ impl Handler<LeaveShare> for ShareActor {
 
     fn handle(&mut self, _: LeaveShare, ctx: &mut Context<Self>) {
         self.lent_to.retain(|_, borrower| borrower.is_alive());
-        let is_idle = self.lent_to.is_empty() && self.waiting.is_empty() && !matches!(self.state, State::Reading { .. });
+        let is_idle = self.lent_to.is_empty() && self.desk.is_idle();
         if is_idle {
             ctx.stop();
         } else {

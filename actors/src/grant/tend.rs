@@ -1,25 +1,18 @@
 //! Renewing what is due: the intent is durable before the provider is asked, and the outcome before it is used.
+//!
+//! What comes next is decided by [`Tending`]; here it is done.
 
 use super::load::{Grants, Item};
 use crate::execution::{ExecutionEnv, LoadError, off_arbiter};
 use crate::telemetry;
-use perseat_domain::grant::{Need, Next, Outcome, Status};
+use perseat_domain::grant::{Outcome, Rules, Sight, Status, Task, Tending, Wrote};
+use perseat_domain::time::Timestamp;
 use perseat_flow::oauth::{Exchange, Flow, Owed, Provider, Token};
 use perseat_store::catalog::{Lookup, Owing, Stored, StoredGrant};
 use perseat_store::error::StoreError;
 use perseat_store::seal::RecordKind;
 use serde_json::Value;
 use zeroize::Zeroizing;
-
-/// How a write went that a call depends on.
-enum Wrote {
-    /// It is durable.
-    Yes,
-    /// There is no room.
-    NoRoom,
-    /// Somebody else wrote, or the holder is gone: what was held is not the truth any more.
-    Stale,
-}
 
 impl Grants {
     /// Settles what was interrupted and renews what is due, one after another. Tells whether a credential changed.
@@ -42,13 +35,7 @@ impl Grants {
             Some(item) => (item.now.grant.generation, item.now.grant.status),
             None => return Ok(false),
         };
-        // A consent that comes in between is read and looked at once more; a grant has few of those.
-        for _ in 0..8 {
-            if self.once(env, key).await? {
-                break;
-            }
-            self.read_again(env, key).await?;
-        }
+        self.perform(env, key).await?;
         let Some(item) = self.items.get_mut(key) else { return Ok(true) };
         let is_otherwise = item.look(env.clock.now(), &env.oauth.rules);
         let after = (item.now.grant.generation, item.now.grant.status);
@@ -58,90 +45,103 @@ impl Grants {
         Ok(is_otherwise || before != after)
     }
 
-    /// Does what is to be done; `false` where somebody else was faster.
-    async fn once(&mut self, env: &ExecutionEnv, key: &str) -> Result<bool, LoadError> {
-        let Some(item) = self.items.get_mut(key) else { return Ok(true) };
-        let rules = item.rules(&env.oauth.rules);
-        let now = env.clock.now();
-        let grant = &mut item.now.grant;
-        if std::mem::take(&mut item.is_moved) {
-            grant.moved(now, &rules);
-        }
-        let mut next = grant.settle(now, &rules);
-        match grant.need(now, &rules) {
-            _ if next == Next::Again => {}
-            Need::Renewal => next = Next::Again,
-            Need::Consent if matches!(grant.status, Status::Active | Status::Error) => grant.expired(now, &rules),
-            Need::Consent | Need::Nothing | Need::Patience => {}
-        }
-        if next == Next::Done {
-            // What was only taken over from the configuration is written down with the first thing that happens to it.
-            let differs = match &item.on_disk {
-                Some(row) => row.grant != item.now.grant,
-                None => matches!(item.now.grant.status, Status::Failed | Status::Uncertain),
-            };
-            return if differs { self.write_until_done(env, key).await } else { Ok(true) };
-        }
-        while next == Next::Again {
-            let Some(item) = self.items.get_mut(key) else { return Ok(true) };
-            let now = env.clock.now();
-            let provider = match &item.provider {
-                Ok(provider) => provider.clone(),
-                Err(error) => {
-                    tracing::warn!(holder = ?item.id.holder, connection = %item.id.variable, %error, "a grant cannot be renewed");
-                    item.now.grant.learn(passing("connection_incomplete"), now, &rules);
-                    return self.write_until_done(env, key).await;
+    /// Performs one task after another.
+    async fn perform(&mut self, env: &ExecutionEnv, key: &str) -> Result<(), LoadError> {
+        let mut tending = Tending::default();
+        let mut task = self.look(env, key, &mut tending);
+        let mut is_answered = false;
+        let mut given = None;
+        loop {
+            task = match task {
+                Task::Done => return Ok(()),
+                Task::Read => {
+                    self.read_again(env, key).await?;
+                    self.look(env, key, &mut tending)
                 }
-            };
-            let held = item.now.clone();
-            item.now.grant.intend(now);
-            match self.write(env, key).await? {
-                Wrote::Yes => {}
-                Wrote::Stale => return Ok(false),
-                Wrote::NoRoom => {
-                    // Nothing was spent, and nothing can be written down: what is held stays.
-                    let Some(item) = self.items.get_mut(key) else { return Ok(true) };
-                    item.now = held;
-                    if item.now.grant.intent.is_none() {
-                        item.now.grant.learn(passing("storage_full"), now, &rules);
+                Task::Store | Task::StoreLater => {
+                    if task == Task::StoreLater {
+                        env.clock.sleep(env.limits.full_retry).await;
+                    } else if !is_answered {
+                        reach("grant-due");
                     }
-                    return Ok(true);
+                    let wrote = self.write(env, key).await?;
+                    if std::mem::take(&mut is_answered) && wrote == Wrote::Durable {
+                        reach("grant-stored");
+                    }
+                    if let (Wrote::Overtaken, Some((provider, token))) = (wrote, &given) {
+                        self.give_back(env, key, provider, token).await;
+                    }
+                    if wrote != Wrote::NoRoom {
+                        given = None;
+                    }
+                    self.go_on(env, key, |item, now, rules| tending.stored(&mut item.now.grant, wrote, now, rules))
                 }
-            }
-            reach("grant-intended");
-            let exchange = self.ask(env, key, &provider).await;
-            reach("grant-answered");
-            let Some(item) = self.items.get_mut(key) else { return Ok(true) };
-            let outcome = exchange.outcome(&provider, item.token.as_ref());
-            telemetry::renewed(&outcome);
-            let now = env.clock.now();
-            next = item.now.grant.learn(outcome, now, &rules);
-            if let Exchange::Token(token) = &exchange {
-                item.token = Some(token.stored(item.token.as_ref()));
-            }
-            self.seal(key);
-            if !self.write_until_done(env, key).await? {
-                if let Exchange::Token(token) = &exchange {
-                    self.give_back(env, key, &provider, token).await;
+                Task::Ask { until } => {
+                    reach("grant-intended");
+                    let outcome;
+                    (outcome, given) = self.ask(env, key, until).await;
+                    reach("grant-answered");
+                    is_answered = true;
+                    telemetry::renewed(&outcome);
+                    self.go_on(env, key, |item, now, rules| {
+                        tending.answered(&mut item.now.grant, outcome, now, rules)
+                    })
                 }
-                return Ok(false);
-            }
-            reach("grant-stored");
+            };
         }
-        Ok(true)
     }
 
-    async fn ask(&self, env: &ExecutionEnv, key: &str, provider: &Provider) -> Exchange {
-        if provider.flow == Flow::ClientCredentials {
-            return env.oauth.client.own_token(provider).await;
-        }
-        let token = self.items.get(key).and_then(|item| item.token.as_ref());
-        match token.and_then(|token| token.get("refresh_token")).and_then(Value::as_str) {
-            Some(refresh) => {
-                let refresh = Zeroizing::new(refresh.to_owned());
-                env.oauth.client.refresh(provider, &refresh).await
+    fn look(&mut self, env: &ExecutionEnv, key: &str, tending: &mut Tending) -> Task {
+        self.go_on(env, key, |item, now, rules| {
+            let sight = Sight {
+                on_disk: item.on_disk.as_ref().map(|row| &row.grant),
+                is_moved: std::mem::take(&mut item.is_moved),
+                can_ask: item.provider.is_ok(),
+                now,
+                rules,
+            };
+            let task = tending.look(&mut item.now.grant, &sight);
+            if let (Err(error), Task::Store) = (&item.provider, task) {
+                tracing::warn!(holder = ?item.id.holder, connection = %item.id.variable, %error, "a grant cannot be renewed");
             }
-            None => Exchange::Not(Outcome::Over("no_refresh_token".into())),
+            task
+        })
+    }
+
+    /// Takes one step with the grant; there is none to take where it is gone.
+    fn go_on(&mut self, env: &ExecutionEnv, key: &str, step: impl FnOnce(&mut Item, Timestamp, &Rules) -> Task) -> Task {
+        let Some(item) = self.items.get_mut(key) else { return Task::Done };
+        let rules = item.rules(&env.oauth.rules);
+        step(item, env.clock.now(), &rules)
+    }
+
+    /// Asks the provider, and takes the token that it gave.
+    async fn ask(&mut self, env: &ExecutionEnv, key: &str, until: Option<Timestamp>) -> (Outcome, Option<(Provider, Token)>) {
+        let Some((provider, token)) = self
+            .items
+            .get(key)
+            .and_then(|item| Some((item.provider.as_ref().ok()?.clone(), item.token.as_ref())))
+        else {
+            return (Outcome::Unknown("connection_incomplete".into()), None);
+        };
+        let refresh = token.and_then(|token| token.get("refresh_token")).and_then(Value::as_str);
+        let exchange = if provider.flow == Flow::ClientCredentials {
+            env.oauth.client.own_token(&provider).await
+        } else if let Some(refresh) = refresh {
+            let refresh = Zeroizing::new(refresh.to_owned());
+            let within = until.map(|until| until.since(env.clock.now()));
+            env.oauth.client.refresh(&provider, &refresh, within).await
+        } else {
+            Exchange::Not(Outcome::Over("no_refresh_token".into()))
+        };
+        let outcome = exchange.outcome(&provider, token);
+        if let (Exchange::Token(given), Some(item)) = (&exchange, self.items.get_mut(key)) {
+            item.token = Some(given.stored(item.token.as_ref()));
+        }
+        self.seal(key);
+        match exchange {
+            Exchange::Token(token) => (outcome, Some((provider, token))),
+            Exchange::Not(_) => (outcome, None),
         }
     }
 
@@ -184,30 +184,19 @@ impl Grants {
             self.seal(key);
         }
         let Some(item) = self.items.get_mut(key) else {
-            return Ok(Wrote::Stale);
+            return Ok(Wrote::Overtaken);
         };
         let (custody, id, expected, stored) = (env.custody.clone(), item.id.clone(), item.on_disk.clone(), item.now.clone());
         let written = off_arbiter(move || custody.catalog().store_grant(&id, expected.as_ref(), &stored)).await;
         Ok(match written {
             Ok(Stored::Written) => {
                 item.on_disk = Some(item.now.clone());
-                Wrote::Yes
+                Wrote::Durable
             }
-            Ok(Stored::Overtaken | Stored::Gone) => Wrote::Stale,
+            Ok(Stored::Overtaken | Stored::Gone) => Wrote::Overtaken,
             Err(StoreError::Full(_)) => Wrote::NoRoom,
             Err(error) => return Err(error.into()),
         })
-    }
-
-    /// The same for an outcome, which must not be lost: it waits for room.
-    async fn write_until_done(&mut self, env: &ExecutionEnv, key: &str) -> Result<bool, LoadError> {
-        loop {
-            match self.write(env, key).await? {
-                Wrote::Yes => return Ok(true),
-                Wrote::Stale => return Ok(false),
-                Wrote::NoRoom => env.clock.sleep(env.limits.full_retry).await,
-            }
-        }
     }
 
     /// What is on disk takes the place of what was held.
@@ -233,13 +222,6 @@ impl Grants {
             item.await_account();
         }
         Ok(())
-    }
-}
-
-fn passing(reason: &str) -> Outcome {
-    Outcome::Passing {
-        reason: reason.into(),
-        retry_after: None,
     }
 }
 

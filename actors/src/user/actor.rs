@@ -194,6 +194,8 @@ impl UserActor {
         for turn in std::mem::take(&mut self.waiting) {
             self.launch(turn, binding.clone());
         }
+        #[cfg(feature = "faults")]
+        perseat_journal::kill_point::reach("grant-told");
         self.config = match binding {
             // What could not be read now may be read for the next turn.
             Err(ErrorCode::Internal) => Config::Unread,

@@ -20,6 +20,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "../../../crates/domain/tests/renewals/chance.rs"]
 mod chance;
 mod execution;
 mod journal;

@@ -10,7 +10,7 @@ use std::{
 
 /// Every point, in the order in which a daemon comes to them: recovery, writing, change of segment, indexing, collection,
 /// backup, renewal of a grant, rotation of the master key and of a customer's.
-pub const POINTS: [&str; 37] = [
+pub const POINTS: [&str; 39] = [
     "tail-rewritten",
     "tail-sealed",
     "entry-replayed",
@@ -31,9 +31,11 @@ pub const POINTS: [&str; 37] = [
     "backup-begun",
     "backup-segment",
     "backup-ended",
+    "grant-due",
     "grant-intended",
     "grant-answered",
     "grant-stored",
+    "grant-told",
     "master-key-drawn",
     "key-rewrapped",
     "keyring-written",

@@ -125,7 +125,7 @@ impl Standing {
         Ok(self
             .stored
             .as_ref()
-            .and_then(|stored| stored.grant.look_again(&rules))
+            .and_then(|stored| stored.grant.renewed_at(&rules))
             .map(DateTime))
     }
 

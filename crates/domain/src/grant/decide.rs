@@ -16,7 +16,8 @@ pub(super) const MOVED: &str = "another_registration";
 pub enum Need {
     /// Nothing: use the token.
     Nothing,
-    /// Renew it: [`Grant::intend`], make that durable, call, [`Grant::learn`], make that durable.
+    /// Renew it: [`Grant::intend`], make that durable, call, [`Grant::learn`], make that durable, as
+    /// [`Tending`](super::Tending) says.
     Renewal,
     /// Wait: its token has ended, and a renewal failed a moment ago.
     Patience,
@@ -81,7 +82,7 @@ impl Grant {
         match (self.status, self.held) {
             (Status::Pending | Status::Failed | Status::Uncertain, _) | (_, None) => Need::Consent,
             (Status::Active | Status::Error, Some(held)) => {
-                let has_ended = held.refused || held.expires_at.is_some_and(|end| end <= now);
+                let has_ended = held.has_ended(now);
                 if held.due_at(rules).is_none_or(|due| now < due) {
                     Need::Nothing
                 } else if held.renewal == Renewal::None {
@@ -99,7 +100,16 @@ impl Grant {
 
     /// When [`Grant::need`] is to be asked again; never where only a person can change it.
     #[must_use]
-    pub fn look_again(&self, rules: &Rules) -> Option<Timestamp> {
+    pub fn look_again(&self, now: Timestamp, rules: &Rules) -> Option<Timestamp> {
+        let renewed_at = self.renewed_at(rules)?;
+        // A provider may want to be left alone for longer than the token lives.
+        let end = self.held.and_then(|held| held.expires_at).filter(|end| now < *end);
+        Some(end.map_or(renewed_at, |end| renewed_at.min(end)))
+    }
+
+    /// When it is renewed next or tried again, or ends where it cannot be; never where only a person can change it.
+    #[must_use]
+    pub fn renewed_at(&self, rules: &Rules) -> Option<Timestamp> {
         let held = match self.status {
             Status::Active | Status::Error => self.held?,
             Status::Pending | Status::Failed | Status::Uncertain => return None,
@@ -120,7 +130,7 @@ impl Grant {
                 Some(end) => Forecast::Ends(end),
                 None => Forecast::Open,
             },
-            (Status::Active | Status::Error, Some(_)) => self.look_again(rules).map_or(Forecast::Open, Forecast::Renews),
+            (Status::Active | Status::Error, Some(_)) => self.renewed_at(rules).map_or(Forecast::Open, Forecast::Renews),
         }
     }
 
@@ -249,12 +259,25 @@ impl Grant {
         })
     }
 
+    /// When another use of the refresh token is not forgiven any more; none where nothing is forgiven anyway. That of a first use
+    /// counts, too: it may arrive after a second one.
+    pub(super) fn last_moment(&self, rules: &Rules) -> Option<Timestamp> {
+        let intent = self.intent.filter(|_| self.is_doubtful())?;
+        let grace = rules.grace.or((intent.spent > 1).then_some(Duration::ZERO))?;
+        Some(intent.at.after(grace))
+    }
+
+    /// Whether its token is good no more, as far as anybody said.
+    pub(super) fn has_ended(&self, now: Timestamp) -> bool {
+        self.held.is_some_and(|held| held.has_ended(now))
+    }
+
     fn doubt(&mut self, reason: &str, now: Timestamp, rules: &Rules) -> Next {
         if !self.is_doubtful() {
             self.failed(reason, None, now, rules);
             return Next::Done;
         }
-        let forgives = |intent: Intent| intent.spent < 2 && rules.grace.is_some_and(|grace| now <= intent.at.after(grace));
+        let forgives = |intent: Intent| intent.spent < 2 && rules.grace.is_some_and(|grace| now < intent.at.after(grace));
         if self.intent.is_some_and(forgives) {
             return Next::Again;
         }
@@ -308,6 +331,10 @@ impl Grant {
 }
 
 impl Held {
+    fn has_ended(&self, now: Timestamp) -> bool {
+        self.refused || self.expires_at.is_some_and(|end| end <= now)
+    }
+
     /// From when on it is to be renewed; `None` where nobody knows its end.
     fn due_at(&self, rules: &Rules) -> Option<Timestamp> {
         if self.refused {

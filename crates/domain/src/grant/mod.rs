@@ -16,15 +16,19 @@
 
 mod account;
 mod decide;
+mod desk;
 mod notice;
 mod owed;
+mod tending;
 #[cfg(test)]
 mod tests;
 mod timeline;
 
 pub use decide::{Forecast, Need, Next, Outcome, Renewed};
+pub use desk::{Asked, Desk, Given, Read};
 pub use notice::{Change, Notice, NoticeLink, Pace, Step};
 pub use owed::{Debt, Patience};
+pub use tending::{Obstacle, Sight, Task, Tending, Wrote};
 pub use timeline::{Happening, What};
 
 use crate::id::{CustomerId, InstanceId, OrganizationId, UserConfigId, UserId};

@@ -34,7 +34,7 @@ fn passing(reason: &str) -> Outcome {
 fn a_token_is_due_five_minutes_before_its_end_or_half_its_life_if_that_is_shorter() {
     for (lifetime, due) in [(3600, 3300), (600, 300), (60, 30), (2, 1)] {
         let grant = given(Some(lifetime), ROTATING);
-        assert_eq!(grant.look_again(&RULES), Some(at(due)), "{lifetime} s");
+        assert_eq!(grant.look_again(NOW, &RULES), Some(at(due)), "{lifetime} s");
         assert_eq!(grant.need(at(due - 1), &RULES), Need::Nothing);
         assert_eq!(grant.need(at(due), &RULES), Need::Renewal);
     }
@@ -43,7 +43,7 @@ fn a_token_is_due_five_minutes_before_its_end_or_half_its_life_if_that_is_shorte
 #[test]
 fn a_token_without_a_known_end_is_used_until_it_is_refused() {
     let mut grant = given(None, ROTATING);
-    assert_eq!(grant.look_again(&RULES), None);
+    assert_eq!(grant.look_again(NOW, &RULES), None);
     assert_eq!(grant.need(at(u64::from(u32::MAX)), &RULES), Need::Nothing);
     assert!(!grant.refused(grant.generation - 1, at(100), &RULES), "an older token was refused");
     assert!(grant.refused(grant.generation, at(100), &RULES));
@@ -82,7 +82,7 @@ fn an_hour_of_a_provider_that_is_down_keeps_the_grant_and_its_token() {
             Need::Consent => panic!("consent was asked for: {grant:?}"),
         }
         assert_eq!(grant.status, Status::Error);
-        now = grant.look_again(&RULES).unwrap().max(now.after(Duration::from_millis(1)));
+        now = grant.look_again(now, &RULES).unwrap().max(now.after(Duration::from_millis(1)));
     }
     assert!((12..=20).contains(&tries), "{tries} tries in an hour");
     assert!(
@@ -110,7 +110,8 @@ fn a_provider_that_asks_for_a_longer_pause_gets_it() {
     grant.learn(outcome, at(30), &RULES);
     assert_eq!(grant.need(at(31), &RULES), Need::Nothing);
     assert_eq!(grant.need(at(61), &RULES), Need::Patience);
-    assert_eq!(grant.look_again(&RULES), Some(at(630)));
+    assert_eq!(grant.look_again(at(31), &RULES), Some(at(60)), "its token ends before");
+    assert_eq!(grant.look_again(at(61), &RULES), Some(at(630)));
 }
 
 #[test]
@@ -125,8 +126,8 @@ fn what_was_interrupted_is_spent_again_only_where_that_is_safe() {
     for (renewal, rules, after, next, status) in [
         (ROTATING, RULES, 0, Next::Done, Status::Uncertain),
         (unknown, RULES, 0, Next::Done, Status::Uncertain),
-        (ROTATING, forgiving, 30, Next::Again, Status::Active),
-        (ROTATING, forgiving, 31, Next::Done, Status::Uncertain),
+        (ROTATING, forgiving, 29, Next::Again, Status::Active),
+        (ROTATING, forgiving, 30, Next::Done, Status::Uncertain),
         (steady, RULES, 1000, Next::Done, Status::Active),
         (Renewal::Credentials, RULES, 1000, Next::Done, Status::Active),
     ] {

@@ -56,8 +56,9 @@ fn is_account_of(name: &str, key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::expression::{Limits, Obstacle, Results};
+    use crate::expression::{Limits, Results};
     use perseat_domain::definition::{ActionRef, StepErrorPolicy};
+    use perseat_domain::grant::Obstacle;
     use perseat_domain::model::ConnectionValue;
     use serde_json::Value;
     use std::collections::BTreeMap;

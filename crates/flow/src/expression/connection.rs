@@ -1,6 +1,7 @@
 //! A credential as a step sees it: readable only inside the step that uses it, zeroed when dropped.
 
 use perseat_domain::definition::ActionRef;
+use perseat_domain::grant::Obstacle;
 use perseat_domain::id::RegistrationId;
 use perseat_domain::model::ConnectionValue;
 use perseat_domain::reach::ProviderAccount;
@@ -8,15 +9,6 @@ use perseat_domain::usage::Through;
 use serde_json::{Value, json};
 use std::fmt;
 use zeroize::Zeroize;
-
-/// Why a connection has no credential today.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Obstacle {
-    /// Somebody must consent, for the first time or again.
-    Consent,
-    /// Its token has ended and could not be renewed yet.
-    Patience,
-}
 
 /// The account at its provider in which a connection acts. What people call it is not printed.
 #[derive(Clone)]

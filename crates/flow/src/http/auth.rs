@@ -1,7 +1,7 @@
 //! Puts a connection's credential on a request.
 
 use crate::component::{StepError, bad};
-use crate::expression::{Connection, Obstacle};
+use crate::expression::Connection;
 use crate::outbound::{ClientIdentity, IdentityError, Response, is_of_the_connection};
 use ::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::ActionRef;
+use perseat_domain::grant::Obstacle;
 use serde_json::Value;
 use std::sync::Arc;
 use url::Url;

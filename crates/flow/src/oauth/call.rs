@@ -91,14 +91,19 @@ impl OauthClient {
         if provider.pkce != PkceMethod::None {
             form.push(("code_verifier", pkce.verifier()));
         }
-        self.ask(provider, &provider.token_url, form).await
+        let request = self.request(provider, &provider.token_url, with_parameters(provider, form));
+        self.ask(provider, request).await
     }
 
-    /// Spends a refresh token.
-    pub async fn refresh(&self, provider: &Provider, refresh_token: &str) -> Exchange {
+    /// Spends a refresh token. A request that could not be answered `within` so long, or the usual limit if that is shorter, is
+    /// given up.
+    pub async fn refresh(&self, provider: &Provider, refresh_token: &str, within: Option<Duration>) -> Exchange {
         let form = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
-        self.ask(provider, provider.refresh_url.as_ref().unwrap_or(&provider.token_url), form)
-            .await
+        let url = provider.refresh_url.as_ref().unwrap_or(&provider.token_url);
+        let request = self.request(provider, url, with_parameters(provider, form));
+        let deadline = within.map(|within| Instant::now() + within);
+        let deadline = deadline.map_or(request.deadline, |deadline| deadline.min(request.deadline));
+        self.ask(provider, Request { deadline, ..request }).await
     }
 
     /// Asks for a token with the registration's own credentials.
@@ -107,7 +112,8 @@ impl OauthClient {
         if !provider.scopes.is_empty() {
             form.push(("scope", provider.scopes.as_str()));
         }
-        self.ask(provider, &provider.token_url, form).await
+        let request = self.request(provider, &provider.token_url, with_parameters(provider, form));
+        self.ask(provider, request).await
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -119,13 +125,8 @@ impl OauthClient {
         self.outbound.send_directly(request).await
     }
 
-    async fn ask<'f>(&self, provider: &'f Provider, url: &Url, form: Form<'f>) -> Exchange {
-        let parameters = provider.token_parameters.iter();
-        let form = form
-            .into_iter()
-            .chain(parameters.map(|(name, value)| (name.as_str(), value.as_str())))
-            .collect();
-        match self.outbound.send_directly(self.request(provider, url, form)).await {
+    async fn ask(&self, provider: &Provider, request: Request) -> Exchange {
+        match self.outbound.send_directly(request).await {
             Ok(response) => self.read(provider, &response),
             Err(error) => Exchange::Not(unanswered(&error)),
         }
@@ -203,6 +204,13 @@ impl OauthClient {
             _ => Exchange::Not(passing(format!("http_{}", status.as_u16()), response)),
         }
     }
+}
+
+/// The form with what the provider wants besides.
+fn with_parameters<'f>(provider: &'f Provider, mut form: Form<'f>) -> Form<'f> {
+    let parameters = provider.token_parameters.iter();
+    form.extend(parameters.map(|(name, value)| (name.as_str(), value.as_str())));
+    form
 }
 
 fn encoded(text: &str) -> String {

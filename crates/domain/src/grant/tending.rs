@@ -1,0 +1,207 @@
+//! What the one who holds a grant does about it, one task after another, until it can be used or cannot.
+//!
+//! ```text
+//!              ┌─────────────── overtaken: Read ◄──────────────┐
+//!              ▼                                               │
+//!  look ─► Store (intent) ─► Ask ─► Store (outcome) ─► Done    │ at each Store
+//!              │ no room              │ no room ─► StoreLater ─┘
+//!              ▼                      │ once more, within the grace
+//!            Done                     └─► Store (intent) ─► …
+//! ```
+//!
+//! Whoever performs the tasks may die after any of them: what is durable by then is enough for the next one who looks. Nothing
+//! here waits or reads a clock; [`Grant`] says what an outcome means.
+
+use super::{Grant, Need, Next, Outcome, Rules, Status};
+use crate::time::Timestamp;
+
+/// How often a grant is read again in one go: a consent that comes in between is looked at once more, and there are few of those.
+const READINGS: u8 = 8;
+
+/// Why a grant cannot be used now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Somebody must consent, for the first time or again.
+    Consent,
+    /// Its token has ended and could not be renewed yet.
+    Patience,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Make what is held durable, if what is on disk is still what was read; then say how that [went](Tending::stored).
+    Store,
+    /// The same a while later: it must not be lost, and there was no room.
+    StoreLater,
+    /// Ask the provider for a token; then say what it [answered](Tending::answered).
+    Ask {
+        /// A request that has not arrived by then must not arrive any more.
+        until: Option<Timestamp>,
+    },
+    /// Read what is on disk, and [look](Tending::look) again.
+    Read,
+    /// Nothing more now.
+    Done,
+}
+
+/// How a write went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrote {
+    /// It is durable.
+    Durable,
+    /// There was no room.
+    NoRoom,
+    /// Somebody else wrote, or the holder is gone: what was held is not the truth any more.
+    Overtaken,
+}
+
+/// What a look depends on besides the grant that is held.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'s> {
+    /// The grant as it is on disk, if it is there.
+    pub on_disk: Option<&'s Grant>,
+    /// Whether its connection has another registration than it was given to, and that is not written down yet.
+    pub is_moved: bool,
+    /// Whether what is known of the provider is enough to ask it.
+    pub can_ask: bool,
+    /// Now.
+    pub now: Timestamp,
+    /// The rules, with what the provider declares.
+    pub rules: &'s Rules,
+}
+
+/// One go at a grant.
+#[derive(Debug, Default)]
+pub struct Tending {
+    stage: Stage,
+    /// How often it was looked at.
+    looks: u8,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Idle,
+    /// An intent is being written; the grant as it was before.
+    Intending(Box<Grant>),
+    /// The provider is being asked.
+    Asking,
+    /// Something that must not be lost is being written; what follows it.
+    Keeping(Next),
+}
+
+impl Tending {
+    /// Looks at what was read: settles what was interrupted, and begins what is due.
+    pub fn look(&mut self, grant: &mut Grant, sight: &Sight<'_>) -> Task {
+        let Sight { now, rules, .. } = *sight;
+        self.stage = Stage::Idle;
+        if self.looks == READINGS {
+            return Task::Done;
+        }
+        self.looks += 1;
+        if sight.is_moved {
+            grant.moved(now, rules);
+        }
+        let mut next = grant.settle(now, rules);
+        match grant.need(now, rules) {
+            _ if next == Next::Again => {}
+            Need::Renewal => next = Next::Again,
+            Need::Consent if matches!(grant.status, Status::Active | Status::Error) => grant.expired(now, rules),
+            Need::Consent | Need::Nothing | Need::Patience => {}
+        }
+        if next == Next::Again {
+            return self.spend(grant, sight.can_ask, now, rules);
+        }
+        // What was only taken over from the configuration is written down with the first thing that happens to it.
+        let differs = match sight.on_disk {
+            Some(row) => row != grant,
+            None => matches!(grant.status, Status::Failed | Status::Uncertain),
+        };
+        if differs { self.keep(Next::Done) } else { Task::Done }
+    }
+
+    /// Goes on after a [`Task::Store`] or [`Task::StoreLater`].
+    pub fn stored(&mut self, grant: &mut Grant, wrote: Wrote, now: Timestamp, rules: &Rules) -> Task {
+        match (std::mem::take(&mut self.stage), wrote) {
+            (Stage::Idle | Stage::Asking, _) => Task::Done,
+            (_, Wrote::Overtaken) => Task::Read,
+            (Stage::Intending(_), Wrote::Durable) => match grant.last_moment(rules) {
+                // The write took what was left of the grace. A first use has no second one then.
+                Some(until) if until <= now && grant.intent.is_none_or(|intent| intent.spent < 2) => {
+                    self.stage = Stage::Asking;
+                    Task::Ask { until: None }
+                }
+                Some(until) if until <= now => {
+                    let next = grant.learn(Outcome::Unknown("renewal_interrupted".into()), now, rules);
+                    self.keep(next)
+                }
+                until => {
+                    self.stage = Stage::Asking;
+                    Task::Ask { until }
+                }
+            },
+            (Stage::Intending(before), Wrote::NoRoom) => {
+                // Nothing was spent, and nothing can be written down: what is held stays.
+                *grant = *before;
+                if grant.intent.is_none() {
+                    grant.learn(passing("storage_full"), now, rules);
+                }
+                Task::Done
+            }
+            // Whoever asks once more has asked before, and could.
+            (Stage::Keeping(Next::Again), Wrote::Durable) => self.spend(grant, true, now, rules),
+            (Stage::Keeping(Next::Done), Wrote::Durable) => Task::Done,
+            (Stage::Keeping(next), Wrote::NoRoom) => {
+                self.stage = Stage::Keeping(next);
+                Task::StoreLater
+            }
+        }
+    }
+
+    /// Goes on after a [`Task::Ask`]; the token that was given is held by now.
+    pub fn answered(&mut self, grant: &mut Grant, outcome: Outcome, now: Timestamp, rules: &Rules) -> Task {
+        let next = grant.learn(outcome, now, rules);
+        self.keep(next)
+    }
+
+    fn spend(&mut self, grant: &mut Grant, can_ask: bool, now: Timestamp, rules: &Rules) -> Task {
+        if can_ask {
+            self.stage = Stage::Intending(Box::new(grant.clone()));
+            grant.intend(now);
+            return Task::Store;
+        }
+        if grant.intent.is_some() {
+            // It was spent before, and must not be forgotten: it can be asked for within the grace, or is uncertain after it.
+            return Task::Done;
+        }
+        let next = grant.learn(passing("connection_incomplete"), now, rules);
+        self.keep(next)
+    }
+
+    fn keep(&mut self, next: Next) -> Task {
+        self.stage = Stage::Keeping(next);
+        Task::Store
+    }
+}
+
+impl Grant {
+    /// Why it cannot be used now; `has_token` tells whether there is one at all.
+    #[must_use]
+    pub fn obstacle(&self, has_token: bool, now: Timestamp, rules: &Rules) -> Option<Obstacle> {
+        match self.need(now, rules) {
+            Need::Consent => Some(Obstacle::Consent),
+            Need::Patience => Some(Obstacle::Patience),
+            // What is due and was not renewed had no room to be written down.
+            Need::Renewal if !has_token || self.has_ended(now) => Some(Obstacle::Patience),
+            Need::Renewal | Need::Nothing => None,
+        }
+    }
+}
+
+fn passing(reason: &str) -> Outcome {
+    Outcome::Passing {
+        reason: reason.into(),
+        retry_after: None,
+    }
+}

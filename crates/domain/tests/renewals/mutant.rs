@@ -1,0 +1,67 @@
+//! Faults put in on purpose, to prove that the model sees them.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// The provider is asked before the intent is durable.
+    SpendsBeforeTheIntent,
+    /// What was interrupted is not seen when a row is read.
+    ForgetsTheIntent,
+    /// A new token is used though it was never stored.
+    UsesWhatIsNotStored,
+    /// An outcome for which there is no room is let go.
+    DropsTheOutcomeWhenFull,
+    /// A second use is taken to be forgiven whatever the provider declares.
+    ForgivesForEver,
+    /// The second use goes out however late it is.
+    SpendsLate,
+    /// How often a token was spent is not counted.
+    CountsOneSpend,
+    /// Whoever asks begins a reading of their own.
+    ReadsForEachQuestion,
+    /// How long a provider wants to be left alone is not heard.
+    IgnoresRetryAfter,
+    /// A provider that is down is taken to have ended the grant.
+    TakesAnOutageForTheEnd,
+    /// What is uncertain is said to be over.
+    CallsTheLostRevoked,
+    /// What somebody else wrote meanwhile is overwritten.
+    OverwritesAConsent,
+    /// An end is written without its notice.
+    TellsNobody,
+    /// The new refresh token does not take the place of the old one.
+    KeepsTheRefreshToken,
+    /// A token is used after its end.
+    LendsAnEndedToken,
+    /// A new consent lets nothing go.
+    ForgetsTheParked,
+    /// What is parked is not taken in after a restart.
+    LosesTheParked,
+    /// After a restart the newest execution comes first.
+    ReversesTheQueue,
+    /// Whoever waits for one user's credential is let run without it.
+    WorksWithoutACredential,
+}
+
+impl Mutant {
+    pub(crate) const ALL: [Self; 19] = [
+        Self::SpendsBeforeTheIntent,
+        Self::ForgetsTheIntent,
+        Self::UsesWhatIsNotStored,
+        Self::DropsTheOutcomeWhenFull,
+        Self::ForgivesForEver,
+        Self::SpendsLate,
+        Self::CountsOneSpend,
+        Self::ReadsForEachQuestion,
+        Self::IgnoresRetryAfter,
+        Self::TakesAnOutageForTheEnd,
+        Self::CallsTheLostRevoked,
+        Self::OverwritesAConsent,
+        Self::TellsNobody,
+        Self::KeepsTheRefreshToken,
+        Self::LendsAnEndedToken,
+        Self::ForgetsTheParked,
+        Self::LosesTheParked,
+        Self::ReversesTheQueue,
+        Self::WorksWithoutACredential,
+    ];
+}

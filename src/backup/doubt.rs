@@ -1,0 +1,64 @@
+//! Grants of a backup of which nobody knows whether they still hold: their refresh token may have been spent since.
+
+use perseat_domain::grant::{Holder, Rules, Status};
+use perseat_domain::model::{Customer, Instance, Organization, User, UserConfig};
+use perseat_domain::time::Timestamp;
+use perseat_store::catalog::{Catalog, GrantId, Lookup, Mutation, StoredGrant};
+use perseat_store::error::StoreError;
+
+/// Those grants, as they are to be written down. One whose refresh token stays as it is when it is used is not among them, and
+/// neither is one that is over.
+pub(super) fn doubtful(catalog: &Catalog, at: Timestamp, rules: &Rules) -> Result<Vec<(GrantId, StoredGrant)>, StoreError> {
+    let view = catalog.view()?;
+    let mut holders = Vec::new();
+    view.for_each(|instance: Instance| {
+        holders.push(Holder::Instance(instance.id));
+        Ok::<_, StoreError>(())
+    })?;
+    view.for_each(|config: UserConfig| {
+        holders.push(Holder::UserConfig(config.id));
+        Ok::<_, StoreError>(())
+    })?;
+    view.for_each(|customer: Customer| {
+        holders.push(Holder::Customer(customer.id));
+        Ok::<_, StoreError>(())
+    })?;
+    view.for_each(|user: User| {
+        holders.push(Holder::User(user.id));
+        Ok::<_, StoreError>(())
+    })?;
+    holders.extend(
+        view.organization()?
+            .map(|organization: Organization| Holder::Organization(organization.id)),
+    );
+    let mut found = Vec::new();
+    for holder in holders {
+        for (variable, mut stored) in view.grants_of(holder)? {
+            let grant = &mut stored.grant;
+            if !matches!(grant.status, Status::Active | Status::Error) {
+                continue;
+            }
+            // As if renewals had been cut off that nothing is known of: no grace lasts that long.
+            grant.intend(at);
+            grant.intend(at);
+            grant.settle(at, rules);
+            if grant.status == Status::Uncertain {
+                found.push((GrantId { holder, variable }, stored));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Writes them down, but for those whose holder is gone; gives how many.
+pub(super) fn doubt(mutation: &mut Mutation<'_>, found: &[(GrantId, StoredGrant)]) -> Result<u64, StoreError> {
+    let mut count = 0;
+    for (id, stored) in found {
+        match mutation.put_grant(id, stored) {
+            Ok(()) => count += 1,
+            Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
