@@ -44,7 +44,7 @@ impl Edit<'_, '_> {
         let sealed = if self.is_rehearsal {
             Sealed(Vec::new())
         } else {
-            // Made now, as for a connection; a key without a record is destroyed on start.
+            // Made now, as for a connection; a key whose record never comes is nobody's.
             self.keyring.create_many(wrapping(scope.key).into_iter().chain([scope.key]))?;
             let id = api_key_record_id(scope.record, &digest);
             self.keyring

@@ -184,7 +184,7 @@ impl Edit<'_, '_> {
         if self.is_rehearsal {
             return Ok(Sealed(Vec::new()));
         }
-        // Made now, as for a connection; a key without a record is destroyed on start.
+        // Made now, as for a connection; a key whose record never comes is nobody's.
         self.keyring.create_many([NewKey::Customer(instance.customer)])?;
         Ok(self
             .keyring

@@ -62,7 +62,7 @@ impl Edit<'_, '_> {
                 Some(sealed) => sealed.clone(),
                 None if self.is_rehearsal => Sealed(Vec::new()),
                 None => {
-                    // Made now, as for a connection; a key without a record is destroyed on start.
+                    // Made now, as for a connection; a key whose record never comes is nobody's.
                     self.keyring.create_many([NewKey::Organization])?;
                     seal(&*self.keyring.data_key(Owner::Organization)?, integration, key, inputs)
                 }

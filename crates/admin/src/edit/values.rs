@@ -115,7 +115,7 @@ impl Edit<'_, '_> {
         let sealed = if self.is_rehearsal {
             Sealed(Vec::new())
         } else {
-            // Made now, not with the mutation: what is sealed needs it. A key without a record is destroyed on start.
+            // Made now, not with the mutation: what is sealed needs it. A key whose record never comes is nobody's: `perseat verify` counts it.
             self.keyring.create_many(wrapping(scope.key).into_iter().chain([scope.key]))?;
             let plain = Zeroizing::new(serde_json::to_vec(&value).unwrap_or_default());
             self.keyring.data_key(owner)?.seal(RecordKind::Connection, &id, &plain)

@@ -174,7 +174,7 @@ fn put(edit: &mut Edit<'_, '_>, bundle: Bundle, places: &Places, key: &DataKey, 
         configs: bundle.configs.len() as u64,
         ..Imported::default()
     };
-    // Made now, not with the change: what is sealed needs them. A key without a record is destroyed on start.
+    // Made now, not with the change: what is sealed needs them. A key whose record never comes is nobody's: `perseat verify` counts it.
     let of_users = bundle.users.iter().map(|user| NewKey::User(user.id, user.membership));
     edit.make_keys(std::iter::once(NewKey::Customer(customer.id)).chain(of_users))?;
     edit.put_customer(&customer)?;
