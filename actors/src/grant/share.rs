@@ -75,7 +75,7 @@ impl ShareActor {
         let refused = self.desk.begin();
         let read = read(self.env.clone(), self.id.clone(), refused);
         ctx.spawn(read.into_actor(self).map(|read, actor, ctx| match read {
-            Ok(lent) => actor.is_read(lent.map(Arc::new), ctx),
+            Ok(lent) => actor.is_read(lent, ctx),
             Err(error) => {
                 let (holder, connection) = (actor.id.holder, &actor.id.variable);
                 tracing::error!(?holder, %connection, error = &error as &dyn std::error::Error, "cannot read a shared connection");
@@ -87,13 +87,14 @@ impl ShareActor {
         }));
     }
 
-    fn is_read(&mut self, lent: Option<Arc<Lent>>, ctx: &mut Context<Self>) {
+    fn is_read(&mut self, lent: Option<Lent>, ctx: &mut Context<Self>) {
+        let lent = lent.map(Arc::new);
         match self.desk.read(lent.clone()) {
             Read::Again => self.read(ctx),
             Read::Answer { before, waiting } => {
                 let is_same = lent.is_some() && before == Some(lent.clone());
                 if !is_same {
-                    self.tell_borrowers(waiting.iter().map(|(borrower, _)| borrower.key()).collect());
+                    self.tell_borrowers(&waiting.iter().map(|(borrower, _)| borrower.key()).collect());
                 }
                 for question in waiting {
                     self.lend(question, lent.clone());
@@ -103,7 +104,7 @@ impl ShareActor {
     }
 
     /// Those who wait for an answer get the new one anyway.
-    fn tell_borrowers(&mut self, waiting: BTreeSet<BorrowerKey>) {
+    fn tell_borrowers(&mut self, waiting: &BTreeSet<BorrowerKey>) {
         let lent_to = std::mem::take(&mut self.lent_to);
         let others = lent_to.iter().filter(|(key, _)| !waiting.contains(key));
         others.for_each(|(_, borrower)| borrower.tell());
@@ -178,7 +179,7 @@ impl Handler<ForgetShare> for ShareActor {
     /// Whoever holds it asks anew; an answer to an older question may be on its way to them, too.
     fn handle(&mut self, _: ForgetShare, _: &mut Context<Self>) {
         self.desk.forget();
-        self.tell_borrowers(self.desk.waiting().map(|(borrower, _)| borrower.key()).collect());
+        self.tell_borrowers(&self.desk.waiting().map(|(borrower, _)| borrower.key()).collect());
     }
 }
 
