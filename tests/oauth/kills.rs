@@ -30,8 +30,11 @@ const PLACES: [(Place, usize, bool); 7] = [
     (Place::At("grant-told"), 1, true),
 ];
 
-/// What a provider does with refresh tokens, and what the connection declares of that.
-const KINDS: [(&str, bool, Option<u64>, &[(&str, &str)]); 3] = [
+/// What a provider does with refresh tokens: its name, whether it exchanges them, for how many seconds it forgives, and what the
+/// connection declares of that.
+type Kind = (&'static str, bool, Option<u64>, &'static [(&'static str, &'static str)]);
+
+const KINDS: [Kind; 3] = [
     ("strict", true, None, &[]),
     ("forgiving", true, Some(600), &[("refreshReuse", "600")]),
     ("steady", false, None, &[("refreshReuse", "always")]),
