@@ -59,12 +59,13 @@ impl Random {
 /// Has the user's first renewal begin, and kills the daemon there.
 async fn kill(world: &mut World, user: &str, place: Place) -> Vec<String> {
     let spent = format!("refresh-{user}-1");
-    // One alone meets the place: others would still be on their way to a daemon that is gone.
     let sent = match place {
         Place::At(point) => {
-            world.daemon.arm(point, 1).await;
+            // Held there first, so that whoever sends is answered whatever comes sooner.
+            world.daemon.switch(&format!("hold:{point}:1"), true).await;
             let sent = world.send(user, 1).await;
-            world.daemon.until_killed(point).await;
+            world.daemon.log_line(&["held", point]);
+            world.daemon.kill();
             sent
         }
         Place::While(stall) => {
