@@ -117,9 +117,12 @@ pub(crate) fn account(key: &str, stable_key: &str, provider: &str) -> String {
 
 /// An integration whose users connect accounts at `provider`, to which it says as whom it runs.
 pub(crate) fn by_account(name: &str, endpoint_type: &str, provider: &str) -> String {
-    let script = "module.exports = async ({ configVars }, { onEvent: { results } }) => ({ data: {
-  number: results.body.data.number, who: results.user.externalId, place: configVars.Account.account.id, folder: configVars.Folder, channel: configVars.Channel,
-} });";
+    let script = "module.exports = async ({ configVars, logger }, { onEvent: { results } }) => {
+  logger.info(`number ${results.body.data.number}`);
+  return { data: {
+    number: results.body.data.number, who: results.user.externalId, place: configVars.Account.account.id, folder: configVars.Folder, channel: configVars.Channel,
+  } };
+};";
     let steps = code("Make", script) + &post("Send", "/files", "make.results");
     let flow = flow("Send", "", &[steps]);
     let account = account("Account", "account", provider);

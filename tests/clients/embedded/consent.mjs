@@ -247,19 +247,36 @@ async function bobUpdatesAndLeaves() {
   await page.context().close();
 }
 
-/** A user finds neither the instance nor what ran, by no page and no query. */
+/** A user finds neither the instance nor what ran, by no page and by no query that shows it to an admin. */
 async function usersSeeNoInstance() {
-  const instance = await ask(organization, "query ($n: String) { instances(name: $n) { nodes { id } } }", { n: integrations[0] });
-  const instanceId = instance.data.instances.nodes[0].id;
-  const lists = ["instances", "executionResults", "logs"];
-  for (const list of lists) {
-    const { data: found } = await ask(people.carl, `{ ${list} { nodes { id } } }`);
-    assert.deepEqual(found?.[list]?.nodes ?? [], [], list);
-    const { data: all } = await ask(organization, `{ ${list} { nodes { id } } }`);
-    if (list !== "logs") assert.ok(all[list].nodes.length > 0, `${list} are there to be seen`);
+  const valid = async (bearer, query, variables) => {
+    const { data: found, errors } = await ask(bearer, query, variables);
+    assert.equal(errors, undefined, `${query}: ${JSON.stringify(errors)}`);
+    return found;
+  };
+  const ids = {};
+  for (const list of ["instances", "executionResults"]) {
+    const query = `{ ${list} { nodes { id } } }`;
+    const { [list]: all } = await valid(people.ada, query);
+    assert.ok(all.nodes.length > 0, `${list} are there to be seen`);
+    ids[list] = all.nodes.map(({ id }) => id);
+    assert.deepEqual(await valid(people.carl, query), { [list]: { nodes: [] } });
   }
-  const { data: one } = await ask(people.carl, "query ($i: ID!) { instance(id: $i) { name } }", { i: instanceId });
-  assert.equal(one?.instance ?? null, null);
+  const ofOne = [
+    ["query ($i: ID!) { found: instance(id: $i) { id } }", ids.instances, ({ id }) => id, "There is no such instance."],
+    ["query ($i: ID!) { found: executionResult(id: $i) { id } }", ids.executionResults, ({ id }) => id, "There is no such execution."],
+    ["query ($i: ID!) { found: logs(executionResult: $i) { nodes { message } } }", ids.executionResults, ({ nodes }) => nodes[0], "There is no such execution."],
+  ];
+  for (const [query, all, shown, refusal] of ofOne) {
+    for (const i of all) {
+      const { found } = await valid(people.ada, query, { i });
+      assert.ok(shown(found), `${query}: an admin sees it`);
+      const { data: none, errors } = await ask(people.carl, query, { i });
+      assert.equal(none, null, query);
+      assert.deepEqual(errors.map(({ message }) => message), [refusal], query);
+    }
+  }
+  const instanceId = ids.instances[0];
   const page = await tab(stage, people.carl);
   await show(page, "editInstanceConfiguration", { instanceId });
   await frame(page).getByText("There is no such integration, or it is not for you.").waitFor();
