@@ -102,7 +102,7 @@ impl Service for Control {
                 (API, &Method::POST) => shared.clone().query(&head, body).await,
                 (API, _) => refusal(StatusCode::METHOD_NOT_ALLOWED, "Use POST."),
                 (oauth::AUTHORIZE | oauth::CALLBACK | oauth::RECONNECT | oauth::ACCOUNTS, &Method::GET)
-                | (oauth::ACCOUNTS, &Method::POST) => shared.clone().consent(head.clone(), body).await,
+                | (oauth::AUTHORIZE | oauth::ACCOUNTS, &Method::POST) => shared.clone().consent(head.clone(), body).await,
                 (path, &Method::GET) if path.starts_with(blobs::PATH) => {
                     let (path, query) = (path.to_owned(), head.uri.query().unwrap_or_default().to_owned());
                     shared.clone().blob(path, query).await
@@ -269,6 +269,7 @@ impl Shared {
             let door = Arc::clone(desk.oauth());
             let (query, headers) = (head.uri.query().unwrap_or_default(), &head.headers);
             match head.uri.path() {
+                oauth::AUTHORIZE if head.method == Method::POST => door.agreed(&desk, headers, &body).await,
                 oauth::AUTHORIZE => door.authorize(&desk, query, headers).await,
                 oauth::RECONNECT => door.reconnect(&desk, query).await,
                 oauth::ACCOUNTS if head.method == Method::POST => door.choose(&desk, query, headers, &body).await,

@@ -1,14 +1,16 @@
-//! Consent in the browser: `/oauth2/authorize` sends it to the provider, `/oauth2/callback` takes it back.
+//! Consent in the browser: `/oauth2/authorize` asks whether it is wanted and sends it to the provider, `/oauth2/callback` takes it back.
 //!
 //! ```text
-//! API: authorizeUrl, signed, for minutes ─► authorize: state + cookie ─► provider ─► callback: state once, cookie, code
-//!                                                                                      └► exchange ─► kept ─► page or redirect
+//! API: authorizeUrl, signed, for minutes ─► authorize: question + cookie ─► its form: token once, cookie
+//!                                                                            └► provider ─► callback: state once, cookie, code
+//!                                                                                             └► exchange ─► kept ─► page or redirect
 //! ```
 //!
 //! A state is random, works once and for `oauth.state-lifetime`, and belongs to the browser that got its cookie, to one
 //! connection and one holder. What goes wrong ends on a page that says what to do, with a reference that is in the log.
 
 mod accounts;
+mod asking;
 mod owed;
 mod pages;
 mod states;
@@ -28,7 +30,7 @@ use pages::{Page, Pages, Problem};
 use perseat_admin::actor::Actor;
 use perseat_admin::grants::{Connection, Consent};
 use perseat_domain::grant::{Holder, Outcome};
-use perseat_flow::oauth::{AccountsError, Exchange, OauthClient, Pkce, authorize_url};
+use perseat_flow::oauth::{AccountsError, Exchange, OauthClient};
 use perseat_store::catalog::GrantId;
 use perseat_store::seal::key_digest;
 use states::{Pending, States};
@@ -51,6 +53,8 @@ const COOKIE: &str = "perseat-oauth";
 pub(crate) struct Door {
     client: OauthClient,
     options: OauthOptions,
+    /// The questions that pages ask, and the consents that were begun.
+    questions: States,
     states: States,
     pages: Pages,
 }
@@ -163,6 +167,7 @@ impl Door {
     pub(crate) fn new(client: OauthClient, options: OauthOptions) -> Self {
         Self {
             client,
+            questions: States::new(options.states, options.states_per_connection),
             states: States::new(options.states, options.states_per_connection),
             pages: Pages::new(),
             options,
@@ -172,43 +177,6 @@ impl Door {
     /// The rules by which grants are kept.
     pub(crate) fn options(&self) -> &OauthOptions {
         &self.options
-    }
-
-    /// Sends the browser to the provider.
-    pub(crate) async fn authorize(&self, desk: &Arc<Desk>, query: &str, headers: &HeaderMap) -> Answer {
-        let Some(ticket) = desk.signer().check(AUTHORIZE, query, desk.now()).and_then(|all| Ticket::read(&all)) else {
-            return self.pages.failed(&Page::new(Problem::LinkExpired, None));
-        };
-        let found = self.connection(desk, &ticket.id).await;
-        let connection = match found {
-            Ok(Some(connection)) => connection,
-            Ok(None) => return self.pages.failed(&Page::new(Problem::Gone, None)),
-            Err(page) => return self.pages.failed(&page),
-        };
-        let provider = match connection.provider() {
-            Ok(provider) => provider,
-            Err(error) => return self.pages.failed(&Page::new(Problem::Incomplete, Some(&error.to_string()))),
-        };
-        let browser = cookie(headers).unwrap_or_else(secret);
-        let (state, pkce) = (secret(), Pkce::new(&random_bytes()));
-        let redirect = desk.api_url(CALLBACK);
-        let Some(url) = authorize_url(&provider, &redirect, &state, &pkce) else {
-            return self.pages.failed(&Page::new(Problem::NothingToConsent, None));
-        };
-        let until = desk.now().after(self.options.state_lifetime);
-        self.states.add(
-            &state,
-            Pending {
-                ticket,
-                pkce,
-                browser: browser.clone(),
-                until,
-            },
-            desk.now(),
-        );
-        let mut answer = go_to(&url);
-        give_cookie(&mut answer, &browser, &self.options, desk);
-        answer
     }
 
     /// Begins the consent that a notice asked for. The link is no more than that: opening it spends nothing.

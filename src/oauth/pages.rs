@@ -207,6 +207,20 @@ struct Outcome<'p> {
     reference: Option<&'p str>,
 }
 
+/// Whether somebody wants to connect an account.
+#[derive(Serialize)]
+pub(super) struct Question<'p> {
+    /// What the form is known by.
+    pub(super) token: &'p str,
+    pub(super) integration: &'p str,
+    pub(super) whose: &'p str,
+    /// The customer, unless all of them share it or it is named already.
+    pub(super) customer: Option<&'p str>,
+    /// The origins to which the browser is sent after that.
+    #[serde(skip)]
+    pub(super) next: Vec<String>,
+}
+
 /// What there is to choose from.
 pub(super) struct Choosable<'p> {
     /// Where the form goes.
@@ -232,10 +246,11 @@ struct Account<'p> {
     is_chosen: bool,
 }
 
-const TEMPLATES: [(&str, &str); 3] = [
+const TEMPLATES: [(&str, &str); 4] = [
     ("accounts.html", include_str!("../../web/oauth/accounts.html")),
     ("page.html", include_str!("../../web/sign-in/page.html")),
     ("outcome.html", include_str!("../../web/oauth/outcome.html")),
+    ("question.html", include_str!("../../web/oauth/question.html")),
 ];
 
 impl Pages {
@@ -270,6 +285,13 @@ impl Pages {
             reference: None,
         };
         self.html(StatusCode::OK, "'none'", self.render("outcome.html", &outcome))
+    }
+
+    /// The page that asks whether an account is to be connected. Browsers hold all redirects after a form to the page's policy, and
+    /// providers send people on among origins of their own: over TLS they may.
+    pub(super) fn question(&self, question: &Question<'_>) -> Answer {
+        let targets = format!("'self' https: {}", question.next.join(" "));
+        self.html(StatusCode::OK, &targets, self.render("question.html", question))
     }
 
     /// The page with the accounts.

@@ -287,7 +287,7 @@ async fn what_is_connected_by_consent_is_saved_first_and_leads_to_the_provider()
         .unwrap();
     let link = link.replace("&#x2f;", "/").replace("&amp;", "&");
     let mut browser = Browser::new(&[]);
-    let location = browser.open(&link).await.location();
+    let location = browser.agree(&link).await.location();
     assert_eq!(location.host_str(), Some("provider.example"), "{location}");
     let client = location.query_pairs().find(|(name, _)| name == "client_id").unwrap().1.into_owned();
     assert_eq!(client, "the-client");

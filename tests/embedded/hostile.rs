@@ -226,7 +226,9 @@ async fn neither_names_nor_a_providers_words_become_markup_where_a_connection_is
     let link = link.split('"').next().unwrap().replace("&#x2f;", "/").replace("&amp;", "&");
 
     let mut browser = Browser::new(&[]);
-    let asked: BTreeMap<String, String> = browser.open(&link).await.location().query_pairs().into_owned().collect();
+    let question = browser.open(&link).await;
+    let sent = browser.submit(&question, "/oauth2/authorize", &[]).await;
+    let asked: BTreeMap<String, String> = sent.location().query_pairs().into_owned().collect();
     let code = provider.consent("bob", asked.clone());
     let mut back: url::Url = asked["redirect_uri"].parse().unwrap();
     back.query_pairs_mut()
@@ -234,12 +236,11 @@ async fn neither_names_nor_a_providers_words_become_markup_where_a_connection_is
         .append_pair("code", &code);
     let done = browser.open(back.as_str()).await;
     assert_eq!(done.status, 200, "{}", done.html);
-    for name in ["cloud", "bob"] {
-        assert!(
-            done.html.contains(&format!("{name}&#x27;&quot;&gt;&lt;img")),
-            "{name}: {}",
-            done.html
-        );
+    for (name, html) in ["cloud", "bob"]
+        .iter()
+        .flat_map(|name| [(name, &question.html), (name, &done.html)])
+    {
+        assert!(html.contains(&format!("{name}&#x27;&quot;&gt;&lt;img")), "{name}: {html}");
     }
 
     let urls = "{ instances { nodes { userLevelConfigs { nodes { flowConfigs { nodes { webhookUrl } } } } } } }";
@@ -250,7 +251,7 @@ async fn neither_names_nor_a_providers_words_become_markup_where_a_connection_is
     provider.change(|manner| manner.complaint = Some("oops'\"><img src=x onerror=alert(1)><script>alert(1)</script>"));
     assert_eq!(send().await, 200);
     let shown = seen(&bob, &path, "oops&#x27;&quot;&gt;&lt;img src=x onerror=alert(1)&gt;&lt;script&gt;").await;
-    for html in [&saved.html, &done.html, &shown] {
+    for html in [&saved.html, &question.html, &done.html, &shown] {
         for raw in ["<script", "<img", "onerror=alert(1)>"] {
             assert!(!html.contains(raw), "{raw} in {html}");
         }

@@ -66,7 +66,7 @@ impl Ready {
         let page = person.get(&self.path()).await.html;
         assert!(!page.contains("secret"), "{page}");
         let status = page.split("data-status=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-        let asked = Browser::new(&[]).open(&connect_link(&page)).await.location();
+        let asked = Browser::new(&[]).agree(&connect_link(&page)).await.location();
         let of = |name: &str| asked.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
         let (_, chosen) = selected(&page).unwrap();
         (chosen, status, of("client_id"), of("scope"))

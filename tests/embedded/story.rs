@@ -118,7 +118,7 @@ pub(crate) fn connect_link(html: &str) -> String {
 /// Consents as somebody where this link leads.
 pub(crate) async fn consent(provider: &Oauth, link: &str, account: &str) {
     let mut browser = Browser::new(&[]);
-    let asked: BTreeMap<String, String> = browser.open(link).await.location().query_pairs().into_owned().collect();
+    let asked: BTreeMap<String, String> = browser.agree(link).await.location().query_pairs().into_owned().collect();
     let code = provider.consent(account, asked.clone());
     let mut back: url::Url = asked["redirect_uri"].parse().unwrap();
     back.query_pairs_mut()

@@ -115,6 +115,13 @@ impl Browser {
         self.send(request).await
     }
 
+    /// Opens the link of a connection, and says that an account is to be connected: where the browser is sent then.
+    pub(crate) async fn agree(&mut self, link: &str) -> Shown {
+        let question = self.open(link).await;
+        assert_eq!(question.status, 200, "{}", question.html);
+        self.submit(&question, "/oauth2/authorize", &[]).await
+    }
+
     /// Sends the form of a page that goes to `action`, with these fields changed or added.
     #[track_caller]
     pub(crate) fn submit<'a>(

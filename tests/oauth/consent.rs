@@ -13,7 +13,7 @@ use crate::world::{Plan, World};
 
 /// Begins a consent; the parameters that the provider gets.
 pub(crate) async fn begin(browser: &mut Browser, link: &str) -> BTreeMap<String, String> {
-    let shown = browser.open(link).await;
+    let shown = browser.agree(link).await;
     assert_eq!(shown.status, 303, "{}", shown.html);
     assert_eq!(shown.headers["referrer-policy"], "no-referrer");
     let cookie = shown.headers["set-cookie"].to_str().unwrap();

@@ -98,9 +98,69 @@ async fn the_callback_takes_what_a_browser_is_sent_back_with_once_and_by_get_alo
     assert_eq!(seen.status, 200, "none of them spent the state: {}", seen.html);
 }
 
-/// No page may stand in a frame, run a script, be kept, or tell where it came from.
+/// Where the question before a consent sends its form.
+const ASKED: &str = "/oauth2/authorize";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_goes_on_by_a_click_alone_in_the_browser_that_was_asked_and_once() {
+    let plan = Plan {
+        users: &["ann", "bob"],
+        ..unconnected()
+    };
+    let world = World::start(&plan).await;
+    let link = link_of(&world, "bob").await;
+    let form_url = format!("http://{}{ASKED}", world.daemon.address("api"));
+
+    // Bob sends ann his link: her browser is sent nowhere, and she reads whose connection it is.
+    let (mut hers, mut his) = (Browser::new(&[]), Browser::new(&[]));
+    let question = hers.open(&link).await;
+    assert_eq!(question.status, 200, "{}", question.html);
+    assert!(!question.headers.contains_key("location") && !question.headers.contains_key("refresh"));
+    let words = question.text();
+    for name in ["Connect an account?", "Work", "bob", "globex"] {
+        assert!(words.contains(name), "{name}: {words}");
+    }
+    kept_apart_but_for("the question", &question, "form-action 'self' https: ");
+
+    // Without her cookie, or with his, her page's form goes nowhere; then it is used up.
+    his.open(&link).await;
+    for cookie in [None, his.cookie.clone()] {
+        let form = hers.open(&link).await.form(ASKED);
+        let mut other = Browser::new(&[]);
+        other.cookie.clone_from(&cookie);
+        let refused = other.post(&form_url, &form).await;
+        assert_eq!(refused.status, 403, "{cookie:?}: {}", refused.html);
+        kept_apart("the form of another browser", &refused);
+        assert_eq!(hers.post(&form_url, &form).await.status, 400, "{cookie:?}: it is used up");
+    }
+
+    // No token, one that is made up, two of them, and one in the address.
+    let form = hers.open(&link).await.form(ASKED);
+    let guess = vec![("token".to_owned(), "guess".to_owned())];
+    for wrong in [vec![], guess, [form.clone(), form.clone()].concat()] {
+        let refused = hers.post(&form_url, &wrong).await;
+        assert_eq!(refused.status, 400, "{wrong:?}: {}", refused.html);
+    }
+    let in_address = format!("{link}&token={}", form[0].1);
+    assert_eq!(hers.open(&in_address).await.status, 400);
+    assert_eq!(hers.post(&in_address, &[]).await.status, 400);
+
+    // None of them spent it; it works once.
+    let sent = hers.post(&form_url, &form).await;
+    assert_eq!((sent.status, sent.location().path()), (303, "/authorize"), "{}", sent.html);
+    let again = hers.post(&form_url, &form).await;
+    assert_eq!(again.status, 400, "{}", again.html);
+    assert_eq!(status_of(&world, "bob").await, "PENDING");
+}
+
+/// No page may stand in a frame, run a script, be kept, or tell where it came from; nor does any but a question have a form.
 #[track_caller]
 fn kept_apart(what: &str, shown: &Shown) {
+    kept_apart_but_for(what, shown, "form-action 'none'");
+}
+
+#[track_caller]
+fn kept_apart_but_for(what: &str, shown: &Shown, forms: &str) {
     let header = |name: &str| shown.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     let is = |name: &str, value: &str| assert_eq!(header(name).as_deref(), Some(value), "{what}: {name}");
     is("x-content-type-options", "nosniff");
@@ -108,12 +168,7 @@ fn kept_apart(what: &str, shown: &Shown) {
     is("cache-control", "no-store");
     is("x-frame-options", "DENY");
     let policy = header("content-security-policy").unwrap();
-    for part in [
-        "default-src 'none';",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-        "form-action 'none'",
-    ] {
+    for part in ["default-src 'none';", "frame-ancestors 'none'", "base-uri 'none'", forms] {
         assert!(policy.contains(part), "{what}: {policy}");
     }
     assert!(!policy.contains("script-src") && !policy.contains("unsafe"), "{what}: {policy}");

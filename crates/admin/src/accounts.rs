@@ -5,7 +5,7 @@ use crate::fault::Fault;
 use crate::grants::{Connection, Of};
 use perseat_domain::grant::{Holder, Rules};
 use perseat_domain::id::CustomerId;
-use perseat_domain::model::{Instance, Membership, User, UserConfig};
+use perseat_domain::model::{Customer, Instance, Membership, User, UserConfig};
 use perseat_domain::reach::{Choice, ProviderAccount, Reach};
 use perseat_flow::oauth::{put_reach, reach_of, take_reach};
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
@@ -55,6 +55,15 @@ fn corrupt() -> StoreError {
     StoreError::Corrupt {
         what: "a grant's token".to_owned(),
     }
+}
+
+/// The name of the customer whose connection it is; none where all customers share it.
+///
+/// # Errors
+/// If the disk fails.
+pub fn customer_name(at: &impl Lookup, connection: &Connection) -> Result<Option<String>, StoreError> {
+    let Some(id) = customer(at, connection)? else { return Ok(None) };
+    Ok(at.get::<Customer>(id)?.map(|customer| customer.name))
 }
 
 /// The customer whose accounts they are; none where all customers share the grant.

@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { arrived, press, soundEverywhere, tabTo, type } from "./looks.mjs";
-import { agrees, behave, browser, invitations, issuer, people, stage, url } from "./setting.mjs";
+import { agrees, behave, browser, goesOn, invitations, issuer, people, stage, url } from "./setting.mjs";
 import { frame, show, tab } from "./stage.mjs";
 
 // What can become of a consent.
@@ -27,6 +27,7 @@ export async function consentsGoWrong() {
     await soundEverywhere(window, what, "oauth/outcome.html");
   };
   await window.goto(href);
+  await goesOn(window);
   await window.getByRole("link", { name: "Cancel" }).press("Enter");
   await outcome("consent denied", "You did not give your consent");
   await window.goto(window.url());

@@ -127,6 +127,10 @@ async function connects(person) {
     const opens = page.context().waitForEvent("page");
     await view.getByRole("link", { name: "Connect", exact: true }).click();
     const window = await opens;
+    await window.getByRole("heading", { name: "Connect an account?" }).waitFor();
+    if (person === "bob" && name === integrations[0]) await sound(window, "question before a consent");
+    await tabTo(window, "Connect");
+    await window.keyboard.press("Enter");
     if (!isKnown) await consents(window, person);
     isKnown = true;
     await window.getByRole("button", { name: "Continue" }).click();

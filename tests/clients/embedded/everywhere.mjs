@@ -56,6 +56,8 @@ async function adminSwitchesOn() {
   await view.getByText("Saved. Now connect your account.").waitFor();
   await soundEverywhere(page, "wizard that waits for a consent", "embedded/wizard.html");
   const window = await opens(page, "Connect");
+  await window.getByRole("heading", { name: "Connect an account?" }).waitFor();
+  await soundEverywhere(window, "question before a consent", "oauth/question.html");
   await agrees(window, "ada");
   await window.getByRole("heading", { name: "Connected" }).waitFor();
   await comesBack(window, page, "Company account");

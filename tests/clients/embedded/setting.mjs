@@ -71,8 +71,14 @@ export async function opens(page, name) {
   return window;
 }
 
-/** Signs in at the provider where it asks, and agrees. */
+/** Says that an account is to be connected. */
+export async function goesOn(window) {
+  await window.getByRole("button", { name: "Connect", exact: true }).press("Enter");
+}
+
+/** Goes on to the provider, signs in where it asks, and agrees. */
 export async function agrees(window, person) {
+  await goesOn(window);
   await window.getByPlaceholder("Enter any login").fill(person);
   await window.getByPlaceholder("and password").fill("whatever");
   await window.getByRole("button", { name: "Sign-in" }).press("Enter");
