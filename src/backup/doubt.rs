@@ -6,7 +6,7 @@ use perseat_domain::time::Timestamp;
 use perseat_store::catalog::{Catalog, GrantId, Lookup, Mutation, StoredGrant};
 use perseat_store::error::StoreError;
 
-/// Those grants, as they are to be written down. One whose refresh token stays as it is when it is used is not among them, and
+/// Those grants, as they are to be written down. One whose refresh token is declared to stay as it is when it is used is not among them, and
 /// neither is one that is over.
 pub(super) fn doubtful(catalog: &Catalog, at: Timestamp, rules: &Rules) -> Result<Vec<(GrantId, StoredGrant)>, StoreError> {
     let view = catalog.view()?;

@@ -96,6 +96,8 @@ pub(crate) struct Chain {
     /// Access tokens up to this number are good no more.
     ended: u64,
     exchanged_at: Option<Instant>,
+    /// How often the newest refresh token was used and not exchanged.
+    kept: u64,
 }
 
 /// A request to it.
@@ -404,9 +406,10 @@ impl State {
             .exchanged_at
             .zip(manner.grace)
             .is_some_and(|(at, grace)| number + 1 == chain.newest && at.elapsed() <= grace);
-        if number == chain.newest || !manner.rotates {
+        if number + chain.kept == chain.newest || !manner.rotates {
             chain.newest += 1;
             chain.exchanged_at = Some(Instant::now());
+            chain.kept = if manner.rotates { 0 } else { chain.kept + 1 };
         } else if !forgiven {
             chain.was_reused = true;
             chain.is_revoked = true;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::consent::{account, connect};
+use crate::harness::api::Api;
 use crate::harness::oauth::{Call, Manner, Stall};
 use crate::world::{Plan, World};
 
@@ -187,6 +189,45 @@ async fn an_answer_that_is_lost_is_not_guessed() {
     world.daemon.log_line(&["whether a grant still holds is not known"]);
     assert_eq!(renewals(&world), ["refresh-ann-1", "refresh-ann-1"], "exactly one more");
     assert!(!world.provider.chain("ann").was_reused);
+}
+
+/// A provider that exchanges refresh tokens only now and then: that one was given back says nothing of its next use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_that_was_once_kept_is_not_spent_again_after_a_kill() {
+    let plan = Plan {
+        manner: Manner {
+            rotates: false,
+            // It says nothing of an end: it is renewed when it is refused.
+            lifetime: None,
+            ..Manner::default()
+        },
+        users: &["ann"],
+        keys: &[("oauth.fresh", "1ms"), ("oauth.timeout", "60s")],
+        ..Plan::default()
+    };
+    let mut world = World::start(&plan).await;
+    let first = world.send("ann", 1).await;
+    assert_eq!(world.ended(&first[0]).await["status"], "succeeded");
+    assert_eq!(renewals(&world), ["refresh-ann-1"]);
+
+    world.provider.change(|manner| manner.rotates = true);
+    world.provider.end_access("ann");
+    // Held there first, so that whoever sends is answered.
+    world.daemon.switch("hold:grant-answered:1", true).await;
+    let cut_off = world.send("ann", 1).await;
+    world.daemon.log_line(&["held", "grant-answered"]);
+    world.daemon.kill();
+    world.daemon.restart();
+    world.stands(&cut_off[0], "parked").await;
+    let shown = account(&Api::program(&world.daemon, "owner").await, "ann").await;
+    let (status, reason) = (shown["grant"]["status"].as_str(), shown["grant"]["reason"].as_str());
+    assert_eq!((status, reason), (Some("UNCERTAIN"), Some("renewal_interrupted")));
+    assert_eq!(renewals(&world), ["refresh-ann-1"; 2], "nothing is guessed");
+    connect(&world, "ann").await;
+    assert_eq!(world.ended(&cut_off[0]).await["status"], "succeeded");
+    let chain = world.provider.chain("ann");
+    assert!(!chain.was_reused && !chain.is_revoked, "{chain:?}");
+    assert!(!world.daemon.log().contains("a grant is over"), "nobody said so");
 }
 
 #[tokio::test(flavor = "multi_thread")]

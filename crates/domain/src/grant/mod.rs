@@ -59,7 +59,8 @@ pub enum Renewal {
     None,
     /// By spending a refresh token.
     Refresh {
-        /// Whether the provider gives a new refresh token at each use; not known before the first.
+        /// Whether the provider gives a new refresh token at each use: that it does not is taken from a declaration alone, as
+        /// one that did not so far may the next time.
         rotates: Option<bool>,
     },
     /// By asking with the registration's own credentials, as often as one likes.

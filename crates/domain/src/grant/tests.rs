@@ -182,10 +182,12 @@ fn the_timeline_and_its_words_are_bounded() {
     assert!(reason.starts_with("99ü") && reason.len() <= 120, "{reason}");
 }
 
-/// A provider that exchanges refresh tokens at each use, and takes a use of an old one for theft.
+/// A provider that exchanges refresh tokens, and takes a use of an old one for theft.
 #[derive(Debug)]
 struct Provider {
-    rotates: bool,
+    /// At each use of so many; at none for 0.
+    each: u64,
+    uses: u64,
     grace: Option<u64>,
     /// The newest refresh token.
     newest: u64,
@@ -200,12 +202,12 @@ impl Provider {
         if self.is_revoked {
             return Err("invalid_grant");
         }
-        if !self.rotates {
-            return Ok(token);
-        }
         if token == self.newest {
-            self.newest += 1;
-            self.exchanged_at = now;
+            self.uses += 1;
+            if self.each > 0 && self.uses.is_multiple_of(self.each) {
+                self.newest += 1;
+                self.exchanged_at = now;
+            }
             return Ok(self.newest);
         }
         if token + 1 == self.newest && self.grace.is_some_and(|grace| now <= self.exchanged_at + grace) {
@@ -249,13 +251,13 @@ proptest! {
     /// uncertain or failed, one that the provider never ended is never said to be over, and generations only rise.
     #[test]
     fn no_schedule_of_crashes_spends_twice_or_loses_a_grant_silently(
-        rotates: bool,
+        each in 0_u64..4,
         grace in prop_oneof![Just(None), (1_u64..120).prop_map(Some)],
         revoke_at in prop::option::of(0_usize..40),
         steps in prop::collection::vec((0_u64..400, fates()), 1..40),
     ) {
         let rules = Rules { grace: grace.map(Duration::from_secs), ..RULES };
-        let mut provider = Provider { rotates, grace, newest: 1, exchanged_at: 0, is_revoked: false, saw_reuse: false };
+        let mut provider = Provider { each, uses: 0, grace, newest: 1, exchanged_at: 0, is_revoked: false, saw_reuse: false };
         let mut grant = Grant::default();
         let first = Renewed { lifetime: Some(Duration::from_secs(60)), renewal: Renewal::Refresh { rotates: None } };
         grant.consented(first, NOW, &rules);
@@ -287,7 +289,7 @@ proptest! {
                     (_, None) => again = grant.learn(passing("http_503"), at(seconds), &rules),
                     (_, Some(Err(code))) => again = grant.learn(Outcome::Over(code.into()), at(seconds), &rules),
                     (_, Some(Ok(new))) => {
-                        let renewal = Renewal::Refresh { rotates: Some(new != token) };
+                        let renewal = Renewal::Refresh { rotates: (new != token).then_some(true) };
                         let renewed = Renewed { lifetime: Some(Duration::from_secs(60)), renewal };
                         again = grant.learn(Outcome::Token(renewed), at(seconds), &rules);
                         token = new;
@@ -301,7 +303,7 @@ proptest! {
             if grant.status == Status::Failed {
                 prop_assert!(provider.is_revoked, "said to be over, and it is not: {grant:?}");
             }
-            let is_lost = rotates && token != provider.newest && grant.intent.is_none();
+            let is_lost = token != provider.newest && grant.intent.is_none();
             if is_lost {
                 prop_assert!(matches!(grant.status, Status::Uncertain | Status::Failed), "lost and not said: {grant:?}");
             }

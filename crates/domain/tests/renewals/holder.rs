@@ -299,7 +299,11 @@ impl World {
                     },
                     ..token
                 };
-                let rotates = Some(!always && token.refresh != before.refresh);
+                let is_inferred = mutant == Some(Mutant::InfersSteadiness);
+                let rotates = match token.refresh == before.refresh {
+                    false => Some(true),
+                    true => (always || is_inferred).then_some(false),
+                };
                 Outcome::Token(Renewed {
                     lifetime,
                     renewal: Renewal::Refresh { rotates },

@@ -16,6 +16,8 @@ pub(crate) enum Mutant {
     SpendsLate,
     /// How often a token was spent is not counted.
     CountsOneSpend,
+    /// A provider that gave the same refresh token back once is taken to do so always.
+    InfersSteadiness,
     /// Whoever asks begins a reading of their own.
     ReadsForEachQuestion,
     /// How long a provider wants to be left alone is not heard.
@@ -43,7 +45,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::SpendsBeforeTheIntent,
         Self::ForgetsTheIntent,
         Self::UsesWhatIsNotStored,
@@ -51,6 +53,7 @@ impl Mutant {
         Self::ForgivesForEver,
         Self::SpendsLate,
         Self::CountsOneSpend,
+        Self::InfersSteadiness,
         Self::ReadsForEachQuestion,
         Self::IgnoresRetryAfter,
         Self::TakesAnOutageForTheEnd,

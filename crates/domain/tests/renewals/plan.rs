@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Forgiving(Duration),
     /// It leaves them as they are.
     Steady,
+    /// It exchanges one at each use of so many, and takes a use of what was exchanged for theft.
+    Seldom(u32),
 }
 
 impl Kind {
@@ -29,13 +31,14 @@ impl Kind {
             Self::Strict => "strict",
             Self::Forgiving(_) => "forgiving",
             Self::Steady => "steady",
+            Self::Seldom(_) => "seldom",
         }
     }
 
     pub(crate) fn grace(self) -> Option<Duration> {
         match self {
             Self::Forgiving(grace) => Some(grace),
-            Self::Strict | Self::Steady => None,
+            Self::Strict | Self::Steady | Self::Seldom(_) => None,
         }
     }
 }
@@ -99,7 +102,8 @@ impl Plan {
     pub(crate) fn new(seed: u64, chance: &mut Chance) -> Self {
         let users = chance.between(1, 3);
         let grace = Duration::from_secs([10, 30, 60, 600][chance.below(4)]);
-        let kind = [Kind::Strict, Kind::Forgiving(grace), Kind::Steady][chance.below(3)];
+        let seldom = Kind::Seldom(chance.between(2, 4) as u32);
+        let kind = [Kind::Strict, Kind::Forgiving(grace), Kind::Steady, seldom][chance.below(4)];
         let mut plan = Self {
             kind,
             // Nobody declares more than there is.

@@ -34,6 +34,8 @@ pub(crate) struct Chain {
     pub(crate) is_revoked: bool,
     /// Whether it was said that it is over.
     pub(crate) said_over: bool,
+    /// How often a refresh token that was good was spent.
+    uses: u32,
     /// When each refresh token was spent.
     spends: BTreeMap<u32, Vec<Timestamp>>,
 }
@@ -106,7 +108,7 @@ impl Provider {
         let chain = &mut self.chains[token.chain];
         let spends = chain.spends.entry(token.refresh).or_default();
         spends.push(now);
-        if kind != Kind::Steady {
+        if matches!(kind, Kind::Strict | Kind::Forgiving(_)) {
             let span = now.since(spends[0]);
             let is_forgiven = spends.len() == 1 || (spends.len() == 2 && kind.grace().is_some_and(|grace| span <= grace));
             if !is_forgiven {
@@ -122,7 +124,13 @@ impl Provider {
             chain.access += 1;
             chain.access_ends = now.after(life);
         }
-        if kind != Kind::Steady && is_first {
+        chain.uses += u32::from(is_first);
+        let exchanges = match kind {
+            Kind::Strict | Kind::Forgiving(_) => true,
+            Kind::Steady => false,
+            Kind::Seldom(each) => chain.uses.is_multiple_of(each),
+        };
+        if exchanges && is_first {
             chain.newest += 1;
             chain.exchanged_at = Some(now);
         }

@@ -13,10 +13,11 @@ pub(crate) struct Report {
     stood: BTreeMap<(&'static str, String), u64>,
 }
 
-const MET: [&str; 16] = [
+const MET: [&str; 17] = [
     "strict",
     "forgiving",
     "steady",
+    "seldom",
     "a renewal",
     "a second use",
     "an answer that was lost",
@@ -42,7 +43,7 @@ const CRASHED: [&str; 9] = [
     "after an outcome is durable",
     "after a consent is durable",
 ];
-const STOOD: [(&str, Status); 8] = [
+const STOOD: [(&str, Status); 11] = [
     ("strict", Status::Error),
     ("strict", Status::Failed),
     ("strict", Status::Uncertain),
@@ -51,6 +52,9 @@ const STOOD: [(&str, Status); 8] = [
     ("forgiving", Status::Uncertain),
     ("steady", Status::Error),
     ("steady", Status::Failed),
+    ("seldom", Status::Error),
+    ("seldom", Status::Failed),
+    ("seldom", Status::Uncertain),
 ];
 
 impl Report {

@@ -61,10 +61,9 @@ fn renewal(provider: &Provider, token: &Token, before: Option<&Value>) -> Renewa
         (Flow::ClientCredentials, ..) => Renewal::Credentials,
         _ if provider.reuses_always() && (token.refresh_token().is_some() || old.is_some()) => Renewal::Refresh { rotates: Some(false) },
         (Flow::AuthorizationCode, None, None) => Renewal::None,
-        (Flow::AuthorizationCode, Some(_), None) => Renewal::Refresh { rotates: None },
-        // What was just spent is still good, or it was exchanged.
-        (Flow::AuthorizationCode, new, Some(old)) => Renewal::Refresh {
-            rotates: Some(new.is_some_and(|new| new != old)),
+        // What is still good after this use may be exchanged at the next: only a declaration says that it never is.
+        (Flow::AuthorizationCode, new, old) => Renewal::Refresh {
+            rotates: new.zip(old).is_some_and(|(new, old)| new != old).then_some(true),
         },
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use perseat_domain::grant::{Outcome, Renewal, Renewed};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -70,6 +71,31 @@ fn tokens_are_found_however_they_are_written() {
         assert_eq!(token.access_token(), "T", "{body}");
         assert_eq!(token.lifetime().map(|span| span.as_secs()), lifetime, "{body}");
         assert_eq!(token.refresh_token(), refresh, "{body}");
+    }
+}
+
+#[test]
+fn only_a_declaration_makes_a_refresh_token_steady() {
+    let before = json!({ "access_token": "old", "refresh_token": "R" });
+    let same = r#"{"access_token":"T","refresh_token":"R"}"#;
+    let none = r#"{"access_token":"T"}"#;
+    let other = r#"{"access_token":"T","refresh_token":"S"}"#;
+    for (declared, body, rotates) in [
+        (None, same, None),
+        (None, none, None),
+        (None, other, Some(true)),
+        (Some("30"), same, None),
+        (Some("always"), same, Some(false)),
+        (Some("always"), none, Some(false)),
+    ] {
+        let declared: Vec<_> = declared.map(|reuse| ("refreshReuse", reuse)).into_iter().collect();
+        let exchange = Exchange::Token(parsed("application/json", body).unwrap());
+        let renewed = Renewed {
+            lifetime: None,
+            renewal: Renewal::Refresh { rotates },
+        };
+        let outcome = exchange.outcome(&provider(&declared), Some(&before));
+        assert_eq!(outcome, Outcome::Token(renewed), "{declared:?} {body}");
     }
 }
 
