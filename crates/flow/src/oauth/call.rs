@@ -4,8 +4,8 @@ use super::Limits;
 use super::answer::{self, AnswerError, Token};
 use super::authorize::Pkce;
 use super::provider::{ClientAuthentication, Flow, PkceMethod, Provider};
-use crate::outbound::{OutboundClient, OutboundError, Request, Response};
-use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use crate::outbound::{OutboundClient, OutboundError, Request, Response, now, retry_after};
+use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -216,11 +216,10 @@ fn encoded(text: &str) -> String {
     byte_serialize(text.as_bytes()).collect()
 }
 
-fn passing(reason: String, response: &Response) -> Outcome {
-    let after = response.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+pub(super) fn passing(reason: String, response: &Response) -> Outcome {
     Outcome::Passing {
         reason,
-        retry_after: after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs),
+        retry_after: retry_after(&response.headers, now()),
     }
 }
 

@@ -6,7 +6,6 @@ use super::read_token;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
-use http::header::RETRY_AFTER;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
@@ -14,7 +13,7 @@ use std::time::Duration;
 use url::Url;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::outbound::{OutboundError, Response};
+use crate::outbound::{OutboundError, Response, now, retry_after};
 
 /// A token with what its provider has to be told. Holds secrets: never printed, wiped when dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,8 +125,7 @@ fn heard(response: &Response) -> GivenBack {
     if status.is_success() {
         GivenBack::Done
     } else if may_pass {
-        let after = response.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        let retry_after = retry_after(&response.headers, now());
         GivenBack::Later { reason, retry_after }
     } else {
         GivenBack::Refused(reason)
@@ -182,6 +180,7 @@ mod tests {
     use super::super::Flow;
     use super::*;
     use http::HeaderMap;
+    use http::header::{DATE, RETRY_AFTER};
     use serde_json::json;
     use std::collections::BTreeMap;
 
@@ -223,6 +222,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             if let Some(after) = after {
                 headers.insert(RETRY_AFTER, after.parse().unwrap());
+                headers.insert(DATE, "Tue, 14 Nov 2023 22:14:13 GMT".parse().unwrap());
             }
             heard(&Response {
                 status: StatusCode::from_u16(status).unwrap(),
@@ -233,8 +233,10 @@ mod tests {
         assert_eq!((answered(200, None), answered(204, None)), (GivenBack::Done, GivenBack::Done));
         for status in [408, 429, 500, 503] {
             let retry_after = Some(Duration::from_secs(7));
-            let reason = format!("http_{status}");
-            assert_eq!(answered(status, Some("7")), GivenBack::Later { reason, retry_after });
+            for after in ["7", "Tue, 14 Nov 2023 22:14:20 GMT"] {
+                let reason = format!("http_{status}");
+                assert_eq!(answered(status, Some(after)), GivenBack::Later { reason, retry_after }, "{after}");
+            }
         }
         for status in [302, 400, 401, 404] {
             assert_eq!(answered(status, None), GivenBack::Refused(format!("http_{status}")));

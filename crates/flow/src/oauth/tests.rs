@@ -1,4 +1,7 @@
 use super::*;
+use crate::outbound::Response;
+use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use perseat_domain::grant::{Outcome, Renewal, Renewed};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -96,6 +99,31 @@ fn only_a_declaration_makes_a_refresh_token_steady() {
         };
         let outcome = exchange.outcome(&provider(&declared), Some(&before));
         assert_eq!(outcome, Outcome::Token(renewed), "{declared:?} {body}");
+    }
+}
+
+#[test]
+fn a_token_endpoint_says_when_to_come_again_in_seconds_or_by_a_date() {
+    for (said, seconds) in [
+        (Some(" 7 "), Some(7)),
+        (Some("Tue, 14 Nov 2023 22:14:20 GMT"), Some(7)),
+        (Some("Tue, 14 Nov 2023 22:00:00 GMT"), Some(0)),
+        (Some("soon"), None),
+        (None, None),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert(DATE, HeaderValue::from_static("Tue, 14 Nov 2023 22:14:13 GMT"));
+        headers.extend(said.map(|said| (RETRY_AFTER, HeaderValue::from_static(said))));
+        let response = Response {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            headers,
+            body: bytes::Bytes::new(),
+        };
+        let expected = Outcome::Passing {
+            reason: "http_429".into(),
+            retry_after: seconds.map(std::time::Duration::from_secs),
+        };
+        assert_eq!(call::passing("http_429".into(), &response), expected, "{said:?}");
     }
 }
 

@@ -16,8 +16,8 @@ mod resolve;
 
 pub use client::OutboundClient;
 pub(crate) use client::{Turn, is_of_the_connection};
-pub(crate) use governor::connection_of;
 pub use governor::{Caller, Governor, GovernorOptions, Keeper, Pass};
+pub(crate) use governor::{connection_of, now, retry_after};
 pub use identity::{ClientIdentity, IdentityError};
 pub use meter::{Count, Meter};
 pub use policy::{Policy, Rule, RuleError};

@@ -10,6 +10,7 @@ mod waiting;
 
 pub use caller::Caller;
 pub(crate) use caller::connection_of;
+pub(crate) use said::retry_after;
 pub(crate) use waiting::Held;
 
 use super::Response;
@@ -98,7 +99,7 @@ impl Pass {
     }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::default().after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 

@@ -16,7 +16,7 @@ const EPOCH: (f64, f64) = (1e9, 1e12);
 
 /// Nothing, where the answer shows neither that calls are served nor that they are refused for now.
 pub(super) fn said(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Option<Said> {
-    let again = text(headers, "retry-after").and_then(|text| retry_after(text, headers, now));
+    let again = retry_after(headers, now);
     match status {
         StatusCode::TOO_MANY_REQUESTS => {
             let reset = || left(headers, now).map(|(_, span)| span);
@@ -32,8 +32,9 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-/// Seconds, or a date: that of the provider's clock, if it says what time it has.
-fn retry_after(text: &str, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+/// `Retry-After`: seconds, or a date, by the provider's clock if it says what time it has.
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = text(headers, "retry-after")?;
     if let Some(seconds) = number(text) {
         return Some(seconds_of(seconds));
     }
