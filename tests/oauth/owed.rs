@@ -355,6 +355,31 @@ async fn a_consent_to_another_account_gives_the_first_ones_token_back_and_one_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_consent_is_not_ended_by_giving_back_what_was_given_up_before() {
+    let mut world = World::start(&plan(&["ann"])).await;
+    connect(&world, "ann").await;
+    world.provider.change(|manner| manner.revokes = Some((503, None)));
+    let api = Api::program(&world.daemon, "owner").await;
+    disconnect(&api, "ann").await;
+    world.provider.until("/revoke", 1).await;
+    drop(api);
+    connect(&world, "ann").await;
+    let api = Api::program(&world.daemon, "owner").await;
+    let shown = account(&api, "ann").await;
+    assert_eq!(shown["status"], "ACTIVE");
+    assert_eq!(happened(&shown), ["ISSUED", "DISCONNECTED", "RECONNECTED", "NOT_GIVEN_BACK"]);
+    drop(api);
+    world.provider.change(|manner| manner.revokes = None);
+    let execution = world.send("ann", 1).await.remove(0);
+    assert_eq!(world.ended(&execution).await["status"], "succeeded");
+    world.daemon.terminate();
+    let data = world.daemon.data();
+    assert!(waiting(&data.join("catalog.redb"), &data.join("keyring"), &data.join("master-key")).is_empty());
+    let calls = world.provider.calls("/revoke");
+    assert!(calls.iter().all(|call| call.status == 503), "it took none back: {calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_several_configurations_share_is_given_back_with_its_last_holder() {
     let world = sharers::start(&sharers::Plan {
         keys: &[("owed.look", "20ms")],

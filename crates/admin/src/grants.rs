@@ -382,6 +382,9 @@ impl Edit<'_, '_> {
             }
             put_reach(&mut token, &reach);
         }
+        if self.forgive_for(&connection, &token)? > 0 {
+            stored.grant.told_of_token(Some("consented_anew"), self.at, rules.timeline);
+        }
         // One of the same account may be what the provider counts the new one by.
         if let Some(held) = held.filter(|_| is_anothers) {
             self.owe_of(&connection, &held);

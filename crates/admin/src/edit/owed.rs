@@ -9,6 +9,7 @@ use crate::grants::Connection;
 use perseat_domain::grant::Holder;
 use perseat_flow::oauth::{Flow, Owed, Provider};
 use perseat_store::catalog::{GrantId, Lookup, Owing, StoredGrant};
+use perseat_store::error::StoreError;
 use serde_json::Value;
 
 impl Edit<'_, '_> {
@@ -67,5 +68,29 @@ impl Edit<'_, '_> {
             plain: owed.to_bytes(),
         });
         true
+    }
+
+    /// Somebody consented anew to a connection: what is owed of it and may end the new consent is given back no more. Gives how many.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn forgive_for(&mut self, connection: &Connection, token: &Value) -> Result<usize, Fault> {
+        let Ok(provider) = connection.provider() else { return Ok(0) };
+        let mut count = 0;
+        for (id, owed) in self.mutation.owed_of(&connection.id)? {
+            let plain = match owed.open(id, self.keyring) {
+                Err(StoreError::Sealed(_)) => None,
+                opened => opened?,
+            };
+            let owed = plain.and_then(|plain| Owed::from_bytes(&plain));
+            if owed.is_none_or(|owed| owed.may_end(&provider, token)) {
+                self.mutation.forgive(id)?;
+                count += 1;
+            }
+        }
+        if count > 0 {
+            tracing::info!(holder = ?connection.id.holder, connection = %connection.id.variable, count, "tokens are not given back: the connection was consented to anew");
+        }
+        Ok(count)
     }
 }

@@ -1,11 +1,13 @@
 //! Giving a token back (RFC 7009): all that it takes, apart from whom it was given to, who may be gone by then.
 
+use super::accounts::reach_of;
 use super::call::OauthClient;
 use super::provider::{ClientAuthentication, Provider};
 use super::read_token;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
+use perseat_domain::reach::Reach;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
@@ -25,7 +27,16 @@ pub struct Owed {
     headers: Vec<(String, String)>,
     token: String,
     hint: String,
+    /// Whose it is, as far as the provider said so.
+    #[serde(default)]
+    subject: Option<Subject>,
+    /// The accounts that it reaches, where the provider lists them.
+    #[serde(default)]
+    reach: Option<Reach>,
 }
+
+/// The issuer of a token and the person at it.
+type Subject = (Value, Value);
 
 impl fmt::Debug for Owed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,7 +87,19 @@ impl Owed {
             headers: provider.headers.clone(),
             token: text.to_owned(),
             hint: hint.to_owned(),
+            subject: subject(stored),
+            reach: reach_of(stored),
         })
+    }
+
+    /// Whether giving it back may end what was consented to since, for the same connection: many providers end all that a person allowed
+    /// a client. Not where it was given to another client, or is known to be of another account.
+    #[must_use]
+    pub fn may_end(&self, provider: &Provider, stored: &Value) -> bool {
+        let is_apart = |(before, after): (&Reach, Reach)| before.is_apart_from(&after);
+        let is_of_another = is_another(self.subject.as_ref(), subject(stored).as_ref());
+        let reaches_others = self.reach.as_ref().zip(reach_of(stored)).is_some_and(is_apart);
+        self.client_id == provider.client_id && !is_of_another && !reaches_others
     }
 
     /// The host that is told.
@@ -153,12 +176,17 @@ fn unheard(error: &OutboundError) -> GivenBack {
 /// Nothing is checked: it is what the provider's own token endpoint said.
 #[must_use]
 pub fn is_of_somebody_else(before: &Value, after: &Value) -> bool {
-    let subject = |token: &Value| -> Option<(Value, Value)> {
-        let payload = token.get("id_token")?.as_str()?.split('.').nth(1)?;
-        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-        Some((claims.get("iss")?.clone(), claims.get("sub")?.clone()))
-    };
-    matches!((subject(before), subject(after)), (Some(before), Some(after)) if before != after)
+    is_another(subject(before).as_ref(), subject(after).as_ref())
+}
+
+fn is_another(before: Option<&Subject>, after: Option<&Subject>) -> bool {
+    matches!((before, after), (Some(before), Some(after)) if before != after)
+}
+
+fn subject(token: &Value) -> Option<Subject> {
+    let payload = token.get("id_token")?.as_str()?.split('.').nth(1)?;
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+    Some((claims.get("iss")?.clone(), claims.get("sub")?.clone()))
 }
 
 /// Whether a stored token is still the one that was supplied: its refresh token, or where it has none its access token, is the same.
@@ -178,9 +206,11 @@ pub fn is_as_supplied(stored: &Value, supplied: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::Flow;
+    use super::super::accounts::put_reach;
     use super::*;
     use http::HeaderMap;
     use http::header::{DATE, RETRY_AFTER};
+    use perseat_domain::reach::ProviderAccount;
     use serde_json::json;
     use std::collections::BTreeMap;
 
@@ -252,6 +282,44 @@ mod tests {
         for unknown in [json!({}), of(json!({ "iss": "p" })), json!({ "id_token": "nonsense" })] {
             assert!(!is_of_somebody_else(&ann, &unknown) && !is_of_somebody_else(&unknown, &ann));
         }
+    }
+
+    #[test]
+    fn a_token_may_end_a_later_consent_to_its_client_unless_it_is_known_to_be_of_another_account() {
+        let of = |sub: &str| {
+            let claims = URL_SAFE_NO_PAD.encode(json!({ "iss": "p", "sub": sub }).to_string());
+            json!({ "access_token": "A", "id_token": format!("e30.{claims}.x") })
+        };
+        let at = |account: &str| {
+            let mut token = json!({ "access_token": "A" });
+            let account = ProviderAccount {
+                id: account.to_owned(),
+                name: account.to_owned(),
+                base_url: None,
+                is_default: false,
+                counted_as: account.to_owned(),
+            };
+            let reach = Reach {
+                accounts: vec![account],
+                chosen: None,
+            };
+            put_reach(&mut token, &reach);
+            token
+        };
+        let unknown = json!({ "access_token": "A" });
+        let kept = |token: &Value| Owed::from_bytes(&Owed::of(&provider(&[]), token).unwrap().to_bytes()).unwrap();
+        for (before, after, may_end) in [
+            (&unknown, &unknown, true),
+            (&of("ann"), &unknown, true),
+            (&of("ann"), &of("ann"), true),
+            (&of("ann"), &of("bob"), false),
+            (&at("globex"), &unknown, true),
+            (&at("globex"), &at("globex"), true),
+            (&at("globex"), &at("initech"), false),
+        ] {
+            assert_eq!(kept(before).may_end(&provider(&[]), after), may_end, "{before} {after}");
+        }
+        assert!(!kept(&unknown).may_end(&provider(&[("clientId", "another")]), &unknown));
     }
 
     #[test]

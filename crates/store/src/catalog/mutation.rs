@@ -61,7 +61,7 @@ pub struct Mutation<'t> {
     pub(super) records: Vec<BytesTable<'t>>,
     unique: BytesTable<'t>,
     owned: KeysTable<'t>,
-    pending: KeysTable<'t>,
+    pub(super) pending: KeysTable<'t>,
     pub(super) superseded: BytesTable<'t>,
     pub(super) grants: BytesTable<'t>,
     pub(super) notices: BytesTable<'t>,

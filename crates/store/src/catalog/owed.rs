@@ -8,7 +8,8 @@ use super::grants::{self, GRANTS, GrantId};
 use super::tables::{self, Bytes, PENDING_DESTRUCTION};
 use super::{Catalog, Mutation};
 use crate::error::StoreError;
-use crate::keyring::{NewKey, Owner};
+use crate::keyring::{Keyring, NewKey, Owner};
+use crate::seal::RecordKind;
 use perseat_domain::grant::{Debt, Holder};
 use perseat_domain::id::UserId;
 use perseat_domain::model::{Membership, Sealed};
@@ -72,6 +73,19 @@ impl StoredOwed {
             holder: self.holder,
             variable: self.variable.clone(),
         }
+    }
+
+    /// What is owed, opened; `None` where its key is gone: it was settled, and the row is of an older copy.
+    ///
+    /// # Errors
+    /// If it was changed, or the keyring cannot be read.
+    pub fn open(&self, id: OwedId, keyring: &Keyring) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        let key = match keyring.data_key(id.owner()) {
+            Ok(key) => key,
+            Err(StoreError::NoKey { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(key.unseal(RecordKind::Owed, id.0.as_bytes(), &self.sealed)?))
     }
 }
 
@@ -219,6 +233,32 @@ impl Mutation<'_> {
         } else {
             self.forgotten += 1;
         }
+    }
+
+    /// What is owed of a grant.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn owed_of(&self, of: &GrantId) -> Result<Vec<(OwedId, StoredOwed)>, StoreError> {
+        let mut found = Vec::new();
+        for row in self.owed.iter()? {
+            let (key, row) = row?;
+            let owed = decode(row.value())?;
+            if owed.holder == of.holder && owed.variable == of.variable {
+                found.push((OwedId::read(key.value())?, owed));
+            }
+        }
+        Ok(found)
+    }
+
+    /// One is owed no more, and its key is to be destroyed.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn forgive(&mut self, id: OwedId) -> Result<(), StoreError> {
+        self.owed.remove(id.0.as_bytes().as_slice())?;
+        self.pending.insert(id.owner().to_bytes().as_slice(), ())?;
+        Ok(())
     }
 
     /// What is to be written down, as far as there is room; how many tokens there is none for.

@@ -96,12 +96,7 @@ impl Custody {
     /// # Errors
     /// If it was changed, or the keyring cannot be read.
     pub fn open_owed(&self, id: OwedId, owed: &StoredOwed) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-        let key = match self.keyring.data_key(id.owner()) {
-            Ok(key) => key,
-            Err(StoreError::NoKey { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        Ok(Some(key.unseal(RecordKind::Owed, id.0.as_bytes(), &owed.sealed)?))
+        owed.open(id, &self.keyring)
     }
 
     /// Takes out those that are done with, destroys their keys, and writes it down where the grant is still there. `timeline` is how many
