@@ -25,7 +25,7 @@ const FROM: &str = "from";
 pub(super) const LIST: &str = "connections";
 
 const TOLD: Notice = Notice {
-    text: "Disconnected. The provider is told so.",
+    text: "Disconnected. The provider will be told.",
     phrase: "perseat.disconnected",
 };
 const HERE_ALONE: Notice = Notice {

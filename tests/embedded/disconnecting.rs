@@ -88,7 +88,12 @@ async fn a_provider_that_takes_access_back_is_told_and_the_list_offers_to_connec
     let question = bob.get(&listed.target("href", "from=connections")).await;
     assert!(!provider.chain("bob").is_revoked, "a question gives nothing up");
     let done = bob.send(&question.target("action", "from=connections"), &[]).await;
-    for part in ["The provider is told so.", "data-place=", "data-status=\"PENDING\"", "data-connect"] {
+    for part in [
+        "The provider will be told.",
+        "data-place=",
+        "data-status=\"PENDING\"",
+        "data-connect",
+    ] {
         assert!(done.html.contains(part), "{part}: {}", done.html);
     }
     assert!(!done.html.contains("from=connections"), "{}", done.html);

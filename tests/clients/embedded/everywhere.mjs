@@ -190,7 +190,7 @@ async function bobDisconnects() {
   await arrived(page, "Are you sure?");
   await press(page, "Disconnect");
   await arrived(page, "Everything");
-  await view.getByText("Disconnected. The provider is told so.").waitFor();
+  await view.getByText("Disconnected. The provider will be told.").waitFor();
   assert.ok(await isTakenBack(before), "the provider says so, too");
   const field = view.locator("[data-key=Account]");
   await field.getByText("Connection pending").waitFor();
@@ -258,7 +258,7 @@ async function carlChoosesAndDisconnects() {
   await arrived(page, "Are you sure?");
   await press(page, "Disconnect");
   await arrived(page, "Connections");
-  await view.getByText("Disconnected. The provider is told so.").waitFor();
+  await view.getByText("Disconnected. The provider will be told.").waitFor();
   assert.ok(await isTakenBack(before));
   assert.equal(await own.getByRole("link", { name: "Disconnect" }).count(), 0);
   await own.getByRole("link", { name: "Connect", exact: true }).waitFor();
