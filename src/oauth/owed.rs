@@ -77,9 +77,20 @@ impl GivingBack {
         let door = Arc::clone(self.desk.oauth());
         let told = join_all(due.into_iter().map(|one| tell(&self.desk, &door, one))).await;
         let mut settled = Vec::new();
-        for told in told {
-            let (id, owed, outcome) = told?;
-            settled.extend(self.learn(id, owed, outcome).await?);
+        for (id, owed, outcome) in told {
+            let (holder, connection, host) = (owed.holder, owed.variable.clone(), owed.host.clone());
+            let learnt = match outcome {
+                Ok(outcome) => self.learn(id, owed, outcome).await,
+                Err(error) => Err(error),
+            };
+            match learnt {
+                Ok(done) => settled.extend(done),
+                // The others are not held up by it.
+                Err(error) => {
+                    tracing::error!(?holder, %connection, host, error = &error as &dyn std::error::Error, "a token cannot be given back now");
+                    self.paused.insert(host, now.after(self.options.patience.back_off));
+                }
+            }
         }
         if !settled.is_empty() {
             let (desk, timeline) = (Arc::clone(&self.desk), self.options.timeline);
@@ -165,25 +176,26 @@ fn due(desk: &Desk, paused: &BTreeMap<String, Timestamp>, most: usize) -> Result
     Ok(picked)
 }
 
-async fn tell(desk: &Arc<Desk>, door: &Door, (id, owed): Due) -> Result<(OwedId, StoredOwed, Option<GivenBack>), StoreError> {
+/// What its provider says of one; `None` where its key is gone.
+async fn tell(desk: &Arc<Desk>, door: &Door, (id, owed): Due) -> (OwedId, StoredOwed, Result<Option<GivenBack>, StoreError>) {
     let (opening, row) = (Arc::clone(desk), owed.clone());
     let opened = blocking(move || match opening.custody().open_owed(id, &row) {
         Err(StoreError::Sealed(_)) => Ok(Some(None)),
         opened => Ok(opened?.map(|plain| Owed::from_bytes(&plain))),
     });
-    let outcome = match opened.await? {
-        None => None,
-        Some(Some(token)) => Some(door.client.give_back(&token).await),
-        Some(None) => Some(GivenBack::Refused("unreadable".to_owned())),
+    let outcome = match opened.await {
+        Ok(None) => Ok(None),
+        Ok(Some(Some(token))) => Ok(Some(door.client.give_back(&token).await)),
+        Ok(Some(None)) => Ok(Some(GivenBack::Refused("unreadable".to_owned()))),
+        Err(error) => Err(error),
     };
-    Ok((id, owed, outcome))
+    (id, owed, outcome)
 }
 
 /// Takes them out. What its provider does not take back is in the audit, too.
 fn settle(desk: &Desk, settled: &[Settled], timeline: usize) -> Result<(), StoreError> {
     let now = desk.now();
-    desk.custody().settle_owed(settled, now, timeline)?;
-    if settled.iter().any(|settled| settled.refusal.is_some()) {
+    if desk.custody().settle_owed(settled, now, timeline)? {
         desk.catalog().note(Change {
             by: "local:oauth2",
             at: now,

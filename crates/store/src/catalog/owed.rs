@@ -105,6 +105,17 @@ impl fmt::Debug for Owing {
     }
 }
 
+/// Whether one was written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owes {
+    /// It was.
+    Written,
+    /// The grant holds another token by now.
+    Nothing,
+    /// As many as may wait do.
+    Full,
+}
+
 /// What became of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
@@ -150,13 +161,12 @@ impl Catalog {
         rows.iter().map(|(key, row)| Ok((OwedId::read(key)?, decode(row)?))).collect()
     }
 
-    /// Writes down one that a grant gave up which holds nothing any more, or is gone. Tells whether it was: a grant that holds another
-    /// token by now owes nothing. `seal` is asked only then.
+    /// Writes down one that a grant gave up which holds nothing any more, or is gone. `seal` is asked only where it is written.
     pub(crate) fn owe_unless_held(
         &self,
         of: &GrantId,
         seal: impl FnOnce() -> Result<(OwedId, StoredOwed), StoreError>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Owes, StoreError> {
         let database = self.database.get()?;
         let mut transaction = database.begin_write()?;
         transaction.set_quick_repair(true);
@@ -164,17 +174,17 @@ impl Catalog {
             let grants = transaction.open_table(GRANTS)?;
             let found = grants.get(of.to_key().as_slice())?;
             if holds(found.as_ref().map(redb::AccessGuard::value))? {
-                return Ok(false);
+                return Ok(Owes::Nothing);
             }
             let mut table = transaction.open_table(OWED)?;
             if table.len()? >= self.options.owed {
-                return Ok(false);
+                return Ok(Owes::Full);
             }
             let (id, owed) = seal()?;
             table.insert(id.0.as_bytes().as_slice(), encode(&owed)?.as_slice())?;
         }
         transaction.commit()?;
-        Ok(true)
+        Ok(Owes::Written)
     }
 
     /// Writes down how far one is, if it is still there.
@@ -196,17 +206,20 @@ impl Catalog {
         Ok(transaction.commit()?)
     }
 
-    /// Takes out those that are done with: their keys are to be destroyed, and the grants that are still there say so.
-    pub(crate) fn settle_owed(&self, all: &[Settled], at: Timestamp, timeline: usize) -> Result<(), StoreError> {
+    /// Takes out those that are done with: their keys are to be destroyed, and the grants that are still there say so. Tells whether any
+    /// was refused; one that was taken out meanwhile is nobody's business any more.
+    pub(crate) fn settle_owed(&self, all: &[Settled], at: Timestamp, timeline: usize) -> Result<bool, StoreError> {
         let database = self.database.get()?;
         let mut transaction = database.begin_write()?;
         transaction.set_quick_repair(true);
-        settle(&transaction, all, at, timeline)?;
-        Ok(transaction.commit()?)
+        let is_any_refused = settle(&transaction, all, at, timeline)?;
+        transaction.commit()?;
+        Ok(is_any_refused)
     }
 }
 
-fn settle(transaction: &WriteTransaction, all: &[Settled], at: Timestamp, timeline: usize) -> Result<(), StoreError> {
+fn settle(transaction: &WriteTransaction, all: &[Settled], at: Timestamp, timeline: usize) -> Result<bool, StoreError> {
+    let mut is_any_refused = false;
     let mut table = transaction.open_table(OWED)?;
     let mut pending = transaction.open_table(PENDING_DESTRUCTION)?;
     let mut grants = transaction.open_table(GRANTS)?;
@@ -214,6 +227,7 @@ fn settle(transaction: &WriteTransaction, all: &[Settled], at: Timestamp, timeli
         if table.remove(id.0.as_bytes().as_slice())?.is_none() {
             continue;
         }
+        is_any_refused |= refusal.is_some();
         pending.insert(id.owner().to_bytes().as_slice(), ())?;
         let key = of.to_key();
         let found = grants.get(key.as_slice())?.map(|guard| grants::decode(guard.value())).transpose()?;
@@ -222,7 +236,7 @@ fn settle(transaction: &WriteTransaction, all: &[Settled], at: Timestamp, timeli
             grants.insert(key.as_slice(), grants::encode(&stored)?.as_slice())?;
         }
     }
-    Ok(())
+    Ok(is_any_refused)
 }
 
 impl Mutation<'_> {

@@ -1,7 +1,7 @@
 //! Tokens that are owed to their providers, each sealed under a key of its own.
 
 use super::Custody;
-use crate::catalog::{Mutation, OwedId, Owing, Settled, StoredOwed};
+use crate::catalog::{Mutation, OwedId, Owes, Owing, Settled, StoredOwed};
 use crate::error::StoreError;
 use crate::keyring::Owner;
 use crate::seal::RecordKind;
@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 
 /// Tokens that are given back, or not.
 const GIVEN_BACK: &str = "perseat_tokens_given_back_total";
+
+/// Why one is forgotten at `owed.tokens`.
+const TOO_MANY: &str = "too many wait already";
 
 fn random_id() -> Result<OwedId, StoreError> {
     let mut bytes = [0; 16];
@@ -34,7 +37,7 @@ impl Custody {
     /// Writes down what a mutation gives up. Nothing here keeps it from being made, but for a disk that fails it, too.
     pub(super) fn write_owed(&self, mutation: &mut Mutation<'_>, at: Timestamp) -> Result<Vec<Owner>, StoreError> {
         let (owing, surplus) = mutation.take_owing()?;
-        forget(surplus, "too many wait already");
+        forget(surplus, TOO_MANY);
         if owing.is_empty() {
             return Ok(Vec::new());
         }
@@ -75,7 +78,7 @@ impl Custody {
     }
 
     /// Writes down, durably, a token that a grant is not going to hold: what came for it after it was given up. Tells whether it was:
-    /// not where the grant holds another one by now.
+    /// not where the grant holds another one by now, nor, with a warning, where as many as may wait do.
     ///
     /// # Errors
     /// If the disk is full or fails.
@@ -85,10 +88,13 @@ impl Custody {
             self.keyring.create(id.key())?;
             Ok((id, self.sealed(id, owing, at)?))
         });
-        if !matches!(written, Ok(true)) {
-            self.forget_keys(&[id.owner()]);
+        match written {
+            Ok(Owes::Written) => return Ok(true),
+            Ok(Owes::Full) => forget(1, TOO_MANY),
+            Ok(Owes::Nothing) => {}
+            Err(_) => self.forget_keys(&[id.owner()]),
         }
-        written
+        written.map(|_| false)
     }
 
     /// What is owed, opened; `None` where its key is gone: it was settled, and the row is of an older copy.
@@ -100,13 +106,14 @@ impl Custody {
     }
 
     /// Takes out those that are done with, destroys their keys, and writes it down where the grant is still there. `timeline` is how many
-    /// events a grant keeps.
+    /// events a grant keeps. Tells whether any of them was refused.
     ///
     /// # Errors
     /// If the disk is full or fails. Keys that could not be destroyed are, with the next mutation or start.
-    pub fn settle_owed(&self, settled: &[Settled], at: Timestamp, timeline: usize) -> Result<(), StoreError> {
-        self.catalog.settle_owed(settled, at, timeline)?;
-        self.destroy_pending().map(|_| ())
+    pub fn settle_owed(&self, settled: &[Settled], at: Timestamp, timeline: usize) -> Result<bool, StoreError> {
+        let is_any_refused = self.catalog.settle_owed(settled, at, timeline)?;
+        self.destroy_pending()?;
+        Ok(is_any_refused)
     }
 }
 
