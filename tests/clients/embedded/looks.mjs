@@ -49,8 +49,12 @@ export async function sound(page, what) {
   assert.ok(width[0] <= width[1], `${what} is wider than its frame: ${width}`);
 }
 
+/** A frame is drawn by itself: after another size it is white until it has been drawn once. */
+const drawn = (inner) => inner.evaluate(() => new Promise((done) => { requestAnimationFrame(() => requestAnimationFrame(done)); }));
+
 /** Takes a picture into a file, and tells what is on it. */
 async function picture(page, what, width) {
+  await drawn(inside(page));
   const path = join(pictures, `${what.replaceAll(" ", "-")}.png`);
   writeFileSync(path, await page.screenshot());
   const shown = seen(readFileSync(path));
