@@ -6,12 +6,13 @@
 
 mod owed;
 
-use crate::catalog::{AuditEntry, Catalog, Change, Mutated, Mutation, Uncommitted, detail_record_id};
+use crate::catalog::{AuditEntry, Catalog, Change, Details, Mutated, Mutation, SealedDetails, Uncommitted, detail_record_id};
 use crate::error::StoreError;
 use crate::keyring::{Keyring, Owner};
 use crate::media::MediaFiles;
-use crate::seal::RecordKind;
+use crate::seal::{DataKey, RecordKind};
 use perseat_domain::model::Sealed;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Keys destroyed with one sync.
@@ -104,32 +105,54 @@ impl Custody {
     }
 
     /// Nothing, where there is no organization yet.
-    fn seal_details(&self, uncommitted: &Uncommitted) -> Result<Option<Sealed>, StoreError> {
+    fn seal_details(&self, uncommitted: &Uncommitted) -> Result<Option<SealedDetails>, StoreError> {
         let Some(details) = &uncommitted.details else { return Ok(None) };
-        match self.keyring.data_key(Owner::Organization) {
-            Ok(key) => {
-                let id = detail_record_id(uncommitted.revision);
-                Ok(Some(key.seal(RecordKind::AuditDetail, &id, details.as_bytes())))
-            }
-            Err(StoreError::NoKey { .. }) => Ok(None),
-            Err(error) => Err(error),
+        let id = detail_record_id(uncommitted.revision);
+        let seal = |owner: Owner, text: &str| {
+            let key = self.key_of(owner)?;
+            Ok::<_, StoreError>(key.map(|key| key.seal(RecordKind::AuditDetail, &id, text.as_bytes())))
+        };
+        let Some(shared) = seal(Owner::Organization, &details.shared)? else {
+            return Ok(None);
+        };
+        let mut people = Vec::new();
+        for (person, text) in &details.people {
+            people.extend(seal(Owner::User(*person), text)?.map(|sealed| (*person, sealed)));
         }
+        Ok(Some(SealedDetails { shared, people }))
     }
 
-    /// What an audit entry says in sealed form, as JSON; `None` where it says nothing or its key is gone.
+    /// What an audit entry says in sealed form, as JSON, but for what users are called whose keys are gone; `None` where it says
+    /// nothing or the organization's key is gone.
     ///
     /// # Errors
     /// If it was changed, or the keyring cannot be read.
     pub fn details_of(&self, entry: &AuditEntry) -> Result<Option<String>, StoreError> {
         let Some(details) = &entry.details else { return Ok(None) };
-        let key = match self.keyring.data_key(Owner::Organization) {
-            Ok(key) => key,
-            Err(StoreError::NoKey { .. }) => return Ok(None),
-            Err(error) => return Err(error),
+        let open = |owner: Owner, sealed: &Sealed| {
+            let Some(key) = self.key_of(owner)? else { return Ok(None) };
+            let text = key.unseal(RecordKind::AuditDetail, &detail_record_id(entry.revision), sealed)?;
+            let text = std::str::from_utf8(&text).map_err(|_| StoreError::corrupt("audit details"))?;
+            Ok::<_, StoreError>(Some(text.to_owned()))
         };
-        let text = key.unseal(RecordKind::AuditDetail, &detail_record_id(entry.revision), details)?;
-        let text = std::str::from_utf8(&text).map_err(|_| StoreError::corrupt("audit details"))?;
-        Ok(Some(text.to_owned()))
+        let Some(shared) = open(Owner::Organization, &details.shared)? else {
+            return Ok(None);
+        };
+        let mut people = BTreeMap::new();
+        for (person, sealed) in &details.people {
+            people.extend(open(Owner::User(*person), sealed)?.map(|text| (*person, text)));
+        }
+        let joined = Details { shared, people }.joined();
+        joined.map(Some).ok_or_else(|| StoreError::corrupt("audit details"))
+    }
+
+    /// The key of an owner, where there is one.
+    fn key_of(&self, owner: Owner) -> Result<Option<Arc<DataKey>>, StoreError> {
+        match self.keyring.data_key(owner) {
+            Ok(key) => Ok(Some(key)),
+            Err(StoreError::NoKey { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Destroys the keys of deleted owners; gives how many.
@@ -224,7 +247,7 @@ mod tests {
         tx.put(&User {
             id: ALICE,
             membership: Membership::Customer(ACME),
-            email: None,
+            email: Some("alice@acme.example".into()),
             name: "Alice".into(),
             external_id: None,
             subject: None,
@@ -253,12 +276,18 @@ mod tests {
     }
 
     #[test]
-    fn the_audit_says_what_was_changed_and_what_it_is_called_while_the_organizations_key_is_there() {
+    fn the_audit_says_what_was_changed_and_what_it_is_called_while_the_keys_of_those_are_there() {
         let custody = Place::new().custody();
         custody.mutate(NOW, fill).unwrap();
         let entry = custody.catalog().audit_after(0, 1).unwrap().remove(0);
         let stored = entry.details.as_ref().unwrap();
-        assert!(!stored.0.windows(5).any(|bytes| bytes == b"Alice"), "names are sealed");
+        let sealed = std::iter::once(&stored.shared).chain(stored.people.iter().map(|(_, sealed)| sealed));
+        for sealed in sealed {
+            assert!(
+                !sealed.0.windows(5).any(|bytes| bytes == b"alice" || bytes == b"Acme "),
+                "names are sealed"
+            );
+        }
         let details: serde_json::Value = serde_json::from_str(&custody.details_of(&entry).unwrap().unwrap()).unwrap();
         let names: Vec<_> = details["changes"]
             .as_array()
@@ -274,9 +303,16 @@ mod tests {
                 ("created", "user", None)
             ]
         );
+        assert!(custody.details_of(&entry).unwrap().unwrap().contains("alice@"));
+        custody.mutate(NOW, |tx| tx.delete_user(ALICE, Timestamp(2))).unwrap();
+        let entries = custody.catalog().audit_after(0, 2).unwrap();
+        for entry in &entries {
+            let said = custody.details_of(entry).unwrap().unwrap();
+            assert!(said.contains(&ALICE.to_string()) && !said.contains("alice@"), "{said}");
+        }
         custody.keyring().destroy(Owner::Organization).unwrap();
         assert_eq!(custody.details_of(&entry).unwrap(), None);
-        assert_eq!(custody.catalog().verify_audit_chain().unwrap(), 1, "the chain needs no key");
+        assert_eq!(custody.catalog().verify_audit_chain().unwrap(), 2, "the chain needs no key");
     }
 
     #[test]

@@ -1,15 +1,19 @@
 //! The audit: one entry per mutation, each holding the digest of the one before; and the events of the outbox.
 //!
 //! Entries hold digests of stored forms, in which secrets are sealed: the chain verifies after their keys are gone. What
-//! the changed records are called stands in sealed details, which go with the organization's key.
+//! the changed records are called stands in sealed details: what a user's are called goes with the user's key, the rest with the
+//! organization's.
 
 use super::{RecordKey, RecordType, Touched};
 use crate::error::StoreError;
 use aws_lc_rs::digest::{Context, SHA256, digest};
+use perseat_domain::id::UserId;
 use perseat_domain::model::Sealed;
 use perseat_domain::time::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// What happened to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,10 +75,42 @@ pub struct AuditEntry {
     pub changes_digest: [u8; 32],
     /// SHA-256 of the stored form of the entry before; zero in the first.
     pub previous: [u8; 32],
-    /// What the changed records are called, as JSON: sealed by the organization's key under [`detail_record_id`].
-    pub details: Option<Sealed>,
+    /// What the changed records are called.
+    pub details: Option<SealedDetails>,
     /// Journal segments that were sealed since the entry before that has any.
     pub segments: Vec<SegmentHash>,
+}
+
+/// What the changed records of one entry are called, sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedDetails {
+    /// [`Details::shared`], by the organization's key under [`detail_record_id`].
+    pub shared: Sealed,
+    /// [`Details::people`], each by the key of the user under the same id.
+    pub people: Vec<(UserId, Sealed)>,
+}
+
+/// What the changed records of one entry are called, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Details {
+    /// `changes`, the first of them in their order, and `more`, how many there are besides.
+    pub(crate) shared: String,
+    /// What users' own records are called: a list of the place among `changes` and of what belongs there.
+    pub(crate) people: BTreeMap<UserId, String>,
+}
+
+impl Details {
+    /// Both together, as far as the keys of people are there.
+    pub(crate) fn joined(self) -> Option<String> {
+        let mut shared: Value = serde_json::from_str(&self.shared).ok()?;
+        for text in self.people.values() {
+            let named: Vec<Named> = serde_json::from_str(text).ok()?;
+            for (place, fields) in named {
+                shared.get_mut("changes")?.get_mut(place)?.as_object_mut()?.extend(fields);
+            }
+        }
+        Some(shared.to_string())
+    }
 }
 
 /// The record id under which an entry's details are sealed.
@@ -99,66 +135,21 @@ pub struct Event {
 }
 
 /// What is kept by revision: one byte format, then postcard.
-pub(super) trait Numbered: Serialize + Sized {
-    /// The format that is written.
+pub(super) trait Numbered: Serialize + DeserializeOwned {
+    /// The format.
     const FORMAT: u8;
     /// The name in errors.
     const NAME: &'static str;
-
-    /// Reads what follows the format; `None` where that is not known.
-    fn read(format: u8, body: &[u8]) -> Option<postcard::Result<Self>>;
-}
-
-/// The fields of an entry before it had details.
-#[derive(Deserialize)]
-struct FirstForm {
-    revision: u64,
-    at: Timestamp,
-    by: String,
-    action: String,
-    count: u64,
-    changes: Vec<RecordDigest>,
-    changes_digest: [u8; 32],
-    previous: [u8; 32],
-}
-
-impl From<FirstForm> for AuditEntry {
-    fn from(first: FirstForm) -> Self {
-        Self {
-            revision: first.revision,
-            at: first.at,
-            by: first.by,
-            action: first.action,
-            count: first.count,
-            changes: first.changes,
-            changes_digest: first.changes_digest,
-            previous: first.previous,
-            details: None,
-            segments: Vec::new(),
-        }
-    }
 }
 
 impl Numbered for AuditEntry {
-    const FORMAT: u8 = 2;
+    const FORMAT: u8 = 3;
     const NAME: &'static str = "audit entry";
-
-    fn read(format: u8, body: &[u8]) -> Option<postcard::Result<Self>> {
-        match format {
-            1 => Some(postcard::from_bytes::<FirstForm>(body).map(Self::from)),
-            Self::FORMAT => Some(postcard::from_bytes(body)),
-            _ => None,
-        }
-    }
 }
 
 impl Numbered for Event {
     const FORMAT: u8 = 1;
     const NAME: &'static str = "event";
-
-    fn read(format: u8, body: &[u8]) -> Option<postcard::Result<Self>> {
-        (format == Self::FORMAT).then(|| postcard::from_bytes(body))
-    }
 }
 
 /// The stored form of an audit entry or event.
@@ -169,14 +160,14 @@ pub(super) fn encode<T: Numbered>(value: &T) -> Result<Vec<u8>, StoreError> {
 /// Reads the stored form.
 pub(super) fn decode<T: Numbered>(bytes: &[u8]) -> Result<T, StoreError> {
     let (format, body) = bytes.split_first().ok_or_else(|| StoreError::corrupt(T::NAME))?;
-    match T::read(*format, body) {
-        Some(read) => read.map_err(|_| StoreError::corrupt(T::NAME)),
-        None => Err(StoreError::UnknownFormat {
+    if *format != T::FORMAT {
+        return Err(StoreError::UnknownFormat {
             what: T::NAME,
             found: (*format).into(),
             known: T::FORMAT.into(),
-        }),
+        });
     }
+    postcard::from_bytes(body).map_err(|_| StoreError::corrupt(T::NAME))
 }
 
 /// SHA-256.
@@ -190,6 +181,9 @@ fn taken(digest: &aws_lc_rs::digest::Digest) -> [u8; 32] {
     out
 }
 
+/// A place among the changes, and what belongs there.
+type Named = (usize, Map<String, Value>);
+
 /// The changes of one mutation so far, in bounded memory.
 pub(super) struct Ledger {
     limit: usize,
@@ -197,7 +191,9 @@ pub(super) struct Ledger {
     named: Vec<RecordDigest>,
     all: Context,
     described: Vec<Value>,
-    /// How much may be added to `described`, as text.
+    /// What users' own records are called, by their place in `described`.
+    people: BTreeMap<UserId, Vec<Named>>,
+    /// How much may be added to both, as text.
     room: usize,
     segments: Vec<SegmentHash>,
 }
@@ -205,6 +201,8 @@ pub(super) struct Ledger {
 /// What a changed record is called.
 pub(super) struct Described<'a> {
     pub(super) id: &'a str,
+    /// The user whose alone it is.
+    pub(super) person: Option<UserId>,
     /// Field and value.
     pub(super) names: &'a [(&'static str, String, Vec<u8>)],
     /// Stable keys of the variables whose values changed.
@@ -220,6 +218,7 @@ impl Ledger {
             named: Vec::new(),
             all: Context::new(&SHA256),
             described: Vec::new(),
+            people: BTreeMap::new(),
             room,
             segments: Vec::new(),
         }
@@ -234,18 +233,27 @@ impl Ledger {
         shown.insert("record".to_owned(), record.name().into());
         shown.insert("change".to_owned(), kind.name().into());
         shown.insert("id".to_owned(), what.id.into());
-        for (field, value, _) in what.names {
-            shown.insert((*field).to_owned(), value.as_str().into());
-        }
         if !what.values.is_empty() {
             shown.insert("values".to_owned(), json!(what.values));
         }
+        let named = what
+            .names
+            .iter()
+            .map(|(field, value, _)| ((*field).to_owned(), value.as_str().into()));
+        let (mut apart, place) = (Map::new(), self.described.len());
+        match what.person {
+            Some(_) => apart.extend(named),
+            None => shown.extend(named),
+        }
         let shown = Value::Object(shown);
-        let length = shown.to_string().len() + 1;
+        let length = shown.to_string().len() + json!(apart).to_string().len();
         match self.room.checked_sub(length) {
             Some(room) => {
                 self.room = room;
                 self.described.push(shown);
+                if let Some(person) = what.person.filter(|_| !apart.is_empty()) {
+                    self.people.entry(person).or_default().push((place, apart));
+                }
             }
             // What comes later is not described either: nothing is left out in between.
             None => self.room = 0,
@@ -262,10 +270,14 @@ impl Ledger {
         self.segments.iter().map(|segment| segment.number).max()
     }
 
-    /// What the changed records are called, as JSON: the first of them, and how many more there are.
-    pub(super) fn details(&self) -> Option<String> {
+    /// What the changed records are called, if any changed.
+    pub(super) fn details(&self) -> Option<Details> {
         let more = self.count - self.described.len() as u64;
-        (self.count > 0).then(|| json!({ "changes": self.described, "more": more }).to_string())
+        let people = self.people.iter().map(|(person, named)| (*person, json!(named).to_string()));
+        (self.count > 0).then(|| Details {
+            shared: json!({ "changes": self.described, "more": more }).to_string(),
+            people: people.collect(),
+        })
     }
 
     /// Notes a change; `stored` is the new stored form, empty if the record is gone.
@@ -293,7 +305,7 @@ impl Ledger {
     }
 
     /// The entry that says it all.
-    pub(super) fn entry(self, revision: u64, change: super::Change<'_>, previous: [u8; 32], details: Option<Sealed>) -> AuditEntry {
+    pub(super) fn entry(self, revision: u64, change: super::Change<'_>, previous: [u8; 32], details: Option<SealedDetails>) -> AuditEntry {
         AuditEntry {
             revision,
             at: change.at,

@@ -125,6 +125,7 @@ impl<'t> Mutation<'t> {
         self.ledger.note(id.into(), ChangeKind::Changed, &stored);
         let described = Described {
             id: &id.text(),
+            person: record.person(),
             names: &record.index().unique,
             values: Vec::new(),
         };
@@ -187,6 +188,7 @@ impl<'t> Mutation<'t> {
         self.ledger.note(id.into(), kind, &stored);
         let described = Described {
             id: &id.text(),
+            person: record.person(),
             names: &rows.unique,
             values: changed_values(old.as_ref(), record),
         };
@@ -259,6 +261,7 @@ impl<'t> Mutation<'t> {
         self.ledger.note(key, ChangeKind::Deleted, &[]);
         let described = Described {
             id: &id.text(),
+            person: record.person(),
             names: &rows.unique,
             values: Vec::new(),
         };

@@ -10,6 +10,7 @@ pub(super) use super::indexes::IndexRows;
 pub(super) use super::indexes::{Owned, Unique, folded, holder, media_owner, removed_before, scope};
 use crate::keyring::NewKey;
 use perseat_domain::account::{Account, Letter, Session};
+use perseat_domain::grant::Holder;
 use perseat_domain::id::{
     AccountId, CustomerId, InstanceId, IntegrationId, LetterId, MediaId, OrganizationId, SessionId, SharedConnectionId, SharedValueId,
     TokenId, UserConfigId, UserId,
@@ -171,6 +172,9 @@ pub trait Record: Serialize + DeserializeOwned + sealed::Record {
     /// The key that its owner needs, if it is one.
     #[doc(hidden)]
     fn data_key(&self) -> Option<NewKey>;
+    /// The user whose alone it is, so that it is nobody's once they are gone.
+    #[doc(hidden)]
+    fn person(&self) -> Option<UserId>;
     /// The revision of the values that executions bind, and those values.
     #[doc(hidden)]
     fn bound(&self) -> Option<(u64, &BTreeMap<String, ConfigValue>)>;
@@ -289,6 +293,7 @@ macro_rules! records {
         fixed: [$($fixed:ident),*]$(, once |$before:ident| $condition:expr)?,
         references: $references:expr,
         data_key: $data_key:expr,
+        person: $person:expr,
         bound: $bound:expr,
         index: $index:expr,
     })*) => {$(
@@ -315,6 +320,11 @@ macro_rules! records {
                 let _ = $this;
                 $data_key
             }
+            fn person(&self) -> Option<UserId> {
+                let $this = self;
+                let _ = $this;
+                $person
+            }
             fn bound(&self) -> Option<(u64, &BTreeMap<String, ConfigValue>)> {
                 let $this = self;
                 let _ = $this;
@@ -340,6 +350,7 @@ records! {
         fixed: [id],
         references: vec![],
         data_key: Some(NewKey::Organization),
+        person: None,
         bound: None,
         index: IndexRows::default(),
     }
@@ -348,6 +359,7 @@ records! {
         fixed: [id],
         references: vec![],
         data_key: Some(NewKey::Customer(it.id)),
+        person: None,
         bound: None,
         index: IndexRows::default()
             .unique("external id", Unique::CustomerExternalId, Uuid::nil(), it.external_id.as_deref())
@@ -362,6 +374,7 @@ records! {
             Membership::Customer(customer) => vec![customer.into()],
         },
         data_key: Some(NewKey::User(it.id, it.membership)),
+        person: Some(it.id),
         bound: None,
         index: {
             let (scope, email) = (scope(it.membership), it.email.as_deref().unwrap_or_default());
@@ -381,6 +394,7 @@ records! {
         fixed: [id],
         references: vec![],
         data_key: None,
+        person: None,
         bound: None,
         index: IndexRows::default().unique("name", Unique::IntegrationName, Uuid::nil(), Some(&it.name)),
     }
@@ -389,6 +403,7 @@ records! {
         fixed: [yaml, definition, organization_keys, connection_secrets, is_draft, release], once |old| old.release.is_some(),
         references: vec![it.integration.into()],
         data_key: None,
+        person: None,
         bound: None,
         index: IndexRows::default(),
     }
@@ -400,6 +415,7 @@ records! {
             [it.customer.into(), it.integration.into()].into_iter().chain(versions).collect()
         },
         data_key: None,
+        person: None,
         bound: it.deployed.as_ref().map(|deployed| (it.config_revision, &deployed.values)),
         index: IndexRows::default()
             .unique("name", Unique::InstanceName, it.customer.0, Some(&it.name))
@@ -417,6 +433,10 @@ records! {
             TokenHolder::User(user) => vec![user.into()],
         },
         data_key: None,
+        person: match it.holder {
+            TokenHolder::User(user) => Some(user),
+            TokenHolder::Program { .. } => None,
+        },
         bound: None,
         index: {
             let mut rows = IndexRows::default().owned(Owned::TokensOfHolder, holder(it.holder), it.id.0);
@@ -434,6 +454,10 @@ records! {
             MediaOwner::Integration(id) => id.into(),
         }],
         data_key: None,
+        person: match it.owner {
+            MediaOwner::User(user) => Some(user),
+            MediaOwner::Organization(_) | MediaOwner::Customer(_) | MediaOwner::Integration(_) => None,
+        },
         bound: None,
         index: {
             let owner = media_owner(it.owner);
@@ -449,6 +473,7 @@ records! {
         fixed: [user],
         references: vec![it.user.into()],
         data_key: None,
+        person: Some(it.user),
         bound: None,
         index: IndexRows::default().owned(Owned::AccountsOfAddress, address_owner(&it.address), it.user.0),
     }
@@ -457,6 +482,7 @@ records! {
         fixed: [user, client],
         references: vec![it.user.into()],
         data_key: None,
+        person: Some(it.user),
         bound: None,
         index: IndexRows::default().owned(Owned::SessionsOfUser, it.user.0, it.id.0),
     }
@@ -465,6 +491,7 @@ records! {
         fixed: [user],
         references: vec![it.user.into()],
         data_key: None,
+        person: Some(it.user),
         bound: None,
         index: IndexRows::default().owned(Owned::LettersOfUser, it.user.0, it.id.0),
     }
@@ -473,6 +500,7 @@ records! {
         fixed: [stable_key, sharing],
         references: vec![],
         data_key: None,
+        person: None,
         bound: None,
         index: IndexRows::default().unique("stable key", Unique::SharedStableKey, Uuid::nil(), Some(&it.stable_key)),
     }
@@ -481,6 +509,10 @@ records! {
         fixed: [connection, holder],
         references: vec![it.connection.into(), holder_key(it.holder)],
         data_key: None,
+        person: match it.holder {
+            Holder::User(user) => Some(user),
+            _ => None,
+        },
         bound: None,
         index: {
             let holder = it.holder.uuid();
@@ -500,6 +532,7 @@ records! {
             Some(_) => vec![],
         },
         data_key: None,
+        person: it.removed_at.is_none().then_some(it.user),
         bound: it.removed_at.is_none().then_some((it.config_revision, &it.values)),
         index: {
             let mut rows = IndexRows::default()
