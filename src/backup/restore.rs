@@ -15,16 +15,19 @@ use perseat_domain::sharing::SharedConnection;
 use perseat_domain::time::Timestamp;
 use perseat_store::catalog::{Catalog, Lookup, View};
 use perseat_store::error::StoreError;
-use perseat_store::keyring::{Inspected, Owner};
+use perseat_store::folder::Directory;
+use perseat_store::keyring::{Inspected, Keyring, MasterKey, Owner};
 use perseat_store::state::{StateOptions, StateStore};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::manifest::{FileEntry, KeyringMark, Manifest};
-use super::settle::{By, Keep, Settled, settle};
+use super::settle::{By, Gone, Keep, Settled, settle};
 use super::write::{create, sync_directory};
 use super::{Hasher, PIECE};
 use crate::boot::data::{DataDirectory, PAUSED};
+use crate::boot::master_key::MasterKeyError;
 use crate::boot::stores::media_directory;
 
 /// How to restore.
@@ -34,6 +37,8 @@ pub struct Restore<'r> {
     pub backup: &'r Path,
     /// The newest keyring.
     pub keyring: &'r Path,
+    /// How it is opened.
+    pub keys: perseat_store::keyring::Options,
     /// Where to; empty.
     pub data: &'r Path,
     /// Whether the daemon goes on at its first start.
@@ -83,13 +88,18 @@ pub struct Restored {
 /// # Errors
 /// If the backup or the keyring is not whole, they do not belong together, or the directory is not empty. Nothing of what was
 /// written stays then.
-pub fn restore(options: &Restore<'_>) -> anyhow::Result<Restored> {
+pub fn restore(options: &Restore<'_>, master_key: Option<MasterKey>) -> anyhow::Result<Restored> {
     let manifest = Manifest::read(options.backup)?;
-    let keyring = Inspected::read(options.keyring).with_context(|| format!("the keyring {}", options.keyring.display()))?;
+    let named = || format!("the keyring {}", options.keyring.display());
+    let keyring = Inspected::read(options.keyring).with_context(named)?;
     check_keyring(&manifest, &keyring, options.older_keyring)?;
     let directory = DataDirectory::take_empty(options.data)?;
     let mut made = Made::default();
-    match fill(options, &manifest, &keyring, &mut made) {
+    let keys = master_key
+        .ok_or(MasterKeyError::Missing)
+        .map_err(anyhow::Error::from)
+        .and_then(|key| Keyring::look(options.keyring, key, &options.keys).with_context(named));
+    match keys.and_then(|keys| fill(options, &manifest, (&keyring, &keys), &mut made)) {
         Ok(restored) => {
             directory.is_restored()?;
             Ok(restored)
@@ -145,7 +155,7 @@ impl Made {
     }
 }
 
-fn fill(options: &Restore<'_>, manifest: &Manifest, keyring: &Inspected, made: &mut Made) -> anyhow::Result<Restored> {
+fn fill(options: &Restore<'_>, manifest: &Manifest, (keyring, keys): (&Inspected, &Keyring), made: &mut Made) -> anyhow::Result<Restored> {
     let journal = crate::boot::stores::journal_directory(options.data);
     fs::create_dir(&journal).with_context(|| journal.display().to_string())?;
     made.directories.push(journal);
@@ -170,13 +180,21 @@ fn fill(options: &Restore<'_>, manifest: &Manifest, keyring: &Inspected, made: &
     let epoch = state.epoch()?.max(manifest.epoch) + 1;
     state.set_epoch(epoch)?;
     drop(state);
-    let catalog = Catalog::open(&options.data.join("catalog.redb"), options.catalog.clone())?;
+    let folder = Arc::new(Directory::new(options.data));
+    let (catalog, gone) = Catalog::open_copy(folder, "catalog.redb", options.catalog.clone(), keys)?;
     let by = By {
         who: options.by,
         at: options.at,
         rules: options.rules,
     };
-    let settled = settle(&catalog, keyring, &media_directory(options.data), &options.keep, by)?;
+    let settled = settle(
+        &catalog,
+        &Gone::since(&catalog, keyring, gone)?,
+        keyring,
+        &media_directory(options.data),
+        &options.keep,
+        by,
+    )?;
     let at_risk = at_risk(&catalog)?;
     drop(catalog);
     if !options.resume {

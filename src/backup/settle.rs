@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::bail;
 use perseat_domain::account::{Account, Letter, Session};
 use perseat_domain::grant::Rules;
-use perseat_domain::id::{TokenId, UserId};
+use perseat_domain::id::TokenId;
 use perseat_domain::model::{ApiToken, Customer, Media, Membership, Organization, Role, SigningKey, TokenHolder, User};
 use perseat_domain::time::Timestamp;
 use perseat_store::catalog::{Catalog, Change, Lookup, Mutation};
@@ -80,9 +80,15 @@ pub(super) struct By<'b> {
 ///
 /// # Errors
 /// If the catalog cannot be read or written, or a token that is to be kept did not work.
-pub(super) fn settle(catalog: &Catalog, keyring: &Inspected, media: &Path, keep: &Keep, by: By<'_>) -> anyhow::Result<Settled> {
-    let gone = Gone::since(catalog, keyring)?;
-    let bearers = bearers(catalog, &gone, keep, by.at)?;
+pub(super) fn settle(
+    catalog: &Catalog,
+    gone: &Gone,
+    keyring: &Inspected,
+    media: &Path,
+    keep: &Keep,
+    by: By<'_>,
+) -> anyhow::Result<Settled> {
+    let bearers = bearers(catalog, gone, keep, by.at)?;
     let doubtful = doubtful(catalog, by.at, &by.rules)?;
     let organization = catalog.organization()?;
     let mut settled = Settled {
@@ -98,9 +104,7 @@ pub(super) fn settle(catalog: &Catalog, keyring: &Inspected, media: &Path, keep:
         action: "restore",
     };
     catalog.mutate(change, |mutation| {
-        for user in &gone.users {
-            mutation.delete_user(user.id, by.at)?;
-        }
+        mutation.settle_gone(&gone.users, by.at)?;
         for customer in &gone.customers {
             mutation.delete_customer(customer.id)?;
         }
@@ -123,15 +127,15 @@ pub(super) fn settle(catalog: &Catalog, keyring: &Inspected, media: &Path, keep:
 }
 
 /// Those whose keys are gone: they were deleted after the backup, and what is left of them cannot be read.
-struct Gone {
+pub(super) struct Gone {
     customers: Vec<Customer>,
-    /// But for those of these customers.
-    users: Vec<User>,
+    users: perseat_store::catalog::Gone,
 }
 
 impl Gone {
-    fn since(catalog: &Catalog, keyring: &Inspected) -> anyhow::Result<Self> {
-        let (mut customers, mut users) = (Vec::new(), Vec::new());
+    /// `users` are those whose rows did not open.
+    pub(super) fn since(catalog: &Catalog, keyring: &Inspected, users: perseat_store::catalog::Gone) -> anyhow::Result<Self> {
+        let mut customers = Vec::new();
         let view = catalog.view()?;
         view.for_each(|customer: Customer| {
             if !keyring.contains(Owner::Customer(customer.id)) {
@@ -139,35 +143,21 @@ impl Gone {
             }
             Ok::<_, StoreError>(())
         })?;
-        let mut gone = Self {
-            customers,
-            users: Vec::new(),
-        };
-        view.for_each(|user: User| {
-            if !gone.has(user.membership) && !keyring.contains(Owner::User(user.id)) {
-                users.push(user);
-            }
-            Ok::<_, StoreError>(())
-        })?;
-        gone.users = users;
-        Ok(gone)
+        Ok(Self { customers, users })
     }
 
     fn has(&self, membership: Membership) -> bool {
         matches!(membership, Membership::Customer(id) if self.customers.iter().any(|customer| customer.id == id))
     }
 
-    fn has_user(&self, id: UserId) -> bool {
-        self.users.iter().any(|user| user.id == id)
-    }
-
+    /// Of users only their ids are left; those of a customer who is gone go without saying.
     fn names(&self) -> Vec<String> {
         let customers = self
             .customers
             .iter()
             .map(|customer| format!("customer {} ({})", customer.name, customer.id));
-        let users = self.users.iter().map(|user| format!("user {} ({})", user.name, user.id));
-        customers.chain(users).collect()
+        let users = self.users.users.iter().filter(|(_, membership)| !self.has(**membership));
+        customers.chain(users.map(|(user, _)| format!("user {user}"))).collect()
     }
 }
 
@@ -182,8 +172,8 @@ fn bearers(catalog: &Catalog, gone: &Gone, keep: &Keep, at: Timestamp) -> anyhow
         let (membership, name) = match token.holder {
             TokenHolder::Program { membership, role } => (membership, word(role)),
             TokenHolder::User(id) => match view.get::<User>(id)? {
-                Some(user) if !gone.has_user(id) => (user.membership, user.name),
-                _ => return Ok(()),
+                Some(user) => (user.membership, user.name),
+                None => return Ok(()),
             },
         };
         if gone.has(membership) {

@@ -11,7 +11,7 @@ use perseat_journal::{Pin, Position, SegmentInfo};
 use perseat_store::StoreError;
 use perseat_store::catalog::Catalog;
 use perseat_store::index::IndexError;
-use perseat_store::keyring::Mark;
+use perseat_store::keyring::Keyring;
 use perseat_store::state::StateStore;
 use uuid::Uuid;
 
@@ -89,8 +89,8 @@ pub struct Source<'s> {
     pub state: &'s StateStore,
     /// Configuration.
     pub catalog: &'s Catalog,
-    /// The keyring that goes with them, as it is when asked: after the catalog was copied.
-    pub keyring: &'s dyn Fn() -> Result<Mark, StoreError>,
+    /// The keyring that goes with them.
+    pub keyring: &'s Keyring,
     /// The journal; its segments are kept from before this was made.
     pub segments: &'s dyn Segments,
     /// Uploaded files, sealed.
@@ -194,9 +194,9 @@ pub fn take(source: &Source<'_>, give: &mut dyn FnMut(Part) -> Result<(), TakeEr
     }
     let head = segments.last().map(SegmentInfo::end).or(state.watermark.map(Position::from_bits));
     let (catalog_file, catalog_copy) = scratch(source.scratch)?;
-    let revision = source.catalog.copy_to(catalog_copy)?;
+    let revision = source.catalog.copy_to(catalog_copy, source.keyring)?;
     // Keys are made before their owners: whoever is in the copy has a key in every keyring from this one on.
-    let keyring = (source.keyring)()?;
+    let keyring = source.keyring.mark()?;
 
     let mut contents = vec![
         ("state.redb".to_owned(), state_file.metadata()?.len(), Content::Whole(state_file)),

@@ -159,7 +159,7 @@ impl Backups {
         let source = Source {
             state: &self.state,
             catalog: self.custody.catalog(),
-            keyring: &|| self.custody.keyring().mark(),
+            keyring: self.custody.keyring(),
             segments: &segments,
             media: &media,
             scratch: &self.data,

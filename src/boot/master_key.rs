@@ -9,7 +9,10 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use perseat_store::keyring;
 use zeroize::Zeroizing;
+
+use crate::config::Config;
 
 /// The name of the credential, and of the file in the data directory.
 pub const NAME: &str = "master-key";
@@ -64,6 +67,12 @@ pub enum MasterKeyError {
          a new one could not read anything"
     )]
     Lost(PathBuf),
+    /// There is none where the daemon would look.
+    #[error(
+        "there is no master key, and what belongs to users is sealed by their keys in a backup: put it where the daemon looks for it \
+         (keys.master-key, or {NAME} in the data directory), or give it to `restore` with --master-key FILE"
+    )]
+    Missing,
 }
 
 /// Finds or makes the master key.
@@ -90,10 +99,26 @@ pub fn find(configured: Option<&Path>, credentials: Option<OsString>, data: &Pat
     }
 }
 
+/// The master key for a command that reads what is in `directory`: that of `file`, else the one that the daemon would find. Never
+/// makes one.
+///
+/// # Errors
+/// As of [`find`].
+pub fn given(config: &Config, file: Option<&Path>, directory: &Path) -> Result<Option<keyring::MasterKey>, MasterKeyError> {
+    let configured = file.or(config.keys.master_key.as_deref());
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let passed = credentials.as_ref().is_some_and(|folder| Path::new(folder).join(NAME).exists());
+    if configured.is_none() && !passed && !directory.join(NAME).exists() {
+        return Ok(None);
+    }
+    let key = find(configured, credentials, directory)?;
+    Ok(Some(keyring::MasterKey::new(&key.bytes)))
+}
+
 /// Whether the data directory's keyring is under this key.
 pub fn is_under(data: &Path, bytes: &[u8; 32]) -> bool {
-    let key = perseat_store::keyring::MasterKey::new(bytes);
-    perseat_store::keyring::fits(&data.join("keyring"), &key).unwrap_or_default()
+    let key = keyring::MasterKey::new(bytes);
+    keyring::fits(&data.join("keyring"), &key).unwrap_or_default()
 }
 
 fn first(configured: Option<&Path>, credentials: Option<OsString>, data: &Path) -> Result<MasterKey, MasterKeyError> {

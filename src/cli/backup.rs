@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use perseat_actors::kit::{Clock as _, RealClock};
 use perseat_store::catalog::Catalog;
+use perseat_store::keyring::Keyring;
 use perseat_store::state::StateStore;
 
 use super::ConfigArgs;
@@ -18,6 +19,7 @@ use crate::backup::take::{Resting, Source, TakeError, take};
 use crate::backup::wire::{Decoder, Plan};
 use crate::backup::write::{WriteError, Writer};
 use crate::boot::data::DataDirectory;
+use crate::boot::master_key::{self, MasterKeyError};
 use crate::boot::stores::{journal_directory, media_directory};
 use crate::cli::print::say;
 use crate::config::Config;
@@ -96,13 +98,13 @@ impl Backup {
         let catalog = Catalog::open(&data.join("catalog.redb"), config.catalog_options()).context("the catalog")?;
         let state = StateStore::open(&data.join("state.redb"), &config.state_options()).context("the state")?;
         let journal = journal_directory(data);
-        let keyring = perseat_store::keyring::mark(&data.join("keyring")).context("the keyring")?;
+        let key = master_key::given(config, None, data)?.ok_or(MasterKeyError::Missing)?;
+        let keyring = Keyring::look(&data.join("keyring"), key, &config.keyring_options()).context("the keyring")?;
         let source = Source {
             epoch: state.epoch()?,
             state: &state,
             catalog: &catalog,
-            // Nobody else has the directory.
-            keyring: &|| Ok(keyring),
+            keyring: &keyring,
             segments: &Resting(&journal),
             media: &media_directory(data),
             scratch: data,

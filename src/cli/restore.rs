@@ -41,6 +41,10 @@ pub struct Restore {
     #[arg(long, value_name = "FILE")]
     keyring: PathBuf,
 
+    /// The master key; without it the one that the daemon would find
+    #[arg(long, value_name = "FILE")]
+    master_key: Option<PathBuf>,
+
     /// Let the daemon go on at its first start, without `perseat resume`
     #[arg(long)]
     resume: bool,
@@ -65,9 +69,10 @@ impl Restore {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.config.given().load()?;
         let by = format!("local:{}", rustix::process::getuid().as_raw());
-        let restored = restore::restore(&restore::Restore {
+        let given = restore::Restore {
             backup: &self.backup,
             keyring: &self.keyring,
+            keys: config.keyring_options(),
             data: &config.data.dir,
             resume: self.resume,
             older_keyring: self.older_keyring,
@@ -76,7 +81,8 @@ impl Restore {
             at: RealClock::new().now(),
             rules: config.grant_rules(),
             catalog: config.catalog_options(),
-        })?;
+        };
+        let restored = restore::restore(&given, master_key::given(&config, self.master_key.as_deref(), &config.data.dir)?)?;
         self.report(&restored, &config);
         Ok(ExitCode::SUCCESS)
     }

@@ -1,22 +1,21 @@
 //! `perseat verify`: whether a directory or a backup is whole.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use perseat_store::keyring::MasterKey;
 
 use super::ConfigArgs;
 use crate::boot::master_key;
 use crate::cli::print::say;
-use crate::config::Config;
 use crate::verify::{Subject, verify};
 
 /// Check a data directory that no daemon uses, or a backup; reads only, exits 1 if something does not fit
 ///
 /// Compares everything that is redundant: hashes and checksums, the frames of the journal, state and history with the journal, the
 /// catalog's lists and references with its records, the audit chain with what it says was written, keys with their owners, uploaded
-/// files with their records; with the master key also whether keys, credentials and files open. Prints what was checked, and each finding with its place.
+/// files with their records; with the master key also whether keys, credentials and files open, and what the catalog of a backup says of
+/// users, whose rows are sealed in it. Prints what was checked, and each finding with its place.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   perseat verify /var/lib/perseat
@@ -48,7 +47,7 @@ impl Verify {
         let mut subject = Subject {
             directory: &self.directory,
             keyring: self.keyring.as_deref(),
-            master_key: self.find_key(&config, &self.directory)?,
+            master_key: master_key::given(&config, self.master_key.as_deref(), &self.directory)?,
             catalog: config.catalog_options(),
             keys: config.keyring_options(),
         };
@@ -59,19 +58,5 @@ impl Verify {
         } else {
             ExitCode::FAILURE
         })
-    }
-
-    /// The master key; never makes one.
-    fn find_key(&self, config: &Config, directory: &Path) -> anyhow::Result<Option<MasterKey>> {
-        let configured = self.master_key.as_deref().or(config.keys.master_key.as_deref());
-        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-        let passed = credentials
-            .as_ref()
-            .is_some_and(|folder| Path::new(folder).join(master_key::NAME).exists());
-        if configured.is_none() && !passed && !directory.join(master_key::NAME).exists() {
-            return Ok(None);
-        }
-        let key = master_key::find(configured, credentials, directory)?;
-        Ok(Some(MasterKey::new(&key.bytes)))
     }
 }

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use perseat_store::catalog::{Catalog, CatalogReport};
+use perseat_store::catalog::{Catalog, CatalogReport, Gone};
+use perseat_store::error::StoreError;
 use perseat_store::findings::Findings;
 use perseat_store::folder::Folder;
 use perseat_store::keyring::{Keyring, MasterKey};
@@ -224,10 +225,21 @@ struct Place<'p> {
 
 fn check_catalog(place: &Place<'_>, keys: Option<&Keyring>, report: &mut Report) -> Option<CatalogReport> {
     let folder: Arc<dyn Folder> = Arc::new(place.folder.clone());
-    let checked = Catalog::open_in(folder, "catalog.redb", place.subject.catalog.clone())
-        .and_then(|catalog| Ok((catalog.check(keys, &mut report.findings)?, catalog)));
-    let (checked, catalog) = match checked {
+    let options = place.subject.catalog.clone();
+    let opened = match keys {
+        Some(keys) => Catalog::open_copy(folder, "catalog.redb", options, keys),
+        None => Catalog::open_in(folder, "catalog.redb", options).map(|catalog| (catalog, Gone::default())),
+    };
+    let checked = opened.and_then(|(catalog, gone)| Ok((catalog.check(keys, &mut report.findings)?, catalog, gone)));
+    let (checked, catalog, gone) = match checked {
         Ok(checked) => checked,
+        Err(StoreError::SealedCopy) => {
+            report.say(
+                "catalog",
+                "what belongs to users is sealed with their keys; the keyring and the master key open it",
+            );
+            return None;
+        }
         Err(error) => {
             report.findings.add(format_args!("catalog.redb: {}", chain(&error)));
             return None;
@@ -251,6 +263,13 @@ fn check_catalog(place: &Place<'_>, keys: Option<&Keyring>, report: &mut Report)
             checked.grants
         ),
     );
+    if !gone.users.is_empty() {
+        let said = format!(
+            "{} were deleted after the backup; a restore takes out what is left of them",
+            gone.users.len()
+        );
+        report.say("users", said);
+    }
     report.say(
         "audit",
         format!(

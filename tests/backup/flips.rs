@@ -75,7 +75,9 @@ async fn a_flipped_bit_anywhere_in_a_backup_is_found() {
         }
         if number == 0 {
             let to = world.path("refused");
-            let restore = ["restore", backup.to_str().unwrap(), "--keyring", keyring.to_str().unwrap()];
+            let master = world.daemon.data().join("master-key");
+            let [backup, keyring, master] = [&backup, &keyring, &master].map(|path| path.to_str().unwrap());
+            let restore = ["restore", backup, "--keyring", keyring, "--master-key", master];
             refused(&perseat(&to, &restore), "damaged");
         }
         flip(path, at, bit);

@@ -79,12 +79,19 @@ async fn uploaded_files_are_held_against_their_records() {
     fs::remove_file(stray).unwrap();
     done(&verify(&data));
 
-    // In a backup, without the keys: lengths; the manifest says the rest.
+    // In a backup, whose records the master key opens.
+    let key = data.join("master-key");
+    let of_backup = ["verify", backup.to_str().unwrap(), "--keyring", keyring.to_str().unwrap()];
+    let said = done(&perseat(&data, &of_backup));
+    assert!(
+        said.contains("what belongs to users is sealed") && !said.contains("media "),
+        "{said}"
+    );
     let said = done(&perseat(
         &data,
-        &["verify", backup.to_str().unwrap(), "--keyring", keyring.to_str().unwrap()],
+        &[&of_backup[..], &["--master-key", key.to_str().unwrap()]].concat(),
     ));
-    assert!(said.contains("2 files as their records say"), "{said}");
+    assert!(said.contains("2 files as their records say") && said.contains("2 opened"), "{said}");
     let to = folder.path().join("restored");
     fs::create_dir(&to).unwrap();
     fs::copy(data.join("master-key"), to.join("master-key")).unwrap();

@@ -4,13 +4,37 @@ use std::path::Path;
 
 use crate::harness::api::Api;
 use crate::harness::daemon::Daemon;
-use crate::world::{World, done, perseat, until};
+use crate::world::{CUSTOMER, World, done, perseat, until};
 use http::Method;
 use serde_json::{Value, json};
 
 /// Of a user: what came with an event that has ended, and with one that has not.
-fn canaries(user: &str) -> [String; 2] {
+fn events(user: &str) -> [String; 2] {
     ["ended", "running"].map(|what| format!("canary-{what}-of-{user}"))
+}
+
+/// Of a user: what they are called, and a plain value of their configuration.
+fn person(user: &str) -> [String; 3] {
+    [
+        format!("{user} of {CUSTOMER}"),
+        format!("{user}@{CUSTOMER}.example"),
+        format!("/{CUSTOMER}/{user}"),
+    ]
+}
+
+/// Whether a file below a directory holds the text as it is.
+fn holds(directory: &Path, text: &str) -> bool {
+    std::fs::read_dir(directory).unwrap().any(|entry| {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => holds(&entry.path(), text),
+            kind if kind.is_file() => {
+                let bytes = std::fs::read(entry.path()).unwrap();
+                bytes.windows(text.len()).any(|window| window == text.as_bytes())
+            }
+            _ => false,
+        }
+    })
 }
 
 /// All that the daemon says of its executions, by every way to ask.
@@ -38,18 +62,22 @@ async fn readings(daemon: &Daemon) -> String {
         let target = format!("/executions/{}", execution["id"].as_str().unwrap());
         all += &daemon.local(Method::GET, &target, None).await.unwrap().to_string();
     }
-    for arguments in [&["export"][..], &["journal", "inspect", "--entries", "--frames"]] {
+    for arguments in [
+        &["export"][..],
+        &["audit", "list"],
+        &["journal", "inspect", "--entries", "--frames"],
+    ] {
         all += &done(&perseat(&daemon.data(), arguments));
     }
     all
 }
 
 fn has_all(said: &str, user: &str) -> bool {
-    canaries(user).iter().all(|canary| said.contains(canary))
+    events(user).iter().chain(&person(user)).all(|canary| said.contains(canary))
 }
 
 fn has_any(said: &str, user: &str) -> bool {
-    canaries(user).iter().any(|canary| said.contains(canary))
+    events(user).iter().chain(&person(user)).any(|canary| said.contains(canary))
 }
 
 /// Posts to a flow of the user's; gives the execution.
@@ -78,7 +106,7 @@ async fn a_removed_users_data_is_read_from_nothing_but_an_older_copy_of_the_keyr
     let mut world = World::start(World::setup().set("execution.slots", 8)).await;
     let data = world.daemon.data();
     for user in ["ann", "cem"] {
-        let [ended, running] = canaries(user);
+        let [ended, running] = events(user);
         let ended = post(&world, user, "Pass", &ended).await;
         let running = post(&world, user, "Send", &running).await;
         until(&world.daemon, &[(&ended, "succeeded"), (&running, "running")]).await;
@@ -102,6 +130,13 @@ async fn a_removed_users_data_is_read_from_nothing_but_an_older_copy_of_the_keyr
     drop(api);
     export(&after);
 
+    // The bytes of the backup, whatever reads them: what belongs to all is there as it is.
+    assert!(holds(&backup, &format!("{CUSTOMER} Inc")));
+    for text in ["ann", "cem"].iter().flat_map(|user| person(user)) {
+        assert!(holds(&data, &text) || text.contains("cem"), "{text}");
+        assert!(!holds(&backup, &text), "{text}");
+    }
+
     // The live store with its segments, history and indexes; with and without what a start makes anew of them.
     let said = readings(&world.daemon).await;
     assert!(has_all(&said, "ann") && !has_any(&said, "cem"), "{said}");
@@ -120,6 +155,9 @@ async fn a_removed_users_data_is_read_from_nothing_but_an_older_copy_of_the_keyr
     let (daemon, _) = world.restored(&backup, &after, &[]);
     let said = readings(&daemon).await;
     assert!(has_all(&said, "ann") && !has_any(&said, "cem"), "{said}");
+    for (ann, cem) in person("ann").iter().zip(&person("cem")) {
+        assert!(holds(&daemon.data(), ann) && !holds(&daemon.data(), cem), "{ann}");
+    }
     drop(daemon);
 
     // An older copy of the keyring undoes it: keys are all that is missing.

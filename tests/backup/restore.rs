@@ -57,7 +57,11 @@ async fn a_restored_daemon_waits_then_ends_what_had_not_ended_and_knows_nothing_
     );
 
     let (mut daemon, restored) = world.restored(&backup, &keyring, &[]);
-    assert!(restored.contains("user cem of globex"), "who was deleted is named: {restored}");
+    let taken_out = restored.split("taken out").nth(1).unwrap();
+    assert!(
+        taken_out.contains("\n  user ") && !restored.contains("cem of globex"),
+        "of who was deleted an id is left: {restored}"
+    );
     let connections = restored.split("refresh tokens").nth(1).unwrap();
     assert!(
         connections.contains("ann of globex") && connections.contains("Account"),
@@ -136,9 +140,12 @@ fn a_directory_at_rest_is_backed_up_and_restored_with_its_epoch_raised() {
     let restore = ["restore", backup.to_str().unwrap(), "--keyring", keyring.to_str().unwrap()];
     refused(&perseat(&data, &restore), "is not empty");
     refused(&perseat(&backup, &["audit", "verify"]), "is a backup");
-    let none = [&restore[..], &["--keep-token", "00000000-0000-0000-0000-000000000007"]].concat();
+    refused(&perseat(&to, &restore), "there is no master key");
+    let key = data.join("master-key");
+    let with_key = [&restore[..], &["--master-key", key.to_str().unwrap()]].concat();
+    let none = [&with_key[..], &["--keep-token", "00000000-0000-0000-0000-000000000007"]].concat();
     refused(&perseat(&to, &none), "there is no bearer token");
-    let said = done(&perseat(&to, &restore));
+    let said = done(&perseat(&to, &with_key));
     assert!(said.contains("epoch 2") && said.contains("no master key yet"), "{said}");
     std::fs::copy(data.join("master-key"), to.join("master-key")).unwrap();
     assert!(
@@ -152,7 +159,14 @@ fn a_directory_at_rest_is_backed_up_and_restored_with_its_epoch_raised() {
     let third = folder.path().join("third");
     let said = done(&perseat(
         &third,
-        &["restore", second.to_str().unwrap(), "--keyring", keyring.to_str().unwrap()],
+        &[
+            "restore",
+            second.to_str().unwrap(),
+            "--keyring",
+            keyring.to_str().unwrap(),
+            "--master-key",
+            key.to_str().unwrap(),
+        ],
     ));
     assert!(said.contains("epoch 3"), "{said}");
 
@@ -186,7 +200,9 @@ async fn a_keyring_that_is_older_is_refused_though_it_has_as_many_slots() {
     assert_eq!((before.id, before.slots), (after.id, after.slots), "dan's key is where cem's was");
     world.verifies(&backup, &new);
     let to = world.path("to");
-    let restore = ["restore", backup.to_str().unwrap(), "--keyring", old.to_str().unwrap()];
+    let key = data.join("master-key");
+    let [from, keyring, key] = [&backup, &old, &key].map(|path| path.to_str().unwrap());
+    let restore = ["restore", from, "--keyring", keyring, "--master-key", key];
     refused(&perseat(&to, &restore), "this keyring is older than the backup");
     assert!(
         !to.exists() || std::fs::read_dir(&to).unwrap().next().is_none(),
@@ -196,7 +212,7 @@ async fn a_keyring_that_is_older_is_refused_though_it_has_as_many_slots() {
     refused(&perseat(&to, &verify), "keyring: it is older than the backup");
     let restored = done(&perseat(&to, &[&restore[..], &["--older-keyring"]].concat()));
     assert!(
-        restored.contains("user dan of globex"),
+        restored.contains("taken out") && restored.contains("\n  user "),
         "who came in between is taken out: {restored}"
     );
 }

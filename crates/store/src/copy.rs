@@ -68,9 +68,43 @@ impl Copy<'_> {
         }
     }
 
-    /// Copies every table, whichever of the catalog's shapes it has.
+    /// Copies a table; `change` gives what stands for each row, if anything does.
+    pub(crate) fn changed(
+        &mut self,
+        definition: TableDefinition<'_, &'static [u8], &'static [u8]>,
+        mut change: impl FnMut(&[u8], &[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let (source, mut target) = (self.source.open_table(definition)?, self.target.open_table(definition)?);
+        for row in source.iter()? {
+            let (key, value) = row?;
+            if let Some(row) = change(key.value(), value.value())? {
+                target.insert(key.value(), row.as_slice())?;
+            }
+        }
+        self.copied.insert(definition.name().to_owned());
+        Ok(())
+    }
+
+    /// Makes a table without its rows.
+    pub(crate) fn left_empty<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        definition: TableDefinition<'_, K, V>,
+    ) -> Result<(), StoreError> {
+        self.target.open_table(definition)?;
+        self.copied.insert(definition.name().to_owned());
+        Ok(())
+    }
+
+    /// Adds a number to a table of the copy.
+    pub(crate) fn insert(&mut self, definition: TableDefinition<'_, &'static str, u64>, key: &str, number: u64) -> Result<(), StoreError> {
+        self.target.open_table(definition)?.insert(key, number)?;
+        Ok(())
+    }
+
+    /// Copies every table that was not copied yet, whichever of the catalog's shapes it has.
     pub(crate) fn all(&mut self) -> Result<(), StoreError> {
-        let names: Vec<String> = self.source.list_tables()?.map(|table| table.name().to_owned()).collect();
+        let mut names: Vec<String> = self.source.list_tables()?.map(|table| table.name().to_owned()).collect();
+        names.retain(|name| !self.copied.contains(name));
         for name in &names {
             let _is_copied = self.shaped::<&[u8], &[u8]>(name)?
                 || self.shaped::<&[u8], ()>(name)?

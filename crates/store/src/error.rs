@@ -87,6 +87,9 @@ pub enum StoreError {
         /// The only format that this version reads.
         known: u32,
     },
+    /// A catalog of a backup, which is no catalog before it was restored.
+    #[error("the catalog is a copy for a backup, in which what belongs to users is sealed with their keys")]
+    SealedCopy,
     /// The disk or its quota is full. Nothing was written.
     #[error("the disk is full")]
     Full(#[source] Source),

@@ -66,6 +66,8 @@ pub enum RecordKind {
     AccessToken = 13,
     /// A token that is to be given back to its provider; id: its own. Never compressed.
     Owed = 14,
+    /// A row of the catalog that belongs to one user, in a backup; id: table ‖ 0 ‖ key.
+    CatalogRow = 15,
     /// A customer on the way to another daemon; id: customer.
     Bundle = 64,
     /// Another owner's key, in the keyring. Never compressed.

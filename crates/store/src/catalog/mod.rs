@@ -11,6 +11,7 @@ mod check;
 mod copy;
 mod grants;
 mod indexes;
+mod lists;
 mod lookup;
 mod mutation;
 mod notices;
@@ -25,8 +26,10 @@ mod view;
 
 pub use accounts::Accounts;
 pub use allowance::{Allowance, Spent};
-pub use audit::{AuditEntry, ChangeKind, Event, RecordDigest, SegmentHash, detail_record_id};
+pub(crate) use audit::Details;
+pub use audit::{AuditEntry, ChangeKind, Event, RecordDigest, SealedDetails, SegmentHash, detail_record_id};
 pub use check::CatalogReport;
+pub use copy::Gone;
 pub use grants::{GrantId, Stored, StoredGrant};
 pub use lookup::{InstanceBundle, Lookup, Page, Rows, UserBundle};
 pub use mutation::{Mutated, Mutation, Touched};
@@ -48,7 +51,7 @@ use grants::GRANTS;
 use notices::NOTICES;
 use owed::OWED;
 use perseat_domain::id::IntegrationId;
-use perseat_domain::model::{IntegrationVersion, Sealed};
+use perseat_domain::model::IntegrationVersion;
 use perseat_domain::time::Timestamp;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError, WriteTransaction};
 use std::fmt;
@@ -56,7 +59,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use superseded::SUPERSEDED;
 use tables::{
-    ATTESTED, AUDIT, CATALOG_FORMAT, CATALOG_INDEXES, FORMAT, INDEXES, META, OUTBOX, OWNED, PENDING_DESTRUCTION, REVISION, UNIQUE,
+    ATTESTED, AUDIT, CATALOG_FORMAT, CATALOG_INDEXES, FORMAT, INDEXES, META, OUTBOX, OWNED, PENDING_DESTRUCTION, REVISION, SEALED, UNIQUE,
 };
 
 type Versions = Bounded<(IntegrationId, u32), Arc<IntegrationVersion>>;
@@ -113,8 +116,8 @@ pub(crate) struct Uncommitted {
     pub(crate) new_keys: Vec<NewKey>,
     /// The revision that it makes.
     pub(crate) revision: u64,
-    /// What the audit entry says of it in sealed form, as JSON.
-    pub(crate) details: Option<String>,
+    /// What the audit entry says of it in sealed form.
+    pub(crate) details: Option<Details>,
 }
 
 /// The catalog of one data directory.
@@ -145,7 +148,10 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::open`].
     pub fn open_in(folder: Arc<dyn Folder>, name: &str, options: Options) -> Result<Self, StoreError> {
-        let database = Handle::open(folder, name, options.cache_bytes)?;
+        Self::of(Handle::open(folder, name, options.cache_bytes)?, options)
+    }
+
+    fn of(database: Handle, options: Options) -> Result<Self, StoreError> {
         prepare(&*database.get()?)?;
         let versions = Mutex::new(Bounded::new(options.version_cache_entries));
         Ok(Self {
@@ -191,7 +197,7 @@ impl Catalog {
         &self,
         change: Change<'_>,
         work: impl FnOnce(&mut Mutation<'_>) -> Result<T, E>,
-        before_commit: impl FnOnce(&Uncommitted) -> Result<Option<Sealed>, StoreError>,
+        before_commit: impl FnOnce(&Uncommitted) -> Result<Option<SealedDetails>, StoreError>,
     ) -> Result<Mutated<T>, E> {
         let database = self.database.get()?;
         let mut transaction = database.begin_write().map_err(StoreError::from)?;
@@ -250,7 +256,7 @@ impl Catalog {
         transaction: &WriteTransaction,
         change: Change<'_>,
         ledger: Ledger,
-        details: Option<Sealed>,
+        details: Option<SealedDetails>,
     ) -> Result<u64, StoreError> {
         let mut meta = transaction.open_table(META)?;
         let revision = meta.get(REVISION)?.map_or(0, |guard| guard.value()) + 1;
@@ -370,6 +376,9 @@ fn prepare(database: &Database) -> Result<(), StoreError> {
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(StoreError::from(error)),
     };
+    if number(SEALED)?.is_some() {
+        return Err(StoreError::SealedCopy);
+    }
     let (found, indexes) = (number(FORMAT)?, number(INDEXES)?);
     let has = |table| match reading.open_table(table) {
         Ok(_) => Ok(true),
@@ -407,7 +416,7 @@ fn prepare(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(AUDIT)?;
     transaction.open_table(OUTBOX)?;
     if found.is_some() {
-        sorted::fill(&transaction)?;
+        lists::fill(&transaction)?;
     }
     {
         let mut meta = transaction.open_table(META)?;

@@ -2,11 +2,9 @@
 
 use super::Rows;
 use super::record::{self, Owned, Record, RecordId, folded, scope};
-use super::tables::{Bytes, OWNED};
 use crate::error::StoreError;
 use perseat_domain::id::CustomerId;
 use perseat_domain::model::{Customer, Instance, Membership, User};
-use redb::{ReadableTable, WriteTransaction};
 use std::marker::PhantomData;
 use uuid::Uuid;
 
@@ -130,20 +128,4 @@ pub(super) fn read<R: SortedRecord>(rows: &impl Rows, by: Sorted<R>, reading: &R
         items.push((place, record::decode::<R>(&bytes)?));
     }
     Ok(items)
-}
-
-/// Writes the rows of these lists for records from before there were any.
-pub(super) fn fill(transaction: &WriteTransaction) -> Result<(), StoreError> {
-    let mut owned = transaction.open_table(OWNED)?;
-    fn of<R: Record>(table: Bytes, from: &WriteTransaction, to: &mut redb::Table<'_, &'static [u8], ()>) -> Result<(), StoreError> {
-        for row in from.open_table(table)?.iter()? {
-            for key in record::decode::<R>(row?.1.value())?.index().owned {
-                to.insert(key.as_slice(), ())?;
-            }
-        }
-        Ok(())
-    }
-    of::<Customer>(Customer::TYPE.table(), transaction, &mut owned)?;
-    of::<User>(User::TYPE.table(), transaction, &mut owned)?;
-    of::<Instance>(Instance::TYPE.table(), transaction, &mut owned)
 }

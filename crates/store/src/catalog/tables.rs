@@ -36,8 +36,11 @@ pub(super) const CATALOG_INDEXES: u64 = 1;
 /// Row of `meta`: the newest journal segment whose final hash is in the audit.
 pub(super) const ATTESTED: &str = "attested_segment";
 
+/// Row of `meta`: 1 in a copy for a backup, in which rows of users are sealed and nothing is listed.
+pub(super) const SEALED: &str = "sealed";
+
 /// Format of the file.
-pub(super) const CATALOG_FORMAT: u64 = 7;
+pub(super) const CATALOG_FORMAT: u64 = 8;
 
 impl RecordType {
     pub(super) fn table(self) -> Bytes {
