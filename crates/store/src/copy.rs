@@ -1,4 +1,4 @@
-//! Copies of databases as of one moment, made beside those who write.
+//! Copies of databases as of one moment.
 //!
 //! A copy holds rows, not pages: what was deleted is not in it.
 
@@ -20,15 +20,23 @@ pub(crate) fn into_file<T>(
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE);
     let target: Database = builder.create_with_backend(FileBackend::new(file)?)?;
-    let transaction = target.begin_write()?;
+    into_transaction(source, target.begin_write()?, work)
+}
+
+/// Puts what `work` copies into a database by the one transaction that is given, and commits it.
+pub(crate) fn into_transaction<T>(
+    source: &ReadTransaction,
+    target: WriteTransaction,
+    work: impl FnOnce(&mut Copy<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let mut copy = Copy {
         source,
-        target: &transaction,
+        target: &target,
         copied: BTreeSet::new(),
     };
     let value = work(&mut copy)?;
     copy.check_complete()?;
-    transaction.commit()?;
+    target.commit()?;
     Ok(value)
 }
 
@@ -111,6 +119,16 @@ impl Copy<'_> {
                 || self.shaped::<u64, &[u8]>(name)?
                 || self.shaped::<&str, u64>(name)?;
         }
+        Ok(())
+    }
+
+    /// Takes a row out of the copy.
+    pub(crate) fn without<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        definition: TableDefinition<'_, K, V>,
+        key: K::SelfType<'_>,
+    ) -> Result<(), StoreError> {
+        self.target.open_table(definition)?.remove(key)?;
         Ok(())
     }
 

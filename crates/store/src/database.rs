@@ -5,12 +5,14 @@
 
 use crate::error::StoreError;
 use crate::folder::Folder;
-use redb::{BackendError, Builder, Database, StorageBackend};
+use redb::{BackendError, Builder, CommitError, Database, StorageBackend, StorageError, WriteTransaction};
 use std::fmt;
 use std::io;
-use std::ops::Bound;
+use std::ops::{Bound, Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+mod rewrite;
 
 /// A database that survives I/O errors.
 pub(crate) struct Handle {
@@ -51,7 +53,7 @@ impl Handle {
 
     /// The open database.
     pub(crate) fn get(&self) -> Result<Arc<Database>, StoreError> {
-        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.slot();
         if let Slot::Open(database, failed) = &*slot {
             if !failed.load(Ordering::Acquire) {
                 return Ok(Arc::clone(database));
@@ -74,6 +76,62 @@ impl Handle {
     }
 }
 
+impl Handle {
+    /// Begins to write, once nobody else does. The only way to: whoever begins on a database of [`Handle::get`] may have waited
+    /// for the end of one that is not there any more.
+    pub(crate) fn write(&self) -> Result<Writing, StoreError> {
+        loop {
+            let database = self.get()?;
+            let transaction = database.begin_write()?;
+            // Nothing takes its place while the transaction is open.
+            if self.holds(&database) {
+                return Ok(Writing { transaction, database });
+            }
+        }
+    }
+
+    fn holds(&self, database: &Arc<Database>) -> bool {
+        matches!(&*self.slot(), Slot::Open(open, _) if Arc::ptr_eq(open, database))
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The one write transaction of the open database.
+pub(crate) struct Writing {
+    // Before the database, so that it ends first.
+    transaction: WriteTransaction,
+    database: Arc<Database>,
+}
+
+impl Writing {
+    /// Makes what was written durable.
+    pub(crate) fn commit(self) -> Result<(), CommitError> {
+        self.transaction.commit()
+    }
+
+    /// Takes back what was written.
+    pub(crate) fn abort(self) -> Result<(), StorageError> {
+        self.transaction.abort()
+    }
+}
+
+impl Deref for Writing {
+    type Target = WriteTransaction;
+
+    fn deref(&self) -> &WriteTransaction {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Writing {
+    fn deref_mut(&mut self) -> &mut WriteTransaction {
+        &mut self.transaction
+    }
+}
+
 impl Place {
     fn open(&self) -> Result<Slot, StoreError> {
         if !self.folder.exists(&self.name) {
@@ -88,17 +146,31 @@ impl Place {
     /// Makes the database under another name first: one whose making was cut off would not open, and nobody could tell it
     /// from one that is damaged.
     fn create(&self) -> Result<(), StoreError> {
-        let draft = format!("{}.new", self.name);
+        let (database, failed) = self.begin_draft()?;
+        drop(database);
+        // Closing it writes, and says nothing of a failure.
+        check(&failed)?;
+        Ok(self.folder.rename(&self.draft(), &self.name)?)
+    }
+
+    /// The name under which a database is made.
+    fn draft(&self) -> String {
+        format!("{}.new", self.name)
+    }
+
+    /// An empty database under that name.
+    fn begin_draft(&self) -> Result<(Database, Arc<AtomicBool>), StoreError> {
+        self.remove_draft()?;
+        self.database(&self.draft())
+    }
+
+    /// Removes what is there under that name.
+    fn remove_draft(&self) -> Result<(), StoreError> {
+        let draft = self.draft();
         if self.folder.exists(&draft) {
             self.folder.remove(&draft)?;
         }
-        let (database, failed) = self.database(&draft)?;
-        drop(database);
-        // Closing it writes, and says nothing of a failure.
-        if failed.load(Ordering::Acquire) {
-            return Err(io::Error::other("a new database could not be written").into());
-        }
-        Ok(self.folder.rename(&draft, &self.name)?)
+        Ok(())
     }
 
     fn database(&self, name: &str) -> Result<(Database, Arc<AtomicBool>), StoreError> {
@@ -112,6 +184,14 @@ impl Place {
             is_seen: AtomicBool::new(false),
         })?;
         Ok((database, failed))
+    }
+}
+
+/// Whether everything that was written to a new database got to its file.
+fn check(failed: &AtomicBool) -> Result<(), StoreError> {
+    match failed.load(Ordering::Acquire) {
+        true => Err(io::Error::other("a new database could not be written").into()),
+        false => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Which files find the disk full.
+/// Which files find the disk full, also while they are made under another name.
 #[derive(Debug, Default)]
 pub struct Faults(Mutex<BTreeMap<String, Option<PathBuf>>>);
 
@@ -50,7 +50,7 @@ impl Filling {
     pub(crate) fn new(inner: FileBackend, name: &str, faults: Arc<Faults>) -> Self {
         Self {
             inner,
-            name: name.to_owned(),
+            name: name.strip_suffix(".new").unwrap_or(name).to_owned(),
             faults,
         }
     }

@@ -196,6 +196,7 @@ pub(super) struct Ledger {
     /// How much may be added to both, as text.
     room: usize,
     segments: Vec<SegmentHash>,
+    removes_people: bool,
 }
 
 /// What a changed record is called.
@@ -221,6 +222,7 @@ impl Ledger {
             people: BTreeMap::new(),
             room,
             segments: Vec::new(),
+            removes_people: false,
         }
     }
 
@@ -288,9 +290,15 @@ impl Ledger {
         self.all.update(&id);
         self.all.update(&digest);
         self.count += 1;
+        self.removes_people |= kind == ChangeKind::Deleted && matches!(table, RecordType::User | RecordType::Customer);
         if self.named.len() < self.limit {
             self.named.push(RecordDigest { key, kind, digest });
         }
+    }
+
+    /// Whether a user or a customer is gone.
+    pub(super) fn removes_people(&self) -> bool {
+        self.removes_people
     }
 
     pub(super) fn is_empty(&self) -> bool {

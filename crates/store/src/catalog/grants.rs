@@ -96,9 +96,7 @@ impl Catalog {
     /// # Errors
     /// If the disk fails; [`StoreError::Full`] on a full disk.
     pub fn store_grant(&self, id: &GrantId, expected: Option<&StoredGrant>, stored: &StoredGrant) -> Result<Stored, StoreError> {
-        let database = self.database.get()?;
-        let mut transaction = database.begin_write()?;
-        transaction.set_quick_repair(true);
+        let transaction = self.write()?;
         let key = id.to_key();
         {
             let mut table = transaction.open_table(GRANTS)?;

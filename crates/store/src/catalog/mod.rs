@@ -18,6 +18,7 @@ mod notices;
 mod owed;
 mod record;
 mod reseal;
+mod rewrite;
 mod sorted;
 mod stored;
 mod superseded;
@@ -37,12 +38,13 @@ pub(crate) use owed::Owes;
 pub use owed::{OwedId, Owing, Settled, StoredOwed};
 pub use record::{Record, RecordId, RecordKey, RecordType, Stamp};
 pub use reseal::{Resealed, is_sharing_stale, is_stale};
+pub use rewrite::Rewritten;
 pub use sorted::{Reading, Sorted, SortedRecord};
 pub use superseded::{PlainValues, plain_values};
 pub use view::View;
 
 use crate::bounded::Bounded;
-use crate::database::Handle;
+use crate::database::{Handle, Writing};
 use crate::error::StoreError;
 use crate::folder::{Directory, Folder};
 use crate::keyring::{NewKey, Owner};
@@ -53,13 +55,14 @@ use owed::OWED;
 use perseat_domain::id::IntegrationId;
 use perseat_domain::model::IntegrationVersion;
 use perseat_domain::time::Timestamp;
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError, WriteTransaction};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError, WriteTransaction};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use superseded::SUPERSEDED;
 use tables::{
-    ATTESTED, AUDIT, CATALOG_FORMAT, CATALOG_INDEXES, FORMAT, INDEXES, META, OUTBOX, OWNED, PENDING_DESTRUCTION, REVISION, SEALED, UNIQUE,
+    ATTESTED, AUDIT, CATALOG_FORMAT, CATALOG_INDEXES, FORMAT, INDEXES, META, OUTBOX, OWNED, PENDING_DESTRUCTION, PEOPLE_REMOVED, REVISION,
+    SEALED, UNIQUE,
 };
 
 type Versions = Bounded<(IntegrationId, u32), Arc<IntegrationVersion>>;
@@ -152,7 +155,7 @@ impl Catalog {
     }
 
     fn of(database: Handle, options: Options) -> Result<Self, StoreError> {
-        prepare(&*database.get()?)?;
+        prepare(&database)?;
         let versions = Mutex::new(Bounded::new(options.version_cache_entries));
         Ok(Self {
             database,
@@ -199,10 +202,7 @@ impl Catalog {
         work: impl FnOnce(&mut Mutation<'_>) -> Result<T, E>,
         before_commit: impl FnOnce(&Uncommitted) -> Result<Option<SealedDetails>, StoreError>,
     ) -> Result<Mutated<T>, E> {
-        let database = self.database.get()?;
-        let mut transaction = database.begin_write().map_err(StoreError::from)?;
-        // After a crash the file opens at once instead of being read whole.
-        transaction.set_quick_repair(true);
+        let transaction = self.write()?;
         let revision = transaction
             .open_table(META)
             .map_err(StoreError::from)?
@@ -242,9 +242,7 @@ impl Catalog {
     /// # Errors
     /// If the disk is full or fails.
     pub fn note(&self, change: Change<'_>) -> Result<u64, StoreError> {
-        let database = self.database.get()?;
-        let mut transaction = database.begin_write()?;
-        transaction.set_quick_repair(true);
+        let transaction = self.write()?;
         let revision = self.record(&transaction, change, Ledger::new(self.options.named_changes, 0), None)?;
         transaction.commit()?;
         Ok(revision)
@@ -263,6 +261,9 @@ impl Catalog {
         meta.insert(REVISION, revision)?;
         if let Some(number) = ledger.attested() {
             meta.insert(ATTESTED, u64::from(number))?;
+        }
+        if ledger.removes_people() && meta.get(PEOPLE_REMOVED)?.is_none() {
+            meta.insert(PEOPLE_REMOVED, change.at.0)?;
         }
         let mut outbox = transaction.open_table(OUTBOX)?;
         let event = Event {
@@ -351,9 +352,7 @@ impl Catalog {
 
     /// Clears owners whose keys are destroyed. Not a mutation: it says nothing new about any record.
     pub(crate) fn clear_pending(&self, owners: &[Owner]) -> Result<(), StoreError> {
-        let database = self.database.get()?;
-        let mut transaction = database.begin_write()?;
-        transaction.set_quick_repair(true);
+        let transaction = self.write()?;
         {
             let mut table = transaction.open_table(PENDING_DESTRUCTION)?;
             for owner in owners {
@@ -363,14 +362,22 @@ impl Catalog {
         Ok(transaction.commit()?)
     }
 
+    /// Begins a transaction, once nobody else writes.
+    fn write(&self) -> Result<Writing, StoreError> {
+        let mut writing = self.database.write()?;
+        // After a crash the file opens at once instead of being read whole.
+        writing.set_quick_repair(true);
+        Ok(writing)
+    }
+
     fn versions(&self) -> MutexGuard<'_, Versions> {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Makes all tables of a new file; refuses a newer one.
-fn prepare(database: &Database) -> Result<(), StoreError> {
-    let reading = database.begin_read()?;
+fn prepare(database: &Handle) -> Result<(), StoreError> {
+    let reading = database.get()?.begin_read()?;
     let number = |row: &str| match reading.open_table(META) {
         Ok(meta) => Ok(meta.get(row)?.map(|guard| guard.value())),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
@@ -402,7 +409,7 @@ fn prepare(database: &Database) -> Result<(), StoreError> {
         }
         None => {}
     }
-    let transaction = database.begin_write()?;
+    let transaction = database.write()?;
     for kind in RecordType::ALL {
         transaction.open_table(kind.table())?;
     }

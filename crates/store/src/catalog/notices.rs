@@ -91,9 +91,7 @@ impl Catalog {
     /// # Errors
     /// If the disk is full or fails.
     pub fn store_notice(&self, id: &GrantId, expected: &Notice, notice: &Notice) -> Result<bool, StoreError> {
-        let database = self.database.get()?;
-        let mut transaction = database.begin_write()?;
-        transaction.set_quick_repair(true);
+        let transaction = self.write()?;
         let key = id.to_key();
         {
             let mut table = transaction.open_table(NOTICES)?;

@@ -167,9 +167,7 @@ impl Catalog {
         of: &GrantId,
         seal: impl FnOnce() -> Result<(OwedId, StoredOwed), StoreError>,
     ) -> Result<Owes, StoreError> {
-        let database = self.database.get()?;
-        let mut transaction = database.begin_write()?;
-        transaction.set_quick_repair(true);
+        let transaction = self.write()?;
         {
             let grants = transaction.open_table(GRANTS)?;
             let found = grants.get(of.to_key().as_slice())?;
@@ -192,9 +190,7 @@ impl Catalog {
     /// # Errors
     /// If the disk is full or fails.
     pub fn put_owed_off(&self, id: OwedId, debt: Debt) -> Result<(), StoreError> {
-        let database = self.database.get()?;
-        let mut transaction = database.begin_write()?;
-        transaction.set_quick_repair(true);
+        let transaction = self.write()?;
         {
             let mut table = transaction.open_table(OWED)?;
             let key = id.0.into_bytes();
@@ -209,9 +205,7 @@ impl Catalog {
     /// Takes out those that are done with: their keys are to be destroyed, and the grants that are still there say so. Tells whether any
     /// was refused; one that was taken out meanwhile is nobody's business any more.
     pub(crate) fn settle_owed(&self, all: &[Settled], at: Timestamp, timeline: usize) -> Result<bool, StoreError> {
-        let database = self.database.get()?;
-        let mut transaction = database.begin_write()?;
-        transaction.set_quick_repair(true);
+        let transaction = self.write()?;
         let is_any_refused = settle(&transaction, all, at, timeline)?;
         transaction.commit()?;
         Ok(is_any_refused)

@@ -136,9 +136,7 @@ impl Catalog {
         if old.is_empty() {
             return Ok(0);
         }
-        let database = self.database.get()?;
-        let mut transaction = database.begin_write()?;
-        transaction.set_quick_repair(true);
+        let transaction = self.write()?;
         {
             let mut table = transaction.open_table(SUPERSEDED)?;
             for key in &old {

@@ -38,6 +38,8 @@ pub(super) const ATTESTED: &str = "attested_segment";
 
 /// Row of `meta`: 1 in a copy for a backup, in which rows of users are sealed and nothing is listed.
 pub(super) const SEALED: &str = "sealed";
+/// Row of `meta`: when the first of the people was removed whose rows may still be read between those of others.
+pub(super) const PEOPLE_REMOVED: &str = "people_removed_at";
 
 /// Format of the file.
 pub(super) const CATALOG_FORMAT: u64 = 8;

@@ -38,8 +38,7 @@ impl IndexFile {
     /// once, the rows would be seen and counted on, and yet perhaps never get to the disk.
     pub(crate) fn write<T>(&self, write: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>) -> Result<T, IndexError> {
         self.named(|| {
-            let database: Arc<_> = self.handle.get()?;
-            let mut transaction = database.begin_write()?;
+            let mut transaction = self.handle.write()?;
             transaction.set_two_phase_commit(true);
             let result = write(&transaction)?;
             transaction.commit()?;

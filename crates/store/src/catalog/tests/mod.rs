@@ -1,6 +1,7 @@
 mod copies;
 mod faults;
 mod grants;
+mod rewrite;
 mod seeds;
 mod sorted;
 mod superseded;

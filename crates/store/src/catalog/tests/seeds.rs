@@ -4,6 +4,7 @@ use super::*;
 use crate::fault_backend::open_at_last;
 use crate::fault_workload::{Workload, campaign};
 use perseat_journal::disk::{Campaign, Random};
+use std::time::Duration;
 
 const CATALOG: Campaign = Campaign {
     package: "perseat-store",
@@ -136,6 +137,18 @@ impl Rig {
         }
     }
 
+    /// Writes the file anew if somebody was removed: nothing that it holds is another.
+    fn rewrite(&mut self) -> Result<(), String> {
+        match self.catalog()?.rewrite_if_due(NOW.at, Duration::ZERO) {
+            Ok(Some(_)) => {
+                self.acknowledged += 1;
+                self.expect("written anew")
+            }
+            Ok(None) | Err(StoreError::Io(_) | StoreError::Full(_) | StoreError::Reopening) => Ok(()),
+            Err(error) => Err(format!("it is not written anew: {error:?}")),
+        }
+    }
+
     /// After a crash there is no doubt: what is seen is what is on disk.
     fn settle(&mut self) -> Result<(), String> {
         for _ in 0..8 {
@@ -178,6 +191,7 @@ impl Workload for Rig {
     fn step(&mut self, random: &mut Random) -> Result<(), String> {
         match random.below(10) {
             0 => self.expect("in between"),
+            1 => self.rewrite(),
             _ => self.mutate(random),
         }
     }
