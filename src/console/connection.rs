@@ -1,6 +1,6 @@
 //! Where connections stand, and where somebody consents.
 
-use super::field::{Field, Kind, Story, StoryEvent};
+use super::field::{Field, Kind, Story, StoryEvent, shared_inputs};
 use crate::control::{Desk, iso};
 use crate::oauth::{Ticket, begin_url, choose_url, story};
 use perseat_admin::accounts::reach;
@@ -9,8 +9,10 @@ use perseat_admin::query::{Reader, VersionView};
 use perseat_domain::definition::{ConfigVar, DataType};
 use perseat_domain::grant::{Forecast, Holder, Status};
 use perseat_domain::model::ConfigValue;
+use perseat_domain::sharing::SharedConnection;
 use perseat_flow::oauth::{Flow, is_oauth};
 use perseat_store::catalog::{GrantId, StoredGrant};
+use perseat_store::sharing::given_by_organization;
 use std::collections::BTreeMap;
 
 /// In the words of the SDK: one whose state is not known has to be connected again.
@@ -35,6 +37,8 @@ struct Place {
     flow: Option<Flow>,
     stored: Option<StoredGrant>,
     is_given: bool,
+    /// What is declared, where it is shared.
+    shared: Option<SharedConnection>,
 }
 
 impl Place {
@@ -55,6 +59,7 @@ impl Place {
                 flow: variable.connection.as_ref().and_then(is_oauth),
                 stored: grants.get(&variable.stable_key).cloned(),
                 is_given: is_stored,
+                shared: None,
             });
         }
         let view = match holder {
@@ -67,12 +72,14 @@ impl Place {
                 id: Some(view.id),
                 stored: view.stored,
                 is_given: view.is_given,
+                shared: Some(view.connection),
             },
             None => Self {
                 id: None,
                 flow: None,
                 stored: None,
                 is_given: false,
+                shared: None,
             },
         })
     }
@@ -187,6 +194,13 @@ pub(super) fn stand(
         if place.flow == Some(Flow::AuthorizationCode) && reader.may_connect(id)? {
             field.connect = Some(begin_url(desk, &ticket(reader, id)));
             field.is_held = place.stored.as_ref().is_some_and(is_held);
+        }
+        if let (Some(shared), true) = (&place.shared, reader.may_connect(id)?) {
+            let given = given_by_organization(desk.custody().keyring(), shared)?;
+            field.inputs = shared_inputs(variable, &shared.connection, &given);
+            field.is_stored = place.is_given;
+            field.is_shared = field.inputs.is_empty();
+            field.is_held |= place.is_given && place.flow.is_none();
         }
     }
     Ok(())

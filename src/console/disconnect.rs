@@ -15,6 +15,7 @@ use perseat_admin::query::Reader;
 use perseat_domain::definition::DataType;
 use perseat_domain::grant::Holder;
 use perseat_domain::id::IntegrationId;
+use perseat_flow::oauth::is_oauth;
 use perseat_store::catalog::GrantId;
 
 /// The parameter that names the connection, by its stable key.
@@ -81,19 +82,22 @@ impl Console {
                 .iter()
                 .find(|variable| variable.stable_key == key && variable.data_type == DataType::Connection);
             let variable = found.ok_or(Fault::Absent("connection"))?;
-            let (id, stored) = match (&variable.shared, reader.shared_of(variable, holder)?) {
+            let (id, stored, is_given) = match (&variable.shared, reader.shared_of(variable, holder)?) {
                 (None, _) => {
                     let stored = reader.grants(holder)?.remove(&key);
-                    (GrantId { holder, variable: key }, stored)
+                    (GrantId { holder, variable: key }, stored, false)
                 }
-                (Some(_), Some(shared)) => (shared.id, shared.stored),
+                (Some(_), Some(shared)) => {
+                    let is_given = shared.is_given && is_oauth(&shared.connection.connection).is_none();
+                    (shared.id, shared.stored, is_given)
+                }
                 (Some(_), None) => return Err(Fault::Absent("connection")),
             };
             if !reader.may_connect(&id)? {
                 return Err(Fault::Absent("connection"));
             }
             Ok(Leaving {
-                is_held: stored.as_ref().is_some_and(is_held),
+                is_held: is_given || stored.as_ref().is_some_and(is_held),
                 name: format!("{}: {}", version.integration.name, variable.key),
                 id,
             })

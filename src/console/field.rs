@@ -7,7 +7,7 @@ use perseat_domain::model::ConfigValue;
 use perseat_domain::registration::{AppRegistration, Chosen, Traits};
 use perseat_flow::component::BuiltIn;
 use perseat_flow::definition::{Components as _, Inputs};
-use perseat_flow::oauth::{REGISTRATION, is_oauth};
+use perseat_flow::oauth::{Flow, REGISTRATION, is_oauth, shapes_requests};
 use perseat_flow::offer::{Element, Offer, Wrong};
 use serde::Serialize;
 use serde_json::Value;
@@ -62,6 +62,18 @@ pub(super) struct InputField {
 pub(super) const BY_DEFAULT: &str = "default";
 
 impl InputField {
+    fn of(variable: &ConfigVar, connection: &ActionRef, name: &str, is_required: bool) -> Self {
+        Self {
+            field: format!("input:{}:{name}", variable.stable_key),
+            label: label(name),
+            is_secret: BuiltIn.is_secret(&connection.component, &connection.action, name),
+            is_required,
+            name: name.to_owned(),
+            choices: Vec::new(),
+            chosen: None,
+        }
+    }
+
     /// The choice among a customer's app registrations; `picked` is the one that is named now, by id or name. None where there
     /// is nothing to choose.
     pub(super) fn of_registrations(variable: &ConfigVar, registrations: &[AppRegistration], picked: Option<&str>) -> Option<Self> {
@@ -140,7 +152,7 @@ pub(super) struct Field {
     pub(super) is_stored: bool,
     /// Whether somebody consents at a provider's page.
     pub(super) is_consent: bool,
-    /// Whether a connection is shared: then it is connected once, and takes nothing here.
+    /// Whether a connection is shared and takes nothing here: somebody else gives what it needs.
     pub(super) is_shared: bool,
     /// Where a connection stands, as the API says.
     pub(super) status: Option<&'static str>,
@@ -336,16 +348,29 @@ fn inputs(variable: &ConfigVar, presented: &Presented) -> Vec<InputField> {
     let open = known
         .into_iter()
         .filter(|name| is_open(name) && !presented.hidden_inputs.iter().any(|hidden| hidden == name));
-    let field = |name: &str| InputField {
-        field: format!("input:{}:{name}", variable.stable_key),
-        label: label(name),
-        is_secret: BuiltIn.is_secret(&connection.component, &connection.action, name),
-        is_required: REQUIRED.contains(&name) || (is_consent && variable.inputs.contains_key(name)),
-        name: name.to_owned(),
-        choices: Vec::new(),
-        chosen: None,
+    let is_required = |name: &str| REQUIRED.contains(&name) || (is_consent && variable.inputs.contains_key(name));
+    open.map(|name| InputField::of(variable, connection, name, is_required(name)))
+        .collect()
+}
+
+/// The inputs of a shared connection that its holder fills in: those that the organization does not give.
+pub(super) fn shared_inputs(variable: &ConfigVar, connection: &ActionRef, given: &BTreeSet<String>) -> Vec<InputField> {
+    let known: Vec<&str> = match (is_oauth(connection), BuiltIn.connection(&connection.component, &connection.action)) {
+        (Some(Flow::AuthorizationCode), _) => Vec::new(),
+        (Some(Flow::ClientCredentials), _) => vec!["clientId", "clientSecret"],
+        (None, Some(Inputs::Named(names))) => names.to_vec(),
+        (None, _) => Vec::new(),
     };
-    open.map(field).collect()
+    let open = known.into_iter().filter(|name| !given.contains(*name) && !shapes_requests(name));
+    open.map(|name| {
+        InputField::of(
+            variable,
+            connection,
+            name,
+            REQUIRED.contains(&name) || is_oauth(connection).is_some(),
+        )
+    })
+    .collect()
 }
 
 /// Without these a connection of its kind says nothing.

@@ -15,6 +15,7 @@ mod refusals;
 mod registering;
 mod screens;
 mod seeing;
+mod shared;
 mod sources;
 mod story;
 mod walking;

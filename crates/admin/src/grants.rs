@@ -293,7 +293,7 @@ fn sharer(at: &impl Lookup, holder: Holder) -> Result<Option<String>, StoreError
 }
 
 /// Whether `actor` may consent for this grant: for oneself, or as whoever manages it.
-fn may_connect(at: &impl Lookup, actor: &Actor, id: &GrantId) -> Result<bool, StoreError> {
+pub(crate) fn may_connect(at: &impl Lookup, actor: &Actor, id: &GrantId) -> Result<bool, StoreError> {
     // A customer's people act for themselves alone.
     let for_user = |user: UserId| {
         let is_own = actor.user() == Some(user);
@@ -408,8 +408,9 @@ impl Edit<'_, '_> {
         if !may_connect(&*self.mutation, self.actor, id)? {
             return Err(Fault::Absent("connection"));
         }
-        let connection = Connection::find(&*self.mutation, self.keyring, id)?
-            .ok_or_else(|| Fault::field("id", "This variable is not a connection by OAuth 2.0."))?;
+        let Some(connection) = Connection::find(&*self.mutation, self.keyring, id)? else {
+            return self.take_back(id);
+        };
         if connection.flow == Flow::ClientCredentials {
             return Err(Fault::wrong(
                 "This connection acts for itself: take its client id and secret out of the configuration instead.",
@@ -431,6 +432,17 @@ impl Edit<'_, '_> {
         let held = held.or_else(|| connection.supplied.token.clone()).unwrap_or_default();
         let is_owed = self.owe(id, &provider, &held);
         Ok(GivenUp { is_owed })
+    }
+
+    /// Takes back what was given to a shared connection that knows no consent.
+    fn take_back(&mut self, id: &GrantId) -> Result<GivenUp, Fault> {
+        let given = match self.mutation.shared_connection(&id.variable)? {
+            Some(connection) if id.holder.is_shared() => self.mutation.shared_value(connection.id, id.holder)?,
+            _ => None,
+        };
+        let given = given.ok_or_else(|| Fault::field("id", "This variable is not a connection by OAuth 2.0."))?;
+        self.delete_shared_value(&given)?;
+        Ok(GivenUp { is_owed: false })
     }
 
     /// Makes everybody who uses a connection read it again.

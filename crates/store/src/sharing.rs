@@ -7,7 +7,7 @@ use crate::seal::{DataKey, RecordKind};
 use perseat_domain::grant::Holder;
 use perseat_domain::model::{ConfigValue, ConnectionValue, connection_record_id};
 use perseat_domain::sharing::SharedConnection;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -95,6 +95,20 @@ impl Supplied {
             key,
         }))
     }
+}
+
+/// The inputs that the organization gives to a shared connection.
+///
+/// # Errors
+/// If the keyring cannot be read, or they do not open.
+pub fn given_by_organization(keyring: &Keyring, connection: &SharedConnection) -> Result<BTreeSet<String>, StoreError> {
+    let Some(given) = &connection.value else {
+        return Ok(BTreeSet::new());
+    };
+    let key = keyring.data_key(Owner::Organization)?;
+    let mut value = open(&key, connection.id.0, &connection.stable_key, given)?;
+    value.fields.values_mut().for_each(|text| text.zeroize());
+    Ok(std::mem::take(&mut value.fields).into_keys().collect())
 }
 
 /// The holder's inputs never take the place of the organization's: else a secret of the organization's could be sent elsewhere.

@@ -108,7 +108,8 @@ impl Edit<'_, '_> {
         let integration = self.existing::<Integration>(input.integration.integration)?;
         self.check_offered(&integration, input.customer)?;
         let version = self.version_to_use(&integration, input.integration)?;
-        let values = given(&version.definition, &input.config_variables)?;
+        let mut values = given(&version.definition, &input.config_variables)?;
+        self.give_shared(&version.definition, &mut values, input.customer, None)?;
         let draft = InstanceDraft {
             before: None,
             may_choose_later: false,
@@ -164,6 +165,7 @@ impl Edit<'_, '_> {
                     owner: Owner::Customer(before.customer),
                 };
                 self.keep_choices(&version.definition, variables, &mut values, kept)?;
+                self.give_shared(&version.definition, &mut values, before.customer, None)?;
                 Some(values)
             }
         };

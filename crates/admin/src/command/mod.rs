@@ -9,6 +9,7 @@ mod integrations;
 mod media;
 mod organization;
 mod registrations;
+mod shared;
 mod user_configs;
 mod users;
 

@@ -87,6 +87,7 @@ impl Edit<'_, '_> {
             };
             self.keep_choices(&version.definition, variables, &mut values, kept)?;
         }
+        self.give_shared(&version.definition, &mut values, instance.customer, Some(user))?;
         let draft = UserConfigDraft {
             instance,
             user,

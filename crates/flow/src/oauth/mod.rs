@@ -22,7 +22,7 @@ pub use call::{Exchange, OauthClient};
 pub use owed::{GivenBack, Owed, is_as_supplied, is_of_somebody_else};
 pub use provider::{
     ClientAuthentication, Flow, Provider, ProviderError, REGISTRATION, chosen, fill_from_definition, is_destination, is_oauth, register,
-    registration, token_host, unregister,
+    registration, shapes_requests, token_host, unregister,
 };
 pub use redirects::Redirects;
 

@@ -133,7 +133,8 @@ pub fn is_destination(input: &str) -> bool {
 }
 
 /// Whether an input shapes the requests that carry a connection's secrets. Whoever does not own the secrets does not give it.
-fn shapes_requests(input: &str) -> bool {
+#[must_use]
+pub fn shapes_requests(input: &str) -> bool {
     is_destination(input) || matches!(input, "headers" | "tokenParams")
 }
 
