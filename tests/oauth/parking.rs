@@ -90,6 +90,32 @@ async fn a_revoked_grant_parks_only_that_users_executions_which_run_in_order_aft
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_reaches_the_provider_in_order_however_often_it_is_tried() {
+    let plan = Plan {
+        keys: &[("execution.slots", "1")],
+        ..Plan::default()
+    };
+    let world = World::start(&plan).await;
+    world.provider.revoke("ann");
+    let anns = in_order(&world, "ann", 12).await;
+    for execution in &anns {
+        world.stands(execution, "parked").await;
+    }
+    // Each consent of another user of the instance has what waits there tried, too.
+    let of_bob = || async {
+        for _ in 0..3 {
+            connect(&world, "bob").await;
+        }
+    };
+    of_bob().await;
+    tokio::join!(of_bob(), connect(&world, "ann"), of_bob());
+    for execution in &anns {
+        assert_eq!(world.ended(execution).await["status"], "succeeded");
+    }
+    assert_eq!(worked(&world), anns, "in the order in which they were accepted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_is_down_parks_and_nobody_has_to_consent_again() {
     let world = World::start(&Plan::default()).await;
     world.provider.change(|manner| manner.refuses = Some((503, None)));

@@ -208,6 +208,9 @@ impl UserActor {
         let Some(taken) = self.env.owner.lock().take_up(execution) else {
             return self.is_over(turn, None);
         };
+        if taken.is_scout {
+            self.tell_usable(&binding);
+        }
         let cancel = CancellationToken::new();
         let start = Box::new(execution::Start {
             execution,

@@ -94,6 +94,10 @@ impl World {
         let Some(taken) = self.owner.take_up(turn.execution) else {
             return self.stage.to_owner.push_back(ToOwner::Over(turn, None));
         };
+        if taken.is_scout {
+            let missing = binding.iter().flatten().map(|connection| (*connection).to_owned()).collect();
+            self.stage.to_owner.push_back(ToOwner::Usable(turn.user, missing));
+        }
         let entries: Vec<Bytes> = match taken.accepted {
             Some(accepted) => vec![accepted],
             None => {

@@ -93,6 +93,8 @@ pub(crate) struct Model {
     lines: BTreeMap<UserKey, BTreeSet<(u64, ExecutionId)>>,
     /// What waits for a credential, in order.
     parked: BTreeMap<UserKey, BTreeMap<(u64, ExecutionId), Wait>>,
+    /// Who of them finds out.
+    scouts: parked::Scouts,
     /// When the users of those are worth another try.
     again: BTreeMap<UserKey, Timestamp>,
     /// Those of which the owner has seen that they waited long enough, until they have their turn.
@@ -123,6 +125,7 @@ impl Model {
             activations: BTreeMap::new(),
             lines: BTreeMap::new(),
             parked: BTreeMap::new(),
+            scouts: parked::Scouts::default(),
             again: BTreeMap::new(),
             given_up: BTreeSet::new(),
             missing: BTreeSet::new(),
@@ -277,6 +280,13 @@ impl Model {
                 self.lines.entry(user).or_default().remove(&(story.order, execution));
                 let place = (story.order, execution);
                 self.unparked(user, place);
+                self.finds_out_no_more(user, place);
+            }
+            Entry::Started(_) => {
+                if let Some(story) = self.stories.get(&execution) {
+                    let place = (story.order, execution);
+                    self.scouts.went_on(UserKey::of(&story.identity), place);
+                }
             }
             _ => {}
         }
@@ -296,8 +306,11 @@ impl Model {
         if let Some(story) = self.stories.get(&turn.execution) {
             let place = (story.order, turn.execution);
             // Its end was asked for, and it need not wait for that.
-            if turn.slot.is_none() && self.unparked(turn.user, place).is_some() {
-                self.lined_up(turn.execution);
+            if turn.slot.is_none() {
+                if self.unparked(turn.user, place).is_some() {
+                    self.lined_up(turn.execution);
+                }
+                self.finds_out_no_more(turn.user, place);
             }
         }
         let is_given_up = turn.slot.is_none() && self.given_up.remove(&turn.execution);
@@ -470,6 +483,7 @@ impl Model {
         self.unsettled.clear();
         self.returning.clear();
         self.parked.clear();
+        self.scouts = parked::Scouts::default();
         self.again.clear();
         self.given_up.clear();
         for story in self.stories.values_mut() {

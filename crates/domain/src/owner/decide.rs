@@ -158,6 +158,7 @@ impl Owner {
                 self.went_on(execution, reference(1));
                 if let Some(live) = self.table.get_mut(execution) {
                     live.deaths.are_written(deaths, live.deaths_told);
+                    self.parked.went_on(live.user(), live.order);
                 }
             }
             EntryHead::Progress(execution) => self.went_on(execution, reference(1)),
@@ -173,6 +174,7 @@ impl Owner {
                     if live.stand == Stand::Waiting {
                         self.queue.withdraw(live.user(), |waiting| waiting.execution == execution);
                     }
+                    self.send_scouts(live.user());
                     return Ok(Note::Ended(Claim::of(Some(&live.identity), live.bytes)));
                 }
             }
@@ -228,7 +230,8 @@ impl Owner {
 
     /// A user takes up an execution; `None` if it ended meanwhile or its turn is void.
     pub fn take_up(&mut self, execution: ExecutionId) -> Option<TakenUp> {
-        self.table.take_up(execution)
+        let is_scout = |live: &Live| self.parked.is_scout(live.user(), live.order);
+        self.table.take_up(execution, is_scout)
     }
 
     /// A running execution died and its user did not: it lines up again, in its old place. To be told after everything
@@ -279,7 +282,7 @@ impl Owner {
     }
 
     /// A running execution cannot go on before a credential is back: its slot is free, and it stands apart. One whose end
-    /// was asked for lines up at once, to be ended.
+    /// was asked for lines up at once, to be ended. What was accepted later and let go for the same credential waits on behind it.
     pub fn parked(&mut self, turn: &Turn, cost: Cost, wait: Wait) {
         let is_void = turn.slot.is_some_and(|slot| !self.queue.ended(slot, cost));
         let Some(live) = self.table.get_mut(turn.execution) else {
@@ -293,19 +296,24 @@ impl Owner {
             return self.line_up_in_place(turn.user);
         }
         live.stand = Stand::Parked;
-        self.parked.add(turn.user, live.order, turn.execution, wait);
+        let order = live.order;
+        self.hold_back(turn.user, order, &wait.connection);
+        self.parked.add(turn.user, order, turn.execution, wait);
+        self.send_scouts(turn.user);
     }
 
-    /// The credentials of these users may be back: the first execution that waits for each lines up to find out.
+    /// The credentials of these users may be back: the first execution that waits for each lines up to find out. Where one
+    /// is on its way already that is done when it is back, or at its end.
     pub fn try_parked(&mut self, which: impl Fn(&UserKey) -> bool, users: &mut dyn Users) {
         for user in self.parked.users(which) {
-            let first = self.parked.take_first(user);
-            self.unpark(user, first);
+            self.parked.want(user);
+            self.send_scouts(user);
         }
         self.grant(users);
     }
 
-    /// All credentials of a user but these can be used: whatever waits for others lines up again, each in its old place.
+    /// All credentials of a user but these can be used: whatever waits for others lines up again, each in its old place. To be
+    /// told after each reading, and whenever a [scout](TakenUp::is_scout) is taken up.
     pub fn usable(&mut self, user: UserKey, missing: &[String], users: &mut dyn Users) {
         let usable = self.parked.take_usable(user, missing);
         self.unpark(user, usable);
@@ -334,7 +342,7 @@ impl Owner {
         self.parked.next_look()
     }
 
-    /// Whether something of this user is parked.
+    /// Whether something of this user is parked, or on its way to find out.
     #[must_use]
     pub fn has_parked(&self, user: UserKey) -> bool {
         self.parked.holds(user)
@@ -446,6 +454,31 @@ impl Owner {
         }
     }
 
+    /// Whoever is to find out about a credential lines up.
+    fn send_scouts(&mut self, user: UserKey) {
+        let scouts = self.parked.take_scouts(user);
+        self.unpark(user, scouts);
+    }
+
+    /// What was accepted after `order`, let go for this connection and not taken up waits on.
+    fn hold_back(&mut self, user: UserKey, order: u64, connection: &str) {
+        let is_held = |table: &mut Table, execution| {
+            let live = table.get_mut(execution);
+            live.is_some_and(|live| matches!(live.stand, Stand::Waiting | Stand::Withheld) && !live.is_cancelled)
+        };
+        let mut behind = self.parked.let_go_behind(user, order, connection);
+        behind.retain(|(_, execution)| is_held(&mut self.table, *execution));
+        if behind.is_empty() {
+            return;
+        }
+        self.withhold(user);
+        for (order, execution) in behind {
+            self.parked.put_back(user, order);
+            self.stands(execution, Stand::Parked);
+        }
+        self.line_up_all(|other| *other == user);
+    }
+
     fn unpark(&mut self, user: UserKey, executions: Vec<ExecutionId>) {
         if executions.is_empty() {
             return;
@@ -503,6 +536,7 @@ impl Owner {
                     slot: None,
                 };
                 self.start(&turn, users);
+                self.send_scouts(user);
             }
             Stand::Running => {
                 if users.cancel(user, execution) == Err(Refusal::Busy) {

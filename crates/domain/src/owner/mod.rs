@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A running execution that lacks a credential is *parked*: it gives its slot back and stands apart. When the credential may
-//! be back, the first of each user lines up to find out; when it is, the others follow, each in its old place.
+//! be back, the first of each user, the *scout*, lines up to find out; when it is, the others follow, each in its old place.
+//! Nothing that was parked begins while an older one of its user waits for the same connection or is the scout for it.
 //!
 //! An [`Owner`] is told what became durable, in position order, and what its users did; it answers by what it has the
 //! users start and cancel. Its table is the only place that knows what is to be done: an actor that dies loses

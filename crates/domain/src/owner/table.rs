@@ -102,6 +102,9 @@ pub struct TakenUp {
     pub accepted: Option<Bytes>,
     /// Actors that died under it.
     pub deaths: Deaths,
+    /// Whether others wait until it has found out that a credential is back: whoever takes it up says what can be
+    /// [used](super::Owner::usable).
+    pub is_scout: bool,
 }
 
 /// All live executions of one owner.
@@ -167,7 +170,7 @@ impl Table {
     }
 
     /// What a user needs to run it; its accepted entry leaves the memory.
-    pub(super) fn take_up(&mut self, id: ExecutionId) -> Option<TakenUp> {
+    pub(super) fn take_up(&mut self, id: ExecutionId, is_scout: impl FnOnce(&Live) -> bool) -> Option<TakenUp> {
         let live = self.executions.get_mut(&id).filter(|live| live.stand == Stand::Granted)?;
         let accepted = live.accepted.take();
         self.cached -= accepted.as_ref().map_or(0, Bytes::len);
@@ -180,6 +183,7 @@ impl Table {
             entries: live.entries.clone(),
             accepted: accepted.filter(|_| is_only_one),
             deaths: live.deaths,
+            is_scout: is_scout(live),
         })
     }
 

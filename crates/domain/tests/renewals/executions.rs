@@ -7,12 +7,13 @@ use crate::provider::Token;
 use crate::stage::{id, identity, index_of, key, owner, user_of};
 use crate::world::{Event, World};
 use bytes::Bytes;
-use perseat_domain::entry::{Accepted, EndStatus, Ended, Entry, Origin};
+use perseat_domain::entry::{Accepted, EndStatus, Ended, Entry, Origin, Started};
 use perseat_domain::fair::Cost;
 use perseat_domain::grant::Obstacle;
 use perseat_domain::model::Sealed;
 use perseat_domain::owner::{Commit, Recovered, Turn, Wait};
 use perseat_domain::time::Timestamp;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Longer than a run.
@@ -24,8 +25,6 @@ pub(crate) struct Execution {
     pub(crate) user: usize,
     sent_at: Timestamp,
     parked: Option<Wait>,
-    /// The tick at which it was parked last.
-    parked_at: u64,
     /// Whether the API took its call.
     pub(crate) ended: Option<bool>,
 }
@@ -35,6 +34,8 @@ pub(crate) struct Execution {
 pub(crate) struct Running {
     turn: Turn,
     activation: u64,
+    /// Whether others wait until it has found out.
+    is_scout: bool,
     /// The version that the API refused.
     refused: Option<u64>,
 }
@@ -62,7 +63,6 @@ impl World {
             user,
             sent_at: self.now,
             parked: None,
-            parked_at: 0,
             ended: None,
         });
         self.stage.lines[user].ready.insert(execution);
@@ -97,14 +97,15 @@ impl World {
             self.owner.grant(&mut self.stage);
             let Some(turn) = self.stage.turns.pop_front() else { break };
             let execution = index_of(turn.execution);
-            if self.owner.take_up(turn.execution).is_none() {
+            let Some(taken) = self.owner.take_up(turn.execution) else {
                 self.owner.over(&turn, None);
                 continue;
-            }
+            };
             let activation = self.number();
             let running = Running {
                 turn,
                 activation,
+                is_scout: taken.is_scout,
                 refused: None,
             };
             self.running.insert(execution, running);
@@ -138,21 +139,27 @@ impl World {
         if lent.obstacle.is_some() && self.mutant != Some(Mutant::WorksWithoutACredential) {
             return self.park(user, execution, lent);
         }
-        let refused = running.refused;
+        let (refused, is_scout) = (running.refused, running.is_scout);
         let waited = self.executions[execution].parked.take().is_some();
         if refused == Some(lent.version) {
             // Another token would fare no better.
             return self.end(execution, false);
         }
-        // What was accepted meanwhile may find out, and so may two at once: executions of one user run beside each other.
-        let line = &self.stage.lines[user];
-        let released = self.stage.released.get(&execution).copied();
-        let waits = |other: &Execution| other.parked.is_some() && Some(other.parked_at) < released;
-        let is_behind = |other: &usize| *other < execution && waits(&self.executions[*other]);
-        let overtakes = waited && line.ready.iter().chain(&line.parked).any(is_behind);
-        self.model
-            .must(!overtakes, || format!("user {user}: {execution} works before others: {line:?}"));
+        // What was accepted meanwhile may find out, too: executions of one user run beside each other.
+        let line = &mut self.stage.lines[user];
+        let is_behind = |other: &&usize| **other < execution && self.executions[**other].parked.is_some();
+        let overtaken = line.ready.iter().chain(&line.parked).find(is_behind).filter(|_| waited).copied();
+        self.model.must(overtaken.is_none(), || {
+            format!("user {user}: {execution} works before {overtaken:?}: {line:?}")
+        });
+        line.is_through(execution);
         self.model.works(user, lent, lent.token, self.now);
+        if refused.is_none() {
+            self.begin_work(execution);
+        }
+        if is_scout && lent.obstacle.is_none() {
+            self.tell_usable(user, false);
+        }
         let work = Work {
             question: *question,
             token: lent.token,
@@ -161,20 +168,35 @@ impl World {
         self.soon(400, Event::Worked(work));
     }
 
+    /// That it goes on is durable.
+    fn begin_work(&mut self, execution: usize) {
+        self.commit(Started {
+            execution: id(execution),
+            attempt: 1,
+            activation: 1,
+            deaths: 0,
+            definition_version: 1,
+            instance_revision: 1,
+            user_revision: 1,
+            at: self.now,
+        });
+    }
+
     fn park(&mut self, user: usize, execution: usize, lent: &Lent) {
         let rules = self.plan.rules();
         self.model.parks(user, lent, &self.disk, &rules, self.now);
         self.report.note("a wait for a credential");
         let Some(running) = self.running.remove(&execution) else { return };
         let wait = Wait {
-            connection: "account".into(),
+            connection: match self.mutant {
+                Some(Mutant::SendsTwoScouts) => format!("account {}", execution % 2),
+                _ => "account".into(),
+            },
             until: BEGIN.after(PARK_LIMIT),
             again: lent.look_again.filter(|_| lent.obstacle == Some(Obstacle::Patience)),
         };
         self.executions[execution].parked = Some(wait.clone());
-        self.stage.ticks += 1;
-        self.executions[execution].parked_at = self.stage.ticks;
-        self.stage.lines[user].parked.insert(execution);
+        self.stage.lines[user].parks(execution);
         self.owner.parked(&running.turn, Cost::default(), wait);
         self.later_pump();
     }
@@ -207,7 +229,9 @@ impl World {
             "an execution that failed"
         });
         let Some(running) = self.running.remove(&execution) else { return };
-        self.executions[execution].ended = Some(is_taken);
+        let Execution { user, ended, .. } = &mut self.executions[execution];
+        *ended = Some(is_taken);
+        self.stage.lines[*user].is_through(execution);
         self.commit(Ended {
             execution: id(execution),
             attempt: 1,
@@ -233,11 +257,7 @@ impl World {
         if is_missing || !self.owner.has_parked(key(user)) || self.mutant == Some(Mutant::ForgetsTheParked) {
             return;
         }
-        let stage = &mut self.stage;
-        stage.ticks += 1;
-        let line = &mut stage.lines[user];
-        stage.released.extend(line.parked.iter().map(|execution| (*execution, stage.ticks)));
-        line.ready.append(&mut line.parked);
+        self.stage.lines[user].releases();
         self.owner.usable(key(user), &[], &mut self.stage);
         self.later_pump();
     }
@@ -251,7 +271,11 @@ impl World {
     pub(crate) fn user_dies(&mut self, user: usize) {
         self.stage.lines[user].is_down = true;
         self.line_up_running(|execution| execution.user == user);
-        self.stage.turns.retain(|turn| user_of(turn.user) != user);
+        let turns = std::mem::take(&mut self.stage.turns).into_iter();
+        let (lost, left): (VecDeque<Turn>, VecDeque<Turn>) = turns.partition(|turn| user_of(turn.user) == user);
+        self.stage.turns = left;
+        let lost = lost.into_iter().map(|turn| index_of(turn.execution));
+        self.stage.lines[user].ready.extend(lost);
         self.owner.died(|other| *other == key(user));
         self.pump();
     }

@@ -8,7 +8,8 @@
 //! 6. Whoever has to consent again is told, from the moment on at which that is durable.
 //! 7. What somebody consented to is never overwritten by what was before.
 //! 8. No execution works without a credential that can be used, and none waits for one that can be.
-//! 9. Of one user the oldest execution that can go on goes on first; all end once all is well (`executions`).
+//! 9. Of one user the oldest execution that can go on goes on first; of those that wait for a credential one at a time finds
+//!    out, and none works before an older one that waits; all end once all is well (`stage`, `executions`).
 
 use crate::disk::{Disk, Row};
 use crate::holder::Lent;

@@ -36,6 +36,8 @@ pub(crate) enum Mutant {
     LendsAnEndedToken,
     /// A new consent lets nothing go.
     ForgetsTheParked,
+    /// Two of those that wait for one credential are sent to find out at once.
+    SendsTwoScouts,
     /// What is parked is not taken in after a restart.
     LosesTheParked,
     /// After a restart the newest execution comes first.
@@ -45,7 +47,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::SpendsBeforeTheIntent,
         Self::ForgetsTheIntent,
         Self::UsesWhatIsNotStored,
@@ -63,6 +65,7 @@ impl Mutant {
         Self::KeepsTheRefreshToken,
         Self::LendsAnEndedToken,
         Self::ForgetsTheParked,
+        Self::SendsTwoScouts,
         Self::LosesTheParked,
         Self::ReversesTheQueue,
         Self::WorksWithoutACredential,

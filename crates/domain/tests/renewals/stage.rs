@@ -4,7 +4,7 @@ use perseat_domain::fair::FairOptions;
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId, UserConfigId, UserId};
 use perseat_domain::identity::{BoundUser, Identity};
 use perseat_domain::owner::{Owner, OwnerOptions, Reached, Refusal, Turn, UserKey, Users};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use uuid::Uuid;
 
 /// How the owner reaches users, and what must be true of whom it lets begin.
@@ -13,10 +13,6 @@ pub(crate) struct Stage {
     pub(crate) turns: VecDeque<Turn>,
     /// By user.
     pub(crate) lines: Vec<Line>,
-    /// Counts turns and waits.
-    pub(crate) ticks: u64,
-    /// At which tick each that waited was let go.
-    pub(crate) released: BTreeMap<usize, u64>,
     wrong: Option<String>,
 }
 
@@ -26,6 +22,46 @@ pub(crate) struct Line {
     /// What can begin, and what waits for a credential.
     pub(crate) ready: BTreeSet<usize>,
     pub(crate) parked: BTreeSet<usize>,
+    /// What waited and was let go, until it works.
+    pub(crate) let_go: BTreeSet<usize>,
+    /// Who is on its way to find out.
+    pub(crate) scout: Option<usize>,
+}
+
+impl Line {
+    /// It waits, and with it whatever was let go after it and has not begun.
+    pub(crate) fn parks(&mut self, execution: usize) {
+        self.is_through(execution);
+        let behind: Vec<usize> = self.ready.intersection(&self.let_go).copied().collect();
+        for other in behind.into_iter().filter(|other| *other > execution) {
+            self.is_through(other);
+            self.ready.remove(&other);
+            self.parked.insert(other);
+        }
+        self.parked.insert(execution);
+    }
+
+    /// It has found out about the credential.
+    pub(crate) fn is_through(&mut self, execution: usize) {
+        self.let_go.remove(&execution);
+        self.scout = self.scout.filter(|scout| *scout != execution);
+    }
+
+    /// The credential is back.
+    pub(crate) fn releases(&mut self) {
+        self.scout = None;
+        self.let_go.extend(&self.parked);
+        self.ready.append(&mut self.parked);
+    }
+
+    /// Whether it may begin now: the oldest that can, and of what waits the oldest where nobody is on its way.
+    fn may_begin(&self, execution: usize) -> bool {
+        let is_oldest = |of: &BTreeSet<usize>| of.first().is_none_or(|first| execution <= *first);
+        let is_scout = self.parked.contains(&execution);
+        let has_waited = is_scout || self.let_go.contains(&execution);
+        let is_in_order = is_oldest(&self.ready) && (!has_waited || is_oldest(&self.parked));
+        is_in_order && (!is_scout || self.scout.is_none())
+    }
 }
 
 impl Users for Stage {
@@ -35,16 +71,13 @@ impl Users for Stage {
         if line.is_down {
             return Err(Refusal::Down);
         }
-        // One of those that wait may find out.
-        let is_first = line.parked.contains(&execution) || line.ready.iter().all(|other| execution <= *other);
-        if !is_first && self.wrong.is_none() {
+        if !line.may_begin(execution) && self.wrong.is_none() {
             self.wrong = Some(format!("user {user}: {execution} begins before others: {line:?}"));
         }
         line.ready.remove(&execution);
-        self.ticks += 1;
-        // Two may be sent to find out at once, and the later one may go on first.
         if line.parked.remove(&execution) {
-            self.released.remove(&execution);
+            line.scout = Some(execution);
+            line.let_go.insert(execution);
         }
         self.turns.push_back(*turn);
         Ok(())
@@ -103,7 +136,7 @@ impl Stage {
         }
     }
 
-    /// Nobody is there any more; what is remembered of the order stays.
+    /// Nobody is there any more.
     pub(crate) fn is_anew(&mut self) {
         self.turns.clear();
         self.lines.fill(Line::default());
