@@ -153,9 +153,12 @@ impl Grant {
                 Next::Done
             }
             Outcome::Over(reason) => {
-                // After a second use the provider's word may mean the first: what it says is not known to be so.
+                // After a second use the provider's word may mean the first: what it says is not known to be so. The same where it
+                // answered 5xx before, and may have done what it was asked for.
                 if self.intent.is_some_and(|intent| intent.spent > 1) {
                     self.is_lost("renewal_interrupted", now, rules);
+                } else if self.may_be_spent() {
+                    self.is_lost("refused_after_server_error", now, rules);
                 } else {
                     self.ends(&reason, now, rules);
                 }
@@ -257,6 +260,17 @@ impl Grant {
                 }
             )
         })
+    }
+
+    /// Whether the provider answered 5xx since it gave the token, as far as that is remembered, and another use could cost the grant.
+    fn may_be_spent(&self) -> bool {
+        let is_new = |what| matches!(what, What::Issued | What::Reconnected | What::Renewed);
+        let mut since = self.timeline.iter().rev().take_while(|happening| !is_new(happening.what));
+        self.is_doubtful()
+            && since.any(|happening| {
+                let reason = happening.reason.as_deref().unwrap_or_default();
+                happening.what == What::NotRenewed && reason.starts_with("http_5")
+            })
     }
 
     /// When another use of the refresh token is not forgiven any more; none where nothing is forgiven anyway. That of a first use

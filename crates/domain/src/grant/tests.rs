@@ -100,6 +100,37 @@ fn an_hour_of_a_provider_that_is_down_keeps_the_grant_and_its_token() {
 }
 
 #[test]
+fn a_grant_that_is_refused_after_a_server_error_may_have_been_spent_by_then_and_is_uncertain() {
+    let steady = Renewal::Refresh { rotates: Some(false) };
+    let over = || Outcome::Over("invalid_grant".into());
+    for (renewal, reason, status) in [
+        (ROTATING, "http_503", Status::Uncertain),
+        (Renewal::Refresh { rotates: None }, "http_500", Status::Uncertain),
+        (steady, "http_503", Status::Failed),
+        (ROTATING, "http_429", Status::Failed),
+        (ROTATING, "provider_unreachable", Status::Failed),
+    ] {
+        let mut grant = given(Some(60), renewal);
+        for (seconds, outcome) in [(30, passing(reason)), (60, passing("http_429")), (120, over())] {
+            grant.intend(at(seconds));
+            grant.learn(outcome, at(seconds), &RULES);
+        }
+        assert_eq!(grant.status, status, "{renewal:?} {reason}");
+    }
+    // What was before a token says nothing of it.
+    let mut grant = given(Some(60), ROTATING);
+    let renewed = Outcome::Token(Renewed {
+        lifetime: Some(Duration::from_mins(1)),
+        renewal: ROTATING,
+    });
+    for (seconds, outcome) in [(30, passing("http_503")), (60, renewed), (120, over())] {
+        grant.intend(at(seconds));
+        grant.learn(outcome, at(seconds), &RULES);
+    }
+    assert_eq!(grant.status, Status::Failed);
+}
+
+#[test]
 fn a_provider_that_asks_for_a_longer_pause_gets_it() {
     let mut grant = given(Some(60), ROTATING);
     grant.intend(at(30));

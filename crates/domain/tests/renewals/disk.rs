@@ -28,35 +28,35 @@ impl Disk {
         }
     }
 
-    pub(crate) fn row(&self, user: usize) -> &Row {
-        &self.rows[user]
+    pub(crate) fn row(&self, of: usize) -> &Row {
+        &self.rows[of]
     }
 
-    pub(crate) fn notice(&self, user: usize) -> Option<&Notice> {
-        self.notices[user].as_ref()
+    pub(crate) fn notice(&self, of: usize) -> Option<&Notice> {
+        self.notices[of].as_ref()
     }
 
     /// What the actor of a grant writes.
-    pub(crate) fn replace(&mut self, user: usize, expected: &Row, row: Row, tells: bool) -> Wrote {
+    pub(crate) fn replace(&mut self, of: usize, expected: &Row, row: Row, tells: bool) -> Wrote {
         if self.is_full {
             return Wrote::NoRoom;
         }
-        if self.rows[user] != *expected {
+        if self.rows[of] != *expected {
             return Wrote::Overtaken;
         }
-        self.put(user, row, tells);
+        self.put(of, row, tells);
         Wrote::Durable
     }
 
     /// What somebody's act writes, whatever is there.
-    pub(crate) fn put(&mut self, user: usize, row: Row, tells: bool) {
-        let holder = Holder::UserConfig(UserConfigId(Uuid::from_u128(user as u128 + 1)));
-        let before = std::mem::replace(&mut self.rows[user], row);
-        match Notice::change(holder, Some(&before.grant), &self.rows[user].grant) {
+    pub(crate) fn put(&mut self, of: usize, row: Row, tells: bool) {
+        let holder = Holder::UserConfig(UserConfigId(Uuid::from_u128(of as u128 + 1)));
+        let before = std::mem::replace(&mut self.rows[of], row);
+        match Notice::change(holder, Some(&before.grant), &self.rows[of].grant) {
             Change::Keep => {}
-            Change::Begin(notice) if tells => self.notices[user] = Some(notice),
+            Change::Begin(notice) if tells => self.notices[of] = Some(notice),
             Change::Begin(_) => {}
-            Change::Clear => self.notices[user] = None,
+            Change::Clear => self.notices[of] = None,
         }
     }
 }

@@ -130,8 +130,9 @@ impl World {
     }
 
     /// An execution hears what its credential is.
-    pub(crate) fn answered(&mut self, user: usize, question: &Question, lent: &Lent) {
+    pub(crate) fn answered(&mut self, question: &Question, lent: &Lent) {
         let Question { execution, activation } = *question;
+        let user = self.executions[execution].user;
         let is_meant = |running: &&mut Running| running.activation == activation;
         let Some(running) = self.running.get_mut(&execution).filter(is_meant) else {
             return;
@@ -153,7 +154,7 @@ impl World {
             format!("user {user}: {execution} works before {overtaken:?}: {line:?}")
         });
         line.is_through(execution);
-        self.model.works(user, lent, lent.token, self.now);
+        self.model.works(self.plan.grant_of(user), lent, lent.token, self.now);
         if refused.is_none() {
             self.begin_work(execution);
         }
@@ -184,7 +185,7 @@ impl World {
 
     fn park(&mut self, user: usize, execution: usize, lent: &Lent) {
         let rules = self.plan.rules();
-        self.model.parks(user, lent, &self.disk, &rules, self.now);
+        self.model.parks(self.plan.grant_of(user), lent, &self.disk, &rules, self.now);
         self.report.note("a wait for a credential");
         let Some(running) = self.running.remove(&execution) else { return };
         let wait = Wait {
@@ -344,7 +345,7 @@ impl World {
                 None => false,
                 Some(is_taken) => is_taken || !is_late,
             };
-            let row = self.disk.row(execution.user);
+            let row = self.disk.row(self.plan.grant_of(execution.user));
             let story = || format!("execution {index} came to no good end: {execution:?}, {row:?}");
             self.model.must(is_well, story);
         }

@@ -1,4 +1,4 @@
-//! Whoever holds a user's grant: one reading at a time answers all who ask, and renews on the way.
+//! Whoever holds a grant, a user's own or a shared one: one reading at a time answers all who ask, and renews on the way.
 
 use crate::disk::Row;
 use crate::executions::Question;
@@ -7,7 +7,7 @@ use crate::plan::{BEGIN, CALM, TIMEOUT};
 use crate::provider::{Answer, Token};
 use crate::world::{Event, World};
 use perseat_domain::grant::{
-    Asked, Desk, Given, Grant, Obstacle, Outcome, Read, Renewal, Renewed, Rules, Sight, Status, Task, Tending, Wrote,
+    Asked, Desk, Given, Grant, Obstacle, Outcome, Read, Renewal, Renewed, Rules, Sight, Status, Task, Tending, What, Wrote,
 };
 use perseat_domain::time::Timestamp;
 use std::time::Duration;
@@ -41,13 +41,14 @@ impl Given for Lent {
 #[derive(Debug, Default)]
 pub(crate) struct Holder {
     pub(crate) desk: Desk<Question, Lent>,
-    pub(crate) is_down: bool,
 }
 
 /// One reading of a row, and what is done on the way.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    pub(crate) user: usize,
+    /// Who reads: one for each grant.
+    pub(crate) writer: usize,
+    pub(crate) of: usize,
     on_disk: Row,
     held: Row,
     refused: Vec<u64>,
@@ -59,7 +60,8 @@ pub(crate) struct Reading {
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
     pub(crate) reading: u64,
-    pub(crate) user: usize,
+    pub(crate) writer: usize,
+    pub(crate) of: usize,
     expected: Row,
     row: Row,
 }
@@ -89,20 +91,36 @@ impl World {
     }
 
     pub(crate) fn ask(&mut self, user: usize, question: Question, refused: Option<u64>) {
-        match self.holders[user].desk.ask(question, refused, self.now) {
-            Asked::Answer(question, lent) => self.answered(user, &question, &lent),
-            Asked::Waits if self.mutant == Some(Mutant::ReadsForEachQuestion) => self.begin(user),
+        let writer = self.writer_of(user);
+        match self.holders[writer].desk.ask(question, refused, self.now) {
+            Asked::Answer(question, lent) => self.answered(&question, &lent),
+            Asked::Waits if self.mutant == Some(Mutant::ReadsForEachQuestion) => self.begin(writer),
             Asked::Waits => {}
-            Asked::Begin => self.begin(user),
+            Asked::Begin => self.begin(writer),
         }
     }
 
-    fn begin(&mut self, user: usize) {
-        let refused = self.holders[user].desk.begin();
-        let row = self.disk.row(user).clone();
+    /// Who writes the grant that a user uses.
+    fn writer_of(&self, user: usize) -> usize {
+        match self.mutant {
+            Some(Mutant::TwoWriters) => user,
+            _ => self.plan.grant_of(user),
+        }
+    }
+
+    /// For whom somebody writes.
+    fn users_of(&self, writer: usize) -> Vec<usize> {
+        (0..self.plan.users).filter(|user| self.writer_of(*user) == writer).collect()
+    }
+
+    fn begin(&mut self, writer: usize) {
+        let refused = self.holders[writer].desk.begin();
+        let of = self.plan.grant_of(writer);
+        let row = self.disk.row(of).clone();
         let number = self.number();
         let reading = Reading {
-            user,
+            writer,
+            of,
             held: row.clone(),
             on_disk: row,
             refused,
@@ -116,7 +134,7 @@ impl World {
     /// The row was read.
     pub(crate) fn loaded(&mut self, number: u64) {
         let Some(reading) = self.readings.get_mut(&number) else { return };
-        let row = self.disk.row(reading.user).clone();
+        let row = self.disk.row(reading.of).clone();
         reading.held = row.clone();
         reading.on_disk = row;
         let refused = std::mem::take(&mut reading.refused);
@@ -170,7 +188,8 @@ impl World {
         };
         let write = Write {
             reading: number,
-            user: reading.user,
+            writer: reading.writer,
+            of: reading.of,
             expected: reading.on_disk.clone(),
             row: reading.held.clone(),
         };
@@ -182,19 +201,19 @@ impl World {
 
     /// A write reaches the disk, whether or not anybody still waits for it.
     pub(crate) fn lands(&mut self, write: &Write) -> Option<Wrote> {
-        let (user, tells) = (write.user, self.mutant != Some(Mutant::TellsNobody));
+        let (of, tells) = (write.of, self.mutant != Some(Mutant::TellsNobody));
         let is_failing = self.goes_wrong(self.plan.fails);
         if is_failing && self.chance.one_in(2) {
             self.report.note("a write that failed");
             return None;
         }
         let expected = match self.mutant {
-            Some(Mutant::OverwritesAConsent) => self.disk.row(user).clone(),
+            Some(Mutant::OverwritesAConsent) => self.disk.row(of).clone(),
             _ => write.expected.clone(),
         };
-        let wrote = self.disk.replace(user, &expected, write.row.clone(), tells);
+        let wrote = self.disk.replace(of, &expected, write.row.clone(), tells);
         match wrote {
-            Wrote::Durable => self.is_stored(user),
+            Wrote::Durable => self.is_stored(of),
             Wrote::NoRoom => self.report.note("a full disk"),
             Wrote::Overtaken => self.report.note("a write that was overtaken"),
         }
@@ -224,8 +243,7 @@ impl World {
     fn call(&mut self, number: u64, until: Option<Timestamp>) {
         let rules = self.plan.rules();
         let Some(reading) = self.readings.get_mut(&number) else { return };
-        let user = reading.user;
-        self.model.asks(user, &reading.held, &self.disk, &rules, self.now);
+        self.model.asks(reading.of, &reading.held, &self.disk, &rules, self.now);
         let token = reading.held.token;
         let until = until.filter(|_| self.mutant != Some(Mutant::SpendsLate));
         let deadline = self.now.after(TIMEOUT);
@@ -254,10 +272,14 @@ impl World {
 
     /// The provider is asked, whether or not anybody still waits for its answer.
     pub(crate) fn arrives(&mut self, call: Call) {
-        let answer = match self.provider.spend(call.token, self.now) {
+        let denies = self.goes_wrong(self.plan.denies);
+        let answer = match self.provider.spend(call.token, denies, self.now) {
             Ok(answer) => answer,
             Err(wrong) => return self.model.must(false, || wrong),
         };
+        if denies && self.provider.denied(call.token) {
+            self.report.note("an answer of 5xx to a token that was spent");
+        }
         let at = self.now.after(call.answer_takes);
         if at > call.deadline || self.goes_wrong(self.plan.loses) {
             self.report.note("an answer that was lost");
@@ -271,21 +293,29 @@ impl World {
         let (now, mutant) = (self.now, self.mutant);
         let (lifetime, always) = (self.plan.tells_life.then_some(self.plan.life), self.plan.reuses_always);
         let Some(reading) = self.readings.get_mut(&number) else { return };
-        let user = reading.user;
+        let of = reading.of;
         reading.is_answered = true;
-        self.model.called(user, answer.is_some());
+        self.model.called(of, answer.is_some());
         let passing = |reason: &str, retry_after| Outcome::Passing {
             reason: reason.into(),
             retry_after,
         };
         let outcome = match answer {
             None => Outcome::Unknown("connection_broken".into()),
-            Some(Answer::Over) => Outcome::Over("invalid_grant".into()),
+            Some(Answer::Over) => {
+                if mutant == Some(Mutant::ForgetsAnOutage) {
+                    reading.held.grant.timeline.retain(|happening| happening.what != What::NotRenewed);
+                }
+                Outcome::Over("invalid_grant".into())
+            }
             Some(Answer::Down) if mutant == Some(Mutant::TakesAnOutageForTheEnd) => Outcome::Over("http_503".into()),
-            Some(Answer::Down) => passing("http_503", None),
+            Some(Answer::Down) => {
+                self.model.is_down(of);
+                passing("http_503", None)
+            }
             Some(Answer::Busy(retry_after)) => {
                 let longest = Rules::default().back_off_max * 12;
-                self.model.is_told(user, now.after(retry_after.unwrap_or_default().min(longest)));
+                self.model.is_told(of, now.after(retry_after.unwrap_or_default().min(longest)));
                 self.report.note("an answer of 429");
                 passing("http_429", retry_after.filter(|_| mutant != Some(Mutant::IgnoresRetryAfter)))
             }
@@ -319,7 +349,7 @@ impl World {
     fn finish(&mut self, number: u64) {
         let rules = self.rules();
         let Some(reading) = self.readings.remove(&number) else { return };
-        let (user, grant) = (reading.user, &reading.held.grant);
+        let (writer, grant) = (reading.writer, &reading.held.grant);
         let look_again = grant.look_again(self.now, &rules);
         let look_again = look_again.map(|at| self.now.after(at.since(self.now).clamp(LOOKS.0, LOOKS.1)));
         let lent = Lent {
@@ -329,12 +359,14 @@ impl World {
             obstacle: grant.obstacle(true, self.now, &rules),
             look_again: look_again.filter(|_| self.mutant != Some(Mutant::LendsAnEndedToken)),
         };
-        match self.holders[user].desk.read(lent.clone()) {
-            Read::Again => self.begin(user),
+        match self.holders[writer].desk.read(lent.clone()) {
+            Read::Again => self.begin(writer),
             Read::Answer { waiting, .. } => {
-                self.tell_usable(user, lent.obstacle.is_some());
+                for user in self.users_of(writer) {
+                    self.tell_usable(user, lent.obstacle.is_some());
+                }
                 for question in waiting {
-                    self.answered(user, &question, &lent);
+                    self.answered(&question, &lent);
                 }
             }
         }
@@ -343,42 +375,55 @@ impl World {
     /// A reading failed: whoever waits for it tries again in a while.
     fn fail(&mut self, number: u64) {
         let Some(reading) = self.readings.remove(&number) else { return };
-        let user = reading.user;
-        self.model.is_cut_off(user);
-        let lent = Lent {
+        let writer = reading.writer;
+        self.model.is_cut_off(reading.of);
+        let lent = self.cannot_be_had(reading.held.token);
+        match self.holders[writer].desk.failed() {
+            None => self.begin(writer),
+            Some(waiting) => waiting.iter().for_each(|question| self.answered(question, &lent)),
+        }
+    }
+
+    fn cannot_be_had(&self, token: Token) -> Lent {
+        Lent {
             version: 0,
-            token: reading.held.token,
+            token,
             ends: None,
             obstacle: Some(Obstacle::Patience),
             look_again: Some(self.now.after(Rules::default().back_off)),
-        };
-        match self.holders[user].desk.failed() {
-            None => self.begin(user),
-            Some(waiting) => waiting.iter().for_each(|question| self.answered(user, question, &lent)),
         }
     }
 
     /// Somebody consented: what is known of the grant is not the truth any more.
-    pub(crate) fn forget(&mut self, user: usize) {
-        let desk = &mut self.holders[user].desk;
-        desk.forget();
-        if desk.is_idle() && self.mutant != Some(Mutant::ForgetsTheParked) {
-            self.try_parked(user);
+    pub(crate) fn forget(&mut self, of: usize) {
+        for writer in 0..self.plan.users {
+            if self.plan.grant_of(writer) != of {
+                continue;
+            }
+            let desk = &mut self.holders[writer].desk;
+            desk.forget();
+            if desk.is_idle() && self.mutant != Some(Mutant::ForgetsTheParked) {
+                self.users_of(writer).into_iter().for_each(|user| self.try_parked(user));
+            }
         }
     }
 
-    /// The actor dies; what it sent and wrote is on its way.
-    pub(crate) fn holder_dies(&mut self, user: usize) {
-        let is_at_it = self.readings.values().any(|reading| reading.user == user);
-        self.readings.retain(|_, reading| reading.user != user);
+    /// The actor of a user's own grant dies with its user, or that of a shared one alone; what it sent and wrote is on its way.
+    pub(crate) fn holder_dies(&mut self, writer: usize) {
+        let is_at_it = self.readings.values().any(|reading| reading.writer == writer);
+        self.readings.retain(|_, reading| reading.writer != writer);
+        let of = self.plan.grant_of(writer);
         if is_at_it {
-            self.model.is_cut_off(user);
+            self.model.is_cut_off(of);
             self.report.note("a death in the midst of a renewal");
         }
-        self.holders[user] = Holder {
-            is_down: true,
-            ..Holder::default()
-        };
+        let desk = std::mem::take(&mut self.holders[writer].desk);
+        if self.plan.shares {
+            // Whoever asked learns that it cannot be had now.
+            let lent = self.cannot_be_had(self.disk.row(of).token);
+            let waiting: Vec<Question> = desk.waiting().copied().collect();
+            waiting.iter().for_each(|question| self.answered(question, &lent));
+        }
     }
 
     fn goes_wrong(&mut self, one_in: usize) -> bool {

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Read `model` first: it says what must hold, from what the provider counted and what is durable. Every seed dies at step
-//! `seed mod 48` of its renewals, and most at further ones; so every step is the last one that was done. An answer of 429 or 5xx
-//! is taken at its word here, as there: nothing was spent. `mutant` puts faults in on purpose, each of which the model has to find.
+//! `seed mod 48` of its renewals, and most at further ones; so every step is the last one that was done. Some providers answer 5xx to
+//! a token that they spent. Grants are users' own or shared by all users. `mutant` puts faults in on purpose, each of which the model has to find.
 //!
 //! A failing seed says how to run it alone. `RENEWAL_SEEDS` says how many run, `RENEWAL_SEED` names one.
 

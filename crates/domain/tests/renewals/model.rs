@@ -2,9 +2,13 @@
 //!
 //! 1. A refresh token is spent once. A provider that forgives sees it a second time at most, and within its grace (`provider`).
 //! 2. The intent is durable before the provider is asked, and the new token before anybody uses it.
-//! 3. However many ask, one call is under way for a grant, and none is made that is not due or that the provider asked to put off.
-//! 4. A grant is said to be over only if the provider said so, and to be uncertain only if a renewal was cut off.
-//! 5. A grant that goes on with another refresh token than the stored one is never said to be fine.
+//! 3. However many ask, and of however many users, one call is under way for a grant, and none is made that is not due or that the
+//!    provider asked to put off.
+//! 4. A grant is said to be over only if the provider said so, and not because a token was used again of which an answer of 5xx had
+//!    said that it was not spent. It is said to be uncertain only if a renewal was cut off, or if the provider said that it is over
+//!    and had answered 5xx before.
+//! 5. A grant that goes on with another refresh token than the stored one is never said to be fine, but where an answer of 5xx
+//!    said so, until the next renewal.
 //! 6. Whoever has to consent again is told, from the moment on at which that is durable.
 //! 7. What somebody consented to is never overwritten by what was before.
 //! 8. No execution works without a credential that can be used, and none waits for one that can be.
@@ -21,7 +25,7 @@ use std::collections::BTreeSet;
 #[derive(Debug)]
 pub(crate) struct Model {
     violation: Option<String>,
-    users: Vec<User>,
+    grants: Vec<Known>,
     /// Tokens that were durable once.
     stored: BTreeSet<Token>,
     /// Tokens that the API refused.
@@ -29,9 +33,10 @@ pub(crate) struct Model {
 }
 
 #[derive(Clone, Debug, Default)]
-struct User {
-    /// Whether a renewal was cut off since the last token.
+struct Known {
+    /// Whether a renewal was cut off since the last token, and whether one was answered with 5xx.
     is_doubtful: bool,
+    was_down: bool,
     /// Before this the provider wants to be left alone; what it said last, and what of it is durable.
     said: Option<Timestamp>,
     left_alone_until: Timestamp,
@@ -43,13 +48,13 @@ struct User {
 
 impl Model {
     pub(crate) fn new(rows: &[Row]) -> Self {
-        let user = |row: &Row| User {
+        let known = |row: &Row| Known {
             chain: row.token.chain,
-            ..User::default()
+            ..Known::default()
         };
         Self {
             violation: None,
-            users: rows.iter().map(user).collect(),
+            grants: rows.iter().map(known).collect(),
             stored: rows.iter().map(|row| row.token).collect(),
             refused: BTreeSet::new(),
         }
@@ -66,11 +71,11 @@ impl Model {
     }
 
     /// The provider is about to be asked with what is held.
-    pub(crate) fn asks(&mut self, user: usize, held: &Row, disk: &Disk, rules: &Rules, now: Timestamp) {
-        let row = disk.row(user);
+    pub(crate) fn asks(&mut self, of: usize, held: &Row, disk: &Disk, rules: &Rules, now: Timestamp) {
+        let row = disk.row(of);
         // A consent that came in between has its own row; what was held before it may be spent.
         let is_intended = row.grant.generation != held.grant.generation || row.grant.intent.is_some();
-        self.must(is_intended, || format!("user {user}: asks before the intent is durable: {row:?}"));
+        self.must(is_intended, || format!("grant {of}: asks before the intent is durable: {row:?}"));
         let is_first = held.grant.intent.is_none_or(|intent| intent.spent < 2);
         let is_ended = held.grant.held.and_then(|held| {
             let end = held.expires_at?;
@@ -81,52 +86,58 @@ impl Model {
             )
         });
         let is_due = !is_first || is_ended == Some(true) || self.refused.contains(&held.token);
-        self.must(is_due, || format!("user {user}: a renewal that is not due: {held:?}"));
-        let known = &mut self.users[user];
+        self.must(is_due, || format!("grant {of}: a renewal that is not due: {held:?}"));
+        let known = &mut self.grants[of];
         known.calls += 1;
         let (calls, until) = (known.calls, known.left_alone_until);
-        self.must(calls == 1, || format!("user {user}: {calls} renewals at once"));
+        self.must(calls == 1, || format!("grant {of}: {calls} renewals at once"));
         self.must(until <= now, || {
-            format!("user {user}: asked at {now:?}, and was to wait until {until:?}")
+            format!("grant {of}: asked at {now:?}, and was to wait until {until:?}")
         });
     }
 
     /// The provider wants to be left alone until then.
-    pub(crate) fn is_told(&mut self, user: usize, until: Timestamp) {
-        self.users[user].said = Some(until);
+    pub(crate) fn is_told(&mut self, of: usize, until: Timestamp) {
+        self.grants[of].said = Some(until);
     }
 
     /// A call is over, or nobody waits for it any more; `is_known` tells whether its outcome is.
-    pub(crate) fn called(&mut self, user: usize, is_known: bool) {
-        let known = &mut self.users[user];
+    pub(crate) fn called(&mut self, of: usize, is_known: bool) {
+        let known = &mut self.grants[of];
         known.calls = known.calls.saturating_sub(1);
         known.is_doubtful |= !is_known;
     }
 
+    /// The provider answers with 5xx.
+    pub(crate) fn is_down(&mut self, of: usize) {
+        self.grants[of].was_down = true;
+    }
+
     /// Whoever was at it died, or its write failed.
-    pub(crate) fn is_cut_off(&mut self, user: usize) {
-        let known = &mut self.users[user];
+    pub(crate) fn is_cut_off(&mut self, of: usize) {
+        let known = &mut self.grants[of];
         known.calls = 0;
         known.said = None;
         known.is_doubtful = true;
     }
 
     /// Somebody consented.
-    pub(crate) fn consented(&mut self, user: usize, token: Token) {
-        self.users[user] = User {
+    pub(crate) fn consented(&mut self, of: usize, token: Token) {
+        self.grants[of] = Known {
             chain: token.chain,
-            calls: self.users[user].calls,
-            ..User::default()
+            calls: self.grants[of].calls,
+            ..Known::default()
         };
     }
 
     /// A row is durable.
-    pub(crate) fn stored(&mut self, user: usize, disk: &Disk, provider: &Provider) {
-        let (row, notice) = (disk.row(user), disk.notice(user));
-        let known = &mut self.users[user];
-        let (is_doubtful, chain) = (known.is_doubtful, known.chain);
+    pub(crate) fn stored(&mut self, of: usize, disk: &Disk, provider: &Provider) {
+        let (row, notice) = (disk.row(of), disk.notice(of));
+        let known = &mut self.grants[of];
+        let (mut is_doubtful, chain) = (known.is_doubtful, known.chain);
+        is_doubtful |= known.was_down && provider.chain(row.token).said_over;
         if self.stored.insert(row.token) {
-            known.is_doubtful = false;
+            (known.is_doubtful, known.was_down) = (false, false);
             known.left_alone_until = Timestamp(0);
         }
         if row.grant.intent.is_none()
@@ -134,7 +145,7 @@ impl Model {
         {
             known.left_alone_until = until;
         }
-        let story = || format!("user {user}: {row:?}, {:?}", provider.chain(row.token));
+        let story = || format!("grant {of}: {row:?}, {:?}", provider.chain(row.token));
         let said_over = provider.chain(row.token).said_over;
         self.must(row.token.chain == chain, || format!("{} overwrites consent {chain}", story()));
         let last = row.grant.timeline.last().map(|last| last.what);
@@ -142,6 +153,10 @@ impl Model {
         match row.grant.status {
             Status::Failed => {
                 self.must(said_over, || format!("{} is said to be over, and nobody said so", story()));
+                let is_stolen = provider.chain(row.token).is_stolen;
+                self.must(!is_stolen, || {
+                    format!("{} is said to be over, and was used once too often", story())
+                });
                 self.must(last == Some(What::Ended) && is_told, || format!("{} is over and not told", story()));
             }
             Status::Uncertain => {
@@ -149,7 +164,7 @@ impl Model {
                 self.must(last == Some(What::Lost) && is_told, || format!("{} is lost and not told", story()));
             }
             Status::Active | Status::Error => {
-                let is_lost = row.grant.intent.is_none() && provider.is_lost(row.token);
+                let is_lost = row.grant.intent.is_none() && provider.is_lost(row.token) && !provider.denied(row.token);
                 self.must(!is_lost, || format!("{} is lost, and said to be fine", story()));
                 self.must(!is_told, || format!("{} goes on, and somebody is told to consent", story()));
             }
@@ -158,29 +173,29 @@ impl Model {
     }
 
     /// An execution begins to work with what it was lent.
-    pub(crate) fn works(&mut self, user: usize, lent: &Lent, token: Token, now: Timestamp) {
-        self.must(lent.obstacle.is_none(), || format!("user {user}: works with {lent:?}"));
+    pub(crate) fn works(&mut self, of: usize, lent: &Lent, token: Token, now: Timestamp) {
+        self.must(lent.obstacle.is_none(), || format!("grant {of}: works with {lent:?}"));
         self.must(lent.ends.is_none_or(|end| now < end), || {
-            format!("user {user}: works at {now:?} with a token that has ended: {lent:?}")
+            format!("grant {of}: works at {now:?} with a token that has ended: {lent:?}")
         });
         let is_stored = self.stored.contains(&token);
-        self.must(is_stored, || format!("user {user}: uses {token:?}, which was never stored"));
+        self.must(is_stored, || format!("grant {of}: uses {token:?}, which was never stored"));
     }
 
     /// An execution waits.
-    pub(crate) fn parks(&mut self, user: usize, lent: &Lent, disk: &Disk, rules: &Rules, now: Timestamp) {
-        let row = disk.row(user);
+    pub(crate) fn parks(&mut self, of: usize, lent: &Lent, disk: &Disk, rules: &Rules, now: Timestamp) {
+        let row = disk.row(of);
         // One whose reading failed, or who has not heard of a new consent yet, waits for a moment.
         let is_old = row.grant.generation != lent.version;
         let lacks = row.grant.obstacle(true, now, rules);
         // That it was refused may not be written down for want of room.
         let is_refused = self.refused.contains(&row.token);
         self.must(is_old || is_refused || lacks.is_some(), || {
-            format!("user {user}: waits at {now:?} for what can be used: {lent:?}, {row:?}")
+            format!("grant {of}: waits at {now:?} for what can be used: {lent:?}, {row:?}")
         });
         let is_over = lent.obstacle == Some(Obstacle::Consent);
         self.must(is_over || lent.look_again.is_some(), || {
-            format!("user {user}: waits, and nobody looks again: {lent:?}")
+            format!("grant {of}: waits, and nobody looks again: {lent:?}")
         });
     }
 

@@ -20,6 +20,10 @@ pub(crate) enum Mutant {
     InfersSteadiness,
     /// Whoever asks begins a reading of their own.
     ReadsForEachQuestion,
+    /// Each user of a shared grant has a writer of it.
+    TwoWriters,
+    /// What a provider says of a token that it answered 5xx to before is taken at its word.
+    ForgetsAnOutage,
     /// How long a provider wants to be left alone is not heard.
     IgnoresRetryAfter,
     /// A provider that is down is taken to have ended the grant.
@@ -47,7 +51,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::SpendsBeforeTheIntent,
         Self::ForgetsTheIntent,
         Self::UsesWhatIsNotStored,
@@ -57,6 +61,8 @@ impl Mutant {
         Self::CountsOneSpend,
         Self::InfersSteadiness,
         Self::ReadsForEachQuestion,
+        Self::TwoWriters,
+        Self::ForgetsAnOutage,
         Self::IgnoresRetryAfter,
         Self::TakesAnOutageForTheEnd,
         Self::CallsTheLostRevoked,

@@ -90,6 +90,10 @@ pub(crate) struct Plan {
     pub(crate) crashes: Vec<u64>,
     /// Those at which the actor that is at it dies.
     pub(crate) deaths: Vec<u64>,
+    /// Whether all users share one grant, as an organization's.
+    pub(crate) shares: bool,
+    /// One answer in so many is 5xx though the provider did what it was asked for.
+    pub(crate) denies: usize,
     /// One answer in so many is lost on its way.
     pub(crate) loses: usize,
     /// One call in so many takes longer than anybody waits.
@@ -116,6 +120,8 @@ impl Plan {
             incidents: Vec::new(),
             crashes: vec![seed % 48],
             deaths: Vec::new(),
+            shares: users > 1 && chance.one_in(3),
+            denies: [0, 0, 8][chance.below(3)],
             loses: [0, 4, 20][chance.below(3)],
             stalls: [0, 5, 20][chance.below(3)],
             fails: [0, 0, 15][chance.below(3)],
@@ -205,6 +211,15 @@ impl Plan {
             grace: self.declared,
             ..Rules::default()
         }
+    }
+
+    /// How many grants there are, and which of them a user uses.
+    pub(crate) fn grants(&self) -> usize {
+        if self.shares { 1 } else { self.users }
+    }
+
+    pub(crate) fn grant_of(&self, user: usize) -> usize {
+        if self.shares { 0 } else { user }
     }
 
     /// How the next token is had, as far as that is known of a first one.

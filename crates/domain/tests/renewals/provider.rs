@@ -2,7 +2,7 @@
 
 use crate::plan::{Kind, Weather};
 use perseat_domain::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A refresh token and the access token that was given with it.
@@ -34,6 +34,10 @@ pub(crate) struct Chain {
     pub(crate) is_revoked: bool,
     /// Whether it was said that it is over.
     pub(crate) said_over: bool,
+    /// Whether it was ended because a refresh token was taken for stolen.
+    pub(crate) is_stolen: bool,
+    /// Refresh tokens that were spent and of which an answer of 5xx said otherwise.
+    denied: BTreeSet<u32>,
     /// How often a refresh token that was good was spent.
     uses: u32,
     /// When each refresh token was spent.
@@ -97,8 +101,13 @@ impl Provider {
         self.kind != Kind::Steady && !chain.is_revoked && chain.newest != token.refresh
     }
 
-    /// A refresh token is spent; what is wrong about that, if anything is.
-    pub(crate) fn spend(&mut self, token: Token, now: Timestamp) -> Result<Answer, String> {
+    /// Whether this refresh token was spent and the answer was that it was not.
+    pub(crate) fn denied(&self, token: Token) -> bool {
+        self.chains[token.chain].denied.contains(&token.refresh)
+    }
+
+    /// A refresh token is spent; what is wrong about that, if anything is. Where it `denies` that, the answer is 5xx all the same.
+    pub(crate) fn spend(&mut self, token: Token, denies: bool, now: Timestamp) -> Result<Answer, String> {
         match self.weather {
             Weather::Fine => {}
             Weather::Down => return Ok(Answer::Down),
@@ -106,12 +115,14 @@ impl Provider {
         }
         let (kind, life) = (self.kind, self.life);
         let chain = &mut self.chains[token.chain];
+        // Whoever is told that a token was not spent may spend it.
+        let is_told_so = chain.denied.contains(&token.refresh);
         let spends = chain.spends.entry(token.refresh).or_default();
         spends.push(now);
         if matches!(kind, Kind::Strict | Kind::Forgiving(_)) {
             let span = now.since(spends[0]);
             let is_forgiven = spends.len() == 1 || (spends.len() == 2 && kind.grace().is_some_and(|grace| span <= grace));
-            if !is_forgiven {
+            if !is_forgiven && !is_told_so {
                 return Err(format!("{token:?} of a {} provider was spent at {spends:?}", kind.name()));
             }
         }
@@ -139,9 +150,17 @@ impl Provider {
             at.zip(kind.grace()).is_some_and(|(at, grace)| now.since(at) <= grace)
         };
         if kind != Kind::Steady && !is_first && !forgives(chain) {
-            chain.is_revoked = true;
-            chain.said_over = true;
-            return Err(format!("{token:?} was taken for stolen: {chain:?}"));
+            (chain.is_revoked, chain.said_over, chain.is_stolen) = (true, true, true);
+            return match is_told_so {
+                true => Ok(Answer::Over),
+                false => Err(format!("{token:?} was taken for stolen: {chain:?}")),
+            };
+        }
+        if denies {
+            if chain.newest != token.refresh {
+                chain.denied.insert(token.refresh);
+            }
+            return Ok(Answer::Down);
         }
         Ok(Answer::Token(Token {
             chain: token.chain,

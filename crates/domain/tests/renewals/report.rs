@@ -13,12 +13,14 @@ pub(crate) struct Report {
     stood: BTreeMap<(&'static str, String), u64>,
 }
 
-const MET: [&str; 17] = [
+const MET: [&str; 19] = [
     "strict",
     "forgiving",
     "steady",
     "seldom",
+    "a shared grant",
     "a renewal",
+    "an answer of 5xx to a token that was spent",
     "a second use",
     "an answer that was lost",
     "an answer of 429",

@@ -35,7 +35,7 @@ pub(crate) enum Event {
     Worked(Work),
     Pump,
     Look,
-    HolderBack(usize),
+    UserBack(usize),
     Restart,
 }
 
@@ -73,9 +73,9 @@ pub(crate) struct World {
     pub(crate) running: BTreeMap<usize, Running>,
     pub(crate) look_at: Option<Timestamp>,
     pub(crate) can_ask: bool,
-    /// What each user consented to last.
+    /// What was consented to last, by grant.
     consents: Vec<Token>,
-    /// Who has heard that they have to consent, and has not yet.
+    /// Of which of them it was heard that somebody has to consent, and nobody has yet.
     asked: Vec<bool>,
     is_up: bool,
     steps: u64,
@@ -109,7 +109,7 @@ impl World {
         let plan = Plan::new(seed, &mut chance);
         let mut provider = Provider::new(plan.kind, plan.life);
         let mut rows = Vec::new();
-        for _ in 0..plan.users {
+        for _ in 0..plan.grants() {
             let token = provider.consent(BEGIN);
             let mut grant = Grant::default();
             grant.consented(renewed(&plan), BEGIN, &plan.rules());
@@ -119,7 +119,7 @@ impl World {
             now: BEGIN,
             model: Model::new(&rows),
             report: Report::default(),
-            holders: rows.iter().map(|_| Holder::default()).collect(),
+            holders: (0..plan.users).map(|_| Holder::default()).collect(),
             readings: BTreeMap::new(),
             owner: stage::owner(plan.slots),
             stage: Stage::new(plan.users),
@@ -128,7 +128,7 @@ impl World {
             look_at: None,
             can_ask: true,
             consents: rows.iter().map(|row| row.token).collect(),
-            asked: vec![false; plan.users],
+            asked: vec![false; rows.len()],
             disk: Disk::new(rows),
             is_up: true,
             steps: 0,
@@ -140,6 +140,9 @@ impl World {
             mutant,
         };
         world.report.note(world.plan.kind.name());
+        if world.plan.shares {
+            world.report.note("a shared grant");
+        }
         for (at, incident) in std::mem::take(&mut world.plan.incidents) {
             world.at(at, Event::Incident(incident));
         }
@@ -175,8 +178,12 @@ impl World {
                 self.at(self.now, event);
                 return self.crash();
             }
-            if let Some(user) = self.at_it(&event).filter(|_| self.plan.deaths.contains(&(self.steps - 1))) {
-                self.incident(Incident::HolderDies(user));
+            if let Some(writer) = self.at_it(&event).filter(|_| self.plan.deaths.contains(&(self.steps - 1))) {
+                if self.plan.shares {
+                    self.holder_dies(writer);
+                } else {
+                    self.incident(Incident::HolderDies(writer));
+                }
             }
         }
         match event {
@@ -196,10 +203,7 @@ impl World {
             Event::Worked(work) => self.worked(work),
             Event::Pump => self.pump(),
             Event::Look => self.look(),
-            Event::HolderBack(user) => {
-                self.holders[user].is_down = false;
-                self.user_is_back(user);
-            }
+            Event::UserBack(user) => self.user_is_back(user),
             Event::Restart => {
                 self.is_up = true;
                 self.recover();
@@ -210,8 +214,8 @@ impl World {
     /// Whose actor it is that waits for this.
     fn at_it(&self, event: &Event) -> Option<usize> {
         match event {
-            Event::Loaded(reading) | Event::Answered(reading, _) => self.readings.get(reading).map(|reading| reading.user),
-            Event::Lands(write) | Event::Told(write, _) => Some(write.user),
+            Event::Loaded(reading) | Event::Answered(reading, _) => self.readings.get(reading).map(|reading| reading.writer),
+            Event::Lands(write) | Event::Told(write, _) => Some(write.writer),
             _ => None,
         }
     }
@@ -227,16 +231,21 @@ impl World {
             Incident::Full(is_full) => self.disk.is_full = is_full,
             Incident::Unconfigured(is_lacking) => self.can_ask = !is_lacking,
             Incident::Revoke(user) => {
-                self.provider.revoke(self.consents[user]);
+                self.provider.revoke(self.consents[self.plan.grant_of(user)]);
                 self.report.note("a revocation");
             }
-            Incident::EndAccess(user) => self.provider.end_access(self.consents[user]),
-            Incident::Consent(user) => self.consent(user),
-            Incident::HolderDies(user) if !self.holders[user].is_down => {
-                self.holder_dies(user);
+            Incident::EndAccess(user) => self.provider.end_access(self.consents[self.plan.grant_of(user)]),
+            Incident::Consent(user) => self.consent(self.plan.grant_of(user)),
+            Incident::HolderDies(user) if self.plan.shares && self.chance.one_in(2) => {
+                self.holder_dies(self.plan.grant_of(user));
+            }
+            Incident::HolderDies(user) if !self.stage.lines[user].is_down => {
+                if !self.plan.shares {
+                    self.holder_dies(user);
+                }
                 self.user_dies(user);
                 let span = self.chance.millis(50, 5_000);
-                self.after(span, Event::HolderBack(user));
+                self.after(span, Event::UserBack(user));
             }
             Incident::HolderDies(_) => {}
             Incident::Crash if self.is_up => {
@@ -248,32 +257,32 @@ impl World {
     }
 
     /// Somebody consents in their browser.
-    fn consent(&mut self, user: usize) {
+    fn consent(&mut self, of: usize) {
         if self.disk.is_full {
-            return self.after(Duration::from_secs(30), Event::Incident(Incident::Consent(user)));
+            return self.after(Duration::from_secs(30), Event::Incident(Incident::Consent(of)));
         }
         let token = self.provider.consent(self.now);
-        let mut grant = self.disk.row(user).grant.clone();
+        let mut grant = self.disk.row(of).grant.clone();
         grant.consented(renewed(&self.plan), self.now, &self.plan.rules());
-        self.consents[user] = token;
-        self.asked[user] = false;
-        self.disk.put(user, Row { grant, token }, true);
-        self.model.consented(user, token);
-        self.is_stored(user);
-        self.soon(50, Event::ConsentTold(user));
+        self.consents[of] = token;
+        self.asked[of] = false;
+        self.disk.put(of, Row { grant, token }, true);
+        self.model.consented(of, token);
+        self.is_stored(of);
+        self.soon(50, Event::ConsentTold(of));
     }
 
     /// A row is durable.
-    pub(crate) fn is_stored(&mut self, user: usize) {
-        self.model.stored(user, &self.disk, &self.provider);
-        let status = self.disk.row(user).grant.status;
+    pub(crate) fn is_stored(&mut self, of: usize) {
+        self.model.stored(of, &self.disk, &self.provider);
+        let status = self.disk.row(of).grant.status;
         self.report.stands(self.plan.kind.name(), status);
         let is_over = matches!(status, Status::Failed | Status::Uncertain);
         // Who is told comes, sooner or later.
-        if is_over && self.disk.notice(user).is_some() && !self.asked[user] {
-            self.asked[user] = true;
+        if is_over && self.disk.notice(of).is_some() && !self.asked[of] {
+            self.asked[of] = true;
             let span = self.chance.millis(1_000, 1_200_000);
-            self.after(span, Event::Incident(Incident::Consent(user)));
+            self.after(span, Event::Incident(Incident::Consent(of)));
         }
     }
 
@@ -295,14 +304,14 @@ impl World {
                 self.lands(&write);
             }
         }
-        for user in 0..self.plan.users {
-            if self.disk.row(user).grant.intent.is_some() {
-                self.model.is_cut_off(user);
+        for of in 0..self.plan.grants() {
+            if self.disk.row(of).grant.intent.is_some() {
+                self.model.is_cut_off(of);
             } else {
-                self.model.called(user, true);
+                self.model.called(of, true);
             }
-            self.holders[user] = Holder::default();
         }
+        self.holders.fill_with(Holder::default);
         self.readings.clear();
         self.executions_die();
         // Some outlast every grace.
