@@ -110,6 +110,7 @@ impl Switches {
             "fill-journal" => self.faults.journal.fill_disk(on),
             "fill-state" => self.fill("state.redb", to),
             "fill-catalog" => self.fill("catalog.redb", to),
+            "fill-new-catalog" => self.fill("catalog.redb.new", to),
             "freeze-owner" => {
                 let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
                 match on {

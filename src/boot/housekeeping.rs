@@ -1,7 +1,8 @@
 //! Deletes from the catalog what nobody asks for any more: the rows of user configurations that were removed long ago,
 //! sessions that are over, and earlier values of configurations once everything that may have started with them has ended.
 //! Deletes uploaded files that nothing took up, or that a crash left. And writes the final hashes of sealed journal segments
-//! into the audit, behind everything and many at once. Takes data keys that nobody uses out of memory.
+//! into the audit, behind everything and many at once. Takes data keys that nobody uses out of memory. Writes the catalog anew
+//! where people were removed from it.
 
 use super::plane::Plane;
 use crate::config::Config;
@@ -15,7 +16,7 @@ use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
 use perseat_store::index::{ExecutionIndex, IndexError};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 /// By how much the oldest live execution may have begun before its id says so, and an event accepted now is still on its
@@ -32,6 +33,8 @@ pub(crate) struct Housekeeping {
     attest_every: Duration,
     put_away_every: Duration,
     rows: usize,
+    /// How long what removed people leave in the catalog's file may be there.
+    rewrite_after: Duration,
     /// How old a file is that nothing will take up any more.
     unused: Duration,
 }
@@ -62,6 +65,7 @@ impl Housekeeping {
             attest_every: config.catalog.attest_every,
             put_away_every: config.supervision.passivate_after,
             rows: config.catalog.tidy_rows.as_usize(),
+            rewrite_after: config.catalog.rewrite_after,
             unused: config.media.unused,
         }
     }
@@ -77,6 +81,7 @@ impl Housekeeping {
                 Self::attest,
                 &stop
             ),
+            this.repeat("the catalog could not be written anew", this.every, Self::rewrite, &stop),
             this.repeat("unused keys could not be put away", this.put_away_every, Self::put_keys_away, &stop),
         );
     }
@@ -137,6 +142,35 @@ impl Housekeeping {
             tx.attest(&sealed);
             Ok::<_, StoreError>(())
         })?;
+        Ok(())
+    }
+
+    /// Writes the catalog anew, so that nothing of those who were removed is left in its file. What fails is tried again the next
+    /// time.
+    fn rewrite(&self) -> Result<(), Failed> {
+        let began = Instant::now();
+        let count = |outcome| metrics::counter!("perseat_catalog_rewrites_total", "outcome" => outcome).increment(1);
+        match self.custody.catalog().rewrite_if_due(self.clock.now(), self.rewrite_after) {
+            Ok(None) => {}
+            Ok(Some(rewritten)) => {
+                count("done");
+                tracing::info!(
+                    revision = rewritten.revision,
+                    bytes_before = rewritten.bytes_before,
+                    bytes_after = rewritten.bytes_after,
+                    seconds = began.elapsed().as_secs_f64(),
+                    "the catalog was written anew: nothing of removed people is left in its file"
+                );
+            }
+            Err(error) => {
+                count("failed");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the catalog could not be written anew, and what removed people left in its file can still be read there; it is tried \
+                     again after catalog.tidy-every: see to it that the disk has room for the file once more"
+                );
+            }
+        }
         Ok(())
     }
 

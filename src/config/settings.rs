@@ -524,6 +524,9 @@ settings! {
         tidy_every: Duration = "1h";
         /// Rows deleted in one transaction.
         tidy_rows: Count = 10_000;
+        /// How long after the removal of a user or customer the catalog's file is written anew, at the next `catalog.tidy-every`: until
+        /// then their names, addresses and plain values can be read in it by whoever has the file. Changes wait meanwhile.
+        rewrite_after: Duration = "1h";
     }
 
     /// Live executions.

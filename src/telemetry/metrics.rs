@@ -86,6 +86,7 @@ pub const METRICS: &[Metric] = &[
     metric("perseat_journal_failed_segments_total", Kind::Counter, "", "Journal segments given up after a failed write or sync. The disk is suspect."),
     metric("perseat_journal_refused_full_total", Kind::Counter, "", "Appends refused because there was no room for the next segment."),
     metric("perseat_backups_total", Kind::Counter, "`what`: backup, keyring; `outcome`: done, failed", "Backups and keyrings handed out by this daemon."),
+    metric("perseat_catalog_rewrites_total", Kind::Counter, "`outcome`: done, failed", "Times that the catalog was written anew, or could not be, after people were removed from it."),
     metric("perseat_index_lag_entries", Kind::Gauge, "", "Committed entries that are not yet in the indexes; `index.max-lag` closes admission."),
     metric("perseat_index_commits_total", Kind::Counter, "", "Index transactions."),
     metric("perseat_index_entries_total", Kind::Counter, "", "Entries that reached the indexes."),

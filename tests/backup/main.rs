@@ -11,4 +11,5 @@ mod load;
 mod media;
 mod removed;
 mod restore;
+mod rewritten;
 mod world;

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Which files find the disk full, also while they are made under another name.
+/// Which files find the disk full.
 #[derive(Debug, Default)]
 pub struct Faults(Mutex<BTreeMap<String, Option<PathBuf>>>);
 
@@ -50,14 +50,17 @@ impl Filling {
     pub(crate) fn new(inner: FileBackend, name: &str, faults: Arc<Faults>) -> Self {
         Self {
             inner,
-            name: name.strip_suffix(".new").unwrap_or(name).to_owned(),
+            name: name.to_owned(),
             faults,
         }
     }
 
     /// What makes the file larger needs room.
     fn check(&self, end: u64) -> io::Result<()> {
-        if self.faults.is_full(&self.name) && end > self.inner.len()? {
+        // One that was made under another name is full under both.
+        let named = self.name.strip_suffix(".new");
+        let is_full = self.faults.is_full(&self.name) || named.is_some_and(|name| self.faults.is_full(name));
+        if is_full && end > self.inner.len()? {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
