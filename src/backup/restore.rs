@@ -45,6 +45,8 @@ pub struct Restore<'r> {
     pub resume: bool,
     /// Whether a keyring that is older than the backup is taken all the same.
     pub older_keyring: bool,
+    /// Whether those whose keys are damaged are taken out as if they had been deleted.
+    pub without_damaged: bool,
     /// Which bearer tokens go on working.
     pub keep: Keep,
     /// Who, as the audit names them.
@@ -189,7 +191,7 @@ fn fill(options: &Restore<'_>, manifest: &Manifest, (keyring, keys): (&Inspected
     };
     let settled = settle(
         &catalog,
-        &Gone::since(&catalog, keyring, gone)?,
+        &Gone::since(&catalog, keyring, gone, options.without_damaged)?,
         keyring,
         &media_directory(options.data),
         &options.keep,

@@ -15,7 +15,7 @@ use perseat_domain::model::{ApiToken, Customer, Media, Membership, Organization,
 use perseat_domain::time::Timestamp;
 use perseat_store::catalog::{Catalog, Change, Lookup, Mutation};
 use perseat_store::error::StoreError;
-use perseat_store::keyring::{Inspected, Owner};
+use perseat_store::keyring::{Inspected, Owner, SlotFault};
 use perseat_store::media::MediaFiles;
 
 use super::doubt::{doubt, doubtful};
@@ -133,8 +133,13 @@ pub(super) struct Gone {
 }
 
 impl Gone {
-    /// `users` are those whose rows did not open.
-    pub(super) fn since(catalog: &Catalog, keyring: &Inspected, users: perseat_store::catalog::Gone) -> anyhow::Result<Self> {
+    /// `users` are those whose rows did not open. Nobody is taken for deleted whose key is damaged, unless that is asked for.
+    pub(super) fn since(
+        catalog: &Catalog,
+        keyring: &Inspected,
+        users: perseat_store::catalog::Gone,
+        without_damaged: bool,
+    ) -> anyhow::Result<Self> {
         let mut customers = Vec::new();
         let view = catalog.view()?;
         view.for_each(|customer: Customer| {
@@ -143,6 +148,19 @@ impl Gone {
             }
             Ok::<_, StoreError>(())
         })?;
+        let is_damaged = |owner: &Owner| {
+            let names = |fault: &SlotFault| matches!(fault, SlotFault::Damaged(found) if *found == Some(*owner));
+            keyring.faults.iter().any(|(_, fault)| names(fault))
+        };
+        let of_customers = customers.iter().map(|customer| Owner::Customer(customer.id)).filter(is_damaged);
+        let damaged: Vec<Owner> = of_customers.chain(users.damaged.iter().map(|user| Owner::User(*user))).collect();
+        if let Some(owner) = damaged.first().filter(|_| !without_damaged) {
+            bail!(
+                "this keyring is damaged: {} keys of customers and users of the backup do not read, that of {owner} first. Give another \
+                 copy of it, or --without-damaged-keys to restore without what is theirs",
+                damaged.len()
+            );
+        }
         Ok(Self { customers, users })
     }
 

@@ -53,6 +53,10 @@ pub struct Restore {
     #[arg(long)]
     older_keyring: bool,
 
+    /// Take out customers and users whose keys are damaged, as if they had been deleted
+    #[arg(long)]
+    without_damaged_keys: bool,
+
     /// Let this bearer token go on working; `all` for every one. Without it they are listed and revoked
     #[arg(long = "keep-token", value_name = "ID")]
     keep_tokens: Vec<String>,
@@ -76,6 +80,7 @@ impl Restore {
             data: &config.data.dir,
             resume: self.resume,
             older_keyring: self.older_keyring,
+            without_damaged: self.without_damaged_keys,
             keep: self.keep()?,
             by: &by,
             at: RealClock::new().now(),

@@ -200,7 +200,7 @@ pub(super) fn stand(
             field.inputs = shared_inputs(variable, &shared.connection, &given);
             field.is_stored = place.is_given;
             field.is_shared = field.inputs.is_empty();
-            field.is_held |= place.is_given && place.flow.is_none();
+            field.is_held |= place.is_given && place.flow != Some(Flow::AuthorizationCode);
         }
     }
     Ok(())

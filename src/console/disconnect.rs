@@ -15,7 +15,7 @@ use perseat_admin::query::Reader;
 use perseat_domain::definition::DataType;
 use perseat_domain::grant::Holder;
 use perseat_domain::id::IntegrationId;
-use perseat_flow::oauth::is_oauth;
+use perseat_flow::oauth::{Flow, is_oauth};
 use perseat_store::catalog::GrantId;
 
 /// The parameter that names the connection, by its stable key.
@@ -88,7 +88,7 @@ impl Console {
                     (GrantId { holder, variable: key }, stored, false)
                 }
                 (Some(_), Some(shared)) => {
-                    let is_given = shared.is_given && is_oauth(&shared.connection.connection).is_none();
+                    let is_given = shared.is_given && is_oauth(&shared.connection.connection) != Some(Flow::AuthorizationCode);
                     (shared.id, shared.stored, is_given)
                 }
                 (Some(_), None) => return Err(Fault::Absent("connection")),

@@ -7,8 +7,9 @@ use perseat_domain::model::ConfigValue;
 use perseat_domain::registration::{AppRegistration, Chosen, Traits};
 use perseat_flow::component::BuiltIn;
 use perseat_flow::definition::{Components as _, Inputs};
-use perseat_flow::oauth::{Flow, REGISTRATION, is_oauth, shapes_requests};
+use perseat_flow::oauth::{REGISTRATION, is_oauth};
 use perseat_flow::offer::{Element, Offer, Wrong};
+use perseat_flow::sharing::{REQUIRED, asked_of_holder};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -353,28 +354,14 @@ fn inputs(variable: &ConfigVar, presented: &Presented) -> Vec<InputField> {
         .collect()
 }
 
-/// The inputs of a shared connection that its holder fills in: those that the organization does not give.
+/// The inputs of a shared connection that its holder fills in; `given` are the organization's.
 pub(super) fn shared_inputs(variable: &ConfigVar, connection: &ActionRef, given: &BTreeSet<String>) -> Vec<InputField> {
-    let known: Vec<&str> = match (is_oauth(connection), BuiltIn.connection(&connection.component, &connection.action)) {
-        (Some(Flow::AuthorizationCode), _) => Vec::new(),
-        (Some(Flow::ClientCredentials), _) => vec!["clientId", "clientSecret"],
-        (None, Some(Inputs::Named(names))) => names.to_vec(),
-        (None, _) => Vec::new(),
-    };
-    let open = known.into_iter().filter(|name| !given.contains(*name) && !shapes_requests(name));
-    open.map(|name| {
-        InputField::of(
-            variable,
-            connection,
-            name,
-            REQUIRED.contains(&name) || is_oauth(connection).is_some(),
-        )
-    })
-    .collect()
+    let is_required = |name: &str| REQUIRED.contains(&name) || is_oauth(connection).is_some();
+    let asked = asked_of_holder(&BuiltIn, connection, given).into_iter();
+    asked
+        .map(|name| InputField::of(variable, connection, name, is_required(name)))
+        .collect()
 }
-
-/// Without these a connection of its kind says nothing.
-const REQUIRED: [&str; 6] = ["apiKey", "username", "password", "token", "certificate", "privateKey"];
 
 /// `headerName` as people read it: `Header name`.
 fn label(name: &str) -> String {

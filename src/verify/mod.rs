@@ -20,7 +20,7 @@ use perseat_store::catalog::{Catalog, CatalogReport, Gone};
 use perseat_store::error::StoreError;
 use perseat_store::findings::Findings;
 use perseat_store::folder::Folder;
-use perseat_store::keyring::{Keyring, MasterKey};
+use perseat_store::keyring::{Keyring, MasterKey, Owner};
 use perseat_store::read_only::ReadOnlyDirectory;
 use perseat_store::state::{StateOptions, StateStore};
 
@@ -53,6 +53,8 @@ pub struct Report {
     lines: Vec<(&'static str, String)>,
     /// What does not fit.
     pub findings: Findings,
+    /// Whether something was not looked into.
+    is_partial: bool,
 }
 
 impl Report {
@@ -68,7 +70,8 @@ impl fmt::Display for Report {
         }
         let listed = self.findings.listed();
         if listed.is_empty() {
-            return write!(f, "\neverything fits");
+            let what = if self.is_partial { "what was looked into" } else { "everything" };
+            return write!(f, "\n{what} fits");
         }
         writeln!(f, "\n{} findings:", self.findings.count())?;
         listed.iter().try_for_each(|finding| writeln!(f, "  {finding}"))?;
@@ -94,6 +97,7 @@ pub fn verify(subject: &mut Subject<'_>) -> anyhow::Result<Report> {
     let mut report = Report {
         lines: Vec::new(),
         findings: Findings::new(LISTED),
+        is_partial: false,
     };
     let manifest = is_backup.then(|| Manifest::read(directory)).transpose()?;
     let damaged = match &manifest {
@@ -236,8 +240,9 @@ fn check_catalog(place: &Place<'_>, keys: Option<&Keyring>, report: &mut Report)
         Err(StoreError::SealedCopy) => {
             report.say(
                 "catalog",
-                "what belongs to users is sealed with their keys; the keyring and the master key open it",
+                "not looked into: what belongs to users is sealed with their keys; the keyring and the master key open it",
             );
+            report.is_partial = true;
             return None;
         }
         Err(error) => {
@@ -263,11 +268,14 @@ fn check_catalog(place: &Place<'_>, keys: Option<&Keyring>, report: &mut Report)
             checked.grants
         ),
     );
-    if !gone.users.is_empty() {
-        let said = format!(
-            "{} were deleted after the backup; a restore takes out what is left of them",
-            gone.users.len()
-        );
+    for user in &gone.damaged {
+        report
+            .findings
+            .add(format_args!("keyring: the key of {} does not read or open", Owner::User(*user)));
+    }
+    let deleted = gone.users.keys().filter(|user| !gone.damaged.contains(user)).count();
+    if deleted > 0 {
+        let said = format!("{deleted} were deleted after the backup; a restore takes out what is left of them");
         report.say("users", said);
     }
     report.say(

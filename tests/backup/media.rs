@@ -84,7 +84,7 @@ async fn uploaded_files_are_held_against_their_records() {
     let of_backup = ["verify", backup.to_str().unwrap(), "--keyring", keyring.to_str().unwrap()];
     let said = done(&perseat(&data, &of_backup));
     assert!(
-        said.contains("what belongs to users is sealed") && !said.contains("media "),
+        said.contains("what belongs to users is sealed") && said.contains("what was looked into fits") && !said.contains("everything"),
         "{said}"
     );
     let said = done(&perseat(

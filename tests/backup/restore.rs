@@ -2,7 +2,7 @@
 
 use crate::harness::daemon::{Daemon, Setup};
 use crate::harness::provider::Manner;
-use crate::world::{World, done, perseat, refused, status, until};
+use crate::world::{World, done, perseat, refused, said, status, until};
 use http::Method;
 
 /// The requests that the provider got from one user, by number: idempotency keys in order of arrival.
@@ -215,4 +215,42 @@ async fn a_keyring_that_is_older_is_refused_though_it_has_as_many_slots() {
         restored.contains("taken out") && restored.contains("\n  user "),
         "who came in between is taken out: {restored}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_key_is_damaged_is_not_taken_for_deleted() {
+    const HEADER: usize = 4096;
+    const SLOT: usize = 128;
+    let world = World::start(World::setup()).await;
+    let data = world.daemon.data();
+    let [backup, keyring, damaged, to] = ["backup", "keyring", "damaged", "to"].map(|name| world.path(name));
+    done(&perseat(&data, &["backup", backup.to_str().unwrap()]));
+    done(&perseat(&data, &["keyring", "export", keyring.to_str().unwrap()]));
+    let key = data.join("master-key");
+    let options = ["--keyring", damaged.to_str().unwrap(), "--master-key", key.to_str().unwrap()];
+    let restore = [&["restore", backup.to_str().unwrap()], &options[..]].concat();
+    let whole = std::fs::read(&keyring).unwrap();
+    let keys = perseat_store::keyring::Inspected::read(&keyring).unwrap().keys;
+    let mut of_users = Vec::new();
+    for slot in 0..(whole.len() - HEADER) / SLOT {
+        let mut bytes = whole.clone();
+        bytes[HEADER + slot * SLOT + SLOT / 2] ^= 1;
+        std::fs::write(&damaged, &bytes).unwrap();
+        if perseat_store::keyring::Inspected::read(&damaged).unwrap().keys == keys {
+            continue;
+        }
+        refused(
+            &perseat(&to, &[&["verify", backup.to_str().unwrap()], &options[..]].concat()),
+            "keyring: ",
+        );
+        let answer = perseat(&to, &restore);
+        refused(&answer, "damaged");
+        if said(&answer).contains("that of user ") {
+            of_users.push(bytes);
+        }
+    }
+    assert_eq!(of_users.len(), 3, "each user's key by itself");
+    std::fs::write(&damaged, &of_users[0]).unwrap();
+    let taken_out = done(&perseat(&to, &[&restore[..], &["--without-damaged-keys"]].concat()));
+    assert!(taken_out.contains("taken out"), "{taken_out}");
 }

@@ -12,15 +12,14 @@ use std::time::Duration;
 
 const NAMES: [&str; 2] = ["Cloud", "Sky"];
 
+/// What the organization gives of a key that is sent in a header.
+const BY_KEY: &str = "connection: apiKey\nfields:\n  headerName: x-crm-key\n";
+
 /// Two integrations of one customer that use the shared connection, on pages of this level; the instances' ids.
-async fn ready(provider: &Provider, sharing: &str, is_user_level: bool) -> (World, Vec<String>) {
+async fn ready(provider: &Provider, sharing: &str, declared: &str, is_user_level: bool) -> (World, Vec<String>) {
     let world = World::start_as(Setup::new().allow(&[provider.address()])).await;
-    world
-        .daemon
-        .apply(&format!(
-            "kind: SharedConnection\nname: CRM\nstableKey: crm\nsharing: {sharing}\ncomponent: http\nconnection: apiKey\nfields:\n  headerName: x-crm-key\n"
-        ))
-        .await;
+    let head = "kind: SharedConnection\nname: CRM\nstableKey: crm\ncomponent: http\n";
+    world.daemon.apply(&format!("{head}sharing: {sharing}\n{declared}")).await;
     let (inline, pages) = (
         CLOUD.find("    connection: {key: oauth2").unwrap(),
         CLOUD.find("configPages:").unwrap(),
@@ -86,7 +85,7 @@ async fn standing(person: &Person<'_>, path: &str) -> &'static str {
 async fn a_user_gives_a_shared_connection_on_one_page_and_has_it_on_all() {
     let provider = Provider::start().await;
     provider.set(Manner::Answer);
-    let (world, instances) = ready(&provider, "user", true).await;
+    let (world, instances) = ready(&provider, "user", BY_KEY, true).await;
     let (bob, cleo) = (world.person("globex", "bob", "user"), world.person("globex", "cleo", "user"));
     let mine = instances
         .iter()
@@ -116,10 +115,30 @@ async fn a_user_gives_a_shared_connection_on_one_page_and_has_it_on_all() {
     post(&world, &instances[1], Some("cleo")).await;
     assert_eq!(keys(&provider, 3).await[2], "key-of-cleo");
 
+    // What is not asked for is not taken by the API either, nor anything from somebody else.
+    let configs = "query ($i: ID!) { instance(id: $i) { userLevelConfigs { nodes { id user { name } } } } }";
+    let found = world.api().get(configs, json!({ "i": instances[0] })).await;
+    let configs = found["userLevelConfigs"]["nodes"].as_array().unwrap();
+    let config = &configs.iter().find(|config| config["user"]["name"] == "bob").unwrap()["id"];
+    let update = "mutation ($i: ID!, $v: String) { updateUserLevelConfig(input: {id: $i, configVariables: [{key: \"Account\", values: $v}]}) { userLevelConfig { id } errors { messages } } }";
+    for (who, input, refusal) in [
+        (&bob, "headerName", "is for the organization to give"),
+        (&bob, "headers", "is for the organization to give"),
+        (&cleo, "apiKey", "There is no such user configuration"),
+    ] {
+        let values = json!([{ "name": input, "type": "value", "value": "x-other" }]).to_string();
+        let answer = Api::holder_of(&world.daemon, &who.token)
+            .ask(update, json!({ "i": config, "v": values }))
+            .await;
+        assert!(answer.to_string().contains(refusal), "{input}: {answer}");
+    }
+    post(&world, &instances[0], Some("bob")).await;
+    assert_eq!(keys(&provider, 4).await[3], "key-of-bob");
+
     // Another one counts at once, wherever it is used.
     bob.send(&mine[1], &[("input:account:apiKey", "another-of-bob")]).await;
     post(&world, &instances[0], Some("bob")).await;
-    assert_eq!(keys(&provider, 4).await[3], "another-of-bob");
+    assert_eq!(keys(&provider, 5).await[4], "another-of-bob");
 
     // Taken back on one page, it is gone from all; the next one lets go on what waited.
     let question = bob
@@ -134,7 +153,7 @@ async fn a_user_gives_a_shared_connection_on_one_page_and_has_it_on_all() {
     let waits = post(&world, &instances[1], Some("bob")).await;
     until(&world, &waits, "parked").await;
     bob.send(&mine[0], &[("input:account:apiKey", "last-of-bob")]).await;
-    assert_eq!(keys(&provider, 5).await[4], "last-of-bob");
+    assert_eq!(keys(&provider, 6).await[5], "last-of-bob");
     until(&world, &waits, "succeeded").await;
 }
 
@@ -143,7 +162,7 @@ async fn a_customers_shared_connection_is_its_admins_to_give_unless_the_organiza
     for (sharing, is_theirs) in [("customer", true), ("customerByOrganization", false)] {
         let provider = Provider::start().await;
         provider.set(Manner::Answer);
-        let (world, instances) = ready(&provider, sharing, false).await;
+        let (world, instances) = ready(&provider, sharing, BY_KEY, false).await;
         let admin = world.person("globex", "ada", "admin");
         let paths = instances
             .iter()
@@ -168,5 +187,49 @@ async fn a_customers_shared_connection_is_its_admins_to_give_unless_the_organiza
         let answer = api.ask(update, json!({ "i": instances[0], "v": values })).await;
         let errors = answer["data"]["updateInstance"]["errors"].as_array().unwrap();
         assert_eq!(errors.is_empty(), is_theirs, "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_acts_for_itself_is_given_and_taken_back_where_the_organization_has_none() {
+    let provider = Provider::start().await;
+    let token_url = provider.url("/token");
+    for (declared, is_asked) in [
+        (
+            format!("connection: oauth2ClientCredentials\nfields:\n  tokenUrl: {token_url}\n"),
+            true,
+        ),
+        (
+            format!(
+                "connection: oauth2ClientCredentials\nfields:\n  tokenUrl: {token_url}\n  clientId: ours\n  clientSecret: ours-alone\n"
+            ),
+            false,
+        ),
+    ] {
+        let (world, instances) = ready(&provider, "user", &declared, true).await;
+        let bob = world.person("globex", "bob", "user");
+        let mine = format!("/embedded/view/instance/{}/mine", instances[0]);
+        let page = bob.get(&mine).await;
+        assert_eq!(page.html.contains("input:account:clientSecret"), is_asked, "{}", page.html);
+        if !is_asked {
+            continue;
+        }
+        let client = [("input:account:clientId", "bobs"), ("input:account:clientSecret", "secret-of-bob")];
+        assert_eq!(bob.send(&mine, &client).await.status, 200);
+        let page = bob.get(&mine).await;
+        assert!(
+            page.html.contains("perseat.stored") && !page.html.contains("secret-of-bob"),
+            "{}",
+            page.html
+        );
+        let question = bob.get(&page.target("href", "mine/disconnect?connection=account")).await;
+        let done = bob
+            .send(&question.target("action", "/mine/disconnect?connection=account"), &[])
+            .await;
+        assert!(
+            done.html.contains("Disconnected here.") && !done.html.contains("perseat.stored"),
+            "{}",
+            done.html
+        );
     }
 }

@@ -409,8 +409,11 @@ impl Edit<'_, '_> {
             return Err(Fault::Absent("connection"));
         }
         let Some(connection) = Connection::find(&*self.mutation, self.keyring, id)? else {
-            return self.take_back(id);
+            return self.take_back(id, rules);
         };
+        if connection.flow == Flow::ClientCredentials && id.holder.is_shared() {
+            return self.take_back(id, rules);
+        }
         if connection.flow == Flow::ClientCredentials {
             return Err(Fault::wrong(
                 "This connection acts for itself: take its client id and secret out of the configuration instead.",
@@ -435,13 +438,19 @@ impl Edit<'_, '_> {
     }
 
     /// Takes back what was given to a shared connection that knows no consent.
-    fn take_back(&mut self, id: &GrantId) -> Result<GivenUp, Fault> {
+    fn take_back(&mut self, id: &GrantId, rules: &Rules) -> Result<GivenUp, Fault> {
         let given = match self.mutation.shared_connection(&id.variable)? {
             Some(connection) if id.holder.is_shared() => self.mutation.shared_value(connection.id, id.holder)?,
             _ => None,
         };
         let given = given.ok_or_else(|| Fault::field("id", "This variable is not a connection by OAuth 2.0."))?;
         self.delete_shared_value(&given)?;
+        if let Some(mut stored) = self.mutation.grants_of(id.holder)?.remove(&id.variable) {
+            self.owe_held(id, &stored);
+            stored.grant.disconnected(self.at, rules);
+            stored.token = None;
+            self.mutation.put_grant(id, &stored)?;
+        }
         Ok(GivenUp { is_owed: false })
     }
 

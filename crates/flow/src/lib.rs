@@ -15,4 +15,5 @@ pub mod offer;
 pub mod outbound;
 pub mod payload;
 pub mod schema;
+pub mod sharing;
 pub mod value;

@@ -24,7 +24,7 @@ use perseat_domain::sharing::SharedValue;
 use perseat_domain::time::Timestamp;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableError, TableHandle as _};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::sync::Arc;
 
@@ -50,11 +50,13 @@ enum Stays {
     Config(UserConfig),
 }
 
-/// Of whom a copy holds rows that nothing opens any more: who was removed since.
+/// Of whom a copy holds rows that nothing opens any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gone {
     /// Who, and to whom they belonged.
     pub users: BTreeMap<UserId, Membership>,
+    /// Those of them who have a key that does not read or open; the others were removed since.
+    pub damaged: BTreeSet<UserId>,
     configs: Vec<UserConfig>,
 }
 
@@ -126,11 +128,12 @@ impl Sealing<'_> {
     }
 }
 
-/// The key of a user, where there is one that reads.
+/// The key of a user, where there is one.
 fn key_of(keyring: &Keyring, user: UserId) -> Result<Option<Arc<DataKey>>, StoreError> {
     match keyring.data_key(Owner::User(user)) {
         Ok(key) => Ok(Some(key)),
-        Err(StoreError::NoKey { .. } | StoreError::Corrupt { .. }) => Ok(None),
+        Err(StoreError::NoKey { .. }) => Ok(None),
+        Err(StoreError::Sealed(_)) => Err(StoreError::corrupt(format!("the key of {}", Owner::User(user)))),
         Err(error) => Err(error),
     }
 }
@@ -139,7 +142,8 @@ impl Catalog {
     /// Copies everything of one moment into an empty file, rows of users sealed; gives its revision. Writers go on meanwhile.
     ///
     /// # Errors
-    /// If the disk fails, or holds a table of a shape that this version does not know.
+    /// If the disk fails, or holds a table of a shape that this version does not know, or the key of a user is damaged: what is
+    /// theirs would be missing in the copy.
     pub fn copy_to(&self, file: File, keyring: &Keyring) -> Result<u64, StoreError> {
         let view = self.view()?;
         let sealing = Sealing { view: &view, keyring };
@@ -194,7 +198,14 @@ fn unseal(database: &Database, keyring: &Keyring) -> Result<Gone, StoreError> {
                 continue;
             };
             let row: SealedRow = postcard::from_bytes(row).map_err(|_| StoreError::corrupt("a sealed row of the copy"))?;
-            match key_of(keyring, row.user)? {
+            let data_key = match key_of(keyring, row.user) {
+                Err(StoreError::Corrupt { .. }) => {
+                    gone.damaged.insert(row.user);
+                    None
+                }
+                data_key => data_key?,
+            };
+            match data_key {
                 Some(data_key) => {
                     let plain = data_key.unseal(RecordKind::CatalogRow, &row_id(table, key), &row.sealed)?;
                     target.insert(key, plain.as_slice())?;

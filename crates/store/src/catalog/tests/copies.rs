@@ -5,9 +5,14 @@ use crate::custody::Custody;
 use crate::findings::Findings;
 use crate::folder::{Directory, Folder};
 use crate::keyring::{self, Keyring, MasterKey, Owner};
-use perseat_domain::grant::Holder;
-use perseat_domain::model::Sealed;
+use perseat_domain::account::{Account, Client, Letter, Purpose, Session};
+use perseat_domain::definition::ActionRef;
+use perseat_domain::grant::{Holder, Status};
+use perseat_domain::id::{LetterId, MediaId, SessionId, SharedConnectionId, SharedValueId, TokenId};
+use perseat_domain::model::{ApiToken, KeyDigest, Media, MediaKind, MediaOwner, Sealed, TokenHolder};
+use perseat_domain::sharing::{SharedConnection, SharedValue, Sharing};
 use std::fs::{self, File};
+use std::path::Path;
 
 /// Every row of the catalog but those of `meta`.
 fn rows(catalog: &Catalog) -> Vec<(String, Vec<u8>, Vec<u8>)> {
@@ -34,6 +39,107 @@ fn rows(catalog: &Catalog) -> Vec<(String, Vec<u8>, Vec<u8>)> {
         }
     }
     all
+}
+
+/// One of each kind of record that a user may have, for each user.
+fn of_each_kind(tx: &mut Mutation<'_>, users: &[User; 2]) -> Result<(), StoreError> {
+    let at = Timestamp(1);
+    let shared = SharedConnection {
+        id: SharedConnectionId(id(60)),
+        stable_key: "crm".into(),
+        key: "CRM".into(),
+        description: String::new(),
+        sharing: Sharing::User,
+        connection: ActionRef {
+            component: "http".into(),
+            action: "apiKey".into(),
+        },
+        value: None,
+    };
+    tx.put(&shared)?;
+    for (n, user) in (70..).step_by(10).zip(users) {
+        tx.put(&Account {
+            user: user.id,
+            address: user.email.clone().unwrap().to_lowercase(),
+            password: None,
+            links: Vec::new(),
+            locked_until: None,
+        })?;
+        tx.put(&Session {
+            id: SessionId(id(n)),
+            user: user.id,
+            client: Client::Application,
+            digest: KeyDigest([n as u8; 32]),
+            spent: Vec::new(),
+            began_at: at,
+            expires_at: at,
+        })?;
+        tx.put(&Letter {
+            id: LetterId(id(n + 1)),
+            user: user.id,
+            purpose: Purpose::Invitation,
+            written_at: at,
+            attempts: 0,
+            due_at: at,
+            link: None,
+        })?;
+        tx.put(&ApiToken {
+            id: TokenId(id(n + 2)),
+            name: format!("token of {}", user.name),
+            holder: TokenHolder::User(user.id),
+            digest: KeyDigest([n as u8 + 1; 32]),
+            prefix: String::new(),
+            issued_at: at,
+            expires_at: None,
+            revoked_at: None,
+        })?;
+        tx.put(&Media {
+            id: MediaId(id(n + 3)),
+            owner: MediaOwner::User(user.id),
+            kind: MediaKind::Avatar,
+            name: format!("picture of {}", user.name),
+            bytes: 1,
+        })?;
+        tx.put(&SharedValue {
+            id: SharedValueId(id(n + 4)),
+            connection: shared.id,
+            holder: Holder::User(user.id),
+            value: ConfigValue::Connection {
+                sealed: Sealed(vec![7; 40]),
+                version: 1,
+            },
+        })?;
+    }
+    Ok(())
+}
+
+/// How many rows of each table of a copy are sealed, of those tables that hold rows of users.
+fn sealed_rows(copy: &Path) -> BTreeMap<&'static str, usize> {
+    use redb::{ReadOnlyDatabase, TableDefinition};
+    let names = [
+        "account",
+        "api_token",
+        "grant",
+        "letter",
+        "media",
+        "notice",
+        "session",
+        "shared_value",
+        "superseded",
+        "user",
+        "user_config",
+    ];
+    let reading = ReadOnlyDatabase::open(copy).unwrap().begin_read().unwrap();
+    names
+        .map(|name| {
+            let table = reading.open_table(TableDefinition::<&[u8], &[u8]>::new(name)).unwrap();
+            let rows = table.iter().unwrap();
+            (
+                name,
+                rows.filter(|row| row.as_ref().unwrap().1.value().first() == Some(&0xff)).count(),
+            )
+        })
+        .into()
 }
 
 /// Whether these bytes hold the text, whatever its case.
@@ -76,27 +182,47 @@ fn a_copy_says_nothing_of_a_user_whose_key_is_gone_and_is_whole_otherwise() {
         };
         custody.mutate(NOW, put).unwrap();
     }
+    custody.mutate(NOW, |tx| of_each_kind(tx, &world.users)).unwrap();
     for holder in world
         .configs
         .iter()
         .map(|config| Holder::UserConfig(config.id))
         .chain([Holder::Instance(world.instance.id)])
+        .chain(world.users.iter().map(|user| Holder::User(user.id)))
     {
+        let variable = if holder.is_shared() { "crm" } else { "account" };
         let id = GrantId {
             holder,
-            variable: "account".into(),
+            variable: variable.into(),
         };
         let token = Some(Sealed(vec![7; 40]));
-        let stored = StoredGrant {
+        let mut stored = StoredGrant {
             token,
             ..StoredGrant::default()
         };
+        stored.grant.status = Status::Failed;
         assert_eq!(catalog.store_grant(&id, None, &stored).unwrap(), Stored::Written);
     }
 
     let copy = place.path().join("copy.redb");
     let file = File::options().read(true).write(true).create_new(true).open(&copy).unwrap();
-    assert_eq!(catalog.copy_to(file, &keyring).unwrap(), 3);
+    assert_eq!(catalog.copy_to(file, &keyring).unwrap(), 4);
+    assert_eq!(
+        sealed_rows(&copy),
+        BTreeMap::from([
+            ("account", 2),
+            ("api_token", 2),
+            ("grant", 4),
+            ("letter", 2),
+            ("media", 2),
+            ("notice", 4),
+            ("session", 2),
+            ("shared_value", 2),
+            ("superseded", 4),
+            ("user", 2),
+            ("user_config", 2),
+        ])
+    );
     let (here, there) = (rows(&catalog), fs::read(&copy).unwrap());
     assert!(hold(&there, "customer 10") && hold(&there, "instance 50331648"));
     for text in [41, 42].into_iter().flat_map(texts) {
