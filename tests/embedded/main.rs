@@ -15,7 +15,7 @@ mod refusals;
 mod registering;
 mod screens;
 mod seeing;
-mod shared;
+mod sharing;
 mod sources;
 mod story;
 mod walking;

@@ -9,7 +9,7 @@ mod integrations;
 mod media;
 mod organization;
 mod registrations;
-mod shared;
+mod sharing;
 mod user_configs;
 mod users;
 
