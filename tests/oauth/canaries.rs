@@ -10,10 +10,8 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::SystemTime;
 
 use http::Method;
-use perseat_admin::identity::embedded::Claims;
 use serde_json::{Value, json};
 
 use crate::consent::{account, back, begin};
@@ -24,12 +22,13 @@ use crate::harness::oauth::{Manner, Oauth};
 use crate::harness::post_office::{PASSWORD, PostOffice, link};
 use crate::harness::provider::{Manner as Echo, Provider};
 use crate::holdings::{register, rotate, shared, used};
+use crate::leavings::{forgotten, given_up, told_by_mail};
+use crate::owed::waiting;
+use crate::pages::{Host, Visitor, configure, saw};
 use crate::planting::{CALLED, GRANTS, Seen, manifests};
 use crate::search::Canaries;
 use crate::world::World;
 
-/// What an embedded application signs with is shown once.
-const MAKE_KEY: &str = "mutation { createOrganizationSigningKey(input: {}) { result { privateKey } errors { messages } } }";
 const INVITE: &str = "mutation ($i: ID) { inviteUser(input: {id: $i, showLink: true}) { invitationUrl errors { messages } } }";
 const UPDATE: &str = "mutation ($i: ID, $v: [InputInstanceConfigVariable]) { updateInstanceConfigVariables(input: {id: $i, configVariables: $v}) { errors { messages } } }";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -176,54 +175,23 @@ async fn consent(seen: &mut Seen, world: &World, owner: &Api<'_>) {
     seen.known("verifier of a consent", &call.unwrap().form["code_verifier"]);
 }
 
-/// An embedded user's token, and the pages they see.
-async fn embedded(seen: &mut Seen, world: &World, owner: &Api<'_>) {
-    let made = owner.ask(MAKE_KEY, json!({})).await;
-    let key = text(&made["data"]["createOrganizationSigningKey"]["result"]["privateKey"]);
-    let line = key.lines().nth(3).unwrap();
-    seen.handed("private key", line, &made.to_string());
-    let organization = text(&owner.get("{ organization { id } }", json!({})).await["id"]);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let claims = Claims {
-        sub: "ann".into(),
-        organization,
-        customer: "globex".into(),
-        iat: now - 5,
-        exp: now + 600,
-        external_id: Some("ann".into()),
-        role: Some("user".into()),
-        ..Claims::default()
-    };
-    let token = claims.sign(key.as_bytes()).unwrap();
-    seen.known("token of an embedded user", token.rsplit('.').next().unwrap());
+/// An admin and a user, by their tokens.
+fn visitors<'v>(daemon: &'v Daemon, tokens: &'v [String; 2]) -> [Visitor<'v>; 2] {
+    tokens.each_ref().map(|token| Visitor { daemon, token })
+}
+
+/// Somebody comes with a token, and with one that is believed nowhere.
+async fn forged(seen: &mut Seen, daemon: &Daemon, token: &str) {
     let forged = format!("{}{}", &token[..token.len() - 40], "canaryofaforgedtokenthatisbelievednowher");
     seen.known("forged token", "canaryofaforgedtokenthatisbelievednowher");
-    for token in [token, forged] {
-        let bearer = format!("Bearer {token}");
-        let ann = Api::holder_of(&world.daemon, &token);
+    for token in [token, &forged] {
+        let who = Api::holder_of(daemon, token);
         for question in QUESTIONS {
-            seen.ask(&ann, question, json!({})).await;
+            seen.ask(&who, question, json!({})).await;
         }
-        let headers = [
-            ("authorization", bearer.as_str()),
-            ("content-type", "application/x-www-form-urlencoded"),
-        ];
-        let mut paths = vec!["/embedded/authenticate".to_owned(), "/embedded/view/marketplace".to_owned()];
-        while let Some(path) = paths.pop() {
-            let method = if path.ends_with("authenticate") {
-                Method::POST
-            } else {
-                Method::GET
-            };
-            let url = format!("http://{}{path}", world.daemon.address("api"));
-            let answer = world.daemon.send(method, &url, &headers, "").await;
-            let html = String::from_utf8(answer.body.to_vec()).unwrap().replace("&#x2f;", "/");
-            if path.ends_with("marketplace") {
-                let links = html.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
-                paths.extend(links.filter(|link| link.starts_with("/embedded/view/")).map(str::to_owned));
-            }
-            seen.answer(&path, format!("{:?}{html}", answer.headers));
-        }
+        let visitor = Visitor { daemon, token };
+        visitor.ask(seen, "/embedded/authenticate", Some(&[])).await;
+        visitor.ask(seen, "/embedded/view/marketplace", None).await;
     }
 }
 
@@ -294,21 +262,18 @@ async fn no_secret_is_left_anywhere_whichever_way_it_came_in() {
     let bearer = owner.bearer().trim_start_matches("Bearer ").to_owned();
 
     // By the API.
-    let ids = "{ instances { nodes { id userLevelConfigs { nodes { id } } } } }";
+    let ids = "{ instances { nodes { id userLevelConfigs { nodes { id user { externalId } } } } } }";
     let ids = owner.get(ids, json!({})).await;
     let instance = ids["nodes"][0]["id"].clone();
+    let configs = ids["nodes"][0]["userLevelConfigs"]["nodes"].as_array().unwrap().clone();
+    let config = configs.iter().find(|config| config["user"]["externalId"] == "ann").unwrap();
     let (late, typed) = (seen.secret("token by the API"), seen.secret("password by the API"));
     let input = |name: &str, value: &str| json!({ "name": name, "type": "value", "value": value });
     let values = json!([{ "key": "Late", "values": json!([input("token", &late)]).to_string() }]);
     seen.ask(&owner, UPDATE, json!({ "i": instance, "v": values })).await;
     let values = json!([{ "key": "Typed", "values": json!([input("username", "us"), input("password", &typed)]).to_string() }]);
     let update = "mutation ($i: ID, $v: [InputInstanceConfigVariable]) { updateUserLevelConfig(input: {id: $i, partial: true, configVariables: $v}) { userLevelConfig { id } errors { messages } } }";
-    seen.ask(
-        &owner,
-        update,
-        json!({ "i": ids["nodes"][0]["userLevelConfigs"]["nodes"][0]["id"], "v": values }),
-    )
-    .await;
+    seen.ask(&owner, update, json!({ "i": config["id"], "v": values })).await;
     let deploy = "mutation ($i: ID!) { deployInstance(input: {id: $i}) { instance { name } errors { messages } } }";
     seen.ask(&owner, deploy, json!({ "i": instance })).await;
     let wrong = json!([{ "key": "Late", "values": seen.secret("values that are no JSON") }]);
@@ -350,9 +315,15 @@ async fn no_secret_is_left_anywhere_whichever_way_it_came_in() {
     let mail = "mutation ($i: ID) { inviteUser(input: {id: $i}) { errors { messages } } }";
     seen.ask(&owner, mail, json!({ "i": user })).await;
     seen.known("link of a new password", &parameter(&link(&office.next()), "token"));
+    forgotten(&mut seen, &world, &office, "olga@acme.example").await;
     consent(&mut seen, &world, &owner).await;
     seen.ask(&owner, QUESTIONS[1], json!({})).await;
-    embedded(&mut seen, &world, &owner).await;
+    let host = Host::open(&mut seen, &owner).await;
+    let bearers = [host.token(&mut seen, "ada", "admin"), host.token(&mut seen, "ann", "user")];
+    forged(&mut seen, &world.daemon, &bearers[1]).await;
+    let instance = text(&instance);
+    let [admin, user] = visitors(&world.daemon, &bearers);
+    configure(&mut seen, admin, user, &instance).await;
 
     // By events, and through whatever flows do.
     let event = json!({ "text": seen.payload("body") }).to_string();
@@ -455,6 +426,23 @@ async fn no_secret_is_left_anywhere_whichever_way_it_came_in() {
     assert!(tokens.iter().any(|call| call.status == 400), "{tokens:?}");
     let mut clients = tokens.iter().filter_map(|call| call.form.get("client_secret"));
     assert!(clients.any(|secret| secret.starts_with("secret-of-")), "{tokens:?}");
+    told_by_mail(&mut seen, &world, &office, &owner).await;
+    let [admin, user] = visitors(&world.daemon, &bearers);
+    given_up(&seen, &world, admin, user, &instance).await;
+    let walked = admin.walk(&seen).await;
+    saw(
+        &walked,
+        &[
+            "/configure",
+            "/mine",
+            "/remove",
+            "/execution/",
+            "/logs",
+            "/dashboard",
+            "/connections",
+        ],
+    );
+    saw(&user.walk(&seen).await, &["/mine", "/connections"]);
     read(&seen, &world.daemon, &owner).await;
     drop(owner);
 
@@ -474,6 +462,9 @@ async fn no_secret_is_left_anywhere_whichever_way_it_came_in() {
     let owner = Api::holder_of(&world.daemon, &bearer);
     read(&seen, &world.daemon, &owner).await;
     drop(owner);
+    for visitor in visitors(&world.daemon, &bearers) {
+        visitor.walk(&seen).await;
+    }
 
     let data = world.daemon.data();
     let out = folder.path().join("out");
@@ -495,7 +486,10 @@ async fn no_secret_is_left_anywhere_whichever_way_it_came_in() {
     // The key that wraps all others is in its own file alone.
     let master = std::fs::read_to_string(data.join("master-key")).unwrap();
     seen.known("master key", master.trim());
-    std::fs::rename(data.join("master-key"), folder.path().join("master-key")).unwrap();
+    let master = folder.path().join("master-key");
+    std::fs::rename(data.join("master-key"), &master).unwrap();
+    let [catalog, keyring] = ["catalog.redb", "keyring"].map(|name| data.join(name));
+    assert_eq!(waiting(&catalog, &keyring, &master), [true], "a token still waits for its provider");
 
     let (secrets, shown) = (seen.secrets.finder(), seen.shown.finder());
     let mut found = Vec::new();

@@ -87,7 +87,7 @@ async fn told(api: &Api<'_>, user: &str) -> Value {
 }
 
 /// What still waits in a data directory, or a copy of one; each with whether it opens with this keyring.
-fn waiting(catalog: &std::path::Path, keyring: &std::path::Path, master: &std::path::Path) -> Vec<bool> {
+pub(crate) fn waiting(catalog: &std::path::Path, keyring: &std::path::Path, master: &std::path::Path) -> Vec<bool> {
     let folder = tempfile::tempdir().unwrap();
     let [at, keys] = ["catalog.redb", "keyring"].map(|name| folder.path().join(name));
     std::fs::copy(catalog, &at).unwrap();

@@ -266,8 +266,10 @@ pub(crate) fn manifests(seen: &mut Seen, provider: &Oauth, echo: &Provider) -> S
          \x20 Bearer: {{fields: {{token: {bearer}}}}}\n  Late: {{fields: {{token: {early}}}}}\n  Defined: {{fields: {{}}}}\n  Preset: {{fields: {{}}}}\n\
          \x20 Certified: {{fields: {certified}}}\n  Kept: {{fields: {{}}}}\n  Machine: {{fields: {{}}}}\n  Company: {{token: {{access_token: access-company-1, refresh_token: refresh-company-1, expires_in: \"3600\"}}}}\n---\n{registered}\
          kind: UserLevelConfig\ncustomer: globex\ninstance: Vault\nuser: ann\nconfigVars:\n\
-         \x20 Own: {{fields: {{token: {own}}}}}\n  Typed: {{fields: {{username: us, password: {typed}}}}}\n  Account: {{fields: {{registration: Europe}}}}\n",
-        people = people(&[("globex", &["ann"])]),
+         \x20 Own: {{fields: {{token: {own}}}}}\n  Typed: {{fields: {{username: us, password: {typed}}}}}\n  Account: {{fields: {{registration: Europe}}}}\n---\n\
+         kind: UserLevelConfig\ncustomer: globex\ninstance: Vault\nuser: lea\nconfigVars:\n\
+         \x20 Own: {{fields: {{token: {members}}}}}\n  Typed: {{fields: {{username: us, password: {membered}}}}}\n  Account: {{fields: {{}}}}\n",
+        people = people(&[("globex", &["ann", "lea"])]).replace("externalId: lea\nrole: marketplace_user", "externalId: lea\nrole: member"),
         kept = secret("token beside a definition"),
         echo = echo.url(""),
         secure = echo.url("").replace("http:", "https:"),
@@ -279,5 +281,7 @@ pub(crate) fn manifests(seen: &mut Seen, provider: &Oauth, echo: &Provider) -> S
         early = secret("token that is replaced"),
         own = secret("token of a user"),
         typed = secret("password that is replaced"),
+        members = secret("token of a member"),
+        membered = secret("password of a member"),
     )
 }
