@@ -34,6 +34,8 @@ settings! {
         look: Duration = "1s";
         /// Told at once.
         calls: Count = 8;
+        /// The same at one host.
+        calls_per_host: Count = 2;
         /// How often a provider is told of one that it does not take; `oauth.back-off` holds between.
         attempts: Count = 300;
         /// How long one is kept that a provider does not take. Then it is forgotten, too.

@@ -36,6 +36,7 @@ impl Config {
         OwedOptions {
             look: owed.look,
             calls: owed.calls.as_usize(),
+            calls_per_host: owed.calls_per_host.as_usize(),
             timeline: self.oauth.timeline.as_usize(),
             patience: Patience {
                 attempts: owed.attempts.get(),

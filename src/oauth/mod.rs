@@ -11,6 +11,7 @@
 
 mod accounts;
 mod asking;
+mod crossing;
 mod owed;
 mod pages;
 mod states;
@@ -25,6 +26,7 @@ use crate::boot::plane::random;
 use crate::control::Desk;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use crossing::Crossings;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use pages::{Page, Pages, Problem};
 use perseat_admin::actor::Actor;
@@ -56,6 +58,8 @@ pub(crate) struct Door {
     /// The questions that pages ask, and the consents that were begun.
     questions: States,
     states: States,
+    /// What may not go on at once.
+    crossings: Crossings,
     pages: Pages,
 }
 
@@ -169,6 +173,7 @@ impl Door {
             client,
             questions: States::new(options.states, options.states_per_connection),
             states: States::new(options.states, options.states_per_connection),
+            crossings: Crossings::default(),
             pages: Pages::new(),
             options,
         }
@@ -270,6 +275,11 @@ impl Door {
         let provider = connection
             .provider()
             .map_err(|error| Page::new(Problem::Incomplete, Some(&error.to_string())))?;
+        // Until what comes is kept.
+        let _crossing = match provider.place() {
+            Some(place) => Some(self.crossings.consent(place).await),
+            None => None,
+        };
         let exchange = self.client.exchange(&provider, code, &desk.api_url(CALLBACK), &pending.pkce).await;
         let (token, renewed) = match (&exchange, exchange.outcome(&provider, None)) {
             (Exchange::Token(token), Outcome::Token(renewed)) => (token.clone(), renewed),

@@ -1,13 +1,15 @@
 //! Tells providers of tokens that were given up (RFC 7009), and does not forget one over a crash: what is to be told stands in the
 //! catalog from the transaction that gave it up until the provider took it back, said that it will not, or was asked for long enough.
+//! What would end a grant that is used by then is not told of: which those are is looked at when its turn has come.
 
 use super::Door;
 use crate::control::Desk;
 use futures_util::future::join_all;
+use perseat_admin::owed::ends_with;
 use perseat_domain::grant::Patience;
 use perseat_domain::time::Timestamp;
 use perseat_flow::oauth::{GivenBack, Owed};
-use perseat_store::catalog::{Change, OwedId, Settled, StoredOwed};
+use perseat_store::catalog::{Change, Fate, GrantId, OwedId, Settled, StoredOwed};
 use perseat_store::error::StoreError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ const PAGE: usize = 256;
 pub(crate) struct OwedOptions {
     pub(crate) look: Duration,
     pub(crate) calls: usize,
+    pub(crate) calls_per_host: usize,
     /// Events that a grant keeps.
     pub(crate) timeline: usize,
     pub(crate) patience: Patience,
@@ -36,8 +39,18 @@ pub(crate) struct GivingBack {
     paused: BTreeMap<String, Timestamp>,
 }
 
-/// One that is due.
-type Due = (OwedId, StoredOwed);
+/// One of those that wait.
+type Waiting = (OwedId, StoredOwed);
+
+/// How telling of one went.
+enum Told {
+    /// Its provider was told.
+    Answered(GivenBack),
+    /// It was not: this grant would have ended with it.
+    Spared(GrantId),
+    /// There is nothing to tell: its key is gone.
+    KeyGone,
+}
 
 impl GivingBack {
     pub(crate) fn new(desk: Arc<Desk>, options: OwedOptions) -> Self {
@@ -71,8 +84,10 @@ impl GivingBack {
     async fn round(&mut self) -> Result<bool, StoreError> {
         let now = self.desk.now();
         self.paused.retain(|_, until| now < *until);
-        let (desk, paused, most) = (Arc::clone(&self.desk), self.paused.clone(), self.options.calls.max(1));
-        let due = blocking(move || due(&desk, &paused, most)).await?;
+        let (desk, paused, options) = (Arc::clone(&self.desk), self.paused.clone(), self.options.clone());
+        let (due, too_old) = blocking(move || look(&desk, &paused, &options)).await?;
+        self.settle(too_old.iter().map(too_old_for).collect()).await?;
+        too_old.iter().for_each(tell_too_old);
         let some = !due.is_empty();
         let door = Arc::clone(self.desk.oauth());
         let told = join_all(due.into_iter().map(|one| tell(&self.desk, &door, one))).await;
@@ -92,35 +107,46 @@ impl GivingBack {
                 }
             }
         }
-        if !settled.is_empty() {
-            let (desk, timeline) = (Arc::clone(&self.desk), self.options.timeline);
-            blocking(move || settle(&desk, &settled, timeline)).await?;
-        }
+        self.settle(settled).await?;
         Ok(some)
     }
 
+    /// Takes out those that are done with.
+    async fn settle(&self, settled: Vec<Settled>) -> Result<(), StoreError> {
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let (desk, timeline) = (Arc::clone(&self.desk), self.options.timeline);
+        blocking(move || settle(&desk, &settled, timeline)).await
+    }
+
     /// Takes in how it went; what is done with is returned.
-    async fn learn(&mut self, id: OwedId, owed: StoredOwed, outcome: Option<GivenBack>) -> Result<Option<Settled>, StoreError> {
+    async fn learn(&mut self, id: OwedId, owed: StoredOwed, told: Told) -> Result<Option<Settled>, StoreError> {
         let (holder, connection, host) = (owed.holder, owed.variable.clone(), owed.host.clone());
-        let settled = |refusal| {
+        let settled = |fate| {
             Some(Settled {
                 id,
                 of: owed.grant(),
-                refusal,
+                fate,
             })
         };
-        let (count, settled) = match outcome {
-            // Its key is gone: it was settled before the copy was made that this directory comes from.
-            None => return Ok(settled(Some("key_gone".to_owned()))),
-            Some(GivenBack::Done) => {
+        let (outcome, settled) = match told {
+            // It was settled before the copy was made that this directory comes from.
+            Told::KeyGone => return Ok(settled(Fate::Refused("key_gone".to_owned()))),
+            Told::Spared(other) => {
+                tracing::info!(?holder, %connection, host, other = ?other.holder, other_connection = %other.variable,
+                    "a token is not given back: another grant of whoever allowed it would end with it");
+                ("spared", settled(Fate::Spared))
+            }
+            Told::Answered(GivenBack::Done) => {
                 tracing::info!(?holder, %connection, host, "a token was given back");
-                ("done", settled(None))
+                ("done", settled(Fate::GivenBack))
             }
-            Some(GivenBack::Refused(reason)) => {
+            Told::Answered(GivenBack::Refused(reason)) => {
                 tracing::warn!(?holder, %connection, host, reason, "a token that was given up is not taken back and may still be valid");
-                ("refused", settled(Some(reason)))
+                ("refused", settled(Fate::Refused(reason)))
             }
-            Some(GivenBack::Later { reason, retry_after }) => {
+            Told::Answered(GivenBack::Later { reason, retry_after }) => {
                 let mut debt = owed.debt;
                 let now = self.desk.now();
                 if debt.put_off(retry_after, now, &self.options.patience) {
@@ -131,65 +157,124 @@ impl GivingBack {
                     ("put-off", None)
                 } else {
                     tracing::warn!(?holder, %connection, host, reason, "a token that was given up was not taken back for long, and may still be valid");
-                    ("given-up", settled(Some(reason)))
+                    ("given-up", settled(Fate::Refused(reason)))
                 }
             }
         };
-        metrics::counter!("perseat_tokens_given_back_total", "outcome" => count).increment(1);
+        count(outcome);
         Ok(settled)
     }
 }
 
-/// Those that are due, at most `most`: in turn of the hosts, each host's longest owed first.
-fn due(desk: &Desk, paused: &BTreeMap<String, Timestamp>, most: usize) -> Result<Vec<Due>, StoreError> {
+fn count(outcome: &'static str) {
+    metrics::counter!("perseat_tokens_given_back_total", "outcome" => outcome).increment(1);
+}
+
+/// One that was kept for as long as one is: it is tried no more.
+fn too_old_for((id, owed): &Waiting) -> Settled {
+    Settled {
+        id: *id,
+        of: owed.grant(),
+        fate: Fate::Refused("too_old".to_owned()),
+    }
+}
+
+fn tell_too_old((_, owed): &Waiting) {
+    tracing::warn!(holder = ?owed.holder, connection = %owed.variable, host = %owed.host, "a token that was given up is too old to be given back, and may still be valid");
+    count("given-up");
+}
+
+/// Those that are due, as many as are told of at once, and those that are too old.
+fn look(desk: &Desk, paused: &BTreeMap<String, Timestamp>, options: &OwedOptions) -> Result<(Vec<Waiting>, Vec<Waiting>), StoreError> {
     let now = desk.now();
-    let mut by_host: BTreeMap<String, Vec<Due>> = BTreeMap::new();
-    let mut after = None;
+    let mut due = Picking::of(options);
+    let (mut too_old, mut after) = (Vec::new(), None);
     loop {
         let page = desk.catalog().owed(after, PAGE)?;
         let is_last = page.len() < PAGE;
         after = page.last().map(|(id, _)| *id);
         for (id, owed) in page {
-            if owed.debt.due_at <= now && !paused.contains_key(&owed.host) {
-                let of_host = by_host.entry(owed.host.clone()).or_default();
-                of_host.push((id, owed));
-                of_host.sort_by_key(|(_, owed)| owed.debt.since);
-                of_host.truncate(most);
+            if owed.debt.is_too_old(now, &options.patience) {
+                too_old.push((id, owed));
+            } else if owed.debt.due_at <= now && !paused.contains_key(&owed.host) {
+                due.add((id, owed));
             }
         }
         if is_last {
-            break;
+            return Ok((due.picked(), too_old));
         }
     }
-    let mut hosts: Vec<_> = by_host.into_values().map(Vec::into_iter).collect();
-    let mut picked = Vec::new();
-    while picked.len() < most && !hosts.is_empty() {
-        hosts.retain_mut(|host| match host.next() {
-            Some(one) => {
-                picked.push(one);
-                true
-            }
-            None => false,
-        });
-    }
-    picked.truncate(most);
-    Ok(picked)
 }
 
-/// What its provider says of one; `None` where its key is gone.
-async fn tell(desk: &Arc<Desk>, door: &Door, (id, owed): Due) -> (OwedId, StoredOwed, Result<Option<GivenBack>, StoreError>) {
+/// Picks in turn of the hosts, each host's longest owed first.
+struct Picking {
+    most: usize,
+    per_host: usize,
+    by_host: BTreeMap<String, Vec<Waiting>>,
+}
+
+impl Picking {
+    fn of(options: &OwedOptions) -> Self {
+        let most = options.calls.max(1);
+        Self {
+            most,
+            per_host: options.calls_per_host.clamp(1, most),
+            by_host: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, (id, owed): Waiting) {
+        let of_host = self.by_host.entry(owed.host.clone()).or_default();
+        of_host.push((id, owed));
+        of_host.sort_by_key(|(_, owed)| owed.debt.since);
+        of_host.truncate(self.per_host);
+    }
+
+    fn picked(self) -> Vec<Waiting> {
+        let mut hosts: Vec<_> = self.by_host.into_values().map(Vec::into_iter).collect();
+        let mut picked = Vec::new();
+        while picked.len() < self.most && !hosts.is_empty() {
+            hosts.retain_mut(|host| match host.next() {
+                Some(one) => {
+                    picked.push(one);
+                    true
+                }
+                None => false,
+            });
+        }
+        picked.truncate(self.most);
+        picked
+    }
+}
+
+/// Tells of one.
+async fn tell(desk: &Arc<Desk>, door: &Door, (id, owed): Waiting) -> (OwedId, StoredOwed, Result<Told, StoreError>) {
+    let told = ask(desk, door, id, &owed).await;
+    (id, owed, told)
+}
+
+async fn ask(desk: &Arc<Desk>, door: &Door, id: OwedId, owed: &StoredOwed) -> Result<Told, StoreError> {
     let (opening, row) = (Arc::clone(desk), owed.clone());
     let opened = blocking(move || match opening.custody().open_owed(id, &row) {
         Err(StoreError::Sealed(_)) => Ok(Some(None)),
         opened => Ok(opened?.map(|plain| Owed::from_bytes(&plain))),
     });
-    let outcome = match opened.await {
-        Ok(None) => Ok(None),
-        Ok(Some(Some(token))) => Ok(Some(door.client.give_back(&token).await)),
-        Ok(Some(None)) => Ok(Some(GivenBack::Refused("unreadable".to_owned()))),
-        Err(error) => Err(error),
+    let token = match opened.await? {
+        None => return Ok(Told::KeyGone),
+        Some(None) => return Ok(Told::Answered(GivenBack::Refused("unreadable".to_owned()))),
+        Some(Some(token)) => Arc::new(token),
     };
-    (id, owed, outcome)
+    // From here until the answer nobody consents.
+    let _crossing = door.crossings.give_back(token.place()).await;
+    let (looking, of, given_up) = (Arc::clone(desk), owed.grant(), Arc::clone(&token));
+    let other = blocking(move || {
+        let view = looking.catalog().view()?;
+        ends_with(&view, looking.custody().keyring(), &of, &given_up)
+    });
+    Ok(match other.await? {
+        Some(other) => Told::Spared(other),
+        None => Told::Answered(door.client.give_back(&token).await),
+    })
 }
 
 /// Takes them out. What its provider does not take back is in the audit, too.
@@ -209,5 +294,50 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
         Err(error) => Err(StoreError::Io(std::io::Error::other(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use perseat_domain::grant::{Debt, Holder};
+    use perseat_domain::id::UserId;
+    use perseat_domain::model::Sealed;
+    use uuid::Uuid;
+
+    #[test]
+    fn one_host_is_told_of_few_at_once_and_the_longest_owed_of_those() {
+        let options = OwedOptions {
+            look: Duration::ZERO,
+            calls: 5,
+            calls_per_host: 2,
+            timeline: 8,
+            patience: Patience {
+                attempts: 1,
+                age: Duration::from_secs(1),
+                back_off: Duration::from_secs(1),
+                back_off_max: Duration::from_secs(1),
+            },
+        };
+        let waiting = |host: &str, since: u64| {
+            let owed = StoredOwed {
+                holder: Holder::User(UserId(Uuid::from_u128(1))),
+                variable: "crm".into(),
+                host: host.into(),
+                debt: Debt::begun(Timestamp(since)),
+                sealed: Sealed(Vec::new()),
+            };
+            (OwedId(Uuid::from_u128(since.into())), owed)
+        };
+        let picked = |rows: &[(&str, u64)]| {
+            let mut picking = Picking::of(&options);
+            rows.iter().for_each(|(host, since)| picking.add(waiting(host, *since)));
+            let picked = picking.picked().into_iter();
+            picked.map(|(_, owed)| (owed.host, owed.debt.since.0)).collect::<Vec<_>>()
+        };
+        let of = |host: &str, since: u64| (host.to_owned(), since);
+        assert_eq!(picked(&[("a", 4), ("a", 2), ("a", 3), ("a", 1)]), [of("a", 1), of("a", 2)]);
+        let many = [("a", 1), ("a", 2), ("b", 3), ("c", 4), ("c", 5), ("d", 6), ("e", 7), ("f", 8)];
+        assert_eq!(picked(&many), [of("a", 1), of("b", 3), of("c", 4), of("d", 6), of("e", 7)]);
     }
 }

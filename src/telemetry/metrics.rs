@@ -71,7 +71,7 @@ pub const METRICS: &[Metric] = &[
     metric(EXECUTIONS_FINISHED, Kind::Counter, "", "Executions whose end is durable, however they ended. Present from the start, at 0."),
     metric("perseat_quarantines_total", Kind::Counter, "", "Actors put in quarantine after too many restarts. An operator should look."),
     metric("perseat_grant_renewals_total", Kind::Counter, "`outcome`: renewed, over, passing, unknown", "Renewals of third parties' tokens."),
-    metric("perseat_tokens_given_back_total", Kind::Counter, "`outcome`: done, put-off, refused, given-up, dropped", "Attempts to tell a provider that a token was given up; the last three may leave it valid there."),
+    metric("perseat_tokens_given_back_total", Kind::Counter, "`outcome`: done, put-off, spared, refused, given-up, dropped", "Attempts to tell a provider that a token was given up; the last three may leave it valid there, and one that was spared is kept from it because another grant would end."),
     metric("perseat_notices_total", Kind::Counter, "`channel`: mail, webhook, nobody; `outcome`: sent, put-off, given-up", "Attempts to tell somebody that a connection has to be connected again."),
     metric("perseat_mail_letters_total", Kind::Counter, "`outcome`: sent, put-off, given-up", "Attempts to hand a letter to the mail server."),
     metric("perseat_outbound_refusals_total", Kind::Counter, "`host`: those of `governor.hosts`, other; `scope`: account, customer, registration, host", "Calls that providers refused for now (429, or 503 with a time), by the widest scope that waits for it."),

@@ -45,6 +45,8 @@ pub(crate) struct Manner {
     pub(crate) refuses: Option<(u16, Option<u64>)>,
     /// The same of the revocation endpoint, where it takes nothing back.
     pub(crate) revokes: Option<(u16, Option<u64>)>,
+    /// Whether it takes back all that a person allowed with any token of theirs: whose name is the account's up to a dot.
+    pub(crate) together: bool,
     /// The error that the token endpoint names in place of tokens.
     pub(crate) complaint: Option<&'static str>,
     /// The status by which its API refuses a token.
@@ -73,6 +75,7 @@ impl Default for Manner {
             form: false,
             refuses: None,
             revokes: None,
+            together: false,
             complaint: None,
             refusal: 401,
             forbids: false,
@@ -447,8 +450,10 @@ impl State {
             return (status, "text/html", retry_after, "<html>not now</html>".into());
         }
         let token = form.get("token").map_or("", String::as_str);
-        if let Some(chain) = token.split('-').nth(1).and_then(|user| self.chains.get_mut(user)) {
-            chain.is_revoked = true;
+        let person = |user: &str| user.split('.').next().map(str::to_owned);
+        let user = token.split('-').nth(1).unwrap_or_default();
+        for (name, chain) in &mut self.chains {
+            chain.is_revoked |= name == user || (self.manner.together && person(name) == person(user));
         }
         (200, "application/json", None, String::new())
     }

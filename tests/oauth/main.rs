@@ -26,5 +26,6 @@ mod search;
 mod secret;
 mod sharers;
 mod sharing;
+mod spared;
 mod used;
 mod world;

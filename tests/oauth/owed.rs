@@ -17,7 +17,7 @@ use crate::registrations::{config, registration};
 use crate::sharers;
 use crate::world::{Plan, World};
 
-fn plan<'a>(users: &'a [&'a str]) -> Plan<'a> {
+pub(crate) fn plan<'a>(users: &'a [&'a str]) -> Plan<'a> {
     Plan {
         have_tokens: false,
         users,
@@ -26,7 +26,7 @@ fn plan<'a>(users: &'a [&'a str]) -> Plan<'a> {
     }
 }
 
-fn given(calls: &[Call]) -> BTreeSet<&str> {
+pub(crate) fn given(calls: &[Call]) -> BTreeSet<&str> {
     calls.iter().map(|call| call.form["token"].as_str()).collect()
 }
 
@@ -43,7 +43,7 @@ fn happened(account: &Value) -> Vec<&str> {
     events.map(|event| event["what"].as_str().unwrap()).collect()
 }
 
-async fn config_of(api: &Api<'_>, user: &str) -> Value {
+pub(crate) async fn config_of(api: &Api<'_>, user: &str) -> Value {
     let found = api
         .get(
             "{ instances { nodes { userLevelConfigs { nodes { id user { name } } } } } }",
@@ -59,7 +59,7 @@ async fn user(api: &Api<'_>, name: &str) -> Value {
     id_of(api, "{ users { nodes { id externalId } } }", |node| node["externalId"] == name).await
 }
 
-async fn delete(api: &Api<'_>, what: &str, id: &Value) {
+pub(crate) async fn delete(api: &Api<'_>, what: &str, id: &Value) {
     let query = format!("mutation ($i: ID) {{ delete{what}(input: {{id: $i}}) {{ errors {{ messages }} }} }}");
     api.get(&query, json!({ "i": id })).await;
 }
@@ -365,11 +365,11 @@ async fn a_new_consent_is_not_ended_by_giving_back_what_was_given_up_before() {
     drop(api);
     connect(&world, "ann").await;
     let api = Api::program(&world.daemon, "owner").await;
-    let shown = account(&api, "ann").await;
+    world.provider.change(|manner| manner.revokes = None);
+    let shown = told(&api, "ann").await;
     assert_eq!(shown["status"], "ACTIVE");
     assert_eq!(happened(&shown), ["ISSUED", "DISCONNECTED", "RECONNECTED", "NOT_GIVEN_BACK"]);
     drop(api);
-    world.provider.change(|manner| manner.revokes = None);
     let execution = world.send("ann", 1).await.remove(0);
     assert_eq!(world.ended(&execution).await["status"], "succeeded");
     world.daemon.terminate();

@@ -3,7 +3,7 @@
 use super::lend::{Borrower, Lent};
 use crate::execution::{ExecutionEnv, LoadError};
 use perseat_domain::definition::{ConfigVar, Definition};
-use perseat_domain::grant::{Grant, Holder, Obstacle, Renewal, Renewed, Rules};
+use perseat_domain::grant::{Grant, Holder, Obstacle, Party, Renewal, Renewed, Rules};
 use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::{ConfigValue, ConnectionValue};
 use perseat_domain::time::Timestamp;
@@ -11,7 +11,7 @@ use perseat_flow::oauth::{Flow, Provider, ProviderError, Token, is_oauth, reach_
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
 use perseat_store::custody::Custody;
 use perseat_store::seal::{DataKey, RecordKind, key_digest};
-use perseat_store::sharing::Supplied;
+use perseat_store::sharing::{Supplied, sharing_party};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -85,6 +85,8 @@ pub(crate) struct Whose {
 /// All grants of one holder, and what its connections borrow of others.
 pub(crate) struct Grants {
     pub(super) holder: Holder,
+    /// Who allows them.
+    pub(super) party: Party,
     pub(super) key: Arc<DataKey>,
     pub(super) items: BTreeMap<String, Item>,
     /// Shared connections by the stable key of the variable that names them.
@@ -116,6 +118,10 @@ impl Grants {
         let is_user_level = matches!(holder, Holder::UserConfig(_));
         let mut grants = Self {
             holder,
+            party: Party {
+                customer: Some(whose.customer),
+                user: whose.user,
+            },
             key,
             items: BTreeMap::new(),
             borrowed: BTreeMap::new(),
@@ -162,6 +168,7 @@ impl Grants {
     pub(super) fn of_shared(custody: &Custody, id: &GrantId, flow: Option<Flow>, supplied: &Supplied) -> Result<Self, LoadError> {
         let mut grants = Self {
             holder: id.holder,
+            party: sharing_party(custody.catalog().as_ref(), id.holder)?.unwrap_or_default(),
             key: supplied.key.clone(),
             items: BTreeMap::new(),
             borrowed: BTreeMap::new(),

@@ -151,7 +151,7 @@ impl Grants {
         let Some(item) = self.items.get(key).filter(|_| provider.flow == Flow::AuthorizationCode) else {
             return;
         };
-        let Some(owed) = Owed::of(provider, &token.stored(item.token.as_ref())) else {
+        let Some(owed) = Owed::of(provider, &token.stored(item.token.as_ref()), self.party) else {
             return;
         };
         let owing = Owing {

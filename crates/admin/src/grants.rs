@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::query::Reader;
 use crate::routing::user_config_route;
 use perseat_domain::definition::ConfigVar;
-use perseat_domain::grant::{Holder, Renewed, Rules};
+use perseat_domain::grant::{Holder, Party, Renewed, Rules, Status};
 use perseat_domain::id::UserId;
 use perseat_domain::model::{
     ConfigValue, ConnectionValue, Customer, Instance, Integration, IntegrationVersion, KeyDigest, Organization, Sealed, User, UserConfig,
@@ -29,7 +29,7 @@ use perseat_store::error::StoreError;
 use perseat_store::keyring::{Keyring, Owner};
 use perseat_store::presets::{Presets, registration_secret};
 use perseat_store::seal::{DataKey, RecordKind, key_digest};
-use perseat_store::sharing::Supplied;
+use perseat_store::sharing::{Supplied, sharing_party};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub struct Connection {
     pub of: Of,
     /// What is known of the grant.
     pub stored: Option<StoredGrant>,
+    /// Who allows it.
+    pub(crate) party: Party,
     supplied: ConnectionValue,
     key: Arc<DataKey>,
 }
@@ -135,6 +137,10 @@ impl Connection {
             name: variable.key,
             flow,
             stored: at.grants_of(id.holder)?.remove(&id.variable),
+            party: Party {
+                customer: Some(instance.customer),
+                user: user.as_ref().map(|user| user.id),
+            },
             of: Of::Configuration(Box::new(Configured {
                 integration: at.require(instance.integration)?,
                 instance,
@@ -148,7 +154,9 @@ impl Connection {
     }
 
     fn shared(at: &impl Lookup, keyring: &Keyring, id: &GrantId) -> Result<Option<Self>, StoreError> {
-        let Some(name) = sharer(at, id.holder)? else { return Ok(None) };
+        let (Some(name), Some(party)) = (sharer(at, id.holder)?, sharing_party(at, id.holder)?) else {
+            return Ok(None);
+        };
         let Some(supplied) = Supplied::find(at, keyring, id)? else {
             return Ok(None);
         };
@@ -160,6 +168,7 @@ impl Connection {
             name: supplied.connection.key.clone(),
             flow,
             stored: at.grants_of(id.holder)?.remove(&id.variable),
+            party,
             of: Of::Shared { name },
             supplied: supplied.value.clone(),
             key: supplied.key.clone(),
@@ -232,6 +241,18 @@ impl Connection {
     pub(crate) fn open(&self, sealed: &Sealed) -> Option<Value> {
         let plain = self.key.unseal(RecordKind::Grant, &self.id.to_key(), sealed).ok()?;
         serde_json::from_slice(&plain).ok()
+    }
+
+    /// The token that it is used with: what is held, or what the configuration supplied in its place. None where somebody has to
+    /// consent first.
+    pub(crate) fn in_use(&self) -> Option<Value> {
+        let (supplied, registration) = (self.supplied_digest(), Some(self.registration()));
+        let is_todays = |row: &&StoredGrant| (supplied.is_none() || row.supplied == supplied) && row.registration == registration;
+        match self.stored.as_ref().filter(is_todays) {
+            Some(row) if matches!(row.grant.status, Status::Failed | Status::Uncertain) => None,
+            Some(row) => self.open(row.token.as_ref()?),
+            None => self.supplied.token.clone(),
+        }
     }
 
     /// Whether a token is the one that the configuration supplied: whoever gave it has it, too.
@@ -382,9 +403,6 @@ impl Edit<'_, '_> {
             }
             put_reach(&mut token, &reach);
         }
-        if self.forgive_for(&connection, &token)? > 0 {
-            stored.grant.told_of_token(Some("consented_anew"), self.at, rules.timeline);
-        }
         // One of the same account may be what the provider counts the new one by.
         if let Some(held) = held.filter(|_| is_anothers) {
             self.owe_of(&connection, &held);
@@ -433,7 +451,7 @@ impl Edit<'_, '_> {
         self.read_again(&connection)?;
         let held = held.map(|text| serde_json::from_str::<Value>(&text).unwrap_or_default());
         let held = held.or_else(|| connection.supplied.token.clone()).unwrap_or_default();
-        let is_owed = self.owe(id, &provider, &held);
+        let is_owed = self.owe(&connection, &provider, &held);
         Ok(GivenUp { is_owed })
     }
 

@@ -20,6 +20,7 @@ pub mod media;
 #[cfg(feature = "faults")]
 pub mod mutants;
 pub mod notices;
+pub mod owed;
 mod picked;
 pub mod picture;
 pub mod query;

@@ -4,8 +4,8 @@ use crate::catalog::{GrantId, Lookup};
 use crate::error::StoreError;
 use crate::keyring::{Keyring, Owner};
 use crate::seal::{DataKey, RecordKind};
-use perseat_domain::grant::Holder;
-use perseat_domain::model::{ConfigValue, ConnectionValue, connection_record_id};
+use perseat_domain::grant::{Holder, Party};
+use perseat_domain::model::{ConfigValue, ConnectionValue, Membership, User, connection_record_id};
 use perseat_domain::sharing::SharedConnection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,6 +22,27 @@ pub fn owner_of(holder: Holder) -> Option<Owner> {
         Holder::User(user) => Some(Owner::User(user)),
         Holder::Instance(_) | Holder::UserConfig(_) => None,
     }
+}
+
+/// Who allows what the grants of a holder that shares connections allow; none where that is a user who is gone.
+///
+/// # Errors
+/// If the disk fails.
+pub fn sharing_party(at: &impl Lookup, holder: Holder) -> Result<Option<Party>, StoreError> {
+    Ok(match holder {
+        Holder::Customer(customer) => Some(Party {
+            customer: Some(customer),
+            user: None,
+        }),
+        Holder::User(id) => at.get::<User>(id)?.map(|user| Party {
+            customer: match user.membership {
+                Membership::Customer(customer) => Some(customer),
+                Membership::Organization => None,
+            },
+            user: Some(id),
+        }),
+        Holder::Organization(_) | Holder::Instance(_) | Holder::UserConfig(_) => Some(Party::default()),
+    })
 }
 
 /// A shared connection as one holder has it. Holds secrets.

@@ -247,6 +247,9 @@ async function bobUpdatesAndLeaves() {
   const other = await call(102);
   assert.deepEqual([other.account, other.client], ["carl", EUROPE.client_id], "the others go on");
   assert.ok(!calls.some(({ number }) => number === 101));
+  // The provider takes back all that bob allowed the app with any of its tokens.
+  assert.equal(await post(integrations[1], "bob", 103), 200);
+  assert.equal((await call(103)).account, "bob", "what bob has elsewhere goes on");
   assert.deepEqual(page.complaints, []);
   await page.context().close();
 }

@@ -9,7 +9,6 @@ use crate::grants::Connection;
 use perseat_domain::grant::Holder;
 use perseat_flow::oauth::{Flow, Owed, Provider};
 use perseat_store::catalog::{GrantId, Lookup, Owing, StoredGrant};
-use perseat_store::error::StoreError;
 use serde_json::Value;
 
 impl Edit<'_, '_> {
@@ -53,44 +52,20 @@ impl Edit<'_, '_> {
         if connection.flow == Flow::AuthorizationCode
             && let Ok(provider) = connection.provider()
         {
-            self.owe(&connection.id, &provider, token);
+            self.owe(connection, &provider, token);
         }
     }
 
     /// Owes a token; tells whether its provider takes any back.
-    pub(crate) fn owe(&mut self, id: &GrantId, provider: &Provider, token: &Value) -> bool {
-        let Some(owed) = Owed::of(provider, token) else {
+    pub(crate) fn owe(&mut self, connection: &Connection, provider: &Provider, token: &Value) -> bool {
+        let Some(owed) = Owed::of(provider, token, connection.party) else {
             return false;
         };
         self.mutation.owe(Owing {
-            of: id.clone(),
+            of: connection.id.clone(),
             host: owed.host(),
             plain: owed.to_bytes(),
         });
         true
-    }
-
-    /// Somebody consented anew to a connection: what is owed of it and may end the new consent is given back no more. Gives how many.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub(crate) fn forgive_for(&mut self, connection: &Connection, token: &Value) -> Result<usize, Fault> {
-        let Ok(provider) = connection.provider() else { return Ok(0) };
-        let mut count = 0;
-        for (id, owed) in self.mutation.owed_of(&connection.id)? {
-            let plain = match owed.open(id, self.keyring) {
-                Err(StoreError::Sealed(_)) => None,
-                opened => opened?,
-            };
-            let owed = plain.and_then(|plain| Owed::from_bytes(&plain));
-            if owed.is_none_or(|owed| owed.may_end(&provider, token)) {
-                self.mutation.forgive(id)?;
-                count += 1;
-            }
-        }
-        if count > 0 {
-            tracing::info!(holder = ?connection.id.holder, connection = %connection.id.variable, count, "tokens are not given back: the connection was consented to anew");
-        }
-        Ok(count)
     }
 }

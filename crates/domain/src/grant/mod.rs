@@ -27,7 +27,7 @@ mod timeline;
 pub use decide::{Forecast, Need, Next, Outcome, Renewed};
 pub use desk::{Asked, Desk, Given, Read};
 pub use notice::{Change, Notice, NoticeLink, Pace, Step};
-pub use owed::{Debt, Patience};
+pub use owed::{Debt, Party, Patience};
 pub use tending::{Obstacle, Sight, Task, Tending, Wrote};
 pub use timeline::{Happening, What};
 

@@ -3,9 +3,20 @@
 
 use super::timeline::{What, word};
 use super::{Grant, Happening};
+use crate::id::{CustomerId, UserId};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// Who allows clients something: a person, a customer for itself, or the organization, where there is neither. What one of them
+/// allowed a client is often one authorization at its provider, by however many connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Party {
+    /// The customer.
+    pub customer: Option<CustomerId>,
+    /// The person.
+    pub user: Option<UserId>,
+}
 
 /// How long and how often a provider is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +51,12 @@ impl Debt {
             attempts: 0,
             due_at: now,
         }
+    }
+
+    /// Whether it was kept for as long as one is, the time in which nothing ran included.
+    #[must_use]
+    pub fn is_too_old(&self, now: Timestamp, patience: &Patience) -> bool {
+        self.since.after(patience.age) <= now
     }
 
     /// An attempt failed in a way that may pass. Tells whether there is to be another one. A provider may ask for a longer pause itself,
@@ -136,6 +153,11 @@ mod tests {
         assert_eq!(long.due_at.since(start), Duration::from_mins(12), "and not for ever");
         let late = start.after(Duration::from_mins(59) + Duration::from_secs(58));
         assert!(!Debt::begun(start).put_off(None, late, &PATIENCE), "it would be too old by then");
+        assert!(!Debt::begun(start).is_too_old(late, &PATIENCE));
+        assert!(
+            Debt::begun(start).is_too_old(start.after(PATIENCE.age), &PATIENCE),
+            "nor is it tried once more"
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use accounts::{AccountsError, put_reach, reach_of, take_reach};
 pub use answer::{AnswerError, Token, read as read_token};
 pub use authorize::{Pkce, authorize_url};
 pub use call::{Exchange, OauthClient};
-pub use owed::{GivenBack, Owed, is_as_supplied, is_of_somebody_else};
+pub use owed::{GivenBack, Owed, Place, is_as_supplied, is_of_somebody_else};
 pub use provider::{
     ClientAuthentication, Flow, Provider, ProviderError, REGISTRATION, chosen, fill_from_definition, is_destination, is_oauth, register,
     registration, shapes_requests, token_host, unregister,

@@ -7,6 +7,7 @@ use super::read_token;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
+use perseat_domain::grant::Party;
 use perseat_domain::reach::Reach;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,6 +34,24 @@ pub struct Owed {
     /// The accounts that it reaches, where the provider lists them.
     #[serde(default)]
     reach: Option<Reach>,
+    /// Who allowed it.
+    #[serde(default)]
+    party: Option<Party>,
+}
+
+/// The host at which tokens are given back, and the client that they were given to.
+pub type Place = (String, String);
+
+impl Provider {
+    /// Where tokens of this registration are given back; none where they are not.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        Some((host(self.revoke_url.as_ref()?), self.client_id.clone()))
+    }
+}
+
+fn host(url: &Url) -> String {
+    url.host_str().unwrap_or_default().to_owned()
 }
 
 /// The issuer of a token and the person at it.
@@ -72,7 +91,7 @@ impl Owed {
     /// What is to be given back of a stored token: the refresh token, with which a provider takes back the others, or the access token
     /// where there is none. `None` where the provider has no address for it, or there is no token.
     #[must_use]
-    pub fn of(provider: &Provider, stored: &Value) -> Option<Self> {
+    pub fn of(provider: &Provider, stored: &Value, party: Party) -> Option<Self> {
         let url = provider.revoke_url.as_ref()?;
         let token = read_token("application/json", stored.to_string().as_bytes(), &[]).ok()?;
         let (text, hint) = match token.refresh_token() {
@@ -89,24 +108,36 @@ impl Owed {
             hint: hint.to_owned(),
             subject: subject(stored),
             reach: reach_of(stored),
+            party: Some(party),
         })
     }
 
-    /// Whether giving it back may end what was consented to since, for the same connection: many providers end all that a person allowed
-    /// a client. Not where it was given to another client, or is known to be of another account.
+    /// Whether giving it back may end another grant of whoever allowed it: many providers end all that somebody allowed a client. Not
+    /// where that was given to another client or at another provider, or is known to be of another account.
     #[must_use]
     pub fn may_end(&self, provider: &Provider, stored: &Value) -> bool {
         let is_apart = |(before, after): (&Reach, Reach)| before.is_apart_from(&after);
         let is_of_another = is_another(self.subject.as_ref(), subject(stored).as_ref());
         let reaches_others = self.reach.as_ref().zip(reach_of(stored)).is_some_and(is_apart);
-        self.client_id == provider.client_id && !is_of_another && !reaches_others
+        provider.place() == Some(self.place()) && !is_of_another && !reaches_others
+    }
+
+    /// Who allowed it; none where it was not written down.
+    #[must_use]
+    pub fn party(&self) -> Option<Party> {
+        self.party
+    }
+
+    /// The host that is told, and the client that it was given to.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        (self.host(), self.client_id.clone())
     }
 
     /// The host that is told.
     #[must_use]
     pub fn host(&self) -> String {
-        let url = Url::parse(&self.url).ok();
-        url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+        Url::parse(&self.url).map(|url| host(&url)).unwrap_or_default()
     }
 
     /// As it is sealed.
@@ -233,17 +264,17 @@ mod tests {
     #[test]
     fn the_refresh_token_is_owed_where_there_is_one_and_nothing_where_nobody_takes_it() {
         let both = json!({ "access_token": "A", "refresh_token": "R", "scope": "work" });
-        let owed = Owed::of(&provider(&[]), &both).unwrap();
+        let owed = Owed::of(&provider(&[]), &both, Party::default()).unwrap();
         assert_eq!(
             (owed.token.as_str(), owed.hint.as_str(), owed.host().as_str()),
             ("R", "refresh_token", "tokens.example")
         );
         assert!(Owed::from_bytes(&owed.to_bytes()).unwrap() == owed);
         assert!(!format!("{owed:?}").contains("secret"));
-        let access = Owed::of(&provider(&[]), &json!({ "accessToken": "A" })).unwrap();
+        let access = Owed::of(&provider(&[]), &json!({ "accessToken": "A" }), Party::default()).unwrap();
         assert_eq!((access.token.as_str(), access.hint.as_str()), ("A", "access_token"));
-        assert!(Owed::of(&provider(&[("revokeUrl", "")]), &both).is_none());
-        assert!(Owed::of(&provider(&[]), &json!({})).is_none());
+        assert!(Owed::of(&provider(&[("revokeUrl", "")]), &both, Party::default()).is_none());
+        assert!(Owed::of(&provider(&[]), &json!({}), Party::default()).is_none());
     }
 
     #[test]
@@ -285,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_may_end_a_later_consent_to_its_client_unless_it_is_known_to_be_of_another_account() {
+    fn a_token_may_end_another_grant_of_its_client_unless_that_is_known_to_be_of_another_account() {
         let of = |sub: &str| {
             let claims = URL_SAFE_NO_PAD.encode(json!({ "iss": "p", "sub": sub }).to_string());
             json!({ "access_token": "A", "id_token": format!("e30.{claims}.x") })
@@ -307,7 +338,7 @@ mod tests {
             token
         };
         let unknown = json!({ "access_token": "A" });
-        let kept = |token: &Value| Owed::from_bytes(&Owed::of(&provider(&[]), token).unwrap().to_bytes()).unwrap();
+        let kept = |token: &Value| Owed::from_bytes(&Owed::of(&provider(&[]), token, Party::default()).unwrap().to_bytes()).unwrap();
         for (before, after, may_end) in [
             (&unknown, &unknown, true),
             (&of("ann"), &unknown, true),
@@ -319,7 +350,13 @@ mod tests {
         ] {
             assert_eq!(kept(before).may_end(&provider(&[]), after), may_end, "{before} {after}");
         }
-        assert!(!kept(&unknown).may_end(&provider(&[("clientId", "another")]), &unknown));
+        for another in [
+            ("clientId", "another"),
+            ("revokeUrl", "https://elsewhere.example/revoke"),
+            ("revokeUrl", ""),
+        ] {
+            assert!(!kept(&unknown).may_end(&provider(&[another]), &unknown), "{another:?}");
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use grants::{GrantId, Stored, StoredGrant};
 pub use lookup::{InstanceBundle, Lookup, Page, Rows, UserBundle};
 pub use mutation::{Mutated, Mutation, Touched};
 pub(crate) use owed::Owes;
-pub use owed::{OwedId, Owing, Settled, StoredOwed};
+pub use owed::{Fate, OwedId, Owing, Settled, StoredOwed};
 pub use record::{Record, RecordId, RecordKey, RecordType, Stamp};
 pub use reseal::{Resealed, is_sharing_stale, is_stale};
 pub use rewrite::Rewritten;

@@ -123,8 +123,30 @@ pub struct Settled {
     pub id: OwedId,
     /// The grant that it was of.
     pub of: GrantId,
-    /// Why its provider did not take it; none where it did.
-    pub refusal: Option<String>,
+    /// How that ended.
+    pub fate: Fate,
+}
+
+/// How a token that was owed ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Its provider took it back.
+    GivenBack,
+    /// It was kept from its provider: another grant would have ended with it.
+    Spared,
+    /// Its provider did not take it back, and why.
+    Refused(String),
+}
+
+impl Fate {
+    /// Why it was not given back.
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Self::GivenBack => None,
+            Self::Spared => Some("another_grant"),
+            Self::Refused(reason) => Some(reason),
+        }
+    }
 }
 
 fn encode(owed: &StoredOwed) -> Result<Vec<u8>, StoreError> {
@@ -217,16 +239,16 @@ fn settle(transaction: &WriteTransaction, all: &[Settled], at: Timestamp, timeli
     let mut table = transaction.open_table(OWED)?;
     let mut pending = transaction.open_table(PENDING_DESTRUCTION)?;
     let mut grants = transaction.open_table(GRANTS)?;
-    for Settled { id, of, refusal } in all {
+    for Settled { id, of, fate } in all {
         if table.remove(id.0.as_bytes().as_slice())?.is_none() {
             continue;
         }
-        is_any_refused |= refusal.is_some();
+        is_any_refused |= matches!(fate, Fate::Refused(_));
         pending.insert(id.owner().to_bytes().as_slice(), ())?;
         let key = of.to_key();
         let found = grants.get(key.as_slice())?.map(|guard| grants::decode(guard.value())).transpose()?;
         if let Some(mut stored) = found {
-            stored.grant.told_of_token(refusal.as_deref(), at, timeline);
+            stored.grant.told_of_token(fate.reason(), at, timeline);
             grants.insert(key.as_slice(), grants::encode(&stored)?.as_slice())?;
         }
     }
@@ -241,32 +263,6 @@ impl Mutation<'_> {
         } else {
             self.forgotten += 1;
         }
-    }
-
-    /// What is owed of a grant.
-    ///
-    /// # Errors
-    /// If the disk fails.
-    pub fn owed_of(&self, of: &GrantId) -> Result<Vec<(OwedId, StoredOwed)>, StoreError> {
-        let mut found = Vec::new();
-        for row in self.owed.iter()? {
-            let (key, row) = row?;
-            let owed = decode(row.value())?;
-            if owed.holder == of.holder && owed.variable == of.variable {
-                found.push((OwedId::read(key.value())?, owed));
-            }
-        }
-        Ok(found)
-    }
-
-    /// One is owed no more, and its key is to be destroyed.
-    ///
-    /// # Errors
-    /// If the disk fails.
-    pub fn forgive(&mut self, id: OwedId) -> Result<(), StoreError> {
-        self.owed.remove(id.0.as_bytes().as_slice())?;
-        self.pending.insert(id.owner().to_bytes().as_slice(), ())?;
-        Ok(())
     }
 
     /// What is to be written down, as far as there is room; how many tokens there is none for.

@@ -121,7 +121,7 @@ impl Custody {
 mod tests {
     use super::super::tests::{ALICE, NOW, Place, fill};
     use super::*;
-    use crate::catalog::GrantId;
+    use crate::catalog::{Fate, GrantId};
     use perseat_domain::grant::Holder;
 
     fn owing(text: &str) -> Owing {
@@ -162,7 +162,7 @@ mod tests {
         let settled = Settled {
             id,
             of: owed.grant(),
-            refusal: None,
+            fate: Fate::GivenBack,
         };
         custody.settle_owed(&[settled], Timestamp(3), 8).unwrap();
         assert!(custody.catalog().owed(None, 10).unwrap().is_empty());
