@@ -33,6 +33,9 @@ settings! {
         max_wait: Duration = "1m";
         /// How long a later request of a script waits while its code process waits with it. The first one waits without.
         script_wait: Duration = "1s";
+        /// How long a request for a token waits for its turn: a renewal that would wait longer is put off as in an outage, and a person
+        /// who consents is asked to come back later. Steps that need the token wait for it.
+        token_wait: Duration = "10s";
         /// The longest pause that a provider is believed.
         max_pause: Duration = "1h";
         /// The pause after 429 without a time. It doubles with each refusal in a row.
@@ -50,7 +53,7 @@ settings! {
         watch_below: Count = 100;
         /// Accounts, customers, registrations and hosts with a limit that are remembered; past it the one that ends first goes.
         tracked: Count = 16_384;
-        /// Calls that wait.
+        /// Calls that wait; requests for tokens, which go first, are as many again.
         waiting: Count = 8_192;
         /// Calls of one user that wait.
         waiting_per_user: Count = 1_024;
@@ -161,6 +164,7 @@ impl Config {
             },
             hosts: governor.hosts.iter().map(|own| (own.host.clone(), own.rate.0)).collect(),
             script_wait: governor.script_wait,
+            token_wait: governor.token_wait,
         }
     }
 }

@@ -32,7 +32,7 @@ use pages::{Page, Pages, Problem};
 use perseat_admin::actor::Actor;
 use perseat_admin::grants::{Connection, Consent};
 use perseat_domain::grant::{Holder, Outcome};
-use perseat_flow::oauth::{AccountsError, Exchange, OauthClient};
+use perseat_flow::oauth::{AccountsError, Exchange, OauthClient, Whose};
 use perseat_store::catalog::GrantId;
 use perseat_store::seal::key_digest;
 use states::{Pending, States};
@@ -280,13 +280,21 @@ impl Door {
             Some(place) => Some(self.crossings.consent(place).await),
             None => None,
         };
-        let exchange = self.client.exchange(&provider, code, &desk.api_url(CALLBACK), &pending.pkce).await;
+        let grant = pending.ticket.id.to_key();
+        let whose = Whose {
+            customer: connection.party().customer,
+            grant: &grant,
+        };
+        let exchange = self
+            .client
+            .exchange(&provider, code, &desk.api_url(CALLBACK), &pending.pkce, whose)
+            .await;
         let (token, renewed) = match (&exchange, exchange.outcome(&provider, None)) {
             (Exchange::Token(token), Outcome::Token(renewed)) => (token.clone(), renewed),
             (_, Outcome::Over(reason)) => return Err(Page::new(Problem::Refused, Some(&reason))),
             (_, Outcome::Passing { reason, .. } | Outcome::Unknown(reason)) => {
                 let is_down = reason.starts_with("http_5")
-                    || ["http_429", "provider_unreachable", "connection_broken", "timeout"].contains(&reason.as_str());
+                    || ["http_429", "rate_limited", "provider_unreachable", "connection_broken", "timeout"].contains(&reason.as_str());
                 let problem = if is_down { Problem::ProviderDown } else { Problem::Refused };
                 return Err(Page::new(problem, Some(&reason)));
             }

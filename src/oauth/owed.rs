@@ -264,6 +264,10 @@ async fn ask(desk: &Arc<Desk>, door: &Door, id: OwedId, owed: &StoredOwed) -> Re
         Some(None) => return Ok(Told::Answered(GivenBack::Refused("unreadable".to_owned()))),
         Some(Some(token)) => Arc::new(token),
     };
+    let turn = match door.client.turn_of(&token, &owed.grant().to_key()).await {
+        Ok(turn) => turn,
+        Err(given_back) => return Ok(Told::Answered(given_back)),
+    };
     // From here until the answer nobody consents.
     let _crossing = door.crossings.give_back(token.place()).await;
     let (looking, of, given_up) = (Arc::clone(desk), owed.grant(), Arc::clone(&token));
@@ -273,7 +277,7 @@ async fn ask(desk: &Arc<Desk>, door: &Door, id: OwedId, owed: &StoredOwed) -> Re
     });
     Ok(match other.await? {
         Some(other) => Told::Spared(other),
-        None => Told::Answered(door.client.give_back(&token).await),
+        None => Told::Answered(door.client.give_back(&token, turn).await),
     })
 }
 

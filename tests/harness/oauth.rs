@@ -59,6 +59,8 @@ pub(crate) struct Manner {
     pub(crate) stalls: Option<Stall>,
     /// Whether its API answers nobody until it does so no more.
     pub(crate) holds: bool,
+    /// Users whose calls its API refuses, and for how many seconds they are asked to stay away.
+    pub(crate) limited: BTreeMap<String, u64>,
     /// Whether its refusals repeat what they were sent.
     pub(crate) repeats: bool,
     /// What it says of the accounts that a token reaches, by user: status and body.
@@ -82,6 +84,7 @@ impl Default for Manner {
             breaks: false,
             stalls: None,
             holds: false,
+            limited: BTreeMap::new(),
             repeats: false,
             accounts: BTreeMap::new(),
         }
@@ -334,6 +337,10 @@ fn refusal(status: u16, code: &str) -> Answer {
 impl State {
     fn work(&self, token: &str) -> Answer {
         let parts: Vec<&str> = token.split('-').collect();
+        let limited = parts.get(1).and_then(|user| self.manner.limited.get(*user));
+        if let Some(seconds) = limited {
+            return (429, "text/html", Some(*seconds), "<html>too many</html>".into());
+        }
         let is_valid = match parts.as_slice() {
             ["access", user, number] => self
                 .chains

@@ -5,6 +5,7 @@
 mod accounts;
 mod canaries;
 mod consent;
+mod governed;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod holdings;

@@ -7,7 +7,7 @@ use crate::execution::{ExecutionEnv, LoadError, off_arbiter};
 use crate::telemetry;
 use perseat_domain::grant::{Outcome, Rules, Sight, Status, Task, Tending, Wrote};
 use perseat_domain::time::Timestamp;
-use perseat_flow::oauth::{Exchange, Flow, Owed, Provider, Token};
+use perseat_flow::oauth::{Exchange, Flow, Owed, Provider, Token, Turn, Whose};
 use perseat_store::catalog::{Lookup, Owing, Stored, StoredGrant};
 use perseat_store::error::StoreError;
 use perseat_store::seal::RecordKind;
@@ -51,7 +51,19 @@ impl Grants {
         let mut task = self.look(env, key, &mut tending);
         let mut is_answered = false;
         let mut given = None;
+        let mut turn = None;
         loop {
+            if tending.is_intending() && turn.is_none() {
+                match self.turn(env, key).await {
+                    Ok(come) => turn = Some(come),
+                    Err(outcome) => {
+                        telemetry::renewed(&outcome);
+                        task = self.go_on(env, key, |item, now, rules| {
+                            tending.held_back(&mut item.now.grant, outcome, now, rules)
+                        });
+                    }
+                }
+            }
             task = match task {
                 Task::Done => return Ok(()),
                 Task::Read => {
@@ -79,7 +91,7 @@ impl Grants {
                 Task::Ask { until } => {
                     reach("grant-intended");
                     let outcome;
-                    (outcome, given) = self.ask(env, key, until).await;
+                    (outcome, given) = self.ask(env, key, until, turn.take().unwrap_or_default()).await;
                     reach("grant-answered");
                     is_answered = true;
                     telemetry::renewed(&outcome);
@@ -115,8 +127,23 @@ impl Grants {
         step(item, env.clock.now(), &rules)
     }
 
+    /// Waits until the provider may be asked; before the intent is durable, so that whoever dies meanwhile has spent nothing.
+    async fn turn(&self, env: &ExecutionEnv, key: &str) -> Result<Turn, Outcome> {
+        let Some((item, provider)) = self.items.get(key).and_then(|item| Some((item, item.provider.as_ref().ok()?))) else {
+            return Ok(Turn::default());
+        };
+        // A second use is not worth waiting for beyond its grace.
+        let last = item.now.grant.last_moment(&item.rules(&env.oauth.rules));
+        let within = last.map(|last| last.since(env.clock.now()));
+        let whose = Whose {
+            customer: self.party.customer,
+            grant: &item.id.to_key(),
+        };
+        env.oauth.client.turn(provider, whose, within).await
+    }
+
     /// Asks the provider, and takes the token that it gave.
-    async fn ask(&mut self, env: &ExecutionEnv, key: &str, until: Option<Timestamp>) -> (Outcome, Option<(Provider, Token)>) {
+    async fn ask(&mut self, env: &ExecutionEnv, key: &str, until: Option<Timestamp>, turn: Turn) -> (Outcome, Option<(Provider, Token)>) {
         let Some((provider, token)) = self
             .items
             .get(key)
@@ -126,11 +153,11 @@ impl Grants {
         };
         let refresh = token.and_then(|token| token.get("refresh_token")).and_then(Value::as_str);
         let exchange = if provider.flow == Flow::ClientCredentials {
-            env.oauth.client.own_token(&provider).await
+            env.oauth.client.own_token(&provider, turn).await
         } else if let Some(refresh) = refresh {
             let refresh = Zeroizing::new(refresh.to_owned());
             let within = until.map(|until| until.since(env.clock.now()));
-            env.oauth.client.refresh(&provider, &refresh, within).await
+            env.oauth.client.refresh(&provider, &refresh, within, turn).await
         } else {
             Exchange::Not(Outcome::Over("no_refresh_token".into()))
         };

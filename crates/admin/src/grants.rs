@@ -48,7 +48,7 @@ pub struct Connection {
     /// What is known of the grant.
     pub stored: Option<StoredGrant>,
     /// Who allows it.
-    pub(crate) party: Party,
+    party: Party,
     supplied: ConnectionValue,
     key: Arc<DataKey>,
 }
@@ -188,6 +188,12 @@ impl Connection {
     #[must_use]
     pub fn title(&self) -> &str {
         self.configured().map_or(&self.name, |configured| &configured.integration.name)
+    }
+
+    /// Who allows it.
+    #[must_use]
+    pub fn party(&self) -> Party {
+        self.party
     }
 
     /// The provider that the connection's inputs name.

@@ -58,6 +58,8 @@ pub(crate) struct Plane {
     pub(crate) public_url: Arc<str>,
     pub(crate) state: Arc<StateStore>,
     pub(crate) pause: Arc<Pause>,
+    /// Whose turn it is to call third parties.
+    pub(crate) governor: Governor,
     /// The epoch of every append of this daemon.
     pub(crate) epoch: u64,
     supervisors: Vec<Mailbox<Supervisor>>,
@@ -186,6 +188,7 @@ impl Plane {
             public_url,
             state,
             pause: Arc::new(pause),
+            governor,
             epoch,
             supervisors,
             fronts,

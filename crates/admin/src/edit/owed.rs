@@ -58,7 +58,7 @@ impl Edit<'_, '_> {
 
     /// Owes a token; tells whether its provider takes any back.
     pub(crate) fn owe(&mut self, connection: &Connection, provider: &Provider, token: &Value) -> bool {
-        let Some(owed) = Owed::of(provider, token, connection.party) else {
+        let Some(owed) = Owed::of(provider, token, connection.party()) else {
             return false;
         };
         self.mutation.owe(Owing {

@@ -275,7 +275,8 @@ impl Grant {
 
     /// When another use of the refresh token is not forgiven any more; none where nothing is forgiven anyway. That of a first use
     /// counts, too: it may arrive after a second one.
-    pub(super) fn last_moment(&self, rules: &Rules) -> Option<Timestamp> {
+    #[must_use]
+    pub fn last_moment(&self, rules: &Rules) -> Option<Timestamp> {
         let intent = self.intent.filter(|_| self.is_doubtful())?;
         let grace = rules.grace.or((intent.spent > 1).then_some(Duration::ZERO))?;
         Some(intent.at.after(grace))

@@ -9,6 +9,8 @@
 //!            Done                     └─► Store (intent) ─► …
 //! ```
 //!
+//! Whoever has to wait before a provider may be asked waits before the intent is written, and may [give it up](Tending::held_back).
+//!
 //! Whoever performs the tasks may die after any of them: what is durable by then is enough for the next one who looks. Nothing
 //! here waits or reads a clock; [`Grant`] says what an outcome means.
 
@@ -121,6 +123,26 @@ impl Tending {
         if differs { self.keep(Next::Done) } else { Task::Done }
     }
 
+    /// Whether what is to be stored is that the provider is going to be asked.
+    #[must_use]
+    pub fn is_intending(&self) -> bool {
+        matches!(self.stage, Stage::Intending(_))
+    }
+
+    /// Goes on where the provider may not be asked for so long that it is put off: nothing was spent.
+    pub fn held_back(&mut self, grant: &mut Grant, outcome: Outcome, now: Timestamp, rules: &Rules) -> Task {
+        let Stage::Intending(before) = std::mem::take(&mut self.stage) else {
+            return Task::Done;
+        };
+        *grant = *before;
+        if grant.intent.is_some() {
+            // As where there is nobody to ask.
+            return Task::Done;
+        }
+        let next = grant.learn(outcome, now, rules);
+        self.keep(next)
+    }
+
     /// Goes on after a [`Task::Store`] or [`Task::StoreLater`].
     pub fn stored(&mut self, grant: &mut Grant, wrote: Wrote, now: Timestamp, rules: &Rules) -> Task {
         match (std::mem::take(&mut self.stage), wrote) {
@@ -203,5 +225,62 @@ fn passing(reason: &str) -> Outcome {
     Outcome::Passing {
         reason: reason.into(),
         retry_after: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Renewal, Renewed};
+    use super::*;
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp(1_000_000_000);
+
+    #[test]
+    fn what_may_not_be_asked_now_is_put_off_and_nothing_was_spent() {
+        let rules = Rules {
+            grace: Some(Duration::from_secs(30)),
+            ..Rules::default()
+        };
+        let mut grant = Grant::default();
+        let renewed = Renewed {
+            lifetime: Some(Duration::from_hours(1)),
+            renewal: Renewal::Refresh { rotates: Some(true) },
+        };
+        grant.consented(renewed, NOW, &rules);
+        let due = NOW.after(Duration::from_hours(1));
+        let later = || Outcome::Passing {
+            reason: "rate_limited".into(),
+            retry_after: Some(Duration::from_mins(7)),
+        };
+        let look = |tending: &mut Tending, grant: &mut Grant, now| {
+            let on_disk = grant.clone();
+            let sight = Sight {
+                on_disk: Some(&on_disk),
+                is_moved: false,
+                can_ask: true,
+                now,
+                rules: &rules,
+            };
+            tending.look(grant, &sight)
+        };
+        let mut tending = Tending::default();
+        assert_eq!(look(&mut tending, &mut grant, due), Task::Store);
+        assert!(tending.is_intending());
+        assert_eq!(tending.held_back(&mut grant, later(), due, &rules), Task::Store);
+        assert_eq!((grant.status, grant.intent), (Status::Error, None));
+        assert_eq!(grant.retry_at, Some(due.after(Duration::from_mins(7))));
+        assert!(!tending.is_intending());
+        assert_eq!(tending.stored(&mut grant, Wrote::Durable, due, &rules), Task::Done);
+
+        // A second use: the first one is not forgotten, and the grace still holds.
+        grant.retry_at = None;
+        grant.intend(due);
+        let mut tending = Tending::default();
+        let second = due.after(Duration::from_secs(10));
+        assert_eq!(look(&mut tending, &mut grant, second), Task::Store);
+        assert_eq!(grant.last_moment(&rules), Some(due.after(Duration::from_secs(30))));
+        assert_eq!(tending.held_back(&mut grant, later(), second, &rules), Task::Done);
+        assert_eq!(grant.intent.map(|intent| intent.spent), Some(1));
     }
 }

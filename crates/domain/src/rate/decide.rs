@@ -66,6 +66,7 @@ pub struct Learnt {
 struct Place {
     host: ScopeId,
     sender: Sender,
+    goes_first: bool,
     asleep: Option<Timestamp>,
 }
 
@@ -78,6 +79,8 @@ pub struct Rates {
     due: BTreeSet<(Timestamp, ScopeId)>,
     places: HashMap<u64, Place>,
     senders: HashMap<Sender, usize>,
+    /// How many wait that go first.
+    first: usize,
     next_ticket: u64,
 }
 
@@ -92,6 +95,7 @@ impl Rates {
             due: BTreeSet::new(),
             places: HashMap::new(),
             senders: HashMap::new(),
+            first: 0,
             next_ticket: 1,
         }
     }
@@ -123,7 +127,8 @@ impl Rates {
         if free > now {
             return Err(free);
         }
-        if let Some(line) = self.lines.get(&call.host).filter(|line| line.has_ready()) {
+        let is_before = |line: &&Line| if call.goes_first { line.has_first() } else { line.has_ready() };
+        if let Some(line) = self.lines.get(&call.host).filter(is_before) {
             return Err(line.due);
         }
         self.begin(call, now);
@@ -141,7 +146,11 @@ impl Rates {
             return Err(Refusal::TooLong(free));
         }
         let own = self.senders.get(&call.sender).copied().unwrap_or(0);
-        if self.places.len() >= self.limits.waiting || own >= self.limits.waiting_per_user {
+        let is_full = match call.goes_first {
+            true => self.first >= self.limits.waiting,
+            false => self.places.len() - self.first >= self.limits.waiting || own >= self.limits.waiting_per_user,
+        };
+        if is_full {
             return Err(Refusal::Full);
         }
         let ticket = self.next_ticket;
@@ -149,10 +158,15 @@ impl Rates {
         let place = Place {
             host: call.host,
             sender: call.sender,
+            goes_first: call.goes_first,
             asleep: None,
         };
         self.places.insert(ticket, place);
-        self.senders.insert(call.sender, own + 1);
+        if call.goes_first {
+            self.first += 1;
+        } else {
+            self.senders.insert(call.sender, own + 1);
+        }
         self.lines.entry(call.host).or_default().push(Waiter { ticket, call, give_up });
         self.look_at(call.host, now);
         Ok(ticket)
@@ -206,7 +220,7 @@ impl Rates {
             if free <= now {
                 self.forget(waiter.ticket);
                 self.begin(&waiter.call, now);
-                line.rotate(waiter.call.sender);
+                line.rotate(waiter.call);
                 released.go.push(waiter.ticket);
             } else if free > waiter.give_up {
                 self.forget(waiter.ticket);
@@ -227,7 +241,9 @@ impl Rates {
 
     fn forget(&mut self, ticket: u64) -> Option<Place> {
         let place = self.places.remove(&ticket)?;
-        if let Some(count) = self.senders.get_mut(&place.sender) {
+        if place.goes_first {
+            self.first -= 1;
+        } else if let Some(count) = self.senders.get_mut(&place.sender) {
             *count -= 1;
             if *count == 0 {
                 self.senders.remove(&place.sender);

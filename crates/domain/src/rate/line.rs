@@ -26,6 +26,8 @@ struct Turns {
 pub(super) struct Line {
     customers: VecDeque<CustomerId>,
     turns: HashMap<CustomerId, Turns>,
+    /// Those that go before all others.
+    first: VecDeque<Waiter>,
     /// Those whose own scopes make them wait until then; in order of time, then of arrival.
     asleep: BTreeMap<(Timestamp, u64), Waiter>,
     /// When it is worth a look.
@@ -34,16 +36,25 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn is_empty(&self) -> bool {
-        self.customers.is_empty() && self.asleep.is_empty()
+        !self.has_ready() && self.asleep.is_empty()
     }
 
     /// Whether somebody waits for the host itself.
     pub(super) fn has_ready(&self) -> bool {
-        !self.customers.is_empty()
+        !self.customers.is_empty() || self.has_first()
+    }
+
+    /// Whether one of them goes before all others.
+    pub(super) fn has_first(&self) -> bool {
+        !self.first.is_empty()
     }
 
     /// Last of its user.
     pub(super) fn push(&mut self, waiter: Waiter) {
+        if waiter.call.goes_first {
+            self.first.push_back(waiter);
+            return;
+        }
         let sender = waiter.call.sender;
         let (customers, turns) = (&mut self.customers, &mut self.turns);
         let turns = turns.entry(sender.customer).or_insert_with(|| {
@@ -83,13 +94,19 @@ impl Line {
 
     /// Takes the call whose turn it is. The turn is not over before [`Line::rotate`].
     pub(super) fn take(&mut self) -> Option<Waiter> {
+        if let Some(first) = self.first.pop_front() {
+            return Some(first);
+        }
         let customer = *self.customers.front()?;
         let sender = *self.turns.get(&customer)?.users.front()?;
         self.remove_where(sender, |calls| calls.pop_front())
     }
 
-    /// The turn of this sender is over.
-    pub(super) fn rotate(&mut self, sender: Sender) {
+    /// The turn of whoever sends this is over; what goes first takes nobody's.
+    pub(super) fn rotate(&mut self, Call { sender, goes_first, .. }: Call) {
+        if goes_first {
+            return;
+        }
         if let Some(turns) = self.turns.get_mut(&sender.customer) {
             to_the_end(&mut turns.users, &sender);
             to_the_end(&mut self.customers, &sender.customer);
@@ -100,6 +117,10 @@ impl Line {
     pub(super) fn leave(&mut self, ticket: u64, sender: Sender, asleep: Option<Timestamp>) {
         if let Some(until) = asleep {
             self.asleep.remove(&(until, ticket));
+            return;
+        }
+        if let Some(at) = self.first.iter().position(|waiter| waiter.ticket == ticket) {
+            self.first.remove(at);
             return;
         }
         self.remove_where(sender, |calls| {

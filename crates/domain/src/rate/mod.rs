@@ -7,7 +7,8 @@
 //! registrations. So one customer's limit is never another's, unless the provider shows that it is.
 //!
 //! Calls that have to wait stand in one line per host. Customers take turns in it, and the users of a customer among
-//! themselves; a call whose own account has to wait longer stands aside, and nobody waits behind it.
+//! themselves; a call whose own account has to wait longer stands aside, and nobody waits behind it. Requests for tokens go first:
+//! there are few of them, and other calls wait for what they bring.
 
 mod decide;
 mod line;
@@ -47,6 +48,8 @@ pub struct Call {
     pub client: Option<ScopeId>,
     /// The host.
     pub host: ScopeId,
+    /// Whether it goes before those of others: they may wait for what it brings.
+    pub goes_first: bool,
 }
 
 /// At most so many calls begin within any span of this length.
@@ -92,7 +95,7 @@ pub struct Limits {
     pub watch_below: u32,
     /// Scopes that are remembered.
     pub tracked: usize,
-    /// Calls that wait.
+    /// Calls that wait. Those that go first are as many again.
     pub waiting: usize,
     /// Calls of one sender that wait.
     pub waiting_per_user: usize,

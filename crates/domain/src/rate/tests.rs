@@ -30,6 +30,17 @@ fn call_by(customer: u128, user: u128, client: Option<u128>) -> Call {
         tenant: ScopeId(through | 2 << 80 | customer << 32),
         client: client.map(|_| ScopeId(through)),
         host: HOST,
+        goes_first: false,
+    }
+}
+
+/// The request for a token of a user's grant.
+fn token_of(customer: u128, user: u128) -> Call {
+    let call = call(customer, user);
+    Call {
+        account: ScopeId(call.account.0 | 4 << 80),
+        goes_first: true,
+        ..call
     }
 }
 
@@ -104,6 +115,43 @@ fn refusals_without_a_time_double_the_pause_and_those_of_one_moment_count_once()
     rates.answered(&ann, at(now), Said::Served(None), at(now + 1));
     let learnt = rates.answered(&ann, at(now + 2), Said::Refused(None), at(now + 3)).unwrap();
     assert_eq!(learnt.until, at(now + 1_003));
+}
+
+#[test]
+fn requests_for_tokens_go_before_whatever_waits_and_take_nobodys_turn() {
+    let mut rates = Rates::new(rated(1, 100));
+    rates.start(&call(1, 1), at(0)).unwrap();
+    let flood: Vec<u64> = (0..4).map(|_| rates.wait(call(1, 1), LATER, at(1)).unwrap()).collect();
+    let other = rates.wait(call(2, 1), LATER, at(1)).unwrap();
+    let tokens = [(1, 1), (2, 2)].map(|(customer, user)| rates.wait(token_of(customer, user), LATER, at(2)).unwrap());
+    let gone = rates.wait(token_of(3, 1), LATER, at(2)).unwrap();
+    rates.leave(gone, at(3));
+    let began: Vec<u64> = run_dry(&mut rates, at(3)).into_iter().map(|(ticket, _)| ticket).collect();
+    assert_eq!(began, [tokens[0], tokens[1], flood[0], other, flood[1], flood[2], flood[3]]);
+
+    // Where there is room it waits for nobody who waits.
+    rates.start(&call(1, 1), at(10_000)).unwrap();
+    rates.wait(call(1, 1), LATER, at(10_001)).unwrap();
+    assert!(rates.start(&call(2, 1), at(10_100)).is_err());
+    rates.start(&token_of(2, 1), at(10_100)).unwrap();
+}
+
+#[test]
+fn a_flood_of_calls_leaves_room_for_requests_for_tokens_and_they_have_a_bound_too() {
+    let limits = Limits {
+        waiting: 2,
+        ..rated(1, 100)
+    };
+    let mut rates = Rates::new(limits);
+    rates.start(&call(1, 1), at(0)).unwrap();
+    for user in [1, 2] {
+        rates.wait(call(1, user), LATER, at(1)).unwrap();
+        rates.wait(token_of(1, user), LATER, at(1)).unwrap();
+    }
+    assert_eq!(rates.wait(call(1, 3), LATER, at(1)), Err(Refusal::Full));
+    assert_eq!(rates.wait(token_of(1, 3), LATER, at(1)), Err(Refusal::Full));
+    assert_eq!(run_dry(&mut rates, at(1)).len(), 4);
+    assert_eq!(rates.waiting(), 0);
 }
 
 #[test]

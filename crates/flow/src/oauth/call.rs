@@ -4,13 +4,14 @@ use super::Limits;
 use super::answer::{self, AnswerError, Token};
 use super::authorize::Pkce;
 use super::provider::{ClientAuthentication, Flow, PkceMethod, Provider};
-use crate::outbound::{OutboundClient, OutboundError, Request, Response, now, retry_after};
+use crate::outbound::{OutboundClient, OutboundError, Request, Response, TokenCaller, Turn, now, retry_after};
 use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use form_urlencoded::{Serializer, byte_serialize};
 use perseat_domain::grant::{Outcome, Renewal, Renewed};
+use perseat_domain::id::CustomerId;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -68,6 +69,22 @@ fn renewal(provider: &Provider, token: &Token, before: Option<&Value>) -> Renewa
     }
 }
 
+/// Whose token it is; the client that asks is the registration's.
+#[derive(Clone, Copy, Debug)]
+pub struct Whose<'a> {
+    /// The customer; none where it is all customers'.
+    pub customer: Option<CustomerId>,
+    /// Names the grant.
+    pub grant: &'a [u8],
+}
+
+impl<'a> Whose<'a> {
+    pub(super) fn through(self, client: &'a str) -> TokenCaller<'a> {
+        let Self { customer, grant } = self;
+        TokenCaller { customer, client, grant }
+    }
+}
+
 /// Talks to providers. Cheap to clone; bound to the runtime of its [`OutboundClient`].
 #[derive(Clone, Debug)]
 pub struct OauthClient {
@@ -84,35 +101,54 @@ impl OauthClient {
         Self { outbound, limits }
     }
 
-    /// Exchanges the code that a browser came back with.
-    pub async fn exchange(&self, provider: &Provider, code: &str, redirect: &str, pkce: &Pkce) -> Exchange {
+    /// The turn of a renewal, once it has come. Whoever waits for it has spent nothing.
+    ///
+    /// # Errors
+    /// If that would take longer than `within` or than requests for tokens may wait: what that means to the grant.
+    pub async fn turn(&self, provider: &Provider, whose: Whose<'_>, within: Option<Duration>) -> Result<Turn, Outcome> {
+        let url = provider.refresh_url.as_ref().filter(|_| provider.flow == Flow::AuthorizationCode);
+        self.turn_at(provider, url.unwrap_or(&provider.token_url), whose, within).await
+    }
+
+    async fn turn_at(&self, provider: &Provider, url: &Url, whose: Whose<'_>, within: Option<Duration>) -> Result<Turn, Outcome> {
+        let caller = whose.through(&provider.client_id);
+        let turn = self.outbound.token_turn(caller, url, within).await;
+        turn.map_err(|error| unanswered(&error))
+    }
+
+    /// Exchanges the code that a browser came back with, once its turn has come.
+    pub async fn exchange(&self, provider: &Provider, code: &str, redirect: &str, pkce: &Pkce, whose: Whose<'_>) -> Exchange {
+        let turn = match self.turn_at(provider, &provider.token_url, whose, None).await {
+            Ok(turn) => turn,
+            Err(outcome) => return Exchange::Not(outcome),
+        };
         let mut form = vec![("grant_type", "authorization_code"), ("code", code), ("redirect_uri", redirect)];
         if provider.pkce != PkceMethod::None {
             form.push(("code_verifier", pkce.verifier()));
         }
         let request = self.request(provider, &provider.token_url, with_parameters(provider, form));
-        self.ask(provider, request).await
+        self.ask(provider, request, turn).await
     }
 
     /// Spends a refresh token. A request that could not be answered `within` so long, or the usual limit if that is shorter, is
     /// given up.
-    pub async fn refresh(&self, provider: &Provider, refresh_token: &str, within: Option<Duration>) -> Exchange {
+    pub async fn refresh(&self, provider: &Provider, refresh_token: &str, within: Option<Duration>, turn: Turn) -> Exchange {
         let form = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
         let url = provider.refresh_url.as_ref().unwrap_or(&provider.token_url);
         let request = self.request(provider, url, with_parameters(provider, form));
         let deadline = within.map(|within| Instant::now() + within);
         let deadline = deadline.map_or(request.deadline, |deadline| deadline.min(request.deadline));
-        self.ask(provider, Request { deadline, ..request }).await
+        self.ask(provider, Request { deadline, ..request }, turn).await
     }
 
     /// Asks for a token with the registration's own credentials.
-    pub async fn own_token(&self, provider: &Provider) -> Exchange {
+    pub async fn own_token(&self, provider: &Provider, turn: Turn) -> Exchange {
         let mut form = vec![("grant_type", "client_credentials")];
         if !provider.scopes.is_empty() {
             form.push(("scope", provider.scopes.as_str()));
         }
         let request = self.request(provider, &provider.token_url, with_parameters(provider, form));
-        self.ask(provider, request).await
+        self.ask(provider, request, turn).await
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -124,8 +160,15 @@ impl OauthClient {
         self.outbound.send_directly(request).await
     }
 
-    async fn ask(&self, provider: &Provider, request: Request) -> Exchange {
-        match self.outbound.send_directly(request).await {
+    /// The turn of a token that is given back.
+    pub(super) async fn turn_to_give_back(&self, caller: TokenCaller<'_>, url: &Url) -> Result<Turn, OutboundError> {
+        self.outbound.token_turn(caller, url, None).await
+    }
+
+    async fn ask(&self, provider: &Provider, request: Request, turn: Turn) -> Exchange {
+        let answer = self.outbound.send_directly(request).await;
+        turn.heard(&answer).await;
+        match answer {
             Ok(response) => self.read(provider, &response),
             Err(error) => Exchange::Not(unanswered(&error)),
         }
@@ -243,7 +286,10 @@ fn unanswered(error: &OutboundError) -> Outcome {
     match error {
         OutboundError::Refused { .. } => passing("outbound_refused"),
         OutboundError::NotHttp(_) | OutboundError::TooManyRedirects(_) => passing("address_invalid"),
-        OutboundError::Held { .. } => passing("rate_limited"),
+        OutboundError::Held { wait, .. } => Outcome::Passing {
+            reason: "rate_limited".into(),
+            retry_after: *wait,
+        },
         OutboundError::Unreached { .. } | OutboundError::Uncertified { .. } => passing("provider_unreachable"),
         OutboundError::Failed { .. } => Outcome::Unknown("connection_broken".into()),
         OutboundError::TimedOut(_) => Outcome::Unknown("timeout".into()),

@@ -15,10 +15,11 @@ mod redirects;
 #[cfg(test)]
 mod tests;
 
+pub use crate::outbound::Turn;
 pub use accounts::{AccountsError, put_reach, reach_of, take_reach};
 pub use answer::{AnswerError, Token, read as read_token};
 pub use authorize::{Pkce, authorize_url};
-pub use call::{Exchange, OauthClient};
+pub use call::{Exchange, OauthClient, Whose};
 pub use owed::{GivenBack, Owed, Place, is_as_supplied, is_of_somebody_else};
 pub use provider::{
     ClientAuthentication, Flow, Provider, ProviderError, REGISTRATION, chosen, fill_from_definition, is_destination, is_oauth, register,

@@ -1,7 +1,7 @@
 //! Giving a token back (RFC 7009): all that it takes, apart from whom it was given to, who may be gone by then.
 
 use super::accounts::reach_of;
-use super::call::OauthClient;
+use super::call::{OauthClient, Whose};
 use super::provider::{ClientAuthentication, Provider};
 use super::read_token;
 use base64::Engine as _;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use url::Url;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::outbound::{OutboundError, Response, now, retry_after};
+use crate::outbound::{OutboundError, Response, Turn, now, retry_after};
 
 /// A token with what its provider has to be told. Holds secrets: never printed, wiped when dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,8 +154,24 @@ impl Owed {
 }
 
 impl OauthClient {
+    /// The turn of a token that is given back, once it has come.
+    ///
+    /// # Errors
+    /// If that would take longer than requests for tokens may wait, or there is no address.
+    pub async fn turn_of(&self, owed: &Owed, grant: &[u8]) -> Result<Turn, GivenBack> {
+        let whose = Whose {
+            customer: owed.party.and_then(|party| party.customer),
+            grant,
+        };
+        let Ok(url) = Url::parse(&owed.url) else {
+            return Err(GivenBack::Refused("address_invalid".into()));
+        };
+        let turn = self.turn_to_give_back(whose.through(&owed.client_id), &url).await;
+        turn.map_err(|error| unheard(&error))
+    }
+
     /// Tells a provider that a token was given up.
-    pub async fn give_back(&self, owed: &Owed) -> GivenBack {
+    pub async fn give_back(&self, owed: &Owed, turn: Turn) -> GivenBack {
         let Ok(url) = Url::parse(&owed.url) else {
             return GivenBack::Refused("address_invalid".into());
         };
@@ -165,7 +181,9 @@ impl OauthClient {
         };
         let client = (owed.client_id.as_str(), owed.client_secret.as_str(), authentication);
         let form = vec![("token", owed.token.as_str()), ("token_type_hint", owed.hint.as_str())];
-        match self.send(self.form(&url, client, &owed.headers, form)).await {
+        let answer = self.send(self.form(&url, client, &owed.headers, form)).await;
+        turn.heard(&answer).await;
+        match answer {
             Ok(response) => heard(&response),
             Err(error) => unheard(&error),
         }
@@ -195,7 +213,10 @@ fn unheard(error: &OutboundError) -> GivenBack {
     match error {
         OutboundError::Refused { .. } => GivenBack::Refused("outbound_refused".into()),
         OutboundError::NotHttp(_) | OutboundError::TooManyRedirects(_) => GivenBack::Refused("address_invalid".into()),
-        OutboundError::Held { .. } => later("rate_limited"),
+        OutboundError::Held { wait, .. } => GivenBack::Later {
+            reason: "rate_limited".into(),
+            retry_after: *wait,
+        },
         OutboundError::Unreached { .. } | OutboundError::Uncertified { .. } => later("provider_unreachable"),
         OutboundError::Failed { .. } => later("connection_broken"),
         OutboundError::TimedOut(_) => later("timeout"),

@@ -1,6 +1,6 @@
 //! Sends one call: checks, dials, follows redirects by hand, reads the answer within its limits.
 
-use super::governor::{Caller, Governor, Held, Pass};
+use super::governor::{Caller, Governor, Held, Pass, TokenCaller};
 use super::identity::Identified;
 use super::meter::Count;
 use super::policy::{Policy, Refusal, normal_name};
@@ -11,6 +11,7 @@ use ::http::header::{
 };
 use ::http::{HeaderMap, HeaderName, Method, StatusCode};
 use bytes::{Bytes, BytesMut};
+use perseat_domain::rate::Call;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -103,9 +104,23 @@ impl OutboundClient {
     /// # Errors
     /// [`OutboundError::Held`] if that would be later than `until` or than the limits allow; [`OutboundError::NotHttp`].
     pub(crate) async fn turn(&self, caller: Caller<'_>, url: &Url, until: Instant) -> Result<Turn, OutboundError> {
+        self.pass(caller.call(&target_of(url)?), url, until).await
+    }
+
+    /// The turn of a request for a token, within what such a one may wait, and `within` if that is shorter.
+    ///
+    /// # Errors
+    /// As [`OutboundClient::turn`].
+    pub(crate) async fn token_turn(&self, caller: TokenCaller<'_>, url: &Url, within: Option<Duration>) -> Result<Turn, OutboundError> {
+        let most = self.governor.as_ref().map(Governor::token_wait).unwrap_or_default();
+        let until = Instant::now() + within.map_or(most, |within| within.min(most));
+        self.pass(caller.call(&target_of(url)?), url, until).await
+    }
+
+    async fn pass(&self, call: Call, url: &Url, until: Instant) -> Result<Turn, OutboundError> {
         let target = target_of(url)?;
         let Some(governor) = &self.governor else { return Ok(Turn(None)) };
-        match governor.pass(caller.call(&target), until).await {
+        match governor.pass(call, until).await {
             Ok(pass) => Ok(Turn(Some((governor.clone(), pass, target)))),
             Err(held) => Err(kept_back(target, held)),
         }
@@ -207,7 +222,7 @@ impl OutboundClient {
 
 /// The right to make one call, and who hears what its answer says of limits.
 #[derive(Debug, Default)]
-pub(crate) struct Turn(Option<(Governor, Pass, String)>);
+pub struct Turn(Option<(Governor, Pass, String)>);
 
 impl Turn {
     /// The call was made: hears what its answer says of limits.
@@ -222,6 +237,10 @@ fn kept_back(target: String, held: Held) -> OutboundError {
     OutboundError::Held {
         target,
         reason: held.to_string(),
+        wait: match held {
+            Held::For(wait) => Some(wait),
+            Held::TurnMissed | Held::Full => None,
+        },
     }
 }
 

@@ -5,7 +5,7 @@
 //! redirect; no proxy is used, because then the policy would be the proxy's. Credentials are dropped when a redirect
 //! changes the host. Every answer is capped in bytes (after decompression), time and redirects.
 //!
-//! What steps send waits for its turn at the [`Governor`], by the host that is called first.
+//! What steps send waits for its turn at the [`Governor`], by the host that is called first, and so do requests for tokens.
 
 mod client;
 mod governor;
@@ -14,9 +14,9 @@ mod meter;
 mod policy;
 mod resolve;
 
-pub use client::OutboundClient;
-pub(crate) use client::{Turn, is_of_the_connection};
-pub use governor::{Caller, Governor, GovernorOptions, Keeper, Pass};
+pub(crate) use client::is_of_the_connection;
+pub use client::{OutboundClient, Turn};
+pub use governor::{Caller, Governor, GovernorOptions, Keeper, Pass, TokenCaller};
 pub(crate) use governor::{connection_of, now, retry_after};
 pub use identity::{ClientIdentity, IdentityError};
 pub use meter::{Count, Meter};
@@ -172,6 +172,8 @@ pub enum OutboundError {
         target: String,
         /// Which limit, and for how long.
         reason: String,
+        /// In how long it may be made, where that is known.
+        wait: Option<Duration>,
     },
     /// A limit of [`Options`].
     #[error("{0} redirects too often (`outbound.redirects`)")]

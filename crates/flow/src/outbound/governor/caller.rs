@@ -3,6 +3,7 @@
 use crate::expression::Connection;
 use ::http::HeaderMap;
 use aws_lc_rs::digest::{Context, SHA256};
+use perseat_domain::id::CustomerId;
 use perseat_domain::rate::{Call, ScopeId, Sender};
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ impl Caller<'_> {
         let client = self.connection.and_then(|connection| connection.field("clientId"));
         let client = client.filter(|id| !id.is_empty()).map(str::as_bytes);
         let account = match self.connection {
-            Some(connection) => scope(&[b"account", host.as_bytes(), &connection.account]),
+            Some(connection) => scope(&[b"account", host.as_bytes(), &connection.account, client.unwrap_or_default()]),
             None => {
                 let user = self.sender.user.map(|user| *user.0.as_bytes()).unwrap_or_default();
                 scope(&[b"sender", host.as_bytes(), customer, &user])
@@ -34,6 +35,35 @@ impl Caller<'_> {
             tenant: scope(&[b"customer", host.as_bytes(), customer, client.unwrap_or_default()]),
             client: client.map(|client| scope(&[b"registration", host.as_bytes(), client])),
             host: host_scope(host),
+            goes_first: false,
+        }
+    }
+}
+
+/// Whose token is asked for, renewed or given back.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenCaller<'a> {
+    /// The customer; none where it is all customers'.
+    pub customer: Option<CustomerId>,
+    /// The registration's client id.
+    pub client: &'a str,
+    /// Names the grant.
+    pub grant: &'a [u8],
+}
+
+impl TokenCaller<'_> {
+    /// What a request to `host` counts for: the grant at that endpoint, apart from what it is used for, and what it has in common
+    /// with other calls.
+    pub(in crate::outbound) fn call(self, host: &str) -> Call {
+        let customer = self.customer.unwrap_or(CustomerId(uuid::Uuid::nil()));
+        let (host_name, client) = (host.as_bytes(), self.client.as_bytes());
+        Call {
+            sender: Sender { customer, user: None },
+            account: scope(&[b"token", host_name, self.grant, client]),
+            tenant: scope(&[b"customer", host_name, customer.0.as_bytes(), client]),
+            client: Some(scope(&[b"registration", host_name, client])),
+            host: host_scope(host),
+            goes_first: true,
         }
     }
 }

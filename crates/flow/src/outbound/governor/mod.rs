@@ -8,8 +8,8 @@ mod caller;
 mod said;
 mod waiting;
 
-pub use caller::Caller;
 pub(crate) use caller::connection_of;
+pub use caller::{Caller, TokenCaller};
 pub(crate) use said::retry_after;
 pub(crate) use waiting::Held;
 
@@ -35,6 +35,8 @@ pub struct GovernorOptions {
     pub hosts: Vec<(String, Rate)>,
     /// How long a script's later requests may wait while it holds its process.
     pub script_wait: Duration,
+    /// How long a request for a token may wait.
+    pub token_wait: Duration,
 }
 
 /// Where pauses are kept.
@@ -62,6 +64,7 @@ pub(super) struct Inner {
     /// Hosts that have a name in metrics.
     names: HashMap<ScopeId, Arc<str>>,
     script_wait: Duration,
+    token_wait: Duration,
     keeping: Option<Keeping>,
 }
 
@@ -113,6 +116,7 @@ impl Governor {
             mut limits,
             hosts,
             script_wait,
+            token_wait,
         } = options;
         let rate = |(host, rate): &(String, Rate)| (host_scope(host), *rate);
         limits.rates = hosts.iter().map(rate).collect();
@@ -134,6 +138,7 @@ impl Governor {
             wake: Notify::new(),
             names,
             script_wait,
+            token_wait,
             keeping,
         });
         if let Some(keeper) = keeper {
@@ -164,6 +169,11 @@ impl Governor {
     /// How long a script's later requests may wait.
     pub(crate) fn script_wait(&self) -> Duration {
         self.inner.script_wait
+    }
+
+    /// How long a request for a token may wait.
+    pub(crate) fn token_wait(&self) -> Duration {
+        self.inner.token_wait
     }
 
     /// Hears what the answer to a call says about limits; ready when what has to outlive a crash does.
