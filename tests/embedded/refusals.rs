@@ -1,6 +1,7 @@
 //! Strangers, other origins, forged tokens, and text that would like to be a script.
 
 use crate::harness::api::Api;
+use crate::harness::within;
 use crate::world::{HOST, World, files, now};
 use http::Method;
 use perseat_admin::identity::embedded::Claims;
@@ -281,4 +282,77 @@ flows:
             "{name} is shown as text"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_flow_is_called_or_says_becomes_markup() {
+    let world = World::start(HOST).await;
+    let quoted = |text: &str| serde_json::to_string(text).unwrap();
+    let (line, error) = (quoted(&evil("line")), quoted(&evil("error")));
+    let script = format!("module.exports = async ({{ logger }}) => {{ logger.warn({line}); throw new Error({error}); }};");
+    let definition = format!(
+        "definitionVersion: 7
+name: Reports
+description: ''
+endpointType: flow_specific
+requiredConfigVars:
+  - {{key: Title, stableKey: title, dataType: string, orgOnly: false}}
+configPages:
+  - {{name: Company, elements: [{{type: configVar, value: Title}}]}}
+flows:
+  - name: {}
+    stableKey: main
+    description: ''
+    endpointSecurityType: unsecured
+    steps:
+      - name: Trigger
+        stableKey: main-trigger
+        isTrigger: true
+        action: {{key: webhook, component: {{key: webhook-triggers, isPublic: true, version: LATEST}}}}
+        inputs: {{}}
+      - name: {}
+        stableKey: main-throws
+        action: {{key: runCode, component: {{key: code, isPublic: true, version: LATEST}}}}
+        inputs:
+          code: {{type: value, value: {}}}
+",
+        quoted(&evil("flow")),
+        quoted(&evil("step")),
+        quoted(&script),
+    );
+    let integration = world.offer(&definition).await;
+    let admin = world.person("globex", "ada", "admin");
+    let made = admin.activate(&integration, &[("name", "Reports"), ("value:title", "t")]).await;
+    assert_eq!(made.status, 200, "{}", made.html);
+    let query = "query ($i: ID!) { instance(id: $i) { flowConfigs { nodes { webhookUrl } } } }";
+    let found = world.api().get(query, json!({ "i": world.instance("Reports").await })).await;
+    let url = found["flowConfigs"]["nodes"][0]["webhookUrl"].as_str().unwrap();
+    let accepted = world.daemon.post(url, &[], "{}").await.json();
+    let id = accepted["executionId"].as_str().unwrap();
+    let query = "query ($e: ID!) { executionResult(id: $e) { endedAt } }";
+    within("the execution's end", async {
+        while world.api().get(query, json!({ "e": id })).await["endedAt"].is_null() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut shown = String::new();
+    for screen in [
+        "logs".to_owned(),
+        "executions".to_owned(),
+        format!("execution/{id}"),
+        "dashboard".to_owned(),
+    ] {
+        let page = admin.get(&format!("/embedded/view/{screen}")).await;
+        assert_eq!(page.status, 200, "{screen}: {}", page.html);
+        for raw in ["<script", "<img src=x", "onerror=alert(1)>"] {
+            assert!(!page.html.contains(raw), "{raw} in {screen}: {}", page.html);
+        }
+        shown.push_str(&page.html);
+    }
+    for name in ["flow", "step", "line", "error"] {
+        let escaped = format!("{name}&#x27;&quot;&gt;&lt;img");
+        assert!(shown.contains(&escaped), "{name} is shown as text: {shown}");
+    }
+    assert!(shown.contains("{{7*7}}"), "{shown}");
 }
