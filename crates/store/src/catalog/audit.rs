@@ -84,9 +84,9 @@ pub struct AuditEntry {
 /// What the changed records of one entry are called, sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedDetails {
-    /// [`Details::shared`], by the organization's key under [`detail_record_id`].
+    /// All of it but what users' own records are called, by the organization's key under [`detail_record_id`].
     pub shared: Sealed,
-    /// [`Details::people`], each by the key of the user under the same id.
+    /// What users' own records are called, each by the key of the user under the same id.
     pub people: Vec<(UserId, Sealed)>,
 }
 
