@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::Arc;
 
 use perseat_store::catalog::{Catalog, Options};
 use perseat_store::custody::Custody;
+use perseat_store::folder::Directory;
 use perseat_store::keyring::{self, Keyring, MasterKey};
 use serde_json::{Value, json};
 
@@ -86,17 +88,18 @@ async fn told(api: &Api<'_>, user: &str) -> Value {
     crate::harness::within("the end of giving a token back", told).await
 }
 
-/// What still waits in a data directory, or a copy of one; each with whether it opens with this keyring.
+/// What still waits in a data directory, or a backup of one; each with whether it opens with this keyring.
 pub(crate) fn waiting(catalog: &std::path::Path, keyring: &std::path::Path, master: &std::path::Path) -> Vec<bool> {
     let folder = tempfile::tempdir().unwrap();
     let [at, keys] = ["catalog.redb", "keyring"].map(|name| folder.path().join(name));
     std::fs::copy(catalog, &at).unwrap();
     std::fs::copy(keyring, &keys).unwrap();
-    let catalog = Catalog::open(&at, Options::default()).unwrap();
     let digits = std::fs::read_to_string(master).unwrap();
     let byte = |index: usize| u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).unwrap();
     let master = MasterKey::new(&std::array::from_fn(byte));
     let keyring = Keyring::open(&keys, master, &keyring::Options::default()).unwrap();
+    let within = Arc::new(Directory::new(folder.path()));
+    let (catalog, _) = Catalog::open_copy(within, "catalog.redb", Options::default(), &keyring).unwrap();
     let custody = Custody::resume(catalog.into(), keyring.into()).unwrap();
     let owed = custody.catalog().owed(None, 100).unwrap();
     owed.iter()
