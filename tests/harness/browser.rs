@@ -98,7 +98,11 @@ fn decoded(text: &str) -> String {
 impl Browser {
     /// One that believes these certificates, too.
     pub(crate) fn new(certificates: &[reqwest::Certificate]) -> Self {
-        let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let builder = reqwest::Client::builder()
+            // A test may do something else for longer than the daemon keeps a connection that is idle.
+            .pool_max_idle_per_host(0)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none());
         let builder = certificates
             .iter()
             .cloned()
