@@ -2,7 +2,7 @@
 
 use crate::harness::api::Api;
 use crate::harness::within;
-use crate::world::{HOST, World, files, now};
+use crate::world::{HOST, World, files, now, plain};
 use http::Method;
 use perseat_admin::identity::embedded::Claims;
 use perseat_admin::identity::keys::SigningPair;
@@ -290,33 +290,14 @@ async fn nothing_that_a_flow_is_called_or_says_becomes_markup() {
     let quoted = |text: &str| serde_json::to_string(text).unwrap();
     let (line, error) = (quoted(&evil("line")), quoted(&evil("error")));
     let script = format!("module.exports = async ({{ logger }}) => {{ logger.warn({line}); throw new Error({error}); }};");
+    let named = plain().replace("- name: Main", &format!("- name: {}", quoted(&evil("flow"))));
     let definition = format!(
-        "definitionVersion: 7
-name: Reports
-description: ''
-endpointType: flow_specific
-requiredConfigVars:
-  - {{key: Title, stableKey: title, dataType: string, orgOnly: false}}
-configPages:
-  - {{name: Company, elements: [{{type: configVar, value: Title}}]}}
-flows:
-  - name: {}
-    stableKey: main
-    description: ''
-    endpointSecurityType: unsecured
-    steps:
-      - name: Trigger
-        stableKey: main-trigger
-        isTrigger: true
-        action: {{key: webhook, component: {{key: webhook-triggers, isPublic: true, version: LATEST}}}}
-        inputs: {{}}
-      - name: {}
+        "{named}      - name: {}
         stableKey: main-throws
         action: {{key: runCode, component: {{key: code, isPublic: true, version: LATEST}}}}
         inputs:
           code: {{type: value, value: {}}}
 ",
-        quoted(&evil("flow")),
         quoted(&evil("step")),
         quoted(&script),
     );
