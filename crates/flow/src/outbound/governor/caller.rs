@@ -2,9 +2,11 @@
 
 use crate::expression::Connection;
 use ::http::HeaderMap;
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{SHA256, digest};
 use perseat_domain::id::CustomerId;
 use perseat_domain::rate::{Call, ScopeId, Sender};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// On whose behalf a call is made, and with what.
@@ -75,12 +77,53 @@ pub(super) fn host_scope(host: &str) -> ScopeId {
 
 /// The same after a restart. Each part with its length, so that no two lists are one.
 fn scope(parts: &[&[u8]]) -> ScopeId {
-    let mut context = Context::new(&SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_le_bytes());
-        context.update(part);
+    KNOWN.with_borrow_mut(|known| {
+        known.text.clear();
+        for part in parts {
+            known.text.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            known.text.extend_from_slice(part);
+        }
+        known.scope()
+    })
+}
+
+thread_local! {
+    static KNOWN: RefCell<Known> = RefCell::default();
+}
+
+/// The most scopes that a thread knows, and the longest text of one, in bytes. No keys: together they bound what that takes, and
+/// a scope that is not known is digested.
+const MOST: usize = 1_024;
+const LONGEST: usize = 256;
+
+/// Scopes by what they are digested from: a thread calls the same hosts for the same customers again and again.
+#[derive(Default)]
+struct Known {
+    scopes: HashMap<Box<[u8]>, ScopeId>,
+    /// What the one that is looked for is digested from.
+    text: Vec<u8>,
+}
+
+impl Known {
+    fn scope(&mut self) -> ScopeId {
+        if let Some(known) = self.scopes.get(self.text.as_slice()) {
+            return *known;
+        }
+        let scope = digested(&self.text);
+        if self.text.len() > LONGEST {
+            self.text = Vec::new();
+            return scope;
+        }
+        if self.scopes.len() >= MOST {
+            self.scopes.clear();
+        }
+        self.scopes.insert(self.text.as_slice().into(), scope);
+        scope
     }
-    let digest = context.finish();
+}
+
+fn digested(text: &[u8]) -> ScopeId {
+    let digest = digest(&SHA256, text);
     let first = digest.as_ref().first_chunk().copied().unwrap_or_default();
     ScopeId(u128::from_be_bytes(first))
 }
@@ -104,3 +147,30 @@ pub(crate) fn connection_of<'c>(connections: &'c [Arc<Connection>], url: &str, h
 
 /// The shortest secret that is looked for. No key: a shorter one stands in other texts by chance.
 const SHORTEST: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_the_same_before_and_after_it_is_known_and_when_others_took_its_place() {
+        let long = "x".repeat(LONGEST);
+        let scopes = || [host_scope("crm.example:8443"), host_scope(&long), scope(&[b"a", b"bc"])];
+        // They stand in files, so these values stay.
+        let expected = [
+            0x880e_2d71_863e_6b35_9ade_8cb9_677b_0086,
+            0xfc16_0d90_698b_ac22_c115_42f9_b4e3_29f0,
+            0x9a8a_cca1_b6c6_c0be_fd3f_bc75_6aed_625d,
+        ]
+        .map(ScopeId);
+        assert_eq!([scopes(), scopes()], [expected; 2]);
+        for number in 0..=MOST {
+            assert_eq!(host_scope(&number.to_string()), host_scope(&number.to_string()));
+            assert!(KNOWN.with_borrow(|known| known.scopes.len()) <= MOST);
+        }
+        assert_eq!(scopes(), expected);
+        let is_known = |part: &[u8]| KNOWN.with_borrow(|known| known.scopes.keys().any(|text| text.ends_with(part)));
+        assert!(is_known(b"crm.example:8443") && !is_known(b"xx"));
+        assert_ne!(scope(&[b"ab", b"c"]), scope(&[b"a", b"bc"]));
+    }
+}
