@@ -1,40 +1,52 @@
 //! What an answer says about the provider's limits: its status, `Retry-After`, and the headers that count down.
 
-use ::http::{HeaderMap, StatusCode};
+use ::http::header::{DATE, RETRY_AFTER};
+use ::http::{HeaderMap, HeaderName, StatusCode};
 use perseat_domain::rate::Said;
 use perseat_domain::time::Timestamp;
 use std::time::Duration;
 
 /// Pairs of headers that say how many calls are left, and when there will be more.
-const COUNTERS: &[(&str, &str)] = &[
-    ("ratelimit-remaining", "ratelimit-reset"),
-    ("x-ratelimit-remaining", "x-ratelimit-reset"),
-    ("x-rate-limit-remaining", "x-rate-limit-reset"),
+static COUNTERS: [(HeaderName, HeaderName); 3] = [
+    (
+        HeaderName::from_static("ratelimit-remaining"),
+        HeaderName::from_static("ratelimit-reset"),
+    ),
+    (
+        HeaderName::from_static("x-ratelimit-remaining"),
+        HeaderName::from_static("x-ratelimit-reset"),
+    ),
+    (
+        HeaderName::from_static("x-rate-limit-remaining"),
+        HeaderName::from_static("x-rate-limit-reset"),
+    ),
 ];
+static LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// From here on a number of seconds is a point in time (2001), and from the second on it is one in milliseconds.
 const EPOCH: (f64, f64) = (1e9, 1e12);
 
 /// Nothing, where the answer shows neither that calls are served nor that they are refused for now.
 pub(super) fn said(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Option<Said> {
-    let again = retry_after(headers, now);
+    let again = || retry_after(headers, now);
     match status {
         StatusCode::TOO_MANY_REQUESTS => {
             let reset = || left(headers, now).map(|(_, span)| span);
-            Some(Said::Refused(again.or_else(reset)))
+            Some(Said::Refused(again().or_else(reset)))
         }
-        StatusCode::SERVICE_UNAVAILABLE => Some(Said::Refused(Some(again?))),
+        StatusCode::SERVICE_UNAVAILABLE => Some(Said::Refused(Some(again()?))),
         _ if status.is_server_error() => None,
         _ => Some(Said::Served(left(headers, now))),
     }
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
 /// `Retry-After`: seconds, or a date, by the provider's clock if it says what time it has.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = text(headers, "retry-after")?;
+    let text = text(headers, &RETRY_AFTER)?;
     if let Some(seconds) = number(text) {
         return Some(seconds_of(seconds));
     }
@@ -42,7 +54,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
         let zoned = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
         u64::try_from(zoned.as_millisecond()).ok().map(Timestamp)
     };
-    let there = self::text(headers, "date").and_then(date).unwrap_or(now);
+    let there = self::text(headers, &DATE).and_then(date).unwrap_or(now);
     Some(date(text)?.since(there))
 }
 
@@ -59,10 +71,10 @@ fn left(headers: &HeaderMap, now: Timestamp) -> Option<(u32, Duration)> {
 /// The field `RateLimit`, as a list (`"burst";r=9;t=30`) or in its older form (`limit=10, remaining=9, reset=30`). Of
 /// several the one with the fewest left counts; one without a time has its policy's (`RateLimit-Policy: "burst";q=10;w=60`).
 fn by_field(headers: &HeaderMap) -> Option<(u32, Duration)> {
-    let field = text(headers, "ratelimit")?;
+    let field = text(headers, &LIMIT)?;
     let older = field.contains("remaining=").then(|| field.replace(',', ";"));
     let items = older.as_deref().map_or_else(|| field.split(',').collect(), |whole| vec![whole]);
-    let policies = text(headers, "ratelimit-policy").unwrap_or_default();
+    let policies = text(headers, &POLICY).unwrap_or_default();
     let read = |item: &str| {
         let left = parameter(item, &["r", "remaining"])?;
         let name = item.split(';').next().unwrap_or_default().trim();
