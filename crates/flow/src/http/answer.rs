@@ -84,7 +84,7 @@ fn status_error(call: &Call, response: &Response, depth: usize) -> StepError {
     };
     StepError {
         code: ErrorCode::StepFailed,
-        message: format!("{} answered {status}", call.display),
+        message: format!("{} answered {status}", call.display()),
         is_retryable,
         detail: Some(Box::new(json!({ "status": status.as_u16(), "data": data }))),
     }

@@ -89,10 +89,9 @@ async fn once(
         connection: call.connection.as_deref(),
     };
     let turn = client.turn(caller, &call.request.url, deadline).await?;
-    let mut request = call.request.clone();
     let own = call.timeout.map(|timeout| Instant::now() + timeout);
-    request.deadline = own.map_or(deadline, |own| own.min(deadline));
-    let answer = client.send_counted(request, count).await;
+    let until = own.map_or(deadline, |own| own.min(deadline));
+    let answer = client.send_by(&call.request, until, count).await;
     turn.heard(&answer).await;
     answer
 }
@@ -123,7 +122,7 @@ fn debug_line(call: &Call, outcome: &Result<Response, OutboundError>) -> StepLog
     let names: Vec<&str> = call.request.headers.keys().map(::http::HeaderName::as_str).collect();
     let line = format!(
         "{} with headers [{}] and {} bytes: {came}",
-        call.display,
+        call.display(),
         names.join(", "),
         call.request.body.len()
     );

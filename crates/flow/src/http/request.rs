@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use perseat_domain::usage::Through;
 use serde_json::Value;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -41,8 +42,6 @@ pub(super) struct Retries {
 /// Everything about one HTTP step.
 pub(super) struct Call {
     pub(super) request: Request,
-    /// Method and address without the query, for messages.
-    pub(super) display: String,
     pub(super) timeout: Option<Duration>,
     pub(super) response_type: ResponseType,
     pub(super) full_response: bool,
@@ -56,7 +55,6 @@ impl Call {
         let method = method(action, inputs)?;
         let text = inputs.text("url")?;
         let mut url = Url::parse(text.trim()).map_err(|error| bad(format!("the input `url` is not an address: {error}")))?;
-        let display = format!("{method} {}{}", url.origin().ascii_serialization(), url.path());
         for (name, value) in inputs.pairs("queryParams")? {
             url.query_pairs_mut().append_pair(&name, &text_of(&value));
         }
@@ -84,7 +82,6 @@ impl Call {
                 identity,
                 deadline: Instant::now(),
             },
-            display,
             timeout: inputs.number("timeout")?.filter(|ms| *ms > 0).map(Duration::from_millis),
             response_type: response_type(inputs)?,
             full_response: inputs.flag("includeFullResponse")?,
@@ -97,6 +94,12 @@ impl Call {
             },
             connection,
         })
+    }
+
+    /// Method and address without the query, for messages.
+    pub(super) fn display(&self) -> String {
+        let Request { method, url, .. } = &self.request;
+        format!("{method} {}{}", url.origin().ascii_serialization(), url.path())
     }
 
     /// The credential that it carries: variable and version.
@@ -132,7 +135,7 @@ fn method(action: &str, inputs: Inputs<'_>) -> Result<Method, StepError> {
     })
 }
 
-fn header_value(what: &str, text: &str) -> Result<HeaderValue, StepError> {
+fn header_value(what: impl fmt::Display, text: &str) -> Result<HeaderValue, StepError> {
     HeaderValue::from_str(text).map_err(|_| bad(format!("{what} holds a character that a header cannot carry")))
 }
 
@@ -140,7 +143,7 @@ fn headers(inputs: Inputs<'_>) -> Result<HeaderMap, StepError> {
     let mut headers = HeaderMap::new();
     for (name, value) in inputs.pairs("headers")? {
         let header = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| bad(format!("`{name}` is not the name of a header")))?;
-        let mut value = header_value(&format!("the header `{name}`"), text_of(&value).trim())?;
+        let mut value = header_value(format_args!("the header `{name}`"), text_of(&value).trim())?;
         // Integrations put credentials into headers of any name; marking all keeps them from another host.
         value.set_sensitive(!matches!(
             header.as_str(),

@@ -12,6 +12,7 @@ use ::http::header::{
 use ::http::{HeaderMap, HeaderName, Method, StatusCode};
 use bytes::{Bytes, BytesMut};
 use perseat_domain::rate::Call;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -104,7 +105,8 @@ impl OutboundClient {
     /// # Errors
     /// [`OutboundError::Held`] if that would be later than `until` or than the limits allow; [`OutboundError::NotHttp`].
     pub(crate) async fn turn(&self, caller: Caller<'_>, url: &Url, until: Instant) -> Result<Turn, OutboundError> {
-        self.pass(caller.call(&target_of(url)?), url, until).await
+        let target = target_of(url)?.to_string();
+        self.pass(caller.call(&target), target, until).await
     }
 
     /// The turn of a request for a token, within what such a one may wait, and `within` if that is shorter.
@@ -114,11 +116,11 @@ impl OutboundClient {
     pub(crate) async fn token_turn(&self, caller: TokenCaller<'_>, url: &Url, within: Option<Duration>) -> Result<Turn, OutboundError> {
         let most = self.governor.as_ref().map(Governor::token_wait).unwrap_or_default();
         let until = Instant::now() + within.map_or(most, |within| within.min(most));
-        self.pass(caller.call(&target_of(url)?), url, until).await
+        let target = target_of(url)?.to_string();
+        self.pass(caller.call(&target), target, until).await
     }
 
-    async fn pass(&self, call: Call, url: &Url, until: Instant) -> Result<Turn, OutboundError> {
-        let target = target_of(url)?;
+    async fn pass(&self, call: Call, target: String, until: Instant) -> Result<Turn, OutboundError> {
         let Some(governor) = &self.governor else { return Ok(Turn(None)) };
         match governor.pass(call, until).await {
             Ok(pass) => Ok(Turn(Some((governor.clone(), pass, target)))),
@@ -131,7 +133,7 @@ impl OutboundClient {
     /// # Errors
     /// As [`OutboundClient::turn`].
     pub(crate) fn turn_now(&self, caller: Caller<'_>, url: &Url, earlier: Option<Turn>) -> Result<Turn, OutboundError> {
-        let target = target_of(url)?;
+        let target = target_of(url)?.to_string();
         let Some(governor) = &self.governor else { return Ok(Turn(None)) };
         let call = caller.call(&target);
         if let Some(Turn(Some((_, pass, _)))) = &earlier
@@ -170,34 +172,42 @@ impl OutboundClient {
     /// # Errors
     /// See [`OutboundError`].
     pub async fn send_counted(&self, request: Request, count: &Count) -> Result<Response, OutboundError> {
+        self.send_by(&request, request.deadline, count).await
+    }
+
+    /// As [`OutboundClient::send_counted`] with a deadline of its own, for a request that may have to be sent again.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub(crate) async fn send_by(&self, request: &Request, deadline: Instant, count: &Count) -> Result<Response, OutboundError> {
         let inner = &*self.inner;
-        let deadline = request.deadline.min(Instant::now() + inner.options.max_time);
-        let mut request = request;
+        let deadline = deadline.min(Instant::now() + inner.options.max_time);
+        let mut request = Cow::Borrowed(request);
         for _ in 0..=inner.options.max_redirects {
             let target = target_of(&request.url)?;
             let call = async {
-                let client = inner.client_for(&request).await?;
+                let client = inner.client_for(&request, target).await?;
                 let bytes = request.body.len();
                 count.sending(bytes);
                 let answer = client.execute(to_reqwest(&request)).await.map_err(|error| {
                     if error.is_connect() {
                         count.unsent(bytes);
                     }
-                    failure(&target, &error)
+                    failure(target, &error)
                 })?;
                 if let Some(next) = redirect(&request, &answer) {
                     return Ok(Err(next));
                 }
-                inner.read(&target, answer, count).await.map(Ok)
+                inner.read(target, answer, count).await.map(Ok)
             };
             match timeout_at(deadline, call).await {
-                Err(_) => return Err(OutboundError::TimedOut(target)),
+                Err(_) => return Err(OutboundError::TimedOut(target.to_string())),
                 Ok(Err(error)) => return Err(error),
                 Ok(Ok(Ok(response))) => return Ok(response),
-                Ok(Ok(Err(next))) => request = next,
+                Ok(Ok(Err(next))) => request = Cow::Owned(next),
             }
         }
-        Err(OutboundError::TooManyRedirects(target_of(&request.url)?))
+        Err(OutboundError::TooManyRedirects(target_of(&request.url)?.to_string()))
     }
 
     /// Sends a request and reads the answer whole; a redirect is an answer like any other. For bodies that hold a secret.
@@ -209,14 +219,14 @@ impl OutboundClient {
         let deadline = request.deadline.min(Instant::now() + inner.options.max_time);
         let target = target_of(&request.url)?;
         let call = async {
-            let client = inner.client_for(&request).await?;
+            let client = inner.client_for(&request, target).await?;
             let answer = client.execute(to_reqwest(&request)).await;
-            let answer = answer.map_err(|error| failure(&target, &error))?;
-            inner.read(&target, answer, &Count::default()).await
+            let answer = answer.map_err(|error| failure(target, &error))?;
+            inner.read(target, answer, &Count::default()).await
         };
         timeout_at(deadline, call)
             .await
-            .unwrap_or_else(|_| Err(OutboundError::TimedOut(target.clone())))
+            .unwrap_or_else(|_| Err(OutboundError::TimedOut(target.to_string())))
     }
 }
 
@@ -246,14 +256,13 @@ fn kept_back(target: String, held: Held) -> OutboundError {
 
 impl Inner {
     /// Checks the address and chooses the client whose resolver knows the port, and that shows the certificate.
-    async fn client_for(&self, request: &Request) -> Result<reqwest::Client, OutboundError> {
+    async fn client_for(&self, request: &Request, target: Target<'_>) -> Result<reqwest::Client, OutboundError> {
         let url = &request.url;
-        let target = target_of(url)?;
         let known = url.port_or_known_default();
         let client = known.and_then(|port| self.by_port.get(&port));
         let port = known.filter(|_| client.is_some());
         let refused = |refusal: Refusal| OutboundError::Refused {
-            target: target.clone(),
+            target: target.to_string(),
             reason: refusal.reason,
             key: refusal.key,
         };
@@ -261,13 +270,13 @@ impl Inner {
             Some(Host::Ipv4(v4)) => self.policy.check_address(None, IpAddr::V4(v4), port).map_err(refused)?,
             Some(Host::Ipv6(v6)) => self.policy.check_address(None, IpAddr::V6(v6), port).map_err(refused)?,
             Some(Host::Domain(name)) => self.policy.check_name(&normal_name(name), port).map_err(refused)?,
-            None => return Err(OutboundError::NotHttp(target)),
+            None => return Err(OutboundError::NotHttp(target.to_string())),
         }
         let Some(identity) = &request.identity else {
             return Ok(client.unwrap_or(&self.other_ports).clone());
         };
         let uncertified = |reason: String| OutboundError::Uncertified {
-            target: target.clone(),
+            target: target.to_string(),
             reason,
         };
         if url.scheme() != "https" {
@@ -286,10 +295,10 @@ impl Inner {
     }
 
     /// Reads to the end, which also gives the connection back to the pool.
-    async fn read(&self, target: &str, mut answer: reqwest::Response, count: &Count) -> Result<Response, OutboundError> {
+    async fn read(&self, target: Target<'_>, mut answer: reqwest::Response, count: &Count) -> Result<Response, OutboundError> {
         let limit = self.options.max_response;
         let too_large = || OutboundError::TooLarge {
-            target: target.to_owned(),
+            target: target.to_string(),
             limit,
         };
         if answer.content_length().is_some_and(|length| length > limit as u64) {
@@ -342,8 +351,8 @@ pub(super) fn build(
 fn to_reqwest(request: &Request) -> reqwest::Request {
     let mut out = reqwest::Request::new(request.method.clone(), request.url.clone());
     *out.headers_mut() = request.headers.clone();
-    for name in OF_THE_CONNECTION {
-        out.headers_mut().remove(*name);
+    for name in request.headers.keys().filter(|name| is_of_the_connection(name)) {
+        out.headers_mut().remove(name);
     }
     if !request.body.is_empty() {
         *out.body_mut() = Some(request.body.clone().into());
@@ -375,10 +384,23 @@ pub(crate) fn is_of_the_connection(name: &HeaderName) -> bool {
 }
 
 /// Host and port, for messages: never the path or query, which may hold a credential.
-fn target_of(url: &Url) -> Result<String, OutboundError> {
+#[derive(Clone, Copy)]
+struct Target<'u> {
+    host: &'u str,
+    port: Option<u16>,
+}
+
+impl fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.host)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+fn target_of(url: &Url) -> Result<Target<'_>, OutboundError> {
     let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https"));
     let host = host.ok_or_else(|| OutboundError::NotHttp(format!("{}:", url.scheme())))?;
-    Ok(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+    Ok(Target { host, port: url.port() })
 }
 
 /// The next request, if the answer is a redirect that can be followed.
@@ -421,13 +443,13 @@ fn drop_credentials(headers: &mut HeaderMap) {
 }
 
 /// The cause without the URL.
-fn failure(target: &str, error: &reqwest::Error) -> OutboundError {
+fn failure(target: Target<'_>, error: &reqwest::Error) -> OutboundError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
     let mut reason = String::new();
     while let Some(inner) = cause {
         if let Some(refusal) = inner.downcast_ref::<Refusal>() {
             return OutboundError::Refused {
-                target: target.to_owned(),
+                target: target.to_string(),
                 reason: refusal.reason.clone(),
                 key: refusal.key,
             };
@@ -436,14 +458,14 @@ fn failure(target: &str, error: &reqwest::Error) -> OutboundError {
         cause = inner.source();
     }
     if error.is_timeout() {
-        return OutboundError::TimedOut(target.to_owned());
+        return OutboundError::TimedOut(target.to_string());
     }
     let reason = if reason.is_empty() {
         "the connection broke".to_owned()
     } else {
         reason
     };
-    let target = target.to_owned();
+    let target = target.to_string();
     if error.is_connect() {
         return OutboundError::Unreached { target, reason };
     }
