@@ -10,6 +10,11 @@
 //! The tasks live on the runtime that started the pool. With one owner arbiter that is the arbiter's: a run then costs
 //! no hop between threads, and writes that become ready in one turn of the loop leave in one call.
 
+mod roster;
+#[cfg(test)]
+mod tests;
+
+use self::roster::Roster;
 use super::calls::{Calls, Sending};
 use super::frame::{self, Run, ToChild};
 use super::patience::{Pace, Patience};
@@ -18,8 +23,8 @@ use super::run::{Part, RunError, RunReport, RunRequest, UserKey};
 use super::spawner::Spawner;
 use super::{Options, StartError, worker};
 use crate::outbound::OutboundClient;
-use perseat_domain::id::CustomerId;
-use std::collections::{HashMap, HashSet, VecDeque};
+use perseat_domain::id::{CustomerId, IdMap};
+use std::collections::{VecDeque, vec_deque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -84,7 +89,6 @@ impl Flight {
 pub(super) struct Worker {
     pub(super) pid: u32,
     customer: Option<CustomerId>,
-    holds_slot: bool,
     /// The first runs; the others wait in the child.
     pub(super) flights: VecDeque<Flight>,
     /// Bytes for the socket.
@@ -98,7 +102,8 @@ pub(super) struct Worker {
     pub(super) began: Instant,
     /// Whether a task looks after those behind the first.
     watched: bool,
-    scripts: HashMap<Arc<str>, u32>,
+    /// The scripts that it knows, by text: at most `max_scripts`, so nobody gains by texts that collide.
+    scripts: IdMap<Arc<str>, u32>,
     turn_runs: u32,
     turn_since: Instant,
 }
@@ -106,7 +111,8 @@ pub(super) struct Worker {
 #[derive(Debug)]
 pub(super) struct State {
     queue: Queue<Flight>,
-    pub(super) workers: HashMap<u64, Worker>,
+    pub(super) workers: IdMap<u64, Worker>,
+    roster: Roster,
     pub(super) patience: Patience,
     starting: usize,
     next_id: u64,
@@ -121,20 +127,12 @@ impl JsPool {
     /// See [`StartError`].
     pub async fn start(outbound: OutboundClient, options: Options) -> Result<Self, StartError> {
         let spawner = Spawner::new(&options).map_err(StartError::Spawn)?;
-        let state = State {
-            queue: Queue::new(),
-            workers: HashMap::new(),
-            patience: Patience::default(),
-            starting: 1,
-            next_id: 1,
-            closed: false,
-        };
         let shared = Arc::new(Shared {
             options,
             outbound,
             spawner,
             runtime: Handle::current(),
-            state: Mutex::new(state),
+            state: Mutex::new(State::new()),
         });
         let pool = Self {
             handle: Arc::new(CloseOnDrop(Arc::clone(&shared))),
@@ -241,7 +239,6 @@ impl Worker {
         Self {
             pid,
             customer: None,
-            holds_slot: false,
             flights: VecDeque::new(),
             out: Vec::new(),
             wake: Arc::new(Notify::new()),
@@ -249,7 +246,7 @@ impl Worker {
             retiring: false,
             began: Instant::now(),
             watched: false,
-            scripts: HashMap::new(),
+            scripts: IdMap::default(),
             turn_runs: 0,
             turn_since: Instant::now(),
         }
@@ -260,41 +257,28 @@ impl Worker {
         self.wake.notify_one();
     }
 
-    fn is_available(&self) -> bool {
-        !self.holds_slot && !self.doomed
+    fn turn_is_over(&self, options: &Options, now: Instant) -> bool {
+        self.turn_runs >= options.turn_runs || now.saturating_duration_since(self.turn_since) >= options.turn_time
     }
 
-    fn turn_is_over(&self, options: &Options) -> bool {
-        self.turn_runs >= options.turn_runs || self.turn_since.elapsed() >= options.turn_time
+    /// The number of a script that it does not know yet, once it has been told.
+    fn tell(&mut self, script: &Arc<str>) -> u32 {
+        let number = u32::try_from(self.scripts.len()).unwrap_or(u32::MAX);
+        self.scripts.insert(Arc::clone(script), number);
+        frame::push(&mut self.out, &ToChild::Script { number, text: script });
+        number
     }
 
-    fn release(&mut self) {
-        self.holds_slot = false;
-        self.turn_since = Instant::now();
-    }
-
-    /// Writes the frames of a run. The caller has seen that the script fits.
-    fn send(&mut self, mut flight: Flight, options: &Options, pace: Pace) {
+    /// Writes the frame of a run of a script that it knows.
+    fn send(&mut self, mut flight: Flight, script: u32, options: &Options, pace: Pace) {
         let request = &flight.request;
-        let known = self.scripts.len();
-        let number = *self.scripts.entry(Arc::clone(&request.script)).or_insert_with(|| {
-            let number = u32::try_from(known).unwrap_or(u32::MAX);
-            frame::push(
-                &mut self.out,
-                &ToChild::Script {
-                    number,
-                    text: &request.script,
-                },
-            );
-            number
-        });
         let room = request.deadline.saturating_duration_since(Instant::now()).min(options.max_time);
         let room = room.saturating_sub(SOFT_STOP).max(room / 2);
         let narrow = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let run = ToChild::Run(Run {
             run: flight.id,
-            script: number,
+            script,
             max_ms: millis(room),
             max_cpu_ms: millis(options.max_cpu),
             gives_way_us: u64::try_from(pace.gives_way_after.as_micros()).unwrap_or(u64::MAX),
@@ -327,6 +311,19 @@ impl Worker {
 }
 
 impl State {
+    /// Of a pool whose first child starts.
+    fn new() -> Self {
+        Self {
+            queue: Queue::new(),
+            workers: IdMap::default(),
+            roster: Roster::default(),
+            patience: Patience::default(),
+            starting: 1,
+            next_id: 1,
+            closed: false,
+        }
+    }
+
     fn submit(
         &mut self,
         (request, calls): (RunRequest, Calls),
@@ -364,6 +361,7 @@ impl State {
         self.next_id += 1;
         self.starting -= 1;
         self.workers.insert(id, worker);
+        self.roster.arrived(id);
         self.pump(shared);
         id
     }
@@ -376,6 +374,10 @@ impl State {
     /// A child ended. The run that it had begun fails, unless it said that it ends; the others run elsewhere.
     pub(super) fn departed(&mut self, id: u64, said_so: bool, shared: &Arc<Shared>) {
         let Some(mut worker) = self.workers.remove(&id) else { return };
+        self.roster.departed(id, worker.customer);
+        if let Some(first) = worker.flights.front() {
+            self.roster.ends(first.request.owner);
+        }
         if !said_so && let Some(first) = worker.flights.pop_front() {
             self.patience.exhausted(first.request.owner);
             // Nobody waits if it was killed at its deadline.
@@ -385,6 +387,16 @@ impl State {
             self.queue.push_front(flight.request.owner, flight);
         }
         self.pump(shared);
+    }
+
+    /// Takes a run off its child, if it is the one that the child has begun.
+    pub(super) fn take_first(&mut self, id: u64, run: u64) -> Option<Flight> {
+        let worker = self.workers.get_mut(&id)?;
+        let first = worker.flights.pop_front_if(|first| first.id == run)?;
+        if worker.flights.is_empty() {
+            self.roster.ends(first.request.owner);
+        }
+        Some(first)
     }
 
     fn close(&mut self) {
@@ -399,33 +411,22 @@ impl State {
             return;
         }
         let options = &shared.options;
+        let now = Instant::now();
         loop {
-            let holders: Vec<u64> = self
-                .workers
-                .iter()
-                .filter(|(_, worker)| worker.holds_slot && !worker.doomed)
-                .map(|(id, _)| *id)
-                .collect();
-            for id in holders {
-                self.feed(id, options);
+            // One that loses its slot gives its place to the last.
+            for at in (0..self.roster.holders().len()).rev() {
+                if let Some(id) = self.roster.holders().get(at).copied() {
+                    self.feed(id, now, shared);
+                }
             }
-            if !self.attach(options) {
+            if !self.attach(now, options) {
                 break;
             }
         }
-        self.forget_old(options);
-        for (id, worker) in &mut self.workers {
-            if worker.flights.len() > 1 && !worker.watched && !worker.doomed {
-                worker.watched = true;
-                shared.runtime.spawn(watch(Arc::clone(shared), *id));
-            }
+        while let Some(old) = self.roster.forget_old(options.kept) {
+            self.workers.get_mut(&old).into_iter().for_each(Worker::doom);
         }
-        let spares = self
-            .workers
-            .values()
-            .filter(|worker| worker.customer.is_none() && !worker.doomed)
-            .count();
-        for _ in (spares + self.starting)..options.spares.max(1) {
+        for _ in (self.roster.spares().len() + self.starting)..options.spares.max(1) {
             self.starting += 1;
             shared.runtime.spawn(worker::start(Arc::clone(shared)));
         }
@@ -459,114 +460,79 @@ impl State {
 
     /// Whether one more child could run for a user now.
     fn has_room(&self, options: &Options, owner: UserKey) -> bool {
-        let used = self.workers.values().filter(|worker| worker.holds_slot).count();
-        let mut available = self.workers.values().filter(|worker| worker.is_available());
-        used < options.slots
-            && Self::may_run(&self.workers, options, owner)
-            && available.any(|worker| worker.customer.is_none_or(|customer| customer == owner.customer))
-    }
-
-    /// Whether a user may have one more child.
-    fn may_run(workers: &HashMap<u64, Worker>, options: &Options, user: UserKey) -> bool {
-        let running = workers
-            .values()
-            .filter(|worker| worker.flights.front().is_some_and(|first| first.request.owner == user))
-            .count();
-        running < options.per_user
+        self.roster.holders().len() < options.slots
+            && self.roster.running(owner) < options.per_user
+            && self.roster.has_child(owner.customer)
     }
 
     /// Gives a child that holds a slot what it may take, or takes the slot away.
-    fn feed(&mut self, id: u64, options: &Options) {
-        let holders: HashSet<CustomerId> = self
-            .workers
-            .values()
-            .filter(|worker| worker.holds_slot)
-            .filter_map(|worker| worker.customer)
-            .collect();
-        loop {
-            let Some(worker) = self.workers.get(&id) else { return };
-            let Some(customer) = worker.customer else { return };
-            if worker.retiring || worker.flights.len() >= options.in_flight {
+    fn feed(&mut self, id: u64, now: Instant, shared: &Arc<Shared>) {
+        let Self {
+            queue, roster, patience, ..
+        } = self;
+        let options = &shared.options;
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(customer) = worker.customer else { return };
+        while !worker.doomed && !worker.retiring && worker.flights.len() < options.in_flight {
+            let user = worker.flights.front().map(|first| first.request.owner);
+            if user.is_some_and(|user| !queue.has(user)) {
                 return;
             }
-            let others_wait = self.queue.another_waits(customer, |other| !holders.contains(&other));
-            let next = match worker.flights.front() {
-                _ if others_wait && worker.turn_is_over(options) => None,
-                Some(first) => Some(first.request.owner),
-                None => {
-                    let workers = &self.workers;
-                    self.queue.next_user(customer, |user| Self::may_run(workers, options, user))
-                }
+            let gives_way = worker.turn_is_over(options, now) && queue.one_waits(|other| !roster.holds(other));
+            let next = match user {
+                _ if gives_way => None,
+                Some(user) => Some(user),
+                None => queue.next_user(customer, |user| roster.running(user) < options.per_user),
             };
-            let flight = next.and_then(|user| self.queue.take_of(user));
-            let Some(worker) = self.workers.get_mut(&id) else { return };
-            match flight {
+            let Some(flight) = next.and_then(|user| queue.take_of(user)) else {
+                if user.is_none() {
+                    roster.leave(id, customer);
+                    roster.keep(id, customer);
+                }
+                return;
+            };
+            let owner = flight.request.owner;
+            if flight.answer.is_closed() {
                 // Given up while it waited.
-                Some(flight) if flight.answer.is_closed() => {}
-                Some(flight) if worker.scripts.len() >= options.max_scripts && !worker.scripts.contains_key(&flight.request.script) => {
-                    self.queue.push_front(flight.request.owner, flight);
-                    if worker.flights.is_empty() {
-                        worker.release();
-                        worker.doom();
-                    }
-                    return;
+                continue;
+            }
+            let script = worker.scripts.get(&flight.request.script).copied();
+            if script.is_none() && worker.scripts.len() >= options.max_scripts {
+                queue.push_front(owner, flight);
+                if user.is_none() {
+                    roster.leave(id, customer);
+                    worker.doom();
                 }
-                Some(flight) => {
-                    let pace = self.patience.with(flight.request.owner);
-                    worker.send(flight, options, pace);
-                }
-                None => {
-                    if worker.flights.is_empty() && (others_wait || next.is_none()) {
-                        worker.release();
-                    }
-                    return;
-                }
+                return;
+            }
+            let script = script.unwrap_or_else(|| worker.tell(&flight.request.script));
+            worker.send(flight, script, options, patience.with(owner));
+            if user.is_none() {
+                roster.begins(owner);
+            } else if !worker.watched {
+                worker.watched = true;
+                shared.runtime.spawn(watch(Arc::clone(shared), id));
             }
         }
     }
 
     /// Gives a free slot to the next customer that waits; whether it did.
-    fn attach(&mut self, options: &Options) -> bool {
-        let used = self.workers.values().filter(|worker| worker.holds_slot).count();
-        if used >= options.slots {
+    fn attach(&mut self, now: Instant, options: &Options) -> bool {
+        let roster = &mut self.roster;
+        if roster.holders().len() >= options.slots {
             return false;
         }
-        let workers = &self.workers;
-        let has_child = |customer: CustomerId| {
-            let mut available = workers.values().filter(|worker| worker.is_available());
-            available.any(|worker| worker.customer.is_none_or(|of| of == customer))
-        };
-        let wants = |customer, users: &mut std::collections::vec_deque::Iter<'_, UserKey>| {
-            has_child(customer) && users.any(|user| Self::may_run(workers, options, *user))
+        let wants = |customer, users: &mut vec_deque::Iter<'_, UserKey>| {
+            roster.has_child(customer) && users.any(|user| roster.running(*user) < options.per_user)
         };
         let Some(customer) = self.queue.next_customer(wants) else {
             return false;
         };
-        let mut available: Vec<&mut Worker> = self.workers.values_mut().filter(|worker| worker.is_available()).collect();
-        available.sort_by_key(|worker| worker.customer != Some(customer));
-        let chosen = available.into_iter().find(|worker| worker.customer.is_none_or(|of| of == customer));
+        let chosen = roster.attach(customer).and_then(|id| self.workers.get_mut(&id));
         let Some(worker) = chosen else { return false };
         worker.customer = Some(customer);
-        worker.holds_slot = true;
         worker.turn_runs = 0;
-        worker.turn_since = Instant::now();
+        worker.turn_since = now;
         true
-    }
-
-    /// Ends the children that were idle longest, beyond those to keep.
-    fn forget_old(&mut self, options: &Options) {
-        let mut kept: Vec<(Instant, u64)> = Vec::new();
-        for (id, worker) in &self.workers {
-            if worker.is_available() && worker.customer.is_some() {
-                kept.push((worker.turn_since, *id));
-            }
-        }
-        kept.sort_unstable();
-        let surplus = kept.len().saturating_sub(options.kept);
-        for (_, id) in kept.into_iter().take(surplus) {
-            if let Some(worker) = self.workers.get_mut(&id) {
-                worker.doom();
-            }
-        }
     }
 }

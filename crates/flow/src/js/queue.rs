@@ -1,30 +1,33 @@
 //! Runs that wait for a child: round robin over customers, then over each customer's users. Pure.
 
 use super::run::UserKey;
-use perseat_domain::id::CustomerId;
-use std::collections::{HashMap, VecDeque, vec_deque};
+use perseat_domain::id::{CustomerId, IdMap};
+use std::collections::{VecDeque, vec_deque};
 
-/// Waiting items of one customer.
-#[derive(Debug)]
-struct Waiting<T> {
-    /// Users in the order of their turns; each has at least one item.
-    turns: VecDeque<UserKey>,
-    items: HashMap<UserKey, VecDeque<T>>,
-}
-
-/// Items by customer and user.
+/// Items by customer and user. Who is in a round has at least one item.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
+    /// Customers in the order of their turns.
     turns: VecDeque<CustomerId>,
-    customers: HashMap<CustomerId, Waiting<T>>,
+    /// Each one's users in the order of theirs.
+    users: IdMap<CustomerId, VecDeque<UserKey>>,
+    items: IdMap<UserKey, VecDeque<T>>,
     len: usize,
+}
+
+/// Takes one out of a round. Who was chosen last stands at its end.
+fn leave<K: PartialEq>(turns: &mut VecDeque<K>, key: &K) {
+    if let Some(at) = turns.iter().rposition(|other| other == key) {
+        turns.remove(at);
+    }
 }
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
         Self {
             turns: VecDeque::new(),
-            customers: HashMap::new(),
+            users: IdMap::default(),
+            items: IdMap::default(),
             len: 0,
         }
     }
@@ -33,18 +36,19 @@ impl<T> Queue<T> {
         self.len
     }
 
+    /// Whether something of a user waits.
+    pub(super) fn has(&self, owner: UserKey) -> bool {
+        self.items.contains_key(&owner)
+    }
+
     fn of(&mut self, owner: UserKey) -> &mut VecDeque<T> {
-        let turns = &mut self.turns;
-        let waiting = self.customers.entry(owner.customer).or_insert_with(|| {
-            turns.push_back(owner.customer);
-            Waiting {
-                turns: VecDeque::new(),
-                items: HashMap::new(),
-            }
-        });
-        let user_turns = &mut waiting.turns;
-        waiting.items.entry(owner).or_insert_with(|| {
-            user_turns.push_back(owner);
+        let Self { turns, users, items, .. } = self;
+        items.entry(owner).or_insert_with(|| {
+            let users = users.entry(owner.customer).or_insert_with(|| {
+                turns.push_back(owner.customer);
+                VecDeque::new()
+            });
+            users.push_back(owner);
             VecDeque::new()
         })
     }
@@ -62,36 +66,37 @@ impl<T> Queue<T> {
 
     /// Takes the oldest item of one user, who keeps their place in the round.
     pub(super) fn take_of(&mut self, owner: UserKey) -> Option<T> {
-        let waiting = self.customers.get_mut(&owner.customer)?;
-        let items = waiting.items.get_mut(&owner)?;
-        let item = items.pop_front();
-        self.len -= usize::from(item.is_some());
+        let items = self.items.get_mut(&owner)?;
+        let item = items.pop_front()?;
+        self.len -= 1;
         if items.is_empty() {
-            waiting.items.remove(&owner);
-            waiting.turns.retain(|user| *user != owner);
+            self.items.remove(&owner);
+            if let Some(users) = self.users.get_mut(&owner.customer) {
+                leave(users, &owner);
+                if users.is_empty() {
+                    self.users.remove(&owner.customer);
+                    leave(&mut self.turns, &owner.customer);
+                }
+            }
         }
-        if waiting.items.is_empty() {
-            self.customers.remove(&owner.customer);
-            self.turns.retain(|customer| *customer != owner.customer);
-        }
-        item
+        Some(item)
     }
 
     /// Chooses the next of a customer's users that may run, and moves them to the end of the round.
     pub(super) fn next_user(&mut self, customer: CustomerId, may_run: impl Fn(UserKey) -> bool) -> Option<UserKey> {
-        let waiting = self.customers.get_mut(&customer)?;
-        let at = waiting.turns.iter().position(|user| may_run(*user))?;
-        let user = waiting.turns.remove(at)?;
-        waiting.turns.push_back(user);
+        let users = self.users.get_mut(&customer)?;
+        let at = users.iter().position(|user| may_run(*user))?;
+        let user = users.remove(at)?;
+        users.push_back(user);
         Some(user)
     }
 
     /// Chooses the next customer that wants a child, and moves it to the end of the round.
     pub(super) fn next_customer(&mut self, wants: impl Fn(CustomerId, &mut vec_deque::Iter<'_, UserKey>) -> bool) -> Option<CustomerId> {
-        let customers = &self.customers;
+        let users = &self.users;
         let wanted = |customer: &CustomerId| {
-            let waiting = customers.get(customer);
-            waiting.is_some_and(|waiting| wants(*customer, &mut waiting.turns.iter()))
+            let users = users.get(customer);
+            users.is_some_and(|users| wants(*customer, &mut users.iter()))
         };
         let at = self.turns.iter().position(wanted)?;
         let customer = self.turns.remove(at)?;
@@ -99,19 +104,17 @@ impl<T> Queue<T> {
         Some(customer)
     }
 
-    /// Whether another customer waits of which `counts` holds.
-    pub(super) fn another_waits(&self, customer: CustomerId, counts: impl Fn(CustomerId) -> bool) -> bool {
-        self.turns.iter().any(|other| *other != customer && counts(*other))
+    /// Whether a customer waits of which `counts` holds.
+    pub(super) fn one_waits(&self, counts: impl Fn(CustomerId) -> bool) -> bool {
+        self.turns.iter().any(|customer| counts(*customer))
     }
 
     /// Takes everything.
     pub(super) fn drain(&mut self) -> Vec<T> {
         self.turns.clear();
+        self.users.clear();
         self.len = 0;
-        self.customers
-            .drain()
-            .flat_map(|(_, waiting)| waiting.items.into_values().flatten())
-            .collect()
+        self.items.drain().flat_map(|(_, items)| items).collect()
     }
 }
 
@@ -119,6 +122,8 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
     use perseat_domain::id::UserId;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use uuid::Uuid;
 
     fn owner(customer: u128, user: u128) -> UserKey {
@@ -164,6 +169,97 @@ mod tests {
         queue.push(owner(1, 2), 2);
         let customer = owner(1, 1).customer;
         assert_eq!(queue.next_user(customer, |user| user != owner(1, 1)), Some(owner(1, 2)));
-        assert!(!queue.another_waits(customer, |_| true));
+        assert!(!queue.one_waits(|other| other != customer));
+    }
+
+    /// The same as plain lists, walked for each answer.
+    #[derive(Default)]
+    struct Lists {
+        customers: Vec<CustomerId>,
+        users: Vec<UserKey>,
+        items: Vec<(UserKey, u32)>,
+    }
+
+    /// Moves the first of which `counts` holds to the end.
+    fn turn<K: Copy>(list: &mut Vec<K>, counts: impl Fn(K) -> bool) -> Option<K> {
+        let at = list.iter().position(|key| counts(*key))?;
+        let key = list.remove(at);
+        list.push(key);
+        Some(key)
+    }
+
+    impl Lists {
+        fn put(&mut self, owner: UserKey, item: u32, is_first: bool) {
+            if !self.customers.contains(&owner.customer) {
+                self.customers.push(owner.customer);
+            }
+            if !self.users.contains(&owner) {
+                self.users.push(owner);
+            }
+            let at = if is_first { 0 } else { self.items.len() };
+            self.items.insert(at, (owner, item));
+        }
+
+        fn take_of(&mut self, owner: UserKey) -> Option<u32> {
+            let at = self.items.iter().position(|(of, _)| *of == owner)?;
+            let (_, item) = self.items.remove(at);
+            let items = &self.items;
+            self.users.retain(|user| items.iter().any(|(of, _)| of == user));
+            self.customers
+                .retain(|customer| items.iter().any(|(of, _)| of.customer == *customer));
+            Some(item)
+        }
+
+        fn next_user(&mut self, customer: CustomerId, may_run: impl Fn(UserKey) -> bool) -> Option<UserKey> {
+            turn(&mut self.users, |user| user.customer == customer && may_run(user))
+        }
+
+        fn next_customer(&mut self, may_run: impl Fn(UserKey) -> bool) -> Option<CustomerId> {
+            let users = &self.users;
+            turn(&mut self.customers, |customer| {
+                users.iter().any(|user| user.customer == customer && may_run(*user))
+            })
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_gives_what_plain_lists_give(steps in vec((0..7_u8, 1..4_u128, 1..5_u128, any::<u8>()), 1..200)) {
+            let mut queue = Queue::new();
+            let mut lists = Lists::default();
+            for (number, (step, customer, user, barred)) in (0..).zip(steps) {
+                let owner = owner(customer, user);
+                // A few users, of all customers alike, may not run.
+                let may_run = |user: UserKey| user.user.is_some_and(|user| barred >> user.0.as_u128() & 1 == 0);
+                match step {
+                    0 | 1 => {
+                        queue.push(owner, number);
+                        lists.put(owner, number, false);
+                    }
+                    2 => {
+                        queue.push_front(owner, number);
+                        lists.put(owner, number, true);
+                    }
+                    3 => prop_assert_eq!(queue.take_of(owner), lists.take_of(owner)),
+                    4 => prop_assert_eq!(queue.next_user(owner.customer, may_run), lists.next_user(owner.customer, may_run)),
+                    5 => {
+                        let chosen = queue.next_customer(|_, users| users.any(|user| may_run(*user)));
+                        prop_assert_eq!(chosen, lists.next_customer(may_run));
+                    }
+                    _ => {
+                        let other = |customer| customer != owner.customer;
+                        prop_assert_eq!(queue.one_waits(other), lists.customers.iter().any(|customer| other(*customer)));
+                    }
+                }
+                prop_assert_eq!(queue.len(), lists.items.len());
+                prop_assert_eq!(queue.has(owner), lists.users.contains(&owner));
+            }
+            let mut rest = queue.drain();
+            rest.sort_unstable();
+            let mut items: Vec<u32> = lists.items.into_iter().map(|(_, item)| item).collect();
+            items.sort_unstable();
+            prop_assert_eq!(rest, items);
+            prop_assert!(queue.len() == 0 && !queue.one_waits(|_| true));
+        }
     }
 }

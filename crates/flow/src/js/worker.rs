@@ -267,29 +267,26 @@ fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, said_so: &mut boo
 }
 
 /// Takes the run that ended off its child and hands the child more. `cpu` is what it took, if it came to its end by itself.
-fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool, cpu: Option<Duration>) -> io::Result<Flight> {
+pub(super) fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool, cpu: Option<Duration>) -> io::Result<Flight> {
     let mut state = shared.lock();
-    let worker = state.workers.get_mut(&id).ok_or_else(|| io::Error::other("an unknown child"))?;
-    if worker.flights.front().is_none_or(|first| first.id != run) {
-        return Err(io::Error::other("the end of a script that does not run"));
+    let ended = state.take_first(id, run);
+    let flight = ended.ok_or_else(|| io::Error::other("the end of a script that does not run"))?;
+    if let Some(worker) = state.workers.get_mut(&id) {
+        // The next one has begun; if nobody waits for it, it must not go on.
+        let given_up = worker.flights.front().is_some_and(|next| next.answer.is_closed());
+        worker.began = Instant::now();
+        if last || given_up || worker.retiring {
+            worker.doom();
+        } else if let Some(next) = worker.flights.front_mut() {
+            next.begin(&shared.options);
+        }
     }
-    let flight = worker.flights.pop_front();
-    let owner = flight.as_ref().map(|flight| flight.request.owner);
-    // The next one has begun; if nobody waits for it, it must not go on.
-    let given_up = worker.flights.front().is_some_and(|next| next.answer.is_closed());
-    worker.began = Instant::now();
-    if last || given_up || worker.retiring {
-        worker.doom();
-    } else if let Some(next) = worker.flights.front_mut() {
-        next.begin(&shared.options);
-    }
-    match (owner, cpu) {
-        (Some(owner), Some(cpu)) => state.patience.ended(owner, cpu),
-        (Some(owner), None) => state.patience.exhausted(owner),
-        (None, _) => {}
+    match cpu {
+        Some(cpu) => state.patience.ended(flight.request.owner, cpu),
+        None => state.patience.exhausted(flight.request.owner),
     }
     state.pump(shared);
-    flight.ok_or_else(|| io::Error::other("the end of no script"))
+    Ok(flight)
 }
 
 fn run_error(failure: Failure<'_>) -> RunError {
