@@ -41,8 +41,6 @@ pub trait File: Send + Sync + fmt::Debug {
     fn write_zeros(&self, length: usize, offset: u64) -> io::Result<()> {
         self.write_at(&vec![0; length], offset)
     }
-    /// The first `length` bytes will be overwritten bit by bit soon: they are better in memory then.
-    fn prefetch(&self, _length: u64) {}
     /// Makes everything written so far durable.
     fn sync(&self) -> io::Result<()>;
     /// The file's length.

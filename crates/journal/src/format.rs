@@ -182,6 +182,13 @@ impl<'a> FrameWriter<'a> {
     }
 }
 
+/// Fills a frame that stands at `offset` up with zeros to the end of its last block. The page cache reads a block of which a part
+/// is written, while the writer waits; one that is written whole it takes as it is.
+pub(crate) fn pad(frame: &mut Vec<u8>, offset: u32, segment_bytes: u32) {
+    let block_end = (offset as usize + frame.len()).next_multiple_of(BLOCK).min(segment_bytes as usize);
+    frame.resize(block_end - offset as usize, 0);
+}
+
 /// The length a frame's header claims, header included; 0 where nothing was written.
 pub(crate) fn frame_length(header: &[u8]) -> u32 {
     u32_at(header, 0)

@@ -422,7 +422,6 @@ impl Keeper {
             at += piece;
         }
         file.sync()?;
-        file.prefetch(length as u64);
         Ok(true)
     }
 

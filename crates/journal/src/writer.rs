@@ -18,7 +18,7 @@ use metrics::{Counter, Histogram};
 use crate::kill_point;
 use crate::{
     AppendError, CommitSink, Committed, Options, Position,
-    format::{FRAME_HEADER, FrameWriter},
+    format::{self, FRAME_HEADER, FrameWriter},
     keeper::{Pool, Spare, Write},
     metric,
     queue::{Done, Queue, Request},
@@ -73,7 +73,9 @@ pub(crate) struct Writer {
     pending: VecDeque<Request>,
     batch: Vec<Request>,
     done: Done,
+    // The frame, and zeros to the end of its last block.
     frame: Vec<u8>,
+    frame_bytes: u32,
     // Offsets of the entries in the frame.
     offsets: Vec<u32>,
     meters: Meters,
@@ -108,6 +110,7 @@ impl Writer {
             batch: Vec::new(),
             done: Done::default(),
             frame: Vec::new(),
+            frame_bytes: 0,
             offsets: Vec::new(),
             meters,
         }
@@ -270,12 +273,15 @@ impl Writer {
         for entry in self.batch.iter().flat_map(|request| &request.entries) {
             self.offsets.push(frame.push(entry.partition, entry.epoch, &entry.payload));
         }
-        frame.finish(segment.bounds().chain)
+        let chain = frame.finish(segment.bounds().chain);
+        self.frame_bytes = self.frame.len() as u32;
+        format::pad(&mut self.frame, offset, segment.header.segment_bytes);
+        chain
     }
 
     /// The frame is durable: readers, the sink and the callers learn of it, in this order.
     fn publish(&mut self, segment: &Segment, offset: u32, chain: u32) {
-        let end = offset + self.frame.len() as u32;
+        let end = offset + self.frame_bytes;
         let (sequence, entries) = (self.sequence, self.offsets.len());
         segment.update(|bounds| {
             bounds.end = end;
@@ -292,8 +298,8 @@ impl Writer {
             .head
             .store(Position::new(segment.number(), end).to_bits(), Ordering::Release);
         self.meters.batch_entries.record(entries as f64);
-        self.meters.written_bytes.increment(self.frame.len() as u64);
-        self.frame.shrink_to((self.options.max_frame_bytes + FRAME_HEADER) as usize);
+        self.meters.written_bytes.increment(u64::from(self.frame_bytes));
+        self.frame.shrink_to(self.options.max_frame_bytes as usize + FRAME_HEADER as usize + format::BLOCK);
         let committed = self.committed(segment.number());
         self.sink.committed(committed);
         self.answer_positions(segment.number());

@@ -188,12 +188,6 @@ impl File for RealFile {
         Ok(())
     }
 
-    fn prefetch(&self, length: u64) {
-        let length = std::num::NonZeroU64::new(length);
-        // Advice: without it the first write to each page reads it.
-        let _ = rustix::fs::fadvise(&self.file, 0, length, rustix::fs::Advice::WillNeed);
-    }
-
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }

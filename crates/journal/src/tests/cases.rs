@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::rig::{Rig, SEGMENT};
 use crate::{
     AppendError, Fault, NewEntry, OpenError, Position, ReadError, Room,
-    format::{ENTRY_HEADER, FRAME_HEADER, FRAMES_AT, FrameWriter, Header, salt},
+    format::{BLOCK, ENTRY_HEADER, FRAME_HEADER, FRAMES_AT, FrameWriter, Header, salt},
     inspect,
     recover::segment_name,
     segment::{Segment, Table},
@@ -43,6 +43,31 @@ fn what_waits_goes_into_one_frame_with_one_sync() {
     assert_eq!(rig.disk.calls() - before, 2, "one write and one sync");
     rig.collect();
     assert_eq!(rig.acknowledged.len(), 11);
+}
+
+#[test]
+fn a_frame_is_written_with_its_last_block_whole_and_up_to_the_end_of_the_segment_at_most() {
+    let mut rig = Rig::new(1);
+    let number = rig.append_now(&[10]).unwrap().segment();
+    let name = segment_name(number);
+    let end_of = |rig: &Rig| inspect::segments_of(&rig.disk).unwrap()[0].as_ref().unwrap().info().bytes as usize;
+    let before = end_of(&rig);
+    rig.disk.corrupt(&name, FRAMES_AT as usize + BLOCK, &[0xaa; 2 * BLOCK]);
+    // Ends within a block of which nothing was written before.
+    rig.append_now(&[BLOCK]).unwrap();
+    let end = end_of(&rig);
+    let block_end = end.next_multiple_of(BLOCK);
+    assert!(before.next_multiple_of(BLOCK) < end && end < block_end);
+    let durable = rig.disk.durable(&name);
+    assert!(durable[end..block_end].iter().all(|byte| *byte == 0), "the rest of the block is written, too");
+    assert_eq!(durable[block_end], 0xaa, "the block behind it is not");
+    let headers = (FRAME_HEADER + ENTRY_HEADER) as usize;
+    while SEGMENT as usize - end_of(&rig) > BLOCK {
+        rig.append_now(&[BLOCK / 2]).unwrap();
+    }
+    rig.append_now(&[SEGMENT as usize - end_of(&rig) - headers - 1]).unwrap();
+    assert_eq!(end_of(&rig), SEGMENT as usize - 1);
+    assert_eq!(rig.disk.durable(&name).len(), SEGMENT as usize);
 }
 
 #[test]
