@@ -16,7 +16,7 @@ use perseat_domain::time::Timestamp;
 use perseat_flow::component::is_outbound;
 use perseat_flow::expression::Setting;
 use perseat_flow::mask::Masker;
-use perseat_flow::payload::{ApiKeys, CustomerInfo, FlowContext, FlowInfo, InstanceInfo, IntegrationInfo, UserInfo};
+use perseat_flow::payload::{ApiKeys, CustomerInfo, FlowContext, FlowInfo, FlowNames, InstanceInfo, IntegrationInfo, UserInfo};
 use perseat_store::catalog::{InstanceBundle, Lookup, UserBundle};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
@@ -24,7 +24,7 @@ use perseat_store::keyring::Owner;
 use perseat_store::presets::Presets;
 use perseat_store::seal::{DataKey, RecordKind, SealError};
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -262,6 +262,7 @@ pub struct Binding {
     pub masker: Masker,
     /// Shared with every execution that asks for them.
     webhook_urls: OnceLock<Arc<BTreeMap<String, String>>>,
+    flow_names: Mutex<BTreeMap<FlowNumber, Arc<FlowNames>>>,
     public_url: Arc<str>,
 }
 
@@ -283,6 +284,7 @@ impl Binding {
             settings: Arc::new(settings),
             masker,
             webhook_urls: OnceLock::new(),
+            flow_names: Mutex::default(),
             public_url: env.public_url.clone(),
         }
     }
@@ -339,24 +341,28 @@ impl Binding {
     /// The names that data sources see: whose page it is.
     pub(crate) fn names(&self) -> FlowContext {
         let InstanceBundle { customer, instance, .. } = &self.instance.bundle;
-        FlowContext {
+        let names = FlowNames {
             customer: customer_info(customer),
             instance: instance_info(instance),
             user: self.user.as_ref().map(|loaded| user_info(&loaded.bundle)),
-            ..FlowContext::default()
-        }
+            ..FlowNames::default()
+        };
+        FlowContext::new(String::new(), String::new(), String::new(), Arc::new(names))
     }
 
-    /// Names and addresses for payload and scripts of a run of `version`.
+    /// Names and addresses for payload and scripts of a run of `version`: those of today's version are made once.
     #[must_use]
-    pub(super) fn context(
-        &self,
-        version: &IntegrationVersion,
-        execution_id: String,
-        flow: FlowNumber,
-        invoke_url: String,
-        started_at: String,
-    ) -> FlowContext {
+    pub(super) fn flow_names(&self, version: &IntegrationVersion, flow: FlowNumber) -> Arc<FlowNames> {
+        if version.version != self.instance.bundle.version.version {
+            return Arc::new(self.make_flow_names(version, flow));
+        }
+        // Nothing panics while it holds the lock.
+        let mut all = self.flow_names.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = all.entry(flow).or_insert_with(|| Arc::new(self.make_flow_names(version, flow)));
+        names.clone()
+    }
+
+    fn make_flow_names(&self, version: &IntegrationVersion, flow: FlowNumber) -> FlowNames {
         let InstanceBundle {
             customer,
             instance,
@@ -364,11 +370,14 @@ impl Binding {
             ..
         } = &self.instance.bundle;
         let flow = version.definition.flow(flow);
-        FlowContext {
-            execution_id,
+        let flow = flow.map(|flow| FlowInfo {
+            id: EndpointId::InstanceFlow(instance.id, flow.number).global(),
+            name: flow.name.clone(),
+            stable_id: flow.stable_key.clone(),
+        });
+        FlowNames {
             webhook_urls: self.webhook_urls().clone(),
             webhook_api_keys: self.instance.api_keys.clone(),
-            invoke_url,
             customer: customer_info(customer),
             instance: instance_info(instance),
             user: self.user.as_ref().map(|loaded| user_info(&loaded.bundle)),
@@ -378,15 +387,8 @@ impl Binding {
                 version_sequence_id: version.version.to_string(),
                 external_version: String::new(),
             },
-            flow: flow
-                .map(|flow| FlowInfo {
-                    id: EndpointId::InstanceFlow(instance.id, flow.number).global(),
-                    name: flow.name.clone(),
-                    stable_id: flow.stable_key.clone(),
-                })
-                .unwrap_or_default(),
-            started_at,
-            ..FlowContext::default()
+            flow: flow.unwrap_or_default(),
+            ..FlowNames::default()
         }
     }
 }

@@ -502,7 +502,7 @@ impl Running {
             .definition
             .flows
             .iter()
-            .find(|flow| self.view.context.flow.stable_id == flow.stable_key);
+            .find(|flow| self.view.context.names.flow.stable_id == flow.stable_key);
         let body = match &self.last {
             Some(results) => results.json().clone(),
             None => json!({ "executionId": self.view.context.execution_id }).to_string().into(),

@@ -42,8 +42,8 @@ pub(super) async fn open(
         )
     })?;
     let started_at = past.started.as_ref().map_or_else(|| env.clock.now(), |started| started.at);
-    let invoke_url = request.invoke_url.clone();
-    let context = binding.context(version, start.execution.global(), flow, invoke_url, rfc3339(started_at));
+    let names = binding.flow_names(version, flow);
+    let context = FlowContext::new(start.execution.global(), request.invoke_url.clone(), rfc3339(started_at), names);
     let payload = if request.body.len() > env.limits.offload_bytes {
         let (request, context, limits) = (request.clone(), context.clone(), env.limits.payload);
         off_arbiter(move || trigger_payload(&request, &context, limits)).await

@@ -4,7 +4,7 @@
 mod support;
 
 use perseat_domain::code::ErrorCode;
-use perseat_domain::definition::{ActionRef, ComplexItem, Input, Step, StepErrorPolicy};
+use perseat_domain::definition::{ActionRef, ComplexItem, Input, Reference, Step, StepErrorPolicy};
 use perseat_domain::entry::SyncResponse;
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId, UserConfigId, UserId};
 use perseat_domain::identity::{BoundUser, Identity};
@@ -251,6 +251,36 @@ async fn a_request_carries_data_query_headers_and_the_steps_idempotency_key() {
         data(perform(&performer, &step("http", "httpRequest", any), &scope(vec![])).await)["method"],
         "PATCH"
     );
+}
+
+#[tokio::test]
+async fn what_a_step_gave_is_sent_on_as_it_came() {
+    let server = Server::start().await;
+    let performer = performer(&server).await;
+    let given = r#"{"list":[1.50, {"a":"\u00e9"}],"text":"plain","json":"{\"x\":1}","nothing":null,"number":7e0}"#;
+    let mut scope = scope(vec![]);
+    scope.finish("before", Arc::new(Results::of_json(given.into())));
+    for (path, body, content_type) in [
+        ("list", r#"[1.50, {"a":"\u00e9"}]"#, "application/json"),
+        ("text", "plain", "text/plain; charset=utf-8"),
+        ("json", "{\"x\":1}", "application/json"),
+        ("number", "7e0", "application/json"),
+        ("nothing", "", ""),
+        ("missing", "", ""),
+    ] {
+        let reference = Input::Reference(Reference {
+            step: "before".into(),
+            root: "results".into(),
+            path: vec![path.into()],
+        });
+        let post = step("http", "httpPost", vec![("url", text(&server.url("/echo"))), ("data", reference)]);
+        let echo = data(perform(&performer, &post, &scope).await);
+        assert_eq!(
+            (echo["body"].as_str(), echo["contentType"].as_str().unwrap_or_default()),
+            (Some(body), content_type),
+            "{path}"
+        );
+    }
 }
 
 #[tokio::test]

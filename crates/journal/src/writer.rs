@@ -299,7 +299,8 @@ impl Writer {
             .store(Position::new(segment.number(), end).to_bits(), Ordering::Release);
         self.meters.batch_entries.record(entries as f64);
         self.meters.written_bytes.increment(u64::from(self.frame_bytes));
-        self.frame.shrink_to(self.options.max_frame_bytes as usize + FRAME_HEADER as usize + format::BLOCK);
+        self.frame
+            .shrink_to(self.options.max_frame_bytes as usize + FRAME_HEADER as usize + format::BLOCK);
         let committed = self.committed(segment.number());
         self.sink.committed(committed);
         self.answer_positions(segment.number());

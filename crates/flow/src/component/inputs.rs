@@ -2,7 +2,7 @@
 
 use super::{ActionSpec, StepError};
 use crate::definition::is_on;
-use crate::expression::{Connection, Resolved, Scope, resolve, text_of};
+use crate::expression::{Connection, ExpressionError, Resolved, Scope, json_of, resolve, text_of};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::Step;
 use serde_json::Value;
@@ -30,10 +30,7 @@ impl<'a> Inputs<'a> {
 
     fn resolved(self, name: &str) -> Result<Option<Resolved>, StepError> {
         let Some(input) = self.step.inputs.get(name) else { return Ok(None) };
-        let resolved = resolve(input, self.scope);
-        resolved
-            .map(Some)
-            .map_err(|error| StepError::fatal(ErrorCode::ExpressionInvalid, format!("input `{name}`: {error}")))
+        resolve(input, self.scope).map(Some).map_err(|error| invalid(name, &error))
     }
 
     /// Data; null where nothing was given.
@@ -43,6 +40,21 @@ impl<'a> Inputs<'a> {
             Some(Resolved::Value(value)) => Ok(value),
             Some(Resolved::Connection(_)) => Err(bad(format!("the input `{name}` takes data, not a connection"))),
         }
+    }
+
+    /// Data as it is sent: JSON that a step gave goes on as it came.
+    pub(crate) fn data(self, name: &str) -> Result<Data, StepError> {
+        if let Some(input) = self.step.inputs.get(name)
+            && let Some(json) = json_of(input, self.scope).map_err(|error| invalid(name, &error))?
+            && !json.starts_with(['"', 'n'])
+        {
+            return Ok(Data::Json(json.to_owned()));
+        }
+        Ok(match self.value(name)? {
+            Value::Null => Data::Nothing,
+            Value::String(text) => Data::Text(text),
+            other => Data::Json(other.to_string()),
+        })
     }
 
     /// Text; empty where nothing was given.
@@ -97,6 +109,20 @@ impl<'a> Inputs<'a> {
         };
         Ok(pairs.into_iter().filter(|(key, _)| !key.is_empty()).collect())
     }
+}
+
+/// An input as it is sent.
+#[derive(Debug)]
+pub(crate) enum Data {
+    /// Nothing was given.
+    Nothing,
+    Text(String),
+    /// Anything but text.
+    Json(String),
+}
+
+fn invalid(name: &str, error: &ExpressionError) -> StepError {
+    StepError::fatal(ErrorCode::ExpressionInvalid, format!("input `{name}`: {error}"))
 }
 
 fn pair(item: Value) -> Option<(String, Value)> {

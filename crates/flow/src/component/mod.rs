@@ -19,4 +19,4 @@ pub use registry::{ALL, ActionSpec, BuiltIn, Effect, Role, is_outbound, spec};
 pub use reply::{WebhookReply, webhook_reply};
 pub use source::{SourceCall, source_type};
 
-pub(crate) use inputs::{Inputs, bad};
+pub(crate) use inputs::{Data, Inputs, bad};

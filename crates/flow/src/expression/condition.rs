@@ -1,12 +1,11 @@
 //! Which branch a branching step takes.
 
 use super::compare::{exactly_equal, holds, instant, is_absent, is_empty, is_true, loosely_equal, order};
-use super::resolve::view;
+use super::resolve::{Seen, view};
 use super::scope::Budget;
 use super::{ExpressionError, Scope, text_of};
 use perseat_domain::definition::{ComplexItem, Input};
 use serde_json::Value;
-use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// The branch taken where no other is.
@@ -145,9 +144,9 @@ fn list_holds(list: &[ComplexItem], scope: &Scope, budget: &mut Budget) -> Resul
     holds
 }
 
-fn operand<'a>(item: Option<&'a ComplexItem>, scope: &'a Scope, budget: &mut Budget) -> Result<Cow<'a, Value>, ExpressionError> {
+fn operand<'a>(item: Option<&'a ComplexItem>, scope: &'a Scope, budget: &mut Budget) -> Result<Seen<'a>, ExpressionError> {
     match item {
-        None => Ok(Cow::Owned(Value::Null)),
+        None => Ok(Seen::Made(Value::Null)),
         Some(ComplexItem::Input { input, .. }) => view(input, scope, budget),
         Some(_) => Err(malformed("an operand is an input")),
     }

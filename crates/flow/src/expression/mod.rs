@@ -13,6 +13,7 @@ mod scope;
 pub(crate) use condition::operator_words;
 pub use condition::{ELSE, branch_on_expression, branch_on_value};
 pub use connection::{ChosenAccount, Connection, account_part};
+pub(crate) use resolve::json_of;
 pub use resolve::{Resolved, resolve, text_of};
 pub use results::Results;
 pub use scope::{Limits, Scope, Setting, settings};

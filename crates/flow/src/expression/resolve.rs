@@ -1,10 +1,12 @@
 //! Inputs → values.
 
+use super::results::{Part, part_of};
 use super::scope::Budget;
 use super::{Connection, ExpressionError, Scope, Setting, account_part};
 use perseat_domain::definition::{ComplexItem, Input, Reference, TemplatePart};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// What an input came to.
@@ -14,6 +16,38 @@ pub enum Resolved {
     Value(Value),
     /// A credential.
     Connection(Arc<Connection>),
+}
+
+/// A value that an input comes to.
+#[derive(Clone, Debug)]
+pub(super) enum Seen<'a> {
+    /// Made for it, within the budget.
+    Made(Value),
+    /// It is there already; a copy has to be within the budget.
+    There(Cow<'a, Value>),
+}
+
+impl Deref for Seen<'_> {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        match self {
+            Self::Made(value) => value,
+            Self::There(value) => value,
+        }
+    }
+}
+
+impl Seen<'_> {
+    fn into_owned(self, budget: &mut Budget) -> Result<Value, ExpressionError> {
+        match self {
+            Self::Made(value) => Ok(value),
+            Self::There(value) => {
+                budget.take_whole(&value)?;
+                Ok(value.into_owned())
+            }
+        }
+    }
 }
 
 /// Resolves one input.
@@ -26,36 +60,44 @@ pub fn resolve(input: &Input, scope: &Scope) -> Result<Resolved, ExpressionError
     {
         return Ok(Resolved::Connection(Arc::clone(connection)));
     }
-    let mut budget = Budget::of(scope.limits());
-    match view(input, scope, &mut budget)? {
-        Cow::Owned(value) => Ok(Resolved::Value(value)),
-        Cow::Borrowed(value) => {
-            budget.take_whole(value)?;
-            Ok(Resolved::Value(value.clone()))
-        }
-    }
+    owned(input, scope, &mut Budget::of(scope.limits())).map(Resolved::Value)
 }
 
-/// The value of an input, copied only where it has to be made. Owned values are within `budget`.
-pub(super) fn view<'a>(input: &'a Input, scope: &'a Scope, budget: &mut Budget) -> Result<Cow<'a, Value>, ExpressionError> {
+/// The JSON of an input that is a reference into results which are still text, as they came; `None` for every other input.
+///
+/// # Errors
+/// See [`ExpressionError`].
+pub(crate) fn json_of<'a>(input: &Input, scope: &'a Scope) -> Result<Option<&'a str>, ExpressionError> {
+    let Input::Reference(reference) = input else { return Ok(None) };
+    let Some(Part::Text(json)) = follow(reference, scope)? else {
+        return Ok(None);
+    };
+    Budget::of(scope.limits()).take(json.len())?;
+    Ok(Some(json))
+}
+
+/// The value of an input, copied only where it has to be made.
+pub(super) fn view<'a>(input: &'a Input, scope: &'a Scope, budget: &mut Budget) -> Result<Seen<'a>, ExpressionError> {
     Ok(match input {
-        Input::Value(None) => Cow::Owned(Value::Null),
-        Input::Value(Some(text)) => Cow::Owned(string(text.clone(), budget)?),
-        Input::Reference(reference) => follow(reference, scope)?.map_or(Cow::Owned(Value::Null), Cow::Borrowed),
-        Input::ConfigVar(key) => Cow::Borrowed(plain(key, scope)?),
-        Input::Template(parts) => Cow::Owned(Value::String(template(parts, scope, budget)?)),
-        Input::Complex(items) => Cow::Owned(complex(items, scope, budget)?),
+        Input::Value(None) => Seen::Made(Value::Null),
+        Input::Value(Some(text)) => Seen::Made(string(text.clone(), budget)?),
+        Input::Reference(reference) => follow(reference, scope)?.map_or(Seen::Made(Value::Null), |part| Seen::There(value_of(part))),
+        Input::ConfigVar(key) => Seen::There(Cow::Borrowed(plain(key, scope)?)),
+        Input::Template(parts) => Seen::Made(Value::String(template(parts, scope, budget)?)),
+        Input::Complex(items) => Seen::Made(complex(items, scope, budget)?),
     })
 }
 
 fn owned(input: &Input, scope: &Scope, budget: &mut Budget) -> Result<Value, ExpressionError> {
-    Ok(match view(input, scope, budget)? {
-        Cow::Owned(value) => value,
-        Cow::Borrowed(value) => {
-            budget.take_whole(value)?;
-            value.clone()
-        }
-    })
+    view(input, scope, budget)?.into_owned(budget)
+}
+
+fn value_of(part: Part<'_>) -> Cow<'_, Value> {
+    match part {
+        Part::Tree(value) => Cow::Borrowed(value),
+        // Results are checked before they are kept.
+        Part::Text(json) => Cow::Owned(serde_json::from_str(json).unwrap_or_default()),
+    }
 }
 
 fn string(text: String, budget: &mut Budget) -> Result<Value, ExpressionError> {
@@ -82,40 +124,15 @@ fn plain<'a>(key: &str, scope: &'a Scope) -> Result<&'a Value, ExpressionError> 
 }
 
 /// Walks a reference; `None` where the path leads nowhere.
-fn follow<'a>(reference: &Reference, scope: &'a Scope) -> Result<Option<&'a Value>, ExpressionError> {
-    let is_item = reference.root == "currentItem";
-    let mut value: &Value = if is_item {
-        scope
-            .item_of(&reference.step)
-            .ok_or_else(|| ExpressionError::LoopNotFound(reference.step.clone()))?
-    } else {
-        scope
-            .result_of(&reference.step)
-            .ok_or_else(|| ExpressionError::StepNotFound(reference.step.clone()))?
-    };
-    let headers = !is_item && scope.is_trigger(&reference.step) && reference.path.first().is_some_and(|first| first == "headers");
-    for (depth, segment) in reference.path.iter().enumerate() {
-        let next = match value {
-            Value::Object(members) if headers && depth == 1 => header(members, segment),
-            Value::Object(members) => members.get(segment),
-            Value::Array(items) => segment.parse::<usize>().ok().and_then(|index| items.get(index)),
-            _ => None,
-        };
-        match next {
-            Some(next) => value = next,
-            None => return Ok(None),
-        }
+fn follow<'a>(reference: &Reference, scope: &'a Scope) -> Result<Option<Part<'a>>, ExpressionError> {
+    let Reference { step, root, path } = reference;
+    if root == "currentItem" {
+        let item = scope.item_of(step).ok_or_else(|| ExpressionError::LoopNotFound(step.clone()))?;
+        return Ok(part_of(item, path, None).map(Part::Tree));
     }
-    Ok(Some(value))
-}
-
-fn header<'a>(headers: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    headers.get(name).or_else(|| {
-        headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-    })
+    let results = scope.result_of(step).ok_or_else(|| ExpressionError::StepNotFound(step.clone()))?;
+    let is_header = scope.is_trigger(step) && path.first().is_some_and(|first| first == "headers");
+    Ok(results.part(path, is_header.then_some(1)))
 }
 
 fn template(parts: &[TemplatePart], scope: &Scope, budget: &mut Budget) -> Result<String, ExpressionError> {
@@ -125,8 +142,8 @@ fn template(parts: &[TemplatePart], scope: &Scope, budget: &mut Budget) -> Resul
         match part {
             TemplatePart::Text(literal) => text.push_str(literal),
             TemplatePart::Reference(reference) => {
-                if let Some(value) = follow(reference, scope)? {
-                    append(&mut text, value, budget)?;
+                if let Some(part) = follow(reference, scope)? {
+                    append(&mut text, &value_of(part), budget)?;
                 }
             }
             TemplatePart::ConfigVar(key) => append(&mut text, plain(key, scope)?, budget)?,

@@ -1,16 +1,31 @@
 //! What a step gave: as JSON, which is stored and handed to scripts, and as a value, which references walk.
 
+use crate::payload::json::value_at;
 use bytes::Bytes;
 use serde_json::Value;
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// References that are looked up in the text; for the next one a tree is made. No key: making one costs about as much as so many
+/// look-ups.
+const LOOK_UPS: u8 = 8;
 
 /// A step's results. Each form is made from the other when it is first asked for: most results are only stored, or only
 /// handed to a script.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Results {
     json: OnceLock<Bytes>,
     value: OnceLock<Value>,
+    looked_up: AtomicU8,
+}
+
+/// A part of results, in the form that they have.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part<'r> {
+    Tree(&'r Value),
+    /// Its JSON.
+    Text(&'r str),
 }
 
 impl Results {
@@ -19,7 +34,7 @@ impl Results {
     pub fn of_json(json: Bytes) -> Self {
         Self {
             json: OnceLock::from(json),
-            value: OnceLock::new(),
+            ..Self::default()
         }
     }
 
@@ -27,8 +42,8 @@ impl Results {
     #[must_use]
     pub fn of_value(value: Value) -> Self {
         Self {
-            json: OnceLock::new(),
             value: OnceLock::from(value),
+            ..Self::default()
         }
     }
 
@@ -44,6 +59,15 @@ impl Results {
         std::str::from_utf8(self.json()).unwrap_or("null")
     }
 
+    /// The part that a path leads to; `None` where it leads nowhere. The segment at the place `any_case` is compared without regard
+    /// to case where no key is the same.
+    pub(super) fn part(&self, path: &[String], any_case: Option<usize>) -> Option<Part<'_>> {
+        if self.value.get().is_none() && self.looked_up.fetch_add(1, Ordering::Relaxed) < LOOK_UPS {
+            return value_at(self.text(), path, any_case).map(Part::Text);
+        }
+        part_of(self.value(), path, any_case).map(Part::Tree)
+    }
+
     /// The results as a value.
     #[must_use]
     pub fn value(&self) -> &Value {
@@ -54,6 +78,19 @@ impl Results {
                 .unwrap_or_default()
         })
     }
+}
+
+/// The part of a tree that a path leads to, as [`Results::part`].
+pub(super) fn part_of<'v>(tree: &'v Value, path: &[String], any_case: Option<usize>) -> Option<&'v Value> {
+    path.iter().enumerate().try_fold(tree, |value, (place, segment)| match value {
+        Value::Object(members) => {
+            let in_any_case = || members.iter().find(|(key, _)| key.eq_ignore_ascii_case(segment));
+            let similar = || (any_case == Some(place)).then(in_any_case).flatten().map(|(_, value)| value);
+            members.get(segment).or_else(similar)
+        }
+        Value::Array(items) => segment.parse::<usize>().ok().and_then(|index| items.get(index)),
+        _ => None,
+    })
 }
 
 impl fmt::Debug for Results {
@@ -84,5 +121,30 @@ mod tests {
         assert_eq!(read.text(), " {\"b\": [1, \"x\", null], \"a\": 2.5}", "it stays as it came");
         assert_eq!(*Results::of_json(Bytes::from_static(b"{")).value(), Value::Null);
         assert!(!format!("{made:?}{read:?}").contains("2.5"), "`Debug` tells nothing of them");
+    }
+
+    #[test]
+    fn parts_are_the_same_in_text_and_tree() {
+        let json = br#"{"headers":{"x-a":[{"b":1.50}],"X-B":"c"},"n":null}"#;
+        let results = Results::of_json(Bytes::from_static(json));
+        let path = |text: &str| -> Vec<String> { text.split('/').map(str::to_owned).collect() };
+        let paths = ["headers/X-A/0/b", "headers/x-b", "n", "headers/x-a/1", "n/x"].map(path);
+        let expected = [Some(json!(1.5)), Some(json!("c")), Some(Value::Null), None, None];
+        let mut texts = 0;
+        for _ in 0..3 {
+            for (path, expected) in paths.iter().zip(&expected) {
+                let found = results.part(path, Some(1)).map(|part| match part {
+                    Part::Tree(value) => value.clone(),
+                    Part::Text(text) => {
+                        texts += 1;
+                        serde_json::from_str(text).unwrap()
+                    }
+                });
+                assert_eq!(found, *expected, "{path:?}");
+            }
+        }
+        // Of the eight look-ups in the text two in five find nothing.
+        assert_eq!(texts, 6);
+        assert_eq!(results.json().as_ref(), json, "it stays as it came");
     }
 }

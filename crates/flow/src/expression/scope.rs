@@ -130,8 +130,8 @@ impl Scope {
         self.limits
     }
 
-    pub(super) fn result_of(&self, step: &str) -> Option<&Value> {
-        self.results.get(step).map(|results| results.value())
+    pub(super) fn result_of(&self, step: &str) -> Option<&Results> {
+        self.results.get(step).map(AsRef::as_ref)
     }
 
     pub(super) fn item_of(&self, step: &str) -> Option<&Value> {

@@ -36,7 +36,12 @@ fn scope_with(limits: Limits) -> Scope {
         ("Unset".to_owned(), Setting::Plain(Value::Null)),
         ("Acme Connection".to_owned(), Setting::Connection(connection())),
     ]);
-    let mut scope = Scope::new("onTrigger", Arc::new(Results::of_value(payload)), Arc::new(settings), limits);
+    let mut scope = Scope::new(
+        "onTrigger",
+        Arc::new(Results::of_json(payload.to_string().into())),
+        Arc::new(settings),
+        limits,
+    );
     scope.finish(
         "getFile",
         Arc::new(Results::of_value(json!({"headers": {"Accept": 1}, "size": 12}))),

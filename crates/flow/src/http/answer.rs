@@ -48,7 +48,7 @@ fn limits(depth: usize) -> payload::Limits {
 fn data(kind: ResponseType, response: &Response, depth: usize) -> Value {
     match kind {
         _ if response.body.is_empty() => Value::Null,
-        ResponseType::Json => payload::parse_json(&response.body, limits(depth)).unwrap_or_else(|_| text_or_base64(&response.body)),
+        ResponseType::Json => payload::parse_json(&response.body, limits(depth)).unwrap_or_else(|_| text_or_base64(&response.body).into()),
         ResponseType::Text => Value::from(String::from_utf8_lossy(&response.body)),
         ResponseType::Binary => {
             let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());

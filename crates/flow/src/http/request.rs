@@ -1,7 +1,7 @@
 //! A step's inputs as a request.
 
 use super::auth;
-use crate::component::{IdempotencyKey, Inputs, StepError, bad};
+use crate::component::{Data, IdempotencyKey, Inputs, StepError, bad};
 use crate::expression::{Connection, text_of};
 use crate::outbound::Request;
 use ::http::header::CONTENT_TYPE;
@@ -178,12 +178,12 @@ fn body(action: &str, inputs: Inputs<'_>, key: &IdempotencyKey, headers: &mut He
         );
         return multipart(&boundary, &form, &files, &names);
     }
-    let (default_type, body) = match inputs.value("data")? {
-        Value::Null => return Ok(Bytes::new()),
-        Value::String(text) if text.is_empty() => return Ok(Bytes::new()),
-        Value::String(text) if serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok() => ("application/json", text),
-        Value::String(text) => ("text/plain; charset=utf-8", text),
-        other => ("application/json", other.to_string()),
+    let (default_type, body) = match inputs.data("data")? {
+        Data::Nothing => return Ok(Bytes::new()),
+        Data::Text(text) if text.is_empty() => return Ok(Bytes::new()),
+        Data::Text(text) if serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok() => ("application/json", text),
+        Data::Text(text) => ("text/plain; charset=utf-8", text),
+        Data::Json(json) => ("application/json", json),
     };
     headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(default_type));
     Ok(body.into())

@@ -4,6 +4,7 @@ use super::{Limits, PayloadError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// A content type without its parameters, in lower case.
 fn essence(content_type: &str) -> String {
@@ -40,15 +41,15 @@ pub fn parse_body(content_type: Option<&str>, body: &[u8], limits: Limits) -> Re
     match essence.as_str() {
         "application/x-www-form-urlencoded" => parse_form(body, limits),
         "multipart/form-data" => parse_multipart(declared, body, limits),
-        _ => Ok(text_or_base64(body)),
+        _ => Ok(text_or_base64(body).into()),
     }
 }
 
 /// Text as text; anything else as base64.
-pub(crate) fn text_or_base64(body: &[u8]) -> Value {
+pub(crate) fn text_or_base64(body: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(body) {
-        Ok(text) => Value::from(text),
-        Err(_) => Value::from(STANDARD.encode(body)),
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(STANDARD.encode(body)),
     }
 }
 
@@ -187,7 +188,7 @@ fn part(head: &[u8], content: &[u8]) -> Option<(String, Value)> {
     let name = parameter(disposition, "name")?;
     let filename = parameter(disposition, "filename");
     let content_type = header("content-type");
-    let data = text_or_base64(content);
+    let data = Value::from(text_or_base64(content));
     if filename.is_none() && content_type.is_none() {
         return Some((name, data));
     }

@@ -13,6 +13,7 @@ pub use body::{is_json, parse_body, parse_json};
 use perseat_domain::entry::TriggerRequest;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -57,12 +58,26 @@ impl Serialize for ApiKeys {
 pub struct FlowContext {
     /// The execution's global id.
     pub execution_id: String,
+    /// The URL that was called.
+    pub invoke_url: String,
+    /// When the attempt began, RFC 3339 in UTC.
+    pub started_at: String,
+    /// What it shares with every other execution of its user and flow.
+    #[serde(flatten)]
+    pub names: Arc<FlowNames>,
+    /// See [`FlowContext::json`].
+    #[serde(skip)]
+    pub written: Written,
+}
+
+/// The part of a [`FlowContext`] that is the same for each execution of a user's flow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowNames {
     /// URLs by flow name.
     pub webhook_urls: Arc<BTreeMap<String, String>>,
     /// The API keys that senders to each flow may show.
     pub webhook_api_keys: Arc<ApiKeys>,
-    /// The URL that was called.
-    pub invoke_url: String,
     /// The customer.
     pub customer: CustomerInfo,
     /// The instance.
@@ -73,16 +88,23 @@ pub struct FlowContext {
     pub integration: IntegrationInfo,
     /// The flow.
     pub flow: FlowInfo,
-    /// When the attempt began, RFC 3339 in UTC.
-    pub started_at: String,
     /// See [`FlowContext::json`].
     #[serde(skip)]
     pub written: Written,
 }
 
-/// The JSON of a [`FlowContext`], once it was asked for.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// JSON, once it was asked for.
+#[derive(Clone, Default)]
 pub struct Written(OnceLock<Zeroizing<String>>);
+
+impl PartialEq for Written {
+    /// It follows from the rest.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Written {}
 
 impl fmt::Debug for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,12 +113,46 @@ impl fmt::Debug for Written {
     }
 }
 
+/// What of a [`FlowContext`] differs from execution to execution.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Own<'c> {
+    execution_id: &'c str,
+    invoke_url: &'c str,
+    started_at: &'c str,
+}
+
 impl FlowContext {
+    /// The context of one execution.
+    #[must_use]
+    pub fn new(execution_id: String, invoke_url: String, started_at: String, names: Arc<FlowNames>) -> Self {
+        Self {
+            execution_id,
+            invoke_url,
+            started_at,
+            names,
+            written: Written::default(),
+        }
+    }
+
     /// The context as scripts get it: a JSON object, made once.
     #[must_use]
     pub fn json(&self) -> &str {
-        // Names and addresses of plain text always serialize.
-        self.written.0.get_or_init(|| exact_json(self).unwrap_or_default())
+        self.written.0.get_or_init(|| {
+            let own = Own {
+                execution_id: &self.execution_id,
+                invoke_url: &self.invoke_url,
+                started_at: &self.started_at,
+            };
+            // Names and addresses of plain text always serialize.
+            let own = exact_json(&own).unwrap_or_default();
+            let names = self.names.written.0.get_or_init(|| exact_json(&*self.names).unwrap_or_default());
+            let mut json = Zeroizing::new(String::with_capacity(own.len() + names.len()));
+            json.push_str(own.trim_end_matches('}'));
+            json.push(',');
+            json.push_str(names.trim_start_matches('{'));
+            json
+        })
     }
 }
 
@@ -201,13 +257,9 @@ pub fn trigger_payload(request: &TriggerRequest, context: &FlowContext, limits: 
     let content_type = header(request, "content-type");
     let names = context.json().trim_start_matches('{');
     let mut out = Vec::with_capacity(3 * request.body.len() + names.len() + 1024);
-    let raw = if request.body.is_empty() {
-        Value::Null
-    } else {
-        text_or_base64(&request.body)
-    };
+    let raw = (!request.body.is_empty()).then(|| text_or_base64(&request.body));
     let head = Head {
-        headers: headers(request),
+        headers: Joined(&request.headers),
         query_parameters: query(request),
         path_fragment: &request.path_fragment,
         global_debug: request.debug,
@@ -234,7 +286,7 @@ pub fn trigger_payload(request: &TriggerRequest, context: &FlowContext, limits: 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Head<'r> {
-    headers: Map<String, Value>,
+    headers: Joined<'r>,
     query_parameters: Map<String, Value>,
     path_fragment: &'r str,
     global_debug: bool,
@@ -244,8 +296,24 @@ struct Head<'r> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<'r> {
-    data: Value,
+    data: Option<Cow<'r, str>>,
     content_type: Option<&'r str>,
+}
+
+/// Headers by name; one that came again is joined by a comma, as HTTP defines.
+struct Joined<'r>(&'r [(String, String)]);
+
+impl Serialize for Joined<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut joined: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(self.0.len());
+        for (name, value) in self.0 {
+            match joined.iter_mut().find(|(earlier, _)| earlier == name) {
+                Some((_, values)) => values.to_mut().extend([", ", value]),
+                None => joined.push((name, Cow::Borrowed(value))),
+            }
+        }
+        serializer.collect_map(joined)
+    }
 }
 
 /// Appends JSON; what has text for keys always serializes.
@@ -259,23 +327,6 @@ fn push(out: &mut Vec<u8>, value: &impl Serialize) {
 fn header<'r>(request: &'r TriggerRequest, wanted: &str) -> Option<&'r str> {
     let found = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
     found.map(|(_, value)| value.as_str())
-}
-
-/// Headers by name; one that came again is joined by a comma, as HTTP defines.
-fn headers(request: &TriggerRequest) -> Map<String, Value> {
-    let mut joined = Map::new();
-    for (name, value) in &request.headers {
-        match joined.get_mut(name) {
-            Some(Value::String(earlier)) => {
-                earlier.push_str(", ");
-                earlier.push_str(value);
-            }
-            _ => {
-                joined.insert(name.clone(), Value::from(value.as_str()));
-            }
-        }
-    }
-    joined
 }
 
 /// Query parameters by name; of one that came again, the last.
@@ -307,16 +358,18 @@ mod tests {
             body: Bytes::from_static(b"{\"n\": 1}"),
             debug: true,
         };
-        let context = FlowContext {
-            execution_id: "RXg=".into(),
+        let names = FlowNames {
             customer: CustomerInfo {
                 id: "Q3U=".into(),
                 external_id: Some("acme".into()),
                 name: "Acme".into(),
             },
-            started_at: "2026-01-01T00:00:00Z".into(),
-            ..FlowContext::default()
+            ..FlowNames::default()
         };
+        let url = "https://hooks.example/trigger/x?a=\"}}".to_owned();
+        let context = FlowContext::new("RXg=".into(), url, "2026-01-01T00:00:00Z".into(), Arc::new(names));
+        let written: Value = serde_json::from_str(context.json()).unwrap();
+        assert_eq!(written, serde_json::to_value(&context).unwrap(), "joined from its two parts");
         let payload = trigger_payload(&request, &context, Limits::default()).unwrap().value().clone();
         assert_eq!(payload["headers"], json!({ "content-type": "application/json", "x-a": "1, 2" }));
         assert_eq!(payload["queryParameters"], json!({ "q": "2", "r": "a b" }));
@@ -346,10 +399,12 @@ mod tests {
     #[test]
     fn api_keys_are_part_of_the_payload_and_never_of_debug_output() {
         let keys = BTreeMap::from([("Import".to_owned(), vec![Zeroizing::new("key-0001".to_owned())])]);
-        let context = FlowContext {
+        let names = FlowNames {
             webhook_api_keys: Arc::new(ApiKeys::new(keys)),
-            ..FlowContext::default()
+            ..FlowNames::default()
         };
+        let context = FlowContext::new(String::new(), String::new(), String::new(), Arc::new(names));
+        assert!(context.json().contains("key-0001"));
         assert_eq!(
             serde_json::to_value(&context).unwrap()["webhookApiKeys"],
             json!({ "Import": ["key-0001"] })

@@ -10,7 +10,7 @@ use perseat_flow::component::IdempotencyKey;
 use perseat_flow::expression::Results;
 use perseat_flow::js::{JsPool, Options, Part, RunError, RunReport, RunRequest, UserKey};
 use perseat_flow::outbound::{self, Count, OutboundClient, Policy};
-use perseat_flow::payload::{FlowContext, UserInfo};
+use perseat_flow::payload::{FlowContext, FlowNames, UserInfo};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,10 +46,10 @@ fn owner(customer: u128, user: u128) -> UserKey {
 }
 
 fn context() -> FlowContext {
-    let mut context = FlowContext::default();
-    "Acme".clone_into(&mut context.customer.name);
-    context.user.insert(UserInfo::default()).external_id = Some("jane".into());
-    context
+    let mut names = FlowNames::default();
+    "Acme".clone_into(&mut names.customer.name);
+    names.user.insert(UserInfo::default()).external_id = Some("jane".into());
+    FlowContext::new(String::new(), String::new(), String::new(), Arc::new(names))
 }
 
 fn results(value: Value) -> Arc<Results> {

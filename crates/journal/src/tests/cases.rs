@@ -59,7 +59,10 @@ fn a_frame_is_written_with_its_last_block_whole_and_up_to_the_end_of_the_segment
     let block_end = end.next_multiple_of(BLOCK);
     assert!(before.next_multiple_of(BLOCK) < end && end < block_end);
     let durable = rig.disk.durable(&name);
-    assert!(durable[end..block_end].iter().all(|byte| *byte == 0), "the rest of the block is written, too");
+    assert!(
+        durable[end..block_end].iter().all(|byte| *byte == 0),
+        "the rest of the block is written, too"
+    );
     assert_eq!(durable[block_end], 0xaa, "the block behind it is not");
     let headers = (FRAME_HEADER + ENTRY_HEADER) as usize;
     while SEGMENT as usize - end_of(&rig) > BLOCK {

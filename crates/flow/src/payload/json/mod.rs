@@ -1,11 +1,12 @@
-//! Checks that bytes are JSON, and reads one value out of them, without building a tree.
+//! Checks that bytes are JSON, and finds single values in them, without building a tree.
 //!
-//! Accepts exactly what parsing into a tree would accept: strings are decoded and numbers read, so that what was
-//! accepted here cannot turn out malformed when the execution starts. Of a repeated key the last one counts.
+//! Accepts exactly what parsing into a tree would accept, so that what was accepted here cannot turn out malformed when the
+//! execution starts. Of a repeated key the last one counts.
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use std::borrow::Cow;
-use std::fmt;
+mod scan;
+
+use scan::Scanner;
+use serde_json::Number;
 
 /// Not JSON, or nested too deeply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct NotJson;
 /// # Errors
 /// If parsing it into a tree would fail, or its lists and objects nest deeper than `depth`.
 pub fn check(body: &[u8], depth: usize) -> Result<(), NotJson> {
-    run(body, Checked { depth }).map(|_| ())
+    checked(body, depth).map(drop)
 }
 
 /// Checks a whole body and gives the string or number at a path into it.
@@ -24,159 +25,69 @@ pub fn check(body: &[u8], depth: usize) -> Result<(), NotJson> {
 /// # Errors
 /// As [`check`].
 pub fn text_at(body: &[u8], path: &[String], depth: usize) -> Result<Option<String>, NotJson> {
-    run(body, At { path, depth })
+    let text = checked(body, depth)?;
+    Ok(value_at(text, path, None).and_then(|value| match value.as_bytes().first()? {
+        b'"' => serde_json::from_str(value).ok(),
+        b'-' | b'0'..=b'9' => serde_json::from_str::<Number>(value).ok().map(|number| number.to_string()),
+        _ => None,
+    }))
 }
 
-fn run<'de, S: DeserializeSeed<'de>>(body: &'de [u8], seed: S) -> Result<S::Value, NotJson> {
+fn checked(body: &[u8], depth: usize) -> Result<&str, NotJson> {
     // Checked once as a whole, not string by string.
     let text = std::str::from_utf8(body).map_err(|_| NotJson)?;
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let value = seed.deserialize(&mut reader).map_err(|_| NotJson)?;
-    reader.end().map_err(|_| NotJson)?;
-    Ok(value)
+    let mut scanner = Scanner::new(text);
+    scanner.value(depth)?;
+    scanner.end()?;
+    Ok(text)
 }
 
-fn deeper<E: Error>(depth: usize) -> Result<usize, E> {
-    depth.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))
-}
-
-/// Any value of at most this depth.
-#[derive(Clone, Copy)]
-struct Checked {
-    depth: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for Checked {
-    type Value = Option<String>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
+/// The text of the value at a path into text that has been [checked](check); `None` where the path leads nowhere. The segment
+/// at the place `any_case` is compared without regard to case where no key is the same.
+pub(crate) fn value_at<'t>(text: &'t str, path: &[String], any_case: Option<usize>) -> Option<&'t str> {
+    if path.is_empty() {
+        return Scanner::new(text).value(usize::MAX).ok();
     }
-}
-
-macro_rules! scalars {
-    ($keep:expr) => {
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a JSON value")
-        }
-        fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-            Ok($keep(&self).then(|| text.to_owned()))
-        }
-        fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-            Ok($keep(&self).then(|| number.to_string()))
-        }
-        fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-            Ok($keep(&self).then(|| number.to_string()))
-        }
-        fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
-            Ok($keep(&self).then(|| serde_json::Value::from(number).to_string()))
-        }
-    };
-}
-
-impl<'de> Visitor<'de> for Checked {
-    type Value = Option<String>;
-    scalars!(|_: &Self| false);
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let inner = Self {
-            depth: deeper(self.depth)?,
+    let mut value = text;
+    for (place, segment) in path.iter().enumerate() {
+        let mut inside = Scanner::new(value);
+        value = if inside.enter(b'{') {
+            member(inside, segment, any_case == Some(place))?
+        } else if inside.enter(b'[') {
+            item(inside, segment.parse().ok()?)?
+        } else {
+            return None;
         };
-        while items.next_element_seed(inner)?.is_some() {}
-        Ok(None)
     }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let inner = Self {
-            depth: deeper(self.depth)?,
-        };
-        // A key is decoded like any string; only its value is ignored.
-        while entries.next_key_seed(Key)?.is_some() {
-            entries.next_value_seed(inner)?;
-        }
-        Ok(None)
-    }
+    Some(value)
 }
 
-/// The value at the end of a path.
-#[derive(Clone, Copy)]
-struct At<'p> {
-    path: &'p [String],
-    depth: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for At<'_> {
-    type Value = Option<String>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for At<'_> {
-    type Value = Option<String>;
-    scalars!(|at: &Self| at.path.is_empty());
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let depth = deeper(self.depth)?;
-        let wanted: Option<usize> = self.path.first().and_then(|segment| segment.parse().ok());
-        let (mut found, mut place) = (None, 0);
-        loop {
-            let value = if wanted == Some(place) {
-                let path = &self.path[1..];
-                items.next_element_seed(At { path, depth })?
-            } else {
-                items.next_element_seed(Checked { depth })?
-            };
-            match value {
-                None => return Ok(found),
-                Some(value) if wanted == Some(place) => found = value,
-                Some(_) => {}
-            }
-            place += 1;
+fn member<'t>(mut object: Scanner<'t>, wanted: &str, in_any_case: bool) -> Option<&'t str> {
+    let (mut same, mut similar) = (None, None);
+    let mut is_first = true;
+    while object.another(b'}', is_first).ok()? {
+        is_first = false;
+        let key = object.key().ok()?.text();
+        let value = object.value(usize::MAX).ok()?;
+        if key == wanted {
+            same = Some(value);
+        } else if in_any_case && key.eq_ignore_ascii_case(wanted) {
+            similar = similar.or(Some(value));
         }
     }
+    same.or(similar)
+}
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let depth = deeper(self.depth)?;
-        let mut found = None;
-        while let Some(key) = entries.next_key_seed(Key)? {
-            match self.path.split_first() {
-                Some((wanted, path)) if *wanted == key => found = entries.next_value_seed(At { path, depth })?,
-                _ => {
-                    entries.next_value_seed(Checked { depth })?;
-                }
-            }
+fn item(mut list: Scanner<'_>, wanted: usize) -> Option<&str> {
+    let mut place = 0;
+    while list.another(b']', place == 0).ok()? {
+        let value = list.value(usize::MAX).ok()?;
+        if place == wanted {
+            return Some(value);
         }
-        Ok(found)
+        place += 1;
     }
-}
-
-/// A key, borrowed from the body where it has no escapes.
-struct Key;
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Cow<'de, str>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Key {
-    type Value = Cow<'de, str>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
-    }
+    None
 }
 
 #[cfg(test)]
@@ -204,6 +115,22 @@ mod tests {
         ] {
             let path: Vec<String> = path.split('.').map(str::to_owned).collect();
             assert_eq!(text_at(body, &path, 10), Ok(expected.map(str::to_owned)), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn one_segment_may_be_in_any_case() {
+        let body = r#"{"headers":{"x-a":1,"X-A":2,"X-B":3},"Body":4}"#;
+        for (path, expected) in [
+            ("headers.x-a", Some("1")),
+            ("headers.X-a", Some("1")),
+            ("headers.X-A", Some("2")),
+            ("headers.x-b", Some("3")),
+            ("headers.x-c", None),
+            ("body", None),
+        ] {
+            let path: Vec<String> = path.split('.').map(str::to_owned).collect();
+            assert_eq!(value_at(body, &path, Some(1)), expected, "{path:?}");
         }
     }
 
@@ -236,7 +163,56 @@ mod tests {
         assert_eq!(check(&b"[".repeat(1 << 20), 100), Err(NotJson));
     }
 
+    #[test]
+    fn it_goes_as_deep_as_a_tree() {
+        for depth in [100, 126, 127, 128, 129] {
+            for (opening, closing) in [("[", "]"), ("{\"a\":", "}")] {
+                let body = format!("{}1{}", opening.repeat(depth), closing.repeat(depth));
+                let tree: Result<serde_json::Value, _> = serde_json::from_str(&body);
+                assert_eq!(check(body.as_bytes(), usize::MAX).is_ok(), tree.is_ok(), "{depth}");
+            }
+        }
+    }
+
+    /// JSON that is mostly right, with white space, escapes and repeated keys.
+    fn json() -> impl Strategy<Value = String> {
+        let scalar = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            Just("-0".to_owned()),
+            "-?(0|[1-9][0-9]{0,25})(\\.[0-9]{1,4})?([eE][+-]?[0-9]{1,4})?",
+            r#""[ab\u{e9}]{0,3}(\\n|\\u00[46]1|\\ud83d\\ude00|\\ud83d)?[ab ]{0,9}""#,
+        ];
+        scalar.prop_recursive(4, 24, 4, |inner| {
+            let member = (r#""(a|b|\\u0061|A)""#, inner.clone()).prop_map(|(key, value)| format!("{key} :{value}"));
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(|items| format!("[{}]", items.join(" ,"))),
+                prop::collection::vec(member, 0..4).prop_map(|members| format!("{{ {}}}", members.join(",\n"))),
+            ]
+        })
+    }
+
+    /// The value in a tree.
+    fn in_tree<'v>(tree: &'v serde_json::Value, path: &[String]) -> Option<&'v serde_json::Value> {
+        path.iter().try_fold(tree, |value, segment| match value {
+            serde_json::Value::Array(items) => items.get(segment.parse::<usize>().ok()?),
+            value => value.get(segment),
+        })
+    }
+
     proptest! {
+        #[test]
+        fn it_accepts_and_finds_what_a_tree_has(body in json(), cut in 0_usize..200, path in prop::collection::vec("a|b|A|0|1|2", 0..4)) {
+            let tree: Result<serde_json::Value, _> = serde_json::from_str(&body);
+            prop_assert_eq!(check(body.as_bytes(), 100).is_ok(), tree.is_ok());
+            if let Ok(tree) = tree {
+                let found = value_at(&body, &path, None).map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
+                prop_assert_eq!(found.as_ref(), in_tree(&tree, &path));
+            }
+            let cut = &body.as_bytes()[..cut.min(body.len())];
+            prop_assert_eq!(check(cut, 100).is_ok(), serde_json::from_slice::<serde_json::Value>(cut).is_ok());
+        }
+
         #[test]
         fn it_accepts_exactly_what_parsing_into_a_tree_accepts(body in r#"[\[\]{}:,"a\\u0-9eE.\-+ntrflsd ]{0,24}"#) {
             let tree: Result<serde_json::Value, _> = serde_json::from_str(&body);
