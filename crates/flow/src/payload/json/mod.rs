@@ -67,7 +67,8 @@ fn member<'t>(mut object: Scanner<'t>, wanted: &str, in_any_case: bool) -> Optio
     let mut is_first = true;
     while object.another(b'}', is_first).ok()? {
         is_first = false;
-        let key = object.key().ok()?.text();
+        let key = object.key().ok()?;
+        let key = object.text(key);
         let value = object.value(usize::MAX).ok()?;
         if key == wanted {
             same = Some(value);

@@ -52,12 +52,12 @@ impl<'t> Scanner<'t> {
                         level += 1;
                         objects = objects << 1 | u128::from(is_object);
                         if is_object {
-                            self.key()?;
+                            self.key().map(drop)?;
                         }
                         continue;
                     }
                 }
-                Some(b'"') => drop(self.string()?),
+                Some(b'"') => self.string().map(drop)?,
                 Some(b'-' | b'0'..=b'9') => self.number()?,
                 Some(b't') => self.word("true")?,
                 Some(b'f') => self.word("false")?,
@@ -74,7 +74,7 @@ impl<'t> Scanner<'t> {
                     Some(b',') => {
                         self.at += 1;
                         if is_object {
-                            self.key()?;
+                            self.key().map(drop)?;
                         }
                         break;
                     }
@@ -111,8 +111,8 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// Passes a key and the colon behind it; gives the key.
-    pub(super) fn key(&mut self) -> Result<Key<'t>, NotJson> {
+    /// Passes a key and the colon behind it; gives where the key is.
+    pub(super) fn key(&mut self) -> Result<Place, NotJson> {
         self.space();
         if self.byte() != Some(b'"') {
             return Err(NotJson);
@@ -142,13 +142,24 @@ impl<'t> Scanner<'t> {
         if is_there { Ok(()) } else { Err(NotJson) }
     }
 
+    /// The string in a place that was passed.
+    pub(super) fn text(&self, place: Place) -> Cow<'t, str> {
+        let Place { start, end, is_plain } = place;
+        if is_plain {
+            return Cow::Borrowed(self.text.get(start + 1..end - 1).unwrap_or_default());
+        }
+        // It was checked.
+        let quoted = self.text.get(start..end).unwrap_or_default();
+        Cow::Owned(serde_json::from_str(quoted).unwrap_or_default())
+    }
+
     /// Passes the string that begins here.
-    fn string(&mut self) -> Result<Key<'t>, NotJson> {
+    fn string(&mut self) -> Result<Place, NotJson> {
         let start = self.at;
         let mut is_plain = true;
         self.at += 1;
         loop {
-            self.at += plain_bytes(&self.text.as_bytes()[self.at..]);
+            self.at = plain_until(self.text.as_bytes(), self.at);
             match self.byte() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -160,8 +171,11 @@ impl<'t> Scanner<'t> {
             }
         }
         self.at += 1;
-        let quoted = self.text.get(start..self.at).ok_or(NotJson)?;
-        Ok(Key { quoted, is_plain })
+        Ok(Place {
+            start,
+            end: self.at,
+            is_plain,
+        })
     }
 
     fn escape(&mut self) -> Result<(), NotJson> {
@@ -235,43 +249,34 @@ impl<'t> Scanner<'t> {
     }
 }
 
-/// A string with its quotes.
+/// Where a string stands, its quotes included, and whether it has no escapes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Key<'t> {
-    quoted: &'t str,
+pub(super) struct Place {
+    start: usize,
+    end: usize,
     is_plain: bool,
 }
 
-impl<'t> Key<'t> {
-    /// The string itself.
-    pub(super) fn text(self) -> Cow<'t, str> {
-        if self.is_plain {
-            return Cow::Borrowed(self.quoted.get(1..self.quoted.len() - 1).unwrap_or_default());
-        }
-        // It was checked.
-        Cow::Owned(serde_json::from_str(self.quoted).unwrap_or_default())
-    }
-}
-
-/// How many bytes of a string stand before its first quote, backslash or control character, eight at a time.
-fn plain_bytes(bytes: &[u8]) -> usize {
+/// Where the first quote, backslash or control character stands from `at` on; eight bytes at a time.
+fn plain_until(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES << 7;
-    // The lowest byte of which the high bit is set is zero, or below the bound; what is above it may be a borrow's.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let mut passed = 0;
-    while let Some(piece) = bytes.get(passed..).and_then(|rest| rest.first_chunk::<8>()) {
+    // The lowest byte of which the high bit is set is below the bound; what is above it may be a borrow's.
+    let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word;
+    let is = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    while let Some(piece) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*piece);
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-        let found = control | zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
+        let found = (below(word, 0x20) | is(word, b'"') | is(word, b'\\')) & HIGH;
         if found != 0 {
-            return passed + found.trailing_zeros() as usize / 8;
+            return at + found.trailing_zeros() as usize / 8;
         }
-        passed += 8;
+        at += 8;
     }
-    let rest = bytes.get(passed..).unwrap_or_default();
-    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-    passed + end.unwrap_or(rest.len())
+    let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
+    while bytes.get(at).is_some_and(is_plain) {
+        at += 1;
+    }
+    at
 }
 
 #[cfg(test)]
@@ -281,9 +286,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn plain_bytes_end_where_looking_at_each_byte_ends(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), 0x1e_u8..0x24, 0x5a_u8..0x5e], 0..40)) {
-            let expected = bytes.iter().position(|byte| *byte == b'"' || *byte == b'\\' || *byte < 0x20).unwrap_or(bytes.len());
-            prop_assert_eq!(plain_bytes(&bytes), expected);
+        fn plain_text_ends_where_looking_at_each_byte_ends(bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0x1e_u8..0x24, 0x5a_u8..0x5e], 0..40), at in 0_usize..40) {
+            let at = at.min(bytes.len());
+            let ends = |place: &usize| bytes.get(*place).is_none_or(|byte| *byte == b'"' || *byte == b'\\' || *byte < 0x20);
+            prop_assert_eq!(Some(plain_until(&bytes, at)), (at..=bytes.len()).find(ends));
         }
     }
 }
