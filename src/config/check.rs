@@ -22,8 +22,8 @@ const LEAST_SEGMENTS: u64 = 8;
 const FRAME_OVERHEAD: u64 = 64 << 10;
 /// Less than this the HTTP library does not read with, whatever a request's head may be.
 const LEAST_HEADER_BYTES: u64 = 8 << 10;
-/// Deeper than this the JSON library does not read, whatever is allowed.
-const MOST_JSON_DEPTH: u32 = 127;
+/// The JSON library reads 127 levels, whatever is allowed, and a body stands two deep in the payload that steps see.
+const MOST_JSON_DEPTH: u32 = 125;
 
 /// Everything in `config` that does not fit together, as far as its keys are known.
 #[must_use]

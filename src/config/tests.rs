@@ -241,13 +241,13 @@ fn what_a_part_of_the_daemon_could_not_work_with_is_refused_with_the_reason() {
             "front.max-header-bytes = \"1B\"",
             "front.max-header-bytes is 1B, but requests are read 8KiB at a time",
         ),
-        ("front.json-depth = 5000", "front.json-depth is 5000, but 127 is the most"),
+        ("front.json-depth = 5000", "front.json-depth is 5000, but 125 is the most"),
     ] {
         let found = problems(file);
         assert!(found.len() == 1 && found[0].contains(why), "{file}: {found:#?}");
     }
     config(
-        "index.max-lag = 1000\nindex.yield-lag = 1000\nfront.json-depth = 127\nfront.max-header-bytes = \"8KiB\"\nadmission.wait = \"0s\"",
+        "index.max-lag = 1000\nindex.yield-lag = 1000\nfront.json-depth = 125\nfront.max-header-bytes = \"8KiB\"\nadmission.wait = \"0s\"",
     );
 }
 

@@ -20,6 +20,7 @@ use perseat_domain::owner::Deaths;
 use perseat_domain::time::Timestamp;
 use perseat_flow::component::{StepError, StepReport, StepResult, is_outbound, webhook_reply};
 use perseat_flow::expression::Results;
+use perseat_flow::payload::json;
 use perseat_journal::{Position, ReadError};
 use perseat_store::index::IndexError;
 use perseat_store::seal::{DataKey, RecordKind};
@@ -336,7 +337,8 @@ fn restore(binding: &Binding, execution: ExecutionId, step: &StepRecord) -> Opti
         .key()
         .unseal(RecordKind::StepOutput, &step_record_id(execution, &step.path), &step.output)
         .ok()?;
-    Some(Arc::new(Results::of_value(serde_json::from_slice(&plain).ok()?)))
+    json::check(&plain, usize::MAX).ok()?;
+    Some(Arc::new(Results::of_json(Bytes::copy_from_slice(&plain))))
 }
 
 impl Running {

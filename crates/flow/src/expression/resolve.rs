@@ -2,7 +2,8 @@
 
 use super::results::{Part, part_of};
 use super::scope::Budget;
-use super::{Connection, ExpressionError, Scope, Setting, account_part};
+use super::{Connection, ExpressionError, Results, Scope, Setting, account_part};
+use crate::payload::json;
 use perseat_domain::definition::{ComplexItem, Input, Reference, TemplatePart};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -63,16 +64,23 @@ pub fn resolve(input: &Input, scope: &Scope) -> Result<Resolved, ExpressionError
     owned(input, scope, &mut Budget::of(scope.limits())).map(Resolved::Value)
 }
 
-/// The JSON of an input that is a reference into results which are still text, as they came; `None` for every other input.
+/// The JSON of an input that is a reference to a part of a step's results, as it came; `None` for every other input. It is the same
+/// each time, also after a crash.
 ///
 /// # Errors
 /// See [`ExpressionError`].
 pub(crate) fn json_of<'a>(input: &Input, scope: &'a Scope) -> Result<Option<&'a str>, ExpressionError> {
     let Input::Reference(reference) = input else { return Ok(None) };
-    let Some(Part::Text(json)) = follow(reference, scope)? else {
+    let Source::Results(results, any_case) = source(reference, scope)? else {
         return Ok(None);
     };
-    Budget::of(scope.limits()).take(json.len())?;
+    let Some(json) = results.json_part(&reference.path, any_case) else {
+        return Ok(None);
+    };
+    let limits = scope.limits();
+    Budget::of(limits).take(json.len())?;
+    // Results are checked before they are kept: what fails here nests deeper.
+    json::check(json.as_bytes(), limits.depth).map_err(|_| ExpressionError::TooDeep(limits.depth))?;
     Ok(Some(json))
 }
 
@@ -123,16 +131,30 @@ fn plain<'a>(key: &str, scope: &'a Scope) -> Result<&'a Value, ExpressionError> 
     }
 }
 
-/// Walks a reference; `None` where the path leads nowhere.
-fn follow<'a>(reference: &Reference, scope: &'a Scope) -> Result<Option<Part<'a>>, ExpressionError> {
+/// Where a reference begins.
+enum Source<'a> {
+    Item(&'a Value),
+    /// Of a trigger's headers, the place of the name: it is found in any case.
+    Results(&'a Results, Option<usize>),
+}
+
+fn source<'a>(reference: &Reference, scope: &'a Scope) -> Result<Source<'a>, ExpressionError> {
     let Reference { step, root, path } = reference;
     if root == "currentItem" {
         let item = scope.item_of(step).ok_or_else(|| ExpressionError::LoopNotFound(step.clone()))?;
-        return Ok(part_of(item, path, None).map(Part::Tree));
+        return Ok(Source::Item(item));
     }
     let results = scope.result_of(step).ok_or_else(|| ExpressionError::StepNotFound(step.clone()))?;
     let is_header = scope.is_trigger(step) && path.first().is_some_and(|first| first == "headers");
-    Ok(results.part(path, is_header.then_some(1)))
+    Ok(Source::Results(results, is_header.then_some(1)))
+}
+
+/// Walks a reference; `None` where the path leads nowhere.
+fn follow<'a>(reference: &Reference, scope: &'a Scope) -> Result<Option<Part<'a>>, ExpressionError> {
+    Ok(match source(reference, scope)? {
+        Source::Item(item) => part_of(item, &reference.path, None).map(Part::Tree),
+        Source::Results(results, any_case) => results.part(&reference.path, any_case),
+    })
 }
 
 fn template(parts: &[TemplatePart], scope: &Scope, budget: &mut Budget) -> Result<String, ExpressionError> {

@@ -68,6 +68,12 @@ impl Results {
         part_of(self.value(), path, any_case).map(Part::Tree)
     }
 
+    /// The JSON of the part that a path leads to, as it came; `None` where there is no such part, or only a tree.
+    pub(super) fn json_part(&self, path: &[String], any_case: Option<usize>) -> Option<&str> {
+        self.json.get()?;
+        value_at(self.text(), path, any_case)
+    }
+
     /// The results as a value.
     #[must_use]
     pub fn value(&self) -> &Value {

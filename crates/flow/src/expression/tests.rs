@@ -401,3 +401,24 @@ proptest! {
         let _ = holds(operator, &Value::String(left), &Value::String(right));
     }
 }
+
+#[test]
+fn json_that_is_sent_on_is_the_same_however_often_it_was_looked_at_and_within_the_limits() {
+    let given = r#"{"list":[1.50, [2]],"a":1}"#;
+    let with = |limits| {
+        let mut scope = scope_with(limits);
+        scope.finish("before", Arc::new(Results::of_json(given.into())));
+        scope
+    };
+    let scope = with(Limits::default());
+    for _ in 0..20 {
+        assert_eq!(json_of(&at("before.results.list"), &scope), Ok(Some("[1.50, [2]]")));
+        assert!(resolve(&at("before.results.a"), &scope).is_ok());
+    }
+    assert_eq!(json_of(&at("before.results.none"), &scope), Ok(None));
+    assert_eq!(json_of(&literal("x"), &scope), Ok(None));
+    let limited = |bytes, depth| json_of(&at("before.results.list"), &with(Limits { bytes, depth })).map(|json| json.is_some());
+    assert_eq!(limited(11, 2), Ok(true));
+    assert_eq!(limited(10, 2), Err(ExpressionError::TooLarge(10)));
+    assert_eq!(limited(11, 1), Err(ExpressionError::TooDeep(1)));
+}

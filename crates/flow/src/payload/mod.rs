@@ -330,6 +330,8 @@ fn push_text(out: &mut Vec<u8>, text: &str) {
         match byte {
             b'"' | b'\\' => out.extend([b'\\', byte]),
             b'\n' => out.extend(*b"\\n"),
+            b'\r' => out.extend(*b"\\r"),
+            b'\t' => out.extend(*b"\\t"),
             0..0x20 => out.extend(format!("\\u{byte:04x}").bytes()),
             byte => out.push(byte),
         }

@@ -7,6 +7,7 @@ mod scan;
 
 use scan::Scanner;
 use serde_json::Number;
+use std::borrow::Cow;
 
 /// Not JSON, or nested too deeply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,11 @@ pub(crate) fn value_at<'t>(text: &'t str, path: &[String], any_case: Option<usiz
 
 fn member<'t>(mut object: Scanner<'t>, wanted: &str, in_any_case: bool) -> Option<&'t str> {
     let (mut same, mut similar) = (None, None);
+    let is_similar = |key: &str, similar: &Option<(Cow<'_, str>, _)>| match similar {
+        None => key.eq_ignore_ascii_case(wanted),
+        // The first such key, the last time it comes.
+        Some((first, _)) => *first == key,
+    };
     let mut is_first = true;
     while object.another(b'}', is_first).ok()? {
         is_first = false;
@@ -72,11 +78,11 @@ fn member<'t>(mut object: Scanner<'t>, wanted: &str, in_any_case: bool) -> Optio
         let value = object.value(usize::MAX).ok()?;
         if key == wanted {
             same = Some(value);
-        } else if in_any_case && key.eq_ignore_ascii_case(wanted) {
-            similar = similar.or(Some(value));
+        } else if in_any_case && is_similar(&key, &similar) {
+            similar = Some((key, value));
         }
     }
-    same.or(similar)
+    same.or(similar.map(|(_, value)| value))
 }
 
 fn item(mut list: Scanner<'_>, wanted: usize) -> Option<&str> {
@@ -121,7 +127,7 @@ mod tests {
 
     #[test]
     fn one_segment_may_be_in_any_case() {
-        let body = r#"{"headers":{"x-a":1,"X-A":2,"X-B":3},"Body":4}"#;
+        let body = r#"{"headers":{"x-a":1,"X-A":2,"X-B":0,"x-B":5,"X-B":3},"Body":4}"#;
         for (path, expected) in [
             ("headers.x-a", Some("1")),
             ("headers.X-a", Some("1")),
@@ -191,6 +197,16 @@ mod tests {
                 prop::collection::vec(member, 0..4).prop_map(|members| format!("{{ {}}}", members.join(",\n"))),
             ]
         })
+    }
+
+    /// With a feature of `serde_json` an object with this key is the value that its text says, however deep: a body of 256 KiB would
+    /// end the process.
+    #[test]
+    fn no_key_makes_an_object_something_else() {
+        let body = r#"{"$serde_json::private::RawValue":"[1]","$serde_json::private::Number":"1"}"#;
+        let tree: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(tree.as_object().map(serde_json::Map::len), Some(2));
+        assert_eq!(tree.to_string(), body);
     }
 
     /// The value in a tree.
