@@ -1,7 +1,8 @@
 //! Bodies that are too large, of another length than they say, or broken.
 
+use crate::harness::manifests::{flow, step};
 use crate::memory::Memory;
-use crate::world::{World, setup};
+use crate::world::{OPEN, World, post, setup};
 
 const MAX_BODY: usize = 256 << 10;
 
@@ -131,4 +132,36 @@ async fn json_that_nests_a_hundred_thousand_deep_is_refused() {
     }
     world.serves_others();
     memory.grew_within(4 << 20, "front.body-memory");
+}
+
+/// JSON in the text of JSON, again and again, under the key by which `serde_json` marks text that it would read as a value: each time
+/// its bound on depth would begin anew.
+fn marked(times: usize) -> String {
+    let mut text = "1".to_owned();
+    for _ in 0..times {
+        let inner = format!("{}{text}{}", "[".repeat(100), "]".repeat(100));
+        let inner = inner.replace('\\', "\\u005c").replace('"', "\\u0022");
+        text = format!("{{\"$serde_json::private::RawValue\":\"{inner}\"}}");
+    }
+    text
+}
+
+#[tokio::test]
+async fn text_within_json_is_never_read_as_json() {
+    let told = step(
+        "Note",
+        "log",
+        "writeLog",
+        "          message: {type: reference, value: onEvent.results.body.data}\n",
+    );
+    let world = World::with(setup(), vec![flow("Told", OPEN, &[told])]).await;
+    let path = world.path_of("Told").await;
+    let headers = "prismatic-synchronous: true\r\ncontent-type: application/json\r\n";
+    for times in [1, 2, 140] {
+        let body = marked(times);
+        assert!(body.len() < MAX_BODY, "{}", body.len());
+        let answer = world.send(post(&path, headers, &body));
+        assert_eq!(answer.status, 200, "{times}: {}", answer.body.escape_ascii());
+    }
+    world.serves_others();
 }
