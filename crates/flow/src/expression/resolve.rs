@@ -1,7 +1,7 @@
 //! Inputs → values.
 
 use super::results::{Part, part_of};
-use super::scope::Budget;
+use super::scope::{Budget, VALUE_BYTES};
 use super::{Connection, ExpressionError, Results, Scope, Setting, account_part};
 use crate::payload::json;
 use perseat_domain::definition::{ComplexItem, Input, Reference, TemplatePart};
@@ -79,8 +79,13 @@ pub(crate) fn json_of<'a>(input: &Input, scope: &'a Scope) -> Result<Option<&'a 
     };
     let limits = scope.limits();
     Budget::of(limits).take(json.len())?;
-    // Results are checked before they are kept: what fails here nests deeper.
-    json::check(json.as_bytes(), limits.depth).map_err(|_| ExpressionError::TooDeep(limits.depth))?;
+    if json.len().saturating_mul(VALUE_BYTES) > limits.bytes {
+        Budget::of(limits).take_whole(&value_of(Part::Text(json)))?;
+    } else {
+        // No value is counted with more than its text so many times. Results are checked before they are kept: what fails here nests
+        // deeper.
+        json::check(json.as_bytes(), limits.depth).map_err(|_| ExpressionError::TooDeep(limits.depth))?;
+    }
     Ok(Some(json))
 }
 
@@ -186,7 +191,7 @@ fn complex(items: &[ComplexItem], scope: &Scope, budget: &mut Budget) -> Result<
     budget.enter()?;
     let mut list = Vec::with_capacity(items.len());
     for item in items {
-        budget.take(8)?;
+        budget.take(VALUE_BYTES)?;
         list.push(match item {
             ComplexItem::Operator(word) => string(word.clone(), budget)?,
             ComplexItem::List(items) => complex(items, scope, budget)?,

@@ -143,6 +143,9 @@ impl Scope {
     }
 }
 
+/// What each value is counted with, besides its text.
+pub(super) const VALUE_BYTES: usize = 8;
+
 /// What is left of [`Limits`] while one value is made.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -179,7 +182,7 @@ impl Budget {
 
     /// Takes what a copy of `value` needs.
     pub(super) fn take_whole(&mut self, value: &Value) -> Result<(), ExpressionError> {
-        self.take(8)?;
+        self.take(VALUE_BYTES)?;
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
             Value::String(text) => self.take(text.len()),

@@ -418,7 +418,11 @@ fn json_that_is_sent_on_is_the_same_however_often_it_was_looked_at_and_within_th
     assert_eq!(json_of(&at("before.results.none"), &scope), Ok(None));
     assert_eq!(json_of(&literal("x"), &scope), Ok(None));
     let limited = |bytes, depth| json_of(&at("before.results.list"), &with(Limits { bytes, depth })).map(|json| json.is_some());
-    assert_eq!(limited(11, 2), Ok(true));
+    // Four values of eight each.
+    assert_eq!(limited(32, 2), Ok(true));
+    assert_eq!(limited(31, 2), Err(ExpressionError::TooLarge(31)));
     assert_eq!(limited(10, 2), Err(ExpressionError::TooLarge(10)));
-    assert_eq!(limited(11, 1), Err(ExpressionError::TooDeep(1)));
+    for bytes in [32, 1 << 20] {
+        assert_eq!(limited(bytes, 1), Err(ExpressionError::TooDeep(1)));
+    }
 }
