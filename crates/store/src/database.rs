@@ -12,7 +12,10 @@ use std::ops::{Bound, Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+mod moment;
 mod rewrite;
+
+pub(crate) use moment::Moment;
 
 /// A database that survives I/O errors.
 pub(crate) struct Handle {
@@ -28,9 +31,24 @@ struct Place {
 }
 
 enum Slot {
-    /// With the flag that its backend raises on a failure.
-    Open(Arc<Database>, Arc<AtomicBool>),
+    Open {
+        database: Arc<Database>,
+        /// Raised by its backend on a failure.
+        failed: Arc<AtomicBool>,
+        /// What readers share until the next commit.
+        moment: Option<Arc<Moment>>,
+    },
     Failed(Weak<Database>),
+}
+
+impl Slot {
+    fn open(database: Arc<Database>, failed: Arc<AtomicBool>) -> Self {
+        Self::Open {
+            database,
+            failed,
+            moment: None,
+        }
+    }
 }
 
 impl fmt::Debug for Handle {
@@ -47,14 +65,18 @@ impl Handle {
             name: name.to_owned(),
             cache_bytes,
         };
-        let slot = Mutex::new(place.open()?);
+        let (database, failed) = place.open()?;
+        let slot = Mutex::new(Slot::open(database, failed));
         Ok(Self { place, slot })
     }
 
     /// The open database.
     pub(crate) fn get(&self) -> Result<Arc<Database>, StoreError> {
-        let mut slot = self.slot();
-        if let Slot::Open(database, failed) = &*slot {
+        self.open_in(&mut self.slot())
+    }
+
+    fn open_in(&self, slot: &mut Slot) -> Result<Arc<Database>, StoreError> {
+        if let Slot::Open { database, failed, .. } = &*slot {
             if !failed.load(Ordering::Acquire) {
                 return Ok(Arc::clone(database));
             }
@@ -64,34 +86,36 @@ impl Handle {
         match &*slot {
             Slot::Failed(last) if last.strong_count() > 0 => Err(StoreError::Reopening),
             _ => match self.place.open() {
-                Ok(Slot::Open(database, failed)) => {
-                    *slot = Slot::Open(Arc::clone(&database), failed);
+                Ok((database, failed)) => {
+                    *slot = Slot::open(Arc::clone(&database), failed);
                     Ok(database)
                 }
                 // Its last reader is just closing it.
-                Ok(Slot::Failed(_)) | Err(StoreError::Locked { .. }) => Err(StoreError::Reopening),
+                Err(StoreError::Locked { .. }) => Err(StoreError::Reopening),
                 Err(error) => Err(error),
             },
         }
     }
-}
 
-impl Handle {
     /// Begins to write, once nobody else does. The only way to: whoever begins on a database of [`Handle::get`] may have waited
     /// for the end of one that is not there any more.
-    pub(crate) fn write(&self) -> Result<Writing, StoreError> {
+    pub(crate) fn write(&self) -> Result<Writing<'_>, StoreError> {
         loop {
             let database = self.get()?;
             let transaction = database.begin_write()?;
             // Nothing takes its place while the transaction is open.
             if self.holds(&database) {
-                return Ok(Writing { transaction, database });
+                return Ok(Writing {
+                    transaction,
+                    database,
+                    handle: self,
+                });
             }
         }
     }
 
     fn holds(&self, database: &Arc<Database>) -> bool {
-        matches!(&*self.slot(), Slot::Open(open, _) if Arc::ptr_eq(open, database))
+        matches!(&*self.slot(), Slot::Open { database: open, .. } if Arc::ptr_eq(open, database))
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
@@ -100,16 +124,20 @@ impl Handle {
 }
 
 /// The one write transaction of the open database.
-pub(crate) struct Writing {
+pub(crate) struct Writing<'h> {
     // Before the database, so that it ends first.
     transaction: WriteTransaction,
     database: Arc<Database>,
+    handle: &'h Handle,
 }
 
-impl Writing {
-    /// Makes what was written durable.
+impl Writing<'_> {
+    /// Makes what was written durable; whoever reads afterwards sees it.
     pub(crate) fn commit(self) -> Result<(), CommitError> {
-        self.transaction.commit()
+        let Self { transaction, handle, .. } = self;
+        let committed = transaction.commit();
+        handle.pass();
+        committed
     }
 
     /// Takes back what was written.
@@ -118,7 +146,7 @@ impl Writing {
     }
 }
 
-impl Deref for Writing {
+impl Deref for Writing<'_> {
     type Target = WriteTransaction;
 
     fn deref(&self) -> &WriteTransaction {
@@ -126,21 +154,21 @@ impl Deref for Writing {
     }
 }
 
-impl DerefMut for Writing {
+impl DerefMut for Writing<'_> {
     fn deref_mut(&mut self) -> &mut WriteTransaction {
         &mut self.transaction
     }
 }
 
 impl Place {
-    fn open(&self) -> Result<Slot, StoreError> {
+    fn open(&self) -> Result<(Arc<Database>, Arc<AtomicBool>), StoreError> {
         if !self.folder.exists(&self.name) {
             self.create()?;
         }
         // Also for a file that is there: its name may be the remains of a creation that failed, seen and not on disk.
         self.folder.sync().map_err(StoreError::from_io)?;
         let (database, failed) = self.database(&self.name)?;
-        Ok(Slot::Open(Arc::new(database), failed))
+        Ok((Arc::new(database), failed))
     }
 
     /// Makes the database under another name first: one whose making was cut off would not open, and nobody could tell it

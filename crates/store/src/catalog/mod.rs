@@ -363,7 +363,7 @@ impl Catalog {
     }
 
     /// Begins a transaction, once nobody else writes.
-    fn write(&self) -> Result<Writing, StoreError> {
+    fn write(&self) -> Result<Writing<'_>, StoreError> {
         let mut writing = self.database.write()?;
         // After a crash the file opens at once instead of being read whole.
         writing.set_quick_repair(true);

@@ -4,10 +4,11 @@ use super::grants::{self, GRANTS};
 use super::superseded::{self, SUPERSEDED};
 use super::tables::{self, ATTESTED, AUDIT, META, Numbered, OUTBOX, OWNED, REVISION, UNIQUE};
 use super::{Allowance, AuditEntry, Catalog, Event, Lookup, Record, RecordType, Rows, SegmentHash, audit, record};
+use crate::database::Moment;
 use crate::error::StoreError;
 use perseat_domain::id::IntegrationId;
 use perseat_domain::model::IntegrationVersion;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,9 +16,7 @@ use std::sync::Arc;
 pub struct View<'a> {
     catalog: &'a Catalog,
     allowance: Option<&'a dyn Allowance>,
-    // Before the database, so that it ends first.
-    pub(super) transaction: ReadTransaction,
-    _database: Arc<Database>,
+    pub(super) transaction: Arc<Moment>,
 }
 
 impl fmt::Debug for View<'_> {
@@ -28,12 +27,10 @@ impl fmt::Debug for View<'_> {
 
 impl<'a> View<'a> {
     pub(super) fn new(catalog: &'a Catalog) -> Result<Self, StoreError> {
-        let database = catalog.database.get()?;
         Ok(Self {
             catalog,
             allowance: None,
-            transaction: database.begin_read()?,
-            _database: database,
+            transaction: catalog.database.moment()?,
         })
     }
 
@@ -66,7 +63,7 @@ impl<'a> View<'a> {
     /// # Errors
     /// What `visit` returns, or if the disk fails.
     pub fn for_each<R: Record, E: From<StoreError>>(&self, mut visit: impl FnMut(R) -> Result<(), E>) -> Result<(), E> {
-        let table = self.transaction.open_table(R::TYPE.table()).map_err(StoreError::from)?;
+        let table = self.transaction.rows(R::TYPE.table())?;
         for row in table.iter().map_err(StoreError::from)? {
             self.take(1)?;
             let (_, value) = row.map_err(StoreError::from)?;
@@ -162,19 +159,19 @@ impl Lookup for Catalog {
 impl Rows for View<'_> {
     fn row(&self, kind: RecordType, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.take(1)?;
-        let table = self.transaction.open_table(kind.table())?;
+        let table = self.transaction.rows(kind.table())?;
         Ok(table.get(key)?.map(|guard| guard.value().to_vec()))
     }
 
     fn rows(&self, kind: RecordType, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
-        let table = self.transaction.open_table(kind.table())?;
-        let rows = tables::collect(&table, prefix, after, limit, |_, value| value.to_vec())?;
+        let table = self.transaction.rows(kind.table())?;
+        let rows = tables::collect(&*table, prefix, after, limit, |_, value| value.to_vec())?;
         self.take(rows.len())?;
         Ok(rows)
     }
 
     fn unique(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let table = self.transaction.open_table(UNIQUE)?;
+        let table = self.transaction.rows(UNIQUE)?;
         Ok(table.get(key)?.map(|guard| guard.value().to_vec()))
     }
 
@@ -193,8 +190,8 @@ impl Rows for View<'_> {
     }
 
     fn grants(&self, prefix: &[u8]) -> Result<Vec<grants::Row>, StoreError> {
-        let table = self.transaction.open_table(GRANTS)?;
-        let rows = tables::collect(&table, prefix, None, usize::MAX, |key, value| (key.to_vec(), value.to_vec()))?;
+        let table = self.transaction.rows(GRANTS)?;
+        let rows = tables::collect(&*table, prefix, None, usize::MAX, |key, value| (key.to_vec(), value.to_vec()))?;
         self.take(rows.len())?;
         Ok(rows)
     }

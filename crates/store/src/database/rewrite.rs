@@ -33,7 +33,7 @@ impl Handle {
         let renamed = place.folder.rename(&place.draft(), &place.name);
         match renamed.and_then(|()| place.folder.sync()) {
             Ok(()) => {
-                *self.slot() = Slot::Open(Arc::new(database), failed);
+                *self.slot() = Slot::open(Arc::new(database), failed);
                 Ok(Sizes {
                     before,
                     after: place.folder.bytes(&place.name),

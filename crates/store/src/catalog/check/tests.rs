@@ -111,7 +111,7 @@ fn rows_that_were_taken_out_put_in_or_changed_are_found_by_name() {
     for (said, damage) in cases {
         let folder = tempfile::tempdir().unwrap();
         let catalog = filled(&folder);
-        let transaction = catalog.database.get().unwrap().begin_write().unwrap();
+        let transaction = catalog.database.write().unwrap();
         damage(&transaction);
         transaction.commit().unwrap();
         let found = found(&catalog);

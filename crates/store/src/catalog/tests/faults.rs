@@ -27,7 +27,7 @@ fn a_reader_over_a_failed_database_delays_its_reopening_and_no_more() {
 #[test]
 fn a_catalog_of_a_newer_format_is_refused() {
     let (disk, catalog, _) = filled();
-    let transaction = catalog.database.get().unwrap().begin_write().unwrap();
+    let transaction = catalog.database.write().unwrap();
     transaction.open_table(META).unwrap().insert(FORMAT, 9).unwrap();
     transaction.commit().unwrap();
     drop(catalog);

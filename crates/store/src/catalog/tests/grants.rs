@@ -124,7 +124,7 @@ fn a_check_finds_grants_of_nobody_that_do_not_read_or_do_not_open() {
     assert_eq!(checked(&catalog, None).2, [] as [String; 0], "without keys that cannot be known");
 
     let write = |key: &[u8], row: &[u8]| {
-        let transaction = catalog.database.get().unwrap().begin_write().unwrap();
+        let transaction = catalog.database.write().unwrap();
         transaction
             .open_table(crate::catalog::grants::GRANTS)
             .unwrap()
@@ -204,7 +204,7 @@ fn a_check_finds_a_notice_of_a_grant_that_is_not_over() {
     let id = of(&world.configs[0]);
     catalog.store_grant(&id, None, &over(&given(1), 5)).unwrap();
     assert_eq!(checked(&catalog, None).2, [] as [String; 0]);
-    let transaction = catalog.database.get().unwrap().begin_write().unwrap();
+    let transaction = catalog.database.write().unwrap();
     transaction
         .open_table(crate::catalog::grants::GRANTS)
         .unwrap()

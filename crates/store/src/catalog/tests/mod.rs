@@ -459,7 +459,7 @@ fn the_audit_chain_shows_a_changed_and_a_missing_entry() {
         (world.customer.id.into(), ChangeKind::Changed)
     );
     let tamper = |work: &dyn Fn(&mut Entries<'_>)| {
-        let transaction = catalog.database.get().unwrap().begin_write().unwrap();
+        let transaction = catalog.database.write().unwrap();
         work(&mut transaction.open_table(AUDIT).unwrap());
         transaction.commit().unwrap();
         let error = catalog.verify_audit_chain().unwrap_err();

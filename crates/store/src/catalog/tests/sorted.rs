@@ -129,8 +129,7 @@ fn a_file_from_before_these_lists_gets_them_when_it_is_opened() {
         })
         .unwrap();
     {
-        let database = catalog.database.get().unwrap();
-        let transaction = database.begin_write().unwrap();
+        let transaction = catalog.database.write().unwrap();
         transaction.open_table(META).unwrap().remove(INDEXES).unwrap();
         transaction.delete_table(RecordType::Media.table()).unwrap();
         let mut owned = transaction.open_table(OWNED).unwrap();

@@ -97,7 +97,7 @@ fn a_catalog_from_before_this_table_is_opened() {
     let disk = MemoryDisk::new(1);
     let open = || super::open(&disk).unwrap();
     let catalog = open();
-    let transaction = catalog.database.get().unwrap().begin_write().unwrap();
+    let transaction = catalog.database.write().unwrap();
     transaction.delete_table(SUPERSEDED).unwrap();
     transaction.commit().unwrap();
     drop(catalog);
