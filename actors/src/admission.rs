@@ -9,7 +9,7 @@
 use crate::kit::Clock;
 use futures_util::future::{Either, select};
 use perseat_domain::budget::{Claim, Limits, Scope, Source};
-use perseat_domain::id::{CustomerId, FlowNumber, IdMap, InstanceId, UserId};
+use perseat_domain::id::{CustomerId, FlowNumber, IdMap, InstanceId, UserId, give_back};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -305,6 +305,7 @@ impl Admission {
         if counter.count == 0 {
             let waiters = std::mem::take(&mut counter.waiters);
             shard.remove(&key);
+            give_back(&mut shard);
             wake(waiters.into_iter(), usize::MAX);
         } else if counter.count < mark {
             wake(std::iter::from_fn(|| counter.waiters.pop_front()), 1);

@@ -5,7 +5,7 @@
 
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, SyncResponse};
-use perseat_domain::id::{ExecutionId, IdMap};
+use perseat_domain::id::{ExecutionId, IdMap, give_back};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -84,6 +84,8 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        self.waiters.waiting().remove(&self.execution);
+        let mut waiting = self.waiters.waiting();
+        waiting.remove(&self.execution);
+        give_back(&mut waiting);
     }
 }

@@ -532,7 +532,7 @@ settings! {
     /// Live executions.
     state "state": State {
         /// Page cache.
-        cache: Size = "8MiB";
+        cache: Size = "4MiB";
         /// Live executions that a list looks at before it gives a short page.
         scan_rows: Count = 20_000;
     }
@@ -540,7 +540,7 @@ settings! {
     /// Ended executions.
     history "history": History {
         /// Page cache of all history files together.
-        cache: Size = "8MiB";
+        cache: Size = "4MiB";
         /// History files open at once.
         open_files: Count = 4;
         /// Bytes of a request or result that are shown of an execution.

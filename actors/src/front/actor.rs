@@ -5,7 +5,7 @@
 use super::{FrontShared, connection};
 use crate::kit::{ChildExited, LocalRun, Mailbox, Obituary, run_here};
 use actix::{Actor, Context, Handler, Message};
-use std::collections::HashMap;
+use perseat_domain::id::{IdMap, give_back};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,7 +55,7 @@ pub(super) struct FrontActor {
     front: Arc<FrontShared>,
     mailbox: Mailbox<Self>,
     /// Held so that connections end with the actor.
-    connections: HashMap<u64, LocalRun>,
+    connections: IdMap<u64, LocalRun>,
     next: u64,
 }
 
@@ -64,7 +64,7 @@ impl FrontActor {
         Self {
             front,
             mailbox: Mailbox::of(ctx),
-            connections: HashMap::new(),
+            connections: IdMap::default(),
             next: 0,
         }
     }
@@ -97,6 +97,7 @@ impl Handler<ChildExited<u64>> for FrontActor {
 
     fn handle(&mut self, exited: ChildExited<u64>, _: &mut Context<Self>) {
         self.connections.remove(&exited.key);
+        give_back(&mut self.connections);
     }
 }
 

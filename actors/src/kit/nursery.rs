@@ -17,7 +17,7 @@ use super::clock::Clock;
 use super::mailbox::Mailbox;
 use super::obituary::{ChildExited, Exit, Obituary};
 use actix::{Actor, Context, Handler};
-use perseat_domain::id::IdMap;
+use perseat_domain::id::{IdMap, give_back};
 use perseat_domain::supervision::{Decision, Dice, Record, RestartPolicy};
 use std::fmt;
 use std::hash::Hash;
@@ -205,6 +205,7 @@ impl<K: Clone + Eq + Hash, H> Nursery<K, H> {
             Exit::Stopped => {
                 let wanted = matches!(child.state, State::Leaving { wanted: true, .. });
                 self.children.remove(&exited.key);
+                give_back(&mut self.children);
                 if wanted && !self.closing {
                     Verdict::StartNow
                 } else {

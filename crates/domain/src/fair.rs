@@ -12,7 +12,7 @@
 //!
 //! Everything costs O(log n) in the customers and users that wait; those that are idle and owe nothing are forgotten.
 
-use crate::id::IdMap;
+use crate::id::{IdMap, give_back};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -227,6 +227,8 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
             customer.tag = corrected(customer.tag);
         });
         self.running -= 1;
+        give_back(&mut self.users);
+        give_back(&mut self.customers);
         true
     }
 

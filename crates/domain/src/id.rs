@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::Hash;
 use std::str::FromStr;
 use uuid::Uuid;
 
@@ -17,6 +18,17 @@ use uuid::Uuid;
 pub type IdMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 /// A set of ids; see [`IdMap`].
 pub type IdSet<K> = HashSet<K, foldhash::fast::RandomState>;
+
+/// Entries for which a map keeps room in any case. No key: they are some tens of kilobytes.
+const KEPT_ROOM: usize = 1_024;
+
+/// Gives back the room that a burst took, once a map uses an eighth of it: call it after entries were removed. It is made
+/// smaller at most once for as many removals as it moves entries.
+pub fn give_back<K: Eq + Hash, V>(map: &mut IdMap<K, V>) {
+    if map.capacity() > 2 * KEPT_ROOM && map.len() < map.capacity() / 8 {
+        map.shrink_to(KEPT_ROOM.max(2 * map.len()));
+    }
+}
 
 /// Why a text is not the id that was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -291,6 +303,23 @@ mod tests {
                 "padding is optional"
             );
         }
+    }
+
+    #[test]
+    fn a_map_gives_back_what_a_burst_took_and_moves_few_entries_for_it() {
+        let mut map: IdMap<u32, [u64; 4]> = (0..100_000).map(|key| (key, [0; 4])).collect();
+        let (mut moved, mut room) = (0, map.capacity());
+        for key in 0..100_000 {
+            map.remove(&key);
+            give_back(&mut map);
+            // What was removed may count as used: the room falls a little with each.
+            if map.capacity() < room / 2 {
+                room = map.capacity();
+                moved += map.len();
+            }
+        }
+        assert!(room <= 2 * KEPT_ROOM && moved < 100_000 / 4, "{room} {moved}");
+        assert!(map.capacity() >= KEPT_ROOM, "and some room is kept");
     }
 
     #[test]

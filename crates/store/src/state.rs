@@ -43,7 +43,7 @@ pub struct StateOptions {
 impl Default for StateOptions {
     fn default() -> Self {
         Self {
-            cache_bytes: 8 << 20,
+            cache_bytes: 4 << 20,
             usage: UsageLimits::default(),
         }
     }

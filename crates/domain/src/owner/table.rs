@@ -2,7 +2,7 @@
 
 use super::UserKey;
 use crate::entry::EntryRef;
-use crate::id::{ExecutionId, IdMap};
+use crate::id::{ExecutionId, IdMap, give_back};
 use crate::identity::Identity;
 use bytes::Bytes;
 
@@ -165,6 +165,7 @@ impl Table {
 
     pub(super) fn remove(&mut self, id: ExecutionId) -> Option<Live> {
         let live = self.executions.remove(&id)?;
+        give_back(&mut self.executions);
         self.cached -= live.accepted.as_ref().map_or(0, Bytes::len);
         Some(live)
     }

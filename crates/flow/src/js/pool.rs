@@ -525,7 +525,11 @@ impl State {
         let wants = |customer, users: &mut vec_deque::Iter<'_, UserKey>| {
             roster.has_child(customer) && users.any(|user| roster.running(*user) < options.per_user)
         };
-        let Some(customer) = self.queue.next_customer(wants) else {
+        // Whoever has no slot comes first; so, too, does a customer's second child not start while another waits for its only one.
+        let first = self
+            .queue
+            .next_customer(|customer, users| !roster.holds(customer) && wants(customer, users));
+        let Some(customer) = first.or_else(|| self.queue.next_customer(wants)) else {
             return false;
         };
         let chosen = roster.attach(customer).and_then(|id| self.workers.get_mut(&id));

@@ -96,7 +96,14 @@ mod tests {
     }
 
     fn read(moment: &Moment) -> Vec<u8> {
-        moment.rows(TEXTS).unwrap().get(b"key".as_slice()).unwrap().unwrap().value().to_vec()
+        moment
+            .rows(TEXTS)
+            .unwrap()
+            .get(b"key".as_slice())
+            .unwrap()
+            .unwrap()
+            .value()
+            .to_vec()
     }
 
     #[test]
@@ -109,7 +116,11 @@ mod tests {
         assert!(Arc::ptr_eq(&first.rows(TEXTS).unwrap(), &first.rows(TEXTS).unwrap()));
 
         let writing = handle.write().unwrap();
-        writing.open_table(TEXTS).unwrap().insert(b"key".as_slice(), b"never".as_slice()).unwrap();
+        writing
+            .open_table(TEXTS)
+            .unwrap()
+            .insert(b"key".as_slice(), b"never".as_slice())
+            .unwrap();
         assert!(Arc::ptr_eq(&first, &handle.moment().unwrap()), "nothing was committed yet");
         writing.abort().unwrap();
         assert!(Arc::ptr_eq(&first, &handle.moment().unwrap()), "nor was this");

@@ -40,7 +40,7 @@ pub struct HistoryOptions {
 impl Default for HistoryOptions {
     fn default() -> Self {
         Self {
-            cache_bytes: 8 << 20,
+            cache_bytes: 4 << 20,
             max_open: 4,
             scan_rows: 20_000,
         }

@@ -265,7 +265,7 @@ impl Keyring {
 
     /// Zeroes the keys in memory that were not asked for since the last time; they are unwrapped again when they are.
     pub fn put_away_unused(&self) {
-        self.shared().cache.drop_unused();
+        self.shared().put_away_unused();
     }
 
     fn unwrap_key(&self, shared: &mut Shared, owner: Owner) -> Result<Arc<DataKey>, StoreError> {

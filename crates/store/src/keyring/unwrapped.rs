@@ -95,12 +95,24 @@ impl Shared {
         Some(key)
     }
 
+    /// Drops the keys that were not asked for since the last time, and what is remembered of those that nobody holds.
+    pub(super) fn put_away_unused(&mut self) {
+        self.cache.drop_unused();
+        self.sweep();
+        self.held.shrink_to_fit();
+    }
+
+    /// Memory of a key that nobody holds is given back once nobody remembers it either.
+    fn sweep(&mut self) {
+        self.held.retain(|_, key| key.strong_count() > 0);
+        self.sweep_at = FEW.max(2 * self.held.len());
+    }
+
     /// Remembers that a customer's key is given out.
     pub(super) fn hold(&mut self, owner: Owner, key: &Arc<DataKey>) {
         let Owner::Customer(id) = owner else { return };
         if self.held.len() >= self.sweep_at {
-            self.held.retain(|_, key| key.strong_count() > 0);
-            self.sweep_at = FEW.max(2 * self.held.len());
+            self.sweep();
         }
         self.held.insert(id, Arc::downgrade(key));
     }
