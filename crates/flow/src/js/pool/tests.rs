@@ -196,18 +196,44 @@ fn happen(shared: &Arc<Shared>, event: Event, waiting: &mut Vec<(u64, oneshot::R
     }
 }
 
+/// A pool whose first child starts, inside a runtime.
+fn pool(options: Options) -> Arc<Shared> {
+    Arc::new(Shared {
+        outbound: OutboundClient::new(Policy::default(), outbound::Options::default()).unwrap(),
+        spawner: Spawner::new(&options).unwrap(),
+        runtime: Handle::current(),
+        state: Mutex::new(State::new()),
+        options,
+    })
+}
+
+#[tokio::test]
+async fn a_customer_without_a_child_comes_before_anothers_second() {
+    let shared = pool(Options {
+        child_command: Some(vec!["/proc/self/exe".into()]),
+        slots: 2,
+        per_user: 1,
+        in_flight: 1,
+        sandbox: Sandbox::BestEffort,
+        ..Options::default()
+    });
+    let mut waiting = Vec::new();
+    happen(&shared, Event::Arrived, &mut waiting);
+    for (customer, user) in [(1, 1), (1, 2), (2, 1)] {
+        happen(&shared, Event::Submitted { customer, user, script: 0 }, &mut waiting);
+    }
+    happen(&shared, Event::Arrived, &mut waiting);
+    let state = shared.lock();
+    let [one, other] = [1, 2].map(|customer| state.roster.holds(request(customer, 1, 0).owner.customer));
+    assert!(one && other, "each has one");
+}
+
 proptest! {
     #[test]
     fn what_the_pool_knows_of_its_children_is_true_whatever_happens(options in options(), events in vec(event(), 1..120)) {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let _inside = runtime.enter();
-        let shared = Arc::new(Shared {
-            outbound: OutboundClient::new(Policy::default(), outbound::Options::default()).unwrap(),
-            spawner: Spawner::new(&options).unwrap(),
-            runtime: runtime.handle().clone(),
-            state: Mutex::new(State::new()),
-            options,
-        });
+        let shared = pool(options);
         shared.lock().arrived(Worker::new(0), &shared);
         let mut waiting = Vec::new();
         for event in events {
