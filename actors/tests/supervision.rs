@@ -518,6 +518,28 @@ fn a_thread_frozen_for_too_long_ends_the_process_with_a_report_that_names_it() {
 }
 
 #[test]
+fn threads_that_were_told_to_stop_are_not_missed() {
+    let arbiters = arbiters();
+    let (pulse, rounds, _frozen) = pulse(PulseOptions {
+        interval: Duration::from_millis(10),
+        degraded_after: Duration::from_millis(200),
+        abort_after: Duration::from_millis(400),
+    });
+    arbiters
+        .owners()
+        .chain(arbiters.fronts())
+        .for_each(|arbiter| pulse.watch_arbiter(arbiter));
+    wait_for(&rounds, Health::Well);
+    assert_eq!(arbiters.stop(LONG), []);
+    // A round counts twice its interval at most, so silence would have ended the process within so many; the daemon still
+    // has the index to commit then.
+    for _ in 0..100 {
+        rounds.recv().expect("the process goes on");
+    }
+    assert_eq!(pulse.health(), Health::Well);
+}
+
+#[test]
 fn virtual_time_stands_still_until_it_is_moved() {
     actix_rt::System::new().block_on(async {
         let clock = VirtualClock::default();

@@ -67,6 +67,7 @@ use crate::telemetry::health::Reason;
 use crate::telemetry::logs::Logs;
 use crate::telemetry::metrics;
 use perseat_store::catalog::Lookup as _;
+use perseat_store::keyring;
 
 /// What the daemon has before it has any data open.
 struct Base {
@@ -141,7 +142,9 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let listener = base.listeners.admin.try_clone().context("the admin listener")?;
     let admin = spawn_admin(&control, listener, &config, admin, stop.clone())?;
 
-    let master_key = perseat_store::keyring::MasterKey::new(&base.master_key.bytes);
+    let randomness = std::thread::Builder::new().name("randomness".to_owned());
+    let randomness = randomness.spawn(keyring::gather_randomness).context("no thread could be started")?;
+    let master_key = keyring::MasterKey::new(&base.master_key.bytes);
     let stores = Stores::open(&config, base.data.path(), master_key, resume_carried)?;
     rotation::settle(&base.master_key, base.data.path(), stores.custody.catalog()).context("the master key")?;
     #[cfg(feature = "faults")]
@@ -187,6 +190,9 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let keys = control.spawn(keys.run(stop.clone()));
     let housekeeping = control.spawn(Housekeeping::of(&plane, &config).run(stop.clone()));
     let watchdog = Watchdog::start(plane.is_well());
+    randomness
+        .join()
+        .map_err(|_| anyhow::anyhow!("no random bytes could be gathered"))?;
     plane.open_door();
     started.store(true, Ordering::Relaxed);
     systemd::ready("serving");

@@ -16,7 +16,7 @@ use perseat_store::state::{StateOptions, StateStore};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const BUDGET: u64 = 16 << 20;
@@ -364,8 +364,28 @@ fn the_thread_commits_what_came_before_it_was_stopped() {
     let index = Arc::clone(&run.recovered.index);
     let handle = start(run.parts(), run.options.clone()).unwrap();
     let last = run.append([accepted(1, 10)]);
-    handle.stop();
+    handle.stop(Duration::from_secs(600));
     assert_eq!((index.pending(), index.applied()), (0, Some(last.to_bits())));
+}
+
+#[test]
+fn what_there_is_no_time_for_at_the_end_comes_from_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut run = Run::start(directory.path(), FeedOptions::default());
+    run.options.commit_entries = 10;
+    run.append((0..100).map(|n| accepted(n, 50)));
+    let index = Arc::clone(&run.recovered.index);
+    let mut indexer = run.indexer();
+    indexer.until.set(Instant::now()).unwrap();
+    run.feed.close();
+    indexer.end();
+    assert_eq!((index.applied(), run.feed.lag()), (None, 100));
+    drop((index, indexer));
+    run.wait_for_files();
+    drop(run);
+    let run = Run::start(directory.path(), FeedOptions::default());
+    assert_eq!(run.recovered.replayed, 100);
+    assert_eq!(run.recovered.live.len(), 100);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use perseat_store::history::DroppedHistory;
 use perseat_store::index::{ExecutionIndex, Feed, IndexError, Limits, Logged};
 use perseat_store::pressure::{Ballast, StoragePressure};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -58,12 +58,17 @@ impl Options {
 #[derive(Debug)]
 pub struct IndexerHandle {
     feed: Arc<Feed>,
+    until: Arc<OnceLock<Instant>>,
     thread: JoinHandle<()>,
 }
 
 impl IndexerHandle {
-    /// Commits what was handed over so far and ends the thread.
-    pub fn stop(self) {
+    /// Commits what was handed over so far, as far as it begins to within the time, and ends the thread. The next start takes
+    /// the rest from the journal.
+    pub fn stop(self, within: Duration) {
+        if let Some(until) = Instant::now().checked_add(within) {
+            let _ = self.until.set(until);
+        }
         self.feed.close();
         if self.thread.join().is_err() {
             tracing::error!("the indexer's thread panicked");
@@ -99,8 +104,9 @@ pub struct Parts {
 pub fn start(parts: Parts, options: Options) -> io::Result<IndexerHandle> {
     let feed = Arc::clone(&parts.feed);
     let mut indexer = Indexer::new(parts, options);
+    let until = Arc::clone(&indexer.until);
     let thread = std::thread::Builder::new().name("indexer".into()).spawn(move || indexer.run())?;
-    Ok(IndexerHandle { feed, thread })
+    Ok(IndexerHandle { feed, until, thread })
 }
 
 /// How much arrives: looked at ten times in a `commit_interval` at most.
@@ -147,6 +153,8 @@ pub(crate) struct Indexer {
     pub(super) makes_room: bool,
     failing: bool,
     pub(crate) arrivals: Arrivals,
+    /// When to leave the rest to the next start; set when the thread is to end.
+    pub(crate) until: Arc<OnceLock<Instant>>,
 }
 
 impl Indexer {
@@ -157,6 +165,7 @@ impl Indexer {
             makes_room: true,
             failing: false,
             arrivals: Arrivals::default(),
+            until: Arc::default(),
         }
     }
 
@@ -173,16 +182,33 @@ impl Indexer {
             }
             self.step(&mut collector);
         }
-        // Nothing is left for later.
-        let last = loop {
+        self.end();
+    }
+
+    /// Commits what is left, for as long as there is time.
+    pub(crate) fn end(&mut self) {
+        let lag = self.parts.feed.lag();
+        if lag > self.options.commit_entries {
+            tracing::info!(entries = lag, "committing what the index lags");
+        }
+        while !self.is_out_of_time() {
             match self.advance() {
                 Ok(true) => {}
-                last => break last,
+                Ok(false) => return,
+                Err(error) => return self.note_failure(&error),
             }
-        };
-        if let Err(error) = last {
-            self.note_failure(&error);
         }
+        let lag = self.parts.feed.lag();
+        if lag > 0 {
+            tracing::warn!(
+                entries = lag,
+                "the index lags at the drain deadline; the next start takes the rest from the journal"
+            );
+        }
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.until.get().is_some_and(|until| Instant::now() >= *until)
     }
 
     /// Waits until there is something to do, and longer under load: processor and disk are left to what arrives for as
@@ -224,7 +250,7 @@ impl Indexer {
             self.set_pressure();
             let Ok(is_more) = advanced else { return false };
             collector.collect(self);
-            if !is_more || self.stands_back() {
+            if !is_more || self.stands_back() || self.is_out_of_time() {
                 return true;
             }
         }

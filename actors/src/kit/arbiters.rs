@@ -9,6 +9,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,7 @@ impl ArbiterOptions {
 pub struct Arbiter {
     name: Arc<str>,
     handle: ArbiterHandle,
+    told_to_stop: Arc<AtomicBool>,
 }
 
 impl Arbiter {
@@ -62,6 +64,12 @@ impl Arbiter {
     /// [`Refused::Gone`] if the thread has stopped.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Result<(), Refused> {
         if self.handle.spawn(future) { Ok(()) } else { Err(Refused::Gone) }
+    }
+
+    /// Whether [`Arbiters::stop`] has begun to end the thread.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.told_to_stop.load(Ordering::Acquire)
     }
 
     /// Blocks the thread until the returned switch is dropped: what a handler that never returns does. Returns once it is blocked.
@@ -150,6 +158,7 @@ impl Arbiters {
     pub fn stop(self, within: Duration) -> Vec<Arc<str>> {
         let threads: Vec<Thread> = self.fronts.into_iter().chain(self.owners).collect();
         for thread in &threads {
+            thread.arbiter.told_to_stop.store(true, Ordering::Release);
             thread.system.stop();
         }
         let deadline = Instant::now() + within;
@@ -185,7 +194,11 @@ fn start_thread(name: String) -> io::Result<Thread> {
     let system = started.recv().map_err(io::Error::other)??;
     let handle = system.arbiter().clone();
     Ok(Thread {
-        arbiter: Arbiter { name: name.into(), handle },
+        arbiter: Arbiter {
+            name: name.into(),
+            handle,
+            told_to_stop: Arc::default(),
+        },
         system,
         ended,
     })

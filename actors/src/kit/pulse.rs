@@ -123,11 +123,15 @@ impl Pulse {
         Ok(Self { shared, _alive: alive })
     }
 
-    /// Watches an arbiter: it must run a small closure between two rounds.
+    /// Watches an arbiter: it must run a small closure between two rounds, until it is told to stop.
     pub fn watch_arbiter(&self, arbiter: &Arbiter) {
         let answered = Arc::new(AtomicBool::new(true));
         let watched = arbiter.clone();
         self.watch(arbiter.name(), move || {
+            if watched.is_stopping() {
+                // Whoever stops it bounds how long that takes.
+                return true;
+            }
             let has_answered = answered.swap(false, Ordering::AcqRel);
             if has_answered {
                 // Asked again only after an answer: a frozen thread collects no backlog of questions.

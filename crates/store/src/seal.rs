@@ -147,8 +147,8 @@ struct Versions {
 /// and takes no lock. Whoever holds it seals with the next version as soon as there is one.
 pub struct DataKey {
     versions: ArcSwap<Versions>,
-    /// Makes pseudonyms.
-    names: Zeroizing<[u8; KEY_LEN]>,
+    /// Pseudonyms are made with a key of its own that comes of these bytes.
+    bytes: Zeroizing<[u8; KEY_LEN]>,
 }
 
 impl std::fmt::Debug for DataKey {
@@ -166,7 +166,7 @@ impl DataKey {
                 newest: Version::new(bytes, version),
                 older: Vec::new(),
             }),
-            names: Zeroizing::new(mac(bytes, b"perseat pseudonyms")),
+            bytes: Zeroizing::new(*bytes),
         }
     }
 
@@ -215,7 +215,8 @@ impl DataKey {
     /// whoever has not the key. 16 hexadecimal digits.
     #[must_use]
     pub fn pseudonym(&self, of: &[u8]) -> String {
-        let digits = mac(&self.names, of);
+        let names = Zeroizing::new(mac(&self.bytes, b"perseat pseudonyms"));
+        let digits = mac(&names, of);
         digits[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 

@@ -277,7 +277,8 @@ impl Plane {
         for name in self.arbiters.stop(options.thread_timeout) {
             tracing::warn!(%name, "a thread did not end");
         }
-        self.indexer.stop();
+        let is_urgent = now.is_cancelled();
+        self.indexer.stop(if is_urgent { Duration::ZERO } else { left(&self.clock) });
         self.journal.close();
     }
 }

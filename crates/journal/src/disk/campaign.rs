@@ -1,6 +1,7 @@
 //! Fault campaigns: a seeded workload again and again, each time with a fault at another of its I/O calls.
 //!
-//! `FAULT_SEEDS` says how many seeds a campaign takes; `FAULT_SEED` and `FAULT_CALL` repeat the one run that a failure named.
+//! `FAULT_SEEDS` says how many seeds a campaign takes and `FAULT_FIRST` with which it begins, so that a long one can be taken in parts;
+//! `FAULT_SEED` and `FAULT_CALL` repeat the one run that a failure named.
 
 use std::{
     ops::Range,
@@ -138,7 +139,10 @@ fn attempt(run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
 fn seeds() -> Range<u64> {
     match number("FAULT_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("FAULT_SEEDS").unwrap_or(SEEDS),
+        None => {
+            let first = number("FAULT_FIRST").unwrap_or(0);
+            first..first + number("FAULT_SEEDS").unwrap_or(SEEDS)
+        }
     }
 }
 

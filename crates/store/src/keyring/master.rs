@@ -69,6 +69,12 @@ impl MasterKey {
     }
 }
 
+/// Draws the process's first random bytes. Before it gives any, the library tries out how much this machine's clock wavers, which takes a
+/// tenth of a second or two: whoever draws first waits for it, and that should not be who sent the first event.
+pub fn gather_randomness() {
+    drop(random_key());
+}
+
 /// A new key's bytes.
 pub(super) fn random_key() -> Zeroizing<[u8; KEY_LEN]> {
     let mut bytes = Zeroizing::new([0; KEY_LEN]);

@@ -19,7 +19,7 @@ mod versions;
 
 pub use export::{KeyringCopyError, Mark, mark};
 pub use inspect::{Inspected, SlotFault};
-pub use master::MasterKey;
+pub use master::{MasterKey, gather_randomness};
 pub use rotate::{Rewrapped, discard, exchange, fits, wipe_file};
 pub use versions::{KeyVersions, OlderVersion};
 
