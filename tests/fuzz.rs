@@ -72,13 +72,39 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
-/// The words of a dictionary: one a line, in quotes.
+/// The words of a dictionary, in libFuzzer's format: a line is empty, a comment, or a word in quotes whose escapes are `\\`, `\"` and
+/// `\xHH`. <https://llvm.org/docs/LibFuzzer.html#dictionaries>
 fn dictionary(name: &str) -> Vec<Vec<u8>> {
     let text = fs::read_to_string(folder().join("dictionaries").join(name)).unwrap();
-    let words = text.lines().filter_map(|line| line.strip_prefix('"')?.strip_suffix('"'));
-    words
-        .map(|word| word.replace("\\x0a", "\n").replace("\\\"", "\"").into_bytes())
+    let lines = text.lines().enumerate();
+    lines
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(at, line)| word(line).unwrap_or_else(|| panic!("the dictionary of {name}, line {}: {line}", at + 1)))
         .collect()
+}
+
+fn word(line: &str) -> Option<Vec<u8>> {
+    let mut text = line.strip_prefix('"')?.strip_suffix('"').filter(|text| !text.is_empty())?;
+    let mut word = Vec::new();
+    while let Some(first) = text.bytes().next() {
+        let (byte, length) = match (first, text.as_bytes().get(1)) {
+            (b'\\', Some(escaped @ (b'\\' | b'"'))) => (*escaped, 2),
+            (b'\\', Some(b'x')) => (u8::from_str_radix(text.get(2..4)?, 16).ok()?, 4),
+            (b'\\' | b'"', _) => return None,
+            _ => (first, 1),
+        };
+        word.push(byte);
+        text = text.get(length..)?;
+    }
+    Some(word)
+}
+
+#[test]
+fn a_word_is_what_the_fuzzer_takes_it_for() {
+    assert_eq!(word(r#""a\x0a\\\"b""#).as_deref(), Some(b"a\n\\\"b".as_slice()));
+    for wrong in [r#""\ud800""#, r#""\n""#, r#""\x0""#, r#""a"b""#, "bare", r#""""#] {
+        assert_eq!(word(wrong), None, "{wrong}");
+    }
 }
 
 fn number(variable: &str) -> Option<u64> {
