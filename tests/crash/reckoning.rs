@@ -77,12 +77,27 @@ pub(crate) fn reconcile_ends(stories: &HashMap<ExecutionId, Story>, cancelled: &
         .collect()
 }
 
+/// All executions that are listed, and their states.
+async fn listed(daemon: &Daemon) -> HashMap<ExecutionId, Value> {
+    let status = |row: &Value| (ExecutionId::from_str(row["id"].as_str().unwrap()).unwrap(), row["status"].clone());
+    let (mut rows, mut before) = (HashMap::new(), String::new());
+    loop {
+        let list = daemon
+            .local(Method::GET, &format!("/executions?limit=1000{before}"), None)
+            .await
+            .unwrap();
+        let (page, known) = (list["executions"].as_array().unwrap(), rows.len());
+        rows.extend(page.iter().map(status));
+        assert_eq!(rows.len(), known + page.len(), "an execution is on two pages");
+        let Some(next) = list["next"].as_str() else { return rows };
+        before = format!("&before={next}");
+    }
+}
+
 /// The index after everything: each execution whose end the journal still holds is listed as it ended.
 pub(crate) async fn reconcile_index(daemon: &Daemon, ledger: &Ledger) -> Vec<String> {
-    let list = daemon.local(Method::GET, "/executions?limit=1000", None).await.unwrap();
-    let status = |row: &Value| (ExecutionId::from_str(row["id"].as_str().unwrap()).unwrap(), row["status"].clone());
-    let rows: HashMap<ExecutionId, Value> = list["executions"].as_array().unwrap().iter().map(status).collect();
-    assert!(list["next"].is_null() && !rows.is_empty(), "one page holds all");
+    let rows = listed(daemon).await;
+    assert!(!rows.is_empty(), "nothing is listed");
     let oldest = oldest_segment(daemon);
     let mut wrong = Vec::new();
     for (id, story) in ledger.stories() {
