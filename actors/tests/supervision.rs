@@ -540,6 +540,21 @@ fn threads_that_were_told_to_stop_are_not_missed() {
 }
 
 #[test]
+fn a_pulse_at_rest_misses_nobody() {
+    let (pulse, rounds, _frozen) = pulse(PulseOptions {
+        interval: Duration::from_millis(10),
+        degraded_after: Duration::from_millis(200),
+        abort_after: Duration::from_millis(400),
+    });
+    pulse.watch("journal writer", || false);
+    pulse.rest();
+    for _ in 0..100 {
+        rounds.recv().expect("the process goes on");
+    }
+    assert_eq!(pulse.health(), Health::Well);
+}
+
+#[test]
 fn virtual_time_stands_still_until_it_is_moved() {
     actix_rt::System::new().block_on(async {
         let clock = VirtualClock::default();

@@ -1,7 +1,7 @@
 //! The indexer over a real journal and real files: retention, overflow, restart.
 
 use super::collector::{Collector, RetentionOptions};
-use super::thread::Indexer;
+use super::thread::{End, Indexer};
 use super::{IndexSink, Options, Parts, RecoverError, Recovered, recover, start};
 use perseat_domain::entry::{Accepted, EndStatus, Ended, Entry, Origin};
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId};
@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const BUDGET: u64 = 16 << 20;
@@ -364,7 +365,7 @@ fn the_thread_commits_what_came_before_it_was_stopped() {
     let index = Arc::clone(&run.recovered.index);
     let handle = start(run.parts(), run.options.clone()).unwrap();
     let last = run.append([accepted(1, 10)]);
-    handle.stop(Duration::from_secs(600));
+    handle.stop(Duration::from_secs(600), CancellationToken::new());
     assert_eq!((index.pending(), index.applied()), (0, Some(last.to_bits())));
 }
 
@@ -376,9 +377,17 @@ fn what_there_is_no_time_for_at_the_end_comes_from_the_journal() {
     run.append((0..100).map(|n| accepted(n, 50)));
     let index = Arc::clone(&run.recovered.index);
     let mut indexer = run.indexer();
-    indexer.until.set(Instant::now()).unwrap();
+    let now = CancellationToken::new();
+    let (begun, within) = (Instant::now(), Duration::from_secs(600));
+    let end = End {
+        begun,
+        within,
+        now: now.clone(),
+    };
+    indexer.end.set(end).unwrap();
+    now.cancel();
     run.feed.close();
-    indexer.end();
+    indexer.finish();
     assert_eq!((index.applied(), run.feed.lag()), (None, 100));
     drop((index, indexer));
     run.wait_for_files();

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// Limits of the indexer.
 #[derive(Clone, Debug)]
@@ -58,17 +59,31 @@ impl Options {
 #[derive(Debug)]
 pub struct IndexerHandle {
     feed: Arc<Feed>,
-    until: Arc<OnceLock<Instant>>,
+    end: Arc<OnceLock<End>>,
     thread: JoinHandle<()>,
 }
 
+/// For how long the thread may go on once it is told to end.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) begun: Instant,
+    pub(crate) within: Duration,
+    /// No longer, in any case.
+    pub(crate) now: CancellationToken,
+}
+
+impl End {
+    fn has_come(&self) -> bool {
+        self.now.is_cancelled() || self.begun.elapsed() >= self.within
+    }
+}
+
 impl IndexerHandle {
-    /// Commits what was handed over so far, as far as it begins to within the time, and ends the thread. The next start takes
-    /// the rest from the journal.
-    pub fn stop(self, within: Duration) {
-        if let Some(until) = Instant::now().checked_add(within) {
-            let _ = self.until.set(until);
-        }
+    /// Commits what was handed over so far, as far as it begins to within the time and before `now`, and ends the thread. The
+    /// next start takes the rest from the journal.
+    pub fn stop(self, within: Duration, now: CancellationToken) {
+        let begun = Instant::now();
+        let _ = self.end.set(End { begun, within, now });
         self.feed.close();
         if self.thread.join().is_err() {
             tracing::error!("the indexer's thread panicked");
@@ -104,9 +119,9 @@ pub struct Parts {
 pub fn start(parts: Parts, options: Options) -> io::Result<IndexerHandle> {
     let feed = Arc::clone(&parts.feed);
     let mut indexer = Indexer::new(parts, options);
-    let until = Arc::clone(&indexer.until);
+    let end = Arc::clone(&indexer.end);
     let thread = std::thread::Builder::new().name("indexer".into()).spawn(move || indexer.run())?;
-    Ok(IndexerHandle { feed, until, thread })
+    Ok(IndexerHandle { feed, end, thread })
 }
 
 /// How much arrives: looked at ten times in a `commit_interval` at most.
@@ -154,7 +169,7 @@ pub(crate) struct Indexer {
     failing: bool,
     pub(crate) arrivals: Arrivals,
     /// When to leave the rest to the next start; set when the thread is to end.
-    pub(crate) until: Arc<OnceLock<Instant>>,
+    pub(crate) end: Arc<OnceLock<End>>,
 }
 
 impl Indexer {
@@ -165,7 +180,7 @@ impl Indexer {
             makes_room: true,
             failing: false,
             arrivals: Arrivals::default(),
-            until: Arc::default(),
+            end: Arc::default(),
         }
     }
 
@@ -182,11 +197,11 @@ impl Indexer {
             }
             self.step(&mut collector);
         }
-        self.end();
+        self.finish();
     }
 
     /// Commits what is left, for as long as there is time.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn finish(&mut self) {
         let lag = self.parts.feed.lag();
         if lag > self.options.commit_entries {
             tracing::info!(entries = lag, "committing what the index lags");
@@ -208,7 +223,7 @@ impl Indexer {
     }
 
     fn is_out_of_time(&self) -> bool {
-        self.until.get().is_some_and(|until| Instant::now() >= *until)
+        self.end.get().is_some_and(End::has_come)
     }
 
     /// Waits until there is something to do, and longer under load: processor and disk are left to what arrives for as

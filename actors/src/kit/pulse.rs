@@ -152,6 +152,11 @@ impl Pulse {
         });
     }
 
+    /// Watches nothing any more: what was watched has ended in order.
+    pub fn rest(&self) {
+        self.shared.hearts().clear();
+    }
+
     /// What the last round found.
     #[must_use]
     pub fn health(&self) -> Health {

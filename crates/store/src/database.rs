@@ -105,6 +105,8 @@ impl Handle {
             let transaction = database.begin_write()?;
             // Nothing takes its place while the transaction is open.
             if self.holds(&database) {
+                // Whoever committed before may not have come to that yet, and what is written here depends on what is read.
+                self.pass();
                 return Ok(Writing {
                     transaction,
                     database,

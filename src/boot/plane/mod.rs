@@ -277,9 +277,9 @@ impl Plane {
         for name in self.arbiters.stop(options.thread_timeout) {
             tracing::warn!(%name, "a thread did not end");
         }
-        let is_urgent = now.is_cancelled();
-        self.indexer.stop(if is_urgent { Duration::ZERO } else { left(&self.clock) });
+        self.indexer.stop(left(&self.clock), now.clone());
         self.journal.close();
+        self.pulse.rest();
     }
 }
 

@@ -107,7 +107,8 @@ impl Campaign {
     fn tell(&self, seed: u64, runs: u64) {
         let done = seed + 1;
         if done.is_multiple_of(TOLD_EVERY) {
-            eprintln!("{}: {done} of {} seeds hold, {runs} runs", self.test, seeds().end);
+            let Range { start, end } = seeds();
+            eprintln!("{}: seeds {start} to {done} of {end} hold, {runs} runs", self.test);
         }
     }
 
