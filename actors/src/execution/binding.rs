@@ -170,7 +170,8 @@ impl LoadedInstance {
 #[derive(Debug)]
 pub struct LoadedUser {
     bundle: UserBundle,
-    settings: Settings,
+    /// By variable key; no map, whose nodes have room for eleven, because there is one for each user that is active.
+    settings: Box<[(String, Setting)]>,
     grants: Grants,
     key: Arc<DataKey>,
 }
@@ -206,7 +207,7 @@ impl LoadedUser {
         let settings = settings(definition, true, values, vault.with(&grants))?;
         Ok(Some(Self {
             bundle,
-            settings,
+            settings: settings.into_iter().collect(),
             grants,
             key,
         }))
@@ -228,7 +229,8 @@ impl LoadedUser {
         if self.grants.borrow(env, borrower).await || is_changed {
             let registered = instance.registered(Traits::of(&self.bundle.user));
             let vault = Vault::new(self.bundle.config.id.0, &self.key, &instance.presets, registered).with(&self.grants);
-            self.settings = settings(&instance.bundle.version.definition, true, &self.bundle.config.values, vault)?;
+            let settings = settings(&instance.bundle.version.definition, true, &self.bundle.config.values, vault)?;
+            self.settings = settings.into_iter().collect();
         }
         Ok(())
     }
@@ -272,7 +274,7 @@ impl Binding {
     pub fn new(instance: Arc<LoadedInstance>, user: Option<Arc<LoadedUser>>, env: &ExecutionEnv) -> Self {
         let mut settings = instance.settings.clone();
         if let Some(user) = &user {
-            settings.extend(user.settings.clone());
+            settings.extend(user.settings.iter().cloned());
         }
         #[cfg(feature = "faults")]
         env.faults.complete(&mut settings, &instance);

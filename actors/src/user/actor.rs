@@ -243,6 +243,15 @@ impl UserActor {
         self.running.insert(execution, Running { turn, cancel, _run: run });
     }
 
+    /// Takes an execution out. Most users run nothing most of the time: no room is kept for it then.
+    fn take_out(&mut self, execution: ExecutionId) -> Option<Running> {
+        let running = self.running.remove(&execution);
+        if self.running.is_empty() {
+            self.running = IdMap::default();
+        }
+        running
+    }
+
     /// How an execution says that a credential was refused.
     fn refuse(&self) -> Refuse {
         let me = self.me.clone();
@@ -488,7 +497,7 @@ impl Handler<ExecutionEnded> for UserActor {
     type Result = ();
 
     fn handle(&mut self, message: ExecutionEnded, _: &mut Context<Self>) {
-        let Some(running) = self.running.remove(&message.execution) else {
+        let Some(running) = self.take_out(message.execution) else {
             return;
         };
         match message.parking {
@@ -503,7 +512,7 @@ impl Handler<ChildExited<ExecutionId>> for UserActor {
 
     /// An execution's future panicked: it lines up again.
     fn handle(&mut self, message: ChildExited<ExecutionId>, _: &mut Context<Self>) {
-        if let Some(running) = self.running.remove(&message.key) {
+        if let Some(running) = self.take_out(message.key) {
             tracing::error!(execution = %message.key, "an execution panicked; it is resumed from its last durable entry");
             if self.env.supervisor.tell(Fell(running.turn)).is_err() {
                 tracing::error!(execution = %message.key, "a death could not be told; the supervisor is overloaded or gone");
