@@ -144,6 +144,16 @@ impl Config {
         own.clamp(1, (self.code_children() / 2).max(1))
     }
 
+    /// The children that stay with their customer while others run.
+    #[must_use]
+    pub fn code_children_kept(&self) -> usize {
+        let children = self.code_children();
+        match self.code.kept {
+            value::Auto::Auto => children + children / 2,
+            value::Auto::Given(kept) => kept.as_usize(),
+        }
+    }
+
     /// Bytes kept free within the budget.
     #[must_use]
     pub fn margin(&self) -> Size {

@@ -318,8 +318,8 @@ settings! {
         per_user: Auto<Count> = "auto";
         /// Children that stand ready to take over when one is killed or changes its customer.
         spares: Count = 2;
-        /// Children kept with their customer after another one took their place.
-        kept: Count = 8;
+        /// Children kept with their customer after another one took their place. auto: half more than `children`.
+        kept: Auto<Count> = "auto";
         /// The engine's heap.
         memory: Size = "128MiB";
         /// How long one code step may run, waiting for HTTP included, waiting for a child not.
@@ -483,12 +483,14 @@ settings! {
     index "index": Index {
         /// Entries that the index may be behind before admission closes. A restart after a crash reads so many again.
         max_lag: Count = 2_097_152;
-        /// While more than `commit-entries` arrive in a `commit-interval`, the index leaves processor and disk to them until it lags by so many. auto: three quarters of `max-lag`.
+        /// While more than `commit-entries` arrive in a `commit-interval`, or an eighth of them while the daemon's threads wait for processors half as long as they run, the index leaves processor and disk to them until it lags by so many. auto: three quarters of `max-lag`.
         yield_lag: Auto<Count> = "auto";
+        /// Nor does it lag on purpose by more than arrives in this time.
+        yield_for: Duration = "60s";
         /// Entries queued for the index; what does not fit is read from the journal again.
         queue_entries: Count = 65_536;
         /// Bytes of payloads queued for the index; what does not fit is read from the journal again.
-        queue_bytes: Size = "8MiB";
+        queue_bytes: Size = "2MiB";
         /// Entries of one index transaction.
         commit_entries: Count = 8_000;
         /// Time between index transactions.

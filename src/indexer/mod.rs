@@ -9,6 +9,7 @@
 
 pub mod collector;
 mod lost;
+mod processors;
 mod recover;
 mod source;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The indexer over a real journal and real files: retention, overflow, restart.
 
 use super::collector::{Collector, RetentionOptions};
-use super::thread::{End, Indexer};
+use super::thread::{End, Indexer, Pace};
 use super::{IndexSink, Options, Parts, RecoverError, Recovered, recover, start};
 use perseat_domain::entry::{Accepted, EndStatus, Ended, Entry, Origin};
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId};
@@ -303,15 +303,16 @@ fn the_index_stands_back_while_much_arrives_and_catches_up_afterwards() {
     for batch in 0..40 {
         run.append((batch * 10..(batch + 1) * 10).map(|n| accepted(n, 50)));
     }
-    let step = |indexer: &mut Indexer, yield_lag, are_many| {
+    let step = |indexer: &mut Indexer, yield_lag, rate, is_high| {
         indexer.options.yield_lag = yield_lag;
-        indexer.arrivals.are_many = are_many;
+        indexer.arrivals.pace = Pace { rate, is_high };
         assert!(indexer.step(&mut Collector::default()));
         run.feed.lag()
     };
-    assert_eq!(step(&mut indexer, 10_000, true), 300, "one commit, and the rest for later");
-    assert_eq!(step(&mut indexer, 350, true), 100, "down to less than half of index.yield-lag");
-    assert_eq!(step(&mut indexer, 10_000, false), 0, "all of it once little arrives");
+    assert_eq!(step(&mut indexer, 10_000, 1e6, true), 300, "one commit, and the rest for later");
+    assert_eq!(step(&mut indexer, 450, 1e6, true), 200, "down to less than half of index.yield-lag");
+    assert_eq!(step(&mut indexer, 10_000, 5.0, true), 100, "or of what arrives in index.yield-for");
+    assert_eq!(step(&mut indexer, 10_000, 0.0, false), 0, "all of it once little arrives");
 }
 
 /// While it grows, the index makes history files: nothing else may wait for the end of that.

@@ -2,6 +2,7 @@
 
 use super::collector::{Collector, RetentionOptions, has_headroom};
 use super::logged;
+use super::processors::Processors;
 use perseat_journal::{Journal, Position, Room};
 use perseat_store::history::DroppedHistory;
 use perseat_store::index::{ExecutionIndex, Feed, IndexError, Limits, Logged};
@@ -20,9 +21,11 @@ pub struct Options {
     pub commit_entries: u64,
     /// A commit comes at the latest after this time, unless the index yields.
     pub commit_interval: Duration,
-    /// While more than `commit_entries` arrive in a `commit_interval`, the index leaves processor and disk to them until
-    /// it lags by so many entries.
+    /// While more than `commit_entries` arrive in a `commit_interval`, or an eighth of them while processors are short, the
+    /// index leaves processor and disk to them until it lags by so many entries,
     pub yield_lag: u64,
+    /// or by as many as arrive in this time.
+    pub yield_for: Duration,
     /// How soon a failed commit is tried again.
     pub retry_interval: Duration,
     /// How many entries are read from the journal at a time where the queue overflowed.
@@ -45,6 +48,7 @@ impl Options {
             commit_entries: 8_000,
             commit_interval: Duration::from_millis(250),
             yield_lag: 1_572_864,
+            yield_for: Duration::from_secs(60),
             retry_interval: Duration::from_secs(1),
             scan_entries: 1_024,
             nice: 19,
@@ -124,13 +128,43 @@ pub fn start(parts: Parts, options: Options) -> io::Result<IndexerHandle> {
     Ok(IndexerHandle { feed, end, thread })
 }
 
-/// How much arrives: looked at ten times in a `commit_interval` at most.
+/// How much arrives: looked at ten times in a `commit_interval` at most, and at the processors once.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
-    pub(crate) since: Instant,
+    since: Instant,
     before: u64,
-    /// More than `commit_entries` in a `commit_interval`.
-    pub(crate) are_many: bool,
+    processors: Processors,
+    processors_since: Instant,
+    are_processors_short: bool,
+    /// How much arrived lately.
+    pub(crate) pace: Pace,
+}
+
+/// How much arrives, of what is too much for an index beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Pace {
+    /// Entries a second.
+    pub(crate) rate: f64,
+    /// So many that the index stands back.
+    pub(crate) is_high: bool,
+}
+
+impl Pace {
+    /// A `commit_interval` that fills a commit is much on any machine; on one whose processors are short an eighth of it is.
+    fn of(rate: f64, are_processors_short: bool, options: &Options) -> Self {
+        let full = options.commit_entries as f64 / options.commit_interval.as_secs_f64();
+        let high = if are_processors_short { full / 8.0 } else { full };
+        Self {
+            rate,
+            is_high: rate >= high,
+        }
+    }
+
+    /// By how many entries the index may lag before it no longer stands back.
+    fn yield_lag(self, options: &Options) -> u64 {
+        let in_time = (self.rate * options.yield_for.as_secs_f64()) as u64;
+        options.yield_lag.min(in_time)
+    }
 }
 
 impl Default for Arrivals {
@@ -138,7 +172,10 @@ impl Default for Arrivals {
         Self {
             since: Instant::now(),
             before: 0,
-            are_many: false,
+            processors: Processors::default(),
+            processors_since: Instant::now(),
+            are_processors_short: false,
+            pace: Pace::default(),
         }
     }
 }
@@ -149,13 +186,14 @@ impl Arrivals {
         if passed < options.commit_interval / 10 {
             return;
         }
+        if self.processors_since.elapsed() >= options.commit_interval {
+            self.processors_since = Instant::now();
+            self.are_processors_short = self.processors.are_short();
+        }
         let arrived = feed.arrived();
-        let many = options.commit_entries as f64 * passed.as_secs_f64() / options.commit_interval.as_secs_f64();
-        *self = Self {
-            since: Instant::now(),
-            before: arrived,
-            are_many: (arrived - self.before) as f64 >= many,
-        };
+        let rate = (arrived - self.before) as f64 / passed.as_secs_f64();
+        (self.since, self.before) = (Instant::now(), arrived);
+        self.pace = Pace::of(rate, self.are_processors_short, options);
     }
 }
 
@@ -233,7 +271,7 @@ impl Indexer {
         let entries = usize::try_from(self.options.commit_entries).unwrap_or(usize::MAX);
         feed.wait(entries, self.options.commit_interval);
         self.arrivals.look(&feed, &self.options);
-        while !feed.is_closed() && feed.lag() >= self.options.commit_entries && self.may_yield(self.options.yield_lag) {
+        while !feed.is_closed() && self.may_yield(1) {
             feed.pause(self.options.commit_interval);
             self.arrivals.look(&feed, &self.options);
             metrics::gauge!("perseat_index_lag_entries").set(feed.lag() as f64);
@@ -243,12 +281,14 @@ impl Indexer {
     /// Whether the index leaves the rest for later, once it lags little.
     fn stands_back(&mut self) -> bool {
         self.arrivals.look(&self.parts.feed, &self.options);
-        self.may_yield(self.options.yield_lag / 2)
+        self.may_yield(2)
     }
 
-    /// Whether so much arrives that the index stands back, and it may: it lags by less than `lag`, and there is room.
-    fn may_yield(&self, lag: u64) -> bool {
-        self.arrivals.are_many && self.parts.feed.lag() < lag && has_headroom(self)
+    /// Whether so much arrives that the index stands back, and it may: it lags by less than this part of what it may, and
+    /// there is room.
+    fn may_yield(&self, part: u64) -> bool {
+        let pace = self.arrivals.pace;
+        pace.is_high && self.parts.feed.lag() < pace.yield_lag(&self.options) / part && has_headroom(self)
     }
 
     /// Applies and commits what there is, or part of it under load; whether that succeeded. The collector has its turn after

@@ -10,6 +10,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -19,12 +20,10 @@ use crate::{
     Disk, File, Options,
     format::{BLOCK, FRAMES_AT, Header, SEAL_AT, Seal},
     metric,
+    pace::{PIECE, Progress, REST},
     recover::{free_name, segment_name},
     segment::{Segment, Table},
 };
-
-/// Zeros are written and bytes are hashed in pieces of this size.
-const PIECE: usize = 1 << 20;
 
 /// How much room there is ahead of the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +55,9 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct State {
     ready: VecDeque<Arc<Segment>>,
+    // The one that the writer took last, and how many it took.
+    current: Option<Arc<Segment>>,
+    taken: u64,
     free: VecDeque<String>,
     discarded: VecDeque<(String, u64)>,
     full: VecDeque<(Arc<Segment>, Write)>,
@@ -97,6 +99,8 @@ impl Pool {
     pub(crate) fn new(options: &Options, free: Vec<String>, total_bytes: u64, next_number: u32) -> Self {
         let state = State {
             ready: VecDeque::new(),
+            current: None,
+            taken: 0,
             free: free.into(),
             discarded: VecDeque::new(),
             full: VecDeque::new(),
@@ -146,6 +150,8 @@ impl Pool {
         match spare {
             Some(segment) => {
                 state.starved = false;
+                state.taken += 1;
+                state.current = Some(segment.clone());
                 self.stir(state);
                 Spare::Ready(segment)
             }
@@ -212,6 +218,17 @@ impl Pool {
 
     pub(crate) fn total_bytes(&self) -> u64 {
         self.lock().total_bytes
+    }
+
+    /// Bytes that the writer used since it began, and those that it has left in segments that are ready.
+    fn writer(&self) -> (u64, u64) {
+        let state = self.lock();
+        let end = state
+            .current
+            .as_ref()
+            .map_or(self.segment_bytes, |current| u64::from(current.bounds().end));
+        let room = (state.ready.len() as u64 + 1) * self.segment_bytes - end;
+        (state.taken * self.segment_bytes + end, room)
     }
 
     /// Ends the keeper once all full segments are sealed.
@@ -411,15 +428,25 @@ impl Keeper {
 
     /// Pre-fills a file with written zeros: overwriting is cheaper to sync than growing. False if the pool was closed meanwhile.
     fn fill(&self, file: &dyn File) -> io::Result<bool> {
-        let length = self.options.segment_bytes as usize;
-        let mut at = 0;
+        let length = u64::from(self.options.segment_bytes);
+        let (mut at, (mut used_before, _)) = (0, self.pool.writer());
         while at < length {
             if self.pool.closed() {
                 return Ok(false);
             }
-            let piece = PIECE.min(length - at);
-            file.write_zeros(piece, at as u64)?;
-            at += piece;
+            let (used, room) = self.pool.writer();
+            let progress = Progress {
+                used: used - used_before,
+                room,
+                left: length - at,
+            };
+            used_before = used;
+            let piece = progress.piece();
+            file.write_zeros(piece.bytes, at)?;
+            at += piece.bytes as u64;
+            if piece.rests {
+                thread::sleep(REST);
+            }
         }
         file.sync()?;
         Ok(true)

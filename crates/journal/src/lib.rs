@@ -17,6 +17,7 @@ mod keeper;
 pub mod kill_point;
 pub mod metric;
 mod options;
+mod pace;
 mod pin;
 mod position;
 mod queue;

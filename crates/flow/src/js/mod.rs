@@ -92,7 +92,7 @@ impl Default for Options {
             slots: 2 * cores,
             per_user: cores.div_ceil(2),
             spares: 2,
-            kept: 8,
+            kept: 3 * cores,
             turn_runs: 16,
             turn_time: Duration::from_millis(20),
             begin_within: Duration::from_millis(20),

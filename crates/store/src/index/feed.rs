@@ -27,7 +27,7 @@ impl Default for FeedOptions {
         Self {
             max_lag: 2_097_152,
             queue_entries: 65_536,
-            queue_bytes: 8 << 20,
+            queue_bytes: 2 << 20,
         }
     }
 }
@@ -54,6 +54,14 @@ struct Queue {
     closed: bool,
     /// Entries committed since the start.
     arrived: u64,
+    /// For how many entries the index waits, if it does: what does not end its wait does not wake it.
+    awaited: Option<usize>,
+}
+
+impl Queue {
+    fn is_worth_while(&self, entries: usize) -> bool {
+        self.entries >= entries || self.segment_changed || self.overflowed || self.closed
+    }
 }
 
 impl Feed {
@@ -95,19 +103,23 @@ impl Feed {
         } else {
             queue.overflowed = true;
         }
+        let is_awaited = queue.awaited.is_some_and(|entries| queue.is_worth_while(entries));
         drop(queue);
-        self.arrived.notify_one();
+        if is_awaited {
+            self.arrived.notify_one();
+        }
     }
 
     /// Waits until `entries` are queued, the journal has gone on to its next segment since the last wait, the queue
     /// overflowed or was closed, or the time is over.
     pub fn wait(&self, entries: usize, limit: Duration) {
-        let queue = self.queue();
-        let waiting = |queue: &mut Queue| queue.entries < entries && !queue.segment_changed && !queue.overflowed && !queue.closed;
+        let mut queue = self.queue();
+        queue.awaited = Some(entries);
         let (mut queue, _) = self
             .arrived
-            .wait_timeout_while(queue, limit, waiting)
+            .wait_timeout_while(queue, limit, |queue| !queue.is_worth_while(entries))
             .unwrap_or_else(PoisonError::into_inner);
+        queue.awaited = None;
         queue.segment_changed = false;
     }
 
