@@ -85,7 +85,7 @@ impl Endpoint {
 
 /// Accepted and not ended, for flows that take longer to run than to accept: senders wait instead of filling a queue that
 /// is still full when the measurement ends.
-const ADMITTED: u32 = 160;
+const ADMITTED: u32 = 128;
 
 impl BenchFixture {
     /// Runs the command.

@@ -485,12 +485,12 @@ settings! {
         max_lag: Count = 2_097_152;
         /// While more than `commit-entries` arrive in a `commit-interval`, or an eighth of them while the daemon's threads wait for processors half as long as they run, the index leaves processor and disk to them until it lags by so many. auto: three quarters of `max-lag`.
         yield_lag: Auto<Count> = "auto";
-        /// Nor does it lag on purpose by more than arrives in this time.
+        /// Nor does it lag on purpose by more than arrives in this time; 0s: never.
         yield_for: Duration = "60s";
         /// Entries queued for the index; what does not fit is read from the journal again.
         queue_entries: Count = 65_536;
         /// Bytes of payloads queued for the index; what does not fit is read from the journal again.
-        queue_bytes: Size = "2MiB";
+        queue_bytes: Size = "4MiB";
         /// Entries of one index transaction.
         commit_entries: Count = 8_000;
         /// Time between index transactions.

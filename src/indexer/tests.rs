@@ -300,7 +300,7 @@ fn the_index_stands_back_while_much_arrives_and_catches_up_afterwards() {
     // Nobody looks again within the test.
     indexer.options.commit_interval = Duration::from_secs(36_000);
     indexer.options.commit_entries = 100;
-    for batch in 0..40 {
+    for batch in 0..60 {
         run.append((batch * 10..(batch + 1) * 10).map(|n| accepted(n, 50)));
     }
     let step = |indexer: &mut Indexer, yield_lag, rate, is_high| {
@@ -309,10 +309,34 @@ fn the_index_stands_back_while_much_arrives_and_catches_up_afterwards() {
         assert!(indexer.step(&mut Collector::default()));
         run.feed.lag()
     };
-    assert_eq!(step(&mut indexer, 10_000, 1e6, true), 300, "one commit, and the rest for later");
-    assert_eq!(step(&mut indexer, 450, 1e6, true), 200, "down to less than half of index.yield-lag");
-    assert_eq!(step(&mut indexer, 10_000, 5.0, true), 100, "or of what arrives in index.yield-for");
+    assert_eq!(step(&mut indexer, 10_000, 1e6, true), 500, "one commit, and the rest for later");
+    assert_eq!(step(&mut indexer, 700, 1e6, true), 300, "down to less than half of index.yield-lag");
+    assert_eq!(step(&mut indexer, 10_000, 4.0, true), 100, "or of what arrives in index.yield-for");
     assert_eq!(step(&mut indexer, 10_000, 0.0, false), 0, "all of it once little arrives");
+}
+
+#[test]
+fn an_eighth_is_much_where_processors_are_short() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Run::start(directory.path(), FeedOptions::default()).options;
+    let full = options.commit_entries as f64 / options.commit_interval.as_secs_f64();
+    let is_high = |rate, are_short| Pace::of(rate, are_short, &options).is_high;
+    assert!(is_high(full, false) && !is_high(full - 1.0, false));
+    assert!(is_high(full / 8.0, true) && !is_high(full / 8.0 - 1.0, true));
+}
+
+#[test]
+fn a_batch_larger_than_the_queue_is_taken_where_nothing_else_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = FeedOptions {
+        queue_bytes: 1,
+        ..FeedOptions::default()
+    };
+    let run = Run::start(directory.path(), options);
+    run.append([accepted(1, 50)]);
+    assert!(!run.feed.has_overflowed(), "readers find it at once");
+    run.append([accepted(2, 50)]);
+    assert!(run.feed.has_overflowed());
 }
 
 /// While it grows, the index makes history files: nothing else may wait for the end of that.

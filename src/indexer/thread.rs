@@ -14,6 +14,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
+/// Commits' worth of entries that readers may have applied and that are not committed, while the index stands back. No key: it
+/// goes with `commit_entries`.
+const MOST_PENDING: u64 = 4;
+
 /// Limits of the indexer.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -151,7 +155,7 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// A `commit_interval` that fills a commit is much on any machine; on one whose processors are short an eighth of it is.
-    fn of(rate: f64, are_processors_short: bool, options: &Options) -> Self {
+    pub(super) fn of(rate: f64, are_processors_short: bool, options: &Options) -> Self {
         let full = options.commit_entries as f64 / options.commit_interval.as_secs_f64();
         let high = if are_processors_short { full / 8.0 } else { full };
         Self {
@@ -284,11 +288,12 @@ impl Indexer {
         self.may_yield(2)
     }
 
-    /// Whether so much arrives that the index stands back, and it may: it lags by less than this part of what it may, and
-    /// there is room.
+    /// Whether so much arrives that the index stands back, and it may: it lags by less than this part of what it may, what
+    /// readers applied meanwhile stays small, and there is room.
     fn may_yield(&self, part: u64) -> bool {
         let pace = self.arrivals.pace;
-        pace.is_high && self.parts.feed.lag() < pace.yield_lag(&self.options) / part && has_headroom(self)
+        let lags_little = self.parts.feed.lag() < pace.yield_lag(&self.options) / part;
+        pace.is_high && lags_little && self.parts.index.pending() < MOST_PENDING * self.options.commit_entries && has_headroom(self)
     }
 
     /// Applies and commits what there is, or part of it under load; whether that succeeded. The collector has its turn after

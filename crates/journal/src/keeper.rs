@@ -67,6 +67,8 @@ struct State {
     next_number: u32,
     // Something that goes first waits for the writer.
     summoned: bool,
+    // The writer waits for a spare.
+    awaited: bool,
     // A spare could not be prepared.
     blocked: bool,
     // A spare waits for a release.
@@ -108,6 +110,7 @@ impl Pool {
             limit: options.max_bytes,
             next_number,
             summoned: false,
+            awaited: false,
             blocked: false,
             at_limit: false,
             starved: false,
@@ -140,11 +143,13 @@ impl Pool {
         let mut state = self.lock();
         if !wait.is_zero() {
             let waits = |state: &mut State| lacks(state) && !state.blocked && (goes_first || !state.summoned);
+            state.awaited = true;
             state = self
                 .for_writer
                 .wait_timeout_while(state, wait, waits)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+            state.awaited = false;
         }
         let spare = if lacks(&state) { None } else { state.ready.pop_front() };
         match spare {
@@ -220,14 +225,19 @@ impl Pool {
         self.lock().total_bytes
     }
 
-    /// Bytes that the writer used since it began, and those that it has left in segments that are ready.
+    /// Bytes that the writer used since it began, and those that it has left in segments that are ready: none if it waits, or
+    /// somebody is refused for want of a segment.
     fn writer(&self) -> (u64, u64) {
         let state = self.lock();
         let end = state
             .current
             .as_ref()
             .map_or(self.segment_bytes, |current| u64::from(current.bounds().end));
-        let room = (state.ready.len() as u64 + 1) * self.segment_bytes - end;
+        let is_short = state.awaited || state.starved || state.blocked || state.at_limit;
+        let room = match is_short {
+            true => 0,
+            false => (state.ready.len() as u64 + 1) * self.segment_bytes - end,
+        };
         (state.taken * self.segment_bytes + end, room)
     }
 
@@ -235,6 +245,10 @@ impl Pool {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.stir(self.lock());
+    }
+
+    fn next_full(&self) -> Option<(Arc<Segment>, Write)> {
+        self.lock().full.pop_front()
     }
 
     fn stir(&self, mut state: MutexGuard<'_, State>) {
@@ -330,7 +344,8 @@ impl Keeper {
                     (state.blocked, state.at_limit, state.starved) = (false, false, false);
                     Turn::Worked
                 }
-                Ok(None) => Turn::Closed,
+                // What is full is sealed before the end.
+                Ok(None) => Turn::Worked,
                 Err(error) => {
                     tracing::warn!(%error, "no spare journal segment could be prepared");
                     self.pool.refused.store(true, Ordering::Relaxed);
@@ -444,6 +459,10 @@ impl Keeper {
             let piece = progress.piece();
             file.write_zeros(piece.bytes, at)?;
             at += piece.bytes as u64;
+            // What became full meanwhile does not wait for all of this.
+            while let Some((segment, write)) = self.pool.next_full() {
+                self.finish(&segment, write);
+            }
             if piece.rests {
                 thread::sleep(REST);
             }
@@ -528,4 +547,41 @@ pub(crate) fn hash(segment: &Segment) -> io::Result<[u8; 32]> {
     let mut hash = [0; 32];
     hash.copy_from_slice(context.finish().as_ref());
     Ok(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryDisk;
+
+    /// At the limit what does not go first leaves a spare, and waits for the next one though that one is ready.
+    #[test]
+    fn a_writer_that_waits_has_no_room() {
+        let options = Options {
+            segment_bytes: 32 << 10,
+            ..Options::for_budget(96 << 10)
+        };
+        let pool = Pool::new(&options, Vec::new(), options.max_bytes, 2);
+        let header = Header {
+            number: 1,
+            id: 1,
+            created_millis: 0,
+            segment_bytes: options.segment_bytes,
+        };
+        let file = MemoryDisk::new(1).create("1").unwrap();
+        let spare = Segment::new(header, segment_name(1), "1".into(), file);
+        pool.lock().ready.push_back(Arc::new(spare));
+        assert_eq!(pool.writer().1, u64::from(options.segment_bytes));
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| pool.take(Duration::from_secs(10), false, false));
+            while !pool.lock().awaited {
+                thread::yield_now();
+            }
+            assert_eq!(pool.writer().1, 0);
+            pool.lock().limit += options.max_bytes;
+            pool.for_writer.notify_all();
+            assert!(matches!(writer.join(), Ok(Spare::Ready(_))));
+        });
+        assert_eq!(pool.writer().1, u64::from(options.segment_bytes - FRAMES_AT));
+    }
 }

@@ -27,7 +27,7 @@ impl Default for FeedOptions {
         Self {
             max_lag: 2_097_152,
             queue_entries: 65_536,
-            queue_bytes: 2 << 20,
+            queue_bytes: 4 << 20,
         }
     }
 }
@@ -96,7 +96,9 @@ impl Feed {
         }
         let batch: Arc<[Logged]> = batch.collect();
         let bytes: usize = batch.iter().map(|logged| logged.payload.len()).sum();
-        if queue.entries + count <= self.options.queue_entries && queue.bytes + bytes <= self.options.queue_bytes {
+        // A single batch is bounded by the journal's frames: alone it has room, however large it is.
+        let fits = queue.entries + count <= self.options.queue_entries && queue.bytes + bytes <= self.options.queue_bytes;
+        if fits || queue.batches.is_empty() {
             queue.entries += count;
             queue.bytes += bytes;
             queue.batches.push_back(batch);
