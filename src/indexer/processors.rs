@@ -21,8 +21,10 @@ impl Processors {
     }
 
     fn are_short_since(self, before: Self) -> bool {
-        // What threads that have ended counted is gone with them.
-        let (ran, waited) = (self.ran.saturating_sub(before.ran), self.waited.saturating_sub(before.waited));
+        // What threads that have ended counted is gone with them: where that shows, nothing is known.
+        let (Some(ran), Some(waited)) = (self.ran.checked_sub(before.ran), self.waited.checked_sub(before.waited)) else {
+            return false;
+        };
         !waited.is_zero() && waited >= ran / 2
     }
 
@@ -76,5 +78,6 @@ mod tests {
         assert!(!counts(1_100, 549).are_short_since(counts(1_000, 500)));
         assert!(!counts(1_000, 500).are_short_since(counts(1_000, 500)), "nothing ran");
         assert!(!counts(900, 400).are_short_since(counts(1_000, 500)), "threads have ended");
+        assert!(!counts(900, 600).are_short_since(counts(1_000, 500)), "one that ran has ended");
     }
 }

@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 /// goes with `commit_entries`.
 const MOST_PENDING: u64 = 4;
 
+/// Such a part of what is much on any machine is much where processors are short. No key: it goes with `commit_entries`.
+const PART_WHERE_SHORT: f64 = 8.0;
+
 /// Limits of the indexer.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -157,7 +160,7 @@ impl Pace {
     /// A `commit_interval` that fills a commit is much on any machine; on one whose processors are short an eighth of it is.
     pub(super) fn of(rate: f64, are_processors_short: bool, options: &Options) -> Self {
         let full = options.commit_entries as f64 / options.commit_interval.as_secs_f64();
-        let high = if are_processors_short { full / 8.0 } else { full };
+        let high = if are_processors_short { full / PART_WHERE_SHORT } else { full };
         Self {
             rate,
             is_high: rate >= high,

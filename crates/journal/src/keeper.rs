@@ -3,6 +3,9 @@
 //! The writer never creates, fills or renames a file. A file carries the name of a segment only once its header is durable; until then, and
 //! after its release, it is named free, and what is in it is nobody's.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     io,
@@ -10,7 +13,6 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -97,6 +99,13 @@ pub(crate) enum Write {
     Never,
 }
 
+impl State {
+    /// The writer waits for a spare, or events are refused for want of one.
+    fn is_short(&self) -> bool {
+        self.awaited || self.starved || self.blocked || self.at_limit
+    }
+}
+
 impl Pool {
     pub(crate) fn new(options: &Options, free: Vec<String>, total_bytes: u64, next_number: u32) -> Self {
         let state = State {
@@ -143,7 +152,10 @@ impl Pool {
         let mut state = self.lock();
         if !wait.is_zero() {
             let waits = |state: &mut State| lacks(state) && !state.blocked && (goes_first || !state.summoned);
-            state.awaited = true;
+            if waits(&mut state) {
+                state.awaited = true;
+                self.for_keeper.notify_one();
+            }
             state = self
                 .for_writer
                 .wait_timeout_while(state, wait, waits)
@@ -225,16 +237,14 @@ impl Pool {
         self.lock().total_bytes
     }
 
-    /// Bytes that the writer used since it began, and those that it has left in segments that are ready: none if it waits, or
-    /// somebody is refused for want of a segment.
+    /// Bytes that the writer used since it began, and those that it has left in segments that are ready: none if they are short.
     fn writer(&self) -> (u64, u64) {
         let state = self.lock();
         let end = state
             .current
             .as_ref()
             .map_or(self.segment_bytes, |current| u64::from(current.bounds().end));
-        let is_short = state.awaited || state.starved || state.blocked || state.at_limit;
-        let room = match is_short {
+        let room = match state.is_short() {
             true => 0,
             false => (state.ready.len() as u64 + 1) * self.segment_bytes - end,
         };
@@ -245,6 +255,12 @@ impl Pool {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.stir(self.lock());
+    }
+
+    /// Waits for so long, but for nothing that the keeper is to do.
+    fn rest(&self, limit: Duration) {
+        let rests = |state: &mut State| !state.is_short() && state.full.is_empty() && !self.closed();
+        drop(self.for_keeper.wait_timeout_while(self.lock(), limit, rests));
     }
 
     fn next_full(&self) -> Option<(Arc<Segment>, Write)> {
@@ -459,12 +475,12 @@ impl Keeper {
             let piece = progress.piece();
             file.write_zeros(piece.bytes, at)?;
             at += piece.bytes as u64;
-            // What became full meanwhile does not wait for all of this.
-            while let Some((segment, write)) = self.pool.next_full() {
-                self.finish(&segment, write);
-            }
             if piece.rests {
-                thread::sleep(REST);
+                // What became full meanwhile does not wait for all of this.
+                while let Some((segment, write)) = self.pool.next_full() {
+                    self.finish(&segment, write);
+                }
+                self.pool.rest(REST);
             }
         }
         file.sync()?;
@@ -547,41 +563,4 @@ pub(crate) fn hash(segment: &Segment) -> io::Result<[u8; 32]> {
     let mut hash = [0; 32];
     hash.copy_from_slice(context.finish().as_ref());
     Ok(hash)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::MemoryDisk;
-
-    /// At the limit what does not go first leaves a spare, and waits for the next one though that one is ready.
-    #[test]
-    fn a_writer_that_waits_has_no_room() {
-        let options = Options {
-            segment_bytes: 32 << 10,
-            ..Options::for_budget(96 << 10)
-        };
-        let pool = Pool::new(&options, Vec::new(), options.max_bytes, 2);
-        let header = Header {
-            number: 1,
-            id: 1,
-            created_millis: 0,
-            segment_bytes: options.segment_bytes,
-        };
-        let file = MemoryDisk::new(1).create("1").unwrap();
-        let spare = Segment::new(header, segment_name(1), "1".into(), file);
-        pool.lock().ready.push_back(Arc::new(spare));
-        assert_eq!(pool.writer().1, u64::from(options.segment_bytes));
-        thread::scope(|scope| {
-            let writer = scope.spawn(|| pool.take(Duration::from_secs(10), false, false));
-            while !pool.lock().awaited {
-                thread::yield_now();
-            }
-            assert_eq!(pool.writer().1, 0);
-            pool.lock().limit += options.max_bytes;
-            pool.for_writer.notify_all();
-            assert!(matches!(writer.join(), Ok(Spare::Ready(_))));
-        });
-        assert_eq!(pool.writer().1, u64::from(options.segment_bytes - FRAMES_AT));
-    }
 }

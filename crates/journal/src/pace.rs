@@ -58,13 +58,14 @@ mod tests {
 
     const SEGMENT: u64 = 64 << 20;
 
-    /// Fills one segment while the writer uses so many bytes a rest, with so much room at first; gives what the writer had left.
-    fn fill(bytes_a_rest: u64, room: u64) -> Option<u64> {
+    /// Fills one segment while the writer uses so many bytes a rest, and so many a piece in haste, with so much room at first; gives
+    /// what the writer had left.
+    fn fill(bytes_a_rest: u64, bytes_in_haste: u64, room: u64) -> Option<u64> {
         let (mut left, mut room, mut used) = (SEGMENT, room, 0);
         while left > 0 {
             let piece = Progress { used, room, left }.piece();
             left -= piece.bytes as u64;
-            used = if piece.rests { bytes_a_rest } else { 0 };
+            used = if piece.rests { bytes_a_rest } else { bytes_in_haste };
             room = room.checked_sub(used)?;
         }
         Some(room)
@@ -109,13 +110,18 @@ mod tests {
                 rests: true
             }
         );
-        assert_eq!(fill(0, 2 * SEGMENT), Some(2 * SEGMENT));
+        assert_eq!(fill(0, 0, 2 * SEGMENT), Some(2 * SEGMENT));
     }
 
     proptest! {
         #[test]
-        fn a_segment_is_filled_before_the_writer_needs_it(bytes_a_rest in 0..800_000u64, room in SEGMENT / 2..3 * SEGMENT) {
-            prop_assert!(fill(bytes_a_rest, room).is_some());
+        fn a_segment_is_filled_before_the_writer_needs_it(bytes in 0..800_000u64, room in SEGMENT..3 * SEGMENT) {
+            prop_assert!(fill(bytes, bytes, room).is_some());
+        }
+
+        #[test]
+        fn what_begins_late_is_filled_in_haste(bytes_a_rest in 0..800_000u64, room in SEGMENT / 2..SEGMENT) {
+            prop_assert!(fill(bytes_a_rest, bytes_a_rest / 4, room).is_some());
         }
 
         #[test]
