@@ -35,3 +35,43 @@ fn a_writer_that_waits_has_no_room() {
     });
     assert_eq!(pool.writer().1, u64::from(options.segment_bytes - FRAMES_AT));
 }
+
+/// Closed with a full segment at hand, in the middle of filling a spare.
+#[test]
+fn what_is_full_is_sealed_before_the_end() {
+    let options = Options {
+        segment_bytes: 4 << 20,
+        ..Options::for_budget(64 << 20)
+    };
+    let disk = Arc::new(MemoryDisk::new(1));
+    let (table, pool) = (Arc::new(Table::new(1)), Arc::new(Pool::new(&options, Vec::new(), 0, 2)));
+    let header = Header {
+        number: 1,
+        id: 1,
+        created_millis: 0,
+        segment_bytes: options.segment_bytes,
+    };
+    let file = disk.create("1").unwrap();
+    file.write_zeros(FRAMES_AT as usize, 0).unwrap();
+    let full = Arc::new(Segment::new(header, segment_name(1), "1".into(), file));
+    table.insert(full.clone());
+    let mut keeper = Keeper {
+        options,
+        disk,
+        table,
+        pool: pool.clone(),
+    };
+    thread::scope(|scope| {
+        scope.spawn(move || keeper.run());
+        // The first spare is made in haste, the next one at leisure.
+        while pool.lock().ready.is_empty() || pool.total_bytes() == u64::from(header.segment_bytes) {
+            thread::yield_now();
+        }
+        let mut state = pool.lock();
+        state.full.push_back((full.clone(), Write::Allowed));
+        pool.closed.store(true, Ordering::Release);
+        pool.stir(state);
+    });
+    assert!(full.bounds().hash.is_some());
+    assert_eq!(pool.lock().ready.len(), 1, "the second spare was not made");
+}

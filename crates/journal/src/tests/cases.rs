@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::rig::{Rig, SEGMENT};
 use crate::{
-    AppendError, Committed, Fault, Journal, MemoryDisk, NewEntry, OpenError, Options, Position, ReadError, Room,
+    AppendError, Fault, NewEntry, OpenError, Position, ReadError, Room,
     format::{BLOCK, ENTRY_HEADER, FRAME_HEADER, FRAMES_AT, FrameWriter, Header, salt},
     inspect,
     recover::segment_name,
@@ -448,27 +448,4 @@ fn a_segment_keeps_its_number_in_its_name_and_its_header() {
     assert_eq!((header.number, header.segment_bytes), (at.segment(), SEGMENT));
     let segment = Arc::new(Segment::new(header, String::new(), std::path::PathBuf::new(), file));
     assert_eq!(segment.info().entries, 0);
-}
-
-/// Four megabytes take a third of a second to fill while nobody waits for them.
-#[test]
-fn a_close_while_a_spare_is_filled_seals_what_was_written() {
-    let options = Options {
-        segment_bytes: 4 << 20,
-        ..Options::for_budget(64 << 20)
-    };
-    let journal = Journal::open(options, Arc::new(MemoryDisk::new(1)), Box::new(|_: Arc<[Committed]>| {})).unwrap();
-    let entry = NewEntry {
-        partition: 1,
-        epoch: 1,
-        payload: vec![7; 100].into(),
-    };
-    journal.append(vec![entry]).wait().unwrap();
-    journal.close();
-    let segments = journal.segments();
-    assert!(segments.iter().any(|segment| segment.entries > 0));
-    assert!(
-        segments.iter().all(|segment| segment.final_hash.is_some()),
-        "{segments:?} are sealed"
-    );
 }
