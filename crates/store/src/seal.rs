@@ -226,7 +226,7 @@ impl DataKey {
         let compressible = kind.compresses() && plaintext.len() > COMPRESS_ABOVE && plaintext.len() <= MAX_COMPRESSED_PLAINTEXT;
         if compressible && let Some(mut packed) = compress(plaintext) {
             let sealed = self.seal_body(FORMAT_COMPRESSED, kind, id, &packed);
-            packed.zeroize();
+            wipe(&mut packed);
             return sealed;
         }
         self.seal_body(FORMAT_PLAIN, kind, id, plaintext)
@@ -310,11 +310,17 @@ fn compress(plaintext: &[u8]) -> Option<Vec<u8>> {
         slot.as_mut()?.compress_to_buffer(plaintext, &mut packed[LENGTH..]).ok()
     });
     let Some(written) = written else {
-        packed.zeroize();
+        wipe(&mut packed);
         return None;
     };
     packed.truncate(LENGTH + written);
     Some(packed)
+}
+
+/// Zeroes all its memory in one go: what is in a `Vec` as such goes byte by byte, the room behind it does not.
+fn wipe(bytes: &mut Vec<u8>) {
+    bytes.clear();
+    bytes.spare_capacity_mut().zeroize();
 }
 
 fn decompress(packed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
