@@ -310,15 +310,15 @@ settings! {
 
     /// JavaScript steps. They run in child processes, confined by the kernel: of `perseat-js-child` beside the daemon, or else of the daemon itself.
     code "code": Code {
-        /// Scripts that run at once, each in a child of its own. auto: twice as many as cores, because a child waits for its
-        /// next step while the daemon works on its last answer.
+        /// Scripts that run at once, each in a child of its own; half as many where those that were over at once before are all
+        /// there is. auto: twice as many as cores, because a child waits for its next step, or its script for an answer.
         children: Auto<Count> = "auto";
         /// Children that one user's steps hold at once, never more than half of them. auto: half as many as cores, at least 1:
         /// what computes without end leaves the other cores alone.
         per_user: Auto<Count> = "auto";
         /// Children that stand ready to take over when one is killed or changes its customer.
         spares: Count = 2;
-        /// Children kept with their customer after another one took their place. auto: half more than `children`.
+        /// Children kept with their customer beside those that `children` allows. auto: half more than `children`.
         kept: Auto<Count> = "auto";
         /// The engine's heap.
         memory: Size = "128MiB";
@@ -326,13 +326,13 @@ settings! {
         wall: Duration = "5m";
         /// Processor time of one code step.
         cpu: Duration = "30s";
-        /// Steps handed to one child at once: one runs, the others are the same user's.
+        /// Steps handed to one child at once: one runs, the others are the same user's, or all are of scripts that were over at once before.
         frames: Count = 8;
         /// Steps of one customer before another one that waits gets the child.
         turn_steps: Count = 16;
         /// Time of one customer before another one that waits gets the child.
         turn_time: Duration = "20ms";
-        /// How long a step may wait in a child behind another one of its user before it goes to a child that is free.
+        /// How long a step may wait in a child behind another one before it goes to a child that is free; after five times that it waits for any child, unless the other one is of its user.
         begin_within: Duration = "20ms";
         /// Steps waiting for a child.
         queue: Count = 8_192;

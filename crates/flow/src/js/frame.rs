@@ -81,6 +81,8 @@ pub(super) enum FromChild<'a> {
         run: u64,
         last: bool,
         cpu_us: u64,
+        /// Whether it waited for an answer or a timer.
+        waited: bool,
         #[serde(borrow)]
         outcome: Result<&'a str, Failure<'a>>,
         #[serde(borrow)]

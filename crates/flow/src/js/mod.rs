@@ -41,22 +41,23 @@ pub struct Options {
     /// What to spawn: program, then arguments. Default: `perseat-js-child` beside this binary where it is of the same build,
     /// else this binary itself.
     pub child_command: Option<Vec<std::ffi::OsString>>,
-    /// Scripts that run at once. Default: twice the number of cores, because a child waits for its next run while its last
-    /// answer is worked on.
+    /// Scripts that run at once; half as many, rounded up, where those that were over at once before are all there is. Default:
+    /// twice the number of cores, because a child waits for its next run, or its script for an answer.
     pub slots: usize,
     /// Slots that one user's runs may hold.
     pub per_user: usize,
     /// Children kept ready beyond that.
     pub spares: usize,
-    /// Children kept with their customer after another took their slot.
+    /// Children kept with their customer beside those that slots are for.
     pub kept: usize,
     /// Runs of one customer in a slot before another that waits gets it.
     pub turn_runs: u32,
     /// Time of one customer in a slot before another that waits gets it.
     pub turn_time: Duration,
-    /// How long a run may wait in a child behind another before it goes to one that is free.
+    /// How long a run may wait in a child behind another before it goes to one that is free; after five times that it waits for any
+    /// child, unless the other one is of its user.
     pub begin_within: Duration,
-    /// Runs handed to one child at once, the running one included; all of one user.
+    /// Runs handed to one child at once, the running one included: of one user, or all of scripts that are over at once.
     pub in_flight: usize,
     /// Runs that wait for a slot.
     pub max_waiting: usize,
@@ -110,6 +111,13 @@ impl Default for Options {
             max_scripts: 64,
             sandbox: Sandbox::Required,
         }
+    }
+}
+
+impl Options {
+    /// CPU time of a run that is over at once: a child full of them is through within `begin_within`.
+    fn quick(&self) -> Duration {
+        self.begin_within / u32::try_from(self.in_flight.max(1)).unwrap_or(u32::MAX)
     }
 }
 

@@ -1,7 +1,10 @@
 //! How a script computes beside everything else on the machine: by what its user's last one did. Pure.
 
 use super::run::UserKey;
-use std::collections::HashMap;
+use perseat_domain::id::CustomerId;
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 /// CPU time of a run that competes like any other. Starting the next child costs a tenth of it, and a spare is ready. No key: less
@@ -12,6 +15,8 @@ const FIRST: Duration = Duration::from_millis(10);
 const AGAIN: Duration = Duration::from_millis(1);
 /// Users that are remembered. No key: past it all are forgotten, which costs them nothing and others ten milliseconds each.
 const MAX_USERS: usize = 4_096;
+/// Scripts that are remembered. No key: past it all are forgotten, and each may hold up others once more.
+const MAX_SCRIPTS: usize = 4_096;
 
 /// What the last run of a user was like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,18 +37,28 @@ pub(super) struct Pace {
     pub(super) rests: bool,
 }
 
-/// The users whose last run computed for long.
+/// The users whose last run computed for long, and the scripts that wait.
 #[derive(Debug, Default)]
-pub(super) struct Patience(HashMap<UserKey, Last>);
+pub(super) struct Patience {
+    users: HashMap<UserKey, Last>,
+    /// By a hash of the customer and the text: who finds two alike has one of their own scripts alone in its process.
+    scripts: HashSet<u64>,
+    hasher: RandomState,
+}
 
 impl Patience {
     /// How the next run of a user computes.
     pub(super) fn with(&self, user: UserKey) -> Pace {
-        let last = self.0.get(&user);
+        let last = self.users.get(&user);
         Pace {
             gives_way_after: if last.is_some() { AGAIN } else { FIRST },
             rests: last == Some(&Last::Endless),
         }
+    }
+
+    /// Whether the last run of a user computed for long.
+    pub(super) fn remembers(&self, user: UserKey) -> bool {
+        self.users.contains_key(&user)
     }
 
     /// A run came to its end by itself and took this much CPU time.
@@ -51,7 +66,7 @@ impl Patience {
         if cpu >= FIRST {
             self.remember(user, Last::Long);
         } else {
-            self.0.remove(&user);
+            self.users.remove(&user);
         }
     }
 
@@ -61,10 +76,23 @@ impl Patience {
     }
 
     fn remember(&mut self, user: UserKey, last: Last) {
-        if self.0.len() >= MAX_USERS {
-            self.0.clear();
+        if self.users.len() >= MAX_USERS {
+            self.users.clear();
         }
-        self.0.insert(user, last);
+        self.users.insert(user, last);
+    }
+
+    /// A customer's script waited for an answer or a timer.
+    pub(super) fn waited(&mut self, customer: CustomerId, script: &str) {
+        if self.scripts.len() >= MAX_SCRIPTS {
+            self.scripts.clear();
+        }
+        self.scripts.insert(self.hasher.hash_one((customer, script)));
+    }
+
+    /// Whether it did so lately.
+    pub(super) fn waits(&self, customer: CustomerId, script: &str) -> bool {
+        self.scripts.contains(&self.hasher.hash_one((customer, script)))
     }
 }
 
@@ -98,9 +126,13 @@ mod tests {
     }
 
     #[test]
-    fn no_more_users_are_remembered_than_the_bound() {
+    fn no_more_users_and_scripts_are_remembered_than_the_bounds() {
         let mut patience = Patience::default();
         (0..10_000).for_each(|n| patience.exhausted(user(n)));
-        assert!(patience.0.len() <= MAX_USERS && patience.with(user(9_999)).rests);
+        assert!(patience.users.len() <= MAX_USERS && patience.with(user(9_999)).rests);
+        let customer = user(1).customer;
+        (0..10_000).for_each(|n| patience.waited(customer, &n.to_string()));
+        assert!(patience.scripts.len() <= MAX_SCRIPTS && patience.waits(customer, "9999"));
+        assert!(!patience.waits(user(2).customer, "9999"));
     }
 }

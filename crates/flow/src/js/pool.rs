@@ -3,38 +3,45 @@
 //! A slot is the right to run. A child that holds one belongs to one customer; when its turn is over and another
 //! customer waits, the slot goes to a child of that customer or to a fresh one, and the old child is kept for its
 //! customer's next turn, as far as there is room (starting one costs about 3 ms, a kept one a few MiB). Frames in
-//! flight to one child are all of one user, so a slow script delays only its own user; what waits behind it for long
-//! goes to another child as soon as one is free, and the slow one's child ends with it. A deadline that passes kills
-//! the child: only the running script fails, the others are sent again elsewhere.
+//! flight to one child are of one user, so a slow script delays only its own user; or they are all of scripts that were
+//! over at once when they last ran there, for users whose own last runs were short: a child that goes on without a pause
+//! finds its caches warm. What waits behind a slow one for long goes to another child as soon as one is free, and the
+//! slow one's child ends with it. A deadline that passes kills the child: only the running script fails, the others are
+//! sent again elsewhere.
 //!
 //! The tasks live on the runtime that started the pool. With one owner arbiter that is the arbiter's: a run then costs
 //! no hop between threads, and writes that become ready in one turn of the loop leave in one call.
 
+mod child;
 mod roster;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::child::{End, Flight, Worker};
 use self::roster::Roster;
 use super::calls::{Calls, Sending};
-use super::frame::{self, Run, ToChild};
-use super::patience::{Pace, Patience};
+use super::patience::Patience;
 use super::queue::Queue;
-use super::run::{Part, RunError, RunReport, RunRequest, UserKey};
+use super::run::{RunError, RunReport, RunRequest, UserKey};
 use super::spawner::Spawner;
 use super::{Options, StartError, worker};
 use crate::outbound::OutboundClient;
-use perseat_domain::id::{CustomerId, IdMap};
-use std::collections::{VecDeque, vec_deque};
+use perseat_domain::id::IdMap;
+use std::collections::vec_deque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// Room in a frame beside its payload.
 const FRAME_OVERHEAD: usize = 4096;
 /// How long before its step's deadline a script is asked to stop, so that its child need not be killed.
 const SOFT_STOP: Duration = Duration::from_millis(25);
+/// What waits behind another user's run for so many times `begin_within` waits for any child instead. That run was expected to be over
+/// at once, and where processors are short it may not have begun: sooner, its child would be killed for nothing.
+/// No key: it goes with `begin_within`.
+const BEGIN_ELSEWHERE: u32 = 5;
 
 /// Runs scripts. Cheap to clone; the children end with the last clone.
 #[derive(Clone, Debug)]
@@ -59,53 +66,6 @@ pub(super) struct Shared {
     pub(super) spawner: Spawner,
     pub(super) runtime: Handle,
     state: Mutex<State>,
-}
-
-/// A run on its way.
-#[derive(Debug)]
-pub(super) struct Flight {
-    pub(super) id: u64,
-    pub(super) request: RunRequest,
-    pub(super) answer: oneshot::Sender<RunReport>,
-    /// Told when it begins: until when it may run.
-    begun: Option<oneshot::Sender<Instant>>,
-    pub(super) fetches: u32,
-    pub(super) sending: Sending,
-}
-
-impl Flight {
-    /// Its script runs from now on. Waiting for a child has not used up its time.
-    pub(super) fn begin(&mut self, options: &Options) {
-        if let Some(begun) = self.begun.take() {
-            self.request.deadline = self.request.deadline.min(Instant::now() + options.max_time);
-            // Nobody listens if it was given up at this moment.
-            let _ = begun.send(self.request.deadline);
-        }
-    }
-}
-
-/// One child.
-#[derive(Debug)]
-pub(super) struct Worker {
-    pub(super) pid: u32,
-    customer: Option<CustomerId>,
-    /// The first runs; the others wait in the child.
-    pub(super) flights: VecDeque<Flight>,
-    /// Bytes for the socket.
-    pub(super) out: Vec<u8>,
-    pub(super) wake: Arc<Notify>,
-    /// Whether it is to be killed.
-    pub(super) doomed: bool,
-    /// Whether it is to be killed once the running script ends: what it would begin next runs elsewhere.
-    pub(super) retiring: bool,
-    /// When the first began.
-    pub(super) began: Instant,
-    /// Whether a task looks after those behind the first.
-    watched: bool,
-    /// The scripts that it knows, by text: at most `max_scripts`, so nobody gains by texts that collide.
-    scripts: IdMap<Arc<str>, u32>,
-    turn_runs: u32,
-    turn_since: Instant,
 }
 
 #[derive(Debug)]
@@ -152,9 +112,7 @@ impl JsPool {
     pub(crate) async fn run_with(&self, request: RunRequest, calls: Calls) -> RunReport {
         let shared = &self.handle.0;
         let options = &shared.options;
-        let sizes = request.results.iter().map(|(name, results)| name.len() + results.json().len());
-        let size = request.script.len() + request.context.json().len() + request.config.len() + sizes.sum::<usize>();
-        if size + FRAME_OVERHEAD > options.max_frame {
+        if request.size() + FRAME_OVERHEAD > options.max_frame {
             return RunReport::failed(RunError::InputTooLarge);
         }
         let deadline = request.deadline;
@@ -194,11 +152,14 @@ impl JsPool {
     }
 }
 
-/// Looks after what waits in a child behind its running script, as long as something does.
+/// Looks after what waits in a child behind its running script, and for what it runs to be over, as long as something does.
 async fn watch(shared: Arc<Shared>, id: u64) {
     loop {
         sleep(shared.options.begin_within).await;
-        if !shared.lock().relieve(id, &shared) {
+        let mut state = shared.lock();
+        let goes_on = state.relieve(id, &shared);
+        state.pump(&shared);
+        if !goes_on {
             return;
         }
     }
@@ -231,82 +192,6 @@ impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // No code panics while it holds the lock; if some did, a pool that goes on is better than none.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Worker {
-    pub(super) fn new(pid: u32) -> Self {
-        Self {
-            pid,
-            customer: None,
-            flights: VecDeque::new(),
-            out: Vec::new(),
-            wake: Arc::new(Notify::new()),
-            doomed: false,
-            retiring: false,
-            began: Instant::now(),
-            watched: false,
-            scripts: IdMap::default(),
-            turn_runs: 0,
-            turn_since: Instant::now(),
-        }
-    }
-
-    pub(super) fn doom(&mut self) {
-        self.doomed = true;
-        self.wake.notify_one();
-    }
-
-    fn turn_is_over(&self, options: &Options, now: Instant) -> bool {
-        self.turn_runs >= options.turn_runs || now.saturating_duration_since(self.turn_since) >= options.turn_time
-    }
-
-    /// The number of a script that it does not know yet, once it has been told.
-    fn tell(&mut self, script: &Arc<str>) -> u32 {
-        let number = u32::try_from(self.scripts.len()).unwrap_or(u32::MAX);
-        self.scripts.insert(Arc::clone(script), number);
-        frame::push(&mut self.out, &ToChild::Script { number, text: script });
-        number
-    }
-
-    /// Writes the frame of a run of a script that it knows.
-    fn send(&mut self, mut flight: Flight, script: u32, options: &Options, pace: Pace) {
-        let request = &flight.request;
-        let room = request.deadline.saturating_duration_since(Instant::now()).min(options.max_time);
-        let room = room.saturating_sub(SOFT_STOP).max(room / 2);
-        let narrow = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        let run = ToChild::Run(Run {
-            run: flight.id,
-            script,
-            max_ms: millis(room),
-            max_cpu_ms: millis(options.max_cpu),
-            gives_way_us: u64::try_from(pace.gives_way_after.as_micros()).unwrap_or(u64::MAX),
-            rests: pace.rests,
-            max_log_lines: narrow(options.max_log_lines),
-            max_log_bytes: narrow(options.max_log_bytes),
-            max_fetches: options.max_fetches,
-            max_timers: narrow(options.max_timers),
-            max_result: narrow(options.max_result),
-            is_source: request.part == Part::Source,
-            context: request.context.json(),
-            config: &request.config,
-            results: request
-                .results
-                .iter()
-                .map(|(name, results)| (name.as_str(), results.text()))
-                .collect(),
-        });
-        frame::push(&mut self.out, &run);
-        if self.flights.is_empty() {
-            self.began = Instant::now();
-        }
-        self.turn_runs = self.turn_runs.saturating_add(1);
-        if self.flights.is_empty() {
-            flight.begin(options);
-        }
-        self.flights.push_back(flight);
-        self.wake.notify_one();
     }
 }
 
@@ -349,6 +234,9 @@ impl State {
                 begun: Some(begun),
                 fetches: 0,
                 sending: Sending::new(owner, calls),
+                given: Instant::now(),
+                is_quick: false,
+                was_relieved: false,
             },
         );
         self.pump(shared);
@@ -371,20 +259,27 @@ impl State {
         self.starting -= 1;
     }
 
-    /// A child ended. The run that it had begun fails, unless it said that it ends; the others run elsewhere.
+    /// A child ended. The run that it had begun fails, unless the child said that it ends or was killed for what ran before; the others
+    /// run elsewhere.
     pub(super) fn departed(&mut self, id: u64, said_so: bool, shared: &Arc<Shared>) {
         let Some(mut worker) = self.workers.remove(&id) else { return };
         self.roster.departed(id, worker.customer);
-        if let Some(first) = worker.flights.front() {
-            self.roster.ends(first.request.owner);
-        }
-        if !said_so && let Some(first) = worker.flights.pop_front() {
-            self.patience.exhausted(first.request.owner);
-            // Nobody waits if it was killed at its deadline.
-            drop(first.answer.send(RunReport::failed(RunError::Killed)));
-        }
-        while let Some(flight) = worker.flights.pop_back() {
+        while let Some(flight) = worker.take_back(&mut self.roster) {
             self.queue.push_front(flight.request.owner, flight);
+        }
+        if let Some(first) = worker.flights.pop_front() {
+            worker.forget(&first, &mut self.roster);
+            // It was killed for what ran before, which it cannot help, and has done nothing yet that others can see.
+            let is_innocent = worker.doomed && first.fetches == 0 && !first.answer.is_closed();
+            if said_so || is_innocent {
+                self.queue.push_front(first.request.owner, first);
+            } else {
+                if !worker.doomed {
+                    self.patience.exhausted(first.request.owner);
+                }
+                // Nobody waits if it was killed at its deadline.
+                drop(first.answer.send(RunReport::failed(RunError::Killed)));
+            }
         }
         self.pump(shared);
     }
@@ -393,9 +288,7 @@ impl State {
     pub(super) fn take_first(&mut self, id: u64, run: u64) -> Option<Flight> {
         let worker = self.workers.get_mut(&id)?;
         let first = worker.flights.pop_front_if(|first| first.id == run)?;
-        if worker.flights.is_empty() {
-            self.roster.ends(first.request.owner);
-        }
+        worker.forget(&first, &mut self.roster);
         Some(first)
     }
 
@@ -413,17 +306,30 @@ impl State {
         let options = &shared.options;
         let now = Instant::now();
         loop {
+            let waiting = self.queue.len();
             // One that loses its slot gives its place to the last.
             for at in (0..self.roster.holders().len()).rev() {
                 if let Some(id) = self.roster.holders().get(at).copied() {
                     self.feed(id, now, shared);
                 }
             }
-            if !self.attach(now, options) {
+            // Every customer has a child before one has a second: that is for what cannot wait in its first.
+            if self.attach(true, now, options) {
+                continue;
+            }
+            for at in 0..self.roster.holders().len() {
+                self.pack(at, now, shared);
+            }
+            // What one takes may be what another left for somebody.
+            if self.queue.len() == waiting && !self.attach(false, now, options) {
                 break;
             }
         }
-        while let Some(old) = self.roster.forget_old(options.kept) {
+        if self.roster.holders().len() < options.slots && self.queue.len() > 0 {
+            self.watch_quick(now, shared);
+        }
+        let unused = options.slots.saturating_sub(self.roster.holders().len());
+        while let Some(old) = self.roster.forget_old(options.kept + unused) {
             self.workers.get_mut(&old).into_iter().for_each(Worker::doom);
         }
         for _ in (self.roster.spares().len() + self.starting)..options.spares.max(1) {
@@ -432,30 +338,46 @@ impl State {
         }
     }
 
-    /// Takes back what waits behind a script that has run for long, if another child is free for it; whether to look again.
+    /// Sees to it that somebody looks again where what was expected to be over soon is not.
+    fn watch_quick(&mut self, now: Instant, shared: &Arc<Shared>) {
+        for id in self.roster.holders() {
+            let worker = self.workers.get_mut(id);
+            if let Some(worker) = worker.filter(|worker| worker.is_over_soon(now, &shared.options)) {
+                worker.watch(*id, shared);
+            }
+        }
+    }
+
+    /// Takes back what waits behind a script that has run for long, if another child is free for it or it is another user's; whether to
+    /// look again.
     fn relieve(&mut self, id: u64, shared: &Arc<Shared>) -> bool {
         let options = &shared.options;
         let Some(worker) = self.workers.get_mut(&id) else { return false };
-        let owner = match worker.flights.front() {
-            Some(first) if worker.flights.len() > 1 && !worker.doomed => first.request.owner,
-            _ => {
-                worker.watched = false;
-                return false;
-            }
+        let second = worker.flights.get(1).filter(|_| !worker.doomed);
+        let Some(owner) = second.map(|second| second.request.owner) else {
+            worker.watched = false;
+            return false;
         };
-        if worker.began.elapsed() < options.begin_within || !self.has_room(options, owner) {
-            return true;
+        let is_slow = worker.began.elapsed() >= options.begin_within;
+        let is_overdue = worker.held_up_others_for(options.begin_within.saturating_mul(BEGIN_ELSEWHERE));
+        if is_slow && (is_overdue || self.has_room(options, owner)) {
+            self.take_back(id, shared);
+            return false;
         }
-        let Some(worker) = self.workers.get_mut(&id) else { return false };
+        true
+    }
+
+    /// Takes back all that waits in a child, which ends with the script that runs there.
+    pub(super) fn take_back(&mut self, id: u64, shared: &Arc<Shared>) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.retiring = true;
         worker.watched = false;
-        while worker.flights.len() > 1
-            && let Some(flight) = worker.flights.pop_back()
-        {
-            self.queue.push_front(owner, flight);
+        let running = worker.flights.front().map(|first| first.request.owner);
+        while let Some(mut flight) = worker.take_back(&mut self.roster) {
+            flight.was_relieved |= Some(flight.request.owner) != running;
+            self.queue.push_front(flight.request.owner, flight);
         }
         self.pump(shared);
-        false
     }
 
     /// Whether one more child could run for a user now.
@@ -467,22 +389,24 @@ impl State {
 
     /// Gives a child that holds a slot what it may take, or takes the slot away.
     fn feed(&mut self, id: u64, now: Instant, shared: &Arc<Shared>) {
-        let Self {
-            queue, roster, patience, ..
-        } = self;
+        let Self { queue, roster, .. } = self;
         let options = &shared.options;
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let Some(customer) = worker.customer else { return };
-        while !worker.doomed && !worker.retiring && worker.flights.len() < options.in_flight {
+        while worker.has_room(options) {
             let user = worker.flights.front().map(|first| first.request.owner);
-            if user.is_some_and(|user| !queue.has(user)) {
+            if user.is_some_and(|user| !queue.has(user) || !worker.is_open_for(user)) {
+                return;
+            }
+            // After so many the child runs dry for whoever else of the customer is first, and may have to have it alone.
+            if user.is_some_and(|user| worker.in_a_row >= options.turn_runs && queue.has_beside(user)) {
                 return;
             }
             let gives_way = worker.turn_is_over(options, now) && queue.one_waits(|other| !roster.holds(other));
             let next = match user {
                 _ if gives_way => None,
                 Some(user) => Some(user),
-                None => queue.next_user(customer, |user| roster.running(user) < options.per_user),
+                None => queue.next_user(customer, usize::MAX, |user, _| roster.running(user) < options.per_user),
             };
             let Some(flight) = next.and_then(|user| queue.take_of(user)) else {
                 if user.is_none() {
@@ -491,47 +415,84 @@ impl State {
                 }
                 return;
             };
-            let owner = flight.request.owner;
             if flight.answer.is_closed() {
                 // Given up while it waited.
                 continue;
             }
-            let script = worker.scripts.get(&flight.request.script).copied();
-            if script.is_none() && worker.scripts.len() >= options.max_scripts {
-                queue.push_front(owner, flight);
+            if !worker.knows(&flight) && worker.scripts.len() >= options.max_scripts {
+                queue.push_front(flight.request.owner, flight);
                 if user.is_none() {
                     roster.leave(id, customer);
                     worker.doom();
                 }
                 return;
             }
-            let script = script.unwrap_or_else(|| worker.tell(&flight.request.script));
-            worker.send(flight, script, options, patience.with(owner));
-            if user.is_none() {
-                roster.begins(owner);
-            } else if !worker.watched {
-                worker.watched = true;
-                shared.runtime.spawn(watch(Arc::clone(shared), id));
+            worker.take(flight, roster, &self.patience, options);
+            if worker.flights.len() > 1 {
+                worker.watch(id, shared);
             }
         }
     }
 
-    /// Gives a free slot to the next customer that waits; whether it did.
-    fn attach(&mut self, now: Instant, options: &Options) -> bool {
+    /// Gives the child in a place something of another user to go on with, where all it has will be over at once.
+    fn pack(&mut self, at: usize, now: Instant, shared: &Arc<Shared>) {
+        let Self {
+            queue, roster, patience, ..
+        } = self;
+        let options = &shared.options;
+        let Some((id, worker)) = roster.holders().get(at).and_then(|id| Some((*id, self.workers.get_mut(id)?))) else {
+            return;
+        };
+        let Some(customer) = worker.customer else { return };
+        let is_open = worker.has_room(options) && !worker.flights.is_empty();
+        if !is_open || (worker.turn_is_over(options, now) && queue.one_waits(|other| !roster.holds(other))) {
+            return;
+        }
+        let may_share = |user, flight: &Flight| {
+            let is_free = roster.running(user) < options.per_user && !flight.was_relieved;
+            is_free && worker.is_open_for(user) && worker.is_quick(flight, patience)
+        };
+        // As in `feed`: who is first may have to have it alone.
+        let among = if worker.in_a_row < options.turn_runs {
+            options.in_flight
+        } else {
+            1
+        };
+        let next = queue.next_user(customer, among, may_share);
+        let Some(flight) = next.and_then(|user| queue.take_of(user)) else {
+            return;
+        };
+        if !flight.answer.is_closed() {
+            worker.take(flight, roster, patience, options);
+            worker.watch(id, shared);
+        }
+    }
+
+    /// Gives a free slot to the next customer that waits, to one that has none if so asked; whether it did.
+    fn attach(&mut self, is_first: bool, now: Instant, options: &Options) -> bool {
         let roster = &mut self.roster;
         if roster.holders().len() >= options.slots {
             return false;
         }
-        let wants = |customer, users: &mut vec_deque::Iter<'_, UserKey>| {
-            roster.has_child(customer) && users.any(|user| roster.running(*user) < options.per_user)
-        };
-        // Whoever has no slot comes first; so, too, does a customer's second child not start while another waits for its only one.
-        let first = self
-            .queue
-            .next_customer(|customer, users| !roster.holds(customer) && wants(customer, users));
-        let Some(customer) = first.or_else(|| self.queue.next_customer(wants)) else {
+        // What is over at once makes room at once. More of it side by side than there are cores only takes each other's caches.
+        let held = roster.holders().iter().filter_map(|id| self.workers.get(id));
+        let quick: Vec<_> = held
+            .filter(|worker| worker.is_over_soon(now, options))
+            .map(|worker| worker.customer)
+            .collect();
+        let is_half = quick.len() >= options.slots.div_ceil(2);
+        if is_half && is_first {
             return false;
+        }
+        let wants = |customer, users: &mut vec_deque::Iter<'_, UserKey>| {
+            let waits_for_its_own = is_half && quick.contains(&Some(customer));
+            roster.holds(customer) != is_first
+                && !waits_for_its_own
+                && roster.has_child(customer)
+                && users.any(|user| roster.running(*user) < options.per_user)
         };
+        let next = self.queue.next_customer(wants);
+        let Some(customer) = next else { return false };
         let chosen = roster.attach(customer).and_then(|id| self.workers.get_mut(&id));
         let Some(worker) = chosen else { return false };
         worker.customer = Some(customer);

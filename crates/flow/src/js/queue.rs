@@ -41,26 +41,31 @@ impl<T> Queue<T> {
         self.items.contains_key(&owner)
     }
 
-    fn of(&mut self, owner: UserKey) -> &mut VecDeque<T> {
+    /// The items of a user, who gets a place at the end of the round, or in front, where they have none.
+    fn of(&mut self, owner: UserKey, is_first: bool) -> &mut VecDeque<T> {
         let Self { turns, users, items, .. } = self;
         items.entry(owner).or_insert_with(|| {
             let users = users.entry(owner.customer).or_insert_with(|| {
                 turns.push_back(owner.customer);
                 VecDeque::new()
             });
-            users.push_back(owner);
+            if is_first {
+                users.push_front(owner);
+            } else {
+                users.push_back(owner);
+            }
             VecDeque::new()
         })
     }
 
     pub(super) fn push(&mut self, owner: UserKey, item: T) {
-        self.of(owner).push_back(item);
+        self.of(owner, false).push_back(item);
         self.len += 1;
     }
 
-    /// Puts an item back that was taken but not begun.
+    /// Puts an item back that was taken but not begun, in front of its user's; a user who has none goes in front of their customer's.
     pub(super) fn push_front(&mut self, owner: UserKey, item: T) {
-        self.of(owner).push_front(item);
+        self.of(owner, true).push_front(item);
         self.len += 1;
     }
 
@@ -82,10 +87,14 @@ impl<T> Queue<T> {
         Some(item)
     }
 
-    /// Chooses the next of a customer's users that may run, and moves them to the end of the round.
-    pub(super) fn next_user(&mut self, customer: CustomerId, may_run: impl Fn(UserKey) -> bool) -> Option<UserKey> {
+    /// Chooses the next of a customer's users whose oldest item may run, of so many at most, and moves them to the end of the round.
+    pub(super) fn next_user(&mut self, customer: CustomerId, among: usize, may_run: impl Fn(UserKey, &T) -> bool) -> Option<UserKey> {
         let users = self.users.get_mut(&customer)?;
-        let at = users.iter().position(|user| may_run(*user))?;
+        let first = |user| self.items.get(user).and_then(VecDeque::front);
+        let at = users
+            .iter()
+            .take(among)
+            .position(|user| first(user).is_some_and(|item| may_run(*user, item)))?;
         let user = users.remove(at)?;
         users.push_back(user);
         Some(user)
@@ -104,9 +113,21 @@ impl<T> Queue<T> {
         Some(customer)
     }
 
+    /// Whether something of another user of the same customer waits.
+    pub(super) fn has_beside(&self, owner: UserKey) -> bool {
+        let users = self.users.get(&owner.customer).map_or(0, VecDeque::len);
+        users > usize::from(self.has(owner))
+    }
+
     /// Whether a customer waits of which `counts` holds.
     pub(super) fn one_waits(&self, counts: impl Fn(CustomerId) -> bool) -> bool {
         self.turns.iter().any(|customer| counts(*customer))
+    }
+
+    /// All that waits, in no order.
+    #[cfg(test)]
+    pub(super) fn items(&self) -> impl Iterator<Item = &T> {
+        self.items.values().flatten()
     }
 
     /// Takes everything.
@@ -143,7 +164,7 @@ mod tests {
         queue.push(owner(2, 1), 20);
         let mut taken = Vec::new();
         while let Some(customer) = queue.next_customer(|_, _| true) {
-            let user = queue.next_user(customer, |_| true).unwrap();
+            let user = queue.next_user(customer, usize::MAX, |_, _| true).unwrap();
             taken.extend(queue.take_of(user));
         }
         assert_eq!(taken, vec![0, 20, 10, 1, 2]);
@@ -168,7 +189,8 @@ mod tests {
         queue.push(owner(1, 1), 1);
         queue.push(owner(1, 2), 2);
         let customer = owner(1, 1).customer;
-        assert_eq!(queue.next_user(customer, |user| user != owner(1, 1)), Some(owner(1, 2)));
+        assert_eq!(queue.next_user(customer, 1, |user, _| user != owner(1, 1)), None);
+        assert_eq!(queue.next_user(customer, 2, |user, _| user != owner(1, 1)), Some(owner(1, 2)));
         assert!(!queue.one_waits(|other| other != customer));
     }
 
@@ -194,7 +216,8 @@ mod tests {
                 self.customers.push(owner.customer);
             }
             if !self.users.contains(&owner) {
-                self.users.push(owner);
+                let at = if is_first { 0 } else { self.users.len() };
+                self.users.insert(at, owner);
             }
             let at = if is_first { 0 } else { self.items.len() };
             self.items.insert(at, (owner, item));
@@ -210,8 +233,15 @@ mod tests {
             Some(item)
         }
 
-        fn next_user(&mut self, customer: CustomerId, may_run: impl Fn(UserKey) -> bool) -> Option<UserKey> {
-            turn(&mut self.users, |user| user.customer == customer && may_run(user))
+        fn next_user(&mut self, customer: CustomerId, among: usize, may_run: impl Fn(UserKey, &u32) -> bool) -> Option<UserKey> {
+            let items = &self.items;
+            let first = |user| items.iter().find(|(of, _)| *of == user).map(|(_, item)| item);
+            let of_customer = self.users.iter().filter(|user| user.customer == customer);
+            let chosen = of_customer
+                .take(among)
+                .find(|user| may_run(**user, first(**user).unwrap()))
+                .copied()?;
+            turn(&mut self.users, |user| user == chosen)
         }
 
         fn next_customer(&mut self, may_run: impl Fn(UserKey) -> bool) -> Option<CustomerId> {
@@ -241,7 +271,11 @@ mod tests {
                         lists.put(owner, number, true);
                     }
                     3 => prop_assert_eq!(queue.take_of(owner), lists.take_of(owner)),
-                    4 => prop_assert_eq!(queue.next_user(owner.customer, may_run), lists.next_user(owner.customer, may_run)),
+                    4 => {
+                        let (customer, among) = (owner.customer, usize::from(barred % 5));
+                        let may_run = |user, item: &u32| may_run(user) && !item.is_multiple_of(3);
+                        prop_assert_eq!(queue.next_user(customer, among, may_run), lists.next_user(customer, among, may_run));
+                    }
                     5 => {
                         let chosen = queue.next_customer(|_, users| users.any(|user| may_run(*user)));
                         prop_assert_eq!(chosen, lists.next_customer(may_run));
@@ -253,6 +287,8 @@ mod tests {
                 }
                 prop_assert_eq!(queue.len(), lists.items.len());
                 prop_assert_eq!(queue.has(owner), lists.users.contains(&owner));
+                let is_beside = |other: &UserKey| other.customer == owner.customer && *other != owner;
+                prop_assert_eq!(queue.has_beside(owner), lists.users.iter().any(is_beside));
             }
             let mut rest = queue.drain();
             rest.sort_unstable();

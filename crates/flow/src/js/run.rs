@@ -55,6 +55,14 @@ pub struct RunRequest {
     pub deadline: Instant,
 }
 
+impl RunRequest {
+    /// The bytes of all that it brings.
+    pub(super) fn size(&self) -> usize {
+        let results = self.results.iter().map(|(name, results)| name.len() + results.json().len());
+        self.script.len() + self.context.json().len() + self.config.len() + results.sum::<usize>()
+    }
+}
+
 impl fmt::Debug for RunRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What it brings holds credentials.

@@ -3,7 +3,7 @@
 use super::StartError;
 use super::calls::Outgoing;
 use super::frame::{self, Failure, Fetched, FromChild, Incoming, LEVELS, Line, ToChild};
-use super::pool::{Flight, Shared, Worker};
+use super::pool::{End, Flight, Shared, State, Worker};
 use super::program::BUILD;
 use super::run::{RunError, RunReport};
 use super::spawner::Started;
@@ -87,7 +87,7 @@ pub(super) fn live(shared: Arc<Shared>, link: Link) -> Pin<Box<dyn Future<Output
             incoming,
             out: Vec::new(),
             written: 0,
-            said_so: false,
+            ending: Ending::default(),
         };
         if let Err(error) = task.serve(&wake).await {
             tracing::warn!(%error, "a code step process ended");
@@ -97,7 +97,7 @@ pub(super) fn live(shared: Arc<Shared>, link: Link) -> Pin<Box<dyn Future<Output
         if let Err(error) = task.read() {
             tracing::debug!(%error, "a code step process was cut off");
         }
-        shared.lock().departed(id, task.said_so, &shared);
+        shared.lock().departed(id, task.ending.said_so, &shared);
     })
 }
 
@@ -133,8 +133,16 @@ struct Task {
     incoming: Incoming,
     out: Vec<u8>,
     written: usize,
-    /// Whether the child said that it ends.
+    ending: Ending,
+}
+
+/// How a child ends.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    /// It said that it ends.
     said_so: bool,
+    /// What it says does not count any more: it asked for something that it did not get.
+    pub(super) is_cut: bool,
 }
 
 impl Task {
@@ -151,7 +159,7 @@ impl Task {
             };
             tokio::select! {
                 ready = self.socket.ready(interest) => {
-                    if ready?.is_readable() && (!self.read()? || self.said_so) {
+                    if ready?.is_readable() && (!self.read()? || self.ending.said_so) {
                         return Ok(());
                     }
                 }
@@ -196,35 +204,42 @@ impl Task {
 
     /// Reads and handles what is there; false at the end.
     fn read(&mut self) -> io::Result<bool> {
-        loop {
+        while !self.ending.is_cut {
             match self.incoming.fill(|buffer| self.socket.try_read(buffer)) {
                 Ok(0) => return Ok(false),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) => return Err(error),
             }
-            while let Some(bytes) = self.incoming.next().map_err(io::Error::other)? {
+            while !self.ending.is_cut
+                && let Some(bytes) = self.incoming.next().map_err(io::Error::other)?
+            {
                 let bytes: &[u8] = bytes;
                 let frame = postcard::from_bytes(bytes).map_err(io::Error::other)?;
-                handle(&self.shared, self.id, frame, &mut self.said_so)?;
+                handle(&self.shared, self.id, frame, &mut self.ending)?;
             }
         }
+        Ok(false)
     }
 }
 
-fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, said_so: &mut bool) -> io::Result<()> {
+pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending: &mut Ending) -> io::Result<()> {
     match frame {
         FromChild::Done {
             run,
             last,
             cpu_us,
+            waited,
             outcome,
             logs,
         } => {
-            *said_so |= last;
+            ending.said_so |= last;
             let cpu = Duration::from_micros(cpu_us);
             let came_to_its_end = !matches!(outcome, Err(Failure::OutOfTime | Failure::OutOfCpu));
-            let flight = done(shared, id, run, last, came_to_its_end.then_some(cpu))?;
+            let Some(flight) = done(shared, id, run, last, came_to_its_end.then_some(End { cpu, waited }))? else {
+                ending.is_cut = true;
+                return Ok(());
+            };
             let report = RunReport {
                 outcome: outcome.map(str::to_owned).map_err(run_error),
                 logs: logs.into_iter().map(step_log).collect(),
@@ -245,11 +260,16 @@ fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, said_so: &mut boo
             body,
         } => {
             let mut state = shared.lock();
-            let worker = state.workers.get_mut(&id);
-            let flight = worker.and_then(|worker| worker.flights.front_mut()).filter(|first| first.id == run);
-            let Some(flight) = flight else {
-                return Err(io::Error::other("a request of a script that does not run"));
-            };
+            let out_of_order = || io::Error::other("a request of a script that does not run");
+            let worker = state.workers.get_mut(&id).ok_or_else(out_of_order)?;
+            if worker.doomed {
+                // Not sent: this one begins again elsewhere, and must not seem to have ended here.
+                ending.is_cut = true;
+                return Ok(());
+            }
+            let holds_up_others = worker.holds_up_others();
+            let first = worker.flights.front_mut().filter(|first| first.id == run);
+            let flight = first.ok_or_else(out_of_order)?;
             flight.fetches += 1;
             if flight.fetches > shared.options.max_fetches {
                 return Err(io::Error::other("more requests than `code.max-fetches`"));
@@ -260,33 +280,43 @@ fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, said_so: &mut boo
                 let count = flight.request.count.clone();
                 shared.runtime.spawn(fetch(Arc::clone(shared), (id, run, call), outgoing, count));
             }
+            if holds_up_others {
+                // It was expected to be over at once, and waits.
+                state.take_back(id, shared);
+            }
             Ok(())
         }
         FromChild::Ready { .. } | FromChild::Unfit { .. } => Err(io::Error::other("a frame out of order")),
     }
 }
 
-/// Takes the run that ended off its child and hands the child more. `cpu` is what it took, if it came to its end by itself.
-pub(super) fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool, cpu: Option<Duration>) -> io::Result<Flight> {
+/// Takes the run that ended off its child and hands the child more; `None` where the child is to be killed, and the run begins again
+/// elsewhere. `end` is how it ended, if by itself.
+pub(super) fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool, end: Option<End>) -> io::Result<Option<Flight>> {
     let mut state = shared.lock();
-    let ended = state.take_first(id, run);
-    let flight = ended.ok_or_else(|| io::Error::other("the end of a script that does not run"))?;
-    if let Some(worker) = state.workers.get_mut(&id) {
+    let Some(flight) = state.take_first(id, run) else {
+        let is_cut = state.workers.get(&id).is_some_and(|worker| worker.doomed);
+        let out_of_order = || io::Error::other("the end of a script that does not run");
+        return if is_cut { Ok(None) } else { Err(out_of_order()) };
+    };
+    let State { workers, patience, .. } = &mut *state;
+    if let Some(worker) = workers.get_mut(&id) {
         // The next one has begun; if nobody waits for it, it must not go on.
         let given_up = worker.flights.front().is_some_and(|next| next.answer.is_closed());
         worker.began = Instant::now();
-        if last || given_up || worker.retiring {
+        worker.learn(&flight, end, patience, &shared.options);
+        if last || given_up || worker.retiring || worker.doomed {
             worker.doom();
         } else if let Some(next) = worker.flights.front_mut() {
             next.begin(&shared.options);
         }
     }
-    match cpu {
-        Some(cpu) => state.patience.ended(flight.request.owner, cpu),
+    match end {
+        Some(end) => state.patience.ended(flight.request.owner, end.cpu),
         None => state.patience.exhausted(flight.request.owner),
     }
     state.pump(shared);
-    Ok(flight)
+    Ok(Some(flight))
 }
 
 fn run_error(failure: Failure<'_>) -> RunError {

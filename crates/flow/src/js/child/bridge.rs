@@ -35,7 +35,10 @@ pub(super) struct State {
     pub(super) log_bytes: usize,
     pub(super) outgoing: Vec<Outgoing>,
     pub(super) fetches: u32,
+    /// Calls that are not answered.
     pub(super) waiting: u32,
+    /// Whether the run waited for anything.
+    pub(super) waited: bool,
     pub(super) timers: BTreeSet<(Instant, u32)>,
     pub(super) next_timer: u32,
     pub(super) result: Option<Result<String, String>>,

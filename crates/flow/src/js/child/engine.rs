@@ -215,10 +215,10 @@ impl Engine {
             let start = realm.start.clone().restore(ctx)?;
             start.call::<_, ()>((run.run, factory.clone().restore(ctx)?, names, run.is_source))
         });
-        if let Err(error) = started {
-            return Ok(Err(error));
-        }
-        let ended = self.drive(&realm, run, link);
+        let ended = match started {
+            Ok(()) => self.drive(&realm, run, link),
+            Err(error) => Ok(Err(error)),
+        };
         let _ = realm.call(|ctx, realm| realm.stop.clone().restore(ctx)?.call::<_, ()>(()));
         ended
     }
@@ -267,7 +267,9 @@ impl Engine {
             }
             let (due, waits) = self.bridge.now(|state| {
                 let due = state.due(Instant::now());
-                (due, state.waiting > 0 || !state.timers.is_empty())
+                let waits = state.waiting > 0 || !state.timers.is_empty();
+                state.waited |= waits || due.is_some();
+                (due, waits)
             });
             if let Some(id) = due {
                 if let Err(error) = realm.call(|ctx, realm| realm.fire.clone().restore(ctx)?.call::<_, ()>((id,))) {
@@ -475,4 +477,60 @@ fn host<'js>(ctx: &Ctx<'js>, bridge: &Bridge) -> rquickjs::Result<Object<'js>> {
         })?,
     )?;
     Ok(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::js::frame::Incoming;
+    use std::collections::VecDeque;
+    use std::os::unix::net::UnixStream;
+
+    fn run(number: u64) -> Run<'static> {
+        Run {
+            run: number,
+            script: 1,
+            max_ms: 60_000,
+            max_cpu_ms: 60_000,
+            gives_way_us: 60_000_000,
+            rests: false,
+            max_log_lines: 10,
+            max_log_bytes: 1_000,
+            max_fetches: 1,
+            max_timers: 1,
+            max_result: 1_000,
+            is_source: false,
+            context: r#"{"customer":{"id":"1"}}"#,
+            config: r#"{"Folder":"a"}"#,
+            results: vec![("order", "[1,2,3]"), ("unread", "[4]")],
+        }
+    }
+
+    /// What refers to itself is found by a search of the whole realm alone, which costs as much as several runs.
+    #[test]
+    fn what_a_run_was_given_goes_with_it_and_needs_no_search() {
+        let (socket, _parent) = UnixStream::pair().unwrap();
+        let mut link = Link {
+            socket,
+            incoming: Incoming::new(1 << 20),
+            runs: VecDeque::new(),
+            cpu_limit: 0,
+        };
+        let bridge = Bridge::default();
+        let mut engine = Engine::new(64 << 20, bridge.clone()).unwrap();
+        engine.runtime.set_gc_threshold(usize::MAX);
+        engine.add(
+            1,
+            "module.exports = async (context, { order }) => { console.log('a'); return { data: order.results.length }; };",
+        );
+        let mut objects = Vec::new();
+        for number in 1..=20 {
+            let outcome = engine.run(&run(number), &mut link).unwrap();
+            assert_eq!(outcome.result.unwrap(), "3");
+            bridge.take();
+            objects.push(engine.runtime.memory_usage().obj_count);
+        }
+        // The first one compiled the script.
+        assert_eq!(objects[1], objects[19], "{objects:?}");
+    }
 }

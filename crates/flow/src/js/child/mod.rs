@@ -123,6 +123,7 @@ fn perform(engine: &mut Engine, link: &mut Link, bridge: &Bridge, run: &Run<'_>)
         run: run.run,
         last: !fit,
         cpu_us: u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX),
+        waited: state.waited,
         outcome: result,
         logs,
     })?;

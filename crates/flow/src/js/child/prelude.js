@@ -4,6 +4,7 @@
   'use strict';
   const { defineProperty, getOwnPropertyDescriptor, getPrototypeOf, freeze } = Object;
   const { ownKeys } = Reflect;
+  const { Map } = globalThis;
   const stringify = JSON.stringify;
   const hasOwn = Object.hasOwn;
 
@@ -24,10 +25,11 @@
     return { trace, debug, info, log: info, warn, error, fatal, metric };
   };
 
-  // A property that is read, and paid for, on first use.
-  const lazy = (target, name, load) => {
-    const settle = (value) => defineProperty(target, name, { value, writable: true, enumerable: true, configurable: true });
-    defineProperty(target, name, {
+  // A property of `run.context` or `run.stepResults` that is read, and paid for, on first use. It knows its object by way of the
+  // run, which forgets it at its end: what knew it by itself would be a circle, which only a search of the whole realm finds.
+  const lazy = (run, of, name, load) => {
+    const settle = (value) => defineProperty(run[of], name, { value, writable: true, enumerable: true, configurable: true });
+    defineProperty(run[of], name, {
       get: () => { const value = load(); settle(value); return value; },
       set: settle, enumerable: true, configurable: true,
     });
@@ -61,17 +63,17 @@
     }
     const url = String(typeof input === 'object' && input !== null && 'href' in input ? input.href : input);
     const call = host.fetch(run.id, String(method).toUpperCase(), url, pairs(headers), body ?? '');
-    run.fetches.set(call, { resolve, reject, url });
+    (run.fetches ??= new Map()).set(call, { resolve, reject, url });
   });
 
   const timersOf = (run) => ({
     setTimeout: (callback, ms = 0, ...args) => {
       if (typeof callback !== 'function') throw new TypeError('setTimeout takes a function');
       const id = host.timer(run.id, Number(ms) || 0);
-      run.timers.set(id, () => callback(...args));
+      (run.timers ??= new Map()).set(id, () => callback(...args));
       return id;
     },
-    clearTimeout: (id) => { if (run.timers.delete(id)) host.clear(run.id, id); },
+    clearTimeout: (id) => { if (run.timers?.delete(id)) host.clear(run.id, id); },
   });
 
   // Whatever a script is given besides the realm is made anew for each run: it is not frozen.
@@ -96,21 +98,19 @@
   let current = null;
 
   const start = (id, factory, names, isSource) => {
-    const run = { id, fetches: new Map(), timers: new Map() };
+    const run = { id, context: host.parse(id, 0), stepResults: {}, fetches: null, timers: null };
     current = run;
-    const stepResults = {};
     for (let index = 0; index < names.length; index += 1) {
-      lazy(stepResults, names[index], () => ({ results: host.parse(id, index + 2) }));
+      lazy(run, 'stepResults', names[index], () => ({ results: host.parse(id, index + 2) }));
     }
-    let context = host.parse(id, 0);
-    let given = stepResults;
+    let { context, stepResults: given } = run;
     if (isSource) {
       const { configVars, inputs } = host.parse(id, 1);
       const { customer, instance, user } = context;
       context = { customer, instance, user, configVars };
       given = inputs;
     } else {
-      lazy(context, 'configVars', () => host.parse(id, 1));
+      lazy(run, 'context', 'configVars', () => host.parse(id, 1));
     }
     context.logger = logger(run);
     drive(run, factory, context, given, isSource ? resultOf : dataOf).then(
@@ -120,7 +120,7 @@
   };
 
   const settle = (call, error, status, list, body) => {
-    const waiting = current?.fetches.get(call);
+    const waiting = current?.fetches?.get(call);
     if (!waiting) return;
     current.fetches.delete(call);
     if (error !== null) {
@@ -135,11 +135,14 @@
   };
 
   const fire = (id) => {
-    const callback = current?.timers.get(id);
+    const callback = current?.timers?.get(id);
     if (callback && current.timers.delete(id)) callback();
   };
 
-  const stop = () => { current = null; };
+  const stop = () => {
+    if (current) current.context = current.stepResults = current.fetches = current.timers = null;
+    current = null;
+  };
 
   const lockdown = () => {
     // Whatever remembers something outside the objects that are frozen below.

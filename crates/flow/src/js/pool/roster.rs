@@ -12,7 +12,7 @@ pub(super) struct Roster {
     holders: Vec<u64>,
     /// The slots of each customer.
     slots: Counts<CustomerId>,
-    /// The children that run something of each user.
+    /// The children that have something of each user.
     running: Counts<UserKey>,
     /// Those kept for their customer's next turn; the one idle for longest is first.
     kept: VecDeque<(CustomerId, u64)>,
@@ -73,12 +73,12 @@ impl Roster {
         has_surplus.then(|| self.kept.pop_front()).flatten().map(|(_, id)| id)
     }
 
-    /// A child that ran nothing runs something of a user.
+    /// A child that had nothing of a user has something of theirs.
     pub(super) fn begins(&mut self, user: UserKey) {
         self.running.add(user);
     }
 
-    /// A child runs nothing of a user any more.
+    /// A child has nothing of a user any more.
     pub(super) fn ends(&mut self, user: UserKey) {
         self.running.remove(&user);
     }
@@ -93,7 +93,7 @@ impl Roster {
         self.slots.of(&customer) > 0
     }
 
-    /// How many children run something of a user.
+    /// How many children have something of a user.
     pub(super) fn running(&self, user: UserKey) -> usize {
         self.running.of(&user)
     }

@@ -3,14 +3,16 @@
 
 use super::*;
 use crate::component::IdempotencyKey;
-use crate::js::Sandbox;
+use crate::js::frame::FromChild;
+use crate::js::worker::Ending;
+use crate::js::{Part, Sandbox};
 use crate::outbound::{self, Count, Policy};
-use perseat_domain::id::{ExecutionId, UserId};
+use perseat_domain::id::{CustomerId, ExecutionId, UserId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use std::collections::HashSet;
 use tokio::runtime::Builder;
+use tokio::sync::oneshot::error::TryRecvError;
 use uuid::Uuid;
 
 /// What happens to a pool.
@@ -23,7 +25,7 @@ enum Event {
     /// A child that was started is ready.
     Arrived,
     /// The first run of a child ended, and perhaps the child with it.
-    Ended { child: Index, last: bool },
+    Ended { child: Index, waited: bool, last: bool },
     /// A child ended.
     Departed { child: Index, said_so: bool },
     /// A child's first run has run for long.
@@ -32,7 +34,11 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     let submitted = (1..4_u128, 1..4_u128, 0..4_u8).prop_map(|(customer, user, script)| Event::Submitted { customer, user, script });
-    let ended = (any::<Index>(), any::<bool>(), any::<bool>()).prop_map(|(child, one, other)| Event::Ended { child, last: one && other });
+    let ended = (any::<Index>(), 0..4_u8).prop_map(|(child, how)| Event::Ended {
+        child,
+        waited: how == 1,
+        last: how == 2,
+    });
     let departed = (any::<Index>(), any::<bool>()).prop_map(|(child, said_so)| Event::Departed { child, said_so });
     prop_oneof![
         8 => submitted,
@@ -45,8 +51,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    let limits = (1..4_usize, 1..3_usize, 0..3_usize, 0..3_usize, 1..4_u32, 1..4_usize);
-    limits.prop_map(|(slots, per_user, spares, kept, turn_runs, in_flight)| Options {
+    let limits = (1..5_usize, 1..3_usize, 0..3_usize, 0..3_usize, 1..4_u32, 1..4_usize, any::<bool>());
+    limits.prop_map(|(slots, per_user, spares, kept, turn_runs, in_flight, is_patient)| Options {
         child_command: Some(vec!["/proc/self/exe".into()]),
         slots,
         per_user,
@@ -54,7 +60,7 @@ fn options() -> impl Strategy<Value = Options> {
         kept,
         turn_runs,
         turn_time: Duration::from_secs(3600),
-        begin_within: Duration::ZERO,
+        begin_within: if is_patient { Duration::from_secs(3600) } else { Duration::ZERO },
         in_flight,
         max_scripts: 2,
         sandbox: Sandbox::BestEffort,
@@ -114,21 +120,28 @@ fn check(state: &State, options: &Options) {
     for (id, worker) in workers {
         assert!(!of_nobody(id) || (worker.doomed && worker.flights.is_empty()), "{id} is lost");
         assert!(worker.flights.is_empty() || holders.contains(id), "{id} runs without a slot");
-        let users: HashSet<UserKey> = worker.flights.iter().map(|flight| flight.request.owner).collect();
-        assert!(users.len() <= 1 && users.iter().all(|user| Some(user.customer) == worker.customer));
+        for (place, flight) in worker.flights.iter().enumerate() {
+            let owner = flight.request.owner;
+            assert_eq!(Some(owner.customer), worker.customer);
+            let mut before = worker.flights.iter().take(place);
+            assert!(
+                before.all(|other| other.is_quick || other.request.owner == owner),
+                "a slow one holds up others"
+            );
+        }
         assert!(worker.flights.len() <= options.in_flight && worker.scripts.len() <= options.max_scripts);
         assert!(worker.flights.len() < 2 || worker.watched || worker.doomed, "nobody watches {id}");
     }
     for (customer, id) in kept {
         assert!(workers[id].customer == Some(*customer) && !workers[id].doomed && !holders.contains(id));
     }
-    assert!(holders.len() <= options.slots && kept.len() <= options.kept);
+    assert!(holders.len() <= options.slots && holders.len() + kept.len() <= options.slots + options.kept);
     assert!(spares.len() + state.starting >= options.spares.max(1));
     let of = |counts: &dyn Fn(&Worker) -> bool| holders.iter().filter(|id| counts(&workers[id])).count();
     let mut could_begin = Vec::new();
     for (customer, user) in (1..4).flat_map(|customer| (1..4).map(move |user| (customer, user))) {
         let owner = request(customer, user, 0).owner;
-        let running = of(&|worker| worker.flights.front().is_some_and(|first| first.request.owner == owner));
+        let running = of(&|worker| worker.flights.iter().any(|flight| flight.request.owner == owner));
         assert_eq!(roster.running(owner), running);
         assert!(running <= options.per_user);
         let slots = of(&|worker| worker.customer == Some(owner.customer));
@@ -139,9 +152,21 @@ fn check(state: &State, options: &Options) {
             could_begin.push(owner);
         }
     }
+    // Whose own children are slow does not wait for others' quick ones.
+    let now = Instant::now();
+    let is_half = of(&|worker| worker.is_over_soon(now, options)) >= options.slots.div_ceil(2);
+    let waits_for_quick = |owner: UserKey| {
+        let is_its_own = |worker: &Worker| worker.customer == Some(owner.customer) && worker.is_over_soon(now, options);
+        is_half && (!roster.holds(owner.customer) || of(&is_its_own) > 0)
+    };
     assert!(
-        holders.len() == options.slots || could_begin.is_empty(),
+        holders.len() == options.slots || could_begin.iter().all(|owner| waits_for_quick(*owner)),
         "a slot is free for {could_begin:?}"
+    );
+    let is_unwatched = |worker: &Worker| worker.is_over_soon(now, options) && !worker.watched;
+    assert!(
+        holders.len() == options.slots || queue.len() == 0 || of(&is_unwatched) == 0,
+        "nobody looks again"
     );
     let without_slot = queue.one_waits(|customer| of(&|worker| worker.customer == Some(customer)) == 0);
     for worker in holders
@@ -149,11 +174,34 @@ fn check(state: &State, options: &Options) {
         .map(|id| &workers[id])
         .filter(|worker| !worker.doomed && !worker.retiring)
     {
-        let first = worker.flights.front().expect("it holds a slot for something");
-        let could_take = worker.flights.len() < options.in_flight && queue.has(first.request.owner);
-        let turn_is_over = worker.turn_runs >= options.turn_runs && without_slot;
-        assert!(!could_take || turn_is_over || worker.scripts.len() == options.max_scripts);
+        let first = worker.flights.front().expect("it holds a slot for something").request.owner;
+        let could_take = worker.flights.len() < options.in_flight && queue.has(first) && worker.is_open_for(first);
+        let runs_dry = worker.in_a_row >= options.turn_runs && queue.has_beside(first);
+        let turn_is_over = (worker.turn_runs >= options.turn_runs && without_slot) || runs_dry;
+        assert!(
+            !could_take || turn_is_over || worker.scripts.len() == options.max_scripts,
+            "{worker:?} could take more"
+        );
     }
+}
+
+/// Whoever waits for a run has it on its way, or was told that its child ended.
+fn check_runs(state: &State, waiting: &mut Vec<(u64, oneshot::Receiver<RunReport>)>) {
+    let flights = state.workers.values().flat_map(|worker| &worker.flights);
+    let mut ids: Vec<u64> = flights.chain(state.queue.items()).map(|flight| flight.id).collect();
+    ids.sort_unstable();
+    assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "one is there twice: {ids:?}");
+    waiting.retain_mut(|(id, outcome)| match outcome.try_recv() {
+        Ok(report) => {
+            assert_eq!(report.outcome, Err(RunError::Killed));
+            false
+        }
+        Err(TryRecvError::Empty) => {
+            assert!(ids.binary_search(id).is_ok(), "nothing becomes of {id}");
+            true
+        }
+        Err(TryRecvError::Closed) => panic!("{id} is lost"),
+    });
 }
 
 /// Lets it happen; `waiting` are the runs whose end somebody waits for.
@@ -174,12 +222,17 @@ fn happen(shared: &Arc<Shared>, event: Event, waiting: &mut Vec<(u64, oneshot::R
         Event::Arrived if state.starting > 0 => {
             state.arrived(Worker::new(0), shared);
         }
-        Event::Ended { child, last } => {
+        Event::Ended { child, waited, last } => {
             let busy = children(&state, |worker| !worker.flights.is_empty());
             if let Some(child) = chosen(&busy, child) {
                 let run = state.workers[&child].flights[0].id;
                 drop(state);
-                worker::done(shared, child, run, last, Some(Duration::ZERO)).unwrap();
+                let end = End {
+                    cpu: Duration::ZERO,
+                    waited,
+                };
+                worker::done(shared, child, run, last, Some(end)).unwrap();
+                waiting.retain(|(id, _)| *id != run);
             }
         }
         Event::Departed { child, said_so } => {
@@ -190,6 +243,7 @@ fn happen(shared: &Arc<Shared>, event: Event, waiting: &mut Vec<(u64, oneshot::R
         Event::Relieved(child) => {
             if let Some(child) = chosen(&children(&state, |_| true), child) {
                 state.relieve(child, shared);
+                state.pump(shared);
             }
         }
         Event::GivenUp(_) | Event::Arrived => {}
@@ -205,6 +259,299 @@ fn pool(options: Options) -> Arc<Shared> {
         state: Mutex::new(State::new()),
         options,
     })
+}
+
+/// Limits of one slot for users of one customer.
+fn options_of_one(in_flight: usize) -> Options {
+    Options {
+        child_command: Some(vec!["/proc/self/exe".into()]),
+        slots: 1,
+        per_user: 1,
+        in_flight,
+        turn_runs: 4,
+        begin_within: Duration::from_secs(2),
+        sandbox: Sandbox::BestEffort,
+        ..Options::default()
+    }
+}
+
+/// Such a pool with its child.
+fn pool_of_one(in_flight: usize) -> Arc<Shared> {
+    let shared = pool(options_of_one(in_flight));
+    happen(&shared, Event::Arrived, &mut Vec::new());
+    shared
+}
+
+/// The users of which the child that holds the slot has something, in their order.
+fn held(shared: &Shared) -> Vec<u128> {
+    let state = shared.lock();
+    let worker = &state.workers[&state.roster.holders()[0]];
+    let user = |flight: &Flight| flight.request.owner.user.map_or(0, |user| user.0.as_u128());
+    worker.flights.iter().map(user).collect()
+}
+
+/// The first run of the child that holds the slot ended.
+fn end(shared: &Arc<Shared>, waited: bool) {
+    let state = shared.lock();
+    let child = state.roster.holders()[0];
+    let run = state.workers[&child].flights[0].id;
+    drop(state);
+    let end = End {
+        cpu: Duration::ZERO,
+        waited,
+    };
+    worker::done(shared, child, run, false, Some(end)).unwrap();
+}
+
+fn submit(shared: &Arc<Shared>, users: impl IntoIterator<Item = u128>, waiting: &mut Vec<(u64, oneshot::Receiver<RunReport>)>) {
+    for user in users {
+        let (customer, script) = (1, 0);
+        happen(shared, Event::Submitted { customer, user, script }, waiting);
+    }
+}
+
+/// A pool of one slot whose child holds runs of these users, the first of which has begun.
+fn pool_that_holds(users: &[u128], waiting: &mut Vec<(u64, oneshot::Receiver<RunReport>)>) -> (Arc<Shared>, u64) {
+    let shared = pool_of_one(users.len());
+    submit(&shared, [100], waiting);
+    end(&shared, false);
+    waiting.clear();
+    submit(&shared, users.iter().copied(), waiting);
+    assert_eq!(held(&shared), users);
+    let child = shared.lock().roster.holders()[0];
+    (shared, child)
+}
+
+#[tokio::test]
+async fn users_wait_in_one_child_behind_scripts_that_are_over_at_once() {
+    let shared = pool_of_one(3);
+    let mut waiting = Vec::new();
+    submit(&shared, 1..=6, &mut waiting);
+    assert_eq!(held(&shared), [1], "nobody knows yet how long it takes");
+    end(&shared, false);
+    assert_eq!(held(&shared), [2, 3, 4]);
+    end(&shared, false);
+    assert_eq!(held(&shared), [3, 4, 5]);
+    end(&shared, true);
+    assert_eq!(held(&shared), [4, 5], "one has waited, and the next may");
+    end(&shared, false);
+    assert_eq!(held(&shared), [5]);
+    end(&shared, false);
+    assert_eq!(held(&shared), [6]);
+}
+
+#[tokio::test]
+async fn a_script_that_computes_for_long_or_brings_much_has_a_child_alone() {
+    let shared = pool_of_one(3);
+    let mut waiting = Vec::new();
+    submit(&shared, 1..=4, &mut waiting);
+    let quick = shared.options.quick();
+    for (cpu, then) in [(quick + Duration::from_micros(1), vec![2]), (quick, vec![3, 4])] {
+        let state = shared.lock();
+        let child = state.roster.holders()[0];
+        let run = state.workers[&child].flights[0].id;
+        drop(state);
+        worker::done(&shared, child, run, false, Some(End { cpu, waited: false })).unwrap();
+        assert_eq!(held(&shared), then);
+    }
+    let mut large = request(1, 5, 0);
+    large.config = "x".repeat(64 << 10).into();
+    let (answer, _outcome) = oneshot::channel();
+    let (begun, _) = oneshot::channel();
+    shared.lock().submit((large, Calls::default()), answer, begun, &shared).unwrap();
+    assert_eq!(held(&shared), [3, 4]);
+}
+
+#[tokio::test]
+async fn nobody_waits_in_one_child_behind_a_user_whose_last_script_was_slow() {
+    let shared = pool_of_one(3);
+    let mut waiting = Vec::new();
+    submit(&shared, [1], &mut waiting);
+    end(&shared, false);
+    shared.lock().patience.exhausted(request(1, 2, 0).owner);
+    submit(&shared, [2, 3, 4], &mut waiting);
+    assert_eq!(held(&shared), [2]);
+    end(&shared, false);
+    assert_eq!(held(&shared), [3, 4]);
+    shared.lock().patience.exhausted(request(1, 5, 0).owner);
+    submit(&shared, [5], &mut waiting);
+    assert_eq!(held(&shared), [3, 4]);
+}
+
+#[tokio::test]
+async fn who_needs_a_child_alone_gets_it_while_others_keep_coming() {
+    let mut waiting = Vec::new();
+    let (shared, _) = pool_that_holds(&[1, 2, 3], &mut waiting);
+    happen(
+        &shared,
+        Event::Submitted {
+            customer: 1,
+            user: 9,
+            script: 1,
+        },
+        &mut waiting,
+    );
+    let mut ends = 0;
+    // Users with one run each, then one with many.
+    submit(&shared, [3; 8], &mut waiting);
+    while !held(&shared).contains(&9) {
+        let user = held(&shared)[0];
+        submit(&shared, [if user == 3 { 3 } else { user + 10 }], &mut waiting);
+        end(&shared, false);
+        ends += 1;
+        assert!(ends <= 2 * (shared.options.turn_runs + 3), "it waits for ever");
+    }
+    assert!(ends > 3, "the others went on meanwhile");
+    assert_eq!(held(&shared), [9]);
+}
+
+#[tokio::test]
+async fn who_waits_for_long_behind_another_user_goes_to_the_next_child_and_is_not_held_up_again() {
+    let mut waiting = Vec::new();
+    let (shared, child) = pool_that_holds(&[1, 2, 3], &mut waiting);
+    assert!(shared.lock().relieve(child, &shared) && held(&shared) == [1, 2, 3]);
+    let patience = shared.options.begin_within * BEGIN_ELSEWHERE;
+    shared.lock().workers.get_mut(&child).unwrap().flights[2].given -= patience;
+    assert!(shared.lock().relieve(child, &shared), "the running one has only just begun");
+    let is_slow = shared.options.begin_within;
+    shared.lock().workers.get_mut(&child).unwrap().began -= is_slow;
+    assert!(!shared.lock().relieve(child, &shared));
+    assert_eq!(held(&shared), [1]);
+    submit(&shared, [4], &mut waiting);
+    end(&shared, false);
+    shared.lock().departed(child, false, &shared);
+    happen(&shared, Event::Arrived, &mut waiting);
+    assert_eq!(held(&shared), [2], "the new child does not know the script");
+    end(&shared, false);
+    assert_eq!(held(&shared), [3, 4], "one that nobody held up may wait");
+    assert!(
+        waiting[2..]
+            .iter_mut()
+            .all(|(_, outcome)| outcome.try_recv().is_err_and(|error| error == TryRecvError::Empty))
+    );
+}
+
+/// What the child said of a request of its first run.
+fn fetch(shared: &Arc<Shared>, child: u64) -> Ending {
+    let run = shared.lock().workers[&child].flights[0].id;
+    let mut ending = Ending::default();
+    let asks = FromChild::Fetch {
+        run,
+        call: 0,
+        method: "GET",
+        url: "http://127.0.0.1:1/",
+        headers: Vec::new(),
+        body: "",
+    };
+    worker::handle(shared, child, asks, &mut ending).unwrap();
+    ending
+}
+
+#[tokio::test]
+async fn who_waits_behind_a_run_that_sends_a_request_goes_elsewhere_at_once() {
+    let mut waiting = Vec::new();
+    let (shared, child) = pool_that_holds(&[1, 2], &mut waiting);
+    assert!(!fetch(&shared, child).is_cut);
+    let state = shared.lock();
+    assert!(state.workers[&child].flights.len() == 1 && state.workers[&child].retiring);
+    assert!(state.queue.has(request(1, 2, 0).owner));
+}
+
+#[tokio::test]
+async fn who_was_killed_for_another_begins_again_unless_it_sent_something() {
+    for (asks_before, is_failed) in [(false, false), (true, true)] {
+        let mut waiting = Vec::new();
+        let (shared, child) = pool_that_holds(&[1, 2], &mut waiting);
+        let doom = || shared.lock().workers.get_mut(&child).unwrap().doom();
+        // The second has begun when what the first was killed for comes about.
+        if asks_before {
+            end(&shared, false);
+            assert!(!fetch(&shared, child).is_cut);
+            doom();
+        } else {
+            doom();
+            end(&shared, false);
+            assert!(fetch(&shared, child).is_cut, "it was asked for too late");
+        }
+        shared.lock().departed(child, false, &shared);
+        happen(&shared, Event::Arrived, &mut waiting);
+        let outcome = waiting[1].1.try_recv().map(|report| report.outcome);
+        let expected = if is_failed {
+            Ok(Err(RunError::Killed))
+        } else {
+            Err(TryRecvError::Empty)
+        };
+        assert_eq!(outcome, expected);
+        assert_eq!(shared.lock().roster.holders().len(), usize::from(!is_failed));
+        assert!(!shared.lock().patience.remembers(request(1, 2, 0).owner), "it did nothing wrong");
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_at_once_runs_in_half_of_the_slots_unless_it_takes_longer() {
+    let shared = pool(Options {
+        slots: 4,
+        in_flight: 1,
+        ..options_of_one(1)
+    });
+    let mut waiting = Vec::new();
+    let submit = |customer, waiting: &mut _| {
+        let (user, script) = (1, 0);
+        happen(&shared, Event::Submitted { customer, user, script }, waiting);
+    };
+    for customer in 1..=4 {
+        happen(&shared, Event::Arrived, &mut waiting);
+        submit(customer, &mut waiting);
+    }
+    let holders = || shared.lock().roster.holders().to_vec();
+    assert_eq!(holders().len(), 4, "nobody knows yet how long it takes");
+    for _ in 0..4 {
+        end(&shared, false);
+    }
+    assert!(holders().is_empty());
+    for customer in 1..=3 {
+        submit(customer, &mut waiting);
+    }
+    assert_eq!(holders().len(), 2);
+    let child = holders()[0];
+    let overdue = shared.options.begin_within;
+    let mut state = shared.lock();
+    assert!(state.workers[&child].watched);
+    state.workers.get_mut(&child).unwrap().began -= overdue;
+    assert!(!state.relieve(child, &shared), "nothing waits in it");
+    state.pump(&shared);
+    assert_eq!(state.roster.holders().len(), 3);
+}
+
+#[tokio::test]
+async fn whose_own_script_waits_gets_a_second_child_beside_others_quick_ones() {
+    let shared = pool(Options {
+        slots: 4,
+        ..options_of_one(1)
+    });
+    let mut waiting = Vec::new();
+    let submit = |customer, user, waiting: &mut _| {
+        happen(&shared, Event::Submitted { customer, user, script: 0 }, waiting);
+    };
+    for customer in 1..=2 {
+        happen(&shared, Event::Arrived, &mut waiting);
+        submit(customer, 1, &mut waiting);
+    }
+    for _ in 1..=2 {
+        end(&shared, false);
+    }
+    happen(&shared, Event::Arrived, &mut waiting);
+    // Two that are over at once, and one that nobody knows.
+    for (customer, user) in [(3, 1), (1, 1), (2, 1)] {
+        submit(customer, user, &mut waiting);
+    }
+    let holders = || shared.lock().roster.holders().len();
+    assert_eq!(holders(), 3);
+    happen(&shared, Event::Arrived, &mut waiting);
+    submit(1, 2, &mut waiting);
+    assert_eq!(holders(), 3, "it waits for its own");
+    submit(3, 2, &mut waiting);
+    assert_eq!(holders(), 4);
 }
 
 #[tokio::test]
@@ -239,6 +586,7 @@ proptest! {
         for event in events {
             happen(&shared, event, &mut waiting);
             check(&shared.lock(), &shared.options);
+            check_runs(&shared.lock(), &mut waiting);
         }
     }
 }
