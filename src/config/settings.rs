@@ -332,7 +332,7 @@ settings! {
         turn_steps: Count = 16;
         /// Time of one customer before another one that waits gets the child.
         turn_time: Duration = "20ms";
-        /// How long a step may wait in a child behind another one before it goes to a child that is free; after five times that it waits for any child, unless the other one is of its user.
+        /// How long a step waits in a child behind another before it goes to one that is free; behind another user's it waits for any after five times that.
         begin_within: Duration = "20ms";
         /// Steps waiting for a child.
         queue: Count = 8_192;

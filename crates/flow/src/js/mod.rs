@@ -54,8 +54,8 @@ pub struct Options {
     pub turn_runs: u32,
     /// Time of one customer in a slot before another that waits gets it.
     pub turn_time: Duration,
-    /// How long a run may wait in a child behind another before it goes to one that is free; after five times that it waits for any
-    /// child, unless the other one is of its user.
+    /// How long a run waits in a child behind another before it goes to one that is free; behind another user's it waits for any after
+    /// five times that.
     pub begin_within: Duration,
     /// Runs handed to one child at once, the running one included: of one user, or all of scripts that are over at once.
     pub in_flight: usize,

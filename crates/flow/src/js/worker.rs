@@ -233,13 +233,13 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
             outcome,
             logs,
         } => {
-            ending.said_so |= last;
             let cpu = Duration::from_micros(cpu_us);
             let came_to_its_end = !matches!(outcome, Err(Failure::OutOfTime | Failure::OutOfCpu));
             let Some(flight) = done(shared, id, run, last, came_to_its_end.then_some(End { cpu, waited }))? else {
                 ending.is_cut = true;
                 return Ok(());
             };
+            ending.said_so |= last;
             let report = RunReport {
                 outcome: outcome.map(str::to_owned).map_err(run_error),
                 logs: logs.into_iter().map(step_log).collect(),
@@ -261,7 +261,8 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
         } => {
             let mut state = shared.lock();
             let out_of_order = || io::Error::other("a request of a script that does not run");
-            let worker = state.workers.get_mut(&id).ok_or_else(out_of_order)?;
+            let State { workers, patience, .. } = &mut *state;
+            let worker = workers.get_mut(&id).ok_or_else(out_of_order)?;
             if worker.doomed {
                 // Not sent: this one begins again elsewhere, and must not seem to have ended here.
                 ending.is_cut = true;
@@ -280,6 +281,7 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
                 let count = flight.request.count.clone();
                 shared.runtime.spawn(fetch(Arc::clone(shared), (id, run, call), outgoing, count));
             }
+            worker.first_waits(patience);
             if holds_up_others {
                 // It was expected to be over at once, and waits.
                 state.take_back(id, shared);

@@ -148,13 +148,18 @@ impl Worker {
 
     /// How a run ended, `None` where not by itself.
     pub(in crate::js) fn learn(&mut self, flight: &Flight, end: Option<End>, patience: &mut Patience, options: &Options) {
-        let RunRequest { script: text, owner, .. } = &flight.request;
-        if let Some(script) = self.scripts.get_mut(text) {
-            if end.is_some_and(|end| end.waited) && !script.waits {
-                script.waits = true;
-                patience.waited(owner.customer, text);
-            }
+        if end.is_some_and(|end| end.waited) {
+            waits(&mut self.scripts, flight, patience);
+        }
+        if let Some(script) = self.scripts.get_mut(&flight.request.script) {
             script.is_quick = !script.waits && end.is_some_and(|end| end.cpu <= options.quick());
+        }
+    }
+
+    /// The running script waits for an answer: nobody is to wait behind it again.
+    pub(in crate::js) fn first_waits(&mut self, patience: &mut Patience) {
+        if let Some(first) = self.flights.front() {
+            waits(&mut self.scripts, first, patience);
         }
     }
 
@@ -261,5 +266,14 @@ impl Worker {
         self.in_a_row = self.in_a_row.saturating_add(1);
         self.flights.push_back(flight);
         self.wake.notify_one();
+    }
+}
+
+/// Learns that a run's script waits.
+fn waits(scripts: &mut IdMap<Arc<str>, Script>, flight: &Flight, patience: &mut Patience) {
+    let RunRequest { script: text, owner, .. } = &flight.request;
+    if let Some(script) = scripts.get_mut(text).filter(|script| !script.waits) {
+        (script.waits, script.is_quick) = (true, false);
+        patience.waited(owner.customer, text);
     }
 }

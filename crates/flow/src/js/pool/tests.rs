@@ -15,6 +15,9 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot::error::TryRecvError;
 use uuid::Uuid;
 
+/// The runs whose end somebody waits for.
+type Waiting = Vec<(u64, oneshot::Receiver<RunReport>)>;
+
 /// What happens to a pool.
 #[derive(Clone, Copy, Debug)]
 enum Event {
@@ -186,7 +189,7 @@ fn check(state: &State, options: &Options) {
 }
 
 /// Whoever waits for a run has it on its way, or was told that its child ended.
-fn check_runs(state: &State, waiting: &mut Vec<(u64, oneshot::Receiver<RunReport>)>) {
+fn check_runs(state: &State, waiting: &mut Waiting) {
     let flights = state.workers.values().flat_map(|worker| &worker.flights);
     let mut ids: Vec<u64> = flights.chain(state.queue.items()).map(|flight| flight.id).collect();
     ids.sort_unstable();
@@ -204,8 +207,8 @@ fn check_runs(state: &State, waiting: &mut Vec<(u64, oneshot::Receiver<RunReport
     });
 }
 
-/// Lets it happen; `waiting` are the runs whose end somebody waits for.
-fn happen(shared: &Arc<Shared>, event: Event, waiting: &mut Vec<(u64, oneshot::Receiver<RunReport>)>) {
+/// Lets it happen.
+fn happen(shared: &Arc<Shared>, event: Event, waiting: &mut Waiting) {
     let mut state = shared.lock();
     match event {
         Event::Submitted { customer, user, script } => {
@@ -225,13 +228,9 @@ fn happen(shared: &Arc<Shared>, event: Event, waiting: &mut Vec<(u64, oneshot::R
         Event::Ended { child, waited, last } => {
             let busy = children(&state, |worker| !worker.flights.is_empty());
             if let Some(child) = chosen(&busy, child) {
-                let run = state.workers[&child].flights[0].id;
                 drop(state);
-                let end = End {
-                    cpu: Duration::ZERO,
-                    waited,
-                };
-                worker::done(shared, child, run, last, Some(end)).unwrap();
+                let cpu = Duration::ZERO;
+                let run = finish(shared, child, End { cpu, waited }, last);
                 waiting.retain(|(id, _)| *id != run);
             }
         }
@@ -290,33 +289,34 @@ fn held(shared: &Shared) -> Vec<u128> {
     worker.flights.iter().map(user).collect()
 }
 
-/// The first run of the child that holds the slot ended.
-fn end(shared: &Arc<Shared>, waited: bool) {
-    let state = shared.lock();
-    let child = state.roster.holders()[0];
-    let run = state.workers[&child].flights[0].id;
-    drop(state);
-    let end = End {
-        cpu: Duration::ZERO,
-        waited,
-    };
-    worker::done(shared, child, run, false, Some(end)).unwrap();
+/// The first run of a child ended, this one.
+fn finish(shared: &Arc<Shared>, child: u64, end: End, last: bool) -> u64 {
+    let run = shared.lock().workers[&child].flights[0].id;
+    worker::done(shared, child, run, last, Some(end)).unwrap();
+    run
 }
 
-fn submit(shared: &Arc<Shared>, users: impl IntoIterator<Item = u128>, waiting: &mut Vec<(u64, oneshot::Receiver<RunReport>)>) {
+/// The first run of the child that holds the first slot ended by itself.
+fn end(shared: &Arc<Shared>, waited: bool) {
+    let child = shared.lock().roster.holders()[0];
+    let cpu = Duration::ZERO;
+    finish(shared, child, End { cpu, waited }, false);
+}
+
+/// Users' runs of one script.
+fn submit(shared: &Arc<Shared>, customer: u128, users: impl IntoIterator<Item = u128>, waiting: &mut Waiting) {
     for user in users {
-        let (customer, script) = (1, 0);
-        happen(shared, Event::Submitted { customer, user, script }, waiting);
+        happen(shared, Event::Submitted { customer, user, script: 0 }, waiting);
     }
 }
 
 /// A pool of one slot whose child holds runs of these users, the first of which has begun.
-fn pool_that_holds(users: &[u128], waiting: &mut Vec<(u64, oneshot::Receiver<RunReport>)>) -> (Arc<Shared>, u64) {
+fn pool_that_holds(users: &[u128], waiting: &mut Waiting) -> (Arc<Shared>, u64) {
     let shared = pool_of_one(users.len());
-    submit(&shared, [100], waiting);
+    submit(&shared, 1, [100], waiting);
     end(&shared, false);
     waiting.clear();
-    submit(&shared, users.iter().copied(), waiting);
+    submit(&shared, 1, users.iter().copied(), waiting);
     assert_eq!(held(&shared), users);
     let child = shared.lock().roster.holders()[0];
     (shared, child)
@@ -326,7 +326,7 @@ fn pool_that_holds(users: &[u128], waiting: &mut Vec<(u64, oneshot::Receiver<Run
 async fn users_wait_in_one_child_behind_scripts_that_are_over_at_once() {
     let shared = pool_of_one(3);
     let mut waiting = Vec::new();
-    submit(&shared, 1..=6, &mut waiting);
+    submit(&shared, 1, 1..=6, &mut waiting);
     assert_eq!(held(&shared), [1], "nobody knows yet how long it takes");
     end(&shared, false);
     assert_eq!(held(&shared), [2, 3, 4]);
@@ -344,14 +344,11 @@ async fn users_wait_in_one_child_behind_scripts_that_are_over_at_once() {
 async fn a_script_that_computes_for_long_or_brings_much_has_a_child_alone() {
     let shared = pool_of_one(3);
     let mut waiting = Vec::new();
-    submit(&shared, 1..=4, &mut waiting);
+    submit(&shared, 1, 1..=4, &mut waiting);
     let quick = shared.options.quick();
     for (cpu, then) in [(quick + Duration::from_micros(1), vec![2]), (quick, vec![3, 4])] {
-        let state = shared.lock();
-        let child = state.roster.holders()[0];
-        let run = state.workers[&child].flights[0].id;
-        drop(state);
-        worker::done(&shared, child, run, false, Some(End { cpu, waited: false })).unwrap();
+        let child = shared.lock().roster.holders()[0];
+        finish(&shared, child, End { cpu, waited: false }, false);
         assert_eq!(held(&shared), then);
     }
     let mut large = request(1, 5, 0);
@@ -366,15 +363,15 @@ async fn a_script_that_computes_for_long_or_brings_much_has_a_child_alone() {
 async fn nobody_waits_in_one_child_behind_a_user_whose_last_script_was_slow() {
     let shared = pool_of_one(3);
     let mut waiting = Vec::new();
-    submit(&shared, [1], &mut waiting);
+    submit(&shared, 1, [1], &mut waiting);
     end(&shared, false);
     shared.lock().patience.exhausted(request(1, 2, 0).owner);
-    submit(&shared, [2, 3, 4], &mut waiting);
+    submit(&shared, 1, [2, 3, 4], &mut waiting);
     assert_eq!(held(&shared), [2]);
     end(&shared, false);
     assert_eq!(held(&shared), [3, 4]);
     shared.lock().patience.exhausted(request(1, 5, 0).owner);
-    submit(&shared, [5], &mut waiting);
+    submit(&shared, 1, [5], &mut waiting);
     assert_eq!(held(&shared), [3, 4]);
 }
 
@@ -393,10 +390,10 @@ async fn who_needs_a_child_alone_gets_it_while_others_keep_coming() {
     );
     let mut ends = 0;
     // Users with one run each, then one with many.
-    submit(&shared, [3; 8], &mut waiting);
+    submit(&shared, 1, [3; 8], &mut waiting);
     while !held(&shared).contains(&9) {
         let user = held(&shared)[0];
-        submit(&shared, [if user == 3 { 3 } else { user + 10 }], &mut waiting);
+        submit(&shared, 1, [if user == 3 { 3 } else { user + 10 }], &mut waiting);
         end(&shared, false);
         ends += 1;
         assert!(ends <= 2 * (shared.options.turn_runs + 3), "it waits for ever");
@@ -417,7 +414,7 @@ async fn who_waits_for_long_behind_another_user_goes_to_the_next_child_and_is_no
     shared.lock().workers.get_mut(&child).unwrap().began -= is_slow;
     assert!(!shared.lock().relieve(child, &shared));
     assert_eq!(held(&shared), [1]);
-    submit(&shared, [4], &mut waiting);
+    submit(&shared, 1, [4], &mut waiting);
     end(&shared, false);
     shared.lock().departed(child, false, &shared);
     happen(&shared, Event::Arrived, &mut waiting);
@@ -454,7 +451,8 @@ async fn who_waits_behind_a_run_that_sends_a_request_goes_elsewhere_at_once() {
     assert!(!fetch(&shared, child).is_cut);
     let state = shared.lock();
     assert!(state.workers[&child].flights.len() == 1 && state.workers[&child].retiring);
-    assert!(state.queue.has(request(1, 2, 0).owner));
+    let RunRequest { owner, script, .. } = request(1, 2, 0);
+    assert!(state.queue.has(owner) && state.patience.waits(owner.customer, &script));
 }
 
 #[tokio::test]
@@ -491,17 +489,12 @@ async fn who_was_killed_for_another_begins_again_unless_it_sent_something() {
 async fn what_is_over_at_once_runs_in_half_of_the_slots_unless_it_takes_longer() {
     let shared = pool(Options {
         slots: 4,
-        in_flight: 1,
         ..options_of_one(1)
     });
     let mut waiting = Vec::new();
-    let submit = |customer, waiting: &mut _| {
-        let (user, script) = (1, 0);
-        happen(&shared, Event::Submitted { customer, user, script }, waiting);
-    };
     for customer in 1..=4 {
         happen(&shared, Event::Arrived, &mut waiting);
-        submit(customer, &mut waiting);
+        submit(&shared, customer, [1], &mut waiting);
     }
     let holders = || shared.lock().roster.holders().to_vec();
     assert_eq!(holders().len(), 4, "nobody knows yet how long it takes");
@@ -510,7 +503,7 @@ async fn what_is_over_at_once_runs_in_half_of_the_slots_unless_it_takes_longer()
     }
     assert!(holders().is_empty());
     for customer in 1..=3 {
-        submit(customer, &mut waiting);
+        submit(&shared, customer, [1], &mut waiting);
     }
     assert_eq!(holders().len(), 2);
     let child = holders()[0];
@@ -530,12 +523,9 @@ async fn whose_own_script_waits_gets_a_second_child_beside_others_quick_ones() {
         ..options_of_one(1)
     });
     let mut waiting = Vec::new();
-    let submit = |customer, user, waiting: &mut _| {
-        happen(&shared, Event::Submitted { customer, user, script: 0 }, waiting);
-    };
     for customer in 1..=2 {
         happen(&shared, Event::Arrived, &mut waiting);
-        submit(customer, 1, &mut waiting);
+        submit(&shared, customer, [1], &mut waiting);
     }
     for _ in 1..=2 {
         end(&shared, false);
@@ -543,32 +533,27 @@ async fn whose_own_script_waits_gets_a_second_child_beside_others_quick_ones() {
     happen(&shared, Event::Arrived, &mut waiting);
     // Two that are over at once, and one that nobody knows.
     for (customer, user) in [(3, 1), (1, 1), (2, 1)] {
-        submit(customer, user, &mut waiting);
+        submit(&shared, customer, [user], &mut waiting);
     }
     let holders = || shared.lock().roster.holders().len();
     assert_eq!(holders(), 3);
     happen(&shared, Event::Arrived, &mut waiting);
-    submit(1, 2, &mut waiting);
+    submit(&shared, 1, [2], &mut waiting);
     assert_eq!(holders(), 3, "it waits for its own");
-    submit(3, 2, &mut waiting);
+    submit(&shared, 3, [2], &mut waiting);
     assert_eq!(holders(), 4);
 }
 
 #[tokio::test]
 async fn a_customer_without_a_child_comes_before_anothers_second() {
     let shared = pool(Options {
-        child_command: Some(vec!["/proc/self/exe".into()]),
         slots: 2,
-        per_user: 1,
-        in_flight: 1,
-        sandbox: Sandbox::BestEffort,
-        ..Options::default()
+        ..options_of_one(1)
     });
     let mut waiting = Vec::new();
     happen(&shared, Event::Arrived, &mut waiting);
-    for (customer, user) in [(1, 1), (1, 2), (2, 1)] {
-        happen(&shared, Event::Submitted { customer, user, script: 0 }, &mut waiting);
-    }
+    submit(&shared, 1, [1, 2], &mut waiting);
+    submit(&shared, 2, [1], &mut waiting);
     happen(&shared, Event::Arrived, &mut waiting);
     let state = shared.lock();
     let [one, other] = [1, 2].map(|customer| state.roster.holds(request(customer, 1, 0).owner.customer));
