@@ -66,6 +66,8 @@ async fn definitions_that_grow_are_refused_and_not_expanded() {
 #[tokio::test]
 async fn what_is_applied_at_once_is_limited() {
     let world = World::start(setup().set("local.max-body", "1MiB")).await;
+    // What is there once, whoever calls, is there before.
+    world.serves_others();
     let memory = Memory::of(world.daemon.pid());
     let large = integration(&format!("name: {}\n", "x".repeat(8 << 20)));
     let refusal = refused_by(&world.daemon, &large).await;
