@@ -140,7 +140,7 @@ struct Task {
 #[derive(Debug, Default)]
 pub(super) struct Ending {
     /// It said that it ends.
-    said_so: bool,
+    pub(super) said_so: bool,
     /// What it says does not count any more: it asked for something that it did not get.
     pub(super) is_cut: bool,
 }

@@ -486,6 +486,27 @@ async fn who_was_killed_for_another_begins_again_unless_it_sent_something() {
 }
 
 #[tokio::test]
+async fn a_child_whose_words_do_not_count_has_not_said_that_it_ends() {
+    let (shared, child) = pool_that_holds(&[1, 2], &mut Vec::new());
+    let mut state = shared.lock();
+    let worker = state.workers.get_mut(&child).unwrap();
+    worker.doom();
+    let run = worker.flights[1].id;
+    drop(state);
+    let mut ending = Ending::default();
+    let done = FromChild::Done {
+        run,
+        last: true,
+        cpu_us: 0,
+        waited: false,
+        outcome: Ok("{}"),
+        logs: Vec::new(),
+    };
+    worker::handle(&shared, child, done, &mut ending).unwrap();
+    assert!(ending.is_cut && !ending.said_so);
+}
+
+#[tokio::test]
 async fn what_is_over_at_once_runs_in_half_of_the_slots_unless_it_takes_longer() {
     let shared = pool(Options {
         slots: 4,
