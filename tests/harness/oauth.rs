@@ -45,7 +45,7 @@ pub(crate) struct Manner {
     pub(crate) refuses: Option<(u16, Option<u64>)>,
     /// The same of the revocation endpoint, where it takes nothing back.
     pub(crate) revokes: Option<(u16, Option<u64>)>,
-    /// Whether it takes back all that a person allowed with any token of theirs: whose name is the account's up to a dot.
+    /// Whether it takes back all that a person allowed a client with any token of theirs: whose name is the account's up to a dot.
     pub(crate) together: bool,
     /// The error that the token endpoint names in place of tokens.
     pub(crate) complaint: Option<&'static str>,
@@ -96,6 +96,8 @@ impl Default for Manner {
 pub(crate) struct Chain {
     /// The number of the newest tokens.
     pub(crate) newest: u64,
+    /// The client that it was allowed to, where that is known: no other can give it back (RFC 7009, section 2.1).
+    client: Option<String>,
     pub(crate) is_revoked: bool,
     /// Whether a refresh token was used a second time, out of its grace.
     pub(crate) was_reused: bool,
@@ -396,6 +398,7 @@ impl State {
                 let newest = self.chains.get(&user).map_or(1, |chain| chain.newest + 1);
                 let chain = Chain {
                     newest,
+                    client: form.get("client_id").cloned(),
                     ..Chain::default()
                 };
                 self.chains.insert(user.clone(), chain);
@@ -460,7 +463,9 @@ impl State {
         let person = |user: &str| user.split('.').next().map(str::to_owned);
         let user = token.split('-').nth(1).unwrap_or_default();
         for (name, chain) in &mut self.chains {
-            chain.is_revoked |= name == user || (self.manner.together && person(name) == person(user));
+            let is_the_clients = chain.client.is_none() || chain.client.as_ref() == form.get("client_id");
+            let is_the_persons = name == user || (self.manner.together && person(name) == person(user));
+            chain.is_revoked |= is_the_clients && is_the_persons;
         }
         (200, "application/json", None, String::new())
     }
