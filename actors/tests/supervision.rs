@@ -467,6 +467,7 @@ fn pulse(options: PulseOptions) -> (Pulse, mpsc::Receiver<Health>, mpsc::Receive
     let hooks = PulseHooks {
         on_round: Box::new(move |health| round.send(health).unwrap_or_default()),
         on_frozen: Box::new(move |report| end.send(report.to_owned()).unwrap()),
+        ..PulseHooks::default()
     };
     (Pulse::start(options, hooks).unwrap(), rounds, frozen)
 }

@@ -4,6 +4,7 @@
 //! addresses; then what needs them. The admin listener answers from then on, with `boot` as the reason for not being ready.
 
 pub mod administration;
+mod allocator;
 mod api;
 mod backup;
 pub(crate) mod customer_keys;

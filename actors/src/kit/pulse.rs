@@ -49,15 +49,18 @@ pub enum Health {
 pub struct PulseHooks {
     /// Called after every round: feeds the system's watchdog when [`Health::Well`], sets the gauge.
     pub on_round: Box<dyn FnMut(Health) + Send>,
+    /// Called on each watched arbiter's thread with every sign of life that it gives.
+    pub on_beat: Arc<dyn Fn() + Send + Sync>,
     /// Called once, with what is known, when a heart was silent past the last threshold. Ends the process.
     pub on_frozen: Box<dyn FnOnce(&str) + Send>,
 }
 
 impl Default for PulseHooks {
-    /// Nothing after a round; aborts the process when a thread is frozen.
+    /// Nothing after a round and with a beat; aborts the process when a thread is frozen.
     fn default() -> Self {
         Self {
             on_round: Box::new(|_| {}),
+            on_beat: Arc::new(|| {}),
             on_frozen: Box::new(|_| std::process::abort()),
         }
     }
@@ -85,6 +88,7 @@ struct Shared {
 #[derive(Clone)]
 pub struct Pulse {
     shared: Arc<Shared>,
+    on_beat: Arc<dyn Fn() + Send + Sync>,
     _alive: mpsc::Sender<()>,
 }
 
@@ -107,6 +111,7 @@ impl Pulse {
         });
         let (alive, dropped) = mpsc::channel::<()>();
         let rounds = Arc::clone(&shared);
+        let on_beat = Arc::clone(&hooks.on_beat);
         std::thread::Builder::new().name("pulse".into()).spawn(move || {
             let mut last = Instant::now();
             while dropped.recv_timeout(options.interval) == Err(RecvTimeoutError::Timeout) {
@@ -120,13 +125,17 @@ impl Pulse {
                 }
             }
         })?;
-        Ok(Self { shared, _alive: alive })
+        Ok(Self {
+            shared,
+            on_beat,
+            _alive: alive,
+        })
     }
 
     /// Watches an arbiter: it must run a small closure between two rounds, until it is told to stop.
     pub fn watch_arbiter(&self, arbiter: &Arbiter) {
         let answered = Arc::new(AtomicBool::new(true));
-        let watched = arbiter.clone();
+        let (watched, on_beat) = (arbiter.clone(), Arc::clone(&self.on_beat));
         self.watch(arbiter.name(), move || {
             if watched.is_stopping() {
                 // Whoever stops it bounds how long that takes.
@@ -135,8 +144,11 @@ impl Pulse {
             let has_answered = answered.swap(false, Ordering::AcqRel);
             if has_answered {
                 // Asked again only after an answer: a frozen thread collects no backlog of questions.
-                let answer = Arc::clone(&answered);
-                let _ = watched.execute(move || answer.store(true, Ordering::Release));
+                let (answer, beat) = (Arc::clone(&answered), Arc::clone(&on_beat));
+                let _ = watched.execute(move || {
+                    beat();
+                    answer.store(true, Ordering::Release);
+                });
             }
             has_answered
         });

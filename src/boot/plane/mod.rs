@@ -7,6 +7,7 @@ mod publish;
 pub(crate) use pause::Pause;
 pub(crate) use publish::{Published, Publisher};
 
+use super::allocator;
 use super::stores::Stores;
 use crate::config::{self, Config};
 use crate::indexer::{self, IndexerHandle};
@@ -335,7 +336,11 @@ fn hand_over(
 }
 
 fn watch(config: &Config, arbiters: &Arbiters, journal: &Journal) -> anyhow::Result<Pulse> {
-    let pulse = Pulse::start(config.pulse_options(), PulseHooks::default()).context("the pulse")?;
+    let hooks = PulseHooks {
+        on_beat: Arc::new(allocator::look),
+        ..PulseHooks::default()
+    };
+    let pulse = Pulse::start(config.pulse_options(), hooks).context("the pulse")?;
     for arbiter in arbiters.owners().chain(arbiters.fronts()) {
         pulse.watch_arbiter(arbiter);
     }
