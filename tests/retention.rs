@@ -59,7 +59,11 @@ impl World {
             .set("execution.user-divisor", 1 + BUSY.len() as i64)
             .set("execution.reserve-divisor", 1)
             // Senders outrun what runs, by how much depends on the machine: they wait for room.
-            .set("admission.wait", "60s");
+            .set("admission.wait", "60s")
+            // What hangs does so to the end, however long the traffic takes.
+            .set("outbound.timeout", "23h")
+            .set("execution.step-timeout", "23h")
+            .set("execution.timeout", "24h");
         let daemon = Daemon::start(setup);
         let log = step(
             "Log",
