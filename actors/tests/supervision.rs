@@ -499,6 +499,33 @@ fn a_frozen_thread_is_late_then_degraded_and_well_again_once_it_answers() {
 }
 
 #[test]
+fn every_watched_arbiter_beats_on_its_own_thread() {
+    let arbiters = arbiters();
+    let (beat, beats) = mpsc::channel();
+    let hooks = PulseHooks {
+        on_beat: Arc::new(move || beat.send(std::thread::current().name().map(str::to_owned)).unwrap_or_default()),
+        ..PulseHooks::default()
+    };
+    let options = PulseOptions {
+        interval: Duration::from_millis(5),
+        degraded_after: LONG,
+        abort_after: LONG * 2,
+    };
+    let pulse = Pulse::start(options, hooks).unwrap();
+    let watched = || arbiters.owners().chain(arbiters.fronts());
+    watched().for_each(|arbiter| pulse.watch_arbiter(arbiter));
+    let mut missing: std::collections::BTreeSet<String> = watched().map(|arbiter| arbiter.name().to_owned()).collect();
+    while !missing.is_empty() {
+        let name = beats
+            .recv_timeout(LONG)
+            .expect("another beat")
+            .expect("arbiters' threads have names");
+        missing.remove(&name);
+    }
+    assert_eq!(arbiters.stop(LONG), []);
+}
+
+#[test]
 fn a_thread_frozen_for_too_long_ends_the_process_with_a_report_that_names_it() {
     let arbiters = arbiters();
     let (pulse, _rounds, frozen) = pulse(PulseOptions {
