@@ -205,7 +205,7 @@ settings! {
         idle_timeout: Duration = "75s";
         /// Connections at once, all front threads together; more wait in the kernel's queue.
         connections: Count = 16_384;
-        /// Accepted connections that may wait for their front thread.
+        /// Accepted connections that may wait for one front thread; more wait in the kernel's queue.
         handover: Count = 256;
         /// How long a synchronous caller waits for its result. Gateways drop at 30 s; the execution goes on.
         sync_timeout: Duration = "29s";

@@ -5,7 +5,7 @@
 //! count it has, so that new ones go elsewhere.
 
 use super::FrontShared;
-use super::actor::{Place, ServeConnection};
+use super::actor::{Place, ServeConnection, Waiting};
 use super::keeper::{Keeper, Member};
 use crate::kit::{Arbiter, Exit, Mailbox, Obituary, Refused, start_on};
 use std::fmt;
@@ -15,14 +15,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// All front actors and the listeners they serve.
 pub struct Fronts {
     front: Arc<FrontShared>,
     members: Arc<[Member]>,
     acceptor: Arbiter,
+    /// Connections that may wait for the fronts to take them.
+    handover: Arc<Semaphore>,
     /// Held so that it lives.
     _keeper: Mailbox<Keeper>,
 }
@@ -45,6 +46,7 @@ impl Fronts {
         let threads: Vec<&Arbiter> = threads.into_iter().collect();
         let acceptor = (*threads.first().ok_or(Refused::Gone)?).clone();
         let members: Arc<[Member]> = threads.into_iter().map(Member::on).collect();
+        let handover = Arc::new(Semaphore::new(front.options().handover * members.len()));
         let (shared, kept) = (Arc::clone(front), Arc::clone(&members));
         // It begins on its thread before anything is accepted there.
         let keeper = start_on(&acceptor, KEEPER_MAILBOX, Obituary::new(keeper_ended), move |ctx| {
@@ -54,6 +56,7 @@ impl Fronts {
             front: Arc::clone(front),
             members,
             acceptor,
+            handover,
             _keeper: keeper,
         })
     }
@@ -65,10 +68,10 @@ impl Fronts {
     /// If the socket cannot be used, or the thread has stopped.
     pub fn listen(&self, listener: std::net::TcpListener) -> io::Result<()> {
         listener.set_nonblocking(true)?;
-        let (front, members) = (Arc::clone(&self.front), Arc::clone(&self.members));
+        let (front, members, handover) = (Arc::clone(&self.front), Arc::clone(&self.members), Arc::clone(&self.handover));
         let accepting = async move {
             match TcpListener::from_std(listener) {
-                Ok(listener) => accept_all(&front, &members, &listener).await,
+                Ok(listener) => accept_all(&front, &members, &handover, &listener).await,
                 Err(error) => tracing::error!(%error, "cannot listen"),
             }
         };
@@ -136,44 +139,64 @@ fn keeper_ended(exit: Exit) {
     }
 }
 
-async fn accept_all(front: &Arc<FrontShared>, members: &[Member], listener: &TcpListener) {
+async fn accept_all(front: &Arc<FrontShared>, members: &[Member], handover: &Arc<Semaphore>, listener: &TcpListener) {
     let mut draining = front.draining.subscribe();
-    let accepting = async {
-        loop {
-            // The permit comes first: what cannot be served waits in the kernel's queue. It is never closed.
-            let Ok(permit) = Arc::clone(&front.connections).acquire_owned().await else {
-                return;
-            };
-            match listener.accept().await {
-                Ok((stream, peer)) => hand_over(front, members, stream, peer, permit),
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep_until(Instant::now() + front.options().accept_pause).await;
-                }
-            }
-        }
-    };
-    tokio::select! {
-        () = accepting => {}
-        _ = draining.wait_for(|draining| *draining) => {}
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(front, listener) => accepted,
+            _ = draining.wait_for(|draining| *draining) => return,
+        };
+        let Some((stream, peer, permit)) = accepted else { return };
+        // What is accepted is handed over, though the front begins to drain: it says so.
+        let Ok(wait) = Arc::clone(handover).acquire_owned().await else {
+            return;
+        };
+        hand_over(front, members, stream, peer, (permit, wait));
     }
 }
 
-fn hand_over(front: &Arc<FrontShared>, members: &[Member], stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+/// The next connection, with its place among all.
+async fn accept(front: &FrontShared, listener: &TcpListener) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    // The permit comes first: what cannot be served waits in the kernel's queue. It is never closed.
+    let permit = Arc::clone(&front.connections).acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return Some((stream, peer, permit)),
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(front.options().accept_pause).await;
+            }
+        }
+    }
+}
+
+fn hand_over(
+    front: &Arc<FrontShared>,
+    members: &[Member],
+    stream: TcpStream,
+    peer: SocketAddr,
+    (permit, wait): (OwnedSemaphorePermit, OwnedSemaphorePermit),
+) {
     let alive = members.iter().filter_map(|member| {
         let mailbox = member.front.load_full().filter(|mailbox| mailbox.is_alive())?;
         Some((member, mailbox))
     });
-    let Some((member, mailbox)) = alive.min_by_key(|(member, _)| member.connections.load(Ordering::Relaxed)) else {
+    // One that is as late as may be gets no more while another is not.
+    let load = |(member, _): &(&Member, _)| {
+        let is_late = member.waiting.load(Ordering::Acquire) >= front.options().handover;
+        (is_late, member.connections.load(Ordering::Relaxed))
+    };
+    let Some((member, mailbox)) = alive.min_by_key(load) else {
         return tracing::error!(%peer, "no front is alive; a connection is cut");
     };
-    let handed = stream.into_std().map(|stream| {
-        let place = Place::take(front, &member.connections, permit);
-        mailbox.tell(ServeConnection { stream, peer, place })
+    let stream = match stream.into_std() {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%peer, %error, "cannot hand a connection over"),
+    };
+    mailbox.tell_past_the_bound(ServeConnection {
+        stream,
+        peer,
+        place: Place::take(front, &member.connections, permit),
+        waiting: Waiting::begin(&member.waiting, wait),
     });
-    match handed {
-        Ok(Ok(())) => {}
-        Ok(Err(refused)) => tracing::warn!(%peer, %refused, "no front takes the connection"),
-        Err(error) => tracing::warn!(%peer, %error, "cannot hand a connection over"),
-    }
 }

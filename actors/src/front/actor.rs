@@ -12,13 +12,37 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Sent by the acceptor · serve this connection · no reply · dropped with its permit if the mailbox is full.
+/// Sent by the acceptor · serve this connection · no reply · dropped with its permits if the actor ends first.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct ServeConnection {
     pub(super) stream: std::net::TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) place: Place,
+    pub(super) waiting: Waiting,
+}
+
+/// A connection's wait for its front thread, which bounds the mailbox. Dropped when the front takes the connection.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    for_thread: Arc<AtomicUsize>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Waiting {
+    pub(super) fn begin(for_thread: &Arc<AtomicUsize>, permit: OwnedSemaphorePermit) -> Self {
+        for_thread.fetch_add(1, Ordering::AcqRel);
+        Self {
+            for_thread: Arc::clone(for_thread),
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.for_thread.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// A connection's place among all, and among those of its front. Dropped when the connection ends.
@@ -77,7 +101,14 @@ impl Actor for FrontActor {
 impl Handler<ServeConnection> for FrontActor {
     type Result = ();
 
-    fn handle(&mut self, ServeConnection { stream, peer, place }: ServeConnection, _: &mut Context<Self>) {
+    fn handle(&mut self, connection: ServeConnection, _: &mut Context<Self>) {
+        let ServeConnection {
+            stream,
+            peer,
+            place,
+            waiting,
+        } = connection;
+        drop(waiting);
         let stream = match TcpStream::from_std(stream) {
             Ok(stream) => stream,
             Err(error) => return tracing::warn!(%peer, %error, "cannot serve a connection"),

@@ -17,6 +17,8 @@ pub(super) struct Member {
     /// Its front actor, while one lives.
     pub(super) front: ArcSwapOption<Mailbox<FrontActor>>,
     pub(super) connections: Arc<AtomicUsize>,
+    /// Those of them that its front has not taken yet.
+    pub(super) waiting: Arc<AtomicUsize>,
     thread: Arbiter,
 }
 
@@ -25,6 +27,7 @@ impl Member {
         Self {
             front: ArcSwapOption::empty(),
             connections: Arc::default(),
+            waiting: Arc::default(),
             thread: thread.clone(),
         }
     }

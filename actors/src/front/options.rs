@@ -23,7 +23,7 @@ pub struct FrontOptions {
     pub idle_timeout: Duration,
     /// `front.connections`: connections at once, all front threads together; more wait in the kernel's queue.
     pub connections: usize,
-    /// `front.handover`: accepted connections that may wait for their front thread.
+    /// `front.handover`: accepted connections that may wait for one front thread.
     pub handover: usize,
     /// `tls.handshake-timeout`: how long a TLS handshake may take.
     pub handshake_timeout: Duration,

@@ -117,6 +117,24 @@ fn several_front_threads_share_the_connections() {
     assert_eq!(world.fronts.connections(), vec![4, 4, 4]);
 }
 
+#[test]
+fn none_is_cut_that_comes_while_a_front_is_late() {
+    let mut setup = Setup::options(|options| options.handover = 2);
+    setup.fronts = 2;
+    let world = setup.start();
+    let late = world.freeze(1);
+    let mut clients: Vec<_> = (0..20).map(|_| world.connect()).collect();
+    for client in &mut clients {
+        client.write(post(&plain(1), "", "").as_bytes());
+    }
+    // It has as many as may wait for it; the other one takes the rest.
+    until("all to be accepted", || world.fronts.connections() == [18, 2]);
+    drop(late);
+    for client in &mut clients {
+        assert_eq!(client.answer().status, 200);
+    }
+}
+
 /// Only the switch makes a front panic.
 #[cfg(feature = "faults")]
 #[test]

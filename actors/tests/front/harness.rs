@@ -18,7 +18,7 @@ use perseat_store::pressure::StoragePressure;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -174,6 +174,30 @@ pub(crate) fn start() -> World {
 impl World {
     pub(crate) fn connect(&self) -> Client {
         Client::new(TcpStream::connect(self.address).unwrap())
+    }
+
+    /// Blocks a front thread until the sender is dropped.
+    pub(crate) fn freeze(&self, thread: usize) -> mpsc::Sender<()> {
+        let (thaw, frozen) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel();
+        let stands = move || {
+            begin.send(()).unwrap();
+            let _ = frozen.recv();
+        };
+        let arbiters = self.arbiters.as_ref().unwrap();
+        arbiters.fronts().nth(thread).unwrap().execute(stands).unwrap();
+        begun.recv().unwrap();
+        thaw
+    }
+
+    /// Connects and writes while the fronts' threads stand still: all of it is there when they first look.
+    pub(crate) fn connect_with(&self, bytes: &str) -> Client {
+        let threads = self.fronts.connections().len();
+        let frozen: Vec<_> = (0..threads).map(|thread| self.freeze(thread)).collect();
+        let mut client = self.connect();
+        client.write(bytes.as_bytes());
+        drop(frozen);
+        client
     }
 
     /// One request on a connection of its own.

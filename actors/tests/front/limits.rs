@@ -22,14 +22,12 @@ fn a_connection_may_idle_longer_than_its_headers_may_take_but_not_for_ever() {
         options.idle_timeout = Duration::from_millis(400);
     });
     let world = world.start();
-    let mut client = world.connect();
-    client.write(post(&plain(1), "", "").as_bytes());
-    assert_eq!(client.answer().status, 200);
     let idle = std::time::Instant::now();
+    let mut client = world.connect_with(&post(&plain(1), "", ""));
+    assert_eq!(client.answer().status, 200);
     assert!(client.is_closed());
-    assert!(idle.elapsed() >= Duration::from_millis(300), "closed by the header time-out");
-    let mut slow = world.connect();
-    slow.write(post(&plain(1), "", "").as_bytes());
+    assert!(idle.elapsed() >= Duration::from_millis(400), "closed by the header time-out");
+    let mut slow = world.connect_with(&post(&plain(1), "", ""));
     assert_eq!(slow.answer().status, 200);
     slow.write(b"POST ");
     assert!(slow.is_closed(), "half a second head");
