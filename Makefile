@@ -14,6 +14,8 @@ FUZZ_TOOLCHAIN ?= nightly
 # How long the API is asked at random with each bearer by `make fuzz`.
 FUZZ_API_SECONDS ?= 600
 FAULT_SEEDS ?= 10000
+# Which cases the property tests draw in `crash`; those of `test` are always the same (.cargo/config.toml).
+PROPERTY_SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
 # How long `soak` goes on at least, within what budget, and with how much traffic.
 SOAK_SECONDS ?= 1800
@@ -34,13 +36,16 @@ check:
 bench:
 	cargo bench --locked -p perseat
 
-# The crash tests, the simulation of renewals and the fault campaigns for longer than `make test` takes them.
+# The crash tests, the simulation of renewals and the fault campaigns for longer than `make test` takes them, and the
+# property tests over cases of their own.
 crash:
 	CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(CARGO_FLAGS) --features faults --test crash -- --nocapture
 	KILL_ROUNDS=$(KILL_ROUNDS) cargo test $(CARGO_FLAGS) --features faults --test oauth -- --nocapture by_seed
 	RENEWAL_SEEDS=$(RENEWAL_SEEDS) cargo test $(CARGO_FLAGS) -p perseat-domain --test renewals -- --nocapture whatever
 	FAULT_SEEDS=$(FAULT_SEEDS) cargo test $(CARGO_FLAGS) --features faults -p perseat-journal -p perseat-store --lib -- \
 		--nocapture whichever_call_fails random_overwrites_of_recycled_segments
+	PROPTEST_RNG_SEED=$(PROPERTY_SEED) ISOLATION_SEED=$(PROPERTY_SEED) \
+		cargo test $(CARGO_FLAGS) --features faults --workspace --exclude perseat --lib
 
 # A steady load within a byte budget: the directory stays within it, memory and open files stay as they are.
 soak:

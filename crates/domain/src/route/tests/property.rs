@@ -1,6 +1,6 @@
 //! Whatever the topology and the request: an identity is exactly what the URL and the values of the request say.
 //!
-//! `ISOLATION_SEED` repeats a run; each prints its own.
+//! `ISOLATION_SEED` says which cases; `make crash` draws it.
 
 use super::*;
 use crate::definition::RoutingPath;
@@ -8,7 +8,6 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngSeed, TestRng, TestRunner};
-use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Ids and names come from ranges so small that everything collides with everything.
 const CUSTOMERS: u128 = 3;
@@ -424,8 +423,7 @@ fn verify(world: &World, call: &Call, routed: &Routed) -> Result<(), TestCaseErr
 
 /// The seed of this run.
 fn seed() -> u64 {
-    let seed = std::env::var("ISOLATION_SEED").map(|text| text.parse().unwrap());
-    let seed = seed.unwrap_or_else(|_| RandomState::new().build_hasher().finish());
+    let seed = std::env::var("ISOLATION_SEED").map_or(20_261_128, |text| text.parse().unwrap());
     println!("ISOLATION_SEED={seed} repeats this run");
     seed
 }
