@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn one_address_for_hooks_and_api_is_one_listener() {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        // Nobody else uses this address, so that the port stays free.
+        let free = TcpListener::bind("127.0.153.1:0").unwrap().local_addr().unwrap().to_string();
         let shared = config(&[("hooks.listen", &free), ("api.listen", &free), ("admin.listen", "127.0.0.1:0")]);
         assert!(Listeners::open(&shared, ListenFd::empty()).unwrap().api.is_none());
         let apart = config(&[

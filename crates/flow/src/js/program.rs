@@ -80,7 +80,9 @@ mod tests {
     fn what_was_opened_stays_when_its_file_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(NAME);
-        std::fs::copy("/bin/true", &path).unwrap();
+        // Another process writes it: a child that is forked here meanwhile would keep it open for writing.
+        let copied = Command::new("cp").arg("/bin/true").arg(&path).status().unwrap();
+        assert!(copied.success());
         let program = Program::choose(Some(&[path.clone().into_os_string()])).unwrap();
         std::fs::remove_file(&path).unwrap();
         std::fs::copy("/bin/false", &path).unwrap();

@@ -24,44 +24,35 @@ async fn a_child_serves_one_customer() {
 #[tokio::test]
 async fn one_users_endless_scripts_leave_half_of_the_slots_to_others() {
     let pool = pool().await;
-    let greedy: Vec<_> = (0..8)
-        .map(|_| {
-            let mut request = request(owner(1, 1), "module.exports = () => { while (true) {} }");
-            request.deadline = Instant::now() + Duration::from_millis(600);
-            pool.run(request)
-        })
-        .collect();
+    let greedy = (0..8).map(|_| pool.run(request(owner(1, 1), "module.exports = () => { while (true) {} }")));
+    let greedy = futures_util::future::join_all(greedy);
     let other = async {
         for _ in 0..3 {
             let report = pool.run(request(owner(1, 2), "module.exports = () => ({ data: 'quick' })")).await;
             assert_eq!(report.outcome.unwrap(), "\"quick\"");
         }
-        Instant::now()
     };
-    let (greedy, other) = tokio::join!(
-        async {
-            let ended = futures_util::future::join_all(greedy).await;
-            (ended, Instant::now())
-        },
-        other
-    );
-    assert!(greedy.0.iter().all(|report| report.outcome == Err(RunError::TimedOut)));
-    assert!(other < greedy.1, "the other user did not wait for them");
+    tokio::select! {
+        biased;
+        ended = greedy => panic!("the other user waited for them: {ended:?}"),
+        () = other => {}
+    }
 }
 
 #[tokio::test]
 async fn waiting_for_a_child_does_not_use_up_a_runs_time() {
-    let max_time = Duration::from_millis(300);
+    // Long enough for a script that is over at once, however late it is scheduled.
+    let max_time = Duration::from_secs(2);
     let pool = pool_with(Options { max_time, ..options() }, &[]).await;
     let endless = || run(&pool, "module.exports = () => { for (;;); }");
     let quick = value(&pool, "module.exports = () => ({ data: 1 })");
-    // The user's only child is busy four times as long as one run may take; a run is asked to stop shortly before its end.
+    // The user's only child is busy twice as long as one run may take; a run is asked to stop shortly before its end.
     let begun = Instant::now();
-    let (first, second, third, fourth, quick) = tokio::join!(endless(), endless(), endless(), endless(), quick);
-    for report in [first, second, third, fourth] {
+    let (first, second, quick) = tokio::join!(endless(), endless(), quick);
+    for report in [first, second] {
         assert_eq!(report.outcome, Err(RunError::TimedOut));
     }
-    assert!(begun.elapsed() > 3 * max_time, "one after another, each with a time of its own");
+    assert!(begun.elapsed() > max_time * 3 / 2, "one after another, each with a time of its own");
     assert_eq!(quick, json!(1));
 }
 
@@ -198,7 +189,8 @@ async fn whatever_one_users_run_does_those_who_wait_in_its_child_end_well_and_ru
     let run = |turn: u128, user: u128, what: &str| {
         let mut request = request(owner(1, turn * 10 + user), &format!("{script}// {turn}"));
         request.results = vec![("what".into(), results(json!(what)))];
-        if !matches!(what, "adds" | "sends") {
+        if matches!(what, "computes" | "waits") {
+            // They end in no other way.
             request.deadline = Instant::now() + Duration::from_millis(500);
         }
         pool.run(request)

@@ -40,8 +40,9 @@ fn a_writer_that_waits_has_no_room() {
 #[test]
 fn what_is_full_is_sealed_before_the_end() {
     let options = Options {
-        segment_bytes: 4 << 20,
-        ..Options::for_budget(64 << 20)
+        // What is filled at leisure takes seconds.
+        segment_bytes: 32 << 20,
+        ..Options::for_budget(512 << 20)
     };
     let disk = Arc::new(MemoryDisk::new(1));
     let (table, pool) = (Arc::new(Table::new(1)), Arc::new(Pool::new(&options, Vec::new(), 0, 2)));
