@@ -61,17 +61,34 @@ impl World {
         Self { daemon, provider }
     }
 
+    /// The trigger URL of a user's flow.
+    async fn hook(&self, user: &str, flow: &str) -> String {
+        let endpoints = self.daemon.endpoints(&format!("user={user}")).await;
+        let endpoint = endpoints.into_iter().find(|one| one.flow.as_deref() == Some(flow));
+        endpoint.unwrap().url
+    }
+
+    /// Sends one event; its execution.
+    async fn trigger(&self, url: &str) -> String {
+        let answer = self.daemon.post(url, &[], "{}").await;
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+        answer.json()["executionId"].as_str().unwrap().to_owned()
+    }
+
     /// Sends so many events one after another; their executions.
     async fn send(&self, user: &str, flow: &str, count: usize) -> Vec<String> {
-        let endpoints = self.daemon.endpoints(&format!("user={user}")).await;
-        let endpoint = endpoints.into_iter().find(|one| one.flow.as_deref() == Some(flow)).unwrap();
+        let url = self.hook(user, flow).await;
         let mut executions = Vec::new();
         for _ in 0..count {
-            let answer = self.daemon.post(&endpoint.url, &[], "{}").await;
-            assert_eq!(answer.status, 200, "{:?}", answer.body);
-            executions.push(answer.json()["executionId"].as_str().unwrap().to_owned());
+            executions.push(self.trigger(&url).await);
         }
         executions
+    }
+
+    /// Sends so many events at once; their executions.
+    async fn send_at_once(&self, user: &str, flow: &str, count: usize) -> Vec<String> {
+        let url = self.hook(user, flow).await;
+        futures_util::future::join_all((0..count).map(|_| self.trigger(&url))).await
     }
 
     /// How an execution ended: status, code and results.
@@ -191,15 +208,17 @@ async fn a_script_that_waits_holds_no_process_and_sends_nothing_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_one_user_leaves_another_every_other_turn_at_the_same_host() {
-    let world = World::start(|setup, provider| setup.set("governor.hosts", vec![format!("{}=1/100ms", provider.address())])).await;
-    let flood = world.send("ann", "Once", 50).await;
-    let bobs = world.send("bob", "Once", 5).await;
+    // Ten go at once, and the next ten so much later that whoever was sent by then stands in the line, on a slow machine, too.
+    let world = World::start(|setup, provider| setup.set("governor.hosts", vec![format!("{}=10/4s", provider.address())])).await;
+    let flood = world.send_at_once("ann", "Once", 20).await;
+    let bobs = world.send_at_once("bob", "Once", 5).await;
     world.all_succeed(&bobs).await;
     world.all_succeed(&flood).await;
     let order: Vec<String> = world.provider.records().into_iter().map(|record| record.token).collect();
-    assert_eq!(order.len(), 55);
+    assert_eq!(order.len(), 25);
+    // Every other one of the second ten is bob's. Those that go together may arrive in any order.
     let last = order.iter().rposition(|token| *token == bob()).unwrap();
-    assert!(last < 45, "the last of five came after {last} of fifty-five: {order:?}");
+    assert!(last < 20, "the last of five came after {last} of twenty-five: {order:?}");
     let waits = world.daemon.metric("perseat_outbound_waits_total").await;
-    assert!(waits >= 50.0, "{waits}");
+    assert!(waits >= 15.0, "{waits}");
 }

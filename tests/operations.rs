@@ -138,7 +138,7 @@ fn a_certificate_is_swapped_on_both_listeners_and_a_bad_one_changes_nothing() {
 async fn what_still_runs_at_the_drain_deadline_is_left_and_goes_on_after_the_restart() {
     let provider = Provider::start().await;
     provider.set(Manner::Hang);
-    let setup = Setup::new().allow(&[provider.address()]).set("drain.deadline", "300ms");
+    let setup = Setup::new().allow(&[provider.address()]).set("drain.deadline", "3s");
     let mut daemon = Daemon::start(setup);
     let url = set_up(&daemon, &provider, &[post("Send", "/held", "onEvent.results.body.data")]).await;
     let execution = notify(&daemon, &url).await;

@@ -64,7 +64,7 @@ async fn the_real_sdk_shows_the_marketplace_and_a_user_configures_updates_and_re
     let world = World::start(addresses["host"].as_str().unwrap()).await;
     world.offer(&files()).await;
     world.offer(&plain()).await;
-    let token = |user: &str, role: &str| world.person("globex", user, role).token;
+    let token = |user: &str, role: &str| world.walker("globex", user, role);
     let given = json!({
         "url": world.url(""),
         "admin": token("ada", "admin"),
@@ -102,7 +102,7 @@ async fn each_person_connects_an_account_at_a_certified_provider_and_flows_run_a
     for (name, endpoint_type) in integrations {
         world.offer(&by_account(name, endpoint_type, provider)).await;
     }
-    let token = |user: &str, role: &str| world.person("globex", user, role).token;
+    let token = |user: &str, role: &str| world.walker("globex", user, role);
     let given = json!({
         "url": world.url(""),
         "organization": world.api().bearer().trim_start_matches("Bearer "),
@@ -150,7 +150,7 @@ async fn the_demos_host_page_shows_each_of_its_people_what_is_theirs() {
 async fn the_real_sdk_shows_logs_the_dashboard_and_connections() {
     let (walk, addresses) = Walk::start("screens.mjs");
     let office = Office::shown_by(addresses["host"].as_str().unwrap(), Setup::new()).await;
-    let token = |user: &str, role: &str| office.world.person("globex", user, role).token;
+    let token = |user: &str, role: &str| office.world.walker("globex", user, role);
     let given = json!({
         "url": office.world.url(""),
         "admin": token("ada", "admin"),

@@ -9,7 +9,7 @@ use serde_json::json;
 async fn the_real_sdk_shows_each_person_what_their_own_account_offers() {
     let (walk, addresses) = Walk::start("sources.mjs");
     let shop = Shop::shown_by(addresses["host"].as_str().unwrap(), Setup::new()).await;
-    let token = |user: &str| shop.world.person("globex", user, "user").token;
+    let token = |user: &str| shop.world.walker("globex", user, "user");
     let given = json!({ "url": shop.world.url(""), "bob": token("bob"), "cleo": token("cleo"), "dina": token("dina") });
     tokio::task::spawn_blocking(move || walk.go(&given)).await.unwrap();
     assert!(!shop.world.daemon.log().contains("token-of-"), "a token is in the log");

@@ -158,7 +158,7 @@ impl House {
     /// What the walk is told.
     pub(crate) fn given(&self) -> Value {
         let world = &self.office.world;
-        let token = |user: &str, role: &str| world.person("globex", user, role).token;
+        let token = |user: &str, role: &str| world.walker("globex", user, role);
         json!({
             "url": world.url(""),
             "people": { "ada": token("ada", "admin"), "bob": token("bob", "user"), "carl": token("carl", "user") },

@@ -439,7 +439,7 @@ async fn a_provider_that_is_down_is_said_with_a_reference_and_keeps_nobody_from_
 
 #[tokio::test]
 async fn a_data_source_that_takes_too_long_or_gives_too_much_fails_alone() {
-    let limits = Setup::new().set("data-sources.time", "2s").set("data-sources.choices", 3);
+    let limits = Setup::new().set("data-sources.time", "5s").set("data-sources.choices", 3);
     let shop = Shop::open(limits).await;
     shop.provider.set_at("/workspaces", Manner::Hang);
     let shown = shop.connect("bob").await;

@@ -251,6 +251,14 @@ impl World {
         self.holder(self.signed(&self.claims(customer, user, role)))
     }
 
+    /// The token of somebody who walks through the pages in a browser: it outlasts the walk on a slow machine.
+    pub(crate) fn walker(&self, customer: &str, user: &str, role: &str) -> String {
+        self.signed(&Claims {
+            exp: now() + 6 * 3_600,
+            ..self.claims(customer, user, role)
+        })
+    }
+
     /// Whoever holds this token.
     pub(crate) fn holder(&self, token: String) -> Person<'_> {
         Person { world: self, token }

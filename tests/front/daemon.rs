@@ -88,6 +88,22 @@ impl Daemon {
         request("GET", target).send(stream)
     }
 
+    /// Waits until every owner has noted that nothing is left to do: only then is the room of what has ended given back, a little
+    /// after its end can be read.
+    pub(crate) fn until_nothing_lives(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let page = self.admin("/metrics").text();
+            let owners = page.lines().filter(|line| line.starts_with("perseat_executions_live{"));
+            let left: Vec<f64> = owners.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+            if !left.is_empty() && left.iter().sum::<f64>() == 0.0 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "something goes on living: {page}");
+            std::thread::yield_now();
+        }
+    }
+
     /// Sends a request to the local socket.
     pub(crate) fn local(&self, request: &Request) -> Answer {
         let stream = UnixStream::connect(self.data().join("perseat.sock")).unwrap();

@@ -255,7 +255,8 @@ fn steps_and_executions_end_at_their_time_limits() {
     let step = run.accept("globex", "jane", "Hang");
     assert_ended("a step that hangs", &run.end(&step), "failed", Some("step_timeout"));
     assert_eq!(run.daemon.execution(&step)["failedStep"], "Send");
-    let run = start("execution.timeout = \"700ms\"\nexecution.step-timeout = \"500ms\"\n");
+    // Long enough for the first try even where the write before it takes seconds, short against the wait for the second.
+    let run = start("execution.timeout = \"5s\"\nexecution.step-timeout = \"4s\"\n");
     let whole = run.accept("globex", "jane", "Wait");
     run.provider.wait_for("/fail/waiting", 1);
     assert_ended(
@@ -409,6 +410,7 @@ fn more_than_a_user_may_have_waiting_is_refused_and_another_user_is_let_in() {
     for id in [&first, &second] {
         assert_ended("let in", &run.end(id), "succeeded", None);
     }
+    run.daemon.until_nothing_lives();
     assert_eq!(run.ask("globex", "jane", "Call").status, 200, "there is room again");
 }
 

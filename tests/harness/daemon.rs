@@ -153,13 +153,13 @@ impl Daemon {
     /// Kills it with SIGKILL and waits for its end.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.reap();
     }
 
     /// Sends SIGTERM and waits for its end.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
-        self.child.wait().unwrap()
+        self.reap()
     }
 
     /// Its process id.
@@ -169,7 +169,14 @@ impl Daemon {
 
     /// Waits for its end without a cause of the test's.
     pub(crate) fn until_ended(&mut self) -> ExitStatus {
-        self.child.wait().unwrap()
+        self.reap()
+    }
+
+    /// Waits for its end, and for its last words.
+    fn reap(&mut self) -> ExitStatus {
+        let status = self.child.wait().unwrap();
+        self.log.until_over();
+        status
     }
 
     /// Its process.
@@ -189,6 +196,14 @@ impl Daemon {
         self.until_ready();
     }
 
+    /// The same with keys of its configuration set, from now on.
+    pub(crate) fn restart_with(&mut self, keys: &[(&str, &str)]) {
+        for (key, value) in keys {
+            self.setup.settings.push(((*key).to_owned(), (*value).into()));
+        }
+        self.restart();
+    }
+
     /// Starts it again with these test switches on from the start, and does not wait.
     pub(crate) fn relaunch(&mut self, faults: Option<&str>) {
         (self.child, self.log) = spawn(&self.setup, self.folder.path(), faults);
@@ -203,7 +218,7 @@ impl Daemon {
     pub(crate) fn until_ready_or_ended(&mut self) -> bool {
         let is_ready = self.log.line_before_end(|line| said(line)["message"] == "ready").is_some();
         if !is_ready {
-            self.child.wait().unwrap();
+            self.reap();
         }
         is_ready
     }
@@ -230,6 +245,7 @@ impl Daemon {
             }
         };
         let status = within(&format!("the kill at {point}"), killed).await;
+        self.log.until_over();
         assert_eq!(
             status.signal(),
             Some(Signal::KILL.as_raw()),
@@ -348,6 +364,7 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
+            self.log.until_over();
             eprintln!("the daemon's end before the test's: {ended:?}; its log:\n{}", self.log.text());
         }
     }
@@ -383,8 +400,8 @@ fn spawn_with(setup: &Setup, folder: &Path, faults: Option<&str>, arguments: &[&
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let log = Log::default();
-    log.collect(child.stdout.take().unwrap(), true);
-    log.collect(child.stderr.take().unwrap(), false);
+    log.collect(child.stdout.take().unwrap());
+    log.collect(child.stderr.take().unwrap());
     (child, log)
 }
 
@@ -417,20 +434,29 @@ struct Log {
 #[derive(Debug, Default)]
 struct Lines {
     lines: Vec<String>,
-    is_over: bool,
+    /// How many outputs of the process are not read to their end.
+    open: usize,
 }
 
 impl Log {
-    fn collect(&self, from: impl Read + Send + 'static, is_output: bool) {
+    fn collect(&self, from: impl Read + Send + 'static) {
         let shared = self.shared.clone();
+        shared.0.lock().unwrap().open += 1;
         std::thread::spawn(move || {
             for line in BufReader::new(from).lines().map_while(Result::ok) {
                 shared.0.lock().unwrap().lines.push(line);
                 shared.1.notify_all();
             }
-            shared.0.lock().unwrap().is_over |= is_output;
+            shared.0.lock().unwrap().open -= 1;
             shared.1.notify_all();
         });
+    }
+
+    /// Waits for the last lines of a process that has ended: they are read from its pipes a little later.
+    fn until_over(&self) {
+        let lines = self.shared.0.lock().unwrap();
+        let goes_on = |lines: &mut Lines| lines.open > 0;
+        drop(self.shared.1.wait_timeout_while(lines, PATIENCE, goes_on).unwrap());
     }
 
     fn text(&self) -> String {
@@ -452,7 +478,7 @@ impl Log {
     fn line_before_end(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
         let find = |lines: &Lines| lines.lines.iter().find(|line| is_it(line)).cloned();
         let lines = self.shared.0.lock().unwrap();
-        let goes_on = |lines: &mut Lines| !lines.is_over && find(lines).is_none();
+        let goes_on = |lines: &mut Lines| lines.open > 0 && find(lines).is_none();
         let (lines, _) = self.shared.1.wait_timeout_while(lines, PATIENCE, goes_on).unwrap();
         find(&lines)
     }

@@ -93,17 +93,18 @@ async fn a_renewal_that_would_wait_too_long_is_put_off_as_in_an_outage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewal_goes_before_the_calls_that_wait_and_all_go_on() {
     let world = World::start(&Plan {
-        keys: &[("governor.rate", "1/50ms"), ("oauth.fresh", "1ms")],
+        // A renewal has its turn, is written down, and then calls: what a slow disk takes for that is little beside such a span.
+        keys: &[("governor.rate", "1/1s"), ("oauth.fresh", "1ms"), ("oauth.timeout", "60s")],
         ..plan(&["ann", "bob"], "")
     })
     .await;
     for user in ["ann", "bob"] {
         connect(&world, user).await;
     }
-    let flood = world.send("ann", 40).await;
+    let flood = world.send("ann", 7).await;
     world.provider.until("/work", 1).await;
     world.provider.end_access("bob");
-    let bobs = world.send("bob", 5).await;
+    let bobs = world.send("bob", 2).await;
     for execution in bobs.iter().chain(&flood) {
         assert_eq!(world.ended(execution).await["status"], "succeeded");
     }
@@ -111,10 +112,12 @@ async fn a_renewal_goes_before_the_calls_that_wait_and_all_go_on() {
     let refused = calls.iter().position(|call| call.status == 401).unwrap();
     let is_renewal = |call: &Call| call.form.contains_key("refresh_token");
     let renewed = calls.iter().position(is_renewal).unwrap();
+    // None has to; each second that something is late lets one more go before it.
     assert!(renewed - refused <= 3, "{} calls came between", renewed - refused - 1);
     assert_eq!(calls.iter().filter(|call| is_renewal(call)).count(), 1);
+    // Five of seven, as long as nothing is late; none, if it went behind what waits.
     let left = calls[renewed..].iter().filter(|call| call.token.starts_with("access-ann-")).count();
-    assert!(left > 10, "{left} of the flood still waited");
+    assert!(left > 1, "{left} of the flood still waited");
     let api = Api::program(&world.daemon, "owner").await;
     assert_eq!(account(&api, "bob").await["status"], "ACTIVE");
 }

@@ -293,6 +293,8 @@ async fn what_a_renewal_brings_for_a_connection_that_was_given_up_meanwhile_is_g
     let more = registration("Europe", "");
     let mut world = World::start(&Plan {
         more: &more,
+        // Nobody gives up before the provider answers.
+        more_keys: vec![("oauth.timeout", "60s".into())],
         ..plan(&["ann", "bob", "cem"])
     })
     .await;

@@ -8,7 +8,7 @@ use http::{Method, header};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::process::Command;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// In milliseconds.
 fn now() -> u64 {
@@ -205,9 +205,13 @@ async fn lists_of_executions_read_no_more_of_them_than_is_asked_for() {
     let url = daemon.endpoints("").await[0].url.clone();
     for _ in 0..5 {
         let accepted = daemon.post(&url, &[], "{}").await.json();
-        let query = "query ($e: ID!) { executionResult(id: $e) { endedAt } }";
+        // Asked at the private socket: the API soon tells whoever asks it so often to wait.
+        let target = format!("/executions/{}", accepted["executionId"].as_str().unwrap());
         within("its end", async {
-            while api.get(query, json!({ "e": accepted["executionId"] })).await["endedAt"].is_null() {}
+            let mut look = tokio::time::interval(Duration::from_millis(20));
+            while daemon.local(Method::GET, &target, None).await.unwrap()["endedAt"].is_null() {
+                look.tick().await;
+            }
         })
         .await;
     }

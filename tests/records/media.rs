@@ -295,26 +295,44 @@ async fn files_survive_a_kill_and_go_with_their_customer() {
 #[tokio::test]
 async fn what_nothing_takes_up_is_swept_and_all_together_have_a_limit() {
     let setup = Setup::new()
-        .set("api.url-lifetime", "2s")
-        .set("media.unused", "2s")
         .set("media.budget", "100KiB")
         .set("media.customer-budget", "100KiB")
         .set("catalog.tidy-every", "100ms");
-    let daemon = Daemon::start(setup);
-    let world = World::start(&daemon).await;
+    let mut daemon = Daemon::start(setup);
     let noise = noise(90 * 1024);
-    let taken = world.upload(&world.owner, &world.globex, "a", "ATTACHMENT", noise.clone()).await;
-    world.owner.get(ATTACH, json!({ "c": world.globex, "n": "a", "u": taken })).await;
-    let (url, _) = world.permit(&world.owner, &world.globex, "b", "ATTACHMENT").await;
-    let full = world.put(&url, noise).await;
-    assert_eq!((full.status, full.json()["code"].as_str()), (507, Some("storage_full")));
-    world.upload(&world.owner, &world.globex, "c", "ATTACHMENT", "small").await;
+    let taken = {
+        let world = World::start(&daemon).await;
+        let taken = world.upload(&world.owner, &world.globex, "a", "ATTACHMENT", noise.clone()).await;
+        world.owner.get(ATTACH, json!({ "c": world.globex, "n": "a", "u": taken })).await;
+        let (url, _) = world.permit(&world.owner, &world.globex, "b", "ATTACHMENT").await;
+        let full = world.put(&url, noise.clone()).await;
+        assert_eq!((full.status, full.json()["code"].as_str()), (507, Some("storage_full")));
+        world.upload(&world.owner, &world.globex, "c", "ATTACHMENT", "small").await;
+        assert_eq!(world.files(), 2, "what is new is left alone");
+        taken
+    };
+    // Only what is there already becomes too old, and not while it is being taken up. No URL may last longer than such a file.
+    daemon.terminate();
+    daemon.restart_with(&[("media.unused", "1ms"), ("api.url-lifetime", "1ms")]);
+    let media = daemon.data().join("media");
     within("the unused file is swept", async {
         let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
-        while world.files() > 1 {
+        while std::fs::read_dir(&media).unwrap().count() > 1 {
             look.tick().await;
         }
     })
     .await;
-    assert_eq!(world.fetch(&world.owner, &taken).await.0, 200, "what is named stays");
+    daemon.terminate();
+    daemon.restart_with(&[("media.unused", "1h"), ("api.url-lifetime", "15m")]);
+    let world = World {
+        daemon: &daemon,
+        owner: Api::with(&daemon, json!({ "name": "owner", "role": "owner", "organization": "" })).await,
+        globex: String::new(),
+        initech: String::new(),
+    };
+    let (status, file) = world.fetch(&world.owner, &taken).await;
+    assert!(
+        status == 200 && file.is_some_and(|file| file.body == noise),
+        "what is named stays: {status}"
+    );
 }
