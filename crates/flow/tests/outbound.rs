@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::Server;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 fn client_with(allow: &[&str], options: Options) -> OutboundClient {
@@ -148,6 +149,42 @@ async fn connections_are_kept_and_used_again() {
     assert_eq!((server.connections(), server.requests()), (1, 20));
 }
 
+/// A server that says it keeps connections, and closes each when a second request comes on it.
+async fn forgetful_server() -> u16 {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\n{}";
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                let _ = stream.read(&mut buffer).await;
+                let _ = stream.write_all(ANSWER).await;
+                let _ = stream.read(&mut buffer).await;
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn what_is_good_once_is_sent_on_no_connection_that_may_be_closing() {
+    let url = format!("http://127.0.0.1:{}/token", forgetful_server().await);
+    let client = client(&["127.0.0.1"]);
+    let request = || Request {
+        method: Method::POST,
+        body: "grant_type=refresh_token".into(),
+        ..get(&url)
+    };
+    client.send(request()).await.unwrap();
+    let error = client.send(request()).await.unwrap_err();
+    assert!(matches!(error, OutboundError::Failed { .. }), "this is what it is about: {error}");
+    for _ in 0..3 {
+        assert_eq!(client.send_directly(request()).await.unwrap().status, 200);
+    }
+}
+
 #[tokio::test]
 async fn a_redirect_is_checked_like_a_first_call() {
     let (open, closed) = (Server::start().await, Server::start().await);
@@ -256,7 +293,7 @@ async fn an_error_names_the_host_and_never_the_query() {
 
 /// A server that answers without reading a body, as many do, and says what it took for requests on each connection.
 async fn careless_server() -> (std::net::SocketAddr, Arc<std::sync::Mutex<Vec<String>>>) {
-    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+    use tokio::io::{AsyncBufReadExt, BufReader};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));

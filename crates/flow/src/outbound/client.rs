@@ -32,12 +32,45 @@ pub struct OutboundClient {
 struct Inner {
     policy: Arc<Policy>,
     options: Options,
-    /// A resolver learns the name but not the port, so every port that a rule names has a client of its own.
-    by_port: BTreeMap<u16, reqwest::Client>,
-    other_ports: reqwest::Client,
+    /// Clients that keep their connections.
+    kept: Clients,
+    /// Clients that make a connection for each request.
+    fresh: Clients,
     /// Clients that show a certificate.
     identified: Identified,
     lookups: Arc<Lookups>,
+}
+
+/// A resolver learns the name but not the port, so every port that a rule names has a client of its own.
+struct Clients {
+    by_port: BTreeMap<u16, reqwest::Client>,
+    other_ports: reqwest::Client,
+}
+
+impl Clients {
+    fn new(options: &Options, policy: &Arc<Policy>, lookups: &Arc<Lookups>) -> Result<Self, SetupError> {
+        let client = |port| {
+            let resolver = GuardedResolver {
+                lookups: Arc::clone(lookups),
+                policy: Arc::clone(policy),
+                port,
+            };
+            build(options, resolver, |client| client)
+        };
+        let by_port = policy.ports().into_iter().map(|port| Ok((port, client(Some(port))?)));
+        Ok(Self {
+            by_port: by_port.collect::<Result<_, SetupError>>()?,
+            other_ports: client(None)?,
+        })
+    }
+
+    /// The client for a port, and the port if a rule names it.
+    fn at(&self, port: Option<u16>) -> (&reqwest::Client, Option<u16>) {
+        match port.and_then(|port| self.by_port.get(&port)) {
+            Some(client) => (client, port),
+            None => (&self.other_ports, None),
+        }
+    }
 }
 
 impl fmt::Debug for OutboundClient {
@@ -64,26 +97,18 @@ impl OutboundClient {
     pub fn with_names(policy: Policy, options: Options, names: Arc<dyn Names>) -> Result<Self, SetupError> {
         let policy = Arc::new(policy);
         let lookups = Arc::new(Lookups::new(options.clone(), names));
-        let client = |port| {
-            let resolver = GuardedResolver {
-                lookups: Arc::clone(&lookups),
-                policy: Arc::clone(&policy),
-                port,
-            };
-            build(&options, resolver, |client| client)
+        let kept = Clients::new(&options, &policy, &lookups)?;
+        let unkept = Options {
+            idle_per_host: 0,
+            ..options.clone()
         };
-        let by_port = policy
-            .ports()
-            .into_iter()
-            .map(|port| Ok((port, client(Some(port))?)))
-            .collect::<Result<_, SetupError>>()?;
-        let other_ports = client(None)?;
+        let fresh = Clients::new(&unkept, &policy, &lookups)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 policy,
                 options,
-                by_port,
-                other_ports,
+                kept,
+                fresh,
                 identified: Identified::default(),
                 lookups,
             }),
@@ -186,7 +211,7 @@ impl OutboundClient {
         for _ in 0..=inner.options.max_redirects {
             let target = target_of(&request.url)?;
             let call = async {
-                let client = inner.client_for(&request, target).await?;
+                let client = inner.client_for(&request, target, &inner.kept).await?;
                 let bytes = request.body.len();
                 count.sending(bytes);
                 let answer = client.execute(to_reqwest(&request)).await.map_err(|error| {
@@ -210,7 +235,9 @@ impl OutboundClient {
         Err(OutboundError::TooManyRedirects(target_of(&request.url)?.to_string()))
     }
 
-    /// Sends a request and reads the answer whole; a redirect is an answer like any other. For bodies that hold a secret.
+    /// Sends a request on a connection of its own and reads the answer whole; a redirect is an answer like any other. For bodies
+    /// that hold a secret, which often is good once: a server may close a kept connection just when something is sent on it,
+    /// and then nobody knows whether it was spent (RFC 9112, section 9.6).
     ///
     /// # Errors
     /// See [`OutboundError`].
@@ -219,7 +246,7 @@ impl OutboundClient {
         let deadline = request.deadline.min(Instant::now() + inner.options.max_time);
         let target = target_of(&request.url)?;
         let call = async {
-            let client = inner.client_for(&request, target).await?;
+            let client = inner.client_for(&request, target, &inner.fresh).await?;
             let answer = client.execute(to_reqwest(&request)).await;
             let answer = answer.map_err(|error| failure(target, &error))?;
             inner.read(target, answer, &Count::default()).await
@@ -255,12 +282,10 @@ fn kept_back(target: String, held: Held) -> OutboundError {
 }
 
 impl Inner {
-    /// Checks the address and chooses the client whose resolver knows the port, and that shows the certificate.
-    async fn client_for(&self, request: &Request, target: Target<'_>) -> Result<reqwest::Client, OutboundError> {
+    /// Checks the address and chooses the client whose resolver knows the port, or one that shows the certificate.
+    async fn client_for(&self, request: &Request, target: Target<'_>, clients: &Clients) -> Result<reqwest::Client, OutboundError> {
         let url = &request.url;
-        let known = url.port_or_known_default();
-        let client = known.and_then(|port| self.by_port.get(&port));
-        let port = known.filter(|_| client.is_some());
+        let (client, port) = clients.at(url.port_or_known_default());
         let refused = |refusal: Refusal| OutboundError::Refused {
             target: target.to_string(),
             reason: refusal.reason,
@@ -273,7 +298,7 @@ impl Inner {
             None => return Err(OutboundError::NotHttp(target.to_string())),
         }
         let Some(identity) = &request.identity else {
-            return Ok(client.unwrap_or(&self.other_ports).clone());
+            return Ok(client.clone());
         };
         let uncertified = |reason: String| OutboundError::Uncertified {
             target: target.to_string(),

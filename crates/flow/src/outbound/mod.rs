@@ -69,7 +69,7 @@ impl Default for Options {
             dns_cache: Duration::from_secs(30),
             dns_cache_names: 4096,
             idle_per_host: 64,
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(4),
             client_certificates: 64,
             user_agent: concat!("perseat/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
