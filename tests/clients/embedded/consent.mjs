@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { sound, soundEverywhere, tabTo } from "./looks.mjs";
 import { APP, bearer, listAccounts, provide } from "./provider.mjs";
-import { frame, introduced, launch, serve, show, tab, told, walked } from "./stage.mjs";
+import { frame, introduced, launch, serve, show, tab, told, walked, within } from "./stage.mjs";
 
 /** What the provider's API was called with: whose token, issued to which client, and for whom the flow said it ran. */
 const calls = [];
@@ -160,11 +160,10 @@ async function post(name, person, number) {
 
 /** Waits for the call that the event with this number leads to. */
 async function call(number) {
-  for (;;) {
-    const found = calls.find((call) => call.number === number);
-    if (found) return found;
-    await new Promise((done) => { changed = done; });
-  }
+  const find = () => calls.find((call) => call.number === number);
+  const made = async () => { while (!find()) await new Promise((done) => { changed = done; }); };
+  await within(`the call of event ${number}`, made(), 60_000);
+  return find();
 }
 
 async function webhooksRunAsTheirUsers() {

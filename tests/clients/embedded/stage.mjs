@@ -43,9 +43,9 @@ export const launch = () => chromium.launch({
 /** A tab with the host page, and what its console complained about. */
 export async function tab({ browser, host, url }, token, options = {}, size = { width: 1100, height: 800 }) {
   const context = await browser.newContext({ viewport: size, reducedMotion: "reduce" });
+  context.setDefaultTimeout(60_000);
   const page = await context.newPage();
   remember(page);
-  page.setDefaultTimeout(60_000);
   page.complaints = [];
   page.on("console", (message) => { if (message.type() === "error") page.complaints.push(message.text()); });
   page.on("pageerror", (error) => page.complaints.push(String(error)));
@@ -73,20 +73,38 @@ async function left(page) {
   return [page.url(), ...(page.complaints ?? []), ...(await Promise.all(texts))].join("\n").slice(0, 2_000);
 }
 
-/** Takes the parts one after the other: one that fails does not hide the next. Says what `tells` gives, and ends the process. */
+/** How long a part may take, ms: some of what it waits for, as a call into a page, has no end of its own. */
+const PATIENCE = 300_000;
+
+/** What comes of `awaited`, or an error that says what did not happen in time. */
+export async function within(what, awaited, time = PATIENCE) {
+  let timer;
+  const late = new Promise((_, fail) => { timer = setTimeout(() => fail(new Late(what, time)), time); });
+  return Promise.race([awaited, late]).finally(() => clearTimeout(timer));
+}
+
+class Late extends Error {
+  constructor(what, time) { super(`${what} did not happen within ${time} ms`); }
+}
+
+/**
+ * Takes the parts one after the other: one that fails does not hide the next; one that hangs is the last. Says what
+ * `tells` gives, and ends the process.
+ */
 export async function walked(browser, parts, tells = () => ({})) {
   let failures = 0;
   for (const part of parts) {
     try {
-      await part();
+      await within(`the end of ${part.name}`, part());
     } catch (error) {
       failures += 1;
       console.error(`${part.name}:`, error);
       for (const page of browser.contexts().flatMap((context) => context.pages())) console.error(await left(page));
-      await Promise.all(browser.contexts().map((context) => context.close()));
+      if (error instanceof Late) process.exit(1);
+      await within("the close of what it left", Promise.all(browser.contexts().map((context) => context.close())));
     }
   }
-  await browser.close();
+  await within("the browser's end", browser.close());
   console.log(JSON.stringify(tells()));
   process.exit(failures === 0 ? 0 : 1);
 }
