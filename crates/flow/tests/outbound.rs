@@ -149,28 +149,70 @@ async fn connections_are_kept_and_used_again() {
     assert_eq!((server.connections(), server.requests()), (1, 20));
 }
 
-/// A server that says it keeps connections, and closes each when a second request comes on it.
-async fn forgetful_server() -> u16 {
+/// A server that says it keeps connections, answers so many requests on each, and closes it when another comes. Its port, and how many
+/// requests it got.
+async fn forgetful_server(answered: usize) -> (u16, Arc<AtomicUsize>) {
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\n{}";
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
+            let counted = Arc::clone(&counted);
             tokio::spawn(async move {
                 let mut buffer = [0; 4096];
-                let _ = stream.read(&mut buffer).await;
-                let _ = stream.write_all(ANSWER).await;
-                let _ = stream.read(&mut buffer).await;
+                for request in 0..=answered {
+                    if stream.read(&mut buffer).await.unwrap_or_default() == 0 {
+                        return;
+                    }
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    if request < answered {
+                        let _ = stream.write_all(ANSWER).await;
+                    }
+                }
             });
         }
     });
-    port
+    (port, requests)
+}
+
+#[tokio::test]
+async fn what_may_be_done_twice_is_sent_again_where_its_connection_closes() {
+    let (port, requests) = forgetful_server(1).await;
+    let client = client(&["127.0.0.1"]);
+    let request = |method: Method| Request {
+        method,
+        ..get(&format!("http://127.0.0.1:{port}/"))
+    };
+    for method in [Method::GET, Method::PUT, Method::DELETE] {
+        let kept = client.send(request(Method::POST)).await.unwrap();
+        assert_eq!(kept.status, 200);
+        assert_eq!(client.send(request(method)).await.unwrap().status, 200);
+    }
+    assert_eq!(requests.load(Ordering::SeqCst), 9, "each of those three came twice");
+}
+
+#[tokio::test]
+async fn what_is_sent_again_is_sent_once_more_and_what_may_not_be_done_twice_never() {
+    let client = client(&["127.0.0.1"]);
+    for (method, sent) in [(Method::GET, 2), (Method::POST, 1), (Method::PATCH, 1)] {
+        let (port, requests) = forgetful_server(0).await;
+        let request = Request {
+            method: method.clone(),
+            ..get(&format!("http://127.0.0.1:{port}/"))
+        };
+        let error = client.send(request).await.unwrap_err();
+        assert!(matches!(error, OutboundError::Failed { .. }), "{method}: {error}");
+        assert_eq!(requests.load(Ordering::SeqCst), sent, "{method}");
+    }
 }
 
 #[tokio::test]
 async fn what_is_good_once_is_sent_on_no_connection_that_may_be_closing() {
-    let url = format!("http://127.0.0.1:{}/token", forgetful_server().await);
+    let (port, _) = forgetful_server(1).await;
+    let url = format!("http://127.0.0.1:{port}/token");
     let client = client(&["127.0.0.1"]);
     let request = || Request {
         method: Method::POST,

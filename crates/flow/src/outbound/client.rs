@@ -14,9 +14,11 @@ use bytes::{Bytes, BytesMut};
 use perseat_domain::rate::Call;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
@@ -34,8 +36,8 @@ struct Inner {
     options: Options,
     /// Clients that keep their connections.
     kept: Clients,
-    /// Clients that make a connection for each request.
-    fresh: Clients,
+    /// Clients that make a connection for each request, from the first of those on: each holds a megabyte of roots.
+    fresh: OnceLock<Clients>,
     /// Clients that show a certificate.
     identified: Identified,
     lookups: Arc<Lookups>,
@@ -98,17 +100,12 @@ impl OutboundClient {
         let policy = Arc::new(policy);
         let lookups = Arc::new(Lookups::new(options.clone(), names));
         let kept = Clients::new(&options, &policy, &lookups)?;
-        let unkept = Options {
-            idle_per_host: 0,
-            ..options.clone()
-        };
-        let fresh = Clients::new(&unkept, &policy, &lookups)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 policy,
                 options,
                 kept,
-                fresh,
+                fresh: OnceLock::new(),
                 identified: Identified::default(),
                 lookups,
             }),
@@ -214,7 +211,13 @@ impl OutboundClient {
                 let client = inner.client_for(&request, target, &inner.kept).await?;
                 let bytes = request.body.len();
                 count.sending(bytes);
-                let answer = client.execute(to_reqwest(&request)).await.map_err(|error| {
+                let mut answer = client.execute(to_reqwest(&request)).await;
+                if answer.as_ref().is_err_and(|error| may_be_sent_again(&request.method, error)) {
+                    let client = inner.client_for(&request, target, inner.fresh(target)?).await?;
+                    count.sending(bytes);
+                    answer = client.execute(to_reqwest(&request)).await;
+                }
+                let answer = answer.map_err(|error| {
                     if error.is_connect() {
                         count.unsent(bytes);
                     }
@@ -246,7 +249,7 @@ impl OutboundClient {
         let deadline = request.deadline.min(Instant::now() + inner.options.max_time);
         let target = target_of(&request.url)?;
         let call = async {
-            let client = inner.client_for(&request, target, &inner.fresh).await?;
+            let client = inner.client_for(&request, target, inner.fresh(target)?).await?;
             let answer = client.execute(to_reqwest(&request)).await;
             let answer = answer.map_err(|error| failure(target, &error))?;
             inner.read(target, answer, &Count::default()).await
@@ -282,6 +285,25 @@ fn kept_back(target: String, held: Held) -> OutboundError {
 }
 
 impl Inner {
+    /// The clients that keep no connection. The others were made in the same way, so nothing is known to fail here.
+    fn fresh(&self, target: Target<'_>) -> Result<&Clients, OutboundError> {
+        if let Some(clients) = self.fresh.get() {
+            return Ok(clients);
+        }
+        let options = Options {
+            idle_per_host: 0,
+            ..self.options.clone()
+        };
+        let made = Clients::new(&options, &self.policy, &self.lookups).map_err(|error| {
+            tracing::error!(error = &error as &dyn Error, "no client for requests that keep no connection");
+            OutboundError::Unreached {
+                target: target.to_string(),
+                reason: error.to_string(),
+            }
+        })?;
+        Ok(self.fresh.get_or_init(|| made))
+    }
+
     /// Checks the address and chooses the client whose resolver knows the port, or one that shows the certificate.
     async fn client_for(&self, request: &Request, target: Target<'_>, clients: &Clients) -> Result<reqwest::Client, OutboundError> {
         let url = &request.url;
@@ -314,7 +336,7 @@ impl Inner {
         };
         let client = self.identified.client(identity, &self.options, resolver).await;
         client.map_err(|error| {
-            tracing::warn!(%target, error = &error as &dyn std::error::Error, "a client certificate cannot be used");
+            tracing::warn!(%target, error = &error as &dyn Error, "a client certificate cannot be used");
             uncertified("the client certificate cannot be used".into())
         })
     }
@@ -467,20 +489,36 @@ fn drop_credentials(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a request that met the end of its connection instead of an answer is sent once more, on another: where doing it twice is
+/// the same as once (RFC 9110, section 9.2.2). Servers close a kept connection when it suits them, maybe just now.
+fn may_be_sent_again(method: &Method, error: &reqwest::Error) -> bool {
+    method.is_idempotent() && !error.is_connect() && causes(error).any(is_end_of_connection)
+}
+
+fn is_end_of_connection(cause: &(dyn Error + 'static)) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    let kind = cause.downcast_ref().map(io::Error::kind);
+    matches!(kind, Some(ConnectionReset | ConnectionAborted | BrokenPipe))
+        || cause.downcast_ref().is_some_and(hyper::Error::is_incomplete_message)
+}
+
+/// What led to an error, nearest first.
+fn causes<'e>(error: &'e reqwest::Error) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&cause| cause.source())
+}
+
 /// The cause without the URL.
 fn failure(target: Target<'_>, error: &reqwest::Error) -> OutboundError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
     let mut reason = String::new();
-    while let Some(inner) = cause {
-        if let Some(refusal) = inner.downcast_ref::<Refusal>() {
+    for cause in causes(error) {
+        if let Some(refusal) = cause.downcast_ref::<Refusal>() {
             return OutboundError::Refused {
                 target: target.to_string(),
                 reason: refusal.reason.clone(),
                 key: refusal.key,
             };
         }
-        reason = inner.to_string();
-        cause = inner.source();
+        reason = cause.to_string();
     }
     if error.is_timeout() {
         return OutboundError::TimedOut(target.to_string());
