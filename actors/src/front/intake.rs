@@ -5,6 +5,7 @@
 
 use super::FrontShared;
 use crate::admission::{Admission, Admitted};
+use crate::kit::{Relayed, relayed};
 use bytes::Bytes;
 use perseat_domain::budget::Claim;
 use perseat_domain::code::ErrorCode;
@@ -128,7 +129,7 @@ pub(super) async fn append(front: &FrontShared, identity: &Identity, payload: By
     let claim = Claim::of(Some(identity), payload.len() as u64);
     let room = intake.admission().admit(claim).await.map_err(|_| ErrorCode::RateLimited)?;
     let outcome = Settled {
-        appending: Some((intake.append(partition_of(identity.instance), payload), room)),
+        appending: Some((relayed(intake.append(partition_of(identity.instance), payload)), room)),
     };
     outcome.await.map_err(|error| match error {
         AppendError::Full => ErrorCode::StorageFull,
@@ -143,7 +144,7 @@ pub(super) async fn append(front: &FrontShared, identity: &Identity, payload: By
 
 /// An append and the room claimed for it, which stay together until the outcome is known, whoever waits.
 struct Settled {
-    appending: Option<(Appending, Admitted)>,
+    appending: Option<(Relayed<Appending>, Admitted)>,
 }
 
 impl Future for Settled {
@@ -153,7 +154,7 @@ impl Future for Settled {
         let Some((appending, _)) = &mut self.appending else {
             return Poll::Ready(Err(AppendError::Closed));
         };
-        let Poll::Ready(outcome) = appending.as_mut().poll(cx) else {
+        let Poll::Ready(outcome) = Pin::new(appending).poll(cx) else {
             return Poll::Pending;
         };
         if let Some((_, room)) = self.appending.take() {

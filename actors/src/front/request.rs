@@ -9,6 +9,7 @@ use super::reply::{self, Answer, Refusal};
 use super::route::{content_type, route};
 use super::stored::{KeptHeaders, StoredRequest};
 use super::{FrontShared, Peer};
+use crate::kit::relayed;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Request, Version, header};
@@ -20,6 +21,7 @@ use perseat_domain::route::{Routed, RoutingSnapshot, Target, parse_target};
 use perseat_flow::payload::{is_json, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -277,7 +279,7 @@ async fn accept_and_wait(
     let waiter = front.parts.waiters.register(execution);
     intake::append(front, &routed.identity, payload).await?;
     drop(body);
-    match tokio::time::timeout(options.sync_timeout, waiter.answer()).await {
+    match tokio::time::timeout(options.sync_timeout, relayed(pin!(waiter.answer()))).await {
         Ok(Some(note)) => Ok(reply::ended(execution, note, options)),
         Ok(None) => Err(Refusal::of(ErrorCode::NotReady, execution)),
         Err(_) => Err(Refusal::of(ErrorCode::SyncTimeout, execution)),

@@ -1,5 +1,6 @@
 //! Short blocking work beside an arbiter: reading rows and entries that its actors wait for.
 
+use super::relay::relayed;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,7 +52,7 @@ impl Errands {
             // Whoever asked may have stopped waiting.
             let _ = answer.send(work());
         }));
-        answered.await.map_err(|_| Failed)
+        relayed(answered).await.map_err(|_| Failed)
     }
 
     fn line_up(&self, errand: Errand) {

@@ -14,6 +14,7 @@
 //! | [`Clock`] | all time: real in the daemon, virtual in tests |
 //! | [`Arbiters`] | the threads that actors live on, and which partition lives where |
 //! | [`Errands`] | short blocking work beside an arbiter, worked off in order |
+//! | [`relayed`] | a wait for another thread that nobody who comes later overtakes |
 //! | [`Pulse`] | a plain thread that notices when one of them is frozen |
 //!
 //! An actor ends by [`actix::ActorContext::stop`], by a panic, or when the last [`Mailbox`] to it is dropped.
@@ -28,6 +29,7 @@ mod nursery;
 mod obituary;
 mod permits;
 mod pulse;
+mod relay;
 mod start;
 
 #[cfg(feature = "faults")]
@@ -40,4 +42,5 @@ pub use nursery::{Birth, Nursery, NurseryOptions, Unavailable, Verdict};
 pub use obituary::{ChildExited, Exit, Obituary};
 pub use permits::{Permit, Permits};
 pub use pulse::{Health, Pulse, PulseHooks, PulseOptions};
+pub use relay::{Relayed, relayed};
 pub use start::{LocalRun, remind, run_here, start_here, start_on};

@@ -3,7 +3,7 @@
 use super::actor::Supervisor;
 use super::messages::Settled;
 use crate::instance::{CancelFor, InstanceActor, StartFor};
-use crate::kit::{Mailbox, Refused, Unavailable};
+use crate::kit::{Mailbox, Refused, Relayed, Unavailable, relayed};
 use perseat_domain::id::{ExecutionId, InstanceId};
 use perseat_domain::owner::{Owner, OwnerOptions, Reached, Refusal, Turn, UserKey, Users};
 use perseat_journal::{Append, AppendError};
@@ -46,7 +46,7 @@ impl Writes {
     /// Waits for an append. If the execution dies meanwhile, it is not gone on with before the outcome is known.
     pub async fn wait(&self, append: Append) -> Result<(), AppendError> {
         let mut left = Left {
-            append: Some(append),
+            append: Some(relayed(append)),
             writes: self,
         };
         std::future::poll_fn(|cx| match &mut left.append {
@@ -62,7 +62,7 @@ impl Writes {
 
 /// An append that is waited for.
 struct Left<'a> {
-    append: Option<Append>,
+    append: Option<Relayed<Append>>,
     writes: &'a Writes,
 }
 
