@@ -7,6 +7,7 @@ use super::parking::{Parking, Still, still};
 use super::recorder::{End, Recorder};
 use super::today::{Configuration, Today};
 use super::view::{View, open};
+use crate::kit::relayed;
 use crate::supervisor::Writes;
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
@@ -114,7 +115,7 @@ impl From<Unable> for Halt {
 
 /// Runs blocking or long work on the runtime's pool. A panic in it is the caller's.
 pub(crate) async fn off_arbiter<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    match relayed(tokio::task::spawn_blocking(work)).await {
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

@@ -235,7 +235,8 @@ async fn route_by_large_body(
 async fn offload<T: Send + 'static>(front: &FrontShared, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrorCode> {
     // The semaphore is never closed, and the work does not panic.
     let _permit = front.pool.acquire().await.map_err(|_| ErrorCode::Internal)?;
-    tokio::task::spawn_blocking(work).await.map_err(|_| ErrorCode::Internal)
+    let worked = relayed(tokio::task::spawn_blocking(work)).await;
+    worked.map_err(|_| ErrorCode::Internal)
 }
 
 /// What is sealed of a request.
