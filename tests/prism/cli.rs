@@ -5,7 +5,7 @@ use crate::harness::node;
 use crate::harness::within;
 use http::Method;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -16,6 +16,24 @@ pub(crate) fn installed() -> &'static (PathBuf, PathBuf) {
         let prism = node::modules("prism").join("@prismatic-io/prism/lib/run.js");
         (node::program(), prism)
     })
+}
+
+/// Prism without arguments, run in a home of its own and with nothing of this process's environment.
+pub(crate) fn command(home: &Path) -> Command {
+    let (node, prism) = installed();
+    let mut command = Command::new(node);
+    command
+        // Room for what is made while it starts: otherwise a seventh of its time is collecting that.
+        .args(["--min-semi-space-size=64", "--max-semi-space-size=64"])
+        // A third of a command's time is the compilation of the CLI; what was compiled once, all of it, is kept beside it.
+        .arg("--no-lazy")
+        .env_clear()
+        .env("NODE_COMPILE_CACHE", crate::harness::client("prism").join("node_modules/.compiled"))
+        .arg(prism)
+        .env("HOME", home)
+        .env("COLUMNS", "400")
+        .current_dir(home);
+    command
 }
 
 /// What a command said.
@@ -83,22 +101,12 @@ impl Prism {
 
     /// Runs a command with another bearer.
     pub(crate) fn run_as(&self, token: &str, arguments: &[&str]) -> Said {
-        let (node, prism) = installed();
-        let output = Command::new(node)
-            // Room for what is made while it starts: otherwise a seventh of its time is collecting that.
-            .args(["--min-semi-space-size=64", "--max-semi-space-size=64"])
-            .arg(prism)
+        let output = command(self.home.path())
             .args(arguments)
-            .env_clear()
-            .env("HOME", self.home.path())
             .env("NO_PROXY", "127.0.0.1")
             .env("PRISMATIC_URL", format!("http://{}", self.daemon.address("api")))
             .env("PRISM_ACCESS_TOKEN", token)
-            .env("COLUMNS", "400")
             .env("PRISM_SKIP_NEW_VERSION_CHECK", "true")
-            // A third of a command's time is the compilation of the CLI; what it compiled once is kept beside it.
-            .env("NODE_COMPILE_CACHE", crate::harness::client("prism").join("node_modules/.compiled"))
-            .current_dir(self.home.path())
             .output()
             .unwrap();
         Said {

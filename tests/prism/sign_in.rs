@@ -1,6 +1,6 @@
 //! `prism login` over TLS, with a browser that fills in the form.
 
-use crate::cli::{Said, installed, perseat};
+use crate::cli::{Said, command, perseat};
 use crate::harness::browser::Browser;
 use crate::harness::daemon::{Daemon, Setup};
 use crate::harness::within;
@@ -56,18 +56,12 @@ impl Machine {
     }
 
     fn prism(&self, arguments: &[&str]) -> Command {
-        let (node, prism) = installed();
-        let mut command = Command::new(node);
+        let mut command = command(self.home.path());
         command
-            .arg(prism)
             .args(arguments)
-            .env_clear()
-            .env("HOME", self.home.path())
             .env("NO_PROXY", "127.0.0.1,localhost")
             .env("NODE_EXTRA_CA_CERTS", &self.certificate)
-            .env("PRISMATIC_URL", format!("https://{}", self.daemon.address("api")))
-            .env("COLUMNS", "400")
-            .current_dir(self.home.path());
+            .env("PRISMATIC_URL", format!("https://{}", self.daemon.address("api")));
         command
     }
 
