@@ -36,7 +36,7 @@ struct Inner {
     options: Options,
     /// Clients that keep their connections.
     kept: Clients,
-    /// Clients that make a connection for each request, from the first of those on: each holds a megabyte of roots.
+    /// Clients that make a connection for each request. Made for the first of those: they hold root certificates of their own.
     fresh: OnceLock<Clients>,
     /// Clients that show a certificate.
     identified: Identified,
