@@ -5,6 +5,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod accessibility;
 mod browser;
 mod choosing;
 mod configuring;
@@ -18,5 +19,4 @@ mod seeing;
 mod sharing;
 mod sources;
 mod story;
-mod walking;
 mod world;

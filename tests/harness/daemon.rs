@@ -31,11 +31,13 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// All listeners on free ports of this machine.
+    /// All listeners on free ports of this machine. The budget makes segments of 16 MiB: those of 64 MiB that are filled ahead
+    /// keep the disk busy where daemons start by the hundred.
     pub(crate) fn new() -> Self {
         ["hooks.listen", "api.listen", "admin.listen"]
             .into_iter()
             .fold(Self::default(), |setup, key| setup.set(key, "127.0.0.1:0"))
+            .set("retention.budget", "512MiB")
     }
 
     /// Sets a key of the configuration.

@@ -56,8 +56,9 @@ const drawn = (inner) => inner.evaluate(() => new Promise((done) => { requestAni
 async function picture(page, what, width) {
   await drawn(inside(page));
   const path = join(pictures, `${what.replaceAll(" ", "-")}.png`);
-  writeFileSync(path, await page.screenshot());
-  const shown = seen(readFileSync(path));
+  const png = await page.screenshot();
+  writeFileSync(path, png);
+  const shown = await seen(page.context().browser(), png);
   assert.equal(shown.width, width, what);
   assert.ok(shown.colours >= COLOURS, `${what} is blank: ${JSON.stringify(shown)}`);
   return shown;
