@@ -103,7 +103,7 @@ fn opens(world: &World, backup: &Path, keyring: &Path) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_users_data_is_read_from_nothing_but_an_older_copy_of_the_keyring() {
-    let mut world = World::start(World::setup().set("execution.slots", 8)).await;
+    let mut world = World::start(World::setup().set("execution.slots", 8).set("drain.deadline", "1s")).await;
     let data = world.daemon.data();
     for user in ["ann", "cem"] {
         let [ended, running] = events(user);

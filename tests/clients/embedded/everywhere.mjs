@@ -144,7 +144,7 @@ async function bobFillsInEverything() {
   await tabTo(page, "Room");
   await page.keyboard.press("ArrowDown");
   await press(page, "Load again");
-  await view.locator("[data-key=Room] :focus").waitFor();
+  await view.locator("[data-key=Room][data-loaded] :focus").waitFor();
   assert.equal(await view.getByLabel("Room").inputValue(), "r1", "what was chosen is still there");
   await press(page, "Contact", "Space");
   await press(page, "E-mail", "Space");
