@@ -35,12 +35,15 @@ export async function introduced(addresses) {
   return JSON.parse(line);
 }
 
-/** What the browser leaves out: each window would start two pages of its own for suggestions in an address bar that nobody sees. */
-const FEATURES = ["LocalNetworkAccessChecks", "WebUIOmniboxPopup", "WebUIOmniboxAimPopup"];
+/**
+ * What the browser does without: questions before a page calls this machine, and two pages that each window would start for
+ * suggestions in an address bar that nobody sees.
+ */
+const WITHOUT = ["LocalNetworkAccessChecks", "WebUIOmniboxPopup", "WebUIOmniboxAimPopup"];
 
 export const launch = () => chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", `--disable-features=${FEATURES}`],
+  args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", `--disable-features=${WITHOUT}`],
 });
 
 /** A tab with the host page, and what its console complained about. */
