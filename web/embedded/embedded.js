@@ -6,7 +6,7 @@
 
 import { begin, hear, tell } from "./host.js";
 import { apply, phrase, translate } from "./phrases.js";
-import { attach, isReady, keep, landing, leave, set } from "./wizard.js";
+import { asks, attach, isReady, landing, leave, set, unanswered } from "./wizard.js";
 
 const view = document.getElementById("view");
 const start = document.body.dataset.start;
@@ -46,17 +46,18 @@ function filtered(path) {
 }
 
 /**
- * Shows a page. `kept` is what somebody had typed on it and where they were, where it is shown anew.
+ * Shows a page. `consent` is what somebody comes back from: then it is shown where they were.
  * @param {string} path
  * @param {URLSearchParams} [body]
- * @param {{ key?: string, text?: string, wizard: object | null }} [kept]
+ * @param {{ key?: string, text?: string }} [consent]
  */
-async function open(path, body, kept) {
+async function open(path, body, consent) {
   clearTimeout(waiting);
   const url = new URL(path, location.origin);
   if (url.origin !== location.origin || !url.pathname.startsWith("/embedded/view/")) return;
   const request = ++requests;
   place = path;
+  asks(body !== undefined);
   view.setAttribute("aria-busy", "true");
   let html = "";
   let status = 0;
@@ -77,11 +78,12 @@ async function open(path, body, kept) {
   if (request !== requests) return;
   view.removeAttribute("aria-busy");
   isOver = status === 401;
-  if (html) show(html, kept);
-  else say(isOver ? ["perseat.over", "Your session has ended. Reload the page to go on."] : ["perseat.unreachable", "The server could not be reached. Try again in a moment."]);
+  const [key, words] = isOver ? ["perseat.over", "Your session has ended. Reload the page to go on."] : ["perseat.unreachable", "The server could not be reached. Try again in a moment."];
+  if (html) show(html, consent);
+  else if (!body || !unanswered(phrase(key, words))) say(key, words);
   // Until it is connected anew, whoever comes back may have come too early.
-  const part = kept && keyed(kept.key);
-  if (!kept || (part?.querySelector("[data-status=ACTIVE]") && part.textContent !== kept.text)) consents = null;
+  const part = consent && keyed(consent.key);
+  if (!consent || (part?.querySelector("[data-status=ACTIVE]") && part.textContent !== consent.text)) consents = null;
 }
 
 /** The field or section of this name. */
@@ -89,7 +91,7 @@ function keyed(key) {
   return [...view.querySelectorAll("[data-key]")].find((part) => part.dataset.key === key);
 }
 
-function show(html, kept) {
+function show(html, consent) {
   view.innerHTML = fragments.createHTML(html);
   // What was made has a page of its own from now on, and what was done leads back to one.
   place = view.querySelector("form[data-wizard]")?.getAttribute("action") ?? view.querySelector("[data-place]")?.dataset.place ?? place;
@@ -102,15 +104,15 @@ function show(html, kept) {
   for (const element of view.querySelectorAll("[data-events]")) {
     for (const { event, data } of JSON.parse(element.dataset.events)) tell(event, data);
   }
-  attach(view, kept?.wizard);
+  attach(view, consent !== undefined);
   window.scrollTo(0, 0);
-  const target = landing(view, kept && keyed(kept.key)) ?? heading;
+  const target = landing(view, consent && keyed(consent.key)) ?? heading;
   // Whoever reads the page around this one is left there.
   if (document.hasFocus()) target.focus({ preventScroll: target === heading });
 }
 
 /** Text without a page. */
-function say([key, words]) {
+function say(key, words) {
   leave();
   const heading = document.createElement("h1");
   heading.textContent = phrase("perseat.marketplaceTitle", "Integrations");
@@ -210,7 +212,7 @@ document.addEventListener("keyup", (event) => {
 // Whoever comes back from a provider sees where the connection stands now, and goes on where they were.
 window.addEventListener("focus", () => {
   if (consents === null || place === null) return;
-  open(place, undefined, { ...consents, wizard: keep() });
+  open(place, undefined, consents);
 });
 
 function colour() {
@@ -224,4 +226,4 @@ function colour() {
 }
 
 colour();
-if (!begin()) say(["perseat.notFramed", "This page is shown within your product."]);
+if (!begin()) say("perseat.notFramed", "This page is shown within your product.");

@@ -10,26 +10,35 @@ import { apply, phrase } from "./phrases.js";
 let open = null;
 
 /**
- * Takes up the wizard of a page, if it has one. The same one with something wrong in it goes on; another begins.
+ * Takes up the wizard of a page, if it has one. The same one goes on, with what was typed since the server was asked; another begins.
  * @param {HTMLElement} view
- * @param {Kept | null} [kept] what was typed before
+ * @param {boolean} [stays] whether it goes on at the step where somebody was
  */
-export function attach(view, kept) {
+export function attach(view, stays) {
   const form = view.querySelector("form[data-wizard]");
-  const goesOn = open !== null && form?.getAttribute("action") === open.form.getAttribute("action");
-  if (!goesOn) leave();
+  const before = form && form.getAttribute("action") === open?.form.getAttribute("action") ? open : null;
+  if (!before) leave();
   open = form ? new Wizard(form) : null;
-  if (!goesOn) open?.loaded();
-  else if (kept) open.resume(kept);
+  if (before) open.resume(before, stays);
+  else open?.loaded();
 }
 
 /**
- * What was typed and is not saved, by display name, and at which step; null without a wizard.
- * @typedef {{ place: number, values: [string, unknown][] }} Kept
- * @returns {Kept | null}
+ * Notes what the server is asked with: its answer has that, and not what is typed meanwhile.
+ * @param {boolean} sends whether the form is sent, or the page asked for anew
  */
-export function keep() {
-  return open?.kept() ?? null;
+export function asks(sends) {
+  if (open) open.sent = sends ? open.values() : null;
+}
+
+/**
+ * Says in the wizard, if one is open, that the server gave no answer to what it was sent.
+ * @param {string} text
+ * @returns {boolean} whether one is
+ */
+export function unanswered(text) {
+  open?.unanswered(text);
+  return open !== null;
 }
 
 /** What can be filled in or pressed. */
@@ -118,6 +127,9 @@ function content(field) {
   }
 }
 
+/** Credentials and keys of endpoints, of which the server shows none. */
+const CREDENTIALS = "input[data-input], input[type=password]";
+
 /** What is chosen by people of what a data source offers. */
 const CHOSEN = ["picks", "objects", "map", "form"];
 
@@ -138,8 +150,10 @@ class Wizard {
     const waits = "saved" in form.dataset ? this.steps.findIndex((step) => step.querySelector("[data-connect], [data-load]")) : -1;
     const loaded = this.steps.findIndex((step) => step.querySelector("[data-loaded]"));
     this.show(Math.max(loaded >= 0 ? loaded : wrong, waits, 0), false);
-    /** Values as the server gave them. */
+    /** Values as the server holds them. */
     this.given = this.values();
+    /** Values as they were sent, until there is an answer. */
+    this.sent = null;
   }
 
   /** What stands in the fields, as JSON, by display name; not credentials. */
@@ -147,18 +161,38 @@ class Wizard {
     return new Map([...this.form.querySelectorAll("[data-key]")].map((field) => [field.dataset.key, JSON.stringify(content(field))]));
   }
 
-  kept() {
-    const typed = [...this.values()].filter(([key, value]) => this.given.get(key) !== value);
-    return { place: this.place, values: typed.map(([key, value]) => [key, JSON.parse(value)]) };
+  /** What is typed here and not in what the answer was made of, which is what was sent or else what the server holds. */
+  typed() {
+    const known = this.sent ?? this.given;
+    return [...this.values()].filter(([key, value]) => known.get(key) !== value).map(([key, value]) => [key, JSON.parse(value)]);
   }
 
-  resume({ place, values }) {
-    if (place < this.steps.length) this.show(place, false);
-    for (const [key, value] of values) {
+  /** Goes on where the same wizard stood before its page was shown anew. */
+  resume(before, stays) {
+    if (stays && before.place < this.steps.length) this.show(before.place, false);
+    for (const [key, value] of before.typed()) {
       const field = this.field(key);
       if (field && CHOSEN.includes(field.dataset.kind)) choose(field, value ?? []);
       else this.set(key, { value });
     }
+    if ("saved" in this.form.dataset) return;
+    // What was sent and not saved is still to be kept, and the server shows no credentials.
+    if (before.sent) this.given = before.given;
+    for (const control of before.form.querySelectorAll(CREDENTIALS)) {
+      const same = [...this.form.querySelectorAll(CREDENTIALS)].find(({ name }) => name === control.name);
+      if (same && control.value !== "") same.value = control.value;
+    }
+  }
+
+  /** Says what is wrong with the whole, where everything else stays as it is. */
+  unanswered(text) {
+    asks(false);
+    const problem = this.form.previousElementSibling?.matches("[role=alert]") ? this.form.previousElementSibling : document.createElement("p");
+    problem.className = "problem whole";
+    problem.setAttribute("role", "alert");
+    this.form.before(problem);
+    problem.textContent = text;
+    problem.scrollIntoView({ block: "nearest" });
   }
 
   field(key) {

@@ -115,9 +115,10 @@ function focused() {
   return { stop: element.dataset.stop, isSeen: isMarked && isOn, label: label.trim().replace(/\s+/g, " "), html: element.outerHTML.slice(0, 200) };
 }
 
-/** Presses Tab, and gives what has the focus then; it must be seen. */
-async function tabbed(page, key = "Tab") {
+/** Presses Tab, and gives what has the focus then; it must be seen. Where it comes from around the frame it takes a moment. */
+async function tabbed(page, { key = "Tab", enters = false } = {}) {
   await page.keyboard.press(key);
+  if (enters) await inside(page).waitForFunction(() => document.hasFocus() && document.activeElement !== document.body);
   const now = await inside(page).evaluate(focused);
   assert.ok(now === null || now.isSeen, `the focus is not seen: ${JSON.stringify(now)}`);
   return now;
@@ -134,7 +135,7 @@ export async function walkable(page, what) {
   const isOut = async (id) => isFramed && (await page.evaluate((id) => document.activeElement?.id === id, id));
   // Parts of a date are presses of their own.
   for (let presses = 0; presses < count * 8 + 8; presses += 1) {
-    const now = await tabbed(page);
+    const now = await tabbed(page, { enters: isFramed && count > 0 && presses === 0 });
     if (now === null || (await isOut("after"))) break;
     if (now.stop !== undefined && now.stop !== path.at(-1)) path.push(now.stop);
     if (path.length > count) break;
@@ -143,16 +144,16 @@ export async function walkable(page, what) {
   if (!isFramed) return;
   assert.ok(await isOut("after"), `${what}: Tab leads out of the frame`);
   if (count > 0) {
-    const back = await tabbed(page, "Shift+Tab");
+    const back = await tabbed(page, { key: "Shift+Tab", enters: true });
     assert.equal(back?.stop, String(count - 1), `${what}: and back into it`);
   }
   await inner.evaluate(() => document.querySelector("h1").focus());
 }
 
 /** Presses Tab until the focus is on something of this name; a keyboard is all that some have. */
-export async function tabTo(page, name, key = "Tab") {
+export async function tabTo(page, name) {
   for (let presses = 0; presses < 120; presses += 1) {
-    const now = await tabbed(page, key);
+    const now = await tabbed(page);
     if (now?.label.startsWith(name)) return;
   }
   assert.fail(`no way by keyboard to ${name}`);

@@ -73,6 +73,76 @@ async function cleoSeesHerOwn() {
   await page.context().close();
 }
 
+/** Catches the next request of a page: it goes on when the walk says so. */
+async function caught(page) {
+  let arrives;
+  const request = new Promise((done) => { arrives = done; });
+  await page.route("**/embedded/view/**", arrives, { times: 1 });
+  return { request };
+}
+
+/** Nothing that somebody types is lost by an answer that comes later, by none, or by the end of their session. */
+async function emilTypesMeanwhile() {
+  const [page, list] = await connected(tokens.emil, "token-of-emil");
+  const title = list.getByRole("textbox", { name: "Title" });
+  const channel = list.locator("select[name='value:channel']");
+  const stands = async (...values) => {
+    const shown = [title, list.getByLabel("Count"), list.getByLabel("Workspace"), list.getByLabel("Token")];
+    assert.deepEqual(await Promise.all(shown.map((field) => field.inputValue())), values);
+  };
+  /** Presses a button; what comes of the request is `answered` after somebody typed. */
+  const meanwhile = async (button, types, answered) => {
+    const { request } = await caught(page);
+    await button.click();
+    const route = await request;
+    await types();
+    await answered(route);
+  };
+  const goesOn = (route) => route.continue();
+  const finish = list.getByRole("button", { name: "Finish" });
+
+  await list.getByLabel("Workspace").selectOption("emil-one");
+  await list.getByLabel("Token").fill("token-of-emil");
+  const load = list.getByRole("group", { name: "Channel" }).getByRole("button", { name: "Load again" });
+  await meanwhile(load, () => title.fill("while it loads"), goesOn);
+  await channel.waitFor();
+  await stands("while it loads", "", "emil-one", "token-of-emil");
+
+  await channel.selectOption("random of emil-one");
+  await list.getByLabel("Contact of emil").check();
+  await list.getByLabel("E-mail").check();
+  await list.getByLabel("Name for emil").selectOption({ label: "full" });
+  await list.getByLabel("Kind").selectOption({ label: "A of emil" });
+  const count = list.getByLabel("Count");
+  await count.fill("2");
+  await title.fill("NOT SMALL");
+  await meanwhile(finish, () => count.fill("3"), goesOn);
+  await list.getByText("This does not match ^[a-z ]+$.").first().waitFor();
+  await stands("NOT SMALL", "3", "emil-one", "token-of-emil");
+
+  await meanwhile(finish, () => title.fill("while it ends"), (route) => route.fulfill({ status: 401, json: {} }));
+  await list.getByRole("alert").filter({ hasText: "Your session has ended." }).waitFor();
+  await sound(page, "a form whose session has ended");
+  await stands("while it ends", "3", "emil-one", "token-of-emil");
+  await page.evaluate((token) => prismatic.authenticate({ token }), tokens.emilAnew);
+  await list.getByRole("alert").waitFor({ state: "detached" });
+  await stands("while it ends", "3", "emil-one", "token-of-emil");
+  await load.click();
+  await channel.waitFor();
+
+  await channel.selectOption("random of emil-one");
+  await meanwhile(finish, () => title.fill("while nobody hears"), (route) => route.abort());
+  await list.getByRole("alert").filter({ hasText: "The server could not be reached." }).waitFor();
+  await stands("while nobody hears", "3", "emil-one", "token-of-emil");
+  await finish.click();
+  await list.getByText("saved and in use").waitFor();
+  const { userLevelConfigVariables: saved } = await data(page, "USER_CONFIGURATION_DEPLOYED");
+  assert.deepEqual([saved.Workspace.value, saved.Channel.value], ["emil-one", "random of emil-one"]);
+  const settings = JSON.parse(saved.Settings.value);
+  assert.deepEqual([settings.title, settings.count], ["while nobody hears", 3]);
+  await page.context().close();
+}
+
 /** The provider does not know this account. */
 async function dinaIsTold() {
   const [page, list] = await connected(tokens.dina, "wrong-token-of-nobody");
@@ -81,4 +151,4 @@ async function dinaIsTold() {
   await page.context().close();
 }
 
-await walked(browser, [bobChooses, cleoSeesHerOwn, dinaIsTold]);
+await walked(browser, [bobChooses, cleoSeesHerOwn, emilTypesMeanwhile, dinaIsTold]);
