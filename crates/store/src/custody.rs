@@ -9,7 +9,7 @@ mod owed;
 use crate::catalog::{AuditEntry, Catalog, Change, Details, Mutated, Mutation, SealedDetails, Uncommitted, detail_record_id};
 use crate::error::StoreError;
 use crate::keyring::{Keyring, Owner};
-use crate::media::MediaFiles;
+use crate::media::{MediaFiles, Unnamed};
 use crate::seal::{DataKey, RecordKind};
 use perseat_domain::model::Sealed;
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ impl Custody {
             owed = self.write_owed(mutation, change.at)?;
             Ok::<_, E>(value)
         };
-        let mutated = self.catalog.mutate_then(change, work, |uncommitted| {
+        let mutated = self.catalog.mutate_then(change, work, &mut |uncommitted| {
             self.keyring.create_many(uncommitted.new_keys.iter().copied())?;
             self.seal_details(uncommitted)
         });
@@ -91,17 +91,22 @@ impl Custody {
             self.forget_keys(&owed);
         }
         let mutated = mutated?;
+        self.settle(&mutated.unnamed_files);
+        Ok(mutated)
+    }
+
+    /// Does what a durable mutation left to be done; what fails is done later.
+    fn settle(&self, unnamed_files: &[Unnamed]) {
         if let Err(error) = self.destroy_pending() {
             // The mutation is durable and must be published; the rows that are left say what to try again.
             tracing::error!(%error, "keys of deleted owners could not be destroyed yet");
         }
-        for file in &mutated.unnamed_files {
+        for file in unnamed_files {
             // What is left is swept later.
             if let Some(Err(error)) = self.media().map(|media| media.remove(file.id, file.customer)) {
                 tracing::warn!(%error, id = %file.id, "a file that nothing names could not be removed yet");
             }
         }
-        Ok(mutated)
     }
 
     /// Nothing, where there is no organization yet.

@@ -50,6 +50,7 @@ use crate::folder::{Directory, Folder};
 use crate::keyring::{NewKey, Owner};
 use audit::Ledger;
 use grants::GRANTS;
+use mutation::Finished;
 use notices::NOTICES;
 use owed::OWED;
 use perseat_domain::id::IntegrationId;
@@ -191,7 +192,7 @@ impl Catalog {
         change: Change<'_>,
         work: impl FnOnce(&mut Mutation<'_>) -> Result<T, E>,
     ) -> Result<Mutated<T>, E> {
-        self.mutate_then(change, work, |_| Ok(None))
+        self.mutate_then(change, work, &mut |_| Ok(None))
     }
 
     /// [`Catalog::mutate`] that runs `before_commit`, if anything changed: it makes the keys that new owners need, and seals
@@ -200,19 +201,34 @@ impl Catalog {
         &self,
         change: Change<'_>,
         work: impl FnOnce(&mut Mutation<'_>) -> Result<T, E>,
-        before_commit: impl FnOnce(&Uncommitted) -> Result<Option<SealedDetails>, StoreError>,
+        before_commit: &mut dyn FnMut(&Uncommitted) -> Result<Option<SealedDetails>, StoreError>,
     ) -> Result<Mutated<T>, E> {
+        // Compiled once for each kind of work: what does not depend on it stands in functions of its own.
         let transaction = self.write()?;
-        let revision = transaction
-            .open_table(META)
-            .map_err(StoreError::from)?
-            .get(REVISION)
-            .map_err(StoreError::from)?
-            .map_or(0, |guard| guard.value())
-            + 1;
-        let mut mutation = Mutation::open(&transaction, change.at, revision, &self.options)?;
+        let mut mutation = self.begin(&transaction, change)?;
         let value = work(&mut mutation)?;
-        let (ledger, new_keys, unnamed_files) = mutation.finish();
+        let finished = mutation.finish();
+        Ok(self.end(transaction, change, finished, before_commit)?.with(value))
+    }
+
+    fn begin<'t>(&self, transaction: &'t Writing<'_>, change: Change<'_>) -> Result<Mutation<'t>, StoreError> {
+        let revision = transaction.open_table(META)?.get(REVISION)?.map_or(0, |guard| guard.value()) + 1;
+        Mutation::open(transaction, change.at, revision, &self.options)
+    }
+
+    fn end(
+        &self,
+        transaction: Writing<'_>,
+        change: Change<'_>,
+        finished: Finished,
+        before_commit: &mut dyn FnMut(&Uncommitted) -> Result<Option<SealedDetails>, StoreError>,
+    ) -> Result<Mutated<()>, StoreError> {
+        let Finished {
+            ledger,
+            revision,
+            new_keys,
+            unnamed_files,
+        } = finished;
         let touched = ledger.touched();
         let changed = !ledger.is_empty();
         let revision = if changed {
@@ -222,14 +238,14 @@ impl Catalog {
                 details: ledger.details(),
             })?;
             let revision = self.record(&transaction, change, ledger, details)?;
-            transaction.commit().map_err(StoreError::from)?;
+            transaction.commit()?;
             revision
         } else {
-            transaction.abort().map_err(StoreError::from)?;
+            transaction.abort()?;
             self.revision()?
         };
         Ok(Mutated {
-            value,
+            value: (),
             revision,
             changed,
             touched,

@@ -53,6 +53,26 @@ pub struct Mutated<T> {
     pub unnamed_files: Vec<Unnamed>,
 }
 
+impl Mutated<()> {
+    pub(super) fn with<T>(self, value: T) -> Mutated<T> {
+        Mutated {
+            value,
+            revision: self.revision,
+            changed: self.changed,
+            touched: self.touched,
+            unnamed_files: self.unnamed_files,
+        }
+    }
+}
+
+/// What is left of a mutation once its tables are closed.
+pub(super) struct Finished {
+    pub(super) ledger: Ledger,
+    pub(super) revision: u64,
+    pub(super) new_keys: Vec<NewKey>,
+    pub(super) unnamed_files: Vec<Unnamed>,
+}
+
 type BytesTable<'t> = Table<'t, &'static [u8], &'static [u8]>;
 type KeysTable<'t> = Table<'t, &'static [u8], ()>;
 
@@ -134,8 +154,13 @@ impl<'t> Mutation<'t> {
     }
 
     /// What changed, the keys that new owners need, and files that no record names any more.
-    pub(super) fn finish(self) -> (Ledger, Vec<NewKey>, Vec<Unnamed>) {
-        (self.ledger, self.new_keys, self.unnamed_files)
+    pub(super) fn finish(self) -> Finished {
+        Finished {
+            ledger: self.ledger,
+            revision: self.revision,
+            new_keys: self.new_keys,
+            unnamed_files: self.unnamed_files,
+        }
     }
 
     /// Notes the final hashes of journal segments that were sealed: they stand in the audit entry of this mutation.

@@ -536,7 +536,7 @@ fn details_name_what_changed_within_their_limit() {
         .mutate_then(
             NOW,
             |tx| (1..8).try_for_each(|n| tx.put(&customer(n)).map(|_| ())),
-            |uncommitted| {
+            &mut |uncommitted| {
                 said.clone_from(&uncommitted.details);
                 Ok(None)
             },
