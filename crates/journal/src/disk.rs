@@ -37,6 +37,9 @@ pub trait File: Send + Sync + fmt::Debug {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Keeps room for the first `length` bytes, so that writing them later finds it; the length stays as it is. Does nothing on a file
+    /// system that cannot.
+    fn reserve(&self, length: u64) -> io::Result<()>;
     /// Writes so many zeros at `offset`.
     fn write_zeros(&self, length: usize, offset: u64) -> io::Result<()> {
         self.write_at(&vec![0; length], offset)

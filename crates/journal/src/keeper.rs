@@ -458,8 +458,10 @@ impl Keeper {
     }
 
     /// Pre-fills a file with written zeros: overwriting is cheaper to sync than growing. False if the pool was closed meanwhile.
+    /// That takes a while: whether there is room for all of it is known before.
     fn fill(&self, file: &dyn File) -> io::Result<bool> {
         let length = u64::from(self.options.segment_bytes);
+        file.reserve(length)?;
         let (mut at, (mut used_before, _)) = (0, self.pool.writer());
         while at < length {
             if self.pool.closed() {

@@ -18,6 +18,8 @@ pub(super) struct Content {
     dirty: Vec<(usize, usize)>,
     // The length changed by itself since the last sync.
     is_resized: bool,
+    /// Bytes from the start that room is kept for.
+    pub(super) reserved: usize,
 }
 
 impl Content {
@@ -25,6 +27,11 @@ impl Content {
     pub(super) fn write(&mut self, bytes: &[u8], offset: usize) {
         self.visible.write(bytes, offset);
         self.dirty.push((offset, offset + bytes.len()));
+    }
+
+    /// Bytes that it takes of the disk where its length is this.
+    pub(super) fn taken(&self, length: usize) -> u64 {
+        self.reserved.max(length) as u64
     }
 
     /// Cuts the file, or fills it up with zeros.

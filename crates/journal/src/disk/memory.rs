@@ -143,7 +143,7 @@ impl MemoryDisk {
         self.state().used_after_failure.clone()
     }
 
-    /// Bytes that all files hold together.
+    /// Bytes that all files hold together, with what is reserved for them.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.state().used()
@@ -260,12 +260,8 @@ impl State {
         self.check_open(file)?;
         self.changes += 1;
         let fault = self.call()?;
-        let used = self.used();
+        self.check_room(file, offset + bytes.len())?;
         let content = self.files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?;
-        let growth = (offset + bytes.len()).saturating_sub(content.visible.length());
-        if used + growth as u64 > self.capacity {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
         match fault {
             None => content.write(bytes, offset),
             Some(Fault::ShortWrite) => content.write(&bytes[..self.random.below(bytes.len() as u64) as usize], offset),
@@ -309,14 +305,28 @@ impl State {
         self.check_open(file)?;
         self.changes += 1;
         self.plain_call()?;
-        let used = self.used();
-        let content = self.files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?;
-        let growth = length.saturating_sub(content.visible.length());
-        if used + growth as u64 > self.capacity {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        content.resize(length);
+        self.check_room(file, length)?;
+        self.files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?.resize(length);
         Ok(())
+    }
+
+    fn reserve(&mut self, file: u64, length: usize) -> io::Result<()> {
+        self.check_open(file)?;
+        self.plain_call()?;
+        self.check_room(file, length)?;
+        self.files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?.reserved = length;
+        Ok(())
+    }
+
+    /// Whether there is room for a file to be so long.
+    fn check_room(&self, file: u64, length: usize) -> io::Result<()> {
+        let content = self.files.get(&file).ok_or(io::ErrorKind::NotFound)?;
+        let before = content.visible.length();
+        let growth = content.taken(before.max(length)) - content.taken(before);
+        match self.used() + growth > self.capacity {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
     }
 
     fn note_use(&mut self, file: u64) {
@@ -336,7 +346,7 @@ impl State {
         self.names
             .values()
             .filter_map(|file| self.files.get(file))
-            .map(|content| content.visible.length() as u64)
+            .map(|content| content.taken(content.visible.length()))
             .sum()
     }
 
@@ -449,6 +459,10 @@ impl File for MemoryFile {
         let written = state.write(self.number, bytes, offset as usize);
         state.note_outcome(self.number, &written);
         written
+    }
+
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        self.disk.state().reserve(self.number, length as usize)
     }
 
     fn sync(&self) -> io::Result<()> {

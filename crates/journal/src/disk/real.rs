@@ -8,6 +8,11 @@ use std::{
     sync::Arc,
 };
 
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::{Errno, retry_on_intr},
+};
+
 use super::{Disk, File};
 
 const LOCK: &str = "LOCK";
@@ -170,6 +175,15 @@ impl File for RealFile {
         #[cfg(feature = "faults")]
         self.check_room(offset + bytes.len() as u64)?;
         self.file.write_all_at(bytes, offset)
+    }
+
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        #[cfg(feature = "faults")]
+        self.check_room(length)?;
+        match retry_on_intr(|| fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, length)) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn write_zeros(&self, length: usize, offset: u64) -> io::Result<()> {

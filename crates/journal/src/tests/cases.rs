@@ -332,6 +332,38 @@ fn a_full_disk_leaves_a_reserve_then_refuses_and_recovers_by_itself() {
 }
 
 #[test]
+fn a_full_disk_is_met_before_a_segment_is_filled_and_what_is_filled_keeps_its_room() {
+    use crate::Disk as _;
+    let mut rig = Rig::new(1);
+    rig.append_now(&[7000]).unwrap();
+    let (used, segment) = (rig.disk.used(), u64::from(SEGMENT));
+    let file = rig.disk.create("reserved").unwrap();
+    rig.disk.set_capacity(used + segment);
+    file.reserve(segment).unwrap();
+    assert_eq!((rig.disk.used(), file.length().unwrap()), (used + segment, 0));
+    let other = rig.disk.create("other").unwrap();
+    assert_eq!(other.write_at(&[1], 0).unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    file.write_zeros(SEGMENT as usize, 0).unwrap();
+    for name in ["reserved", "other"] {
+        rig.disk.remove(name).unwrap();
+    }
+
+    rig.disk.set_capacity(used + segment - 1);
+    let rooms = [(); 3].map(|()| {
+        rig.append_now(&[7000]).unwrap();
+        rig.journal().room()
+    });
+    assert_eq!(rooms.last(), Some(&Room::Reserve));
+    let before = rig.disk.changes();
+    rig.open().keep();
+    assert_eq!(
+        rig.disk.changes() - before,
+        2,
+        "a file was made and taken away, and nothing written"
+    );
+}
+
+#[test]
 fn the_budget_holds_with_spares_and_a_release_makes_room() {
     let mut rig = Rig::new(1);
     let budget = rig.options.max_bytes;
