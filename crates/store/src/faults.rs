@@ -5,18 +5,41 @@ use redb::{BackendError, StorageBackend};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 /// Which files find the disk full.
 #[derive(Debug, Default)]
-pub struct Faults(Mutex<BTreeMap<String, Option<PathBuf>>>);
+pub struct Faults(Mutex<BTreeMap<String, Option<Held>>>);
+
+/// A file whose removal makes room. On a disk that is not full at all somebody may write it anew at once: that is another.
+#[derive(Debug)]
+struct Held {
+    path: PathBuf,
+    modified: Option<SystemTime>,
+}
+
+impl Held {
+    fn new(path: PathBuf) -> Self {
+        let modified = modified(&path);
+        Self { path, modified }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.modified.is_none() || modified(&self.path) != self.modified
+    }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().ok()?.modified().ok()
+}
 
 impl Faults {
     /// Lets every write that makes the file larger fail for lack of space from now on; with `until_gone` only until the file
     /// at that path is found gone: its removal is what makes room.
     pub fn fill(&self, name: &str, until_gone: Option<PathBuf>) {
-        self.files().insert(name.to_owned(), until_gone);
+        self.files().insert(name.to_owned(), until_gone.map(Held::new));
     }
 
     /// There is room again.
@@ -26,14 +49,13 @@ impl Faults {
 
     fn is_full(&self, name: &str) -> bool {
         let mut files = self.files();
-        let has_room = |until_gone: &Option<PathBuf>| until_gone.as_ref().is_some_and(|path| !path.exists());
-        if files.get(name).is_some_and(has_room) {
+        if files.get(name).is_some_and(|held| held.as_ref().is_some_and(Held::is_gone)) {
             files.remove(name);
         }
         files.contains_key(name)
     }
 
-    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Option<PathBuf>>> {
+    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Option<Held>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -105,5 +127,29 @@ impl StorageBackend for Filling {
     }
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.inner.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_written_anew_at_once_was_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, faults) = (folder.path().join("ballast"), Faults::default());
+        let write = |second: u64| {
+            std::fs::write(&path, [0]).unwrap();
+            let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second);
+            std::fs::File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
+        };
+        write(1);
+        faults.fill("catalog.redb", Some(path.clone()));
+        assert!(faults.is_full("catalog.redb"));
+        std::fs::remove_file(&path).unwrap();
+        write(2);
+        assert!(!faults.is_full("catalog.redb"));
+        faults.fill("state.redb", None);
+        assert!(faults.is_full("state.redb"), "nothing makes room there");
     }
 }
