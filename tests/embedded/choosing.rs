@@ -23,6 +23,7 @@ async fn the_real_sdk_shows_each_person_what_their_own_account_offers() {
         "dina": token("dina"),
         "emil": token("emil"),
         "emilAnew": anew,
+        "instance": shop.world.instance("Chat").await,
     });
     tokio::task::spawn_blocking(move || walk.go(&given)).await.unwrap();
     assert!(!shop.world.daemon.log().contains("token-of-"), "a token is in the log");

@@ -163,8 +163,11 @@ hear("SET_TOKEN", (data) => {
   const isAnother = person !== "" && somebody !== person;
   token = data;
   person = somebody;
-  if (isAnother) open(start);
-  else if (isOver) open(place);
+  if (isAnother) {
+    // What the one before typed is not theirs.
+    leave();
+    open(start);
+  } else if (isOver) open(place);
   else if (place === null) waiting = setTimeout(begun, SOON);
 });
 hear("SET_TRANSLATION", translate);

@@ -143,6 +143,20 @@ async function emilTypesMeanwhile() {
   await page.context().close();
 }
 
+/** The host page goes over to somebody else: what the one before typed is not theirs. */
+async function anotherTakesBobsPlace() {
+  const page = await tab(stage, tokens.bob);
+  await show(page, "editUserLevelConfiguration", { instanceId: tokens.instance });
+  const list = frame(page);
+  await list.getByRole("textbox", { name: "Title" }).fill("of bob alone");
+  await list.getByLabel("Token").fill("token-of-bob");
+  await page.evaluate((token) => prismatic.authenticate({ token }), tokens.cleo);
+  await list.getByLabel("Contact of cleo").waitFor();
+  assert.equal(await list.getByRole("textbox", { name: "Title" }).inputValue(), "to begin with");
+  assert.equal(await list.getByLabel("Token").inputValue(), "");
+  await page.context().close();
+}
+
 /** The provider does not know this account. */
 async function dinaIsTold() {
   const [page, list] = await connected(tokens.dina, "wrong-token-of-nobody");
@@ -151,4 +165,4 @@ async function dinaIsTold() {
   await page.context().close();
 }
 
-await walked(browser, [bobChooses, cleoSeesHerOwn, emilTypesMeanwhile, dinaIsTold]);
+await walked(browser, [bobChooses, cleoSeesHerOwn, anotherTakesBobsPlace, emilTypesMeanwhile, dinaIsTold]);
