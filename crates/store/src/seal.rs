@@ -1,13 +1,14 @@
 //! Seals plaintext under one owner's data key, so that it opens only as the record it was sealed as.
 //!
-//! AES-256-GCM-SIV with a random nonce. The associated data names the record (kind, id) and the key's version, so
+//! AES-256-GCM-SIV with a random nonce, from the thread's generator (ChaCha, seeded anew by the system every 64 KiB): the library's
+//! own asks the processor each time, which takes as long as sealing a kilobyte. The associated data names the record (kind, id) and the key's version, so
 //! bytes moved to another record, another owner or another format do not open. Text above [`COMPRESS_ABOVE`] is
 //! compressed first, except connection values: a credential never shares a compression frame with other text.
 //!
 //! Stored form: `format (1) ‖ key version (4, little-endian) ‖ nonce (12) ‖ ciphertext ‖ tag (16)`.
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
 use perseat_domain::model::{KeyDigest, Sealed};
 use std::cell::RefCell;
@@ -120,15 +121,15 @@ pub enum SealError {
 /// One version of an owner's key.
 #[derive(Clone)]
 struct Version {
-    key: Arc<RandomizedNonceKey>,
+    key: Arc<LessSafeKey>,
     number: u32,
 }
 
 impl Version {
     fn new(bytes: &[u8; KEY_LEN], number: u32) -> Self {
-        match RandomizedNonceKey::new(&AES_256_GCM_SIV, bytes) {
+        match UnboundKey::new(&AES_256_GCM_SIV, bytes) {
             Ok(key) => Self {
-                key: Arc::new(key),
+                key: Arc::new(LessSafeKey::new(key)),
                 number,
             },
             Err(_) => unreachable!("the array has the length of the algorithm's key"),
@@ -238,14 +239,14 @@ impl DataKey {
         let mut out = Vec::with_capacity(OVERHEAD + body.len());
         out.push(format);
         out.extend_from_slice(&number.to_le_bytes());
-        out.extend_from_slice(&[0; NONCE_LEN]);
+        let nonce: [u8; NONCE_LEN] = rand::random();
+        out.extend_from_slice(&nonce);
         out.extend_from_slice(body);
-        let aad = associated_data(format, kind, *number, id);
-        // It fails only without randomness (the library aborts first) or above 64 GiB (memory ends first).
-        let Ok((nonce, tag)) = key.seal_in_place_separate_tag(Aad::from(&aad), &mut out[HEADER..]) else {
+        let (nonce, aad) = (Nonce::assume_unique_for_key(nonce), associated_data(format, kind, *number, id));
+        // It fails only above 64 GiB: memory ends first.
+        let Ok(tag) = key.seal_in_place_separate_tag(nonce, Aad::from(&aad), &mut out[HEADER..]) else {
             unreachable!("sealing within memory has no failing case")
         };
-        out[HEADER - NONCE_LEN..HEADER].copy_from_slice(nonce.as_ref());
         out.extend_from_slice(tag.as_ref());
         Sealed(out)
     }
