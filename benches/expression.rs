@@ -55,7 +55,7 @@ fn payload() -> Value {
 fn expression(criterion: &mut Criterion) {
     let parsed = parse(DEFINITION, &BuiltIn, &BTreeMap::new(), &YamlLimits::default());
     let definition = parsed.unwrap_or_else(|problems| panic!("{problems:?}")).definition;
-    let values = Arc::new(settings(&definition, |_| None));
+    let values = settings(&definition, |_| None);
     let scope = Scope::new("hook", Arc::new(Results::of_value(payload())), values, Limits::default());
     let steps: &[Step] = &definition.flows[0].steps;
     let all = |step: &Step| {

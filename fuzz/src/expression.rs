@@ -103,8 +103,8 @@ fn scope() -> Scope {
         "body": { "data": { "n": 1, "list": [1, "two", null, { "id": 3.5 }], "date": "2026-11-25T12:00:00Z", "": "empty", "ü": true } },
         "long": "x".repeat(1500), "deep": deep,
     });
-    let settings = BTreeMap::from([("Folder".to_owned(), Setting::Plain(json!("/in")))]);
-    let mut scope = Scope::new("hook", Arc::new(Results::of_value(payload)), Arc::new(settings), LIMITS);
+    let settings = [("Folder".to_owned(), Setting::Plain(json!("/in")))];
+    let mut scope = Scope::new("hook", Arc::new(Results::of_value(payload)), settings.into_iter().collect(), LIMITS);
     scope.finish("fetch", Arc::new(Results::of_value(json!([{ "id": "a" }, { "id": "b" }]))));
     scope.enter("loop", Arc::new(json!({ "id": 7 })));
     scope

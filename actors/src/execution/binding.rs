@@ -4,17 +4,17 @@
 //! configuration changes or the actor is put away. Loading reads files: call it off the arbiter.
 
 use super::ExecutionEnv;
-use super::vault::{Registered, Settings, Vault, settings};
+use super::vault::{Registered, Vault, settings};
 use crate::grant::{Borrower, Grants, Whose};
 use perseat_domain::definition::EndpointSecurity;
 use perseat_domain::execution::Plan;
 use perseat_domain::grant::{Holder, Obstacle};
 use perseat_domain::id::{EndpointId, FlowNumber, IdMap, InstanceId, UserConfigId};
-use perseat_domain::model::{ApiKey, ConfigValue, Customer, Instance, IntegrationVersion, Membership, api_key_record_id};
+use perseat_domain::model::{ApiKey, ConfigValue, Customer, Instance, IntegrationVersion, Membership, User, api_key_record_id};
 use perseat_domain::registration::Traits;
 use perseat_domain::time::Timestamp;
 use perseat_flow::component::is_outbound;
-use perseat_flow::expression::Setting;
+use perseat_flow::expression::{Level, Setting, Settings};
 use perseat_flow::mask::Masker;
 use perseat_flow::payload::{ApiKeys, CustomerInfo, FlowContext, FlowInfo, FlowNames, InstanceInfo, IntegrationInfo, UserInfo};
 use perseat_store::catalog::{InstanceBundle, Lookup, UserBundle};
@@ -70,7 +70,7 @@ pub enum LoadError {
 pub struct LoadedInstance {
     bundle: InstanceBundle,
     plans: IdMap<FlowNumber, Arc<Plan>>,
-    settings: Settings,
+    settings: Level,
     /// API keys by flow name; shared with every execution.
     api_keys: Arc<ApiKeys>,
     grants: Grants,
@@ -144,7 +144,7 @@ impl LoadedInstance {
     }
 
     #[cfg(feature = "faults")]
-    pub(super) fn settings(&self) -> &Settings {
+    pub(super) fn settings(&self) -> &[(String, Setting)] {
         &self.settings
     }
 
@@ -169,9 +169,12 @@ impl LoadedInstance {
 /// A user's configuration ready to run.
 #[derive(Debug)]
 pub struct LoadedUser {
-    bundle: UserBundle,
-    /// By variable key; no map, whose nodes have room for eleven, because there is one for each user that is active.
-    settings: Box<[(String, Setting)]>,
+    user: User,
+    config: UserConfigId,
+    revision: u64,
+    /// By stable key. No map, whose nodes have room for eleven, because there is one for each user that is active.
+    values: Box<[(String, ConfigValue)]>,
+    settings: Level,
     grants: Grants,
     key: Arc<DataKey>,
 }
@@ -182,32 +185,34 @@ impl LoadedUser {
     /// # Errors
     /// If the store fails or a connection does not open.
     pub fn load(custody: &Custody, instance: &LoadedInstance, id: UserConfigId) -> Result<Option<Self>, LoadError> {
-        let Some(bundle) = custody
+        let Some(UserBundle { user, config }) = custody
             .catalog()
             .user_bundle(id)?
             .filter(|bundle| bundle.config.removed_at.is_none())
         else {
             return Ok(None);
         };
-        let key = match custody.keyring().data_key(Owner::User(bundle.user.id)) {
+        let key = match custody.keyring().data_key(Owner::User(user.id)) {
             Ok(key) => key,
             Err(StoreError::NoKey { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let definition = &instance.bundle.version.definition;
-        let values = &bundle.config.values;
-        let registered = instance.registered(Traits::of(&bundle.user));
+        let registered = instance.registered(Traits::of(&user));
         let vault = Vault::new(id.0, &key, &instance.presets, registered);
         let whose = Whose {
             holder: Holder::UserConfig(id),
             customer: instance.bundle.customer.id,
-            user: Some(bundle.user.id),
+            user: Some(user.id),
         };
-        let grants = vault.grants(custody, whose, definition, values)?;
-        let settings = settings(definition, true, values, vault.with(&grants))?;
+        let grants = vault.grants(custody, whose, definition, &config.values)?;
+        let settings = settings(definition, true, &config.values, vault.with(&grants))?;
         Ok(Some(Self {
-            bundle,
-            settings: settings.into_iter().collect(),
+            user,
+            config: id,
+            revision: config.config_revision,
+            values: config.values.into_iter().collect(),
+            settings,
             grants,
             key,
         }))
@@ -227,10 +232,9 @@ impl LoadedUser {
         self.grants.refused(env, refused);
         let is_changed = self.grants.tend(env).await?;
         if self.grants.borrow(env, borrower).await || is_changed {
-            let registered = instance.registered(Traits::of(&self.bundle.user));
-            let vault = Vault::new(self.bundle.config.id.0, &self.key, &instance.presets, registered).with(&self.grants);
-            let settings = settings(&instance.bundle.version.definition, true, &self.bundle.config.values, vault)?;
-            self.settings = settings.into_iter().collect();
+            let registered = instance.registered(Traits::of(&self.user));
+            let vault = Vault::new(self.config.0, &self.key, &instance.presets, registered).with(&self.grants);
+            self.settings = settings(&instance.bundle.version.definition, true, &self.values(), vault)?;
         }
         Ok(())
     }
@@ -239,10 +243,25 @@ impl LoadedUser {
         &self.grants
     }
 
-    /// The records.
+    /// Who it is.
     #[must_use]
-    pub fn bundle(&self) -> &UserBundle {
-        &self.bundle
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// Their configuration's id.
+    pub(super) fn config(&self) -> UserConfigId {
+        self.config
+    }
+
+    /// The revision of their configuration.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What was configured, by stable key; a copy.
+    pub(super) fn values(&self) -> BTreeMap<String, ConfigValue> {
+        self.values.iter().cloned().collect()
     }
 
     /// The user's key.
@@ -258,8 +277,8 @@ pub struct Binding {
     pub instance: Arc<LoadedInstance>,
     /// The user; `None` where the integration has no user-level configuration.
     pub user: Option<Arc<LoadedUser>>,
-    /// Settings by variable key: the user's over the instance's.
-    pub(super) settings: Arc<Settings>,
+    /// The user's over the instance's.
+    pub(super) settings: Settings,
     /// Finds their secrets.
     pub masker: Masker,
     /// Shared with every execution that asks for them.
@@ -272,18 +291,16 @@ impl Binding {
     /// Joins the two.
     #[must_use]
     pub fn new(instance: Arc<LoadedInstance>, user: Option<Arc<LoadedUser>>, env: &ExecutionEnv) -> Self {
-        let mut settings = instance.settings.clone();
-        if let Some(user) = &user {
-            settings.extend(user.settings.iter().cloned());
-        }
+        let own = user.as_ref().map(|user| user.settings.clone()).unwrap_or_default();
+        let settings = Settings::new(instance.settings.clone(), own);
         #[cfg(feature = "faults")]
-        env.faults.complete(&mut settings, &instance);
+        let settings = env.faults.complete(settings, &instance);
         let mut masker = masker(&settings);
         masker.add(&Masker::new(instance.api_keys.iter()));
         Self {
             instance,
             user,
-            settings: Arc::new(settings),
+            settings,
             masker,
             webhook_urls: OnceLock::new(),
             flow_names: Mutex::default(),
@@ -336,7 +353,7 @@ impl Binding {
     }
 
     /// What its data sources see of it.
-    pub(crate) fn settings(&self) -> &Arc<Settings> {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
@@ -346,7 +363,7 @@ impl Binding {
         let names = FlowNames {
             customer: customer_info(customer),
             instance: instance_info(instance),
-            user: self.user.as_ref().map(|loaded| user_info(&loaded.bundle)),
+            user: self.user.as_ref().map(|loaded| user_info(&loaded.user)),
             ..FlowNames::default()
         };
         FlowContext::new(String::new(), String::new(), String::new(), Arc::new(names))
@@ -382,7 +399,7 @@ impl Binding {
             webhook_api_keys: self.instance.api_keys.clone(),
             customer: customer_info(customer),
             instance: instance_info(instance),
-            user: self.user.as_ref().map(|loaded| user_info(&loaded.bundle)),
+            user: self.user.as_ref().map(|loaded| user_info(&loaded.user)),
             integration: IntegrationInfo {
                 id: integration.id.global(),
                 name: integration.name.clone(),
@@ -426,8 +443,7 @@ fn instance_info(instance: &Instance) -> InstanceInfo {
 }
 
 /// `results.user`: the address falls back to the subject of the user's tokens, then to the external id.
-fn user_info(bundle: &UserBundle) -> UserInfo {
-    let user = &bundle.user;
+fn user_info(user: &User) -> UserInfo {
     let email = user.email.as_ref().or(user.subject.as_ref()).or(user.external_id.as_ref());
     UserInfo {
         id: user.id.global(),
@@ -496,7 +512,7 @@ fn webhook_urls(instance: &LoadedInstance, user: Option<&LoadedUser>, public_url
     } = &instance.bundle;
     let definition = &version.definition;
     let endpoint = |flow: FlowNumber| match (definition.endpoint_type, user) {
-        (EndpointType::FlowSpecific, Some(user)) => EndpointId::UserFlow(user.bundle.config.id, flow),
+        (EndpointType::FlowSpecific, Some(user)) => EndpointId::UserFlow(user.config, flow),
         (EndpointType::FlowSpecific, None) => EndpointId::InstanceFlow(record.id, flow),
         (EndpointType::InstanceSpecific, _) => EndpointId::Instance(record.id),
         (EndpointType::SharedInstance, _) => EndpointId::Integration(integration.id),

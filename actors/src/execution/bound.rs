@@ -7,12 +7,13 @@
 use super::ExecutionEnv;
 use super::binding::{Binding, LoadError};
 use super::run::off_arbiter;
-use super::vault::{Settings, Vault, settings};
+use super::vault::{Vault, settings};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::Started;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::model::{ConfigValue, Instance, IntegrationVersion, UserConfig};
 use perseat_domain::registration::Traits;
+use perseat_flow::expression::{Level, Settings};
 use perseat_store::catalog::{Lookup, PlainValues, plain_values};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
@@ -31,14 +32,14 @@ pub(super) struct Bound {
 
 /// The revisions of the instance's configuration and of the user's, 0 without a user.
 pub(super) fn revisions(binding: &Binding) -> (u64, u64) {
-    let user = binding.user.as_ref().map_or(0, |user| user.bundle().config.config_revision);
+    let user = binding.user.as_ref().map_or(0, |user| user.revision());
     (binding.instance.bundle().instance.config_revision, user)
 }
 
 impl Bound {
     /// What an attempt binds that starts with this.
     pub(super) fn of(binding: &Binding) -> Self {
-        let user = binding.user.as_ref().map(|user| plain_values(&user.bundle().config.values));
+        let user = binding.user.as_ref().map(|user| plain_values(&user.values()));
         Self {
             version: binding.instance.bundle().version.clone(),
             presets: binding.instance.presets.clone(),
@@ -84,7 +85,7 @@ impl Bound {
             bound.instance = values;
         }
         if let Some(user) = &today.user
-            && let Some(values) = catalog.values_in::<UserConfig>(user.bundle().config.id, started.user_revision)?
+            && let Some(values) = catalog.values_in::<UserConfig>(user.config(), started.user_revision)?
         {
             bound.user = values;
         }
@@ -109,14 +110,14 @@ impl Bound {
             today.instance.registered(Traits::default()),
         )
         .with(today.instance.grants());
-        let mut all = settings(definition, false, &joined(&self.instance, today.instance.values()), vault)?;
+        let common = settings(definition, false, &joined(&self.instance, today.instance.values()), vault)?;
+        let mut own = Level::default();
         if let Some(user) = &today.user {
-            let config = &user.bundle().config;
-            let registered = today.instance.registered(Traits::of(&user.bundle().user));
-            let vault = Vault::new(config.id.0, user.key(), &self.presets, registered).with(user.grants());
-            all.extend(settings(definition, true, &joined(&self.user, &config.values), vault)?);
+            let registered = today.instance.registered(Traits::of(user.user()));
+            let vault = Vault::new(user.config().0, user.key(), &self.presets, registered).with(user.grants());
+            own = settings(definition, true, &joined(&self.user, &user.values()), vault)?;
         }
-        Ok(all)
+        Ok(Settings::new(common, own))
     }
 }
 

@@ -2,12 +2,11 @@
 //! each of them.
 
 use super::binding::{LoadError, LoadedInstance};
-use super::vault::Settings;
-use perseat_flow::expression::Setting;
+use perseat_flow::expression::{Setting, Settings};
 use perseat_store::catalog::GrantId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// What a test may do to bindings.
 #[derive(Debug, Default)]
@@ -16,7 +15,7 @@ pub struct BindingFaults {
     falls_back: AtomicBool,
     fails_readings: AtomicBool,
     lends_anybodys: AtomicBool,
-    last: Mutex<Option<Arc<Settings>>>,
+    last: Mutex<Option<Settings>>,
     /// Who borrowed a shared connection first, by its stable key.
     lent: Mutex<BTreeMap<String, GrantId>>,
 }
@@ -62,7 +61,7 @@ impl BindingFaults {
     }
 
     /// The settings that an execution starts with.
-    pub(crate) fn settings_for(&self, own: &Arc<Settings>) -> Arc<Settings> {
+    pub(crate) fn settings_for(&self, own: &Settings) -> Settings {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let before = last.replace(own.clone());
         before
@@ -71,17 +70,18 @@ impl BindingFaults {
     }
 
     /// Fills connections that the user lacks.
-    pub(super) fn complete(&self, settings: &mut Settings, instance: &LoadedInstance) {
+    pub(super) fn complete(&self, settings: Settings, instance: &LoadedInstance) -> Settings {
         if !self.falls_back.load(Ordering::SeqCst) {
-            return;
+            return settings;
         }
-        let is_connection = |setting: &&Setting| matches!(setting, Setting::Connection(_));
-        let Some(broader) = instance.settings().values().find(is_connection).cloned() else {
-            return;
+        let mut common = instance.settings().iter().map(|(_, setting)| setting);
+        let Some(broader) = common.find(|setting| matches!(setting, Setting::Connection(_))) else {
+            return settings;
         };
         let variables = instance.bundle().version.definition.config_vars.iter();
-        for variable in variables.filter(|variable| variable.user_level && (variable.connection.is_some() || variable.shared.is_some())) {
-            settings.entry(variable.key.clone()).or_insert_with(|| broader.clone());
-        }
+        let lacking = variables
+            .filter(|variable| variable.user_level && (variable.connection.is_some() || variable.shared.is_some()))
+            .filter(|variable| settings.get(&variable.key).is_none());
+        settings.with(lacking.map(|variable| (variable.key.clone(), broader.clone())))
     }
 }

@@ -56,7 +56,7 @@ impl Running {
             let bound = self.bound.get_or_insert_with(|| Bound::of(&self.binding));
             let settings = bound.open(start.execution, &today).map_err(Event::ConfigurationGone)?;
             self.recorder.mask_also(&masker(&settings));
-            self.view.scope.configure(Arc::new(settings));
+            self.view.scope.configure(settings);
             self.binding = today;
         }
         Ok(())

@@ -245,11 +245,9 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Box<Running>,
         None => bound::revisions(&binding),
     };
     let settings = match &bound {
-        Some(bound) => Arc::new(
-            bound
-                .open(start.execution, &binding)
-                .map_err(|code| unable(code, refusal_sentence(code)))?,
-        ),
+        Some(bound) => bound
+            .open(start.execution, &binding)
+            .map_err(|code| unable(code, refusal_sentence(code)))?,
         None => binding.settings.clone(),
     };
 

@@ -6,7 +6,7 @@ use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Definition};
 use perseat_domain::id::RegistrationId;
 use perseat_domain::model::{ConfigValue, ConnectionValue, Instance, Sealed, connection_record_id};
 use perseat_domain::registration::{Chosen, Traits};
-use perseat_flow::expression::{ChosenAccount, Connection, Setting};
+use perseat_flow::expression::{ChosenAccount, Connection, Level, Setting};
 use perseat_flow::oauth::{chosen, fill_from_definition, is_oauth, register, take_reach, unregister};
 use perseat_store::custody::Custody;
 use perseat_store::presets::{Presets, registration_secret};
@@ -15,9 +15,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 use zeroize::Zeroizing;
-
-/// What variables have, by key.
-pub(super) type Settings = BTreeMap<String, Setting>;
 
 /// A customer's app registrations, for one holder.
 #[derive(Clone, Copy)]
@@ -186,14 +183,14 @@ impl Vault<'_> {
     }
 }
 
-/// What a definition's variables of one level have, by key.
+/// What a definition's variables of one level have.
 pub(super) fn settings(
     definition: &Definition,
     is_user_level: bool,
     values: &BTreeMap<String, ConfigValue>,
     vault: Vault<'_>,
-) -> Result<Settings, LoadError> {
-    let mut settings = Settings::new();
+) -> Result<Level, LoadError> {
+    let mut settings = BTreeMap::new();
     for variable in level(definition, is_user_level) {
         let setting = match values.get(&variable.stable_key) {
             Some(ConfigValue::Plain(text)) => Some(Setting::plain(variable, text)),
@@ -202,7 +199,7 @@ pub(super) fn settings(
         };
         settings.extend(setting.map(|setting| (variable.key.clone(), setting)));
     }
-    Ok(settings)
+    Ok(settings.into_iter().collect())
 }
 
 fn level(definition: &Definition, is_user_level: bool) -> impl Iterator<Item = &ConfigVar> {

@@ -3,12 +3,11 @@
 use super::ExecutionEnv;
 use super::binding::Binding;
 use super::run::{Start, off_arbiter, rfc3339};
-use super::vault::Settings;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::TriggerRequest;
 use perseat_domain::execution::Past;
 use perseat_domain::model::IntegrationVersion;
-use perseat_flow::expression::Scope;
+use perseat_flow::expression::{Scope, Settings};
 use perseat_flow::payload::{FlowContext, trigger_payload};
 use perseat_store::seal::RecordKind;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ pub(super) async fn open(
     start: &Start,
     binding: &Binding,
     version: &IntegrationVersion,
-    settings: Arc<Settings>,
+    settings: Settings,
     past: &Past,
 ) -> Result<View, (ErrorCode, String)> {
     let flow = start.identity.flow;

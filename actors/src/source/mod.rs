@@ -117,18 +117,17 @@ pub(crate) async fn run(env: Arc<ExecutionEnv>, binding: Arc<Binding>, question:
     else {
         return failed(ErrorCode::NotReady, "the version that runs has no such variable");
     };
-    let mut settings = binding.settings().as_ref().clone();
-    for typed in definition
+    let fields = definition
         .config_vars
         .iter()
         .filter(is_level)
-        .filter(|other| other.data_type != DataType::Connection)
-    {
-        if let Some(text) = question.typed.get(&typed.stable_key) {
-            settings.insert(typed.key.clone(), Setting::plain(typed, text));
-        }
-    }
-    let scope = Scope::new("", Arc::new(Results::of_value(Value::Null)), Arc::new(settings), env.limits.values);
+        .filter(|other| other.data_type != DataType::Connection);
+    let typed = fields.filter_map(|field| {
+        let text = question.typed.get(&field.stable_key)?;
+        Some((field.key.clone(), Setting::plain(field, text)))
+    });
+    let settings = binding.settings().with(typed);
+    let scope = Scope::new("", Arc::new(Results::of_value(Value::Null)), settings, env.limits.values);
     let context = Arc::new(binding.names());
     let key = IdempotencyKey {
         execution: reference,
@@ -140,7 +139,7 @@ pub(crate) async fn run(env: Arc<ExecutionEnv>, binding: Arc<Binding>, question:
         scope: &scope,
         owner: ScriptOwner {
             customer: binding.instance.bundle().customer.id,
-            user: binding.user.as_ref().map(|user| user.bundle().user.id),
+            user: binding.user.as_ref().map(|user| user.user().id),
         },
         context: &context,
         key: &key,

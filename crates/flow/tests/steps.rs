@@ -14,7 +14,6 @@ use perseat_flow::js::{self, JsPool};
 use perseat_flow::outbound::{self, Meter, OutboundClient, Policy};
 use perseat_flow::payload::FlowContext;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use support::Server;
@@ -78,11 +77,11 @@ fn connection(kind: &str, value: Value) -> Setting {
 }
 
 fn scope(settings: Vec<(&str, Setting)>) -> Scope {
-    let settings: BTreeMap<String, Setting> = settings.into_iter().map(|(key, setting)| (key.to_owned(), setting)).collect();
+    let settings = settings.into_iter().map(|(key, setting)| (key.to_owned(), setting));
     Scope::new(
         "onTrigger",
         Arc::new(Results::of_value(json!({ "body": { "data": { "n": 4 } } }))),
-        Arc::new(settings),
+        settings.collect(),
         expression::Limits::default(),
     )
 }

@@ -140,12 +140,12 @@ pub(super) fn connections(scope: &Scope) -> impl Iterator<Item = &Arc<Connection
 /// `context.configVars`: values by key. They are written from where they stand; a copy would not be zeroed.
 pub(super) fn config_vars(scope: &Scope) -> BTreeMap<&str, Var<'_>> {
     let mut vars = BTreeMap::new();
-    for (key, setting) in scope.settings() {
+    for (key, setting) in scope.settings().iter() {
         let value = match setting {
             Setting::Plain(value) => Var::Plain(value),
             Setting::Connection(connection) => Var::connection(key, connection),
         };
-        vars.insert(key.as_str(), value);
+        vars.insert(key, value);
     }
     vars
 }

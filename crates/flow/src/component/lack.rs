@@ -103,11 +103,11 @@ mod tests {
             },
             obstacle,
         };
-        let settings = BTreeMap::from([("Account".to_owned(), Setting::Connection(Arc::new(connection)))]);
+        let settings = [("Account".to_owned(), Setting::Connection(Arc::new(connection)))];
         Scope::new(
             "onEvent",
             Arc::new(Results::of_value(Value::Null)),
-            Arc::new(settings),
+            settings.into_iter().collect(),
             Limits::default(),
         )
     }

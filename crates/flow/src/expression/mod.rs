@@ -9,6 +9,7 @@ mod connection;
 mod resolve;
 mod results;
 mod scope;
+mod settings;
 
 pub(crate) use condition::operator_words;
 pub use condition::{ELSE, branch_on_expression, branch_on_value};
@@ -16,7 +17,8 @@ pub use connection::{ChosenAccount, Connection, account_part};
 pub(crate) use resolve::json_of;
 pub use resolve::{Resolved, resolve, text_of};
 pub use results::Results;
-pub use scope::{Limits, Scope, Setting, settings};
+pub use scope::{Limits, Scope};
+pub use settings::{Level, Setting, Settings, settings};
 
 /// Why an input has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,6 @@
 //! What expressions can see at one point of an execution.
 
-use super::{Connection, ExpressionError, Results};
-use perseat_domain::definition::{ConfigVar, DataType, Definition};
+use super::{ExpressionError, Results, Setting, Settings};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,59 +23,20 @@ impl Default for Limits {
     }
 }
 
-/// The value of a configuration variable.
-#[derive(Clone, Debug)]
-pub enum Setting {
-    /// Text as configured; collections and forms as JSON.
-    Plain(Value),
-    /// An unsealed credential.
-    Connection(Arc<Connection>),
-}
-
-impl Setting {
-    /// The configured text as steps see it: JSON for collections, selections, maps and forms, else a string.
-    #[must_use]
-    pub fn plain(variable: &ConfigVar, text: &str) -> Self {
-        let structured = variable.collection.is_some()
-            || matches!(
-                variable.data_type,
-                DataType::ObjectSelection | DataType::ObjectFieldMap | DataType::JsonForm
-            );
-        let parsed = if structured { serde_json::from_str(text).ok() } else { None };
-        Self::Plain(parsed.unwrap_or_else(|| Value::String(text.to_owned())))
-    }
-}
-
-/// Every variable of a definition by key, as [`Scope::new`] wants it: what `value` gives, else the default, else null.
-pub fn settings(definition: &Definition, mut value: impl FnMut(&ConfigVar) -> Option<Setting>) -> BTreeMap<String, Setting> {
-    let setting = |variable: &ConfigVar| {
-        value(variable)
-            .or_else(|| variable.default_value.as_deref().map(|text| Setting::plain(variable, text)))
-            .unwrap_or(Setting::Plain(Value::Null))
-    };
-    let values: Vec<Setting> = definition.config_vars.iter().map(setting).collect();
-    definition
-        .config_vars
-        .iter()
-        .map(|variable| variable.key.clone())
-        .zip(values)
-        .collect()
-}
-
 /// Step results, loop items and configuration. Cheap to extend by one step; values are shared, not copied.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     trigger: String,
     results: BTreeMap<String, Arc<Results>>,
     items: BTreeMap<String, Arc<Value>>,
-    settings: Arc<BTreeMap<String, Setting>>,
+    settings: Settings,
     limits: Limits,
 }
 
 impl Scope {
-    /// A scope with the trigger's payload. `settings` as [`settings`] makes them.
+    /// A scope with the trigger's payload.
     #[must_use]
-    pub fn new(trigger: impl Into<String>, payload: Arc<Results>, settings: Arc<BTreeMap<String, Setting>>, limits: Limits) -> Self {
+    pub fn new(trigger: impl Into<String>, payload: Arc<Results>, settings: Settings, limits: Limits) -> Self {
         let trigger = trigger.into();
         Self {
             results: BTreeMap::from([(trigger.clone(), payload)]),
@@ -93,7 +53,7 @@ impl Scope {
     }
 
     /// Replaces the configuration that the next steps see.
-    pub fn configure(&mut self, settings: Arc<BTreeMap<String, Setting>>) {
+    pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
     }
 
@@ -118,9 +78,9 @@ impl Scope {
         self.settings.get(key)
     }
 
-    /// Every configuration variable that has a value, by key.
+    /// The configuration variables that have a value.
     #[must_use]
-    pub fn settings(&self) -> &BTreeMap<String, Setting> {
+    pub fn settings(&self) -> &Settings {
         &self.settings
     }
 

@@ -31,15 +31,15 @@ fn scope_with(limits: Limits) -> Scope {
         "body": {"data": {"items": [{"Line Item": 1}, {"Line Item": 2}], "X-Y": true, "empty": "", "headers": {"A": 1}}},
         "webhookUrls": {"My Flow": "https://example.com/a"},
     });
-    let settings = BTreeMap::from([
+    let settings = [
         ("Base URL".to_owned(), Setting::Plain(json!("https://acme.test"))),
         ("Unset".to_owned(), Setting::Plain(Value::Null)),
         ("Acme Connection".to_owned(), Setting::Connection(connection())),
-    ]);
+    ];
     let mut scope = Scope::new(
         "onTrigger",
         Arc::new(Results::of_json(payload.to_string().into())),
-        Arc::new(settings),
+        settings.into_iter().collect(),
         limits,
     );
     scope.finish(
