@@ -189,7 +189,7 @@ impl Grants {
             let id = &env.faults.lender(&borrowed.id);
             #[cfg(not(feature = "faults"))]
             let id = &borrowed.id;
-            borrowed.lent = env.sharers.ask(env, id, refused, borrower.clone()).await;
+            borrowed.lent = Box::pin(env.sharers.ask(env, id, refused, borrower.clone())).await;
         }
         !self.borrowed.is_empty()
     }

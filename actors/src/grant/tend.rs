@@ -25,7 +25,8 @@ impl Grants {
         let mut changed = false;
         let keys: Vec<String> = self.items.keys().cloned().collect();
         for key in keys {
-            changed |= self.tend_one(env, &key).await?;
+            // Most have nothing to tend: the actor that reads them does not carry the room for it.
+            changed |= Box::pin(self.tend_one(env, &key)).await?;
         }
         Ok(changed)
     }

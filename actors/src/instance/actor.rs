@@ -106,8 +106,8 @@ impl InstanceActor {
         let borrower = Borrower::Instance(id, self.me.clone());
         let read = read(self.env.execution.clone(), id, refused, borrower);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
-            let instance = match read {
-                Ok(Some(instance)) => Ok(Arc::new(instance)),
+            let instance: Result<Arc<LoadedInstance>, ErrorCode> = match read {
+                Ok(Some(instance)) => Ok(Arc::from(instance)),
                 Ok(None) => Err(ErrorCode::InstanceRemoved),
                 Err(error) => {
                     tracing::error!(instance = %id, error = &error as &dyn std::error::Error, "cannot read an instance's configuration");
@@ -267,12 +267,12 @@ async fn read(
     id: InstanceId,
     refused: Vec<(String, u64)>,
     borrower: Borrower,
-) -> Result<Option<LoadedInstance>, LoadError> {
+) -> Result<Option<Box<LoadedInstance>>, LoadError> {
     let reading = env.clone();
     let load = move || {
         #[cfg(feature = "faults")]
         reading.faults.may_read()?;
-        LoadedInstance::load(&reading.custody, id)
+        LoadedInstance::load(&reading.custody, id).map(|instance| instance.map(Box::new))
     };
     let Some(mut instance) = env.errands.run(load).await?? else {
         return Ok(None);

@@ -350,13 +350,13 @@ async fn read(
     let load = move || {
         #[cfg(feature = "faults")]
         reading.faults.may_read()?;
-        LoadedUser::load(&reading.custody, &of, config)
+        LoadedUser::load(&reading.custody, &of, config).map(|user| user.map(Box::new))
     };
     let Some(mut user) = env.errands.run(load).await?? else {
         return Ok(Err(ErrorCode::UserRemoved));
     };
     user.tend(&env, &instance, &refused, &borrower).await?;
-    Ok(Ok(Arc::new(Binding::new(instance, Some(Arc::new(user)), &env))))
+    Ok(Ok(Arc::new(Binding::new(instance, Some(Arc::from(user)), &env))))
 }
 
 impl Actor for UserActor {
