@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -27,6 +28,8 @@ use crate::{
 
 /// The writer waits for a spare in pieces of this length, and answers for signs of life in between.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How often a commit of few entries gives way to whoever is ready to run.
+const YIELDS: usize = 3;
 
 /// Refuses owners that were replaced: the lowest epoch each partition still accepts.
 #[derive(Debug)]
@@ -130,6 +133,9 @@ impl Writer {
         if !shared.queue.take(&mut self.pending, &mut self.done, sleep) {
             return false;
         }
+        if sleep {
+            self.give_way();
+        }
         self.choose();
         if !self.batch.is_empty() {
             self.commit();
@@ -140,6 +146,19 @@ impl Writer {
             }
         }
         true
+    }
+
+    /// Under load, lets those go first who are about to append, where processors are short: a commit costs the same for few entries as for
+    /// many. Where nobody else wants the processor it takes no time, and no more than [`YIELDS`] turns of others.
+    fn give_way(&mut self) {
+        let enough = self.offsets.len() / 2;
+        for _ in 0..YIELDS {
+            if self.pending.is_empty() || self.pending.len() >= enough {
+                return;
+            }
+            thread::yield_now();
+            self.shared.queue.take(&mut self.pending, &mut self.done, false);
+        }
     }
 
     /// Gives the last segment to be sealed, after the last turn.
