@@ -144,7 +144,7 @@ impl LoadedInstance {
     }
 
     #[cfg(feature = "faults")]
-    pub(super) fn settings(&self) -> &[(String, Setting)] {
+    pub(super) fn settings(&self) -> &Level {
         &self.settings
     }
 

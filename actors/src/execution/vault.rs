@@ -190,7 +190,7 @@ pub(super) fn settings(
     values: &BTreeMap<String, ConfigValue>,
     vault: Vault<'_>,
 ) -> Result<Level, LoadError> {
-    let mut settings = BTreeMap::new();
+    let mut settings = Vec::new();
     for variable in level(definition, is_user_level) {
         let setting = match values.get(&variable.stable_key) {
             Some(ConfigValue::Plain(text)) => Some(Setting::plain(variable, text)),

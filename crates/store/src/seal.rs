@@ -1,9 +1,11 @@
 //! Seals plaintext under one owner's data key, so that it opens only as the record it was sealed as.
 //!
-//! AES-256-GCM-SIV with a random nonce, from the thread's generator (ChaCha, seeded anew by the system every 64 KiB): the library's
-//! own asks the processor each time, which takes as long as sealing a kilobyte. The associated data names the record (kind, id) and the key's version, so
+//! AES-256-GCM-SIV with a random nonce. The associated data names the record (kind, id) and the key's version, so
 //! bytes moved to another record, another owner or another format do not open. Text above [`COMPRESS_ABOVE`] is
 //! compressed first, except connection values: a credential never shares a compression frame with other text.
+//!
+//! Nonces come from the thread's generator (ChaCha, seeded anew by the system every 64 KiB): the library's own asks the
+//! processor each time, which takes as long as sealing a kilobyte.
 //!
 //! Stored form: `format (1) ‖ key version (4, little-endian) ‖ nonce (12) ‖ ciphertext ‖ tag (16)`.
 

@@ -29,9 +29,35 @@ impl Setting {
     }
 }
 
-/// What variables of one level have, by key, in the order of the keys. No map, whose nodes have room for eleven, because there is
-/// one for each user that is active.
-pub type Level = Arc<[(String, Setting)]>;
+/// What variables of one level have, by key. No map, whose nodes have room for eleven, because there is one for each user that is
+/// active. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Level(
+    /// In the order of the keys.
+    Arc<[(String, Setting)]>,
+);
+
+impl Level {
+    /// What the variable of this key has.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Setting> {
+        let place = self.0.binary_search_by(|(other, _)| other.as_str().cmp(key)).ok()?;
+        Some(&self.0[place].1)
+    }
+
+    /// Every variable that has a value, with its key.
+    pub fn iter(&self) -> impl Iterator<Item = &(String, Setting)> {
+        self.0.iter()
+    }
+}
+
+impl FromIterator<(String, Setting)> for Level {
+    /// Of two of one key the later counts.
+    fn from_iter<I: IntoIterator<Item = (String, Setting)>>(all: I) -> Self {
+        let ordered: BTreeMap<String, Setting> = all.into_iter().collect();
+        Self(ordered.into_iter().collect())
+    }
+}
 
 /// What an execution's variables have, by key: a user's own values over those that the instance has for all of its users, which are
 /// not copied. Cheap to clone.
@@ -51,12 +77,12 @@ impl Settings {
     /// What the variable of this key has.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Setting> {
-        find(&self.own, key).or_else(|| find(&self.common, key))
+        self.own.get(key).or_else(|| self.common.get(key))
     }
 
     /// Every variable that has a value, with its key; the user's own first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
-        let common = self.common.iter().filter(|(key, _)| find(&self.own, key).is_none());
+        let common = self.common.iter().filter(|(key, _)| self.own.get(key).is_none());
         self.own.iter().chain(common).map(|(key, setting)| (key.as_str(), setting))
     }
 
@@ -68,24 +94,17 @@ impl Settings {
     /// These with others in their place.
     #[must_use]
     pub fn with(&self, others: impl IntoIterator<Item = (String, Setting)>) -> Self {
-        let mut own: BTreeMap<String, Setting> = self.own.iter().cloned().collect();
-        own.extend(others);
         Self {
             common: self.common.clone(),
-            own: own.into_iter().collect(),
+            own: self.own.iter().cloned().chain(others).collect(),
         }
     }
 }
 
 impl FromIterator<(String, Setting)> for Settings {
     fn from_iter<I: IntoIterator<Item = (String, Setting)>>(all: I) -> Self {
-        Self::default().with(all)
+        Self::new(Level::default(), all.into_iter().collect())
     }
-}
-
-fn find<'s>(level: &'s Level, key: &str) -> Option<&'s Setting> {
-    let place = level.binary_search_by(|(other, _)| other.as_str().cmp(key)).ok()?;
-    Some(&level[place].1)
 }
 
 /// Every variable of a definition, as [`Scope::new`](super::Scope::new) wants it: what `value` gives, else the default, else null.
@@ -105,7 +124,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn level(all: &BTreeMap<String, u8>) -> Level {
-        let all = all.iter();
+        // The order in which they come does not matter.
+        let all = all.iter().rev();
         all.map(|(key, number)| (key.clone(), Setting::Plain(Value::from(*number))))
             .collect()
     }
