@@ -131,6 +131,8 @@ struct State {
     chains: BTreeMap<String, Chain>,
     /// User and challenge by code.
     codes: BTreeMap<String, (String, BTreeMap<String, String>)>,
+    /// How many codes it has given: none is given twice.
+    codes_given: u64,
     calls: Vec<Call>,
 }
 
@@ -223,7 +225,8 @@ impl Oauth {
     /// The browser came with these parameters and the user consented: the code that it is sent back with.
     pub(crate) fn consent(&self, user: &str, parameters: BTreeMap<String, String>) -> String {
         let mut state = self.state();
-        let code = format!("code-{user}-{}", state.codes.len());
+        let code = format!("code-{user}-{}", state.codes_given);
+        state.codes_given += 1;
         state.codes.insert(code.clone(), (user.to_owned(), parameters));
         code
     }

@@ -87,7 +87,7 @@ impl Cut {
         match self {
             Self::At(point) => {
                 world.daemon.arm(point, 1).await;
-                world.send("ann", 1).await;
+                world.send_last("ann").await;
                 world.daemon.until_killed(point).await;
             }
             Self::While(stall) => {

@@ -5,8 +5,6 @@ use std::fmt::Write as _;
 
 use perseat_domain::id::{InstanceId, partition_of};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use url::Url;
 
 use crate::consent::{back, begin};
 use crate::harness::api::Api;
@@ -201,22 +199,6 @@ pub(crate) async fn send(world: &World, user: &str, count: usize) -> Vec<String>
         answer.json()["executionId"].as_str().unwrap().to_owned()
     });
     futures_util::future::join_all(posts).await
-}
-
-/// Sends an event of the user to a daemon that may be gone before it answers.
-pub(crate) async fn send_last(world: &World, user: &str) {
-    let endpoints = world.daemon.endpoints(&format!("user={user}")).await;
-    let url: Url = endpoints[0].url.parse().unwrap();
-    let address = (url.host_str().unwrap(), url.port().unwrap());
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!(
-        "POST {} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}",
-        url.path(),
-        address.0
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
 }
 
 /// One to each instance.

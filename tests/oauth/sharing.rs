@@ -13,9 +13,7 @@ use serde_json::{Value, json};
 use crate::harness::api::Api;
 use crate::harness::oauth::Manner;
 use crate::harness::post_office::PostOffice;
-use crate::sharers::{
-    CONFIGS, Plan, account_of, all_succeed, consent, manifests, one_each, own_accounts, send, send_last, spent, start, taken,
-};
+use crate::sharers::{CONFIGS, Plan, account_of, all_succeed, consent, manifests, one_each, own_accounts, send, spent, start, taken};
 use crate::world::World;
 
 /// One for the organization and one for a customer.
@@ -106,7 +104,7 @@ async fn a_kill_at_any_point_of_a_shared_renewal_spends_no_token_twice_and_loses
             let story = format!("{sharing}, {point}, {:?}", plan.inputs);
             let mut world = start(plan).await;
             world.daemon.arm(point, 1).await;
-            send_last(&world, "ann").await;
+            world.send_last("ann").await;
             world.daemon.until_killed(point).await;
             world.daemon.restart();
             if goes_on {

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use url::Url;
 
 use crate::harness::daemon::{Daemon, Setup};
 use crate::harness::manifests::{flow, people, post};
@@ -199,6 +201,37 @@ impl World {
             }
         });
         futures_util::future::join_all(posts).await
+    }
+
+    /// Sends an event of the user to a daemon that may be gone before it answers.
+    pub(crate) async fn send_last(&self, user: &str) {
+        let url: Url = self.hook(user).await.parse().unwrap();
+        let mut stream = tokio::net::TcpStream::connect(self.daemon.address("hooks")).await.unwrap();
+        let request = format!(
+            "POST {} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}",
+            url.path(),
+            url.authority()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+    }
+
+    /// All executions, in the order of their events, once there are so many.
+    pub(crate) async fn executions(&self, count: usize) -> Vec<String> {
+        let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
+        let listed = async {
+            loop {
+                look.tick().await;
+                let list = self.daemon.local(http::Method::GET, "/executions?limit=100", None).await.unwrap();
+                let newest_first = list["executions"].as_array().unwrap().iter();
+                let ids: Vec<String> = newest_first.rev().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+                if ids.len() >= count {
+                    return ids;
+                }
+            }
+        };
+        crate::harness::within(&format!("{count} executions"), listed).await
     }
 
     /// The execution, once it has ended.
