@@ -107,7 +107,7 @@ impl Recorder {
 
     /// Makes everything gathered durable.
     pub(super) async fn flush(&mut self) {
-        let entries = self.take();
+        let entries = self.take(None);
         if !entries.is_empty() {
             self.append(entries).await;
         }
@@ -115,8 +115,7 @@ impl Recorder {
 
     /// Makes everything gathered durable, and that the execution waits.
     pub(super) async fn park(&mut self, parked: Parked) {
-        let mut entries = self.take();
-        entries.push(self.entry(&Entry::Parked(parked)));
+        let entries = self.take(Some(&Entry::Parked(parked)));
         self.append(entries).await;
     }
 
@@ -148,8 +147,7 @@ impl Recorder {
                 response: end.response,
             })
         });
-        let mut entries = self.take();
-        entries.push(self.entry(&Entry::Ended(ended)));
+        let entries = self.take(Some(&Entry::Ended(ended)));
         Last { entries, answer }
     }
 
@@ -161,11 +159,13 @@ impl Recorder {
         }
     }
 
-    fn take(&mut self) -> Vec<NewEntry> {
+    /// What was gathered, and what comes behind it.
+    fn take(&mut self, last: Option<&Entry>) -> Vec<NewEntry> {
         let logs = self.take_logs();
-        let mut entries = self.draft.take(self.execution, logs, self.env.limits.entry_bytes);
-        entries.extend(self.take_calls().map(Entry::Called));
-        entries.iter().map(|entry| self.entry(entry)).collect()
+        let gathered = self.draft.take(self.execution, logs, self.env.limits.entry_bytes);
+        let called = self.take_calls().map(Entry::Called);
+        let entries = gathered.iter().chain(&called).chain(last);
+        entries.map(|entry| self.entry(entry)).collect()
     }
 
     fn take_calls(&mut self) -> Option<Called> {

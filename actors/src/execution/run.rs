@@ -257,7 +257,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Box<Running>,
             .await
             .map_err(|(code, message)| unable(code, message))?
     } else {
-        View::default()
+        View::unread()
     };
     let mut last = None;
     for step in &past.steps {

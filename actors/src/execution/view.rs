@@ -10,15 +10,29 @@ use perseat_domain::model::IntegrationVersion;
 use perseat_flow::expression::{Scope, Settings};
 use perseat_flow::payload::{FlowContext, trigger_payload};
 use perseat_store::seal::RecordKind;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What steps and answers see of the execution: the opened request, the results so far, names and addresses.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct View {
     pub(super) scope: Scope,
     pub(super) context: Arc<FlowContext>,
     /// Whether the caller asked for verbose logs.
     pub(super) is_debug: bool,
+}
+
+/// No names and no addresses: one for all executions that nobody looks into.
+static NO_CONTEXT: LazyLock<Arc<FlowContext>> = LazyLock::new(Arc::default);
+
+impl View {
+    /// Of an execution whose request nobody reads.
+    pub(super) fn unread() -> Self {
+        Self {
+            scope: Scope::default(),
+            context: Arc::clone(&NO_CONTEXT),
+            is_debug: false,
+        }
+    }
 }
 
 /// Opens the request and completes the trigger's payload; or says why it cannot: the code and a sentence.

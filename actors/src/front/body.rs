@@ -125,6 +125,11 @@ async fn collect(front: &FrontShared, incoming: &mut Incoming, announced: Option
 }
 
 impl HeldBody {
+    /// Lets the bytes go and keeps their share: for what was made of them.
+    pub(super) fn let_go(&mut self) {
+        self.bytes = Bytes::new();
+    }
+
     fn claimed(&self) -> usize {
         [&self.first_share, &self.rest]
             .into_iter()

@@ -8,11 +8,11 @@ use super::intake::{self, Acceptance};
 use super::reply::{self, Answer, Refusal};
 use super::route::{content_type, route};
 use super::stored::{KeptHeaders, StoredRequest};
-use super::{FrontShared, Peer};
+use super::{FrontShared, Peer, Proxies};
 use crate::kit::relayed;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Request, Version, header};
+use http::{HeaderMap, HeaderName, Request, Version, header};
 use hyper::body::{Body, Incoming};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::Origin;
@@ -20,10 +20,15 @@ use perseat_domain::id::ExecutionId;
 use perseat_domain::route::{Routed, RoutingSnapshot, Target, parse_target};
 use perseat_flow::payload::{is_json, json};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// Asks for verbose logs, where it says `true`.
+const DEBUG: HeaderName = HeaderName::from_static("prismatic-debug");
+/// Says whether the caller waits for the result.
+const SYNCHRONOUS: HeaderName = HeaderName::from_static("prismatic-synchronous");
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +54,23 @@ pub(super) async fn serve(
                 parts.extensions.insert(Peer(caller.peer.ip()));
                 beside.answer(Request::from_parts(parts, body.bytes.clone())).await
             }
-            Err(code) => Box::pin(refuse(&front, caller, &parts, incoming, &code.into())).await,
+            Err(code) => {
+                let asker = Asker::of(caller, &parts, &front.parts.proxies.load());
+                Box::pin(refuse(&front, asker, incoming, &code.into())).await
+            }
         });
     }
-    match handle(&front, serving.watch(), caller, &parts, &mut incoming).await {
+    let taken = match take(&front, serving.watch(), caller, &parts, &mut incoming).await {
+        Ok(taken) => taken,
+        Err(refusal) => {
+            let asker = Asker::of(caller, &parts, &front.parts.proxies.load());
+            return Ok(Box::pin(refuse(&front, asker, incoming, &refusal)).await);
+        }
+    };
+    // Where nothing holds a piece of the request any more, the connection reads the next one into the same memory.
+    drop(parts);
+    let Taken { acceptable, asker } = taken;
+    match accept(&front, acceptable).await {
         Ok(mut answer) => {
             front.metrics.accepted.increment(1);
             if front.is_draining() {
@@ -60,29 +78,44 @@ pub(super) async fn serve(
             }
             Ok(answer)
         }
-        Err(refusal) => Ok(Box::pin(refuse(&front, caller, &parts, incoming, &refusal)).await),
+        Err(refusal) => Ok(Box::pin(refuse(&front, asker, incoming, &refusal)).await),
     }
 }
 
-async fn refuse(front: &FrontShared, caller: Caller, parts: &Parts, incoming: Incoming, refusal: &Refusal) -> Answer {
+/// Who asked, for the log, and whether leave to send a body was asked for: known also after the request has been let go.
+struct Asker {
+    client: IpAddr,
+    method: http::Method,
+    expects: bool,
+}
+
+impl Asker {
+    fn of(caller: Caller, parts: &Parts, proxies: &Proxies) -> Self {
+        Self {
+            client: proxies.client(caller.peer.ip(), &parts.headers),
+            method: parts.method.clone(),
+            expects: parts.headers.contains_key(header::EXPECT),
+        }
+    }
+}
+
+async fn refuse(front: &FrontShared, asker: Asker, incoming: Incoming, refusal: &Refusal) -> Answer {
     front.metrics.refused(refusal.code);
-    let proxies = front.parts.proxies.load();
     tracing::debug!(
         code = refusal.code.as_str(),
-        client = %proxies.client(caller.peer.ip(), &parts.headers),
-        method = parts.method.as_str(),
+        client = %asker.client,
+        method = asker.method.as_str(),
         "request refused"
     );
-    drop(proxies);
     let mut answer = refusal.answer(front.options());
-    if !leaves_connection_usable(front, parts, incoming, refusal.code).await {
+    if !leaves_connection_usable(front, asker.expects, incoming, refusal.code).await {
         reply::close(&mut answer);
     }
     answer
 }
 
 /// Whether another request may follow one that was refused. What is left of its body stands in between.
-async fn leaves_connection_usable(front: &FrontShared, parts: &Parts, incoming: Incoming, code: ErrorCode) -> bool {
+async fn leaves_connection_usable(front: &FrontShared, expects: bool, incoming: Incoming, code: ErrorCode) -> bool {
     let is_broken = matches!(
         code,
         ErrorCode::RequestTimeout | ErrorCode::RequestMalformed | ErrorCode::HeadersTooLarge
@@ -91,17 +124,28 @@ async fn leaves_connection_usable(front: &FrontShared, parts: &Parts, incoming: 
         return false;
     }
     // A client that asked for leave to send its body gets the answer instead.
-    let is_whole = incoming.is_end_stream() || (!parts.headers.contains_key(header::EXPECT) && body::drain(front, incoming).await);
+    let is_whole = incoming.is_end_stream() || (!expects && body::drain(front, incoming).await);
     is_whole && code != ErrorCode::PayloadTooLarge
 }
 
-async fn handle(
-    front: &Arc<FrontShared>,
-    watch: &Watch,
-    caller: Caller,
-    parts: &Parts,
-    incoming: &mut Incoming,
-) -> Result<Answer, Refusal> {
+/// A request that may be accepted, and who asked.
+struct Taken {
+    acceptable: Acceptable,
+    asker: Asker,
+}
+
+/// What is left of a request once it is sealed.
+struct Acceptable {
+    execution: ExecutionId,
+    routed: Routed,
+    payload: Bytes,
+    /// Without its bytes; the payload takes up its share of the memory.
+    body: HeldBody,
+    is_synchronous: bool,
+}
+
+/// Reads, checks, routes and seals a request.
+async fn take(front: &Arc<FrontShared>, watch: &Watch, caller: Caller, parts: &Parts, incoming: &mut Incoming) -> Result<Taken, Refusal> {
     check_open(front)?;
     check_head(front, parts)?;
     let target = parse_target(parts.method.as_str(), parts.uri.path(), parts.uri.query()).map_err(|error| error.code())?;
@@ -111,7 +155,7 @@ async fn handle(
     } else {
         Some(route(front, &snapshot, &target, &parts.headers, &Bytes::new())?)
     };
-    let body = body::read(front, watch, incoming).await?;
+    let mut body = body::read(front, watch, incoming).await?;
     let is_small = body.bytes.len() <= front.options().inline_bytes;
     let routed = match early {
         Some(routed) if is_small => {
@@ -141,16 +185,40 @@ async fn handle(
         sync_deadline: is_synchronous.then(|| received_at.after(front.options().sync_timeout)),
         refusal: routed.refusal,
     };
-    let plaintext = plaintext(front, caller, parts, &target, &body);
+    let proxies = front.parts.proxies.load();
+    let asker = Asker::of(caller, parts, &proxies);
+    let plaintext = plaintext(front, caller, parts, &target, &body, &proxies);
+    drop(proxies);
+    body.let_go();
     let payload = if plaintext.len() <= front.options().inline_bytes {
         acceptance.seal(front.parts.intake.as_ref(), &plaintext)?
     } else {
         Box::pin(seal_large(front, acceptance, plaintext)).await?
     };
-    if is_synchronous {
-        return Box::pin(accept_and_wait(front, execution, &routed, payload, body)).await;
+    let acceptable = Acceptable {
+        execution,
+        routed,
+        payload,
+        body,
+        is_synchronous,
+    };
+    Ok(Taken { acceptable, asker })
+}
+
+/// Makes it durable and answers with its receipt, or with the execution's result.
+async fn accept(front: &FrontShared, acceptable: Acceptable) -> Result<Answer, Refusal> {
+    if acceptable.is_synchronous {
+        return Box::pin(accept_and_wait(front, acceptable)).await;
     }
+    let Acceptable {
+        execution,
+        routed,
+        payload,
+        body,
+        is_synchronous: _,
+    } = acceptable;
     intake::append(front, &routed.identity, payload).await?;
+    drop(body);
     match routed.refusal {
         Some(code) => Err(Refusal::of(code, execution)),
         None => Ok(reply::receipt(execution, routed.flow().reply.as_ref())),
@@ -240,13 +308,12 @@ async fn offload<T: Send + 'static>(front: &FrontShared, work: impl FnOnce() -> 
 }
 
 /// What is sealed of a request.
-fn plaintext(front: &FrontShared, caller: Caller, parts: &Parts, target: &Target<'_>, body: &HeldBody) -> Vec<u8> {
-    let proxies = front.parts.proxies.load();
+fn plaintext(front: &FrontShared, caller: Caller, parts: &Parts, target: &Target<'_>, body: &HeldBody, proxies: &Proxies) -> Vec<u8> {
     let called = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let invoke_url = front
         .parts
         .public_url
-        .of(called, caller.peer.ip(), &parts.headers, caller.is_tls, &proxies);
+        .of(called, caller.peer.ip(), &parts.headers, caller.is_tls, proxies);
     let stored = StoredRequest {
         method: parts.method.as_str(),
         headers: KeptHeaders(&parts.headers),
@@ -254,7 +321,7 @@ fn plaintext(front: &FrontShared, caller: Caller, parts: &Parts, target: &Target
         path_fragment: &target.path_fragment,
         invoke_url: &invoke_url,
         body: &body.bytes,
-        debug: parts.headers.get("prismatic-debug").is_some_and(|value| value == "true"),
+        debug: parts.headers.get(DEBUG).is_some_and(|value| value == "true"),
     };
     stored.encode()
 }
@@ -266,14 +333,15 @@ async fn seal_large(front: &FrontShared, acceptance: Acceptance, plaintext: Vec<
 }
 
 /// Appends, and answers with the execution's result.
-async fn accept_and_wait(
-    front: &FrontShared,
-    execution: ExecutionId,
-    routed: &Routed,
-    payload: Bytes,
-    body: HeldBody,
-) -> Result<Answer, Refusal> {
+async fn accept_and_wait(front: &FrontShared, acceptable: Acceptable) -> Result<Answer, Refusal> {
     let options = front.options();
+    let Acceptable {
+        execution,
+        routed,
+        payload,
+        body,
+        is_synchronous: _,
+    } = acceptable;
     if front.parts.waiters.len() >= options.sync_waiters {
         return Err(ErrorCode::RateLimited.into());
     }
@@ -289,7 +357,7 @@ async fn accept_and_wait(
 
 /// Whether the caller waits for the result: the flow's own way, unless the request says otherwise.
 fn wants_result(headers: &HeaderMap, default: bool) -> bool {
-    match headers.get("prismatic-synchronous").map(|value| value.as_bytes()) {
+    match headers.get(SYNCHRONOUS).map(|value| value.as_bytes()) {
         Some(b"true") => true,
         Some(b"false") => false,
         _ => default,

@@ -1,7 +1,7 @@
 //! Hands a request to the pure routing decision: its headers, its body where a field stands in it, its API key.
 
 use super::FrontShared;
-use super::stored::API_KEY;
+use super::stored::{API_KEY, text};
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -55,9 +55,7 @@ impl RequestBody for Body<'_> {
 
 /// The body's content type, with bytes that are no text replaced as they will be for the flow.
 pub(super) fn content_type(headers: &HeaderMap) -> Option<Cow<'_, str>> {
-    headers
-        .get(header::CONTENT_TYPE)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+    headers.get(header::CONTENT_TYPE).map(text)
 }
 
 /// Decides where a request goes.

@@ -1,9 +1,10 @@
 //! Writes the plaintext of an accepted request straight from the request, in the form that
 //! [`TriggerRequest`](perseat_domain::entry::TriggerRequest) is read back from, without building one.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 
 /// The header that shows an API key.
 pub(super) const API_KEY: HeaderName = HeaderName::from_static("api-key");
@@ -33,8 +34,17 @@ fn as_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Erro
 pub(super) struct KeptHeaders<'a>(pub(super) &'a HeaderMap);
 
 impl KeptHeaders<'_> {
-    fn iter(&self) -> impl Iterator<Item = (&HeaderName, &http::HeaderValue)> {
+    fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.0.iter().filter(|(name, _)| !CREDENTIALS.contains(name))
+    }
+}
+
+/// A header as a flow sees it: bytes that are not UTF-8 are replaced.
+pub(super) fn text(value: &HeaderValue) -> Cow<'_, str> {
+    // Most are; finding out takes less than looking for what to replace.
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(value.as_bytes()),
     }
 }
 
@@ -42,8 +52,7 @@ impl Serialize for KeptHeaders<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut seq = serializer.serialize_seq(Some(self.iter().count()))?;
         for (name, value) in self.iter() {
-            // Bytes that are not UTF-8 are replaced: a flow sees text.
-            seq.serialize_element(&(name.as_str(), String::from_utf8_lossy(value.as_bytes())))?;
+            seq.serialize_element(&(name.as_str(), text(value)))?;
         }
         seq.end()
     }
@@ -68,7 +77,6 @@ impl StoredRequest<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use perseat_domain::entry::TriggerRequest;
 
     #[test]

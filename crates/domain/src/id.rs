@@ -6,7 +6,7 @@
 //! routing row serves all flows.
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -71,7 +71,10 @@ fn decode_global<'b>(text: &str, buffer: &'b mut [u8; GLOBAL_MAX]) -> Option<(&'
 /// The base64 text of `Type:uuid`, padded as the clients send it back.
 #[must_use]
 pub fn join_global(kind: &str, id: Uuid) -> String {
-    base64::engine::general_purpose::STANDARD.encode(format!("{kind}:{}", id.hyphenated()))
+    // Every receipt has one: a formatter would take four times as long.
+    let mut hyphenated = Uuid::encode_buffer();
+    let id = id.hyphenated().encode_lower(&mut hyphenated);
+    STANDARD.encode([kind, ":", id].concat())
 }
 
 macro_rules! typed_id {

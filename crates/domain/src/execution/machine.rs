@@ -168,28 +168,22 @@ impl Machine {
             (Phase::Queued, Event::Begin { progress, deaths }) => self.begin(progress, deaths),
             (Phase::Flushing { then }, Event::Flushed) => {
                 self.has_unflushed = false;
-                self.perform(then, 0)
+                vec![self.perform(then, 0)]
             }
             (Phase::Performing { node, tries }, Event::StepEnded(outcome)) => self.step_ended(node, tries, &outcome),
-            (Phase::Sleeping { node, tries }, Event::RetryDue) => self.perform(node, tries),
-            (Phase::Performing { .. } | Phase::Sleeping { .. }, Event::CancelRequested) => {
-                let mut effects = vec![Effect::Abandon];
-                effects.extend(self.finish(Self::cancelled()));
-                effects
-            }
-            (Phase::Flushing { .. }, Event::CancelRequested) => self.finish(Self::cancelled()),
+            (Phase::Sleeping { node, tries }, Event::RetryDue) => vec![self.perform(node, tries)],
+            (Phase::Performing { .. } | Phase::Sleeping { .. }, Event::CancelRequested) => self.abandon(Self::cancelled()),
+            (Phase::Flushing { .. }, Event::CancelRequested) => vec![self.finish(Self::cancelled())],
             (Phase::Performing { .. } | Phase::Sleeping { .. }, Event::ConfigurationGone(code)) => {
-                let mut effects = vec![Effect::Abandon];
-                effects.extend(self.finish(Verdict::failed(code, None)));
-                effects
+                self.abandon(Verdict::failed(code, None))
             }
-            (Phase::Flushing { .. }, Event::ConfigurationGone(code)) => self.finish(Verdict::failed(code, None)),
+            (Phase::Flushing { .. }, Event::ConfigurationGone(code)) => vec![self.finish(Verdict::failed(code, None))],
             (Phase::Performing { node, .. } | Phase::Sleeping { node, .. }, Event::DeadlinePassed) => {
-                let mut effects = vec![Effect::Abandon];
-                effects.extend(self.finish(Verdict::failed(ErrorCode::ExecutionTimeout, Some(node))));
-                effects
+                self.abandon(Verdict::failed(ErrorCode::ExecutionTimeout, Some(node)))
             }
-            (Phase::Flushing { then }, Event::DeadlinePassed) => self.finish(Verdict::failed(ErrorCode::ExecutionTimeout, Some(then))),
+            (Phase::Flushing { then }, Event::DeadlinePassed) => {
+                vec![self.finish(Verdict::failed(ErrorCode::ExecutionTimeout, Some(then)))]
+            }
             _ => Vec::new(),
         }
     }
@@ -208,53 +202,51 @@ impl Machine {
             return Vec::new();
         }
         if progress.cancelled {
-            return self.finish(Self::cancelled());
+            return vec![self.finish(Self::cancelled())];
         }
         let deaths = progress.deaths.max(deaths);
         let activation = progress.activations + 1;
         let counted = activation.saturating_sub(progress.parks);
         if deaths >= self.limits.max_deaths || counted > self.limits.max_activations {
-            return self.finish(Verdict {
+            return vec![self.finish(Verdict {
                 status: EndStatus::Quarantined,
                 code: Some(ErrorCode::Quarantined),
                 failed: None,
-            });
+            })];
         }
         self.has_unflushed = true;
         self.progress = progress;
-        let mut effects = vec![Effect::WriteStarted { activation, deaths }];
+        let started = Effect::WriteStarted { activation, deaths };
         let mut at = self.plan.first();
         while let Some(node) = at {
             let path = &self.plan.node(node).path;
             match self.progress.done.get(path) {
                 Some(StepStatus::Failed) => {
-                    effects.extend(self.finish(Verdict::failed(ErrorCode::StepFailed, Some(node))));
-                    return effects;
+                    return vec![started, self.finish(Verdict::failed(ErrorCode::StepFailed, Some(node)))];
                 }
                 Some(_) => at = self.plan.follower(node, self.progress.branches.get(path).map(String::as_str)),
                 None => break,
             }
         }
-        effects.extend(self.go_on(at));
-        effects
+        vec![started, self.go_on(at)]
     }
 
     /// Continues with the step at `at`, or ends.
-    fn go_on(&mut self, at: Option<NodeIndex>) -> Vec<Effect> {
+    fn go_on(&mut self, at: Option<NodeIndex>) -> Effect {
         let Some(node) = at else {
             return self.finish(Verdict::SUCCEEDED);
         };
         let is_first_of_activation = matches!(self.phase, Phase::Queued);
         if self.has_unflushed && (is_first_of_activation || self.plan.node(node).is_outbound) {
             self.phase = Phase::Flushing { then: node };
-            return vec![Effect::Flush];
+            return Effect::Flush;
         }
         self.perform(node, 0)
     }
 
-    fn perform(&mut self, node: NodeIndex, tries: u8) -> Vec<Effect> {
+    fn perform(&mut self, node: NodeIndex, tries: u8) -> Effect {
         self.phase = Phase::Performing { node, tries };
-        vec![Effect::Perform { node, tries }]
+        Effect::Perform { node, tries }
     }
 
     fn step_ended(&mut self, node: NodeIndex, tries: u8, outcome: &Outcome) -> Vec<Effect> {
@@ -279,22 +271,27 @@ impl Machine {
         };
         self.has_unflushed = true;
         let follower = self.plan.follower(node, branch.as_deref());
-        let mut effects = vec![Effect::WriteStep {
+        let written = Effect::WriteStep {
             node,
             status,
             branch,
             tries: tries + 1,
-        }];
-        effects.extend(match (status, outcome) {
+        };
+        let next = match (status, outcome) {
             (StepStatus::Failed, Outcome::Failed { code, .. }) => self.finish(Verdict::failed(*code, Some(node))),
             (_, Outcome::Stopped) => self.finish(Verdict::SUCCEEDED),
             _ => self.go_on(follower),
-        });
-        effects
+        };
+        vec![written, next]
     }
 
-    fn finish(&mut self, verdict: Verdict) -> Vec<Effect> {
+    /// Ends it in the middle of a step or a wait.
+    fn abandon(&mut self, verdict: Verdict) -> Vec<Effect> {
+        vec![Effect::Abandon, self.finish(verdict)]
+    }
+
+    fn finish(&mut self, verdict: Verdict) -> Effect {
         self.phase = Phase::Ended;
-        vec![Effect::Finish(verdict)]
+        Effect::Finish(verdict)
     }
 }

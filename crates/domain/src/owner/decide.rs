@@ -138,10 +138,13 @@ impl Owner {
                 execution,
                 identity: Some(identity),
             } => {
+                // With room for its start, too.
+                let mut entries = Vec::with_capacity(2);
+                entries.push(reference(1));
                 let live = Live {
                     identity,
                     order: commit.position,
-                    entries: vec![reference(1)],
+                    entries,
                     bytes: commit.payload.len() as u64,
                     accepted: Some(commit.payload.clone()),
                     stand: Stand::Withheld,

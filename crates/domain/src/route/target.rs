@@ -100,7 +100,10 @@ pub fn parse_target<'a>(method: &str, path: &'a str, query: Option<&'a str>) -> 
 }
 
 fn decode(text: &str) -> Result<Cow<'_, str>, TargetError> {
-    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| TargetError::Encoding)?;
+    let decoded = match text.as_bytes().contains(&b'%') {
+        true => percent_decode_str(text).decode_utf8().map_err(|_| TargetError::Encoding)?,
+        false => Cow::Borrowed(text),
+    };
     if decoded.contains('\0') {
         return Err(TargetError::Encoding);
     }
