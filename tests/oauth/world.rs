@@ -226,7 +226,8 @@ impl World {
                 let list = self.daemon.local(http::Method::GET, "/executions?limit=100", None).await.unwrap();
                 let newest_first = list["executions"].as_array().unwrap().iter();
                 let ids: Vec<String> = newest_first.rev().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
-                if ids.len() >= count {
+                assert!(ids.len() <= count, "{list}");
+                if ids.len() == count {
                     return ids;
                 }
             }

@@ -8,7 +8,7 @@ use super::intake::{self, Acceptance};
 use super::reply::{self, Answer, Refusal};
 use super::route::{content_type, route};
 use super::stored::{KeptHeaders, StoredRequest};
-use super::{FrontShared, Peer, Proxies};
+use super::{FrontShared, Peer};
 use crate::kit::relayed;
 use bytes::Bytes;
 use http::request::Parts;
@@ -54,23 +54,18 @@ pub(super) async fn serve(
                 parts.extensions.insert(Peer(caller.peer.ip()));
                 beside.answer(Request::from_parts(parts, body.bytes.clone())).await
             }
-            Err(code) => {
-                let asker = Asker::of(caller, &parts, &front.parts.proxies.load());
-                Box::pin(refuse(&front, asker, incoming, &code.into())).await
-            }
+            Err(code) => Box::pin(refuse(&front, Asker::of(&front, caller, &parts), incoming, &code.into())).await,
         });
     }
-    let taken = match take(&front, serving.watch(), caller, &parts, &mut incoming).await {
-        Ok(taken) => taken,
-        Err(refusal) => {
-            let asker = Asker::of(caller, &parts, &front.parts.proxies.load());
-            return Ok(Box::pin(refuse(&front, asker, incoming, &refusal)).await);
-        }
-    };
+    let taken = take(&front, serving.watch(), caller, &parts, &mut incoming).await;
+    let asker = Asker::of(&front, caller, &parts);
     // Where nothing holds a piece of the request any more, the connection reads the next one into the same memory.
     drop(parts);
-    let Taken { acceptable, asker } = taken;
-    match accept(&front, acceptable).await {
+    let answered = match taken {
+        Ok(taken) => accept(&front, taken).await,
+        Err(refusal) => Err(refusal),
+    };
+    match answered {
         Ok(mut answer) => {
             front.metrics.accepted.increment(1);
             if front.is_draining() {
@@ -90,9 +85,9 @@ struct Asker {
 }
 
 impl Asker {
-    fn of(caller: Caller, parts: &Parts, proxies: &Proxies) -> Self {
+    fn of(front: &FrontShared, caller: Caller, parts: &Parts) -> Self {
         Self {
-            client: proxies.client(caller.peer.ip(), &parts.headers),
+            client: front.parts.proxies.load().client(caller.peer.ip(), &parts.headers),
             method: parts.method.clone(),
             expects: parts.headers.contains_key(header::EXPECT),
         }
@@ -128,14 +123,8 @@ async fn leaves_connection_usable(front: &FrontShared, expects: bool, incoming: 
     is_whole && code != ErrorCode::PayloadTooLarge
 }
 
-/// A request that may be accepted, and who asked.
-struct Taken {
-    acceptable: Acceptable,
-    asker: Asker,
-}
-
 /// What is left of a request once it is sealed.
-struct Acceptable {
+struct Taken {
     execution: ExecutionId,
     routed: Routed,
     payload: Bytes,
@@ -185,38 +174,34 @@ async fn take(front: &Arc<FrontShared>, watch: &Watch, caller: Caller, parts: &P
         sync_deadline: is_synchronous.then(|| received_at.after(front.options().sync_timeout)),
         refusal: routed.refusal,
     };
-    let proxies = front.parts.proxies.load();
-    let asker = Asker::of(caller, parts, &proxies);
-    let plaintext = plaintext(front, caller, parts, &target, &body, &proxies);
-    drop(proxies);
+    let plaintext = plaintext(front, caller, parts, &target, &body);
     body.let_go();
     let payload = if plaintext.len() <= front.options().inline_bytes {
         acceptance.seal(front.parts.intake.as_ref(), &plaintext)?
     } else {
         Box::pin(seal_large(front, acceptance, plaintext)).await?
     };
-    let acceptable = Acceptable {
+    Ok(Taken {
         execution,
         routed,
         payload,
         body,
         is_synchronous,
-    };
-    Ok(Taken { acceptable, asker })
+    })
 }
 
 /// Makes it durable and answers with its receipt, or with the execution's result.
-async fn accept(front: &FrontShared, acceptable: Acceptable) -> Result<Answer, Refusal> {
-    if acceptable.is_synchronous {
-        return Box::pin(accept_and_wait(front, acceptable)).await;
-    }
-    let Acceptable {
+async fn accept(front: &FrontShared, taken: Taken) -> Result<Answer, Refusal> {
+    let Taken {
         execution,
         routed,
         payload,
         body,
-        is_synchronous: _,
-    } = acceptable;
+        is_synchronous,
+    } = taken;
+    if is_synchronous {
+        return Box::pin(accept_and_wait(front, execution, &routed, payload, body)).await;
+    }
     intake::append(front, &routed.identity, payload).await?;
     drop(body);
     match routed.refusal {
@@ -308,12 +293,13 @@ async fn offload<T: Send + 'static>(front: &FrontShared, work: impl FnOnce() -> 
 }
 
 /// What is sealed of a request.
-fn plaintext(front: &FrontShared, caller: Caller, parts: &Parts, target: &Target<'_>, body: &HeldBody, proxies: &Proxies) -> Vec<u8> {
+fn plaintext(front: &FrontShared, caller: Caller, parts: &Parts, target: &Target<'_>, body: &HeldBody) -> Vec<u8> {
+    let proxies = front.parts.proxies.load();
     let called = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let invoke_url = front
         .parts
         .public_url
-        .of(called, caller.peer.ip(), &parts.headers, caller.is_tls, proxies);
+        .of(called, caller.peer.ip(), &parts.headers, caller.is_tls, &proxies);
     let stored = StoredRequest {
         method: parts.method.as_str(),
         headers: KeptHeaders(&parts.headers),
@@ -333,15 +319,14 @@ async fn seal_large(front: &FrontShared, acceptance: Acceptance, plaintext: Vec<
 }
 
 /// Appends, and answers with the execution's result.
-async fn accept_and_wait(front: &FrontShared, acceptable: Acceptable) -> Result<Answer, Refusal> {
+async fn accept_and_wait(
+    front: &FrontShared,
+    execution: ExecutionId,
+    routed: &Routed,
+    payload: Bytes,
+    body: HeldBody,
+) -> Result<Answer, Refusal> {
     let options = front.options();
-    let Acceptable {
-        execution,
-        routed,
-        payload,
-        body,
-        is_synchronous: _,
-    } = acceptable;
     if front.parts.waiters.len() >= options.sync_waiters {
         return Err(ErrorCode::RateLimited.into());
     }

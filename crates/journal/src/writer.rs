@@ -28,7 +28,7 @@ use crate::{
 
 /// The writer waits for a spare in pieces of this length, and answers for signs of life in between.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How often a commit of few entries gives way to whoever is ready to run.
+/// How often a commit of few entries gives way to whoever is ready to run. No key: where nobody is, it takes no time.
 const YIELDS: usize = 3;
 
 /// Refuses owners that were replaced: the lowest epoch each partition still accepts.
