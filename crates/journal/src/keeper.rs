@@ -71,6 +71,8 @@ struct State {
     summoned: bool,
     // The writer waits for a spare.
     awaited: bool,
+    // It does so for what goes first, on which the next release depends.
+    is_urgent: bool,
     // A spare could not be prepared.
     blocked: bool,
     // A spare waits for a release.
@@ -120,6 +122,7 @@ impl Pool {
             next_number,
             summoned: false,
             awaited: false,
+            is_urgent: false,
             blocked: false,
             at_limit: false,
             starved: false,
@@ -138,7 +141,7 @@ impl Pool {
 
     /// The next spare; waits for one that is being prepared or for a release, not for one that cannot be prepared. Where it waits in
     /// vain there is none, unless the caller `comes_again`. What does not go first leaves some at the limit, and is told to step aside
-    /// when something comes that does.
+    /// when something comes that does. For what goes first a spare is made past the limit where none is left: a release depends on it.
     pub(crate) fn take(&self, wait: Duration, comes_again: bool, goes_first: bool) -> Spare {
         let lacks = |state: &State| {
             let at_limit = state.free.is_empty() && state.total_bytes + self.segment_bytes > state.limit;
@@ -154,6 +157,7 @@ impl Pool {
             let waits = |state: &mut State| lacks(state) && !state.blocked && (goes_first || !state.summoned);
             if waits(&mut state) {
                 state.awaited = true;
+                (state.is_urgent, state.stirred) = (goes_first, state.stirred || goes_first);
                 self.for_keeper.notify_one();
             }
             state = self
@@ -161,7 +165,7 @@ impl Pool {
                 .wait_timeout_while(state, wait, waits)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
-            state.awaited = false;
+            (state.awaited, state.is_urgent) = (false, false);
         }
         let spare = if lacks(&state) { None } else { state.ready.pop_front() };
         match spare {
@@ -395,7 +399,8 @@ impl Keeper {
         if state.ready.len() < self.options.spare_segments as usize {
             let fits = state.total_bytes + u64::from(self.options.segment_bytes) <= state.limit;
             let free = state.free.pop_front();
-            if free.is_none() && !fits {
+            let may_exceed = state.is_urgent && state.ready.is_empty();
+            if free.is_none() && !fits && !may_exceed {
                 state.at_limit = true;
                 return Work::None(Turn::Idle);
             }

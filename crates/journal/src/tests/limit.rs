@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::rig::{Rig, SEGMENT, options};
-use crate::{Committed, Journal, MemoryDisk, NewEntry, Options, Room};
+use crate::{Append, Committed, Journal, MemoryDisk, NewEntry, Options, Room};
 
 /// Three of these fill a segment, each in a frame of its own.
 const BYTES: usize = 7000;
@@ -96,6 +96,31 @@ fn an_append_that_waits_for_room_lets_the_one_pass_on_which_the_room_depends() {
     assert_eq!(segments.len(), LIMIT as usize, "all there may be");
     journal.release(segments[2].number).unwrap();
     waiting.wait().unwrap();
+}
+
+#[test]
+fn what_a_release_depends_on_finds_room_past_the_limit_where_nothing_is_left() {
+    let options = Options {
+        spare_wait: Duration::from_secs(60),
+        ..limited()
+    };
+    let journal = Journal::open(options, Arc::new(MemoryDisk::new(1)), Box::new(|_: Arc<[Committed]>| {})).unwrap();
+    let all = |appends: Vec<Append>| {
+        for append in appends {
+            append.wait().unwrap();
+        }
+    };
+    all((0..3 * (LIMIT - 1)).map(|_| journal.append(vec![entry()])).collect());
+    // The spare that was kept back is opened, and others fill what is left of it.
+    journal.append_first(vec![entry()]).wait().unwrap();
+    all((0..2).map(|_| journal.append(vec![entry()])).collect());
+    assert_eq!(journal.segments().len(), LIMIT as usize, "all there may be");
+    journal.append_first(vec![entry()]).wait().unwrap();
+    let segments = journal.segments();
+    assert_eq!(segments.len(), LIMIT as usize + 1);
+    journal.release(segments[3].number).unwrap();
+    all((0..3).map(|_| journal.append(vec![entry()])).collect());
+    assert!(journal.total_bytes() <= u64::from(LIMIT * SEGMENT), "what was too much went first");
 }
 
 #[test]
