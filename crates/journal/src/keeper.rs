@@ -73,6 +73,8 @@ struct State {
     awaited: bool,
     // It does so for what goes first, on which the next release depends.
     is_urgent: bool,
+    // What goes first took a spare at the limit: until something is released the segment is its own.
+    is_set_aside: bool,
     // A spare could not be prepared.
     blocked: bool,
     // A spare waits for a release.
@@ -123,6 +125,7 @@ impl Pool {
             summoned: false,
             awaited: false,
             is_urgent: false,
+            is_set_aside: false,
             blocked: false,
             at_limit: false,
             starved: false,
@@ -141,11 +144,10 @@ impl Pool {
 
     /// The next spare; waits for one that is being prepared or for a release, not for one that cannot be prepared. Where it waits in
     /// vain there is none, unless the caller `comes_again`. What does not go first leaves some at the limit, and is told to step aside
-    /// when something comes that does. For what goes first a spare is made past the limit where none is left: a release depends on it.
+    /// when something comes that does. For what goes first one spare is made past the limit where none is left: a release depends on it.
     pub(crate) fn take(&self, wait: Duration, comes_again: bool, goes_first: bool) -> Spare {
         let lacks = |state: &State| {
-            let at_limit = state.free.is_empty() && state.total_bytes + self.segment_bytes > state.limit;
-            let kept_back = if at_limit && !goes_first && !state.blocked {
+            let kept_back = if self.is_at_limit(state) && !goes_first && !state.blocked {
                 self.kept_back
             } else {
                 0
@@ -171,6 +173,7 @@ impl Pool {
         match spare {
             Some(segment) => {
                 state.starved = false;
+                state.is_set_aside = goes_first && self.is_at_limit(&state);
                 state.taken += 1;
                 state.current = Some(segment.clone());
                 self.stir(state);
@@ -183,6 +186,17 @@ impl Pool {
                 Spare::None
             }
         }
+    }
+
+    /// Whether no spare can be made before a release.
+    fn is_at_limit(&self, state: &State) -> bool {
+        state.free.is_empty() && state.total_bytes + self.segment_bytes > state.limit
+    }
+
+    /// Whether what is left of the segment that the writer took last is kept for what goes first.
+    pub(crate) fn is_set_aside(&self) -> bool {
+        let state = self.lock();
+        state.is_set_aside && !state.blocked && self.is_at_limit(&state)
     }
 
     /// Something that goes first waits in line: a writer that waits for a spare takes it up.
@@ -203,6 +217,7 @@ impl Pool {
     pub(crate) fn reuse(&self, name: String) {
         let mut state = self.lock();
         state.free.push_back(name);
+        state.is_set_aside = false;
         self.stir(state);
     }
 
@@ -210,6 +225,7 @@ impl Pool {
     pub(crate) fn discard(&self, name: String, bytes: u64) {
         let mut state = self.lock();
         state.discarded.push_back((name, bytes));
+        state.is_set_aside = false;
         self.stir(state);
     }
 
@@ -399,7 +415,7 @@ impl Keeper {
         if state.ready.len() < self.options.spare_segments as usize {
             let fits = state.total_bytes + u64::from(self.options.segment_bytes) <= state.limit;
             let free = state.free.pop_front();
-            let may_exceed = state.is_urgent && state.ready.is_empty();
+            let may_exceed = state.is_urgent && state.ready.is_empty() && state.total_bytes <= state.limit;
             if free.is_none() && !fits && !may_exceed {
                 state.at_limit = true;
                 return Work::None(Turn::Idle);

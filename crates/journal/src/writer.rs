@@ -246,15 +246,17 @@ impl Writer {
         self.answer_all(AppendError::Poisoned);
     }
 
-    /// The current segment if the batch fits it, else the next spare.
+    /// The current segment if the batch fits it and it is not set aside, else the next spare.
     fn segment_with_room(&mut self) -> Spare {
         let needed = FRAME_HEADER + self.batch.iter().map(|request| request.bytes).sum::<u32>();
+        let goes_first = self.batch.iter().any(|request| request.goes_first);
         if let Some(segment) = &self.segment
             && segment.bounds().end + needed <= segment.header.segment_bytes
+            && (goes_first || !self.shared.pool.is_set_aside())
         {
+            self.lacks_since = None;
             return Spare::Ready(segment.clone());
         }
-        let goes_first = self.batch.iter().any(|request| request.goes_first);
         let waited = self.lacks_since.get_or_insert_with(Instant::now).elapsed();
         let left = self.options.spare_wait.saturating_sub(waited);
         let is_closing = self.shared.queue.refusal() == Some(AppendError::Closed);
