@@ -54,6 +54,7 @@ impl Config {
             body_timeout: front.body_timeout,
             idle_timeout: front.idle_timeout,
             connections: front.connections.as_usize(),
+            connections_per_address: front.connections_per_address.as_usize(),
             handover: front.handover.as_usize(),
             handshake_timeout: self.tls.handshake_timeout,
             sync_timeout: front.sync_timeout,

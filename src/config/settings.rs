@@ -205,6 +205,9 @@ settings! {
         idle_timeout: Duration = "75s";
         /// Connections at once, all front threads together; more wait in the kernel's queue.
         connections: Count = 16_384;
+        /// Connections of one client address at once (64 bits of an IPv6 address), so that nobody takes the places of all; more are closed.
+        /// Those of `trusted-proxies` are not counted: behind one stand many.
+        connections_per_address: Count = 8_192;
         /// Accepted connections that may wait for one front thread; more wait in the kernel's queue.
         handover: Count = 256;
         /// How long a synchronous caller waits for its result. Gateways drop at 30 s; the execution goes on.

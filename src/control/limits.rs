@@ -4,13 +4,14 @@ use async_graphql::Positioned;
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use perseat_actors::front::network_of;
 use perseat_admin::media::MediaLimits;
 use perseat_admin::query::ReadLimits;
 use perseat_domain::model::KeyDigest;
 use perseat_flow::definition;
 use perseat_store::seal::key_digest;
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -222,12 +223,9 @@ impl Recent {
     }
 }
 
-/// What a client's requests are counted under. Whoever has an IPv6 address has the whole network of it, 64 bits.
+/// What a client's requests are counted under.
 pub(super) fn client_key(client: IpAddr) -> String {
-    match client.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).to_string(),
-    }
+    network_of(client).to_string()
 }
 
 /// What requests for an account are counted under: as short as it is, however long the address that was typed.

@@ -106,7 +106,8 @@ async fn an_embedded_user_has_few_uploads_that_nothing_takes_up() {
 
 #[tokio::test]
 async fn pictures_of_one_owner_do_not_keep_others_waiting() {
-    let daemon = Daemon::start(Setup::new());
+    // Those before it are large, and how long they take says how fast the machine is.
+    let daemon = Daemon::start(Setup::new().set("media.decode-timeout", "10m"));
     let world = World::start(&daemon).await;
     let mut large = Cursor::new(Vec::new());
     DynamicImage::new_rgb8(5_000, 5_000).write_to(&mut large, ImageFormat::Png).unwrap();

@@ -5,7 +5,9 @@
 //! count it has, so that new ones go elsewhere.
 
 use super::FrontShared;
-use super::actor::{Place, ServeConnection, Waiting};
+use super::actor::{Place, Seat, ServeConnection, Waiting};
+use super::address::network_of;
+use super::address_limit::AtLimit;
 use super::keeper::{Keeper, Member};
 use crate::kit::{Arbiter, Exit, Mailbox, Obituary, Refused, start_on};
 use std::fmt;
@@ -146,22 +148,25 @@ async fn accept_all(front: &Arc<FrontShared>, members: &[Member], handover: &Arc
             accepted = accept(front, listener) => accepted,
             _ = draining.wait_for(|draining| *draining) => return,
         };
-        let Some((stream, peer, permit)) = accepted else { return };
+        let Some((stream, peer, seat)) = accepted else { return };
         // What is accepted is handed over, though the front begins to drain: it says so.
         let Ok(wait) = Arc::clone(handover).acquire_owned().await else {
             return;
         };
-        hand_over(front, members, stream, peer, (permit, wait));
+        hand_over(front, members, stream, peer, (seat, wait));
     }
 }
 
-/// The next connection, with its place among all.
-async fn accept(front: &FrontShared, listener: &TcpListener) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+/// The next connection that may stay, with its seat.
+async fn accept(front: &FrontShared, listener: &TcpListener) -> Option<(TcpStream, SocketAddr, Seat)> {
     // The permit comes first: what cannot be served waits in the kernel's queue. It is never closed.
     let permit = Arc::clone(&front.connections).acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return Some((stream, peer, permit)),
+            Ok((stream, peer)) => match front.addresses.join(peer.ip(), &front.parts.proxies.load()) {
+                Ok(of_address) => return Some((stream, peer, Seat::new(permit, of_address))),
+                Err(at_limit) => turn_away(front, peer, at_limit),
+            },
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(front.options().accept_pause).await;
@@ -170,12 +175,24 @@ async fn accept(front: &FrontShared, listener: &TcpListener) -> Option<(TcpStrea
     }
 }
 
+/// Says why a connection is closed: once for an address that keeps coming.
+fn turn_away(front: &FrontShared, peer: SocketAddr, at_limit: AtLimit) {
+    front.metrics.connections_refused.increment(1);
+    if at_limit.is_new {
+        tracing::warn!(
+            address = %network_of(peer.ip()),
+            limit = front.options().connections_per_address,
+            "an address has as many connections as front.connections-per-address allows; more are closed (a proxy belongs into trusted-proxies)"
+        );
+    }
+}
+
 fn hand_over(
     front: &Arc<FrontShared>,
     members: &[Member],
     stream: TcpStream,
     peer: SocketAddr,
-    (permit, wait): (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    (seat, wait): (Seat, OwnedSemaphorePermit),
 ) {
     let alive = members.iter().filter_map(|member| {
         let mailbox = member.front.load_full().filter(|mailbox| mailbox.is_alive())?;
@@ -196,7 +213,7 @@ fn hand_over(
     mailbox.tell_past_the_bound(ServeConnection {
         stream,
         peer,
-        place: Place::take(front, &member.connections, permit),
+        place: Place::take(front, &member.connections, seat),
         waiting: Waiting::begin(&member.waiting, wait),
     });
 }

@@ -2,6 +2,7 @@
 //!
 //! Each connection is a local future of its own, so that a panic in one ends only it; they all end with the actor.
 
+use super::address_limit::AddressPlace;
 use super::{FrontShared, connection};
 use crate::kit::{ChildExited, LocalRun, Mailbox, Obituary, run_here};
 use actix::{Actor, Context, Handler, Message};
@@ -45,29 +46,47 @@ impl Drop for Waiting {
     }
 }
 
-/// A connection's place among all, and among those of its front. Dropped when the connection ends.
+/// A connection's right to be there: one of all, and one of its address's.
+#[derive(Debug)]
+pub(super) struct Seat {
+    _permit: OwnedSemaphorePermit,
+    _of_address: AddressPlace,
+}
+
+impl Seat {
+    pub(super) fn new(permit: OwnedSemaphorePermit, of_address: AddressPlace) -> Self {
+        Self {
+            _permit: permit,
+            _of_address: of_address,
+        }
+    }
+}
+
+/// A connection's place among all, and among those of its front and its address. Dropped when the connection ends.
 #[derive(Debug)]
 pub(super) struct Place {
     front: Arc<FrontShared>,
     of_thread: Arc<AtomicUsize>,
-    _permit: OwnedSemaphorePermit,
+    seat: Option<Seat>,
 }
 
 impl Place {
-    pub(super) fn take(front: &Arc<FrontShared>, of_thread: &Arc<AtomicUsize>, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn take(front: &Arc<FrontShared>, of_thread: &Arc<AtomicUsize>, seat: Seat) -> Self {
         front.open.fetch_add(1, Ordering::AcqRel);
         of_thread.fetch_add(1, Ordering::AcqRel);
         front.metrics.connections.increment(1.0);
         Self {
             front: Arc::clone(front),
             of_thread: Arc::clone(of_thread),
-            _permit: permit,
+            seat: Some(seat),
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // Whoever sees the counts fall finds the seat free.
+        self.seat = None;
         self.front.open.fetch_sub(1, Ordering::AcqRel);
         self.of_thread.fetch_sub(1, Ordering::AcqRel);
         self.front.metrics.connections.decrement(1.0);

@@ -12,6 +12,8 @@ pub const ACCEPTED_TOTAL: &str = "perseat_front_accepted_total";
 pub const REFUSED_TOTAL: &str = "perseat_front_refused_total";
 /// Connections open.
 pub const CONNECTIONS: &str = "perseat_front_connections";
+/// Connections closed at once: their address had as many as it may.
+pub const CONNECTIONS_REFUSED_TOTAL: &str = "perseat_front_connections_refused_total";
 /// Connections closed by a time-out, by `phase`.
 pub const CLOSED_TOTAL: &str = "perseat_front_timeouts_total";
 
@@ -20,6 +22,7 @@ pub struct FrontMetrics {
     pub(super) accepted: Counter,
     refused: Vec<Counter>,
     pub(super) connections: Gauge,
+    pub(super) connections_refused: Counter,
     pub(super) header_timeouts: Counter,
     pub(super) idle_timeouts: Counter,
 }
@@ -31,6 +34,10 @@ impl FrontMetrics {
         describe_counter!(ACCEPTED_TOTAL, "Requests accepted: durable before they were answered");
         describe_counter!(REFUSED_TOTAL, "Requests refused, by stable code");
         describe_gauge!(CONNECTIONS, "Connections open on the hooks listener");
+        describe_counter!(
+            CONNECTIONS_REFUSED_TOTAL,
+            "Connections closed at once: their address had as many as it may"
+        );
         describe_counter!(CLOSED_TOTAL, "Connections closed by a time-out, by phase");
         Self {
             accepted: counter!(ACCEPTED_TOTAL),
@@ -39,6 +46,7 @@ impl FrontMetrics {
                 .map(|code| counter!(REFUSED_TOTAL, "code" => code.as_str()))
                 .collect(),
             connections: gauge!(CONNECTIONS),
+            connections_refused: counter!(CONNECTIONS_REFUSED_TOTAL),
             header_timeouts: counter!(CLOSED_TOTAL, "phase" => "header"),
             idle_timeouts: counter!(CLOSED_TOTAL, "phase" => "idle"),
         }

@@ -17,6 +17,7 @@
 mod acceptor;
 mod actor;
 mod address;
+mod address_limit;
 mod beside;
 mod body;
 mod connection;
@@ -33,7 +34,7 @@ mod trial;
 mod unparsed;
 
 pub use acceptor::{FrontThreads, Fronts};
-pub use address::{Proxies, PublicUrl};
+pub use address::{Proxies, PublicUrl, network_of};
 pub use beside::{Beside, BesideAnswer, Peer};
 pub use intake::{Appending, DurableIntake, Intake};
 pub use metrics::FrontMetrics;
@@ -42,6 +43,7 @@ pub use trial::Trial;
 
 use crate::kit::{Clock, NurseryOptions};
 use crate::waiters::Waiters;
+use address_limit::AddressLimit;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use perseat_domain::id::ExecutionId;
 use perseat_domain::route::RoutingSnapshot;
@@ -93,6 +95,7 @@ pub struct FrontShared {
     body_memory: body::BodyMemory,
     pool: Arc<Semaphore>,
     connections: Arc<Semaphore>,
+    addresses: Arc<AddressLimit>,
     open: AtomicUsize,
     beside: OnceLock<Arc<dyn Beside>>,
 }
@@ -110,6 +113,7 @@ impl FrontShared {
             body_memory: body::BodyMemory::new(options.body_memory),
             pool: Arc::new(Semaphore::new(options.pool)),
             connections: Arc::new(Semaphore::new(options.connections)),
+            addresses: AddressLimit::new(options.connections_per_address),
             open: AtomicUsize::new(0),
             beside: OnceLock::new(),
         })

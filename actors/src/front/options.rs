@@ -23,6 +23,8 @@ pub struct FrontOptions {
     pub idle_timeout: Duration,
     /// `front.connections`: connections at once, all front threads together; more wait in the kernel's queue.
     pub connections: usize,
+    /// `front.connections-per-address`: those of one client address; more are closed.
+    pub connections_per_address: usize,
     /// `front.handover`: accepted connections that may wait for one front thread.
     pub handover: usize,
     /// `tls.handshake-timeout`: how long a TLS handshake may take.
@@ -60,6 +62,7 @@ impl Default for FrontOptions {
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
             connections: 16_384,
+            connections_per_address: 8_192,
             handover: 256,
             handshake_timeout: Duration::from_secs(10),
             sync_timeout: Duration::from_secs(29),

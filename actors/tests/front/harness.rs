@@ -176,6 +176,18 @@ impl World {
         Client::new(TcpStream::connect(self.address).unwrap())
     }
 
+    /// A connection from another address of this machine.
+    pub(crate) fn connect_from(&self, source: [u8; 4]) -> Client {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let stream = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind((source, 0).into()).unwrap();
+            socket.connect(self.address).await.unwrap().into_std().unwrap()
+        });
+        stream.set_nonblocking(false).unwrap();
+        Client::new(stream)
+    }
+
     /// Blocks a front thread until the sender is dropped.
     pub(crate) fn freeze(&self, thread: usize) -> mpsc::Sender<()> {
         let (thaw, frozen) = mpsc::channel::<()>();

@@ -1,6 +1,8 @@
 //! Clients that say too much, too little or nonsense.
 
 use crate::harness::*;
+use perseat_actors::front::Proxies;
+use std::sync::Arc;
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_millis(100);
@@ -330,4 +332,29 @@ fn connections_beyond_the_limit_wait_until_one_ends() {
     assert_eq!(world.appends(), 2);
     drop(first);
     assert_eq!(second.answer().status, 200);
+}
+
+#[test]
+fn an_address_has_as_many_connections_as_it_may_and_others_have_theirs() {
+    const GREEDY: [u8; 4] = [127, 0, 0, 2];
+    let world = Setup::options(|options| options.connections_per_address = 3).start();
+    let request = post(&plain(1), "", "");
+    let serves = |client: &mut Client| {
+        client.write(request.as_bytes());
+        client.answer().status == 200
+    };
+    let mut greedy: Vec<Client> = (0..3).map(|_| world.connect_from(GREEDY)).collect();
+    assert!(greedy.iter_mut().all(serves));
+    assert!(world.connect_from(GREEDY).is_closed());
+    assert!(serves(&mut world.connect_from([127, 0, 0, 3])));
+    // Behind a proxy stand many.
+    world.proxies.store(Arc::new(Proxies(vec!["127.0.0.4/32".parse().unwrap()])));
+    let mut proxy: Vec<Client> = (0..5).map(|_| world.connect_from([127, 0, 0, 4])).collect();
+    assert!(proxy.iter_mut().all(serves));
+    assert!(greedy.iter_mut().all(serves), "who was there stays");
+    drop(greedy.pop());
+    while world.front.connections() > 2 + proxy.len() {
+        std::thread::yield_now();
+    }
+    assert!(serves(&mut world.connect_from(GREEDY)), "another takes the place of one that went");
 }
