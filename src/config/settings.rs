@@ -33,8 +33,7 @@ settings! {
         /// The address under which the outside world reaches this daemon, without a path: webhook URLs, the API and OAuth
         /// redirects are built from it. Unset: the address that hooks listens on. Set it whenever a proxy stands in front.
         public_url: Option<Url> = unset("https://hooks.example.com");
-        /// Networks whose `X-Forwarded-For` and `Forwarded` headers are believed for the client's address. Empty: none,
-        /// because a header that anyone can send proves nothing.
+        /// Networks whose `X-Forwarded-For` and `Forwarded` headers are believed for the client's address. Empty: none; anyone can send them.
         @reloads trusted_proxies: Vec<IpNet> = none();
     }
 
@@ -205,8 +204,7 @@ settings! {
         idle_timeout: Duration = "75s";
         /// Connections at once, all front threads together; more wait in the kernel's queue.
         connections: Count = 16_384;
-        /// Connections of one client address at once (64 bits of an IPv6 address), so that nobody takes the places of all; more are closed.
-        /// Those of `trusted-proxies` are not counted: behind one stand many.
+        /// Connections of one client address (64 bits of an IPv6 address), but for `trusted-proxies`: nobody takes all places. More are closed.
         connections_per_address: Count = 8_192;
         /// Accepted connections that may wait for one front thread; more wait in the kernel's queue.
         handover: Count = 256;
@@ -316,8 +314,7 @@ settings! {
         /// Scripts that run at once, each in a child of its own; half as many where those that were over at once before are all
         /// there is. auto: twice as many as cores, because a child waits for its next step, or its script for an answer.
         children: Auto<Count> = "auto";
-        /// Children that one user's steps hold at once, never more than half of them. auto: half as many as cores, at least 1:
-        /// what computes without end leaves the other cores alone.
+        /// Children that one user's steps hold at once, never more than half of them. auto: half as many as cores, at least 1.
         per_user: Auto<Count> = "auto";
         /// Children that stand ready to take over when one is killed or changes its customer.
         spares: Count = 2;
