@@ -33,7 +33,7 @@ settings! {
         /// The address under which the outside world reaches this daemon, without a path: webhook URLs, the API and OAuth
         /// redirects are built from it. Unset: the address that hooks listens on. Set it whenever a proxy stands in front.
         public_url: Option<Url> = unset("https://hooks.example.com");
-        /// Networks whose `X-Forwarded-For` and `Forwarded` headers are believed for the client's address. Empty: none; anyone can send them.
+        /// Networks whose `X-Forwarded-For` and `Forwarded` headers are believed for the client's address. Empty: none, because a header that anyone can send proves nothing.
         @reloads trusted_proxies: Vec<IpNet> = none();
     }
 
@@ -314,7 +314,7 @@ settings! {
         /// Scripts that run at once, each in a child of its own; half as many where those that were over at once before are all
         /// there is. auto: twice as many as cores, because a child waits for its next step, or its script for an answer.
         children: Auto<Count> = "auto";
-        /// Children that one user's steps hold at once, never more than half of them. auto: half as many as cores, at least 1.
+        /// Children that one user's steps hold at once, never more than half of them. auto: half as many as cores, at least 1: what computes without end leaves the other cores alone.
         per_user: Auto<Count> = "auto";
         /// Children that stand ready to take over when one is killed or changes its customer.
         spares: Count = 2;

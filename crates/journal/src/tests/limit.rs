@@ -34,6 +34,28 @@ fn rig() -> Rig {
     Rig::with(MemoryDisk::new(1), limited())
 }
 
+/// Longer than any test takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A log whose writer and keeper run, filled but for the spare that is kept back: the next event has to wait.
+fn full(spare_wait: Duration) -> Journal {
+    let options = Options { spare_wait, ..limited() };
+    let journal = Journal::open(options, Arc::new(MemoryDisk::new(1)), Box::new(|_: Arc<[Committed]>| {})).unwrap();
+    let appends: Vec<_> = (0..3 * (LIMIT - 1)).map(|_| journal.append(vec![entry()])).collect();
+    for append in appends {
+        append.wait().unwrap();
+    }
+    journal
+}
+
+fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE / 2, "{what}");
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn what_goes_first_gets_the_spare_that_others_leave() {
     let mut rig = rig();
@@ -79,18 +101,8 @@ fn a_lower_limit_takes_files_away_as_they_are_released() {
 
 #[test]
 fn an_append_that_waits_for_room_lets_the_one_pass_on_which_the_room_depends() {
-    let options = Options {
-        spare_wait: Duration::from_secs(60),
-        ..limited()
-    };
-    let sink = |_: Arc<[Committed]>| {};
-    let journal = Journal::open(options, Arc::new(MemoryDisk::new(1)), Box::new(sink)).unwrap();
-    // One more than fill all segments but the one that is kept back: the last has to wait.
-    let mut appends: Vec<_> = (0..=3 * (LIMIT - 1)).map(|_| journal.append(vec![entry()])).collect();
-    let waiting = appends.pop().unwrap();
-    for append in appends {
-        append.wait().unwrap();
-    }
+    let journal = full(PATIENCE);
+    let waiting = journal.append(vec![entry()]);
     journal.append_first(vec![entry()]).wait().unwrap();
     let segments = journal.segments();
     assert_eq!(segments.len(), LIMIT as usize, "all there may be");
@@ -98,31 +110,9 @@ fn an_append_that_waits_for_room_lets_the_one_pass_on_which_the_room_depends() {
     waiting.wait().unwrap();
 }
 
-/// A log whose writer and keeper run, filled but for the spare that is kept back.
-fn full() -> Journal {
-    let options = Options {
-        spare_wait: Duration::from_secs(60),
-        ..limited()
-    };
-    let journal = Journal::open(options, Arc::new(MemoryDisk::new(1)), Box::new(|_: Arc<[Committed]>| {})).unwrap();
-    let appends: Vec<_> = (0..3 * (LIMIT - 1)).map(|_| journal.append(vec![entry()])).collect();
-    for append in appends {
-        append.wait().unwrap();
-    }
-    journal
-}
-
-fn soon(what: &str, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
-        thread::yield_now();
-    }
-}
-
 #[test]
 fn others_take_nothing_of_the_spare_on_which_a_release_depends() {
-    let journal = full();
+    let journal = full(PATIENCE);
     journal.append_first(vec![entry()]).wait().unwrap();
     let (waiting, pulse) = (journal.append(vec![entry()]), journal.pulse());
     soon("the writer looked", || journal.last_heartbeat() >= pulse);
@@ -137,7 +127,7 @@ fn others_take_nothing_of_the_spare_on_which_a_release_depends() {
 
 #[test]
 fn what_a_release_depends_on_finds_room_past_the_limit_where_nothing_is_left() {
-    let journal = full();
+    let journal = full(PATIENCE);
     for _ in 0..4 {
         journal.append_first(vec![entry()]).wait().unwrap();
     }
@@ -155,22 +145,13 @@ fn what_a_release_depends_on_finds_room_past_the_limit_where_nothing_is_left() {
 
 #[test]
 fn a_writer_that_waits_for_room_answers_for_its_life() {
-    let options = Options {
-        spare_wait: Duration::from_secs(60),
-        ..limited()
-    };
-    let journal = Journal::open(options, Arc::new(MemoryDisk::new(1)), Box::new(|_: Arc<[Committed]>| {})).unwrap();
-    let mut appends: Vec<_> = (0..=3 * (LIMIT - 1)).map(|_| journal.append(vec![entry()])).collect();
-    let waiting = appends.pop().unwrap();
-    for append in appends {
-        append.wait().unwrap();
-    }
-    let (pulse, begun) = (journal.pulse(), Instant::now());
+    let journal = full(PATIENCE);
+    let waiting = journal.append(vec![entry()]);
+    let pulse = journal.pulse();
     // The keeper has to see first that the last segment is taken.
-    while journal.last_heartbeat() < pulse || journal.room() == Room::Ample {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the writer seems dead");
-        thread::yield_now();
-    }
+    soon("the writer answers", || {
+        journal.last_heartbeat() >= pulse && journal.room() != Room::Ample
+    });
     assert_eq!(journal.room(), Room::Limit, "it has given up nothing");
     journal.release(journal.segments()[2].number).unwrap();
     waiting.wait().unwrap();
@@ -178,16 +159,8 @@ fn a_writer_that_waits_for_room_answers_for_its_life() {
 
 #[test]
 fn a_writer_that_waits_for_room_ends_when_the_log_is_closed() {
-    let options = Options {
-        spare_wait: Duration::from_secs(3_600),
-        ..limited()
-    };
-    let journal = Journal::open(options, Arc::new(MemoryDisk::new(1)), Box::new(|_: Arc<[Committed]>| {})).unwrap();
-    let mut appends: Vec<_> = (0..=3 * (LIMIT - 1)).map(|_| journal.append(vec![entry()])).collect();
-    let waiting = appends.pop().unwrap();
-    for append in appends {
-        append.wait().unwrap();
-    }
+    let journal = full(60 * PATIENCE);
+    let waiting = journal.append(vec![entry()]);
     journal.close();
     assert_eq!(waiting.wait(), Err(crate::AppendError::Full));
 }
