@@ -500,7 +500,7 @@ settings! {
         retry_interval: Duration = "1s";
         /// Entries read from the journal at a time where the queue overflowed.
         scan_entries: Count = 1_024;
-        /// The nice value of the indexer's thread: it must never delay an answer.
+        /// The nice value of indexing: it must never delay an answer. Making room within the budget is not subject to it.
         nice: Count = 19;
         /// Finished steps that an execution's row lists.
         steps_listed: Count = 256;

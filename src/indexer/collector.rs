@@ -125,8 +125,8 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// Drops the oldest segments until the directory is within its budget. A failure is logged once, and tried again
-    /// at the next call; until then the indexer does not count on a release.
+    /// Drops the oldest segments until the directory is within its budget; at low priority only finds that this is due. A failure
+    /// is logged once, and tried again at the next call; until then the indexer does not count on a release.
     pub(crate) fn collect(&mut self, indexer: &mut Indexer) {
         match collect(indexer) {
             Ok(makes_room) => {
@@ -160,7 +160,8 @@ fn collect(indexer: &mut Indexer) -> Result<bool, CollectError> {
         journal.limit(limit + extra);
         // Beside what holds entries: the spares, and one released file, so that the next change of segment waits for nobody.
         let ahead = (options.spare_segments + 1) * options.segment_bytes;
-        if journal.held_bytes() + ahead <= limit {
+        indexer.is_drop_due = journal.held_bytes() + ahead > limit;
+        if !indexer.is_drop_due || !indexer.is_urgent {
             return Ok(true);
         }
         let segments = journal.segments();
@@ -168,6 +169,7 @@ fn collect(indexer: &mut Indexer) -> Result<bool, CollectError> {
             // Kept for a backup: within bounds the directory grows, past them the backup fails and nothing else does.
             Some(oldest) if pinned.is_some_and(|pinned| pinned.from <= oldest.number) => {
                 if extra > 0 && journal.held_bytes() + ahead <= limit + extra {
+                    indexer.is_drop_due = false;
                     return Ok(true);
                 }
                 tracing::warn!("segments that a backup had not copied yet are given up for room; the backup fails");

@@ -1,14 +1,15 @@
 //! Runs the index behind the journal, and keeps the data directory within its budget.
 //!
-//! One thread of low priority: it takes committed batches from the [`Feed`], commits their net effect, raises and
-//! lowers the flags that close admission, and drops the oldest segments together with their history. What it must not
-//! do is hold anything up: the writer only queues, readers look past the last commit, and a full index closes admission
-//! long before it stops acknowledging.
+//! Takes committed batches from the [`Feed`], commits their net effect, raises and lowers the flags that close admission, and
+//! drops the oldest segments together with their history. What it must not do is hold anything up: the writer only queues,
+//! readers look past the last commit, and a full index closes admission long before it stops acknowledging. So it works at low
+//! priority, but for making room: events would wait for that.
 //!
-//! Reading order: `recover` → `thread` → `collector`.
+//! Reading order: `recover` → `thread` → `nice` → `collector`.
 
 pub mod collector;
 mod lost;
+mod nice;
 mod processors;
 mod recover;
 mod source;

@@ -1,11 +1,11 @@
 //! Whether the daemon's threads wait for processors.
 
-use std::{fs, io, process, time::Duration};
+use std::{fs, io, time::Duration};
 
-use rustix::thread::gettid;
+use rustix::process::{Pid, getpid, getpriority_process};
 
-/// How long all threads but the one that asks ran and waited, as the kernel counts it for each in `schedstat`: nanoseconds
-/// on a processor, then nanoseconds on its line.
+/// How long all threads but those that are nicer than the first ran and waited, as the kernel counts it for each in `schedstat`:
+/// nanoseconds on a processor, then nanoseconds on its line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Processors {
     ran: Duration,
@@ -29,11 +29,13 @@ impl Processors {
     }
 
     fn read() -> io::Result<Self> {
-        let own = gettid().as_raw_nonzero().to_string();
+        let first = getpid();
+        let usual = getpriority_process(Some(first))?;
         let mut all = Self::default();
-        for thread in fs::read_dir(format!("/proc/{}/task", process::id()))? {
+        for thread in fs::read_dir(format!("/proc/{first}/task"))? {
             let thread = thread?;
-            if thread.file_name() != own.as_str()
+            let id = thread.file_name().to_str().and_then(|id| Pid::from_raw(id.parse().ok()?));
+            if getpriority_process(id).is_ok_and(|nice| nice <= usual)
                 && let Ok(counts) = fs::read_to_string(thread.path().join("schedstat"))
                 && let Some(one) = Self::parse(&counts)
             {

@@ -8,7 +8,7 @@ use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::Sealed;
 use perseat_domain::time::Timestamp;
-use perseat_journal::{Journal, NewEntry, Position, RealDisk};
+use perseat_journal::{Journal, NewEntry, Position, RealDisk, Room};
 use perseat_store::history::{History, HistoryOptions};
 use perseat_store::index::{ExecutionIndex, Feed, FeedOptions, Filter, Status, unpack};
 use perseat_store::pressure::{Ballast, IndexLag, StoragePressure};
@@ -200,6 +200,7 @@ fn the_directory_stays_within_its_budget_and_live_executions_survive_in_it() {
     let run = Run::start(directory.path(), FeedOptions::default());
     let mut indexer = run.indexer();
     let mut collector = Collector::default();
+    indexer.is_urgent = true;
     // The first stays live throughout; every tenth of the early ones too.
     let live: Vec<u64> = (0..60).step_by(10).collect();
     for batch in 0..100 {
@@ -226,6 +227,49 @@ fn the_directory_stays_within_its_budget_and_live_executions_survive_in_it() {
     for n in live {
         assert_eq!(run.request_of(id(n)), request(n, 16 << 10));
     }
+}
+
+/// At low priority it would take too long where other programs want the processors: there is another thread for it.
+#[test]
+fn making_room_is_left_to_whoever_waits_for_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(directory.path(), FeedOptions::default());
+    let mut indexer = run.indexer();
+    let mut collector = Collector::default();
+    let mut n = 0;
+    while run.journal.room() == Room::Ample {
+        run.append([accepted(n, 16 << 10), ended(n)]);
+        n += 1;
+    }
+    let oldest = || run.journal.segments()[0].number;
+    let mut step = |is_urgent| {
+        let lag = run.feed.lag();
+        indexer.is_urgent = is_urgent;
+        assert!(indexer.step(&mut collector));
+        (lag - run.feed.lag(), indexer.is_drop_due)
+    };
+    let (indexed, is_drop_due) = step(false);
+    assert!((50..60).contains(&indexed) && is_drop_due, "one commit, not {indexed}");
+    assert_eq!(oldest(), 1, "nothing went");
+    step(true);
+    assert!(oldest() > 1);
+}
+
+#[test]
+fn a_commit_is_small_where_it_takes_long_and_room_is_short() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(directory.path(), FeedOptions::default());
+    let mut indexer = run.indexer();
+    let cases = [(false, false, 50), (true, false, 50), (false, true, 6), (true, true, 50)];
+    indexer.options.retention.margin = BUDGET;
+    for (is_urgent, are_processors_short, entries) in cases {
+        indexer.is_urgent = is_urgent;
+        indexer.arrivals.are_processors_short = are_processors_short;
+        assert_eq!(indexer.commit_entries(), entries, "{is_urgent} {are_processors_short}");
+    }
+    indexer.is_urgent = false;
+    indexer.options.retention.margin = 0;
+    assert_eq!(indexer.commit_entries(), 50, "there is room");
 }
 
 #[test]

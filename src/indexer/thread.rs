@@ -2,6 +2,7 @@
 
 use super::collector::{Collector, RetentionOptions, has_headroom};
 use super::logged;
+use super::nice::Nice;
 use super::processors::Processors;
 use perseat_journal::{Journal, Position, Room};
 use perseat_store::history::DroppedHistory;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 const MOST_PENDING: u64 = 4;
 
 /// Such a part of what is much on any machine is much where processors are short. No key: it goes with `commit_entries`.
-const PART_WHERE_SHORT: f64 = 8.0;
+const PART_WHERE_SHORT: u64 = 8;
 
 /// Limits of the indexer.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub struct Options {
     pub retry_interval: Duration,
     /// How many entries are read from the journal at a time where the queue overflowed.
     pub scan_entries: usize,
-    /// The thread's nice value; a failure to set it is logged and ignored.
+    /// The nice value of what may wait: all but making room. A failure to set it is logged and ignored.
     pub nice: i32,
     /// What is bounded in a row.
     pub limits: Limits,
@@ -123,16 +124,49 @@ pub struct Parts {
     pub ballast: Arc<Ballast>,
 }
 
-/// Starts the thread.
+/// Starts the threads.
 ///
 /// # Errors
 /// If the system gives no thread.
 pub fn start(parts: Parts, options: Options) -> io::Result<IndexerHandle> {
     let feed = Arc::clone(&parts.feed);
-    let mut indexer = Indexer::new(parts, options);
-    let end = Arc::clone(&indexer.end);
-    let thread = std::thread::Builder::new().name("indexer".into()).spawn(move || indexer.run())?;
+    let nice = Nice::start("indexer-nice", options.nice, Work::step)?;
+    let work = Box::new(Work {
+        indexer: Indexer::new(parts, options),
+        collector: Collector::default(),
+    });
+    let end = Arc::clone(&work.indexer.end);
+    let thread = std::thread::Builder::new().name("indexer".into()).spawn(move || run(work, &nice))?;
     Ok(IndexerHandle { feed, end, thread })
+}
+
+/// What one thread or the other works on.
+#[derive(Debug)]
+struct Work {
+    indexer: Indexer,
+    collector: Collector,
+}
+
+impl Work {
+    fn step(&mut self) {
+        self.indexer.step(&mut self.collector);
+    }
+}
+
+/// Until the feed is closed: waits here, and works there until that is urgent.
+fn run(mut work: Box<Work>, nice: &Nice<Box<Work>>) {
+    while !work.indexer.parts.feed.is_closed() {
+        work.indexer.wait();
+        work.indexer.is_urgent = false;
+        if !work.indexer.is_pressed() {
+            work = nice.visit(work);
+        }
+        if work.indexer.is_pressed() {
+            work.indexer.is_urgent = true;
+            work.step();
+        }
+    }
+    work.indexer.finish();
 }
 
 /// How much arrives: looked at ten times in a `commit_interval` at most, and at the processors once.
@@ -142,7 +176,7 @@ pub(crate) struct Arrivals {
     before: u64,
     processors: Processors,
     processors_since: Instant,
-    are_processors_short: bool,
+    pub(crate) are_processors_short: bool,
     /// How much arrived lately.
     pub(crate) pace: Pace,
 }
@@ -160,7 +194,11 @@ impl Pace {
     /// A `commit_interval` that fills a commit is much on any machine; on one whose processors are short an eighth of it is.
     pub(super) fn of(rate: f64, are_processors_short: bool, options: &Options) -> Self {
         let full = options.commit_entries as f64 / options.commit_interval.as_secs_f64();
-        let high = if are_processors_short { full / PART_WHERE_SHORT } else { full };
+        let high = if are_processors_short {
+            full / PART_WHERE_SHORT as f64
+        } else {
+            full
+        };
         Self {
             rate,
             is_high: rate >= high,
@@ -204,11 +242,15 @@ impl Arrivals {
     }
 }
 
-/// The thread's state; tests drive it step by step.
+/// The threads' state; tests drive it step by step.
 #[derive(Debug)]
 pub(crate) struct Indexer {
     pub(crate) parts: Parts,
     pub(crate) options: Options,
+    /// Whether it works at the daemon's priority: events wait for the room that it makes, or soon will.
+    pub(crate) is_urgent: bool,
+    /// Whether the oldest segment has to go.
+    pub(super) is_drop_due: bool,
     /// Whether the collector can give the journal a file when it needs one.
     pub(super) makes_room: bool,
     failing: bool,
@@ -222,27 +264,13 @@ impl Indexer {
         Self {
             parts,
             options,
+            is_urgent: false,
+            is_drop_due: false,
             makes_room: true,
             failing: false,
             arrivals: Arrivals::default(),
             end: Arc::default(),
         }
-    }
-
-    fn run(&mut self) {
-        if let Err(error) = rustix::process::nice(self.options.nice) {
-            tracing::info!(%error, "the indexer runs at normal priority");
-        }
-        let mut collector = Collector::default();
-        while !self.parts.feed.is_closed() {
-            if self.failing {
-                self.parts.feed.pause(self.options.retry_interval);
-            } else {
-                self.wait();
-            }
-            self.step(&mut collector);
-        }
-        self.finish();
     }
 
     /// Commits what is left, for as long as there is time.
@@ -275,6 +303,9 @@ impl Indexer {
     /// long as the limits allow.
     fn wait(&mut self) {
         let feed = self.parts.feed.clone();
+        if self.failing {
+            return feed.pause(self.options.retry_interval);
+        }
         let entries = usize::try_from(self.options.commit_entries).unwrap_or(usize::MAX);
         feed.wait(entries, self.options.commit_interval);
         self.arrivals.look(&feed, &self.options);
@@ -283,6 +314,11 @@ impl Indexer {
             self.arrivals.look(&feed, &self.options);
             metrics::gauge!("perseat_index_lag_entries").set(feed.lag() as f64);
         }
+    }
+
+    /// Whether room has to be made: that waits for nobody.
+    fn is_pressed(&self) -> bool {
+        self.is_drop_due || self.parts.journal.room() != Room::Ample
     }
 
     /// Whether the index leaves the rest for later, once it lags little.
@@ -313,7 +349,7 @@ impl Indexer {
             self.set_pressure();
             let Ok(is_more) = advanced else { return false };
             collector.collect(self);
-            if !is_more || self.stands_back() || self.is_out_of_time() {
+            if !is_more || self.is_urgent != self.is_pressed() || self.stands_back() || self.is_out_of_time() {
                 return true;
             }
         }
@@ -327,6 +363,15 @@ impl Indexer {
         Ok(())
     }
 
+    /// Entries of the next commit: fewer where it would take long and making room may become urgent meanwhile.
+    pub(crate) fn commit_entries(&self) -> u64 {
+        let all = self.options.commit_entries;
+        match !self.is_urgent && self.arrivals.are_processors_short && !has_headroom(self) {
+            true => (all / PART_WHERE_SHORT).max(1),
+            false => all,
+        }
+    }
+
     /// Applies and commits at most about `commit_entries`; whether there is more.
     pub(crate) fn advance(&mut self) -> Result<bool, IndexError> {
         // What the last commit could not store comes first: nothing is added to it.
@@ -334,9 +379,9 @@ impl Indexer {
             self.commit()?;
         }
         if !self.parts.feed.is_empty() {
-            self.parts.index.catch_up_by(self.options.commit_entries)?;
+            self.parts.index.catch_up_by(self.commit_entries())?;
         } else if self.parts.feed.has_overflowed() {
-            self.take_from_journal()?;
+            self.take_from_journal(self.commit_entries())?;
         }
         self.commit()?;
         Ok(!self.parts.feed.is_empty() || self.parts.feed.has_overflowed())
@@ -344,11 +389,11 @@ impl Indexer {
 
     /// Reads what the queue had no room for, up to what is durable now. What does not read is passed over: recovery and
     /// inspection report it.
-    fn take_from_journal(&mut self) -> Result<(), IndexError> {
+    fn take_from_journal(&mut self, most: u64) -> Result<(), IndexError> {
         let head = self.parts.journal.head();
         let from = self.parts.index.applied().map(Position::from_bits);
         let mut entries = self.parts.journal.scan(from).filter_map(Result::ok);
-        while self.parts.index.pending() < self.options.commit_entries {
+        while self.parts.index.pending() < most {
             let batch: Vec<Logged> = entries
                 .by_ref()
                 .take(self.options.scan_entries)
