@@ -4,7 +4,7 @@ use super::collector::{Collector, RetentionOptions, has_headroom};
 use super::logged;
 use super::nice::Nice;
 use super::processors::Processors;
-use perseat_journal::{Journal, Position, Room};
+use perseat_journal::{Bookmark, Journal, Position, Room};
 use perseat_store::history::DroppedHistory;
 use perseat_store::index::{ExecutionIndex, Feed, IndexError, Limits, Logged};
 use perseat_store::pressure::{Ballast, StoragePressure};
@@ -254,6 +254,8 @@ pub(crate) struct Indexer {
     /// Whether the collector can give the journal a file when it needs one.
     pub(super) makes_room: bool,
     failing: bool,
+    /// Where the next entries are read from the journal.
+    read_to: Option<Bookmark>,
     pub(crate) arrivals: Arrivals,
     /// When to leave the rest to the next start; set when the thread is to end.
     pub(crate) end: Arc<OnceLock<End>>,
@@ -268,6 +270,7 @@ impl Indexer {
             is_drop_due: false,
             makes_room: true,
             failing: false,
+            read_to: None,
             arrivals: Arrivals::default(),
             end: Arc::default(),
         }
@@ -392,13 +395,11 @@ impl Indexer {
     fn take_from_journal(&mut self, most: u64) -> Result<(), IndexError> {
         let head = self.parts.journal.head();
         let from = self.parts.index.applied().map(Position::from_bits);
-        let mut entries = self.parts.journal.scan(from).filter_map(Result::ok);
+        let mut scan = self.parts.journal.scan_on(self.read_to, from);
         while self.parts.index.pending() < most {
-            let batch: Vec<Logged> = entries
-                .by_ref()
-                .take(self.options.scan_entries)
-                .map(|committed| logged(&committed))
-                .collect();
+            let entries = scan.by_ref().filter_map(Result::ok).map(|committed| logged(&committed));
+            let batch: Vec<Logged> = entries.take(self.options.scan_entries).collect();
+            self.read_to = scan.bookmark();
             if batch.is_empty() {
                 self.parts.feed.resume(head.to_bits());
                 return Ok(());

@@ -122,5 +122,5 @@ pub fn frames(inspected: &Inspected) -> io::Result<Vec<FrameInfo>> {
 /// The entries of a segment in order; an error marks where some are missing.
 #[must_use]
 pub fn entries(inspected: &Inspected) -> Scan {
-    Scan::new(vec![inspected.segment.clone()], None, None)
+    Scan::new(vec![inspected.segment.clone()], None, None, None)
 }

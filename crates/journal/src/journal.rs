@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
-    Append, AppendError, CommitSink, Committed, Disk, NewEntry, OpenError, Options, Position, ReadError, ReleaseError, Room, Scan,
-    SegmentInfo,
+    Append, AppendError, Bookmark, CommitSink, Committed, Disk, NewEntry, OpenError, Options, Position, ReadError, ReleaseError, Room,
+    Scan, SegmentInfo,
     format::ENTRY_HEADER,
     keeper::{Keeper, Pool},
     pin::{Pin, Pinned, Pins},
@@ -157,7 +157,13 @@ impl Journal {
     /// All entries durable now, from a position on (inclusive), in order. Blocking reads.
     #[must_use]
     pub fn scan(&self, from: Option<Position>) -> Scan {
-        Scan::new(self.shared.table.all(), Some(self.shared.table.clone()), from)
+        self.scan_on(None, from)
+    }
+
+    /// As [`Journal::scan`], but what an earlier scan has read of the position's segment, up to its bookmark, is not read again.
+    #[must_use]
+    pub fn scan_on(&self, bookmark: Option<Bookmark>, from: Option<Position>) -> Scan {
+        Scan::new(self.shared.table.all(), Some(self.shared.table.clone()), from, bookmark)
     }
 
     /// The segments that hold entries and the one being written, oldest first.

@@ -39,5 +39,5 @@ pub use options::{Options, Stamp, SystemStamp};
 pub use pin::{Pin, Pinned};
 pub use position::Position;
 pub use queue::Append;
-pub use scan::Scan;
+pub use scan::{Bookmark, Scan};
 pub use segment::SegmentInfo;

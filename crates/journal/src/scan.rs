@@ -13,6 +13,22 @@ use crate::{
 /// Bytes read at once.
 const WINDOW: u32 = 256 << 10;
 
+/// Where a frame begins that a scan has read: a later scan goes on there, not at the start of the segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bookmark {
+    segment: u32,
+    offset: u32,
+    // The checksum of the frame before it.
+    chain: u32,
+}
+
+impl Bookmark {
+    /// Whether everything from a position on lies behind it, in the same segment.
+    fn is_at_or_before(&self, from: Position) -> bool {
+        self.segment == from.segment() && self.offset <= from.offset()
+    }
+}
+
 /// Reads the frames of one segment one after the other, each checked against the one before.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
@@ -33,6 +49,21 @@ impl FrameReader {
             limit,
             chain,
             window: Bytes::new(),
+        }
+    }
+
+    /// Reads on where a frame begins.
+    fn go_on(self, at: Bookmark) -> Self {
+        let Bookmark { offset, chain, .. } = at;
+        Self { offset, chain, ..self }
+    }
+
+    /// Where the next frame would begin, for another reader.
+    fn bookmark(&self) -> Bookmark {
+        Bookmark {
+            segment: self.segment.number(),
+            offset: self.offset,
+            chain: self.chain,
         }
     }
 
@@ -77,27 +108,39 @@ pub struct Scan {
     table: Option<Arc<Table>>,
     segments: VecDeque<Arc<Segment>>,
     from: Position,
+    // Where to begin, then the frame that was read last.
+    bookmark: Option<Bookmark>,
     current: Option<(FrameReader, Arc<Segment>)>,
     entries: VecDeque<Committed>,
 }
 
 impl Scan {
-    /// Over what is durable at this moment; the table tells released segments from damaged ones.
-    pub(crate) fn new(segments: Vec<Arc<Segment>>, table: Option<Arc<Table>>, from: Option<Position>) -> Self {
+    /// Over what is durable at this moment; the table tells released segments from damaged ones. A bookmark of another segment, or
+    /// behind the position, is of no use.
+    pub(crate) fn new(segments: Vec<Arc<Segment>>, table: Option<Arc<Table>>, from: Option<Position>, bookmark: Option<Bookmark>) -> Self {
         let from = from.unwrap_or(Position::START);
+        let bookmark = bookmark.filter(|bookmark| bookmark.is_at_or_before(from));
         let segments = segments.into_iter().filter(|segment| segment.number() >= from.segment()).collect();
         Self {
             table,
             segments,
             from,
+            bookmark,
             current: None,
             entries: VecDeque::new(),
         }
     }
 
+    /// For a scan that goes on from an entry that this one gave, or from a later one.
+    #[must_use]
+    pub fn bookmark(&self) -> Option<Bookmark> {
+        self.bookmark
+    }
+
     /// Takes up the next frame; false at the end of the segment.
     fn advance(&mut self, reader: &mut FrameReader, segment: &Arc<Segment>) -> Result<bool, ReadError> {
         let at = Position::new(segment.number(), reader.offset());
+        let before = reader.bookmark();
         let Some(frame) = reader.next()? else {
             let bounds = segment.bounds();
             return if reader.offset() < reader.limit {
@@ -118,6 +161,7 @@ impl Scan {
             position: at,
             what: "a frame contradicts itself",
         })?;
+        self.bookmark = Some(before);
         let kept = entries.into_iter().map(|(offset, entry)| Committed {
             position: Position::new(segment.number(), offset),
             partition: entry.partition,
@@ -147,8 +191,12 @@ impl Iterator for Scan {
             }
             let Some((mut reader, segment)) = self.current.take() else {
                 let segment = self.segments.pop_front()?;
-                let end = segment.bounds().end;
-                self.current = Some((FrameReader::new(segment.clone(), end), segment));
+                let begin = FrameReader::new(segment.clone(), segment.bounds().end);
+                let reader = match self.bookmark.filter(|bookmark| bookmark.segment == segment.number()) {
+                    Some(bookmark) => begin.go_on(bookmark),
+                    None => begin,
+                };
+                self.current = Some((reader, segment));
                 continue;
             };
             match self.advance(&mut reader, &segment) {

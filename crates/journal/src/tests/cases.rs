@@ -10,6 +10,7 @@ use crate::{
     format::{BLOCK, ENTRY_HEADER, FRAME_HEADER, FRAMES_AT, FrameWriter, Header, salt},
     inspect,
     recover::segment_name,
+    scan::Scan,
     segment::{Segment, Table},
 };
 
@@ -419,6 +420,41 @@ fn a_scan_from_a_position_begins_there() {
     let head = rig.journal().head();
     assert!(head > *all.last().unwrap());
     assert_eq!(rig.journal().scan(Some(head)).count(), 0);
+}
+
+#[test]
+fn a_scan_goes_on_at_the_bookmark_of_an_earlier_one() {
+    let mut rig = Rig::new(1);
+    fill(&mut rig, 2);
+    rig.append_now(&[100, 200, 300]).unwrap();
+    rig.append_now(&[100]).unwrap();
+    let all = positions(&mut rig);
+    let found = |scan: Scan| scan.map(|entry| entry.unwrap().position).collect::<Vec<_>>();
+    let mut bookmark = None;
+    for (index, last) in all.iter().enumerate() {
+        let mut scan = rig.journal().scan(None);
+        assert_eq!(scan.nth(index).unwrap().unwrap().position, *last);
+        bookmark = scan.bookmark();
+        for (later, from) in all.iter().enumerate().skip(index) {
+            assert_eq!(found(rig.journal().scan_on(bookmark, Some(*from))), all[later..]);
+        }
+    }
+    let last = *all.last().unwrap();
+    for (index, from) in all.iter().enumerate() {
+        assert_eq!(
+            found(rig.journal().scan_on(bookmark, Some(*from))),
+            all[index..],
+            "also from before it"
+        );
+    }
+    let next = rig.append_now(&[100]).unwrap();
+    assert_eq!(found(rig.journal().scan_on(bookmark, Some(last))), [last, next]);
+    rig.disk.corrupt(&segment_name(last.segment()), FRAMES_AT as usize, &[0; 4]);
+    assert_eq!(found(rig.journal().scan_on(bookmark, Some(last))), [last, next]);
+    assert!(
+        rig.journal().scan(Some(last)).any(|entry| entry.is_err()),
+        "without one, what lies before is read"
+    );
 }
 
 #[test]
