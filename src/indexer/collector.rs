@@ -160,18 +160,17 @@ fn collect(indexer: &mut Indexer) -> Result<bool, CollectError> {
         journal.limit(limit + extra);
         // Beside what holds entries: the spares, and one released file, so that the next change of segment waits for nobody.
         let ahead = (options.spare_segments + 1) * options.segment_bytes;
-        indexer.is_drop_due = journal.held_bytes() + ahead > limit;
+        let segments = journal.segments();
+        let oldest = segments.first().filter(|segment| segment.sealed && segments.len() > 1);
+        // Kept for a backup: within bounds the directory grows, past them the backup fails and nothing else does.
+        let is_kept = oldest.is_some_and(|oldest| pinned.is_some_and(|pinned| pinned.from <= oldest.number));
+        let most = if is_kept { limit + extra } else { limit };
+        indexer.is_drop_due = journal.held_bytes() + ahead > most;
         if !indexer.is_drop_due || !indexer.is_urgent {
             return Ok(true);
         }
-        let segments = journal.segments();
-        match segments.first().filter(|segment| segment.sealed && segments.len() > 1) {
-            // Kept for a backup: within bounds the directory grows, past them the backup fails and nothing else does.
-            Some(oldest) if pinned.is_some_and(|pinned| pinned.from <= oldest.number) => {
-                if extra > 0 && journal.held_bytes() + ahead <= limit + extra {
-                    indexer.is_drop_due = false;
-                    return Ok(true);
-                }
+        match oldest {
+            Some(_) if is_kept => {
                 tracing::warn!("segments that a backup had not copied yet are given up for room; the backup fails");
                 journal.break_pins();
             }

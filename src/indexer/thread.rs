@@ -155,8 +155,11 @@ impl Work {
 
 /// Until the feed is closed: waits here, and works there until that is urgent.
 fn run(mut work: Box<Work>, nice: &Nice<Box<Work>>) {
-    while !work.indexer.parts.feed.is_closed() {
+    loop {
         work.indexer.wait();
+        if work.indexer.parts.feed.is_closed() {
+            return work.indexer.finish();
+        }
         work.indexer.is_urgent = false;
         if !work.indexer.is_pressed() {
             work = nice.visit(work);
@@ -166,7 +169,6 @@ fn run(mut work: Box<Work>, nice: &Nice<Box<Work>>) {
             work.step();
         }
     }
-    work.indexer.finish();
 }
 
 /// How much arrives: looked at ten times in a `commit_interval` at most, and at the processors once.
