@@ -3,30 +3,27 @@
 //! A thread that became nice does not become less so without a privilege: what turns urgent goes on where it came from.
 
 use std::io;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Builder;
 
-/// The thread's other end; it ends with it.
+/// The thread's other end; it ends with it. At most one value is there.
 #[derive(Debug)]
 pub(super) struct Nice<T> {
-    there: Sender<T>,
-    back: Receiver<T>,
+    there: SyncSender<Box<T>>,
+    back: Receiver<Box<T>>,
 }
 
 impl<T: Send + 'static> Nice<T> {
     /// Starts the thread; a failure to make it nice is logged and ignored.
-    pub(super) fn start<W>(name: &str, nice: i32, work: impl Fn(&mut W) + Send + 'static) -> io::Result<Self>
-    where
-        T: AsMut<W>,
-    {
-        let (there, visits) = channel::<T>();
-        let (returns, back) = channel();
+    pub(super) fn start(name: &str, nice: i32, work: impl Fn(&mut T) + Send + 'static) -> io::Result<Self> {
+        let (there, visits) = sync_channel::<Box<T>>(1);
+        let (returns, back) = sync_channel(1);
         Builder::new().name(name.to_owned()).spawn(move || {
             if let Err(error) = rustix::process::nice(nice) {
                 tracing::info!(%error, "the index runs at normal priority");
             }
             for mut visitor in visits {
-                work(visitor.as_mut());
+                work(&mut visitor);
                 if returns.send(visitor).is_err() {
                     return;
                 }
@@ -39,7 +36,7 @@ impl<T: Send + 'static> Nice<T> {
     ///
     /// # Panics
     /// If the work did.
-    pub(super) fn visit(&self, visitor: T) -> T {
+    pub(super) fn visit(&self, visitor: Box<T>) -> Box<T> {
         self.there
             .send(visitor)
             .ok()

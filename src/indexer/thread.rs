@@ -154,7 +154,7 @@ impl Work {
 }
 
 /// Until the feed is closed: waits here, and works there until that is urgent.
-fn run(mut work: Box<Work>, nice: &Nice<Box<Work>>) {
+fn run(mut work: Box<Work>, nice: &Nice<Work>) {
     loop {
         work.indexer.wait();
         if work.indexer.parts.feed.is_closed() {

@@ -23,7 +23,7 @@ pub struct Bookmark {
 }
 
 impl Bookmark {
-    /// Whether everything from a position on lies behind it, in the same segment.
+    /// Whether a scan from a position may begin here: in its segment, and not after it.
     fn is_at_or_before(&self, from: Position) -> bool {
         self.segment == from.segment() && self.offset <= from.offset()
     }
@@ -116,7 +116,7 @@ pub struct Scan {
 
 impl Scan {
     /// Over what is durable at this moment; the table tells released segments from damaged ones. A bookmark of another segment, or
-    /// behind the position, is of no use.
+    /// after the position, is of no use.
     pub(crate) fn new(segments: Vec<Arc<Segment>>, table: Option<Arc<Table>>, from: Option<Position>, bookmark: Option<Bookmark>) -> Self {
         let from = from.unwrap_or(Position::START);
         let bookmark = bookmark.filter(|bookmark| bookmark.is_at_or_before(from));
