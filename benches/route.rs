@@ -60,13 +60,13 @@ fn organization(users: u64) -> SnapshotBuilder {
             endpoint_type: EndpointType::SharedInstance,
             user_level: true,
             routing: RoutingFields::default(),
-            flows: vec![FlowRoute {
+            flows: Arc::from([FlowRoute {
                 number: FlowNumber(1),
                 name: "import".into(),
                 gate: Gate::Open,
                 is_synchronous: false,
                 reply: None,
-            }],
+            }]),
             single_flow: true,
         });
     }

@@ -286,11 +286,12 @@ fn instance(
         endpoint_type: kind,
         user_level,
         routing,
-        flows: vec![
+        flows: [
             flow(1, "import", Gate::Open),
             flow(2, "export", Gate::Open),
             flow(3, "guarded", Gate::Keys([RIGHT].into())),
-        ],
+        ]
+        .into(),
         single_flow: false,
     }
 }

@@ -67,7 +67,9 @@ fn a_trigger_that_names_its_answer_gives_it() {
     let world = start();
     let with = |reply: TriggerReply| {
         let mut route = instance(1, perseat_domain::definition::EndpointType::FlowSpecific, false);
-        route.flows[0].reply = Some(reply);
+        let mut flows = route.flows.to_vec();
+        flows[0].reply = Some(reply);
+        route.flows = flows.into();
         world.change([RouteChange::Instance(Box::new(route))]);
         world.post(&plain(1), "", "")
     };

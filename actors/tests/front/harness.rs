@@ -438,7 +438,7 @@ pub(crate) fn instance(n: u128, endpoint_type: EndpointType, user_level: bool) -
         endpoint_type,
         user_level,
         routing: perseat_domain::definition::RoutingFields::default(),
-        flows: vec![open(1, "import"), guarded, synchronous],
+        flows: [open(1, "import"), guarded, synchronous].into(),
         single_flow: false,
     }
 }

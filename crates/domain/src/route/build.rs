@@ -8,6 +8,7 @@ use super::table::Table;
 use crate::id::{CustomerId, InstanceId, IntegrationId, UserConfigId, UserId};
 use crate::model::Membership;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// A user configuration, as routing sees it.
@@ -147,7 +148,8 @@ impl UserConfigRoute {
 }
 
 impl Instances {
-    fn put(&mut self, instance: InstanceRoute) {
+    fn put(&mut self, mut instance: InstanceRoute) {
+        self.share_flows(&mut instance);
         if let Some(slot) = self.by_id.get(&instance.id) {
             self.slots[*slot as usize] = Some(Arc::new(instance));
             return;
@@ -160,6 +162,15 @@ impl Instances {
             .or_default()
             .push(slot);
         self.slots.push(Some(Arc::new(instance)));
+    }
+
+    /// A request reads the flows of its instance: where all have the same, those of any are in the processor's cache.
+    fn share_flows(&mut self, instance: &mut InstanceRoute) {
+        match self.flows.entry((instance.integration, instance.version)) {
+            Entry::Occupied(shared) if *shared.get() == instance.flows => instance.flows = Arc::clone(shared.get()),
+            Entry::Occupied(mut other) => drop(other.insert(Arc::clone(&instance.flows))),
+            Entry::Vacant(first) => drop(first.insert(Arc::clone(&instance.flows))),
+        }
     }
 
     /// Empties the slot for good: rows that still name it find nothing, never another instance.
@@ -184,6 +195,8 @@ impl Instances {
                 instances.push(instance);
             }
         }
+        // Versions that nobody has any more.
+        self.flows.retain(|_, flows| Arc::strong_count(flows) > 1);
         for (id, instances) in deployed {
             match IntegrationRoute::new(&instances) {
                 Some(route) => self.integrations.insert(id, Arc::new(route)),

@@ -4,6 +4,7 @@ use super::gate::Gate;
 use crate::definition::{ComplexItem, DataType, EndpointType, Flow, Input, RoutingFields, Step, TemplatePart};
 use crate::id::{CustomerId, FlowNumber, InstanceId, IntegrationId};
 use crate::model::{ConfigValue, Instance, InstanceConfig, InstanceState, IntegrationVersion};
+use std::sync::Arc;
 
 /// One instance, as routing sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub struct InstanceRoute {
     pub user_level: bool,
     /// Where routing values stand.
     pub routing: RoutingFields,
-    /// The flows that are switched on, by number.
-    pub flows: Vec<FlowRoute>,
+    /// The flows that are switched on, by number. Instances of one version that have the same share them.
+    pub flows: Arc<[FlowRoute]>,
     /// Whether the version has one flow, so that requests need not name it.
     pub single_flow: bool,
 }
@@ -85,7 +86,7 @@ impl InstanceRoute {
             endpoint_type: definition.endpoint_type,
             user_level: definition.is_user_level(),
             routing: definition.routing.clone(),
-            flows,
+            flows: flows.into(),
             single_flow: definition.flows.len() == 1,
         }
     }

@@ -6,7 +6,7 @@
 use super::config_row::{ConfigRow, ExternalRow, OwnerRow};
 use super::gate::Gate;
 use super::hash::{HashSecret, Wide};
-use super::instance::InstanceRoute;
+use super::instance::{FlowRoute, InstanceRoute};
 use super::table::Table;
 use crate::definition::{EndpointType, RoutingPath};
 use crate::id::{CustomerId, EndpointId, FlowNumber, IdMap, InstanceId, IntegrationId, UserConfigId, UserId};
@@ -36,6 +36,8 @@ pub(super) struct Instances {
     pub(super) by_id: IdMap<InstanceId, u32>,
     pub(super) of_customer: IdMap<(IntegrationId, CustomerId), Vec<u32>>,
     pub(super) integrations: IdMap<IntegrationId, Arc<IntegrationRoute>>,
+    /// The flows of the instance of a version that came last, for others that have the same.
+    pub(super) flows: IdMap<(IntegrationId, u32), Arc<[FlowRoute]>>,
 }
 
 /// A shared endpoint: the newest version that is deployed to any customer decides how it routes.
@@ -53,7 +55,7 @@ impl IntegrationRoute {
     pub(super) fn new(instances: &[&Arc<InstanceRoute>]) -> Option<Self> {
         let newest = instances.iter().max_by_key(|instance| instance.version)?;
         let mut gates: Vec<(FlowNumber, Gate)> = Vec::new();
-        for flow in instances.iter().flat_map(|instance| &instance.flows) {
+        for flow in instances.iter().flat_map(|instance| &*instance.flows) {
             match gates.iter_mut().find(|(number, _)| *number == flow.number) {
                 Some((_, gate)) => *gate = gate.and(&flow.gate),
                 None => gates.push((flow.number, flow.gate.clone())),

@@ -1,6 +1,7 @@
 //! A snapshot after changes is the one that would have been built from scratch.
 
 use super::*;
+use std::sync::Arc;
 
 fn renamed(n: u128, before: Option<&str>, after: Option<&str>) -> RouteChange {
     RouteChange::UserExternalId {
@@ -108,4 +109,31 @@ fn configurations_of_unknown_instances_are_left_out() {
         built.with_changes([RouteChange::UserConfig(stray)], 2).user_configs(),
         snapshot().user_configs()
     );
+}
+
+#[test]
+fn instances_of_one_version_share_flows_that_are_the_same_and_no_others() {
+    let flows_of = |snapshot: &RoutingSnapshot, kind: InstanceOf, of| snapshot.instance(kind.at(of)).unwrap().flows.clone();
+    let mut all = SnapshotBuilder::new(HashSecret::new(SECRET), true);
+    (1..=2).for_each(|of| all.instance(PLAIN.route(of)));
+    all.instance(SHARED.route(1));
+    let before = all.build(1);
+    assert!(Arc::ptr_eq(&flows_of(&before, PLAIN, 1), &flows_of(&before, PLAIN, 2)));
+    assert!(!Arc::ptr_eq(&flows_of(&before, PLAIN, 1), &flows_of(&before, SHARED, 1)));
+
+    let mut gated = PLAIN.route(3);
+    gated.flows = gated
+        .flows
+        .iter()
+        .cloned()
+        .map(|flow| FlowRoute {
+            is_synchronous: !flow.is_synchronous,
+            ..flow
+        })
+        .collect();
+    let own = gated.flows.clone();
+    let after = before.with_changes([gated, PLAIN.route(4)].map(|route| RouteChange::Instance(Box::new(route))), 2);
+    assert_eq!(flows_of(&after, PLAIN, 3), own);
+    assert_eq!(flows_of(&after, PLAIN, 4), flows_of(&before, PLAIN, 1));
+    assert_ne!(flows_of(&after, PLAIN, 4), own);
 }

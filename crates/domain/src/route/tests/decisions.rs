@@ -117,7 +117,7 @@ fn instances_that_are_off_or_were_never_deployed_say_so() {
     ] {
         let change = |kind: InstanceOf| {
             let flows = if state == InstanceState::NotDeployed {
-                Vec::new()
+                [].into()
             } else {
                 kind.route(1).flows
             };
@@ -296,7 +296,7 @@ fn header_names_match_in_any_case_and_values_are_trimmed() {
 #[test]
 fn an_integration_with_a_single_flow_may_leave_its_name_out() {
     let single = |kind: InstanceOf, of: u128| InstanceRoute {
-        flows: vec![flow(7, "only", Gate::Open)],
+        flows: [flow(7, "only", Gate::Open)].into(),
         single_flow: true,
         ..kind.route(of)
     };
@@ -346,7 +346,7 @@ fn the_newest_deployed_version_decides_how_a_shared_endpoint_routes() {
             flow_name: Some(RoutingPath::Query("flow".into())),
             ..RoutingFields::default()
         },
-        flows: vec![flow(1, "bring in", Gate::Open), flow(2, "export", Gate::Open)],
+        flows: [flow(1, "bring in", Gate::Open), flow(2, "export", Gate::Open)].into(),
         ..SHARED.route(2)
     };
     let newer = |state| RouteChange::Instance(Box::new(InstanceRoute { state, ..newer.clone() }));

@@ -75,7 +75,7 @@ pub(super) fn instance(
         endpoint_type,
         user_level,
         routing: RoutingFields::default(),
-        flows: vec![flow(1, "import", Gate::Open), flow(2, "export", Gate::Open)],
+        flows: [flow(1, "import", Gate::Open), flow(2, "export", Gate::Open)].into(),
         single_flow: false,
     }
 }

@@ -86,7 +86,7 @@ fn instances() -> impl Strategy<Value = InstanceRoute> {
                 state: states[state],
                 version,
                 single_flow: single,
-                flows,
+                flows: flows.into(),
                 ..instance(
                     0,
                     customer(of),

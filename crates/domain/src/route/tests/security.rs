@@ -4,7 +4,7 @@ use super::*;
 
 fn gated(kind: InstanceOf, of: u128, import: Gate, export: Gate) -> RouteChange {
     RouteChange::Instance(Box::new(InstanceRoute {
-        flows: vec![flow(1, "import", import), flow(2, "export", export)],
+        flows: [flow(1, "import", import), flow(2, "export", export)].into(),
         ..kind.route(of)
     }))
 }
@@ -58,7 +58,7 @@ fn a_wrong_key_learns_nothing_about_instances_users_or_removed_configurations() 
         changes.push(gated(kind, 1, keys(&[1]), keys(&[1])));
         changes.push(RouteChange::Instance(Box::new(InstanceRoute {
             state: InstanceState::Disabled,
-            flows: vec![flow(1, "import", keys(&[1])), flow(2, "export", keys(&[1]))],
+            flows: [flow(1, "import", keys(&[1])), flow(2, "export", keys(&[1]))].into(),
             ..kind.route(2)
         })));
     }
