@@ -6,14 +6,13 @@ use crate::grant::Borrower;
 use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Verdict, remind, start_here};
 use crate::source::Offer;
 use crate::supervisor::{InstanceStillNeeded, NotHeard, NotStarted, UserBack, UserDied, refusal, unavailable};
-use crate::user::{Answer, Cancel, ForgetConfig, InstanceIs, Parent, PutAway, Start, UserActor, UserEnv};
+use crate::user::{Answer, Cancel, ForgetConfig, InstanceIs, Orphaned, PutAway, Start, UserActor, UserEnv};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::id::{InstanceId, UserConfigId};
 use perseat_domain::owner::{Refusal, Turn, UserKey};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 #[derive(Debug)]
 enum Config {
@@ -29,8 +28,6 @@ pub struct InstanceActor {
     env: UserEnv,
     me: Mailbox<Self>,
     users: Nursery<Option<UserConfigId>, Mailbox<UserActor>>,
-    /// Ends the users with this actor: what they run would otherwise run beside what its successor starts.
-    life: DropGuard,
     config: Config,
     /// How often it was read.
     reading: u64,
@@ -54,7 +51,6 @@ impl InstanceActor {
             env,
             me: Mailbox::of(ctx),
             users,
-            life: CancellationToken::new().drop_guard(),
             config: Config::Unread,
             reading: 0,
             refused: Vec::new(),
@@ -65,10 +61,10 @@ impl InstanceActor {
     }
 
     fn user(&mut self, config: Option<UserConfigId>) -> Result<Mailbox<UserActor>, Refusal> {
-        let (env, parent, instance, life) = (&self.env, &self.me, self.id, &self.life);
+        let (env, parent, instance) = (&self.env, &self.me, self.id);
         let started = self.users.ensure(&config, |birth| {
-            let (env, parent) = (env.clone(), Parent::new(parent.clone(), life));
-            start_here(env.mailbox, birth.obituary(&parent.mailbox), move |ctx| {
+            let (env, parent) = (env.clone(), parent.clone());
+            start_here(env.mailbox, birth.obituary(&parent), move |ctx| {
                 UserActor::new(UserKey { instance, config }, env, parent, ctx)
             })
         });
@@ -179,6 +175,15 @@ impl InstanceActor {
 
 impl Actor for InstanceActor {
     type Context = Context<Self>;
+}
+
+impl Drop for InstanceActor {
+    /// Ends the users with this actor: what they run would otherwise run beside what its successor starts.
+    fn drop(&mut self) {
+        for (_, user) in self.users.alive() {
+            user.tell_past_the_bound(Orphaned);
+        }
+    }
 }
 
 impl Handler<StartFor> for InstanceActor {

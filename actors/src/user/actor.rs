@@ -1,6 +1,6 @@
 //! The user actor.
 
-use super::messages::{Cancel, ForgetConfig, InstanceIs, PutAway, Start};
+use super::messages::{Cancel, ForgetConfig, InstanceIs, Orphaned, PutAway, Start};
 use super::sources::Offers;
 use crate::execution::{self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, Parking, Refuse, TodayIs};
 use crate::grant::Borrower;
@@ -15,7 +15,7 @@ use perseat_domain::id::{ExecutionId, IdMap, UserConfigId};
 use perseat_domain::owner::{Turn, UserKey};
 use perseat_store::seal::DataKey;
 use std::sync::Arc;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 /// What all user actors of one owner share.
 #[derive(Clone, Debug)]
@@ -28,25 +28,6 @@ pub struct UserEnv {
     pub supervisor: Mailbox<Supervisor>,
     /// Messages that wait in one mailbox at most (`supervision.mailbox`).
     pub mailbox: usize,
-}
-
-/// The instance of a user, and whether it still lives.
-#[derive(Debug)]
-pub struct Parent {
-    /// Where it is reached.
-    pub mailbox: Mailbox<InstanceActor>,
-    death: CancellationToken,
-}
-
-impl Parent {
-    /// A parent that lives as long as `life` is not dropped.
-    #[must_use]
-    pub fn new(mailbox: Mailbox<InstanceActor>, life: &DropGuard) -> Self {
-        Self {
-            mailbox,
-            death: life.token().clone(),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -74,7 +55,7 @@ enum Config {
 pub struct UserActor {
     key: UserKey,
     env: UserEnv,
-    parent: Parent,
+    parent: Mailbox<InstanceActor>,
     me: Mailbox<Self>,
     running: IdMap<ExecutionId, Running>,
     /// Turns that wait for the configuration.
@@ -101,7 +82,7 @@ pub struct UserActor {
 impl UserActor {
     /// A user actor with nothing to do.
     #[must_use]
-    pub fn new(key: UserKey, env: UserEnv, parent: Parent, ctx: &Context<Self>) -> Self {
+    pub fn new(key: UserKey, env: UserEnv, parent: Mailbox<InstanceActor>, ctx: &Context<Self>) -> Self {
         Self {
             key,
             env,
@@ -361,11 +342,6 @@ async fn read(
 
 impl Actor for UserActor {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        let orphaned = self.parent.death.clone().cancelled_owned();
-        ctx.spawn(orphaned.into_actor(self).map(|(), _, ctx| ctx.terminate()));
-    }
 }
 
 impl Handler<Start> for UserActor {
@@ -399,7 +375,7 @@ impl Handler<ForgetConfig> for UserActor {
             self.forget(Config::Unread);
         } else {
             self.forget(Config::Asking);
-            self.parent.mailbox.tell_past_the_bound(WhatNow(self.key.config));
+            self.parent.tell_past_the_bound(WhatNow(self.key.config));
         }
     }
 }
@@ -456,9 +432,8 @@ impl Handler<CredentialRefused> for UserActor {
         } else {
             self.forget(Config::Asking);
             self.parent
-                .mailbox
                 .tell_past_the_bound(instance::CredentialRefused { connection, version });
-            self.parent.mailbox.tell_past_the_bound(WhatNow(self.key.config));
+            self.parent.tell_past_the_bound(WhatNow(self.key.config));
         }
     }
 }
@@ -477,9 +452,17 @@ impl Handler<PutAway> for UserActor {
     fn handle(&mut self, _: PutAway, ctx: &mut Context<Self>) {
         if self.is_idle() && !self.is_reading {
             ctx.stop();
-        } else if self.parent.mailbox.tell(crate::instance::StillNeeded(self.key.config)).is_err() {
+        } else if self.parent.tell(crate::instance::StillNeeded(self.key.config)).is_err() {
             tracing::debug!(key = ?self.key, "the instance's actor ended before its user's");
         }
+    }
+}
+
+impl Handler<Orphaned> for UserActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Orphaned, ctx: &mut Context<Self>) {
+        ctx.terminate();
     }
 }
 

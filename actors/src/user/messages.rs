@@ -47,3 +47,8 @@ pub struct InstanceIs(pub Result<Arc<LoadedInstance>, ErrorCode>);
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct PutAway;
+
+/// Sent by the instance when its actor ends: end too, and with it what runs, which its successor starts again.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Orphaned;

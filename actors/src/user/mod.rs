@@ -13,5 +13,5 @@ mod actor;
 mod messages;
 mod sources;
 
-pub use actor::{Parent, UserActor, UserEnv};
-pub use messages::{Answer, Cancel, ForgetConfig, InstanceIs, PutAway, Start};
+pub use actor::{UserActor, UserEnv};
+pub use messages::{Answer, Cancel, ForgetConfig, InstanceIs, Orphaned, PutAway, Start};
