@@ -4,16 +4,16 @@
 //! configuration changes or the actor is put away. Loading reads files: call it off the arbiter.
 
 use super::ExecutionEnv;
+use super::plans::{FlowPlans, Plans};
 use super::vault::{Registered, Vault, settings};
 use crate::grant::{Borrower, Grants, Whose};
 use perseat_domain::definition::EndpointSecurity;
 use perseat_domain::execution::Plan;
 use perseat_domain::grant::{Holder, Obstacle};
-use perseat_domain::id::{EndpointId, FlowNumber, IdMap, InstanceId, UserConfigId};
+use perseat_domain::id::{EndpointId, FlowNumber, InstanceId, UserConfigId};
 use perseat_domain::model::{ApiKey, ConfigValue, Customer, Instance, IntegrationVersion, Membership, User, api_key_record_id};
 use perseat_domain::registration::Traits;
 use perseat_domain::time::Timestamp;
-use perseat_flow::component::is_outbound;
 use perseat_flow::expression::{Level, Setting, Settings};
 use perseat_flow::mask::Masker;
 use perseat_flow::payload::{ApiKeys, CustomerInfo, FlowContext, FlowInfo, FlowNames, InstanceInfo, IntegrationInfo, UserInfo};
@@ -69,7 +69,7 @@ pub enum LoadError {
 #[derive(Debug)]
 pub struct LoadedInstance {
     bundle: InstanceBundle,
-    plans: IdMap<FlowNumber, Arc<Plan>>,
+    plans: Arc<FlowPlans>,
     settings: Level,
     /// API keys by flow name; shared with every execution.
     api_keys: Arc<ApiKeys>,
@@ -84,7 +84,7 @@ impl LoadedInstance {
     ///
     /// # Errors
     /// If the store fails or a connection does not open.
-    pub fn load(custody: &Custody, id: InstanceId) -> Result<Option<Self>, LoadError> {
+    pub fn load(custody: &Custody, plans: &Plans, id: InstanceId) -> Result<Option<Self>, LoadError> {
         let Some(bundle) = custody.catalog().instance_bundle(id)? else {
             return Ok(None);
         };
@@ -101,11 +101,7 @@ impl LoadedInstance {
         };
         let grants = vault.grants(custody, whose, definition, &config.values)?;
         let settings = settings(definition, false, &config.values, vault.with(&grants))?;
-        let plans = definition
-            .flows
-            .iter()
-            .map(|flow| (flow.number, Arc::new(Plan::compile(flow, &is_outbound))))
-            .collect();
+        let plans = plans.of(&bundle.version);
         let api_keys = Arc::new(api_keys(custody, &bundle, &key)?);
         Ok(Some(Self {
             plans,

@@ -18,6 +18,7 @@ mod bound;
 mod faults;
 mod parking;
 mod perform;
+mod plans;
 mod recorder;
 mod run;
 mod today;
@@ -28,6 +29,7 @@ pub use binding::{Binding, LoadError, LoadedInstance, LoadedUser};
 #[cfg(feature = "faults")]
 pub use faults::BindingFaults;
 pub use parking::Parking;
+pub use plans::Plans;
 pub(crate) use run::off_arbiter;
 pub use run::{Refuse, Start, run};
 pub use today::{Configuration, Today, TodayIs};
@@ -98,6 +100,8 @@ pub struct ExecutionEnv {
     pub index: Arc<ExecutionIndex>,
     /// The catalog and the keys.
     pub custody: Custody,
+    /// The compiled flows of the versions that run here.
+    pub plans: Arc<Plans>,
     /// Performs steps; its connections belong to this arbiter.
     pub performer: Performer,
     /// Renews grants; its connections belong to this arbiter.

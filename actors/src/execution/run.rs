@@ -245,10 +245,10 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Box<Running>,
         None => bound::revisions(&binding),
     };
     let settings = match &bound {
-        Some(bound) => bound
+        Some(bound) => &bound
             .open(start.execution, &binding)
             .map_err(|code| unable(code, refusal_sentence(code)))?,
-        None => binding.settings.clone(),
+        None => &binding.settings,
     };
 
     // A flow without steps that nobody waits for has no reader of its payload: it is not made.
@@ -276,7 +276,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Box<Running>,
         partition_of(start.identity.instance),
     );
     if bound.is_some() {
-        recorder.mask_also(&masker(&settings));
+        recorder.mask_also(&masker(settings));
     }
     recorder.has_called(past.called.clone());
     Ok(Box::new(Running {

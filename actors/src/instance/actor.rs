@@ -277,7 +277,7 @@ async fn read(
     let load = move || {
         #[cfg(feature = "faults")]
         reading.faults.may_read()?;
-        LoadedInstance::load(&reading.custody, id).map(|instance| instance.map(Box::new))
+        LoadedInstance::load(&reading.custody, &reading.plans, id).map(|instance| instance.map(Box::new))
     };
     let Some(mut instance) = env.errands.run(load).await?? else {
         return Ok(None);

@@ -115,6 +115,7 @@ impl Plane {
                 journal: journal.clone(),
                 index: recovered.index.clone(),
                 custody: custody.clone(),
+                plans: Arc::default(),
                 performer: performer.clone(),
                 oauth: Oauth {
                     client: OauthClient::new(performer.outbound().clone(), config.oauth_limits()),
