@@ -119,7 +119,7 @@ impl<A: Actor<Context = Context<A>>> Mailbox<A> {
     /// Hands over a message past the bound: for facts that must not be lost and whose number is bounded otherwise.
     #[expect(
         clippy::disallowed_methods,
-        reason = "one per child that ends, one per actor and change of configuration, one per permit: a parent would wait, and an actor use what was replaced, for ever"
+        reason = "one per child that ends, one per actor and change of configuration, one per permit, one of turns that are over: a parent would wait, an actor use what was replaced, and a slot stay empty, for ever"
     )]
     pub(crate) fn tell_past_the_bound<M>(&self, message: M)
     where

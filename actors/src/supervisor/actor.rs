@@ -1,8 +1,8 @@
 //! The supervisor.
 
 use super::messages::{
-    Committed, ConfigChanged, Drain, Fell, Hold, LookDue, NotHeard, NotStarted, Over, Park, Recovered, RestartDue, Settled, TidyDue,
-    TryParked, Usable, UserBack, UserDied,
+    Committed, ConfigChanged, Drain, Fell, Hold, LookDue, NotHeard, NotStarted, Park, Recovered, RestartDue, Settled, TidyDue, TryParked,
+    TurnsOver, Usable, UserBack, UserDied,
 };
 use super::shares::Shares;
 use super::table::{OwnerTable, Through};
@@ -247,11 +247,11 @@ impl Handler<Hold> for Supervisor {
     }
 }
 
-impl Handler<Over> for Supervisor {
+impl Handler<TurnsOver> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Over { turn, cost }: Over, _: &mut Context<Self>) {
-        self.env.owner.lock().over(&turn, cost);
+    fn handle(&mut self, _: TurnsOver, _: &mut Context<Self>) {
+        self.env.owner.is_heard();
         self.after_change();
     }
 }

@@ -49,15 +49,10 @@ pub struct ConfigChanged {
     pub holders: Vec<Holder>,
 }
 
-/// Sent by a user actor: a turn is over.
+/// Sent by a user actor: turns are over in the table, so that others may start. One of these waits at most.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct Over {
-    /// Which.
-    pub turn: Turn,
-    /// What was used; none if the execution had ended before it was taken up.
-    pub cost: Option<Cost>,
-}
+pub struct TurnsOver;
 
 /// Sent by a user actor: an execution cannot go on before a credential is back. That it waits is durable and was told.
 #[derive(Clone, Debug, Message)]

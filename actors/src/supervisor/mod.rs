@@ -21,7 +21,7 @@ pub use feed::Feed;
 #[cfg(feature = "faults")]
 pub use messages::Fail;
 pub use messages::{
-    Committed, ConfigChanged, Drain, Fell, Hold, NotHeard, NotStarted, Over, Park, Recovered, Settled, TryParked, Usable, UserBack,
+    Committed, ConfigChanged, Drain, Fell, Hold, NotHeard, NotStarted, Park, Recovered, Settled, TryParked, TurnsOver, Usable, UserBack,
     UserDied,
 };
 pub use shares::ShareStillNeeded;

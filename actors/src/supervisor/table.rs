@@ -1,31 +1,53 @@
 //! The owner's decisions where its supervisor and its users reach them.
 
 use super::actor::Supervisor;
-use super::messages::Settled;
+use super::messages::{Settled, TurnsOver};
 use crate::instance::{CancelFor, InstanceActor, StartFor};
 use crate::kit::{Mailbox, Refused, Relayed, Unavailable, relayed};
+use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, InstanceId};
 use perseat_domain::owner::{Owner, OwnerOptions, Reached, Refusal, Turn, UserKey, Users};
 use perseat_journal::{Append, AppendError};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 /// One owner's table: written by its supervisor, read by its users when they take an execution up.
 #[derive(Debug)]
-pub struct OwnerTable(Mutex<Owner>);
+pub struct OwnerTable {
+    owner: Mutex<Owner>,
+    /// Whether the supervisor was told that turns are over and did not look since.
+    is_told: AtomicBool,
+}
 
 impl OwnerTable {
     /// A table with nothing live.
     #[must_use]
     pub fn new(options: OwnerOptions) -> Self {
-        Self(Mutex::new(Owner::new(options)))
+        Self {
+            owner: Mutex::new(Owner::new(options)),
+            is_told: AtomicBool::new(false),
+        }
     }
 
     /// The table. All that use it run on one arbiter; nobody waits.
     pub fn lock(&self) -> MutexGuard<'_, Owner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A turn is over. The supervisor hears it once for all that are until it looks.
+    pub fn over(&self, turn: &Turn, cost: Option<Cost>, supervisor: &Mailbox<Supervisor>) {
+        self.lock().over(turn, cost);
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            supervisor.tell_past_the_bound(TurnsOver);
+        }
+    }
+
+    /// The supervisor looks.
+    pub(super) fn is_heard(&self) {
+        self.is_told.store(false, Ordering::Relaxed);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::grant::Borrower;
 use crate::instance::{self, InstanceActor, WhatNow};
 use crate::kit::{ChildExited, LocalRun, Mailbox, Obituary, remind, run_here};
 use crate::source::Offer;
-use crate::supervisor::{Fell, Over, OwnerTable, Park, Supervisor, TryParked, Usable, Writes};
+use crate::supervisor::{Fell, OwnerTable, Park, Supervisor, TryParked, Usable, Writes};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::fair::Cost;
@@ -186,7 +186,8 @@ impl UserActor {
 
     fn launch(&mut self, turn: Turn, binding: Configuration) {
         let execution = turn.execution;
-        let Some(taken) = self.env.owner.lock().take_up(execution) else {
+        let taken = self.env.owner.lock().take_up(execution);
+        let Some(taken) = taken else {
             return self.is_over(turn, None);
         };
         if taken.is_scout {
@@ -284,9 +285,7 @@ impl UserActor {
     }
 
     fn is_over(&self, turn: Turn, cost: Option<Cost>) {
-        if self.env.supervisor.tell(Over { turn, cost }).is_err() {
-            tracing::error!(key = ?self.key, "a turn could not be given back; its supervisor is overloaded or gone");
-        }
+        self.env.owner.over(&turn, cost, &self.env.supervisor);
     }
 
     /// What the instance is now: its word always comes after a change that it told of.
@@ -431,8 +430,7 @@ impl Handler<CredentialRefused> for UserActor {
             self.read_config(ctx);
         } else {
             self.forget(Config::Asking);
-            self.parent
-                .tell_past_the_bound(instance::CredentialRefused { connection, version });
+            self.parent.tell_past_the_bound(instance::CredentialRefused { connection, version });
             self.parent.tell_past_the_bound(WhatNow(self.key.config));
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! instance ── Start, Cancel ─► user ─► execution (a local future under its own obituary)
 //!    ▲                          │
-//!    └── PutAway / ChildExited ─┘        Over ─► supervisor
+//!    └── PutAway / ChildExited ─┘   TurnsOver ─► supervisor
 //! ```
 //!
 //! The only place that holds this user's unsealed connections, and their only writer. What waits for its turn waits in
