@@ -1,12 +1,13 @@
 //! The instance actor.
 
 use super::messages::{CancelFor, CredentialRefused, Forget, Leave, RestartDue, StartFor, StillNeeded, WhatNow};
+use super::table::{Config, InstanceTable};
 use crate::execution::{ExecutionEnv, LoadError, LoadedInstance};
 use crate::grant::Borrower;
-use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Verdict, remind, start_here};
+use crate::kit::{ChildExited, Mailbox, Verdict, remind};
 use crate::source::Offer;
-use crate::supervisor::{InstanceStillNeeded, NotHeard, NotStarted, UserBack, UserDied, refusal, unavailable};
-use crate::user::{Answer, Cancel, ForgetConfig, InstanceIs, Orphaned, PutAway, Start, UserActor, UserEnv};
+use crate::supervisor::{InstanceStillNeeded, NotHeard, NotStarted, UserBack, UserDied, refusal};
+use crate::user::{Answer, Cancel, InstanceIs, PutAway};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::id::{InstanceId, UserConfigId};
@@ -14,21 +15,11 @@ use perseat_domain::owner::{Refusal, Turn, UserKey};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-#[derive(Debug)]
-enum Config {
-    Unread,
-    Reading { is_stale: bool },
-    Read(Result<Arc<LoadedInstance>, ErrorCode>),
-}
-
 /// One deployed integration of one customer.
 #[derive(Debug)]
 pub struct InstanceActor {
-    id: InstanceId,
-    env: UserEnv,
+    table: Arc<InstanceTable>,
     me: Mailbox<Self>,
-    users: Nursery<Option<UserConfigId>, Mailbox<UserActor>>,
-    config: Config,
     /// How often it was read.
     reading: u64,
     /// Credentials that third parties refused, for the next reading: connection and version.
@@ -42,16 +33,12 @@ pub struct InstanceActor {
 }
 
 impl InstanceActor {
-    /// An instance with no user active.
+    /// The actor of an instance that nobody used yet.
     #[must_use]
-    pub fn new(id: InstanceId, env: UserEnv, options: NurseryOptions, seed: u64, ctx: &Context<Self>) -> Self {
-        let users = Nursery::new(options, env.execution.clock.clone(), seed);
+    pub fn new(table: Arc<InstanceTable>, ctx: &Context<Self>) -> Self {
         Self {
-            id,
-            env,
+            table,
             me: Mailbox::of(ctx),
-            users,
-            config: Config::Unread,
             reading: 0,
             refused: Vec::new(),
             granted: Vec::new(),
@@ -60,47 +47,20 @@ impl InstanceActor {
         }
     }
 
-    fn user(&mut self, config: Option<UserConfigId>) -> Result<Mailbox<UserActor>, Refusal> {
-        let (env, parent, instance) = (&self.env, &self.me, self.id);
-        let started = self.users.ensure(&config, |birth| {
-            let (env, parent) = (env.clone(), parent.clone());
-            start_here(env.mailbox, birth.obituary(&parent), move |ctx| {
-                UserActor::new(UserKey { instance, config }, env, parent, ctx)
-            })
-        });
-        started.cloned().map_err(unavailable)
-    }
-
-    fn start(&mut self, turn: Turn, ctx: &mut Context<Self>) {
-        match &self.config {
-            Config::Read(instance) => {
-                let instance = instance.clone();
-                self.hand_on(turn, instance);
-            }
-            Config::Reading { .. } => self.granted.push(turn),
-            Config::Unread => {
-                self.granted.push(turn);
-                self.read_config(ctx);
-            }
-        }
-    }
-
-    fn hand_on(&mut self, turn: Turn, instance: Result<Arc<LoadedInstance>, ErrorCode>) {
-        let start = Start { turn, instance };
-        let handed = self.user(turn.user.config).and_then(|user| user.tell(start).map_err(refusal));
-        if let Err(why) = handed
-            && self.env.supervisor.tell(NotStarted { turn, why }).is_err()
+    fn hand_on(&self, turn: Turn, instance: Result<Arc<LoadedInstance>, ErrorCode>) {
+        if let Err(why) = self.table.give_with(&turn, instance, &self.me)
+            && self.table.env.supervisor.tell(NotStarted { turn, why }).is_err()
         {
-            tracing::error!(instance = %self.id, "a turn could not be given back; the supervisor is overloaded or gone");
+            tracing::error!(instance = %self.table.id, "a turn could not be given back; the supervisor is overloaded or gone");
         }
     }
 
     fn read_config(&mut self, ctx: &mut Context<Self>) {
-        self.config = Config::Reading { is_stale: false };
-        let id = self.id;
+        self.table.config_is(Config::Reading { is_stale: false });
+        let id = self.table.id;
         let refused = std::mem::take(&mut self.refused);
         let borrower = Borrower::Instance(id, self.me.clone());
-        let read = read(self.env.execution.clone(), id, refused, borrower);
+        let read = read(self.table.env.execution.clone(), id, refused, borrower);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let instance: Result<Arc<LoadedInstance>, ErrorCode> = match read {
                 Ok(Some(instance)) => Ok(Arc::from(instance)),
@@ -110,16 +70,16 @@ impl InstanceActor {
                     Err(ErrorCode::Internal)
                 }
             };
-            if matches!(actor.config, Config::Reading { is_stale: true }) {
+            if matches!(actor.table.config(), Config::Reading { is_stale: true }) {
                 return actor.read_config(ctx);
             }
             actor.reading += 1;
             let due = instance
                 .as_ref()
                 .ok()
-                .and_then(|instance| instance.grants().due_in(&actor.env.execution));
+                .and_then(|instance| instance.grants().due_in(&actor.table.env.execution));
             if let Some(due) = due {
-                remind(ctx, &*actor.env.execution.clock, due, CredentialDue(actor.reading));
+                remind(ctx, &*actor.table.env.execution.clock, due, CredentialDue(actor.reading));
             }
             for config in std::mem::take(&mut actor.asked) {
                 actor.answer(config, instance.clone());
@@ -130,19 +90,20 @@ impl InstanceActor {
             for offer in std::mem::take(&mut actor.offers) {
                 actor.answer_with(offer, instance.clone());
             }
-            actor.config = match instance {
+            actor.table.config_is(match instance {
                 // What could not be read now may be read for the next turn.
                 Err(ErrorCode::Internal) => Config::Unread,
                 instance => Config::Read(instance),
-            };
+            });
         }));
     }
 
     /// Has the user answer. A question that cannot be handed on is dropped, which its asker hears.
     fn answer_with(&mut self, offer: Offer, instance: Result<Arc<LoadedInstance>, ErrorCode>) {
-        let id = self.id;
+        let id = self.table.id;
         let handed = self
-            .user(offer.question.user.config)
+            .table
+            .user(offer.question.user.config, &self.me)
             .and_then(|user| user.tell(Answer { offer, instance }).map_err(refusal));
         if let Err(why) = handed {
             tracing::warn!(instance = %id, ?why, "a data source cannot be run now");
@@ -150,14 +111,16 @@ impl InstanceActor {
     }
 
     fn answer(&self, config: Option<UserConfigId>, instance: Result<Arc<LoadedInstance>, ErrorCode>) {
-        if let Some(user) = self.users.get(&config) {
-            user.tell_past_the_bound(InstanceIs(instance));
-        }
+        self.table.users(|users| {
+            if let Some(user) = users.get(&config) {
+                user.tell_past_the_bound(InstanceIs(instance));
+            }
+        });
     }
 
     fn is_back(&self, config: Option<UserConfigId>) {
-        let instance = self.id;
-        if self.env.supervisor.tell(UserBack(UserKey { instance, config })).is_err() {
+        let instance = self.table.id;
+        if self.table.env.supervisor.tell(UserBack(UserKey { instance, config })).is_err() {
             tracing::error!(%instance, "a restarted user could not be given its work; the supervisor is overloaded or gone");
         }
     }
@@ -165,10 +128,13 @@ impl InstanceActor {
     /// The table has to know before the user can start anew: what the supervisor sent to the old actor must find its turn
     /// void, and what the new one takes up must not be counted among what died.
     fn died(&self, config: Option<UserConfigId>) {
-        let user = UserKey { instance: self.id, config };
-        self.env.owner.lock().died(|other| *other == user);
-        if self.env.supervisor.tell(UserDied).is_err() {
-            tracing::error!(instance = %self.id, "a user's death could not be told; the supervisor is overloaded or gone");
+        let user = UserKey {
+            instance: self.table.id,
+            config,
+        };
+        self.table.env.owner.lock().died(|other| *other == user);
+        if self.table.env.supervisor.tell(UserDied).is_err() {
+            tracing::error!(instance = %self.table.id, "a user's death could not be told; the supervisor is overloaded or gone");
         }
     }
 }
@@ -178,11 +144,8 @@ impl Actor for InstanceActor {
 }
 
 impl Drop for InstanceActor {
-    /// Ends the users with this actor: what they run would otherwise run beside what its successor starts.
     fn drop(&mut self) {
-        for (_, user) in self.users.alive() {
-            user.tell_past_the_bound(Orphaned);
-        }
+        self.table.end();
     }
 }
 
@@ -190,7 +153,14 @@ impl Handler<StartFor> for InstanceActor {
     type Result = ();
 
     fn handle(&mut self, StartFor(turn): StartFor, ctx: &mut Context<Self>) {
-        self.start(turn, ctx);
+        match self.table.config() {
+            Config::Read(instance) => self.hand_on(turn, instance),
+            Config::Reading { .. } => self.granted.push(turn),
+            Config::Unread => {
+                self.granted.push(turn);
+                self.read_config(ctx);
+            }
+        }
     }
 }
 
@@ -198,11 +168,8 @@ impl Handler<Offer> for InstanceActor {
     type Result = ();
 
     fn handle(&mut self, offer: Offer, ctx: &mut Context<Self>) {
-        match &self.config {
-            Config::Read(instance) => {
-                let instance = instance.clone();
-                self.answer_with(offer, instance);
-            }
+        match self.table.config() {
+            Config::Read(instance) => self.answer_with(offer, instance),
             Config::Reading { .. } => self.offers.push(offer),
             Config::Unread => {
                 self.offers.push(offer);
@@ -217,11 +184,11 @@ impl Handler<CancelFor> for InstanceActor {
 
     /// A user that is down is running nothing: its executions find out when they are taken up again.
     fn handle(&mut self, CancelFor(config, execution): CancelFor, _: &mut Context<Self>) {
-        if let Some(user) = self.users.get(&config)
-            && user.tell(Cancel(execution)).map_err(refusal) == Err(Refusal::Busy)
-            && self.env.supervisor.tell(NotHeard(execution)).is_err()
-        {
-            tracing::error!(instance = %self.id, %execution, "a cancellation is lost; the supervisor is overloaded or gone");
+        let told = self
+            .table
+            .users(|users| users.get(&config).map(|user| user.tell(Cancel(execution)).map_err(refusal)));
+        if told == Some(Err(Refusal::Busy)) && self.table.env.supervisor.tell(NotHeard(execution)).is_err() {
+            tracing::error!(instance = %self.table.id, %execution, "a cancellation is lost; the supervisor is overloaded or gone");
         }
     }
 }
@@ -235,8 +202,8 @@ impl Handler<CredentialDue> for InstanceActor {
     type Result = ();
 
     fn handle(&mut self, CredentialDue(reading): CredentialDue, _: &mut Context<Self>) {
-        if reading == self.reading && matches!(self.config, Config::Read(_)) {
-            self.forget();
+        if reading == self.reading && matches!(self.table.config(), Config::Read(_)) {
+            self.table.forget();
         }
     }
 }
@@ -247,13 +214,13 @@ impl Handler<CredentialRefused> for InstanceActor {
     /// An older token than today's was refused, or what takes the place of it is on its way: nothing is to be done.
     fn handle(&mut self, refused: CredentialRefused, _: &mut Context<Self>) {
         let CredentialRefused { connection, version } = refused;
-        let today = match &self.config {
+        let today = match self.table.config() {
             Config::Read(Ok(instance)) => instance.grants().standing(&connection).and_then(|(version, _)| version),
             _ => None,
         };
         if today == Some(version) {
             self.refused.push((connection, version));
-            self.forget();
+            self.table.forget();
         }
     }
 }
@@ -262,7 +229,7 @@ impl Handler<Forget> for InstanceActor {
     type Result = ();
 
     fn handle(&mut self, _: Forget, _: &mut Context<Self>) {
-        self.forget();
+        self.table.forget();
     }
 }
 
@@ -286,25 +253,12 @@ async fn read(
     Ok(Some(instance))
 }
 
-impl InstanceActor {
-    /// What starts next reads the configuration again, and so do the users.
-    fn forget(&mut self) {
-        self.config = match self.config {
-            Config::Reading { .. } => Config::Reading { is_stale: true },
-            Config::Unread | Config::Read(_) => Config::Unread,
-        };
-        for (_, user) in self.users.alive() {
-            user.tell_past_the_bound(ForgetConfig);
-        }
-    }
-}
-
 impl Handler<WhatNow> for InstanceActor {
     type Result = ();
 
     fn handle(&mut self, WhatNow(config): WhatNow, ctx: &mut Context<Self>) {
-        match &self.config {
-            Config::Read(instance) => self.answer(config, instance.clone()),
+        match self.table.config() {
+            Config::Read(instance) => self.answer(config, instance),
             Config::Reading { .. } => drop(self.asked.insert(config)),
             Config::Unread => {
                 self.asked.insert(config);
@@ -320,19 +274,22 @@ impl Handler<Leave> for InstanceActor {
     fn handle(&mut self, message: Leave, ctx: &mut Context<Self>) {
         // As in the supervisor: the next round takes the others.
         const AT_ONCE: usize = 10_000;
-        for config in self.users.idle(AT_ONCE) {
-            if let Some(user) = self.users.put_away(&config)
-                && user.tell(PutAway).is_err()
-            {
-                self.users.keep(&config);
+        let is_empty = self.table.users(|users| {
+            for config in users.idle(AT_ONCE) {
+                if let Some(user) = users.put_away(&config)
+                    && user.tell(PutAway).is_err()
+                {
+                    users.keep(&config);
+                }
             }
-        }
+            users.is_empty()
+        });
         if message.is_idle {
-            let is_reading = matches!(self.config, Config::Reading { .. });
-            if self.users.is_empty() && self.granted.is_empty() && self.offers.is_empty() && !is_reading {
+            let is_reading = matches!(self.table.config(), Config::Reading { .. });
+            if is_empty && self.granted.is_empty() && self.offers.is_empty() && !is_reading {
                 ctx.stop();
-            } else if self.env.supervisor.tell(InstanceStillNeeded(self.id)).is_err() {
-                tracing::debug!(instance = %self.id, "the supervisor did not hear that an instance is still needed");
+            } else if self.table.env.supervisor.tell(InstanceStillNeeded(self.table.id)).is_err() {
+                tracing::debug!(instance = %self.table.id, "the supervisor did not hear that an instance is still needed");
             }
         }
     }
@@ -342,7 +299,7 @@ impl Handler<StillNeeded> for InstanceActor {
     type Result = ();
 
     fn handle(&mut self, StillNeeded(config): StillNeeded, _: &mut Context<Self>) {
-        if self.users.keep(&config).is_some() {
+        if self.table.users(|users| users.keep(&config)).is_some() {
             self.is_back(config);
         }
     }
@@ -361,19 +318,19 @@ impl Handler<ChildExited<Option<UserConfigId>>> for InstanceActor {
 
     fn handle(&mut self, exited: ChildExited<Option<UserConfigId>>, ctx: &mut Context<Self>) {
         let config = exited.key;
-        match self.users.on_exit(&exited) {
+        match self.table.users(|users| users.on_exit(&exited)) {
             Verdict::Stale | Verdict::Gone => {}
             Verdict::StartNow => self.is_back(config),
             Verdict::RestartAfter(delay) => {
                 self.died(config);
-                tracing::error!(instance = %self.id, ?config, ?delay, "a user's actor panicked; it restarts");
-                remind(ctx, &*self.env.execution.clock, delay, RestartDue(config));
+                tracing::error!(instance = %self.table.id, ?config, ?delay, "a user's actor panicked; it restarts");
+                remind(ctx, &*self.table.env.execution.clock, delay, RestartDue(config));
             }
             Verdict::Quarantine(span) => {
                 self.died(config);
-                tracing::error!(instance = %self.id, ?config, ?span, "a user's actor panicked too often; its executions wait in quarantine");
+                tracing::error!(instance = %self.table.id, ?config, ?span, "a user's actor panicked too often; its executions wait in quarantine");
                 metrics::counter!(crate::telemetry::QUARANTINES).increment(1);
-                remind(ctx, &*self.env.execution.clock, span, RestartDue(config));
+                remind(ctx, &*self.table.env.execution.clock, span, RestartDue(config));
             }
         }
     }
@@ -386,8 +343,10 @@ impl Handler<crate::supervisor::Fail> for InstanceActor {
 
     fn handle(&mut self, fail: crate::supervisor::Fail, _: &mut Context<Self>) {
         assert!(fail != crate::supervisor::Fail::Instances, "an instance's actor fails on purpose");
-        for (_, user) in self.users.alive() {
-            let _ = user.tell(fail);
-        }
+        self.table.users(|users| {
+            for (_, user) in users.alive() {
+                let _ = user.tell(fail);
+            }
+        });
     }
 }

@@ -4,7 +4,7 @@ use actix::Message;
 use perseat_domain::id::{ExecutionId, UserConfigId};
 use perseat_domain::owner::Turn;
 
-/// Sent by the supervisor: the turn of an execution has come. If its user cannot take it, the supervisor hears
+/// Sent by the supervisor: the turn of an execution has come, and the configuration has to be read for it. If its user cannot take it, the supervisor hears
 /// [`NotStarted`](crate::supervisor::NotStarted).
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
@@ -15,7 +15,7 @@ pub struct StartFor(pub Turn);
 #[rtype(result = "()")]
 pub struct CancelFor(pub Option<UserConfigId>, pub ExecutionId);
 
-/// Sent by the supervisor: the configuration changed; read it again before the next start.
+/// Sent by whoever lends a connection: the configuration changed; read it again before the next start.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Forget;

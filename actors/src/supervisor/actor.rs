@@ -8,8 +8,8 @@ use super::shares::Shares;
 use super::table::{OwnerTable, Through};
 use crate::admission::Admission;
 use crate::execution::ExecutionEnv;
-use crate::instance::{Forget, InstanceActor, Leave};
-use crate::kit::{Birth, ChildExited, Mailbox, Nursery, NurseryOptions, Reply, Unavailable, Verdict, remind, start_here};
+use crate::instance::{InstanceActor, InstanceHandle, Leave};
+use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Reply, Unavailable, Verdict, remind};
 use crate::telemetry::{self, OwnerMetrics};
 use crate::user::UserEnv;
 use actix::{Actor, Context, Handler, Message};
@@ -48,7 +48,7 @@ pub struct Supervisor {
     admission: Admission,
     env: UserEnv,
     me: Mailbox<Self>,
-    instances: Nursery<InstanceId, Mailbox<InstanceActor>>,
+    instances: Nursery<InstanceId, InstanceHandle>,
     pub(super) shares: Shares,
     /// Set once the daemon ends: nothing new starts, and this is answered when nothing runs.
     draining: Option<Vec<Reply<()>>>,
@@ -88,14 +88,24 @@ impl Supervisor {
 
     /// Lets the owner decide, with a way to its users.
     fn decide<R>(&mut self, decision: impl FnOnce(&mut Owner, &mut dyn Users) -> R) -> R {
-        let (env, parent, options, instances) = (&self.env, &self.me, &self.options, &mut self.instances);
-        let mut users = Through(|id| started(instances, env, parent, options, id));
-        decision(&mut env.owner.lock(), &mut users)
+        let mut users = Through {
+            instances: &mut self.instances,
+            env: &self.env,
+            parent: &self.me,
+            options: &self.options,
+        };
+        decision(&mut self.env.owner.lock(), &mut users)
     }
 
     /// The actor of an instance, started where there is none.
     pub(super) fn instance(&mut self, id: InstanceId) -> Result<Mailbox<InstanceActor>, Unavailable> {
-        started(&mut self.instances, &self.env, &self.me, &self.options, id)
+        let mut instances = Through {
+            instances: &mut self.instances,
+            env: &self.env,
+            parent: &self.me,
+            options: &self.options,
+        };
+        instances.instance(id).map(|instance| instance.actor.clone())
     }
 
     fn after_change(&mut self) {
@@ -147,23 +157,6 @@ impl Supervisor {
     fn is_back(&mut self, id: InstanceId) {
         self.decide(|owner, users| owner.back(|user| user.instance == id, users));
     }
-}
-
-fn started(
-    instances: &mut Nursery<InstanceId, Mailbox<InstanceActor>>,
-    env: &UserEnv,
-    parent: &Mailbox<Supervisor>,
-    options: &SupervisorOptions,
-    id: InstanceId,
-) -> Result<Mailbox<InstanceActor>, Unavailable> {
-    let start = |birth: Birth<InstanceId>| {
-        let (env, users) = (env.clone(), options.users);
-        let seed = options.seed ^ birth.generation;
-        start_here(env.mailbox, birth.obituary(parent), move |ctx| {
-            InstanceActor::new(id, env, users, seed, ctx)
-        })
-    };
-    instances.ensure(&id, start).cloned()
 }
 
 impl Mailbox<Supervisor> {
@@ -353,7 +346,7 @@ impl Handler<ConfigChanged> for Supervisor {
     fn handle(&mut self, message: ConfigChanged, _: &mut Context<Self>) {
         let changed = |id: &InstanceId| message.instances.as_ref().is_none_or(|ids| ids.contains(id));
         for (_, instance) in self.instances.alive().filter(|(id, _)| changed(id)) {
-            instance.tell_past_the_bound(Forget);
+            instance.table.forget();
         }
         self.shares.changed(&message);
         // A new consent is a change, too: whether it is the one that was waited for, its user finds out.
@@ -389,13 +382,13 @@ impl Handler<TidyDue> for Supervisor {
         self.shares.tidy(AT_ONCE);
         let idle = self.instances.idle(AT_ONCE);
         for (id, instance) in self.instances.alive() {
-            if !idle.contains(id) && instance.tell(Leave { is_idle: false }).is_err() {
+            if !idle.contains(id) && instance.actor.tell(Leave { is_idle: false }).is_err() {
                 tracing::debug!(instance = %id, "an instance is too busy to look for idle users");
             }
         }
         for id in idle {
             if let Some(instance) = self.instances.put_away(&id)
-                && instance.tell(Leave { is_idle: true }).is_err()
+                && instance.actor.tell(Leave { is_idle: true }).is_err()
             {
                 self.instances.keep(&id);
             }
@@ -448,7 +441,7 @@ impl Handler<super::messages::Fail> for Supervisor {
 
     fn handle(&mut self, fail: super::messages::Fail, _: &mut Context<Self>) {
         for (_, instance) in self.instances.alive() {
-            let _ = instance.tell(fail);
+            let _ = instance.actor.tell(fail);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The owner's decisions where its supervisor and its users reach them.
 
-use super::actor::Supervisor;
+use super::actor::{Supervisor, SupervisorOptions};
 use super::messages::{Settled, TurnsOver};
-use crate::instance::{CancelFor, InstanceActor, StartFor};
-use crate::kit::{Mailbox, Refused, Relayed, Unavailable, relayed};
+use crate::instance::{CancelFor, InstanceActor, InstanceHandle, InstanceTable, StartFor};
+use crate::kit::{Mailbox, Nursery, Refused, Relayed, Unavailable, relayed, start_here};
+use crate::user::UserEnv;
 use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, InstanceId};
 use perseat_domain::owner::{Owner, OwnerOptions, Reached, Refusal, Turn, UserKey, Users};
@@ -125,21 +126,41 @@ pub(crate) fn refusal(why: Refused) -> Refusal {
     }
 }
 
-/// Reaches users through the instances that `instance` finds or starts.
-pub(super) struct Through<F>(pub(super) F);
+/// Reaches users through their instances, started where there is none.
+pub(super) struct Through<'a> {
+    pub(super) instances: &'a mut Nursery<InstanceId, InstanceHandle>,
+    pub(super) env: &'a UserEnv,
+    pub(super) parent: &'a Mailbox<Supervisor>,
+    pub(super) options: &'a SupervisorOptions,
+}
 
-impl<F: FnMut(InstanceId) -> Result<Mailbox<InstanceActor>, Unavailable>> Users for Through<F> {
+impl Through<'_> {
+    pub(super) fn instance(&mut self, id: InstanceId) -> Result<&InstanceHandle, Unavailable> {
+        let (env, parent, options) = (self.env, self.parent, self.options);
+        let started = self.instances.ensure(&id, |birth| {
+            let table = Arc::new(InstanceTable::new(id, env.clone(), options.users, options.seed ^ birth.generation));
+            let shared = table.clone();
+            let actor = start_here(env.mailbox, birth.obituary(parent), move |ctx| InstanceActor::new(shared, ctx));
+            InstanceHandle { actor, table }
+        });
+        started.map(|instance| &*instance)
+    }
+}
+
+impl Users for Through<'_> {
     fn start(&mut self, turn: &Turn) -> Reached {
-        let instance = (self.0)(turn.user.instance).map_err(unavailable)?;
-        instance.tell(StartFor(*turn)).map_err(refusal)
+        let InstanceHandle { actor, table } = self.instance(turn.user.instance).map_err(unavailable)?;
+        table
+            .give(turn, actor)
+            .unwrap_or_else(|| actor.tell(StartFor(*turn)).map_err(refusal))
     }
 
     /// An instance that is about to be put away may still run something; it is asked again once it is known.
     fn cancel(&mut self, user: UserKey, execution: ExecutionId) -> Reached {
-        let instance = (self.0)(user.instance).map_err(|why| match why {
+        let instance = self.instance(user.instance).map_err(|why| match why {
             Unavailable::Leaving => Refusal::Busy,
             other => unavailable(other),
         })?;
-        instance.tell(CancelFor(user.config, execution)).map_err(refusal)
+        instance.actor.tell(CancelFor(user.config, execution)).map_err(refusal)
     }
 }

@@ -92,7 +92,7 @@ impl World {
 
     fn launch(&mut self, turn: Turn, binding: &Result<BTreeSet<&'static str>, ErrorCode>) {
         let Some(taken) = self.owner.take_up(turn.execution) else {
-            return self.stage.to_owner.push_back(ToOwner::Over(turn, None));
+            return self.turn_over(&turn, None);
         };
         if taken.is_scout {
             let missing = binding.iter().flatten().map(|connection| (*connection).to_owned()).collect();
@@ -370,7 +370,7 @@ impl World {
             cpu: Duration::ZERO,
         };
         if self.stage.mutant != Some(Mutant::KeepsItsSlot) {
-            self.stage.to_owner.push_back(ToOwner::Over(turn, Some(cost)));
+            self.turn_over(&turn, Some(cost));
         }
     }
 }

@@ -26,7 +26,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) enum ToOwner {
     Committed(Vec<(u64, Bytes)>),
-    Over(Turn, Option<Cost>),
+    TurnsOver,
     Fell(Turn),
     Unsettled(ExecutionId),
     Settled(UserKey, ExecutionId),
@@ -52,7 +52,6 @@ pub(crate) enum ToInstance {
     UserExited(ChildExited<UserKey>),
     UserBack(UserKey),
     StillNeeded(UserKey),
-    Forget(UserKey),
     Leave { is_idle: bool },
 }
 
@@ -337,14 +336,17 @@ impl Stage {
 impl Users for Stage {
     fn start(&mut self, turn: &Turn) -> Reached {
         let is_busy = self.is_busy();
+        let is_unread = self.chance.one_in(4);
         let now = self.now();
         let reached = match self.instance(turn.user.instance) {
+            Err(_) => Err(Refusal::Down),
             Ok(_) if is_busy => Err(Refusal::Busy),
-            Ok(instance) => {
+            // Its configuration is to be read first.
+            Ok(instance) if is_unread => {
                 instance.mail.push_back(ToInstance::Start(*turn));
                 Ok(())
             }
-            Err(_) => Err(Refusal::Down),
+            Ok(_) => self.user(turn.user).map(|user| user.mail.push_back(ToUser::Start(*turn))),
         };
         self.model.turn(turn, reached.err(), now);
         reached

@@ -14,10 +14,11 @@ use perseat_actors::kit::{Exit, Verdict};
 use perseat_domain::budget::Claim;
 use perseat_domain::entry::{Accepted, Cancelled, Entry, Origin};
 use perseat_domain::execution::Event;
+use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, InstanceId};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::Sealed;
-use perseat_domain::owner::{Commit, Note, Owner, OwnerOptions, Recovered, Refusal, UserKey, Wait};
+use perseat_domain::owner::{Commit, Note, Owner, OwnerOptions, Recovered, Refusal, Turn, UserKey, Wait};
 use perseat_domain::time::Timestamp;
 use perseat_store::index::pack;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(crate) struct World {
     executions: Vec<Option<ExecutionId>>,
     /// When parked executions are looked at next.
     look_at: Option<Timestamp>,
+    /// Whether the owner was told that turns are over and did not look since.
+    is_told: bool,
 }
 
 /// Runs one seed; gives what it covered, or what went wrong.
@@ -43,6 +46,7 @@ pub(crate) fn run(seed: u64, mutant: Option<Mutant>) -> Result<Report, String> {
         owner: owner(&stage),
         executions: vec![None; stage.workload.requests.len()],
         look_at: None,
+        is_told: false,
         stage,
     };
     for _ in 0..STEPS_MAX {
@@ -250,6 +254,7 @@ impl World {
         self.stage.crash();
         self.owner = owner(&self.stage);
         self.look_at = None;
+        self.is_told = false;
         let mut live = self.stage.journal.recover();
         match self.stage.mutant {
             Some(Mutant::LosesTheQueuesHead) if !live.is_empty() => drop(live.remove(0)),
@@ -315,13 +320,19 @@ impl World {
         self.stage.model.granted(fair.0, &fair.1);
     }
 
+    /// A turn is over in the table; the owner hears it once for all that are until it looks.
+    pub(crate) fn turn_over(&mut self, turn: &Turn, cost: Option<Cost>) {
+        self.stage.model.slot_freed(turn);
+        self.owner.over(turn, cost);
+        if !std::mem::replace(&mut self.is_told, true) {
+            self.stage.to_owner.push_back(ToOwner::TurnsOver);
+        }
+    }
+
     fn owner_handles(&mut self, message: ToOwner) {
         match message {
             ToOwner::Committed(batch) => batch.into_iter().for_each(|(position, payload)| self.committed(position, &payload)),
-            ToOwner::Over(turn, cost) => {
-                self.stage.model.slot_freed(&turn);
-                self.owner.over(&turn, cost);
-            }
+            ToOwner::TurnsOver => self.is_told = false,
             ToOwner::Fell(turn) => {
                 self.stage.model.fell(&turn);
                 self.owner.fell(&turn);
@@ -355,8 +366,8 @@ impl World {
                 self.owner.usable(key, &missing, &mut self.stage);
             }
             ToOwner::ConfigChanged(key) => {
-                if let Some(instance) = self.stage.instances.get_mut(&key.instance) {
-                    instance.mail.push_back(ToInstance::Forget(key));
+                if let Some(user) = self.stage.alive(key) {
+                    user.mail.push_back(ToUser::Forget);
                 }
                 self.try_parked(|user| *user == key);
             }
@@ -479,11 +490,6 @@ impl World {
                     self.stage.after(delay, Timer::UserBack(exited.key, generation));
                 }
             },
-            ToInstance::Forget(key) => {
-                if let Some(user) = self.stage.alive(key) {
-                    user.mail.push_back(ToUser::Forget);
-                }
-            }
             ToInstance::UserBack(key) => self.stage.to_owner.push_back(ToOwner::UserBack(key)),
             ToInstance::StillNeeded(key) => {
                 if instance.nursery.keep(&key).is_some() {
