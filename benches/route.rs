@@ -60,13 +60,14 @@ fn organization(users: u64) -> SnapshotBuilder {
             endpoint_type: EndpointType::SharedInstance,
             user_level: true,
             routing: RoutingFields::default(),
-            flows: Arc::from([FlowRoute {
+            flows: [FlowRoute {
                 number: FlowNumber(1),
                 name: "import".into(),
                 gate: Gate::Open,
                 is_synchronous: false,
                 reply: None,
-            }]),
+            }]
+            .into(),
             single_flow: true,
         });
     }
