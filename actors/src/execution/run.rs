@@ -19,7 +19,7 @@ use perseat_domain::identity::Identity;
 use perseat_domain::model::IntegrationVersion;
 use perseat_domain::owner::Deaths;
 use perseat_domain::time::Timestamp;
-use perseat_flow::component::{StepError, StepReport, StepResult, is_outbound, webhook_reply};
+use perseat_flow::component::{StepError, StepReport, StepResult, webhook_reply};
 use perseat_flow::expression::Results;
 use perseat_flow::payload::json;
 use perseat_journal::{Position, ReadError};
@@ -238,7 +238,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Box<Running>,
         .as_ref()
         .map_or(&binding.instance.bundle().version, |bound| &bound.version)
         .clone();
-    let plan = plan_of(&binding, &version, flow)
+    let plan = plan_of(env, &binding, &version, flow)
         .ok_or_else(|| unable(ErrorCode::FlowNotFound, "the flow is not part of the version that runs".into()))?;
     let revisions = match &past.started {
         Some(started) => (started.instance_revision, started.user_revision),
@@ -297,12 +297,11 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Box<Running>,
 }
 
 /// The compiled flow of the version that runs.
-fn plan_of(binding: &Binding, version: &IntegrationVersion, flow: FlowNumber) -> Option<Arc<Plan>> {
+fn plan_of(env: &ExecutionEnv, binding: &Binding, version: &Arc<IntegrationVersion>, flow: FlowNumber) -> Option<Arc<Plan>> {
     if version.version == binding.instance.bundle().version.version {
         return binding.plan(flow).cloned();
     }
-    let flow = version.definition.flow(flow)?;
-    Some(Arc::new(Plan::compile(flow, &is_outbound)))
+    env.plans.of(version).get(&flow).cloned()
 }
 
 /// How often an execution's entries may be carried on while they are being read. No key: twice is rare, and past it the

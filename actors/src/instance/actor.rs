@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub struct InstanceActor {
     table: Arc<InstanceTable>,
     me: Mailbox<Self>,
-    /// How often it was read.
+    /// How often the configuration was read.
     reading: u64,
     /// Credentials that third parties refused, for the next reading: connection and version.
     refused: Vec<(String, u64)>,

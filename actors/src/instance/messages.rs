@@ -4,8 +4,8 @@ use actix::Message;
 use perseat_domain::id::{ExecutionId, UserConfigId};
 use perseat_domain::owner::Turn;
 
-/// Sent by the supervisor: the turn of an execution has come, and the configuration has to be read for it. If its user cannot take it, the supervisor hears
-/// [`NotStarted`](crate::supervisor::NotStarted).
+/// Sent by the supervisor: the turn of an execution has come, and the configuration has to be read for it. If its user cannot
+/// take it, the supervisor hears [`NotStarted`](crate::supervisor::NotStarted).
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct StartFor(pub Turn);

@@ -57,12 +57,10 @@ impl InstanceTable {
 
     /// Gives a turn to its user; `None` if the configuration has to be read first, which the actor does.
     pub fn give(&self, turn: &Turn, actor: &Mailbox<InstanceActor>) -> Option<Reached> {
-        let mut state = self.state();
-        let Config::Read(instance) = &state.config else {
+        let Config::Read(instance) = self.config() else {
             return None;
         };
-        let instance = instance.clone();
-        Some(self.start(&mut state.users, turn, instance, actor))
+        Some(self.give_with(turn, instance, actor))
     }
 
     /// As [`InstanceTable::give`], with the configuration that is given.
@@ -72,17 +70,8 @@ impl InstanceTable {
         instance: Result<Arc<LoadedInstance>, ErrorCode>,
         actor: &Mailbox<InstanceActor>,
     ) -> Reached {
-        self.start(&mut self.state().users, turn, instance, actor)
-    }
-
-    fn start(
-        &self,
-        users: &mut UserNursery,
-        turn: &Turn,
-        instance: Result<Arc<LoadedInstance>, ErrorCode>,
-        actor: &Mailbox<InstanceActor>,
-    ) -> Reached {
-        let user = self.running(users, turn.user.config, actor)?;
+        let mut state = self.state();
+        let user = self.running(&mut state.users, turn.user.config, actor)?;
         user.tell(Start { turn: *turn, instance }).map_err(refusal)
     }
 

@@ -88,24 +88,23 @@ impl Supervisor {
 
     /// Lets the owner decide, with a way to its users.
     fn decide<R>(&mut self, decision: impl FnOnce(&mut Owner, &mut dyn Users) -> R) -> R {
-        let mut users = Through {
+        let mut users = self.through();
+        let owner = &users.env.owner;
+        decision(&mut owner.lock(), &mut users)
+    }
+
+    fn through(&mut self) -> Through<'_> {
+        Through {
             instances: &mut self.instances,
             env: &self.env,
             parent: &self.me,
             options: &self.options,
-        };
-        decision(&mut self.env.owner.lock(), &mut users)
+        }
     }
 
     /// The actor of an instance, started where there is none.
     pub(super) fn instance(&mut self, id: InstanceId) -> Result<Mailbox<InstanceActor>, Unavailable> {
-        let mut instances = Through {
-            instances: &mut self.instances,
-            env: &self.env,
-            parent: &self.me,
-            options: &self.options,
-        };
-        instances.instance(id).map(|instance| instance.actor.clone())
+        self.through().instance(id).map(|instance| instance.actor.clone())
     }
 
     fn after_change(&mut self) {

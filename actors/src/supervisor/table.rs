@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-/// One owner's table: written by its supervisor, read by its users when they take an execution up.
+/// One owner's table: written by its supervisor, and by its users where they take an execution up and give its turn back.
 #[derive(Debug)]
 pub struct OwnerTable {
     owner: Mutex<Owner>,
