@@ -99,9 +99,11 @@ impl Fronts {
     pub async fn drain(&self, within: Duration) -> usize {
         self.front.begin_drain();
         let all = u32::try_from(self.front.options().connections).unwrap_or(u32::MAX);
-        // All permits are back when the last connection has ended.
-        let _ = tokio::time::timeout(within, self.front.connections.acquire_many(all)).await;
-        self.front.connections()
+        // All permits are back when the last connection has ended; its seat is free a moment before the counts fall.
+        match tokio::time::timeout(within, self.front.connections.acquire_many(all)).await {
+            Ok(_) => 0,
+            Err(_) => self.front.connections(),
+        }
     }
 }
 
