@@ -2,20 +2,21 @@
 
 use super::ExecutionEnv;
 use super::run::off_arbiter;
-use crate::supervisor::Writes;
+use crate::supervisor::{Ending, Writes, is_for_lack_of_room};
 use bytes::Bytes;
 use perseat_domain::entry::{Called, Calls, Ended, Entry, LogLine, Parked, Started, StepRecord, SyncResponse, step_record_id};
 use perseat_domain::execution::{Draft, DraftLogs};
-use perseat_domain::id::ExecutionId;
+use perseat_domain::id::{ExecutionId, partition_of};
 use perseat_domain::model::Sealed;
 use perseat_domain::usage::Through;
 use perseat_flow::component::StepLog;
 use perseat_flow::mask::Masker;
 use perseat_flow::outbound::Meter;
-use perseat_journal::{AppendError, NewEntry};
+use perseat_journal::NewEntry;
 use perseat_store::seal::{DataKey, RecordKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One execution's unwritten entries.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Recorder {
     key: Option<Arc<DataKey>>,
     masker: Masker,
     execution: ExecutionId,
+    /// When it was taken up, on the clock's uptime.
+    began: Duration,
     writes: Writes,
     partition: u8,
     draft: Draft,
@@ -37,15 +40,16 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(env: Arc<ExecutionEnv>, key: Option<Arc<DataKey>>, masker: Masker, writes: Writes, partition: u8) -> Self {
+    pub(super) fn new(env: Arc<ExecutionEnv>, key: Option<Arc<DataKey>>, masker: Masker, began: Duration, writes: Writes) -> Self {
         let lines_left = env.limits.max_log_lines;
         Self {
             env,
             key,
             masker,
-            execution: writes.execution,
+            execution: writes.turn.execution,
+            began,
+            partition: partition_of(writes.turn.user.instance),
             writes,
-            partition,
             draft: Draft::default(),
             logs: Vec::new(),
             lines_left,
@@ -119,8 +123,8 @@ impl Recorder {
         self.append(entries).await;
     }
 
-    /// What is left to be written, and the end with it.
-    pub(super) fn end(&mut self, end: End) -> Last {
+    /// Hands over what is left to be written, and the end with it, in one append: there is nothing more to wait for.
+    pub(super) fn end(&mut self, end: End) {
         let message = end.message.map(|text| self.masker.mask_text(&text).into_owned());
         let response = end.response.as_ref().map(|response| {
             let plain = postcard::to_allocvec(response).unwrap_or_default();
@@ -148,15 +152,15 @@ impl Recorder {
             })
         });
         let entries = self.take(Some(&Entry::Ended(ended)));
-        Last { entries, answer }
-    }
-
-    /// Writes the end in one append and answers whoever waits for it.
-    pub(super) async fn finish(&self, last: Last) {
-        self.append(last.entries).await;
-        if let Some(answer) = last.answer {
-            self.env.waiters.answer(self.execution, *answer);
-        }
+        let append = self.env.journal.append(entries.clone());
+        let ending = Ending {
+            turn: self.writes.turn,
+            entries,
+            answer,
+            began: self.began,
+            cpu: end.cpu,
+        };
+        self.writes.end(ending, append);
     }
 
     /// What was gathered, and what comes behind it.
@@ -227,7 +231,7 @@ impl Recorder {
         loop {
             match self.writes.wait(self.env.journal.append(entries.clone())).await {
                 Ok(()) => return,
-                Err(AppendError::Full | AppendError::Busy) => self.env.clock.sleep(self.env.limits.full_retry).await,
+                Err(error) if is_for_lack_of_room(error) => self.env.clock.sleep(self.env.limits.full_retry).await,
                 Err(error) => {
                     tracing::error!(execution = %self.execution, %error, "cannot record an execution; it waits for the restart of the daemon");
                     std::future::pending::<()>().await;
@@ -242,13 +246,6 @@ fn seal_with(key: Option<&DataKey>, kind: RecordKind, id: &[u8], plain: &[u8]) -
     key.map_or_else(|| Sealed(Vec::new()), |key| key.seal(kind, id, plain))
 }
 
-/// An execution's last entries, and what whoever waits for it will hear.
-#[derive(Debug)]
-pub(super) struct Last {
-    entries: Vec<NewEntry>,
-    answer: Option<Box<crate::waiters::Answer>>,
-}
-
 /// How an execution ended, before sealing.
 #[derive(Debug)]
 pub(super) struct End {
@@ -260,4 +257,6 @@ pub(super) struct End {
     pub(super) response: Option<SyncResponse>,
     /// Whether a synchronous caller may wait for it.
     pub(super) is_awaited: bool,
+    /// Processor time of its steps.
+    pub(super) cpu: Duration,
 }

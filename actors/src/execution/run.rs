@@ -14,7 +14,7 @@ use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, Ended, EntryRef, Started, StepRecord, StepStatus, SyncResponse, step_record_id};
 use perseat_domain::execution::{Effect, Event, Machine, Node, NodeIndex, Past, PastError, Plan, Verdict};
 use perseat_domain::fair::Cost;
-use perseat_domain::id::{ExecutionId, FlowNumber, partition_of};
+use perseat_domain::id::{ExecutionId, FlowNumber};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::IntegrationVersion;
 use perseat_domain::owner::Deaths;
@@ -79,24 +79,20 @@ impl std::fmt::Debug for Refuse {
     }
 }
 
-/// Runs an execution from its last durable entry to its end, or until it has to wait for a credential. What few executions
-/// come to is boxed: the rest would carry the room for it, and there are thousands at a time.
-pub async fn run(env: Arc<ExecutionEnv>, mut start: Box<Start>) -> (Cost, Option<Parking>) {
+/// Runs an execution from its last durable entry until it has handed over its end, or has to wait for a credential; then it gives
+/// what that cost. What few executions come to is boxed: the rest would carry the room for it, and there are thousands at a time.
+pub async fn run(env: Arc<ExecutionEnv>, mut start: Box<Start>) -> Option<(Cost, Parking)> {
     let began = env.clock.uptime();
-    let (mut cpu, mut parking) = (Duration::ZERO, None);
-    match prepare(&env, &start).await {
-        Ok(mut running) => {
-            parking = running.run(&mut start, began).await;
-            cpu = running.cpu;
+    let (parking, cpu) = match prepare(&env, &start, began).await {
+        Ok(mut running) => (running.run(&mut start, began).await?, running.cpu),
+        Err(Halt::Unable(unable)) => {
+            unable.finish(&env, &start, began);
+            return None;
         }
-        Err(Halt::Unable(unable)) => Box::pin(unable.finish(&env, &start, began)).await,
-        Err(Halt::Parked(still)) => parking = Some(still),
-    }
-    let cost = Cost {
-        slot: env.clock.uptime().saturating_sub(began),
-        cpu,
+        Err(Halt::Parked(still)) => (still, Duration::ZERO),
     };
-    (cost, parking)
+    let slot = env.clock.uptime().saturating_sub(began);
+    Some((Cost { slot, cpu }, parking))
 }
 
 /// Why an execution does not get to its next step.
@@ -145,7 +141,7 @@ enum PastUnread {
 }
 
 impl Unable {
-    async fn finish(self, env: &Arc<ExecutionEnv>, start: &Start, began: Duration) {
+    fn finish(self, env: &Arc<ExecutionEnv>, start: &Start, began: Duration) {
         tracing::info!(execution = %start.execution, code = %self.code, "execution cannot run: {}", self.message);
         let ended = Ended {
             execution: start.execution,
@@ -170,15 +166,14 @@ impl Unable {
             .or_else(|| start.fallback_key.clone());
         let has_key = key.is_some();
         let masker = start.binding.as_ref().map(|binding| binding.masker.clone()).unwrap_or_default();
-        let partition = partition_of(start.identity.instance);
-        let mut recorder = Recorder::new(env.clone(), key, masker, start.writes.clone(), partition);
-        let last = recorder.end(End {
+        let mut recorder = Recorder::new(env.clone(), key, masker, began, start.writes.clone());
+        recorder.end(End {
             ended,
             message: has_key.then_some(self.message),
             response: None,
             is_awaited: true,
+            cpu: Duration::ZERO,
         });
-        recorder.finish(last).await;
     }
 }
 
@@ -202,7 +197,7 @@ pub(super) struct Running {
     pub(super) cpu: Duration,
 }
 
-async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Box<Running>, Halt> {
+async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration) -> Result<Box<Running>, Halt> {
     let past = match &start.accepted {
         Some(accepted) => Past::gather([accepted]).map_err(PastUnread::from),
         None => Box::pin(read_past(env, start)).await,
@@ -272,8 +267,8 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start) -> Result<Box<Running>,
         env.clone(),
         Some(binding.key().clone()),
         binding.masker.clone(),
+        began,
         start.writes.clone(),
-        partition_of(start.identity.instance),
     );
     if bound.is_some() {
         recorder.mask_also(&masker(settings));
@@ -378,8 +373,7 @@ impl Running {
                     Effect::Abandon => {}
                     Effect::Finish(verdict) => {
                         let end = self.end(verdict, began);
-                        let last = self.recorder.end(end);
-                        self.recorder.finish(last).await;
+                        self.recorder.end(end);
                         return None;
                     }
                 }
@@ -489,6 +483,7 @@ impl Running {
             message,
             response,
             is_awaited: is_synchronous,
+            cpu: self.cpu,
         }
     }
 

@@ -309,6 +309,7 @@ impl Handler<RestartDue> for InstanceActor {
     type Result = ();
 
     fn handle(&mut self, RestartDue(config): RestartDue, _: &mut Context<Self>) {
+        tracing::info!(instance = %self.table.id, ?config, "a user's actor may start again");
         self.is_back(config);
     }
 }

@@ -14,6 +14,7 @@
 //! | [`Clock`] | all time: real in the daemon, virtual in tests |
 //! | [`Arbiters`] | the threads that actors live on, and which partition lives where |
 //! | [`Errands`] | short blocking work beside an arbiter, worked off in order |
+//! | [`begin_here`] | what is over at once needs no task |
 //! | [`relayed`] | a wait for another thread that nobody who comes later overtakes |
 //! | [`Pulse`] | a plain thread that notices when one of them is frozen |
 //!
@@ -43,4 +44,4 @@ pub use obituary::{ChildExited, Exit, Obituary};
 pub use permits::{Permit, Permits};
 pub use pulse::{Health, Pulse, PulseHooks, PulseOptions};
 pub use relay::{Relayed, relayed};
-pub use start::{LocalRun, remind, run_here, start_here, start_on};
+pub use start::{Begun, LocalRun, begin_here, remind, run_here, start_here, start_on};

@@ -8,6 +8,9 @@ use super::obituary::{Obituary, Watched};
 use actix::dev::channel::channel;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
@@ -78,6 +81,29 @@ impl Drop for LocalRun {
 /// Outside an arbiter.
 pub fn run_here(obituary: Obituary, future: impl Future<Output = ()> + 'static) -> LocalRun {
     LocalRun(actix_rt::spawn(Watched::new(Box::pin(future), obituary)).abort_handle())
+}
+
+/// How far a future came at once.
+#[derive(Debug)]
+pub enum Begun<F: Future> {
+    /// To its end.
+    Over(F::Output),
+    /// It waits; to be [run](run_here), or dropped.
+    Waits(F),
+    /// It panicked.
+    Panicked,
+}
+
+/// Begins a future on the calling arbiter, without a task: most of what an actor has to run comes to its end at once. A
+/// panic in it ends only it.
+pub fn begin_here<F: Future + Unpin>(mut future: F) -> Begun<F> {
+    // Whoever runs it polls it again: nobody has to be woken before.
+    let mut cx = std::task::Context::from_waker(Waker::noop());
+    match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut future).poll(&mut cx))) {
+        Ok(Poll::Ready(output)) => Begun::Over(output),
+        Ok(Poll::Pending) => Begun::Waits(future),
+        Err(_) => Begun::Panicked,
+    }
 }
 
 /// Sends `message` to the actor itself once `after` has passed on `clock`. Cancelled with the actor, or by the

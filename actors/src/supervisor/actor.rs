@@ -1,5 +1,6 @@
 //! The supervisor.
 
+use super::endings::{Answered, Ending, is_for_lack_of_room};
 use super::messages::{
     Committed, ConfigChanged, Drain, Fell, Hold, LookDue, NotHeard, NotStarted, Park, Recovered, RestartDue, Settled, TidyDue, TryParked,
     TurnsOver, Usable, UserBack, UserDied,
@@ -9,14 +10,15 @@ use super::table::{OwnerTable, Through};
 use crate::admission::Admission;
 use crate::execution::ExecutionEnv;
 use crate::instance::{InstanceActor, InstanceHandle, Leave};
-use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Reply, Unavailable, Verdict, remind};
+use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Reply, Unavailable, Verdict, relayed, remind};
 use crate::telemetry::{self, OwnerMetrics};
 use crate::user::UserEnv;
-use actix::{Actor, Context, Handler, Message};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use perseat_domain::fair::FairOptions;
 use perseat_domain::id::InstanceId;
 use perseat_domain::owner::{Commit, Note, Owner, OwnerOptions, Recovered as RecoveredExecution, Users, Wait};
 use perseat_domain::time::Timestamp;
+use perseat_journal::AppendError;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,6 +138,42 @@ impl Supervisor {
         remind(ctx, &**clock, next.since(clock.now()), LookDue(next));
     }
 
+    /// Waits for the next ends that the journal answers.
+    fn wait_for_ends(&self, ctx: &mut Context<Self>) {
+        let answered = relayed(Answered(self.env.owner.clone()));
+        ctx.spawn(answered.into_actor(self).map(|answered, actor, ctx| {
+            for (ending, outcome) in answered {
+                match outcome {
+                    Ok(()) => actor.settle(ending),
+                    Err(error) if is_for_lack_of_room(error) => actor.append_again(ending, error, ctx),
+                    Err(error) => ending.stands_still(error),
+                }
+            }
+            actor.after_change();
+            actor.wait_for_ends(ctx);
+        }));
+    }
+
+    /// An execution's end is durable: its turn is over.
+    fn settle(&self, ending: Ending) {
+        let (turn, cost) = ending.settle(&self.env.execution);
+        self.env.owner.lock().over(&turn, Some(cost));
+    }
+
+    /// There was no room for an execution's end.
+    fn append_again(&self, ending: Ending, error: AppendError, ctx: &mut Context<Self>) {
+        let execution = ending.turn.execution;
+        tracing::debug!(%execution, %error, "there is no room to record the end of an execution; it is tried again");
+        let env = self.env.execution.clone();
+        let again = async move { ending.append_again(&env).await };
+        ctx.spawn(again.into_actor(self).map(|ending, actor, _| {
+            if let Some(ending) = ending {
+                actor.settle(ending);
+                actor.after_change();
+            }
+        }));
+    }
+
     fn died(&mut self, id: InstanceId) {
         self.env.owner.lock().died(|user| user.instance == id);
         self.after_change();
@@ -170,6 +208,7 @@ impl Actor for Supervisor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         remind(ctx, &*self.env.execution.clock, self.options.tidy_every, TidyDue);
+        self.wait_for_ends(ctx);
     }
 }
 
@@ -367,6 +406,7 @@ impl Handler<RestartDue> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, RestartDue(id): RestartDue, _: &mut Context<Self>) {
+        tracing::info!(instance = %id, "an instance's actor may start again");
         self.is_back(id);
     }
 }

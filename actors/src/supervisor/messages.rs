@@ -49,7 +49,8 @@ pub struct ConfigChanged {
     pub holders: Vec<Holder>,
 }
 
-/// Sent by a user actor: turns are over in the table, so that others may start. One of these waits at most.
+/// Sent by a user actor: turns are over in the table in which nothing was to be done, so that others may start. One of these waits
+/// at most.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct TurnsOver;

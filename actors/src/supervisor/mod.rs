@@ -3,6 +3,7 @@
 //! ```text
 //! journal writer ── Committed ─► Supervisor ─► InstanceActor ─► UserActor ─► execution
 //!                                 │  the owner's table: what is live, whose turn it is
+//!                                 │  ends on their way to the disk ◄─────── hands over
 //!                                 └─ RestartDue, TidyDue (its own timers)
 //! ```
 //!
@@ -10,6 +11,7 @@
 //! in position order, after a restart from recovery in the same order. It knows no configuration and no payload.
 
 mod actor;
+mod endings;
 mod feed;
 mod messages;
 mod shares;
@@ -17,6 +19,8 @@ mod sources;
 mod table;
 
 pub use actor::{InstanceStillNeeded, Supervisor, SupervisorOptions};
+pub use endings::Ending;
+pub(crate) use endings::is_for_lack_of_room;
 pub use feed::Feed;
 #[cfg(feature = "faults")]
 pub use messages::Fail;

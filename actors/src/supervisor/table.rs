@@ -1,11 +1,11 @@
 //! The owner's decisions where its supervisor and its users reach them.
 
 use super::actor::{Supervisor, SupervisorOptions};
+use super::endings::{Ending, Endings};
 use super::messages::{Settled, TurnsOver};
 use crate::instance::{CancelFor, InstanceActor, InstanceHandle, InstanceTable, StartFor};
 use crate::kit::{Mailbox, Nursery, Refused, Relayed, Unavailable, relayed, start_here};
 use crate::user::UserEnv;
-use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, InstanceId};
 use perseat_domain::owner::{Owner, OwnerOptions, Reached, Refusal, Turn, UserKey, Users};
 use perseat_journal::{Append, AppendError};
@@ -21,6 +21,7 @@ pub struct OwnerTable {
     owner: Mutex<Owner>,
     /// Whether the supervisor was told that turns are over and did not look since.
     is_told: AtomicBool,
+    pub(super) endings: Endings,
 }
 
 impl OwnerTable {
@@ -30,6 +31,7 @@ impl OwnerTable {
         Self {
             owner: Mutex::new(Owner::new(options)),
             is_told: AtomicBool::new(false),
+            endings: Endings::default(),
         }
     }
 
@@ -38,9 +40,9 @@ impl OwnerTable {
         self.owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A turn is over. The supervisor hears it once for all that are until it looks.
-    pub fn over(&self, turn: &Turn, cost: Option<Cost>, supervisor: &Mailbox<Supervisor>) {
-        self.lock().over(turn, cost);
+    /// Nothing was to be done in a turn. The supervisor hears it once for all that are over so until it looks.
+    pub fn over(&self, turn: &Turn, supervisor: &Mailbox<Supervisor>) {
+        self.lock().over(turn, None);
         if !self.is_told.swap(true, Ordering::Relaxed) {
             supervisor.tell_past_the_bound(TurnsOver);
         }
@@ -55,10 +57,8 @@ impl OwnerTable {
 /// Where the appends of one execution are accounted for when nobody waits for them any more.
 #[derive(Clone, Debug)]
 pub struct Writes {
-    /// The execution.
-    pub execution: ExecutionId,
-    /// Whose it is.
-    pub user: UserKey,
+    /// Its turn.
+    pub turn: Turn,
     /// The table that it is in.
     pub owner: Arc<OwnerTable>,
     /// Hears that an append is settled.
@@ -66,6 +66,12 @@ pub struct Writes {
 }
 
 impl Writes {
+    /// The execution is through: its end is waited for by the owner from now on.
+    pub(crate) fn end(&self, ending: Ending, append: Append) {
+        self.owner.lock().ending(self.turn.execution);
+        self.owner.endings.push(ending, append);
+    }
+
     /// Waits for an append. If the execution dies meanwhile, it is not gone on with before the outcome is known.
     pub async fn wait(&self, append: Append) -> Result<(), AppendError> {
         let mut left = Left {
@@ -92,12 +98,8 @@ struct Left<'a> {
 impl Drop for Left<'_> {
     fn drop(&mut self) {
         let Some(append) = self.append.take() else { return };
-        let Writes {
-            execution,
-            user,
-            owner,
-            supervisor,
-        } = self.writes.clone();
+        let Writes { turn, owner, supervisor } = self.writes.clone();
+        let Turn { execution, user, .. } = turn;
         owner.lock().unsettled(execution);
         // It ends with the journal's answer, which always comes.
         actix_rt::spawn(async move {

@@ -5,7 +5,7 @@ use super::sources::Offers;
 use crate::execution::{self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, Parking, Refuse, TodayIs};
 use crate::grant::Borrower;
 use crate::instance::{self, InstanceActor, WhatNow};
-use crate::kit::{ChildExited, LocalRun, Mailbox, Obituary, remind, run_here};
+use crate::kit::{Begun, ChildExited, LocalRun, Mailbox, Obituary, begin_here, remind, run_here};
 use crate::source::Offer;
 use crate::supervisor::{Fell, OwnerTable, Park, Supervisor, TryParked, Usable, Writes};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
@@ -34,7 +34,6 @@ pub struct UserEnv {
 struct Running {
     turn: Turn,
     cancel: CancellationToken,
-    /// Told by the execution when it comes to its end; a death leaves it out.
     _run: LocalRun,
 }
 
@@ -132,12 +131,12 @@ impl UserActor {
     fn read_config(&mut self, ctx: &mut Context<Self>) {
         let instance = match self.instance.clone() {
             Some(Ok(instance)) => instance,
-            Some(Err(code)) => return self.config_is(Err(code), ctx),
-            None => return self.config_is(Err(ErrorCode::InstanceRemoved), ctx),
+            Some(Err(code)) => return self.config_is(&Err(code), ctx),
+            None => return self.config_is(&Err(ErrorCode::InstanceRemoved), ctx),
         };
         let Some(config) = self.key.config else {
             let binding = Binding::new(instance, None, &self.env.execution);
-            return self.config_is(Ok(Arc::new(binding)), ctx);
+            return self.config_is(&Ok(Arc::new(binding)), ctx);
         };
         self.config = Config::Reading;
         if self.is_reading {
@@ -155,40 +154,40 @@ impl UserActor {
             });
             actor.is_reading = false;
             if actor.reading == reading {
-                actor.config_is(binding, ctx);
+                actor.config_is(&binding, ctx);
             } else if matches!(actor.config, Config::Reading) {
                 actor.read_config(ctx);
             }
         }));
     }
 
-    fn config_is(&mut self, binding: Configuration, ctx: &mut Context<Self>) {
-        if let Ok(binding) = &binding {
+    fn config_is(&mut self, binding: &Configuration, ctx: &mut Context<Self>) {
+        if let Ok(binding) = binding {
             let due = binding.user.as_ref().and_then(|user| user.grants().due_in(&self.env.execution));
             if let Some(due) = due {
                 remind(ctx, &*self.env.execution.clock, due, CredentialDue(self.reading));
             }
         }
-        self.tell_usable(&binding);
+        self.tell_usable(binding);
         self.today.read(binding.clone());
-        self.offers.read(&self.env.execution, &binding);
+        self.offers.read(&self.env.execution, binding);
+        self.config = match binding {
+            // What could not be read now may be read for the next turn.
+            Err(ErrorCode::Internal) => Config::Unread,
+            binding => Config::Read(binding.clone()),
+        };
         for turn in std::mem::take(&mut self.waiting) {
             self.launch(turn, binding.clone());
         }
         #[cfg(feature = "faults")]
         perseat_journal::kill_point::reach("grant-told");
-        self.config = match binding {
-            // What could not be read now may be read for the next turn.
-            Err(ErrorCode::Internal) => Config::Unread,
-            binding => Config::Read(binding),
-        };
     }
 
     fn launch(&mut self, turn: Turn, binding: Configuration) {
         let execution = turn.execution;
         let taken = self.env.owner.lock().take_up(execution);
         let Some(taken) = taken else {
-            return self.is_over(turn, None);
+            return self.env.owner.over(&turn, &self.env.supervisor);
         };
         if taken.is_scout {
             self.tell_usable(&binding);
@@ -204,25 +203,45 @@ impl UserActor {
             binding,
             today: self.today.follow(),
             writes: Writes {
-                execution,
-                user: turn.user,
+                turn,
                 owner: self.env.owner.clone(),
                 supervisor: self.env.supervisor.clone(),
             },
             cancel: cancel.clone(),
             refuse: self.refuse(),
         });
+        let run = match begin_here(Box::pin(execution::run(self.env.execution.clone(), start))) {
+            Begun::Over(parking) => return self.is_through(turn, parking),
+            Begun::Panicked => return self.fell(turn),
+            Begun::Waits(run) => run,
+        };
         let generation = self.next_generation;
         self.next_generation += 1;
         let obituary = Obituary::of_panic(&self.me, execution, generation);
-        let (env, me) = (self.env.execution.clone(), self.me.clone());
+        let me = self.me.clone();
         let run = run_here(obituary, async move {
-            let (cost, parking) = execution::run(env, start).await;
-            if me.tell(ExecutionEnded { execution, cost, parking }).is_err() {
+            let parking = run.await;
+            if me.tell(Through { execution, parking }).is_err() {
                 tracing::debug!(%execution, "the user's actor ended before its execution");
             }
         });
         self.running.insert(execution, Running { turn, cancel, _run: run });
+    }
+
+    /// An execution has handed over its end, or waits for a credential.
+    fn is_through(&mut self, turn: Turn, parking: Option<(Cost, Parking)>) {
+        if let Some((cost, parking)) = parking {
+            self.park(turn, cost, parking);
+        }
+    }
+
+    /// An execution panicked: it lines up again.
+    fn fell(&self, turn: Turn) {
+        let execution = turn.execution;
+        tracing::error!(%execution, "an execution panicked; it is resumed from its last durable entry");
+        if self.env.supervisor.tell(Fell(turn)).is_err() {
+            tracing::error!(%execution, "a death could not be told; the supervisor is overloaded or gone");
+        }
     }
 
     /// Takes an execution out. Most users run nothing most of the time: no room is kept for it then.
@@ -282,10 +301,6 @@ impl UserActor {
             Some(Ok(instance)) => Some(instance.key().clone()),
             _ => None,
         }
-    }
-
-    fn is_over(&self, turn: Turn, cost: Option<Cost>) {
-        self.env.owner.over(&turn, cost, &self.env.supervisor);
     }
 
     /// What the instance is now: its word always comes after a change that it told of.
@@ -464,26 +479,21 @@ impl Handler<Orphaned> for UserActor {
     }
 }
 
-/// Sent by an execution: its end is durable, or that it waits.
+/// Sent by an execution: it has handed over its end, or waits.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct ExecutionEnded {
+struct Through {
     execution: ExecutionId,
-    cost: Cost,
     /// Set where it did not end, but waits for a credential.
-    parking: Option<Parking>,
+    parking: Option<(Cost, Parking)>,
 }
 
-impl Handler<ExecutionEnded> for UserActor {
+impl Handler<Through> for UserActor {
     type Result = ();
 
-    fn handle(&mut self, message: ExecutionEnded, _: &mut Context<Self>) {
-        let Some(running) = self.take_out(message.execution) else {
-            return;
-        };
-        match message.parking {
-            None => self.is_over(running.turn, Some(message.cost)),
-            Some(parking) => self.park(running.turn, message.cost, parking),
+    fn handle(&mut self, Through { execution, parking }: Through, _: &mut Context<Self>) {
+        if let Some(running) = self.take_out(execution) {
+            self.is_through(running.turn, parking);
         }
     }
 }
@@ -491,13 +501,10 @@ impl Handler<ExecutionEnded> for UserActor {
 impl Handler<ChildExited<ExecutionId>> for UserActor {
     type Result = ();
 
-    /// An execution's future panicked: it lines up again.
+    /// An execution's future panicked.
     fn handle(&mut self, message: ChildExited<ExecutionId>, _: &mut Context<Self>) {
         if let Some(running) = self.take_out(message.key) {
-            tracing::error!(execution = %message.key, "an execution panicked; it is resumed from its last durable entry");
-            if self.env.supervisor.tell(Fell(running.turn)).is_err() {
-                tracing::error!(execution = %message.key, "a death could not be told; the supervisor is overloaded or gone");
-            }
+            self.fell(running.turn);
         }
     }
 }

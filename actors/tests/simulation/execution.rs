@@ -92,7 +92,7 @@ impl World {
 
     fn launch(&mut self, turn: Turn, binding: &Result<BTreeSet<&'static str>, ErrorCode>) {
         let Some(taken) = self.owner.take_up(turn.execution) else {
-            return self.turn_over(&turn, None);
+            return self.turn_over(&turn);
         };
         if taken.is_scout {
             let missing = binding.iter().flatten().map(|connection| (*connection).to_owned()).collect();
@@ -177,9 +177,7 @@ impl World {
             _ => EndStatus::Failed,
         };
         let ended = ended(&self.stage, &activation, attempt, status, Some(code));
-        activation.is_writing = true;
-        self.stage
-            .append(&[Entry::Ended(ended)], Ticket::Ended(activation.number, activation.turn));
+        self.hand_over(&mut activation, &[Entry::Ended(ended)]);
         self.stage.activations.insert(activation.number, activation);
     }
 
@@ -282,9 +280,23 @@ impl World {
                 Ok(None)
             }
             Effect::Finish(verdict) => {
-                finish(stage, activation, verdict);
+                let last = last(stage, activation, verdict);
+                self.hand_over(activation, &last);
                 Ok(None)
             }
+        }
+    }
+
+    /// It is through: its user has nothing to do with it any more.
+    fn hand_over(&mut self, activation: &mut Activation, last: &[Entry]) {
+        let (number, turn) = (activation.number, activation.turn);
+        self.stage.append(last, Ticket::Ended(number));
+        self.stage.model.ends(number);
+        if let Some(user) = self.stage.alive(turn.user) {
+            user.running.remove(&turn.execution);
+        }
+        if self.stage.mutant != Some(Mutant::LosesWhatEnds) {
+            self.owner.ending(turn.execution);
         }
     }
 
@@ -355,22 +367,19 @@ impl World {
         self.stage.to_owner.push_back(ToOwner::Fell(turn));
     }
 
-    /// The end is durable.
+    /// The end is durable, whatever became of its user meanwhile.
     pub(crate) fn is_over(&mut self, number: u64) {
         let Some(activation) = self.stage.activations.remove(&number) else {
             return;
         };
         let turn = activation.turn;
-        if let Some(user) = self.stage.alive(turn.user) {
-            user.running.remove(&turn.execution);
-        }
-        self.stage.model.over(number);
         let cost = Cost {
             slot: self.stage.now().saturating_sub(activation.began),
             cpu: Duration::ZERO,
         };
         if self.stage.mutant != Some(Mutant::KeepsItsSlot) {
-            self.turn_over(&turn, Some(cost));
+            self.stage.model.slot_freed(&turn);
+            self.owner.over(&turn, Some(cost));
         }
     }
 }
@@ -431,7 +440,8 @@ fn wait(stage: &mut Stage, activation: &mut Activation, span: Duration, beat: Be
     }
 }
 
-fn finish(stage: &mut Stage, activation: &mut Activation, verdict: Verdict) {
+/// What is left to be written, and the end.
+fn last(stage: &mut Stage, activation: &mut Activation, verdict: Verdict) -> Vec<Entry> {
     let failed = verdict.failed.map(|node| activation.plan.node(node).path.clone());
     let now = stage.now();
     stage
@@ -441,8 +451,7 @@ fn finish(stage: &mut Stage, activation: &mut Activation, verdict: Verdict) {
         .draft
         .take(activation.turn.execution, DraftLogs::default(), stage.workload.entry_bytes);
     entries.push(Entry::Ended(ended(stage, activation, 1, verdict.status, verdict.code)));
-    activation.is_writing = true;
-    stage.append(&entries, Ticket::Ended(activation.number, activation.turn));
+    entries
 }
 
 pub(crate) fn at(stage: &Stage) -> Timestamp {

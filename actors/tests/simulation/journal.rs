@@ -18,7 +18,7 @@ pub(crate) enum Ticket {
     /// An activation is over, and its execution waits for a credential.
     Parked(u64, Turn),
     /// An activation is over.
-    Ended(u64, Turn),
+    Ended(u64),
     /// Nobody waits.
     Nobody,
 }

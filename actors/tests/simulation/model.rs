@@ -72,7 +72,8 @@ struct Running {
     left: Option<String>,
     stopped: bool,
     verdict: bool,
-    over: bool,
+    /// Whether it has handed over its end.
+    is_through: bool,
 }
 
 #[derive(Debug)]
@@ -369,9 +370,9 @@ impl Model {
                 story.deaths_ever += u32::from(std::mem::take(&mut story.is_parking));
                 self.unreachable.insert(user, Refusal::Down);
                 self.returning.remove(&user);
-                let is_over = story.running.as_ref().is_some_and(|running| running.over);
+                let is_through = story.running.as_ref().is_some_and(|running| running.is_through);
                 let is_parked = self.parked.get(&user).is_some_and(|of| of.contains_key(&(story.order, *execution)));
-                again.extend((story.is_known && !is_over && !is_parked).then_some(*execution));
+                again.extend((story.is_known && !is_through && !is_parked).then_some(*execution));
             }
         }
         self.handed.retain(|_, turn| !which(&turn.user));
@@ -448,12 +449,12 @@ impl Model {
         self.now = now;
     }
 
-    /// An activation's end is durable.
-    pub(crate) fn over(&mut self, number: u64) {
+    /// An activation has handed over its end.
+    pub(crate) fn ends(&mut self, number: u64) {
         if let Some((story, _)) = self.running(number)
             && let Some(running) = &mut story.running
         {
-            running.over = true;
+            running.is_through = true;
         }
     }
 

@@ -24,6 +24,8 @@ pub(crate) enum Mutant {
     AbandonsTheDead,
     /// After the death of an actor nobody waits for what it was writing.
     TrustsWhatItKnows,
+    /// The death of an actor is that of what was through, too.
+    LosesWhatEnds,
     /// An execution runs past its time-out.
     IgnoresTheDeadline,
     /// A try comes too early.
@@ -39,7 +41,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::LosesTheQueuesHead,
         Self::RepeatsACompletedStep,
         Self::KeepsItsRoom,
@@ -51,6 +53,7 @@ impl Mutant {
         Self::KeepsItsSlot,
         Self::AbandonsTheDead,
         Self::TrustsWhatItKnows,
+        Self::LosesWhatEnds,
         Self::IgnoresTheDeadline,
         Self::RetriesAtOnce,
         Self::LosesTheParked,

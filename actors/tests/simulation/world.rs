@@ -14,7 +14,6 @@ use perseat_actors::kit::{Exit, Verdict};
 use perseat_domain::budget::Claim;
 use perseat_domain::entry::{Accepted, Cancelled, Entry, Origin};
 use perseat_domain::execution::Event;
-use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, InstanceId};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::Sealed;
@@ -298,14 +297,15 @@ impl World {
                 room.keep();
                 self.stage.model.receipt(execution);
             }
-            Ticket::Flushed(number, turn) | Ticket::Parked(number, turn) | Ticket::Ended(number, turn)
-                if !self.stage.activations.contains_key(&number) =>
-            {
+            Ticket::Flushed(number, turn) | Ticket::Parked(number, turn) if !self.stage.activations.contains_key(&number) => {
                 self.stage.to_owner.push_back(ToOwner::Settled(turn.user, turn.execution));
             }
             Ticket::Parked(number, _) => self.is_parked(number),
             Ticket::Flushed(number, _) => self.wake(number, Event::Flushed),
-            Ticket::Ended(number, _) => self.is_over(number),
+            Ticket::Ended(number) => {
+                self.is_over(number);
+                self.after_change();
+            }
             Ticket::Nobody => {}
         }
     }
@@ -320,10 +320,10 @@ impl World {
         self.stage.model.granted(fair.0, &fair.1);
     }
 
-    /// A turn is over in the table; the owner hears it once for all that are until it looks.
-    pub(crate) fn turn_over(&mut self, turn: &Turn, cost: Option<Cost>) {
+    /// Nothing was to be done in a turn: it is over in the table; the owner hears it once for all that are until it looks.
+    pub(crate) fn turn_over(&mut self, turn: &Turn) {
         self.stage.model.slot_freed(turn);
-        self.owner.over(turn, cost);
+        self.owner.over(turn, None);
         if !std::mem::replace(&mut self.is_told, true) {
             self.stage.to_owner.push_back(ToOwner::TurnsOver);
         }

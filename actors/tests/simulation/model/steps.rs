@@ -36,7 +36,7 @@ impl Model {
             left: None,
             stopped: false,
             verdict: false,
-            over: false,
+            is_through: false,
         });
         self.must(!is_twice, || format!("{execution} is taken up while it runs"));
         self.must(!has_ended, || format!("{execution} is taken up after its end"));

@@ -269,19 +269,23 @@ impl Owner {
         }
     }
 
-    /// A turn is over: the execution's end is durable, or it had ended before it was taken up and cost nothing.
-    pub fn over(&mut self, turn: &Turn, cost: Option<Cost>) {
-        let is_void = match (turn.slot, cost) {
-            (Some(slot), Some(cost)) => !self.queue.ended(slot, cost),
-            (Some(slot), None) => !self.queue.returned(slot),
-            (None, _) => false,
-        };
-        if let Some(live) = self.table.get_mut(turn.execution)
-            && !is_void
+    /// A running execution is through: its end was handed over to be written, and will be, whatever becomes of its user.
+    pub fn ending(&mut self, execution: ExecutionId) {
+        if let Some(live) = self.table.get_mut(execution)
             && live.stand == Stand::Running
         {
-            live.stand = Stand::Over;
+            live.stand = Stand::Ending;
         }
+    }
+
+    /// A turn is over: the execution's end is durable, or it had ended before it was taken up and cost nothing.
+    pub fn over(&mut self, turn: &Turn, cost: Option<Cost>) {
+        let Some(slot) = turn.slot else { return };
+        // A turn from before its user died is void.
+        let _is_held = match cost {
+            Some(cost) => self.queue.ended(slot, cost),
+            None => self.queue.returned(slot),
+        };
     }
 
     /// A running execution cannot go on before a credential is back: its slot is free, and it stands apart. One whose end
@@ -369,14 +373,15 @@ impl Owner {
         }
     }
 
-    /// The actors of these users died: what they were running is withheld like the rest, and counts a death.
+    /// The actors of these users died: what they were running is withheld like the rest, and counts a death. What was through
+    /// ends as it would have.
     pub fn died(&mut self, which: impl Fn(&UserKey) -> bool) {
         // A slot may be held by an execution whose end was taken in already.
         for user in self.queue.users_of(&which) {
             self.queue.gone(user);
         }
-        // What is parked runs nowhere, and stays where it is.
-        let lost = |live: &&mut Live| !matches!(live.stand, Stand::Over | Stand::Parked) && which(&live.user());
+        // What is parked or ends runs nowhere, and stays where it is.
+        let lost = |live: &&mut Live| !matches!(live.stand, Stand::Ending | Stand::Parked) && which(&live.user());
         for live in self.table.values_mut().filter(lost) {
             if live.stand == Stand::Running {
                 live.deaths.one_more();
@@ -546,7 +551,7 @@ impl Owner {
                     self.unheard.insert(execution);
                 }
             }
-            Stand::Withheld | Stand::Granted | Stand::Over => {}
+            Stand::Withheld | Stand::Granted | Stand::Ending => {}
         }
     }
 

@@ -19,8 +19,8 @@ pub(super) enum Stand {
     Running,
     /// Out of the queue until a credential is back.
     Parked,
-    /// Its end is durable and on its way here.
-    Over,
+    /// Its end was handed over to be written: nothing else becomes of it.
+    Ending,
 }
 
 /// How many actors died under an execution.

@@ -217,19 +217,40 @@ fn a_cancellation_that_found_its_user_busy_is_told_again() {
 }
 
 #[test]
-fn an_execution_whose_end_is_durable_is_not_taken_up_again() {
+fn an_execution_that_is_through_is_not_taken_up_again_whatever_becomes_of_its_user() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
     rig.owner.take_up(id(1)).unwrap();
     rig.start(1, 0);
     let turn = rig.users.turns[0];
-    // The end is durable and its entry is on the way; the user's actor dies now.
-    rig.owner.over(&turn, Some(Cost::default()));
+    // Its end is on the way to the disk; the user's actor dies now, and its next one could begin.
+    rig.owner.ending(id(1));
     rig.owner.died(|_| true);
     rig.back();
+    rig.cancel(1);
     assert_eq!(rig.turns(), [1]);
+    assert!(rig.users.cancelled.is_empty(), "there is nothing left to cancel");
+    rig.accept(2, BOB);
+    assert_eq!(rig.turns(), [2], "the death has freed its slot");
+    rig.owner.over(&turn, Some(Cost::default()));
+    assert_eq!(rig.owner.running(), 1, "which the end does not free once more");
     assert!(matches!(rig.end(1), Note::Ended(claim) if claim.user == Some(UserId(Uuid::from_u128(ANN)))));
-    assert_eq!((rig.owner.live(), rig.owner.running()), (0, 0));
+    assert_eq!(rig.owner.live(), 1);
+}
+
+#[test]
+fn what_is_through_keeps_its_slot_until_its_turn_is_over() {
+    let mut rig = Rig::new(1);
+    rig.accept(1, ANN);
+    rig.accept(2, ANN);
+    rig.owner.take_up(id(1)).unwrap();
+    let turn = rig.users.turns[0];
+    rig.owner.ending(id(1));
+    rig.end(1);
+    assert_eq!(rig.turns(), [1]);
+    rig.owner.over(&turn, Some(Cost::default()));
+    rig.owner.grant(&mut rig.users);
+    assert_eq!(rig.turns(), [2]);
 }
 
 /// Dies under its user, and has its turn again.
