@@ -43,5 +43,5 @@ pub use nursery::{Birth, Nursery, NurseryOptions, Unavailable, Verdict};
 pub use obituary::{ChildExited, Exit, Obituary};
 pub use permits::{Permit, Permits};
 pub use pulse::{Health, Pulse, PulseHooks, PulseOptions};
-pub use relay::{Relayed, relayed};
+pub use relay::{Relayed, relayed, ring_together};
 pub use start::{Begun, LocalRun, begin_here, remind, run_here, start_here, start_on};

@@ -4,6 +4,9 @@
 //! `LocalSet`). As long as it is busy, whoever a thread like the journal's writer wakes stands behind everybody who comes
 //! later. So the other thread wakes one task of the arbiter here, once for all who are due, and that one wakes them on the
 //! arbiter itself: they stand in line with everybody else, in their order.
+//!
+//! An arbiter that wakes may take the processor from the thread that woke it, find one who is due, and sleep until it is woken for
+//! the next. A thread that has many to wake [rings for all of them together](ring_together).
 
 use actix_rt::System;
 use futures_util::task::AtomicWaker;
@@ -16,6 +19,32 @@ use std::task::{Context, Poll, Wake, Waker};
 
 thread_local! {
     static HERE: RefCell<Option<Arc<Relay>>> = const { RefCell::new(None) };
+    /// Whom the calling thread has to wake, where it does so together.
+    static RUNG: RefCell<Option<Rung>> = const { RefCell::new(None) };
+}
+
+/// Sleepers, and the relays of their arbiters.
+type Rung = Vec<(Arc<Relay>, Waker)>;
+
+/// Does what wakes others who wait [relayed](relayed): they are woken when it is done, each arbiter once.
+pub fn ring_together(work: impl FnOnce()) {
+    RUNG.set(Some(Vec::new()));
+    let _all = Together;
+    work();
+}
+
+/// Wakes them, also where the work panicked.
+struct Together;
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        let rung = RUNG.take().unwrap_or_default();
+        let first = rung
+            .into_iter()
+            .filter_map(|(relay, sleeper)| relay.line_up(sleeper).then_some(relay));
+        let asleep: Vec<Arc<Relay>> = first.collect();
+        asleep.iter().for_each(|relay| relay.runner.wake());
+    }
 }
 
 /// Waits for something that another thread does. Off an arbiter it waits for it directly.
@@ -106,14 +135,24 @@ impl Relay {
         })
     }
 
-    fn hand_over(&self, sleeper: Waker) {
-        let mut due = lock(&self.due);
-        due.push(sleeper);
-        let is_first = due.len() == 1;
-        drop(due);
-        if is_first {
+    fn hand_over(self: &Arc<Self>, sleeper: Waker) {
+        let alone = RUNG.with_borrow_mut(|rung| match rung {
+            Some(rung) => {
+                rung.push((Arc::clone(self), sleeper));
+                None
+            }
+            None => Some(sleeper),
+        });
+        if alone.is_some_and(|sleeper| self.line_up(sleeper)) {
             self.runner.wake();
         }
+    }
+
+    /// Whether the runner has to be woken: it has nobody else to wake.
+    fn line_up(&self, sleeper: Waker) -> bool {
+        let mut due = lock(&self.due);
+        due.push(sleeper);
+        due.len() == 1
     }
 }
 
@@ -147,7 +186,9 @@ mod tests {
     use super::*;
     use futures_util::future::Either;
     use std::cell::Cell;
+    use std::panic::AssertUnwindSafe;
     use std::rc::Rc;
+    use std::sync::atomic::AtomicUsize;
     use tokio::sync::oneshot;
 
     const WAITING: usize = 64;
@@ -199,6 +240,42 @@ mod tests {
             "{relayed} turns of a busy neighbour, {directly} without the relay"
         );
         assert_eq!(order, (0..WAITING).collect::<Vec<_>>());
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Debug, Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn an_arbiter_that_is_faster_than_who_wakes_it_is_woken_once_for_all_who_are_rung_together() {
+        let (relay, woken) = (Arc::new(Relay::default()), Arc::new(Woken::default()));
+        let (mut runner, waker) = (Runner(Arc::clone(&relay)), Waker::from(Arc::clone(&woken)));
+        let mut run = || Pin::new(&mut runner).poll(&mut Context::from_waker(&waker)).is_pending();
+        assert!(run());
+        let sleepers: Vec<_> = (0..WAITING).map(|_| Arc::new(Woken::default())).collect();
+        let ring_all = |run: &mut dyn FnMut() -> bool| {
+            for sleeper in &sleepers {
+                let bell = Bell::new(Arc::clone(&relay));
+                bell.is_for(&Waker::from(Arc::clone(sleeper)));
+                bell.wake();
+                assert!(run());
+            }
+            woken.0.swap(0, Ordering::Relaxed)
+        };
+        assert_eq!(ring_all(&mut run), WAITING, "each for itself");
+        ring_together(|| assert_eq!(ring_all(&mut run), 0, "nobody before all are"));
+        assert_eq!(woken.0.swap(0, Ordering::Relaxed), 1);
+        assert!(run());
+        assert!(sleepers.iter().all(|sleeper| sleeper.0.load(Ordering::Relaxed) == 2));
+        let panics = std::panic::catch_unwind(AssertUnwindSafe(|| ring_together(|| panic!("in the middle"))));
+        assert!(panics.is_err());
+        assert_eq!(ring_all(&mut run), WAITING, "and nobody is kept afterwards");
     }
 
     #[test]

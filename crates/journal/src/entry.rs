@@ -36,6 +36,12 @@ pub struct Committed {
 pub trait CommitSink: Send {
     /// One frame's entries in position order. Batches come in position order too.
     fn committed(&mut self, batch: Arc<[Committed]>);
+
+    /// Runs `answer`, by which all callers of that frame learn that it is durable, one after the other. A sink that knows how
+    /// they wait can see to it that they wake together.
+    fn answering(&mut self, answer: &mut dyn FnMut()) {
+        answer();
+    }
 }
 
 impl<F: FnMut(Arc<[Committed]>) + Send> CommitSink for F {

@@ -206,7 +206,7 @@ impl Writer {
             let chain = self.encode(&segment, offset);
             #[cfg(feature = "faults")]
             if self.options.faults.acknowledges_early() {
-                self.answer_positions(segment.number());
+                answer_positions(&mut self.batch, &self.offsets, segment.number());
                 self.options.faults.hold_while_frozen();
             }
             #[cfg(feature = "faults")]
@@ -324,7 +324,8 @@ impl Writer {
             .shrink_to(self.options.max_frame_bytes as usize + FRAME_HEADER as usize + format::BLOCK);
         let committed = self.committed(segment.number());
         self.sink.committed(committed);
-        self.answer_positions(segment.number());
+        let Self { sink, batch, offsets, .. } = self;
+        sink.answering(&mut || answer_positions(batch, offsets, segment.number()));
     }
 
     /// The batch as the sink gets it; payloads are handed on, not copied.
@@ -343,18 +344,18 @@ impl Writer {
         committed.into()
     }
 
-    fn answer_positions(&mut self, segment: u32) {
-        let mut first = 0;
-        for request in &mut self.batch {
-            request.resolve(Ok(Position::new(segment, self.offsets[first])));
-            first += request.entry_count;
-        }
-    }
-
     fn answer_all(&mut self, error: AppendError) {
         for request in &mut self.batch {
             request.resolve(Err(error));
         }
+    }
+}
+
+fn answer_positions(batch: &mut [Request], offsets: &[u32], segment: u32) {
+    let mut first = 0;
+    for request in batch {
+        request.resolve(Ok(Position::new(segment, offsets[first])));
+        first += request.entry_count;
     }
 }
 

@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        mpsc::{Receiver, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     thread,
 };
@@ -141,7 +141,7 @@ fn closing_writes_what_waits_and_refuses_the_rest() {
 }
 
 /// A sink that stops the writer until the test lets it go on.
-fn gate() -> (Box<dyn CommitSink>, Receiver<()>, std::sync::mpsc::Sender<()>) {
+fn gate() -> (Box<dyn CommitSink>, Receiver<()>, Sender<()>) {
     let (entered, in_sink) = channel();
     let (release, held) = channel::<()>();
     let sink = move |_: Arc<[Committed]>| {
@@ -163,6 +163,32 @@ fn a_stalled_writer_leaves_pulses_unanswered_and_answers_once_it_goes_on() {
     append.wait().unwrap();
     journal.close();
     assert_eq!(journal.last_heartbeat(), pulse);
+}
+
+/// A sink that says between whom and whom callers were answered.
+struct Answers {
+    journal: Sender<&'static str>,
+}
+
+impl CommitSink for Answers {
+    fn committed(&mut self, _: Arc<[Committed]>) {
+        self.journal.send("committed").unwrap();
+    }
+
+    fn answering(&mut self, answer: &mut dyn FnMut()) {
+        self.journal.send("before").unwrap();
+        answer();
+        self.journal.send("after").unwrap();
+    }
+}
+
+#[test]
+fn the_callers_of_a_frame_are_answered_where_the_sink_has_them_answered() {
+    let (journal, heard) = channel();
+    let journal = Journal::open(options(), Arc::new(MemoryDisk::new(1)), Box::new(Answers { journal })).unwrap();
+    journal.append(vec![entry("x")]).wait().unwrap();
+    journal.close();
+    assert_eq!(heard.iter().collect::<Vec<_>>(), ["committed", "before", "after"]);
 }
 
 #[test]

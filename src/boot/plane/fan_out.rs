@@ -1,6 +1,7 @@
 //! The journal's sink: each committed batch to the index's queue and to the owners.
 
 use crate::indexer::IndexSink;
+use perseat_actors::kit::ring_together;
 use perseat_actors::supervisor;
 use perseat_journal::{CommitSink, Committed};
 use perseat_store::index::Feed;
@@ -35,5 +36,10 @@ impl CommitSink for FanOut {
             owners.deliver(&batch);
         }
         self.index.committed(batch);
+    }
+
+    /// Whoever wakes is not to take the processor from the writer, who has the others still to wake.
+    fn answering(&mut self, answer: &mut dyn FnMut()) {
+        ring_together(answer);
     }
 }
