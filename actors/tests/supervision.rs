@@ -3,9 +3,9 @@
 
 use actix::{Actor, ActorContext, Context, Handler, Message};
 use perseat_actors::kit::{
-    Arbiter, ArbiterOptions, Arbiters, AskError, Begun, Birth, ChildExited, Clock, Exit, Health, LocalRun, Mailbox, Nursery,
-    NurseryOptions, Obituary, Permits, Pulse, PulseHooks, PulseOptions, Refused, Reply, Unavailable, Verdict, VirtualClock, begin_here,
-    remind, run_here, start_here, start_on,
+    Arbiter, ArbiterOptions, Arbiters, AskError, Birth, ChildExited, Clock, Exit, Health, LocalRun, Mailbox, Nursery, NurseryOptions,
+    Obituary, Permits, Pulse, PulseHooks, PulseOptions, Refused, Reply, Unavailable, Verdict, VirtualClock, remind, run_here, start_here,
+    start_on,
 };
 use perseat_domain::supervision::RestartPolicy;
 use std::sync::Arc;
@@ -353,34 +353,6 @@ fn a_local_future_tells_how_it_ended_and_takes_nobody_with_it() {
         assert_eq!((panicked_exit.try_recv(), panicked.is_over()), (Ok(Exit::Panicked), true));
         assert_eq!(dropped_exit.try_recv(), Ok(Exit::Stopped), "what is dropped is cancelled");
         assert_eq!((living_exit.try_recv(), living.is_over()), (Err(mpsc::TryRecvError::Empty), false));
-    });
-}
-
-#[test]
-fn a_future_that_is_begun_ends_at_once_or_goes_on_as_a_run_and_takes_nobody_with_it() {
-    actix_rt::System::new().block_on(async {
-        assert!(matches!(begin_here(Box::pin(async { 7 })), Begun::Over(7)));
-        let panics = async {
-            if true {
-                panic!("on purpose")
-            }
-        };
-        assert!(matches!(begin_here(Box::pin(panics)), Begun::Panicked));
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let Begun::Waits(waits) = begin_here(Box::pin(async { receiver.await.unwrap() })) else {
-            panic!("nothing was sent")
-        };
-        let (obituary, exit) = obituary();
-        let run = run_here(obituary, waits);
-        settle().await;
-        assert_eq!((exit.try_recv(), run.is_over()), (Err(mpsc::TryRecvError::Empty), false));
-        sender.send(()).unwrap();
-        settle().await;
-        assert_eq!(
-            (exit.try_recv(), run.is_over()),
-            (Ok(Exit::Stopped), true),
-            "it is woken once it runs"
-        );
     });
 }
 

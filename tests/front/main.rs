@@ -4,6 +4,7 @@
 
 mod configuration;
 mod daemon;
+mod ends;
 mod executions;
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -118,3 +118,26 @@ where
         actor.handle(message, ctx);
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[test]
+    fn a_future_that_is_begun_ends_at_once_or_goes_on_as_a_run_and_takes_nobody_with_it() {
+        actix_rt::System::new().block_on(async {
+            assert!(matches!(begin_here(Box::pin(async { 7 })), Begun::Over(7)));
+            let panics = std::future::poll_fn(|_| -> Poll<()> { panic!("on purpose") });
+            assert!(matches!(begin_here(Box::pin(panics)), Begun::Panicked));
+            let (sender, receiver) = oneshot::channel();
+            let (goes_on, went_on) = oneshot::channel();
+            let Begun::Waits(waits) = begin_here(Box::pin(async move { goes_on.send(receiver.await).unwrap() })) else {
+                panic!("nothing was sent")
+            };
+            let _run = run_here(Obituary::none(), waits);
+            sender.send(9).unwrap();
+            assert_eq!(went_on.await, Ok(Ok(9)), "it is woken once it runs");
+        });
+    }
+}

@@ -1,0 +1,81 @@
+//! What becomes of executions whose actor dies, and of an end that cannot be written.
+
+use crate::executions::{ONE_SLOT, assert_ended, start};
+use crate::http::request;
+use serde_json::json;
+
+#[test]
+fn what_ran_when_its_actor_died_goes_on_once_and_ends_at_the_third_death() {
+    for switch in ["fail-users", "fail-instances"] {
+        let run = start("supervision.back-off = \"10ms\"\n");
+        let id = run.accept("globex", "jane", "Three");
+        run.provider.wait_for("/hang/two", 1);
+        run.daemon.switch(switch);
+        let twos = run.provider.wait_for("/hang/two", 2);
+        assert_eq!(twos[0].key, twos[1].key, "{switch}");
+        run.provider.release();
+        assert_ended(switch, &run.end(&id), "succeeded", None);
+        let sent = ["/echo/one", "/hang/two", "/echo/last"].map(|path| run.provider.seen(path).len());
+        assert_eq!(sent, [1, 2, 1], "{switch}: nothing ran beside its successor");
+
+        let run = start("supervision.back-off = \"10ms\"\n");
+        let id = run.accept("globex", "jane", "Three");
+        for death in 1..=3 {
+            run.provider.wait_for("/hang/two", death);
+            run.daemon.switch(switch);
+        }
+        assert_ended(switch, &run.end(&id), "quarantined", Some("quarantined"));
+        assert_eq!(run.ask("globex", "jane", "Call").status, 200, "{switch}: its user goes on");
+    }
+}
+
+#[test]
+fn what_was_through_when_its_actor_died_is_not_run_again() {
+    for switch in ["fail-users", "fail-instances"] {
+        let run = start(&format!("{ONE_SLOT}supervision.back-off = \"10ms\"\n"));
+        std::thread::scope(|scope| {
+            let caller = scope.spawn(|| run.ask("globex", "jane", "Held"));
+            run.provider.wait_for("/hang/held", 1);
+            // Its caller hears of the end, and the journal's writer stops before it writes it.
+            run.daemon.switch("acknowledge-early");
+            run.daemon.switch("freeze-writer");
+            run.provider.release();
+            assert_eq!(caller.join().unwrap().status, 200, "{switch}");
+        });
+        run.daemon.switch(switch);
+        run.daemon.log_line(&["actor may start again"]);
+        run.daemon.switch_off("acknowledge-early");
+        run.daemon.switch_off("freeze-writer");
+        // It would go before the next of its user, in the only slot.
+        assert_eq!(run.ask("globex", "jane", "Call").status, 200, "{switch}");
+        assert_eq!(run.provider.seen("/hang/held").len(), 1, "{switch}");
+    }
+}
+
+#[test]
+fn an_end_for_which_there_is_no_room_is_written_once_there_is() {
+    const ROOM: usize = 8;
+    let run = start(&format!("journal.queue-entries = {ROOM}\nexecution.full-retry = \"10ms\"\n"));
+    let id = run.accept("globex", "jane", "Held");
+    run.provider.wait_for("/hang/held", 1);
+    run.daemon.switch("freeze-writer");
+    let url = run.url("globex", "bob", "Call");
+    std::thread::scope(|scope| {
+        let (answered, answers) = std::sync::mpsc::channel();
+        for _ in 0..=ROOM {
+            let (run, url, answered) = (&run, &url, answered.clone());
+            scope.spawn(move || answered.send(run.daemon.call(&request("POST", url).json(&json!({}))).status));
+        }
+        assert_eq!(
+            answers.recv().unwrap(),
+            429,
+            "what waits for the writer is bounded, and the bound is reached"
+        );
+        run.provider.release();
+        run.daemon.log_line(&["no room to record the end"]);
+        run.daemon.switch_off("freeze-writer");
+        assert_eq!(answers.iter().take(ROOM).collect::<Vec<_>>(), [200; ROOM]);
+    });
+    assert_ended("tried again", &run.end(&id), "succeeded", None);
+    assert_eq!(run.provider.seen("/hang/held").len(), 1);
+}
