@@ -1,6 +1,6 @@
 //! Short blocking work beside an arbiter: reading rows and entries that its actors wait for.
 
-use super::relay::relayed;
+use super::relay::{relayed, ring_together};
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +12,9 @@ use tokio::sync::oneshot;
 const RUNNERS: usize = 4;
 /// Errands that may wait for each thread before another one joins in.
 const LINE: usize = 64;
+/// Errands after which those who asked are woken, if there is more to do: as long they wait for the last of these as they would in
+/// the line. No key: each of them takes microseconds, and woken one by one they would take the processor from the thread as often.
+const TOGETHER: usize = 8;
 
 type Errand = Box<dyn FnOnce() + Send>;
 
@@ -69,10 +72,19 @@ impl Errands {
     }
 
     fn work_off(&self) {
-        while let Some(errand) = self.next() {
-            // The panic hook has said what it was; the answer is dropped, which is how the one who waits hears of it.
-            let _ = catch_unwind(AssertUnwindSafe(errand));
+        let mut is_there_more = true;
+        while is_there_more {
+            ring_together(|| is_there_more = (0..TOGETHER).all(|_| self.work_off_one()));
         }
+    }
+
+    /// Whether there was one.
+    fn work_off_one(&self) -> bool {
+        let next = self.next();
+        let was_one = next.is_some();
+        // The panic hook has said what it was; the answer is dropped, which is how the one who waits hears of it.
+        let _ = next.map(|errand| catch_unwind(AssertUnwindSafe(errand)));
+        was_one
     }
 
     /// The next errand; without one the thread leaves.
@@ -95,6 +107,7 @@ mod tests {
     use super::*;
     use futures_util::future::join_all;
     use std::sync::mpsc;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn errands_run_in_the_order_they_came_and_a_panic_is_one_errands_own() {
@@ -126,5 +139,23 @@ mod tests {
         });
         assert_eq!(slow, Ok(Ok(())));
         assert!(errands.line().waiting.is_empty());
+    }
+
+    #[test]
+    fn whoever_asked_for_errands_that_follow_one_another_is_woken_when_they_are_done() {
+        actix_rt::System::new().block_on(async {
+            let errands = Errands::default();
+            let (go, begins) = mpsc::channel::<()>();
+            let (resumed, is_resumed) = mpsc::channel();
+            let first = async {
+                errands.run(move || begins.recv().unwrap()).await.unwrap();
+                // Nobody listens any more once the second is done.
+                let _ = resumed.send(());
+            };
+            // The answer to the first is there by now.
+            let second = errands.run(move || is_resumed.recv_timeout(Duration::from_millis(50)));
+            let ((), second, ()) = tokio::join!(first, second, async { go.send(()).unwrap() });
+            assert_eq!(second, Ok(Err(mpsc::RecvTimeoutError::Timeout)));
+        });
     }
 }
