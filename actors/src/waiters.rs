@@ -1,6 +1,6 @@
 //! Synchronous callers: who waits for the end of which execution.
 //!
-//! The front registers a waiter before it appends, the execution answers after its end is durable. A caller that goes
+//! The front registers a waiter before it appends, its owner answers after the execution's end is durable. A caller that goes
 //! away takes only its waiter along.
 
 use perseat_domain::code::ErrorCode;

@@ -125,6 +125,9 @@ impl Recorder {
 
     /// Hands over what is left to be written, and the end with it, in one append: there is nothing more to wait for.
     pub(super) fn end(&mut self, end: End) {
+        if !self.writes.may_end() {
+            return;
+        }
         let message = end.message.map(|text| self.masker.mask_text(&text).into_owned());
         let response = end.response.as_ref().map(|response| {
             let plain = postcard::to_allocvec(response).unwrap_or_default();

@@ -26,8 +26,12 @@ thread_local! {
 /// Sleepers, and the relays of their arbiters.
 type Rung = Vec<(Arc<Relay>, Waker)>;
 
-/// Does what wakes others who wait [relayed](relayed): they are woken when it is done, each arbiter once.
+/// Does what wakes others who wait [relayed](relayed): they are woken when it is done, each arbiter once. Within another one, when
+/// that is done.
 pub fn ring_together(work: impl FnOnce()) {
+    if RUNG.with_borrow(Option::is_some) {
+        return work();
+    }
     RUNG.set(Some(Vec::new()));
     let _all = Together;
     work();
@@ -269,7 +273,7 @@ mod tests {
             woken.0.swap(0, Ordering::Relaxed)
         };
         assert_eq!(ring_all(&mut run), WAITING, "each for itself");
-        ring_together(|| assert_eq!(ring_all(&mut run), 0, "nobody before all are"));
+        ring_together(|| ring_together(|| assert_eq!(ring_all(&mut run), 0, "nobody before all are")));
         assert_eq!(woken.0.swap(0, Ordering::Relaxed), 1);
         assert!(run());
         assert!(sleepers.iter().all(|sleeper| sleeper.0.load(Ordering::Relaxed) == 2));

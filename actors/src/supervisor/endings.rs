@@ -70,7 +70,8 @@ pub(crate) fn is_for_lack_of_room(error: AppendError) -> bool {
     matches!(error, AppendError::Full | AppendError::Busy)
 }
 
-/// The ends of one owner that the journal has not answered: at most as many as there are slots, and what is ended without one.
+/// The ends of one owner that the journal has not answered: as many as there are slots, and what ended without one or whose user has
+/// died since.
 #[derive(Debug, Default)]
 pub(super) struct Endings(Mutex<Line>);
 

@@ -66,9 +66,14 @@ pub struct Writes {
 }
 
 impl Writes {
-    /// The execution is through: its end is waited for by the owner from now on.
+    /// Whether the execution may write its end: from then on that is its owner's, whatever becomes of its user. Not where the death of
+    /// its actor was taken in already, and it is to be taken up again.
+    pub(crate) fn may_end(&self) -> bool {
+        self.owner.lock().ending(self.turn.execution)
+    }
+
+    /// Its end is waited for by the owner from now on.
     pub(crate) fn end(&self, ending: Ending, append: Append) {
-        self.owner.lock().ending(self.turn.execution);
         self.owner.endings.push(ending, append);
     }
 

@@ -24,7 +24,7 @@ pub struct UserEnv {
     pub execution: Arc<ExecutionEnv>,
     /// The live executions.
     pub owner: Arc<OwnerTable>,
-    /// Hears of ends.
+    /// Hears of turns in which there is nothing to do, of what is parked, and of deaths.
     pub supervisor: Mailbox<Supervisor>,
     /// Messages that wait in one mailbox at most (`supervision.mailbox`).
     pub mailbox: usize,

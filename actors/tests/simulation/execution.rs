@@ -290,13 +290,13 @@ impl World {
     /// It is through: its user has nothing to do with it any more.
     fn hand_over(&mut self, activation: &mut Activation, last: &[Entry]) {
         let (number, turn) = (activation.number, activation.turn);
+        if self.stage.mutant != Some(Mutant::LosesWhatEnds) && !self.owner.ending(turn.execution) {
+            return self.stage.model.wrong(|| format!("{} ends and does not run", turn.execution));
+        }
         self.stage.append(last, Ticket::Ended(number));
         self.stage.model.ends(number);
         if let Some(user) = self.stage.alive(turn.user) {
             user.running.remove(&turn.execution);
-        }
-        if self.stage.mutant != Some(Mutant::LosesWhatEnds) {
-            self.owner.ending(turn.execution);
         }
     }
 

@@ -240,6 +240,10 @@ impl Owner {
     /// A running execution died and its user did not: it lines up again, in its old place. To be told after everything
     /// that the execution saw become durable.
     pub fn fell(&mut self, turn: &Turn) {
+        // Its turn is over when its end is durable.
+        if self.table.get_mut(turn.execution).is_some_and(|live| live.stand == Stand::Ending) {
+            return;
+        }
         let is_void = turn.slot.is_some_and(|slot| !self.queue.returned(slot));
         let Some(live) = self.table.get_mut(turn.execution) else {
             return;
@@ -269,13 +273,12 @@ impl Owner {
         }
     }
 
-    /// A running execution is through: its end was handed over to be written, and will be, whatever becomes of its user.
-    pub fn ending(&mut self, execution: ExecutionId) {
-        if let Some(live) = self.table.get_mut(execution)
-            && live.stand == Stand::Running
-        {
-            live.stand = Stand::Ending;
-        }
+    /// A running execution is through: its end is handed over to be written, and will be, whatever becomes of its user. False where
+    /// the death of its actor was [taken in](Self::died) before: it is not this activation that ends it, and nothing is to be written.
+    #[must_use]
+    pub fn ending(&mut self, execution: ExecutionId) -> bool {
+        let live = self.table.get_mut(execution).filter(|live| live.stand == Stand::Running);
+        live.map(|live| live.stand = Stand::Ending).is_some()
     }
 
     /// A turn is over: the execution's end is durable, or it had ended before it was taken up and cost nothing.

@@ -224,7 +224,7 @@ fn an_execution_that_is_through_is_not_taken_up_again_whatever_becomes_of_its_us
     rig.start(1, 0);
     let turn = rig.users.turns[0];
     // Its end is on the way to the disk; the user's actor dies now, and its next one could begin.
-    rig.owner.ending(id(1));
+    assert!(rig.owner.ending(id(1)));
     rig.owner.died(|_| true);
     rig.back();
     rig.cancel(1);
@@ -239,13 +239,42 @@ fn an_execution_that_is_through_is_not_taken_up_again_whatever_becomes_of_its_us
 }
 
 #[test]
+fn what_comes_to_its_end_after_the_death_of_its_actor_was_taken_in_does_not_end_it() {
+    let mut rig = Rig::new(1);
+    rig.accept(1, ANN);
+    rig.owner.take_up(id(1)).unwrap();
+    rig.owner.died(|_| true);
+    assert!(!rig.owner.ending(id(1)));
+    rig.back();
+    assert_eq!(rig.turns(), [1, 1]);
+    assert!(
+        rig.owner.take_up(id(1)).is_some() && rig.owner.ending(id(1)),
+        "its next activation does"
+    );
+}
+
+#[test]
+fn what_falls_after_it_was_through_keeps_its_slot_until_its_end_is_durable() {
+    let mut rig = Rig::new(1);
+    rig.accept(1, ANN);
+    rig.owner.take_up(id(1)).unwrap();
+    let turn = rig.users.turns[0];
+    assert!(rig.owner.ending(id(1)));
+    rig.owner.fell(&turn);
+    assert_eq!((rig.owner.running(), rig.turns()), (1, vec![1]));
+    rig.end(1);
+    rig.owner.over(&turn, Some(Cost::default()));
+    assert_eq!((rig.owner.running(), rig.owner.live()), (0, 0));
+}
+
+#[test]
 fn what_is_through_keeps_its_slot_until_its_turn_is_over() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
     rig.accept(2, ANN);
     rig.owner.take_up(id(1)).unwrap();
     let turn = rig.users.turns[0];
-    rig.owner.ending(id(1));
+    assert!(rig.owner.ending(id(1)));
     rig.end(1);
     assert_eq!(rig.turns(), [1]);
     rig.owner.over(&turn, Some(Cost::default()));

@@ -233,7 +233,7 @@ impl World {
         let Execution { user, ended, .. } = &mut self.executions[execution];
         *ended = Some(is_taken);
         self.stage.lines[*user].is_through(execution);
-        self.owner.ending(id(execution));
+        assert!(self.owner.ending(id(execution)), "it runs");
         self.commit(Ended {
             execution: id(execution),
             attempt: 1,
