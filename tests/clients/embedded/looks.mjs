@@ -152,6 +152,8 @@ export async function walkable(page, what) {
 
 /** Presses Tab until the focus is on something of this name; a keyboard is all that some have. */
 export async function tabTo(page, name) {
+  // A page that has just opened may be read before its style sheet is: nothing shows the focus until then.
+  await inside(page).waitForLoadState("load");
   for (let presses = 0; presses < 120; presses += 1) {
     const now = await tabbed(page);
     if (now?.label.startsWith(name)) return;
