@@ -2,7 +2,7 @@
 
 use super::ExecutionEnv;
 use super::run::off_arbiter;
-use crate::supervisor::{Ending, Writes, is_for_lack_of_room};
+use crate::supervisor::{Ending, Writes};
 use bytes::Bytes;
 use perseat_domain::entry::{Called, Calls, Ended, Entry, LogLine, Parked, Started, StepRecord, SyncResponse, step_record_id};
 use perseat_domain::execution::{Draft, DraftLogs};
@@ -234,7 +234,7 @@ impl Recorder {
         loop {
             match self.writes.wait(self.env.journal.append(entries.clone())).await {
                 Ok(()) => return,
-                Err(error) if is_for_lack_of_room(error) => self.env.clock.sleep(self.env.limits.full_retry).await,
+                Err(error) if error.is_for_lack_of_room() => self.env.clock.sleep(self.env.limits.full_retry).await,
                 Err(error) => {
                     tracing::error!(execution = %self.execution, %error, "cannot record an execution; it waits for the restart of the daemon");
                     std::future::pending::<()>().await;

@@ -1,6 +1,6 @@
 //! The supervisor.
 
-use super::endings::{Answered, Ending, is_for_lack_of_room};
+use super::endings::{Answered, Ending};
 use super::messages::{
     Committed, ConfigChanged, Drain, Fell, Hold, LookDue, NotHeard, NotStarted, Park, Recovered, RestartDue, Settled, TidyDue, TryParked,
     TurnsOver, Usable, UserBack, UserDied,
@@ -145,7 +145,7 @@ impl Supervisor {
             for (ending, outcome) in answered {
                 match outcome {
                     Ok(()) => actor.settle(ending),
-                    Err(error) if is_for_lack_of_room(error) => actor.append_again(ending, error, ctx),
+                    Err(error) if error.is_for_lack_of_room() => actor.append_again(ending, error, ctx),
                     Err(error) => ending.stands_still(error),
                 }
             }

@@ -50,7 +50,7 @@ impl Ending {
             env.clock.sleep(env.limits.full_retry).await;
             match relayed(env.journal.append(self.entries.clone())).await {
                 Ok(_) => return Some(self),
-                Err(error) if is_for_lack_of_room(error) => {}
+                Err(error) if error.is_for_lack_of_room() => {}
                 Err(error) => {
                     self.stands_still(error);
                     return None;
@@ -63,11 +63,6 @@ impl Ending {
         let execution = self.turn.execution;
         tracing::error!(%execution, %error, "cannot record an execution; it waits for the restart of the daemon");
     }
-}
-
-/// Whether an append that failed so is worth another try.
-pub(crate) fn is_for_lack_of_room(error: AppendError) -> bool {
-    matches!(error, AppendError::Full | AppendError::Busy)
 }
 
 /// The ends of one owner that the journal has not answered: as many as there are slots, and what ended without one or whose user has

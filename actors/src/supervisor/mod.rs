@@ -20,7 +20,6 @@ mod table;
 
 pub use actor::{InstanceStillNeeded, Supervisor, SupervisorOptions};
 pub use endings::Ending;
-pub(crate) use endings::is_for_lack_of_room;
 pub use feed::Feed;
 #[cfg(feature = "faults")]
 pub use messages::Fail;

@@ -170,14 +170,14 @@ impl World {
     }
 
     /// An execution that ends before its first step.
-    fn unable(&mut self, mut activation: Activation, attempt: u32, code: ErrorCode) {
+    fn unable(&mut self, activation: Activation, attempt: u32, code: ErrorCode) {
         let status = match code {
             ErrorCode::Cancelled => EndStatus::Cancelled,
             ErrorCode::Quarantined => EndStatus::Quarantined,
             _ => EndStatus::Failed,
         };
         let ended = ended(&self.stage, &activation, attempt, status, Some(code));
-        self.hand_over(&mut activation, &[Entry::Ended(ended)]);
+        self.hand_over(&activation, &[Entry::Ended(ended)]);
         self.stage.activations.insert(activation.number, activation);
     }
 
@@ -288,7 +288,7 @@ impl World {
     }
 
     /// It is through: its user has nothing to do with it any more.
-    fn hand_over(&mut self, activation: &mut Activation, last: &[Entry]) {
+    fn hand_over(&mut self, activation: &Activation, last: &[Entry]) {
         let (number, turn) = (activation.number, activation.turn);
         if self.stage.mutant != Some(Mutant::LosesWhatEnds) && !self.owner.ending(turn.execution) {
             return self.stage.model.wrong(|| format!("{} ends and does not run", turn.execution));

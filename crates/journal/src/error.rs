@@ -29,6 +29,14 @@ pub enum AppendError {
     Closed,
 }
 
+impl AppendError {
+    /// Whether the same append may succeed later without anybody's doing.
+    #[must_use]
+    pub fn is_for_lack_of_room(self) -> bool {
+        matches!(self, Self::Full | Self::Busy)
+    }
+}
+
 /// Why an entry could not be read.
 #[derive(Debug, Error)]
 pub enum ReadError {

@@ -165,27 +165,27 @@ fn a_stalled_writer_leaves_pulses_unanswered_and_answers_once_it_goes_on() {
     assert_eq!(journal.last_heartbeat(), pulse);
 }
 
-/// A sink that says between whom and whom callers were answered.
+/// A sink that says what it was asked for, in order.
 struct Answers {
-    journal: Sender<&'static str>,
+    says: Sender<&'static str>,
 }
 
 impl CommitSink for Answers {
     fn committed(&mut self, _: Arc<[Committed]>) {
-        self.journal.send("committed").unwrap();
+        self.says.send("committed").unwrap();
     }
 
     fn answering(&mut self, answer: &mut dyn FnMut()) {
-        self.journal.send("before").unwrap();
+        self.says.send("before").unwrap();
         answer();
-        self.journal.send("after").unwrap();
+        self.says.send("after").unwrap();
     }
 }
 
 #[test]
 fn the_callers_of_a_frame_are_answered_where_the_sink_has_them_answered() {
-    let (journal, heard) = channel();
-    let journal = Journal::open(options(), Arc::new(MemoryDisk::new(1)), Box::new(Answers { journal })).unwrap();
+    let (says, heard) = channel();
+    let journal = Journal::open(options(), Arc::new(MemoryDisk::new(1)), Box::new(Answers { says })).unwrap();
     journal.append(vec![entry("x")]).wait().unwrap();
     journal.close();
     assert_eq!(heard.iter().collect::<Vec<_>>(), ["committed", "before", "after"]);

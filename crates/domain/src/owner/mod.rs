@@ -13,8 +13,9 @@
 //!
 //! An [`Owner`] is told what became durable, in position order, and what its users did; it answers by what it has the
 //! users start and cancel. Its table is the only place that knows what is to be done: an actor that dies loses
-//! nothing. What has handed over its end needs its user no more and is nobody's to lose. A user whose actor cannot take work is *paused*: its executions are withheld until it is back, and then
-//! line up in the order of their acceptance, those that ran included.
+//! nothing. What has handed over its end needs its user no more and is nobody's to lose. A user whose actor cannot take
+//! work is *paused*: its executions are withheld until it is back, and then line up in the order of their acceptance,
+//! those that ran included.
 
 mod decide;
 mod parked;
