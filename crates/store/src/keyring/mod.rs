@@ -144,7 +144,7 @@ pub struct Keyring {
     findings: Findings,
     /// Held by those who write, for as long as they write. Taken before `shared`.
     room: Mutex<Room>,
-    /// Taken for moments; never held over a write.
+    /// Taken for moments, and while a key that wraps others is read; never held over a write.
     shared: Mutex<Shared>,
 }
 
@@ -259,8 +259,40 @@ impl Keyring {
     /// # Errors
     /// [`StoreError::NoKey`] if it, or the key that wraps it, was destroyed or never made.
     pub fn data_key(&self, owner: Owner) -> Result<Arc<DataKey>, StoreError> {
-        // The lock is held while the slot is read and opened, so that no key enters the cache after its destruction.
-        self.unwrap_key(&mut self.shared(), owner)
+        let (number, changes) = {
+            let mut shared = self.shared();
+            if let Some(cached) = shared.cache.get(owner) {
+                return Ok(cached.key);
+            }
+            match (owner, shared.index.get(owner)) {
+                (Owner::User(_), Some(number)) => (number, shared.changes),
+                // All who hold a customer's key hold the same one: whoever reads it keeps the others waiting.
+                _ => return self.unwrap_key(&mut shared, owner),
+            }
+        };
+        // Without the lock: a slow disk holds up nobody whose key is in memory.
+        let read = self.read_user_key(number, owner);
+        let mut shared = self.shared();
+        match read {
+            // No key enters the cache after its destruction, nor from a slot that was written to meanwhile.
+            Ok(read) if shared.changes == changes => {
+                shared.cache.insert(owner, read.clone());
+                Ok(read.key)
+            }
+            _ => self.unwrap_key(&mut shared, owner),
+        }
+    }
+
+    /// A user's key from its slot, as it is now: the slot may be written to meanwhile.
+    fn read_user_key(&self, number: u32, owner: Owner) -> Result<Cached, StoreError> {
+        let slot = self.slot_at(number, owner)?;
+        let wrapper = slot.key.wrapper();
+        let wrapping = wrapper.map(|wrapper| self.data_key(wrapper)).transpose()?;
+        let bytes = self.open_slot(&slot, wrapping.as_deref())?;
+        Ok(Cached {
+            key: Arc::new(DataKey::new(&bytes, slot.version)),
+            wrapper,
+        })
     }
 
     /// Zeroes the keys in memory that were not asked for since the last time; they are unwrapped again when they are.
@@ -309,8 +341,13 @@ impl Keyring {
             Some(wrapper) => Some(self.unwrap_key(shared, wrapper)?),
             None => None,
         };
+        self.open_slot(slot, wrapping.as_deref())
+    }
+
+    /// What stands in a slot, unwrapped by this key, or by the master key.
+    fn open_slot(&self, slot: &Slot, wrapping: Option<&DataKey>) -> Result<Zeroizing<[u8; KEY_LEN]>, StoreError> {
         let vault = self.vault();
-        let wrapping = wrapping.as_deref().unwrap_or(&vault.master.0);
+        let wrapping = wrapping.unwrap_or(&vault.master.0);
         let bytes = wrapping.unseal(RecordKind::WrappedKey, &slot.binding(), &slot.wrapped)?;
         let bytes = bytes.as_slice().try_into().map_err(|_| StoreError::corrupt("keyring key"))?;
         Ok(Zeroizing::new(bytes))
@@ -346,7 +383,7 @@ impl Keyring {
         let made = keys.into_iter().try_for_each(|key| batch.add(key)).and_then(|()| batch.finish());
         match made {
             Ok(rows) => {
-                let mut shared = self.shared();
+                let mut shared = self.changing();
                 for (owner, slot) in rows {
                     shared.index.insert(owner, slot);
                 }
@@ -375,7 +412,7 @@ impl Keyring {
     pub fn destroy_many(&self, owners: &[Owner]) -> Result<(), StoreError> {
         let mut room = self.room();
         let vault = self.vault();
-        let slots = self.shared().forget(owners);
+        let slots = self.changing().forget(owners);
         let named = slots.iter().map(|(number, _)| *number);
         let numbers: Vec<u32> = named.chain(room.unclean.iter().copied()).collect();
         // Raised even where there is nothing to wipe: a crash may have come between the zeros and the generation.
@@ -403,6 +440,13 @@ impl Keyring {
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For whoever changes where keys stand, or that they do: what is read meanwhile is read again.
+    fn changing(&self) -> MutexGuard<'_, Shared> {
+        let mut shared = self.shared();
+        shared.changes += 1;
+        shared
     }
 
     fn room(&self) -> MutexGuard<'_, Room> {
@@ -433,5 +477,7 @@ fn overwrite(file: &KeyringFile, numbers: &[u32]) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod seeds;
+#[cfg(test)]
+mod slow;
 #[cfg(test)]
 mod tests;

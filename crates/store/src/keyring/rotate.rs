@@ -50,8 +50,8 @@ impl Keyring {
         exchange(&draft, path)?;
         reach("keyring-exchanged");
         {
-            // Whoever reads a slot holds this: nobody reads the old file from here on.
-            let _shared = self.shared();
+            // Nobody reads the old file from here on, but for users' keys, and those are read again.
+            let _shared = self.changing();
             self.vault.store(Arc::new(after));
         }
         file::sync_parent(path)?;

@@ -16,6 +16,8 @@ const FEW: usize = 1_024;
 /// See the module.
 pub(super) struct Shared {
     pub(super) index: Index,
+    /// How often it changed where keys stand, or that they do.
+    pub(super) changes: u64,
     pub(super) cache: Bounded<Owner, Cached>,
     /// Slots that do not read, with what they say of their owner.
     pub(super) damaged: Vec<(u32, Option<Owner>)>,
@@ -38,6 +40,7 @@ impl Shared {
     pub(super) fn new(index: Index, cache_entries: usize, damaged: Vec<(u32, Option<Owner>)>) -> Self {
         Self {
             index,
+            changes: 0,
             cache: Bounded::new(cache_entries),
             damaged,
             older: HashMap::new(),

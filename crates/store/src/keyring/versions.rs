@@ -98,7 +98,7 @@ impl Keyring {
             sealed_until: 0,
         };
         let rows = self.write_again(&mut room, &vault, &[slot])?;
-        let mut shared = self.shared();
+        let mut shared = self.changing();
         for (_, number) in rows {
             let former = shared.index.get(owner);
             shared.index.insert(owner, number);
@@ -166,7 +166,7 @@ impl Keyring {
         }
         let rows = self.write_again(&mut room, &vault, &next)?;
         {
-            let mut shared = self.shared();
+            let mut shared = self.changing();
             for (owner, number) in rows {
                 shared.index.insert(owner, number);
             }
@@ -199,7 +199,7 @@ impl Keyring {
             });
         }
         let rows = self.write_again(&mut room, &vault, &next)?;
-        if let Some(older) = self.shared().older.get_mut(&customer) {
+        if let Some(older) = self.changing().older.get_mut(&customer) {
             for ((_, number), former) in rows.into_iter().zip(&former) {
                 for older in older.iter_mut().filter(|older| older.slot == *former) {
                     (older.slot, older.sealed_until) = (number, position.max(1));
@@ -233,7 +233,7 @@ impl Keyring {
         vault.file.sync()?;
         room.is_raised(generation);
         room.free.push(older.slot);
-        let mut shared = self.shared();
+        let mut shared = self.changing();
         if let Some(versions) = shared.older.get_mut(&customer) {
             versions.retain(|older| older.version != version);
             if versions.is_empty() {

@@ -1,0 +1,140 @@
+//! Keys that are read from a slow disk while others are asked for, made and destroyed.
+
+use super::file::{KeyringFile, Medium};
+use super::*;
+use perseat_journal::disk::{Disk, File, MemoryDisk, MemoryFile};
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+const ACME: CustomerId = CustomerId(Uuid::from_u128(1));
+const ALICE: UserId = UserId(Uuid::from_u128(2));
+const BOB: UserId = UserId(Uuid::from_u128(3));
+
+/// A file of which one read gives what it found only once it may.
+#[derive(Debug)]
+struct Slow {
+    disk: MemoryDisk,
+    file: MemoryFile,
+    held: Arc<Mutex<Option<Hold>>>,
+}
+
+/// Says that the read has been, and waits.
+#[derive(Debug)]
+struct Hold {
+    has_read: Sender<()>,
+    goes_on: Receiver<()>,
+}
+
+impl Medium for Slow {
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, offset);
+        let hold = self.held.lock().unwrap().take();
+        if let Some(hold) = hold {
+            hold.has_read.send(()).unwrap();
+            hold.goes_on.recv().unwrap();
+        }
+        read
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_at(bytes, offset)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+    fn sync_name(&self) -> io::Result<()> {
+        self.disk.sync_directory()
+    }
+}
+
+/// A keyring with Bob's key in memory, and Alice's being read by another thread.
+struct Reading {
+    keyring: Arc<Keyring>,
+    goes_on: Sender<()>,
+    reader: thread::JoinHandle<Result<Arc<DataKey>, StoreError>>,
+}
+
+impl Reading {
+    fn begin() -> Self {
+        let (disk, held) = (MemoryDisk::new(1), Arc::new(Mutex::new(None)));
+        let slow = Slow {
+            disk: disk.clone(),
+            file: disk.file("keyring").unwrap(),
+            held: held.clone(),
+        };
+        let master = MasterKey::new(&[7; 32]);
+        let file = KeyringFile::on(Box::new(slow), &master).unwrap();
+        let keyring = Arc::new(Keyring::over(file, master, &Options::default()).unwrap());
+        let users = [ALICE, BOB].map(|user| NewKey::User(user, Membership::Customer(ACME)));
+        keyring.create_many([NewKey::Customer(ACME)].into_iter().chain(users)).unwrap();
+        keyring.data_key(Owner::User(BOB)).unwrap();
+        let (has_read, read) = channel();
+        let (goes_on, may_go_on) = channel();
+        *held.lock().unwrap() = Some(Hold {
+            has_read,
+            goes_on: may_go_on,
+        });
+        let of = keyring.clone();
+        let reader = thread::spawn(move || of.data_key(Owner::User(ALICE)));
+        read.recv().unwrap();
+        Self { keyring, goes_on, reader }
+    }
+
+    fn end(self) -> Result<Arc<DataKey>, StoreError> {
+        self.goes_on.send(()).unwrap();
+        self.reader.join().unwrap()
+    }
+
+    /// Does this on another thread, and fails where it has to wait for the one that reads.
+    fn meanwhile<T: Send + 'static>(&self, work: impl FnOnce(&Keyring) -> T + Send + 'static) -> T {
+        let (done, is_done) = channel();
+        let keyring = self.keyring.clone();
+        thread::spawn(move || done.send(work(&keyring)));
+        is_done.recv_timeout(Duration::from_secs(20)).expect("it waits for a read")
+    }
+}
+
+#[test]
+fn a_key_that_is_read_slowly_holds_up_nobody_whose_key_is_in_memory() {
+    let reading = Reading::begin();
+    let bob = reading.meanwhile(|keyring| keyring.data_key(Owner::User(BOB)));
+    assert!(bob.is_ok());
+    let keyring = reading.keyring.clone();
+    let alice = reading.end().unwrap();
+    assert!(
+        Arc::ptr_eq(&alice, &keyring.data_key(Owner::User(ALICE)).unwrap()),
+        "it is in memory now"
+    );
+}
+
+#[test]
+fn a_key_that_is_destroyed_while_it_is_read_is_given_to_nobody() {
+    for owner in [Owner::User(ALICE), Owner::Customer(ACME)] {
+        let reading = Reading::begin();
+        reading.meanwhile(move |keyring| keyring.destroy(owner)).unwrap();
+        let keyring = reading.keyring.clone();
+        assert!(matches!(reading.end(), Err(StoreError::NoKey { .. })), "{owner}");
+        assert!(
+            matches!(keyring.data_key(Owner::User(ALICE)), Err(StoreError::NoKey { .. })),
+            "{owner}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_is_made_anew_while_its_former_one_is_read_is_the_new_one() {
+    let reading = Reading::begin();
+    let sealed = reading.meanwhile(|keyring| {
+        let alice = NewKey::User(ALICE, Membership::Customer(ACME));
+        keyring.destroy(alice.owner()).unwrap();
+        // In the same slot.
+        keyring.create(alice).unwrap();
+        keyring.data_key(alice.owner()).unwrap().seal(RecordKind::Request, b"1", b"hello")
+    });
+    let key = reading.end().unwrap();
+    assert_eq!(key.unseal(RecordKind::Request, b"1", &sealed).unwrap().as_slice(), b"hello");
+}
