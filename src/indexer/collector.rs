@@ -2,7 +2,8 @@
 //!
 //! What is still live in the oldest segment is appended again as `Carried`; only when that is durable, applied and
 //! committed is the segment released and the history of its range unlinked. Live bytes are capped, so carrying is
-//! bounded.
+//! bounded; where they do not fit all the same, because databases take most of a small budget, the collector rests after
+//! a round through all segments that was for nothing, so that it does not copy them without end.
 
 use super::thread::Indexer;
 use perseat_domain::entry::{Entry, EntryError};
@@ -15,7 +16,12 @@ use perseat_store::index::{EntryRef, IndexError, pack};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// A round was for nothing that copied more than so many fourths of what was in use in the segments that it released; and so many
+/// fourths of what was live then are still live where the next one would be, too. No key: as `backlog.max-bytes` comes, live
+/// executions are far below that where it is not the databases that take the budget.
+const MOST: u64 = 3;
 
 /// What the data directory may hold.
 #[derive(Clone, Debug)]
@@ -44,6 +50,9 @@ pub struct RetentionOptions {
     pub pinned_bytes: u64,
     /// For how long they are kept where there is no room for them (`backup.pinned-for`).
     pub pinned_for: Duration,
+    /// How long the collector rests at least after a round for nothing: so short that who waits for a segment gets one in time (a
+    /// quarter of `journal.spare-wait`).
+    pub rest: Duration,
 }
 
 impl RetentionOptions {
@@ -63,6 +72,7 @@ impl RetentionOptions {
             epoch: 0,
             pinned_bytes: budget / 16,
             pinned_for: Duration::from_secs(3_600),
+            rest: journal.spare_wait / 4,
         }
     }
 
@@ -122,16 +132,84 @@ enum CollectError {
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
     held_up: Option<String>,
+    /// Since the last round for nothing, until there is enough room.
+    rest: Option<Rest>,
+}
+
+/// Copying again would be for nothing.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    since: Instant,
+    /// At least as long as the round took.
+    span: Duration,
+    /// Bytes of live executions then.
+    live: u64,
+}
+
+impl Rest {
+    /// Until it has lasted, or a part of the executions has ended.
+    fn goes_on(self, live: u64) -> bool {
+        self.since.elapsed() < self.span && live * 4 > self.live * MOST
+    }
+}
+
+/// How dropping went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Collected {
+    /// The journal has what it needs, or nobody waits for it.
+    Enough,
+    /// There is nothing to drop.
+    Nothing,
+    /// What was released was needed for what was live in it.
+    ForNothing,
+}
+
+/// One way through the segments that were there when it began.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    /// The newest of them.
+    last: u32,
+    /// Bytes that were in use in what went.
+    released: u64,
+    copied: u64,
+}
+
+impl Round {
+    fn beginning_at(last: u32) -> Self {
+        Self {
+            last,
+            released: 0,
+            copied: 0,
+        }
+    }
+
+    fn is_over(self, oldest: u32) -> bool {
+        oldest > self.last
+    }
+
+    fn was_for_nothing(self) -> bool {
+        self.copied * 4 > self.released * MOST
+    }
 }
 
 impl Collector {
     /// Drops the oldest segments until the directory is within its budget; at low priority only finds that this is due. A failure
     /// is logged once, and tried again at the next call; until then the indexer does not count on a release.
     pub(crate) fn collect(&mut self, indexer: &mut Indexer) {
-        match collect(indexer) {
-            Ok(makes_room) => {
-                indexer.makes_room = makes_room;
+        let (began, live) = (Instant::now(), indexer.parts.index.backlog().bytes);
+        let rests = self.rest.is_some_and(|rest| rest.goes_on(live));
+        match collect(indexer, rests) {
+            Ok(collected) => {
+                indexer.makes_room = collected == Collected::Enough;
                 self.held_up = None;
+                match collected {
+                    Collected::ForNothing if rests => {}
+                    Collected::ForNothing => {
+                        let span = indexer.options.retention.rest.max(began.elapsed());
+                        self.rest(span, indexer.parts.index.backlog().bytes);
+                    }
+                    Collected::Enough | Collected::Nothing => self.rest = None,
+                }
             }
             Err(error) => {
                 indexer.makes_room = false;
@@ -144,10 +222,33 @@ impl Collector {
             }
         }
     }
+
+    /// As if the rest had lasted.
+    #[cfg(test)]
+    pub(super) fn is_rested(&mut self) {
+        if let Some(rest) = &mut self.rest {
+            rest.span = Duration::ZERO;
+        }
+    }
+
+    fn rest(&mut self, span: Duration, live: u64) {
+        let rest = Rest {
+            since: Instant::now(),
+            span,
+            live,
+        };
+        if self.rest.replace(rest).is_none() {
+            tracing::warn!(
+                live_bytes = live,
+                "live executions take what the budget leaves for the journal: raise retention.budget, or let executions end"
+            );
+        }
+    }
 }
 
-/// Whether the journal has what it needs, or nothing could be dropped for it.
-fn collect(indexer: &mut Indexer) -> Result<bool, CollectError> {
+/// Drops segments while that is due; while the collector `rests`, only finds whether it is.
+fn collect(indexer: &mut Indexer, rests: bool) -> Result<Collected, CollectError> {
+    let mut round: Option<Round> = None;
     loop {
         let (options, journal) = (&indexer.options.retention, &indexer.parts.journal);
         let others = options.others()?;
@@ -167,15 +268,33 @@ fn collect(indexer: &mut Indexer) -> Result<bool, CollectError> {
         let most = if is_kept { limit + extra } else { limit };
         indexer.is_drop_due = journal.held_bytes() + ahead > most;
         if !indexer.is_drop_due || !indexer.is_urgent {
-            return Ok(true);
+            return Ok(Collected::Enough);
         }
-        match oldest {
-            Some(_) if is_kept => {
-                tracing::warn!("segments that a backup had not copied yet are given up for room; the backup fails");
-                journal.break_pins();
-            }
-            Some(oldest) => drop_segment(indexer, oldest)?,
-            None => return Ok(false),
+        let (Some(oldest), Some(newest)) = (oldest, segments.last()) else {
+            return Ok(Collected::Nothing);
+        };
+        if rests {
+            return Ok(Collected::ForNothing);
+        }
+        let now = match round.take() {
+            Some(round) if !round.is_over(oldest.number) => round,
+            Some(round) if round.was_for_nothing() => return Ok(Collected::ForNothing),
+            _ => Round::beginning_at(newest.number),
+        };
+        if indexer.is_out_of_time() {
+            return Ok(Collected::Nothing);
+        }
+        if is_kept {
+            tracing::warn!("segments that a backup had not copied yet are given up for room; the backup fails");
+            journal.break_pins();
+            round = Some(now);
+        } else {
+            let copied = drop_segment(indexer, oldest)?;
+            round = Some(Round {
+                released: now.released + oldest.bytes,
+                copied: now.copied + copied,
+                ..now
+            });
         }
     }
 }
@@ -206,15 +325,23 @@ fn allocated(directory: &Path, except: &Path) -> io::Result<u64> {
     Ok(total)
 }
 
-fn drop_segment(indexer: &mut Indexer, segment: &SegmentInfo) -> Result<(), CollectError> {
+/// What was live and is appended again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Carried {
+    executions: u64,
+    bytes: u64,
+}
+
+/// Gives how many bytes were appended again for it.
+fn drop_segment(indexer: &mut Indexer, segment: &SegmentInfo) -> Result<u64, CollectError> {
     let carried = match segment.last {
         Some(last) => carry_all(indexer, last)?,
-        None => 0,
+        None => Carried::default(),
     };
     let released = indexer.parts.journal.release(segment.number + 1)?;
     if released.segments == 0 {
         // A backup began in between.
-        return Ok(());
+        return Ok(carried.bytes);
     }
     #[cfg(feature = "faults")]
     kill_point::reach("segment-released");
@@ -223,29 +350,34 @@ fn drop_segment(indexer: &mut Indexer, segment: &SegmentInfo) -> Result<(), Coll
     kill_point::reach("history-dropped");
     metrics::counter!("perseat_retention_dropped_segments_total").increment(u64::from(released.segments));
     metrics::counter!("perseat_retention_dropped_executions_total").increment(rows);
-    metrics::counter!("perseat_retention_carried_executions_total").increment(carried);
+    metrics::counter!("perseat_retention_carried_executions_total").increment(carried.executions);
     tracing::info!(
         segment = segment.number,
         segment_bytes = released.bytes,
-        executions_carried = carried,
+        executions_carried = carried.executions,
+        bytes_carried = carried.bytes,
         history_files = files,
         history_rows = rows,
         history_bytes = bytes,
         "dropped the oldest segment to stay within the storage budget"
     );
-    Ok(())
+    Ok(carried.bytes)
 }
 
-/// Appends everything live at or below `last` again and waits until it is committed to state; gives how many.
-fn carry_all(indexer: &mut Indexer, last: Position) -> Result<u64, CollectError> {
+/// Appends everything live at or below `last` again and waits until it is committed to state; gives how much that is.
+fn carry_all(indexer: &mut Indexer, last: Position) -> Result<Carried, CollectError> {
     indexer.advance_to(last)?;
     let live = indexer.parts.index.live_through(last.to_bits())?;
-    let carried = live.len() as u64;
+    let mut carried = Carried {
+        executions: live.len() as u64,
+        bytes: 0,
+    };
     let mut in_flight: Vec<(ExecutionId, Append)> = Vec::new();
     let (mut bytes, mut copied) = (0, last);
     for (execution, partition, references) in live {
         for payload in pack_execution(indexer, execution, &references)? {
             bytes += payload.len();
+            carried.bytes += payload.len() as u64;
             let entry = NewEntry {
                 partition,
                 epoch: indexer.options.retention.epoch,
@@ -260,12 +392,12 @@ fn carry_all(indexer: &mut Indexer, last: Position) -> Result<u64, CollectError>
     }
     copied = copied.max(settle(in_flight.drain(..))?.unwrap_or(copied));
     #[cfg(feature = "faults")]
-    if carried > 0 {
+    if carried.executions > 0 {
         kill_point::reach("entries-carried");
     }
     indexer.advance_to(copied)?;
     #[cfg(feature = "faults")]
-    if carried > 0 {
+    if carried.executions > 0 {
         kill_point::reach("carried-indexed");
     }
     match indexer.parts.index.live_through(last.to_bits())?.is_empty() {

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+mod crowded;
+
 const BUDGET: u64 = 16 << 20;
 
 /// Everything of one run of the daemon that concerns the index.

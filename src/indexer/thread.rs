@@ -300,7 +300,7 @@ impl Indexer {
         }
     }
 
-    fn is_out_of_time(&self) -> bool {
+    pub(super) fn is_out_of_time(&self) -> bool {
         self.end.get().is_some_and(End::has_come)
     }
 

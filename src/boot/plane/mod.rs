@@ -394,7 +394,7 @@ impl Readiness for PlaneReadiness {
         add(
             self.pressure.storage_full.load(Ordering::Relaxed),
             "storage",
-            "the disk has no room for another segment",
+            "there is no room for another segment: on the disk, or in retention.budget",
         );
         add(
             self.pressure.storage_budget.load(Ordering::Relaxed),

@@ -1,0 +1,99 @@
+//! Live executions that do not fit into what other files leave of the budget.
+
+use super::*;
+use std::sync::mpsc::channel;
+use std::thread;
+
+const LIVE: u64 = 100;
+const SIZE: usize = 64 << 10;
+
+/// A run whose live executions, more than six megabytes, have four beside a large database; with what collects there.
+fn crowded(directory: &Path, live: u64, size: usize) -> (Run, Indexer) {
+    let run = Run::start(directory, FeedOptions::default());
+    for n in 0..live {
+        run.append([accepted(n, size)]);
+    }
+    std::fs::write(directory.join("large.redb"), vec![1; 12 << 20]).unwrap();
+    let mut indexer = run.indexer();
+    indexer.options.retention.rest = Duration::from_secs(36_000);
+    indexer.is_urgent = true;
+    catch_up(&mut indexer);
+    (run, indexer)
+}
+
+/// One call of the collector, which must return.
+fn collect(mut indexer: Indexer, mut collector: Collector) -> (Indexer, Collector) {
+    let (done, is_done) = channel();
+    thread::spawn(move || {
+        collector.collect(&mut indexer);
+        let _ = done.send((indexer, collector));
+    });
+    is_done.recv_timeout(Duration::from_secs(300)).expect("it collects without end")
+}
+
+#[test]
+fn live_executions_that_do_not_fit_are_copied_once_until_some_of_them_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let (run, indexer) = crowded(directory.path(), LIVE, SIZE);
+    let begin = run.journal.head().segment();
+    let (indexer, collector) = collect(indexer, Collector::default());
+    let once = run.journal.head();
+    assert!(indexer.is_drop_due && !indexer.makes_room);
+    assert!(
+        (begin + 5..=begin + 9).contains(&once.segment()),
+        "from {begin} to {}",
+        once.segment()
+    );
+
+    let (indexer, collector) = collect(indexer, collector);
+    assert_eq!(run.journal.head(), once, "it rests");
+    for n in 0..LIVE {
+        assert_eq!(run.request_of(id(n)), request(n, SIZE));
+    }
+
+    let oldest = run.journal.segments()[0].number;
+    run.append((0..LIVE).map(ended));
+    let mut indexer = indexer;
+    catch_up(&mut indexer);
+    let (indexer, _) = collect(indexer, collector);
+    assert!(run.journal.segments()[0].number > oldest, "most of it is over, and goes");
+    assert!(!indexer.is_drop_due && indexer.makes_room);
+}
+
+/// Two fit a segment, and a third of it stays empty.
+#[test]
+fn what_is_empty_behind_live_executions_is_nothing_to_be_gained() {
+    let directory = tempfile::tempdir().unwrap();
+    let (run, indexer) = crowded(directory.path(), 20, 360 << 10);
+    let begin = run.journal.head().segment();
+    let (indexer, _) = collect(indexer, Collector::default());
+    let now = run.journal.head().segment();
+    assert!(indexer.is_drop_due && !indexer.makes_room);
+    assert!((begin + 8..=begin + 13).contains(&now), "from {begin} to {now}");
+}
+
+#[test]
+fn a_round_goes_no_further_once_the_daemon_is_out_of_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let (run, indexer) = crowded(directory.path(), LIVE, SIZE);
+    let before = run.journal.head();
+    let end = End {
+        begun: Instant::now(),
+        within: Duration::ZERO,
+        now: CancellationToken::new(),
+    };
+    indexer.end.set(end).unwrap();
+    let (_, _) = collect(indexer, Collector::default());
+    assert_eq!(run.journal.head(), before);
+}
+
+#[test]
+fn what_does_not_fit_is_copied_again_after_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let (run, indexer) = crowded(directory.path(), LIVE, SIZE);
+    let (indexer, mut collector) = collect(indexer, Collector::default());
+    let once = run.journal.head();
+    collector.is_rested();
+    let (_, _) = collect(indexer, collector);
+    assert!(run.journal.head() > once, "what ends needs room, too");
+}
