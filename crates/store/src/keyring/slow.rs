@@ -1,4 +1,4 @@
-//! Keys that are read from a slow disk while others are asked for, made and destroyed.
+//! Keys that are read from a slow or failing disk while others are asked for, made and destroyed.
 
 use super::file::{KeyringFile, Medium};
 use super::*;
@@ -12,19 +12,22 @@ const ACME: CustomerId = CustomerId(Uuid::from_u128(1));
 const ALICE: UserId = UserId(Uuid::from_u128(2));
 const BOB: UserId = UserId(Uuid::from_u128(3));
 
-/// A file of which one read gives what it found only once it may.
+/// A file that reads as it is told to.
 #[derive(Debug)]
 struct Slow {
     disk: MemoryDisk,
     file: MemoryFile,
-    held: Arc<Mutex<Option<Hold>>>,
+    reads: Arc<Mutex<Reads>>,
 }
 
-/// Says that the read has been, and waits.
-#[derive(Debug)]
-struct Hold {
-    has_read: Sender<()>,
-    goes_on: Receiver<()>,
+#[derive(Debug, Default)]
+enum Reads {
+    #[default]
+    AtOnce,
+    /// The next one says that it has been, and gives what it found only once it may.
+    Slowly { has_read: Sender<()>, goes_on: Receiver<()> },
+    /// After so many slots none.
+    Not { after: usize },
 }
 
 impl Medium for Slow {
@@ -33,10 +36,22 @@ impl Medium for Slow {
     }
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let read = self.file.read_at(buffer, offset);
-        let hold = self.held.lock().unwrap().take();
-        if let Some(hold) = hold {
-            hold.has_read.send(()).unwrap();
-            hold.goes_on.recv().unwrap();
+        let mut reads = self.reads.lock().unwrap();
+        match &mut *reads {
+            Reads::AtOnce => {}
+            Reads::Slowly { .. } => {
+                let Reads::Slowly { has_read, goes_on } = std::mem::take(&mut *reads) else {
+                    unreachable!()
+                };
+                drop(reads);
+                has_read.send(()).unwrap();
+                goes_on.recv().unwrap();
+            }
+            Reads::Not { after } if buffer.len() == slot::SLOT => match after.checked_sub(1) {
+                Some(left) => *after = left,
+                None => return Err(io::Error::other("on purpose")),
+            },
+            Reads::Not { .. } => {}
         }
         read
     }
@@ -51,6 +66,22 @@ impl Medium for Slow {
     }
 }
 
+/// A keyring that holds these users' keys in its file alone.
+fn keyring(users: &[UserId]) -> (Keyring, Arc<Mutex<Reads>>) {
+    let (disk, reads) = (MemoryDisk::new(1), Arc::default());
+    let slow = Slow {
+        disk: disk.clone(),
+        file: disk.file("keyring").unwrap(),
+        reads: Arc::clone(&reads),
+    };
+    let master = MasterKey::new(&[7; 32]);
+    let file = KeyringFile::on(Box::new(slow), &master).unwrap();
+    let keyring = Keyring::over(file, master, &Options::default()).unwrap();
+    let users = users.iter().map(|user| NewKey::User(*user, Membership::Customer(ACME)));
+    keyring.create_many([NewKey::Customer(ACME)].into_iter().chain(users)).unwrap();
+    (keyring, reads)
+}
+
 /// A keyring with Bob's key in memory, and Alice's being read by another thread.
 struct Reading {
     keyring: Arc<Keyring>,
@@ -60,24 +91,15 @@ struct Reading {
 
 impl Reading {
     fn begin() -> Self {
-        let (disk, held) = (MemoryDisk::new(1), Arc::new(Mutex::new(None)));
-        let slow = Slow {
-            disk: disk.clone(),
-            file: disk.file("keyring").unwrap(),
-            held: held.clone(),
-        };
-        let master = MasterKey::new(&[7; 32]);
-        let file = KeyringFile::on(Box::new(slow), &master).unwrap();
-        let keyring = Arc::new(Keyring::over(file, master, &Options::default()).unwrap());
-        let users = [ALICE, BOB].map(|user| NewKey::User(user, Membership::Customer(ACME)));
-        keyring.create_many([NewKey::Customer(ACME)].into_iter().chain(users)).unwrap();
+        let (keyring, reads) = keyring(&[ALICE, BOB]);
+        let keyring = Arc::new(keyring);
         keyring.data_key(Owner::User(BOB)).unwrap();
         let (has_read, read) = channel();
         let (goes_on, may_go_on) = channel();
-        *held.lock().unwrap() = Some(Hold {
+        *reads.lock().unwrap() = Reads::Slowly {
             has_read,
             goes_on: may_go_on,
-        });
+        };
         let of = keyring.clone();
         let reader = thread::spawn(move || of.data_key(Owner::User(ALICE)));
         read.recv().unwrap();
@@ -94,7 +116,7 @@ impl Reading {
         let (done, is_done) = channel();
         let keyring = self.keyring.clone();
         thread::spawn(move || done.send(work(&keyring)));
-        is_done.recv_timeout(Duration::from_secs(20)).expect("it waits for a read")
+        is_done.recv_timeout(Duration::from_secs(60)).expect("it waits for a read")
     }
 }
 
@@ -137,4 +159,15 @@ fn a_key_that_is_made_anew_while_its_former_one_is_read_is_the_new_one() {
     });
     let key = reading.end().unwrap();
     assert_eq!(key.unseal(RecordKind::Request, b"1", &sealed).unwrap().as_slice(), b"hello");
+}
+
+#[test]
+fn a_version_stays_while_it_cannot_be_read_whom_it_serves() {
+    let (keyring, reads) = keyring(&[ALICE]);
+    keyring.next_version(ACME).unwrap();
+    // The slot that the version wraps is read, the key in it is not.
+    *reads.lock().unwrap() = Reads::Not { after: 1 };
+    assert!(matches!(keyring.destroy_version(ACME, 1), Err(StoreError::Io(_))));
+    *reads.lock().unwrap() = Reads::AtOnce;
+    assert!(keyring.data_key(Owner::User(ALICE)).is_ok());
 }

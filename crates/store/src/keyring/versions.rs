@@ -222,10 +222,14 @@ impl Keyring {
         let Some(older) = older else { return Ok(true) };
         let key = self.data_key(owner)?;
         for number in self.wrapped_where(&room, customer, |wrapper| wrapper == version)? {
-            let slot = Slot::decode(&vault.file.read(number)?);
-            // What does not open is lost already.
-            if slot.is_some_and(|slot| self.data_key(slot.key.owner()).is_ok()) {
-                return Ok(false);
+            let Some(slot) = Slot::decode(&vault.file.read(number)?) else {
+                continue;
+            };
+            match self.data_key(slot.key.owner()) {
+                Ok(_) => return Ok(false),
+                Err(error @ (StoreError::Io(_) | StoreError::Full(_))) => return Err(error),
+                // What does not open is lost already.
+                Err(_) => {}
             }
         }
         let generation = room.raise(&vault.file)?;
