@@ -133,15 +133,15 @@ enum CollectError {
 pub(crate) struct Collector {
     held_up: Option<String>,
     /// Since the last round for nothing, until there is enough room.
-    rest: Option<Rest>,
+    pub(super) rest: Option<Rest>,
 }
 
 /// Copying again would be for nothing.
 #[derive(Clone, Copy, Debug)]
-struct Rest {
+pub(super) struct Rest {
     since: Instant,
     /// At least as long as the round took.
-    span: Duration,
+    pub(super) span: Duration,
     /// Bytes of live executions then.
     live: u64,
 }
@@ -220,14 +220,6 @@ impl Collector {
                 }
                 self.held_up = Some(reason);
             }
-        }
-    }
-
-    /// As if the rest had lasted.
-    #[cfg(test)]
-    pub(super) fn is_rested(&mut self) {
-        if let Some(rest) = &mut self.rest {
-            rest.span = Duration::ZERO;
         }
     }
 
