@@ -481,3 +481,5 @@ mod seeds;
 mod slow;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod twin;

@@ -1,13 +1,13 @@
 //! Seeded creations and destructions of keys with faults at every I/O call.
 
-use super::file::{KeyringFile, Medium};
+use super::file::KeyringFile;
+use super::twin::Twin;
 use super::*;
 use crate::fault_backend::open_at_last;
 use crate::fault_workload::{Workload, campaign};
 use perseat_domain::model::Sealed;
-use perseat_journal::disk::{Campaign, Disk, Fault, File, MemoryDisk, MemoryFile, Random};
+use perseat_journal::disk::{Campaign, Fault, MemoryDisk, Random};
 use std::collections::BTreeMap;
-use std::io;
 
 const KEYRING: Campaign = Campaign {
     package: "perseat-store",
@@ -15,37 +15,9 @@ const KEYRING: Campaign = Campaign {
 };
 const NAME: &str = "keyring";
 
-#[derive(Debug)]
-struct Twin {
-    disk: MemoryDisk,
-    file: MemoryFile,
-}
-
-impl Medium for Twin {
-    fn length(&self) -> io::Result<u64> {
-        self.file.length()
-    }
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-    fn sync_name(&self) -> io::Result<()> {
-        self.disk.sync_directory()
-    }
-}
-
 fn open(disk: &MemoryDisk) -> Result<Keyring, StoreError> {
     let master = MasterKey::new(&[7; 32]);
-    let twin = Twin {
-        disk: disk.clone(),
-        file: disk.file(NAME)?,
-    };
-    let file = KeyringFile::on(Box::new(twin), &master)?;
+    let file = KeyringFile::on(Box::new(Twin::on(disk, NAME)?), &master)?;
     // Next to no cache: nearly every use of a key reads its slot.
     Keyring::over(file, master, &Options { cache_entries: 1 })
 }

@@ -1,10 +1,10 @@
 //! Keys that are read from a slow or failing disk while others are asked for, made and destroyed.
 
-use super::file::{KeyringFile, Medium};
+use super::file::KeyringFile;
+use super::twin::{Reads, Twin};
 use super::*;
-use perseat_journal::disk::{Disk, File, MemoryDisk, MemoryFile};
-use std::io;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use perseat_journal::disk::MemoryDisk;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -12,70 +12,11 @@ const ACME: CustomerId = CustomerId(Uuid::from_u128(1));
 const ALICE: UserId = UserId(Uuid::from_u128(2));
 const BOB: UserId = UserId(Uuid::from_u128(3));
 
-/// A file that reads as it is told to.
-#[derive(Debug)]
-struct Slow {
-    disk: MemoryDisk,
-    file: MemoryFile,
-    reads: Arc<Mutex<Reads>>,
-}
-
-#[derive(Debug, Default)]
-enum Reads {
-    #[default]
-    AtOnce,
-    /// The next one says that it has been, and gives what it found only once it may.
-    Slowly { has_read: Sender<()>, goes_on: Receiver<()> },
-    /// After so many slots none.
-    Not { after: usize },
-}
-
-impl Medium for Slow {
-    fn length(&self) -> io::Result<u64> {
-        self.file.length()
-    }
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, offset);
-        let mut reads = self.reads.lock().unwrap();
-        match &mut *reads {
-            Reads::AtOnce => {}
-            Reads::Slowly { .. } => {
-                let Reads::Slowly { has_read, goes_on } = std::mem::take(&mut *reads) else {
-                    unreachable!()
-                };
-                drop(reads);
-                has_read.send(()).unwrap();
-                goes_on.recv().unwrap();
-            }
-            Reads::Not { after } if buffer.len() == slot::SLOT => match after.checked_sub(1) {
-                Some(left) => *after = left,
-                None => return Err(io::Error::other("on purpose")),
-            },
-            Reads::Not { .. } => {}
-        }
-        read
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-    fn sync_name(&self) -> io::Result<()> {
-        self.disk.sync_directory()
-    }
-}
-
 /// A keyring that holds these users' keys in its file alone.
 fn keyring(users: &[UserId]) -> (Keyring, Arc<Mutex<Reads>>) {
-    let (disk, reads) = (MemoryDisk::new(1), Arc::default());
-    let slow = Slow {
-        disk: disk.clone(),
-        file: disk.file("keyring").unwrap(),
-        reads: Arc::clone(&reads),
-    };
-    let master = MasterKey::new(&[7; 32]);
-    let file = KeyringFile::on(Box::new(slow), &master).unwrap();
+    let twin = Twin::on(&MemoryDisk::new(1), "keyring").unwrap();
+    let (reads, master) = (twin.reads(), MasterKey::new(&[7; 32]));
+    let file = KeyringFile::on(Box::new(twin), &master).unwrap();
     let keyring = Keyring::over(file, master, &Options::default()).unwrap();
     let users = users.iter().map(|user| NewKey::User(*user, Membership::Customer(ACME)));
     keyring.create_many([NewKey::Customer(ACME)].into_iter().chain(users)).unwrap();
