@@ -7,7 +7,6 @@
 mod fill;
 mod flows;
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -113,7 +112,8 @@ impl BenchFixture {
         let urls = directory.join("urls.txt");
         let mut file = std::io::BufWriter::new(std::fs::File::create(&urls).context("urls.txt")?);
         requests.write(self.endpoint.endpoint_type(), &mut file)?;
-        file.flush()?;
+        // Nothing of it is left to be written while something is measured.
+        file.into_inner()?.sync_all()?;
         say!(
             "{} users in {} instances; {} and {}",
             self.users,

@@ -48,7 +48,13 @@ impl Program {
 
     fn beside() -> Option<Self> {
         let path: PathBuf = std::env::current_exe().ok()?.with_file_name(NAME);
-        let program = Self::open(path.as_os_str(), &[]).ok()?;
+        let Ok(program) = Self::open(path.as_os_str(), &[]) else {
+            tracing::info!(
+                path = %path.display(),
+                "there is no program for code steps beside the daemon; it runs them itself, which takes more memory"
+            );
+            return None;
+        };
         if program.build().is_ok_and(|build| build == BUILD.as_bytes()) {
             return Some(program);
         }
