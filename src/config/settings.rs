@@ -491,7 +491,7 @@ settings! {
         /// Entries queued for the index; what does not fit is read from the journal again.
         queue_entries: Count = 65_536;
         /// Bytes of payloads queued for the index; what does not fit is read from the journal again.
-        queue_bytes: Size = "4MiB";
+        queue_bytes: Size = "1MiB";
         /// Entries of one index transaction.
         commit_entries: Count = 8_000;
         /// Time between index transactions.

@@ -27,7 +27,7 @@ impl Default for FeedOptions {
         Self {
             max_lag: 2_097_152,
             queue_entries: 65_536,
-            queue_bytes: 4 << 20,
+            queue_bytes: 1 << 20,
         }
     }
 }
