@@ -2,9 +2,11 @@
 
 use crate::client::Answer;
 use crate::harness::manifests::{code, flow};
+use crate::harness::within;
 use crate::memory::{Memory, Nursery, children};
 use crate::world::{OPEN, World, post, setup};
 use std::fs;
+use std::time::Duration;
 
 const SYNCHRONOUS: &str = "prismatic-synchronous: true\r\n";
 
@@ -84,6 +86,22 @@ async fn memory_bombs_fail_alone_within_the_engines_heap() {
     daemon.grew_within(32 << 20, "code.memory; nothing of a bomb reaches the daemon");
 }
 
+/// The children, once all of them are confined: one that has just begun does so itself, before it reads what it is to run.
+async fn confined(daemon: u32) -> Vec<u32> {
+    let is_confined = |process: &u32| {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+        status.contains("\nSeccomp:\t2\n") && status.contains("\nNoNewPrivs:\t1\n")
+    };
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        look.tick().await;
+        let processes = children(daemon);
+        if processes.iter().all(is_confined) {
+            return processes;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_script_has_no_way_to_a_process_or_a_file() {
     // Every name under which some runtime has them, as a global, as a module, and by way of the engine's own.
@@ -101,15 +119,11 @@ module.exports = async () => {
     assert_eq!(answer.status, 200, "{}", answer.body.escape_ascii());
     runs_scripts(&world).await;
     // And were there a way, the kernel would not let the child go it.
-    let processes = children(world.daemon.pid());
+    let processes = within("every child confines itself", confined(world.daemon.pid())).await;
     assert!(!processes.is_empty());
     for process in processes {
         let read = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap();
-        let (status, limits) = (read("status"), read("limits"));
-        assert!(
-            status.contains("\nSeccomp:\t2\n") && status.contains("\nNoNewPrivs:\t1\n"),
-            "{status}"
-        );
+        let limits = read("limits");
         assert_eq!(read("environ"), "", "no environment");
         for limit in ["Max processes", "Max file size", "Max core file size"] {
             let line = limits.lines().find(|line| line.starts_with(limit)).unwrap();
