@@ -48,12 +48,16 @@ impl Program {
 
     fn beside() -> Option<Self> {
         let path: PathBuf = std::env::current_exe().ok()?.with_file_name(NAME);
-        let Ok(program) = Self::open(path.as_os_str(), &[]) else {
-            tracing::info!(
-                path = %path.display(),
-                "there is no program for code steps beside the daemon; it runs them itself, which takes more memory"
-            );
-            return None;
+        let program = match Self::open(path.as_os_str(), &[]) {
+            Ok(program) => program,
+            Err(error) => {
+                tracing::info!(
+                    path = %path.display(),
+                    %error,
+                    "no program for code steps opens beside the daemon, which runs them itself and takes more memory for it"
+                );
+                return None;
+            }
         };
         if program.build().is_ok_and(|build| build == BUILD.as_bytes()) {
             return Some(program);

@@ -178,9 +178,7 @@ fn id(key: u128) -> ExecutionId {
 mod tests {
     use super::*;
     use crate::fault_backend::FaultFolder;
-    use crate::index::samples::{execution, identity};
-    use perseat_domain::entry::Origin;
-    use perseat_domain::time::Timestamp;
+    use crate::index::samples::{execution, identity, row};
     use perseat_journal::disk::MemoryDisk;
 
     /// The `n`th execution, of one of 500 users in turn.
@@ -189,23 +187,8 @@ mod tests {
             execution: execution(1_000 + n, n),
             segment: 1,
             row: ExecutionRow {
-                partition: 5,
                 identity: Some(identity(u128::from(n * 7 % 500))),
-                origin: Origin::Webhook,
-                accepted: n,
-                accepted_at: Timestamp(n),
-                started_at: None,
-                attempt: 1,
-                activation: 1,
-                definition_version: 1,
-                cancel_requested: false,
-                steps: Vec::new(),
-                steps_finished: 0,
-                log_counts: Vec::new(),
-                entries: Vec::new(),
-                bytes: 0,
-                outcome: None,
-                parked: None,
+                ..row(n, 1)
             },
         }
     }

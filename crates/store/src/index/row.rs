@@ -150,28 +150,11 @@ impl From<(perseat_domain::id::ExecutionId, ExecutionRow)> for LiveExecution {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::samples::row;
 
     #[test]
     fn a_row_of_the_version_before_is_read() {
-        let row = ExecutionRow {
-            partition: 5,
-            identity: None,
-            origin: Origin::Webhook,
-            accepted: 7,
-            accepted_at: Timestamp(8),
-            started_at: Some(Timestamp(9)),
-            attempt: 1,
-            activation: 1,
-            definition_version: 1,
-            cancel_requested: false,
-            steps: Vec::new(),
-            steps_finished: 0,
-            log_counts: Vec::new(),
-            entries: Vec::new(),
-            bytes: 10,
-            outcome: None,
-            parked: None,
-        };
+        let row = row(7, 10);
         let mut before = row.encode();
         assert_eq!(before.pop(), Some(0), "what is last is absent");
         before[0] = WITHOUT_PARKED;

@@ -1,6 +1,6 @@
 //! Journal entries for the tests of index, state, history and executions.
 
-use super::Logged;
+use super::{EntryRef, ExecutionRow, Logged};
 use perseat_domain::entry::{
     Accepted, Called, Calls, Cancelled, EndStatus, Ended, Entry, Origin, Parked, Started, StepRecord, StepStatus, StepsDone,
 };
@@ -26,6 +26,33 @@ pub(crate) fn identity(n: u128) -> Identity {
             user: UserId(Uuid::from_u128(n + 1)),
             config: UserConfigId(Uuid::from_u128(n + 1)),
         }),
+    }
+}
+
+/// The row of execution `n` as it was written the `version`th time.
+pub(crate) fn row(n: u64, version: u64) -> ExecutionRow {
+    ExecutionRow {
+        partition: 5,
+        identity: Some(identity(n.into())),
+        origin: Origin::Webhook,
+        accepted: n,
+        accepted_at: Timestamp(n),
+        started_at: None,
+        attempt: 0,
+        activation: version as u32,
+        definition_version: 1,
+        cancel_requested: false,
+        steps: Vec::new(),
+        steps_finished: 0,
+        log_counts: Vec::new(),
+        entries: vec![EntryRef {
+            position: n,
+            entries: 1,
+            bytes: version as u32,
+        }],
+        bytes: version,
+        outcome: None,
+        parked: None,
     }
 }
 

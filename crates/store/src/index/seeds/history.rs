@@ -1,10 +1,10 @@
 //! Rows that were stored are whole in every table of their file, and those of a failed call are all there, file by file, or none.
 
-use super::{is_of_the_disk, row};
+use super::is_of_the_disk;
 use crate::fault_backend::{FaultFolder, open_at_last};
 use crate::fault_workload::{Workload, campaign};
 use crate::history::{History, HistoryOptions, SEGMENTS_PER_FILE};
-use crate::index::samples::{execution, identity};
+use crate::index::samples::{execution, identity, row};
 use crate::index::status::Gather;
 use crate::index::{EndedRow, Filter, IndexError};
 use perseat_journal::disk::{Campaign, MemoryDisk, Random};

@@ -1,11 +1,11 @@
 //! A batch and its watermark are in `state.redb` wholly or not at all.
 
-use super::{is_of_the_disk, row};
+use super::is_of_the_disk;
 use crate::fault_backend::{FaultFolder, open_at_last};
 use crate::fault_workload::{Workload, campaign, drive};
 use crate::folder::Folder;
 use crate::index::IndexError;
-use crate::index::samples::execution;
+use crate::index::samples::{execution, row};
 use crate::state::{StateBatch, StateOptions, StateStore};
 use perseat_journal::disk::{Campaign, MemoryDisk, Random};
 use std::collections::BTreeMap;
