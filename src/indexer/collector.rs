@@ -91,6 +91,17 @@ impl RetentionOptions {
         left.max((self.spare_segments + 2) * self.segment_bytes)
     }
 
+    /// Beside what holds entries: the spares, and one released file, so that the next change of segment waits for nobody.
+    fn ahead(&self) -> u64 {
+        (self.spare_segments + 1) * self.segment_bytes
+    }
+
+    /// What is left for entries beside so many bytes of other files, where live executions may take more.
+    fn short_room(&self, others: u64) -> Option<u64> {
+        let room = self.limit_beside(others).saturating_sub(self.ahead());
+        (room < self.backlog_max_bytes).then_some(room)
+    }
+
     /// Bytes of everything in the data directory but the journal.
     fn others(&self) -> io::Result<u64> {
         allocated(&self.data_directory, &self.journal_directory)
@@ -198,7 +209,12 @@ impl Collector {
     pub(crate) fn collect(&mut self, indexer: &mut Indexer) {
         let (began, live) = (Instant::now(), indexer.parts.index.backlog().bytes);
         let rests = self.rest.is_some_and(|rest| rest.goes_on(live));
-        match collect(indexer, rests) {
+        let was_short = indexer.short_room.is_some();
+        let collected = collect(indexer, rests);
+        if let (Some(room), false) = (indexer.short_room, was_short) {
+            forewarn(room, indexer.options.retention.backlog_max_bytes);
+        }
+        match collected {
             Ok(collected) => {
                 indexer.makes_room = collected == Collected::Enough;
                 self.held_up = None;
@@ -238,6 +254,15 @@ impl Collector {
     }
 }
 
+/// Says that live executions may not fit, before they do not.
+fn forewarn(room_bytes: u64, backlog_max_bytes: u64) {
+    tracing::warn!(
+        room_bytes,
+        backlog_max_bytes,
+        "databases leave live executions less of the budget than they may take: raise retention.budget, or lower backlog.max-bytes"
+    );
+}
+
 /// Drops segments while that is due; while the collector `rests`, only finds whether it is.
 fn collect(indexer: &mut Indexer, rests: bool) -> Result<Collected, CollectError> {
     let mut round: Option<Round> = None;
@@ -251,14 +276,13 @@ fn collect(indexer: &mut Indexer, rests: bool) -> Result<Collected, CollectError
             .filter(|pinned| pinned.age <= options.pinned_for)
             .map_or(0, |_| options.pinned_bytes);
         journal.limit(limit + extra);
-        // Beside what holds entries: the spares, and one released file, so that the next change of segment waits for nobody.
-        let ahead = (options.spare_segments + 1) * options.segment_bytes;
+        indexer.short_room = options.short_room(others);
         let segments = journal.segments();
         let oldest = segments.first().filter(|segment| segment.sealed && segments.len() > 1);
         // Kept for a backup: within bounds the directory grows, past them the backup fails and nothing else does.
         let is_kept = oldest.is_some_and(|oldest| pinned.is_some_and(|pinned| pinned.from <= oldest.number));
         let most = if is_kept { limit + extra } else { limit };
-        indexer.is_drop_due = journal.held_bytes() + ahead > most;
+        indexer.is_drop_due = journal.held_bytes() + options.ahead() > most;
         if !indexer.is_drop_due || !indexer.is_urgent {
             return Ok(Collected::Enough);
         }
@@ -294,8 +318,7 @@ fn collect(indexer: &mut Indexer, rests: bool) -> Result<Collected, CollectError
 /// Whether the journal may grow for a while without the index: half of its spares and more are left below the limit.
 pub(super) fn has_headroom(indexer: &Indexer) -> bool {
     let (options, journal) = (&indexer.options.retention, &indexer.parts.journal);
-    let ahead = (options.spare_segments + 1) * options.segment_bytes;
-    let growth = options.margin / 2 + ahead;
+    let growth = options.margin / 2 + options.ahead();
     options.journal_limit().is_ok_and(|limit| journal.held_bytes() + growth <= limit)
 }
 

@@ -255,6 +255,8 @@ pub(crate) struct Indexer {
     pub(super) is_drop_due: bool,
     /// Whether the collector can give the journal a file when it needs one.
     pub(super) makes_room: bool,
+    /// What the budget leaves for entries, where live executions may take more.
+    pub(super) short_room: Option<u64>,
     failing: bool,
     /// Where the next entries are read from the journal.
     read_to: Option<Bookmark>,
@@ -271,6 +273,7 @@ impl Indexer {
             is_urgent: false,
             is_drop_due: false,
             makes_room: true,
+            short_room: None,
             failing: false,
             read_to: None,
             arrivals: Arrivals::default(),

@@ -97,3 +97,21 @@ fn what_does_not_fit_is_copied_again_after_the_rest() {
     let (_, _) = collect(indexer, collector);
     assert!(run.journal.head() > once, "what ends needs room, too");
 }
+
+#[test]
+fn that_live_executions_may_not_fit_is_known_before_they_do_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(directory.path(), FeedOptions::default());
+    let mut indexer = run.indexer();
+    let mut collector = Collector::default();
+    let mut room_beside = |bytes: usize| {
+        std::fs::write(directory.path().join("large.redb"), vec![1; bytes]).unwrap();
+        collector.collect(&mut indexer);
+        assert!(!indexer.is_drop_due && indexer.makes_room, "nothing is short yet");
+        indexer.short_room
+    };
+    assert_eq!(room_beside(0), None);
+    let room = room_beside(9 << 20).unwrap();
+    assert!((1 << 20..run.options.retention.backlog_max_bytes).contains(&room), "{room}");
+    assert_eq!(room_beside(1 << 20), None, "known anew from each look");
+}
