@@ -4,18 +4,32 @@ use super::FrontShared;
 use super::stored::{API_KEY, text};
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::model::KeyDigest;
-use perseat_domain::route::{HeaderLookup, RequestBody, RequestHeaders, RouteRequest, Routed, RoutingSnapshot, Target, decide};
+use perseat_domain::route::{
+    CUSTOMER_HEADER, FLOW_HEADER, HeaderLookup, RequestBody, RequestHeaders, RouteRequest, Routed, RoutingSnapshot, Target, USER_HEADER,
+    decide,
+};
 use perseat_flow::payload::{Limits, is_json, json, parse_body};
 use std::borrow::Cow;
+
+/// The names that most requests are routed by, ready to be looked up: reading text as a header's name costs more than that.
+static USUAL: [HeaderName; 3] = [
+    HeaderName::from_static(FLOW_HEADER),
+    HeaderName::from_static(CUSTOMER_HEADER),
+    HeaderName::from_static(USER_HEADER),
+];
 
 struct Headers<'a>(&'a HeaderMap);
 
 impl RequestHeaders for Headers<'_> {
     fn header(&self, name: &str) -> HeaderLookup<'_> {
-        let mut values = self.0.get_all(name).iter();
+        let values = match USUAL.iter().find(|usual| usual.as_str() == name) {
+            Some(usual) => self.0.get_all(usual),
+            None => self.0.get_all(name),
+        };
+        let mut values = values.iter();
         match (values.next(), values.next()) {
             (None, _) => HeaderLookup::Missing,
             (Some(_), Some(_)) => HeaderLookup::Many,

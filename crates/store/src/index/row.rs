@@ -11,6 +11,9 @@ pub(crate) const ROW_FORMAT: u8 = 2;
 /// The version before it: the same without `parked`, which is last.
 const WITHOUT_PARKED: u8 = 1;
 
+/// Room for most rows, so that few are copied while they grow: what an execution of three steps comes to.
+const ROW_ROOM: usize = 512;
+
 /// One finished step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRow {
@@ -91,8 +94,10 @@ pub struct ExecutionRow {
 
 impl ExecutionRow {
     pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(ROW_ROOM);
+        row.push(ROW_FORMAT);
         // Encoding owned data into memory has no failing case.
-        postcard::to_extend(self, vec![ROW_FORMAT]).unwrap_or_default()
+        postcard::to_extend(self, row).unwrap_or_default()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
