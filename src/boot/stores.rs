@@ -5,17 +5,20 @@ use crate::config::Config;
 use crate::indexer::{self, Recovered};
 use anyhow::Context as _;
 use perseat_journal::{Journal, Position, RealDisk};
-use perseat_store::catalog::Catalog;
+use perseat_store::catalog::{Catalog, Lookup as _};
 use perseat_store::custody::Custody;
 use perseat_store::folder::{Directory, Folder};
 use perseat_store::history::History;
 use perseat_store::index::Feed;
-use perseat_store::keyring::{Keyring, MasterKey};
+use perseat_store::keyring::{Findings, Keyring, MasterKey};
 use perseat_store::media::MediaFiles;
 use perseat_store::pressure::{Ballast, IndexLag, StoragePressure};
 use perseat_store::state::StateStore;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The catalog's name in a data directory.
+const CATALOG: &str = "catalog.redb";
 
 /// The journal's directory in a data directory.
 #[must_use]
@@ -37,9 +40,35 @@ pub fn open_custody(config: &Config, data: &Path, master_key: MasterKey) -> anyh
     custody_in(Arc::new(Directory::new(data)), config, data, master_key)
 }
 
+/// One of two files that belong together is not there. A new one in its place would end what is live and destroy the rest.
+#[derive(Debug, thiserror::Error)]
+enum CustodyLost {
+    #[error(
+        "{0} is missing, but the keyring beside it holds keys: put the catalog back as it was when the daemon stopped, or restore a \
+         backup into an empty directory"
+    )]
+    Catalog(PathBuf),
+    #[error(
+        "{0} holds no key, but the catalog beside it names those whom keys were made for: put the keyring back, or its newest copy \
+         (`perseat keyring export`)"
+    )]
+    Keyring(PathBuf),
+}
+
 fn custody_in(folder: Arc<dyn Folder>, config: &Config, data: &Path, master_key: MasterKey) -> anyhow::Result<Custody> {
-    let keyring = Keyring::open(&data.join("keyring"), master_key, &config.keyring_options()).context("the keyring")?;
-    let catalog = Catalog::open_in(folder, "catalog.redb", config.catalog_options()).context("the catalog")?;
+    let path = data.join("keyring");
+    let keyring = Keyring::open(&path, master_key, &config.keyring_options()).context("the keyring")?;
+    let Findings { keys, damaged, .. } = keyring.findings();
+    let has_keys = keys + damaged > 0;
+    // The first key is made by a mutation of the catalog.
+    if has_keys && !folder.exists(CATALOG) {
+        return Err(CustodyLost::Catalog(data.join(CATALOG)).into());
+    }
+    let catalog = Catalog::open_in(folder, CATALOG, config.catalog_options()).context("the catalog")?;
+    // It is durable before the record of whom it was made for.
+    if !has_keys && catalog.organization().context("the catalog")?.is_some() {
+        return Err(CustodyLost::Keyring(path).into());
+    }
     let media = MediaFiles::open(&media_directory(data), config.media_room()).context("the folder of uploaded files")?;
     media.charge(&catalog).context("the catalog")?;
     Ok(Custody::resume(Arc::new(catalog), Arc::new(keyring))?.with_media(Arc::new(media)))

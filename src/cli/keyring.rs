@@ -16,6 +16,7 @@ use crate::backup::wire::{Decoder, Part};
 use crate::backup::write::{WriteError, sync_directory};
 use crate::boot::data::DataDirectory;
 use crate::cli::print::say;
+use perseat_store::keyring::Mark;
 
 /// Copy the keyring: one wrapped key per customer and user
 #[derive(Debug, Args)]
@@ -34,7 +35,7 @@ enum KeyringCommand {
 /// The copy takes the place of its predecessor at once and whole, and the predecessor's bytes are overwritten: whose key was
 /// destroyed since is unreadable in every backup, as long as no older copy of the keyring is left anywhere. The keys in it are wrapped
 /// by the master key, which is not in it. Export it after every deletion that has to reach backups, and often enough that
-/// nobody who came later is lost.
+/// nobody who came later is lost. Anything but an earlier copy of the same keyring is left as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  perseat keyring export /mnt/keys/keyring")]
 struct Export {
@@ -108,8 +109,9 @@ impl Export {
             }
             Err(error) => return Err(error.into()),
         }
+        let mark = perseat_store::keyring::mark(&draft.path).with_context(named)?;
+        check_predecessor(&self.file, &mark)?;
         draft.replace(&self.file).with_context(named)?;
-        let mark = perseat_store::keyring::mark(&self.file).with_context(named)?;
         say!(
             "{} is the newest keyring now, of generation {}; keep no older copy of it, and the master key somewhere else",
             self.file.display(),
@@ -117,6 +119,23 @@ impl Export {
         );
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What is overwritten can be the last copy of somebody's keys.
+fn check_predecessor(file: &Path, mark: &Mark) -> anyhow::Result<()> {
+    let length = match fs::metadata(file) {
+        Ok(meta) => meta.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error).with_context(|| file.display().to_string()),
+    };
+    let is_earlier = || perseat_store::keyring::mark(file).is_ok_and(|before| mark.supersedes(&before));
+    if length > 0 && !is_earlier() {
+        bail!(
+            "{} is not an earlier copy of this keyring, and was left as it is: export to another file",
+            file.display()
+        );
+    }
+    Ok(())
 }
 
 /// The file before it takes its place; removed if it never does.

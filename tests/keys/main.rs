@@ -5,4 +5,5 @@
 mod customer;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod lost;
 mod master;

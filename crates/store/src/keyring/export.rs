@@ -23,6 +23,14 @@ pub struct Mark {
     pub slots: u64,
 }
 
+impl Mark {
+    /// Whether a copy with this mark makes one with the mark `before` superfluous: it is of the same keyring, and not older.
+    #[must_use]
+    pub fn supersedes(&self, before: &Self) -> bool {
+        self.id == before.id && self.generation >= before.generation
+    }
+}
+
 /// Why a copy was not handed over.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringCopyError<E> {

@@ -1,0 +1,70 @@
+//! A data directory of which one file is gone: nothing is begun anew in its place.
+
+use crate::harness::daemon::{Daemon, Setup};
+use crate::harness::manifests::people;
+use crate::master::{done, perseat, said};
+
+/// A daemon that has stopped, with keys of an organization, a customer and a user.
+async fn stopped() -> Daemon {
+    let mut daemon = Daemon::start(Setup::new());
+    daemon.apply(&people(&[("globex", &["ann"])])).await;
+    daemon.terminate();
+    daemon
+}
+
+/// Without the file, or with an empty one in its place, the daemon says what is missing; with the file it starts.
+#[track_caller]
+fn asks_for(daemon: &mut Daemon, name: &str, words: &str, is_empty: bool) {
+    let (path, kept) = (daemon.data().join(name), daemon.folder().join("kept"));
+    std::fs::rename(&path, &kept).unwrap();
+    if is_empty {
+        std::fs::write(&path, "").unwrap();
+    }
+    daemon.relaunch(None);
+    assert!(!daemon.until_ready_or_ended(), "it started without {name}");
+    let log = daemon.log();
+    assert!(log.contains(words), "{log}");
+    std::fs::rename(&kept, &path).unwrap();
+    daemon.restart();
+    daemon.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_lost_its_keyring_or_its_catalog_does_not_start_with_an_empty_one() {
+    let mut daemon = stopped().await;
+    asks_for(&mut daemon, "keyring", "put the keyring back", false);
+    asks_for(&mut daemon, "keyring", "put the keyring back", true);
+    asks_for(&mut daemon, "catalog.redb", "put the catalog back", false);
+    let verified = done(&perseat(&daemon.data(), &["verify", daemon.data().to_str().unwrap()]));
+    assert!(verified.contains("all opened with the master key"), "{verified}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_takes_the_place_of_an_earlier_copy_of_the_same_keyring_alone() {
+    let daemon = stopped().await;
+    let export = |from: &Daemon, name: &str| {
+        let file = daemon.folder().join(name);
+        perseat(&from.data(), &["keyring", "export", file.to_str().unwrap()])
+    };
+    let put = |name: &str, bytes: &[u8]| std::fs::write(daemon.folder().join(name), bytes).unwrap();
+    let read = |name: &str| std::fs::read(daemon.folder().join(name)).unwrap();
+    done(&export(&stopped().await, "foreign"));
+    done(&export(&daemon, "earlier"));
+    put("text", b"somebody's notes");
+    put("empty", b"");
+    for name in ["foreign", "text"] {
+        let before = read(name);
+        let refused = export(&daemon, name);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(
+            said(&refused).contains("is not an earlier copy of this keyring"),
+            "{}",
+            said(&refused)
+        );
+        assert_eq!(read(name), before);
+    }
+    for name in ["earlier", "empty"] {
+        done(&export(&daemon, name));
+        assert_eq!(read(name), std::fs::read(daemon.data().join("keyring")).unwrap());
+    }
+}
