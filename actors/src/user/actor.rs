@@ -185,7 +185,7 @@ impl UserActor {
 
     fn launch(&mut self, turn: Turn, binding: Configuration) {
         let execution = turn.execution;
-        let taken = self.env.owner.lock().take_up(execution);
+        let taken = self.env.owner.lock().take_up(&turn);
         let Some(taken) = taken else {
             return self.env.owner.over(&turn, &self.env.supervisor);
         };

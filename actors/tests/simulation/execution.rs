@@ -91,7 +91,7 @@ impl World {
     }
 
     fn launch(&mut self, turn: Turn, binding: &Result<BTreeSet<&'static str>, ErrorCode>) {
-        let Some(taken) = self.owner.take_up(turn.execution) else {
+        let Some(taken) = self.owner.take_up(&turn) else {
             return self.turn_over(&turn);
         };
         if taken.is_scout {

@@ -215,9 +215,15 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
         self.close(&grant, 0)
     }
 
+    /// Whether the slot of a grant is still its: not [given back](Self::ended), nor its user [gone](Self::gone) since.
+    #[must_use]
+    pub fn holds(&self, grant: &Grant<U, W>) -> bool {
+        let user = self.users.get(&grant.user);
+        user.is_some_and(|user| user.stay == grant.stay && user.running > 0)
+    }
+
     fn close(&mut self, grant: &Grant<U, W>, actual: u64) -> bool {
-        let is_void = |user: &User<C, W>| user.stay != grant.stay || user.running == 0;
-        if self.users.get(&grant.user).is_none_or(is_void) {
+        if !self.holds(grant) {
             return false;
         }
         let corrected = |tag: Tag| tag.saturating_add(actual).saturating_sub(grant.charged);

@@ -10,7 +10,7 @@ use crate::id::{CustomerId, ExecutionId};
 use crate::identity::Identity;
 use crate::time::Timestamp;
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Limits of one owner.
 #[derive(Clone, Copy, Debug)]
@@ -231,10 +231,13 @@ impl Owner {
         }
     }
 
-    /// A user takes up an execution; `None` if it ended meanwhile or its turn is void.
-    pub fn take_up(&mut self, execution: ExecutionId) -> Option<TakenUp> {
+    /// A user takes up an execution; `None` if it ended meanwhile or its turn is void. Whoever was granted it anew since takes it up.
+    pub fn take_up(&mut self, turn: &Turn) -> Option<TakenUp> {
+        if turn.slot.is_some_and(|slot| !self.queue.holds(&slot)) {
+            return None;
+        }
         let is_scout = |live: &Live| self.parked.is_scout(live.user(), live.order);
-        self.table.take_up(execution, is_scout)
+        self.table.take_up(turn.execution, is_scout)
     }
 
     /// A running execution died and its user did not: it lines up again, in its old place. To be told after everything
@@ -252,8 +255,7 @@ impl Owner {
             return;
         }
         live.deaths.one_more();
-        live.stand = Stand::Withheld;
-        self.line_up_in_place(turn.user);
+        self.line_up_in_place(turn.user, vec![turn.execution]);
     }
 
     /// An actor died while it waited for an append: whether that became durable is not known yet.
@@ -302,8 +304,7 @@ impl Owner {
             return;
         }
         if live.is_cancelled {
-            live.stand = Stand::Withheld;
-            return self.line_up_in_place(turn.user);
+            return self.line_up_in_place(turn.user, vec![turn.execution]);
         }
         live.stand = Stand::Parked;
         let order = live.order;
@@ -330,20 +331,20 @@ impl Owner {
         self.grant(users);
     }
 
-    /// Ends what has waited long enough, and tries what is worth it by now.
+    /// What has waited long enough lines up, to end in its turn or to go on if it can; what is worth it by now is tried.
     pub fn look(&mut self, now: Timestamp, users: &mut dyn Users) {
+        let mut ended: BTreeMap<UserKey, Vec<ExecutionId>> = BTreeMap::new();
         for (user, execution) in self.parked.take_ended(now) {
-            let turn = Turn {
-                execution,
-                user,
-                slot: None,
-            };
-            self.start(&turn, users);
+            ended.entry(user).or_default().push(execution);
         }
-        let due = self.parked.due(now);
+        for (user, executions) in ended {
+            self.unpark(user, executions);
+        }
+        let due: BTreeSet<UserKey> = self.parked.due(now).into_iter().collect();
         if !due.is_empty() {
             self.try_parked(|user| due.contains(user), users);
         }
+        self.grant(users);
     }
 
     /// When [`look`](Self::look) has something to do.
@@ -482,29 +483,30 @@ impl Owner {
         if behind.is_empty() {
             return;
         }
-        self.withhold(user);
         for (order, execution) in behind {
             self.parked.put_back(user, order);
+            self.queue.withdraw(user, |waiting| waiting.execution == execution);
             self.stands(execution, Stand::Parked);
         }
-        self.line_up_all(|other| *other == user);
     }
 
     fn unpark(&mut self, user: UserKey, executions: Vec<ExecutionId>) {
-        if executions.is_empty() {
-            return;
+        if !executions.is_empty() {
+            self.line_up_in_place(user, executions);
         }
-        for execution in executions {
-            self.stands(execution, Stand::Withheld);
-        }
-        self.line_up_in_place(user);
     }
 
-    /// What is withheld of this user lines up among what waits, in the order of acceptance.
-    fn line_up_in_place(&mut self, user: UserKey) {
-        if !self.paused.contains(&user) {
-            self.withhold(user);
-            self.line_up_all(|other| *other == user);
+    /// These line up among what waits at their user, in the order of acceptance; they are withheld where that is paused.
+    fn line_up_in_place(&mut self, user: UserKey, mut executions: Vec<ExecutionId>) {
+        for execution in &executions {
+            self.stands(*execution, Stand::Withheld);
+        }
+        if self.paused.contains(&user) {
+            return;
+        }
+        executions.extend(self.withhold(user));
+        for (execution, identity) in self.table.in_order(executions) {
+            self.line_up(execution, &identity);
         }
     }
 
@@ -576,10 +578,14 @@ impl Owner {
         self.withhold(user);
     }
 
-    fn withhold(&mut self, user: UserKey) {
-        for waiting in self.queue.withhold(user) {
-            self.stands(waiting.execution, Stand::Withheld);
+    /// Gives what it withheld.
+    fn withhold(&mut self, user: UserKey) -> Vec<ExecutionId> {
+        let waited = self.queue.withhold(user).into_iter().map(|waiting| waiting.execution);
+        let waited: Vec<ExecutionId> = waited.collect();
+        for execution in &waited {
+            self.stands(*execution, Stand::Withheld);
         }
+        waited
     }
 
     fn stands(&mut self, execution: ExecutionId, stand: Stand) {

@@ -7,6 +7,7 @@ use crate::id::{CustomerId, UserId};
 use crate::identity::BoundUser;
 use crate::model::Sealed;
 use crate::time::Timestamp;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 const ANN: u128 = 1;
@@ -38,6 +39,8 @@ struct Rig {
 #[derive(Default)]
 struct Told {
     turns: Vec<Turn>,
+    /// The last one of each execution.
+    last: BTreeMap<ExecutionId, Turn>,
     cancelled: Vec<ExecutionId>,
     refusal: Option<Refusal>,
 }
@@ -46,6 +49,7 @@ impl Users for Told {
     fn start(&mut self, turn: &Turn) -> Reached {
         self.refusal.map_or(Ok(()), Err)?;
         self.turns.push(*turn);
+        self.last.insert(turn.execution, *turn);
         Ok(())
     }
 
@@ -144,6 +148,12 @@ impl Rig {
         numbers
     }
 
+    /// By the last turn that it was given.
+    fn take_up(&mut self, number: u128) -> Option<TakenUp> {
+        let turn = self.users.last.get(&id(number))?;
+        self.owner.take_up(turn)
+    }
+
     fn back(&mut self) {
         self.owner.back(|_| true, &mut self.users);
     }
@@ -160,11 +170,7 @@ fn a_cancelled_execution_that_waits_ends_outside_its_turn_and_the_rest_keeps_its
     );
     let first = rig.users.turns[0];
     assert_eq!(rig.turns(), [1, 3]);
-    assert_eq!(
-        rig.owner.take_up(id(3)).map(|taken| taken.entries.len()),
-        Some(2),
-        "its end is known to it"
-    );
+    assert_eq!(rig.take_up(3).map(|taken| taken.entries.len()), Some(2), "its end is known to it");
     rig.owner.over(&first, Some(Cost::default()));
     rig.owner.grant(&mut rig.users);
     assert_eq!(rig.turns(), [2]);
@@ -176,7 +182,7 @@ fn what_a_dead_user_ran_is_first_again_and_its_slots_are_free_at_once() {
     (1..=4).for_each(|number| rig.accept(number, ANN));
     let old = rig.users.turns.clone();
     assert_eq!(rig.turns(), [1, 2]);
-    assert!(rig.owner.take_up(id(1)).is_some());
+    assert!(rig.take_up(1).is_some());
     rig.owner.died(|_| true);
     assert_eq!(rig.owner.running(), 0);
     rig.accept(5, BOB);
@@ -184,9 +190,24 @@ fn what_a_dead_user_ran_is_first_again_and_its_slots_are_free_at_once() {
     assert_eq!(rig.turns(), [5], "a dead user's work waits, another's does not");
     rig.back();
     assert_eq!(rig.turns(), [1]);
-    assert_eq!(rig.owner.take_up(id(1)).map(|taken| taken.deaths), Some(Deaths::All(1)));
+    assert_eq!(rig.take_up(1).map(|taken| taken.deaths), Some(Deaths::All(1)));
     rig.owner.over(&old[1], Some(Cost::default()));
     assert_eq!(rig.owner.running(), 2, "a turn from before the death frees nothing");
+}
+
+#[test]
+fn a_turn_from_before_a_death_takes_nothing_up_that_was_granted_anew() {
+    let mut rig = Rig::new(2);
+    rig.accept(1, ANN);
+    let old = rig.users.turns.remove(0);
+    rig.owner.died(|_| true);
+    rig.back();
+    let new = rig.users.turns.remove(0);
+    assert!(rig.owner.take_up(&old).is_none());
+    assert!(rig.owner.take_up(&new).is_some());
+    rig.owner.fell(&new);
+    rig.owner.grant(&mut rig.users);
+    assert_eq!(rig.turns(), [1], "its turn is counted, so that it is taken up again");
 }
 
 #[test]
@@ -206,7 +227,7 @@ fn what_finds_its_user_busy_keeps_its_place() {
 fn a_cancellation_that_found_its_user_busy_is_told_again() {
     let mut rig = Rig::new(4);
     rig.accept(1, ANN);
-    rig.owner.take_up(id(1)).unwrap();
+    rig.take_up(1).unwrap();
     rig.users.refusal = Some(Refusal::Busy);
     rig.cancel(1);
     rig.users.refusal = None;
@@ -220,7 +241,7 @@ fn a_cancellation_that_found_its_user_busy_is_told_again() {
 fn an_execution_that_is_through_is_not_taken_up_again_whatever_becomes_of_its_user() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
-    rig.owner.take_up(id(1)).unwrap();
+    rig.take_up(1).unwrap();
     rig.start(1, 0);
     let turn = rig.users.turns[0];
     // Its end is on the way to the disk; the user's actor dies now, and its next one could begin.
@@ -242,22 +263,19 @@ fn an_execution_that_is_through_is_not_taken_up_again_whatever_becomes_of_its_us
 fn what_comes_to_its_end_after_the_death_of_its_actor_was_taken_in_does_not_end_it() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
-    rig.owner.take_up(id(1)).unwrap();
+    rig.take_up(1).unwrap();
     rig.owner.died(|_| true);
     assert!(!rig.owner.ending(id(1)));
     rig.back();
     assert_eq!(rig.turns(), [1, 1]);
-    assert!(
-        rig.owner.take_up(id(1)).is_some() && rig.owner.ending(id(1)),
-        "its next activation does"
-    );
+    assert!(rig.take_up(1).is_some() && rig.owner.ending(id(1)), "its next activation does");
 }
 
 #[test]
 fn what_falls_after_it_was_through_keeps_its_slot_until_its_end_is_durable() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
-    rig.owner.take_up(id(1)).unwrap();
+    rig.take_up(1).unwrap();
     let turn = rig.users.turns[0];
     assert!(rig.owner.ending(id(1)));
     rig.owner.fell(&turn);
@@ -272,7 +290,7 @@ fn what_is_through_keeps_its_slot_until_its_turn_is_over() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
     rig.accept(2, ANN);
-    rig.owner.take_up(id(1)).unwrap();
+    rig.take_up(1).unwrap();
     let turn = rig.users.turns[0];
     assert!(rig.owner.ending(id(1)));
     rig.end(1);
@@ -294,13 +312,13 @@ fn deaths_are_counted_whether_they_are_written_yet_or_not() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
     for count in 0..3 {
-        assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(0), count);
+        assert_eq!(rig.take_up(1).unwrap().deaths.total(0), count);
         falls(&mut rig);
         // What the first activation wrote is heard of only now.
         rig.start(1, 0);
     }
     rig.start(1, 3);
-    assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(3), 3);
+    assert_eq!(rig.take_up(1).unwrap().deaths.total(3), 3);
 }
 
 #[test]
@@ -316,19 +334,19 @@ fn deaths_from_before_a_restart_are_counted_once() {
     };
     rig.owner.recover(recovered, &mut rig.users);
     rig.owner.grant(&mut rig.users);
-    assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(1), 1, "its entries say one");
+    assert_eq!(rig.take_up(1).unwrap().deaths.total(1), 1, "its entries say one");
     falls(&mut rig);
-    assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(1), 2);
+    assert_eq!(rig.take_up(1).unwrap().deaths.total(1), 2);
     rig.start(1, 2);
     falls(&mut rig);
-    assert_eq!(rig.owner.take_up(id(1)).unwrap().deaths.total(2), 3);
+    assert_eq!(rig.take_up(1).unwrap().deaths.total(2), 3);
 }
 
 #[test]
 fn an_execution_that_died_is_first_in_its_users_queue_again() {
     let mut rig = Rig::new(1);
     (1..=3).for_each(|number| rig.accept(number, ANN));
-    rig.owner.take_up(id(1)).unwrap();
+    rig.take_up(1).unwrap();
     falls(&mut rig);
     assert_eq!(rig.turns(), [1]);
 }
@@ -339,7 +357,7 @@ fn a_user_is_back_once_it_is_known_what_its_dead_actor_wrote() {
     rig.accept(1, ANN);
     rig.accept(2, BOB);
     let user = rig.users.turns[0].user;
-    rig.owner.take_up(id(1)).unwrap();
+    rig.take_up(1).unwrap();
     rig.turns();
     rig.owner.unsettled(id(1));
     rig.owner.died(|other| *other == user);
@@ -349,7 +367,7 @@ fn a_user_is_back_once_it_is_known_what_its_dead_actor_wrote() {
     rig.start(1, 0);
     rig.owner.settled(user, id(1), &mut rig.users);
     assert_eq!(rig.turns(), [1]);
-    assert_eq!(rig.owner.take_up(id(1)).unwrap().entries.len(), 2, "it is known by then");
+    assert_eq!(rig.take_up(1).unwrap().entries.len(), 2, "it is known by then");
 }
 
 #[test]
@@ -357,7 +375,7 @@ fn a_user_that_dies_again_is_not_back_when_its_old_appends_are_settled() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
     let user = rig.users.turns[0].user;
-    rig.owner.take_up(id(1)).unwrap();
+    rig.take_up(1).unwrap();
     rig.turns();
     rig.owner.unsettled(id(1));
     rig.owner.died(|_| true);
@@ -380,7 +398,7 @@ fn what_was_carried_on_the_way_to_its_user_is_read_whole() {
         first: 0,
         entries: vec![vec![0].into(), vec![0].into()],
     });
-    let taken = rig.owner.take_up(id(1)).unwrap();
+    let taken = rig.take_up(1).unwrap();
     assert_eq!((taken.entries.len(), taken.entries[0].entries), (1, 2));
     assert_eq!(taken.accepted, None, "the entry in memory is not the only one");
 }
@@ -389,7 +407,7 @@ fn what_was_carried_on_the_way_to_its_user_is_read_whole() {
 fn an_actor_that_dies_after_the_end_was_taken_in_frees_its_slot() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
-    rig.owner.take_up(id(1)).unwrap();
+    rig.take_up(1).unwrap();
     rig.end(1);
     rig.owner.died(|_| true);
     rig.accept(2, BOB);
@@ -400,8 +418,8 @@ fn an_actor_that_dies_after_the_end_was_taken_in_frees_its_slot() {
 fn a_turn_is_taken_up_once() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
-    assert!(rig.owner.take_up(id(1)).is_some());
-    assert!(rig.owner.take_up(id(1)).is_none());
+    assert!(rig.take_up(1).is_some());
+    assert!(rig.take_up(1).is_none());
 }
 
 #[test]

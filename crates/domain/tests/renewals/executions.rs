@@ -97,7 +97,7 @@ impl World {
             self.owner.grant(&mut self.stage);
             let Some(turn) = self.stage.turns.pop_front() else { break };
             let execution = index_of(turn.execution);
-            let Some(taken) = self.owner.take_up(turn.execution) else {
+            let Some(taken) = self.owner.take_up(&turn) else {
                 self.owner.over(&turn, None);
                 continue;
             };

@@ -1,13 +1,14 @@
 //! Executions that wait for a credential.
 
 use super::*;
+use std::time::Duration;
 
 impl Rig {
     /// What has its turn is taken up and lacks a credential; the numbers that were parked.
     fn park_all(&mut self, again: Option<Timestamp>) -> Vec<u128> {
         let mut parked = Vec::new();
         while let Some(turn) = self.users.turns.pop() {
-            self.owner.take_up(turn.execution).unwrap();
+            self.owner.take_up(&turn).unwrap();
             let wait = Wait {
                 connection: "account".into(),
                 until: Timestamp(1_000 + self.position),
@@ -43,7 +44,7 @@ impl Rig {
 
     fn take(&mut self) -> (Turn, TakenUp) {
         let turn = self.users.turns.remove(0);
-        let taken = self.owner.take_up(turn.execution).unwrap();
+        let taken = self.owner.take_up(&turn).unwrap();
         (turn, taken)
     }
 
@@ -70,7 +71,7 @@ fn what_is_parked_holds_no_slot_and_runs_in_its_old_order_once_its_credential_is
     assert_eq!((rig.owner.running(), rig.owner.parked_now()), (0, 4));
     rig.accept(5, BOB);
     assert_eq!(rig.turns(), [5], "another user goes on");
-    rig.owner.take_up(id(5)).unwrap();
+    rig.take_up(5).unwrap();
     rig.end(5);
     rig.owner.died(|user| *user == key(BOB));
 
@@ -86,7 +87,7 @@ fn what_is_parked_holds_no_slot_and_runs_in_its_old_order_once_its_credential_is
     rig.accept(6, ANN);
     let mut order = Vec::new();
     while let Some(turn) = rig.users.turns.pop() {
-        rig.owner.take_up(turn.execution).unwrap();
+        rig.owner.take_up(&turn).unwrap();
         order.push(turn.execution.0.as_u128());
         rig.end(turn.execution.0.as_u128());
         rig.owner.over(&turn, Some(Cost::default()));
@@ -105,7 +106,7 @@ fn a_parked_execution_is_cancelled_at_once_and_one_that_is_cancelled_is_not_park
     assert_eq!((rig.turns(), rig.owner.parked_now()), (vec![1], 0));
     rig.accept(2, ANN);
     let turn = rig.users.turns.pop().unwrap();
-    rig.owner.take_up(id(2)).unwrap();
+    rig.take_up(2).unwrap();
     // Its end was asked for while it parked.
     rig.cancel(2);
     let wait = Wait {
@@ -131,11 +132,27 @@ fn somebody_looks_when_a_wait_is_over_and_when_it_is_worth_trying() {
     let end = rig.owner.next_look().unwrap();
     assert_eq!(end, Timestamp(1_003));
     rig.owner.look(end, &mut rig.users);
-    assert!(
-        rig.users.turns.iter().all(|turn| turn.slot.is_none()),
-        "they end outside their turn"
-    );
-    assert_eq!((rig.turns(), rig.owner.next_look()), (vec![1, 2, 3], None));
+    // Whether they end is found out in their turns: what they waited for may be back.
+    let mut ended = Vec::new();
+    while let Some(turn) = rig.users.turns.pop() {
+        assert!(turn.slot.is_some() && rig.owner.take_up(&turn).is_some());
+        ended.push(turn.execution.0.as_u128());
+        rig.owner.over(&turn, Some(Cost::default()));
+        rig.owner.grant(&mut rig.users);
+    }
+    assert_eq!((ended, rig.owner.next_look()), (vec![1, 2, 3], None));
+}
+
+#[test]
+fn what_has_waited_long_enough_does_not_begin_while_everything_is_held() {
+    let mut rig = Rig::with_parked(1, 2);
+    rig.owner.hold(true);
+    let end = rig.owner.next_look().unwrap();
+    rig.owner.look(end.after(Duration::from_secs(1)), &mut rig.users);
+    assert_eq!(rig.turns(), [] as [u128; 0]);
+    rig.owner.hold(false);
+    rig.owner.grant(&mut rig.users);
+    assert_eq!(rig.turns(), [1]);
 }
 
 #[test]
@@ -268,7 +285,7 @@ fn each_connection_has_its_own_scout_and_a_release_lets_all_go_in_order() {
     assert_eq!(rig.tried(), [2, 3], "the scout for it is on its way");
     rig.owner.usable(key(ANN), &[], &mut rig.users);
     assert_eq!((rig.turns(), rig.owner.parked_now()), (vec![2, 3, 4], 0));
-    assert!(!rig.owner.take_up(id(3)).unwrap().is_scout, "nobody waits for it");
+    assert!(!rig.take_up(3).unwrap().is_scout, "nobody waits for it");
 }
 
 #[test]
