@@ -186,8 +186,8 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let router = faults::Switches::new(faults, &plane, base.data.path()).routes(router);
     let local = control.spawn(http::serve(socket, local_limits(&config), local::service(router), stop.clone()));
     let outbox = outbox.map(|outbox| control.spawn(outbox.run(stop.clone())));
-    let notices = control.spawn(notices.run(stop.clone()));
-    let giving_back = control.spawn(giving_back.run(stop.clone()));
+    let notices = control.spawn(plane.pause.then(stop.clone(), notices.run(stop.clone())));
+    let giving_back = control.spawn(plane.pause.then(stop.clone(), giving_back.run(stop.clone())));
     let keys = control.spawn(keys.run(stop.clone()));
     let housekeeping = control.spawn(Housekeeping::of(&plane, &config).run(stop.clone()));
     let watchdog = Watchdog::start(plane.is_well());

@@ -19,6 +19,14 @@ fn policy(kind: &str, attempts: u32, delay: u32) -> String {
     )
 }
 
+/// A script that makes text of so many characters, which no compression makes much smaller.
+fn noise(length: usize, and_then: &str) -> String {
+    let letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    format!(
+        "module.exports = async () => {{ const letters = '{letters}'; let text = ''; while (text.length < {length}) text += letters[Math.floor(Math.random() * 64)]; {and_then} }};"
+    )
+}
+
 fn flows() -> Integration {
     let leak = "module.exports = async ({ logger, configVars }) => { const token = configVars['Account'].fields.token; logger.warn(`using ${token}`); return { data: { token, twice: [token + token], encoded: encodeURIComponent(token) } }; };";
     let throw = "module.exports = async ({ configVars }) => { throw new Error(`refused ${configVars['Account'].fields.token}`); };";
@@ -74,6 +82,8 @@ fn flows() -> Integration {
             OPEN,
             &[post("Send", "/fail/waiting", &policy("retry", 5, 60)), after("wait")],
         )
+        .flow("Much", true, OPEN, &[code("Make", &noise(390_000, "return { data: text };"))])
+        .flow("Scream", false, OPEN, &[code("Scream", &noise(900_000, "throw new Error(text);"))])
         .flow("Leak", false, OPEN, &[log, code("Tell", leak), code("Throw", throw)])
         .flow(
             "Three",
@@ -321,19 +331,25 @@ fn a_configuration_that_cannot_be_read_fails_what_starts_meanwhile_and_is_read_a
     assert_eq!(run.ask("globex", "bob", "Call").status, 200, "the user's is read now");
 }
 
-#[test]
-fn the_gauges_of_all_owners_add_up() {
-    const CUSTOMERS: usize = 12;
-    let run = start("execution.owner-arbiters = 3\n");
-    let names: Vec<String> = (0..CUSTOMERS).map(|n| format!("customer-{n}")).collect();
+/// So many customers with a user each, of whom each has so many executions that hang.
+fn hanging(run: &Running, customers: usize, each: usize) {
+    let names: Vec<String> = (0..customers).map(|n| format!("customer-{n}")).collect();
     let of = |name: &String| customer(name) + &user(name, "jane") + &instance_of(&run.provider, name) + &user_config(name, "Runs", "jane");
     run.daemon.add(&names.iter().map(of).collect::<String>());
     let urls = run.daemon.endpoints();
     for name in &names {
-        run.daemon
-            .call(&request("POST", &urls.path("Runs", name, "jane", "Hang")))
-            .execution();
+        let event = request("POST", &urls.path("Runs", name, "jane", "Hang"));
+        for _ in 0..each {
+            run.daemon.call(&event).execution();
+        }
     }
+}
+
+#[test]
+fn the_gauges_of_all_owners_add_up() {
+    const CUSTOMERS: usize = 12;
+    let run = start("execution.owner-arbiters = 3\n");
+    hanging(&run, CUSTOMERS, 1);
     run.provider.wait_for("/hang", CUSTOMERS);
     for gauge in ["perseat_executions_live", "perseat_executions_running"] {
         let page = run.daemon.admin("/metrics").text();
@@ -345,6 +361,17 @@ fn the_gauges_of_all_owners_add_up() {
         assert_eq!((values.len(), values.iter().sum::<f64>()), (3, CUSTOMERS as f64), "{gauge}");
     }
     run.provider.release();
+}
+
+#[test]
+fn what_ends_while_others_are_handed_over_at_a_start_is_heard_of() {
+    let run = start("execution.owner-arbiters = 6\n");
+    hanging(&run, 24, 40);
+    let Running { provider, daemon, .. } = run;
+    // From now on each ends as soon as it is taken up.
+    provider.release();
+    let daemon = daemon.kill_and_restart();
+    daemon.until_nothing_lives();
 }
 
 #[test]

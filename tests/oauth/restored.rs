@@ -1,12 +1,13 @@
 //! A backup may hold refresh tokens that were spent after it: they are not spent again, and somebody is told.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::consent::{account, connect};
 use crate::harness::api::Api;
 use crate::harness::daemon::Daemon;
 use crate::harness::oauth::{Call, Manner};
+use crate::harness::provider::Provider;
 use crate::world::{Plan, World};
 
 /// A command line that must succeed; what it said.
@@ -16,6 +17,40 @@ fn perseat(data: &Path, arguments: &[&str]) -> String {
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     said
+}
+
+/// What a daemon is made again from.
+struct Copies {
+    folder: tempfile::TempDir,
+    master_key: PathBuf,
+}
+
+impl Copies {
+    fn of(data: &Path) -> Self {
+        let copies = Self {
+            folder: tempfile::tempdir().unwrap(),
+            master_key: data.join("master-key"),
+        };
+        perseat(data, &["backup", &copies.path("backup")]);
+        perseat(data, &["keyring", "export", &copies.path("keyring")]);
+        copies
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Launches another daemon on what was restored, in place of the world's; what the restore said.
+    fn restore(&self, world: &mut World, plan: &Plan<'_>, options: &[&str]) -> String {
+        let (backup, keyring, mut said) = (self.path("backup"), self.path("keyring"), String::new());
+        let setup = World::setup(&world.provider, plan);
+        world.daemon = Daemon::launch_on(setup, |data| {
+            std::fs::create_dir(data).unwrap();
+            std::fs::copy(&self.master_key, data.join("master-key")).unwrap();
+            said = perseat(data, &[&["restore", &backup, "--keyring", &keyring], options].concat());
+        });
+        said
+    }
 }
 
 /// The refresh tokens that were spent, in order.
@@ -47,10 +82,7 @@ async fn a_restored_grant_whose_token_may_have_been_spent_is_uncertain_and_nothi
         let mut world = World::start(&plan).await;
         let first = world.send("ann", 1).await;
         world.ended(&first[0]).await;
-        let (data, folder) = (world.daemon.data(), tempfile::tempdir().unwrap());
-        let [backup, keyring] = ["backup", "keyring"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
-        perseat(&data, &["backup", &backup]);
-        perseat(&data, &["keyring", "export", &keyring]);
+        let copies = Copies::of(&world.daemon.data());
         // What the backup holds is spent after it.
         world.provider.end_access("ann");
         let second = world.send("ann", 1).await;
@@ -59,16 +91,8 @@ async fn a_restored_grant_whose_token_may_have_been_spent_is_uncertain_and_nothi
         let newest = if rotates { "refresh-ann-2" } else { "refresh-ann-1" };
         assert_eq!(before, ["refresh-ann-1", newest]);
         world.daemon.kill();
-
-        let (key, mut said) = (data.join("master-key"), String::new());
-        let setup = World::setup(&world.provider, &plan);
-        let restored = Daemon::launch_on(setup, |data| {
-            std::fs::create_dir(data).unwrap();
-            std::fs::copy(&key, data.join("master-key")).unwrap();
-            said = perseat(data, &["restore", &backup, "--keyring", &keyring, "--resume"]);
-        });
-        restored.until_ready();
-        world.daemon = restored;
+        let said = copies.restore(&mut world, &plan, &["--resume"]);
+        world.daemon.until_ready();
         let executions = world.send("ann", 2).await;
         if rotates {
             assert!(said.contains("1 of these may have been exchanged"), "{said}");
@@ -92,4 +116,38 @@ async fn a_restored_grant_whose_token_may_have_been_spent_is_uncertain_and_nothi
         let chain = world.provider.chain("ann");
         assert!(!chain.was_reused && !chain.is_revoked, "{chain:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_daemon_tells_nobody_before_it_is_resumed() {
+    let organization = Provider::start().await;
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&secret, "secret of the webhook").unwrap();
+    let plan = Plan {
+        manner: Manner {
+            lifetime: None,
+            ..Manner::default()
+        },
+        users: &["ann"],
+        keys: &[("notices.look", "20ms")],
+        more_keys: vec![
+            ("notices.webhook", organization.url("/notices").into()),
+            ("notices.webhook-secret", secret.path().display().to_string().into()),
+        ],
+        ..Plan::default()
+    };
+    let mut world = World::start(&plan).await;
+    let sent = world.send("ann", 1).await;
+    world.ended(&sent[0]).await;
+    let copies = Copies::of(&world.daemon.data());
+    world.daemon.kill();
+    copies.restore(&mut world, &plan, &[]);
+    world.daemon.until_ready();
+    // Rounds later.
+    for _ in 0..50 {
+        assert_eq!(standing(&world).await.0, "UNCERTAIN");
+    }
+    assert!(organization.records().is_empty(), "nothing runs before `resume`");
+    perseat(&world.daemon.data(), &["resume"]);
+    organization.until(1).await;
 }

@@ -139,8 +139,9 @@ impl Plane {
         }
         sharers.connect(supervisors.clone());
         let pause = Pause::begin(data, pressure.clone(), supervisors.clone(), config.drain.deadline, control.handle())?;
-        hand_over(control, &arbiters, &supervisors, recovered.live, config.drain.deadline)?;
+        // An owner begins with what is handed over to it, and hears of what that writes.
         fan_out.connect(Feed::new(supervisors.clone(), config.journal.sink_retry));
+        hand_over(control, &arbiters, &supervisors, recovered.live, config.drain.deadline)?;
         let index = recovered.index;
         let parts = indexer::Parts {
             journal: journal.clone(),

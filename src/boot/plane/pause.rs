@@ -12,6 +12,7 @@ use perseat_actors::kit::{Mailbox, Reply};
 use perseat_actors::supervisor::{Hold, Supervisor};
 use perseat_store::pressure::StoragePressure;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use crate::backup::write::sync_directory;
 use crate::boot::data::PAUSED;
@@ -24,6 +25,7 @@ pub(crate) struct Pause {
     supervisors: Vec<Mailbox<Supervisor>>,
     within: Duration,
     turn: Mutex<()>,
+    is_over: CancellationToken,
 }
 
 impl Pause {
@@ -41,11 +43,14 @@ impl Pause {
             supervisors,
             within,
             turn: Mutex::new(()),
+            is_over: CancellationToken::new(),
         };
         if pause.data.join(PAUSED).exists() {
             pause.hold(true, runtime)?;
             pause.pressure.paused.store(true, Ordering::Relaxed);
             tracing::warn!("restored and paused: events are refused and nothing runs until `perseat resume`");
+        } else {
+            pause.is_over.cancel();
         }
         Ok(pause)
     }
@@ -67,7 +72,18 @@ impl Pause {
         if was_paused {
             tracing::warn!("resumed after a restore");
         }
+        self.is_over.cancel();
         Ok(was_paused)
+    }
+
+    /// Does what reaches people or third parties once there is no pause, unless `stop` comes first.
+    pub(crate) fn then<W: Future<Output = ()>>(&self, stop: CancellationToken, work: W) -> impl Future<Output = ()> + use<W> {
+        let is_over = self.is_over.clone();
+        async move {
+            if stop.run_until_cancelled(is_over.cancelled()).await.is_some() {
+                work.await;
+            }
+        }
     }
 
     fn hold(&self, is_held: bool, runtime: &Handle) -> anyhow::Result<()> {
