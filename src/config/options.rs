@@ -152,6 +152,7 @@ impl Config {
             timeout: execution.timeout,
             step_timeout: execution.step_timeout,
             max_log_lines: execution.max_log_lines.as_usize(),
+            max_log_line: execution.max_log_line.as_usize(),
             entry_bytes: execution.entry_bytes.as_usize(),
             offload_bytes: execution.offload_bytes.as_usize(),
             park_limit: execution.park_limit,
@@ -177,7 +178,6 @@ impl Config {
         component::Limits {
             max_result: self.max_step_result().as_usize(),
             max_http_retries: self.execution.max_http_retries.get(),
-            max_log_line: self.execution.max_log_line.as_usize(),
             json_depth: self.execution.json_depth.as_usize(),
         }
     }

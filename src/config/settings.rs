@@ -290,7 +290,7 @@ settings! {
         max_http_retries: Count = 10;
         /// Log lines that one execution may write; further ones are counted and dropped.
         max_log_lines: Count = 1_000;
-        /// The longest log line.
+        /// The longest log line, and the longest message of an error of a step.
         max_log_line: Size = "16KiB";
         /// Step results are split over several journal entries above this size.
         entry_bytes: Size = "512KiB";

@@ -93,3 +93,20 @@ fn an_end_for_which_there_is_no_room_is_written_once_there_is() {
     assert_ended("tried again", &run.end(&id), "succeeded", None);
     assert_eq!(run.provider.seen("/hang/held").len(), 1);
 }
+
+/// With segments of 1 MiB one append takes half of that, so that a result and the answer with it need two.
+#[test]
+fn what_one_append_does_not_take_is_written_by_two_and_an_endless_message_is_cut() {
+    let run = start("journal.segment = \"1MiB\"\nfront.max-body = \"256KiB\"\nexecution.max-step-result = \"384KiB\"\n");
+    let answer = run.ask("globex", "jane", "Much");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.text().len() >= 390_000, "{}", answer.text());
+    let id = run.accept("globex", "jane", "Scream");
+    assert_ended("an endless message", &run.end(&id), "failed", Some("script_failed"));
+    let message = run.daemon.execution(&id)["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.starts_with("step \"Scream\" failed: ") && message.ends_with("(cut)"),
+        "{message}"
+    );
+    assert_eq!(run.ask("globex", "jane", "Call").status, 200, "its slot is free");
+}

@@ -55,6 +55,8 @@ pub struct ExecutionLimits {
     pub step_timeout: Duration,
     /// Log lines kept of one activation; the rest is counted (`execution.max-log-lines`).
     pub max_log_lines: usize,
+    /// Bytes of a log line, and of what a step says of its error (`execution.max-log-line`).
+    pub max_log_line: usize,
     /// Bytes of sealed step results in one journal entry; above, they are split over several.
     pub entry_bytes: usize,
     /// Above this size sealing and masking leave the arbiter (64 KiB).
@@ -77,6 +79,7 @@ impl Default for ExecutionLimits {
             timeout: Duration::from_secs(900),
             step_timeout: Duration::from_secs(300),
             max_log_lines: 1_000,
+            max_log_line: 16 * 1024,
             entry_bytes: 512 * 1024,
             offload_bytes: 64 * 1024,
             park_limit: Duration::from_hours(168),

@@ -14,9 +14,13 @@ use perseat_flow::mask::Masker;
 use perseat_flow::outbound::Meter;
 use perseat_journal::NewEntry;
 use perseat_store::seal::{DataKey, RecordKind};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What an end comes to beside its response, at most: no key, as its parts are bounded elsewhere.
+const END_OVERHEAD: usize = 128 * 1024;
 
 /// One execution's unwritten entries.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub(super) struct Recorder {
     partition: u8,
     draft: Draft,
     logs: Vec<LogLine>,
+    /// Bytes of outputs and log lines in the two.
+    gathered: usize,
     lines_left: usize,
     lines_dropped: u32,
     meter: Meter,
@@ -52,6 +58,7 @@ impl Recorder {
             writes,
             draft: Draft::default(),
             logs: Vec::new(),
+            gathered: 0,
             lines_left,
             lines_dropped: 0,
             meter: Meter::default(),
@@ -79,6 +86,7 @@ impl Recorder {
     }
 
     pub(super) fn step(&mut self, record: StepRecord, branch: Option<String>) {
+        self.gathered += record.output.0.len();
         self.draft.step(record, branch);
     }
 
@@ -90,7 +98,8 @@ impl Recorder {
                 continue;
             }
             self.lines_left -= 1;
-            let message = self.masker.mask_text(&log.message).into_owned();
+            let message = self.line(&log.message);
+            self.gathered += message.len();
             self.logs.push(LogLine {
                 at: log.at,
                 level: log.level.to_owned(),
@@ -98,6 +107,26 @@ impl Recorder {
                 message,
             });
         }
+    }
+
+    /// What a step says of its error, where that is not too long; else masked and cut. What went wrong in a script may be any text.
+    pub(super) fn message<'m>(&self, message: &'m str) -> Cow<'m, str> {
+        if message.len() > self.env.limits.max_log_line {
+            Cow::Owned(self.line(message))
+        } else {
+            Cow::Borrowed(message)
+        }
+    }
+
+    /// Masked before it is cut: half a secret would not be found.
+    fn line(&self, text: &str) -> String {
+        let mut line = self.masker.mask_text(text).into_owned();
+        let most = self.env.limits.max_log_line;
+        if line.len() > most {
+            line.truncate(line.floor_char_boundary(most));
+            line.push_str(" … (cut)");
+        }
+        line
     }
 
     /// Seals a step's results and finds the secrets in them; off the arbiter if they are large.
@@ -112,8 +141,14 @@ impl Recorder {
     /// Makes everything gathered durable.
     pub(super) async fn flush(&mut self) {
         let entries = self.take(None);
-        if !entries.is_empty() {
-            self.append(entries).await;
+        self.append(entries).await;
+    }
+
+    /// Makes durable what one append would not take with the end.
+    pub(super) async fn make_room_for(&mut self, end: &End) {
+        let response = end.response.as_ref().map_or(0, |response| response.body.len());
+        if self.gathered + response + END_OVERHEAD > self.env.journal.most_in_call() {
+            self.flush().await;
         }
     }
 
@@ -169,6 +204,7 @@ impl Recorder {
     /// What was gathered, and what comes behind it.
     fn take(&mut self, last: Option<&Entry>) -> Vec<NewEntry> {
         let logs = self.take_logs();
+        self.gathered = 0;
         let gathered = self.draft.take(self.execution, logs, self.env.limits.entry_bytes);
         let called = self.take_calls().map(Entry::Called);
         let entries = gathered.iter().chain(&called).chain(last);
@@ -228,9 +264,15 @@ impl Recorder {
         }
     }
 
-    /// Appends, waiting for room on a full disk. A journal that is closed or broken ends the daemon; until then the
+    /// Appends, in as many calls as it takes, waiting for room on a full disk. A journal that is closed or broken ends the daemon; until then the
     /// execution stands still, and recovery takes it up from its last durable entry.
     async fn append(&self, entries: Vec<NewEntry>) {
+        for call in self.env.journal.in_calls(entries) {
+            self.append_call(call).await;
+        }
+    }
+
+    async fn append_call(&self, entries: Vec<NewEntry>) {
         loop {
             match self.writes.wait(self.env.journal.append(entries.clone())).await {
                 Ok(()) => return,

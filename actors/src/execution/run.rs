@@ -373,6 +373,7 @@ impl Running {
                     Effect::Abandon => {}
                     Effect::Finish(verdict) => {
                         let end = self.end(verdict, began);
+                        self.recorder.make_room_for(&end).await;
                         self.recorder.end(end);
                         return None;
                     }
@@ -441,10 +442,11 @@ impl Running {
     }
 
     fn failed_output(&mut self, node: &Node, status: StepStatus, error: &StepError) -> Results {
+        let message = self.recorder.message(&error.message);
         if status == StepStatus::Failed {
-            self.failure = Some(format!("step \"{}\" failed: {}", node.step.name, error.message));
+            self.failure = Some(format!("step \"{}\" failed: {message}", node.step.name));
         }
-        let mut shown = json!({ "message": error.message, "code": error.code });
+        let mut shown = json!({ "message": message, "code": error.code });
         if let (Some(shown), Some(Value::Object(detail))) = (shown.as_object_mut(), error.detail.as_deref()) {
             shown.extend(detail.clone());
         }

@@ -101,6 +101,11 @@ impl Parts {
     }
 }
 
+/// What an entry takes of a call.
+fn size_of_entry(entry: &NewEntry) -> usize {
+    entry.payload.len() + ENTRY_HEADER as usize
+}
+
 impl Journal {
     /// Opens the log of a directory: cuts and seals the old tail and starts a fresh segment.
     ///
@@ -135,14 +140,33 @@ impl Journal {
         append
     }
 
+    /// What the entries of one call may come to (`max_entry_bytes`).
+    pub fn most_in_call(&self) -> usize {
+        self.inner.options.max_entry_bytes as usize
+    }
+
+    /// Parts entries into as few calls of [`Journal::append`] as take them, in order. What fits no call has one of its own.
+    pub fn in_calls(&self, entries: Vec<NewEntry>) -> Vec<Vec<NewEntry>> {
+        let most = self.most_in_call();
+        let (mut calls, mut bytes): (Vec<Vec<NewEntry>>, usize) = (Vec::new(), most);
+        for entry in entries {
+            bytes += size_of_entry(&entry);
+            match calls.last_mut().filter(|_| bytes <= most) {
+                Some(call) => call.push(entry),
+                None => {
+                    bytes = size_of_entry(&entry);
+                    calls.push(vec![entry]);
+                }
+            }
+        }
+        calls
+    }
+
     fn put(&self, entries: Vec<NewEntry>, goes_first: bool) -> Append {
         if entries.is_empty() {
             return Append::known(Ok(self.head()));
         }
-        let bytes = entries
-            .iter()
-            .map(|entry| entry.payload.len() + ENTRY_HEADER as usize)
-            .sum::<usize>();
+        let bytes = entries.iter().map(size_of_entry).sum::<usize>();
         match u32::try_from(bytes) {
             Ok(bytes) if bytes <= self.inner.options.max_entry_bytes => self.shared.queue.push(entries, bytes, goes_first),
             _ => Append::known(Err(AppendError::TooLarge)),

@@ -62,7 +62,6 @@ impl Default for Limits {
         Self {
             max_result: 32 << 20,
             max_http_retries: 10,
-            max_log_line: 16 << 10,
             json_depth: 100,
         }
     }
@@ -162,8 +161,6 @@ pub struct Limits {
     pub max_result: usize,
     /// The most attempts of one HTTP step after its first.
     pub max_http_retries: u32,
-    /// The longest text of one log line.
-    pub max_log_line: usize,
     /// Lists and objects within one another in the JSON of an HTTP answer and of a script's result.
     pub json_depth: usize,
 }
@@ -216,9 +213,6 @@ impl Performer {
         };
         let result = self.dispatch(&call, &mut report).await;
         report.result = result.and_then(|result| self.check_size(result));
-        for line in &mut report.logs {
-            cut(&mut line.message, self.limits.max_log_line);
-        }
         report
     }
 
@@ -313,12 +307,4 @@ fn log(inputs: Inputs<'_>, report: &mut StepReport) -> Result<Results, StepError
     let level = known.into_iter().find(|known| *known == level).unwrap_or("info");
     report.logs.push(StepLog::now(level, inputs.text("message")?));
     Ok(Results::of_value(Value::Null))
-}
-
-/// Cuts text to at most `max` bytes, on a character boundary, and says so.
-fn cut(text: &mut String, max: usize) {
-    if text.len() > max {
-        text.truncate(text.floor_char_boundary(max));
-        text.push_str(" … (cut)");
-    }
 }
