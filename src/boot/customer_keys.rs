@@ -8,7 +8,7 @@
 //! Where it stands is read from the keyring and from what is sealed, so a start goes on with what was cut off. The journal is
 //! not sealed anew: an older version stays until no execution is left that it may have sealed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use http::{Method, StatusCode};
 use perseat_actors::kit::Clock;
 use perseat_admin::fault::Fault;
 use perseat_admin::transfer::find_customer;
-use perseat_domain::id::{CustomerId, ExecutionId};
+use perseat_domain::id::{CustomerId, ExecutionId, MediaId};
 use perseat_journal::Journal;
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
@@ -27,7 +27,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use self::resealing::Resealing;
+use self::resealing::{Pass, Resealing};
 use super::administration::{blocking, refusal};
 use super::local::{LocalAnswer, LocalRequest, Router};
 use super::plane::{Plane, Publisher};
@@ -125,6 +125,8 @@ struct Run {
     began: Option<Duration>,
     /// An execution that an older version sealed: as long as it is there, no other is looked for.
     witness: Option<ExecutionId>,
+    /// Files that do not open, as it was said in the log.
+    unopened: BTreeSet<MediaId>,
 }
 
 struct Inner {
@@ -251,6 +253,7 @@ impl Inner {
             run.stage = Stage::Running { done: Counts::default() };
             run.done = Counts::default();
             run.witness = None;
+            run.unopened.clear();
             run.began = Some(self.clock.uptime());
         }
         let begun = self.begin(customer);
@@ -353,7 +356,8 @@ impl Inner {
                 }
             });
         };
-        let done = resealing.pass(&mut told)?;
+        let Pass { done, unopened } = resealing.pass(&mut told)?;
+        self.warn_of(customer, unopened);
         self.is_through(customer, newest)?;
         // What was on its way when the version changed is found by a look that begins later.
         if !is_settled || done != Counts::default() {
@@ -365,6 +369,16 @@ impl Inner {
         }
         self.retire(customer, newest)?;
         self.is_through(customer, newest)
+    }
+
+    /// Names files that do not open, each once.
+    fn warn_of(&self, customer: CustomerId, unopened: BTreeSet<MediaId>) {
+        self.update(customer, |run| {
+            for file in unopened.difference(&run.unopened) {
+                tracing::warn!(%customer, %file, "an uploaded file opens with no version of its customer's key, or is damaged");
+            }
+            run.unopened = unopened;
+        });
     }
 
     /// Says that the newest version seals all, unless there is another one by now.

@@ -33,18 +33,18 @@ const POINTS: [(&str, u64); 7] = [
     ("key-version-destroyed", 1),
 ];
 /// What ends the wait for an older version.
-const DESTROYED: &str = "an older version of a customer's key was destroyed";
+pub(crate) const DESTROYED: &str = "an older version of a customer's key was destroyed";
 
 /// Two customers with the same: an integration whose connection is each user's own, and one whose connection is the customer's.
-struct World {
-    provider: Provider,
-    daemon: Daemon,
+pub(crate) struct World {
+    pub(crate) provider: Provider,
+    pub(crate) daemon: Daemon,
     /// By customer and user; the customer's own is `everybody`.
-    urls: BTreeMap<(&'static str, &'static str), String>,
+    pub(crate) urls: BTreeMap<(&'static str, &'static str), String>,
     sent: usize,
 }
 
-fn setup() -> Setup {
+pub(crate) fn setup() -> Setup {
     Setup::new()
         .set("keyring.rotation-batch", 1_i64)
         .set("keyring.rotation-settle", "1ms")
@@ -52,7 +52,7 @@ fn setup() -> Setup {
 }
 
 impl World {
-    async fn start(setup: Setup) -> Self {
+    pub(crate) async fn start(setup: Setup) -> Self {
         let provider = Provider::start().await;
         let daemon = Daemon::start(setup.allow(&[provider.address()]));
         let own = Integration {
@@ -95,7 +95,7 @@ impl World {
     }
 
     /// An event comes through with the right token.
-    async fn works(&mut self, customer: &'static str, user: &'static str) {
+    pub(crate) async fn works(&mut self, customer: &'static str, user: &'static str) {
         let before = self.provider.records_of(&token(customer, user)).len();
         let url = self.daemon.hook(&self.urls[&(customer, user)]);
         let answer = self.daemon.post(&url, &[], format!("{{\"number\":{}}}", self.sent)).await;
@@ -113,11 +113,11 @@ impl World {
         }
     }
 
-    fn rotate(&self, customer: &str) -> Output {
+    pub(crate) fn rotate(&self, customer: &str) -> Output {
         perseat(&self.daemon.data(), &["keys", "rotate", "--customer", customer])
     }
 
-    async fn id(&self, customer: &str) -> String {
+    pub(crate) async fn id(&self, customer: &str) -> String {
         let found = Api::program(&self.daemon, "owner")
             .await
             .get("{ customers { nodes { id externalId } } }", json!({}))
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// Until the customer's key has one version.
-    async fn until_alone(&self, customer: &str) {
+    pub(crate) async fn until_alone(&self, customer: &str) {
         let target = format!("/keys/customers/{}", self.id(customer).await);
         let alone = async {
             let mut look = tokio::time::interval(Duration::from_millis(10));
@@ -170,13 +170,13 @@ impl World {
         done(&perseat(&data, &["verify", data.to_str().unwrap()]))
     }
 
-    fn export(&self, name: &str) -> PathBuf {
+    pub(crate) fn export(&self, name: &str) -> PathBuf {
         let copy = self.daemon.folder().join(name);
         done(&perseat(&self.daemon.data(), &["keyring", "export", copy.to_str().unwrap()]));
         copy
     }
 
-    fn back_up(&self, name: &str) -> PathBuf {
+    pub(crate) fn back_up(&self, name: &str) -> PathBuf {
         let path = self.daemon.folder().join(name);
         done(&perseat(&self.daemon.data(), &["backup", path.to_str().unwrap()]));
         path

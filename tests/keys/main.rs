@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod customer;
+mod files;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod lost;

@@ -336,14 +336,19 @@ impl MediaFiles {
 
 fn head(file: &mut File) -> Result<Sealed, StoreError> {
     let corrupt = || StoreError::corrupt("a file");
+    // What a disk does not give now it may give later.
+    let cut = |error: io::Error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => corrupt(),
+        _ => StoreError::from_io(error),
+    };
     let mut start = [0; 8];
-    file.read_exact(&mut start).map_err(|_| corrupt())?;
+    file.read_exact(&mut start).map_err(cut)?;
     let length = u32::from_le_bytes([start[4], start[5], start[6], start[7]]) as usize;
     if start[..4] != *MAGIC || length > MAX_RECORD {
         return Err(corrupt());
     }
     let mut head = vec![0; length];
-    file.read_exact(&mut head).map_err(|_| corrupt())?;
+    file.read_exact(&mut head).map_err(cut)?;
     Ok(Sealed(head))
 }
 

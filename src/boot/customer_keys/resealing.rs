@@ -1,8 +1,10 @@
 //! One look through everything that a customer's key wraps or seals outside of the journal, in bounded transactions.
 
+use std::collections::BTreeSet;
+
 use perseat_admin::edit::Effects;
 use perseat_domain::grant::Holder;
-use perseat_domain::id::{CustomerId, InstanceId};
+use perseat_domain::id::{CustomerId, InstanceId, MediaId};
 use perseat_domain::model::{Media, MediaOwner};
 use perseat_domain::time::Timestamp;
 use perseat_store::catalog::{Change, Lookup as _, is_sharing_stale, is_stale};
@@ -13,6 +15,14 @@ use perseat_store::seal::DataKey;
 
 use super::super::plane::{Published, Publisher};
 use super::{Counts, reach};
+
+/// What one look did and found.
+#[derive(Debug, Default)]
+pub(super) struct Pass {
+    pub(super) done: Counts,
+    /// Files of the customer that open with no version of its key, or are damaged: they are left as they are.
+    pub(super) unopened: BTreeSet<MediaId>,
+}
 
 /// See the module.
 pub(super) struct Resealing<'a> {
@@ -25,20 +35,20 @@ pub(super) struct Resealing<'a> {
 }
 
 impl Resealing<'_> {
-    /// Wraps and seals with the newest version what an older one did; gives how much that was. `told` hears of each batch.
-    pub(super) fn pass(&self, told: &mut dyn FnMut(Counts)) -> Result<Counts, StoreError> {
-        let mut all = Counts::default();
+    /// Wraps and seals with the newest version what an older one did. `told` hears of each batch.
+    pub(super) fn pass(&self, told: &mut dyn FnMut(Counts)) -> Result<Pass, StoreError> {
+        let mut done = Counts::default();
         let mut add = |more: Counts| {
-            all.keys += more.keys;
-            all.values += more.values;
-            all.files += more.files;
+            done.keys += more.keys;
+            done.values += more.values;
+            done.files += more.files;
             told(more);
         };
         self.keys(&mut add)?;
         let key = self.custody.keyring().data_key(Owner::Customer(self.customer))?;
         self.records(&key, &mut add)?;
-        self.files(&key, &mut add)?;
-        Ok(all)
+        let unopened = self.files(&key, &mut add)?;
+        Ok(Pass { done, unopened })
     }
 
     fn keys(&self, add: &mut dyn FnMut(Counts)) -> Result<(), StoreError> {
@@ -121,29 +131,41 @@ impl Resealing<'_> {
         Ok(())
     }
 
-    fn files(&self, key: &DataKey, add: &mut dyn FnMut(Counts)) -> Result<(), StoreError> {
-        let Some(media) = self.custody.media() else { return Ok(()) };
+    /// Gives which do not open.
+    fn files(&self, key: &DataKey, add: &mut dyn FnMut(Counts)) -> Result<BTreeSet<MediaId>, StoreError> {
+        let mut unopened = BTreeSet::new();
+        let Some(media) = self.custody.media() else { return Ok(unopened) };
         let owner = MediaOwner::Customer(self.customer);
         let mut after = None;
         loop {
             let page = self.custody.catalog().media_of(owner, after, self.batch)?;
             for file in page.items {
-                if media.version_of(file.id)?.is_none_or(|version| version == key.version()) {
+                let is_stale = media
+                    .version_of(file.id)
+                    .map(|version| version.is_some_and(|it| it != key.version()));
+                let Some(is_stale) = opened(is_stale)? else {
+                    unopened.insert(file.id);
+                    continue;
+                };
+                if !is_stale {
                     continue;
                 }
                 // Within a mutation, so that nobody removes it meanwhile. It changes nothing in the catalog.
-                let sealed = self.custody.mutate(self.change(), |tx| match tx.get::<Media>(file.id)? {
-                    Some(_) => media.reseal(file.id, key),
-                    None => Ok(false),
+                let resealed = self.custody.mutate(self.change(), |tx| match tx.get::<Media>(file.id)? {
+                    Some(_) => opened(media.reseal(file.id, key)),
+                    None => Ok(Some(false)),
                 })?;
+                if resealed.value.is_none() {
+                    unopened.insert(file.id);
+                }
                 add(Counts {
-                    files: usize::from(sealed.value),
+                    files: usize::from(resealed.value == Some(true)),
                     ..Counts::default()
                 });
             }
             after = page.next;
             if after.is_none() {
-                return Ok(());
+                return Ok(unopened);
             }
         }
     }
@@ -154,5 +176,15 @@ impl Resealing<'_> {
             at: self.at,
             action: "resealCustomer",
         }
+    }
+}
+
+/// `None` where a file does not open: it is damaged, or no version is there any more that sealed it. A disk that is full or fails is
+/// another matter.
+fn opened<T>(file: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match file {
+        Ok(file) => Ok(Some(file)),
+        Err(StoreError::Sealed(_) | StoreError::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
