@@ -124,3 +124,19 @@ async fn a_file_that_does_not_open_holds_up_no_rotation() {
     restored.until_ready();
     rotates(&restored, &[&flipped, &cut, &whole]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_nothing_has_taken_up_outlives_the_version_that_sealed_it() {
+    let world = World::start(setup()).await;
+    let (documents, others) = (Documents::of(&world, "globex").await, Documents::of(&world, "initech").await);
+    let (uploaded, other) = (documents.upload("later").await, others.upload("other").await);
+    let other = path(&world.daemon.data(), &other);
+    let before = std::fs::read(&other).unwrap();
+    done(&world.rotate("globex"));
+    world.until_alone("globex").await;
+    world.daemon.log_line(&[DESTROYED]);
+    documents.attach("later", &uploaded).await;
+    documents.holds("later", &uploaded).await;
+    assert_eq!(std::fs::read(&other).unwrap(), before, "nobody else's bytes change");
+    assert!(!world.daemon.log().contains("an uploaded file opens with no version"));
+}

@@ -39,6 +39,8 @@ const PART: &str = "part";
 pub struct MediaFiles {
     folder: PathBuf,
     ledger: Mutex<Ledger>,
+    /// Held by whoever writes a file anew or removes one.
+    alone: Mutex<()>,
 }
 
 /// Why a file is not kept.
@@ -120,6 +122,7 @@ impl MediaFiles {
         Ok(Self {
             folder: folder.to_owned(),
             ledger: Mutex::new(ledger),
+            alone: Mutex::default(),
         })
     }
 
@@ -141,6 +144,10 @@ impl MediaFiles {
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is a file of this id.
@@ -189,24 +196,36 @@ impl MediaFiles {
         written
     }
 
-    /// The version of its owner's key that sealed a file; `None` if there is no such file.
+    /// Whether an older version of this key sealed a file. `false`, too, where there is no such file, and where the newest version has the
+    /// number of the one that sealed it, whoever's it is.
     ///
     /// # Errors
-    /// If it is damaged, or the disk fails.
-    pub fn version_of(&self, id: MediaId) -> Result<Option<u32>, StoreError> {
-        let Some(mut file) = self.opened(id)? else { return Ok(None) };
-        Ok(seal::version_of(&head(&mut file)?))
+    /// [`StoreError::Sealed`] if another owner's key sealed it, or a version that is not there any more; it is damaged, or the disk
+    /// fails.
+    pub fn is_stale(&self, id: MediaId, key: &DataKey) -> Result<bool, StoreError> {
+        let Some(mut file) = self.opened(id)? else { return Ok(false) };
+        let head = head(&mut file)?;
+        if seal::version_of(&head) == Some(key.version()) {
+            return Ok(false);
+        }
+        key.unseal(RecordKind::MediaRecord, id.0.as_bytes(), &head)?;
+        Ok(true)
     }
 
-    /// Seals a file with the newest version of its owner's key, where an older one sealed it; tells whether it did. Nobody may remove
-    /// it meanwhile.
+    /// Seals a file with the newest version of its owner's key, where an older one sealed it; tells whether it did. One that is
+    /// removed meanwhile does not come back.
     ///
     /// # Errors
     /// It does not open, or the disk is full or fails: then it is as it was.
     pub fn reseal(&self, id: MediaId, key: &DataKey) -> Result<bool, StoreError> {
+        let _alone = self.alone();
         let Some(mut file) = self.opened(id)? else { return Ok(false) };
         let record_id = id.0.as_bytes();
         let before = head(&mut file)?;
+        let written_at = file
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .map_err(StoreError::from_io)?;
         let mut body = Vec::new();
         file.read_to_end(&mut body).map_err(StoreError::from_io)?;
         let head = key.reseal(RecordKind::MediaRecord, record_id, &before)?;
@@ -223,6 +242,8 @@ impl MediaFiles {
             for bytes in [MAGIC.as_slice(), &length.to_le_bytes(), &head.0, &body.0] {
                 file.write_all(bytes)?;
             }
+            // What nothing takes up is swept as soon as without this.
+            file.set_modified(written_at)?;
             file.sync_all()?;
             fs::rename(&part, &path)?;
             File::open(&self.folder)?.sync_all()
@@ -304,6 +325,7 @@ impl MediaFiles {
     /// # Errors
     /// If the disk fails.
     pub fn remove(&self, id: MediaId, customer: Option<CustomerId>) -> io::Result<()> {
+        let _alone = self.alone();
         let path = self.path(id);
         let bytes = match fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
@@ -397,6 +419,52 @@ mod tests {
         assert!(!contains(b"hello") && !contains(b"contract"));
         fs::rename(files.path(record(7).id), files.path(record(8).id)).unwrap();
         assert!(files.content(record(8).id, &own).is_err(), "a file that was moved is none");
+    }
+
+    #[test]
+    fn a_file_is_stale_that_an_older_version_of_the_key_sealed_and_nobody_elses_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = MediaFiles::open(folder.path(), room(1 << 20)).unwrap();
+        let (own, other) = (DataKey::new(&[1; KEY_LEN], 1), DataKey::new(&[2; KEY_LEN], 1));
+        files.write(&record(1), None, &own, b"own", &fresh).unwrap();
+        files.write(&record(2), None, &other, b"another's", &fresh).unwrap();
+        assert!(!files.is_stale(record(1).id, &own).unwrap());
+        own.advance(&[3; KEY_LEN], 2);
+        let before = fs::read(files.path(record(2).id)).unwrap();
+        assert!(files.is_stale(record(1).id, &own).unwrap());
+        assert!(matches!(files.is_stale(record(2).id, &own), Err(StoreError::Sealed(_))));
+        assert!(matches!(files.reseal(record(2).id, &own), Err(StoreError::Sealed(_))));
+        assert_eq!(fs::read(files.path(record(2).id)).unwrap(), before);
+        assert!(!files.is_stale(record(3).id, &own).unwrap(), "there is none");
+        let old = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(60);
+        File::options()
+            .write(true)
+            .open(files.path(record(1).id))
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+        assert!(files.reseal(record(1).id, &own).unwrap() && !files.reseal(record(1).id, &own).unwrap());
+        let later = old + std::time::Duration::from_secs(1);
+        assert_eq!(files.written_before(later).unwrap(), [record(1).id], "it is as old as it was");
+        own.forget(1);
+        assert!(!files.is_stale(record(1).id, &own).unwrap());
+        assert_eq!(files.content(record(1).id, &own).unwrap().unwrap().as_slice(), b"own");
+    }
+
+    #[test]
+    fn a_file_that_is_removed_while_it_is_sealed_anew_does_not_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = MediaFiles::open(folder.path(), room(1 << 20)).unwrap();
+        let key = DataKey::new(&[1; KEY_LEN], 1);
+        for version in 1..200 {
+            files.write(&record(1), None, &key, &[7; 10_000], &fresh).unwrap();
+            key.advance(&[1; KEY_LEN], version + 1);
+            std::thread::scope(|scope| {
+                scope.spawn(|| files.reseal(record(1).id, &key).unwrap());
+                files.remove(record(1).id, None).unwrap();
+            });
+            assert!(!files.is_there(record(1).id), "at version {version}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use perseat_store::catalog::{Change, Lookup as _, is_sharing_stale, is_stale};
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
 use perseat_store::keyring::Owner;
+use perseat_store::media::Found;
 use perseat_store::seal::DataKey;
 
 use super::super::plane::{Published, Publisher};
@@ -20,7 +21,7 @@ use super::{Counts, reach};
 #[derive(Debug, Default)]
 pub(super) struct Pass {
     pub(super) done: Counts,
-    /// Files of the customer that open with no version of its key, or are damaged: they are left as they are.
+    /// Files of the customer that open with no version of its key, or are damaged. They are left as they are.
     pub(super) unopened: BTreeSet<MediaId>,
 }
 
@@ -131,43 +132,36 @@ impl Resealing<'_> {
         Ok(())
     }
 
-    /// Gives which do not open.
+    /// Those that a record names and those that nothing has taken up; gives which of the customer's do not open.
     fn files(&self, key: &DataKey, add: &mut dyn FnMut(Counts)) -> Result<BTreeSet<MediaId>, StoreError> {
         let mut unopened = BTreeSet::new();
         let Some(media) = self.custody.media() else { return Ok(unopened) };
-        let owner = MediaOwner::Customer(self.customer);
-        let mut after = None;
-        loop {
-            let page = self.custody.catalog().media_of(owner, after, self.batch)?;
-            for file in page.items {
-                let is_stale = media
-                    .version_of(file.id)
-                    .map(|version| version.is_some_and(|it| it != key.version()));
-                let Some(is_stale) = opened(is_stale)? else {
-                    unopened.insert(file.id);
-                    continue;
-                };
-                if !is_stale {
-                    continue;
-                }
-                // Within a mutation, so that nobody removes it meanwhile. It changes nothing in the catalog.
-                let resealed = self.custody.mutate(self.change(), |tx| match tx.get::<Media>(file.id)? {
-                    Some(_) => opened(media.reseal(file.id, key)),
-                    None => Ok(Some(false)),
-                })?;
-                if resealed.value.is_none() {
-                    unopened.insert(file.id);
-                }
-                add(Counts {
-                    files: usize::from(resealed.value == Some(true)),
-                    ..Counts::default()
-                });
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(unopened);
-            }
+        for found in media.found()? {
+            let Found::File(id) = found else { continue };
+            let is_done = match opened(media.is_stale(id, key))? {
+                Some(false) => continue,
+                // Within a mutation, so that no record is written meanwhile. It changes nothing in the catalog.
+                Some(true) => self.custody.mutate(self.change(), |_| opened(media.reseal(id, key)))?.value,
+                None if self.is_named(id)? => None,
+                // Another owner's.
+                None => continue,
+            };
+            let Some(is_done) = is_done else {
+                unopened.insert(id);
+                continue;
+            };
+            add(Counts {
+                files: usize::from(is_done),
+                ..Counts::default()
+            });
         }
+        Ok(unopened)
+    }
+
+    /// Whether a record says that it is the customer's.
+    fn is_named(&self, id: MediaId) -> Result<bool, StoreError> {
+        let record = self.custody.catalog().get::<Media>(id)?;
+        Ok(record.is_some_and(|record| record.owner == MediaOwner::Customer(self.customer)))
     }
 
     fn change(&self) -> Change<'static> {

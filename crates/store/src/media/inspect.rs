@@ -51,6 +51,7 @@ impl MediaFiles {
                 customer: 0,
                 untaken: 0,
             })),
+            alone: Mutex::default(),
         }
     }
 
