@@ -127,6 +127,8 @@ struct Run {
     witness: Option<ExecutionId>,
     /// Files that do not open, as it was said in the log.
     unopened: BTreeSet<MediaId>,
+    /// Whether the log says that history is missing.
+    lacks_history: bool,
 }
 
 struct Inner {
@@ -254,6 +256,7 @@ impl Inner {
             run.done = Counts::default();
             run.witness = None;
             run.unopened.clear();
+            run.lacks_history = false;
             run.began = Some(self.clock.uptime());
         }
         let begun = self.begin(customer);
@@ -441,6 +444,9 @@ impl Inner {
         if until > 1 && self.index.applied().is_none_or(|applied| applied < until) {
             return Ok(true);
         }
+        if self.lacks_history(customer, until) {
+            return Ok(true);
+        }
         let filter = Filter {
             customer: Some(customer),
             ..Filter::default()
@@ -458,9 +464,29 @@ impl Inner {
             }
             before = page.next;
             if before.is_none() {
-                return Ok(false);
+                // Part of it may have gone meanwhile.
+                return Ok(self.lacks_history(customer, until));
             }
         }
+    }
+
+    /// Whether executions up to this position may have ended that history does not list: where a full disk gave files away, their
+    /// segments are still there, and the next start lists them again.
+    fn lacks_history(&self, customer: CustomerId, until: u64) -> bool {
+        let begins_before = |first: perseat_journal::Position| first.to_bits() <= until;
+        let segments = self.journal.segments();
+        let segments = segments.iter().filter(|segment| segment.first.is_some_and(begins_before));
+        let history = self.index.history();
+        let missing = history.missing(segments.map(|segment| segment.number));
+        // What is not committed yet is missing for a moment.
+        let is_given_away = history.has_given_away(&missing);
+        self.update(customer, |run| {
+            if is_given_away && !run.lacks_history {
+                tracing::warn!(%customer, "an older version of a customer's key waits for history that a full disk gave away: the next start makes it again");
+            }
+            run.lacks_history = is_given_away;
+        });
+        !missing.is_empty()
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod customer;
 mod files;
+mod given_away;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod lost;

@@ -65,6 +65,8 @@ pub struct History {
     options: HistoryOptions,
     pool: Pool,
     files: Mutex<BTreeMap<u32, Range>>,
+    /// Files that went while their segments may be there: to be made again as a whole, at the next start.
+    given_away: Mutex<BTreeSet<u32>>,
 }
 
 impl History {
@@ -88,6 +90,7 @@ impl History {
             options,
             pool,
             files: Mutex::default(),
+            given_away: Mutex::default(),
         };
         for number in history.numbers_on_disk()? {
             match history.pool.lease(number).and_then(|lease| file::range(&lease)) {
@@ -112,8 +115,15 @@ impl History {
         numbers.filter(|number| !files.contains_key(number)).collect()
     }
 
+    /// Whether one of these files was given away: [`History::drop_oldest`].
+    #[must_use]
+    pub fn has_given_away(&self, numbers: &BTreeSet<u32>) -> bool {
+        !self.given_away().is_disjoint(numbers)
+    }
+
     /// Stores ended executions durably, and makes the files that cover `segments` where they are missing, so that a
-    /// file that is not there was lost. Storing a row again changes nothing.
+    /// file that is not there was lost. Storing a row again changes nothing. Of files that were given away nothing is stored: with
+    /// part of its rows one would be taken for whole.
     ///
     /// # Errors
     /// If the disk is full or fails; part of the rows may be stored then.
@@ -123,6 +133,8 @@ impl History {
         for row in ended {
             by_file.entry(row.segment / SEGMENTS_PER_FILE).or_default().push(row);
         }
+        let given_away = self.given_away().clone();
+        by_file.retain(|number, _| !given_away.contains(number));
         for (number, rows) in by_file {
             let range = file::apply(&*self.pool.lease(number)?, &rows)?;
             self.files().insert(number, range);
@@ -186,6 +198,7 @@ impl History {
             .copied()
             .filter(|number| (number + 1) * SEGMENTS_PER_FILE <= segment)
             .collect();
+        self.given_away().retain(|number| (number + 1) * SEGMENTS_PER_FILE > segment);
         self.drop_files(&numbers)
     }
 
@@ -199,6 +212,8 @@ impl History {
             Vec::new()
         };
         drop(files);
+        // Before it goes, so that whoever finds it missing finds it here.
+        self.given_away().extend(&oldest);
         self.drop_files(&oldest)
     }
 
@@ -214,7 +229,10 @@ impl History {
             dropped.files += 1;
             dropped.rows += self.files().remove(number).map_or(0, |range| range.rows);
             dropped.bytes += self.folder.bytes(&file_name(*number));
-            self.unlink(*number);
+            if !self.unlink(*number) {
+                // It is whole, and may be added to.
+                self.given_away().remove(number);
+            }
         }
         dropped
     }
@@ -231,11 +249,13 @@ impl History {
         }
     }
 
-    fn unlink(&self, number: u32) {
+    fn unlink(&self, number: u32) -> bool {
         self.pool.forget(number);
-        if let Err(error) = self.folder.remove(&file_name(number)) {
+        let removed = self.folder.remove(&file_name(number));
+        if let Err(error) = &removed {
             tracing::warn!(file = %file_name(number), %error, "history file could not be removed");
         }
+        removed.is_ok()
     }
 
     fn numbers_on_disk(&self) -> io::Result<Vec<u32>> {
@@ -244,6 +264,10 @@ impl History {
         let mut numbers: Vec<u32> = stems.filter_map(|stem| stem.parse().ok()).collect();
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    fn given_away(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.given_away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn files(&self) -> MutexGuard<'_, BTreeMap<u32, Range>> {

@@ -1,7 +1,7 @@
 //! The index over real files: what readers see before and after commits, restarts, damage and a full disk.
 
-use super::samples::{accepted, ended, execution, identity, logged, started, steps};
-use super::{ExecutionIndex, Feed, FeedOptions, Filter, Limits, Logged, Rebuild, Status};
+use super::samples::{accepted, ended, execution, identity, logged, row, started, steps};
+use super::{EndedRow, ExecutionIndex, Feed, FeedOptions, Filter, Limits, Logged, Rebuild, Status};
 use crate::fault_backend::FaultFolder;
 use crate::history::{History, HistoryOptions, SEGMENTS_PER_FILE};
 use crate::pressure::{IndexLag, StoragePressure};
@@ -223,6 +223,38 @@ fn history_goes_in_whole_files_once_all_their_segments_are_gone() {
     assert!(dropped.rows > 0);
     while history.drop_oldest().files > 0 {}
     assert_eq!(files_in(directory.path()), 1, "the newest file stays");
+}
+
+#[test]
+fn a_history_file_that_was_given_away_is_made_again_as_a_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = log(300);
+    let index = index(directory.path(), &feed());
+    index.apply(&log).unwrap();
+    index.flush().unwrap();
+    let expected = walk(&index, &Filter::default(), 100);
+    let history_now = index.history();
+    assert_eq!(history_now.drop_oldest().files, 1);
+    // What ended there and was not committed yet.
+    let late = EndedRow {
+        execution: execution(9_999, 9_999),
+        segment: 0,
+        row: row(9_999, 9_999),
+    };
+    history_now.apply(&[late], [0, SEGMENTS_PER_FILE]).unwrap();
+    let missing = history_now.missing([0]);
+    assert!(missing == [0].into() && history_now.has_given_away(&missing));
+    assert!(!history_now.has_given_away(&[1].into()));
+    drop(index);
+
+    let later = history(directory.path());
+    let missing = later.missing([0]);
+    assert_eq!(missing, [0].into());
+    let mut rebuild = Rebuild::new(&later, missing.clone(), Limits::default());
+    log.iter().for_each(|logged| rebuild.apply(logged).unwrap());
+    assert!(rebuild.finish().unwrap() > 0 && !later.has_given_away(&missing));
+    drop(later);
+    assert_eq!(walk(&self::index(directory.path(), &feed()), &Filter::default(), 100), expected);
 }
 
 #[test]
