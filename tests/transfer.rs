@@ -178,6 +178,52 @@ fn a_customer_moves_between_directories_at_rest() {
     }
 }
 
+#[test]
+fn a_backup_from_before_a_customer_went_and_came_back_is_restored_without_its_users_of_then() {
+    let mut daemon = Daemon::start(Setup::new());
+    daemon.terminate();
+    let folder = tempfile::tempdir().unwrap();
+    let (data, restored) = (daemon.data(), folder.path().join("restored"));
+    let [manifests, file, key, backup, keyring] =
+        ["m.yml", "globex.perseat", "key", "backup", "keyring"].map(|name| folder.path().join(name).display().to_string());
+    // How often the audit says by name that they were made.
+    let named = |data: &Path| {
+        let audit = done(&perseat(data, &["audit", "list"]));
+        done(&perseat(data, &["audit", "verify"]));
+        ["ann", "joe"].map(|user| audit.matches(&format!("created user {user}")).count())
+    };
+    let apply = |all: &[(&str, &[&str])], further: &[&str]| {
+        std::fs::write(&manifests, people(all)).unwrap();
+        done(&perseat(&data, &[&["apply", "-f", &manifests], further].concat()));
+    };
+    apply(&[("globex", &["ann"])], &[]);
+    apply(&[("globex", &["ann"]), ("initech", &["joe"])], &[]);
+    assert_eq!(named(&data), [1, 1]);
+    done(&perseat(&data, &["backup", &backup]));
+    done(&perseat(&data, &["customer", "export", "globex", &file, "--key-file", &key]));
+    apply(&[("initech", &["joe"])], &["--prune"]);
+    done(&perseat(&data, &["customer", "import", &file, "--key-file", &key]));
+    assert_eq!(named(&data), [1, 1], "of ann the import alone says it");
+    done(&perseat(&data, &["keyring", "export", &keyring]));
+
+    let master = data.join("master-key");
+    let [from, master] = [&backup, master.to_str().unwrap()];
+    let keys = ["--keyring", &keyring, "--master-key", master];
+    let none = folder.path().join("none");
+    let said = done(&perseat(&none, &[&["verify", from], &keys[..]].concat()));
+    assert!(
+        said.contains("1 were deleted after the backup") && said.contains("everything fits"),
+        "{said}"
+    );
+    std::fs::create_dir(&restored).unwrap();
+    std::fs::copy(master, restored.join("master-key")).unwrap();
+    let said = done(&perseat(&restored, &["restore", from, "--keyring", &keyring]));
+    assert!(said.contains("taken out") && said.contains("\n  user "), "{said}");
+    let verified = done(&perseat(&restored, &["verify", restored.to_str().unwrap()]));
+    assert!(verified.contains("everything fits"), "{verified}");
+    assert_eq!(named(&restored), [0, 1]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_customer_whose_integration_uses_a_connection_that_is_not_declared_here_is_refused_by_a_word_of_its_own() {
     let (from, to) = (Daemon::start(Setup::new()), Daemon::start(Setup::new()));

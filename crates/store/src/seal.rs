@@ -120,6 +120,15 @@ pub enum SealError {
     TooLarge,
 }
 
+impl SealError {
+    /// Whether that is what bytes say that another key sealed: the owner's former one, where the owner was deleted and came again. Bytes
+    /// that were changed say the same.
+    #[must_use]
+    pub fn is_another_key(&self) -> bool {
+        matches!(self, Self::Refused | Self::KeyVersion { .. })
+    }
+}
+
 /// One version of an owner's key.
 #[derive(Clone)]
 struct Version {

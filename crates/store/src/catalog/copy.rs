@@ -167,7 +167,8 @@ impl Catalog {
     /// One that is a catalog already is opened as it is.
     ///
     /// # Errors
-    /// As [`Catalog::open`], or if a row does not fit the key of its user.
+    /// As [`Catalog::open`], or if a row is not a sealed one. What does not open with the key that its user has now counts as closed
+    /// by a key that is gone, so the caller has held the copy against its digest.
     pub fn open_copy(folder: Arc<dyn Folder>, name: &str, options: Options, keyring: &Keyring) -> Result<(Self, Gone), StoreError> {
         let database = Handle::open(folder, name, options.cache_bytes)?;
         let gone = unseal(&*database.get()?, keyring)?;
@@ -205,9 +206,14 @@ fn unseal(database: &Database, keyring: &Keyring) -> Result<Gone, StoreError> {
                 }
                 data_key => data_key?,
             };
-            match data_key {
-                Some(data_key) => {
-                    let plain = data_key.unseal(RecordKind::CatalogRow, &row_id(table, key), &row.sealed)?;
+            let plain = data_key.map(|key_of_user| key_of_user.unseal(RecordKind::CatalogRow, &row_id(table, key), &row.sealed));
+            let plain = match plain.transpose() {
+                // Whoever was deleted and came again with the same id has another key.
+                Err(error) if error.is_another_key() => None,
+                plain => plain?,
+            };
+            match plain {
+                Some(plain) => {
                     target.insert(key, plain.as_slice())?;
                 }
                 None => {
