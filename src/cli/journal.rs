@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use perseat_domain::entry::Entry;
+use perseat_journal::ReadError;
 use perseat_journal::inspect::{self, Inspected};
 
 use super::ConfigArgs;
@@ -122,6 +123,10 @@ impl Inspect {
                     Err(error) => {
                         whole = false;
                         say!("  {error}");
+                        // The scan would read the same again.
+                        if matches!(error, ReadError::Io(_)) {
+                            break;
+                        }
                     }
                 }
             }

@@ -5,7 +5,7 @@
 //! bounded; where they do not fit all the same, because databases take most of a small budget, the collector rests after
 //! a round through all segments that was for nothing, so that it does not copy them without end.
 
-use super::thread::Indexer;
+use super::thread::{AdvanceError, Indexer};
 use perseat_domain::entry::{Entry, EntryError};
 use perseat_domain::id::ExecutionId;
 #[cfg(feature = "faults")]
@@ -133,6 +133,8 @@ enum CollectError {
     StillLive,
     #[error(transparent)]
     Index(#[from] IndexError),
+    #[error(transparent)]
+    Advance(#[from] AdvanceError),
     #[error(transparent)]
     Release(#[from] ReleaseError),
     #[error("the data directory cannot be measured")]

@@ -6,7 +6,7 @@
 
 use perseat_domain::entry::EntryHead;
 use perseat_domain::id::ExecutionId;
-use perseat_journal::Journal;
+use perseat_journal::{Journal, ReadError};
 use std::collections::{HashMap, HashSet};
 
 /// What was found.
@@ -19,37 +19,49 @@ pub(super) struct Found {
 }
 
 /// Reads the journal once, and once more where something was carried: what is kept in memory is what was live at once.
-/// What cannot be read is passed over here; recovery reports it.
-pub(super) fn look(journal: &Journal) -> Found {
-    let heads = || {
-        let entries = journal.scan(None).filter_map(Result::ok);
-        entries.filter_map(|entry| Some((entry.position.to_bits(), EntryHead::read(&entry.payload).ok()?)))
-    };
-    let carried: HashSet<ExecutionId> = heads()
-        .filter_map(|(_, head)| match head {
-            EntryHead::Carried { execution, .. } => Some(execution),
-            _ => None,
-        })
-        .collect();
+/// What is damaged is passed over here; recovery reports it.
+///
+/// # Errors
+/// If the disk does not answer: an end that was not read must not be taken for none.
+pub(super) fn look(journal: &Journal) -> Result<Found, ReadError> {
+    let mut carried = HashSet::new();
+    each(journal, |_, head| {
+        if let EntryHead::Carried { execution, .. } = head {
+            carried.insert(execution);
+        }
+    })?;
     if carried.is_empty() {
-        return Found::default();
+        return Ok(Found::default());
     }
     let (mut in_doubt, mut ended_at) = (carried.clone(), HashMap::new());
-    for (position, head) in heads() {
-        match head {
-            // All of it is here, and so would its end be.
-            EntryHead::Accepted { execution, .. } => {
-                in_doubt.remove(&execution);
-            }
-            EntryHead::Ended(execution) if carried.contains(&execution) => {
-                in_doubt.remove(&execution);
-                ended_at.insert(execution, position);
-            }
-            _ => {}
+    each(journal, |position, head| match head {
+        // All of it is here, and so would its end be.
+        EntryHead::Accepted { execution, .. } => {
+            in_doubt.remove(&execution);
         }
-    }
-    Found {
+        EntryHead::Ended(execution) if carried.contains(&execution) => {
+            in_doubt.remove(&execution);
+            ended_at.insert(execution, position);
+        }
+        _ => {}
+    })?;
+    Ok(Found {
         in_doubt: in_doubt.len(),
         ended_at,
+    })
+}
+
+/// Gives the head of every entry that is intact, with its position's bits.
+fn each(journal: &Journal, mut look: impl FnMut(u64, EntryHead)) -> Result<(), ReadError> {
+    for entry in journal.scan(None) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error @ ReadError::Io(_)) => return Err(error),
+            Err(_) => continue,
+        };
+        if let Ok(head) = EntryHead::read(&entry.payload) {
+            look(entry.position.to_bits(), head);
+        }
     }
+    Ok(())
 }

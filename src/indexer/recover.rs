@@ -33,6 +33,9 @@ pub enum RecoverError {
     /// The indexes cannot be read or written.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The disk did not answer. What it holds is not known, so nothing of it may be passed over.
+    #[error("the journal cannot be read; nothing of it is passed over, and the next start reads it again")]
+    Journal(#[source] ReadError),
     /// State is gone, and the journal does not say whether executions in it had ended.
     #[error(
         "state.redb is missing, and {executions} executions are in the journal only as copies of their entries: whether they had \
@@ -57,7 +60,7 @@ pub enum RecoverError {
 /// Makes missing history again, applies what the journal holds after the watermark, and lists what is live.
 ///
 /// # Errors
-/// If an index fails, an entry was written by a newer version, or state was lost and the journal leaves it in doubt what
+/// If an index fails, the disk does not answer, an entry was written by a newer version, or state was lost and the journal leaves it in doubt what
 /// is live.
 pub fn recover(
     journal: &Journal,
@@ -72,7 +75,7 @@ pub fn recover(
         rebuild_history(journal, history, watermark, options, &mut damaged)?;
     }
     let lost = match state.is_being_rebuilt()? {
-        true => lost::look(journal),
+        true => lost::look(journal).map_err(RecoverError::Journal)?,
         false => lost::Found::default(),
     };
     if lost.in_doubt > 0 && !options.resume_carried {
@@ -97,7 +100,7 @@ pub fn recover(
                 perseat_journal::kill_point::reach("entry-replayed");
                 replayed += 1;
             }
-            Err(error) => note_damage(&error, &mut damaged),
+            Err(error) => note_damage(error, &mut damaged)?,
         }
         if index.pending() >= options.commit_entries {
             index.flush()?;
@@ -147,7 +150,7 @@ fn rebuild_history(
         match entry {
             Ok(committed) if committed.position > watermark => break,
             Ok(committed) => rebuild.apply(&logged(&committed))?,
-            Err(error) => note_damage(&error, damaged),
+            Err(error) => note_damage(error, damaged)?,
         }
     }
     let rows = rebuild.finish()?;
@@ -155,7 +158,12 @@ fn rebuild_history(
     Ok(())
 }
 
-fn note_damage(error: &ReadError, damaged: &mut u64) {
+/// Damage stays: what is behind it is taken all the same. What the disk did not answer may be whole.
+fn note_damage(error: ReadError, damaged: &mut u64) -> Result<(), RecoverError> {
+    if matches!(error, ReadError::Io(_)) {
+        return Err(RecoverError::Journal(error));
+    }
     *damaged += 1;
-    tracing::error!(error = error as &dyn std::error::Error, "part of the journal cannot be read");
+    tracing::error!(error = &error as &dyn std::error::Error, "part of the journal cannot be read");
+    Ok(())
 }

@@ -8,7 +8,7 @@ use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::Sealed;
 use perseat_domain::time::Timestamp;
-use perseat_journal::{Journal, NewEntry, Position, RealDisk, Room};
+use perseat_journal::{Disk, Journal, NewEntry, Position, RealDisk, Room};
 use perseat_store::history::{History, HistoryOptions};
 use perseat_store::index::{ExecutionIndex, Feed, FeedOptions, Filter, Status, unpack};
 use perseat_store::pressure::{Ballast, IndexLag, StoragePressure};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 mod crowded;
+mod reads;
 
 const BUDGET: u64 = 16 << 20;
 
@@ -39,6 +40,18 @@ impl Run {
     }
 
     fn try_start(directory: &Path, feed_options: FeedOptions, resume_carried: bool) -> Result<Self, RecoverError> {
+        let disk = Arc::new(RealDisk::open(directory.join("journal")).unwrap());
+        Self::start_on(disk, directory, feed_options, resume_carried, || {})
+    }
+
+    /// With the journal on that disk; `before_recovery` it is open.
+    fn start_on(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        feed_options: FeedOptions,
+        resume_carried: bool,
+        before_recovery: impl FnOnce(),
+    ) -> Result<Self, RecoverError> {
         let pressure = Arc::new(StoragePressure::default());
         let feed = Arc::new(Feed::new(feed_options, Arc::new(IndexLag::default()), Arc::clone(&pressure)));
         let journal_directory = directory.join("journal");
@@ -47,7 +60,6 @@ impl Run {
             ..perseat_journal::Options::for_budget(BUDGET)
         };
         let retention = RetentionOptions::new(BUDGET, directory, &journal_directory, &journal_options);
-        let disk = Arc::new(RealDisk::open(&journal_directory).unwrap());
         let journal = Journal::open(journal_options, disk, Box::new(IndexSink(Arc::clone(&feed)))).unwrap();
         let options = Options {
             commit_entries: 50,
@@ -57,6 +69,7 @@ impl Run {
         };
         let state = Arc::new(StateStore::open(&directory.join("state.redb"), &StateOptions::default()).unwrap());
         let history = Arc::new(History::open(&directory.join("history"), HistoryOptions::default()).unwrap());
+        before_recovery();
         let recovered = recover(&journal, state, &history, &feed, &options)?;
         Ok(Self {
             journal,

@@ -4,7 +4,7 @@ use super::collector::{Collector, RetentionOptions, has_headroom};
 use super::logged;
 use super::nice::Nice;
 use super::processors::Processors;
-use perseat_journal::{Bookmark, Journal, Position, Room};
+use perseat_journal::{Bookmark, Journal, Position, ReadError, Room, Scan};
 use perseat_store::history::DroppedHistory;
 use perseat_store::index::{ExecutionIndex, Feed, IndexError, Limits, Logged};
 use perseat_store::pressure::{Ballast, StoragePressure};
@@ -244,6 +244,24 @@ impl Arrivals {
     }
 }
 
+/// Why the index did not get further; the next try goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdvanceError {
+    /// An index fails.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The disk did not answer.
+    #[error("what the queue had no room for cannot be read from the journal")]
+    Journal(#[source] ReadError),
+}
+
+impl AdvanceError {
+    /// Whether the only remedy is room on the disk.
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Index(error) if error.is_full())
+    }
+}
+
 /// The threads' state; tests drive it step by step.
 #[derive(Debug)]
 pub(crate) struct Indexer {
@@ -364,7 +382,7 @@ impl Indexer {
     }
 
     /// Brings the index to `last`, and commits.
-    pub(crate) fn advance_to(&mut self, last: Position) -> Result<(), IndexError> {
+    pub(crate) fn advance_to(&mut self, last: Position) -> Result<(), AdvanceError> {
         let is_there = |index: &ExecutionIndex| index.applied() >= Some(last.to_bits()) && index.pending() == 0;
         // What is damaged is passed over, so that the end of the journal may come first.
         while !is_there(&self.parts.index) && self.advance()? {}
@@ -381,7 +399,7 @@ impl Indexer {
     }
 
     /// Applies and commits at most about `commit_entries`; whether there is more.
-    pub(crate) fn advance(&mut self) -> Result<bool, IndexError> {
+    pub(crate) fn advance(&mut self) -> Result<bool, AdvanceError> {
         // What the last commit could not store comes first: nothing is added to it.
         if self.failing {
             self.commit()?;
@@ -395,23 +413,37 @@ impl Indexer {
         Ok(!self.parts.feed.is_empty() || self.parts.feed.has_overflowed())
     }
 
-    /// Reads what the queue had no room for, up to what is durable now. What does not read is passed over: recovery and
-    /// inspection report it.
-    fn take_from_journal(&mut self, most: u64) -> Result<(), IndexError> {
+    /// Reads what the queue had no room for, up to what is durable now. Where the disk does not answer the queue stays as it is:
+    /// the next try reads on from what was applied.
+    fn take_from_journal(&mut self, most: u64) -> Result<(), AdvanceError> {
         let head = self.parts.journal.head();
         let from = self.parts.index.applied().map(Position::from_bits);
         let mut scan = self.parts.journal.scan_on(self.read_to, from);
         while self.parts.index.pending() < most {
-            let entries = scan.by_ref().filter_map(Result::ok).map(|committed| logged(&committed));
-            let batch: Vec<Logged> = entries.take(self.options.scan_entries).collect();
+            let (batch, read) = self.read_batch(&mut scan);
             self.read_to = scan.bookmark();
+            self.parts.index.apply_all(&batch)?;
+            read.map_err(AdvanceError::Journal)?;
             if batch.is_empty() {
                 self.parts.feed.resume(head.to_bits());
                 return Ok(());
             }
-            self.parts.index.apply_all(&batch)?;
         }
         Ok(())
+    }
+
+    /// The next entries, and what kept it from reading on. What is damaged is passed over: recovery and inspection report it.
+    fn read_batch(&self, scan: &mut Scan) -> (Vec<Logged>, Result<(), ReadError>) {
+        let mut batch = Vec::new();
+        while batch.len() < self.options.scan_entries {
+            match scan.next() {
+                Some(Ok(committed)) => batch.push(logged(&committed)),
+                Some(Err(error @ ReadError::Io(_))) => return (batch, Err(error)),
+                Some(Err(_)) => {}
+                None => break,
+            }
+        }
+        (batch, Ok(()))
     }
 
     fn commit(&self) -> Result<(), IndexError> {
@@ -424,7 +456,7 @@ impl Indexer {
         Ok(())
     }
 
-    fn note_failure(&self, error: &IndexError) {
+    fn note_failure(&self, error: &AdvanceError) {
         metrics::counter!("perseat_index_failures_total").increment(1);
         // The ballast first: it costs nothing. Then history, the oldest first.
         let made_room = error.is_full() && self.parts.ballast.release();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use perseat_domain::entry::{EndStatus, Entry};
 use perseat_domain::id::{ExecutionId, partition_of};
-use perseat_journal::Position;
 use perseat_journal::inspect::{self, Inspected, Reader};
+use perseat_journal::{Position, ReadError};
 use perseat_store::folder::Folder;
 use perseat_store::history::HistoryFile;
 use perseat_store::index::{ExecutionRow, IndexError, retold, unpack};
@@ -177,6 +177,10 @@ impl Walk<'_> {
                 Ok(committed) => committed,
                 Err(error) => {
                     self.report.findings.add(format_args!("journal: {}", chain(&error)));
+                    // The scan would read the same again.
+                    if matches!(error, ReadError::Io(_)) {
+                        break;
+                    }
                     continue;
                 }
             };

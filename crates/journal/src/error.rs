@@ -51,7 +51,7 @@ pub enum ReadError {
         /// What is wrong.
         what: &'static str,
     },
-    /// The disk did not answer.
+    /// The disk did not answer. That says nothing of what is there: the same read may succeed later.
     #[error("reading the journal failed")]
     Io(#[from] io::Error),
 }

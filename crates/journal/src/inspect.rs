@@ -119,7 +119,7 @@ pub fn frames(inspected: &Inspected) -> io::Result<Vec<FrameInfo>> {
     Ok(frames)
 }
 
-/// The entries of a segment in order; an error marks where some are missing.
+/// The entries of a segment in order; an error marks where some are missing, but for [`ReadError::Io`]: see [`Scan`].
 #[must_use]
 pub fn entries(inspected: &Inspected) -> Scan {
     Scan::new(vec![inspected.segment.clone()], None, None, None)

@@ -103,6 +103,9 @@ impl FrameReader {
 }
 
 /// The durable entries in position order. An error marks a place where entries are missing; the scan goes on behind it.
+///
+/// [`ReadError::Io`] alone marks none: the scan stays where it is, and the next call reads the same again. Whoever goes on after it passes
+/// over nothing, and comes to no end while the disk does not answer.
 #[derive(Debug)]
 pub struct Scan {
     table: Option<Arc<Table>>,
@@ -202,7 +205,13 @@ impl Iterator for Scan {
             match self.advance(&mut reader, &segment) {
                 Ok(true) => self.current = Some((reader, segment)),
                 Ok(false) => {}
-                Err(error) => return Some(Err(self.judge(&segment, error))),
+                Err(error) => {
+                    let error = self.judge(&segment, error);
+                    if matches!(error, ReadError::Io(_)) {
+                        self.current = Some((reader, segment));
+                    }
+                    return Some(Err(error));
+                }
             }
         }
     }

@@ -230,6 +230,23 @@ fn rot_inside_a_sealed_segment_is_reported_and_what_follows_is_still_read() {
 }
 
 #[test]
+fn a_read_that_fails_is_made_again_and_nothing_is_passed_over() {
+    let mut rig = Rig::new(1);
+    let all = fill(&mut rig, 1);
+    for reads in 0.. {
+        rig.disk.fail_at(rig.disk.calls() + reads, Fault::Error);
+        let (failed, found): (Vec<_>, Vec<_>) = scanned(&mut rig).into_iter().partition(Result::is_err);
+        assert!(failed.iter().all(|error| matches!(error, Err(ReadError::Io(_)))), "{failed:?}");
+        assert_eq!(found.into_iter().map(Result::unwrap).collect::<Vec<_>>(), all);
+        rig.disk.heal();
+        if failed.is_empty() {
+            assert!(reads > 1, "each segment is read");
+            break;
+        }
+    }
+}
+
+#[test]
 fn a_segment_that_vanished_is_reported_where_it_was() {
     use crate::Disk;
     let mut rig = Rig::new(1);
