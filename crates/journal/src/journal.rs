@@ -215,9 +215,13 @@ impl Journal {
             #[cfg(feature = "faults")]
             crate::kill_point::reach("segment-renamed");
             self.shared.table.remove(segment.number());
-            // One by one: a crash must not leave a hole between the segments that are left.
-            disk.sync_directory()?;
             let bytes = u64::from(segment.header.segment_bytes);
+            // One by one: a crash must not leave a hole between the segments that are left.
+            if let Err(error) = disk.sync_directory() {
+                // A file whose new name is not known to be durable must not be written under it.
+                pool.discard(name, bytes);
+                return Err(error.into());
+            }
             if bounds.failed || segment.header.segment_bytes != self.inner.options.segment_bytes {
                 pool.discard(name, bytes);
             } else {

@@ -3,6 +3,7 @@
 //! The writer never creates, fills or renames a file. A file carries the name of a segment only once its header is durable; until then, and
 //! after its release, it is named free, and what is in it is nobody's.
 
+mod seal;
 #[cfg(test)]
 mod tests;
 
@@ -16,16 +17,16 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest;
-
 use crate::{
     Disk, File, Options,
-    format::{BLOCK, FRAMES_AT, Header, SEAL_AT, Seal},
+    format::Header,
     metric,
-    pace::{PIECE, Progress, REST},
+    pace::{Progress, REST},
     recover::{free_name, segment_name},
     segment::{Segment, Table},
 };
+
+pub(crate) use seal::{hash, seal};
 
 /// How much room there is ahead of the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,8 @@ struct State {
     taken: u64,
     free: VecDeque<String>,
     discarded: VecDeque<(String, u64)>,
+    // One of them could not be deleted: what else there is to do goes first.
+    is_held_up: bool,
     full: VecDeque<(Arc<Segment>, Write)>,
     total_bytes: u64,
     // The most that `total_bytes` may come to by a new file.
@@ -108,6 +111,14 @@ impl State {
     fn is_short(&self) -> bool {
         self.awaited || self.starved || self.blocked || self.at_limit
     }
+
+    /// There is nothing to do, or only once more what failed.
+    fn rest(&mut self) -> Turn {
+        match std::mem::take(&mut self.is_held_up) {
+            true => Turn::Blocked,
+            false => Turn::Idle,
+        }
+    }
 }
 
 impl Pool {
@@ -118,6 +129,7 @@ impl Pool {
             taken: 0,
             free: free.into(),
             discarded: VecDeque::new(),
+            is_held_up: false,
             full: VecDeque::new(),
             total_bytes,
             limit: options.max_bytes,
@@ -385,7 +397,9 @@ impl Keeper {
                 Err(error) => {
                     tracing::warn!(%error, "no spare journal segment could be prepared");
                     self.pool.refused.store(true, Ordering::Relaxed);
-                    self.pool.lock().blocked = true;
+                    let mut state = self.pool.lock();
+                    // What can be deleted makes room.
+                    (state.blocked, state.is_held_up) = (true, false);
                     Turn::Blocked
                 }
             },
@@ -409,7 +423,9 @@ impl Keeper {
         if self.pool.closed() {
             return Work::None(Turn::Closed);
         }
-        if let Some((name, bytes)) = state.discarded.pop_front() {
+        if !state.is_held_up
+            && let Some((name, bytes)) = state.discarded.pop_front()
+        {
             return Work::Delete(name, bytes);
         }
         if state.ready.len() < self.options.spare_segments as usize {
@@ -418,7 +434,7 @@ impl Keeper {
             let may_exceed = state.is_urgent && state.ready.is_empty() && state.total_bytes <= state.limit;
             if free.is_none() && !fits && !may_exceed {
                 state.at_limit = true;
-                return Work::None(Turn::Idle);
+                return Work::None(state.rest());
             }
             let number = state.next_number;
             state.next_number += 1;
@@ -429,7 +445,7 @@ impl Keeper {
         {
             return Work::Delete(name, u64::from(self.options.segment_bytes));
         }
-        Work::None(Turn::Idle)
+        Work::None(state.rest())
     }
 
     /// Makes a segment out of a free file or a new one; `None` if the pool was closed meanwhile.
@@ -510,18 +526,33 @@ impl Keeper {
         Ok(true)
     }
 
-    /// A name whose durability is unknown must not be written under. If it cannot be taken back, the file is left alone until the next start.
+    /// A name whose durability is unknown must not be written under. If it cannot be taken back durably, the file is deleted.
     fn withdraw(&self, name: &str, number: u32) {
-        let free = free_name(number);
-        if self.disk.rename(name, &free).and_then(|()| self.disk.sync_directory()).is_ok() {
-            self.pool.lock().free.push_back(free);
+        let (free, bytes) = (free_name(number), u64::from(self.options.segment_bytes));
+        match self.disk.rename(name, &free) {
+            Ok(()) if self.disk.sync_directory().is_ok() => self.pool.lock().free.push_back(free),
+            Ok(()) => self.pool.lock().discarded.push_back((free, bytes)),
+            Err(_) => self.pool.lock().discarded.push_back((name.to_owned(), bytes)),
         }
     }
 
+    /// What is gone counts no more, durably or not: a start counts what it finds. What is still there is deleted later.
     fn delete(&self, name: &str, bytes: u64) {
-        match self.disk.remove(name).and_then(|()| self.disk.sync_directory()) {
-            Ok(()) => self.pool.lock().total_bytes -= bytes,
-            Err(error) => tracing::warn!(%error, file = name, "a free journal file could not be deleted"),
+        let removed = match self.disk.remove(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        let mut state = self.pool.lock();
+        match &removed {
+            Ok(()) => state.total_bytes -= bytes,
+            Err(_) => {
+                state.discarded.push_back((name.to_owned(), bytes));
+                state.is_held_up = true;
+            }
+        }
+        drop(state);
+        if let Err(error) = removed.and_then(|()| self.disk.sync_directory()) {
+            tracing::warn!(%error, file = name, "a free journal file could not be deleted");
         }
     }
 
@@ -545,45 +576,4 @@ impl Keeper {
         drop(state);
         metrics::gauge!(metric::SEGMENTS).set(self.table.all().len() as f64);
     }
-}
-
-/// Writes where a segment ends and what it hashes to, durably.
-pub(crate) fn seal(segment: &Segment) -> io::Result<()> {
-    let hash = hash(segment)?;
-    // Known from here on, even if the seal does not get to the disk: the next start computes the same.
-    segment.update(|bounds| bounds.hash = Some(hash));
-    let bounds = segment.bounds();
-    let seal = Seal {
-        end: bounds.end,
-        last_entry: bounds.last_entry,
-        first_sequence: bounds.first_sequence,
-        last_sequence: bounds.last_sequence,
-        entries: bounds.entries,
-        chain: bounds.chain,
-        hash,
-    };
-    segment.file.write_at(&seal.encode(segment.header.id), u64::from(SEAL_AT))?;
-    #[cfg(feature = "faults")]
-    crate::kill_point::reach("seal-written");
-    segment.file.sync()
-}
-
-/// SHA-256 of the header block and all frames; the seal's own block is left out.
-pub(crate) fn hash(segment: &Segment) -> io::Result<[u8; 32]> {
-    let mut context = digest::Context::new(&digest::SHA256);
-    let end = segment.bounds().end as usize;
-    let mut piece = vec![0; PIECE.min(end)];
-    for (mut at, end) in [(0, BLOCK), (FRAMES_AT as usize, end)] {
-        while at < end {
-            let length = PIECE.min(end - at).min(piece.len());
-            if segment.file.read_at(&mut piece[..length], at as u64)? < length {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            context.update(&piece[..length]);
-            at += length;
-        }
-    }
-    let mut hash = [0; 32];
-    hash.copy_from_slice(context.finish().as_ref());
-    Ok(hash)
 }

@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::*;
-use crate::MemoryDisk;
+use crate::{MemoryDisk, format::FRAMES_AT};
 
 /// At the limit what does not go first leaves a spare, and waits for the next one though that one is ready.
 #[test]

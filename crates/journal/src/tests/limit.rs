@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::rig::{Rig, SEGMENT, options};
-use crate::{Committed, Journal, MemoryDisk, NewEntry, Options, Room};
+use super::rig::{Op, Rig, SEGMENT, options};
+use crate::{Committed, Fault, Journal, MemoryDisk, NewEntry, Options, Room};
 
 /// Three of these fill a segment, each in a frame of its own.
 const BYTES: usize = 7000;
@@ -163,4 +163,47 @@ fn a_writer_that_waits_for_room_ends_when_the_log_is_closed() {
     let waiting = journal.append(vec![entry()]);
     journal.close();
     assert_eq!(waiting.wait(), Err(crate::AppendError::Full));
+}
+
+/// One call and one of the next, by which a release, a spare or a deletion makes the first good.
+#[test]
+fn what_is_counted_is_there_whichever_calls_fail() {
+    for then in 1..=3 {
+        for call in 0.. {
+            let mut rig = Rig::new(1);
+            while rig.journal().segments().len() < 4 {
+                rig.append_now(&[BYTES]).unwrap();
+            }
+            // More files than are kept for reuse, and one that is not fit for it.
+            rig.disk.fail_at(rig.disk.calls(), Fault::Error);
+            rig.append_now(&[BYTES]).unwrap();
+            let first = rig.disk.calls() + call;
+            rig.disk.fail_at(first, Fault::Error);
+            rig.disk.fail_at(first + then, Fault::Error);
+            for kept in [4, 1, 1] {
+                rig.apply(&Op::Release(kept));
+                rig.open().keep();
+                for _ in 0..4 {
+                    // Refused where both fell upon it.
+                    let _ = rig.append_now(&[BYTES]);
+                }
+            }
+            let have_failed = rig.disk.calls() > first + then;
+            rig.disk.heal();
+            // There are more files to reuse than are kept, unless nothing is written any more.
+            while rig.journal().segments().len() < 4 && rig.append_now(&[BYTES]).is_ok() {}
+            rig.apply(&Op::Release(1));
+            rig.open().keep();
+            let (journal, when) = (rig.journal(), format!("calls {call} and {then} after it"));
+            assert_eq!(journal.total_bytes(), rig.disk.used(), "{when}");
+            let kept = rig.options.spare_segments + rig.options.max_free_segments;
+            let needed = journal.held_bytes() + u64::from(kept * SEGMENT);
+            assert!(journal.total_bytes() <= needed, "{when} a file is neither used nor deleted");
+            rig.check().unwrap();
+            if !have_failed {
+                assert!(call > 20, "{call} calls");
+                break;
+            }
+        }
+    }
 }
