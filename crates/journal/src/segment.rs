@@ -128,6 +128,11 @@ impl Segment {
         self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether so many bytes fit behind the last frame.
+    pub(crate) fn fits(&self, bytes: u32) -> bool {
+        bytes <= self.header.segment_bytes - self.bounds().end
+    }
+
     pub(crate) fn info(&self) -> SegmentInfo {
         let bounds = self.bounds();
         let some = bounds.entries > 0;

@@ -251,7 +251,7 @@ impl Writer {
         let needed = FRAME_HEADER + self.batch.iter().map(|request| request.bytes).sum::<u32>();
         let goes_first = self.batch.iter().any(|request| request.goes_first);
         if let Some(segment) = &self.segment
-            && segment.bounds().end + needed <= segment.header.segment_bytes
+            && segment.fits(needed)
             && (goes_first || !self.shared.pool.is_set_aside())
         {
             self.lacks_since = None;

@@ -523,6 +523,24 @@ fn inspection_shows_what_the_log_holds_and_changes_nothing() {
 }
 
 #[test]
+fn a_segment_of_nearly_four_gibibytes_takes_no_more_than_it_has_room_for() {
+    let mut rig = Rig::new(1);
+    let at = rig.append_now(&[100]).unwrap();
+    let header = Header {
+        number: at.segment(),
+        id: 1,
+        created_millis: 0,
+        segment_bytes: u32::MAX,
+    };
+    let file = crate::Disk::open(&rig.disk, &segment_name(at.segment())).unwrap();
+    let segment = Segment::new(header, String::new(), std::path::PathBuf::new(), file);
+    segment.update(|bounds| bounds.end = u32::MAX - 1000);
+    assert!(segment.fits(1000));
+    assert!(!segment.fits(1001));
+    assert!(!segment.fits(1 << 31));
+}
+
+#[test]
 fn a_segment_keeps_its_number_in_its_name_and_its_header() {
     let mut rig = Rig::new(1);
     let at = rig.append_now(&[100]).unwrap();
