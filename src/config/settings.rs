@@ -498,7 +498,7 @@ settings! {
         commit_interval: Duration = "250ms";
         /// How soon a failed transaction is tried again.
         retry_interval: Duration = "1s";
-        /// Entries read from the journal at a time where the queue overflowed.
+        /// Entries read from the journal at a time where the queue overflowed; fewer where they pass `index.queue-bytes`.
         scan_entries: Count = 1_024;
         /// The nice value of indexing: it must never delay an answer. Making room within the budget is not subject to it.
         nice: Count = 19;

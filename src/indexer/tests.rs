@@ -352,6 +352,28 @@ fn a_queue_that_overflows_is_made_good_from_the_journal() {
 }
 
 #[test]
+fn what_is_read_again_is_bounded_by_bytes_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = FeedOptions {
+        queue_bytes: 100_000,
+        ..FeedOptions::default()
+    };
+    let run = Run::start(directory.path(), options);
+    let sizes = [20_000, 20_000, 90_000, 200_000, 200_000, 20_000, 20_000];
+    for (n, bytes) in (0..).zip(sizes) {
+        run.append([accepted(n, bytes)]);
+    }
+    let indexer = run.indexer();
+    let mut scan = run.journal.scan(None);
+    let batches = std::iter::from_fn(|| Some(indexer.read_batch(&mut scan).0.len()));
+    assert_eq!(
+        batches.take(4).collect::<Vec<_>>(),
+        [3, 1, 1, 2],
+        "up to the entry that passes the bound"
+    );
+}
+
+#[test]
 fn the_index_stands_back_while_much_arrives_and_catches_up_afterwards() {
     let directory = tempfile::tempdir().unwrap();
     let run = Run::start(directory.path(), FeedOptions::default());

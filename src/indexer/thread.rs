@@ -36,7 +36,7 @@ pub struct Options {
     pub yield_for: Duration,
     /// How soon a failed commit is tried again.
     pub retry_interval: Duration,
-    /// How many entries are read from the journal at a time where the queue overflowed.
+    /// How many entries are read from the journal at a time where the queue overflowed; fewer where they pass its bytes.
     pub scan_entries: usize,
     /// The nice value of what may wait: all but making room. A failure to set it is logged and ignored.
     pub nice: i32,
@@ -432,12 +432,17 @@ impl Indexer {
         Ok(())
     }
 
-    /// The next entries, and what kept it from reading on. What is damaged is passed over: recovery and inspection report it.
-    fn read_batch(&self, scan: &mut Scan) -> (Vec<Logged>, Result<(), ReadError>) {
-        let mut batch = Vec::new();
-        while batch.len() < self.options.scan_entries {
+    /// The next entries, up to `scan_entries` of them or to the one that passes the bytes of the queue, and what kept it from
+    /// reading on. What is damaged is passed over: recovery and inspection report it.
+    pub(super) fn read_batch(&self, scan: &mut Scan) -> (Vec<Logged>, Result<(), ReadError>) {
+        let most_bytes = self.parts.feed.queue_bytes();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < self.options.scan_entries && bytes <= most_bytes {
             match scan.next() {
-                Some(Ok(committed)) => batch.push(logged(&committed)),
+                Some(Ok(committed)) => {
+                    bytes += committed.payload.len();
+                    batch.push(logged(&committed));
+                }
                 Some(Err(error @ ReadError::Io(_))) => return (batch, Err(error)),
                 Some(Err(_)) => {}
                 None => break,

@@ -18,7 +18,7 @@ pub struct FeedOptions {
     pub max_lag: u64,
     /// How many entries are queued at most.
     pub queue_entries: usize,
-    /// How many payload bytes are queued at most.
+    /// How many payload bytes are queued at most, and read from the journal at a time where they were not.
     pub queue_bytes: usize,
 }
 
@@ -163,6 +163,12 @@ impl Feed {
             queue.overflowed = false;
         }
         !queue.overflowed
+    }
+
+    /// How many payload bytes are taken at a time, but for a single entry that has more.
+    #[must_use]
+    pub fn queue_bytes(&self) -> usize {
+        self.options.queue_bytes
     }
 
     /// How many entries were committed since the start.
