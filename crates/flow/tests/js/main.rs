@@ -1,6 +1,7 @@
 //! Code steps through real child processes.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must fail")]
 
+mod isolation;
 #[path = "../support/mod.rs"]
 mod support;
 mod turns;
@@ -182,7 +183,6 @@ async fn nothing_survives_a_run() {
         "(new Error()).constructor.leak = 1",
         "leak = 1",
         "this.leak = 1",
-        "(await import('code-0')).default.leak = 1",
     ] {
         let script = format!(
             "module.exports = async () => {{ try {{ {attempt}; return {{ data: 'changed' }} }} catch (e) {{ return {{ data: 'refused' }} }} }}"

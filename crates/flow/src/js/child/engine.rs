@@ -1,6 +1,7 @@
 //! One QuickJS runtime: a locked realm in which every run re-evaluates its script, and the loop that drives a run.
 
 use super::bridge::{Bounds, Bridge, Outgoing};
+use super::imports::NoImports;
 use super::{Link, sandbox, script};
 use crate::js::frame::{Failure, FromChild, Run, ToChild};
 use rquickjs::function::Function;
@@ -141,6 +142,7 @@ impl Engine {
         let runtime = Runtime::new()?;
         runtime.set_memory_limit(max_heap);
         runtime.set_max_stack_size(MAX_STACK);
+        runtime.set_loader(NoImports, NoImports);
         let clock = Rc::new(Clock::default());
         let watched = Rc::clone(&clock);
         runtime.set_interrupt_handler(Some(Box::new(move || watched.is_over())));

@@ -1,0 +1,53 @@
+//! What one user's script can learn of another's that ran before it in the same process, and what it is left to run with.
+
+use super::{Options, RunError, options, owner, pool, pool_with, request};
+use serde_json::Value;
+
+const REFUSED: &str = "import is not available in code steps";
+
+/// Runs one user's script, then another's in the same process; what the other one gives.
+async fn after(first: &str, second: &str) -> Value {
+    let pool = pool_with(Options { slots: 1, ..options() }, &[]).await;
+    pool.run(request(owner(1, 1), first)).await.outcome.unwrap();
+    let json = pool.run(request(owner(1, 2), second)).await.outcome.unwrap();
+    serde_json::from_str(&json).unwrap()
+}
+
+#[tokio::test]
+async fn no_script_can_be_imported_by_another() {
+    let first = "const password = 'of jane'; module.exports = async () => ({ data: password.length });";
+    for directive in ["", "'use fresh context';\n"] {
+        let second = format!(
+            "{directive}const shown = (module) => `${{Object.values(module).map(String)}}`;
+            const tried = async (attempt) => {{ try {{ return shown(await attempt()) }} catch (e) {{ return e.message }} }};
+            const names = ['code-0', 'code-1', './code-0', 'x/../code-0', 'code', '', '<input>', '<evalScript>', 'eval_script', 'std'];
+            module.exports = async () => {{
+                const said = [];
+                for (const name of names) said.push(await tried(() => import(name)));
+                if ((await tried(() => import('\\ud800'))).includes('jane')) said.push('by a name that is no text');
+                said.push(await tried(() => import('code-0', {{ with: {{}} }})), await tried(() => import('code-0', {{ with: {{ type: 'json' }} }})));
+                said.push(await tried(() => eval('import(\"code-0\")')), await tried(() => (0, eval)('import(\"code-0\")')));
+                said.push(await tried(new Function('return import(\"code-0\")')));
+                return {{ data: said }};
+            }};"
+        );
+        let said = after(first, &second).await;
+        let said: Vec<&str> = said.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+        assert_eq!(said, vec![REFUSED; said.len()], "{directive}");
+    }
+}
+
+#[tokio::test]
+async fn a_script_that_imports_is_told_that_it_cannot() {
+    let pool = pool().await;
+    for script in [
+        "import fs from 'fs';\nmodule.exports = async () => ({ data: 1 })",
+        "module.exports = async () => { await import('fs') }",
+    ] {
+        let outcome = pool.run(request(owner(1, 1), script)).await.outcome;
+        assert!(
+            matches!(&outcome, Err(RunError::Threw(text)) if text.contains(REFUSED)),
+            "{outcome:?}"
+        );
+    }
+}
