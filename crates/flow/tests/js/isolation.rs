@@ -51,3 +51,28 @@ async fn a_script_that_imports_is_told_that_it_cannot() {
         );
     }
 }
+
+#[tokio::test]
+async fn what_a_run_leaves_behind_takes_nothing_of_the_next_ones_memory() {
+    let max_heap = 128 << 20;
+    let pool = pool_with(
+        Options {
+            slots: 1,
+            max_heap,
+            ..options()
+        },
+        &[],
+    )
+    .await;
+    // The collector looks while the buffer is in use, and then not before twice as much is: only it finds the circle.
+    let first = "module.exports = async () => {
+        const circle = { held: new ArrayBuffer(100 << 20) }; circle.self = circle;
+        const small = []; for (let i = 0; i < 1000; i++) small.push({ i });
+        return { data: circle.held.byteLength };
+    };";
+    let second = "module.exports = async () => ({ data: new ArrayBuffer(100 << 20).byteLength });";
+    for (user, script) in [(1, first), (2, second), (1, first), (2, first)] {
+        let outcome = pool.run(request(owner(1, user), script)).await.outcome;
+        assert_eq!(outcome.as_deref(), Ok("104857600"), "user {user}: {script}");
+    }
+}

@@ -1,6 +1,7 @@
 //! One QuickJS runtime: a locked realm in which every run re-evaluates its script, and the loop that drives a run.
 
 use super::bridge::{Bounds, Bridge, Outgoing};
+use super::host::host;
 use super::imports::NoImports;
 use super::{Link, sandbox, script};
 use crate::js::frame::{Failure, FromChild, Run, ToChild};
@@ -20,6 +21,10 @@ const MAX_STACK: usize = 1 << 20;
 /// Callbacks left over when a run ends that are run out; a script that leaves more behind costs its child. No key: nobody sees
 /// what they do, and past it a new child costs half a millisecond.
 const MAX_LEFT_OVER: u32 = 10_000;
+
+/// What earlier runs may leave uncollected, as a part of the heap: a search of the realm at each run would cost several times what a
+/// short script takes, and what is left is not the next run's to use.
+const LEFT_OVER: usize = 32;
 
 /// A run that rests computes for so long, then waits for so long, in turn. No key: how much a step may compute is `code.cpu`.
 const WORK: Duration = Duration::from_millis(1);
@@ -133,6 +138,10 @@ pub(super) struct Engine {
     scripts: HashMap<u32, Script>,
     locked: Realm,
     runtime: Runtime,
+    /// What may be left of earlier runs, in bytes.
+    left_over: usize,
+    /// The bytes of the locked realm and of the scripts that are compiled in it.
+    kept: usize,
     clock: Rc<Clock>,
     bridge: Bridge,
 }
@@ -147,10 +156,14 @@ impl Engine {
         let watched = Rc::clone(&clock);
         runtime.set_interrupt_handler(Some(Box::new(move || watched.is_over())));
         let locked = Realm::new(&runtime, &bridge, true)?;
+        runtime.run_gc();
+        let kept = allocated(&runtime);
         Ok(Self {
             scripts: HashMap::new(),
             locked,
             runtime,
+            left_over: max_heap / LEFT_OVER,
+            kept,
             clock,
             bridge,
         })
@@ -186,6 +199,7 @@ impl Engine {
             timers: run.max_timers as usize,
         };
         self.bridge.begin(run.run, bounds, segments.map(str::to_owned).collect());
+        self.limit_left_over();
         let result = self.attempt(run, link)?;
         let left_clean = self.run_out();
         let result = match self.clock.stopped.get() {
@@ -212,6 +226,7 @@ impl Engine {
             Err(error) => return Ok(Err(error)),
         };
         let (realm, factory) = prepared;
+        self.limit_left_over();
         let names: Vec<&str> = run.results.iter().map(|(name, _)| *name).collect();
         let started = realm.call(|ctx, realm| {
             let start = realm.start.clone().restore(ctx)?;
@@ -225,6 +240,12 @@ impl Engine {
         ended
     }
 
+    /// The engine collects when it makes an object and more than this is allocated. It sets that anew after each collection, by what was in
+    /// use then: past the limit of the heap, where a run used much.
+    fn limit_left_over(&self) {
+        self.runtime.set_gc_threshold(self.kept + self.left_over);
+    }
+
     /// The realm to run in and the script as a function of it.
     fn prepare(&mut self, number: u32) -> Result<(Realm, Persistent<Function<'static>>), RunError> {
         let script = self
@@ -233,7 +254,11 @@ impl Engine {
             .ok_or_else(|| RunError::Threw("the script did not arrive".into()))?;
         if let Script::Text(text) = script {
             *script = match compile(&self.runtime, &self.locked, number, text) {
-                Ok(factory) => Script::Compiled(factory),
+                Ok(factory) => {
+                    self.runtime.run_gc();
+                    self.kept = allocated(&self.runtime);
+                    Script::Compiled(factory)
+                }
                 Err(RunError::Threw(error)) => Script::Broken(error),
                 Err(other) => return Err(other),
             };
@@ -352,6 +377,11 @@ fn thrown(text: String) -> RunError {
     }
 }
 
+/// The engine's allocated bytes, counted by walking over all that there is.
+fn allocated(runtime: &Runtime) -> usize {
+    usize::try_from(runtime.memory_usage().malloc_size).unwrap_or(0)
+}
+
 /// Checks the text on its own, then makes it a function of the realm.
 fn compile(runtime: &Runtime, realm: &Realm, number: u32, text: &str) -> Result<Persistent<Function<'static>>, RunError> {
     let check = Context::full(runtime).map_err(|error| RunError::Threw(error.to_string()))?;
@@ -404,83 +434,6 @@ impl Realm {
     }
 }
 
-/// The functions that the prelude builds on.
-fn host<'js>(ctx: &Ctx<'js>, bridge: &Bridge) -> rquickjs::Result<Object<'js>> {
-    let host = Object::new(ctx.clone())?;
-    let shared = bridge.clone();
-    host.set(
-        "parse",
-        Function::new(ctx.clone(), move |ctx: Ctx<'js>, run: u64, index: usize| {
-            let json = shared
-                .with(run, |state| state.segments.get_mut(index).map(std::mem::take))
-                .flatten();
-            ctx.json_parse(json.unwrap_or_else(|| "null".into()))
-        })?,
-    )?;
-    let shared = bridge.clone();
-    host.set(
-        "log",
-        Function::new(ctx.clone(), move |run: u64, level: u8, text: String| {
-            shared.with(run, |state| state.log(level, text));
-        })?,
-    )?;
-    let shared = bridge.clone();
-    host.set(
-        "fetch",
-        Function::new(
-            ctx.clone(),
-            move |ctx: Ctx<'js>, run: u64, method: String, url: String, headers: Vec<Vec<String>>, body: String| {
-                let sent = shared.with(run, |state| {
-                    if state.fetches >= state.bounds.fetches {
-                        return None;
-                    }
-                    let call = state.fetches;
-                    state.fetches += 1;
-                    state.waiting += 1;
-                    let pair = |mut pair: Vec<String>| Some((std::mem::take(pair.get_mut(0)?), std::mem::take(pair.get_mut(1)?)));
-                    let headers = headers.into_iter().filter_map(pair).collect();
-                    state.outgoing.push(Outgoing {
-                        call,
-                        method,
-                        url,
-                        headers,
-                        body,
-                    });
-                    Some(call)
-                });
-                sent.flatten()
-                    .ok_or_else(|| rquickjs::Exception::throw_range(&ctx, "this step calls fetch too often"))
-            },
-        )?,
-    )?;
-    let shared = bridge.clone();
-    host.set(
-        "timer",
-        Function::new(ctx.clone(), move |ctx: Ctx<'js>, run: u64, ms: f64| {
-            let delay = Duration::from_millis(ms.clamp(0.0, 2_147_483_647.0) as u64);
-            let id = shared.with(run, |state| state.timer(delay)).flatten();
-            id.ok_or_else(|| rquickjs::Exception::throw_range(&ctx, "this step sets too many timers"))
-        })?,
-    )?;
-    let shared = bridge.clone();
-    host.set(
-        "clear",
-        Function::new(ctx.clone(), move |run: u64, id: u32| {
-            shared.with(run, |state| state.timers.retain(|(_, of)| *of != id));
-        })?,
-    )?;
-    let shared = bridge.clone();
-    host.set(
-        "finish",
-        Function::new(ctx.clone(), move |run: u64, ok: bool, text: String| {
-            shared.with(run, |state| {
-                state.result.get_or_insert(if ok { Ok(text) } else { Err(text) });
-            });
-        })?,
-    )?;
-    Ok(host)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -508,31 +461,85 @@ mod tests {
         }
     }
 
+    struct Child {
+        engine: Engine,
+        link: Link,
+        bridge: Bridge,
+        runs: u64,
+    }
+
+    impl Child {
+        fn new(max_heap: usize) -> Self {
+            let (socket, _parent) = UnixStream::pair().unwrap();
+            let link = Link {
+                socket,
+                incoming: Incoming::new(1 << 20),
+                runs: VecDeque::new(),
+                cpu_limit: 0,
+            };
+            let bridge = Bridge::default();
+            let engine = Engine::new(max_heap, bridge.clone()).unwrap();
+            Self {
+                engine,
+                link,
+                bridge,
+                runs: 0,
+            }
+        }
+
+        /// Runs a script; its result, and the objects that there are then.
+        fn run(&mut self, script: u32) -> (String, i64) {
+            self.runs += 1;
+            let run = Run { script, ..run(self.runs) };
+            let outcome = self.engine.run(&run, &mut self.link).unwrap();
+            self.bridge.take();
+            (outcome.result.unwrap(), self.engine.runtime.memory_usage().obj_count)
+        }
+    }
+
     /// What refers to itself is found by a search of the whole realm alone, which costs as much as several runs.
     #[test]
     fn what_a_run_was_given_goes_with_it_and_needs_no_search() {
-        let (socket, _parent) = UnixStream::pair().unwrap();
-        let mut link = Link {
-            socket,
-            incoming: Incoming::new(1 << 20),
-            runs: VecDeque::new(),
-            cpu_limit: 0,
-        };
-        let bridge = Bridge::default();
-        let mut engine = Engine::new(64 << 20, bridge.clone()).unwrap();
-        engine.runtime.set_gc_threshold(usize::MAX);
-        engine.add(
+        let mut child = Child::new(64 << 20);
+        child.engine.add(
             1,
             "module.exports = async (context, { order }) => { console.log('a'); return { data: order.results.length }; };",
         );
-        let mut objects = Vec::new();
-        for number in 1..=20 {
-            let outcome = engine.run(&run(number), &mut link).unwrap();
-            assert_eq!(outcome.result.unwrap(), "3");
-            bridge.take();
-            objects.push(engine.runtime.memory_usage().obj_count);
-        }
+        let objects: Vec<i64> = (0..20)
+            .map(|_| {
+                let (result, objects) = child.run(1);
+                assert_eq!(result, "3");
+                objects
+            })
+            .collect();
         // The first one compiled the script.
         assert_eq!(objects[1], objects[19], "{objects:?}");
+    }
+
+    #[test]
+    fn small_runs_search_nothing_however_large_the_scripts_and_what_was_used_before() {
+        let mut child = Child::new(16 << 20);
+        let functions: String = (0..4_000)
+            .map(|n| format!("function f{n}(a) {{ return a * {n} + 'text {n}' }}\n"))
+            .collect();
+        child
+            .engine
+            .add(1, &format!("{functions}module.exports = async () => ({{ data: 1 }});"));
+        child
+            .engine
+            .add(2, "module.exports = async () => { const a = {}; a.a = a; return { data: 2 }; };");
+        child.engine.add(
+            3,
+            "module.exports = async () => { const a = { held: new ArrayBuffer(12 << 20) }; a.a = a; for (let i = 0; i < 100; i++) [i]; return { data: 3 }; };",
+        );
+        child.run(1);
+        assert!(child.engine.kept > 2 * child.engine.left_over, "{}", child.engine.kept);
+        for script in [2, 3, 2] {
+            child.run(script);
+        }
+        // The circles of the last run are left, and no more of the one before.
+        assert!(allocated(&child.engine.runtime) < 12 << 20);
+        let objects: Vec<i64> = (0..10).map(|_| child.run(2).1).collect();
+        assert!(objects.is_sorted_by(|a, b| a < b), "{objects:?}");
     }
 }

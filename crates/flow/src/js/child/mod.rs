@@ -4,6 +4,7 @@
 
 mod bridge;
 mod engine;
+mod host;
 mod imports;
 mod sandbox;
 mod script;
