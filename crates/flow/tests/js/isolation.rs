@@ -1,6 +1,6 @@
 //! What one user's script can learn of another's that ran before it in the same process, and what it is left to run with.
 
-use super::{Options, RunError, options, owner, pool, pool_with, request};
+use super::{Options, RunError, json, options, owner, pool, pool_with, request, value};
 use serde_json::Value;
 
 const REFUSED: &str = "import is not available in code steps";
@@ -74,5 +74,39 @@ async fn what_a_run_leaves_behind_takes_nothing_of_the_next_ones_memory() {
     for (user, script) in [(1, first), (2, second), (1, first), (2, first)] {
         let outcome = pool.run(request(owner(1, user), script)).await.outcome;
         assert_eq!(outcome.as_deref(), Ok("104857600"), "user {user}: {script}");
+    }
+}
+
+#[tokio::test]
+async fn random_numbers_are_the_kernels() {
+    let pool = pool_with(Options { slots: 1, ..options() }, &[]).await;
+    for directive in ["", "'use fresh context';\n"] {
+        let script = format!(
+            "{directive}module.exports = async () => {{
+                const drawn = Array.from({{ length: 1000 }}, () => Math.random());
+                const [smallest, largest] = [Math.min(...drawn), Math.max(...drawn)];
+                // The engine's own generator gives 52 bits.
+                const halves = drawn.filter((value) => value * 2 ** 52 % 1 !== 0).length;
+                return {{ data: [new Set(drawn).size, drawn.every((value) => value >= 0 && value < 1), smallest < 0.1, largest > 0.9,
+                    drawn.every((value) => value * 2 ** 53 % 1 === 0), halves > 0] }};
+            }};"
+        );
+        assert_eq!(
+            value(&pool, &script).await,
+            json!([1000, true, true, true, true, true]),
+            "{directive}"
+        );
+    }
+    let like_any = "const of = (name) => Object.getOwnPropertyDescriptor(Math.random, name)?.value ?? null;
+        const { writable, enumerable, configurable } = Object.getOwnPropertyDescriptor(Math, 'random');
+        const constructed = () => { try { new Math.random(); return true } catch (e) { return e instanceof TypeError ? false : null } };
+        module.exports = async () => ({ data: [of('name'), of('length'), of('prototype'), typeof Math.random, Math.random instanceof Function,
+            String(Math.random).includes('[native code]'), constructed(), enumerable, [writable, configurable]] });";
+    for (directive, changeable) in [("", false), ("'use fresh context';\n", true)] {
+        assert_eq!(
+            value(&pool, &format!("{directive}{like_any}")).await,
+            json!(["random", 0, null, "function", true, true, false, false, [changeable, changeable]]),
+            "{directive}"
+        );
     }
 }

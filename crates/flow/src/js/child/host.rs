@@ -1,8 +1,10 @@
 //! The functions of the child that a realm's prelude builds on.
 
 use super::bridge::{Bridge, Outgoing};
+use super::random::Random;
 use rquickjs::function::Function;
 use rquickjs::{Ctx, Object};
+use std::cell::RefCell;
 use std::time::Duration;
 
 /// The functions that the prelude builds on.
@@ -78,6 +80,15 @@ pub(super) fn host<'js>(ctx: &Ctx<'js>, bridge: &Bridge) -> rquickjs::Result<Obj
                 state.result.get_or_insert(if ok { Ok(text) } else { Err(text) });
             });
         })?,
+    )?;
+    let random = RefCell::new(Random::new());
+    host.set(
+        "random",
+        Function::new(ctx.clone(), move |ctx: Ctx<'js>| {
+            let drawn = random.borrow_mut().draw();
+            drawn.map_err(|error| rquickjs::Exception::throw_internal(&ctx, &error.to_string()))
+        })?
+        .with_name("random")?,
     )?;
     Ok(host)
 }

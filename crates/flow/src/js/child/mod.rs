@@ -6,6 +6,7 @@ mod bridge;
 mod engine;
 mod host;
 mod imports;
+mod random;
 mod sandbox;
 mod script;
 

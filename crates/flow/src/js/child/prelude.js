@@ -197,6 +197,9 @@
       }
     }
   };
+  // The engine's own generator is never started: a run could compute from its values what an earlier one drew.
+  // A function of the host has the prototype of the runtime's first realm, which is another than a fresh one.
+  Math.random = Object.setPrototypeOf(host.random, Function.prototype);
   if (lock) lockdown();
   return { start, settle, fire, stop };
 }
