@@ -104,6 +104,8 @@ fn the_filter_has_every_call_that_a_child_makes_to_confine_itself_and_to_run() {
         }
     }
     let sandbox = fs::read_to_string(root().join("crates/flow/src/js/child/sandbox.rs")).unwrap();
+    // Its tests name what is refused.
+    let sandbox = sandbox.split("#[cfg(test)]").next().unwrap();
     let names = sandbox.split("libc::SYS_").skip(1);
     let mut needed: BTreeSet<String> = names
         .map(|rest| {

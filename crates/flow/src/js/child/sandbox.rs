@@ -7,7 +7,9 @@ use super::Setup;
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setpriority_process, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
-use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -98,7 +100,7 @@ fn forbid_files() -> Result<(), String> {
     Ok(())
 }
 
-/// Calls that computing, waiting and the socket need.
+/// Calls that computing, waiting and the socket need, whatever their arguments are.
 const CALLS: &[i64] = &[
     libc::SYS_read,
     libc::SYS_write,
@@ -128,10 +130,8 @@ const CALLS: &[i64] = &[
     libc::SYS_exit_group,
     libc::SYS_getpid,
     libc::SYS_gettid,
-    libc::SYS_tgkill,
     libc::SYS_sched_yield,
     libc::SYS_restart_syscall,
-    libc::SYS_prlimit64,
     libc::SYS_getrusage,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,
@@ -139,27 +139,35 @@ const CALLS: &[i64] = &[
     libc::SYS_time,
 ];
 
-fn forbid_calls() -> Result<(), String> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = CALLS.iter().map(|call| (*call, Vec::new())).collect();
-    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-        let not_executable = SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(PROT_EXEC), 0);
-        let rule = not_executable
-            .and_then(|condition| SeccompRule::new(vec![condition]))
-            .map_err(|error| error.to_string())?;
-        rules.insert(call, vec![rule]);
-    }
-    rules.insert(libc::SYS_setpriority, vec![give_way_rule().map_err(|error| error.to_string())?]);
-    let denied = SeccompAction::Errno(libc::EPERM as u32);
-    let filter = SeccompFilter::new(rules, denied, SeccompAction::Allow, arch).map_err(|error| error.to_string())?;
-    let program: BpfProgram = filter.try_into().map_err(|error: seccompiler::BackendError| error.to_string())?;
-    seccompiler::apply_filter(&program).map_err(|error| error.to_string())
+/// Calls that are needed with some arguments alone.
+fn calls_by_arguments() -> Result<Vec<(i64, Vec<SeccompCondition>)>, BackendError> {
+    let is = |argument, value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+    let is_not_executable = || SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(PROT_EXEC), 0);
+    Ok(vec![
+        (libc::SYS_mmap, vec![is_not_executable()?]),
+        (libc::SYS_mprotect, vec![is_not_executable()?]),
+        // Its own priority, downwards.
+        (libc::SYS_setpriority, vec![is(0, 0)?, is(1, 0)?, is(2, LOW_PRIORITY as u64)?]),
+        // To itself, as `abort` does, and of itself: the daemon and other children run for the same user.
+        (libc::SYS_tgkill, vec![is(0, u64::from(std::process::id()))?]),
+        (libc::SYS_prlimit64, vec![is(0, 0)?]),
+    ])
 }
 
-/// Its own priority, downwards.
-fn give_way_rule() -> Result<SeccompRule, seccompiler::BackendError> {
-    let is = |argument, value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
-    SeccompRule::new(vec![is(0, 0)?, is(1, 0)?, is(2, LOW_PRIORITY as u64)?])
+/// What the kernel asks about each call.
+fn filter() -> Result<BpfProgram, BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = CALLS.iter().map(|call| (*call, Vec::new())).collect();
+    for (call, conditions) in calls_by_arguments()? {
+        rules.insert(call, vec![SeccompRule::new(conditions)?]);
+    }
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let denied = SeccompAction::Errno(libc::EPERM as u32);
+    SeccompFilter::new(rules, denied, SeccompAction::Allow, arch)?.try_into()
+}
+
+fn forbid_calls() -> Result<(), String> {
+    let filter = filter().map_err(|error| error.to_string())?;
+    seccompiler::apply_filter(&filter).map_err(|error| error.to_string())
 }
 
 /// What must be impossible now.
@@ -179,6 +187,7 @@ fn check() -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::{getppid, prlimit, test_kill_process};
     use std::fs::File;
     use std::process::Command;
 
@@ -194,6 +203,10 @@ mod tests {
         let me = std::env::current_exe().unwrap();
         assert!(File::open("/proc/self/status").is_ok(), "files can be opened before");
         assert!(Command::new(&me).arg("--list").output().is_ok(), "processes can be started before");
+        // As a child's parent, which runs for the same user: the process that started this one.
+        let parent = getppid().unwrap();
+        let limit_parent = || prlimit(Some(parent), Resource::Core, getrlimit(Resource::Core));
+        assert!(limit_parent().is_ok(), "another process's limits can be set before");
         let missing = harden(Setup {
             sandbox_required: true,
             max_heap: 32 << 20,
@@ -208,6 +221,72 @@ mod tests {
         assert!(std::thread::Builder::new().spawn(|| ()).is_err(), "a thread can be started");
         assert!(std::net::TcpStream::connect("127.0.0.1:1").is_err());
         assert!(std::net::TcpListener::bind("127.0.0.1:0").is_err(), "a socket can be made");
+        assert!(limit_parent().is_err(), "another process's limits can be set");
+        assert!(test_kill_process(parent).is_err(), "another process can be signalled");
+        assert!(set_limit(Resource::Core, 0, Some(0)).is_ok(), "its own limits can be set");
+    }
+
+    /// Whether the kernel would let a call pass: runs the filter over what it is given of the call.
+    fn is_allowed(filter: &BpfProgram, call: i64, arguments: [u64; 6]) -> bool {
+        // The filter begins with the comparison of the architecture.
+        let mut data: Vec<u8> = [(call as u32).to_ne_bytes(), filter[1].k.to_ne_bytes(), [0; 4], [0; 4]].concat();
+        data.extend(arguments.iter().flat_map(|argument| argument.to_ne_bytes()));
+        let (mut at, mut loaded) = (0, 0);
+        loop {
+            let instruction = &filter[at];
+            let value = instruction.k;
+            at += 1;
+            let jump = |is_met: bool| usize::from(if is_met { instruction.jt } else { instruction.jf });
+            match instruction.code {
+                0x20 => loaded = u32::from_ne_bytes(data[value as usize..][..4].try_into().unwrap()),
+                0x54 => loaded &= value,
+                0x05 => at += value as usize,
+                0x15 => at += jump(loaded == value),
+                0x25 => at += jump(loaded > value),
+                0x35 => at += jump(loaded >= value),
+                0x06 => return value == libc::SECCOMP_RET_ALLOW,
+                other => panic!("an instruction that no filter had: {other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn no_other_process_can_be_signalled_limited_or_looked_into() {
+        let filter = filter().unwrap();
+        let own = u64::from(std::process::id());
+        let abort = libc::SIGABRT as u64;
+        assert!(is_allowed(&filter, libc::SYS_getpid, [0; 6]));
+        assert!(is_allowed(&filter, libc::SYS_tgkill, [own, own, abort, 0, 0, 0]));
+        assert!(is_allowed(&filter, libc::SYS_prlimit64, [0; 6]));
+        assert!(is_allowed(&filter, libc::SYS_setpriority, [0, 0, LOW_PRIORITY as u64, 0, 0, 0]));
+        for other in [0, 1, own - 1, own + 1, u64::from(u32::MAX), u64::MAX] {
+            assert!(!is_allowed(&filter, libc::SYS_tgkill, [other, other, abort, 0, 0, 0]), "{other}");
+            assert!(
+                other == 0 || !is_allowed(&filter, libc::SYS_prlimit64, [other, 0, 0, 0, 0, 0]),
+                "{other}"
+            );
+            assert!(
+                other == 0 || !is_allowed(&filter, libc::SYS_setpriority, [0, other, LOW_PRIORITY as u64, 0, 0, 0]),
+                "{other}"
+            );
+        }
+        for call in [
+            libc::SYS_kill,
+            libc::SYS_tkill,
+            libc::SYS_rt_sigqueueinfo,
+            libc::SYS_rt_tgsigqueueinfo,
+            libc::SYS_pidfd_open,
+            libc::SYS_pidfd_send_signal,
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_readv,
+            libc::SYS_process_vm_writev,
+            libc::SYS_setrlimit,
+            libc::SYS_sched_setaffinity,
+            libc::SYS_sched_setscheduler,
+            libc::SYS_ioprio_set,
+        ] {
+            assert!(!is_allowed(&filter, call, [0; 6]) && !is_allowed(&filter, call, [own; 6]), "{call}");
+        }
     }
 
     #[test]
