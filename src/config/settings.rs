@@ -366,9 +366,9 @@ settings! {
         max_response: Size = "64MiB";
         /// Redirects followed; each is checked like the first address, and credentials are dropped on a change of host.
         redirects: Count = 5;
-        /// Name look-ups at once. They hold threads, so they are counted.
+        /// Name look-ups at once; they hold threads. Whoever asks for a name meanwhile gets the same answer. The names of one zone (their last two labels) have half of them at most, at least one: where its servers do not answer, others still are looked up.
         lookups: Count = 32;
-        /// How long a name look-up may take.
+        /// How long a name look-up may take from its turn on; waiting for that counts for `outbound.connect-timeout`.
         lookup_timeout: Duration = "10s";
         /// How long the answer of a name look-up is used again.
         dns_cache: Duration = "30s";

@@ -39,9 +39,9 @@ pub struct Options {
     pub max_time: Duration,
     /// The most redirects of one call.
     pub max_redirects: u32,
-    /// The most name look-ups at once.
+    /// The most name look-ups at once; of the names of one zone half of them, at least one.
     pub max_lookups: usize,
-    /// The longest look-up.
+    /// The longest look-up, from its turn on.
     pub lookup_timeout: Duration,
     /// How long an answer of a look-up is used.
     pub dns_cache: Duration,
