@@ -40,7 +40,7 @@ pub(super) fn desk(
     let listener = listeners.api.as_ref().unwrap_or(&listeners.hooks);
     let url = config.public_url(listener.local_addr().context("the API listener")?);
     let outbound = OutboundClient::new(config.outbound_policy()?, config.outbound_options()).context("calls to providers")?;
-    let outbound = outbound.governed(plane.governor.clone());
+    let outbound = outbound.governed(plane.governor.clone()).sharing(plane.answers.clone());
     let door = Door::new(OauthClient::new(outbound, config.oauth_limits()), config.consent_options());
     Ok(Desk::new(
         plane,

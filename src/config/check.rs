@@ -189,6 +189,12 @@ fn counts(config: &Config, checks: &mut Checks<'_>) {
 }
 
 fn outbound(config: &Config, checks: &mut Checks<'_>) {
+    let (memory, answer) = (config.outbound.answer_memory, config.outbound.max_response);
+    checks.refuse(
+        &["outbound.answer-memory", "outbound.max-response"],
+        memory.get() / 2 < answer.get(),
+        || format!("outbound.answer-memory is {memory}, but a user has half of it, so an answer of outbound.max-response ({answer}) could never be read"),
+    );
     for (key, rules) in [("outbound.allow", &config.outbound.allow), ("outbound.deny", &config.outbound.deny)] {
         for rule in rules {
             checks.refuse(&[key], rule.parse::<Rule>().is_err(), || {

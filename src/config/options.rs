@@ -205,6 +205,7 @@ impl Config {
             max_log_bytes: code.max_log_bytes.as_usize(),
             max_result: self.max_step_result().as_usize(),
             max_fetches: code.max_fetches.get(),
+            fetches_in_flight: code.fetches_in_flight.as_usize(),
             max_timers: code.max_timers.as_usize(),
             max_scripts: code.max_scripts.as_usize(),
             sandbox: match code.sandbox {
@@ -220,6 +221,7 @@ impl Config {
         let outbound = &self.outbound;
         outbound::Options {
             max_response: outbound.max_response.as_usize(),
+            answer_memory: outbound.answer_memory.as_usize(),
             connect_timeout: outbound.connect_timeout,
             max_time: outbound.timeout,
             max_redirects: outbound.redirects.get(),

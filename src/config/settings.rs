@@ -45,8 +45,7 @@ settings! {
 
     /// The key that wraps all other keys.
     keys "keys": Keys {
-        /// File that holds the master key, mode 0600. Unset: the systemd credential `master-key`, else `master-key` in the data
-        /// directory, created on first start. Keep a copy apart from the data: without it nothing sealed can be read.
+        /// File that holds the master key, mode 0600. Unset: the systemd credential `master-key`, else `master-key` in the data directory, created on first start. Keep a copy apart from the data: without it nothing sealed can be read.
         master_key: Option<PathBuf> = unset("/etc/perseat/master-key");
     }
 
@@ -88,8 +87,7 @@ settings! {
         read_timeout: Duration = "30s";
         /// Requests that run at once, each with a thread for the catalog; others wait. Beside them as many bearers are looked at.
         concurrency: Count = 8;
-        /// Requests of one identity (a person, a program's token) that run at once; its others wait, and hold up nobody else's. One turn
-        /// of `api.concurrency` is always left for others.
+        /// Requests of one identity (a person, a program's token) that run at once; its others wait, and hold up nobody else's. One turn of `api.concurrency` is always left for others.
         concurrency_of_identity: Count = 4;
         /// How long one request may go on reading once it runs; then it is refused whole (`TOO_SLOW`), but what a mutation did stays done.
         query_time: Duration = "10s";
@@ -298,8 +296,7 @@ settings! {
         offload_bytes: Size = "64KiB";
         /// The wait before an append is tried again on a full disk.
         full_retry: Duration = "500ms";
-        /// How long an execution may wait for a connection to be usable again, from the first time that it is parked. Then it ends with
-        /// `parked_too_long`. Until then it counts as accepted and not ended.
+        /// How long an execution may wait for a connection to be usable again, from the first time that it is parked. Then it ends with `parked_too_long`. Until then it counts as accepted and not ended.
         park_limit: Duration = "168h";
         /// An execution that was running at so many deaths of its actor ends `quarantined`.
         max_deaths: Count = 3;
@@ -344,6 +341,8 @@ settings! {
         max_log_bytes: Size = "256KiB";
         /// Calls of `fetch` by one code step.
         max_fetches: Count = 1_000;
+        /// Of them on their way at once; the others wait in order.
+        fetches_in_flight: Count = 16;
         /// Timers of one code step at once.
         max_timers: Count = 1_000;
         /// Scripts that one child keeps compiled.
@@ -364,6 +363,8 @@ settings! {
         timeout: Duration = "5m";
         /// The largest response body, after decompression.
         max_response: Size = "64MiB";
+        /// Memory for response bodies, all requests together, until a step has its result or a script was given it. One user has half of it at most, which has to hold a whole body. What finds no room fails at once, in a way that may pass.
+        answer_memory: Size = "256MiB";
         /// Redirects followed; each is checked like the first address, and credentials are dropped on a change of host.
         redirects: Count = 5;
         /// Name look-ups at once; they hold threads. Whoever asks for a name meanwhile gets the same answer. The names of one zone (their last two labels) have half of them at most, at least one: where its servers do not answer, others still are looked up.
@@ -376,8 +377,7 @@ settings! {
         dns_cache_names: Count = 4_096;
         /// Idle connections kept for one host.
         idle_per_host: Count = 64;
-        /// How long an idle connection is kept: less than many servers keep it, which is five seconds. One that closes it just
-        /// when a request is sent leaves nobody knowing what became of that.
+        /// How long an idle connection is kept: less than the five seconds of many servers. One that closes it just when a request is sent leaves nobody knowing what became of that.
         idle_timeout: Duration = "4s";
         /// Client certificates whose connections are kept; the least recently used go.
         client_certificates: Count = 64;

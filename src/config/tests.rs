@@ -241,6 +241,10 @@ fn what_a_part_of_the_daemon_could_not_work_with_is_refused_with_the_reason() {
             "front.max-header-bytes = \"1B\"",
             "front.max-header-bytes is 1B, but requests are read 8KiB at a time",
         ),
+        (
+            "outbound.answer-memory = \"127MiB\"",
+            "outbound.answer-memory is 127MiB, but a user has half of it",
+        ),
         ("front.json-depth = 5000", "front.json-depth is 5000, but 125 is the most"),
     ] {
         let found = problems(file);

@@ -75,7 +75,7 @@ impl Webhook {
             deadline: Instant::now() + self.timeout,
         };
         // The body holds a link: it goes nowhere else.
-        let response = self.client.send_directly(request).await?;
+        let response = self.client.send_directly(request, 0).await?;
         if response.status.is_success() {
             Ok(())
         } else {

@@ -4,14 +4,18 @@
 mod support;
 
 use http::{HeaderMap, HeaderValue, Method};
-use perseat_flow::outbound::{Looking, Names, Options, OutboundClient, OutboundError, Policy, Request, Response};
+use perseat_domain::id::{CustomerId, UserId};
+use perseat_domain::rate::Sender;
+use perseat_flow::outbound::{AnswerMemory, Count, Looking, Names, Options, OutboundClient, OutboundError, Policy, Request, Response};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use support::Server;
+use support::{Server, Withholding};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 fn client_with(allow: &[&str], options: Options) -> OutboundClient {
     let allow = allow.iter().map(|rule| rule.parse().unwrap()).collect();
@@ -223,7 +227,7 @@ async fn what_is_good_once_is_sent_on_no_connection_that_may_be_closing() {
     let error = client.send(request()).await.unwrap_err();
     assert!(matches!(error, OutboundError::Failed { .. }), "this is what it is about: {error}");
     for _ in 0..3 {
-        assert_eq!(client.send_directly(request()).await.unwrap().status, 200);
+        assert_eq!(client.send_directly(request(), 1 << 10).await.unwrap().status, 200);
     }
 }
 
@@ -304,6 +308,68 @@ async fn an_answer_over_the_limit_is_cut_off_also_when_it_is_compressed() {
     }
     let roomy = client(&[&server.address()]);
     assert_eq!(roomy.send(get(&server.url("/bomb"))).await.unwrap().body.len(), 1 << 20);
+}
+
+#[tokio::test]
+async fn of_an_answer_that_has_to_be_short_no_more_is_read_than_shows_that_it_is_not() {
+    let server = Withholding::start(200 << 10).await;
+    let memory = AnswerMemory::new(0);
+    let client = client(&[&server.address]).sharing(memory);
+    let answer = client.send_directly(get(&server.url("/withheld")), 1000).await.unwrap();
+    assert_eq!(answer.body.len(), 1001);
+}
+
+#[tokio::test]
+async fn answers_that_do_not_end_fill_half_of_the_memory_and_others_go_on() {
+    const ANSWER: usize = 200 << 10;
+    const HALF: usize = 512 << 10;
+    let server = Withholding::start(ANSWER).await;
+    let memory = AnswerMemory::new(2 * HALF);
+    let options = Options {
+        max_response: HALF,
+        ..Options::default()
+    };
+    // Two clients, as of two threads.
+    let clients = [(); 2].map(|()| client_with(&[&server.address], options.clone()).sharing(memory.clone()));
+    let send = |number: usize, user: u128, path: &str| {
+        let request = Request {
+            deadline: Instant::now() + Duration::from_secs(60),
+            ..get(&server.url(path))
+        };
+        let sender = Sender {
+            customer: CustomerId(Uuid::from_u128(1)),
+            user: Some(UserId(Uuid::from_u128(user))),
+        };
+        let client = clients[number % clients.len()].clone();
+        async move { client.send_counted(request, &Count::default(), Some(sender)).await }
+    };
+    let mut flood = JoinSet::new();
+    for number in 0..50 {
+        flood.spawn(send(number, 1, "/withheld"));
+    }
+    // Who finds no room fails at once; no more than two fit into a half.
+    while flood.len() > 2 {
+        let ended = flood.join_next().await.unwrap().unwrap();
+        assert!(matches!(ended, Err(OutboundError::NoRoom(_))), "{ended:?}");
+        assert!(memory.held() <= HALF, "{}", memory.held());
+    }
+    let other = send(0, 2, "/whole").await.unwrap();
+    assert_eq!(other.body.len(), ANSWER);
+    assert!(memory.held() >= ANSWER, "it is held as long as the answer is");
+    drop(other);
+
+    server.open.send_replace(true);
+    let ended = flood.join_all().await;
+    assert!(
+        ended
+            .iter()
+            .any(|ended| ended.as_ref().is_ok_and(|answer| answer.body.len() == ANSWER)),
+        "{ended:?}"
+    );
+    drop(ended);
+    assert_eq!(memory.held(), 0);
+    assert_eq!(send(0, 1, "/whole").await.unwrap().body.len(), ANSWER);
+    assert_eq!(memory.held(), 0);
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ use perseat_domain::route::HashSecret;
 use perseat_flow::component::Performer;
 use perseat_flow::js::JsPool;
 use perseat_flow::oauth::OauthClient;
-use perseat_flow::outbound::{Governor, OutboundClient};
+use perseat_flow::outbound::{AnswerMemory, Governor, OutboundClient};
 use perseat_journal::Journal;
 use perseat_store::custody::Custody;
 use perseat_store::index::{ExecutionIndex, LiveExecution};
@@ -61,6 +61,8 @@ pub(crate) struct Plane {
     pub(crate) pause: Arc<Pause>,
     /// Whose turn it is to call third parties.
     pub(crate) governor: Governor,
+    /// The memory for their answers.
+    pub(crate) answers: AnswerMemory,
     /// The epoch of every append of this daemon.
     pub(crate) epoch: u64,
     supervisors: Vec<Mailbox<Supervisor>>,
@@ -108,9 +110,10 @@ impl Plane {
         let binding_faults = Arc::<perseat_actors::execution::BindingFaults>::default();
         let sharers = Sharers::default();
         let governor = super::governor::start(config, data).context("the governor of outbound calls")?;
+        let answers = AnswerMemory::new(config.outbound_options().answer_memory);
         let mut supervisors = Vec::new();
         for (owner, arbiter) in arbiters.owners().enumerate() {
-            let performer = performer(config, arbiter, governor.clone())?;
+            let performer = performer(config, arbiter, governor.clone(), answers.clone())?;
             let env = ExecutionEnv {
                 journal: journal.clone(),
                 index: recovered.index.clone(),
@@ -192,6 +195,7 @@ impl Plane {
             state,
             pause: Arc::new(pause),
             governor,
+            answers,
             epoch,
             supervisors,
             fronts,
@@ -295,7 +299,7 @@ fn supervisor_ended(exit: perseat_actors::kit::Exit) {
 }
 
 /// Makes an owner's performer on its own thread, where its connections and its children's sockets live.
-fn performer(config: &Config, arbiter: &Arbiter, governor: Governor) -> anyhow::Result<Performer> {
+fn performer(config: &Config, arbiter: &Arbiter, governor: Governor, answers: AnswerMemory) -> anyhow::Result<Performer> {
     let (policy, outbound, code, limits) = (
         config.outbound_policy()?,
         config.outbound_options(),
@@ -305,7 +309,7 @@ fn performer(config: &Config, arbiter: &Arbiter, governor: Governor) -> anyhow::
     let (made, wait) = std::sync::mpsc::sync_channel(1);
     arbiter.spawn(async move {
         let performer = async {
-            let client = OutboundClient::new(policy, outbound)?.governed(governor);
+            let client = OutboundClient::new(policy, outbound)?.governed(governor).sharing(answers);
             let js = JsPool::start(client.clone(), code).await?;
             anyhow::Ok(Performer::new(client, js, limits))
         };

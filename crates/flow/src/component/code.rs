@@ -5,7 +5,7 @@ use super::perform::sender_of;
 use super::{StepCall, StepError, StepReport};
 use crate::expression::{Connection, Results, Scope, Setting};
 use crate::http;
-use crate::js::{Calls, JsPool, Part, RunError, RunReport, RunRequest, UserKey, exact_json};
+use crate::js::{Calls, JsPool, Part, RunError, RunReport, RunRequest, Setback, UserKey, exact_json};
 use crate::outbound::OutboundClient;
 use crate::payload::json;
 use perseat_domain::code::ErrorCode;
@@ -44,7 +44,7 @@ pub(super) async fn perform(
         .extend(versions.map(|connection| (connection.variable.clone(), connection.version)));
     let ended = used.run(js, outbound, &mut report.cpu, || request(call, script.clone())).await?;
     report.logs = ended.logs;
-    let json = ended.outcome.map_err(|error| step_error(&error, ended.is_limited))?;
+    let json = ended.outcome.map_err(|error| step_error(&error, ended.setback))?;
     checked(&json, json_depth)?;
     Ok(Results::of_json(json.into()))
 }
@@ -115,12 +115,13 @@ fn request(call: &StepCall<'_>, script: Arc<str>) -> Result<RunRequest, StepErro
     })
 }
 
-/// `is_limited`: a request of it was kept back by a provider's limits.
-pub(super) fn step_error(error: &RunError, is_limited: bool) -> StepError {
-    let code = match error {
-        RunError::Threw(_) if is_limited => return StepError::passing(ErrorCode::OutboundRateLimited, error.to_string()),
-        RunError::TimedOut => ErrorCode::StepTimeout,
-        RunError::ResultTooLarge => ErrorCode::ResultTooLarge,
+/// `setback`: why a request of it failed, if that passes.
+pub(super) fn step_error(error: &RunError, setback: Option<Setback>) -> StepError {
+    let code = match (error, setback) {
+        (RunError::Threw(_), Some(Setback::KeptBack)) => return StepError::passing(ErrorCode::OutboundRateLimited, error.to_string()),
+        (RunError::Threw(_), Some(Setback::NoRoom)) => return StepError::passing(ErrorCode::ScriptFailed, error.to_string()),
+        (RunError::TimedOut, _) => ErrorCode::StepTimeout,
+        (RunError::ResultTooLarge, _) => ErrorCode::ResultTooLarge,
         _ => ErrorCode::ScriptFailed,
     };
     let passes = matches!(error, RunError::TimedOut | RunError::Killed | RunError::Busy | RunError::Closed);
@@ -202,6 +203,17 @@ mod tests {
     use perseat_domain::model::ConnectionValue;
     use perseat_domain::reach::ProviderAccount;
     use serde_json::json;
+
+    #[test]
+    fn what_a_script_throws_passes_where_the_setback_of_its_request_does() {
+        let thrown = |setback| {
+            let error = step_error(&RunError::Threw("fetch: …".into()), setback);
+            (error.code, error.is_retryable)
+        };
+        assert_eq!(thrown(None), (ErrorCode::ScriptFailed, false));
+        assert_eq!(thrown(Some(Setback::NoRoom)), (ErrorCode::ScriptFailed, true));
+        assert_eq!(thrown(Some(Setback::KeptBack)), (ErrorCode::OutboundRateLimited, true));
+    }
 
     #[test]
     fn a_script_gets_a_connection_without_its_refresh_tokens() {

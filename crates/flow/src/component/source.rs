@@ -95,7 +95,7 @@ impl Performer {
         };
         let mut cpu = Duration::ZERO;
         let ended = used.run(js, outbound, &mut cpu, || request(call, &resolved, &script)).await?;
-        let json = ended.outcome.map_err(|error| step_error(&error, ended.is_limited))?;
+        let json = ended.outcome.map_err(|error| step_error(&error, ended.setback))?;
         if json.len() > call.max_result {
             let message = format!("the result has {} bytes, more than {}", json.len(), call.max_result);
             return Err(StepError::fatal(ErrorCode::ResultTooLarge, message));

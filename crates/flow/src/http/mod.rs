@@ -91,7 +91,7 @@ async fn once(
     let turn = client.turn(caller, &call.request.url, deadline).await?;
     let own = call.timeout.map(|timeout| Instant::now() + timeout);
     let until = own.map_or(deadline, |own| own.min(deadline));
-    let answer = client.send_by(&call.request, until, count).await;
+    let answer = client.send_by(&call.request, until, (count, Some(sender))).await;
     turn.heard(&answer).await;
     answer
 }
@@ -139,6 +139,8 @@ pub(crate) fn step_error(error: &OutboundError) -> StepError {
         OutboundError::TooLarge { .. } => StepError::fatal(ErrorCode::ResultTooLarge, message),
         OutboundError::Held { .. } => StepError::passing(ErrorCode::OutboundRateLimited, message),
         OutboundError::TimedOut(_) => StepError::passing(ErrorCode::StepTimeout, message),
-        OutboundError::Unreached { .. } | OutboundError::Failed { .. } => StepError::passing(ErrorCode::StepFailed, message),
+        OutboundError::Unreached { .. } | OutboundError::Failed { .. } | OutboundError::NoRoom(_) => {
+            StepError::passing(ErrorCode::StepFailed, message)
+        }
     }
 }

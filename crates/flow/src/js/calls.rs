@@ -3,10 +3,11 @@
 //! A run whose first request would have to wait ends without it, and begins anew with the turn in hand. Nothing was sent
 //! until then, so nothing is sent twice. A later request waits a moment in the child, and fails after it.
 
-use super::run::UserKey;
+use super::run::{Setback, UserKey};
 use crate::expression::Connection;
 use crate::outbound::{Caller, Count, OutboundClient, OutboundError, Request, Response, Turn, connection_of};
 use perseat_domain::rate::Sender;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::time::Instant;
 use url::Url;
@@ -45,13 +46,18 @@ pub(super) struct Sending {
     sender: Sender,
     calls: Calls,
     has_sent: bool,
+    /// Requests that wait for earlier ones to be answered, by their calls' numbers; no more than `code.max-fetches`.
+    line: VecDeque<(u32, Outgoing)>,
+    /// How many are sent and not answered.
+    in_flight: usize,
     /// The request that the run has to wait for.
     pub(super) held: Option<HeldCall>,
-    /// Whether a request failed because it was kept back.
-    pub(super) is_limited: bool,
+    /// Why a request failed, if that passes.
+    pub(super) setback: Option<Setback>,
 }
 
 /// A request that may be sent now, or that may wait a moment.
+#[derive(Debug)]
 pub(super) struct Outgoing {
     request: Request,
     connection: Option<Arc<Connection>>,
@@ -68,8 +74,10 @@ impl Sending {
             },
             calls,
             has_sent: false,
+            line: VecDeque::new(),
+            in_flight: 0,
             held: None,
-            is_limited: false,
+            setback: None,
         }
     }
 
@@ -89,12 +97,12 @@ impl Sending {
             match outbound.turn_now(outgoing.caller(), &outgoing.request.url, self.calls.turn.take()) {
                 Ok(turn) => outgoing.turn = Some(turn),
                 Err(error) => {
+                    self.setback = Setback::of(&error).or(self.setback);
                     if matches!(error, OutboundError::Held { .. }) {
                         self.held = Some(HeldCall {
                             url: outgoing.request.url,
                             connection: outgoing.connection,
                         });
-                        self.is_limited = true;
                     }
                     return Err(format!("fetch: {error}"));
                 }
@@ -102,6 +110,29 @@ impl Sending {
             self.has_sent = true;
         }
         Ok(outgoing)
+    }
+
+    /// A request that was let out is sent after those before it.
+    pub(super) fn line_up(&mut self, call: u32, outgoing: Outgoing) {
+        self.line.push_back((call, outgoing));
+    }
+
+    /// The next to send, if fewer than `most` are not answered.
+    pub(super) fn next(&mut self, most: usize) -> Option<(u32, Outgoing)> {
+        let next = (self.in_flight < most).then(|| self.line.pop_front()).flatten()?;
+        self.in_flight += 1;
+        Some(next)
+    }
+
+    /// Those that wait when the run ends.
+    pub(super) fn rest(&mut self) -> VecDeque<(u32, Outgoing)> {
+        std::mem::take(&mut self.line)
+    }
+
+    /// One that was sent is answered, or will not be.
+    pub(super) fn answered(&mut self, setback: Option<Setback>) {
+        self.in_flight -= 1;
+        self.setback = setback.or(self.setback);
     }
 }
 
@@ -122,7 +153,7 @@ impl Outgoing {
                 outbound.turn(self.caller(), &self.request.url, until).await?
             }
         };
-        let answer = outbound.send_counted(self.request, count).await;
+        let answer = outbound.send_counted(self.request, count, Some(self.sender)).await;
         turn.heard(&answer).await;
         answer
     }

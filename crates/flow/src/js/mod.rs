@@ -20,8 +20,8 @@ pub(crate) use calls::Calls;
 pub use child::child_main;
 pub use frame::frames_of_child;
 pub use pool::JsPool;
-pub(crate) use run::exact_json;
 pub use run::{Part, RunError, RunReport, RunRequest, UserKey};
+pub(crate) use run::{Setback, exact_json};
 
 use std::time::Duration;
 
@@ -77,6 +77,8 @@ pub struct Options {
     pub max_result: usize,
     /// The most `fetch` calls of one run.
     pub max_fetches: u32,
+    /// Requests of one run on their way at once; its others wait in order.
+    pub fetches_in_flight: usize,
     /// The most timers of one run at once.
     pub max_timers: usize,
     /// The most scripts one child holds compiled.
@@ -107,6 +109,7 @@ impl Default for Options {
             max_log_bytes: 256 << 10,
             max_result: 32 << 20,
             max_fetches: 1000,
+            fetches_in_flight: 16,
             max_timers: 1000,
             max_scripts: 64,
             sandbox: Sandbox::Required,

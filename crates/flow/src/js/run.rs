@@ -3,7 +3,7 @@
 use super::calls::HeldCall;
 use crate::component::{IdempotencyKey, StepLog};
 use crate::expression::Results;
-use crate::outbound::Count;
+use crate::outbound::{Count, OutboundError};
 use crate::payload::FlowContext;
 use perseat_domain::id::{CustomerId, UserId};
 use serde::Serialize;
@@ -109,8 +109,27 @@ pub struct RunReport {
     pub cpu: Duration,
     /// The request that it has to wait for, where it sent nothing before.
     pub(crate) held: Option<HeldCall>,
-    /// Whether a request failed because it was kept back.
-    pub(crate) is_limited: bool,
+    /// Why a request failed, if that passes.
+    pub(crate) setback: Option<Setback>,
+}
+
+/// What fails a request and passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setback {
+    /// A provider's limits kept it back.
+    KeptBack,
+    /// There was no room for its answer.
+    NoRoom,
+}
+
+impl Setback {
+    pub(super) fn of(error: &OutboundError) -> Option<Self> {
+        match error {
+            OutboundError::Held { .. } => Some(Self::KeptBack),
+            OutboundError::NoRoom(_) => Some(Self::NoRoom),
+            _ => None,
+        }
+    }
 }
 
 /// Why a run gave no data.
@@ -155,7 +174,7 @@ impl RunReport {
             logs: Vec::new(),
             cpu: Duration::ZERO,
             held: None,
-            is_limited: false,
+            setback: None,
         }
     }
 }

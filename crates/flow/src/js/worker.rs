@@ -5,12 +5,13 @@ use super::calls::Outgoing;
 use super::frame::{self, Failure, Fetched, FromChild, Incoming, LEVELS, Line, ToChild};
 use super::pool::{End, Flight, Shared, State, Worker};
 use super::program::BUILD;
-use super::run::{RunError, RunReport};
+use super::run::{RunError, RunReport, Setback};
 use super::spawner::Started;
 use crate::component::StepLog;
-use crate::outbound::{Count, OutboundError, Request, Response};
+use crate::outbound::{Count, Request, Response, Room};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use perseat_domain::time::Timestamp;
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -86,6 +87,7 @@ pub(super) fn live(shared: Arc<Shared>, link: Link) -> Pin<Box<dyn Future<Output
             socket,
             incoming,
             out: Vec::new(),
+            rooms: Vec::new(),
             written: 0,
             ending: Ending::default(),
         };
@@ -132,6 +134,8 @@ struct Task {
     socket: UnixStream,
     incoming: Incoming,
     out: Vec<u8>,
+    /// What answers in there hold of the memory for answers.
+    rooms: Vec<Arc<Room>>,
     written: usize,
     ending: Ending,
 }
@@ -175,6 +179,7 @@ impl Task {
                 // Configuration with credentials was in it.
                 self.out.as_mut_slice().zeroize();
                 self.out.clear();
+                self.rooms.clear();
                 self.written = 0;
                 let mut state = self.shared.lock();
                 let Some(worker) = state.workers.get_mut(&self.id) else {
@@ -184,6 +189,7 @@ impl Task {
                     return Ok(false);
                 }
                 std::mem::swap(&mut self.out, &mut worker.out);
+                std::mem::swap(&mut self.rooms, &mut worker.rooms);
                 if self.out.is_empty() {
                     return Ok(true);
                 }
@@ -235,17 +241,23 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
         } => {
             let cpu = Duration::from_micros(cpu_us);
             let came_to_its_end = !matches!(outcome, Err(Failure::OutOfTime | Failure::OutOfCpu));
-            let Some(flight) = done(shared, id, run, last, came_to_its_end.then_some(End { cpu, waited }))? else {
+            let Some(mut flight) = done(shared, id, run, last, came_to_its_end.then_some(End { cpu, waited }))? else {
                 ending.is_cut = true;
                 return Ok(());
             };
             ending.said_so |= last;
+            let rest = flight.sending.rest();
+            if !rest.is_empty() && !flight.answer.is_closed() {
+                shared
+                    .runtime
+                    .spawn(send_rest(Arc::clone(shared), rest, flight.request.count.clone()));
+            }
             let report = RunReport {
                 outcome: outcome.map(str::to_owned).map_err(run_error),
                 logs: logs.into_iter().map(step_log).collect(),
                 cpu,
                 held: flight.sending.held,
-                is_limited: flight.sending.is_limited,
+                setback: flight.sending.setback,
             };
             // Nobody waits if it was given up at this moment.
             drop(flight.answer.send(report));
@@ -277,9 +289,12 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
             }
             if !flight.answer.is_closed() {
                 let request = request(flight, call, method, url, &headers, body);
-                let outgoing = request.and_then(|request| flight.sending.admit(request, &shared.outbound));
-                let count = flight.request.count.clone();
-                shared.runtime.spawn(fetch(Arc::clone(shared), (id, run, call), outgoing, count));
+                match request.and_then(|request| flight.sending.admit(request, &shared.outbound)) {
+                    Ok(outgoing) => flight.sending.line_up(call, outgoing),
+                    Err(error) => push_answer(&mut worker.out, run, call, Err(&error)),
+                }
+                send_next(shared, id, flight);
+                worker.wake.notify_one();
             }
             worker.first_waits(patience);
             if holds_up_others {
@@ -371,17 +386,33 @@ fn request(flight: &Flight, call: u32, method: &str, url: &str, headers: &[(&str
     })
 }
 
+/// Sends of a script's requests as many as may be on their way.
+fn send_next(shared: &Arc<Shared>, id: u64, flight: &mut Flight) {
+    if flight.answer.is_closed() {
+        return;
+    }
+    while let Some((call, outgoing)) = flight.sending.next(shared.options.fetches_in_flight) {
+        let count = flight.request.count.clone();
+        shared
+            .runtime
+            .spawn(fetch(Arc::clone(shared), (id, flight.id, call), outgoing, count));
+    }
+}
+
+/// Sends what a script did not wait for, one after the other.
+async fn send_rest(shared: Arc<Shared>, rest: VecDeque<(u32, Outgoing)>, count: Count) {
+    for (_, outgoing) in rest {
+        if let Err(error) = outgoing.send(&shared.outbound, &count).await {
+            tracing::debug!(%error, "a request that its script did not wait for failed");
+        }
+    }
+}
+
 /// Sends a script's request and gives the answer to its child, if it still runs that script.
-async fn fetch(shared: Arc<Shared>, (id, run, call): (u64, u64, u32), outgoing: Result<Outgoing, String>, count: Count) {
-    let mut is_limited = false;
-    let answer = match outgoing {
-        Ok(outgoing) => outgoing.send(&shared.outbound, &count).await.map_err(|error| {
-            is_limited = matches!(error, OutboundError::Held { .. });
-            format!("fetch: {error}")
-        }),
-        Err(error) => Err(error),
-    };
-    let answer = answer.and_then(|answer| {
+async fn fetch(shared: Arc<Shared>, (id, run, call): (u64, u64, u32), outgoing: Outgoing, count: Count) {
+    let answer = outgoing.send(&shared.outbound, &count).await;
+    let setback = answer.as_ref().err().and_then(Setback::of);
+    let answer = answer.map_err(|error| format!("fetch: {error}")).and_then(|answer| {
         // Replacing what is not text may make it three times as long.
         let fits = answer.body.len() < shared.options.max_frame / 4;
         if fits {
@@ -392,11 +423,17 @@ async fn fetch(shared: Arc<Shared>, (id, run, call): (u64, u64, u32), outgoing: 
     });
     let mut state = shared.lock();
     let Some(worker) = state.workers.get_mut(&id) else { return };
-    if let Some(first) = worker.flights.front_mut().filter(|first| first.id == run) {
-        first.sending.is_limited |= is_limited;
-        push_answer(&mut worker.out, run, call, answer.as_ref().map_err(String::as_str));
-        worker.wake.notify_one();
+    let Some(first) = worker.flights.front_mut().filter(|first| first.id == run) else {
+        return;
+    };
+    first.sending.answered(setback);
+    push_answer(&mut worker.out, run, call, answer.as_ref().map_err(String::as_str));
+    // Held until the child has it, which a script that computes on puts off.
+    worker.rooms.extend(answer.as_ref().ok().and_then(Response::room));
+    if !worker.doomed {
+        send_next(&shared, id, first);
     }
+    worker.wake.notify_one();
 }
 
 fn push_answer(out: &mut Vec<u8>, run: u64, call: u32, answer: Result<&Response, &str>) {

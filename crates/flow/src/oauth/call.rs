@@ -157,7 +157,7 @@ impl OauthClient {
 
     /// Sends what is no form of a client's.
     pub(super) async fn send(&self, request: Request) -> Result<Response, OutboundError> {
-        self.outbound.send_directly(request).await
+        self.outbound.send_directly(request, self.limits.max_answer).await
     }
 
     /// The turn of a token that is given back.
@@ -166,7 +166,7 @@ impl OauthClient {
     }
 
     async fn ask(&self, provider: &Provider, request: Request, turn: Turn) -> Exchange {
-        let answer = self.outbound.send_directly(request).await;
+        let answer = self.outbound.send_directly(request, self.limits.max_answer).await;
         turn.heard(&answer).await;
         match answer {
             Ok(response) => self.read(provider, &response),
@@ -293,6 +293,6 @@ fn unanswered(error: &OutboundError) -> Outcome {
         OutboundError::Unreached { .. } | OutboundError::Uncertified { .. } => passing("provider_unreachable"),
         OutboundError::Failed { .. } => Outcome::Unknown("connection_broken".into()),
         OutboundError::TimedOut(_) => Outcome::Unknown("timeout".into()),
-        OutboundError::TooLarge { .. } => Outcome::Unknown("answer_too_large".into()),
+        OutboundError::TooLarge { .. } | OutboundError::NoRoom(_) => Outcome::Unknown("answer_too_large".into()),
     }
 }

@@ -220,7 +220,7 @@ fn unheard(error: &OutboundError) -> GivenBack {
         OutboundError::Unreached { .. } | OutboundError::Uncertified { .. } => later("provider_unreachable"),
         OutboundError::Failed { .. } => later("connection_broken"),
         OutboundError::TimedOut(_) => later("timeout"),
-        OutboundError::TooLarge { .. } => later("answer_too_large"),
+        OutboundError::TooLarge { .. } | OutboundError::NoRoom(_) => later("answer_too_large"),
     }
 }
 
@@ -306,11 +306,7 @@ mod tests {
                 headers.insert(RETRY_AFTER, after.parse().unwrap());
                 headers.insert(DATE, "Tue, 14 Nov 2023 22:14:13 GMT".parse().unwrap());
             }
-            heard(&Response {
-                status: StatusCode::from_u16(status).unwrap(),
-                headers,
-                body: bytes::Bytes::new(),
-            })
+            heard(&Response::new(StatusCode::from_u16(status).unwrap(), headers, bytes::Bytes::new()))
         };
         assert_eq!((answered(200, None), answered(204, None)), (GivenBack::Done, GivenBack::Done));
         for status in [408, 429, 500, 503] {

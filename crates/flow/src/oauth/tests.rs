@@ -114,11 +114,7 @@ fn a_token_endpoint_says_when_to_come_again_in_seconds_or_by_a_date() {
         let mut headers = HeaderMap::new();
         headers.insert(DATE, HeaderValue::from_static("Tue, 14 Nov 2023 22:14:13 GMT"));
         headers.extend(said.map(|said| (RETRY_AFTER, HeaderValue::from_static(said))));
-        let response = Response {
-            status: StatusCode::TOO_MANY_REQUESTS,
-            headers,
-            body: bytes::Bytes::new(),
-        };
+        let response = Response::new(StatusCode::TOO_MANY_REQUESTS, headers, bytes::Bytes::new());
         let expected = Outcome::Passing {
             reason: "http_429".into(),
             retry_after: seconds.map(std::time::Duration::from_secs),

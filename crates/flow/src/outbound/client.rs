@@ -1,5 +1,6 @@
 //! Sends one call: checks, dials, follows redirects by hand, reads the answer within its limits.
 
+use super::answers::{AnswerMemory, Room};
 use super::governor::{Caller, Governor, Held, Pass, TokenCaller};
 use super::identity::Identified;
 use super::meter::Count;
@@ -10,8 +11,8 @@ use ::http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
 };
 use ::http::{HeaderMap, HeaderName, Method, StatusCode};
-use bytes::{Bytes, BytesMut};
-use perseat_domain::rate::Call;
+use bytes::Bytes;
+use perseat_domain::rate::{Call, Sender};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -29,6 +30,7 @@ use url::{Host, Url};
 pub struct OutboundClient {
     inner: Arc<Inner>,
     governor: Option<Governor>,
+    answers: AnswerMemory,
 }
 
 struct Inner {
@@ -100,6 +102,7 @@ impl OutboundClient {
         let policy = Arc::new(policy);
         let lookups = Arc::new(Lookups::new(options.clone(), names));
         let kept = Clients::new(&options, &policy, &lookups)?;
+        let answers = AnswerMemory::new(options.answer_memory);
         Ok(Self {
             inner: Arc::new(Inner {
                 policy,
@@ -110,6 +113,7 @@ impl OutboundClient {
                 lookups,
             }),
             governor: None,
+            answers,
         })
     }
 
@@ -120,6 +124,12 @@ impl OutboundClient {
             governor: Some(governor),
             ..self
         }
+    }
+
+    /// The same, and its answers share memory with others': clients of one daemon are given the same.
+    #[must_use]
+    pub fn sharing(self, answers: AnswerMemory) -> Self {
+        Self { answers, ..self }
     }
 
     /// The turn of a call to `url`, once it has come.
@@ -185,23 +195,28 @@ impl OutboundClient {
     /// # Errors
     /// See [`OutboundError`]. An answer with an error status is an answer.
     pub async fn send(&self, request: Request) -> Result<Response, OutboundError> {
-        self.send_counted(request, &Count::default()).await
+        self.send_counted(request, &Count::default(), None).await
     }
 
     /// As [`OutboundClient::send`], and each request on the way is counted, those that redirects lead to included. One that
-    /// found no connection is not.
+    /// found no connection is not. The answer is held for `sender`.
     ///
     /// # Errors
     /// See [`OutboundError`].
-    pub async fn send_counted(&self, request: Request, count: &Count) -> Result<Response, OutboundError> {
-        self.send_by(&request, request.deadline, count).await
+    pub async fn send_counted(&self, request: Request, count: &Count, sender: Option<Sender>) -> Result<Response, OutboundError> {
+        self.send_by(&request, request.deadline, (count, sender)).await
     }
 
     /// As [`OutboundClient::send_counted`] with a deadline of its own, for a request that may have to be sent again.
     ///
     /// # Errors
     /// See [`OutboundError`].
-    pub(crate) async fn send_by(&self, request: &Request, deadline: Instant, count: &Count) -> Result<Response, OutboundError> {
+    pub(crate) async fn send_by(
+        &self,
+        request: &Request,
+        deadline: Instant,
+        (count, sender): (&Count, Option<Sender>),
+    ) -> Result<Response, OutboundError> {
         let inner = &*self.inner;
         let deadline = deadline.min(Instant::now() + inner.options.max_time);
         let mut request = Cow::Borrowed(request);
@@ -226,7 +241,7 @@ impl OutboundClient {
                 if let Some(next) = redirect(&request, &answer) {
                     return Ok(Err(next));
                 }
-                inner.read(target, answer, count).await.map(Ok)
+                inner.read(target, answer, count, self.answers.room(sender)).await.map(Ok)
             };
             match timeout_at(deadline, call).await {
                 Err(_) => return Err(OutboundError::TimedOut(target.to_string())),
@@ -238,13 +253,16 @@ impl OutboundClient {
         Err(OutboundError::TooManyRedirects(target_of(&request.url)?.to_string()))
     }
 
-    /// Sends a request on a connection of its own and reads the answer whole; a redirect is an answer like any other. For bodies
-    /// that hold a secret, which often is good once: a server may close a kept connection just when something is sent on it,
-    /// and then nobody knows whether it was spent (RFC 9112, section 9.6).
+    /// Sends a request on a connection of its own; a redirect is an answer like any other. For bodies that hold a secret, which often
+    /// is good once: a server may close a kept connection just when something is sent on it, and then nobody knows whether it was
+    /// spent (RFC 9112, section 9.6).
+    ///
+    /// Of the answer's body `most` bytes are read, and one more, by which a longer one is known. So little takes no memory for answers,
+    /// the want of which would leave nobody knowing, either.
     ///
     /// # Errors
     /// See [`OutboundError`].
-    pub async fn send_directly(&self, request: Request) -> Result<Response, OutboundError> {
+    pub async fn send_directly(&self, request: Request, most: usize) -> Result<Response, OutboundError> {
         let inner = &*self.inner;
         let deadline = request.deadline.min(Instant::now() + inner.options.max_time);
         let target = target_of(&request.url)?;
@@ -252,7 +270,7 @@ impl OutboundClient {
             let client = inner.client_for(&request, target, inner.fresh(target)?).await?;
             let answer = client.execute(to_reqwest(&request)).await;
             let answer = answer.map_err(|error| failure(target, &error))?;
-            inner.read(target, answer, &Count::default()).await
+            read_some(target, answer, most.saturating_add(1)).await
         };
         timeout_at(deadline, call)
             .await
@@ -341,37 +359,66 @@ impl Inner {
         })
     }
 
-    /// Reads to the end, which also gives the connection back to the pool.
-    async fn read(&self, target: Target<'_>, mut answer: reqwest::Response, count: &Count) -> Result<Response, OutboundError> {
+    /// Reads to the end, which also gives the connection back to the pool. What it takes of memory, `room` holds before.
+    async fn read(
+        &self,
+        target: Target<'_>,
+        mut answer: reqwest::Response,
+        count: &Count,
+        mut room: Room,
+    ) -> Result<Response, OutboundError> {
         let limit = self.options.max_response;
         let too_large = || OutboundError::TooLarge {
             target: target.to_string(),
             limit,
         };
+        let no_room = |_| OutboundError::NoRoom(target.to_string());
         if answer.content_length().is_some_and(|length| length > limit as u64) {
             return Err(too_large());
         }
         let status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
         let mut body = Bytes::new();
-        let mut joined = BytesMut::new();
+        let mut joined = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| failure(target, &error))? {
             count.received(chunk.len());
-            if body.len() + joined.len() + chunk.len() > limit {
+            let length = body.len() + joined.len() + chunk.len();
+            if length > limit {
                 return Err(too_large());
             }
-            if body.is_empty() && joined.is_empty() {
+            if length == chunk.len() {
+                room.grow(length).map_err(no_room)?;
                 body = chunk;
-            } else {
-                if joined.is_empty() {
-                    joined.extend_from_slice(&std::mem::take(&mut body));
-                }
-                joined.extend_from_slice(&chunk);
+                continue;
             }
+            if joined.capacity() < length {
+                let capacity = length.max(2 * joined.capacity()).min(limit);
+                room.grow(capacity).map_err(no_room)?;
+                joined.reserve_exact(capacity - joined.len());
+            }
+            joined.extend_from_slice(&std::mem::take(&mut body));
+            joined.extend_from_slice(&chunk);
         }
-        let body = if joined.is_empty() { body } else { joined.freeze() };
-        Ok(Response { status, headers, body })
+        let body = if joined.is_empty() { body } else { joined.into() };
+        Ok(Response {
+            room: Some(Arc::new(room)),
+            ..Response::new(status, headers, body)
+        })
     }
+}
+
+/// Reads so many bytes at most.
+async fn read_some(target: Target<'_>, mut answer: reqwest::Response, most: usize) -> Result<Response, OutboundError> {
+    let status = answer.status();
+    let headers = std::mem::take(answer.headers_mut());
+    let mut body = Vec::new();
+    while body.len() < most
+        && let Some(mut chunk) = answer.chunk().await.map_err(|error| failure(target, &error))?
+    {
+        chunk.truncate(most - body.len());
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Response::new(status, headers, body.into()))
 }
 
 /// A client with these limits, and with what `more` adds.

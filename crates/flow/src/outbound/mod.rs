@@ -3,10 +3,12 @@
 //! A URL comes from a definition, a customer or a third party's redirect, so it may point inwards. The policy is
 //! checked on address literals, on every resolved address (the checked address is the one dialled) and on every
 //! redirect; no proxy is used, because then the policy would be the proxy's. Credentials are dropped when a redirect
-//! changes the host. Every answer is capped in bytes (after decompression), time and redirects.
+//! changes the host. Every answer is capped in bytes (after decompression), time and redirects, and all together in the bytes that
+//! are held at a time ([`AnswerMemory`]).
 //!
 //! What steps send waits for its turn at the [`Governor`], by the host that is called first, and so do requests for tokens.
 
+mod answers;
 mod client;
 mod governor;
 mod identity;
@@ -14,6 +16,8 @@ mod meter;
 mod policy;
 mod resolve;
 
+pub use answers::AnswerMemory;
+pub(crate) use answers::Room;
 pub(crate) use client::is_of_the_connection;
 pub use client::{OutboundClient, Turn};
 pub use governor::{Caller, Governor, GovernorOptions, Keeper, Pass, TokenCaller};
@@ -33,6 +37,8 @@ use tokio::time::Instant;
 pub struct Options {
     /// The largest answer, decompressed.
     pub max_response: usize,
+    /// Bytes of answers held at a time; of one sender half as many.
+    pub answer_memory: usize,
     /// The longest time to set up a connection.
     pub connect_timeout: Duration,
     /// The longest call, redirects included.
@@ -61,6 +67,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             max_response: 64 << 20,
+            answer_memory: 256 << 20,
             connect_timeout: Duration::from_secs(10),
             max_time: Duration::from_secs(300),
             max_redirects: 5,
@@ -102,6 +109,26 @@ pub struct Response {
     pub headers: ::http::HeaderMap,
     /// The body, decompressed.
     pub body: Bytes,
+    /// What it holds of the memory for answers, until the last clone is dropped.
+    room: Option<Arc<Room>>,
+}
+
+impl Response {
+    /// One that holds nothing of the memory for answers.
+    pub(crate) fn new(status: ::http::StatusCode, headers: ::http::HeaderMap, body: Bytes) -> Self {
+        let room = None;
+        Self {
+            status,
+            headers,
+            body,
+            room,
+        }
+    }
+
+    /// What it holds of the memory for answers, for whoever keeps its body in another form.
+    pub(crate) fn room(&self) -> Option<Arc<Room>> {
+        self.room.clone()
+    }
 }
 
 impl std::fmt::Debug for Request {
@@ -165,6 +192,9 @@ pub enum OutboundError {
         /// The limit.
         limit: usize,
     },
+    /// A limit of [`Options`], of all answers together. What was sent has arrived.
+    #[error("there is no room for the answer of {0} while others are held (`outbound.answer-memory`)")]
+    NoRoom(String),
     /// The provider's limits keep it back.
     #[error("the call to {target} was not made: {reason}")]
     Held {

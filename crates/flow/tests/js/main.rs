@@ -1,6 +1,7 @@
 //! Code steps through real child processes.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must fail")]
 
+mod fetches;
 mod isolation;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,7 +6,9 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -115,4 +117,71 @@ async fn answer(request: Request<Incoming>, count: usize) -> hyper::Result<Respo
 /// One MiB of zeros, compressed a thousand times smaller.
 fn zeros() -> Vec<u8> {
     include_bytes!("zeros.gz").to_vec()
+}
+
+/// A server that keeps the last byte of each answer back until it is opened; `/whole` it answers at once.
+#[allow(dead_code, reason = "each test binary uses its part")]
+#[derive(Clone, Debug)]
+pub(crate) struct Withholding {
+    pub(crate) address: String,
+    /// The paths that it was asked for, and with how many of them it was busy at most.
+    pub(crate) asked: watch::Sender<(Vec<String>, usize)>,
+    pub(crate) open: watch::Sender<bool>,
+    busy: Arc<AtomicUsize>,
+    size: usize,
+}
+
+#[allow(dead_code, reason = "each test binary uses its part")]
+impl Withholding {
+    /// Its answers have `size` bytes.
+    pub(crate) async fn start(size: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self {
+            address: listener.local_addr().unwrap().to_string(),
+            asked: watch::Sender::default(),
+            open: watch::Sender::default(),
+            busy: Arc::default(),
+            size,
+        };
+        let this = server.clone();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let this = this.clone();
+                // Whoever found no room for it hangs up.
+                tokio::spawn(async move { drop(this.answer(socket).await) });
+            }
+        });
+        server
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Waits until it was asked so often.
+    pub(crate) async fn was_asked(&self, times: usize) {
+        self.asked.subscribe().wait_for(|(paths, _)| paths.len() >= times).await.unwrap();
+    }
+
+    async fn answer(&self, mut socket: TcpStream) -> std::io::Result<()> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await?);
+        }
+        let path = String::from_utf8_lossy(&head).split(' ').nth(1).unwrap_or_default().to_owned();
+        let is_whole = path == "/whole";
+        let busy = self.busy.fetch_add(1, Ordering::Relaxed) + 1;
+        self.asked.send_modify(|(paths, most)| {
+            paths.push(path);
+            *most = busy.max(*most);
+        });
+        let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", self.size);
+        socket.write_all(head.as_bytes()).await?;
+        socket.write_all(&vec![b'x'; self.size - 1]).await?;
+        if !is_whole {
+            self.open.subscribe().wait_for(|open| *open).await.map_err(std::io::Error::other)?;
+        }
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+        socket.write_all(b"x").await
+    }
 }

@@ -261,9 +261,13 @@ impl Provider {
             identity: None,
             deadline: Instant::now() + self.options.timeout,
         };
-        let answer = self.client.send_directly(request).await?;
+        let most = self.client.options().max_response;
+        let answer = self.client.send_directly(request, most).await?;
         if !answer.status.is_success() {
             return Err(OidcError::Refused(answer.status.as_u16()));
+        }
+        if answer.body.len() > most {
+            return Err(OidcError::Wrong("it is larger than `oidc.max-answer`"));
         }
         serde_json::from_slice(&answer.body).map_err(|_| OidcError::Wrong("it is not the JSON that the standard has"))
     }

@@ -7,6 +7,7 @@ use crate::js::calls::Sending;
 use crate::js::frame::{self, Run, ToChild};
 use crate::js::patience::Patience;
 use crate::js::run::{Part, RunReport, RunRequest, UserKey};
+use crate::outbound::Room;
 use perseat_domain::id::{CustomerId, IdMap};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -75,6 +76,8 @@ pub(in crate::js) struct Worker {
     pub(in crate::js) flights: VecDeque<Flight>,
     /// Bytes for the socket.
     pub(in crate::js) out: Vec<u8>,
+    /// What answers in there hold of the memory for answers.
+    pub(in crate::js) rooms: Vec<Arc<Room>>,
     pub(in crate::js) wake: Arc<Notify>,
     /// Whether it is to be killed.
     pub(in crate::js) doomed: bool,
@@ -99,6 +102,7 @@ impl Worker {
             customer: None,
             flights: VecDeque::new(),
             out: Vec::new(),
+            rooms: Vec::new(),
             wake: Arc::new(Notify::new()),
             doomed: false,
             retiring: false,

@@ -1,0 +1,94 @@
+//! Many requests of one script at once.
+
+use super::support::Withholding;
+use super::*;
+use perseat_flow::outbound::AnswerMemory;
+use std::collections::BTreeSet;
+
+const ANSWER: usize = 200 << 10;
+const HALF: usize = 512 << 10;
+
+async fn pool_at(server: &Withholding, memory: &AnswerMemory, fetches_in_flight: usize) -> JsPool {
+    let policy = Policy::new(vec![server.address.parse().unwrap()], Vec::new());
+    let outbound = OutboundClient::new(policy, outbound::Options::default()).unwrap();
+    let options = Options {
+        fetches_in_flight,
+        ..options()
+    };
+    JsPool::start(outbound.sharing(memory.clone()), options).await.unwrap()
+}
+
+/// Sends so many requests and waits for none before the next; how many were answered, and what the others failed with.
+fn flood(server: &Withholding, count: usize) -> String {
+    let url = server.url("/");
+    format!(
+        "module.exports = async () => {{
+            const all = await Promise.allSettled([...Array({count}).keys()].map(async (n) => (await (await fetch('{url}' + n)).text()).length));
+            const failed = all.filter((one) => one.status === 'rejected').map((one) => one.reason.message);
+            return {{ data: [all.filter((one) => one.value === {ANSWER}).length, failed] }} }}"
+    )
+}
+
+#[tokio::test]
+async fn a_scripts_requests_are_sent_so_many_at_once_and_in_order() {
+    let server = Withholding::start(ANSWER).await;
+    let pool = pool_at(&server, &AnswerMemory::new(256 << 20), 3).await;
+    let script = flood(&server, 12);
+    let (ended, ()) = tokio::join!(value(&pool, &script), async {
+        server.was_asked(3).await;
+        server.open.send_replace(true);
+    });
+    assert_eq!(ended, json!([12, []]));
+    let (paths, most) = server.asked.borrow().clone();
+    assert_eq!((paths.len(), most), (12, 3), "{paths:?}");
+    let first: BTreeSet<&str> = paths.iter().take(3).map(String::as_str).collect();
+    assert_eq!(first, BTreeSet::from(["/0", "/1", "/2"]));
+}
+
+#[tokio::test]
+async fn a_script_that_hoards_answers_fills_its_half_of_the_memory_and_others_go_on() {
+    let server = Withholding::start(ANSWER).await;
+    let memory = AnswerMemory::new(2 * HALF);
+    let pool = pool_at(&server, &memory, 16).await;
+    let script = flood(&server, 100);
+    let whole = format!(
+        "module.exports = async () => ({{ data: (await (await fetch('{}')).text()).length }})",
+        server.url("/whole")
+    );
+    let (ended, ()) = tokio::join!(value(&pool, &script), async {
+        server.was_asked(100).await;
+        assert!(memory.held() <= HALF, "{}", memory.held());
+        let other = pool.run(request(owner(2, 1), &whole)).await;
+        assert_eq!(other.outcome, Ok(ANSWER.to_string()));
+        server.open.send_replace(true);
+    });
+    let (answered, failed) = (ended[0].as_u64().unwrap(), ended[1].as_array().unwrap());
+    assert!(
+        answered > 0 && !failed.is_empty() && answered as usize + failed.len() == 100,
+        "{ended}"
+    );
+    assert!(
+        failed
+            .iter()
+            .all(|error| error.as_str().unwrap().contains("`outbound.answer-memory`")),
+        "{ended}"
+    );
+    assert_eq!(memory.held(), 0);
+    assert_eq!(value(&pool, &whole).await, json!(ANSWER));
+}
+
+#[tokio::test]
+async fn what_a_script_does_not_wait_for_is_sent_all_the_same() {
+    let server = Withholding::start(ANSWER).await;
+    server.open.send_replace(true);
+    let pool = pool_at(&server, &AnswerMemory::new(256 << 20), 1).await;
+    let url = server.url("/");
+    let script = format!(
+        "module.exports = async () => {{
+            const all = [...Array(12).keys()].map((n) => fetch('{url}' + n));
+            await all[0];
+            return {{ data: 1 }} }}"
+    );
+    assert_eq!(value(&pool, &script).await, json!(1));
+    server.was_asked(12).await;
+}
