@@ -240,6 +240,9 @@ impl Walk<'_> {
         let mut rows = HashMap::new();
         let report = &mut *self.report;
         let opened = HistoryFile::open(shared, number).and_then(|file| {
+            if file.lacks_rows()? {
+                return Ok(None);
+            }
             let stray = file.each(|execution, row| match row.and_then(|row| row.outcome) {
                 Some(outcome) => {
                     rows.insert(execution, outcome.status);
@@ -248,10 +251,11 @@ impl Walk<'_> {
                     "history/{name}: the row of execution {execution} does not read, or has not ended"
                 )),
             })?;
-            Ok((file, stray))
+            Ok(Some((file, stray)))
         });
         match opened {
-            Ok((file, stray)) => {
+            Ok(None) => self.unmade += 1,
+            Ok(Some((file, stray))) => {
                 if stray > 0 {
                     report.findings.add(format_args!(
                         "history/{name}: {stray} rows of its lists are missing or lead nowhere"

@@ -68,6 +68,14 @@ impl HistoryFile {
         file_name(self.number)
     }
 
+    /// Whether it was not made to its end: the next start makes it again.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn lacks_rows(&self) -> Result<bool, IndexError> {
+        file::lacks_rows(&self.file)
+    }
+
     /// Whether it is the file of this segment.
     #[must_use]
     pub fn covers(&self, segment: u32) -> bool {

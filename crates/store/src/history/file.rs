@@ -7,7 +7,7 @@ use crate::index::file::IndexFile;
 use crate::index::row::ExecutionRow;
 use crate::index::status::Filter;
 use perseat_domain::id::ExecutionId;
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, TableError};
 use uuid::Uuid;
 
 const EXECUTIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("executions");
@@ -15,6 +15,9 @@ const EXECUTIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("execu
 const BY_INSTANCE: TableDefinition<'_, (u128, u128), ()> = TableDefinition::new("by_instance");
 /// (user configuration, execution).
 const BY_USER: TableDefinition<'_, (u128, u128), ()> = TableDefinition::new("by_user");
+
+/// There while the file lacks rows that the journal has.
+const INCOMPLETE: TableDefinition<'_, (), ()> = TableDefinition::new("incomplete");
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,8 +43,9 @@ pub(super) struct Found {
 }
 
 /// Stores rows, which come in the order of their ids, in one transaction, which also makes the tables. Each table takes its rows in the
-/// order of its keys: a page is done with before the next one begins, however few of them the cache holds.
-pub(super) fn apply(file: &IndexFile, ended: &[&EndedRow]) -> Result<Range, IndexError> {
+/// order of its keys: a page is done with before the next one begins, however few of them the cache holds. A file that `lacks_rows`
+/// says so from this transaction on.
+pub(super) fn apply(file: &IndexFile, ended: &[&EndedRow], lacks_rows: bool) -> Result<Range, IndexError> {
     let mut of_instances = Vec::with_capacity(ended.len());
     let mut of_users = Vec::with_capacity(ended.len());
     for EndedRow { execution, row, .. } in ended {
@@ -53,6 +57,9 @@ pub(super) fn apply(file: &IndexFile, ended: &[&EndedRow]) -> Result<Range, Inde
     of_instances.sort_unstable();
     of_users.sort_unstable();
     file.write(|transaction| {
+        if lacks_rows {
+            transaction.open_table(INCOMPLETE)?;
+        }
         let mut executions = transaction.open_table(EXECUTIONS)?;
         for EndedRow { execution, row, .. } in ended {
             executions.insert(execution.0.as_u128(), row.encode().as_slice())?;
@@ -64,6 +71,25 @@ pub(super) fn apply(file: &IndexFile, ended: &[&EndedRow]) -> Result<Range, Inde
             }
         }
         range_of(&executions)
+    })
+}
+
+/// The file lacks no rows, and has its tables.
+pub(super) fn complete(file: &IndexFile) -> Result<Range, IndexError> {
+    file.write(|transaction| {
+        transaction.delete_table(INCOMPLETE)?;
+        transaction.open_table(BY_INSTANCE)?;
+        transaction.open_table(BY_USER)?;
+        range_of(&transaction.open_table(EXECUTIONS)?)
+    })
+}
+
+/// Whether it lacks rows that the journal has.
+pub(super) fn lacks_rows(file: &IndexFile) -> Result<bool, IndexError> {
+    file.read(|transaction| match transaction.open_table(INCOMPLETE) {
+        Ok(_) => Ok(true),
+        Err(TableError::TableDoesNotExist(_)) => Ok(false),
+        Err(error) => Err(error.into()),
     })
 }
 
@@ -88,8 +114,11 @@ pub(super) fn each(file: &IndexFile, mut look: impl FnMut(ExecutionId, Option<Ex
     })
 }
 
-/// Reads what the file holds; fails if it is no history file.
+/// Reads what the file holds; fails if it is no history file, or lacks rows.
 pub(super) fn range(file: &IndexFile) -> Result<Range, IndexError> {
+    if lacks_rows(file)? {
+        return Err(IndexError::incomplete(file.name()));
+    }
     file.read(|transaction| {
         transaction.open_table(BY_INSTANCE)?;
         transaction.open_table(BY_USER)?;
@@ -199,7 +228,7 @@ mod tests {
         let file = IndexFile::open(FaultFolder::of(&disk), "history.redb", cache_bytes).unwrap();
         for batch in 0..10 {
             let rows: Vec<EndedRow> = (0..1_000).map(|n| ended(batch * 1_000 + n)).collect();
-            apply(&file, &rows.iter().collect::<Vec<_>>()).unwrap();
+            apply(&file, &rows.iter().collect::<Vec<_>>(), false).unwrap();
         }
         disk.calls()
     }

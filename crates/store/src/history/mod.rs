@@ -2,7 +2,7 @@
 //!
 //! A row says where an execution's entries stand; payloads and messages stay in the journal, sealed. Files go as a
 //! whole, together with their segments, so history never deletes a row. It holds nothing that the journal does not:
-//! a file that is missing or damaged is made again from a scan.
+//! a file that is missing or damaged, or was not made to its end, is made again from a scan.
 
 mod check;
 mod file;
@@ -67,10 +67,12 @@ pub struct History {
     files: Mutex<BTreeMap<u32, Range>>,
     /// Files that went while their segments may be there: to be made again as a whole, at the next start.
     given_away: Mutex<BTreeSet<u32>>,
+    /// The numbers of files that are being made again and lack rows yet.
+    incomplete: Mutex<BTreeSet<u32>>,
 }
 
 impl History {
-    /// Opens the directory and every file in it. A file that is damaged is removed, and [`History::missing`] names it.
+    /// Opens the directory and every file in it. A file that is damaged, or lacks rows, is removed, and [`History::missing`] names it.
     ///
     /// # Errors
     /// If the directory cannot be read or written, or the disk fails.
@@ -91,6 +93,7 @@ impl History {
             pool,
             files: Mutex::default(),
             given_away: Mutex::default(),
+            incomplete: Mutex::default(),
         };
         for number in history.numbers_on_disk()? {
             match history.pool.lease(number).and_then(|lease| file::range(&lease)) {
@@ -136,9 +139,23 @@ impl History {
         let given_away = self.given_away().clone();
         by_file.retain(|number, _| !given_away.contains(number));
         for (number, rows) in by_file {
-            let range = file::apply(&*self.pool.lease(number)?, &rows)?;
+            let lacks_rows = self.incomplete().contains(&number);
+            let range = file::apply(&*self.pool.lease(number)?, &rows, lacks_rows)?;
             self.files().insert(number, range);
         }
+        Ok(())
+    }
+
+    /// What is stored in these files from now on is not all that belongs there: they say so until [`History::complete`].
+    pub(crate) fn begin(&self, numbers: &BTreeSet<u32>) {
+        self.incomplete().extend(numbers);
+    }
+
+    /// The file has all of its rows; one without any is made.
+    pub(crate) fn complete(&self, number: u32) -> Result<(), IndexError> {
+        let range = file::complete(&*self.pool.lease(number)?)?;
+        self.incomplete().remove(&number);
+        self.files().insert(number, range);
         Ok(())
     }
 
@@ -199,6 +216,7 @@ impl History {
             .filter(|number| (number + 1) * SEGMENTS_PER_FILE <= segment)
             .collect();
         self.given_away().retain(|number| (number + 1) * SEGMENTS_PER_FILE > segment);
+        self.incomplete().retain(|number| (number + 1) * SEGMENTS_PER_FILE > segment);
         self.drop_files(&numbers)
     }
 
@@ -268,6 +286,10 @@ impl History {
 
     fn given_away(&self) -> MutexGuard<'_, BTreeSet<u32>> {
         self.given_away.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn incomplete(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.incomplete.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn files(&self) -> MutexGuard<'_, BTreeMap<u32, Range>> {

@@ -35,6 +35,13 @@ impl IndexError {
         }
     }
 
+    pub(crate) fn incomplete(file: &str) -> Self {
+        Self::Store {
+            file: file.to_owned(),
+            source: StoreError::corrupt("the file: it was not made to its end"),
+        }
+    }
+
     /// Whether the file is at fault, and not the disk or another process.
     pub(crate) fn is_damage(&self) -> bool {
         use std::io::ErrorKind::{InvalidData, UnexpectedEof};

@@ -33,10 +33,11 @@ impl Stored for Live {
 }
 
 impl<'a> Rebuild<'a> {
-    /// Prepares the files that [`History::missing`] named.
+    /// Prepares the files that [`History::missing`] named. Until [`Rebuild::finish`] they count as missing at the next start.
     #[must_use]
     pub fn new(history: &'a History, missing: BTreeSet<u32>, limits: Limits) -> Self {
         let core = Core::new(None, u64::MAX, Backlog::default(), limits);
+        history.begin(&missing);
         Self {
             history,
             missing,
@@ -61,8 +62,7 @@ impl<'a> Rebuild<'a> {
     /// If a file cannot be written.
     pub fn finish(mut self) -> Result<u64, IndexError> {
         self.store()?;
-        self.history
-            .apply(&[], self.missing.iter().map(|number| number * SEGMENTS_PER_FILE))?;
+        self.missing.iter().try_for_each(|number| self.history.complete(*number))?;
         Ok(self.rows)
     }
 

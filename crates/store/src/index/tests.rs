@@ -205,6 +205,36 @@ fn a_damaged_or_missing_history_file_is_made_again_from_the_journal() {
 }
 
 #[test]
+fn a_history_file_that_was_made_again_in_part_is_made_again_wholly() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = log(2_200);
+    let (expected, last) = {
+        let index = index(directory.path(), &feed());
+        index.apply(&log).unwrap();
+        index.flush().unwrap();
+        (walk(&index, &Filter::default(), 1_000), log.last().unwrap().segment)
+    };
+    std::fs::remove_file(directory.path().join("history/000050.redb")).unwrap();
+    // So that rows of the file are stored before the last of them is known.
+    let log = &log[80..];
+    for ends in [true, false] {
+        let history = history(directory.path());
+        let missing = history.missing(0..=last);
+        assert_eq!(missing, [50].into());
+        let mut rebuild = Rebuild::new(&history, missing, Limits::default());
+        let read = if ends { 8_005 } else { log.len() };
+        log[..read].iter().for_each(|logged| rebuild.apply(logged).unwrap());
+        assert!(directory.path().join("history/000050.redb").exists());
+        if !ends {
+            rebuild.finish().unwrap();
+        }
+    }
+    let index = index(directory.path(), &feed());
+    assert!(index.history().missing(0..=last).is_empty());
+    assert_eq!(walk(&index, &Filter::default(), 1_000), expected);
+}
+
+#[test]
 fn history_goes_in_whole_files_once_all_their_segments_are_gone() {
     let directory = tempfile::tempdir().unwrap();
     let index = index(directory.path(), &feed());
