@@ -473,20 +473,24 @@ impl Inner {
     /// Whether executions up to this position may have ended that history does not list: where a full disk gave files away, their
     /// segments are still there, and the next start lists them again.
     fn lacks_history(&self, customer: CustomerId, until: u64) -> bool {
-        let begins_before = |first: perseat_journal::Position| first.to_bits() <= until;
-        let segments = self.journal.segments();
-        let segments = segments.iter().filter(|segment| segment.first.is_some_and(begins_before));
+        let segments: Vec<(u32, u64)> = self
+            .journal
+            .segments()
+            .iter()
+            .filter_map(|segment| Some((segment.number, segment.first?.to_bits())))
+            .collect();
         let history = self.index.history();
-        let missing = history.missing(segments.map(|segment| segment.number));
-        // What is not committed yet is missing for a moment.
-        let is_given_away = history.has_given_away(&missing);
+        // What was carried ends in any later segment. What is not committed yet is missing for a moment.
+        let is_given_away = history.has_given_away(&history.missing(segments.iter().map(|(number, _)| *number)));
+        let early = segments.iter().filter(|(_, first)| *first <= until);
+        let is_missing = !history.missing(early.map(|(number, _)| *number)).is_empty();
         self.update(customer, |run| {
             if is_given_away && !run.lacks_history {
                 tracing::warn!(%customer, "an older version of a customer's key waits for history that a full disk gave away: the next start makes it again");
             }
             run.lacks_history = is_given_away;
         });
-        !missing.is_empty()
+        is_given_away || is_missing
     }
 }
 

@@ -61,7 +61,7 @@ fn custody_in(folder: Arc<dyn Folder>, config: &Config, data: &Path, master_key:
     let Findings { keys, damaged, .. } = keyring.findings();
     let has_keys = keys + damaged > 0;
     // The first key is made by a mutation of the catalog.
-    if has_keys && !folder.exists(CATALOG) {
+    if has_keys && folder.bytes(CATALOG) == 0 {
         return Err(CustodyLost::Catalog(data.join(CATALOG)).into());
     }
     let catalog = Catalog::open_in(folder, CATALOG, config.catalog_options()).context("the catalog")?;

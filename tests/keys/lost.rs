@@ -35,6 +35,7 @@ async fn a_daemon_that_lost_its_keyring_or_its_catalog_does_not_start_with_an_em
     asks_for(&mut daemon, "keyring", "put the keyring back", false);
     asks_for(&mut daemon, "keyring", "put the keyring back", true);
     asks_for(&mut daemon, "catalog.redb", "put the catalog back", false);
+    asks_for(&mut daemon, "catalog.redb", "put the catalog back", true);
     let verified = done(&perseat(&daemon.data(), &["verify", daemon.data().to_str().unwrap()]));
     assert!(verified.contains("all opened with the master key"), "{verified}");
 }

@@ -22,6 +22,12 @@ use std::time::Duration;
 /// What an end comes to beside its response, at most: no key, as its parts are bounded elsewhere.
 const END_OVERHEAD: usize = 128 * 1024;
 
+/// What a range to be masked takes in an entry, and a log line beside its text, at most.
+const MASK: usize = 10;
+const LINE: usize = 32;
+/// Ranges that are masked one by one; no key, as what has more of them is not read for what stands between.
+const MASKS: usize = 4_096;
+
 /// One execution's unwritten entries.
 #[derive(Debug)]
 pub(super) struct Recorder {
@@ -86,7 +92,7 @@ impl Recorder {
     }
 
     pub(super) fn step(&mut self, record: StepRecord, branch: Option<String>) {
-        self.gathered += record.output.0.len();
+        self.gathered += record.output.0.len() + MASK * record.masks.len();
         self.draft.step(record, branch);
     }
 
@@ -99,7 +105,7 @@ impl Recorder {
             }
             self.lines_left -= 1;
             let message = self.line(&log.message);
-            self.gathered += message.len();
+            self.gathered += message.len() + step.len() + LINE;
             self.logs.push(LogLine {
                 at: log.at,
                 level: log.level.to_owned(),
@@ -134,7 +140,10 @@ impl Recorder {
         let id = step_record_id(self.execution, path);
         let is_large = json.len() > self.env.limits.offload_bytes;
         let (key, masker) = (self.key.clone(), self.masker.clone());
-        let seal = move || (seal_with(key.as_deref(), RecordKind::StepOutput, &id, &json), masker.ranges(&json));
+        let seal = move || {
+            let masks = few(masker.ranges(&json), json.len());
+            (seal_with(key.as_deref(), RecordKind::StepOutput, &id, &json), masks)
+        };
         if is_large { off_arbiter(seal).await } else { seal() }
     }
 
@@ -286,6 +295,15 @@ impl Recorder {
     }
 }
 
+/// Few enough for an entry, or all of it.
+fn few(masks: Vec<(u32, u32)>, length: usize) -> Vec<(u32, u32)> {
+    if masks.len() > MASKS {
+        vec![(0, u32::try_from(length).unwrap_or(u32::MAX))]
+    } else {
+        masks
+    }
+}
+
 /// Seals, or gives nothing where there is no key: what nobody may read is not written.
 fn seal_with(key: Option<&DataKey>, kind: RecordKind, id: &[u8], plain: &[u8]) -> Sealed {
     key.map_or_else(|| Sealed(Vec::new()), |key| key.seal(kind, id, plain))
@@ -304,4 +322,17 @@ pub(super) struct End {
     pub(super) is_awaited: bool,
     /// Processor time of its steps.
     pub(super) cpu: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_too_many_secrets_to_name_each_is_hidden_as_a_whole() {
+        let masks = |count: u32| -> Vec<(u32, u32)> { (0..count).map(|n| (10 * n, 10 * n + 8)).collect() };
+        let most = u32::try_from(MASKS).unwrap();
+        assert_eq!(few(masks(most), 50_000), masks(most));
+        assert_eq!(few(masks(most + 1), 50_000), [(0, 50_000)]);
+    }
 }

@@ -10,6 +10,7 @@ use super::spawner::Started;
 use crate::component::StepLog;
 use crate::outbound::{Count, Request, Response, Room};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use futures_util::stream::{self, StreamExt as _};
 use perseat_domain::time::Timestamp;
 use std::collections::VecDeque;
 use std::io;
@@ -399,13 +400,15 @@ fn send_next(shared: &Arc<Shared>, id: u64, flight: &mut Flight) {
     }
 }
 
-/// Sends what a script did not wait for, one after the other.
+/// Sends what a script did not wait for, as many at a time as while it runs, until its run's time is over.
 async fn send_rest(shared: Arc<Shared>, rest: VecDeque<(u32, Outgoing)>, count: Count) {
-    for (_, outgoing) in rest {
-        if let Err(error) = outgoing.send(&shared.outbound, &count).await {
-            tracing::debug!(%error, "a request that its script did not wait for failed");
+    let (outbound, count) = (&shared.outbound, &count);
+    let send = |(_, outgoing): (u32, Outgoing)| async move {
+        if let Err(error) = outgoing.send(outbound, count).await {
+            tracing::warn!(%error, "a request that its script did not wait for failed");
         }
-    }
+    };
+    stream::iter(rest).for_each_concurrent(shared.options.fetches_in_flight, send).await;
 }
 
 /// Sends a script's request and gives the answer to its child, if it still runs that script.
