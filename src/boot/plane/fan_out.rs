@@ -14,6 +14,10 @@ pub(crate) struct FanOut {
     owners: Arc<OnceLock<supervisor::Feed>>,
 }
 
+/// The owners hear of what is committed: what is live may be handed over to them, with which they begin at once.
+#[derive(Debug)]
+pub(super) struct Connected(());
+
 impl FanOut {
     pub(crate) fn new(feed: Arc<Feed>) -> Self {
         Self {
@@ -23,10 +27,11 @@ impl FanOut {
     }
 
     /// From now on the owners hear of every batch. Nothing may be appended before.
-    pub(crate) fn connect(&self, owners: supervisor::Feed) {
+    pub(super) fn connect(&self, owners: supervisor::Feed) -> Connected {
         if self.owners.set(owners).is_err() {
             tracing::error!("the owners were connected twice");
         }
+        Connected(())
     }
 }
 

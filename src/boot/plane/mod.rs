@@ -14,6 +14,7 @@ use crate::indexer::{self, IndexerHandle};
 use crate::telemetry::health::{Readiness, Reason};
 use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use fan_out::Connected;
 use perseat_actors::admission::Admission;
 use perseat_actors::execution::ExecutionEnv;
 use perseat_actors::front::{DurableIntake, FrontParts, FrontShared, FrontThreads, Fronts, Proxies, PublicUrl};
@@ -142,9 +143,8 @@ impl Plane {
         }
         sharers.connect(supervisors.clone());
         let pause = Pause::begin(data, pressure.clone(), supervisors.clone(), config.drain.deadline, control.handle())?;
-        // An owner begins with what is handed over to it, and hears of what that writes.
-        fan_out.connect(Feed::new(supervisors.clone(), config.journal.sink_retry));
-        hand_over(control, &arbiters, &supervisors, recovered.live, config.drain.deadline)?;
+        let connected = fan_out.connect(Feed::new(supervisors.clone(), config.journal.sink_retry));
+        hand_over(&connected, control, &arbiters, &supervisors, recovered.live, config.drain.deadline)?;
         let index = recovered.index;
         let parts = indexer::Parts {
             journal: journal.clone(),
@@ -320,6 +320,7 @@ fn performer(config: &Config, arbiter: &Arbiter, governor: Governor, answers: An
 
 /// Gives the owners what was live before the restart, and waits until it is counted and queued.
 fn hand_over(
+    _: &Connected,
     control: &Runtime,
     arbiters: &Arbiters,
     supervisors: &[Mailbox<Supervisor>],
