@@ -3,8 +3,8 @@
 //! Every customer, and every user within a customer, carries a tag: the cost it has been charged so far. A free slot
 //! goes to the customer with the lowest tag, and in it to the user with the lowest tag. A grant is charged in advance
 //! with the moving average of its flow and corrected by the real cost when it ends, so a user whose executions turn
-//! out expensive pays for them before the next one. Whoever was idle re-enters at the current minimum: waiting earns
-//! no credit, and a newcomer starts level with those who are served.
+//! out expensive pays for them before the next one. Whoever begins to wait does so at the current minimum, if it was not
+//! charged more: having asked for less earns no credit, and a newcomer starts level with those who are served.
 //!
 //! A user holds at most a share of the slots while others wait; and the last slots go only to users below that share,
 //! so that one user with a thousand hanging requests leaves room for the next user to start at once. Within these two
@@ -103,6 +103,10 @@ impl<K: Key> Lanes<K> {
         }
     }
 
+    fn are_empty(&self) -> bool {
+        self.below.is_empty() && self.above.is_empty()
+    }
+
     fn lane(&mut self, is_above: bool) -> &mut BTreeSet<Place<K>> {
         if is_above { &mut self.above } else { &mut self.below }
     }
@@ -177,7 +181,15 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
             return;
         }
         self.enter(user, customer);
-        self.change(user, |entry, _| entry.waiting.push_back(work));
+        let now = self.now;
+        self.change(user, |entry, customer| {
+            // Whoever did not wait while others were served was no worse off than they: what it used less is no credit.
+            if customer.users.are_empty() {
+                customer.tag = customer.tag.max(now);
+            }
+            entry.tag = entry.tag.max(customer.now);
+            entry.waiting.push_back(work);
+        });
     }
 
     /// The next user to run its oldest waiting execution, if there is a slot for anybody.

@@ -406,6 +406,65 @@ fn a_flood_delays_a_newcomer_by_at_most_one_running_execution_in_any_of_10_000_c
     (0..10_000).for_each(flood);
 }
 
+/// A customer is never idle and uses little for long, while another uses much; then its users flood. A newcomer of a third
+/// customer and the one that used much still get their turns.
+fn late_flood(seed: u64) {
+    let mut dice = Dice::new(seed);
+    let count = 6 + (dice.roll() % 11) as u32;
+    let mut world = World::new(slots(count));
+    let customer_of = |user: u32| user / 100;
+    let span_of = |user: u32| match customer_of(user) {
+        0 => 20,
+        1 if user < 102 => 300,
+        _ => 10,
+    };
+    // Nobody waits: two thirds of the slots are used.
+    let mut busy: Vec<u32> = (0..count / 2).collect();
+    busy.extend([100, 101]);
+    for user in &busy {
+        world.queue.ready(*user, customer_of(*user), customer_of(*user));
+        world.fill(span_of);
+        if *user == 100 {
+            // So that one of the two always runs.
+            (0..count).for_each(|_| again(&mut world, span_of, customer_of));
+        }
+    }
+    for _ in 0..500 + dice.roll() % 500 {
+        again(&mut world, span_of, customer_of);
+    }
+    for user in 110..130 {
+        for _ in 0..50 {
+            world.queue.ready(user, 1, 10);
+        }
+    }
+    world.queue.ready(200, 2, 10);
+    let (asked, before) = (world.now, world.granted[&0]);
+    world.fill(span_of);
+    while !world.granted.contains_key(&200) {
+        again(&mut world, span_of, customer_of);
+    }
+    assert!(world.now - asked <= 20, "seed {seed}: the newcomer waited {}", world.now - asked);
+    for _ in 0..10 * count {
+        again(&mut world, span_of, customer_of);
+    }
+    assert!(world.granted[&0] > before, "seed {seed}: whoever used much waits for ever");
+}
+
+/// Lets the next execution end, and its user ask again if it is one of the busy.
+fn again(world: &mut World, span_of: impl Fn(u32) -> u64, customer_of: impl Fn(u32) -> u32) {
+    let user = world.running.first_key_value().map(|(_, (grant, _))| grant.user);
+    world.step();
+    if let Some(user) = user.filter(|user| *user < 102) {
+        world.queue.ready(user, customer_of(user), customer_of(user));
+    }
+    world.fill(span_of);
+}
+
+#[test]
+fn having_asked_for_little_before_earns_no_credit_for_a_flood_in_any_of_2_000_cases() {
+    (0..2_000).for_each(late_flood);
+}
+
 /// Users that always have work and random costs: what they got differs by a few executions at most.
 fn convergence(seed: u64) {
     let mut dice = Dice::new(seed);
