@@ -15,10 +15,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Commits' worth of entries that readers may have applied and that are not committed, while the index stands back. No key: it
-/// goes with `commit_entries`.
-const MOST_PENDING: u64 = 4;
-
 /// Such a part of what is much on any machine is much where processors are short. No key: it goes with `commit_entries`.
 const PART_WHERE_SHORT: u64 = 8;
 
@@ -358,7 +354,7 @@ impl Indexer {
     fn may_yield(&self, part: u64) -> bool {
         let pace = self.arrivals.pace;
         let lags_little = self.parts.feed.lag() < pace.yield_lag(&self.options) / part;
-        pace.is_high && lags_little && self.parts.index.pending() < MOST_PENDING * self.options.commit_entries && has_headroom(self)
+        pace.is_high && lags_little && self.parts.index.pending() < self.options.limits.pending && has_headroom(self)
     }
 
     /// Applies and commits what there is, or part of it under load; whether that succeeded. The collector has its turn after

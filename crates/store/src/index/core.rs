@@ -11,6 +11,7 @@ use crate::state::StateBatch;
 use crate::usage::{Added, Addition};
 use perseat_domain::entry::{Accepted, Carried, Ended, Entry, EntryRef, Started, StepsDone};
 use perseat_domain::id::ExecutionId;
+use perseat_domain::time::Timestamp;
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -60,6 +61,8 @@ pub struct Core {
     changes: BTreeMap<ExecutionId, Change>,
     segments: BTreeSet<u32>,
     applied: Option<u64>,
+    /// When the newest of what was applied was accepted.
+    accepted_through: Timestamp,
     rebuilt_through: u64,
     ended_at: HashMap<ExecutionId, u64>,
     limits: Limits,
@@ -86,6 +89,7 @@ impl Core {
             changes: BTreeMap::new(),
             segments: BTreeSet::new(),
             applied: watermark,
+            accepted_through: Timestamp(0),
             rebuilt_through,
             ended_at: HashMap::new(),
             limits,
@@ -106,6 +110,11 @@ impl Core {
     #[must_use]
     pub fn applied(&self) -> Option<u64> {
         self.applied
+    }
+
+    /// When the newest of what was applied since the start was accepted; the beginning of time if nothing was.
+    pub(crate) fn accepted_through(&self) -> Timestamp {
+        self.accepted_through
     }
 
     /// What is live.
@@ -228,6 +237,7 @@ impl Core {
                     ended_in: None,
                 }),
                 FirstSight::New(row) => {
+                    self.accepted_through = self.accepted_through.max(row.accepted_at);
                     self.backlog.executions += 1;
                     self.backlog.bytes += row.bytes;
                     slot.insert(Change {

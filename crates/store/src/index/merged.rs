@@ -13,6 +13,7 @@ use perseat_domain::id::{CustomerId, ExecutionId};
 use perseat_domain::time::Timestamp;
 use perseat_domain::usage::{Amount, Day, UsageKey};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many stored rows a list looks at between two tests for its end.
@@ -33,6 +34,8 @@ pub struct Flushed {
 #[derive(Debug)]
 pub struct ExecutionIndex {
     core: Mutex<Core>,
+    /// Whether the last commit failed.
+    fails: AtomicBool,
     feed: Arc<Feed>,
     state: Arc<StateStore>,
     history: Arc<History>,
@@ -63,6 +66,7 @@ impl ExecutionIndex {
         let core = Core::new(watermark, state.rebuilt_through()?.unwrap_or(0), backlog, limits);
         Ok(Self {
             core: Mutex::new(core),
+            fails: AtomicBool::new(false),
             feed,
             state,
             history,
@@ -97,12 +101,15 @@ impl ExecutionIndex {
             .try_for_each(|logged| core.apply(logged, &*self.state).map(drop))
     }
 
-    /// Applies every queued batch, so that whatever was acknowledged before the call is seen after it.
+    /// Applies every queued batch, so that whatever was acknowledged before the call is seen after it: but for what the queue
+    /// had no room for, and, while commits fail, for what would wait for one beyond [`Limits::pending`].
     ///
     /// # Errors
     /// If state cannot be read; the batch stays queued.
     pub fn catch_up(&self) -> Result<(), IndexError> {
-        self.catch_up_by(u64::MAX)
+        let fails = self.fails.load(Ordering::Relaxed);
+        let most = if fails { self.core().limits().pending } else { u64::MAX };
+        self.catch_up_by(most)
     }
 
     /// As [`ExecutionIndex::catch_up`], but ends after the batch with which `entries` wait for a commit.
@@ -137,6 +144,12 @@ impl ExecutionIndex {
     /// # Errors
     /// If the disk is full or fails. Nothing is forgotten: readers go on seeing it, and the next call tries again.
     pub fn flush(&self) -> Result<Flushed, IndexError> {
+        let flushed = self.commit();
+        self.fails.store(flushed.is_err(), Ordering::Relaxed);
+        flushed
+    }
+
+    fn commit(&self) -> Result<Flushed, IndexError> {
         let mut core = self.core();
         if core.pending() == 0 {
             return Ok(Flushed::default());
@@ -267,21 +280,26 @@ impl ExecutionIndex {
         Ok(live)
     }
 
-    /// When the oldest live execution was accepted; `None` while nothing is live. As exact as the ids of executions are:
-    /// those begin with their time.
+    /// When the oldest live execution was accepted, or earlier where not all are known yet; `None` while nothing is live. As
+    /// exact as the ids of executions are: those begin with their time.
     ///
     /// # Errors
     /// If state cannot be read.
     pub fn oldest_live(&self) -> Result<Option<Timestamp>, IndexError> {
         self.catch_up()?;
+        let has_overflowed = self.feed.has_overflowed();
         let core = self.core();
+        let is_behind = has_overflowed || core.pending() >= core.limits().pending;
+        // Accepted later than what was applied, or at the same time.
+        let unknown = is_behind.then(|| core.accepted_through());
         let recent = live_changes(&core).next();
         let stored = self
             .state
             .live()
             .find(|row| row.as_ref().map_or(true, |(execution, _)| !core.changes().contains_key(execution)));
         let stored = stored.transpose()?;
-        Ok(recent.into_iter().chain(stored).map(|(_, row)| row.accepted_at).min())
+        let known = recent.into_iter().chain(stored).map(|(_, row)| row.accepted_at);
+        Ok(known.chain(unknown).min())
     }
 
     /// Where one live execution's entries stand now; `None` once it ended. For an owner whose positions expired.

@@ -54,6 +54,8 @@ pub struct Limits {
     pub steps_listed: usize,
     /// How many live executions a list looks at for one page; then it ends early.
     pub state_scan: usize,
+    /// How many entries readers may have applied that are not committed, while the index stands back or commits fail.
+    pub pending: u64,
 }
 
 impl Default for Limits {
@@ -61,6 +63,7 @@ impl Default for Limits {
         Self {
             steps_listed: 256,
             state_scan: 20_000,
+            pending: 32_000,
         }
     }
 }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 const LIMITS: Limits = Limits {
     steps_listed: 3,
     state_scan: 20_000,
+    pending: 1_000,
 };
 const EXECUTIONS: u64 = 5;
 

@@ -339,3 +339,72 @@ fn the_oldest_live_execution_is_known_committed_or_not() {
     }
     assert_eq!(index.oldest_live().unwrap(), None);
 }
+
+#[test]
+fn readers_take_no_more_from_the_queue_than_may_wait_for_a_commit_that_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = MemoryDisk::new(1);
+    let state = StateStore::open_in(FaultFolder::of(&disk), "state.redb", &StateOptions::default()).unwrap();
+    let feed = feed();
+    let limits = Limits {
+        pending: 2_000,
+        ..Limits::default()
+    };
+    let index = ExecutionIndex::open(Arc::new(state), history(directory.path()), Arc::clone(&feed), 0, limits).unwrap();
+    let mut position = 0;
+    let mut push = |count: u64| {
+        let entries: Vec<Logged> = (position + 1..=position + count)
+            .map(|n| logged(n << 8, 0, &accepted(execution(1_000_000 + n, n), identity(7), 1_000_000 + n)))
+            .collect();
+        position += count;
+        feed.push(entries.iter().cloned());
+    };
+    push(1);
+    index.catch_up().unwrap();
+    index.flush().unwrap();
+    disk.set_capacity(disk.used());
+    for _ in 0..200 {
+        push(25);
+        let _ = index.flush();
+        let _ = index.get(execution(1, 1)).unwrap();
+    }
+    assert_eq!(index.pending(), 2_000);
+    assert!(!feed.is_empty(), "the rest waits in the queue, which is bounded");
+    assert_eq!(index.oldest_live().unwrap(), Some(Timestamp(1_000_001)), "accepted first, and live");
+
+    disk.set_capacity(u64::MAX);
+    index.flush().unwrap();
+    let last = execution(1_000_000 + position, position);
+    assert!(index.get(last).unwrap().is_some(), "readers see everything again");
+    assert!(feed.is_empty());
+}
+
+#[test]
+fn what_is_not_known_yet_may_be_the_oldest_that_is_live() {
+    let directory = tempfile::tempdir().unwrap();
+    let feed = Arc::new(Feed::new(
+        FeedOptions {
+            queue_entries: 1,
+            ..FeedOptions::default()
+        },
+        Arc::new(IndexLag::default()),
+        Arc::new(StoragePressure::default()),
+    ));
+    let index = index(directory.path(), &feed);
+    let ids = [1, 2].map(|n| execution(1_000_000 + n, n));
+    let entries = [
+        logged(1 << 8, 0, &accepted(ids[0], identity(7), 1_000_001)),
+        logged(2 << 8, 0, &ended(ids[0], EndStatus::Succeeded)),
+        logged(3 << 8, 0, &accepted(ids[1], identity(7), 1_000_002)),
+    ];
+    let push = |n: usize| feed.push(entries[n..=n].iter().cloned());
+    push(0);
+    index.catch_up().unwrap();
+    push(1);
+    push(2);
+    assert!(feed.has_overflowed());
+    assert_eq!(index.oldest_live().unwrap(), Some(Timestamp(1_000_001)), "no later than the second");
+    index.apply_all(&entries).unwrap();
+    assert!(feed.resume(3 << 8));
+    assert_eq!(index.oldest_live().unwrap(), Some(Timestamp(1_000_002)));
+}
