@@ -4,7 +4,7 @@ use super::Limits;
 use super::answer::{self, AnswerError, Token};
 use super::authorize::Pkce;
 use super::provider::{ClientAuthentication, Flow, PkceMethod, Provider};
-use crate::outbound::{OutboundClient, OutboundError, Request, Response, TokenCaller, Turn, now, retry_after};
+use crate::outbound::{OutboundClient, OutboundError, Request, Response, TokenCaller, Turn, retry_after, wall};
 use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use base64::Engine;
@@ -262,7 +262,7 @@ fn encoded(text: &str) -> String {
 pub(super) fn passing(reason: String, response: &Response) -> Outcome {
     Outcome::Passing {
         reason,
-        retry_after: retry_after(&response.headers, now()),
+        retry_after: retry_after(&response.headers, wall()),
     }
 }
 

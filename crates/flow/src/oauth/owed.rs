@@ -16,7 +16,7 @@ use std::time::Duration;
 use url::Url;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::outbound::{OutboundError, Response, Turn, now, retry_after};
+use crate::outbound::{OutboundError, Response, Turn, retry_after, wall};
 
 /// A token with what its provider has to be told. Holds secrets: never printed, wiped when dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,7 +197,7 @@ fn heard(response: &Response) -> GivenBack {
     if status.is_success() {
         GivenBack::Done
     } else if may_pass {
-        let retry_after = retry_after(&response.headers, now());
+        let retry_after = retry_after(&response.headers, wall());
         GivenBack::Later { reason, retry_after }
     } else {
         GivenBack::Refused(reason)

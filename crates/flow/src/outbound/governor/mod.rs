@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
@@ -102,8 +102,21 @@ impl Pass {
     }
 }
 
-pub(crate) fn now() -> Timestamp {
+/// The time by the wall clock, for what others say in times and for what a restart has to understand.
+pub(crate) fn wall() -> Timestamp {
     Timestamp::default().after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// The time by which calls wait: that of the wall clock when this was first asked, and what has passed since. Setting the wall
+/// clock neither ends a wait nor makes it longer.
+fn now() -> Timestamp {
+    static BEGAN: LazyLock<(Timestamp, Instant)> = LazyLock::new(|| (wall(), Instant::now()));
+    BEGAN.0.after(BEGAN.1.elapsed())
+}
+
+/// Pauses that end by one clock, by another.
+fn by(paused: &[(ScopeId, Timestamp)], from: Timestamp, to: Timestamp) -> Vec<(ScopeId, Timestamp)> {
+    paused.iter().map(|(scope, until)| (*scope, to.after(until.since(from)))).collect()
 }
 
 impl Governor {
@@ -122,7 +135,7 @@ impl Governor {
         limits.rates = hosts.iter().map(rate).collect();
         let names = hosts.iter().map(|(host, _)| (host_scope(host), Arc::from(host.as_str()))).collect();
         let mut rates = Rates::new(limits);
-        rates.resume(kept, now());
+        rates.resume(&by(kept, wall(), now()), now());
         let (news, heard) = sync_channel(1);
         let keeping = keeper.is_some().then(|| Keeping {
             news,
@@ -179,7 +192,7 @@ impl Governor {
     /// Hears what the answer to a call says about limits; ready when what has to outlive a crash does.
     pub(crate) async fn heard(&self, pass: Pass, host: &str, response: &Response) {
         let now = now();
-        let Some(said) = said::said(response.status, &response.headers, now) else {
+        let Some(said) = said::said(response.status, &response.headers, wall()) else {
             return;
         };
         let (learnt, number) = {
@@ -236,7 +249,7 @@ fn keep(mut keeper: Box<dyn Keeper>, inner: &Weak<Inner>, news: &Receiver<()>) {
             let state = inner.state();
             (state.learnt, state.rates.paused(now()))
         };
-        let kept = keeper.keep(&paused);
+        let kept = keeper.keep(&by(&paused, now(), wall()));
         if let Err(error) = &kept
             && !is_failing
         {
