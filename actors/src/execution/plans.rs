@@ -5,7 +5,7 @@
 use perseat_domain::execution::Plan;
 use perseat_domain::id::{FlowNumber, IdMap, IntegrationId};
 use perseat_domain::model::IntegrationVersion;
-use perseat_flow::component::is_outbound;
+use perseat_flow::component::nature_of;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The flows of one version.
@@ -35,9 +35,7 @@ impl Plans {
         }
         known.retain(|_, compiled| compiled.version.strong_count() > 0);
         let flows = version.definition.flows.iter();
-        let plans = flows
-            .map(|flow| (flow.number, Arc::new(Plan::compile(flow, &is_outbound))))
-            .collect();
+        let plans = flows.map(|flow| (flow.number, Arc::new(Plan::compile(flow, &nature_of)))).collect();
         let compiled = Compiled {
             version: Arc::downgrade(version),
             plans: Arc::new(plans),

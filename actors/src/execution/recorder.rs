@@ -5,7 +5,7 @@ use super::run::off_arbiter;
 use crate::supervisor::{Ending, Writes};
 use bytes::Bytes;
 use perseat_domain::entry::{Called, Calls, Ended, Entry, LogLine, Parked, Started, StepRecord, SyncResponse, step_record_id};
-use perseat_domain::execution::{Draft, DraftLogs};
+use perseat_domain::execution::{Draft, DraftLogs, bytes_of};
 use perseat_domain::id::{ExecutionId, partition_of};
 use perseat_domain::model::Sealed;
 use perseat_domain::usage::Through;
@@ -22,10 +22,10 @@ use std::time::Duration;
 /// What an end comes to beside its response, at most: no key, as its parts are bounded elsewhere.
 const END_OVERHEAD: usize = 128 * 1024;
 
-/// What a range to be masked takes in an entry, and a log line beside its text, at most.
-const MASK: usize = 10;
+/// What a log line takes in an entry beside its text, at most.
 const LINE: usize = 32;
-/// Ranges that are masked one by one; no key, as what has more of them is not read for what stands between.
+/// Ranges that are masked one by one; no key, as what has more of them is not read for what stands between. The first ones say
+/// what else is to be masked, in the event and in the answer.
 const MASKS: usize = 4_096;
 
 /// One execution's unwritten entries.
@@ -44,6 +44,8 @@ pub(super) struct Recorder {
     logs: Vec<LogLine>,
     /// Bytes of outputs and log lines in the two.
     gathered: usize,
+    /// Those of log lines.
+    logged: usize,
     lines_left: usize,
     lines_dropped: u32,
     meter: Meter,
@@ -65,6 +67,7 @@ impl Recorder {
             draft: Draft::default(),
             logs: Vec::new(),
             gathered: 0,
+            logged: 0,
             lines_left,
             lines_dropped: 0,
             meter: Meter::default(),
@@ -92,20 +95,23 @@ impl Recorder {
     }
 
     pub(super) fn step(&mut self, record: StepRecord, branch: Option<String>) {
-        self.gathered += record.output.0.len() + MASK * record.masks.len();
+        self.gathered += bytes_of(&record);
         self.draft.step(record, branch);
     }
 
-    /// Masks and keeps log lines, up to the limit.
+    /// Masks and keeps log lines, up to the limit, and to what one append takes.
     pub(super) fn logs(&mut self, step: &str, logs: Vec<StepLog>) {
+        let most = self.env.journal.most_in_call().saturating_sub(END_OVERHEAD);
         for log in logs {
-            if self.lines_left == 0 {
+            let message = self.line(&log.message);
+            let bytes = message.len() + step.len() + LINE;
+            if self.lines_left == 0 || self.logged + bytes > most {
                 self.lines_dropped += 1;
                 continue;
             }
             self.lines_left -= 1;
-            let message = self.line(&log.message);
-            self.gathered += message.len() + step.len() + LINE;
+            self.logged += bytes;
+            self.gathered += bytes;
             self.logs.push(LogLine {
                 at: log.at,
                 level: log.level.to_owned(),
@@ -155,7 +161,7 @@ impl Recorder {
 
     /// Makes durable what one append would not take with the end.
     pub(super) async fn make_room_for(&mut self, end: &End) {
-        let response = end.response.as_ref().map_or(0, |response| response.body.len());
+        let response = end.response.as_ref().map_or(0, SyncResponse::bytes);
         if self.gathered + response + END_OVERHEAD > self.env.journal.most_in_call() {
             self.flush().await;
         }
@@ -239,7 +245,10 @@ impl Recorder {
 
     fn take_logs(&mut self) -> DraftLogs {
         if self.lines_dropped > 0 {
-            let message = format!("{} more log lines were dropped (execution.max-log-lines)", self.lines_dropped);
+            let message = format!(
+                "{} more log lines were dropped (execution.max-log-lines, or what half a journal segment takes)",
+                self.lines_dropped
+            );
             self.lines_dropped = 0;
             self.logs.push(LogLine {
                 at: self.env.clock.now(),
@@ -252,6 +261,7 @@ impl Recorder {
             return DraftLogs::default();
         }
         let logs = std::mem::take(&mut self.logs);
+        self.logged = 0;
         let mut counts = BTreeMap::<&str, u32>::new();
         for line in &logs {
             *counts.entry(&line.level).or_default() += 1;
@@ -295,13 +305,15 @@ impl Recorder {
     }
 }
 
-/// Few enough for an entry, or all of it.
-fn few(masks: Vec<(u32, u32)>, length: usize) -> Vec<(u32, u32)> {
+/// Few enough for an entry: where there are more, all from the last of them on is one.
+fn few(mut masks: Vec<(u32, u32)>, length: usize) -> Vec<(u32, u32)> {
     if masks.len() > MASKS {
-        vec![(0, u32::try_from(length).unwrap_or(u32::MAX))]
-    } else {
-        masks
+        masks.truncate(MASKS);
+        if let Some((_, end)) = masks.last_mut() {
+            *end = u32::try_from(length).unwrap_or(u32::MAX);
+        }
     }
+    masks
 }
 
 /// Seals, or gives nothing where there is no key: what nobody may read is not written.
@@ -329,10 +341,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_too_many_secrets_to_name_each_is_hidden_as_a_whole() {
+    fn of_too_many_secrets_to_name_each_the_first_are_named_and_the_rest_is_hidden() {
         let masks = |count: u32| -> Vec<(u32, u32)> { (0..count).map(|n| (10 * n, 10 * n + 8)).collect() };
         let most = u32::try_from(MASKS).unwrap();
         assert_eq!(few(masks(most), 50_000), masks(most));
-        assert_eq!(few(masks(most + 1), 50_000), [(0, 50_000)]);
+        let mut kept = masks(most);
+        kept[MASKS - 1].1 = 50_000;
+        assert_eq!(few(masks(most + 100), 50_000), kept);
     }
 }

@@ -189,6 +189,8 @@ pub(super) struct Running {
     pub(super) view: View,
     /// Of the instance's configuration and of the user's, as the attempt bound them.
     revisions: (u64, u64),
+    /// When the attempt began.
+    began_at: Timestamp,
     pub(super) past: Past,
     pub(super) recorder: Recorder,
     last: Option<Arc<Results>>,
@@ -246,9 +248,10 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration) -> Res
         None => &binding.settings,
     };
 
+    let began_at = past.began_at.unwrap_or_else(|| env.clock.now());
     // A flow without steps that nobody waits for has no reader of its payload: it is not made.
     let mut view = if plan.first().is_some() || past.accepted.sync_deadline.is_some() {
-        Box::pin(open(env, start, &binding, &version, settings.clone(), &past))
+        Box::pin(open(env, start, &binding, &version, settings.clone(), (&past, began_at)))
             .await
             .map_err(|(code, message)| unable(code, message))?
     } else {
@@ -282,6 +285,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration) -> Res
         version,
         view,
         revisions,
+        began_at,
         past,
         recorder,
         last,
@@ -393,7 +397,10 @@ impl Running {
             definition_version: self.version.version,
             instance_revision,
             user_revision,
-            at: self.env.clock.now(),
+            at: match self.past.started {
+                None => self.began_at,
+                Some(_) => self.env.clock.now(),
+            },
         });
     }
 
@@ -511,7 +518,11 @@ impl Running {
             body,
         };
         match flow.map(|flow| webhook_reply(&flow.trigger, &self.view.scope)) {
-            Some(Ok(Some(reply))) => reply.over(results),
+            Some(Ok(Some(reply))) => {
+                let answer = reply.over(results.clone());
+                let fits = answer.bytes() <= self.env.performer.max_result();
+                if fits { answer } else { results }
+            }
             _ => results,
         }
     }

@@ -7,6 +7,7 @@ use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::TriggerRequest;
 use perseat_domain::execution::Past;
 use perseat_domain::model::IntegrationVersion;
+use perseat_domain::time::Timestamp;
 use perseat_flow::expression::{Scope, Settings};
 use perseat_flow::payload::{FlowContext, trigger_payload};
 use perseat_store::seal::RecordKind;
@@ -42,7 +43,7 @@ pub(super) async fn open(
     binding: &Binding,
     version: &IntegrationVersion,
     settings: Settings,
-    past: &Past,
+    (past, began_at): (&Past, Timestamp),
 ) -> Result<View, (ErrorCode, String)> {
     let flow = start.identity.flow;
     let opened = binding
@@ -54,9 +55,8 @@ pub(super) async fn open(
             "the request can no longer be read: its key was destroyed".to_owned(),
         )
     })?;
-    let started_at = past.started.as_ref().map_or_else(|| env.clock.now(), |started| started.at);
     let names = binding.flow_names(version, flow);
-    let context = FlowContext::new(start.execution.global(), request.invoke_url.clone(), rfc3339(started_at), names);
+    let context = FlowContext::new(start.execution.global(), request.invoke_url.clone(), rfc3339(began_at), names);
     let payload = if request.body.len() > env.limits.offload_bytes {
         let (request, context, limits) = (request.clone(), context.clone(), env.limits.payload);
         off_arbiter(move || trigger_payload(&request, &context, limits)).await

@@ -403,12 +403,12 @@ fn step(stage: &mut Stage, activation: &mut Activation, node: NodeIndex, tries: 
     {
         return Err(Halt::Parked(connection));
     }
-    stage.model.call(activation.number, &node.path, tries, node.is_outbound, now);
+    stage.model.call(activation.number, &node.path, tries, node.nature.is_outbound, now);
     if stage.chance.one_in(stage.workload.faults.panic) {
         return Err(Halt::Fell);
     }
     let (outcome, takes) = answer(stage, &node.branches.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
-    let takes = if node.is_outbound { takes } else { takes / 50 };
+    let takes = if node.nature.is_outbound { takes } else { takes / 50 };
     wait(stage, activation, takes.min(STEP_TIMEOUT), Beat::StepEnds(outcome));
     Ok(None)
 }

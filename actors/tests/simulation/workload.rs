@@ -3,7 +3,7 @@
 use crate::chance::Chance;
 use perseat_domain::budget::Limits as Budget;
 use perseat_domain::definition::{ActionRef, Branch, EndpointSecurity, Flow, Step, StepErrorPolicy};
-use perseat_domain::execution::Plan;
+use perseat_domain::execution::{Nature, Plan};
 use perseat_domain::fair::FairOptions;
 use perseat_domain::id::{CustomerId, FlowNumber, InstanceId, UserConfigId, UserId};
 use perseat_domain::identity::{BoundUser, Identity};
@@ -110,7 +110,7 @@ impl Workload {
         };
         let slots = chance.between(1, 6) as u32;
         Self {
-            plans: flows.iter().map(|flow| Arc::new(Plan::compile(flow, &is_outbound))).collect(),
+            plans: flows.iter().map(|flow| Arc::new(Plan::compile(flow, &nature_of))).collect(),
             flows,
             requests,
             accounts: if chance.one_in(2) {
@@ -165,8 +165,11 @@ fn accounts(people: &[Identity], span: usize, chance: &mut Chance) -> Vec<(Durat
     accounts
 }
 
-fn is_outbound(action: &ActionRef) -> bool {
-    action.action == "out"
+fn nature_of(action: &ActionRef) -> Nature {
+    Nature {
+        is_outbound: action.action == "out",
+        is_stop: false,
+    }
 }
 
 /// One or two customers with an instance or two each and a few users; some instances have no users of their own.

@@ -240,6 +240,22 @@ pub struct SyncResponse {
     pub body: Bytes,
 }
 
+impl SyncResponse {
+    /// What its headers come to in bytes, as they are sent.
+    #[must_use]
+    pub fn header_bytes(&self) -> usize {
+        let line = |name: &str, value: &str| name.len() + value.len() + 4;
+        let headers = self.headers.iter().map(|(name, value)| line(name, value));
+        line("content-type", &self.content_type) + headers.sum::<usize>()
+    }
+
+    /// What it comes to in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.header_bytes() + self.body.len()
+    }
+}
+
 /// The last entry of every execution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ended {

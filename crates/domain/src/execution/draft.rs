@@ -41,8 +41,8 @@ impl Draft {
         while steps.peek().is_some() || logs.lines.is_some() || !self.branches.is_empty() {
             let mut chunk = Vec::new();
             let mut bytes = logs.lines.as_ref().map_or(0, |lines| lines.0.len());
-            while let Some(step) = steps.next_if(|step| bytes == 0 || bytes + step.output.0.len() <= entry_bytes) {
-                bytes += step.output.0.len();
+            while let Some(step) = steps.next_if(|step| bytes == 0 || bytes + bytes_of(step) <= entry_bytes) {
+                bytes += bytes_of(&step);
                 chunk.push(step);
             }
             let branches = match chunk.is_empty() && steps.peek().is_some() {
@@ -60,6 +60,15 @@ impl Draft {
         }
         entries
     }
+}
+
+/// What a range to be masked takes in an entry, at most.
+const MASK: usize = 10;
+
+/// What a step's result takes in an entry.
+#[must_use]
+pub fn bytes_of(step: &StepRecord) -> usize {
+    step.output.0.len() + MASK * step.masks.len()
 }
 
 #[cfg(test)]
@@ -111,5 +120,20 @@ mod tests {
                 .collect();
             assert_eq!(seen, expected);
         }
+    }
+
+    #[test]
+    fn what_is_to_be_masked_counts_as_well() {
+        let mut draft = Draft::default();
+        for name in ["a", "b"] {
+            draft.step(
+                StepRecord {
+                    masks: vec![(0, 1); 5],
+                    ..record(name, 10)
+                },
+                None,
+            );
+        }
+        assert_eq!(draft.take(ExecutionId(Uuid::nil()), DraftLogs::default(), 100).len(), 2);
     }
 }

@@ -1,6 +1,6 @@
 //! The state machine: (state, event) → effects.
 
-use super::plan::{NodeIndex, Plan};
+use super::plan::{Node, NodeIndex, Plan};
 use super::progress::Progress;
 use crate::code::ErrorCode;
 use crate::definition::StepErrorPolicy;
@@ -219,11 +219,13 @@ impl Machine {
         let started = Effect::WriteStarted { activation, deaths };
         let mut at = self.plan.first();
         while let Some(node) = at {
-            let path = &self.plan.node(node).path;
+            let Node { path, nature, .. } = self.plan.node(node);
             match self.progress.done.get(path) {
                 Some(StepStatus::Failed) => {
                     return vec![started, self.finish(Verdict::failed(ErrorCode::StepFailed, Some(node)))];
                 }
+                // It had asked for the end, which was not written any more.
+                Some(StepStatus::Ok) if nature.is_stop => at = None,
                 Some(_) => at = self.plan.follower(node, self.progress.branches.get(path).map(String::as_str)),
                 None => break,
             }
@@ -237,7 +239,7 @@ impl Machine {
             return self.finish(Verdict::SUCCEEDED);
         };
         let is_first_of_activation = matches!(self.phase, Phase::Queued);
-        if self.has_unflushed && (is_first_of_activation || self.plan.node(node).is_outbound) {
+        if self.has_unflushed && (is_first_of_activation || self.plan.node(node).nature.is_outbound) {
             self.phase = Phase::Flushing { then: node };
             return Effect::Flush;
         }

@@ -23,8 +23,8 @@ mod progress;
 #[cfg(test)]
 mod tests;
 
-pub use draft::{Draft, DraftLogs};
+pub use draft::{Draft, DraftLogs, bytes_of};
 pub use machine::{Effect, Event, Limits, Machine, Outcome, Verdict};
 pub use past::{Past, PastError};
-pub use plan::{Node, NodeIndex, Plan};
+pub use plan::{Nature, Node, NodeIndex, Plan};
 pub use progress::Progress;

@@ -4,6 +4,7 @@ use super::machine::Limits;
 use super::progress::Progress;
 use crate::code::ErrorCode;
 use crate::entry::{Accepted, Entry, EntryError, Started, StepRecord};
+use crate::time::Timestamp;
 use crate::usage::Through;
 use std::collections::BTreeSet;
 
@@ -27,6 +28,8 @@ pub struct Past {
     pub progress: Progress,
     /// Its finished steps, in the order in which they ended.
     pub steps: Vec<StepRecord>,
+    /// When its attempt began: its first start.
+    pub began_at: Option<Timestamp>,
     /// Its last start.
     pub started: Option<Started>,
     /// Through what it has sent requests.
@@ -40,12 +43,15 @@ impl Past {
     /// If one does not decode or the first is missing.
     pub fn gather<B: AsRef<[u8]>>(entries: impl IntoIterator<Item = B>) -> Result<Self, PastError> {
         let (mut accepted, mut progress, mut steps, mut started) = (None, Progress::default(), Vec::new(), None);
-        let mut called = BTreeSet::new();
+        let (mut began_at, mut called) = (None, BTreeSet::new());
         let mut take = |entry: Entry| {
             progress.record(&entry);
             match entry {
                 Entry::Accepted(entry) => accepted = Some(entry),
-                Entry::Started(entry) => started = Some(entry),
+                Entry::Started(entry) => {
+                    began_at.get_or_insert(entry.at);
+                    started = Some(entry);
+                }
                 Entry::StepsDone(entry) => steps.extend(entry.steps),
                 Entry::Called(entry) => called.extend(entry.calls.into_iter().map(|calls| calls.through)),
                 Entry::Parked(_) | Entry::Cancelled(_) | Entry::Ended(_) | Entry::Carried(_) => {}
@@ -65,6 +71,7 @@ impl Past {
             accepted: accepted.ok_or(PastError::NoAccepted)?,
             progress,
             steps,
+            began_at,
             started,
             called,
         })

@@ -5,6 +5,15 @@ use crate::definition::{ActionRef, Flow, Step};
 /// Index of a node in its [`Plan`].
 pub type NodeIndex = usize;
 
+/// What its action makes of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nature {
+    /// Whether it may send bytes: everything before it is made durable first.
+    pub is_outbound: bool,
+    /// Whether the execution ends with it, unless it fails.
+    pub is_stop: bool,
+}
+
 /// One step with its place in the flow.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -12,8 +21,8 @@ pub struct Node {
     pub path: String,
     /// The step, without its nested steps.
     pub step: Step,
-    /// Whether it may send bytes: everything before it is made durable first.
-    pub is_outbound: bool,
+    /// What its action makes of it.
+    pub nature: Nature,
     /// What follows it; `None` at the end of the flow.
     pub next: Option<NodeIndex>,
     /// For branching steps: what each branch begins with (the follower, if the branch is empty).
@@ -28,10 +37,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Compiles the steps after the trigger. `is_outbound` tells which actions may send bytes.
-    pub fn compile(flow: &Flow, is_outbound: &dyn Fn(&ActionRef) -> bool) -> Self {
+    /// Compiles the steps after the trigger.
+    pub fn compile(flow: &Flow, nature_of: &dyn Fn(&ActionRef) -> Nature) -> Self {
         let mut plan = Self::default();
-        plan.first = plan.add_list(&flow.steps, "", None, is_outbound);
+        plan.first = plan.add_list(&flow.steps, "", None, nature_of);
         plan
     }
 
@@ -41,7 +50,7 @@ impl Plan {
         steps: &[Step],
         prefix: &str,
         after: Option<NodeIndex>,
-        is_outbound: &dyn Fn(&ActionRef) -> bool,
+        nature_of: &dyn Fn(&ActionRef) -> Nature,
     ) -> Option<NodeIndex> {
         let mut follower = after;
         for (index, step) in steps.iter().enumerate().rev() {
@@ -51,7 +60,7 @@ impl Plan {
                 .iter()
                 .enumerate()
                 .map(|(number, branch)| {
-                    let first = self.add_list(&branch.steps, &format!("{path}.b{number}."), follower, is_outbound);
+                    let first = self.add_list(&branch.steps, &format!("{path}.b{number}."), follower, nature_of);
                     (branch.name.clone(), first)
                 })
                 .collect();
@@ -60,11 +69,10 @@ impl Plan {
                 body: Vec::new(),
                 ..step.clone()
             };
-            let is_outbound = is_outbound(&step.action);
             self.nodes.push(Node {
                 path,
                 step: bare,
-                is_outbound,
+                nature: nature_of(&step.action),
                 next: follower,
                 branches,
             });

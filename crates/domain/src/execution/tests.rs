@@ -45,7 +45,10 @@ fn flow(steps: Vec<Step>) -> Flow {
 }
 
 fn plan(steps: Vec<Step>) -> Arc<Plan> {
-    Arc::new(Plan::compile(&flow(steps), &|action| action.action.starts_with("out")))
+    Arc::new(Plan::compile(&flow(steps), &|action| Nature {
+        is_outbound: action.action.starts_with("out"),
+        is_stop: action.action == "stop",
+    }))
 }
 
 fn policies() -> impl Strategy<Value = StepErrorPolicy> {
@@ -59,7 +62,8 @@ fn policies() -> impl Strategy<Value = StepErrorPolicy> {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let leaf = (prop::bool::ANY, policies()).prop_map(|(out, policy)| step(if out { "out" } else { "pure" }, Vec::new(), policy));
+    let action = prop_oneof![3 => Just("out"), 3 => Just("pure"), 1 => Just("stop")];
+    let leaf = (action, policies()).prop_map(|(action, policy)| step(action, Vec::new(), policy));
     let list = prop::collection::vec(leaf, 0..5);
     list.prop_recursive(3, 24, 4, |inner| {
         prop::collection::vec(
@@ -132,19 +136,24 @@ impl World {
                         let at = plan.node(node);
                         assert!(self.durable.activations > 0, "a step began before Started was durable");
                         assert!(!self.durable.done.contains_key(&at.path), "a durable step was performed again");
-                        if at.is_outbound {
+                        if at.nature.is_outbound {
                             assert!(
                                 self.pending.is_empty(),
                                 "an outbound step began before earlier results were durable"
                             );
                         }
-                        self.starts.push((at.path.clone(), at.is_outbound));
+                        self.starts.push((at.path.clone(), at.nature.is_outbound));
                         events.push(Event::StepEnded(choose(at, tries)));
                     }
                     Effect::Sleep(_) => events.push(Event::RetryDue),
                     Effect::Abandon => {}
                     Effect::Finish(verdict) => {
+                        // What does not fit into one append with the end is written before it.
                         self.make_durable(plan);
+                        if *budget == 0 {
+                            return;
+                        }
+                        *budget -= 1;
                         self.durable.ended = true;
                         self.ended = Some(verdict);
                     }
@@ -164,7 +173,7 @@ fn outcome(seed: u64, node: &Node, tries: u8) -> Outcome {
             code: ErrorCode::StepFailed,
             is_retryable: hash & 1 == 0,
         },
-        2 => Outcome::Stopped,
+        _ if node.nature.is_stop => Outcome::Stopped,
         _ if node.branches.is_empty() => Outcome::Done,
         n => Outcome::Branch(format!("branch {}", n as usize % node.branches.len())),
     }

@@ -3,6 +3,7 @@
 use super::source::source_type;
 use crate::definition::{Components, Inputs, is_secret_name};
 use perseat_domain::definition::{ActionRef, DataType};
+use perseat_domain::execution::Nature;
 
 /// Whether anybody outside can notice that an action ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,10 +277,14 @@ pub fn spec(action: &ActionRef) -> Option<&'static ActionSpec> {
         .find(|entry| entry.component == action.component && entry.key == action.action)
 }
 
-/// Whether a step with this action may send bytes. An unknown action cannot run, so it counts as pure.
+/// What an action makes of a step. An unknown action cannot run, so it counts as pure.
 #[must_use]
-pub fn is_outbound(action: &ActionRef) -> bool {
-    spec(action).is_some_and(|entry| entry.effect == Effect::Outbound)
+pub fn nature_of(action: &ActionRef) -> Nature {
+    let spec = spec(action);
+    Nature {
+        is_outbound: spec.is_some_and(|entry| entry.effect == Effect::Outbound),
+        is_stop: spec.is_some_and(|entry| entry.role == Role::Stop),
+    }
 }
 
 /// Answers the definition parser from [`ALL`].
