@@ -122,10 +122,10 @@ fn data(report: StepReport) -> Value {
         StepResult::Data(output) => {
             assert_eq!(
                 serde_json::from_slice::<Value>(output.json()).unwrap(),
-                *output.value(),
+                output.value(),
                 "the stored form is the value"
             );
-            output.value().clone()
+            output.value()
         }
         other => panic!("{other:?}"),
     }
@@ -479,6 +479,12 @@ async fn a_result_over_the_limit_fails_the_step() {
         failure(perform(&performer, &get, &scope(vec![])).await).code,
         ErrorCode::ResultTooLarge
     );
+    let long = "v".repeat(1_000);
+    let stop = step("stop-execution", "stopExecution", vec![("headers", pairs(&[("x-long", &long)]))]);
+    assert_eq!(
+        failure(perform(&performer, &stop, &scope(vec![])).await).code,
+        ErrorCode::ResultTooLarge
+    );
 }
 
 #[tokio::test]
@@ -511,6 +517,25 @@ async fn log_and_stop_steps_do_what_they_say() {
             ErrorCode::StepFailed
         );
     }
+}
+
+#[tokio::test]
+async fn headers_without_end_fail_the_step() {
+    let server = Server::start().await;
+    let performer = performer(&server).await;
+    let names: Vec<String> = (0..40_000).map(|n| format!("x-{n}")).collect();
+    let list: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v")).collect();
+    let get = |list: &[(&str, &str)]| {
+        step(
+            "http",
+            "httpGet",
+            vec![("url", text(&server.url("/echo"))), ("headers", pairs(list))],
+        )
+    };
+    let error = failure(perform(&performer, &get(&list), &scope(vec![])).await);
+    assert_eq!(error.code, ErrorCode::StepFailed);
+    assert!(error.message.contains("outbound.max-headers"), "{}", error.message);
+    data(perform(&performer, &get(&list[..50]), &scope(vec![])).await);
 }
 
 #[test]

@@ -196,6 +196,12 @@ impl Performer {
         (&self.js, &self.outbound)
     }
 
+    /// The largest JSON of a step's result, and the largest answer to a synchronous caller.
+    #[must_use]
+    pub fn max_result(&self) -> usize {
+        self.limits.max_result
+    }
+
     /// How deep JSON may nest.
     pub(super) fn json_depth(&self) -> usize {
         self.limits.json_depth
@@ -241,6 +247,7 @@ impl Performer {
         let bounds = Bounds {
             max_retries: self.limits.max_http_retries,
             json_depth: self.limits.json_depth,
+            max_result: self.limits.max_result,
             deadline: call.deadline,
         };
         let mut trace = Trace::default();
@@ -263,16 +270,21 @@ impl Performer {
     fn check_size(&self, result: StepResult) -> Result<StepResult, StepError> {
         let size = match &result {
             StepResult::Data(results) => results.json().len(),
-            StepResult::Stop(reply) => reply.body.len(),
+            StepResult::Stop(reply) => reply.bytes(),
             StepResult::Branch(_) => 0,
         };
-        let limit = self.limits.max_result;
-        if size > limit {
-            let message = format!("the result has {size} bytes, more than {limit}");
-            return Err(StepError::fatal(ErrorCode::ResultTooLarge, message));
-        }
+        too_large(size, self.limits.max_result)?;
         Ok(result)
     }
+}
+
+/// Fails for a result of so many bytes, where that is more than it may have.
+pub(crate) fn too_large(bytes: usize, most: usize) -> Result<(), StepError> {
+    if bytes > most {
+        let message = format!("the result has {bytes} bytes, more than {most}");
+        return Err(StepError::fatal(ErrorCode::ResultTooLarge, message));
+    }
+    Ok(())
 }
 
 /// Who takes turns at providers.

@@ -7,13 +7,16 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+/// Longer text is no value that somebody compares: it stays text. No key: it is looked at once for each condition.
+const LONGEST_LOOSENED: usize = 16 << 10;
+
 /// Text that is JSON as its value, all else as it is.
 pub(super) fn loosened(value: &Value) -> Cow<'_, Value> {
     let Value::String(text) = value else { return Cow::Borrowed(value) };
     let starts_like_json = text
         .trim_start()
         .starts_with(|c: char| matches!(c, '{' | '[' | '"' | '-' | 't' | 'f' | 'n') || c.is_ascii_digit());
-    if !starts_like_json {
+    if text.len() > LONGEST_LOOSENED || !starts_like_json {
         return Cow::Borrowed(value);
     }
     serde_json::from_str(text).map_or(Cow::Borrowed(value), Cow::Owned)

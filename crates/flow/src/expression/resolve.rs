@@ -2,7 +2,7 @@
 
 use super::results::{Part, part_of};
 use super::scope::{Budget, VALUE_BYTES};
-use super::{Connection, ExpressionError, Results, Scope, Setting, account_part};
+use super::{Connection, ExpressionError, Limits, Results, Scope, Setting, account_part};
 use crate::payload::json;
 use perseat_domain::definition::{ComplexItem, Input, Reference, TemplatePart};
 use serde_json::{Map, Value};
@@ -79,13 +79,9 @@ pub(crate) fn json_of<'a>(input: &Input, scope: &'a Scope) -> Result<Option<&'a 
     };
     let limits = scope.limits();
     Budget::of(limits).take(json.len())?;
-    if json.len().saturating_mul(VALUE_BYTES) > limits.bytes {
-        Budget::of(limits).take_whole(&value_of(Part::Text(json)))?;
-    } else {
-        // No value is counted with more than its text so many times. Results are checked before they are kept: what fails here nests
-        // deeper.
-        json::check(json.as_bytes(), limits.depth).map_err(|_| ExpressionError::TooDeep(limits.depth))?;
-    }
+    take_values(json, limits)?;
+    // Results are checked before they are kept: what fails here nests deeper.
+    json::check(json.as_bytes(), limits.depth).map_err(|_| ExpressionError::TooDeep(limits.depth))?;
     Ok(Some(json))
 }
 
@@ -94,7 +90,10 @@ pub(super) fn view<'a>(input: &'a Input, scope: &'a Scope, budget: &mut Budget) 
     Ok(match input {
         Input::Value(None) => Seen::Made(Value::Null),
         Input::Value(Some(text)) => Seen::Made(string(text.clone(), budget)?),
-        Input::Reference(reference) => follow(reference, scope)?.map_or(Seen::Made(Value::Null), |part| Seen::There(value_of(part))),
+        Input::Reference(reference) => match follow(reference, scope)? {
+            Some(part) => Seen::There(value_of(part, scope.limits())?),
+            None => Seen::Made(Value::Null),
+        },
         Input::ConfigVar(key) => Seen::There(Cow::Borrowed(plain(key, scope)?)),
         Input::Template(parts) => Seen::Made(Value::String(template(parts, scope, budget)?)),
         Input::Complex(items) => Seen::Made(complex(items, scope, budget)?),
@@ -105,12 +104,24 @@ fn owned(input: &Input, scope: &Scope, budget: &mut Budget) -> Result<Value, Exp
     view(input, scope, budget)?.into_owned(budget)
 }
 
-fn value_of(part: Part<'_>) -> Cow<'_, Value> {
+fn value_of(part: Part<'_>, limits: Limits) -> Result<Cow<'_, Value>, ExpressionError> {
     match part {
-        Part::Tree(value) => Cow::Borrowed(value),
-        // Results are checked before they are kept.
-        Part::Text(json) => Cow::Owned(serde_json::from_str(json).unwrap_or_default()),
+        Part::Tree(value) => Ok(Cow::Borrowed(value)),
+        Part::Text(json) => {
+            take_values(json, limits)?;
+            // Results are checked before they are kept.
+            Ok(Cow::Owned(serde_json::from_str(json).unwrap_or_default()))
+        }
     }
+}
+
+/// Fails for text of more values than there may be in one: before a tree is made, which takes much more than its text.
+fn take_values(json: &str, limits: Limits) -> Result<(), ExpressionError> {
+    // There are no more values than bytes.
+    if json.len().saturating_mul(VALUE_BYTES) > limits.bytes {
+        Budget::of(limits).take(json::count(json).saturating_mul(VALUE_BYTES))?;
+    }
+    Ok(())
 }
 
 fn string(text: String, budget: &mut Budget) -> Result<Value, ExpressionError> {
@@ -170,7 +181,7 @@ fn template(parts: &[TemplatePart], scope: &Scope, budget: &mut Budget) -> Resul
             TemplatePart::Text(literal) => text.push_str(literal),
             TemplatePart::Reference(reference) => {
                 if let Some(part) = follow(reference, scope)? {
-                    append(&mut text, &value_of(part), budget)?;
+                    append(&mut text, &*value_of(part, scope.limits())?, budget)?;
                 }
             }
             TemplatePart::ConfigVar(key) => append(&mut text, plain(key, scope)?, budget)?,

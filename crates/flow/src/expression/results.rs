@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// look-ups.
 const LOOK_UPS: u8 = 8;
 
-/// A step's results. Each form is made from the other when it is first asked for: most results are only stored, or only
-/// handed to a script.
-#[derive(Default)]
+/// Of a text up to this a tree is made, which stays as long as the results do; a longer one is looked up each time. No key: a tree
+/// takes up to sixty times as much memory as its text.
+const TREE_TEXT: usize = 16 << 10;
+
+/// A step's results: their JSON, and a tree of it where it is small and walked often.
 pub struct Results {
-    json: OnceLock<Bytes>,
-    value: OnceLock<Value>,
+    json: Bytes,
+    tree: OnceLock<Value>,
     looked_up: AtomicU8,
 }
 
@@ -33,24 +35,26 @@ impl Results {
     #[must_use]
     pub fn of_json(json: Bytes) -> Self {
         Self {
-            json: OnceLock::from(json),
-            ..Self::default()
+            json,
+            tree: OnceLock::new(),
+            looked_up: AtomicU8::new(0),
         }
     }
 
     /// Takes a value.
     #[must_use]
     pub fn of_value(value: Value) -> Self {
-        Self {
-            value: OnceLock::from(value),
-            ..Self::default()
+        let results = Self::of_json(value.to_string().into());
+        if results.json.len() <= TREE_TEXT {
+            let _ = results.tree.set(value);
         }
+        results
     }
 
     /// The results as JSON: what is sealed and stored.
     #[must_use]
     pub fn json(&self) -> &Bytes {
-        self.json.get_or_init(|| Bytes::from(self.value().to_string()))
+        &self.json
     }
 
     /// The same as text.
@@ -62,27 +66,25 @@ impl Results {
     /// The part that a path leads to; `None` where it leads nowhere. The segment at the place `any_case` is compared without regard
     /// to case where no key is the same.
     pub(super) fn part(&self, path: &[String], any_case: Option<usize>) -> Option<Part<'_>> {
-        if self.value.get().is_none() && self.looked_up.fetch_add(1, Ordering::Relaxed) < LOOK_UPS {
-            return value_at(self.text(), path, any_case).map(Part::Text);
+        let tree = self.tree.get().or_else(|| {
+            let is_walked_often = self.json.len() <= TREE_TEXT && self.looked_up.fetch_add(1, Ordering::Relaxed) >= LOOK_UPS;
+            is_walked_often.then(|| self.tree.get_or_init(|| self.value()))
+        });
+        match tree {
+            Some(tree) => part_of(tree, path, any_case).map(Part::Tree),
+            None => self.json_part(path, any_case).map(Part::Text),
         }
-        part_of(self.value(), path, any_case).map(Part::Tree)
     }
 
-    /// The JSON of the part that a path leads to, as it came; `None` where there is no such part, or only a tree.
+    /// The JSON of the part that a path leads to, as it came; `None` where there is no such part.
     pub(super) fn json_part(&self, path: &[String], any_case: Option<usize>) -> Option<&str> {
-        self.json.get()?;
         value_at(self.text(), path, any_case)
     }
 
     /// The results as a value.
     #[must_use]
-    pub fn value(&self) -> &Value {
-        self.value.get_or_init(|| {
-            self.json
-                .get()
-                .and_then(|json| serde_json::from_slice(json).ok())
-                .unwrap_or_default()
-        })
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.json).unwrap_or_default()
     }
 }
 
@@ -123,9 +125,9 @@ mod tests {
         let made = Results::of_value(value.clone());
         assert_eq!(made.json().as_ref(), br#"{"b":[1,"x",null],"a":2.5}"#);
         let read = Results::of_json(Bytes::from_static(b" {\"b\": [1, \"x\", null], \"a\": 2.5}"));
-        assert_eq!(*read.value(), value);
+        assert_eq!((made.value(), read.value()), (value.clone(), value));
         assert_eq!(read.text(), " {\"b\": [1, \"x\", null], \"a\": 2.5}", "it stays as it came");
-        assert_eq!(*Results::of_json(Bytes::from_static(b"{")).value(), Value::Null);
+        assert_eq!(Results::of_json(Bytes::from_static(b"{")).value(), Value::Null);
         assert!(!format!("{made:?}{read:?}").contains("2.5"), "`Debug` tells nothing of them");
     }
 
@@ -152,5 +154,15 @@ mod tests {
         // Of the eight look-ups in the text two in five find nothing.
         assert_eq!(texts, 6);
         assert_eq!(results.json().as_ref(), json, "it stays as it came");
+    }
+
+    #[test]
+    fn no_tree_is_kept_of_a_large_text() {
+        let large = json!({ "list": vec![0; TREE_TEXT], "last": 1 });
+        for results in [Results::of_value(large.clone()), Results::of_json(large.to_string().into())] {
+            for _ in 0..3 * LOOK_UPS {
+                assert!(matches!(results.part(&["last".to_owned()], None), Some(Part::Text("1"))));
+            }
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! An answer as the step's result.
 
+use super::Bounds;
 use super::request::{Call, ResponseType};
-use crate::component::StepError;
+use crate::component::{StepError, too_large};
 use crate::expression::Results;
 use crate::outbound::Response;
 use crate::payload::{self, text_or_base64};
@@ -16,26 +17,31 @@ const MAX_ERROR_DATA: usize = 16 << 10;
 
 /// The body as data, or with `includeFullResponse` `{data, status, statusText, headers}`. A status that is no
 /// success is a failure unless the step asked for the full answer.
-pub(super) fn read(call: &Call, response: &Response, depth: usize) -> Result<Results, StepError> {
+pub(super) fn read(call: &Call, response: &Response, bounds: Bounds) -> Result<Results, StepError> {
+    let depth = bounds.json_depth;
     let is_error = !response.status.is_success();
     if is_error && !call.full_response {
         return Err(status_error(call, response, depth));
     }
-    if !call.full_response && call.response_type == ResponseType::Json && payload::json::check(&response.body, depth).is_ok() {
-        // A JSON body is its own stored form.
-        return Ok(Results::of_json(response.body.clone()));
-    }
-    let data = data(call.response_type, response, depth);
+    // Before anything is made of it: a tree takes much more than its text.
+    too_large(response.body.len(), bounds.max_result)?;
+    let is_json = call.response_type == ResponseType::Json && payload::json::check(&response.body, depth).is_ok();
+    // A JSON body is its own stored form.
+    let data = match is_json {
+        true => response.body.clone(),
+        false => data(call.response_type, response, depth).to_string().into(),
+    };
     if !call.full_response {
-        return Ok(Results::of_value(data));
+        return Ok(Results::of_json(data));
     }
-    let reason = response.status.canonical_reason().unwrap_or_default();
-    Ok(Results::of_value(json!({
-        "data": data,
+    let around = json!({
         "status": response.status.as_u16(),
-        "statusText": reason,
+        "statusText": response.status.canonical_reason().unwrap_or_default(),
         "headers": headers(response),
-    })))
+    })
+    .to_string();
+    let full = [br#"{"data":"#, data.as_ref(), b",", &around.as_bytes()[1..]].concat();
+    Ok(Results::of_json(full.into()))
 }
 
 fn limits(depth: usize) -> payload::Limits {

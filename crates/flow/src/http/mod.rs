@@ -25,6 +25,8 @@ pub(crate) struct Bounds {
     pub(crate) max_retries: u32,
     /// Lists and objects within one another in an answer that is read as JSON.
     pub(crate) json_depth: usize,
+    /// The largest JSON of the result.
+    pub(crate) max_result: usize,
     /// When it is given up.
     pub(crate) deadline: Instant,
 }
@@ -50,7 +52,7 @@ pub(crate) async fn perform(
     meter: &Meter,
     trace: &mut Trace,
 ) -> Result<Results, StepError> {
-    let call = Call::read(action, inputs, key)?;
+    let call = Call::read(action, inputs, key, client.max_headers())?;
     let credential = call.credential();
     trace.credentials.extend(credential.clone());
     let count = meter.through(call.through());
@@ -63,7 +65,7 @@ pub(crate) async fn perform(
             trace.logs.push(debug_line(&call, &outcome));
         }
         let error = match outcome {
-            Ok(response) => match answer::read(&call, &response, bounds.json_depth) {
+            Ok(response) => match answer::read(&call, &response, bounds) {
                 Ok(output) => return Ok(output),
                 Err(error) => error,
             },

@@ -387,7 +387,7 @@ mod tests {
         let context = FlowContext::new("RXg=".into(), url, "2026-01-01T00:00:00Z".into(), Arc::new(names));
         let written: Value = serde_json::from_str(context.json()).unwrap();
         assert_eq!(written, serde_json::to_value(&context).unwrap(), "joined from its two parts");
-        let payload = trigger_payload(&request, &context, Limits::default()).unwrap().value().clone();
+        let payload = trigger_payload(&request, &context, Limits::default()).unwrap().value();
         assert_eq!(payload["headers"], json!({ "content-type": "application/json", "x-a": "1, 2" }));
         assert_eq!(payload["queryParameters"], json!({ "q": "2", "r": "a b" }));
         assert_eq!(payload["body"], json!({ "data": { "n": 1 }, "contentType": "application/json" }));

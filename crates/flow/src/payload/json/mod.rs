@@ -21,6 +21,13 @@ pub fn check(body: &[u8], depth: usize) -> Result<(), NotJson> {
     checked(body, depth).map(drop)
 }
 
+/// How many values there are in text that has been [checked](check): lists, objects and what is in them.
+pub(crate) fn count(text: &str) -> usize {
+    let mut scanner = Scanner::new(text);
+    let _ = scanner.value(usize::MAX);
+    scanner.values()
+}
+
 /// Checks a whole body and gives the string or number at a path into it.
 ///
 /// # Errors

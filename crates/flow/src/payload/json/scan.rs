@@ -16,11 +16,13 @@ const SURE_DIGITS: usize = 300;
 pub(super) struct Scanner<'t> {
     text: &'t str,
     at: usize,
+    /// Values that were passed, lists and objects among them.
+    values: usize,
 }
 
 impl<'t> Scanner<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { text, at: 0 }
+        Self { text, at: 0, values: 0 }
     }
 
     /// Nothing but white space is left.
@@ -37,6 +39,7 @@ impl<'t> Scanner<'t> {
         let (mut objects, mut level) = (0_u128, 0);
         loop {
             self.space();
+            self.values += 1;
             match self.byte() {
                 Some(opening @ (b'{' | b'[')) => {
                     if level == depth.min(MAX_DEPTH) {
@@ -87,6 +90,11 @@ impl<'t> Scanner<'t> {
                 objects >>= 1;
             }
         }
+    }
+
+    /// How many values were passed.
+    pub(super) fn values(&self) -> usize {
+        self.values
     }
 
     /// Enters a list or an object: whether there is one that begins with this bracket.
