@@ -24,6 +24,8 @@ const FRAME_OVERHEAD: u64 = 64 << 10;
 const LEAST_HEADER_BYTES: u64 = 8 << 10;
 /// The JSON library reads 127 levels, whatever is allowed, and a body stands two deep in the payload that steps see.
 const MOST_JSON_DEPTH: u32 = 125;
+/// More headers than this do not fit into one map of them beside those that Perseat adds.
+const MOST_HEADERS: u32 = 16_384;
 
 /// Everything in `config` that does not fit together, as far as its keys are known.
 #[must_use]
@@ -36,7 +38,7 @@ pub(super) fn problems(config: &Config, unknown: &Unknown) -> Vec<Problem> {
     budget(config, &mut checks);
     counts(config, &mut checks);
     outbound(config, &mut checks);
-    super::governor::check(config, &mut checks);
+    super::calls::check(config, &mut checks);
     listeners(config, &mut checks);
     times(config, &mut checks);
     redirects(config, &mut checks);
@@ -78,6 +80,15 @@ fn sizes(config: &Config, checks: &mut Checks<'_>) {
     checks.refuse(&["front.max-body", "front.body-memory"], body > memory, || {
         format!("front.body-memory is {memory}, so a body of front.max-body ({body}) could never be read")
     });
+    for (key, most) in [
+        ("front.max-headers", config.front.max_headers),
+        ("outbound.max-headers", config.calls.outbound.max_headers),
+    ] {
+        let most = most.get();
+        checks.refuse(&[key], most > MOST_HEADERS, || {
+            format!("{key} is {most}, but {MOST_HEADERS} is the most that a message may have")
+        });
+    }
     let heads = config.front.max_header_bytes;
     checks.refuse(&["front.max-header-bytes"], heads.get() < LEAST_HEADER_BYTES, || {
         format!("front.max-header-bytes is {heads}, but requests are read 8KiB at a time at least")
@@ -189,13 +200,16 @@ fn counts(config: &Config, checks: &mut Checks<'_>) {
 }
 
 fn outbound(config: &Config, checks: &mut Checks<'_>) {
-    let (memory, answer) = (config.outbound.answer_memory, config.outbound.max_response);
+    let (memory, answer) = (config.calls.outbound.answer_memory, config.calls.outbound.max_response);
     checks.refuse(
         &["outbound.answer-memory", "outbound.max-response"],
         memory.get() / 2 < answer.get(),
         || format!("outbound.answer-memory is {memory}, but a user has half of it, so an answer of outbound.max-response ({answer}) could never be read"),
     );
-    for (key, rules) in [("outbound.allow", &config.outbound.allow), ("outbound.deny", &config.outbound.deny)] {
+    for (key, rules) in [
+        ("outbound.allow", &config.calls.outbound.allow),
+        ("outbound.deny", &config.calls.outbound.deny),
+    ] {
         for rule in rules {
             checks.refuse(&[key], rule.parse::<Rule>().is_err(), || {
                 format!("{key}: {rule:?} is neither a network nor a host, each optionally with a port")
@@ -263,9 +277,9 @@ fn times(config: &Config, checks: &mut Checks<'_>) {
         ("code.cpu", config.code.cpu, "code.wall", config.code.wall),
         (
             "outbound.connect-timeout",
-            config.outbound.connect_timeout,
+            config.calls.outbound.connect_timeout,
             "outbound.timeout",
-            config.outbound.timeout,
+            config.calls.outbound.timeout,
         ),
         (
             "oauth.back-off",
@@ -281,7 +295,7 @@ fn times(config: &Config, checks: &mut Checks<'_>) {
 
 /// Times in which nothing could be done, or between which nothing would pass.
 fn nothing(config: &Config, checks: &mut Checks<'_>) {
-    let (front, execution, code, outbound) = (&config.front, &config.execution, &config.code, &config.outbound);
+    let (front, execution, code, outbound) = (&config.front, &config.execution, &config.code, &config.calls.outbound);
     let supervision = &config.supervision;
     let times = [
         ("local.read-timeout", config.local.read_timeout),
@@ -293,6 +307,7 @@ fn nothing(config: &Config, checks: &mut Checks<'_>) {
         ("tls.handshake-timeout", config.tls.handshake_timeout),
         ("front.header-timeout", front.header_timeout),
         ("front.body-timeout", front.body_timeout),
+        ("front.answer-timeout", front.answer_timeout),
         ("front.idle-timeout", front.idle_timeout),
         ("front.sync-timeout", front.sync_timeout),
         ("front.accept-pause", front.accept_pause),

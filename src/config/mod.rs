@@ -3,10 +3,10 @@
 //! [`settings`] declares every key once. [`Config::load`] reads the sources into [`Settings`], then checks the keys together;
 //! only a checked [`Config`] reaches the rest of the daemon. Nothing here touches a disk, a socket or a clock.
 
+pub mod calls;
 pub mod changes;
 pub mod check;
 mod declare;
-pub mod governor;
 pub mod keyring;
 mod notices;
 mod oauth;

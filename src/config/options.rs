@@ -25,10 +25,20 @@ use perseat_store::media::Room;
 use perseat_store::{catalog, history, index, keyring, state};
 
 use super::Config;
-use super::value::{Count, SandboxMode};
+use super::check::ENTRY_OVERHEAD;
+use super::value::{Count, SandboxMode, Size};
 use crate::console::ConsoleOptions;
 use crate::control::{ControlOptions, PictureLimits, SignInOptions};
 use crate::indexer;
+
+/// What an entry takes beside the frame and the names in it.
+fn room_in_entry(config: &Config) -> usize {
+    Size::bytes(config.max_entry().get().saturating_sub(ENTRY_OVERHEAD)).as_usize()
+}
+
+/// Commits' worth of entries that readers may have applied and that are not committed. No key: it goes with
+/// `index.commit-entries`.
+const COMMITS_PENDING: u64 = 4;
 
 /// The options of every part.
 impl Config {
@@ -52,6 +62,8 @@ impl Config {
             max_header_bytes: front.max_header_bytes.as_usize(),
             header_timeout: front.header_timeout,
             body_timeout: front.body_timeout,
+            answer_memory: front.answer_memory.as_usize(),
+            answer_timeout: front.answer_timeout,
             idle_timeout: front.idle_timeout,
             connections: front.connections.as_usize(),
             connections_per_address: front.connections_per_address.as_usize(),
@@ -153,7 +165,7 @@ impl Config {
             step_timeout: execution.step_timeout,
             max_log_lines: execution.max_log_lines.as_usize(),
             max_log_line: execution.max_log_line.as_usize(),
-            entry_bytes: execution.entry_bytes.as_usize(),
+            entry_bytes: execution.entry_bytes.as_usize().min(room_in_entry(self)),
             offload_bytes: execution.offload_bytes.as_usize(),
             park_limit: execution.park_limit,
             full_retry: execution.full_retry,
@@ -218,10 +230,11 @@ impl Config {
     /// The way out.
     #[must_use]
     pub fn outbound_options(&self) -> outbound::Options {
-        let outbound = &self.outbound;
+        let outbound = &self.calls.outbound;
         outbound::Options {
             max_response: outbound.max_response.as_usize(),
             answer_memory: outbound.answer_memory.as_usize(),
+            max_headers: outbound.max_headers.as_usize(),
             connect_timeout: outbound.connect_timeout,
             max_time: outbound.timeout,
             max_redirects: outbound.redirects.get(),
@@ -242,7 +255,7 @@ impl Config {
     /// A rule that is none; a checked configuration has only rules.
     pub fn outbound_policy(&self) -> Result<Policy, RuleError> {
         let rules = |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<Rule>, _>>();
-        Ok(Policy::new(rules(&self.outbound.allow)?, rules(&self.outbound.deny)?))
+        Ok(Policy::new(rules(&self.calls.outbound.allow)?, rules(&self.calls.outbound.deny)?))
     }
 
     /// Integration definitions.
@@ -305,6 +318,7 @@ impl Config {
             limits: index::Limits {
                 steps_listed: index.steps_listed.as_usize(),
                 state_scan: self.state.scan_rows.as_usize(),
+                pending: COMMITS_PENDING * u64::from(index.commit_entries.get()),
             },
             retention,
             // Not of the configuration: said for one start at a time.
@@ -509,7 +523,7 @@ mod tests {
         };
         same(&config.code_options(), &code);
         let agent = outbound::Options {
-            user_agent: config.outbound.user_agent.clone(),
+            user_agent: config.calls.outbound.user_agent.clone(),
             ..outbound::Options::default()
         };
         same(&config.outbound_options(), &agent);

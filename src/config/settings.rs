@@ -25,7 +25,7 @@ pub fn sections() -> Vec<Section> {
 
 settings! {
     /// The configuration as it was given, each value typed and in its own range; [`super::Config`] has checked them together.
-    Settings with people: PeopleSettings, with rates: super::governor::RateSettings,
+    Settings with people: PeopleSettings, with calls: super::calls::CallSettings,
         with custody: super::keyring::KeyringSettings;
 
     /// How the outside world sees this daemon.
@@ -188,16 +188,20 @@ settings! {
     front "front": Front {
         /// The largest request body. One entry is at most half a journal segment, so a larger body needs larger segments.
         max_body: Size = "6MiB";
-        /// Memory for bodies, all connections together, from the first byte read until the entry is durable.
+        /// Memory for bodies, all connections together, from the first byte read until the entry is durable. Of what bodies above 4 KiB may have the clients of one address (64 bits of an IPv6 address) hold half at most.
         body_memory: Size = "32MiB";
-        /// Headers in one request. Providers send about thirty.
+        /// Headers in one request, and those that a flow sets in an answer. Providers send about thirty.
         max_headers: Count = 100;
-        /// Bytes of a request's line and headers together.
+        /// Bytes of a request's line and headers together, and of those that a flow sets in an answer.
         max_header_bytes: Size = "64KiB";
         /// How long the headers may take. A client that connects and sends nothing is closed after it, too.
         header_timeout: Duration = "10s";
         /// How long the body may take, the wait for its memory included.
         body_timeout: Duration = "30s";
+        /// Memory for results of synchronous calls, all connections together, until their callers have taken them. A result that finds no room is not sent: its caller gets 503 `result_not_sent` with the id of the execution, which has succeeded.
+        answer_memory: Size = "32MiB";
+        /// How long a client may take to take an answer that does not go out at once.
+        answer_timeout: Duration = "30s";
         /// How long a connection may stay open without a request. Longer than the 60 s that proxies keep theirs.
         idle_timeout: Duration = "75s";
         /// Connections at once, all front threads together; more wait in the kernel's queue.
@@ -349,40 +353,6 @@ settings! {
         max_scripts: Count = 64;
         /// required: refuse to start where landlock or seccomp is missing. best-effort: start and warn.
         sandbox: SandboxMode = "required";
-    }
-
-    /// Requests that flows send out. Only public addresses by default, so that no flow can reach what stands beside the daemon.
-    outbound "outbound": Outbound {
-        /// Networks and hosts that are allowed although they are not public: `10.1.0.0/16`, `*.internal`, `127.0.0.1:8080`.
-        allow: Vec<String> = none();
-        /// Networks and hosts that are refused although they are public. Stronger than `allow`.
-        deny: Vec<String> = none();
-        /// How long a connection may take.
-        connect_timeout: Duration = "10s";
-        /// How long a whole request may take, redirects and body included.
-        timeout: Duration = "5m";
-        /// The largest response body, after decompression.
-        max_response: Size = "64MiB";
-        /// Memory for response bodies, all requests together, until a step has its result or a script was given it. One user has half of it at most, which has to hold a whole body. What finds no room fails at once, in a way that may pass.
-        answer_memory: Size = "256MiB";
-        /// Redirects followed; each is checked like the first address, and credentials are dropped on a change of host.
-        redirects: Count = 5;
-        /// Name look-ups at once; they hold threads. Whoever asks for a name meanwhile gets the same answer. The names of one zone (their last two labels) have half of them at most, at least one: where its servers do not answer, others still are looked up.
-        lookups: Count = 32;
-        /// How long a name look-up may take from its turn on; waiting for that counts for `outbound.connect-timeout`.
-        lookup_timeout: Duration = "10s";
-        /// How long the answer of a name look-up is used again.
-        dns_cache: Duration = "30s";
-        /// Names kept in that cache.
-        dns_cache_names: Count = 4_096;
-        /// Idle connections kept for one host.
-        idle_per_host: Count = 64;
-        /// How long an idle connection is kept: less than the five seconds of many servers. One that closes it just when a request is sent leaves nobody knowing what became of that.
-        idle_timeout: Duration = "4s";
-        /// Client certificates whose connections are kept; the least recently used go.
-        client_certificates: Count = 64;
-        /// The `User-Agent` of requests that set none.
-        user_agent: String = concat!("perseat/", env!("CARGO_PKG_VERSION"));
     }
 
     /// OAuth 2.0 connections: when tokens are renewed, and how providers are asked. Calls go through the same guard as flows' own.

@@ -2,18 +2,20 @@
 //!
 //! Memory comes in three parts. A small body claims what it needs from the first once it is whole: until then it is no
 //! more than its connection's read buffer holds anyway. One that is seen to be larger claims its first 64 KiB, or less
-//! if it announces less, from the second, and all the rest it may need from the third, at once. So nobody waits for more
-//! while holding what others wait for, and slow large bodies delay other large ones, never the small ones that most
-//! webhooks are; a body that was announced and does not come holds nothing.
+//! if it announces less, from the second, and all the rest it may need from the third, at once; of each of these two the
+//! clients of one network hold half at most. So slow large bodies delay other large ones of their network, and only those of
+//! several networks together all large ones, never the small ones that most webhooks are; a body that was announced and does
+//! not come holds nothing.
 
 use super::FrontShared;
 use super::connection::Watch;
+use super::memory::{Claim, Memory, SharedMemory};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use perseat_domain::code::ErrorCode;
-use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::net::IpAddr;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Up to this a body is small.
 const SMALL: usize = 4 << 10;
@@ -23,46 +25,19 @@ const FIRST_SHARE: usize = 64 << 10;
 /// Memory for bodies: `front.body-memory`, a permit a byte.
 #[derive(Debug)]
 pub(super) struct BodyMemory {
-    whole: Part,
-    first_shares: Part,
-    rests: Part,
-}
-
-#[derive(Debug)]
-struct Part {
-    bytes: usize,
-    free: Arc<Semaphore>,
+    whole: Memory,
+    first_shares: SharedMemory,
+    rests: SharedMemory,
 }
 
 impl BodyMemory {
     /// An eighth for small bodies, an eighth for first shares, the rest for what large bodies need beyond.
     pub(super) fn new(bytes: usize) -> Self {
         Self {
-            whole: Part::new(bytes / 8),
-            first_shares: Part::new(bytes / 8),
-            rests: Part::new(bytes - bytes / 4),
+            whole: Memory::new(bytes / 8),
+            first_shares: SharedMemory::new(bytes / 8),
+            rests: SharedMemory::new(bytes - bytes / 4),
         }
-    }
-}
-
-impl Part {
-    fn new(bytes: usize) -> Self {
-        let bytes = bytes.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
-        Self {
-            bytes,
-            free: Arc::new(Semaphore::new(bytes)),
-        }
-    }
-
-    /// Claims `bytes`, or the whole part if that is less.
-    async fn claim(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ErrorCode> {
-        let permits = bytes.min(self.bytes) as u32;
-        if let Ok(permit) = Arc::clone(&self.free).try_acquire_many_owned(permits) {
-            return Ok(permit);
-        }
-        // Boxed: a request that does not wait should not carry the room for it. The semaphore is never closed.
-        let waiting = Box::pin(Arc::clone(&self.free).acquire_many_owned(permits));
-        waiting.await.map_err(|_| ErrorCode::Internal)
     }
 }
 
@@ -70,12 +45,18 @@ impl Part {
 #[derive(Debug, Default)]
 pub(super) struct HeldBody {
     pub(super) bytes: Bytes,
-    first_share: Option<OwnedSemaphorePermit>,
-    rest: Option<OwnedSemaphorePermit>,
+    whole: Option<OwnedSemaphorePermit>,
+    first_share: Option<Claim>,
+    rest: Option<Claim>,
 }
 
-/// Reads the whole body.
-pub(super) async fn read(front: &FrontShared, watch: &Watch, incoming: &mut Incoming) -> Result<HeldBody, ErrorCode> {
+/// Reads the whole body. `client` tells whose it is: asked for a large one alone.
+pub(super) async fn read(
+    front: &FrontShared,
+    watch: &Watch,
+    client: &dyn Fn() -> IpAddr,
+    incoming: &mut Incoming,
+) -> Result<HeldBody, ErrorCode> {
     if incoming.is_end_stream() {
         return Ok(HeldBody::default());
     }
@@ -86,11 +67,16 @@ pub(super) async fn read(front: &FrontShared, watch: &Watch, incoming: &mut Inco
     if announced.is_some_and(|length| length > front.options().max_body) {
         return Err(ErrorCode::PayloadTooLarge);
     }
-    let body = watch.in_time(collect(front, incoming, announced)).await;
+    let body = watch.in_time(collect(front, client, incoming, announced)).await;
     body.unwrap_or(Err(ErrorCode::RequestTimeout))
 }
 
-async fn collect(front: &FrontShared, incoming: &mut Incoming, announced: Option<usize>) -> Result<HeldBody, ErrorCode> {
+async fn collect(
+    front: &FrontShared,
+    client: &dyn Fn() -> IpAddr,
+    incoming: &mut Incoming,
+    announced: Option<usize>,
+) -> Result<HeldBody, ErrorCode> {
     let (memory, max_body) = (&front.body_memory, front.options().max_body);
     let mut held = HeldBody::default();
     let may_come_to = announced.unwrap_or(max_body);
@@ -103,7 +89,7 @@ async fn collect(front: &FrontShared, incoming: &mut Incoming, announced: Option
         if total > max_body {
             return Err(ErrorCode::PayloadTooLarge);
         }
-        held.cover(memory, total, may_come_to).await?;
+        held.cover(memory, client, total, may_come_to).await?;
         // Most bodies come in one piece, which is kept as it is.
         if held.bytes.is_empty() && pieces.is_empty() {
             held.bytes = chunk;
@@ -119,7 +105,7 @@ async fn collect(front: &FrontShared, incoming: &mut Incoming, announced: Option
         held.bytes = pieces.freeze();
     }
     if held.first_share.is_none() {
-        held.first_share = Some(memory.whole.claim(held.bytes.len()).await?);
+        held.whole = Some(memory.whole.claim(held.bytes.len()).await?);
     }
     Ok(held)
 }
@@ -131,20 +117,16 @@ impl HeldBody {
     }
 
     fn claimed(&self) -> usize {
-        [&self.first_share, &self.rest]
-            .into_iter()
-            .flatten()
-            .map(OwnedSemaphorePermit::num_permits)
-            .sum()
+        [&self.first_share, &self.rest].into_iter().flatten().map(Claim::bytes).sum()
     }
 
     /// Once a body is seen to be more than small, claims all that it may come to.
-    async fn cover(&mut self, memory: &BodyMemory, seen: usize, at_most: usize) -> Result<(), ErrorCode> {
+    async fn cover(&mut self, memory: &BodyMemory, client: &dyn Fn() -> IpAddr, seen: usize, at_most: usize) -> Result<(), ErrorCode> {
         if seen > SMALL && self.first_share.is_none() {
-            self.first_share = Some(memory.first_shares.claim(at_most.min(FIRST_SHARE)).await?);
+            self.first_share = Some(memory.first_shares.claim(client(), at_most.min(FIRST_SHARE)).await?);
         }
         if seen > FIRST_SHARE && self.rest.is_none() {
-            self.rest = Some(memory.rests.claim(at_most.max(seen) - FIRST_SHARE).await?);
+            self.rest = Some(memory.rests.claim(client(), at_most.max(seen) - FIRST_SHARE).await?);
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -57,7 +58,9 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin + 'static>(front: Arc<FrontShar
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), service);
     // The phase may have changed to one with a nearer deadline before the timer rings again.
-    let glance = options.header_timeout.min(options.idle_timeout).min(options.body_timeout);
+    let glance = [options.idle_timeout, options.body_timeout, options.answer_timeout]
+        .into_iter()
+        .fold(options.header_timeout, Duration::min);
     let mut timer = pin!(sleep_until(Instant::now() + glance));
     let mut draining = front.draining.subscribe();
     let mut was_told = false;
@@ -75,7 +78,7 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin + 'static>(front: Arc<FrontShar
                 let latest = now + glance;
                 match watch.deadline(&front) {
                     // The request is answered; the next turn of this loop asks it to.
-                    Some(deadline) if deadline <= now && watch.phase.get() == Phase::Body => {
+                    Some(deadline) if deadline <= now && watch.asks_for_body() => {
                         watch.is_late.set(true);
                         timer.as_mut().reset(latest);
                     }
@@ -108,7 +111,7 @@ enum Phase {
     Body,
     /// For the answer of a request; it has its own time-outs.
     Answer,
-    /// For the next request, or for the client to take the last answer.
+    /// For the next request.
     Idle,
 }
 
@@ -116,6 +119,8 @@ enum Phase {
 pub(super) struct Watch {
     phase: Cell<Phase>,
     since: Cell<Instant>,
+    /// Since when the client does not take what is written to it, whatever else is waited for.
+    unsent_since: Cell<Option<Instant>>,
     /// Whether the body that is waited for took too long.
     is_late: Cell<bool>,
     /// What hyper would have answered to a head that it cannot parse.
@@ -127,6 +132,7 @@ impl Watch {
         Self {
             phase: Cell::new(Phase::Head),
             since: Cell::new(Instant::now()),
+            unsent_since: Cell::new(None),
             is_late: Cell::new(false),
             held: RefCell::new(None),
         }
@@ -157,6 +163,9 @@ impl Watch {
 
     fn deadline(&self, front: &FrontShared) -> Option<Instant> {
         let options = front.options();
+        if let Some(since) = self.unsent_since.get() {
+            return Some(since + options.answer_timeout);
+        }
         match self.phase.get() {
             Phase::Head => Some(self.since.get() + options.header_timeout),
             Phase::Idle => Some(self.since.get() + options.idle_timeout),
@@ -165,10 +174,33 @@ impl Watch {
         }
     }
 
+    /// Whether a deadline is that of a body: then there is a request to answer.
+    fn asks_for_body(&self) -> bool {
+        self.unsent_since.get().is_none() && self.phase.get() == Phase::Body
+    }
+
     fn count_timeout(&self, front: &FrontShared) {
-        match self.phase.get() {
-            Phase::Head => front.metrics.header_timeouts.increment(1),
-            _ => front.metrics.idle_timeouts.increment(1),
+        let metrics = &front.metrics;
+        let counter = match self.phase.get() {
+            _ if self.unsent_since.get().is_some() => &metrics.answer_timeouts,
+            Phase::Head => &metrics.header_timeouts,
+            _ => &metrics.idle_timeouts,
+        };
+        counter.increment(1);
+    }
+
+    /// Something that was written has to wait for the client.
+    fn waits(&self) {
+        if self.unsent_since.get().is_none() {
+            self.unsent_since.set(Some(Instant::now()));
+        }
+    }
+
+    /// The client has everything that was written.
+    fn sent(&self) {
+        if self.unsent_since.take().is_some() {
+            // What it waited for meanwhile is waited for from now on.
+            self.since.set(Instant::now());
         }
     }
 }
@@ -217,7 +249,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
             return Poll::Ready(Ok(bytes.len()));
         }
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.wrote(polled.is_ready());
+        self.wrote(&polled);
         polled
     }
 
@@ -228,7 +260,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
             return Poll::Ready(Ok(only.len()));
         }
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.wrote(polled.is_ready());
+        self.wrote(&polled);
         polled
     }
 
@@ -237,7 +269,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // hyper flushes when it has written all it had.
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        match polled {
+            Poll::Ready(_) => self.watch.sent(),
+            Poll::Pending => self.watch.waits(),
+        }
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -262,10 +300,9 @@ impl<S> Watched<S> {
         holds
     }
 
-    /// A client that takes its answer slowly is not idle.
-    fn wrote(&self, progressed: bool) {
-        if progressed && self.watch.phase.get() == Phase::Idle {
-            self.watch.since.set(Instant::now());
+    fn wrote(&self, polled: &Poll<io::Result<usize>>) {
+        if polled.is_pending() {
+            self.watch.waits();
         }
     }
 }

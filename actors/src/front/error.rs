@@ -46,7 +46,8 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::IndexLag
         | ErrorCode::NotReady
         | ErrorCode::Paused
-        | ErrorCode::OutboundRateLimited => StatusCode::SERVICE_UNAVAILABLE,
+        | ErrorCode::OutboundRateLimited
+        | ErrorCode::ResultNotSent => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::SyncTimeout | ErrorCode::StepTimeout | ErrorCode::ExecutionTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::Internal | ErrorCode::Quarantined => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -112,6 +113,7 @@ pub fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::ScriptFailed => "The script of a step failed.",
         ErrorCode::Paused => "The data was restored from a backup, and nobody has said yet that it is to go on.",
         ErrorCode::OutboundRateLimited => "A provider takes no more calls for now.",
+        ErrorCode::ResultNotSent => "The execution succeeded; too many results are being sent for its own.",
     }
 }
 

@@ -25,6 +25,7 @@ pub struct FrontMetrics {
     pub(super) connections_refused: Counter,
     pub(super) header_timeouts: Counter,
     pub(super) idle_timeouts: Counter,
+    pub(super) answer_timeouts: Counter,
 }
 
 impl FrontMetrics {
@@ -49,6 +50,7 @@ impl FrontMetrics {
             connections_refused: counter!(CONNECTIONS_REFUSED_TOTAL),
             header_timeouts: counter!(CLOSED_TOTAL, "phase" => "header"),
             idle_timeouts: counter!(CLOSED_TOTAL, "phase" => "idle"),
+            answer_timeouts: counter!(CLOSED_TOTAL, "phase" => "answer"),
         }
     }
 

@@ -24,6 +24,7 @@ mod connection;
 pub mod error;
 mod intake;
 mod keeper;
+mod memory;
 pub mod metrics;
 mod options;
 mod reply;
@@ -93,6 +94,7 @@ pub struct FrontShared {
     ready: AtomicBool,
     draining: watch::Sender<bool>,
     body_memory: body::BodyMemory,
+    answer_memory: memory::Memory,
     pool: Arc<Semaphore>,
     connections: Arc<Semaphore>,
     addresses: Arc<AddressLimit>,
@@ -111,6 +113,7 @@ impl FrontShared {
             ready: AtomicBool::new(false),
             draining: watch::Sender::new(false),
             body_memory: body::BodyMemory::new(options.body_memory),
+            answer_memory: memory::Memory::new(options.answer_memory),
             pool: Arc::new(Semaphore::new(options.pool)),
             connections: Arc::new(Semaphore::new(options.connections)),
             addresses: AddressLimit::new(options.connections_per_address),

@@ -10,15 +10,19 @@ pub struct FrontOptions {
     /// `front.body-memory`: bytes of bodies held at once, until the entry is durable. An eighth is for bodies up to 4 KiB,
     /// an eighth for the first 64 KiB of larger ones, the rest for what these need beyond; at least `front.max-body`.
     pub body_memory: usize,
-    /// `front.max-headers`: headers in one request.
+    /// `front.max-headers`: headers in one request, and those that a flow sets in an answer.
     pub max_headers: usize,
-    /// `front.max-header-bytes`: bytes of the request line and headers together. Up to twice as much is still read, so
-    /// that the answer can say what was wrong.
+    /// `front.max-header-bytes`: bytes of the request line and headers together, and of those that a flow sets in an answer. Up
+    /// to twice as much is still read, so that the answer can say what was wrong.
     pub max_header_bytes: usize,
     /// `front.header-timeout`: how long a request's headers may take, and a new connection may say nothing.
     pub header_timeout: Duration,
     /// `front.body-timeout`: how long the body may take, waits for its memory included.
     pub body_timeout: Duration,
+    /// `front.answer-memory`: bytes of synchronous results held at once, until their callers have taken them.
+    pub answer_memory: usize,
+    /// `front.answer-timeout`: how long a client may take to take an answer that does not go out at once.
+    pub answer_timeout: Duration,
     /// `front.idle-timeout`: how long a connection may stay open between requests.
     pub idle_timeout: Duration,
     /// `front.connections`: connections at once, all front threads together; more wait in the kernel's queue.
@@ -60,6 +64,8 @@ impl Default for FrontOptions {
             max_header_bytes: 64 << 10,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            answer_memory: 32 << 20,
+            answer_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
             connections: 16_384,
             connections_per_address: 8_192,

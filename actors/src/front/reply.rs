@@ -1,5 +1,6 @@
 //! Makes answers: receipts, results, refusals.
 
+use super::FrontShared;
 use super::error::{retry_after, sentence, status};
 use super::options::FrontOptions;
 use crate::waiters;
@@ -10,6 +11,7 @@ use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, SyncResponse};
 use perseat_domain::id::ExecutionId;
 use perseat_domain::route::{Method, TriggerReply};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// An answer.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -85,7 +87,7 @@ impl Refusal {
 }
 
 /// The receipt of an asynchronous call, in the form that the trigger names.
-pub(super) fn receipt(execution: ExecutionId, reply: Option<&TriggerReply>) -> Answer {
+pub(super) fn receipt(execution: ExecutionId, reply: Option<&TriggerReply>, options: &FrontOptions) -> Answer {
     const BEFORE: &str = r#"{"executionId":""#;
     let id = execution.global();
     let body = Bytes::from([BEFORE, &id, r#""}"#].concat());
@@ -96,16 +98,23 @@ pub(super) fn receipt(execution: ExecutionId, reply: Option<&TriggerReply>) -> A
         answer.headers_mut().insert(EXECUTION_ID, value);
     }
     if let Some(reply) = reply {
-        shape(&mut answer, reply);
+        shape(&mut answer, reply, options);
     }
     answer
 }
 
-fn shape(answer: &mut Answer, reply: &TriggerReply) {
+fn shape(answer: &mut Answer, reply: &TriggerReply, options: &FrontOptions) {
     if let Some(status) = reply.status.and_then(|status| StatusCode::from_u16(status).ok()) {
         *answer.status_mut() = status;
     }
-    add(answer.headers_mut(), &reply.headers);
+    // What is accepted has to be answered: headers past the limits are left out.
+    let mut bytes = 0;
+    let fits = |(name, value): &&(String, String)| {
+        bytes += name.len() + value.len() + 4;
+        bytes <= options.max_header_bytes
+    };
+    let headers = reply.headers.iter().take(options.max_headers).take_while(fits);
+    add(answer.headers_mut(), headers);
     if let Some(body) = &reply.body {
         answer.headers_mut().remove(header::CONTENT_TYPE);
         *answer.body_mut() = Full::from(Bytes::copy_from_slice(body.as_bytes()));
@@ -116,53 +125,73 @@ fn shape(answer: &mut Answer, reply: &TriggerReply) {
 }
 
 /// The answer to a synchronous caller.
-pub(super) fn ended(execution: ExecutionId, note: waiters::Answer, options: &FrontOptions) -> Answer {
-    match (note.status, note.response) {
-        (EndStatus::Succeeded, Some(response)) => result(execution, response),
-        (EndStatus::Succeeded, None) => result(
-            execution,
-            SyncResponse {
-                status: 200,
-                content_type: String::new(),
-                headers: Vec::new(),
-                body: Bytes::new(),
-            },
-        ),
+pub(super) fn ended(front: &FrontShared, execution: ExecutionId, note: waiters::Answer) -> Answer {
+    let refusal = match (note.status, note.response) {
+        (EndStatus::Succeeded, Some(response)) => match result(front, execution, response) {
+            Ok(answer) => return answer,
+            Err(code) => Refusal::of(code, execution),
+        },
+        (EndStatus::Succeeded, None) => {
+            let mut answer = Answer::default();
+            set_execution(answer.headers_mut(), execution);
+            return answer;
+        }
         (status, _) => {
             let code = note.code.unwrap_or(match status {
                 EndStatus::Cancelled => ErrorCode::Cancelled,
                 EndStatus::Quarantined => ErrorCode::Quarantined,
                 _ => ErrorCode::StepFailed,
             });
-            let refusal = Refusal {
+            Refusal {
                 message: note.message,
                 ..Refusal::of(code, execution)
-            };
-            refusal.answer(options)
+            }
         }
-    }
+    };
+    refusal.answer(front.options())
 }
 
-fn result(execution: ExecutionId, response: SyncResponse) -> Answer {
-    let mut answer = Response::new(Full::from(response.body));
+fn result(front: &FrontShared, execution: ExecutionId, response: SyncResponse) -> Result<Answer, ErrorCode> {
+    let options = front.options();
+    if response.headers.len() > options.max_headers || response.header_bytes() > options.max_header_bytes {
+        return Err(ErrorCode::ResultTooLarge);
+    }
+    let room = front.answer_memory.try_claim(response.body.len()).ok_or(ErrorCode::ResultNotSent)?;
+    let body = Bytes::from_owner(Held {
+        bytes: response.body,
+        _room: room,
+    });
+    let mut answer = Response::new(Full::from(body));
     // A status that is no final answer would leave the client waiting.
     let status = StatusCode::from_u16(response.status)
         .ok()
         .filter(|status| (200..600).contains(&status.as_u16()));
     *answer.status_mut() = status.unwrap_or(StatusCode::OK);
     let headers = answer.headers_mut();
-    add(headers, &response.headers);
+    add(headers, response.headers.iter());
     if !response.content_type.is_empty()
         && let Ok(content_type) = HeaderValue::from_str(&response.content_type)
     {
         headers.insert(header::CONTENT_TYPE, content_type);
     }
     set_execution(headers, execution);
-    answer
+    Ok(answer)
+}
+
+/// A result with its share of `front.answer-memory`: both fall free when the last of it is written, or its connection ends.
+struct Held {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Adds what a flow says, as far as it is valid and a flow's to say.
-fn add(headers: &mut HeaderMap, said: &[(String, String)]) {
+fn add<'a>(headers: &mut HeaderMap, said: impl Iterator<Item = &'a (String, String)>) {
     for (name, value) in said {
         let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) else {
             continue;

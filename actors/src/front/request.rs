@@ -37,6 +37,13 @@ pub(super) struct Caller {
     pub(super) is_tls: bool,
 }
 
+impl Caller {
+    /// Whose request it is, as far as proxies are believed.
+    fn client(self, front: &FrontShared, headers: &HeaderMap) -> IpAddr {
+        front.parts.proxies.load().client(self.peer.ip(), headers)
+    }
+}
+
 /// Serves one request. What few requests come to is boxed: the rest would carry the room for it.
 ///
 /// # Errors
@@ -49,13 +56,15 @@ pub(super) async fn serve(
 ) -> Result<Answer, Infallible> {
     let (mut parts, mut incoming) = request.into_parts();
     if let Some(beside) = front.beside.get().filter(|beside| beside.takes(parts.uri.path())) {
-        return Ok(match body::read(&front, serving.watch(), &mut incoming).await {
-            Ok(body) => {
-                parts.extensions.insert(Peer(caller.peer.ip()));
-                beside.answer(Request::from_parts(parts, body.bytes.clone())).await
-            }
-            Err(code) => Box::pin(refuse(&front, Asker::of(&front, caller, &parts), incoming, &code.into())).await,
-        });
+        return Ok(
+            match body::read(&front, serving.watch(), &|| caller.client(&front, &parts.headers), &mut incoming).await {
+                Ok(body) => {
+                    parts.extensions.insert(Peer(caller.peer.ip()));
+                    beside.answer(Request::from_parts(parts, body.bytes.clone())).await
+                }
+                Err(code) => Box::pin(refuse(&front, Asker::of(&front, caller, &parts), incoming, &code.into())).await,
+            },
+        );
     }
     let taken = take(&front, serving.watch(), caller, &parts, &mut incoming).await;
     let asker = Asker::of(&front, caller, &parts);
@@ -87,7 +96,7 @@ struct Asker {
 impl Asker {
     fn of(front: &FrontShared, caller: Caller, parts: &Parts) -> Self {
         Self {
-            client: front.parts.proxies.load().client(caller.peer.ip(), &parts.headers),
+            client: caller.client(front, &parts.headers),
             method: parts.method.clone(),
             expects: parts.headers.contains_key(header::EXPECT),
         }
@@ -144,7 +153,7 @@ async fn take(front: &Arc<FrontShared>, watch: &Watch, caller: Caller, parts: &P
     } else {
         Some(route(front, &snapshot, &target, &parts.headers, &Bytes::new())?)
     };
-    let mut body = body::read(front, watch, incoming).await?;
+    let mut body = body::read(front, watch, &|| caller.client(front, &parts.headers), incoming).await?;
     let is_small = body.bytes.len() <= front.options().inline_bytes;
     let routed = match early {
         Some(routed) if is_small => {
@@ -206,7 +215,7 @@ async fn accept(front: &FrontShared, taken: Taken) -> Result<Answer, Refusal> {
     drop(body);
     match routed.refusal {
         Some(code) => Err(Refusal::of(code, execution)),
-        None => Ok(reply::receipt(execution, routed.flow().reply.as_ref())),
+        None => Ok(reply::receipt(execution, routed.flow().reply.as_ref(), front.options())),
     }
 }
 
@@ -334,7 +343,7 @@ async fn accept_and_wait(
     intake::append(front, &routed.identity, payload).await?;
     drop(body);
     match tokio::time::timeout(options.sync_timeout, relayed(pin!(waiter.answer()))).await {
-        Ok(Some(note)) => Ok(reply::ended(execution, note, options)),
+        Ok(Some(note)) => Ok(reply::ended(front, execution, note)),
         Ok(None) => Err(Refusal::of(ErrorCode::NotReady, execution)),
         Err(_) => Err(Refusal::of(ErrorCode::SyncTimeout, execution)),
     }

@@ -89,12 +89,18 @@ fn a_trigger_that_names_its_answer_gives_it() {
         ("text/plain", "yes")
     );
     assert!(whole.headers.contains_key("prismatic-executionid") && !whole.headers.contains_key("transfer-encoding"));
+    let talkative = with(TriggerReply {
+        headers: (0..40_000).map(|n| (format!("x-{n}"), "v".into())).collect(),
+        ..TriggerReply::default()
+    });
+    assert_eq!((talkative.status, talkative.execution()), (200, world.appended(2).execution));
+    assert!(talkative.headers.contains_key("x-99") && !talkative.headers.contains_key("x-100"));
     let status_only = with(TriggerReply {
         status: Some(201),
         ..TriggerReply::default()
     });
     assert_eq!(status_only.status, 201);
-    assert_eq!(status_only.execution(), world.appended(2).execution);
+    assert_eq!(status_only.execution(), world.appended(3).execution);
 }
 
 fn ended(status: EndStatus, code: Option<ErrorCode>, response: Option<SyncResponse>) -> waiters::Answer {
@@ -129,6 +135,62 @@ fn a_synchronous_caller_gets_the_flows_result() {
         ("text/csv", "2")
     );
     assert_eq!(answer.headers["prismatic-executionid"], accepted.execution.global());
+}
+
+fn responding(headers: usize, body: usize) -> waiters::Answer {
+    let response = SyncResponse {
+        status: 200,
+        content_type: "text/plain".into(),
+        headers: (0..headers).map(|n| (format!("x-{n}"), "v".into())).collect(),
+        body: vec![b'.'; body].into(),
+    };
+    ended(EndStatus::Succeeded, None, Some(response))
+}
+
+#[test]
+fn results_that_nobody_takes_hold_a_bounded_memory_for_a_bounded_time() {
+    // More than the kernel takes for a connection.
+    const LARGE: usize = 24 << 20;
+    let world = Setup::options(|options| options.answer_timeout = Duration::from_secs(2)).start();
+    let mut accepted = 0;
+    let mut call = |requests: usize, body: usize| {
+        let mut client = world.connect();
+        client.write(post(&plain(3), "", "").repeat(requests).as_bytes());
+        accepted += 1;
+        let execution = world.appended(accepted).execution;
+        world.waiters.answer(execution, responding(0, body));
+        (client, execution)
+    };
+    // With a second request behind the first, as whoever sends it could mean to wait for its answer.
+    let (taken_by_nobody, _) = call(2, LARGE);
+    until("the answer to begin", || !taken_by_nobody.is_silent());
+    let (mut refused, execution) = call(1, LARGE);
+    let answer = refused.answer();
+    assert_eq!(answer.refusal(), (503, "result_not_sent".to_owned()));
+    assert_eq!(answer.execution(), execution);
+    let (mut small, _) = call(1, 1_000);
+    assert_eq!(small.answer().body.len(), 1_000);
+    drop((refused, small));
+    until("the connection to be closed", || world.front.connections() == 0);
+    let (mut patient, _) = call(1, LARGE);
+    assert_eq!(patient.answer().body.len(), LARGE);
+}
+
+#[test]
+fn a_flow_sets_no_more_headers_than_an_answer_may_have() {
+    let world = start();
+    let mut client = world.connect();
+    for (n, (headers, expected)) in [(100, 200), (101, 400), (40_000, 400)].into_iter().enumerate() {
+        client.write(post(&plain(3), "", "").as_bytes());
+        let execution = world.appended(n + 1).execution;
+        world.waiters.answer(execution, responding(headers, 1));
+        let answer = client.answer();
+        assert_eq!(answer.status, expected, "{headers}");
+        if expected == 400 {
+            assert_eq!(answer.refusal().1, "result_too_large");
+            assert_eq!(answer.execution(), execution);
+        }
+    }
 }
 
 #[test]

@@ -280,6 +280,31 @@ fn bodies_that_do_not_come_delay_no_small_one() {
 }
 
 #[test]
+fn bodies_that_one_address_does_not_end_delay_no_other_address() {
+    let world = start();
+    let begin = |_| {
+        let mut slow = world.connect();
+        let piece = "x".repeat(5_000);
+        slow.write(
+            format!(
+                "POST {} HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n1388\r\n{piece}\r\n",
+                plain(1)
+            )
+            .as_bytes(),
+        );
+        slow
+    };
+    let slow: Vec<_> = (0..200).map(begin).collect();
+    until("all to be there", || world.front.connections() == 200);
+    for size in [10_000, 100_000] {
+        let mut client = world.connect_from([127, 0, 0, 2]);
+        client.write(post(&plain(1), "", &"x".repeat(size)).as_bytes());
+        assert_eq!(client.answer().status, 200, "{size}");
+    }
+    drop(slow);
+}
+
+#[test]
 fn a_request_has_one_host() {
     let world = start();
     let hosts = |hosts: &str| world.send(&format!("POST {} HTTP/1.1\r\n{hosts}content-length: 0\r\n\r\n", plain(1)));

@@ -119,6 +119,8 @@ codes! {
     ParkedTooLong = "parked_too_long";
     /// A provider's limits kept a call back for too long.
     OutboundRateLimited = "outbound_rate_limited";
+    /// The execution succeeded, and its result finds no room in `front.answer-memory`.
+    ResultNotSent = "result_not_sent";
 }
 
 impl fmt::Display for ErrorCode {

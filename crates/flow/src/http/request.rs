@@ -3,7 +3,7 @@
 use super::auth;
 use crate::component::{Data, IdempotencyKey, Inputs, StepError, bad};
 use crate::expression::{Connection, text_of};
-use crate::outbound::Request;
+use crate::outbound::{self, Request};
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use base64::Engine;
@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use perseat_domain::usage::Through;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +52,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn read(action: &str, inputs: Inputs<'_>, key: &IdempotencyKey) -> Result<Self, StepError> {
+    pub(super) fn read(action: &str, inputs: Inputs<'_>, key: &IdempotencyKey, max_headers: usize) -> Result<Self, StepError> {
         let method = method(action, inputs)?;
         let text = inputs.text("url")?;
         let mut url = Url::parse(text.trim()).map_err(|error| bad(format!("the input `url` is not an address: {error}")))?;
@@ -63,7 +64,7 @@ impl Call {
                 "`ignoreSslErrors` is not supported: give the server a certificate that the system trusts",
             ));
         }
-        let mut headers = headers(inputs)?;
+        let mut headers = headers(inputs, max_headers)?;
         let connection = inputs.connection("connection")?;
         if let Some(connection) = &connection {
             auth::apply(connection, &mut headers, &mut url)?;
@@ -139,19 +140,17 @@ fn header_value(what: impl fmt::Display, text: &str) -> Result<HeaderValue, Step
     HeaderValue::from_str(text).map_err(|_| bad(format!("{what} holds a character that a header cannot carry")))
 }
 
-fn headers(inputs: Inputs<'_>) -> Result<HeaderMap, StepError> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in inputs.pairs("headers")? {
-        let header = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| bad(format!("`{name}` is not the name of a header")))?;
-        let mut value = header_value(format_args!("the header `{name}`"), text_of(&value).trim())?;
-        // Integrations put credentials into headers of any name; marking all keeps them from another host.
-        value.set_sensitive(!matches!(
-            header.as_str(),
-            "accept" | "content-type" | "idempotency-key" | "user-agent"
-        ));
-        headers.append(header, value);
+fn headers(inputs: Inputs<'_>, most: usize) -> Result<HeaderMap, StepError> {
+    let pairs = inputs.pairs("headers")?;
+    let texts = pairs.iter().map(|(name, value)| (name.trim(), trimmed(text_of(value))));
+    outbound::headers(texts, most).map_err(|error| bad(format!("the input `headers`: {error}")))
+}
+
+fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => text.trim().into(),
+        Cow::Owned(text) => text.trim().to_owned().into(),
     }
-    Ok(headers)
 }
 
 fn response_type(inputs: Inputs<'_>) -> Result<ResponseType, StepError> {

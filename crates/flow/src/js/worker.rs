@@ -8,10 +8,11 @@ use super::program::BUILD;
 use super::run::{RunError, RunReport, Setback};
 use super::spawner::Started;
 use crate::component::StepLog;
-use crate::outbound::{Count, Request, Response, Room};
-use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use crate::outbound::{self, Count, Request, Response, Room};
+use ::http::{HeaderName, HeaderValue, Method};
 use futures_util::stream::{self, StreamExt as _};
 use perseat_domain::time::Timestamp;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
@@ -289,7 +290,8 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
                 return Err(io::Error::other("more requests than `code.max-fetches`"));
             }
             if !flight.answer.is_closed() {
-                let request = request(flight, call, method, url, &headers, body);
+                let most = shared.outbound.max_headers();
+                let request = request(flight, call, method, url, (&headers, most), body);
                 match request.and_then(|request| flight.sending.admit(request, &shared.outbound)) {
                     Ok(outgoing) => flight.sending.line_up(call, outgoing),
                     Err(error) => push_answer(&mut worker.out, run, call, Err(&error)),
@@ -357,20 +359,18 @@ fn step_log((level, at, message): Line<'_>) -> StepLog {
     }
 }
 
-fn request(flight: &Flight, call: u32, method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Result<Request, String> {
+fn request(
+    flight: &Flight,
+    call: u32,
+    method: &str,
+    url: &str,
+    (headers, max_headers): (&[(&str, &str)], usize),
+    body: &str,
+) -> Result<Request, String> {
     let url = Url::parse(url).map_err(|error| format!("fetch: not an address: {error}"))?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| "fetch: not a method".to_owned())?;
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        let bad = || format!("fetch: `{name}` is not a header that can be sent");
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
-        let mut value = HeaderValue::from_str(value).map_err(|_| bad())?;
-        value.set_sensitive(!matches!(
-            header.as_str(),
-            "accept" | "content-type" | "idempotency-key" | "user-agent"
-        ));
-        map.append(header, value);
-    }
+    let texts = headers.iter().map(|(name, value)| (*name, Cow::from(*value)));
+    let mut map = outbound::headers(texts, max_headers).map_err(|error| format!("fetch: {error}"))?;
     let key = flight.request.key.request(call);
     let key = HeaderValue::from_str(&key).map_err(|_| "fetch: the step has no idempotency key".to_owned())?;
     map.entry(HeaderName::from_static("idempotency-key")).or_insert(key);

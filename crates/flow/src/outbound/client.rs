@@ -94,6 +94,11 @@ impl OutboundClient {
         Self::with_names(policy, options, Arc::new(SystemNames))
     }
 
+    /// The most headers that a step sets in one request.
+    pub(crate) fn max_headers(&self) -> usize {
+        self.inner.options.max_headers
+    }
+
     /// The same with names looked up elsewhere.
     ///
     /// # Errors

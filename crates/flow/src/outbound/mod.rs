@@ -11,6 +11,7 @@
 mod answers;
 mod client;
 mod governor;
+mod headers;
 mod identity;
 mod meter;
 mod policy;
@@ -21,7 +22,8 @@ pub(crate) use answers::Room;
 pub(crate) use client::is_of_the_connection;
 pub use client::{OutboundClient, Turn};
 pub use governor::{Caller, Governor, GovernorOptions, Keeper, Pass, TokenCaller};
-pub(crate) use governor::{connection_of, now, retry_after};
+pub(crate) use governor::{connection_of, retry_after, wall};
+pub(crate) use headers::headers;
 pub use identity::{ClientIdentity, IdentityError};
 pub use meter::{Count, Meter};
 pub use policy::{Policy, Rule, RuleError};
@@ -39,6 +41,8 @@ pub struct Options {
     pub max_response: usize,
     /// Bytes of answers held at a time; of one sender half as many.
     pub answer_memory: usize,
+    /// The most headers that a step sets in one request.
+    pub max_headers: usize,
     /// The longest time to set up a connection.
     pub connect_timeout: Duration,
     /// The longest call, redirects included.
@@ -68,6 +72,7 @@ impl Default for Options {
         Self {
             max_response: 64 << 20,
             answer_memory: 256 << 20,
+            max_headers: 256,
             connect_timeout: Duration::from_secs(10),
             max_time: Duration::from_secs(300),
             max_redirects: 5,

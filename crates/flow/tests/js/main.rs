@@ -426,6 +426,12 @@ async fn fetch_goes_through_the_guard_with_idempotency_keys() {
     );
     let refused = "module.exports = async () => { try { await fetch('http://127.0.0.1:1/') } catch (e) { return { data: e.message } } }";
     assert!(value(&pool, refused).await.as_str().unwrap().contains("outbound.allow"));
+    let talkative = format!(
+        "module.exports = async () => {{
+            const headers = [...Array(40000).keys()].map((n) => ['x-' + n, 'v']);
+            try {{ await fetch('{url}', {{ headers }}) }} catch (e) {{ return {{ data: e.message }} }} }}"
+    );
+    assert!(value(&pool, &talkative).await.as_str().unwrap().contains("outbound.max-headers"));
     let many = format!("module.exports = async () => {{ for (let i = 0; i < 5; i++) await fetch('{url}'); return {{ data: 1 }} }}");
     let few = pool_with(
         Options {

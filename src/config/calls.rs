@@ -1,4 +1,4 @@
-//! The keys by which calls to third parties are held back; as [`super::settings`].
+//! The keys of calls to third parties: how they go out and how they are held back; as [`super::settings`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,14 +11,50 @@ use super::Config;
 use super::check::Checks;
 use super::declare::{Key, Preset, Section, none, path, settings, unset};
 use super::source::Reader;
-use super::value::{Count, Value};
+use super::value::{Count, Size, Value};
 
 /// A rate remembers when each of its calls began.
 const MOST_CALLS: u32 = 10_000;
 
 settings! {
-    /// How fast third parties are called.
-    RateSettings;
+    /// How third parties are called.
+    CallSettings;
+
+    /// Requests that flows send out. Only public addresses by default, so that no flow can reach what stands beside the daemon.
+    outbound "outbound": Outbound {
+        /// Networks and hosts that are allowed although they are not public: `10.1.0.0/16`, `*.internal`, `127.0.0.1:8080`.
+        allow: Vec<String> = none();
+        /// Networks and hosts that are refused although they are public. Stronger than `allow`.
+        deny: Vec<String> = none();
+        /// How long a connection may take.
+        connect_timeout: Duration = "10s";
+        /// How long a whole request may take, redirects and body included.
+        timeout: Duration = "5m";
+        /// The largest response body, after decompression.
+        max_response: Size = "64MiB";
+        /// Memory for response bodies, all requests together, until a step has its result or a script was given it. One user has half of it at most, which has to hold a whole body. What finds no room fails at once, in a way that may pass.
+        answer_memory: Size = "256MiB";
+        /// Headers that a step may set in one request.
+        max_headers: Count = 256;
+        /// Redirects followed; each is checked like the first address, and credentials are dropped on a change of host.
+        redirects: Count = 5;
+        /// Name look-ups at once; they hold threads. Whoever asks for a name meanwhile gets the same answer. The names of one zone (their last two labels) have half of them at most, at least one: where its servers do not answer, others still are looked up.
+        lookups: Count = 32;
+        /// How long a name look-up may take from its turn on; waiting for that counts for `outbound.connect-timeout`.
+        lookup_timeout: Duration = "10s";
+        /// How long the answer of a name look-up is used again.
+        dns_cache: Duration = "30s";
+        /// Names kept in that cache.
+        dns_cache_names: Count = 4_096;
+        /// Idle connections kept for one host.
+        idle_per_host: Count = 64;
+        /// How long an idle connection is kept: less than the five seconds of many servers. One that closes it just when a request is sent leaves nobody knowing what became of that.
+        idle_timeout: Duration = "4s";
+        /// Client certificates whose connections are kept; the least recently used go.
+        client_certificates: Count = 64;
+        /// The `User-Agent` of requests that set none.
+        user_agent: String = concat!("perseat/", env!("CARGO_PKG_VERSION"));
+    }
 
     /// How fast third parties are called. What a provider asks for by 429 or 503 with `Retry-After`, and what it counts down in
     /// `RateLimit` headers, is learnt for the account that was used; for what accounts have in common only when several were
@@ -145,7 +181,7 @@ impl Config {
     /// How calls to third parties are held back.
     #[must_use]
     pub fn governor_options(&self) -> GovernorOptions {
-        let governor = &self.rates.governor;
+        let governor = &self.calls.governor;
         GovernorOptions {
             limits: Limits {
                 rate: governor.rate.map(|rate| rate.0),
@@ -170,7 +206,7 @@ impl Config {
 }
 
 pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
-    let governor = &config.rates.governor;
+    let governor = &config.calls.governor;
     checks.refuse(
         &["governor.back-off", "governor.back-off-max"],
         governor.back_off > governor.back_off_max,
