@@ -5,6 +5,7 @@ use crate::harness::manifests::{code, flow};
 use crate::harness::within;
 use crate::memory::{Memory, Nursery, children};
 use crate::world::{OPEN, World, post, setup};
+use serde_json::json;
 use std::fs;
 use std::time::Duration;
 
@@ -116,7 +117,7 @@ module.exports = async () => {
 };";
     let world = World::with(setup(), scripts(&[("Good", GOOD), ("Reach", script)])).await;
     let answer = world.run("Reach").await;
-    assert_eq!(answer.status, 200, "{}", answer.body.escape_ascii());
+    assert_eq!((answer.status, answer.json()), (200, json!({ "found": [] })));
     runs_scripts(&world).await;
     // And were there a way, the kernel would not let the child go it.
     let processes = within("every child confines itself", confined(world.daemon.pid())).await;
