@@ -43,7 +43,7 @@ crash:
 	KILL_ROUNDS=$(KILL_ROUNDS) cargo test $(CARGO_FLAGS) --features faults --test oauth -- --nocapture by_seed
 	RENEWAL_SEEDS=$(RENEWAL_SEEDS) cargo test $(CARGO_FLAGS) -p perseat-domain --test renewals -- --nocapture whatever
 	FAULT_SEEDS=$(FAULT_SEEDS) cargo test $(CARGO_FLAGS) --features faults -p perseat-journal -p perseat-store --lib -- \
-		--nocapture whichever_call_fails random_overwrites_of_recycled_segments
+		--nocapture whichever_call_fails random_overwrites_of_recycled_segments whatever_fails_while_the_catalog
 	PROPTEST_RNG_SEED=$(PROPERTY_SEED) ISOLATION_SEED=$(PROPERTY_SEED) \
 		cargo test $(CARGO_FLAGS) --features faults --workspace --exclude perseat --lib
 

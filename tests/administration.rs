@@ -340,6 +340,18 @@ async fn the_audit_names_what_changed_and_finds_a_segment_that_was_tampered_with
         "{}",
         said(&found)
     );
+    let inspected = perseat(&daemon.data(), &["journal", "inspect"], &[]);
+    assert_eq!(inspected.status.code(), Some(1));
+    let damaged: Vec<String> = said(&inspected)
+        .lines()
+        .filter(|line| line.contains("DAMAGED"))
+        .map(str::to_owned)
+        .collect();
+    assert!(
+        matches!(&damaged[..], [line] if line.starts_with(&format!("segment {sealed}: "))),
+        "{}",
+        said(&inspected)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,8 @@ enum JournalCommand {
 
 /// List the journal's segments, and on request their frames or entries; reads only, payloads stay sealed
 ///
-/// Works beside a running daemon. Exits 1 when a segment cannot be read or acknowledged entries are missing from it.
+/// Works beside a running daemon. Exits 1 when a segment cannot be read, acknowledged entries are missing from it, or its bytes are not
+/// those that were sealed. It reads every sealed segment: on a large directory that takes a while.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  perseat journal inspect\n  perseat journal inspect --data /var/lib/perseat --segment 12 --entries")]
 pub struct Inspect {
@@ -83,16 +84,13 @@ impl Inspect {
             (false, 0) => "spare",
             (false, _) => "open",
         };
-        let damage = if info.damaged {
-            ", DAMAGED: acknowledged entries are missing"
-        } else {
-            ""
-        };
+        let damage = damage(segment);
         say!(
-            "segment {}: {} entries, {} bytes, {state}{damage}  {}",
+            "segment {}: {} entries, {} bytes, {state}{}  {}",
             info.number,
             info.entries,
             info.bytes,
+            damage.as_ref().map(|what| format!(", DAMAGED: {what}")).unwrap_or_default(),
             info.path.display()
         );
         if self.frames {
@@ -106,7 +104,7 @@ impl Inspect {
                 );
             }
         }
-        let mut whole = !info.damaged;
+        let mut whole = damage.is_none();
         if self.entries {
             for entry in inspect::entries(segment) {
                 match entry {
@@ -133,6 +131,20 @@ impl Inspect {
         }
         Ok(whole)
     }
+}
+
+/// What is wrong with a segment, unless it was released while this looked: its file has another name then.
+fn damage(segment: &Inspected) -> Option<String> {
+    let info = segment.info();
+    if info.damaged {
+        return Some("acknowledged entries are missing".to_owned());
+    }
+    let found = match inspect::hash_fits(segment) {
+        Ok(Some(false)) => "its bytes are not those that were sealed".to_owned(),
+        Ok(_) => return None,
+        Err(error) => error.to_string(),
+    };
+    info.path.exists().then_some(found)
 }
 
 fn kind(payload: &[u8]) -> String {
