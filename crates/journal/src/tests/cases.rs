@@ -1,6 +1,6 @@
 //! The cases that the format and the recovery were made for, one by one.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 
@@ -324,6 +324,35 @@ fn two_failures_in_a_row_poison_the_log_until_it_is_opened_again() {
     rig.crash();
     assert_eq!(positions(&mut rig), [kept]);
     rig.append_now(&[100]).unwrap();
+}
+
+#[test]
+fn what_is_refused_after_a_segment_failed_may_be_there_after_a_restart() {
+    let mut outcomes = BTreeSet::new();
+    for seed in 0..32 {
+        for refusal in [AppendError::Poisoned, AppendError::Full] {
+            let mut rig = Rig::new(seed);
+            if refusal == AppendError::Full {
+                rig.disk.set_capacity(u64::from(SEGMENT) + 100);
+            }
+            let kept = rig.append_now(&[100]).unwrap();
+            let calls = rig.disk.calls();
+            // The frame is written, and what of it a failed sync stored is not known; then there is no segment that takes it.
+            rig.disk.fail_at(calls + 1, Fault::FailedSync);
+            rig.disk.fail_at(calls + 2, Fault::ShortWrite);
+            rig.append(&[100, 100]);
+            rig.open().writer.turn(false);
+            rig.collect();
+            assert_eq!(rig.refused, [refusal]);
+            rig.disk.heal();
+            rig.crash();
+            let found = positions(&mut rig);
+            assert_eq!(found[0], kept);
+            outcomes.insert((refusal.to_string(), found.len() - 1));
+        }
+    }
+    let counts: Vec<usize> = outcomes.iter().map(|(_, entries)| *entries).collect();
+    assert_eq!(counts, [0, 2, 0, 2], "wholly or not at all, whichever the refusal: {outcomes:?}");
 }
 
 #[test]
