@@ -2,6 +2,7 @@
 //! written for it.
 
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -100,11 +101,15 @@ impl DaemonProcess {
         anyhow::bail!("the daemon ended with {ended}: {}", self.last_words())
     }
 
-    /// Kills it with SIGKILL, and waits for its end.
-    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
-        self.child.start_kill()?;
-        self.child.wait().await?;
-        Ok(())
+    /// Kills it with SIGKILL, and waits for its end. Gives how it ended, with its last words, if it did so before.
+    pub(crate) async fn kill(mut self) -> anyhow::Result<Option<String>> {
+        if self.child.try_wait()?.is_none() {
+            self.child.start_kill()?;
+            if self.child.wait().await?.signal() == Some(Signal::KILL.as_raw()) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.ended().await))
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -125,8 +130,10 @@ impl DaemonProcess {
 
     /// Waits until it ends by itself; its last words.
     pub(crate) async fn ended(&mut self) -> String {
-        let status = self.child.wait().await;
-        format!("{status:?}: {}", self.last_words())
+        match self.child.wait().await {
+            Ok(status) => format!("{status}: {}", self.last_words()),
+            Err(error) => error.to_string(),
+        }
     }
 
     /// Asks it to end, and waits for that.
@@ -180,4 +187,38 @@ fn configuration(data: &Path, settings: &[(&str, &str, toml::Value)]) -> anyhow:
         set(section, key, value.clone());
     }
     Ok(toml::to_string(&file)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(script: &str, directory: &Path) -> DaemonProcess {
+        DaemonProcess {
+            child: Command::new("sh").arg("-c").arg(script).stdin(Stdio::piped()).spawn().unwrap(),
+            notifications: UnixDatagram::unbound().unwrap(),
+            data: directory.to_owned(),
+            log: directory.join("daemon.log"),
+            config: directory.join("perseat.toml"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_before_the_kill_is_told_with_the_last_words() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("daemon.log"), "a thread is silent\n").unwrap();
+        // It reads until its input is closed.
+        let killed = running("read line", directory.path());
+        assert_eq!(killed.kill().await.unwrap(), None);
+        for (script, end) in [
+            ("exit 3", "exit status: 3"),
+            ("kill -ABRT $$", "signal: 6"),
+            ("kill -KILL $$", "signal: 9"),
+        ] {
+            let mut gone = running(script, directory.path());
+            gone.child.wait().await.unwrap();
+            let told = gone.kill().await.unwrap().unwrap();
+            assert!(told.contains(end) && told.contains("a thread is silent"), "{script}: {told}");
+        }
+    }
 }

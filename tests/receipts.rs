@@ -54,3 +54,20 @@ fn a_daemon_that_acknowledges_before_it_has_written_fails_the_test_and_its_files
     let left: Vec<_> = std::fs::read_dir(below.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "the files are there for a look");
 }
+
+#[test]
+fn a_test_in_which_nothing_was_accepted_has_not_held() {
+    let below = tempfile::tempdir().unwrap();
+    let (output, text) = receipt_test(below.path(), &["--rounds", "1", "--seed", "7"], Some("freeze-writer"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("verdict: NOT TESTED. No event was accepted"), "it says why");
+}
+
+#[test]
+fn a_daemon_that_ends_by_itself_fails_the_test() {
+    let below = tempfile::tempdir().unwrap();
+    let faults = Some("kill:frame-synced:1");
+    let (output, text) = receipt_test(below.path(), &["--rounds", "4", "--seed", "18"], faults);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("WRONG  the daemon ended by itself: signal: 9"), "its end is told");
+}

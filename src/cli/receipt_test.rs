@@ -60,7 +60,8 @@ Examples:
 
 Exit codes:
   0  everything held
-  1  something was lost or repeated, or the daemon did not come up again; the directory stays for a look
+  1  something was lost or repeated, nothing was accepted, or the daemon ended by itself or did not come up again; the
+     directory stays for a look
   2  the command line is wrong";
 
 impl ReceiptTest {

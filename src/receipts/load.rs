@@ -1,11 +1,12 @@
-//! Posts events until the connection breaks, and keeps every receipt.
+//! Posts events until the connection breaks, and keeps what is answered.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use perseat_domain::id::ExecutionId;
@@ -34,8 +35,8 @@ impl Target {
         })
     }
 
-    /// Posts over one connection until it breaks, as it does when the daemon is killed. What is refused is no receipt.
-    async fn post_on_and_on(self, receipts: mpsc::UnboundedSender<ExecutionId>) -> anyhow::Result<()> {
+    /// Posts over one connection until it breaks, as it does when the daemon is killed.
+    async fn post_on_and_on(self, answers: mpsc::UnboundedSender<Answer>) -> anyhow::Result<()> {
         let stream = TcpStream::connect(self.address).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
@@ -46,13 +47,9 @@ impl Target {
                 .header(header::CONTENT_TYPE, "application/json")
                 .body(Full::new(self.body.clone()))?;
             let response = sender.send_request(request).await?;
-            let is_receipt = response.status().is_success();
+            let status = response.status();
             let body = response.into_body().collect().await?.to_bytes();
-            if is_receipt {
-                let body: Value = serde_json::from_slice(&body)?;
-                let id = body["executionId"].as_str().context("a 2xx without an execution's id")?;
-                receipts.send(id.parse()?)?;
-            }
+            answers.send(Answer::of(status, &body))?;
             if driver.is_finished() {
                 return Ok(());
             }
@@ -60,23 +57,71 @@ impl Target {
     }
 }
 
+/// What an answer comes to.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Receipt(ExecutionId),
+    Refusal(String),
+    /// A 2xx that names no execution.
+    Malformed(String),
+}
+
+impl Answer {
+    fn of(status: StatusCode, body: &[u8]) -> Self {
+        let said = || format!("{status} {}", String::from_utf8_lossy(body));
+        if !status.is_success() {
+            return Self::Refusal(said());
+        }
+        let body: Option<Value> = serde_json::from_slice(body).ok();
+        let id = body.as_ref().and_then(|body| body["executionId"].as_str()?.parse().ok());
+        id.map_or_else(|| Self::Malformed(said()), Self::Receipt)
+    }
+}
+
+/// What was heard of posts.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub(super) receipts: Vec<ExecutionId>,
+    /// Answers that are none.
+    pub(super) malformed: BTreeSet<String>,
+    /// Why a post had no receipt, the last time.
+    pub(super) refusal: Option<String>,
+}
+
+impl Heard {
+    fn take(&mut self, answer: Answer) {
+        match answer {
+            Answer::Receipt(execution) => self.receipts.push(execution),
+            Answer::Refusal(said) => self.refusal = Some(said),
+            Answer::Malformed(said) => drop(self.malformed.insert(said)),
+        }
+    }
+
+    /// Adds what was heard later.
+    pub(super) fn add(&mut self, later: Self) {
+        self.receipts.extend(later.receipts);
+        self.malformed.extend(later.malformed);
+        self.refusal = later.refusal.or(self.refusal.take());
+    }
+}
+
 /// Several connections that post until the daemon is killed.
 #[derive(Debug)]
 pub(super) struct Load {
     posting: Vec<JoinHandle<anyhow::Result<()>>>,
-    incoming: mpsc::UnboundedReceiver<ExecutionId>,
-    receipts: Vec<ExecutionId>,
+    answers: mpsc::UnboundedReceiver<Answer>,
+    heard: Heard,
 }
 
 impl Load {
     /// Starts `connections`, which share the targets.
     pub(super) fn start(targets: Vec<Target>, connections: usize) -> Self {
-        let (send, incoming) = mpsc::unbounded_channel();
+        let (send, answers) = mpsc::unbounded_channel();
         let targets = targets.into_iter().cycle().take(connections);
         Self {
             posting: targets.map(|target| tokio::spawn(target.post_on_and_on(send.clone()))).collect(),
-            incoming,
-            receipts: Vec::new(),
+            answers,
+            heard: Heard::default(),
         }
     }
 
@@ -84,10 +129,10 @@ impl Load {
     pub(super) async fn until(&mut self, receipts: u64, most: Duration) -> Duration {
         let began = Instant::now();
         let enough = async {
-            while (self.receipts.len() as u64) < receipts
-                && let Some(receipt) = self.incoming.recv().await
+            while (self.heard.receipts.len() as u64) < receipts
+                && let Some(answer) = self.answers.recv().await
             {
-                self.receipts.push(receipt);
+                self.heard.take(answer);
             }
         };
         // Either ends the round.
@@ -95,15 +140,42 @@ impl Load {
         began.elapsed()
     }
 
-    /// Waits until every connection is broken; all receipts.
-    pub(super) async fn end(mut self) -> Vec<ExecutionId> {
+    /// Waits until every connection is broken.
+    pub(super) async fn end(mut self) -> Heard {
         for connection in self.posting.drain(..) {
-            // It ends with the error of a connection that broke.
-            let _ = connection.await;
+            // It ends with the error of a connection that broke, which tells why there was no answer if there was none.
+            if let Ok(Err(broke)) = connection.await {
+                self.heard.refusal.get_or_insert(format!("{broke:#}"));
+            }
         }
-        while let Ok(receipt) = self.incoming.try_recv() {
-            self.receipts.push(receipt);
+        while let Ok(answer) = self.answers.try_recv() {
+            self.heard.take(answer);
         }
-        self.receipts
+        self.heard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "b7c1f0de-3f2a-4a51-8a3c-2f6f0b9f8d11";
+
+    #[test]
+    fn a_2xx_that_names_no_execution_is_neither_a_receipt_nor_a_refusal() {
+        let receipt = json!({ "executionId": ID }).to_string();
+        let execution = ID.parse().unwrap();
+        assert_eq!(Answer::of(StatusCode::OK, receipt.as_bytes()), Answer::Receipt(execution));
+        let refusal = "503 Service Unavailable {\"code\":\"storage_full\"}".to_owned();
+        assert_eq!(
+            Answer::of(StatusCode::SERVICE_UNAVAILABLE, br#"{"code":"storage_full"}"#),
+            Answer::Refusal(refusal)
+        );
+        for body in ["", "{}", r#"{"executionId":1}"#, r#"{"executionId":"x"}"#] {
+            assert_eq!(
+                Answer::of(StatusCode::ACCEPTED, body.as_bytes()),
+                Answer::Malformed(format!("202 Accepted {body}"))
+            );
+        }
     }
 }

@@ -8,11 +8,10 @@ use http::Method;
 use perseat_admin::apply::ApplyOptions;
 use perseat_admin::endpoints::Endpoints;
 use perseat_admin::manifest::read_text;
-use perseat_domain::id::ExecutionId;
 
 use super::disk;
 use super::ledger::Ledger;
-use super::load::{Load, Target};
+use super::load::{Heard, Load, Target};
 use crate::boot::administration::ApplyBody;
 use crate::boot::stores::journal_directory;
 use crate::cli::print::say;
@@ -88,34 +87,44 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
         options: &options,
         place,
         random: Random(options.seed),
-        receipts: Vec::new(),
+        heard: Heard::default(),
+        ends: Vec::new(),
         killed_starts: 0,
         ledger: Ledger::default(),
     };
-    let wrong = trial.run().await;
+    let reckoned = trial.run().await;
+    let mut wrong = trial.met();
+    wrong.extend(reckoned.iter().flatten().cloned());
+    let (receipts, executions) = (trial.heard.receipts.len(), trial.ledger.stories().len());
+    let held = reckoned.is_ok() && wrong.is_empty() && receipts > 0;
     // Also after an error: whoever looks into it wants to see the files.
-    if options.keep || !wrong.as_ref().is_ok_and(Vec::is_empty) {
+    if options.keep || !held {
         say!("· the directory stays: {}", directory.keep().display());
     }
-    let wrong = wrong?;
     for problem in &wrong {
         say!("WRONG  {problem}");
     }
-    let (receipts, executions) = (trial.receipts.len(), trial.ledger.stories().len());
+    reckoned?;
     match wrong.len() {
+        0 if receipts == 0 => say!(
+            "verdict: NOT TESTED. No event was accepted: {}",
+            trial.heard.refusal.as_deref().unwrap_or("none was answered before its kill")
+        ),
         0 => say!(
             "verdict: held. Each of {receipts} receipts is in the journal, each of {executions} executions ended once, and no result is there twice"
         ),
         count => say!("verdict: NOT HELD. {count} things are wrong with {receipts} receipts and {executions} executions"),
     }
-    Ok(wrong.is_empty())
+    Ok(held)
 }
 
 struct Trial<'a> {
     options: &'a Options,
     place: Place,
     random: Random,
-    receipts: Vec<ExecutionId>,
+    heard: Heard,
+    // How the daemon ended where it was not killed.
+    ends: Vec<String>,
     killed_starts: u64,
     ledger: Ledger,
 }
@@ -127,22 +136,22 @@ impl Trial<'_> {
         set_up(&daemon.socket()).await?;
         for round in 1..=self.options.rounds {
             let targets = self.targets(&daemon.socket()).await?;
-            let before = self.receipts.len();
+            let before = self.heard.receipts.len();
             let mut load = Load::start(targets, self.options.connections);
             let receipts = 1 + self.random.below(RECEIPTS);
             let most = Duration::from_millis(1 + self.random.below(MILLISECONDS));
             let after = load.until(receipts, most).await;
-            daemon.kill().await?;
-            self.receipts.extend(load.end().await);
+            self.kill(daemon).await?;
+            self.heard.add(load.end().await);
             self.read_journal()?;
             let began = Instant::now();
             daemon = self.restart().await?;
             say!(
                 "round {round:>4}: killed after {:>4} ms and {:>4} receipts, ready again after {:>4} ms; {} receipts and {} entries in all",
                 after.as_millis(),
-                self.receipts.len() - before,
+                self.heard.receipts.len() - before,
                 began.elapsed().as_millis(),
-                self.receipts.len(),
+                self.heard.receipts.len(),
                 self.ledger.entries()
             );
         }
@@ -151,12 +160,25 @@ impl Trial<'_> {
             self.killed_starts
         );
         let all_ended = tokio::time::timeout(self.options.end, until_all_ended(&daemon.socket())).await;
-        daemon.kill().await?;
+        self.kill(daemon).await?;
         self.read_journal()?;
         if let Ok(asked) = all_ended {
             asked?;
         }
-        Ok(self.ledger.reconcile(&self.receipts))
+        Ok(self.ledger.reconcile(&self.heard.receipts))
+    }
+
+    /// What was wrong on the way.
+    fn met(&self) -> Vec<String> {
+        let ends = self.ends.iter().map(|end| format!("the daemon ended by itself: {end}"));
+        let malformed = self.heard.malformed.iter();
+        let malformed = malformed.map(|answer| format!("a 2xx named no execution: {answer}"));
+        ends.chain(malformed).collect()
+    }
+
+    async fn kill(&mut self, daemon: DaemonProcess) -> anyhow::Result<()> {
+        self.ends.extend(daemon.kill().await?);
+        Ok(())
     }
 
     async fn targets(&self, socket: &Path) -> anyhow::Result<Vec<Target>> {
@@ -174,7 +196,7 @@ impl Trial<'_> {
             if let Ok(ready) = tokio::time::timeout(moment, daemon.until_ready(self.place.start)).await {
                 ready?;
             }
-            daemon.kill().await?;
+            self.kill(daemon).await?;
             self.read_journal()?;
             self.killed_starts += 1;
         }
