@@ -1,8 +1,8 @@
 //! `perseat keyring export`: the one file that no backup holds.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -62,6 +62,7 @@ impl Export {
     fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.config.given().load()?;
         let named = || self.file.display().to_string();
+        let before = hold(&self.file, &config.data.dir.join("keyring"))?;
         let mut draft = Draft::begin(&self.file).with_context(named)?;
         let mut decoder = Decoder::default();
         let (mut hasher, mut expected, mut bytes, mut is_whole) = (Hasher::default(), 0, 0, false);
@@ -111,7 +112,7 @@ impl Export {
         }
         let mark = perseat_store::keyring::mark(&draft.path).with_context(named)?;
         check_predecessor(&self.file, &mark)?;
-        draft.replace(&self.file).with_context(named)?;
+        draft.replace(&self.file, before).with_context(named)?;
         say!(
             "{} is the newest keyring now, of generation {}; keep no older copy of it, and the master key somewhere else",
             self.file.display(),
@@ -119,6 +120,31 @@ impl Export {
         );
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The file that is there, if one is, locked until it is overwritten. A daemon keeps its keyring locked; one that does not run has it at
+/// `keyring`.
+fn hold(file: &Path, keyring: &Path) -> anyhow::Result<Option<File>> {
+    let named = || file.display().to_string();
+    let before = match OpenOptions::new().read(true).write(true).open(file) {
+        Ok(before) => before,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(named),
+    };
+    let is_locked = match before.try_lock() {
+        Ok(()) => false,
+        Err(TryLockError::WouldBlock) => true,
+        Err(TryLockError::Error(error)) => return Err(error).with_context(named),
+    };
+    let meta = before.metadata().with_context(named)?;
+    let is_exported = fs::metadata(keyring).is_ok_and(|of_data| (of_data.dev(), of_data.ino()) == (meta.dev(), meta.ino()));
+    if is_locked || is_exported {
+        bail!(
+            "{} is the keyring of a daemon, not a copy of it, and was left as it is: export to another file",
+            file.display()
+        );
+    }
+    Ok(Some(before))
 }
 
 /// What is overwritten can be the last copy of somebody's keys.
@@ -163,9 +189,8 @@ impl Draft {
     }
 
     /// Takes the place of the predecessor and overwrites what that held.
-    fn replace(mut self, target: &Path) -> io::Result<()> {
+    fn replace(mut self, target: &Path, before: Option<File>) -> io::Result<()> {
         self.file.sync_all()?;
-        let before = OpenOptions::new().write(true).open(target);
         fs::rename(&self.path, target)?;
         self.is_placed = true;
         sync_directory(
@@ -174,7 +199,7 @@ impl Draft {
                 .filter(|parent| !parent.as_os_str().is_empty())
                 .unwrap_or(Path::new(".")),
         )?;
-        if let Ok(mut before) = before {
+        if let Some(mut before) = before {
             perseat_store::keyring::wipe_file(&mut before)?;
         }
         Ok(())

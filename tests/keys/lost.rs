@@ -69,3 +69,27 @@ async fn an_export_takes_the_place_of_an_earlier_copy_of_the_same_keyring_alone(
         assert_eq!(read(name), std::fs::read(daemon.data().join("keyring")).unwrap());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_onto_the_keyring_of_a_daemon_is_refused_whether_it_runs_or_not() {
+    let mut daemon = Daemon::start(Setup::new());
+    daemon.apply(&people(&[("globex", &["ann"])])).await;
+    let data = daemon.data();
+    let (keyring, draft) = (data.join("keyring"), data.join("keyring.new"));
+    // What a rotation of the master key is writing.
+    std::fs::write(&draft, "a draft").unwrap();
+    let before = std::fs::read(&keyring).unwrap();
+    let is_refused = || {
+        let refused = perseat(&data, &["keyring", "export", keyring.to_str().unwrap()]);
+        assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+        assert!(said(&refused).contains("is the keyring of a daemon"), "{}", said(&refused));
+        assert_eq!(std::fs::read(&keyring).unwrap(), before);
+        assert_eq!(std::fs::read(&draft).unwrap(), b"a draft");
+    };
+    is_refused();
+    let backup = daemon.folder().join("backup");
+    done(&perseat(&data, &["backup", backup.to_str().unwrap()]));
+    daemon.terminate();
+    is_refused();
+    daemon.restart();
+}
