@@ -88,6 +88,21 @@ async fn populate(daemon: &Daemon, provider: &Provider) -> String {
     daemon.endpoints("").await.swap_remove(0).url
 }
 
+/// Waits until so many executions have succeeded.
+async fn until_succeeded(daemon: &Daemon, executions: usize) {
+    let all_ended = async {
+        let mut look = tokio::time::interval(Duration::from_millis(50));
+        loop {
+            let list = daemon.local(Method::GET, "/executions?status=succeeded", None).await.unwrap();
+            if list["executions"].as_array().unwrap().len() == executions {
+                return;
+            }
+            look.tick().await;
+        }
+    };
+    within("the end of every execution", all_ended).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_arbiter_starves_the_watchdog_aborts_and_the_next_start_ends_what_was_accepted() {
     let manager = Manager::new();
@@ -132,20 +147,46 @@ async fn a_frozen_arbiter_starves_the_watchdog_aborts_and_the_next_start_ends_wh
     // One request hung when the daemon died and is repeated.
     let records = provider.until(5).await;
     assert_eq!(records.iter().filter(|record| record.key == records[0].key).count(), 2);
-    let all_ended = async {
-        let mut look = tokio::time::interval(Duration::from_millis(50));
-        loop {
-            let list = daemon.local(Method::GET, "/executions?status=succeeded", None).await.unwrap();
-            if list["executions"].as_array().unwrap().len() == 4 {
-                return;
-            }
-            look.tick().await;
-        }
-    };
-    within("the end of the four executions", all_ended).await;
+    until_succeeded(&daemon, 4).await;
     manager.rest();
     assert!(daemon.terminate().success());
     assert!(manager.rest().concat().lines().any(|line| line == "STOPPING=1"));
+}
+
+/// Whatever it is that they do not do any more: nobody would notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_of_a_thread_behind_the_journal_ends_the_daemon_and_the_next_start_ends_what_was_accepted() {
+    let provider = Provider::start().await;
+    let mut daemon = Daemon::start(Setup::new().allow(&[provider.address()]));
+    let url = populate(&daemon, &provider).await;
+    provider.set(Manner::Hang);
+    for _ in 0..3 {
+        assert_eq!(daemon.post(&url, &[], "{}").await.status, 200);
+    }
+    provider.until(1).await;
+    let armed = daemon.local(Method::POST, "/faults/panic:state-stored:1", None).await;
+    armed.unwrap();
+    provider.set(Manner::Answer);
+    until_aborted(&mut daemon).await;
+
+    // The journal's keeper, with the first segment that it prepares.
+    daemon.relaunch(Some("panic:segment-named:1"));
+    until_aborted(&mut daemon).await;
+
+    daemon.restart();
+    until_succeeded(&daemon, 3).await;
+}
+
+/// Waits until it has ended itself.
+async fn until_aborted(daemon: &mut Daemon) {
+    let ended = async {
+        let mut look = tokio::time::interval(Duration::from_millis(10));
+        while !daemon.has_ended() {
+            look.tick().await;
+        }
+    };
+    within("the end of the daemon", ended).await;
+    assert_eq!(daemon.until_ended().signal(), Some(SIGABRT), "{}", daemon.log());
 }
 
 /// Counts what callers met.

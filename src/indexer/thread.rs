@@ -4,7 +4,7 @@ use super::collector::{Collector, RetentionOptions, has_headroom};
 use super::logged;
 use super::nice::Nice;
 use super::processors::Processors;
-use perseat_journal::{Bookmark, Journal, Position, ReadError, Room, Scan};
+use perseat_journal::{AbortOnPanic, Bookmark, Journal, Position, ReadError, Room, Scan};
 use perseat_store::history::DroppedHistory;
 use perseat_store::index::{ExecutionIndex, Feed, IndexError, Limits, Logged};
 use perseat_store::pressure::{Ballast, StoragePressure};
@@ -93,15 +93,8 @@ impl IndexerHandle {
         let begun = Instant::now();
         let _ = self.end.set(End { begun, within, now });
         self.feed.close();
-        if self.thread.join().is_err() {
-            tracing::error!("the indexer's thread panicked");
-        }
-    }
-
-    /// Whether the thread has ended, which it must not do by itself.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        // After a panic there would be no process any more.
+        let _ = self.thread.join();
     }
 }
 
@@ -132,7 +125,12 @@ pub fn start(parts: Parts, options: Options) -> io::Result<IndexerHandle> {
         collector: Collector::default(),
     });
     let end = Arc::clone(&work.indexer.end);
-    let thread = std::thread::Builder::new().name("indexer".into()).spawn(move || run(work, &nice))?;
+    let index = move || {
+        // A panic of the nice thread is passed on.
+        let _without_it = AbortOnPanic;
+        run(work, &nice);
+    };
+    let thread = std::thread::Builder::new().name("indexer".into()).spawn(index)?;
     Ok(IndexerHandle { feed, end, thread })
 }
 

@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
-    Append, AppendError, Bookmark, CommitSink, Committed, Disk, NewEntry, OpenError, Options, Position, ReadError, ReleaseError, Room,
-    Scan, SegmentInfo,
+    AbortOnPanic, Append, AppendError, Bookmark, CommitSink, Committed, Disk, NewEntry, OpenError, Options, Position, ReadError,
+    ReleaseError, Room, Scan, SegmentInfo,
     format::ENTRY_HEADER,
     keeper::{Keeper, Pool},
     pin::{Pin, Pinned, Pins},
@@ -120,7 +120,11 @@ impl Journal {
         // The keeper ends after the writer, whose last segment it seals; `close` joins in this order.
         let writer = spawn("journal-writer", Box::new(move || writer.run()))?;
         journal.threads().push(writer);
-        let keeper = spawn("journal-keeper", Box::new(move || keeper.run()))?;
+        let keep = move || {
+            let _without_it = AbortOnPanic;
+            keeper.run();
+        };
+        let keeper = spawn("journal-keeper", Box::new(keep))?;
         journal.threads().push(keeper);
         Ok(journal)
     }

@@ -1,4 +1,4 @@
-//! Places in the code at which a test stops the process for good; compiled only with the `faults` feature.
+//! Places in the code at which a test stops the process or a thread for good; compiled only with the `faults` feature.
 //!
 //! Random moments seldom meet the few microseconds between two writes that belong together. A test names the place
 //! instead, and how often it is to be passed first. One point is armed at a time, for the whole process.
@@ -59,6 +59,8 @@ enum Manner {
     Kill,
     /// The thread says so on standard error and goes no further.
     Hold,
+    /// The thread panics.
+    Panic,
 }
 
 /// One point, and when it counts. Written `kill:segment-taken:3`: at the third time.
@@ -82,7 +84,8 @@ impl FromStr for KillPoint {
         let manner = match manner {
             "kill" => Manner::Kill,
             "hold" => Manner::Hold,
-            _ => return Err(format!("{manner:?} is neither kill nor hold")),
+            "panic" => Manner::Panic,
+            _ => return Err(format!("{manner:?} is none of kill, hold and panic")),
         };
         let times = times.parse().ok().filter(|times| *times > 0);
         match (POINTS.contains(&name), times) {
@@ -117,9 +120,13 @@ pub fn reach(name: &str) {
     let manner = point.manner;
     *armed = None;
     drop(armed);
-    if manner == Manner::Kill {
-        // Should it fail, the caller waits for an end that does not come, and says so.
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    match manner {
+        Manner::Hold => {}
+        Manner::Kill => {
+            // Should it fail, the caller waits for an end that does not come, and says so.
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+        Manner::Panic => panic!("at {name}, as a test wants it"),
     }
     tracing::warn!(point = name, "held");
     loop {

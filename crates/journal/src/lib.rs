@@ -4,6 +4,7 @@
 //! tickets. Segments are pre-filled and recycled; after a restart the old tail is cut and sealed, never appended to. Payloads are opaque:
 //! this crate knows nothing of executions. `docs/store-format.md` describes the bytes.
 
+mod abort;
 pub mod disk;
 mod entry;
 mod error;
@@ -28,6 +29,7 @@ mod segment;
 mod tests;
 mod writer;
 
+pub use abort::AbortOnPanic;
 pub use disk::{Disk, Fault, File, MemoryDisk, RealDisk};
 pub use entry::{CommitSink, Committed, NewEntry};
 pub use error::{AppendError, OpenError, ReadError, ReleaseError};
