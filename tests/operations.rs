@@ -160,6 +160,65 @@ async fn what_still_runs_at_the_drain_deadline_is_left_and_goes_on_after_the_res
     assert!(!records[0].key.is_empty() && records[0].key == records[1].key, "with the same key");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_was_live_goes_on_before_a_start_is_past_what_can_refuse_it() {
+    let provider = Provider::start().await;
+    provider.set(Manner::Hang);
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    let readable_by = |mode| std::fs::set_permissions(&password, std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::write(&password, "of the mail server").unwrap();
+    readable_by(0o600);
+    let setup = Setup::new()
+        .allow(&[provider.address()])
+        .set("mail.host", "127.0.0.1")
+        .set("mail.from", "Perseat <perseat@acme.example>")
+        .set("mail.user", "perseat")
+        .set("mail.password", password.display().to_string());
+    let mut daemon = Daemon::start(setup);
+    let url = set_up(&daemon, &provider, &[post("Send", "/held", "onEvent.results.body.data")]).await;
+    let execution = notify(&daemon, &url).await;
+    provider.until(1).await;
+    daemon.kill();
+
+    // Everything is open by then.
+    daemon.relaunch(Some("hold:start-through:1"));
+    daemon.until_said("held");
+    let known = daemon.metric("perseat_executions_live").await;
+    let running = daemon.metric("perseat_executions_running").await;
+    assert_eq!((known, running), (1.0, 0.0));
+    daemon.kill();
+
+    readable_by(0o644);
+    daemon.relaunch(None);
+    assert!(!daemon.until_ready_or_ended());
+    assert!(daemon.log().contains("may be read by other users"), "{}", daemon.log());
+    assert_eq!(provider.records().len(), 1);
+
+    readable_by(0o600);
+    provider.set(Manner::Answer);
+    daemon.restart();
+    until_succeeded(&daemon, &execution).await;
+    assert_eq!(provider.records().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_takes_up_what_waits_however_long_that_takes() {
+    const AT_ONCE: usize = 50;
+    const TIMES: usize = 30;
+    let provider = Provider::start().await;
+    provider.set(Manner::Hang);
+    let setup = Setup::new().allow(&[provider.address()]).set("drain.deadline", "0s");
+    let mut daemon = Daemon::start(setup);
+    let url = set_up(&daemon, &provider, &[post("Send", "/held", "onEvent.results.body.data")]).await;
+    for _ in 0..TIMES {
+        futures_util::future::join_all((0..AT_ONCE).map(|_| notify(&daemon, &url))).await;
+    }
+    daemon.kill();
+    daemon.restart();
+    assert_eq!(daemon.metric("perseat_executions_live").await, (AT_ONCE * TIMES) as f64);
+}
+
 /// Denies the calls that children confine themselves with, in this thread and in what it starts.
 fn without_sandbox() {
     let denied = [libc::SYS_seccomp, libc::SYS_landlock_create_ruleset];

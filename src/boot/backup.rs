@@ -191,7 +191,7 @@ impl Backups {
     }
 
     fn resume(&self) -> super::local::LocalAnswer {
-        match self.pause.resume(&self.runtime) {
+        match self.pause.resume() {
             Ok(was_paused) => (StatusCode::OK, json!({ "wasPaused": was_paused })),
             Err(error) => {
                 tracing::error!(error = &*error, "the daemon could not be resumed");

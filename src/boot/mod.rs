@@ -151,7 +151,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     #[cfg(feature = "faults")]
     let faults = stores.faults.clone();
     let hooks = base.listeners.hooks.try_clone().context("the hooks listener")?;
-    let plane = Plane::start(&config, stores, base.data.path(), hooks, base.tls.clone(), &control)?;
+    let plane = Plane::start(&config, stores, base.data.path(), hooks, base.tls.clone())?;
     let _ = plane_readiness.set(plane.readiness());
 
     let socket = {
@@ -194,7 +194,9 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     randomness
         .join()
         .map_err(|_| anyhow::anyhow!("no random bytes could be gathered"))?;
-    plane.open_door();
+    #[cfg(feature = "faults")]
+    perseat_journal::kill_point::reach("start-through");
+    plane.open_door()?;
     started.store(true, Ordering::Relaxed);
     systemd::ready("serving");
     tracing::info!(data = %base.data.path().display(), "ready");

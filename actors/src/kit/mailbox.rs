@@ -116,6 +116,23 @@ impl<A: Actor<Context = Context<A>>> Mailbox<A> {
         }
     }
 
+    /// As [`Mailbox::ask`], on the calling thread, outside of any runtime, and for as long as the answer takes: an actor that dies drops the
+    /// question, and one that is frozen is the pulse's to notice.
+    ///
+    /// # Errors
+    /// If the message is refused or its reply is dropped.
+    pub fn ask_blocking<M, T>(&self, question: impl FnOnce(Reply<T>) -> M) -> Result<T, AskError>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        let (reply, answer) = Reply::channel();
+        self.tell(question(reply))?;
+        answer.blocking_recv().map_err(|_| AskError::Dropped)
+    }
+
     /// Hands over a message past the bound: for facts that must not be lost and whose number is bounded otherwise.
     #[expect(
         clippy::disallowed_methods,

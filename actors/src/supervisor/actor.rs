@@ -260,8 +260,6 @@ impl Handler<Recovered> for Supervisor {
             let claim = self.decide(|owner, users| owner.recover(recovered, users));
             self.admission.restore(&claim);
         }
-        // What they waited for may have come while the daemon was down.
-        self.decide(|owner, users| owner.try_parked(|_| true, users));
         self.look_later(ctx);
         self.after_change();
         message.reply.send(());
@@ -272,7 +270,13 @@ impl Handler<Hold> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Hold { is_held, reply }: Hold, _: &mut Context<Self>) {
-        self.env.owner.lock().hold(is_held);
+        self.decide(|owner, users| {
+            owner.hold(is_held);
+            if !is_held {
+                // What parked executions waited for may have come while the daemon was down.
+                owner.try_parked(|_| true, users);
+            }
+        });
         self.after_change();
         reply.send(());
     }

@@ -17,8 +17,8 @@ use std::sync::Arc;
 #[rtype(result = "()")]
 pub struct Committed(pub Arc<[CommittedEntry]>);
 
-/// Sent by boot before anything is accepted: executions from before the restart, in the order of acceptance.
-/// Answered once they are counted and queued.
+/// Sent by boot before anything is accepted, to an owner that is [held](Hold): executions from before the restart, in the order of acceptance,
+/// in one part or several. Answered once they are counted and queued.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Recovered {
@@ -28,7 +28,7 @@ pub struct Recovered {
     pub reply: Reply<()>,
 }
 
-/// Sent by boot before what is live is handed over, where the data was restored; and again once it is to go on.
+/// Sent by boot before what is live is handed over; and again once the start is through or, where the data was restored, once it is to go on.
 /// Meaning: start nothing; start what waits. Answered once that is so.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

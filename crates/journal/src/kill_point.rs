@@ -8,13 +8,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Every point, in the order in which a daemon comes to them: recovery, writing, change of segment, indexing, collection,
+/// Every point, in the order in which a daemon comes to them: recovery, the end of the start, writing, change of segment, indexing, collection,
 /// backup, renewal of a grant, rotation of the master key and of a customer's.
-pub const POINTS: [&str; 39] = [
+pub const POINTS: [&str; 40] = [
     "tail-rewritten",
     "tail-sealed",
     "entry-replayed",
     "index-recovered",
+    "start-through",
     "frame-encoded",
     "frame-written",
     "frame-synced",

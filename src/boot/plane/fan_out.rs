@@ -14,7 +14,7 @@ pub(crate) struct FanOut {
     owners: Arc<OnceLock<supervisor::Feed>>,
 }
 
-/// The owners hear of what is committed: what is live may be handed over to them, with which they begin at once.
+/// The owners hear of what is committed: what is live may be handed over to them.
 #[derive(Debug)]
 pub(super) struct Connected(());
 

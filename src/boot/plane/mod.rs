@@ -37,7 +37,6 @@ use perseat_store::state::StateStore;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -77,14 +76,14 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    /// Starts everything up to the front, which accepts and answers `not_ready` until [`Plane::open_door`].
+    /// Starts everything up to the front, which accepts and answers `not_ready` until [`Plane::open_door`]; nothing that was live goes on
+    /// before that.
     pub(crate) fn start(
         config: &Config,
         stores: Stores,
         data: &Path,
         hooks: std::net::TcpListener,
         tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
-        control: &Runtime,
     ) -> anyhow::Result<Self> {
         let Stores {
             custody,
@@ -106,6 +105,7 @@ impl Plane {
         let waiters = Arc::new(Waiters::default());
         let admission = Admission::new(config.admission_options(), clock.clone());
         let arbiters = Arbiters::start(config.arbiter_options()).context("the arbiters")?;
+        let pulse = watch(config, &arbiters, &journal)?;
 
         #[cfg(feature = "faults")]
         let binding_faults = Arc::<perseat_actors::execution::BindingFaults>::default();
@@ -142,9 +142,9 @@ impl Plane {
             })?);
         }
         sharers.connect(supervisors.clone());
-        let pause = Pause::begin(data, pressure.clone(), supervisors.clone(), config.drain.deadline, control.handle())?;
+        let pause = Pause::begin(data, pressure.clone(), supervisors.clone())?;
         let connected = fan_out.connect(Feed::new(supervisors.clone(), config.journal.sink_retry));
-        hand_over(&connected, control, &arbiters, &supervisors, recovered.live, config.drain.deadline)?;
+        hand_over((&connected, &pause, &pulse), &arbiters, &supervisors, recovered.live)?;
         let index = recovered.index;
         let parts = indexer::Parts {
             journal: journal.clone(),
@@ -179,7 +179,6 @@ impl Plane {
         });
         let fronts = Fronts::start(arbiters.fronts(), &front)?;
         fronts.listen(hooks).context("the hooks listener")?;
-        let pulse = watch(config, &arbiters, &journal)?;
         tracing::debug!(data = %data.display(), "data plane assembled");
         Ok(Self {
             custody,
@@ -213,9 +212,11 @@ impl Plane {
         Sources::new(self.supervisors.clone())
     }
 
-    /// Requests are taken from now on.
-    pub(crate) fn open_door(&self) {
+    /// Nothing refuses the start any more: what was live goes on, and requests are taken.
+    pub(crate) fn open_door(&self) -> anyhow::Result<()> {
+        self.pause.start_is_through()?;
         self.front.set_ready(true);
+        Ok(())
     }
 
     /// Whose word about the client's address is believed from now on.
@@ -318,15 +319,16 @@ fn performer(config: &Config, arbiter: &Arbiter, governor: Governor, answers: An
     wait.recv().context("the owner's thread ended")?.context("code steps cannot run")
 }
 
-/// Gives the owners what was live before the restart, and waits until it is counted and queued.
+/// Gives the owners what was live before the restart, and waits until it is counted and queued. They hear of what is committed by then, are
+/// held, and somebody notices where one is frozen.
 fn hand_over(
-    _: &Connected,
-    control: &Runtime,
+    _: (&Connected, &Pause, &Pulse),
     arbiters: &Arbiters,
     supervisors: &[Mailbox<Supervisor>],
     live: Vec<LiveExecution>,
-    within: Duration,
 ) -> anyhow::Result<()> {
+    // Between two parts an owner answers the pulse.
+    const AT_ONCE: usize = 1_000;
     let mut parts: Vec<Vec<LiveExecution>> = supervisors.iter().map(|_| Vec::new()).collect();
     for execution in live {
         if let Some(identity) = &execution.identity {
@@ -334,10 +336,14 @@ fn hand_over(
         }
     }
     for (supervisor, executions) in supervisors.iter().zip(parts) {
-        let recovered = |reply: Reply<()>| Recovered { executions, reply };
-        control
-            .block_on(supervisor.ask(within, recovered))
-            .context("an owner did not take up what was live")?;
+        let mut left = executions.into_iter();
+        while !left.as_slice().is_empty() {
+            let executions = left.by_ref().take(AT_ONCE).collect();
+            let recovered = |reply: Reply<()>| Recovered { executions, reply };
+            supervisor
+                .ask_blocking(recovered)
+                .context("an owner did not take up what was live")?;
+        }
     }
     Ok(())
 }
