@@ -371,6 +371,8 @@ impl Config {
             concurrency_of_identity: api.concurrency_of_identity.as_usize(),
             query_time: api.query_time,
             query_rows: api.query_rows.as_usize(),
+            max_query: api.max_query.as_usize(),
+            max_selections: api.max_selections.as_usize(),
             max_depth: api.max_depth.as_usize(),
             max_complexity: api.max_complexity.as_usize(),
             max_aliases: api.max_aliases.as_usize(),

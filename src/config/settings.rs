@@ -94,6 +94,10 @@ settings! {
         /// Records that one request may read over all its lists, those that a filter leaves out among them, and items of lists within a
         /// record; past it the request is refused whole (`TOO_MANY_ROWS`), but what a mutation did stays done.
         query_rows: Count = 100_000;
+        /// The text of a query, but for what its strings hold. The prism CLI's queries have less than 4 KiB.
+        max_query: Size = "64KiB";
+        /// Selections of a query: fields and fragments, those within a fragment as often as it is spread. The prism CLI's have less than 100.
+        max_selections: Count = 5_000;
         /// Fields within one another in a query.
         max_depth: Count = 24;
         /// The estimated cost of a query: a field costs one, a list what one item costs times `first`, or 100 without it, or 10 for what

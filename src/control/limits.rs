@@ -1,7 +1,5 @@
 //! What one request, and one identity, may cost.
 
-use async_graphql::Positioned;
-use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use perseat_actors::front::network_of;
@@ -26,6 +24,10 @@ pub struct ControlOptions {
     pub query_time: Duration,
     /// Records that one request may read.
     pub query_rows: usize,
+    /// The text of a query in bytes, what its strings hold apart.
+    pub max_query: usize,
+    /// Selections of a query, those of a fragment as often as it is spread.
+    pub max_selections: usize,
     /// Fields within one another.
     pub max_depth: usize,
     /// The estimated cost of a query; a field costs one, a list what one item costs, as often as a page has items.
@@ -87,6 +89,8 @@ impl Default for ControlOptions {
             concurrency_of_identity: 4,
             query_time: Duration::from_secs(10),
             query_rows: 100_000,
+            max_query: 64 << 10,
+            max_selections: 5_000,
             max_depth: 24,
             max_complexity: 50_000_000,
             max_aliases: 32,
@@ -106,29 +110,6 @@ impl Default for ControlOptions {
             pictures: PictureLimits::default(),
         }
     }
-}
-
-/// The number of aliases in a document.
-pub(super) fn aliases(document: &ExecutableDocument) -> usize {
-    fn count(selection: &Positioned<SelectionSet>) -> usize {
-        let of = |item: &Positioned<Selection>| match &item.node {
-            Selection::Field(field) => usize::from(field.node.alias.is_some()) + count(&field.node.selection_set),
-            Selection::InlineFragment(fragment) => count(&fragment.node.selection_set),
-            Selection::FragmentSpread(_) => 0,
-        };
-        selection.node.items.iter().map(of).sum()
-    }
-    let operations: usize = document
-        .operations
-        .iter()
-        .map(|(_, operation)| count(&operation.node.selection_set))
-        .sum();
-    let fragments: usize = document
-        .fragments
-        .values()
-        .map(|fragment| count(&fragment.node.selection_set))
-        .sum();
-    operations + fragments
 }
 
 /// How many requests an identity has left, filled again over time.
@@ -236,7 +217,6 @@ pub(super) fn account_key(address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use async_graphql::parser::parse_query;
 
     #[test]
     fn an_identity_that_asks_too_often_waits_and_others_do_not() {
@@ -271,11 +251,5 @@ mod tests {
         assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
         assert_eq!(account_key("ANN@acme.example"), account_key("ann@acme.example"));
         assert_eq!(account_key(&"x".repeat(16_000)).len(), account_key("").len());
-    }
-
-    #[test]
-    fn aliases_are_counted_wherever_they_stand() {
-        let query = "{ a: x { b: y ... on T { c: z } ...F } } fragment F on T { d: e }";
-        assert_eq!(aliases(&parse_query(query).unwrap()), 4);
     }
 }

@@ -7,6 +7,7 @@ mod admission;
 mod bearer;
 mod budget;
 mod desk;
+mod document;
 mod lenient;
 mod limits;
 mod media;

@@ -3,13 +3,12 @@
 use super::admission::{Admission, Admitted};
 use super::budget::Budget;
 use super::lenient::Lenient;
-use super::limits::aliases;
 use super::pictures::Pictures;
 use super::schema::answer;
 use super::schema::blobs::{self, Blob};
 use super::schema::{self, Schema};
 use super::sign_in::{Provider, SignIn};
-use super::{Desk, media, unsupported};
+use super::{Desk, document, media, unsupported};
 use crate::boot::http::{Answer, Answering, Service, json, text};
 use crate::console::{self, Console, ConsoleOptions};
 use crate::oauth;
@@ -142,18 +141,25 @@ impl Shared {
             Ok(query) => query,
             Err(_) => return refusal(StatusCode::BAD_REQUEST, "Expected JSON: {\"query\": \"…\", \"variables\": {…}}."),
         };
+        let options = self.desk.options();
+        let Some(shape) = document::Shape::of(&query.query) else {
+            return refusal(StatusCode::BAD_REQUEST, "A string of the query does not end.");
+        };
+        if let Some(message) = shape.refused(options) {
+            return too_large(message);
+        }
         let operation = query.operation_name.clone();
-        let document = match query.parsed_query() {
-            Ok(document) => document,
+        let parsed = match query.parsed_query() {
+            Ok(parsed) => parsed,
             Err(error) => return refusal(StatusCode::BAD_REQUEST, &error.message),
         };
-        if aliases(document) > self.desk.options().max_aliases {
-            return refusal(StatusCode::BAD_REQUEST, "The query has too many aliases.");
+        if let Some(message) = document::refused(parsed, options) {
+            return too_large(message);
         }
-        if let Some(message) = unsupported::refusal(document) {
+        if let Some(message) = unsupported::refusal(parsed) {
             return refusal(StatusCode::OK, &message);
         }
-        let mut asked = document.operations.iter().filter(|(name, _)| {
+        let mut asked = parsed.operations.iter().filter(|(name, _)| {
             let name = name.map(|name| name.as_str());
             operation.is_none() || name == operation.as_deref()
         });
@@ -315,6 +321,12 @@ fn harmless(blob: Blob) -> Answer {
 /// GraphQL's own form, whatever went wrong.
 pub(super) fn refusal(status: StatusCode, message: &str) -> Answer {
     json(status, &json!({ "data": null, "errors": [{ "message": message }] }))
+}
+
+/// A query that is not looked at any further.
+fn too_large(message: &str) -> Answer {
+    let error = json!({ "message": message, "extensions": { "code": document::TOO_LARGE } });
+    json(StatusCode::BAD_REQUEST, &json!({ "data": null, "errors": [error] }))
 }
 
 /// Lets pages of configured origins read the answer.

@@ -177,6 +177,55 @@ async fn what_a_mutation_did_stays_done_where_its_answer_reads_too_much() {
 }
 
 #[tokio::test]
+async fn a_query_that_expands_or_nests_without_end_is_refused_and_others_are_answered() {
+    let daemon = Daemon::start(Setup::new());
+    let owner = Api::program(&daemon, "owner").await;
+    daemon.apply("kind: Customer\nname: Globex\nexternalId: globex\n").await;
+    let user = json!({ "name": "user", "role": "marketplace_user", "customer": "globex", "organization": "" });
+    let user = Api::with(&daemon, user).await;
+    let chain = |times: usize, end: &str| {
+        let link = |n: usize| format!(" fragment F{n} on Query {{ {} }}", format!("...F{} ", n + 1).repeat(times));
+        let links: String = (0..30).map(link).collect();
+        format!("{{ ...F0 }}{links} fragment F30 on Query {{ {end} }}")
+    };
+    let send = async |query: &str| {
+        let url = format!("http://{}/api", daemon.address("api"));
+        let headers = [("content-type", "application/json"), ("authorization", user.bearer())];
+        let body = json!({ "query": query }).to_string();
+        daemon.send(Method::POST, &url, &headers, body).await
+    };
+    let lists = |depth: usize| format!("{{ customer(id: {}", "[".repeat(depth));
+    for (query, reason) in [
+        (chain(2, "__typename"), "too many selections"),
+        (chain(3, "__typename"), "too many selections"),
+        (chain(1, "...F0"), "too many selections"),
+        (format!("{{ {} }}", "__typename ".repeat(5_001)), "too many selections"),
+        (format!("{{ {} }}", "__typename ".repeat(1_000_000)), "too long"),
+        (lists(1_000_000), "too long"),
+        (lists(60_000), "nested too deep"),
+        ("{ a ".repeat(10_000), "nested too deep"),
+        (format!("query ($v: {}", "[".repeat(60_000)), "nested too deep"),
+    ] {
+        let start = &query[..query.len().min(80)];
+        let refused = send(&query).await;
+        let said = refused.json();
+        assert!(refused.status == 400 && is_refused(&said, "QUERY_TOO_LARGE"), "{start}: {said}");
+        assert!(said["errors"][0]["message"].as_str().unwrap().contains(reason), "{start}: {said}");
+        let other = owner.get("{ customers { nodes { name } } }", json!({})).await;
+        assert_eq!(other["nodes"], json!([{ "name": "Globex" }]));
+    }
+    let unended = send(&format!("{{ customer(id: \"\"\"\", a: {}", "[".repeat(1_000))).await;
+    assert!(unended.status == 400 && unended.json().to_string().contains("does not end"));
+    // As many as there may be, and as much as somebody likes in a string.
+    let most = send(&format!("{{ {} }}", "__typename ".repeat(5_000))).await.json();
+    assert_eq!(most, json!({ "data": { "__typename": "Query" } }));
+    let long = send(&format!("{{ __type(name: \"{}\") {{ name }} }}", "[".repeat(1_000_000)))
+        .await
+        .json();
+    assert_eq!(long, json!({ "data": { "__type": null } }));
+}
+
+#[tokio::test]
 async fn a_request_goes_on_no_longer_than_one_may() {
     let daemon = Daemon::start(Setup::new().set("api.query-time", "0ms"));
     let api = Api::program(&daemon, "owner").await;
