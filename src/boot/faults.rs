@@ -111,6 +111,8 @@ impl Switches {
             "fill-state" => self.fill("state.redb", to),
             "fill-catalog" => self.fill("catalog.redb", to),
             "fill-new-catalog" => self.fill("catalog.redb.new", to),
+            "break-catalog" if on => self.faults.databases.break_down("catalog.redb"),
+            "break-catalog" => self.faults.databases.heal("catalog.redb"),
             "freeze-owner" => {
                 let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
                 match on {
@@ -134,7 +136,7 @@ impl Switches {
 
     fn fill(&self, file: &str, to: &str) {
         match to {
-            "off" => self.faults.databases.empty(file),
+            "off" => self.faults.databases.heal(file),
             "until-ballast" => self.faults.databases.fill(file, Some(self.ballast.clone())),
             _ => self.faults.databases.fill(file, None),
         }

@@ -191,6 +191,27 @@ async fn an_answer_that_is_lost_is_not_guessed() {
     assert!(!world.provider.chain("ann").was_reused);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_cannot_be_written_down_is_kept_until_it_can() {
+    let plan = Plan {
+        users: &["ann"],
+        // Nobody gives up before the provider answers.
+        keys: &[("oauth.timeout", "60s")],
+        ..Plan::default()
+    };
+    let world = World::start(&plan).await;
+    world.provider.change(|manner| manner.stalls = Some(Stall::Meanwhile));
+    let sent = world.send("ann", 1).await;
+    world.provider.until("/token", 1).await;
+    world.daemon.switch("break-catalog", true).await;
+    world.provider.change(|manner| manner.stalls = None);
+    world.daemon.log_line(&["a grant cannot be written down now", "the disk failed"]);
+    world.daemon.switch("break-catalog", false).await;
+    assert_eq!(world.ended(&sent[0]).await["status"], "succeeded");
+    assert_eq!(renewals(&world), ["refresh-ann-1"]);
+    assert_eq!(tokens(&world.provider.calls("/work")), BTreeSet::from(["access-ann-2"]));
+}
+
 /// A provider that exchanges refresh tokens only now and then: that one was given back says nothing of its next use.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_token_that_was_once_kept_is_not_spent_again_after_a_kill() {

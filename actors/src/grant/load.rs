@@ -332,7 +332,7 @@ impl Grants {
             .filter_map(|item| item.now.grant.look_again(env.clock.now(), &item.rules(rules)));
         let lent = self.borrowed.values().filter_map(|borrowed| borrowed.lent.as_ref()?.look_again);
         let due = own.chain(lent).min()?;
-        // One that could not be written down for want of room is due already.
+        // One that could not be written down is due already.
         Some(due.since(env.clock.now()).clamp(SOONEST, LATEST))
     }
 }

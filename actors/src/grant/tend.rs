@@ -9,7 +9,6 @@ use perseat_domain::grant::{Outcome, Rules, Sight, Status, Task, Tending, Wrote}
 use perseat_domain::time::Timestamp;
 use perseat_flow::oauth::{Exchange, Flow, Owed, Provider, Token, Turn, Whose};
 use perseat_store::catalog::{Lookup, Owing, Stored, StoredGrant};
-use perseat_store::error::StoreError;
 use perseat_store::seal::RecordKind;
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -20,7 +19,7 @@ impl Grants {
     /// To be awaited by the one actor that holds these grants, and by nobody else.
     ///
     /// # Errors
-    /// If the store fails otherwise than for want of room.
+    /// If what the store holds cannot be read.
     pub(crate) async fn tend(&mut self, env: &ExecutionEnv) -> Result<bool, LoadError> {
         let mut changed = false;
         let keys: Vec<String> = self.items.keys().cloned().collect();
@@ -84,7 +83,7 @@ impl Grants {
                     if let (Wrote::Overtaken, Some((provider, token))) = (wrote, &given) {
                         self.give_back(env, key, provider, token).await;
                     }
-                    if wrote != Wrote::NoRoom {
+                    if wrote != Wrote::Failed {
                         given = None;
                     }
                     self.go_on(env, key, |item, now, rules| tending.stored(&mut item.now.grant, wrote, now, rules))
@@ -222,7 +221,10 @@ impl Grants {
                 Wrote::Durable
             }
             Ok(Stored::Overtaken | Stored::Gone) => Wrote::Overtaken,
-            Err(StoreError::Full(_)) => Wrote::NoRoom,
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, holder = ?item.id.holder, connection = %item.id.variable, "a grant cannot be written down now");
+                Wrote::Failed
+            }
             Err(error) => return Err(error.into()),
         })
     }

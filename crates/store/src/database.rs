@@ -2,6 +2,9 @@
 //!
 //! After any failed read or write redb refuses everything until it is opened again. A full disk must not need a
 //! restart, so the handle closes a failed database once its last reader is gone and opens it on the next use.
+//!
+//! Writers wait for each other here, not in redb: whoever waited there would begin on a database that failed or was replaced
+//! meanwhile, and keep it open.
 
 use crate::error::StoreError;
 use crate::folder::Folder;
@@ -21,6 +24,8 @@ pub(crate) use moment::Moment;
 pub(crate) struct Handle {
     place: Place,
     slot: Mutex<Slot>,
+    /// Held by whoever writes.
+    writer: Mutex<()>,
 }
 
 /// Where the file is and how it is opened.
@@ -67,7 +72,11 @@ impl Handle {
         };
         let (database, failed) = place.open()?;
         let slot = Mutex::new(Slot::open(database, failed));
-        Ok(Self { place, slot })
+        Ok(Self {
+            place,
+            slot,
+            writer: Mutex::default(),
+        })
     }
 
     /// The open database.
@@ -97,27 +106,16 @@ impl Handle {
         }
     }
 
-    /// Begins to write, once nobody else does. The only way to: whoever begins on a database of [`Handle::get`] may have waited
-    /// for the end of one that is not there any more.
+    /// Begins to write, once nobody else does. The only way to.
     pub(crate) fn write(&self) -> Result<Writing<'_>, StoreError> {
-        loop {
-            let database = self.get()?;
-            let transaction = database.begin_write()?;
-            // Nothing takes its place while the transaction is open.
-            if self.holds(&database) {
-                // Whoever committed before may not have come to that yet, and what is written here depends on what is read.
-                self.pass();
-                return Ok(Writing {
-                    transaction,
-                    database,
-                    handle: self,
-                });
-            }
-        }
-    }
-
-    fn holds(&self, database: &Arc<Database>) -> bool {
-        matches!(&*self.slot(), Slot::Open { database: open, .. } if Arc::ptr_eq(open, database))
+        let turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let database = self.get()?;
+        Ok(Writing {
+            transaction: database.begin_write()?,
+            database,
+            handle: self,
+            _turn: turn,
+        })
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
@@ -127,10 +125,12 @@ impl Handle {
 
 /// The one write transaction of the open database.
 pub(crate) struct Writing<'h> {
-    // Before the database, so that it ends first.
+    // Before the database, so that it ends first, and both before the turn: whoever writes next finds the database closed if
+    // it failed.
     transaction: WriteTransaction,
     database: Arc<Database>,
     handle: &'h Handle,
+    _turn: MutexGuard<'h, ()>,
 }
 
 impl Writing<'_> {
@@ -138,6 +138,7 @@ impl Writing<'_> {
     pub(crate) fn commit(self) -> Result<(), CommitError> {
         let Self { transaction, handle, .. } = self;
         let committed = transaction.commit();
+        // While nobody else writes: what the next one writes depends on what it reads.
         handle.pass();
         committed
     }

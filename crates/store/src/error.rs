@@ -111,6 +111,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the same may go well a while later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Reopening | Self::Io(_))
+    }
+
     /// Sorts an I/O error: a full disk is a case of its own.
     pub(crate) fn from_io(error: io::Error) -> Self {
         match error.kind() {

@@ -9,9 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-/// Which files find the disk full.
+/// Which files find the disk full or broken.
 #[derive(Debug, Default)]
-pub struct Faults(Mutex<BTreeMap<String, Option<Held>>>);
+pub struct Faults(Mutex<BTreeMap<String, Fault>>);
+
+#[derive(Debug)]
+enum Fault {
+    /// Until what is held is gone, if anything is.
+    Full(Option<Held>),
+    Broken,
+}
 
 /// A file whose removal makes room. On a disk that is not full at all somebody may write it anew at once: that is another.
 #[derive(Debug)]
@@ -39,28 +46,40 @@ impl Faults {
     /// Lets every write that makes the file larger fail for lack of space from now on; with `until_gone` only until the file
     /// at that path is found gone: its removal is what makes room.
     pub fn fill(&self, name: &str, until_gone: Option<PathBuf>) {
-        self.files().insert(name.to_owned(), until_gone.map(Held::new));
+        self.files().insert(name.to_owned(), Fault::Full(until_gone.map(Held::new)));
     }
 
-    /// There is room again.
-    pub fn empty(&self, name: &str) {
+    /// Lets every write fail from now on.
+    pub fn break_down(&self, name: &str) {
+        self.files().insert(name.to_owned(), Fault::Broken);
+    }
+
+    /// All is well again.
+    pub fn heal(&self, name: &str) {
         self.files().remove(name);
     }
 
     fn is_full(&self, name: &str) -> bool {
         let mut files = self.files();
-        if files.get(name).is_some_and(|held| held.as_ref().is_some_and(Held::is_gone)) {
-            files.remove(name);
+        match files.get(name) {
+            Some(Fault::Full(Some(held))) if held.is_gone() => {
+                files.remove(name);
+                false
+            }
+            found => matches!(found, Some(Fault::Full(_))),
         }
-        files.contains_key(name)
     }
 
-    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Option<Held>>> {
+    fn is_broken(&self, name: &str) -> bool {
+        matches!(self.files().get(name), Some(Fault::Broken))
+    }
+
+    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Fault>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A file of a disk that a test may fill.
+/// A file of a disk that a test may fill or break.
 #[derive(Debug)]
 pub(crate) struct Filling {
     inner: FileBackend,
@@ -79,6 +98,9 @@ impl Filling {
 
     /// What makes the file larger needs room.
     fn check(&self, end: u64) -> io::Result<()> {
+        if self.faults.is_broken(&self.name) {
+            return Err(io::Error::other("broken on purpose"));
+        }
         // One that was made under another name is full under both.
         let named = self.name.strip_suffix(".new");
         let is_full = self.faults.is_full(&self.name) || named.is_some_and(|name| self.faults.is_full(name));

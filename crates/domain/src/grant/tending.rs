@@ -4,7 +4,7 @@
 //!              ┌─────────────── overtaken: Read ◄──────────────┐
 //!              ▼                                               │
 //!  look ─► Store (intent) ─► Ask ─► Store (outcome) ─► Done    │ at each Store
-//!              │ no room              │ no room ─► StoreLater ─┘
+//!              │ failed               │ failed ──► StoreLater ─┘
 //!              ▼                      │ once more, within the grace
 //!            Done                     └─► Store (intent) ─► …
 //! ```
@@ -34,7 +34,7 @@ pub enum Obstacle {
 pub enum Task {
     /// Make what is held durable, if what is on disk is still what was read; then say how that [went](Tending::stored).
     Store,
-    /// The same a while later: it must not be lost, and there was no room.
+    /// The same a while later: it must not be lost, and could not be written.
     StoreLater,
     /// Ask the provider for a token; then say what it [answered](Tending::answered).
     Ask {
@@ -52,8 +52,8 @@ pub enum Task {
 pub enum Wrote {
     /// It is durable.
     Durable,
-    /// There was no room.
-    NoRoom,
+    /// It could not be written now: there was no room, or the disk failed.
+    Failed,
     /// Somebody else wrote, or the holder is gone: what was held is not the truth any more.
     Overtaken,
 }
@@ -163,18 +163,18 @@ impl Tending {
                     Task::Ask { until }
                 }
             },
-            (Stage::Intending(before), Wrote::NoRoom) => {
+            (Stage::Intending(before), Wrote::Failed) => {
                 // Nothing was spent, and nothing can be written down: what is held stays.
                 *grant = *before;
                 if grant.intent.is_none() {
-                    grant.learn(passing("storage_full"), now, rules);
+                    grant.learn(passing("storage_failed"), now, rules);
                 }
                 Task::Done
             }
             // Whoever asks once more has asked before, and could.
             (Stage::Keeping(Next::Again), Wrote::Durable) => self.spend(grant, true, now, rules),
             (Stage::Keeping(Next::Done), Wrote::Durable) => Task::Done,
-            (Stage::Keeping(next), Wrote::NoRoom) => {
+            (Stage::Keeping(next), Wrote::Failed) => {
                 self.stage = Stage::Keeping(next);
                 Task::StoreLater
             }
@@ -214,7 +214,7 @@ impl Grant {
         match self.need(now, rules) {
             Need::Consent => Some(Obstacle::Consent),
             Need::Patience => Some(Obstacle::Patience),
-            // What is due and was not renewed had no room to be written down.
+            // What is due and was not renewed could not be written down.
             Need::Renewal if !has_token || self.has_ended(now) => Some(Obstacle::Patience),
             Need::Renewal | Need::Nothing => None,
         }

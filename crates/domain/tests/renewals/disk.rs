@@ -39,7 +39,7 @@ impl Disk {
     /// What the actor of a grant writes.
     pub(crate) fn replace(&mut self, of: usize, expected: &Row, row: Row, tells: bool) -> Wrote {
         if self.is_full {
-            return Wrote::NoRoom;
+            return Wrote::Failed;
         }
         if self.rows[of] != *expected {
             return Wrote::Overtaken;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Credentials are looked at no more often, and at least so often.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_hours(24));
-/// After so long a write for which there was no room is tried again (`limits.full-retry`).
+/// After so long a write that failed is tried again (`limits.full-retry`).
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// A user's connection as it is today.
@@ -133,6 +133,10 @@ impl World {
 
     /// The row was read.
     pub(crate) fn loaded(&mut self, number: u64) {
+        if self.goes_wrong(self.plan.fails) {
+            self.report.note("a reading that failed");
+            return self.fail(number);
+        }
         let Some(reading) = self.readings.get_mut(&number) else { return };
         let row = self.disk.row(reading.of).clone();
         reading.held = row.clone();
@@ -170,7 +174,7 @@ impl World {
         match task {
             Task::Done => self.finish(number),
             Task::Read => self.soon(20, Event::Loaded(number)),
-            Task::StoreLater if self.mutant == Some(Mutant::DropsTheOutcomeWhenFull) => self.finish(number),
+            Task::StoreLater if self.mutant == Some(Mutant::DropsAnOutcomeThatFails) => self.finish(number),
             Task::StoreLater => self.after(FULL_RETRY, Event::Store(number)),
             Task::Store => self.store(number),
             Task::Ask { until } => self.call(number, until),
@@ -194,18 +198,18 @@ impl World {
             row: reading.held.clone(),
         };
         if skips {
-            return self.told(&write, Some(Wrote::Durable));
+            return self.told(&write, Wrote::Durable);
         }
         self.soon(15, Event::Lands(Box::new(write)));
     }
 
     /// A write reaches the disk, whether or not anybody still waits for it.
-    pub(crate) fn lands(&mut self, write: &Write) -> Option<Wrote> {
+    pub(crate) fn lands(&mut self, write: &Write) -> Wrote {
         let (of, tells) = (write.of, self.mutant != Some(Mutant::TellsNobody));
         let is_failing = self.goes_wrong(self.plan.fails);
         if is_failing && self.chance.one_in(2) {
             self.report.note("a write that failed");
-            return None;
+            return Wrote::Failed;
         }
         let expected = match self.mutant {
             Some(Mutant::OverwritesAConsent) => self.disk.row(of).clone(),
@@ -214,23 +218,25 @@ impl World {
         let wrote = self.disk.replace(of, &expected, write.row.clone(), tells);
         match wrote {
             Wrote::Durable => self.is_stored(of),
-            Wrote::NoRoom => self.report.note("a full disk"),
+            Wrote::Failed => self.report.note("a full disk"),
             Wrote::Overtaken => self.report.note("a write that was overtaken"),
         }
-        if is_failing {
-            self.report.note("a write that failed and was done");
+        if !is_failing {
+            return wrote;
         }
-        (!is_failing).then_some(wrote)
+        self.report.note("a write that failed and was done");
+        if write.is_intent() {
+            // It is there, and nothing was spent.
+            self.model.is_cut_off(of);
+        }
+        Wrote::Failed
     }
 
-    /// Whoever wrote hears how it went; none if it failed.
-    pub(crate) fn told(&mut self, write: &Write, wrote: Option<Wrote>) {
+    /// Whoever wrote hears how it went.
+    pub(crate) fn told(&mut self, write: &Write, wrote: Wrote) {
         let now = self.now;
         let Some(reading) = self.readings.get_mut(&write.reading) else {
             return;
-        };
-        let Some(wrote) = wrote else {
-            return self.fail(write.reading);
         };
         if wrote == Wrote::Durable {
             reading.on_disk = write.row.clone();
@@ -376,7 +382,6 @@ impl World {
     fn fail(&mut self, number: u64) {
         let Some(reading) = self.readings.remove(&number) else { return };
         let writer = reading.writer;
-        self.model.is_cut_off(reading.of);
         let lent = self.cannot_be_had(reading.held.token);
         match self.holders[writer].desk.failed() {
             None => self.begin(writer),

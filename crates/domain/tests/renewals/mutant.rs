@@ -8,8 +8,8 @@ pub(crate) enum Mutant {
     ForgetsTheIntent,
     /// A new token is used though it was never stored.
     UsesWhatIsNotStored,
-    /// An outcome for which there is no room is let go.
-    DropsTheOutcomeWhenFull,
+    /// An outcome that cannot be written is let go.
+    DropsAnOutcomeThatFails,
     /// A second use is taken to be forgiven whatever the provider declares.
     ForgivesForEver,
     /// The second use goes out however late it is.
@@ -55,7 +55,7 @@ impl Mutant {
         Self::SpendsBeforeTheIntent,
         Self::ForgetsTheIntent,
         Self::UsesWhatIsNotStored,
-        Self::DropsTheOutcomeWhenFull,
+        Self::DropsAnOutcomeThatFails,
         Self::ForgivesForEver,
         Self::SpendsLate,
         Self::CountsOneSpend,

@@ -98,7 +98,7 @@ pub(crate) struct Plan {
     pub(crate) loses: usize,
     /// One call in so many takes longer than anybody waits.
     pub(crate) stalls: usize,
-    /// One write in so many fails.
+    /// One reading or write in so many fails.
     pub(crate) fails: usize,
 }
 

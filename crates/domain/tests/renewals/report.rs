@@ -13,7 +13,7 @@ pub(crate) struct Report {
     stood: BTreeMap<(&'static str, String), u64>,
 }
 
-const MET: [&str; 19] = [
+const MET: [&str; 20] = [
     "strict",
     "forgiving",
     "steady",
@@ -28,6 +28,7 @@ const MET: [&str; 19] = [
     "a token that was refused",
     "a revocation",
     "a full disk",
+    "a reading that failed",
     "a write that failed",
     "a write that failed and was done",
     "a write that was overtaken",

@@ -27,7 +27,7 @@ pub(crate) enum Event {
     /// A write is tried again.
     Store(u64),
     Lands(Box<Write>),
-    Told(Box<Write>, Option<Wrote>),
+    Told(Box<Write>, Wrote),
     Arrives(Call),
     /// None where nobody answered.
     Answered(u64, Option<Answer>),

@@ -130,22 +130,30 @@ mod tests {
         assert_eq!((read(&first), read(&second)), (b"first".to_vec(), b"second".to_vec()));
     }
 
-    /// A commit lets the next writer begin before it passes the moment on.
     #[test]
     fn a_writer_reads_what_was_committed_before_it_began() {
         let disk = MemoryDisk::new(1);
         let handle = Handle::open(FaultFolder::of(&disk), "texts.redb", 1 << 20).unwrap();
-        put(&handle, b"first").unwrap();
-        assert_eq!(read(&handle.moment().unwrap()), b"first");
-        let transaction = handle.get().unwrap().begin_write().unwrap();
-        transaction
-            .open_table(TEXTS)
-            .unwrap()
-            .insert(b"key".as_slice(), b"second".as_slice())
-            .unwrap();
-        transaction.commit().unwrap();
-        let _writing = handle.write().unwrap();
-        assert_eq!(read(&handle.moment().unwrap()), b"second");
+        put(&handle, &0_u32.to_le_bytes()).unwrap();
+        let number = || u32::from_le_bytes(read(&handle.moment().unwrap()).try_into().unwrap());
+        let count = || {
+            for _ in 0..500 {
+                let writing = handle.write().unwrap();
+                let next = (number() + 1).to_le_bytes();
+                writing
+                    .open_table(TEXTS)
+                    .unwrap()
+                    .insert(b"key".as_slice(), next.as_slice())
+                    .unwrap();
+                writing.commit().unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(count);
+            }
+        });
+        assert_eq!(number(), 2_000);
     }
 
     #[test]

@@ -1,5 +1,9 @@
 use super::*;
+use crate::catalog::{GrantId, Stored, StoredGrant};
+use perseat_domain::grant::Holder;
 use perseat_journal::disk::Fault;
+use std::sync::mpsc;
+use std::thread;
 
 #[test]
 fn a_full_disk_fails_mutations_whole_and_is_overcome_without_a_restart() {
@@ -11,6 +15,32 @@ fn a_full_disk_fails_mutations_whole_and_is_overcome_without_a_restart() {
     assert_eq!(catalog.page::<User>(None, 10).unwrap().items, world.users);
     disk.set_capacity(u64::MAX);
     assert_eq!(catalog.mutate(NOW, load).unwrap().revision, 2);
+}
+
+#[test]
+fn whoever_waits_to_write_behind_one_that_finds_the_disk_full_writes() {
+    let (disk, catalog, world) = filled();
+    let id = GrantId {
+        holder: Holder::UserConfig(world.configs[0].id),
+        variable: "account".into(),
+    };
+    disk.set_capacity(disk.used());
+    let (begins, begun) = mpsc::channel();
+    let (failed, wrote) = thread::scope(|scope| {
+        let mut waiting = None;
+        let failed = catalog.mutate(NOW, |tx| {
+            let (catalog, id) = (&catalog, &id);
+            waiting = Some(scope.spawn(move || {
+                begins.send(()).unwrap();
+                catalog.store_grant(id, None, &StoredGrant::default())
+            }));
+            begun.recv().unwrap();
+            (1_000..30_000).try_for_each(|n| tx.put(&user(n, &world.customer)).map(|_| ()))
+        });
+        (failed, waiting.unwrap().join().unwrap())
+    });
+    assert!(matches!(failed, Err(StoreError::Full(_))));
+    assert_eq!(wrote.unwrap(), Stored::Written);
 }
 
 #[test]
