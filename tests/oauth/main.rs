@@ -28,5 +28,6 @@ mod secret;
 mod sharers;
 mod sharing;
 mod spared;
+mod timers;
 mod used;
 mod world;

@@ -95,85 +95,7 @@ impl World {
     }
 
     pub(crate) fn manifests(&self, plan: &Plan<'_>) -> String {
-        let mut inputs = vec![
-            ("tokenUrl", self.provider.url("/token")),
-            ("clientId", "the-client".to_owned()),
-            ("clientSecret", SECRET.to_owned()),
-            ("scopes", "work".to_owned()),
-        ];
-        if plan.kind == "oauth2" {
-            inputs.push(("authorizeUrl", self.provider.url("/authorize")));
-            inputs.push(("revokeUrl", self.provider.url("/revoke")));
-        }
-        inputs.extend(
-            plan.inputs
-                .iter()
-                .map(|(name, value)| (*name, value.replace("PROVIDER", &self.provider.url("")))),
-        );
-        let mut definition = format!(
-            "definitionVersion: 7\nname: Work\nendpointType: flow_specific\nrequiredConfigVars:\n\
-             \x20 - {{key: Provider, stableKey: provider, dataType: string}}\n\
-             \x20 - key: Account\n    stableKey: account\n    dataType: connection\n    connection: {{key: {}, component: {{key: http, isPublic: true, version: LATEST}}}}\n    inputs:\n",
-            plan.kind
-        );
-        for (name, value) in inputs {
-            writeln!(definition, "      {name}: {{type: value, value: {value:?}}}").unwrap();
-        }
-        if let Some(redirect) = plan.meta {
-            writeln!(
-                definition,
-                "    meta: {{oAuthSuccessRedirectUri: {redirect:?}, oAuthFailureRedirectUri: {redirect:?}}}"
-            )
-            .unwrap();
-        }
-        let (level, other) = if plan.is_user_level {
-            (true, "")
-        } else {
-            (false, "  - {name: Own, userLevelConfigured: true, elements: []}\n")
-        };
-        write!(
-            definition,
-            "configPages:\n  - {{name: Company, elements: [{{type: configVar, value: Provider}}]}}\n  - {{name: Account, userLevelConfigured: {level}, elements: [{{type: configVar, value: Account}}]}}\n{other}flows:\n{}",
-            flow("Work", "", &[post("Post", "/work", "onEvent.results.body.data").replace("{{#Provider}}/work", plan.target)])
-        )
-        .unwrap();
-        let indented: String = definition.lines().map(|line| format!("  {line}\n")).collect();
-        let mut people = people(&[("globex", plan.users)]);
-        for (user, role) in plan.roles {
-            let embedded = format!("externalId: {user}\nrole: marketplace_user");
-            assert!(people.contains(&embedded));
-            people = people.replace(&embedded, &format!("externalId: {user}\nrole: {role}"));
-        }
-        let mut yaml = people + plan.more + &format!("kind: Integration\ndefinition: |\n{indented}---\n");
-        yaml += &format!(
-            "kind: Instance\nname: Work\ncustomer: globex\nintegration: Work\nconfigVars:\n  Provider: \"{}\"\n",
-            self.provider.url("")
-        );
-        if !plan.is_user_level {
-            yaml += &self.account(plan, "company");
-        }
-        yaml += "---\n";
-        for user in plan.users {
-            let vars = if plan.is_user_level {
-                self.account(plan, user)
-            } else {
-                "  {}\n".to_owned()
-            };
-            write!(
-                yaml,
-                "kind: UserLevelConfig\ncustomer: globex\ninstance: Work\nuser: {user}\nconfigVars:\n{vars}---\n"
-            )
-            .unwrap();
-        }
-        yaml
-    }
-
-    fn account(&self, plan: &Plan<'_>, user: &str) -> String {
-        if !plan.have_tokens || plan.kind != "oauth2" {
-            return "  Account: {fields: {}}\n".to_owned();
-        }
-        self.provider.allow(user);
-        format!("  Account:\n    token: {}\n", first_tokens(user))
+        manifests(&self.provider, plan)
     }
 
     /// The user's trigger URL.
@@ -263,4 +185,86 @@ impl World {
         };
         crate::harness::within(what, ended).await
     }
+}
+
+pub(crate) fn manifests(provider: &Oauth, plan: &Plan<'_>) -> String {
+    let mut inputs = vec![
+        ("tokenUrl", provider.url("/token")),
+        ("clientId", "the-client".to_owned()),
+        ("clientSecret", SECRET.to_owned()),
+        ("scopes", "work".to_owned()),
+    ];
+    if plan.kind == "oauth2" {
+        inputs.push(("authorizeUrl", provider.url("/authorize")));
+        inputs.push(("revokeUrl", provider.url("/revoke")));
+    }
+    inputs.extend(
+        plan.inputs
+            .iter()
+            .map(|(name, value)| (*name, value.replace("PROVIDER", &provider.url("")))),
+    );
+    let mut definition = format!(
+        "definitionVersion: 7\nname: Work\nendpointType: flow_specific\nrequiredConfigVars:\n\
+         \x20 - {{key: Provider, stableKey: provider, dataType: string}}\n\
+         \x20 - key: Account\n    stableKey: account\n    dataType: connection\n    connection: {{key: {}, component: {{key: http, isPublic: true, version: LATEST}}}}\n    inputs:\n",
+        plan.kind
+    );
+    for (name, value) in inputs {
+        writeln!(definition, "      {name}: {{type: value, value: {value:?}}}").unwrap();
+    }
+    if let Some(redirect) = plan.meta {
+        writeln!(
+            definition,
+            "    meta: {{oAuthSuccessRedirectUri: {redirect:?}, oAuthFailureRedirectUri: {redirect:?}}}"
+        )
+        .unwrap();
+    }
+    let (level, other) = if plan.is_user_level {
+        (true, "")
+    } else {
+        (false, "  - {name: Own, userLevelConfigured: true, elements: []}\n")
+    };
+    write!(
+        definition,
+        "configPages:\n  - {{name: Company, elements: [{{type: configVar, value: Provider}}]}}\n  - {{name: Account, userLevelConfigured: {level}, elements: [{{type: configVar, value: Account}}]}}\n{other}flows:\n{}",
+        flow("Work", "", &[post("Post", "/work", "onEvent.results.body.data").replace("{{#Provider}}/work", plan.target)])
+    )
+    .unwrap();
+    let indented: String = definition.lines().map(|line| format!("  {line}\n")).collect();
+    let mut people = people(&[("globex", plan.users)]);
+    for (user, role) in plan.roles {
+        let embedded = format!("externalId: {user}\nrole: marketplace_user");
+        assert!(people.contains(&embedded));
+        people = people.replace(&embedded, &format!("externalId: {user}\nrole: {role}"));
+    }
+    let mut yaml = people + plan.more + &format!("kind: Integration\ndefinition: |\n{indented}---\n");
+    yaml += &format!(
+        "kind: Instance\nname: Work\ncustomer: globex\nintegration: Work\nconfigVars:\n  Provider: \"{}\"\n",
+        provider.url("")
+    );
+    if !plan.is_user_level {
+        yaml += &account(provider, plan, "company");
+    }
+    yaml += "---\n";
+    for user in plan.users {
+        let vars = if plan.is_user_level {
+            account(provider, plan, user)
+        } else {
+            "  {}\n".to_owned()
+        };
+        write!(
+            yaml,
+            "kind: UserLevelConfig\ncustomer: globex\ninstance: Work\nuser: {user}\nconfigVars:\n{vars}---\n"
+        )
+        .unwrap();
+    }
+    yaml
+}
+
+fn account(provider: &Oauth, plan: &Plan<'_>, user: &str) -> String {
+    if !plan.have_tokens || plan.kind != "oauth2" {
+        return "  Account: {fields: {}}\n".to_owned();
+    }
+    provider.allow(user);
+    format!("  Account:\n    token: {}\n", first_tokens(user))
 }

@@ -4,7 +4,7 @@ use super::messages::{CancelFor, CredentialRefused, Forget, Leave, RestartDue, S
 use super::table::{Config, InstanceTable};
 use crate::execution::{ExecutionEnv, LoadError, LoadedInstance};
 use crate::grant::Borrower;
-use crate::kit::{ChildExited, Mailbox, Verdict, remind};
+use crate::kit::{ChildExited, Mailbox, Reminder, Verdict, remind};
 use crate::source::Offer;
 use crate::supervisor::{InstanceStillNeeded, NotHeard, NotStarted, UserBack, UserDied, refusal};
 use crate::user::{Answer, Cancel, InstanceIs, PutAway};
@@ -22,6 +22,8 @@ pub struct InstanceActor {
     me: Mailbox<Self>,
     /// How often the configuration was read.
     reading: u64,
+    /// When a credential has to be looked at again.
+    credential_due: Reminder,
     /// Credentials that third parties refused, for the next reading: connection and version.
     refused: Vec<(String, u64)>,
     /// Turns that came while the configuration is being read.
@@ -40,6 +42,7 @@ impl InstanceActor {
             table,
             me: Mailbox::of(ctx),
             reading: 0,
+            credential_due: Reminder::default(),
             refused: Vec::new(),
             granted: Vec::new(),
             offers: Vec::new(),
@@ -78,8 +81,12 @@ impl InstanceActor {
                 .as_ref()
                 .ok()
                 .and_then(|instance| instance.grants().due_in(&actor.table.env.execution));
-            if let Some(due) = due {
-                remind(ctx, &*actor.table.env.execution.clock, due, CredentialDue(actor.reading));
+            match due {
+                Some(due) => {
+                    let clock = &actor.table.env.execution.clock;
+                    actor.credential_due.set(ctx, &**clock, due, CredentialDue(actor.reading));
+                }
+                None => actor.credential_due.cancel(ctx),
             }
             for config in std::mem::take(&mut actor.asked) {
                 actor.answer(config, instance.clone());

@@ -44,4 +44,4 @@ pub use obituary::{ChildExited, Exit, Obituary};
 pub use permits::{Permit, Permits};
 pub use pulse::{Health, Pulse, PulseHooks, PulseOptions};
 pub use relay::{Relayed, relayed, ring_together};
-pub use start::{Begun, LocalRun, begin_here, remind, run_here, start_here, start_on};
+pub use start::{Begun, LocalRun, Reminder, begin_here, remind, run_here, start_here, start_on};

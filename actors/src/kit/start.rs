@@ -119,6 +119,29 @@ where
     }))
 }
 
+/// One reminder at a time: a later one takes the place of the one before, which would wait for nothing until it is due.
+#[derive(Debug, Default)]
+pub struct Reminder(Option<SpawnHandle>);
+
+impl Reminder {
+    /// As [`remind`].
+    pub fn set<A, M>(&mut self, ctx: &mut Context<A>, clock: &dyn Clock, after: Duration, message: M)
+    where
+        A: Actor<Context = Context<A>> + Handler<M>,
+        M: Message + 'static,
+    {
+        self.cancel(ctx);
+        self.0 = Some(remind(ctx, clock, after, message));
+    }
+
+    /// Nobody is to be reminded any more. One that is due at this moment may still come.
+    pub fn cancel<A: Actor<Context = Context<A>>>(&mut self, ctx: &mut Context<A>) {
+        if let Some(reminder) = self.0.take() {
+            ctx.cancel_future(reminder);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use super::table::{OwnerTable, Through};
 use crate::admission::Admission;
 use crate::execution::ExecutionEnv;
 use crate::instance::{InstanceActor, InstanceHandle, Leave};
-use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Reply, Unavailable, Verdict, relayed, remind};
+use crate::kit::{ChildExited, Mailbox, Nursery, NurseryOptions, Reminder, Reply, Unavailable, Verdict, relayed, remind};
 use crate::telemetry::{self, OwnerMetrics};
 use crate::user::UserEnv;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
@@ -56,6 +56,7 @@ pub struct Supervisor {
     draining: Option<Vec<Reply<()>>>,
     /// When parked executions are looked at next.
     look_at: Option<Timestamp>,
+    look_due: Reminder,
     metrics: Arc<OwnerMetrics>,
 }
 
@@ -85,6 +86,7 @@ impl Supervisor {
             me,
             draining: None,
             look_at: None,
+            look_due: Reminder::default(),
         }
     }
 
@@ -135,7 +137,7 @@ impl Supervisor {
         }
         self.look_at = Some(next);
         let clock = &self.env.execution.clock;
-        remind(ctx, &**clock, next.since(clock.now()), LookDue(next));
+        self.look_due.set(ctx, &**clock, next.since(clock.now()), LookDue(next));
     }
 
     /// Waits for the next ends that the journal answers.

@@ -5,7 +5,7 @@ use super::sources::Offers;
 use crate::execution::{self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, Parking, Refuse, TodayIs};
 use crate::grant::Borrower;
 use crate::instance::{self, InstanceActor, WhatNow};
-use crate::kit::{Begun, ChildExited, LocalRun, Mailbox, Obituary, begin_here, remind, run_here};
+use crate::kit::{Begun, ChildExited, LocalRun, Mailbox, Obituary, Reminder, begin_here, run_here};
 use crate::source::Offer;
 use crate::supervisor::{Fell, OwnerTable, Park, Supervisor, TryParked, Usable, Writes};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
@@ -70,6 +70,8 @@ pub struct UserActor {
     reading: u64,
     /// Whether one is under way, stale or not: it may be renewing a credential, and nobody else may meanwhile.
     is_reading: bool,
+    /// When a credential has to be looked at again.
+    credential_due: Reminder,
     /// Credentials that third parties refused, for the next reading: connection and version.
     refused: Vec<(String, u64)>,
     /// Whether an execution was parked here: then the owner hears what can be used.
@@ -95,6 +97,7 @@ impl UserActor {
             instance: None,
             reading: 0,
             is_reading: false,
+            credential_due: Reminder::default(),
             refused: Vec::new(),
             has_parked: false,
             next_generation: 1,
@@ -165,7 +168,8 @@ impl UserActor {
         if let Ok(binding) = binding {
             let due = binding.user.as_ref().and_then(|user| user.grants().due_in(&self.env.execution));
             if let Some(due) = due {
-                remind(ctx, &*self.env.execution.clock, due, CredentialDue(self.reading));
+                self.credential_due
+                    .set(ctx, &*self.env.execution.clock, due, CredentialDue(self.reading));
             }
         }
         self.tell_usable(binding);
@@ -312,15 +316,16 @@ impl UserActor {
         };
         self.instance = Some(instance);
         if !is_same || matches!(self.config, Config::Asking) {
-            self.forget(Config::Unread);
+            self.forget(Config::Unread, ctx);
             if !self.is_idle() {
                 self.read_config(ctx);
             }
         }
     }
 
-    fn forget(&mut self, now: Config) {
+    fn forget(&mut self, now: Config, ctx: &mut Context<Self>) {
         self.today.unread();
+        self.credential_due.cancel(ctx);
         self.reading += 1;
         self.config = now;
         if self.has_parked && self.is_idle() {
@@ -384,11 +389,11 @@ impl Handler<ForgetConfig> for UserActor {
 
     /// What starts next reads it again. What runs has to hear at once: its next step uses today's credentials, and it
     /// ends if there are none for it any more.
-    fn handle(&mut self, _: ForgetConfig, _: &mut Context<Self>) {
+    fn handle(&mut self, _: ForgetConfig, ctx: &mut Context<Self>) {
         if self.is_idle() {
-            self.forget(Config::Unread);
+            self.forget(Config::Unread, ctx);
         } else {
-            self.forget(Config::Asking);
+            self.forget(Config::Asking, ctx);
             self.parent.tell_past_the_bound(WhatNow(self.key.config));
         }
     }
@@ -407,7 +412,7 @@ impl Handler<CredentialDue> for UserActor {
         if reading != self.reading || !matches!(self.config, Config::Read(_)) {
             return;
         }
-        self.forget(Config::Unread);
+        self.forget(Config::Unread, ctx);
         if !self.is_idle() {
             self.read_config(ctx);
         }
@@ -441,10 +446,10 @@ impl Handler<CredentialRefused> for UserActor {
             .is_some_and(|user| user.grants().standing(&connection).is_some());
         if is_own {
             self.refused.push((connection, version));
-            self.forget(Config::Unread);
+            self.forget(Config::Unread, ctx);
             self.read_config(ctx);
         } else {
-            self.forget(Config::Asking);
+            self.forget(Config::Asking, ctx);
             self.parent.tell_past_the_bound(instance::CredentialRefused { connection, version });
             self.parent.tell_past_the_bound(WhatNow(self.key.config));
         }
