@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 use crate::consent::{account, back, begin, connect};
 use crate::harness::api::Api;
 use crate::harness::browser::Browser;
+use crate::harness::oauth::{Manner, Oauth};
 use crate::harness::post_office::{PostOffice, link};
 use crate::notices::{GUS, mailed, until, words};
 use crate::registrations::{config, of, plan, refused, registration, told};
+use crate::sharers;
 use crate::world::{Plan, World};
 
 /// Sends one event and waits for its end.
@@ -161,4 +163,42 @@ async fn an_instance_chooses_among_the_registrations_that_are_there_and_is_moved
         (&after["status"], &after["reason"]),
         (&json!("PENDING"), &json!("another_registration"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_connection_that_is_declared_elsewhere_is_moved_and_its_token_goes_where_it_came_from() {
+    let other = Oauth::start(Manner::default()).await;
+    let plan = sharers::Plan {
+        with_tokens: &[],
+        integrations: 1,
+        more_keys: vec![("outbound.allow", vec!["127.0.0.1"].into())],
+        ..sharers::Plan::of("organization")
+    };
+    let world = sharers::start(&plan).await;
+    let api = Api::program(&world.daemon, "owner").await;
+    let query = "{ scopedConfigVariables(managedBy: \"org\") { nodes { id status authorizeUrl grant { reason timeline { what } } } } }";
+    let shown = async || api.get(query, json!({})).await["nodes"][0].clone();
+    let link = shown().await["authorizeUrl"].as_str().unwrap().to_owned();
+    sharers::consent(&world, &link, "company").await;
+    assert_eq!(shown().await["status"], "ACTIVE");
+
+    let manifests = sharers::manifests(&plan, &world.provider);
+    let declared = manifests
+        .split("---\n")
+        .find(|text| text.contains("kind: SharedConnection"))
+        .unwrap();
+    world.daemon.apply(&declared.replace(&world.provider.url(""), &other.url(""))).await;
+    let moved = shown().await;
+    assert_eq!(
+        (moved["status"].as_str(), words(&moved["grant"]).last().unwrap().as_str()),
+        (Some("PENDING"), "MOVED")
+    );
+    let give_up = "mutation($id: ID) { disconnectConnection(input: {id: $id}) { instanceConfigVariable { status } errors { messages } } }";
+    let instances = api.get(sharers::CONFIGS, json!({})).await["nodes"].clone();
+    let variable = sharers::account_of(&instances[0]["configVariables"]).unwrap();
+    api.get(give_up, json!({ "id": variable["id"] })).await;
+    let calls = world.provider.until("/revoke", 1).await;
+    assert_eq!(calls[0].form["token"], "refresh-company-1");
+    assert!(world.provider.chain("company").is_revoked);
+    assert!(other.calls("/revoke").is_empty());
 }

@@ -238,9 +238,11 @@ impl Connection {
         String::from_utf8(plain.to_vec()).ok().map(Zeroizing::new)
     }
 
-    /// The same, read.
+    /// The same, read; none where it was given to another registration, whose provider alone may see it.
     fn held(&self) -> Option<Value> {
-        serde_json::from_str(&self.token()?).ok()
+        let given_to = self.stored.as_ref()?.registration;
+        let is_todays = given_to.is_none_or(|given_to| given_to == self.registration());
+        serde_json::from_str(&self.token().filter(|_| is_todays)?).ok()
     }
 
     /// A token of this grant as it is stored, opened.
@@ -399,7 +401,7 @@ impl Edit<'_, '_> {
         let held = connection.held();
         let mut is_anothers = held.as_ref().is_some_and(|held| is_of_somebody_else(held, &token));
         if let Some(accounts) = consent.accounts {
-            let before = connection.reach();
+            let before = held.as_ref().and_then(reach_of);
             let reach = self.reached(&connection, accounts.to_vec(), before.as_ref())?;
             is_anothers |= before.as_ref().is_some_and(|before| before.is_apart_from(&reach));
             stored.grant.await_account(reach.account().is_none());
@@ -446,7 +448,7 @@ impl Edit<'_, '_> {
         let provider = connection
             .provider()
             .map_err(|error| Fault::wrong(format!("The connection cannot be disconnected: {error}.")))?;
-        let held = connection.token();
+        let held = connection.held();
         let mut stored = connection.stored.clone().unwrap_or_default();
         stored.grant.disconnected(self.at, rules);
         stored.token = None;
@@ -455,7 +457,6 @@ impl Edit<'_, '_> {
         stored.registration = Some(connection.registration());
         self.mutation.put_grant(id, &stored)?;
         self.read_again(&connection)?;
-        let held = held.map(|text| serde_json::from_str::<Value>(&text).unwrap_or_default());
         let held = held.or_else(|| connection.supplied.token.clone()).unwrap_or_default();
         let is_owed = self.owe(&connection, &provider, &held);
         Ok(GivenUp { is_owed })

@@ -1,11 +1,16 @@
 //! Apply over a real catalog in a temporary folder.
 
 use super::*;
+use crate::grants::{Connection, Consent};
 use crate::manifest::read_text;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use perseat_domain::definition::EndpointType;
+use perseat_domain::grant::{Holder, Renewal, Renewed, Rules, Status, What};
 use perseat_domain::model::{ConfigValue, InstanceState, Membership, UserConfig};
 use perseat_flow::definition::Limits;
-use perseat_store::catalog::{Catalog, Lookup, Options};
+use perseat_flow::oauth::read_token;
+use perseat_store::catalog::{Catalog, GrantId, Lookup, Options, StoredGrant};
 use perseat_store::keyring::{self, Keyring, MasterKey};
 use std::path::Path;
 use std::sync::Arc;
@@ -409,4 +414,116 @@ fn a_definition_past_the_limits_is_refused_and_within_them_it_is_kept_whole() {
     let integration = catalog.integration_by_name("Files").unwrap().unwrap();
     let version = catalog.integration_version(integration.id, 1).unwrap().unwrap();
     assert!(version.yaml.len() > 9 << 20, "{} bytes are kept", version.yaml.len());
+}
+
+/// A connection of the organization's at the provider of this name.
+fn shared_at(provider: &str) -> String {
+    let url = |path: &str| format!("\"https://{provider}.example/{path}\"");
+    format!(
+        "kind: SharedConnection\nname: CRM\nstableKey: crm\nsharing: organization\ncomponent: http\nconnection: oauth2\nfields:\n  tokenUrl: {}\n  \
+         authorizeUrl: {}\n  revokeUrl: {}\n  clientId: the-client\n  clientSecret: the-secret\n",
+        url("token"),
+        url("authorize"),
+        url("revoke")
+    )
+}
+
+impl Bench {
+    /// The organization's grant of it.
+    fn shared(&self) -> GrantId {
+        let organization = self.custody.catalog().organization().unwrap().unwrap();
+        GrantId {
+            holder: Holder::Organization(organization.id),
+            variable: "crm".to_owned(),
+        }
+    }
+
+    fn stored(&self) -> StoredGrant {
+        let GrantId { holder, variable } = self.shared();
+        self.custody.catalog().grants_of(holder).unwrap().remove(&variable).unwrap()
+    }
+
+    fn change<T>(&mut self, work: impl FnOnce(&mut Edit<'_, '_>) -> Result<T, Fault>) -> T {
+        let mut desk = Desk {
+            custody: &self.custody,
+            definitions: Definitions::built_in(self.limits),
+            actor: &Actor::local("local:0"),
+            at: Timestamp(2_000),
+            random: &mut || 7,
+        };
+        desk.change("test", work).unwrap().value
+    }
+
+    /// Somebody of this name consents at today's provider.
+    fn consent(&mut self, subject: &str) {
+        let claims = [r#"{"iss":"them","sub":""#, subject, r#""}"#].concat();
+        let token = format!(
+            r#"{{"access_token":"a","refresh_token":"r-of-{subject}","id_token":"h.{}.s"}}"#,
+            URL_SAFE_NO_PAD.encode(claims)
+        );
+        let token = read_token("application/json", token.as_bytes(), &[]).unwrap();
+        let (id, keyring) = (self.shared(), self.custody.keyring().clone());
+        let registration = Connection::find(self.custody.catalog().as_ref(), &keyring, &id)
+            .unwrap()
+            .unwrap()
+            .registration();
+        let consent = Consent {
+            token: &token,
+            renewed: Renewed {
+                lifetime: None,
+                renewal: Renewal::Refresh { rotates: None },
+            },
+            registration,
+            accounts: None,
+        };
+        self.change(|edit| edit.keep_consent(&id, &consent, &Rules::default()));
+    }
+
+    /// Who has to be told of tokens that were given up.
+    fn told(&self) -> Vec<String> {
+        let owed = self.custody.catalog().owed(None, 10).unwrap();
+        owed.into_iter().map(|(_, owed)| owed.host).collect()
+    }
+}
+
+#[test]
+fn a_shared_connection_that_is_declared_at_another_provider_moves_its_grant() {
+    let mut bench = Bench::new();
+    bench.apply(&[PEOPLE, &shared_at("one")], ApplyOptions::default()).unwrap();
+    bench.consent("ann");
+    let described = shared_at("one").replace("sharing:", "description: Where customers are kept\nsharing:");
+    bench.apply(&[&described], ApplyOptions::default()).unwrap();
+    assert_eq!(bench.stored().grant.status, Status::Active, "another description moves nothing");
+
+    bench.apply(&[&shared_at("two")], ApplyOptions::default()).unwrap();
+    let moved = bench.stored();
+    assert_eq!(
+        (moved.grant.status, moved.grant.timeline.last().unwrap().what),
+        (Status::Pending, What::Moved)
+    );
+    assert_eq!(moved.token, None);
+    assert_eq!(bench.told(), ["one.example"]);
+}
+
+#[test]
+fn a_token_of_another_provider_than_todays_is_told_to_nobody() {
+    let mut bench = Bench::new();
+    bench.apply(&[PEOPLE, &shared_at("one")], ApplyOptions::default()).unwrap();
+    bench.consent("ann");
+    let of_one = bench.stored();
+    bench.apply(&[&shared_at("two")], ApplyOptions::default()).unwrap();
+    // As one that was there before such a grant was moved at once.
+    let hold = |bench: &Bench| {
+        let catalog = bench.custody.catalog();
+        catalog.store_grant(&bench.shared(), Some(&bench.stored()), &of_one).unwrap();
+    };
+    hold(&bench);
+    let id = bench.shared();
+    let given_up = bench.change(|edit| edit.disconnect(&id, &Rules::default()));
+    assert!(!given_up.is_owed);
+    hold(&bench);
+    bench.consent("bob");
+    assert_eq!(bench.told(), ["one.example"], "of the move alone");
+    bench.consent("carl");
+    assert_eq!(bench.told().len(), 2, "bob's is given back");
 }

@@ -31,6 +31,19 @@ impl Edit<'_, '_> {
         Ok(())
     }
 
+    /// The same for all who share a connection.
+    pub(super) fn end_moved_grants_of_shared(&mut self, stable_key: &str) -> Result<(), Fault> {
+        if self.is_rehearsal {
+            return Ok(());
+        }
+        for id in self.mutation.grants_of_shared(stable_key)? {
+            if let Some(stored) = self.mutation.grants_of(id.holder)?.remove(&id.variable) {
+                self.end_if_moved(&id, stored)?;
+            }
+        }
+        Ok(())
+    }
+
     fn end_if_moved(&mut self, id: &GrantId, mut stored: StoredGrant) -> Result<(), Fault> {
         let Some(given_to) = stored.registration else { return Ok(()) };
         let Some(connection) = Connection::find(&*self.mutation, self.keyring, id)? else {

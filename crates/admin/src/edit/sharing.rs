@@ -77,6 +77,12 @@ impl Edit<'_, '_> {
         let changed = self.mutation.put(&record)?;
         // Anybody may use it, and have asked for it before it was there.
         self.effects.is_everywhere |= changed;
+        if before
+            .as_ref()
+            .is_some_and(|before| (&before.connection, &before.value) != (&record.connection, &record.value))
+        {
+            self.end_moved_grants_of_shared(draft.stable_key)?;
+        }
         Ok((record, before.is_none(), changed))
     }
 
