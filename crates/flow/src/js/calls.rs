@@ -8,7 +8,11 @@ use crate::expression::Connection;
 use crate::outbound::{Caller, Count, OutboundClient, OutboundError, Request, Response, Turn, connection_of};
 use perseat_domain::rate::Sender;
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use url::Url;
 
@@ -48,12 +52,24 @@ pub(super) struct Sending {
     has_sent: bool,
     /// Requests that wait for earlier ones to be answered, by their calls' numbers; no more than `code.max-fetches`.
     line: VecDeque<(u32, Outgoing)>,
-    /// How many are sent and not answered.
-    in_flight: usize,
+    /// One for each that may be sent and not answered.
+    permits: Arc<Semaphore>,
+    /// Each request has a receiver of it until it is sent.
+    unsent: watch::Sender<()>,
     /// The request that the run has to wait for.
     pub(super) held: Option<HeldCall>,
     /// Why a request failed, if that passes.
     pub(super) setback: Option<Setback>,
+}
+
+/// What is left of them when the run has ended.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) sending: Sending,
+    /// Counts them.
+    pub(super) count: Count,
+    /// When they are given up.
+    pub(super) deadline: Instant,
 }
 
 /// A request that may be sent now, or that may wait a moment.
@@ -63,10 +79,12 @@ pub(super) struct Outgoing {
     connection: Option<Arc<Connection>>,
     sender: Sender,
     turn: Option<Turn>,
+    unsent: watch::Receiver<()>,
 }
 
 impl Sending {
-    pub(super) fn new(owner: UserKey, calls: Calls) -> Self {
+    /// Of a run that may have so many requests on their way.
+    pub(super) fn new(owner: UserKey, calls: Calls, most: usize) -> Self {
         Self {
             sender: Sender {
                 customer: owner.customer,
@@ -75,7 +93,8 @@ impl Sending {
             calls,
             has_sent: false,
             line: VecDeque::new(),
-            in_flight: 0,
+            permits: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            unsent: watch::Sender::default(),
             held: None,
             setback: None,
         }
@@ -92,6 +111,7 @@ impl Sending {
             connection,
             sender: self.sender,
             turn: None,
+            unsent: self.unsent.subscribe(),
         };
         if !self.has_sent {
             match outbound.turn_now(outgoing.caller(), &outgoing.request.url, self.calls.turn.take()) {
@@ -117,22 +137,31 @@ impl Sending {
         self.line.push_back((call, outgoing));
     }
 
-    /// The next to send, if fewer than `most` are not answered.
-    pub(super) fn next(&mut self, most: usize) -> Option<(u32, Outgoing)> {
-        let next = (self.in_flight < most).then(|| self.line.pop_front()).flatten()?;
-        self.in_flight += 1;
-        Some(next)
+    /// The next to send, if one more may be on its way; the permit is given back once it is answered, or will not be.
+    pub(super) fn next(&mut self) -> Option<(u32, Outgoing, OwnedSemaphorePermit)> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        let (call, outgoing) = self.line.pop_front()?;
+        Some((call, outgoing, permit))
     }
 
-    /// Those that wait when the run ends.
-    pub(super) fn rest(&mut self) -> VecDeque<(u32, Outgoing)> {
-        std::mem::take(&mut self.line)
+    /// The same, once it may be on its way.
+    pub(super) async fn next_in_turn(&mut self) -> Option<(u32, Outgoing, OwnedSemaphorePermit)> {
+        if self.line.is_empty() {
+            return None;
+        }
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        let (call, outgoing) = self.line.pop_front()?;
+        Some((call, outgoing, permit))
     }
 
-    /// One that was sent is answered, or will not be.
-    pub(super) fn answered(&mut self, setback: Option<Setback>) {
-        self.in_flight -= 1;
-        self.setback = setback.or(self.setback);
+    /// How many were let out and are not sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.receiver_count()
+    }
+
+    /// Ready when all that were let out are sent.
+    pub(super) async fn all_sent(&self) {
+        self.unsent.closed().await;
     }
 }
 
@@ -153,7 +182,14 @@ impl Outgoing {
                 outbound.turn(self.caller(), &self.request.url, until).await?
             }
         };
-        let answer = outbound.send_counted(self.request, count, Some(self.sender)).await;
+        let mut answer = pin!(outbound.send_counted(self.request, count, Some(self.sender)));
+        // It is counted from then on.
+        let at_once = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
+        drop(self.unsent);
+        let answer = match at_once {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => answer.await,
+        };
         turn.heard(&answer).await;
         answer
     }

@@ -103,7 +103,7 @@ impl JsPool {
     }
 
     /// Runs a script. Dropping the future gives the run up; a script that has begun is killed. It may wait for a child
-    /// until its deadline, and run for `max_time` once it has begun.
+    /// until its deadline, and run for `max_time` once it has begun. Requests that it did not wait for are sent first.
     pub async fn run(&self, request: RunRequest) -> RunReport {
         self.run_with(request, Calls::default()).await
     }
@@ -133,7 +133,11 @@ impl JsPool {
         match timeout_at(deadline, ended).await.and_then(|ended| ended) {
             Ok(ended) => {
                 cancel.armed = false;
-                ended.unwrap_or_else(|_| RunReport::failed(RunError::Closed))
+                let mut ended = ended.unwrap_or_else(|_| RunReport::failed(RunError::Closed));
+                if let Some(rest) = ended.rest.take() {
+                    worker::send_rest(shared, rest).await;
+                }
+                ended
             }
             Err(_) => RunReport::failed(RunError::TimedOut),
         }
@@ -233,7 +237,7 @@ impl State {
                 answer,
                 begun: Some(begun),
                 fetches: 0,
-                sending: Sending::new(owner, calls),
+                sending: Sending::new(owner, calls, shared.options.fetches_in_flight),
                 given: Instant::now(),
                 is_quick: false,
                 was_relieved: false,

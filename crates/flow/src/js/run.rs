@@ -1,6 +1,6 @@
 //! One run of a script: what it gets, what it came to.
 
-use super::calls::HeldCall;
+use super::calls::{HeldCall, Rest};
 use crate::component::{IdempotencyKey, StepLog};
 use crate::expression::Results;
 use crate::outbound::{Count, OutboundError};
@@ -111,6 +111,8 @@ pub struct RunReport {
     pub(crate) held: Option<HeldCall>,
     /// Why a request failed, if that passes.
     pub(crate) setback: Option<Setback>,
+    /// Its requests that are not answered, until they are sent.
+    pub(super) rest: Option<Rest>,
 }
 
 /// What fails a request and passes.
@@ -175,6 +177,7 @@ impl RunReport {
             cpu: Duration::ZERO,
             held: None,
             setback: None,
+            rest: None,
         }
     }
 }

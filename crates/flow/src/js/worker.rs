@@ -1,7 +1,7 @@
 //! One child's task: moves frames between its socket and the pool, and sends its scripts' requests.
 
 use super::StartError;
-use super::calls::Outgoing;
+use super::calls::{Outgoing, Rest};
 use super::frame::{self, Failure, Fetched, FromChild, Incoming, LEVELS, Line, ToChild};
 use super::pool::{End, Flight, Shared, State, Worker};
 use super::program::BUILD;
@@ -10,17 +10,16 @@ use super::spawner::Started;
 use crate::component::StepLog;
 use crate::outbound::{self, Count, Request, Response, Room};
 use ::http::{HeaderName, HeaderValue, Method};
-use futures_util::stream::{self, StreamExt as _};
 use perseat_domain::time::Timestamp;
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use url::Url;
 use zeroize::Zeroize;
 
@@ -243,26 +242,31 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
         } => {
             let cpu = Duration::from_micros(cpu_us);
             let came_to_its_end = !matches!(outcome, Err(Failure::OutOfTime | Failure::OutOfCpu));
-            let Some(mut flight) = done(shared, id, run, last, came_to_its_end.then_some(End { cpu, waited }))? else {
+            let Some(flight) = done(shared, id, run, last, came_to_its_end.then_some(End { cpu, waited }))? else {
                 ending.is_cut = true;
                 return Ok(());
             };
             ending.said_so |= last;
-            let rest = flight.sending.rest();
-            if !rest.is_empty() && !flight.answer.is_closed() {
-                shared
-                    .runtime
-                    .spawn(send_rest(Arc::clone(shared), rest, flight.request.count.clone()));
-            }
+            let Flight {
+                request,
+                answer,
+                mut sending,
+                ..
+            } = flight;
             let report = RunReport {
                 outcome: outcome.map(str::to_owned).map_err(run_error),
                 logs: logs.into_iter().map(step_log).collect(),
                 cpu,
-                held: flight.sending.held,
-                setback: flight.sending.setback,
+                held: sending.held.take(),
+                setback: sending.setback,
+                rest: Some(Rest {
+                    sending,
+                    count: request.count,
+                    deadline: request.deadline,
+                }),
             };
             // Nobody waits if it was given up at this moment.
-            drop(flight.answer.send(report));
+            drop(answer.send(report));
             Ok(())
         }
         FromChild::Fetch {
@@ -392,28 +396,47 @@ fn send_next(shared: &Arc<Shared>, id: u64, flight: &mut Flight) {
     if flight.answer.is_closed() {
         return;
     }
-    while let Some((call, outgoing)) = flight.sending.next(shared.options.fetches_in_flight) {
+    while let Some((call, outgoing, permit)) = flight.sending.next() {
         let count = flight.request.count.clone();
         shared
             .runtime
-            .spawn(fetch(Arc::clone(shared), (id, flight.id, call), outgoing, count));
+            .spawn(fetch(Arc::clone(shared), (id, flight.id, call), (outgoing, permit), count));
     }
 }
 
-/// Sends what a script did not wait for, as many at a time as while it runs, until its run's time is over.
-async fn send_rest(shared: Arc<Shared>, rest: VecDeque<(u32, Outgoing)>, count: Count) {
-    let (outbound, count) = (&shared.outbound, &count);
-    let send = |(_, outgoing): (u32, Outgoing)| async move {
-        if let Err(error) = outgoing.send(outbound, count).await {
-            tracing::warn!(%error, "a request that its script did not wait for failed");
+/// Sends what a script did not wait for, as many at a time as while it ran, until its run's time is over. Ready when all of it is sent.
+pub(super) async fn send_rest(shared: &Arc<Shared>, rest: Rest) {
+    let Rest {
+        mut sending,
+        count,
+        deadline,
+    } = rest;
+    if sending.unsent() == 0 {
+        return;
+    }
+    let all = async {
+        while let Some((_, outgoing, permit)) = sending.next_in_turn().await {
+            let (shared, count) = (Arc::clone(shared), count.clone());
+            let runtime = shared.runtime.clone();
+            runtime.spawn(async move {
+                if let Err(error) = outgoing.send(&shared.outbound, &count).await {
+                    tracing::warn!(%error, "a request that its script did not wait for failed");
+                }
+                drop(permit);
+            });
         }
+        sending.all_sent().await;
     };
-    stream::iter(rest).for_each_concurrent(shared.options.fetches_in_flight, send).await;
+    if timeout_at(deadline, all).await.is_err() {
+        let unsent = sending.unsent();
+        tracing::warn!(unsent, "requests that their script did not wait for had no time to be sent");
+    }
 }
 
 /// Sends a script's request and gives the answer to its child, if it still runs that script.
-async fn fetch(shared: Arc<Shared>, (id, run, call): (u64, u64, u32), outgoing: Outgoing, count: Count) {
+async fn fetch(shared: Arc<Shared>, (id, run, call): (u64, u64, u32), (outgoing, permit): (Outgoing, OwnedSemaphorePermit), count: Count) {
     let answer = outgoing.send(&shared.outbound, &count).await;
+    drop(permit);
     let setback = answer.as_ref().err().and_then(Setback::of);
     let answer = answer.map_err(|error| format!("fetch: {error}")).and_then(|answer| {
         // Replacing what is not text may make it three times as long.
@@ -429,7 +452,7 @@ async fn fetch(shared: Arc<Shared>, (id, run, call): (u64, u64, u32), outgoing: 
     let Some(first) = worker.flights.front_mut().filter(|first| first.id == run) else {
         return;
     };
-    first.sending.answered(setback);
+    first.sending.setback = setback.or(first.sending.setback);
     push_answer(&mut worker.out, run, call, answer.as_ref().map_err(String::as_str));
     // Held until the child has it, which a script that computes on puts off.
     worker.rooms.extend(answer.as_ref().ok().and_then(Response::room));

@@ -2,8 +2,10 @@
 
 use super::support::Withholding;
 use super::*;
-use perseat_flow::outbound::AnswerMemory;
+use perseat_domain::usage::Through;
+use perseat_flow::outbound::{AnswerMemory, Meter};
 use std::collections::BTreeSet;
+use std::pin::pin;
 
 const ANSWER: usize = 200 << 10;
 const HALF: usize = 512 << 10;
@@ -27,6 +29,12 @@ fn flood(server: &Withholding, count: usize) -> String {
             const failed = all.filter((one) => one.status === 'rejected').map((one) => one.reason.message);
             return {{ data: [all.filter((one) => one.value === {ANSWER}).length, failed] }} }}"
     )
+}
+
+/// Sends so many requests and ends.
+fn waiting_for_none(server: &Withholding, count: usize) -> String {
+    let url = server.url("/");
+    format!("module.exports = async () => {{ for (let n = 0; n < {count}; n++) fetch('{url}' + n); return {{ data: 1 }} }}")
 }
 
 #[tokio::test]
@@ -80,15 +88,40 @@ async fn a_script_that_hoards_answers_fills_its_half_of_the_memory_and_others_go
 #[tokio::test]
 async fn what_a_script_does_not_wait_for_is_sent_all_the_same() {
     let server = Withholding::start(ANSWER).await;
+    let pool = pool_at(&server, &AnswerMemory::new(256 << 20), 16).await;
+    let meter = Meter::default();
+    let request = RunRequest {
+        count: meter.through(Through::default()),
+        ..request(owner(1, 1), &waiting_for_none(&server, 40))
+    };
+    let mut run = pin!(pool.run(request));
+    tokio::select! {
+        ended = &mut run => panic!("24 were not sent: {ended:?}"),
+        () = server.was_asked(16) => {}
+    }
     server.open.send_replace(true);
+    let ended = run.await;
+    let calls: u64 = meter.take().iter().map(|(_, amount)| amount.calls).sum();
+    assert_eq!((ended.outcome, calls), (Ok("1".to_owned()), 40));
+    server.was_asked(40).await;
+    let (paths, most) = server.asked.borrow().clone();
+    assert_eq!((paths.len(), most), (40, 16));
+}
+
+#[tokio::test]
+async fn what_a_script_does_not_wait_for_is_not_sent_once_nobody_waits_for_the_script() {
+    let server = Withholding::start(ANSWER).await;
     let pool = pool_at(&server, &AnswerMemory::new(256 << 20), 1).await;
-    let url = server.url("/");
-    let script = format!(
-        "module.exports = async () => {{
-            const all = [...Array(12).keys()].map((n) => fetch('{url}' + n));
-            await all[0];
-            return {{ data: 1 }} }}"
+    let script = waiting_for_none(&server, 3);
+    tokio::select! {
+        _ = pool.run(request(owner(1, 1), &script)) => panic!("two were not sent"),
+        () = server.was_asked(1) => {}
+    }
+    server.open.send_replace(true);
+    let other = format!(
+        "module.exports = async () => ({{ data: (await fetch('{}')).status }})",
+        server.url("/other")
     );
-    assert_eq!(value(&pool, &script).await, json!(1));
-    server.was_asked(12).await;
+    assert_eq!(value(&pool, &other).await, json!(200));
+    assert_eq!(server.asked.borrow().0, ["/0", "/other"]);
 }

@@ -280,6 +280,7 @@ impl Engine {
             // The result counts as soon as it is there, whatever else the script left to do.
             loop {
                 if let Some(result) = self.bridge.now(|state| state.result.take()) {
+                    self.send_outgoing(run.run, link)?;
                     return Ok(result.map_err(thrown));
                 }
                 if self.clock.is_over() {
@@ -289,9 +290,7 @@ impl Engine {
                     break;
                 }
             }
-            for outgoing in self.bridge.now(|state| std::mem::take(&mut state.outgoing)) {
-                send(link, run.run, &outgoing)?;
-            }
+            self.send_outgoing(run.run, link)?;
             let (due, waits) = self.bridge.now(|state| {
                 let due = state.due(Instant::now());
                 let waits = state.waiting > 0 || !state.timers.is_empty();
@@ -324,6 +323,12 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Sends the requests that the script has made, also those that it ended without waiting for.
+    fn send_outgoing(&self, run: u64, link: &mut Link) -> io::Result<()> {
+        let outgoing = self.bridge.now(|state| std::mem::take(&mut state.outgoing));
+        outgoing.iter().try_for_each(|outgoing| send(link, run, outgoing))
     }
 
     /// Until the next timer or the deadline.
