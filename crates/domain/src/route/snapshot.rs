@@ -53,7 +53,7 @@ pub struct IntegrationRoute {
 impl IntegrationRoute {
     /// The shared endpoint of these deployed instances; `None` without any.
     pub(super) fn new(instances: &[&Arc<InstanceRoute>]) -> Option<Self> {
-        let newest = instances.iter().max_by_key(|instance| instance.version)?;
+        let newest = instances.iter().max_by_key(|instance| (instance.version, instance.id))?;
         let mut gates: Vec<(FlowNumber, Gate)> = Vec::new();
         for flow in instances.iter().flat_map(|instance| &*instance.flows) {
             match gates.iter_mut().find(|(number, _)| *number == flow.number) {
@@ -156,17 +156,21 @@ impl RoutingSnapshot {
         (integration.newest.endpoint_type == EndpointType::SharedInstance).then_some(integration)
     }
 
-    /// The customer's instance of an integration; of several, one that is switched on.
+    /// The customer's instance of an integration; of several, one that is switched on. Of several of those, the one with the
+    /// smallest id, whatever the order in which they came.
     pub(super) fn instance_of(&self, integration: IntegrationId, customer: CustomerId) -> Option<(u32, &Arc<InstanceRoute>)> {
         use crate::model::InstanceState::{Disabled, Enabled, NotDeployed};
         let slots = self.slots_of(integration, customer)?;
         slots
             .iter()
             .filter_map(|slot| Some((*slot, self.in_slot(*slot)?)))
-            .min_by_key(|(_, instance)| match instance.state {
-                Enabled => 0,
-                Disabled => 1,
-                NotDeployed => 2,
+            .min_by_key(|(_, instance)| {
+                let place = match instance.state {
+                    Enabled => 0,
+                    Disabled => 1,
+                    NotDeployed => 2,
+                };
+                (place, instance.id)
             })
     }
 

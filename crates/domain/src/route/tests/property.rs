@@ -200,7 +200,7 @@ impl World {
         all.build(1)
     }
 
-    /// The same world, reached by changes to an empty one.
+    /// The same world, reached by changes to an empty one, its instances in another order.
     fn grow(&self) -> RoutingSnapshot {
         let mut grown = SnapshotBuilder::new(HashSecret::new(SECRET), !self.ulc).build(0);
         let owned = |name: &Option<usize>| name.map(|name| NAMES[name].to_owned());
@@ -218,6 +218,7 @@ impl World {
         let instances = self
             .instances
             .iter()
+            .rev()
             .map(|instance| RouteChange::Instance(Box::new(instance.clone())));
         let configs = self.configs.iter().map(|config| RouteChange::UserConfig(*config));
         grown = grown.with_changes([RouteChange::UlcEnabled(self.ulc)], 1);
