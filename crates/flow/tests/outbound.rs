@@ -350,7 +350,7 @@ async fn answers_that_do_not_end_fill_half_of_the_memory_and_others_go_on() {
     // Who finds no room fails at once; no more than two fit into a half.
     while flood.len() > 2 {
         let ended = flood.join_next().await.unwrap().unwrap();
-        assert!(matches!(ended, Err(OutboundError::NoRoom(_))), "{ended:?}");
+        assert!(matches!(ended, Err(OutboundError::NoRoom { .. })), "{ended:?}");
         assert!(memory.held() <= HALF, "{}", memory.held());
     }
     let other = send(0, 2, "/whole").await.unwrap();

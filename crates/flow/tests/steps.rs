@@ -11,7 +11,7 @@ use perseat_domain::identity::{BoundUser, Identity};
 use perseat_flow::component::{IdempotencyKey, Limits, Performer, StepCall, StepError, StepReport, StepResult, webhook_reply};
 use perseat_flow::expression::{self, Connection, Results, Scope, Setting};
 use perseat_flow::js::{self, JsPool};
-use perseat_flow::outbound::{self, Meter, OutboundClient, Policy};
+use perseat_flow::outbound::{self, AnswerMemory, Governor, GovernorOptions, Meter, OutboundClient, Policy};
 use perseat_flow::payload::FlowContext;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -20,9 +20,16 @@ use support::Server;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-async fn performer(server: &Server) -> Performer {
+fn outbound(server: &Server) -> OutboundClient {
     let policy = Policy::new(vec![server.address().parse().unwrap()], Vec::new());
-    let outbound = OutboundClient::new(policy, outbound::Options::default()).unwrap();
+    OutboundClient::new(policy, outbound::Options::default()).unwrap()
+}
+
+async fn performer(server: &Server) -> Performer {
+    performer_through(outbound(server)).await
+}
+
+async fn performer_through(outbound: OutboundClient) -> Performer {
     let options = js::Options {
         child_command: Some(vec![env!("CARGO_BIN_EXE_perseat-js-child").into()]),
         slots: 1,
@@ -406,6 +413,33 @@ async fn a_refused_address_and_bad_inputs_have_codes_of_their_own() {
             get.inputs
         );
     }
+}
+
+#[tokio::test]
+async fn an_answer_is_heard_though_there_is_no_room_for_its_body() {
+    let server = Server::start().await;
+    let no_room = || outbound(&server).sharing(AnswerMemory::new(0));
+    let settings = || scope(vec![("Account", connection("bearer", json!({ "fields": { "token": "bt" } })))]);
+    let get = |path| {
+        let inputs = vec![("url", text(&server.url(path))), ("connection", Input::ConfigVar("Account".into()))];
+        step("http", "httpGet", inputs)
+    };
+    let script = format!("module.exports = async () => {{ await fetch('{}') }}", server.url("/later"));
+    let code = step("code", "runCode", vec![("code", text(&script))]);
+    for (asks, first) in [(get("/later"), ErrorCode::StepFailed), (code, ErrorCode::ScriptFailed)] {
+        let governor = Governor::new(GovernorOptions::default(), &[], None).unwrap();
+        let performer = performer_through(no_room().governed(governor)).await;
+        let failed = failure(perform(&performer, &asks, &settings()).await);
+        assert_eq!((failed.code, failed.is_retryable), (first, true), "{}", failed.message);
+        let held = failure(perform(&performer, &asks, &settings()).await);
+        assert_eq!(held.code, ErrorCode::OutboundRateLimited, "{}", held.message);
+    }
+    assert_eq!(server.requests(), 2);
+
+    let performer = performer_through(no_room()).await;
+    let report = perform(&performer, &get("/status/401"), &settings()).await;
+    assert_eq!(report.refused, Some(("stable".into(), 3)));
+    assert!(failure(report).message.contains("`outbound.answer-memory`"));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod request;
 use crate::component::{IdempotencyKey, Inputs, StepError, StepLog};
 use crate::expression::Results;
 use crate::outbound::{Caller, Count, Meter, OutboundClient, OutboundError, Response};
+use ::http::StatusCode;
 pub use auth::{identity_in, is_mutual_tls};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::rate::Sender;
@@ -59,7 +60,10 @@ pub(crate) async fn perform(
     let mut attempt = 0;
     loop {
         let outcome = once(&call, bounds.deadline, (client, sender), &count).await;
-        let is_refused = outcome.as_ref().is_ok_and(auth::is_refused);
+        let is_refused = match &outcome {
+            Ok(response) => auth::is_refused(response),
+            Err(error) => error.status() == Some(StatusCode::UNAUTHORIZED),
+        };
         trace.refused = credential.clone().filter(|_| is_refused);
         if call.debug {
             trace.logs.push(debug_line(&call, &outcome));
@@ -93,9 +97,7 @@ async fn once(
     let turn = client.turn(caller, &call.request.url, deadline).await?;
     let own = call.timeout.map(|timeout| Instant::now() + timeout);
     let until = own.map_or(deadline, |own| own.min(deadline));
-    let answer = client.send_by(&call.request, until, (count, Some(sender))).await;
-    turn.heard(&answer).await;
-    answer
+    client.send_by(&call.request, until, (count, Some(sender)), turn).await
 }
 
 /// How long to wait before the next attempt; `None` if there is none.
@@ -141,7 +143,7 @@ pub(crate) fn step_error(error: &OutboundError) -> StepError {
         OutboundError::TooLarge { .. } => StepError::fatal(ErrorCode::ResultTooLarge, message),
         OutboundError::Held { .. } => StepError::passing(ErrorCode::OutboundRateLimited, message),
         OutboundError::TimedOut(_) => StepError::passing(ErrorCode::StepTimeout, message),
-        OutboundError::Unreached { .. } | OutboundError::Failed { .. } | OutboundError::NoRoom(_) => {
+        OutboundError::Unreached { .. } | OutboundError::Failed { .. } | OutboundError::NoRoom { .. } => {
             StepError::passing(ErrorCode::StepFailed, message)
         }
     }

@@ -182,15 +182,14 @@ impl Outgoing {
                 outbound.turn(self.caller(), &self.request.url, until).await?
             }
         };
-        let mut answer = pin!(outbound.send_counted(self.request, count, Some(self.sender)));
+        let to = (count, Some(self.sender));
+        let mut answer = pin!(outbound.send_by(&self.request, self.request.deadline, to, turn));
         // It is counted from then on.
         let at_once = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
         drop(self.unsent);
-        let answer = match at_once {
+        match at_once {
             Poll::Ready(answer) => answer,
             Poll::Pending => answer.await,
-        };
-        turn.heard(&answer).await;
-        answer
+        }
     }
 }

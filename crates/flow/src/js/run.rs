@@ -128,7 +128,7 @@ impl Setback {
     pub(super) fn of(error: &OutboundError) -> Option<Self> {
         match error {
             OutboundError::Held { .. } => Some(Self::KeptBack),
-            OutboundError::NoRoom(_) => Some(Self::NoRoom),
+            OutboundError::NoRoom { .. } => Some(Self::NoRoom),
             _ => None,
         }
     }

@@ -165,11 +165,12 @@ impl OauthClient {
         self.outbound.token_turn(caller, url, None).await
     }
 
-    async fn ask(&self, provider: &Provider, request: Request, turn: Turn) -> Exchange {
-        let answer = self.outbound.send_directly(request, self.limits.max_answer).await;
-        turn.heard(&answer).await;
-        match answer {
-            Ok(response) => self.read(provider, &response),
+    async fn ask(&self, provider: &Provider, request: Request, mut turn: Turn) -> Exchange {
+        match self.send(request).await {
+            Ok(response) => {
+                turn.heard(response.status, &response.headers).await;
+                self.read(provider, &response)
+            }
             Err(error) => Exchange::Not(unanswered(&error)),
         }
     }
@@ -293,6 +294,6 @@ fn unanswered(error: &OutboundError) -> Outcome {
         OutboundError::Unreached { .. } | OutboundError::Uncertified { .. } => passing("provider_unreachable"),
         OutboundError::Failed { .. } => Outcome::Unknown("connection_broken".into()),
         OutboundError::TimedOut(_) => Outcome::Unknown("timeout".into()),
-        OutboundError::TooLarge { .. } | OutboundError::NoRoom(_) => Outcome::Unknown("answer_too_large".into()),
+        OutboundError::TooLarge { .. } | OutboundError::NoRoom { .. } => Outcome::Unknown("answer_too_large".into()),
     }
 }

@@ -171,7 +171,7 @@ impl OauthClient {
     }
 
     /// Tells a provider that a token was given up.
-    pub async fn give_back(&self, owed: &Owed, turn: Turn) -> GivenBack {
+    pub async fn give_back(&self, owed: &Owed, mut turn: Turn) -> GivenBack {
         let Ok(url) = Url::parse(&owed.url) else {
             return GivenBack::Refused("address_invalid".into());
         };
@@ -181,10 +181,11 @@ impl OauthClient {
         };
         let client = (owed.client_id.as_str(), owed.client_secret.as_str(), authentication);
         let form = vec![("token", owed.token.as_str()), ("token_type_hint", owed.hint.as_str())];
-        let answer = self.send(self.form(&url, client, &owed.headers, form)).await;
-        turn.heard(&answer).await;
-        match answer {
-            Ok(response) => heard(&response),
+        match self.send(self.form(&url, client, &owed.headers, form)).await {
+            Ok(response) => {
+                turn.heard(response.status, &response.headers).await;
+                heard(&response)
+            }
             Err(error) => unheard(&error),
         }
     }
@@ -220,7 +221,7 @@ fn unheard(error: &OutboundError) -> GivenBack {
         OutboundError::Unreached { .. } | OutboundError::Uncertified { .. } => later("provider_unreachable"),
         OutboundError::Failed { .. } => later("connection_broken"),
         OutboundError::TimedOut(_) => later("timeout"),
-        OutboundError::TooLarge { .. } | OutboundError::NoRoom(_) => later("answer_too_large"),
+        OutboundError::TooLarge { .. } | OutboundError::NoRoom { .. } => later("answer_too_large"),
     }
 }
 

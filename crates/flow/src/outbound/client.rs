@@ -209,10 +209,10 @@ impl OutboundClient {
     /// # Errors
     /// See [`OutboundError`].
     pub async fn send_counted(&self, request: Request, count: &Count, sender: Option<Sender>) -> Result<Response, OutboundError> {
-        self.send_by(&request, request.deadline, (count, sender)).await
+        self.send_by(&request, request.deadline, (count, sender), Turn::default()).await
     }
 
-    /// As [`OutboundClient::send_counted`] with a deadline of its own, for a request that may have to be sent again.
+    /// As [`OutboundClient::send_counted`] in its turn, with a deadline of its own, for a request that may have to be sent again.
     ///
     /// # Errors
     /// See [`OutboundError`].
@@ -221,6 +221,7 @@ impl OutboundClient {
         request: &Request,
         deadline: Instant,
         (count, sender): (&Count, Option<Sender>),
+        mut turn: Turn,
     ) -> Result<Response, OutboundError> {
         let inner = &*self.inner;
         let deadline = deadline.min(Instant::now() + inner.options.max_time);
@@ -246,6 +247,8 @@ impl OutboundClient {
                 if let Some(next) = redirect(&request, &answer) {
                     return Ok(Err(next));
                 }
+                // Whether or not there is room for its body.
+                turn.heard(answer.status(), answer.headers()).await;
                 inner.read(target, answer, count, self.answers.room(sender)).await.map(Ok)
             };
             match timeout_at(deadline, call).await {
@@ -289,9 +292,9 @@ pub struct Turn(Option<(Governor, Pass, String)>);
 
 impl Turn {
     /// The call was made: hears what its answer says of limits.
-    pub(crate) async fn heard(self, answer: &Result<Response, OutboundError>) {
-        if let (Some((governor, pass, target)), Ok(response)) = (self.0, answer) {
-            governor.heard(pass, &target, response).await;
+    pub(crate) async fn heard(&mut self, status: StatusCode, headers: &HeaderMap) {
+        if let Some((governor, pass, target)) = self.0.take() {
+            governor.heard(pass, &target, (status, headers)).await;
         }
     }
 }
@@ -373,15 +376,19 @@ impl Inner {
         mut room: Room,
     ) -> Result<Response, OutboundError> {
         let limit = self.options.max_response;
+        let status = answer.status();
         let too_large = || OutboundError::TooLarge {
             target: target.to_string(),
             limit,
+            status,
         };
-        let no_room = |_| OutboundError::NoRoom(target.to_string());
+        let no_room = |_| OutboundError::NoRoom {
+            target: target.to_string(),
+            status,
+        };
         if answer.content_length().is_some_and(|length| length > limit as u64) {
             return Err(too_large());
         }
-        let status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
         let mut body = Bytes::new();
         let mut joined = Vec::new();

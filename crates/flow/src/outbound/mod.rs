@@ -196,10 +196,17 @@ pub enum OutboundError {
         target: String,
         /// The limit.
         limit: usize,
+        /// The answer's status.
+        status: ::http::StatusCode,
     },
     /// A limit of [`Options`], of all answers together. What was sent has arrived.
-    #[error("there is no room for the answer of {0} while others are held (`outbound.answer-memory`)")]
-    NoRoom(String),
+    #[error("there is no room for the answer of {target} while others are held (`outbound.answer-memory`)")]
+    NoRoom {
+        /// Host and port.
+        target: String,
+        /// The answer's status.
+        status: ::http::StatusCode,
+    },
     /// The provider's limits keep it back.
     #[error("the call to {target} was not made: {reason}")]
     Held {
@@ -213,6 +220,16 @@ pub enum OutboundError {
     /// A limit of [`Options`].
     #[error("{0} redirects too often (`outbound.redirects`)")]
     TooManyRedirects(String),
+}
+
+impl OutboundError {
+    /// The status of an answer whose body was not read whole.
+    pub(crate) fn status(&self) -> Option<::http::StatusCode> {
+        match self {
+            Self::TooLarge { status, .. } | Self::NoRoom { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
 }
 
 /// The client could not be made.

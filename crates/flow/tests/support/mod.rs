@@ -69,7 +69,7 @@ impl Server {
     }
 }
 
-/// `/echo` says what came; `/status/404` answers that; `/redirect?to` leads on; `/flaky` fails twice; `/big`, `/bomb`.
+/// `/echo` says what came; `/status/404` answers that; `/redirect?to` leads on; `/flaky` fails twice; `/later`, `/big`, `/bomb`.
 async fn answer(request: Request<Incoming>, count: usize) -> hyper::Result<Response<Full<Bytes>>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
@@ -97,6 +97,10 @@ async fn answer(request: Request<Incoming>, count: usize) -> hyper::Result<Respo
         "/bomb" => {
             let packed = Response::builder().header("content-encoding", "gzip");
             packed.body(Full::from(zeros())).unwrap()
+        }
+        "/later" => {
+            let later = Response::builder().status(429).header("retry-after", "60");
+            later.body(Full::from("later")).unwrap()
         }
         "/silent" => std::future::pending().await,
         "/broken" => reply(200, "{\"a\":".into()),

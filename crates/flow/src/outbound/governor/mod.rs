@@ -13,7 +13,7 @@ pub use caller::{Caller, TokenCaller};
 pub(crate) use said::retry_after;
 pub(crate) use waiting::Held;
 
-use super::Response;
+use ::http::{HeaderMap, StatusCode};
 use caller::host_scope;
 use perseat_domain::rate::{Call, Learnt, Level, Limits, Rate, Rates, ScopeId};
 use perseat_domain::time::Timestamp;
@@ -190,9 +190,9 @@ impl Governor {
     }
 
     /// Hears what the answer to a call says about limits; ready when what has to outlive a crash does.
-    pub(crate) async fn heard(&self, pass: Pass, host: &str, response: &Response) {
+    pub(crate) async fn heard(&self, pass: Pass, host: &str, (status, headers): (StatusCode, &HeaderMap)) {
         let now = now();
-        let Some(said) = said::said(response.status, &response.headers, wall()) else {
+        let Some(said) = said::said(status, headers, wall()) else {
             return;
         };
         let (learnt, number) = {
