@@ -556,7 +556,7 @@ settings! {
 
     /// The end.
     drain "drain": Drain {
-        /// How long SIGTERM waits for what is running, and for the index to take what it lags. What has not ended then resumes at the next start.
+        /// How long SIGTERM waits for what is running, and for the index to take what it lags. What has not ended then resumes at the next start. While requests are open, half of it may pass before nothing more begins.
         deadline: Duration = "25s";
         /// How long threads may take to end once nothing runs on them; the process ends after it in any case.
         thread_timeout: Duration = "5s";

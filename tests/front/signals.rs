@@ -1,7 +1,9 @@
 //! What signals ask of the daemon.
 
-use crate::executions::start;
+use crate::executions::{ONE_SLOT, start};
 use rustix::process::Signal;
+use std::io::Write;
+use std::net::TcpStream;
 
 #[test]
 fn a_second_signal_ends_the_drain_and_what_ran_resumes_at_the_next_start() {
@@ -19,4 +21,35 @@ fn a_second_signal_ends_the_drain_and_what_ran_resumes_at_the_next_start() {
         run.daemon.restart();
         assert_eq!(run.end(&id).0, "succeeded", "{}", run.daemon.log());
     }
+}
+
+#[test]
+fn a_request_that_does_not_end_lets_nothing_begin_for_half_of_the_drain() {
+    let mut run = start(&format!("{ONE_SLOT}drain.deadline = \"6s\"\n"));
+    let running = run.accept("globex", "jane", "Hang");
+    run.provider.wait_for("/hang", 1);
+    let waiting = run.accept("globex", "jane", "Call");
+    let mut client = TcpStream::connect(run.daemon.hooks).unwrap();
+    client
+        .write_all(
+            format!(
+                "POST {} HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\nabc",
+                run.url("globex", "jane", "Call")
+            )
+            .as_bytes(),
+        )
+        .unwrap();
+    run.daemon.signal(Signal::TERM);
+    run.daemon.log_line(&["nothing begins any more"]);
+    run.provider.release();
+    assert!(run.daemon.until_ended().success(), "{}", run.daemon.log());
+    run.daemon.log_line(&["connections were cut"]);
+    assert_eq!(run.provider.seen("/hang").len(), 1, "what ran was let end");
+    assert!(run.provider.seen("/echo/call").is_empty(), "what waited began nothing");
+    run.daemon.restart();
+    for id in [&running, &waiting] {
+        assert_eq!(run.end(id).0, "succeeded", "{}", run.daemon.log());
+    }
+    assert_eq!(run.provider.seen("/hang").len(), 1);
+    assert_eq!(run.provider.seen("/echo/call").len(), 1);
 }

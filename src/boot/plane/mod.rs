@@ -15,6 +15,7 @@ use crate::telemetry::health::{Readiness, Reason};
 use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fan_out::Connected;
+use futures_util::future::join_all;
 use perseat_actors::admission::Admission;
 use perseat_actors::execution::ExecutionEnv;
 use perseat_actors::front::{DurableIntake, FrontParts, FrontShared, FrontThreads, Fronts, Proxies, PublicUrl};
@@ -35,6 +36,7 @@ use perseat_store::index::{ExecutionIndex, LiveExecution};
 use perseat_store::pressure::{Ballast, IndexLag, StoragePressure};
 use perseat_store::state::StateStore;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Runtime;
@@ -271,15 +273,26 @@ impl Plane {
         let deadline = options.deadline;
         let begun = self.clock.uptime();
         let left = |clock: &Arc<dyn Clock>| deadline.saturating_sub(clock.uptime().saturating_sub(begun));
-        let open = control.block_on(now.run_until_cancelled(self.fronts.drain(left(&self.clock))));
-        if let Some(open) = open.filter(|open| *open > 0) {
-            tracing::warn!(connections = open, "connections were cut at the drain deadline");
-        }
         control.block_on(now.run_until_cancelled(async {
-            for supervisor in &self.supervisors {
-                if let Err(error) = supervisor.ask(left(&self.clock), Drain).await {
-                    tracing::warn!(%error, "executions were still running at the drain deadline; they resume after the next start");
+            let mut fronts = pin!(self.fronts.drain(deadline));
+            // Until then callers that wait still get their answers, then nothing begins any more: what runs has the other half to end.
+            let drained = tokio::time::timeout(deadline / 2, fronts.as_mut()).await;
+            if drained.is_err() {
+                tracing::info!("requests are still open; what runs ends now and nothing begins any more");
+            }
+            let cut = async {
+                match drained {
+                    Ok(open) => open,
+                    Err(_) => fronts.await,
                 }
+            };
+            let owners = self.supervisors.iter().map(|supervisor| supervisor.ask(left(&self.clock), Drain));
+            let (open, owners) = tokio::join!(cut, join_all(owners));
+            if open > 0 {
+                tracing::warn!(connections = open, "connections were cut at the drain deadline");
+            }
+            for error in owners.into_iter().filter_map(Result::err) {
+                tracing::warn!(%error, "executions were still running at the drain deadline; they resume after the next start");
             }
         }));
         for name in self.arbiters.stop(options.thread_timeout) {
