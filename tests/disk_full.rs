@@ -278,6 +278,43 @@ async fn a_full_state_holds_indexing_up_gives_history_away_and_closes_admission_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_a_full_state_holds_up_starts_with_all_it_accepted_on_the_disk_that_is_full_still() {
+    let mut world = World::start(|setup| setup.set("index.max-lag", 1_000)).await;
+    assert_eq!(world.post(&world.idle[0], 10).await.status, 200);
+    world
+        .until("a commit", async || world.daemon.metric("perseat_index_commits_total").await > 0.0)
+        .await;
+    world.until_all_ended().await;
+    world.provider.set(Manner::Hang);
+    world.daemon.switch("fill-state", true).await;
+    let posts = world.asking.iter().map(|url| world.until_refused(url, 10));
+    let refused = futures_util::future::join_all(posts).await;
+    let accepted: usize = refused.iter().map(|(_, accepted)| accepted).sum();
+    assert!(world.daemon.log().contains("indexing is held up"));
+    world.daemon.kill();
+
+    world.daemon.relaunch(Some("fill-state"));
+    world.daemon.until_ready();
+    assert!(world.daemon.log().contains("indexing is held up"));
+    assert_eq!(world.daemon.metric("perseat_executions_live").await, accepted as f64);
+    world
+        .until("the lag to be said", async || {
+            world.daemon.metric("perseat_index_lag_entries").await > 0.0
+        })
+        .await;
+
+    world.daemon.switch("fill-state", false).await;
+    world
+        .until("the index to catch up", async || {
+            world.daemon.metric("perseat_index_lag_entries").await == 0.0
+        })
+        .await;
+    world.provider.set(Manner::Answer);
+    world.until_all_ended().await;
+    world.until_accepted(&world.idle[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_catalog_fails_mutations_whole_while_webhooks_go_on() {
     let world = World::start(|setup| setup).await;
     world.daemon.switch("fill-catalog", true).await;

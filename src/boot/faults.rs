@@ -19,12 +19,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 const FROM_THE_START: &str = "FAULTS";
 
 /// Flips the switches that the environment names, before anything is opened.
-pub(super) fn set_from_the_start(journal: &JournalFaults) -> anyhow::Result<()> {
+pub(super) fn set_from_the_start(faults: &Faults) -> anyhow::Result<()> {
     let Ok(switches) = std::env::var(FROM_THE_START) else {
         return Ok(());
     };
     for switch in switches.split(',') {
-        let flipped = flip(journal, switch, true) || mutate(switch, true) || arm(switch).map_err(anyhow::Error::msg)?;
+        let flipped = match switch {
+            "fill-state" => {
+                faults.databases.fill("state.redb", None);
+                true
+            }
+            _ => flip(&faults.journal, switch, true) || mutate(switch, true) || arm(switch).map_err(anyhow::Error::msg)?,
+        };
         anyhow::ensure!(flipped, "{FROM_THE_START}: {switch:?} is no switch that can be on from the start");
     }
     Ok(())

@@ -106,6 +106,8 @@ impl Stores {
         #[cfg(feature = "faults")]
         let faults = Faults::default();
         #[cfg(feature = "faults")]
+        super::faults::set_from_the_start(&faults)?;
+        #[cfg(feature = "faults")]
         let folder: Arc<dyn Folder> = Arc::new(Directory::with_faults(data, faults.databases.clone()));
         #[cfg(not(feature = "faults"))]
         let folder: Arc<dyn Folder> = Arc::new(Directory::new(data));
@@ -129,7 +131,6 @@ impl Stores {
         #[cfg(feature = "faults")]
         {
             options.faults = faults.journal.clone();
-            super::faults::set_from_the_start(&faults.journal)?;
         }
         let epoch = state.epoch().context("the state")?;
         let mut retention = config.retention_options(data, &directory);
@@ -141,7 +142,7 @@ impl Stores {
         let journal = Journal::open(options, Arc::new(disk), Box::new(fan_out.clone())).context("the journal")?;
         let mut indexer = config.indexer_options(retention);
         indexer.resume_carried = resume_carried;
-        let recovered = indexer::recover(&journal, state.clone(), &history, &feed, &indexer).context("recovery")?;
+        let recovered = indexer::recover(&journal, state.clone(), &history, &feed, &ballast, &indexer).context("recovery")?;
         // Whoever still holds the directory that this one was restored from writes below it.
         let epoch = epoch.max(recovered.epoch);
         if epoch > state.epoch().context("the state")? {

@@ -8,6 +8,7 @@
 //! Reading order: `recover` → `thread` → `nice` → `collector`.
 
 pub mod collector;
+mod full;
 mod lost;
 mod nice;
 mod processors;

@@ -1,5 +1,6 @@
 //! Brings the index up to the end of the journal before anything new is accepted.
 
+use super::full::hold_up;
 use super::logged;
 use super::lost;
 use super::thread::Options;
@@ -7,7 +8,9 @@ use perseat_domain::entry::EntryError;
 use perseat_journal::{Journal, Position, ReadError};
 use perseat_store::history::History;
 use perseat_store::index::{Backlog, ExecutionIndex, Feed, IndexError, LiveExecution, Rebuild};
+use perseat_store::pressure::Ballast;
 use perseat_store::state::StateStore;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What the owners start from.
@@ -57,7 +60,8 @@ pub enum RecoverError {
     },
 }
 
-/// Makes missing history again, applies what the journal holds after the watermark, and lists what is live.
+/// Makes missing history again, applies what the journal holds after the watermark, and lists what is live. On a full disk it does without
+/// that history, and what cannot be stored stays in memory, as while the daemon runs: the indexer goes on with it.
 ///
 /// # Errors
 /// If an index fails, the disk does not answer, an entry was written by a newer version, or state was lost and the journal leaves it in doubt what
@@ -67,6 +71,7 @@ pub fn recover(
     state: Arc<StateStore>,
     history: &Arc<History>,
     feed: &Arc<Feed>,
+    ballast: &Ballast,
     options: &Options,
 ) -> Result<Recovered, RecoverError> {
     let watermark = state.watermark()?.map(Position::from_bits);
@@ -74,7 +79,8 @@ pub fn recover(
     if let Some(watermark) = watermark {
         rebuild_history(journal, history, watermark, options, &mut damaged)?;
     }
-    let lost = match state.is_being_rebuilt()? {
+    let is_being_rebuilt = state.is_being_rebuilt()?;
+    let lost = match is_being_rebuilt {
         true => lost::look(journal).map_err(RecoverError::Journal)?,
         false => lost::Found::default(),
     };
@@ -90,7 +96,7 @@ pub fn recover(
     let head = journal.head().to_bits();
     let index = ExecutionIndex::open(state, Arc::clone(history), Arc::clone(feed), head, options.limits)?;
     index.know_ended(lost.ended_at);
-    let (mut replayed, mut epoch) = (0, 0);
+    let (mut replayed, mut epoch, mut is_held_up) = (0, 0, false);
     for entry in journal.scan(watermark) {
         match entry {
             Ok(committed) => {
@@ -102,11 +108,12 @@ pub fn recover(
             }
             Err(error) => note_damage(error, &mut damaged)?,
         }
-        if index.pending() >= options.commit_entries {
-            index.flush()?;
+        if index.pending() >= options.commit_entries && !is_held_up {
+            is_held_up = !commit(&index, ballast, is_being_rebuilt)?;
         }
     }
-    index.flush()?;
+    commit(&index, ballast, is_being_rebuilt)?;
+    feed.lags(index.pending());
     if let Err(error) = index.rebuilt() {
         // The next start looks at the journal once more, and finds the same.
         tracing::warn!(
@@ -129,6 +136,19 @@ pub fn recover(
     })
 }
 
+/// Commits what is pending. Where the disk stays full it is kept, but not the whole journal; whether it was stored.
+fn commit(index: &ExecutionIndex, ballast: &Ballast, is_being_rebuilt: bool) -> Result<bool, IndexError> {
+    loop {
+        match index.flush() {
+            Ok(_) => return Ok(true),
+            Err(error) if !error.is_full() => return Err(error),
+            Err(error) if hold_up(&error, true, ballast, index.history()) => {}
+            Err(error) if is_being_rebuilt => return Err(error),
+            Err(_) => return Ok(false),
+        }
+    }
+}
+
 fn rebuild_history(
     journal: &Journal,
     history: &History,
@@ -145,6 +165,30 @@ fn rebuild_history(
         return Ok(());
     }
     let files = missing.len();
+    match make_again(journal, history, missing, watermark, options, damaged) {
+        Ok(rows) => tracing::warn!(files, rows, "history made again from the journal"),
+        Err(RecoverError::Index(error)) if error.is_full() => {
+            let files = history.give_away_incomplete();
+            tracing::warn!(
+                files,
+                error = &error as &dyn std::error::Error,
+                "there is no room to make history again; the next start tries it"
+            );
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Gives the number of rows.
+fn make_again(
+    journal: &Journal,
+    history: &History,
+    missing: BTreeSet<u32>,
+    watermark: Position,
+    options: &Options,
+    damaged: &mut u64,
+) -> Result<u64, RecoverError> {
     let mut rebuild = Rebuild::new(history, missing, options.limits);
     for entry in journal.scan(None) {
         match entry {
@@ -153,9 +197,7 @@ fn rebuild_history(
             Err(error) => note_damage(error, damaged)?,
         }
     }
-    let rows = rebuild.finish()?;
-    tracing::warn!(files, rows, "history made again from the journal");
-    Ok(())
+    Ok(rebuild.finish()?)
 }
 
 /// Damage stays: what is behind it is taken all the same. What the disk did not answer may be whole.

@@ -9,6 +9,7 @@ use perseat_domain::identity::Identity;
 use perseat_domain::model::Sealed;
 use perseat_domain::time::Timestamp;
 use perseat_journal::{Disk, Journal, NewEntry, Position, RealDisk, Room};
+use perseat_store::folder::{Directory, Folder};
 use perseat_store::history::{History, HistoryOptions};
 use perseat_store::index::{ExecutionIndex, Feed, FeedOptions, Filter, Status, unpack};
 use perseat_store::pressure::{Ballast, IndexLag, StoragePressure};
@@ -21,15 +22,38 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 mod crowded;
+#[cfg(feature = "faults")]
+mod full;
+mod lost;
 mod reads;
 
 const BUDGET: u64 = 16 << 20;
+
+/// Where a run keeps its files.
+struct Disks {
+    journal: Arc<dyn Disk>,
+    state: Arc<dyn Folder>,
+    history: Arc<dyn Folder>,
+}
+
+impl Disks {
+    fn of(directory: &Path) -> Self {
+        let history = directory.join("history");
+        std::fs::create_dir_all(&history).unwrap();
+        Self {
+            journal: Arc::new(RealDisk::open(directory.join("journal")).unwrap()),
+            state: Arc::new(Directory::new(directory)),
+            history: Arc::new(Directory::new(&history)),
+        }
+    }
+}
 
 /// Everything of one run of the daemon that concerns the index.
 struct Run {
     journal: Journal,
     feed: Arc<Feed>,
     pressure: Arc<StoragePressure>,
+    ballast: Arc<Ballast>,
     recovered: Recovered,
     options: Options,
 }
@@ -40,13 +64,12 @@ impl Run {
     }
 
     fn try_start(directory: &Path, feed_options: FeedOptions, resume_carried: bool) -> Result<Self, RecoverError> {
-        let disk = Arc::new(RealDisk::open(directory.join("journal")).unwrap());
-        Self::start_on(disk, directory, feed_options, resume_carried, || {})
+        Self::start_on(Disks::of(directory), directory, feed_options, resume_carried, || {})
     }
 
-    /// With the journal on that disk; `before_recovery` it is open.
+    /// With its files there; `before_recovery` they are open.
     fn start_on(
-        disk: Arc<dyn Disk>,
+        disks: Disks,
         directory: &Path,
         feed_options: FeedOptions,
         resume_carried: bool,
@@ -60,21 +83,23 @@ impl Run {
             ..perseat_journal::Options::for_budget(BUDGET)
         };
         let retention = RetentionOptions::new(BUDGET, directory, &journal_directory, &journal_options);
-        let journal = Journal::open(journal_options, disk, Box::new(IndexSink(Arc::clone(&feed)))).unwrap();
+        let journal = Journal::open(journal_options, disks.journal, Box::new(IndexSink(Arc::clone(&feed)))).unwrap();
         let options = Options {
             commit_entries: 50,
             scan_entries: 20,
             resume_carried,
             ..Options::new(retention)
         };
-        let state = Arc::new(StateStore::open(&directory.join("state.redb"), &StateOptions::default()).unwrap());
-        let history = Arc::new(History::open(&directory.join("history"), HistoryOptions::default()).unwrap());
+        let state = Arc::new(StateStore::open_in(disks.state, "state.redb", &StateOptions::default()).unwrap());
+        let history = Arc::new(History::open_in(disks.history, HistoryOptions::default()).unwrap());
+        let ballast = Arc::new(Ballast::new(&directory.join("ballast"), 100_000));
         before_recovery();
-        let recovered = recover(&journal, state, &history, &feed, &options)?;
+        let recovered = recover(&journal, state, &history, &feed, &ballast, &options)?;
         Ok(Self {
             journal,
             feed,
             pressure,
+            ballast,
             recovered,
             options,
         })
@@ -111,7 +136,7 @@ impl Run {
             index: Arc::clone(&self.recovered.index),
             feed: Arc::clone(&self.feed),
             pressure: Arc::clone(&self.pressure),
-            ballast: Arc::new(Ballast::new(&self.options.retention.data_directory.join("ballast"), 100_000)),
+            ballast: Arc::clone(&self.ballast),
         }
     }
 
@@ -519,73 +544,4 @@ fn what_was_not_committed_before_a_crash_comes_from_the_journal() {
         (100..130).map(id).collect::<Vec<_>>()
     );
     assert_eq!(run.index().list(&Filter::default(), None, 1_000).unwrap().rows.len(), 130);
-}
-
-/// What is live after a start without state, or how many executions are in doubt.
-fn live_without_state(directory: &Path, resume_carried: bool) -> Result<Vec<ExecutionId>, usize> {
-    let run = match Run::try_start(directory, FeedOptions::default(), resume_carried) {
-        Ok(run) => run,
-        Err(RecoverError::StateLost { executions }) => return Err(executions),
-        Err(error) => panic!("{error}"),
-    };
-    let live = run.recovered.live.iter().map(|live| live.execution).collect();
-    run.stop();
-    Ok(live)
-}
-
-#[test]
-fn a_carried_execution_without_an_end_keeps_a_daemon_that_lost_its_state_from_starting() {
-    let directory = tempfile::tempdir().unwrap();
-    let run = Run::start(directory.path(), FeedOptions::default());
-    let mut indexer = run.indexer();
-    run.append([accepted(0, 100), accepted(1, 100)]);
-    run.fill(10);
-    catch_up(&mut indexer);
-    let carried = run.append(run.packed(0).into_iter().chain(run.packed(1)));
-    run.append([ended(1)]);
-    drop(indexer);
-    run.stop();
-    let state = directory.path().join("state.redb");
-    std::fs::remove_file(&state).unwrap();
-    assert_eq!(
-        live_without_state(directory.path(), false),
-        Ok(vec![id(0)]),
-        "all of it is still in the journal"
-    );
-
-    let run = Run::start(directory.path(), FeedOptions::default());
-    assert!(run.journal.release(carried.segment()).unwrap().segments > 0);
-    run.stop();
-    std::fs::remove_file(&state).unwrap();
-    for _ in 0..2 {
-        assert_eq!(
-            live_without_state(directory.path(), false),
-            Err(1),
-            "a refusal leaves no state behind"
-        );
-    }
-    assert_eq!(live_without_state(directory.path(), true), Ok(vec![id(0)]));
-    assert_eq!(live_without_state(directory.path(), false), Ok(vec![id(0)]), "once is enough");
-    let run = Run::start(directory.path(), FeedOptions::default());
-    assert_eq!(run.request_of(id(0)), request(0, 100));
-}
-
-#[test]
-fn an_end_before_the_copy_is_believed_where_state_was_lost() {
-    let directory = tempfile::tempdir().unwrap();
-    let run = Run::start(directory.path(), FeedOptions::default());
-    let mut indexer = run.indexer();
-    run.append([accepted(0, 100)]);
-    run.fill(10);
-    catch_up(&mut indexer);
-    let packed = run.packed(0);
-    // It ends between the collector's reading and its append.
-    run.append([ended(0)]);
-    let carried = run.append(packed);
-    catch_up(&mut indexer);
-    drop(indexer);
-    assert!(run.journal.release(carried.segment()).unwrap().segments > 0);
-    run.stop();
-    std::fs::remove_file(directory.path().join("state.redb")).unwrap();
-    assert_eq!(live_without_state(directory.path(), false), Ok(vec![]));
 }

@@ -1,11 +1,11 @@
 //! The loop: wait, apply, commit, collect.
 
 use super::collector::{Collector, RetentionOptions, has_headroom};
+use super::full::hold_up;
 use super::logged;
 use super::nice::Nice;
 use super::processors::Processors;
 use perseat_journal::{AbortOnPanic, Bookmark, Journal, Position, ReadError, Room, Scan};
-use perseat_store::history::DroppedHistory;
 use perseat_store::index::{ExecutionIndex, Feed, IndexError, Limits, Logged};
 use perseat_store::pressure::{Ballast, StoragePressure};
 use std::io;
@@ -456,20 +456,8 @@ impl Indexer {
     }
 
     fn note_failure(&self, error: &AdvanceError) {
-        metrics::counter!("perseat_index_failures_total").increment(1);
-        // The ballast first: it costs nothing. Then history, the oldest first.
-        let made_room = error.is_full() && self.parts.ballast.release();
-        let dropped = match error.is_full() && !made_room {
-            true => self.parts.index.history().drop_oldest(),
-            false => DroppedHistory::default(),
-        };
-        tracing::error!(
-            error = error as &dyn std::error::Error,
-            ballast_released = made_room,
-            history_files_dropped = dropped.files,
-            history_rows_dropped = dropped.rows,
-            "indexing is held up; events are accepted until the lag reaches its limit"
-        );
+        // What was given up for room is of use to the next try.
+        let _ = hold_up(error, error.is_full(), &self.parts.ballast, self.parts.index.history());
     }
 
     fn set_pressure(&self) {

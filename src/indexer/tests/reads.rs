@@ -23,12 +23,13 @@ impl ReadFault {
         self.0.load(Ordering::SeqCst) < 0
     }
 
-    fn disk(&self, directory: &Path) -> Arc<dyn Disk> {
-        let disk = RealDisk::open(directory.join("journal")).unwrap();
-        Arc::new(Unsteady {
-            inner: Arc::new(disk) as Arc<dyn Disk>,
+    fn disks(&self, directory: &Path) -> Disks {
+        let disks = Disks::of(directory);
+        let journal = Arc::new(Unsteady {
+            inner: disks.journal,
             fault: self.clone(),
-        })
+        });
+        Disks { journal, ..disks }
     }
 }
 
@@ -133,8 +134,10 @@ fn a_start_fails_whose_read_of_the_journal_fails_and_the_next_one_has_everything
         loop {
             lose();
             let fault = ReadFault::none();
-            let disk = fault.disk(directory.path());
-            let started = Run::start_on(disk, directory.path(), FeedOptions::default(), false, || fault.strike_after(failed));
+            let disks = fault.disks(directory.path());
+            let started = Run::start_on(disks, directory.path(), FeedOptions::default(), false, || {
+                fault.strike_after(failed)
+            });
             if !fault.has_struck() {
                 check_whole(&started.unwrap());
                 break;
@@ -162,7 +165,7 @@ fn a_queue_that_overflowed_is_made_good_though_a_read_of_the_journal_fails() {
             queue_entries: 10,
             ..FeedOptions::default()
         };
-        let run = Run::start_on(fault.disk(directory.path()), directory.path(), options, false, || {}).unwrap();
+        let run = Run::start_on(fault.disks(directory.path()), directory.path(), options, false, || {}).unwrap();
         for n in 0..EXECUTIONS {
             run.append([accepted(n, SIZE)]);
         }

@@ -65,7 +65,7 @@ pub struct History {
     options: HistoryOptions,
     pool: Pool,
     files: Mutex<BTreeMap<u32, Range>>,
-    /// Files that went while their segments may be there: to be made again as a whole, at the next start.
+    /// Files that went, or were not made again, while their segments may be there: to be made again as a whole, at the next start.
     given_away: Mutex<BTreeSet<u32>>,
     /// The numbers of files that are being made again and lack rows yet.
     incomplete: Mutex<BTreeSet<u32>>,
@@ -118,7 +118,7 @@ impl History {
         numbers.filter(|number| !files.contains_key(number)).collect()
     }
 
-    /// Whether one of these files was given away: [`History::drop_oldest`].
+    /// Whether one of these files was given away: [`History::drop_oldest`], [`History::give_away_incomplete`].
     #[must_use]
     pub fn has_given_away(&self, numbers: &BTreeSet<u32>) -> bool {
         !self.given_away().is_disjoint(numbers)
@@ -233,6 +233,19 @@ impl History {
         // Before it goes, so that whoever finds it missing finds it here.
         self.given_away().extend(&oldest);
         self.drop_files(&oldest)
+    }
+
+    /// There is no room for what is being made again: what was made of those files goes, and they are missing until the next start. Gives
+    /// how many they are.
+    pub fn give_away_incomplete(&self) -> usize {
+        let numbers = std::mem::take(&mut *self.incomplete());
+        self.given_away().extend(&numbers);
+        for number in numbers.iter().filter(|number| self.folder.exists(&file_name(**number))) {
+            self.files().remove(number);
+            // One that stays says that it lacks rows, or has no table.
+            self.unlink(*number);
+        }
+        numbers.len()
     }
 
     /// How many rows all files hold.

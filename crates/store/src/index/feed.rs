@@ -84,9 +84,7 @@ impl Feed {
         let Some((last, segment)) = batch.clone().next_back().map(|logged| (logged.position, logged.segment)) else {
             return;
         };
-        if self.lag.committed(count as u64) > self.options.max_lag {
-            self.pressure.index_lag.store(true, Ordering::Relaxed);
-        }
+        self.lags(count as u64);
         let mut queue = self.queue();
         queue.last = Some(last);
         queue.segment_changed |= queue.segment.replace(segment).is_some_and(|before| before != segment);
@@ -109,6 +107,13 @@ impl Feed {
         drop(queue);
         if is_awaited {
             self.arrived.notify_one();
+        }
+    }
+
+    /// Counts entries that are committed and not in the indexes, and raises the flag past the limit.
+    pub fn lags(&self, entries: u64) {
+        if self.lag.committed(entries) > self.options.max_lag {
+            self.pressure.index_lag.store(true, Ordering::Relaxed);
         }
     }
 

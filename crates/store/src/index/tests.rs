@@ -235,6 +235,22 @@ fn a_history_file_that_was_made_again_in_part_is_made_again_wholly() {
 }
 
 #[test]
+fn history_that_there_is_no_room_to_make_again_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = log(2_200);
+    let last = log.last().unwrap().segment;
+    let history = history(directory.path());
+    let missing = history.missing(0..=last);
+    let mut rebuild = Rebuild::new(&history, missing.clone(), Limits::default());
+    log.iter().take(8_005).for_each(|logged| rebuild.apply(logged).unwrap());
+    assert!(history.rows() > 0 && files_in(directory.path()) > 0, "part of it is there");
+    assert_eq!(history.give_away_incomplete(), missing.len());
+    assert_eq!((history.rows(), files_in(directory.path())), (0, 0));
+    assert_eq!(history.missing(0..=last), missing);
+    assert!(missing.iter().all(|number| history.has_given_away(&[*number].into())));
+}
+
+#[test]
 fn history_goes_in_whole_files_once_all_their_segments_are_gone() {
     let directory = tempfile::tempdir().unwrap();
     let index = index(directory.path(), &feed());
