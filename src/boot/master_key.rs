@@ -133,7 +133,7 @@ fn first(configured: Option<&Path>, credentials: Option<OsString>, data: &Path) 
 }
 
 /// Reads a key from a file.
-pub(super) fn read(path: &Path, check_mode: bool) -> Result<MasterKey, MasterKeyError> {
+pub(crate) fn read(path: &Path, check_mode: bool) -> Result<MasterKey, MasterKeyError> {
     let failed = |source| MasterKeyError::File {
         path: path.to_owned(),
         source,

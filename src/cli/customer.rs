@@ -97,7 +97,7 @@ impl Customer {
 
 /// The key as the daemon takes it.
 fn key(path: &Path) -> anyhow::Result<KeyDigits> {
-    let key = master_key::find(Some(path), None, Path::new("."))?;
+    let key = master_key::read(path, true)?;
     Ok(KeyDigits(Zeroizing::new(hex(key.bytes.as_slice()))))
 }
 

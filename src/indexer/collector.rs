@@ -333,7 +333,9 @@ fn allocated(directory: &Path, except: &Path) -> io::Result<u64> {
         let Ok(meta) = entry.metadata() else { continue };
         // A database that is being written anew has taken the place of another within seconds: the margin is for that.
         let is_draft = entry.file_name().as_encoded_bytes().ends_with(b".redb.new");
-        if meta.is_dir() && entry.path() != except {
+        // A file system's own, which often nobody but root may read.
+        let is_foreign = entry.file_name() == "lost+found";
+        if meta.is_dir() && !is_foreign && entry.path() != except {
             total += allocated(&entry.path(), except)?;
         } else if meta.is_file() && !is_draft {
             total += meta.blocks() * 512;
@@ -468,5 +470,14 @@ mod tests {
         assert_eq!(options.journal_limit().unwrap(), before);
         std::fs::write(data.join("catalog.redb.copy"), [1; 50_000]).unwrap();
         assert!(options.journal_limit().unwrap() < before);
+    }
+
+    #[test]
+    fn what_the_file_system_keeps_for_itself_is_not_measured() {
+        let folder = tempfile::tempdir().unwrap();
+        let foreign = folder.path().join("lost+found");
+        std::fs::create_dir(&foreign).unwrap();
+        std::fs::write(foreign.join("#12"), [1; 50_000]).unwrap();
+        assert_eq!(allocated(folder.path(), &folder.path().join("journal")).unwrap(), 0);
     }
 }
