@@ -169,6 +169,27 @@ async fn what_an_instance_holds_is_told_to_the_admins_of_its_customer() {
     assert!(link(&letter).contains("/oauth2/reconnect?for=instance"), "{letter}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_organization_alone_sets_is_told_to_its_own_people() {
+    const OLGA: &str = "kind: OrganizationUser\nname: olga\nemail: olga@acme.example\nrole: admin\n---\n";
+    for (is_user_level, account) in [(false, "company"), (true, "ann")] {
+        let office = PostOffice::open("starttls", &[]);
+        let more = format!("{GUS}{OLGA}");
+        let plan = Plan {
+            is_user_level,
+            is_org_only: true,
+            more: &more,
+            ..mailed(&office)
+        };
+        let world = World::start(&plan).await;
+        world.provider.revoke(account);
+        world.send("ann", 2).await;
+        let letter = office.next();
+        assert_eq!(letter["to"], json!(["olga@acme.example"]), "{account}");
+        assert!(link(&letter).contains("/oauth2/reconnect?"), "{letter}");
+    }
+}
+
 /// What a post says, if its signature fits.
 #[track_caller]
 fn signed(record: &Record) -> Value {

@@ -18,6 +18,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) manner: Manner,
     /// Whether the connection is each user's own; else the instance's, which is the account `company`.
     pub(crate) is_user_level: bool,
+    /// Whether the organization alone sets it.
+    pub(crate) is_org_only: bool,
     /// `oauth2` or `oauth2ClientCredentials`.
     pub(crate) kind: &'a str,
     /// Further inputs of the connection; `PROVIDER` in them is its address.
@@ -45,6 +47,7 @@ impl Default for Plan<'_> {
         Self {
             manner: Manner::default(),
             is_user_level: true,
+            is_org_only: false,
             kind: "oauth2",
             inputs: &[],
             users: &["ann", "bob"],
@@ -206,8 +209,8 @@ pub(crate) fn manifests(provider: &Oauth, plan: &Plan<'_>) -> String {
     let mut definition = format!(
         "definitionVersion: 7\nname: Work\nendpointType: flow_specific\nrequiredConfigVars:\n\
          \x20 - {{key: Provider, stableKey: provider, dataType: string}}\n\
-         \x20 - key: Account\n    stableKey: account\n    dataType: connection\n    connection: {{key: {}, component: {{key: http, isPublic: true, version: LATEST}}}}\n    inputs:\n",
-        plan.kind
+         \x20 - key: Account\n    stableKey: account\n    dataType: connection\n    orgOnly: {}\n    connection: {{key: {}, component: {{key: http, isPublic: true, version: LATEST}}}}\n    inputs:\n",
+        plan.is_org_only, plan.kind
     );
     for (name, value) in inputs {
         writeln!(definition, "      {name}: {{type: value, value: {value:?}}}").unwrap();

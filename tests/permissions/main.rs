@@ -13,6 +13,7 @@ mod rows;
 mod schema;
 mod vault;
 mod walk;
+mod withheld;
 mod world;
 
 use harness::daemon::{Daemon, Setup};

@@ -321,6 +321,16 @@ fn sharer(at: &impl Lookup, holder: Holder) -> Result<Option<String>, StoreError
     })
 }
 
+/// The variable of a connection that is not shared, as the version says that runs.
+pub(crate) fn variable_of(at: &impl Lookup, instance: &Instance, id: &GrantId) -> Result<Option<ConfigVar>, StoreError> {
+    let running = instance.deployed.as_ref().unwrap_or(&instance.config).version;
+    let version = at.integration_version(instance.integration, running)?;
+    let is_user_level = matches!(id.holder, Holder::UserConfig(_));
+    let mut variables = version.iter().flat_map(|version| &version.definition.config_vars);
+    let found = variables.find(|variable| variable.stable_key == id.variable && variable.user_level == is_user_level);
+    Ok(found.cloned())
+}
+
 /// Whether `actor` may consent for this grant: for oneself, or as whoever manages it.
 pub(crate) fn may_connect(at: &impl Lookup, actor: &Actor, id: &GrantId) -> Result<bool, StoreError> {
     // A customer's people act for themselves alone.
@@ -328,14 +338,19 @@ pub(crate) fn may_connect(at: &impl Lookup, actor: &Actor, id: &GrantId) -> Resu
         let is_own = actor.user() == Some(user);
         (is_own && actor.may(Operation::ConfigureUserLevel)) || (actor.customer().is_none() && actor.may(Operation::ManageUserConfigs))
     };
+    // Nor do they know of what the organization alone sets.
+    let is_in_sight = |instance: &Instance| -> Result<bool, StoreError> {
+        Ok(actor.customer().is_none() || !variable_of(at, instance, id)?.is_some_and(|variable| variable.org_only))
+    };
     Ok(match id.holder {
-        Holder::Instance(id) => at
-            .get::<Instance>(id)?
-            .is_some_and(|instance| actor.may_for(Operation::ConfigureInstances, instance.customer)),
-        Holder::UserConfig(id) => {
-            let config = at.get::<UserConfig>(id)?.filter(|config| config.removed_at.is_none());
-            config.is_some_and(|config| for_user(config.user))
-        }
+        Holder::Instance(holder) => match at.get::<Instance>(holder)? {
+            Some(instance) => actor.may_for(Operation::ConfigureInstances, instance.customer) && is_in_sight(&instance)?,
+            None => false,
+        },
+        Holder::UserConfig(holder) => match at.get::<UserConfig>(holder)?.filter(|config| config.removed_at.is_none()) {
+            Some(config) => for_user(config.user) && is_in_sight(&at.require(config.instance)?)?,
+            None => false,
+        },
         Holder::Organization(_) => actor.customer().is_none() && actor.may(Operation::ManageIntegrations),
         Holder::Customer(customer) => {
             let shared = at.shared_connection(&id.variable)?;

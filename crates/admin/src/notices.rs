@@ -1,5 +1,7 @@
 //! Who is told that a connection has to be connected again, and what they are told.
 
+use crate::grants::variable_of;
+use perseat_domain::definition::ConfigVar;
 use perseat_domain::grant::{Holder, Status, Step};
 use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::{Customer, Instance, Integration, Membership, Role, User, UserConfig};
@@ -81,7 +83,15 @@ pub fn subject(at: &impl Lookup, id: &GrantId, step: Step, reach: &Reach) -> Res
         return Ok(None);
     };
     let customer = place.customer.or(place.instance.as_ref().map(|instance| instance.customer));
+    let variable = match &place.instance {
+        Some(instance) => variable_of(at, instance, id)?,
+        None => None,
+    };
+    let is_ours = variable.as_ref().is_some_and(|variable| variable.org_only);
     let people = match (&place.user, step) {
+        (_, Step::Holder) if is_ours => admins(at, Membership::Organization, reach)?,
+        // There is nobody above them.
+        (_, _) if is_ours => Vec::new(),
         (Some(user), Step::Holder) => Some(user)
             .filter(|user| reach.embedded || !user.role.is_embedded())
             .cloned()
@@ -97,7 +107,7 @@ pub fn subject(at: &impl Lookup, id: &GrantId, step: Step, reach: &Reach) -> Res
             .as_ref()
             .map(|instance| at.require(instance.integration))
             .transpose()?,
-        connection: name(at, id, place.instance.as_ref())?.unwrap_or_else(|| id.variable.clone()),
+        connection: name(at, id, variable)?.unwrap_or_else(|| id.variable.clone()),
         people: people.into_iter().filter(|user: &User| user.email.is_some()).collect(),
         instance: place.instance,
         user: place.user,
@@ -106,7 +116,8 @@ pub fn subject(at: &impl Lookup, id: &GrantId, step: Step, reach: &Reach) -> Res
     }))
 }
 
-/// Whose admins may connect it: those of the customer, unless the organization makes the connection for each customer.
+/// Whose admins may connect what a customer's people may know of: those of the customer, unless the organization makes the connection
+/// for each customer.
 fn whose(at: &impl Lookup, id: &GrantId, customer: Option<CustomerId>) -> Result<Membership, StoreError> {
     let is_made_for_them = match id.holder {
         Holder::Customer(_) => at
@@ -128,15 +139,12 @@ struct Place {
 }
 
 /// What people call the connection.
-fn name(at: &impl Lookup, id: &GrantId, instance: Option<&Instance>) -> Result<Option<String>, StoreError> {
-    let Some(instance) = instance else {
-        return Ok(at.shared_connection(&id.variable)?.map(|shared| shared.key));
-    };
-    let running = instance.deployed.as_ref().unwrap_or(&instance.config);
-    let version = at.integration_version(instance.integration, running.version)?;
-    let mut variables = version.iter().flat_map(|version| &version.definition.config_vars);
-    let found = variables.find(|variable| variable.stable_key == id.variable);
-    Ok(found.map(|variable| variable.key.clone()))
+fn name(at: &impl Lookup, id: &GrantId, variable: Option<ConfigVar>) -> Result<Option<String>, StoreError> {
+    Ok(match variable {
+        Some(variable) => Some(variable.key),
+        None if id.holder.is_shared() => at.shared_connection(&id.variable)?.map(|shared| shared.key),
+        None => None,
+    })
 }
 
 /// The admins of a customer, or of the organization, who sign in here.

@@ -178,9 +178,10 @@ impl Instance {
     }
     /// The customer's app registrations with providers of its connections.
     #[graphql(complexity = "cost::part(child_complexity)")]
-    async fn app_registrations(&self) -> Vec<AppRegistration> {
-        let registrations = self.real().map(|instance| instance.registrations.iter());
-        registrations.into_iter().flatten().map(AppRegistration::from).collect()
+    async fn app_registrations(&self, ctx: &Context<'_>) -> Result<Vec<AppRegistration>> {
+        let Some(instance) = self.real() else { return Ok(Vec::new()) };
+        let registrations = read(ctx, |reader| reader.registrations(instance))?;
+        Ok(registrations.into_iter().map(AppRegistration::from).collect())
     }
     #[graphql(complexity = "cost::page(first, child_complexity)")]
     async fn flow_configs(&self, ctx: &Context<'_>, after: Option<String>, first: Option<i32>) -> Result<Connection<InstanceFlowConfig>> {

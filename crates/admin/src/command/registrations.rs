@@ -55,7 +55,7 @@ impl Edit<'_, '_> {
         input: &SaveRegistration,
     ) -> Result<(Instance, AppRegistration), Fault> {
         let instance = self.instance_to_configure(instance)?;
-        let known = known(&instance, id)?.clone();
+        let known = self.known_registration(&instance, id)?.clone();
         self.registration_of(&instance, Some(known), input)
     }
 
@@ -65,7 +65,7 @@ impl Edit<'_, '_> {
     /// A refusal; see [`Fault`].
     pub fn delete_registration(&mut self, instance: InstanceId, id: Option<RegistrationId>) -> Result<(Instance, AppRegistration), Fault> {
         let instance = self.instance_to_configure(instance)?;
-        let id = known(&instance, id)?.id;
+        let id = self.known_registration(&instance, id)?.id;
         let removed = self.remove_registration(&instance, id)?;
         Ok((self.existing::<Instance>(instance.id)?, removed))
     }
@@ -106,20 +106,22 @@ impl Edit<'_, '_> {
         Ok((self.existing::<Instance>(instance.id)?, saved))
     }
 
+    /// Of a connection that the organization alone sets there is none for a customer's people.
+    fn known_registration<'i>(&self, instance: &'i Instance, id: Option<RegistrationId>) -> Result<&'i AppRegistration, Fault> {
+        let version = self.running_version(instance)?;
+        let mut registrations = instance.registrations.iter();
+        let found = registrations.find(|known| Some(known.id) == id && !self.is_withheld(&version.definition, &known.connection));
+        found.ok_or_else(|| Fault::field("id", "No app registration of this instance has this id."))
+    }
+
     /// The display name of a connection that is known by its stable key.
     fn connection_named(&self, instance: &Instance, stable_key: &str) -> Result<String, Fault> {
-        let running = instance.deployed.as_ref().unwrap_or(&instance.config).version;
-        let version = self.version_of(instance.integration, running)?;
+        let version = self.running_version(instance)?;
         let mut variables = version.definition.config_vars.iter();
         let found = variables.find(|variable| variable.stable_key == stable_key);
         let gone = || Fault::field("connection", "The version that runs does not have this connection any more.");
         Ok(found.ok_or_else(gone)?.key.clone())
     }
-}
-
-fn known(instance: &Instance, id: Option<RegistrationId>) -> Result<&AppRegistration, Fault> {
-    let found = instance.registrations.iter().find(|known| Some(known.id) == id);
-    found.ok_or_else(|| Fault::field("id", "No app registration of this instance has this id."))
 }
 
 /// What any way of writing one down must hold to.

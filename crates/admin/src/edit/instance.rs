@@ -105,7 +105,7 @@ impl Edit<'_, '_> {
             values: match &draft.values {
                 Some(given) => {
                     let values = self.values(definition, given, &stored.values, scope)?;
-                    kept(values, stored.values, draft.keep_values)
+                    kept(values, stored.values, |key| draft.keep_values || self.is_withheld(definition, key))
                 }
                 None => stored.values,
             },
@@ -180,6 +180,12 @@ impl Edit<'_, '_> {
         Ok((record, changed))
     }
 
+    /// The version that an instance runs, or will.
+    pub(crate) fn running_version(&self, instance: &Instance) -> Result<Arc<IntegrationVersion>, Fault> {
+        let running = instance.deployed.as_ref().unwrap_or(&instance.config).version;
+        self.version_of(instance.integration, running)
+    }
+
     /// A version that must exist.
     pub(crate) fn version_of(&self, integration: IntegrationId, version: u32) -> Result<Arc<IntegrationVersion>, Fault> {
         let found = self.mutation.integration_version(integration, version)?;
@@ -201,8 +207,7 @@ impl Edit<'_, '_> {
     /// Saves a user's configuration. Whether anything changed, and which required variables have no value.
     pub(crate) fn save_user_config(&mut self, draft: &UserConfigDraft<'_>) -> Result<(UserConfig, bool, Vec<String>), Fault> {
         let UserConfigDraft { instance, user, .. } = *draft;
-        let running = instance.deployed.as_ref().unwrap_or(&instance.config).version;
-        let version = self.version_of(instance.integration, running)?;
+        let version = self.running_version(instance)?;
         let definition = &version.definition;
         if !definition.is_user_level() {
             return Err(Fault::field(
@@ -223,7 +228,7 @@ impl Edit<'_, '_> {
             registrations: Some(&instance.registrations),
         };
         let values = self.values(definition, draft.values, &stored, scope)?;
-        let values = kept(values, stored, draft.keep_values);
+        let values = kept(values, stored, |key| draft.keep_values || self.is_withheld(definition, key));
         let lacking = missing(definition, true, &values).into_iter().map(str::to_owned).collect();
         let differs = before.as_ref().is_none_or(|before| before.values != values);
         let record = UserConfig {
@@ -245,12 +250,14 @@ impl Edit<'_, '_> {
     }
 }
 
-/// The new values and, where they are to be kept, the others that were there.
-fn kept(mut values: BTreeMap<String, ConfigValue>, stored: BTreeMap<String, ConfigValue>, keep: bool) -> BTreeMap<String, ConfigValue> {
-    if keep {
-        for (key, value) in stored {
-            values.entry(key).or_insert(value);
-        }
+/// The new values and, of the others that were there, those that stay.
+fn kept(
+    mut values: BTreeMap<String, ConfigValue>,
+    stored: BTreeMap<String, ConfigValue>,
+    stays: impl Fn(&str) -> bool,
+) -> BTreeMap<String, ConfigValue> {
+    for (key, value) in stored.into_iter().filter(|(key, _)| stays(key)) {
+        values.entry(key).or_insert(value);
     }
     values
 }

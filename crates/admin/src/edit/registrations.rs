@@ -41,9 +41,8 @@ impl Edit<'_, '_> {
     /// Saves an app registration of an instance. Whether anything changed.
     pub(crate) fn save_registration(&mut self, instance: &Instance, draft: RegistrationDraft) -> Result<(AppRegistration, bool), Fault> {
         let mut instance = instance.clone();
-        let running = instance.deployed.as_ref().unwrap_or(&instance.config).version;
-        let version = self.version_of(instance.integration, running)?;
-        let variable = oauth_variable(&version.definition, &draft.connection)?;
+        let version = self.running_version(&instance)?;
+        let variable = self.oauth_variable(&version.definition, &draft.connection)?;
         let host = token_host(variable).ok_or_else(|| {
             Fault::field(
                 "connection",
@@ -124,6 +123,17 @@ impl Edit<'_, '_> {
         Ok(removed)
     }
 
+    /// The connection by OAuth 2.0 of this display name.
+    fn oauth_variable<'d>(&self, definition: &'d Definition, key: &str) -> Result<&'d ConfigVar, Fault> {
+        let variable = definition.config_var(key);
+        let variable = variable.filter(|variable| !self.is_withheld(definition, &variable.stable_key));
+        let variable = variable.ok_or_else(|| Fault::field("connection", format!("there is no configuration variable `{key}`")))?;
+        match variable.connection.as_ref().and_then(is_oauth) {
+            Some(_) => Ok(variable),
+            None => Err(Fault::field("connection", format!("`{key}` is not a connection by OAuth 2.0"))),
+        }
+    }
+
     fn put_registrations(&mut self, instance: &Instance) -> Result<(), Fault> {
         self.mutation.put(instance)?;
         self.effects.instances.insert(instance.id);
@@ -190,16 +200,6 @@ impl Edit<'_, '_> {
             .keyring
             .data_key(owner)?
             .seal(RecordKind::Connection, &record, given.as_bytes()))
-    }
-}
-
-/// The connection by OAuth 2.0 of this display name.
-fn oauth_variable<'d>(definition: &'d Definition, key: &str) -> Result<&'d ConfigVar, Fault> {
-    let variable = definition.config_var(key);
-    let variable = variable.ok_or_else(|| Fault::field("connection", format!("there is no configuration variable `{key}`")))?;
-    match variable.connection.as_ref().and_then(is_oauth) {
-        Some(_) => Ok(variable),
-        None => Err(Fault::field("connection", format!("`{key}` is not a connection by OAuth 2.0"))),
     }
 }
 

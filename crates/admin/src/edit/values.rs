@@ -38,7 +38,7 @@ impl Edit<'_, '_> {
         let mut values = BTreeMap::new();
         for (key, value) in given {
             let variable = variable(definition, key, scope.is_user_level)?;
-            if variable.org_only && self.actor.customer().is_some() {
+            if self.is_withheld(definition, &variable.stable_key) {
                 return Err(Fault::field("configVariables", format!("`{key}` is set by the organization alone")));
             }
             if let Some(shared) = &variable.shared {
@@ -68,6 +68,12 @@ impl Edit<'_, '_> {
             values.insert(variable.stable_key.clone(), value);
         }
         Ok(values)
+    }
+
+    /// Whether a variable is the organization's alone, and whoever acts is not of it: they set and take away no value of it.
+    pub(crate) fn is_withheld(&self, definition: &Definition, stable_key: &str) -> bool {
+        let mut variables = definition.config_vars.iter();
+        self.actor.customer().is_some() && variables.any(|variable| variable.stable_key == stable_key && variable.org_only)
     }
 
     /// What is given for a connection, sealed under the scope's record and this name.

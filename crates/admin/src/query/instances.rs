@@ -6,6 +6,7 @@ use crate::access::Operation;
 use crate::fault::Fault;
 use perseat_domain::id::{CustomerId, InstanceId, IntegrationId};
 use perseat_domain::model::{Customer, Instance, InstanceState, Integration};
+use perseat_domain::registration::AppRegistration;
 use perseat_store::catalog::{Lookup, Sorted};
 
 /// Which instances; everything that is set must hold.
@@ -70,6 +71,24 @@ impl Reader<'_> {
         found
             .filter(|instance| self.actor.may_for(Operation::ViewInstances, instance.customer))
             .ok_or(Fault::Absent("instance"))
+    }
+
+    /// The app registrations of an instance, but for those of connections that the organization keeps to itself.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn registrations<'i>(&self, instance: &'i Instance) -> Result<Vec<&'i AppRegistration>, Fault> {
+        let running = instance.deployed.as_ref().unwrap_or(&instance.config).version;
+        let version = self.view.integration_version(instance.integration, running)?;
+        let is_hidden = |registration: &&AppRegistration| {
+            let mut variables = version.iter().flat_map(|version| &version.definition.config_vars);
+            variables.any(|variable| variable.stable_key == registration.connection && !self.sees_variable(variable))
+        };
+        Ok(instance
+            .registrations
+            .iter()
+            .filter(|registration| !is_hidden(registration))
+            .collect())
     }
 
     /// Instances.

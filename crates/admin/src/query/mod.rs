@@ -276,11 +276,15 @@ impl<'r> Reader<'r> {
         found.ok_or(Fault::Absent("organization"))
     }
 
-    /// The variables of a definition that are visible, of both levels: what the organization alone sets is its own.
+    /// What the organization alone sets is its own.
+    fn sees_variable(&self, variable: &ConfigVar) -> bool {
+        self.actor.customer().is_none() || !variable.org_only
+    }
+
+    /// The variables of a definition that are visible, of both levels.
     #[must_use]
     pub fn visible_variables(&self, definition: &Definition) -> Vec<VisibleVariable> {
-        let is_ours = self.actor.customer().is_none();
-        let visible = definition.config_vars.iter().filter(|variable| is_ours || !variable.org_only);
+        let visible = definition.config_vars.iter().filter(|variable| self.sees_variable(variable));
         visible.cloned().map(VisibleVariable).collect()
     }
 
