@@ -302,7 +302,7 @@ settings! {
         entry_bytes: Size = "512KiB";
         /// Above this size sealing and masking leave the owner's thread.
         offload_bytes: Size = "64KiB";
-        /// The wait before an append is tried again on a full disk.
+        /// The wait before an append is tried again on a full disk, and a configuration is read again that cannot be read.
         full_retry: Duration = "500ms";
         /// How long an execution may wait for a connection to be usable again, from the first time that it is parked. Then it ends with `parked_too_long`. Until then it counts as accepted and not ended.
         park_limit: Duration = "168h";

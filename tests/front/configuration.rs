@@ -351,3 +351,22 @@ fn a_flow_is_told_the_keys_that_senders_to_its_instance_may_show_and_nobody_else
     assert_eq!(daemon.ended(&id)["status"], "succeeded");
     assert_eq!(provider.seen("/echo/keys")[1].body, seen[0].body, "after a restart");
 }
+
+#[test]
+fn a_configuration_that_cannot_be_read_for_a_while_ends_nothing() {
+    let run = start("");
+    let hanging = run.accept("globex", "jane", "Hang");
+    run.provider.wait_for("/hang", 1);
+    run.daemon.switch("fail-config-readings");
+    // Jane's instance is read by now, and bob's own configuration is not.
+    let of_user = run.accept("globex", "bob", "Call");
+    run.daemon.log_line(&["cannot read a user's configuration"]);
+    run.daemon.add(&user_config_with("globex", "Runs", "bob", "another-token", ""));
+    run.daemon.log_line(&["cannot read an instance's configuration"]);
+    let of_instance = run.accept("globex", "jane", "Call");
+    run.provider.release();
+    run.daemon.switch_off("fail-config-readings");
+    for (what, execution) in [("running", hanging), ("of a user", of_user), ("of an instance", of_instance)] {
+        assert_ended(what, &run.end(&execution), "succeeded", None);
+    }
+}

@@ -318,7 +318,8 @@ fn a_failing_step_is_ignored_or_tried_again_as_its_policy_says() {
 
 #[test]
 fn a_configuration_that_cannot_be_read_fails_what_starts_meanwhile_and_is_read_again() {
-    let run = start("");
+    // It is read sixty times first.
+    let run = start("execution.full-retry = \"1ms\"\n");
     run.daemon.switch("fail-config-readings");
     let unread = run.accept("globex", "jane", "Call");
     assert_ended("the instance's, unread", &run.end(&unread), "failed", Some("internal"));

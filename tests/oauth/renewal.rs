@@ -212,6 +212,23 @@ async fn a_token_that_cannot_be_written_down_is_kept_until_it_can() {
     assert_eq!(tokens(&world.provider.calls("/work")), BTreeSet::from(["access-ann-2"]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_cannot_be_written_down_is_put_off_and_nothing_is_spent() {
+    let plan = Plan {
+        users: &["ann"],
+        ..Plan::default()
+    };
+    let world = World::start(&plan).await;
+    world.daemon.switch("break-catalog", true).await;
+    let sent = world.send("ann", 1).await;
+    world.daemon.log_line(&["a grant cannot be written down now", "the disk failed"]);
+    world.stands(&sent[0], "parked").await;
+    assert!(world.provider.calls("/token").is_empty());
+    world.daemon.switch("break-catalog", false).await;
+    assert_eq!(world.ended(&sent[0]).await["status"], "succeeded");
+    assert_eq!(renewals(&world), ["refresh-ann-1"]);
+}
+
 /// A provider that exchanges refresh tokens only now and then: that one was given back says nothing of its next use.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_token_that_was_once_kept_is_not_spent_again_after_a_kill() {

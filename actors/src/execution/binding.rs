@@ -65,6 +65,18 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// Whether it may be loaded a while later.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_passing(),
+            #[cfg(feature = "faults")]
+            Self::OnPurpose => true,
+            Self::Connection { .. } | Self::ApiKey { .. } | Self::Interrupted(_) | Self::Malformed { .. } => false,
+        }
+    }
+}
+
 /// An instance ready to run.
 #[derive(Debug)]
 pub struct LoadedInstance {

@@ -46,6 +46,10 @@ use perseat_store::index::ExecutionIndex;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How often a configuration that cannot be read for now is read before what waits for it fails; `execution.full-retry` lies in
+/// between. No key: with its default it is half a minute, and what waits longer than that holds slots for a disk that is broken.
+pub(crate) const READINGS: u32 = 60;
+
 /// Limits of one execution.
 #[derive(Clone, Copy, Debug)]
 pub struct ExecutionLimits {
@@ -63,7 +67,8 @@ pub struct ExecutionLimits {
     pub offload_bytes: usize,
     /// How long an execution may wait for a connection to be usable, from the first time on (`execution.park-limit`).
     pub park_limit: Duration,
-    /// The wait before an append is tried again on a full disk (`execution.full-retry`).
+    /// The wait before an append is tried again on a full disk, and a configuration is read again that cannot be read
+    /// (`execution.full-retry`).
     pub full_retry: Duration,
     /// Restarts.
     pub machine: MachineLimits,

@@ -2,7 +2,7 @@
 
 use super::messages::{CancelFor, CredentialRefused, Forget, Leave, RestartDue, StartFor, StillNeeded, WhatNow};
 use super::table::{Config, InstanceTable};
-use crate::execution::{ExecutionEnv, LoadError, LoadedInstance};
+use crate::execution::{ExecutionEnv, LoadError, LoadedInstance, READINGS};
 use crate::grant::Borrower;
 use crate::kit::{ChildExited, Mailbox, Reminder, Verdict, remind};
 use crate::source::Offer;
@@ -20,10 +20,12 @@ use std::sync::Arc;
 pub struct InstanceActor {
     table: Arc<InstanceTable>,
     me: Mailbox<Self>,
-    /// How often the configuration was read.
+    /// How often reading the configuration was begun.
     reading: u64,
-    /// When a credential has to be looked at again.
-    credential_due: Reminder,
+    /// How many readings failed one after the other.
+    failed: u32,
+    /// When it has to be read again by itself.
+    read_again: Reminder,
     /// Credentials that third parties refused, for the next reading: connection and version.
     refused: Vec<(String, u64)>,
     /// Turns that came while the configuration is being read.
@@ -42,7 +44,8 @@ impl InstanceActor {
             table,
             me: Mailbox::of(ctx),
             reading: 0,
-            credential_due: Reminder::default(),
+            failed: 0,
+            read_again: Reminder::default(),
             refused: Vec::new(),
             granted: Vec::new(),
             offers: Vec::new(),
@@ -60,49 +63,58 @@ impl InstanceActor {
 
     fn read_config(&mut self, ctx: &mut Context<Self>) {
         self.table.config_is(Config::Reading { is_stale: false });
+        self.reading += 1;
         let id = self.table.id;
         let refused = std::mem::take(&mut self.refused);
         let borrower = Borrower::Instance(id, self.me.clone());
         let read = read(self.table.env.execution.clone(), id, refused, borrower);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
-            let instance: Result<Arc<LoadedInstance>, ErrorCode> = match read {
-                Ok(Some(instance)) => Ok(Arc::from(instance)),
-                Ok(None) => Err(ErrorCode::InstanceRemoved),
-                Err(error) => {
-                    tracing::error!(instance = %id, error = &error as &dyn std::error::Error, "cannot read an instance's configuration");
-                    Err(ErrorCode::Internal)
-                }
-            };
+            if let Err(error) = &read {
+                tracing::error!(instance = %id, error = error as &dyn std::error::Error, "cannot read an instance's configuration");
+            }
             if matches!(actor.table.config(), Config::Reading { is_stale: true }) {
                 return actor.read_config(ctx);
             }
-            actor.reading += 1;
-            let due = instance
-                .as_ref()
-                .ok()
-                .and_then(|instance| instance.grants().due_in(&actor.table.env.execution));
-            match due {
-                Some(due) => {
-                    let clock = &actor.table.env.execution.clock;
-                    actor.credential_due.set(ctx, &**clock, due, CredentialDue(actor.reading));
-                }
-                None => actor.credential_due.cancel(ctx),
+            match read {
+                Ok(Some(instance)) => actor.config_is(Ok(Arc::from(instance)), ctx),
+                Ok(None) => actor.config_is(Err(ErrorCode::InstanceRemoved), ctx),
+                Err(error) => actor.cannot_read(&error, ctx),
             }
-            for config in std::mem::take(&mut actor.asked) {
-                actor.answer(config, instance.clone());
-            }
-            for turn in std::mem::take(&mut actor.granted) {
-                actor.hand_on(turn, instance.clone());
-            }
-            for offer in std::mem::take(&mut actor.offers) {
-                actor.answer_with(offer, instance.clone());
-            }
-            actor.table.config_is(match instance {
-                // What could not be read now may be read for the next turn.
-                Err(ErrorCode::Internal) => Config::Unread,
-                instance => Config::Read(instance),
-            });
         }));
+    }
+
+    /// As a user's actor does.
+    fn cannot_read(&mut self, error: &LoadError, ctx: &mut Context<Self>) {
+        self.failed += 1;
+        if !error.is_passing() || self.failed >= READINGS {
+            return self.config_is(Err(ErrorCode::Internal), ctx);
+        }
+        let env = &self.table.env.execution;
+        self.read_again
+            .set(ctx, &*env.clock, env.limits.full_retry, ReadAgain(self.reading));
+    }
+
+    fn config_is(&mut self, instance: Result<Arc<LoadedInstance>, ErrorCode>, ctx: &mut Context<Self>) {
+        self.failed = 0;
+        let env = &self.table.env.execution;
+        match instance.as_ref().ok().and_then(|instance| instance.grants().due_in(env)) {
+            Some(due) => self.read_again.set(ctx, &*env.clock, due, ReadAgain(self.reading)),
+            None => self.read_again.cancel(ctx),
+        }
+        for config in std::mem::take(&mut self.asked) {
+            self.answer(config, instance.clone());
+        }
+        for turn in std::mem::take(&mut self.granted) {
+            self.hand_on(turn, instance.clone());
+        }
+        for offer in std::mem::take(&mut self.offers) {
+            self.answer_with(offer, instance.clone());
+        }
+        self.table.config_is(match instance {
+            // What could not be read now may be read for the next turn.
+            Err(ErrorCode::Internal) => Config::Unread,
+            instance => Config::Read(instance),
+        });
     }
 
     /// Has the user answer. A question that cannot be handed on is dropped, which its asker hears.
@@ -200,17 +212,22 @@ impl Handler<CancelFor> for InstanceActor {
     }
 }
 
-/// Sent by the actor to itself: a credential of this reading has to be looked at again.
+/// Sent by the actor to itself: a credential of this reading has to be looked at again, or it failed.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-struct CredentialDue(u64);
+struct ReadAgain(u64);
 
-impl Handler<CredentialDue> for InstanceActor {
+impl Handler<ReadAgain> for InstanceActor {
     type Result = ();
 
-    fn handle(&mut self, CredentialDue(reading): CredentialDue, _: &mut Context<Self>) {
-        if reading == self.reading && matches!(self.table.config(), Config::Read(_)) {
-            self.table.forget();
+    fn handle(&mut self, ReadAgain(reading): ReadAgain, ctx: &mut Context<Self>) {
+        if reading != self.reading {
+            return;
+        }
+        match self.table.config() {
+            Config::Read(_) => self.table.forget(),
+            Config::Reading { .. } => self.read_config(ctx),
+            Config::Unread => {}
         }
     }
 }

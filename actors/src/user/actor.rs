@@ -2,7 +2,9 @@
 
 use super::messages::{Cancel, ForgetConfig, InstanceIs, Orphaned, PutAway, Start};
 use super::sources::Offers;
-use crate::execution::{self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, Parking, Refuse, TodayIs};
+use crate::execution::{
+    self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, Parking, READINGS, Refuse, TodayIs,
+};
 use crate::grant::Borrower;
 use crate::instance::{self, InstanceActor, WhatNow};
 use crate::kit::{Begun, ChildExited, LocalRun, Mailbox, Obituary, Reminder, begin_here, run_here};
@@ -70,8 +72,10 @@ pub struct UserActor {
     reading: u64,
     /// Whether one is under way, stale or not: it may be renewing a credential, and nobody else may meanwhile.
     is_reading: bool,
-    /// When a credential has to be looked at again.
-    credential_due: Reminder,
+    /// How many readings failed one after the other.
+    failed: u32,
+    /// When it has to be read again by itself.
+    read_again: Reminder,
     /// Credentials that third parties refused, for the next reading: connection and version.
     refused: Vec<(String, u64)>,
     /// Whether an execution was parked here: then the owner hears what can be used.
@@ -97,7 +101,8 @@ impl UserActor {
             instance: None,
             reading: 0,
             is_reading: false,
-            credential_due: Reminder::default(),
+            failed: 0,
+            read_again: Reminder::default(),
             refused: Vec::new(),
             has_parked: false,
             next_generation: 1,
@@ -151,25 +156,40 @@ impl UserActor {
         let borrower = Borrower::User(key, self.me.clone());
         let read = read(self.env.execution.clone(), instance, config, refused, borrower);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
-            let binding = read.unwrap_or_else(|error| {
-                tracing::error!(?key, error = &error as &dyn std::error::Error, "cannot read a user's configuration");
-                Err(ErrorCode::Internal)
-            });
+            if let Err(error) = &read {
+                tracing::error!(?key, error = error as &dyn std::error::Error, "cannot read a user's configuration");
+            }
             actor.is_reading = false;
-            if actor.reading == reading {
-                actor.config_is(&binding, ctx);
-            } else if matches!(actor.config, Config::Reading) {
-                actor.read_config(ctx);
+            if actor.reading != reading {
+                if matches!(actor.config, Config::Reading) {
+                    actor.read_config(ctx);
+                }
+                return;
+            }
+            match read {
+                Ok(binding) => actor.config_is(&binding, ctx),
+                Err(error) => actor.cannot_read(&error, ctx),
             }
         }));
     }
 
+    /// What may be read a while later is waited for, within reason: an end that comes of it would be for good.
+    fn cannot_read(&mut self, error: &LoadError, ctx: &mut Context<Self>) {
+        self.failed += 1;
+        if !error.is_passing() || self.failed >= READINGS {
+            return self.config_is(&Err(ErrorCode::Internal), ctx);
+        }
+        let env = &self.env.execution;
+        self.read_again
+            .set(ctx, &*env.clock, env.limits.full_retry, ReadAgain(self.reading));
+    }
+
     fn config_is(&mut self, binding: &Configuration, ctx: &mut Context<Self>) {
+        self.failed = 0;
         if let Ok(binding) = binding {
             let due = binding.user.as_ref().and_then(|user| user.grants().due_in(&self.env.execution));
             if let Some(due) = due {
-                self.credential_due
-                    .set(ctx, &*self.env.execution.clock, due, CredentialDue(self.reading));
+                self.read_again.set(ctx, &*self.env.execution.clock, due, ReadAgain(self.reading));
             }
         }
         self.tell_usable(binding);
@@ -325,7 +345,7 @@ impl UserActor {
 
     fn forget(&mut self, now: Config, ctx: &mut Context<Self>) {
         self.today.unread();
-        self.credential_due.cancel(ctx);
+        self.read_again.cancel(ctx);
         self.reading += 1;
         self.config = now;
         if self.has_parked && self.is_idle() {
@@ -399,17 +419,17 @@ impl Handler<ForgetConfig> for UserActor {
     }
 }
 
-/// Sent by the actor to itself: a credential of this reading has to be looked at again.
+/// Sent by the actor to itself: a credential of this reading has to be looked at again, or it failed.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-struct CredentialDue(u64);
+struct ReadAgain(u64);
 
-impl Handler<CredentialDue> for UserActor {
+impl Handler<ReadAgain> for UserActor {
     type Result = ();
 
-    /// Nobody who is idle needs a new token.
-    fn handle(&mut self, CredentialDue(reading): CredentialDue, ctx: &mut Context<Self>) {
-        if reading != self.reading || !matches!(self.config, Config::Read(_)) {
+    /// Nobody who is idle needs it.
+    fn handle(&mut self, ReadAgain(reading): ReadAgain, ctx: &mut Context<Self>) {
+        if reading != self.reading {
             return;
         }
         self.forget(Config::Unread, ctx);
