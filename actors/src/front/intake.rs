@@ -102,10 +102,18 @@ impl Acceptance {
 
     /// The stored form of the entry.
     pub(super) fn seal(&self, intake: &dyn Intake, plaintext: &[u8]) -> Result<Bytes, ErrorCode> {
-        let request = intake.seal(self.owner(), self.execution, plaintext).map_err(|error| {
-            tracing::error!(%error, execution = %self.execution, "cannot seal a request");
-            ErrorCode::Internal
-        })?;
+        let owner = self.owner();
+        let request = intake
+            .seal(owner, self.execution, plaintext)
+            .map_err(|error| match (error, owner) {
+                // Deleted a moment ago; the next snapshot answers so, too.
+                (StoreError::NoKey { .. }, Owner::User(_)) => ErrorCode::UserConfigRemoved,
+                (StoreError::NoKey { .. }, _) => ErrorCode::EndpointNotFound,
+                (error, _) => {
+                    tracing::error!(%error, execution = %self.execution, "cannot seal a request");
+                    ErrorCode::Internal
+                }
+            })?;
         let entry = Entry::from(Accepted {
             execution: self.execution,
             identity: Some(self.identity),

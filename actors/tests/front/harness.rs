@@ -18,6 +18,7 @@ use perseat_store::pressure::StoragePressure;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 use uuid::Uuid;
@@ -38,6 +39,10 @@ pub(crate) struct Stub {
     appended: Mutex<Vec<(u8, Bytes)>>,
     arrived: Condvar,
     owners: Mutex<Vec<Owner>>,
+    /// Held by a test, nothing large is sealed.
+    pub(crate) sealing: Mutex<()>,
+    /// Whether nobody has a key.
+    pub(crate) is_keyless: AtomicBool,
 }
 
 impl Intake for Stub {
@@ -47,6 +52,13 @@ impl Intake for Stub {
 
     fn seal(&self, owner: Owner, _: ExecutionId, plaintext: &[u8]) -> Result<Sealed, StoreError> {
         self.owners.lock().unwrap().push(owner);
+        if self.is_keyless.load(Ordering::Relaxed) {
+            let owner = owner.to_string();
+            return Err(StoreError::NoKey { owner });
+        }
+        if plaintext.len() > FrontOptions::default().inline_bytes {
+            drop(self.sealing.lock().unwrap());
+        }
         Ok(Sealed(plaintext.to_vec()))
     }
 
@@ -117,6 +129,8 @@ impl Setup {
             appended: Mutex::default(),
             arrived: Condvar::new(),
             owners: Mutex::default(),
+            sealing: Mutex::default(),
+            is_keyless: AtomicBool::new(false),
         });
         let (waiters, pressure) = (Arc::new(Waiters::default()), Arc::new(StoragePressure::default()));
         let snapshot = Arc::new(ArcSwap::from_pointee(organization()));
@@ -257,6 +271,11 @@ impl World {
 
     pub(crate) fn admitted(&self) -> u64 {
         self.stub.admission.total().0
+    }
+
+    /// How many requests were to be sealed.
+    pub(crate) fn seals(&self) -> usize {
+        self.stub.owners.lock().unwrap().len()
     }
 
     pub(crate) fn last_owner(&self) -> Option<Owner> {

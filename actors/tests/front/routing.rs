@@ -6,6 +6,7 @@ use perseat_domain::id::{EndpointId, FlowNumber, InstanceId};
 use perseat_domain::route::{RouteChange, UserConfigState};
 use perseat_domain::time::Timestamp;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 fn now() -> Timestamp {
@@ -152,6 +153,16 @@ fn values_in_the_body_route_from_json_forms_and_text() {
     }
     let malformed = world.post(&instance_url(3), json, r#"{"event": {"flow": "import", "by": ["bob"]}"#);
     assert_eq!(malformed.refusal(), (400, "payload_malformed".to_owned()));
+}
+
+#[test]
+fn who_was_deleted_a_moment_ago_is_answered_as_one_whose_url_is_gone() {
+    let world = start();
+    world.stub.is_keyless.store(true, Ordering::Relaxed);
+    let refusal = |path: &str| world.post(path, "", "").refusal();
+    assert_eq!(refusal(&of_user(BOB, 1)), (410, "user_config_removed".to_owned()));
+    assert_eq!(refusal(&plain(1)), (404, "endpoint_not_found".to_owned()));
+    assert_eq!(world.appends(), 0);
 }
 
 #[test]
