@@ -161,7 +161,7 @@ async fn take(front: &Arc<FrontShared>, watch: &Watch, caller: Caller, parts: &P
             routed
         }
         Some(routed) => {
-            Box::pin(check_large_json(front, &parts.headers, &body.bytes)).await?;
+            body = Box::pin(check_large_json(front, &parts.headers, body)).await?;
             routed
         }
         None if is_small => {
@@ -169,7 +169,11 @@ async fn take(front: &Arc<FrontShared>, watch: &Watch, caller: Caller, parts: &P
             check_json(front.options().json_depth, &parts.headers, &body.bytes)?;
             routed
         }
-        None => Box::pin(route_by_large_body(front, &snapshot, parts, &body.bytes)).await?,
+        None => {
+            let (held, routed) = Box::pin(route_by_large_body(front, &snapshot, parts, body)).await?;
+            body = held;
+            routed
+        }
     };
     let received_at = front.parts.clock.now();
     let execution = front.execution_id();
@@ -188,7 +192,9 @@ async fn take(front: &Arc<FrontShared>, watch: &Watch, caller: Caller, parts: &P
     let payload = if plaintext.len() <= front.options().inline_bytes {
         acceptance.seal(front.parts.intake.as_ref(), &plaintext)?
     } else {
-        Box::pin(seal_large(front, acceptance, plaintext)).await?
+        let (held, payload) = Box::pin(seal_large(front, acceptance, plaintext, body)).await?;
+        body = held;
+        payload
     };
     Ok(Taken {
         execution,
@@ -267,9 +273,10 @@ fn check_json(depth: usize, headers: &HeaderMap, body: &[u8]) -> Result<(), Erro
 }
 
 /// [`check_json`] in the pool.
-async fn check_large_json(front: &FrontShared, headers: &HeaderMap, body: &Bytes) -> Result<(), ErrorCode> {
-    let (headers, body, depth) = (headers.clone(), body.clone(), front.options().json_depth);
-    offload(front, move || check_json(depth, &headers, &body)).await?
+async fn check_large_json(front: &FrontShared, headers: &HeaderMap, body: HeldBody) -> Result<HeldBody, ErrorCode> {
+    let (headers, depth) = (headers.clone(), front.options().json_depth);
+    let (body, checked) = offload(front, body, move |body| check_json(depth, &headers, &body.bytes)).await?;
+    checked.map(|()| body)
 }
 
 /// Routes by values that may stand in a large body, which is checked on the way.
@@ -277,28 +284,38 @@ async fn route_by_large_body(
     front: &Arc<FrontShared>,
     snapshot: &Arc<RoutingSnapshot>,
     parts: &Parts,
-    body: &Bytes,
-) -> Result<Routed, ErrorCode> {
-    check_large_json(front, &parts.headers, body).await?;
-    let (pooled, snapshot, headers, body) = (Arc::clone(front), Arc::clone(snapshot), parts.headers.clone(), body.clone());
+    body: HeldBody,
+) -> Result<(HeldBody, Routed), ErrorCode> {
+    let body = check_large_json(front, &parts.headers, body).await?;
+    let (pooled, snapshot, headers) = (Arc::clone(front), Arc::clone(snapshot), parts.headers.clone());
     let (method, path, query) = (
         parts.method.clone(),
         parts.uri.path().to_owned(),
         parts.uri.query().map(str::to_owned),
     );
-    offload(front, move || {
+    let (body, routed) = offload(front, body, move |body| {
         let target = parse_target(method.as_str(), &path, query.as_deref()).map_err(|error| error.code())?;
-        route(&pooled, &snapshot, &target, &headers, &body)
+        route(&pooled, &snapshot, &target, &headers, &body.bytes)
     })
-    .await?
+    .await?;
+    routed.map(|routed| (body, routed))
 }
 
-/// Runs work on many bytes in the bounded pool: the thread serves all connections.
-async fn offload<T: Send + 'static>(front: &FrontShared, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrorCode> {
+/// Runs work on many bytes in the bounded pool: the thread serves all connections. The work goes on where the client leaves, so the
+/// place in the pool and the body's share of the memory are the work's until it ends.
+async fn offload<T: Send + 'static>(
+    front: &FrontShared,
+    body: HeldBody,
+    work: impl FnOnce(&HeldBody) -> T + Send + 'static,
+) -> Result<(HeldBody, T), ErrorCode> {
     // The semaphore is never closed, and the work does not panic.
-    let _permit = front.pool.acquire().await.map_err(|_| ErrorCode::Internal)?;
-    let worked = relayed(tokio::task::spawn_blocking(work)).await;
-    worked.map_err(|_| ErrorCode::Internal)
+    let permit = Arc::clone(&front.pool).acquire_owned().await.map_err(|_| ErrorCode::Internal)?;
+    let worked = tokio::task::spawn_blocking(move || {
+        let worked = work(&body);
+        drop(permit);
+        (body, worked)
+    });
+    relayed(worked).await.map_err(|_| ErrorCode::Internal)
 }
 
 /// What is sealed of a request.
@@ -322,9 +339,15 @@ fn plaintext(front: &FrontShared, caller: Caller, parts: &Parts, target: &Target
 }
 
 /// Seals in the pool.
-async fn seal_large(front: &FrontShared, acceptance: Acceptance, plaintext: Vec<u8>) -> Result<Bytes, ErrorCode> {
+async fn seal_large(
+    front: &FrontShared,
+    acceptance: Acceptance,
+    plaintext: Vec<u8>,
+    body: HeldBody,
+) -> Result<(HeldBody, Bytes), ErrorCode> {
     let intake = Arc::clone(&front.parts.intake);
-    offload(front, move || acceptance.seal(intake.as_ref(), &plaintext)).await?
+    let (body, sealed) = offload(front, body, move |_| acceptance.seal(intake.as_ref(), &plaintext)).await?;
+    sealed.map(|payload| (body, payload))
 }
 
 /// Appends, and answers with the execution's result.

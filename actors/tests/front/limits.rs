@@ -256,6 +256,34 @@ fn large_bodies_wait_for_memory_and_small_ones_pass_them() {
 }
 
 #[test]
+fn what_is_done_with_a_large_body_keeps_its_place_and_its_memory_though_the_client_left() {
+    for (pool, body_memory) in [(1, 32 << 20), (2, 300_000)] {
+        let world = Setup::options(|options| {
+            (options.pool, options.body_memory) = (pool, body_memory);
+            options.max_body = 200_000;
+        });
+        let world = world.start();
+        let large = post(&plain(1), "", &"x".repeat(200_000));
+        let sealing = world.stub.sealing.lock().unwrap();
+        let mut gone = world.connect();
+        gone.write(large.as_bytes());
+        until("it to be sealed", || world.seals() == 1);
+        drop(gone);
+        until("its client to be gone", || world.front.connections() == 0);
+        let mut next = world.connect();
+        next.write(large.as_bytes());
+        let mut small = world.connect();
+        for _ in 0..200 {
+            small.write(post(&plain(1), "", "small").as_bytes());
+            assert_eq!(small.answer().status, 200);
+        }
+        assert_eq!(world.seals(), 201, "the next one was begun beside it: {pool} in the pool");
+        drop(sealing);
+        assert_eq!(next.answer().status, 200);
+    }
+}
+
+#[test]
 fn bodies_that_do_not_come_delay_no_small_one() {
     let world = Setup::options(|options| options.body_memory = options.max_body).start();
     let mut slow: Vec<_> = (0..200).map(|_| world.connect()).collect();
