@@ -72,6 +72,7 @@ impl Config {
             sync_timeout: front.sync_timeout,
             sync_waiters: front.sync_waiters.as_usize(),
             json_depth: front.json_depth.as_usize(),
+            form_parts: front.form_parts.as_usize(),
             inline_bytes: front.inline_bytes.as_usize(),
             pool: front.pool.as_usize(),
             drain_bytes: front.drain_bytes.as_usize(),

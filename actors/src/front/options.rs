@@ -39,6 +39,8 @@ pub struct FrontOptions {
     pub sync_waiters: usize,
     /// `front.json-depth`: lists and objects within one another in a JSON body.
     pub json_depth: usize,
+    /// `front.form-parts`: parts of a form that are parsed, where a request is routed by one.
+    pub form_parts: usize,
     /// `front.inline-bytes`: bodies up to this size are checked and sealed on the front thread, larger ones in the pool.
     pub inline_bytes: usize,
     /// `front.pool`: bodies checked and sealed in the pool at once.
@@ -74,6 +76,7 @@ impl Default for FrontOptions {
             sync_timeout: Duration::from_secs(29),
             sync_waiters: 16_384,
             json_depth: 100,
+            form_parts: 1_000,
             inline_bytes: 64 << 10,
             pool: 2,
             drain_bytes: 8 << 20,

@@ -41,7 +41,7 @@ impl RequestHeaders for Headers<'_> {
 struct Body<'a> {
     bytes: &'a Bytes,
     content_type: Option<&'a str>,
-    depth: usize,
+    limits: Limits,
 }
 
 impl RequestBody for Body<'_> {
@@ -50,15 +50,11 @@ impl RequestBody for Body<'_> {
             return Ok(None);
         }
         if self.content_type.is_some_and(is_json) {
-            let text = json::text_at(self.bytes, path, self.depth).map_err(|_| ErrorCode::PayloadMalformed)?;
+            let text = json::text_at(self.bytes, path, self.limits.depth).map_err(|_| ErrorCode::PayloadMalformed)?;
             return Ok(text.map(Cow::Owned));
         }
         // Forms: few, and small enough to be parsed whole.
-        let limits = Limits {
-            depth: self.depth,
-            ..Limits::default()
-        };
-        let form = parse_body(self.content_type, self.bytes, limits).map_err(|_| ErrorCode::PayloadMalformed)?;
+        let form = parse_body(self.content_type, self.bytes, self.limits).map_err(|_| ErrorCode::PayloadMalformed)?;
         let text = path
             .iter()
             .try_fold(&form, |value, segment| value.get(segment))
@@ -88,7 +84,10 @@ pub(super) fn route(
         body: &Body {
             bytes: body,
             content_type: content_type.as_deref(),
-            depth: front.options().json_depth,
+            limits: Limits {
+                depth: front.options().json_depth,
+                parts: front.options().form_parts,
+            },
         },
         api_key: api_key(headers),
         now: front.parts.clock.now(),

@@ -2,6 +2,8 @@
 
 use crate::harness::*;
 use perseat_actors::front::Proxies;
+use perseat_domain::definition::{EndpointType, RoutingPath};
+use perseat_domain::route::RouteChange;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -369,6 +371,19 @@ fn json_nested_too_deeply_is_malformed() {
         world.post(&plain(1), json, &nested(500_000)).refusal(),
         (400, "payload_malformed".to_owned())
     );
+}
+
+#[test]
+fn a_form_that_a_request_is_routed_by_has_as_many_parts_as_it_may() {
+    let mut named = instance(3, EndpointType::InstanceSpecific, true);
+    named.routing.user = Some(RoutingPath::Body(vec!["user".into()]));
+    for (form_parts, status) in [(2, 400), (3, 200)] {
+        let world = Setup::options(|options| options.form_parts = form_parts).start();
+        world.change([RouteChange::Instance(Box::new(named.clone()))]);
+        let headers = "perseat-flow-name: import\r\ncontent-type: application/x-www-form-urlencoded\r\n";
+        let answer = world.post(&instance_url(3), headers, "a=1&b=2&user=jane");
+        assert_eq!(answer.status, status, "{form_parts}");
+    }
 }
 
 #[test]
