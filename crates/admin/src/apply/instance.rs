@@ -7,10 +7,11 @@ use crate::fault::Fault;
 use crate::manifest::{AppRegistration, ConfigVarValue, Instance, InstanceStateWord, SecretText, UserLevelConfig};
 use perseat_domain::definition::Definition;
 use perseat_domain::id::FlowNumber;
-use perseat_domain::model::{InstanceState, Membership};
+use perseat_domain::model::{InstanceState, Integration, IntegrationVersion, Membership};
 use perseat_domain::registration::AppRegistration as Registration;
 use perseat_store::catalog::Lookup;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 impl Session<'_, '_, '_> {
     pub(super) fn instance(&mut self, manifest: &Instance) -> Result<(), Fault> {
@@ -22,10 +23,7 @@ impl Session<'_, '_, '_> {
         let integration = mutation
             .integration_by_name(&manifest.integration)?
             .ok_or_else(|| Fault::wrong(format!("there is no integration `{}`", manifest.integration)))?;
-        let number = manifest.version.unwrap_or(integration.latest_version);
-        let version = mutation
-            .integration_version(integration.id, number)?
-            .ok_or_else(|| Fault::wrong(format!("`{}` has no version {number}", integration.name)))?;
+        let version = self.version_to_deploy(&integration, manifest.version)?;
         let before = mutation.instance_by_name(customer.id, &manifest.name)?;
         let is_new = before.is_none();
         let state = match manifest.state {
@@ -63,6 +61,20 @@ impl Session<'_, '_, '_> {
             format!("{} / {}", customer.name, manifest.name),
         );
         Ok(())
+    }
+
+    /// The newest released version, where none is named. One that is worked on changes in place, below whoever runs it.
+    fn version_to_deploy(&self, integration: &Integration, number: Option<u32>) -> Result<Arc<IntegrationVersion>, Fault> {
+        let Some(number) = number else {
+            return self.edit.newest_released(integration, false);
+        };
+        let wrong = |what: &str| Fault::wrong(format!("version {number} of `{}` {what}", integration.name));
+        let version = self.edit.mutation.integration_version(integration.id, number)?;
+        let version = version.ok_or_else(|| wrong("is not there"))?;
+        if version.release.is_none() {
+            return Err(wrong("is not published yet"));
+        }
+        Ok(version)
     }
 
     /// Whether the app registrations are there that the connections of an instance choose, once everything was taken.

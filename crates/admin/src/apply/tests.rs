@@ -1,6 +1,7 @@
 //! Apply over a real catalog in a temporary folder.
 
 use super::*;
+use crate::command::ImportIntegration;
 use crate::grants::{Connection, Consent};
 use crate::manifest::read_text;
 use base64::Engine as _;
@@ -130,6 +131,29 @@ impl Bench {
         apply(&self.custody, Definitions::built_in(self.limits), &manifests, options, &mut applier)
     }
 
+    /// Imports a definition as the version that is worked on.
+    fn import(&mut self, definition: &str) {
+        let actor = Actor::local("0");
+        let mut next = self.next << 64;
+        let mut random = move || {
+            next += 1;
+            next
+        };
+        let mut desk = Desk {
+            custody: &self.custody,
+            definitions: Definitions::built_in(self.limits),
+            actor: &actor,
+            at: Timestamp(1_000),
+            random: &mut random,
+        };
+        let import = ImportIntegration {
+            definition: definition.to_owned(),
+            integration: None,
+            customer: None,
+        };
+        desk.change("importIntegration", |edit| edit.import_integration(&import)).unwrap();
+    }
+
     fn problems(&mut self, parts: &[&str]) -> Vec<String> {
         match self.apply(parts, ApplyOptions::default()) {
             Err(ApplyError::Problems(problems)) => problems,
@@ -156,6 +180,31 @@ fn applying_twice_changes_nothing_the_second_time() {
     assert_eq!((instance.state, instance.config_revision), (InstanceState::Enabled, 1));
     let bundle = catalog.instance_bundle(instance.id).unwrap().unwrap();
     assert_eq!(bundle.version.definition.endpoint_type, EndpointType::FlowSpecific);
+}
+
+#[test]
+fn a_version_that_is_worked_on_is_not_deployed() {
+    let mut bench = Bench::new();
+    bench.apply(&[PEOPLE], ApplyOptions::default()).unwrap();
+    let definition = INTEGRATION.split_once("|\n").unwrap().1;
+    let running = |number: u32| INSTANCE.replace("integration: Files", &format!("integration: Files\nversion: {number}"));
+    bench.import(definition);
+    assert!(bench.problems(&[INSTANCE])[0].contains("has no published version"));
+    assert!(bench.problems(&[&running(1)])[0].contains("version 1 of `Files` is not published yet"));
+
+    // A manifest of the integration publishes it.
+    bench.apply(&[INTEGRATION, INSTANCE], ApplyOptions::default()).unwrap();
+    bench.import(&definition.replace("customer_required", "unsecured"));
+    assert!(bench.problems(&[&running(2)])[0].contains("version 2 of `Files` is not published yet"));
+    assert!(bench.problems(&[&running(3)])[0].contains("version 3 of `Files` is not there"));
+    for manifest in [INSTANCE.to_owned(), running(1)] {
+        let again = bench.apply(&[&manifest], ApplyOptions::default()).unwrap();
+        assert_eq!(again.plan.count(Action::Unchanged), 1, "{manifest}");
+    }
+    let catalog = bench.custody.catalog();
+    let customer = catalog.customer_by_external_id("globex").unwrap().unwrap();
+    let instance = catalog.instance_by_name(customer.id, "Files").unwrap().unwrap();
+    assert_eq!(instance.deployed.map(|deployed| deployed.version), Some(1));
 }
 
 #[test]

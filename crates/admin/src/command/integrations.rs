@@ -288,7 +288,7 @@ impl Edit<'_, '_> {
     }
 
     /// The newest released version; with `available`, one that was not taken back.
-    pub(super) fn newest_released(&self, integration: &Integration, available: bool) -> Result<std::sync::Arc<IntegrationVersion>, Fault> {
+    pub(crate) fn newest_released(&self, integration: &Integration, available: bool) -> Result<std::sync::Arc<IntegrationVersion>, Fault> {
         for number in (1..=integration.latest_version).rev() {
             let version = self.mutation.integration_version(integration.id, number)?;
             let fits = |version: &std::sync::Arc<IntegrationVersion>| {

@@ -215,7 +215,7 @@ pub struct Instance {
     pub customer: String,
     /// The integration's name.
     pub integration: String,
-    /// The integration's version; the newest if absent.
+    /// The integration's version; the newest that is published if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
     /// Where it shall stand.
