@@ -103,8 +103,15 @@ impl<K: Key> Lanes<K> {
         }
     }
 
-    fn are_empty(&self) -> bool {
-        self.below.is_empty() && self.above.is_empty()
+    /// Whether nobody waits that goes before or beside one that is above its share or not.
+    fn are_empty(&self, is_above: bool) -> bool {
+        self.below.is_empty() && (!is_above || self.above.is_empty())
+    }
+
+    /// Where one begins that is charged less: with the lowest that waits and may have any slot, or where the last one was served that
+    /// had a slot. That may lie ahead: it was charged in advance.
+    fn level(&self, now: Tag) -> Tag {
+        self.below.first().map_or(now, |(lowest, ..)| now.min(*lowest))
     }
 
     fn lane(&mut self, is_above: bool) -> &mut BTreeSet<Place<K>> {
@@ -181,13 +188,13 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
             return;
         }
         self.enter(user, customer);
-        let now = self.now;
+        let (share, level) = (self.share(), self.lanes.level(self.now));
         self.change(user, |entry, customer| {
             // Whoever did not wait while others were served was no worse off than they: what it used less is no credit.
-            if customer.users.are_empty() {
-                customer.tag = customer.tag.max(now);
+            if customer.users.are_empty(entry.running >= share) {
+                customer.tag = customer.tag.max(level);
             }
-            entry.tag = entry.tag.max(customer.now);
+            entry.tag = entry.tag.max(customer.users.level(customer.now));
             entry.waiting.push_back(work);
         });
     }

@@ -407,24 +407,30 @@ fn a_flood_delays_a_newcomer_by_at_most_one_running_execution_in_any_of_10_000_c
 }
 
 /// A customer is never idle and uses little for long, while another uses much; then its users flood. A newcomer of a third
-/// customer and the one that used much still get their turns.
-fn late_flood(seed: u64) {
+/// customer and the one that used much still get their turns. What it uses are long executions, or some that hang, behind which more
+/// of their user wait.
+fn late_flood(seed: u64, hangs: bool) {
     let mut dice = Dice::new(seed);
     let count = 6 + (dice.roll() % 11) as u32;
     let mut world = World::new(slots(count));
     let customer_of = |user: u32| user / 100;
     let span_of = |user: u32| match customer_of(user) {
         0 => 20,
+        1 if user < 102 && hangs => 1_000_000_000,
         1 if user < 102 => 300,
         _ => 10,
     };
-    // Nobody waits: two thirds of the slots are used.
     let mut busy: Vec<u32> = (0..count / 2).collect();
-    busy.extend([100, 101]);
+    if hangs {
+        busy.extend([100; 20]);
+    } else {
+        // Nobody waits: two thirds of the slots are used.
+        busy.extend([100, 101]);
+    }
     for user in &busy {
         world.queue.ready(*user, customer_of(*user), customer_of(*user));
         world.fill(span_of);
-        if *user == 100 {
+        if *user == 100 && !hangs {
             // So that one of the two always runs.
             (0..count).for_each(|_| again(&mut world, span_of, customer_of));
         }
@@ -462,7 +468,34 @@ fn again(world: &mut World, span_of: impl Fn(u32) -> u64, customer_of: impl Fn(u
 
 #[test]
 fn having_asked_for_little_before_earns_no_credit_for_a_flood_in_any_of_2_000_cases() {
-    (0..2_000).for_each(late_flood);
+    (0..2_000).for_each(|seed| late_flood(seed, seed % 2 == 0));
+}
+
+#[test]
+fn what_was_charged_in_advance_and_not_used_delays_no_newcomer() {
+    for customer_of in LEVELS {
+        let mut world = World::new(slots(16));
+        // The first execution of the flow takes ten thousand times as long as all others.
+        world.queue.ready(0, customer_of(0), 7);
+        world.fill(|_| 100_000);
+        world.step();
+        for user in 1..9 {
+            for _ in 0..200 {
+                world.queue.ready(user, customer_of(0), 7);
+            }
+        }
+        for _ in 0..40 {
+            world.fill(|_| 10);
+            world.step();
+        }
+        world.queue.ready(200, customer_of(200), 9);
+        let asked = world.now;
+        while !world.granted.contains_key(&200) {
+            world.fill(|_| 10);
+            world.step();
+        }
+        assert!(world.now - asked <= 10, "the newcomer waited {}", world.now - asked);
+    }
 }
 
 /// Users that always have work and random costs: what they got differs by a few executions at most.
