@@ -1,6 +1,6 @@
 //! What a step gave: as JSON, which is stored and handed to scripts, and as a value, which references walk.
 
-use crate::payload::json::value_at;
+use crate::payload::json::{Index, value_at};
 use bytes::Bytes;
 use serde_json::Value;
 use std::fmt;
@@ -11,14 +11,15 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// look-ups.
 const LOOK_UPS: u8 = 8;
 
-/// Of a text up to this a tree is made, which stays as long as the results do; a longer one is looked up each time. No key: a tree
-/// takes up to sixty times as much memory as its text.
+/// Of a text up to this a tree is made, which stays as long as the results do; of a longer one it is kept where members stand. No
+/// key: a tree takes up to sixty times as much memory as its text.
 const TREE_TEXT: usize = 16 << 10;
 
-/// A step's results: their JSON, and a tree of it where it is small and walked often.
+/// A step's results: their JSON, and where it is walked often a tree of it, or an index if it is large.
 pub struct Results {
     json: Bytes,
     tree: OnceLock<Value>,
+    index: OnceLock<Box<Index>>,
     looked_up: AtomicU8,
 }
 
@@ -37,6 +38,7 @@ impl Results {
         Self {
             json,
             tree: OnceLock::new(),
+            index: OnceLock::new(),
             looked_up: AtomicU8::new(0),
         }
     }
@@ -66,10 +68,11 @@ impl Results {
     /// The part that a path leads to; `None` where it leads nowhere. The segment at the place `any_case` is compared without regard
     /// to case where no key is the same.
     pub(super) fn part(&self, path: &[String], any_case: Option<usize>) -> Option<Part<'_>> {
-        let tree = self.tree.get().or_else(|| {
-            let is_walked_often = self.json.len() <= TREE_TEXT && self.looked_up.fetch_add(1, Ordering::Relaxed) >= LOOK_UPS;
-            is_walked_often.then(|| self.tree.get_or_init(|| self.value()))
-        });
+        let is_small = self.json.len() <= TREE_TEXT;
+        let tree = self
+            .tree
+            .get()
+            .or_else(|| (is_small && self.is_walked_often()).then(|| self.tree.get_or_init(|| self.value())));
         match tree {
             Some(tree) => part_of(tree, path, any_case).map(Part::Tree),
             None => self.json_part(path, any_case).map(Part::Text),
@@ -78,7 +81,19 @@ impl Results {
 
     /// The JSON of the part that a path leads to, as it came; `None` where there is no such part.
     pub(super) fn json_part(&self, path: &[String], any_case: Option<usize>) -> Option<&str> {
-        value_at(self.text(), path, any_case)
+        // Headers, in which names are found in any case, are few.
+        if self.json.len() <= TREE_TEXT || any_case.is_some() || !self.is_walked_often() {
+            return value_at(self.text(), path, any_case);
+        }
+        self.index.get_or_init(Box::default).value_at(self.text(), path)
+    }
+
+    /// Whether there were some look-ups already. Counts one.
+    fn is_walked_often(&self) -> bool {
+        let before = self
+            .looked_up
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_add(1));
+        before.unwrap_or(u8::MAX) >= LOOK_UPS
     }
 
     /// The results as a value.
@@ -160,9 +175,15 @@ mod tests {
     fn no_tree_is_kept_of_a_large_text() {
         let large = json!({ "list": vec![0; TREE_TEXT], "last": 1 });
         for results in [Results::of_value(large.clone()), Results::of_json(large.to_string().into())] {
-            for _ in 0..3 * LOOK_UPS {
+            for n in 0..1_000 {
                 assert!(matches!(results.part(&["last".to_owned()], None), Some(Part::Text("1"))));
+                assert!(matches!(
+                    results.part(&["list".to_owned(), n.to_string()], None),
+                    Some(Part::Text("0"))
+                ));
             }
+            let passes = results.index.get().map(|index| index.passes());
+            assert_eq!(passes, Some(2), "each list and object is passed over once");
         }
     }
 }

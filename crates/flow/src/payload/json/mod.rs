@@ -3,7 +3,10 @@
 //! Accepts exactly what parsing into a tree would accept, so that what was accepted here cannot turn out malformed when the
 //! execution starts. Of a repeated key the last one counts.
 
+mod index;
 mod scan;
+
+pub(crate) use index::Index;
 
 use scan::Scanner;
 use serde_json::Number;
@@ -232,6 +235,10 @@ mod tests {
             if let Ok(tree) = tree {
                 let found = value_at(&body, &path, None).map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
                 prop_assert_eq!(found.as_ref(), in_tree(&tree, &path));
+                let index = Index::default();
+                for _ in 0..2 {
+                    prop_assert_eq!(index.value_at(&body, &path), value_at(&body, &path, None));
+                }
             }
             let cut = &body.as_bytes()[..cut.min(body.len())];
             prop_assert_eq!(check(cut, 100).is_ok(), serde_json::from_slice::<serde_json::Value>(cut).is_ok());

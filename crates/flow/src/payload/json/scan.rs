@@ -21,6 +21,11 @@ pub(super) struct Scanner<'t> {
 }
 
 impl<'t> Scanner<'t> {
+    /// From a place on, at which a value or a key begins.
+    pub(super) fn at(text: &'t str, at: usize) -> Self {
+        Self { at, ..Self::new(text) }
+    }
+
     pub(super) fn new(text: &'t str) -> Self {
         Self { text, at: 0, values: 0 }
     }
@@ -90,6 +95,11 @@ impl<'t> Scanner<'t> {
                 objects >>= 1;
             }
         }
+    }
+
+    /// Where it stands.
+    pub(super) fn place(&self) -> usize {
+        self.at
     }
 
     /// How many values were passed.
