@@ -179,7 +179,19 @@ impl Outgoing {
             Some(turn) => turn,
             None => {
                 let until = self.request.deadline.min(Instant::now() + outbound.script_wait());
-                outbound.turn(self.caller(), &self.request.url, until).await?
+                let caller = Caller {
+                    sender: self.sender,
+                    connection: self.connection.as_deref(),
+                };
+                tokio::select! {
+                    biased;
+                    turn = outbound.turn(caller, &self.request.url, until) => turn?,
+                    // Only the end of whoever waits for the run changes it.
+                    _ = self.unsent.changed() => return Err(OutboundError::Unreached {
+                        target: self.request.url.host_str().unwrap_or_default().to_owned(),
+                        reason: "nobody waits for the script any more".to_owned(),
+                    }),
+                }
             }
         };
         let to = (count, Some(self.sender));

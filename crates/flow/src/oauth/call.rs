@@ -3,7 +3,7 @@
 use super::Limits;
 use super::answer::{self, AnswerError, Token};
 use super::authorize::Pkce;
-use super::provider::{ClientAuthentication, Flow, PkceMethod, Provider};
+use super::provider::{ClientAuthentication, Flow, MOST_HEADERS, PkceMethod, Provider};
 use crate::outbound::{OutboundClient, OutboundError, Request, Response, TokenCaller, Turn, retry_after, wall};
 use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -195,7 +195,8 @@ impl OauthClient {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        for (name, value) in more_headers {
+        // A token that is owed may have been written down with more.
+        for (name, value) in more_headers.iter().take(MOST_HEADERS) {
             if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
                 value.set_sensitive(true);
                 headers.insert(name, value);

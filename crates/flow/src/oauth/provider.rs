@@ -140,6 +140,8 @@ pub fn shapes_requests(input: &str) -> bool {
 
 /// Where a consent is asked for: a browser is sent there from our own host, so a configuration says it only where the
 /// definition does not.
+/// Headers that a connection gives its calls for tokens. No key: more than a few have no use.
+pub(super) const MOST_HEADERS: usize = 64;
 const AUTHORIZE_URL: &str = "authorizeUrl";
 
 /// Inputs that the definition gives literally count where the configuration gives none; its `authorizeUrl` counts always. The
@@ -256,18 +258,21 @@ impl Inputs<'_> {
         let Some(text) = self.text("headers") else { return Ok(Vec::new()) };
         let invalid = ProviderError::Invalid {
             input: "headers",
-            expected: "a JSON list of pairs",
+            expected: "a JSON list of at most 64 pairs",
         };
-        if let Ok(map) = serde_json::from_str::<BTreeMap<String, String>>(text) {
-            return Ok(map.into_iter().collect());
-        }
         #[derive(serde::Deserialize)]
         struct Pair {
             key: String,
             value: String,
         }
-        let pairs: Vec<Pair> = serde_json::from_str(text).map_err(|_| invalid)?;
-        Ok(pairs.into_iter().map(|pair| (pair.key, pair.value)).collect())
+        let pairs: Vec<(String, String)> = match serde_json::from_str::<BTreeMap<String, String>>(text) {
+            Ok(map) => map.into_iter().collect(),
+            Err(_) => {
+                let pairs: Vec<Pair> = serde_json::from_str(text).map_err(|_| invalid.clone())?;
+                pairs.into_iter().map(|pair| (pair.key, pair.value)).collect()
+            }
+        };
+        if pairs.len() > MOST_HEADERS { Err(invalid) } else { Ok(pairs) }
     }
 
     fn words(&self, name: &'static str) -> Vec<String> {

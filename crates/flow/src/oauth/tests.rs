@@ -245,6 +245,18 @@ fn inputs_that_name_no_provider_are_refused_by_name_and_without_values() {
     }
     let without_browser = fields(&[("authorizeUrl", "")]);
     assert!(Provider::read(Flow::ClientCredentials, &without_browser).is_ok());
+    let headers = |count| {
+        let pairs: std::collections::BTreeMap<String, String> = (0..count).map(|n| (format!("x-{n}"), "v".to_owned())).collect();
+        serde_json::to_string(&pairs).unwrap()
+    };
+    let read = |count| Provider::read(Flow::AuthorizationCode, &fields(&[("headers", &headers(count))]));
+    assert_eq!(read(64).map(|provider| provider.headers.len()), Ok(64));
+    for count in [65, 40_000] {
+        assert!(
+            matches!(read(count), Err(ProviderError::Invalid { input: "headers", .. })),
+            "{count}"
+        );
+    }
     assert_eq!(
         provider(&[("refreshReuse", "30")]).grace(),
         Some(std::time::Duration::from_secs(30))
