@@ -6,6 +6,7 @@
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, SyncResponse};
 use perseat_domain::id::{ExecutionId, IdMap, give_back};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -26,6 +27,7 @@ pub struct Answer {
 #[derive(Debug, Default)]
 pub struct Waiters {
     waiting: Mutex<IdMap<ExecutionId, oneshot::Sender<Answer>>>,
+    is_closed: AtomicBool,
 }
 
 impl Waiters {
@@ -33,7 +35,11 @@ impl Waiters {
     #[must_use]
     pub fn register(self: &Arc<Self>, execution: ExecutionId) -> Waiter {
         let (sender, answer) = oneshot::channel();
-        self.waiting().insert(execution, sender);
+        let mut waiting = self.waiting();
+        if !self.is_closed.load(Ordering::Relaxed) {
+            waiting.insert(execution, sender);
+        }
+        drop(waiting);
         Waiter {
             waiters: self.clone(),
             execution,
@@ -48,6 +54,13 @@ impl Waiters {
             // The caller may have gone away meanwhile.
             let _ = waiter.send(answer);
         }
+    }
+
+    /// Nothing ends in this process any more: whoever waits hears so, and whoever comes.
+    pub fn close(&self) {
+        let mut waiting = self.waiting();
+        self.is_closed.store(true, Ordering::Relaxed);
+        waiting.clear();
     }
 
     /// How many wait.

@@ -72,6 +72,41 @@ impl SharedMemory {
             _half: half,
         })
     }
+
+    /// The same, if they are free now.
+    pub(super) fn try_claim(&self, client: IpAddr, bytes: usize) -> Option<Claim> {
+        let half = Half::of(&self.halves, network_of(client));
+        let of_half = half.memory.try_claim(bytes)?;
+        Some(Claim {
+            of_all: self.all.try_claim(bytes)?,
+            _of_half: of_half,
+            _half: half,
+        })
+    }
+}
+
+/// Memory for results: `front.answer-memory`. An eighth is for small ones, which no large one can take.
+#[derive(Debug)]
+pub(super) struct AnswerMemory {
+    small: SharedMemory,
+    large: SharedMemory,
+}
+
+/// Up to this a result is small.
+const SMALL: usize = 16 << 10;
+
+impl AnswerMemory {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            small: SharedMemory::new(bytes / 8),
+            large: SharedMemory::new(bytes - bytes / 8),
+        }
+    }
+
+    pub(super) fn try_claim(&self, client: IpAddr, bytes: usize) -> Option<Claim> {
+        let part = if bytes <= SMALL { &self.small } else { &self.large };
+        part.try_claim(client, bytes)
+    }
 }
 
 /// Bytes of [`SharedMemory`].

@@ -94,7 +94,7 @@ pub struct FrontShared {
     ready: AtomicBool,
     draining: watch::Sender<bool>,
     body_memory: body::BodyMemory,
-    answer_memory: memory::Memory,
+    answer_memory: memory::AnswerMemory,
     pool: Arc<Semaphore>,
     connections: Arc<Semaphore>,
     addresses: Arc<AddressLimit>,
@@ -113,7 +113,7 @@ impl FrontShared {
             ready: AtomicBool::new(false),
             draining: watch::Sender::new(false),
             body_memory: body::BodyMemory::new(options.body_memory),
-            answer_memory: memory::Memory::new(options.answer_memory),
+            answer_memory: memory::AnswerMemory::new(options.answer_memory),
             pool: Arc::new(Semaphore::new(options.pool)),
             connections: Arc::new(Semaphore::new(options.connections)),
             addresses: AddressLimit::new(options.connections_per_address),
@@ -141,6 +141,11 @@ impl FrontShared {
     /// Stops accepting, closes idle connections, lets requests that have begun end; new ones get 503 `not_ready`.
     pub fn begin_drain(&self) {
         self.draining.send_replace(true);
+    }
+
+    /// Nothing ends in this process any more: whoever waits for a result hears so.
+    pub fn give_up_waiting(&self) {
+        self.parts.waiters.close();
     }
 
     /// Whether the front is draining.

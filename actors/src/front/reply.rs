@@ -2,6 +2,7 @@
 
 use super::FrontShared;
 use super::error::{retry_after, sentence, status};
+use super::memory::Claim;
 use super::options::FrontOptions;
 use crate::waiters;
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, SyncResponse};
 use perseat_domain::id::ExecutionId;
 use perseat_domain::route::{Method, TriggerReply};
-use tokio::sync::OwnedSemaphorePermit;
+use std::net::IpAddr;
 
 /// An answer.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -125,9 +126,9 @@ fn shape(answer: &mut Answer, reply: &TriggerReply, options: &FrontOptions) {
 }
 
 /// The answer to a synchronous caller.
-pub(super) fn ended(front: &FrontShared, execution: ExecutionId, note: waiters::Answer) -> Answer {
+pub(super) fn ended(front: &FrontShared, client: IpAddr, execution: ExecutionId, note: waiters::Answer) -> Answer {
     let refusal = match (note.status, note.response) {
-        (EndStatus::Succeeded, Some(response)) => match result(front, execution, response) {
+        (EndStatus::Succeeded, Some(response)) => match result(front, client, execution, response) {
             Ok(answer) => return answer,
             Err(code) => Refusal::of(code, execution),
         },
@@ -151,12 +152,13 @@ pub(super) fn ended(front: &FrontShared, execution: ExecutionId, note: waiters::
     refusal.answer(front.options())
 }
 
-fn result(front: &FrontShared, execution: ExecutionId, response: SyncResponse) -> Result<Answer, ErrorCode> {
+fn result(front: &FrontShared, client: IpAddr, execution: ExecutionId, response: SyncResponse) -> Result<Answer, ErrorCode> {
     let options = front.options();
     if response.headers.len() > options.max_headers || response.header_bytes() > options.max_header_bytes {
         return Err(ErrorCode::ResultTooLarge);
     }
-    let room = front.answer_memory.try_claim(response.body.len()).ok_or(ErrorCode::ResultNotSent)?;
+    let room = front.answer_memory.try_claim(client, response.body.len());
+    let room = room.ok_or(ErrorCode::ResultNotSent)?;
     let body = Bytes::from_owner(Held {
         bytes: response.body,
         _room: room,
@@ -181,7 +183,7 @@ fn result(front: &FrontShared, execution: ExecutionId, response: SyncResponse) -
 /// A result with its share of `front.answer-memory`: both fall free when the last of it is written, or its connection ends.
 struct Held {
     bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    _room: Claim,
 }
 
 impl AsRef<[u8]> for Held {

@@ -71,7 +71,7 @@ pub(super) async fn serve(
     // Where nothing holds a piece of the request any more, the connection reads the next one into the same memory.
     drop(parts);
     let answered = match taken {
-        Ok(taken) => accept(&front, taken).await,
+        Ok(taken) => accept(&front, asker.client, taken).await,
         Err(refusal) => Err(refusal),
     };
     match answered {
@@ -206,7 +206,7 @@ async fn take(front: &Arc<FrontShared>, watch: &Watch, caller: Caller, parts: &P
 }
 
 /// Makes it durable and answers with its receipt, or with the execution's result.
-async fn accept(front: &FrontShared, taken: Taken) -> Result<Answer, Refusal> {
+async fn accept(front: &FrontShared, client: IpAddr, taken: Taken) -> Result<Answer, Refusal> {
     let Taken {
         execution,
         routed,
@@ -215,7 +215,7 @@ async fn accept(front: &FrontShared, taken: Taken) -> Result<Answer, Refusal> {
         is_synchronous,
     } = taken;
     if is_synchronous {
-        return Box::pin(accept_and_wait(front, execution, &routed, payload, body)).await;
+        return Box::pin(accept_and_wait(front, client, execution, &routed, payload, body)).await;
     }
     intake::append(front, &routed.identity, payload).await?;
     drop(body);
@@ -353,6 +353,7 @@ async fn seal_large(
 /// Appends, and answers with the execution's result.
 async fn accept_and_wait(
     front: &FrontShared,
+    client: IpAddr,
     execution: ExecutionId,
     routed: &Routed,
     payload: Bytes,
@@ -366,7 +367,7 @@ async fn accept_and_wait(
     intake::append(front, &routed.identity, payload).await?;
     drop(body);
     match tokio::time::timeout(options.sync_timeout, relayed(pin!(waiter.answer()))).await {
-        Ok(Some(note)) => Ok(reply::ended(front, execution, note)),
+        Ok(Some(note)) => Ok(reply::ended(front, client, execution, note)),
         Ok(None) => Err(Refusal::of(ErrorCode::NotReady, execution)),
         Err(_) => Err(Refusal::of(ErrorCode::SyncTimeout, execution)),
     }

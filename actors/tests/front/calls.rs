@@ -153,14 +153,15 @@ fn results_that_nobody_takes_hold_a_bounded_memory_for_a_bounded_time() {
     const LARGE: usize = 24 << 20;
     let world = Setup::options(|options| options.answer_timeout = Duration::from_secs(2)).start();
     let mut accepted = 0;
-    let mut call = |requests: usize, body: usize| {
-        let mut client = world.connect();
+    let mut call_from = |address, requests: usize, body: usize| {
+        let mut client = world.connect_from([127, 0, 0, address]);
         client.write(post(&plain(3), "", "").repeat(requests).as_bytes());
         accepted += 1;
         let execution = world.appended(accepted).execution;
         world.waiters.answer(execution, responding(0, body));
         (client, execution)
     };
+    let mut call = |requests, body| call_from(1, requests, body);
     // With a second request behind the first, as whoever sends it could mean to wait for its answer.
     let (taken_by_nobody, _) = call(2, LARGE);
     until("the answer to begin", || !taken_by_nobody.is_silent());
@@ -170,9 +171,13 @@ fn results_that_nobody_takes_hold_a_bounded_memory_for_a_bounded_time() {
     assert_eq!(answer.execution(), execution);
     let (mut small, _) = call(1, 1_000);
     assert_eq!(small.answer().body.len(), 1_000);
-    drop((refused, small));
+    let (mut refused_too, _) = call(1, 2 << 20);
+    assert_eq!(refused_too.answer().status, 503, "its address has half");
+    let (mut other, _) = call_from(2, 1, 2 << 20);
+    assert_eq!(other.answer().body.len(), 2 << 20);
+    drop((refused, small, refused_too, other));
     until("the connection to be closed", || world.front.connections() == 0);
-    let (mut patient, _) = call(1, LARGE);
+    let (mut patient, _) = call_from(1, 1, LARGE);
     assert_eq!(patient.answer().body.len(), LARGE);
 }
 

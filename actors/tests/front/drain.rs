@@ -34,6 +34,27 @@ fn what_is_not_ready_or_has_no_room_says_so_and_when_to_try_again() {
 }
 
 #[test]
+fn whoever_waits_for_a_result_hears_that_it_will_not_come_in_this_process() {
+    let world = start();
+    let ask = |count| {
+        let mut client = world.connect();
+        client.write(post(&plain(3), "", "").as_bytes());
+        let execution = world.appended(count).execution;
+        (client, execution)
+    };
+    let hears = |(mut client, execution): (Client, _)| {
+        let answer = client.answer();
+        assert_eq!(answer.refusal(), (503, "not_ready".to_owned()));
+        assert_eq!(answer.execution(), execution);
+    };
+    let waits = ask(1);
+    assert!(waits.0.is_silent());
+    world.front.give_up_waiting();
+    hears(waits);
+    hears(ask(2));
+}
+
+#[test]
 fn draining_closes_idle_connections_ends_begun_requests_and_takes_no_others() {
     let world = start();
     let release = world.hold();

@@ -277,17 +277,25 @@ impl Plane {
             let mut fronts = pin!(self.fronts.drain(deadline));
             // Until then callers that wait still get their answers, then nothing begins any more: what runs has the other half to end.
             let drained = tokio::time::timeout(deadline / 2, fronts.as_mut()).await;
-            if drained.is_err() {
-                tracing::info!("requests are still open; what runs ends now and nothing begins any more");
-            }
             let cut = async {
                 match drained {
                     Ok(open) => open,
                     Err(_) => fronts.await,
                 }
             };
-            let owners = self.supervisors.iter().map(|supervisor| supervisor.ask(left(&self.clock), Drain));
-            let (open, owners) = tokio::join!(cut, join_all(owners));
+            let owners = async {
+                let asked = self.supervisors.iter().map(|supervisor| supervisor.ask(left(&self.clock), Drain));
+                let told = join_all(asked).await;
+                self.front.give_up_waiting();
+                told
+            };
+            let is_open = drained.is_err();
+            let said = async {
+                if is_open {
+                    tracing::info!("requests are still open; what runs ends now and nothing begins any more");
+                }
+            };
+            let (open, owners, ()) = tokio::join!(cut, owners, said);
             if open > 0 {
                 tracing::warn!(connections = open, "connections were cut at the drain deadline");
             }
