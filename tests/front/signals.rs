@@ -2,7 +2,7 @@
 
 use crate::executions::{ONE_SLOT, start};
 use rustix::process::Signal;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 #[test]
@@ -33,12 +33,16 @@ fn a_request_that_does_not_end_lets_nothing_begin_for_half_of_the_drain() {
     client
         .write_all(
             format!(
-                "POST {} HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\nabc",
+                "POST {} HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 10\r\n\r\n",
                 run.url("globex", "jane", "Call")
             )
             .as_bytes(),
         )
         .unwrap();
+    // It waits for the body from now on.
+    let mut go_on = [0; 25];
+    client.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
     run.daemon.signal(Signal::TERM);
     run.daemon.log_line(&["nothing begins any more"]);
     run.provider.release();

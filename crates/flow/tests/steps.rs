@@ -559,13 +559,8 @@ async fn headers_without_end_fail_the_step() {
     let performer = performer(&server).await;
     let names: Vec<String> = (0..40_000).map(|n| format!("x-{n}")).collect();
     let list: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v")).collect();
-    let get = |list: &[(&str, &str)]| {
-        step(
-            "http",
-            "httpGet",
-            vec![("url", text(&server.url("/echo"))), ("headers", pairs(list))],
-        )
-    };
+    let inputs = |list: &[(&str, &str)]| vec![("url", text(&server.url("/echo"))), ("headers", pairs(list))];
+    let get = |list: &[(&str, &str)]| step("http", "httpGet", inputs(list));
     let error = failure(perform(&performer, &get(&list), &scope(vec![])).await);
     assert_eq!(error.code, ErrorCode::StepFailed);
     assert!(error.message.contains("outbound.max-headers"), "{}", error.message);
