@@ -31,6 +31,8 @@ const AT_ONCE: usize = 16;
 const REQUESTS: u64 = 240;
 /// Changes of a world before the next daemon.
 const CHANGES: u32 = 3;
+/// How a fault begins by which a request reached the provider with what is somebody else's.
+const ANOTHERS: &str = "it ran with what is somebody else's";
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
@@ -138,7 +140,9 @@ impl Place {
         expected.extend(config.token.clone().map(|token| (format!("POST /act{}", config.folder), token)));
         let got: Vec<_> = records.iter().map(|record| (record.target.clone(), record.token.clone())).collect();
         if got != expected {
-            return Err(format!("expected {expected:?}, got {got:?}"));
+            let is_anothers = records.iter().any(|record| self.world.is_anothers(record, config));
+            let fault = if is_anothers { ANOTHERS } else { "it ran otherwise" };
+            return Err(format!("{fault}: expected {expected:?}, got {got:?}"));
         }
         for record in records {
             let Value::Object(mut body) = record.json() else {
@@ -209,7 +213,7 @@ async fn every_execution_sees_its_own_user_and_nobody_else() {
     assert!(own.0 > frozen.1 && own.0 == own.1, "the scripts did not attack: {:?}", tally.marks);
 }
 
-/// Runs requests with a mutant switched on until one of them is wrong.
+/// Runs requests with a mutant switched on until one of them acts with what is somebody else's.
 async fn caught(switch: &str) {
     let mut random = seed();
     for world in 0..4 {
@@ -217,8 +221,7 @@ async fn caught(switch: &str) {
         place.daemon.switch(switch, true).await;
         let mut tally = Tally::default();
         place.round(&mut tally).await;
-        // Not any fault: one that ran and saw or used what is somebody else's.
-        if let Some(first) = tally.wrong.iter().find(|wrong| wrong.starts_with("expected")) {
+        if let Some(first) = tally.wrong.iter().find(|wrong| wrong.starts_with(ANOTHERS)) {
             println!(
                 "{} of {REQUESTS} requests of world {world} were wrong; the first: {first}",
                 tally.wrong.len()

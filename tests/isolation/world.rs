@@ -2,6 +2,7 @@
 
 use super::random::Random;
 use crate::harness::manifests::{code, flow, step};
+use crate::harness::provider::Record;
 use std::fmt::Write as _;
 
 pub(crate) const CUSTOMERS: [&str; 3] = ["globex", "initech", "hooli"];
@@ -111,6 +112,16 @@ impl World {
 
     pub(crate) fn instance(&self, kind: usize, customer: usize) -> Option<&Instance> {
         self.instances[kind][customer].as_ref()
+    }
+
+    /// Whether a record names a folder, or came with a token, that is in this world and not of this configuration.
+    pub(crate) fn is_anothers(&self, record: &Record, own: &Config) -> bool {
+        let instances = || self.instances.iter().flatten().flatten();
+        let configs = instances().flat_map(|instance| instance.own.iter().chain(instance.users.iter().flatten()));
+        let mut others = configs.filter(|config| config.folder != own.folder);
+        let mut services = instances().filter_map(|instance| instance.service.as_ref());
+        others.any(|other| record.target.ends_with(&other.folder) || other.token.as_ref() == Some(&record.token))
+            || services.any(|service| *service == record.token)
     }
 
     pub(crate) fn place(&self, kind: usize, role: usize) -> Place {

@@ -258,7 +258,8 @@ impl World {
                 if entries.is_empty() {
                     return Ok(Some(Event::Flushed));
                 }
-                if stage.mutant == Some(Mutant::SkipsTheFlush) {
+                let holds_start = entries.iter().any(|entry| matches!(entry, Entry::Started(_)));
+                if stage.mutant == Some(Mutant::SkipsTheFlush) && !holds_start {
                     stage.append(&entries, Ticket::Nobody);
                     return Ok(Some(Event::Flushed));
                 }
@@ -377,8 +378,8 @@ impl World {
             slot: self.stage.now().saturating_sub(activation.began),
             cpu: Duration::ZERO,
         };
+        self.stage.model.slot_freed(&turn);
         if self.stage.mutant != Some(Mutant::KeepsItsSlot) {
-            self.stage.model.slot_freed(&turn);
             self.owner.over(&turn, Some(cost));
         }
     }

@@ -62,3 +62,26 @@ impl Mutant {
         Self::ForgetsTheParked,
     ];
 }
+
+impl Mutant {
+    /// What the model has to say of it.
+    pub(crate) fn breaks(self) -> &'static str {
+        match self {
+            Self::LosesTheQueuesHead | Self::AbandonsTheDead | Self::LosesTheParked | Self::KeepsTheParkedSlot => {
+                "it does not come to an end"
+            }
+            Self::RepeatsACompletedStep | Self::TrustsWhatItKnows => "whose result is durable",
+            Self::KeepsItsRoom => "when all is over",
+            Self::IgnoresCancellation => "although it was cancelled",
+            Self::AcknowledgesEarly => "was acknowledged and lost",
+            Self::SkipsTheFlush => "before the result of",
+            Self::ForgetsDeaths => "deaths",
+            Self::ReversesTheQueue | Self::LosesWhatEnds => "has its turn before",
+            Self::KeepsItsSlot => "slots are taken",
+            Self::ForgetsTheParked => "slots are free",
+            Self::IgnoresTheDeadline => "past its time-out",
+            Self::RetriesAtOnce => "again after",
+            Self::WorksWithoutACredential => "without a credential",
+        }
+    }
+}

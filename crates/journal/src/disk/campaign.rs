@@ -98,9 +98,10 @@ impl Campaign {
         runs
     }
 
-    /// Whether any run has a problem: for what is wrong on purpose.
-    pub fn catches(&self, mut workload: impl FnMut(u64, Option<Trouble>) -> Result<(), String>) -> bool {
-        (0..SEEDS).any(|seed| troubles(seed).any(|trouble| attempt(|| workload(seed, trouble)).is_err()))
+    /// Whether any run has a problem that says `what`: for what is wrong on purpose.
+    pub fn catches(&self, what: &str, mut workload: impl FnMut(u64, Option<Trouble>) -> Result<(), String>) -> bool {
+        let mut is_caught = |seed, trouble| attempt(|| workload(seed, trouble)).is_err_and(|problem| problem.contains(what));
+        (0..SEEDS).any(|seed| troubles(seed).any(|trouble| is_caught(seed, trouble)))
     }
 
     /// A long campaign says how far it is.

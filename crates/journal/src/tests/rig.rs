@@ -282,36 +282,46 @@ impl Rig {
         }
     }
 
-    /// Opens again after a crash and says what is wrong, if anything is.
+    /// Opens again after a crash and says everything that is wrong, if anything is.
     pub(super) fn check(&mut self) -> Result<(), String> {
         self.crash();
         self.disk.heal();
-        let seen: BTreeMap<_, _> = self
-            .seen
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|entry| (entry.position, entry.payload.clone()))
-            .collect();
-        if seen != self.acknowledged {
-            return Err("the sink and the callers were told different things".into());
-        }
-        if let Some(name) = self.disk.used_after_failure().iter().find(|name| name.ends_with(".seg")) {
-            return Err(format!("{name} was written or synced again after a failure"));
-        }
+        let mut checks = vec![self.check_sink(), self.check_failed()];
         let journal = self.journal();
         let found: Vec<_> = journal
             .scan(None)
             .collect::<Result<_, _>>()
             .map_err(|error| format!("the scan fails: {error}"))?;
-        self.check_order(&journal, &found)?;
-        self.check_calls(&found)?;
         let last = found.last().map_or(Position::START, |entry| entry.position);
-        self.check_acknowledged(&journal, found)?;
+        checks.push(self.check_order(&journal, &found));
+        checks.push(self.check_calls(&found));
+        checks.push(self.check_acknowledged(&journal, found));
+        let problems: Vec<String> = checks.into_iter().filter_map(Result::err).collect();
+        if !problems.is_empty() {
+            return Err(problems.join("; "));
+        }
         match self.append_now(&[100]) {
             Ok(position) if position > last => Ok(()),
             Err(AppendError::Full) => Ok(()),
             other => Err(format!("after recovery an append gives {other:?}")),
+        }
+    }
+
+    /// The sink and the callers were told the same.
+    fn check_sink(&self) -> Result<(), String> {
+        let seen = self.seen.lock().unwrap();
+        let seen: BTreeMap<_, _> = seen.iter().map(|entry| (entry.position, entry.payload.clone())).collect();
+        match seen == self.acknowledged {
+            true => Ok(()),
+            false => Err("the sink and the callers were told different things".into()),
+        }
+    }
+
+    /// A segment that failed was not used again.
+    fn check_failed(&self) -> Result<(), String> {
+        match self.disk.used_after_failure().iter().find(|name| name.ends_with(".seg")) {
+            Some(name) => Err(format!("{name} was written or synced again after a failure")),
+            None => Ok(()),
         }
     }
 

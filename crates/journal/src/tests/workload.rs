@@ -69,8 +69,8 @@ fn nothing_acknowledged_is_lost_whichever_call_fails_and_however() {
 mod mutants {
     use super::*;
 
-    fn is_caught(spoil: impl Fn(&crate::Faults)) -> bool {
-        LOG.catches(|seed, trouble| {
+    fn is_caught(what: &str, spoil: impl Fn(&crate::Faults)) -> bool {
+        LOG.catches(what, |seed, trouble| {
             let mut rig = Rig::new(seed);
             spoil(&rig.options.faults);
             run(&mut rig, seed, trouble)
@@ -79,12 +79,15 @@ mod mutants {
 
     #[test]
     fn acknowledging_before_the_sync_is_caught() {
-        assert!(is_caught(|faults| faults.acknowledge_early(true)), "a journal that lies passes");
+        assert!(
+            is_caught("is gone", |faults| faults.acknowledge_early(true)),
+            "a journal that lies passes"
+        );
     }
 
     #[test]
     fn syncing_a_failed_segment_again_is_caught() {
-        assert!(is_caught(|faults| faults.sync_again(true)), "a second sync passes");
+        assert!(is_caught("is gone", |faults| faults.sync_again(true)), "a second sync passes");
     }
 }
 
@@ -100,7 +103,7 @@ fn segments_that_keep_their_id_when_they_are_recycled_are_caught() {
             7
         }
     }
-    let caught = LOG.catches(|seed, trouble| {
+    let caught = LOG.catches(", is at ", |seed, trouble| {
         let mut rig = Rig::new(seed);
         rig.options.stamp = std::sync::Arc::new(OneId);
         run(&mut rig, seed, trouble)

@@ -197,5 +197,5 @@ fn a_batch_is_wholly_there_or_not_at_all_whichever_call_fails() {
 #[test]
 fn a_disk_that_only_says_that_it_synced_is_caught() {
     let lying = |seed, trouble| drive(seed, trouble, |seed, _| rig(FaultFolder::lying, seed));
-    assert!(STATE.catches(|seed, trouble| lying(seed, trouble).map(drop)));
+    assert!(STATE.catches("after a crash it holds", |seed, trouble| lying(seed, trouble).map(drop)));
 }
