@@ -11,6 +11,7 @@ pub(crate) mod manifests;
 pub(crate) mod node;
 pub(crate) mod oauth;
 pub(crate) mod post_office;
+pub(crate) mod processes;
 pub(crate) mod provider;
 pub(crate) mod python;
 

@@ -56,7 +56,7 @@ async fn bodies_of_another_length_than_they_say_are_refused() {
     );
     assert!(longer.is_closed());
     world.serves_others();
-    assert_eq!(world.daemon.metric("perseat_front_accepted_total").await, 2.0);
+    assert_eq!(world.accepted().await, 2.0);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn broken_chunks_are_refused() {
     assert_eq!(cut.answer().refusal(), refused(400, "request_malformed"), "cut off");
     world.serves_others();
     memory.grew_within(2 * (4 << 20), "twice front.body-memory");
-    assert_eq!(world.daemon.metric("perseat_front_accepted_total").await, 1.0);
+    assert_eq!(world.accepted().await, 1.0);
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn a_length_beside_chunks_leaves_no_room_for_a_second_request() {
         assert!(client.is_closed(), "{framing}: what follows is no request");
     }
     world.serves_others();
-    assert_eq!(world.daemon.metric("perseat_front_accepted_total").await, 4.0);
+    assert_eq!(world.accepted().await, 4.0);
 }
 
 #[tokio::test]

@@ -52,11 +52,11 @@ async fn slow_large_bodies_hold_no_more_than_the_memory_for_bodies() {
         .set("front.max-body", "1MiB")
         .set("front.body-memory", "16MiB")
         .set("front.body-timeout", "5s");
-    let world = World::start(setup).await;
     let (clients, largest, body_memory) = (64, 1 << 20, 16 << 20);
-    // What is there once, whoever calls, is there before.
-    world.serves_others();
-    let memory = Memory::of(world.daemon.pid());
+    // Each connection has a read buffer of twice the headers beside its body.
+    let growth = 2 * body_memory + clients * 2 * (8 << 10);
+    let limit = "twice front.body-memory, and front.max-header-bytes of each connection";
+    let world = World::start(setup).await.may_grow(growth, limit);
     let head = format!("POST {} HTTP/1.1\r\nhost: test\r\ncontent-length: {largest}\r\n\r\n", world.path);
     let body = vec![b'x'; largest - 1];
     let begin = |_| {
@@ -71,22 +71,15 @@ async fn slow_large_bodies_hold_no_more_than_the_memory_for_bodies() {
         // Those that waited for memory find it gone with those before them.
         assert_eq!(client.answer().refusal(), (408, "request_timeout".to_owned()));
     }
-    // Each connection has a read buffer of twice the headers beside its body.
-    let buffers = clients as u64 * 2 * (8 << 10);
-    memory.grew_within(
-        2 * body_memory + buffers,
-        "twice front.body-memory, and front.max-header-bytes of each connection",
-    );
     world.serves_others();
 }
 
 #[tokio::test]
 async fn two_thousand_idle_connections_cost_less_than_their_headers_may() {
     allow_files(4_500);
+    let limit = "twice front.max-header-bytes of each of 2,000 connections";
     let world = World::start(setup().set("front.max-header-bytes", "16KiB")).await;
-    // What is there once, whoever calls, is there before.
-    world.serves_others();
-    let memory = Memory::of(world.daemon.pid());
+    let world = world.may_grow(2_000 * 2 * (16 << 10), limit);
     // Each asks at once: a connection that has said nothing is closed by the time for headers.
     let answered = |_| {
         let mut client = world.connect();
@@ -97,7 +90,6 @@ async fn two_thousand_idle_connections_cost_less_than_their_headers_may() {
     let idle: Vec<Client> = (0..2_000).map(answered).collect();
     assert!(world.daemon.metric("perseat_front_connections").await >= 2_000.0);
     world.serves_others();
-    memory.grew_within(2_000 * 2 * (16 << 10), "twice front.max-header-bytes of each of 2,000 connections");
     drop(idle);
     while world.daemon.metric("perseat_front_connections").await > 1.0 {
         world.serves_others();

@@ -67,14 +67,11 @@ async fn definitions_that_grow_are_refused_and_not_expanded() {
 async fn what_is_applied_at_once_is_limited() {
     // Beside a limit of this size, the code that is only now read from the file and a connection's own buffer are little.
     let world = World::start(setup().set("local.max-body", "8MiB")).await;
-    // What is there once, whoever calls, is there before.
-    world.serves_others();
-    let memory = Memory::of(world.daemon.pid());
+    let world = world.may_grow(2 * (8 << 20), "twice local.max-body, where 64 MiB were sent");
     let large = integration(&format!("name: {}\n", "x".repeat(64 << 20)));
     let refusal = refused_by(&world.daemon, &large).await;
     assert!(refusal.starts_with("413") && refusal.contains("payload_too_large"), "{refusal}");
     world.serves_others();
-    memory.grew_within(2 * (8 << 20), "twice local.max-body, where 64 MiB were sent");
 }
 
 #[test]

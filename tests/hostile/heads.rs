@@ -100,11 +100,7 @@ async fn heads_that_are_no_http_are_refused_or_closed() {
         assert!(answer.closes() && client.is_closed(), "{row}");
     }
     world.serves_others();
-    assert_eq!(
-        world.daemon.metric("perseat_front_accepted_total").await,
-        1.0,
-        "none of these was taken"
-    );
+    assert_eq!(world.accepted().await, 1.0, "none of these was taken");
 }
 
 #[tokio::test]
@@ -204,5 +200,5 @@ async fn pipelined_requests_are_answered_in_order_up_to_the_first_that_is_none()
     assert_eq!(client.answer().refusal(), refused(400, "request_malformed"));
     assert!(client.is_closed());
     world.serves_others();
-    assert_eq!(world.daemon.metric("perseat_front_accepted_total").await, 101.0);
+    assert_eq!(world.accepted().await, 101.0);
 }

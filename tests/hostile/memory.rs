@@ -1,5 +1,6 @@
 //! What a process holds in memory, as the kernel counts it.
 
+use crate::harness::processes::children;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,16 +82,4 @@ impl Nursery {
         println!("{limit}: grew by {} of {} KiB", growth >> 10, bytes >> 10);
         assert!(growth <= bytes, "grew by {growth} bytes, more than {bytes}: {limit}");
     }
-}
-
-/// The children of a process.
-pub(crate) fn children(process: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).ok();
-    let lists = tasks
-        .into_iter()
-        .flatten()
-        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
-    lists
-        .flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>())
-        .collect()
 }

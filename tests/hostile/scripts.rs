@@ -2,8 +2,9 @@
 
 use crate::client::Answer;
 use crate::harness::manifests::{code, flow};
+use crate::harness::processes::children;
 use crate::harness::within;
-use crate::memory::{Memory, Nursery, children};
+use crate::memory::{Memory, Nursery};
 use crate::world::{OPEN, World, post, setup};
 use serde_json::json;
 use std::fs;
@@ -60,7 +61,7 @@ async fn scripts_that_do_not_end_are_killed_at_their_deadline() {
 
 #[tokio::test]
 async fn memory_bombs_fail_alone_within_the_engines_heap() {
-    let setup = setup().set("code.memory", "32MiB");
+    let (setup, memory) = (setup().set("code.memory", "32MiB"), 32 << 20);
     let world = World::with(
         setup,
         scripts(&[
@@ -72,7 +73,8 @@ async fn memory_bombs_fail_alone_within_the_engines_heap() {
             ("Logs", "module.exports = async ({ logger }) => { for (let i = 0; i < 1e5; i++) logger.info('x'.repeat(1000)); return { data: 1 } }"),
         ]),
     )
-    .await;
+    .await
+    .may_grow(memory, "code.memory");
     runs_scripts(&world).await;
     let daemon = Memory::of(world.daemon.pid());
     let nursery = Nursery::watch(world.daemon.pid());
@@ -83,8 +85,8 @@ async fn memory_bombs_fail_alone_within_the_engines_heap() {
         runs_scripts(&world).await;
     }
     assert_eq!(world.run("Logs").await.status, 200, "log lines beyond the limit are left out");
-    nursery.grew_within(2 * (32 << 20), "twice code.memory");
-    daemon.grew_within(32 << 20, "code.memory; nothing of a bomb reaches the daemon");
+    nursery.grew_within(2 * memory, "twice code.memory");
+    daemon.grew_within(memory, "code.memory; nothing of a bomb reaches the daemon");
 }
 
 /// The children, once all of them are confined: one that has just begun does so itself, before it reads what it is to run.
@@ -131,4 +133,5 @@ module.exports = async () => {
             assert!(line[limit.len()..].trim_start().starts_with('0'), "{line}");
         }
     }
+    world.serves_others();
 }

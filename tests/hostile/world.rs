@@ -3,6 +3,7 @@
 use crate::client::{Answer, Client};
 use crate::harness::daemon::{Daemon, Setup};
 use crate::harness::manifests::{Integration, flow, people, step};
+use crate::memory::Memory;
 
 /// A running daemon.
 #[derive(Debug)]
@@ -10,6 +11,9 @@ pub(crate) struct World {
     pub(crate) daemon: Daemon,
     /// The path of the open flow's URL.
     pub(crate) path: String,
+    /// What it holds, and may grow by, since the first request was served.
+    memory: Memory,
+    growth: (u64, &'static str),
 }
 
 /// The limits that these tests run into.
@@ -48,11 +52,22 @@ impl World {
             .apply(&[people(&[("acme", &["jane"])]), files.manifest(), instance].concat())
             .await;
         let mut world = Self {
+            memory: Memory::of(daemon.pid()),
             daemon,
             path: String::new(),
+            growth: (2 * (4 << 20), "twice front.body-memory"),
         };
         world.path = world.path_of("Import").await;
+        // What is there once, whoever calls, is there before.
+        world.serves_others();
+        world.memory = Memory::of(world.daemon.pid());
         world
+    }
+
+    /// For a test whose limit is a larger one.
+    pub(crate) fn may_grow(mut self, bytes: u64, limit: &'static str) -> Self {
+        self.growth = (bytes, limit);
+        self
     }
 
     /// The path of a flow's URL.
@@ -79,11 +94,18 @@ impl World {
         client.answer()
     }
 
-    /// Others are served.
+    /// Others are served, and the daemon has grown by no more than it may.
     #[track_caller]
     pub(crate) fn serves_others(&self) {
         let answer = self.send(self.request("", "{}"));
         assert_eq!(answer.status, 200, "{}", answer.body.escape_ascii());
+        let (bytes, limit) = self.growth;
+        self.memory.grew_within(bytes, limit);
+    }
+
+    /// How many requests were accepted, but for the first.
+    pub(crate) async fn accepted(&self) -> f64 {
+        self.daemon.metric("perseat_front_accepted_total").await - 1.0
     }
 }
 
