@@ -9,12 +9,13 @@ mod harness;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use harness::daemon::{Daemon, Setup};
-use harness::manifests::{Integration, flow, people, post, step};
+use harness::manifests::{Integration, code, flow, people, post, step};
+use harness::processes::children;
 use harness::provider::{Manner, Provider};
 use harness::within;
 use http::Method;
@@ -34,7 +35,23 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// A daemon with one user who hangs, one execution queued behind that, and others whose flow ends at once.
+/// Where executions hang, and where they are answered.
+const HELD: &str = "/held";
+const ANSWERED: &str = "/answered";
+
+/// A flow's only step, which calls nobody.
+fn note() -> Vec<String> {
+    let message = "          level: {type: value, value: info}\n          message: {type: value, value: it came}\n";
+    vec![step("Log", "log", "writeLog", message)]
+}
+
+/// A code step, and a request with its result that is answered.
+fn work() -> Vec<String> {
+    let one = "module.exports = async () => ({ data: { one: 1 } });";
+    vec![code("Work", one), post("Tell", ANSWERED, "work.results")]
+}
+
+/// A daemon with one user who hangs, one execution queued behind that, and others whose flow ends soon.
 struct World {
     provider: Provider,
     daemon: Daemon,
@@ -49,10 +66,10 @@ fn held_body(index: usize) -> Value {
 }
 
 impl World {
-    /// One slot for each user, so that the second execution of a user waits for the first.
-    async fn start(setup: Setup) -> Self {
+    /// One slot for each user, so that the second execution of a user waits for the first. Others take these steps.
+    async fn start(setup: Setup, steps: &[String]) -> Self {
         let provider = Provider::start().await;
-        provider.set(Manner::Hang);
+        provider.set_at(HELD, Manner::Hang);
         let setup = setup
             .allow(&[provider.address()])
             .set("execution.slots", 1 + BUSY.len() as i64)
@@ -65,19 +82,13 @@ impl World {
             .set("execution.step-timeout", "23h")
             .set("execution.timeout", "24h");
         let daemon = Daemon::start(setup);
-        let log = step(
-            "Log",
-            "log",
-            "writeLog",
-            "          level: {type: value, value: info}\n          message: {type: value, value: it came}\n",
-        );
-        let send = post("Send", "/held", "onEvent.results.body.data");
+        let send = post("Send", HELD, "onEvent.results.body.data");
         let files = Integration {
             name: "Files",
             endpoint_type: "flow_specific",
             is_user_level: true,
             keys: "",
-            flows: flow("Hang", "", &[send]) + &flow("Pass", "", &[log]),
+            flows: flow("Hang", "", &[send]) + &flow("Pass", "", steps),
         };
         let users: Vec<&str> = BUSY.into_iter().chain([HANGING]).collect();
         let mut manifests = people(&[(CUSTOMER, &users)]) + &files.manifest() + &files.instance(CUSTOMER, &provider.url(""), "");
@@ -120,10 +131,10 @@ impl World {
 
     /// Lets the provider answer, and holds the two executions to their end.
     async fn release(self) {
-        assert_eq!(self.provider.records().len(), 1, "the second waits for the first");
+        assert_eq!(self.provider.records_at(HELD).len(), 1, "the second waits for the first");
         assert_eq!(self.statuses_of_held().await, ["running", "queued"]);
-        self.provider.set(Manner::Answer);
-        let records = self.provider.until(2).await;
+        self.provider.set_at(HELD, Manner::Answer);
+        let records = self.provider.until_at(HELD, 2).await;
         for (index, record) in records.iter().enumerate() {
             assert_eq!(record.json(), held_body(index), "what was accepted is what is sent");
         }
@@ -147,6 +158,37 @@ fn noise(seed: &mut u64, bytes: usize) -> Vec<u8> {
     body
 }
 
+/// What the senders have receipts for, all together.
+struct Taken {
+    bytes: AtomicU64,
+    /// When the last receipt came, and the longest time between two.
+    gap: Mutex<(Instant, Duration)>,
+}
+
+impl Taken {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            bytes: AtomicU64::new(0),
+            gap: Mutex::new((Instant::now(), Duration::ZERO)),
+        })
+    }
+
+    fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let (last, longest) = &mut *self.gap.lock().unwrap();
+        *longest = last.elapsed().max(*longest);
+        *last = Instant::now();
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn longest_gap(&self) -> Duration {
+        self.gap.lock().unwrap().1
+    }
+}
+
 /// Posts `bytes` of noise over and over while `goes_on`, each on `pace` if there is one; every answer must be a receipt.
 fn send(
     url: String,
@@ -154,7 +196,7 @@ fn send(
     bytes: usize,
     pace: Option<Duration>,
     goes_on: impl Fn() -> bool + Send + 'static,
-    sent: Arc<AtomicU64>,
+    taken: Arc<Taken>,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -168,7 +210,7 @@ fn send(
             let answer = answer.send().await.unwrap();
             let status = answer.status();
             assert_eq!(status, 200, "intake stopped: {}", answer.text().await.unwrap());
-            sent.fetch_add(bytes as u64, Ordering::Relaxed);
+            taken.add(bytes as u64);
         }
     })
 }
@@ -211,29 +253,32 @@ async fn five_hundred_megabytes_pass_through_a_budget_of_twenty() {
         .set("retention.budget", format!("{BUDGET}B"))
         .set("journal.segment", "1MiB")
         .set("front.max-body", "256KiB");
-    let world = World::start(setup).await;
-    let (sent, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
-    let goes_on = |sent: &Arc<AtomicU64>| {
-        let sent = sent.clone();
-        move || sent.load(Ordering::Relaxed) < TRAFFIC
+    let world = World::start(setup, &note()).await;
+    let (taken, began) = (Taken::new(), Instant::now());
+    let goes_on = || {
+        let taken = taken.clone();
+        move || taken.bytes() < TRAFFIC
     };
     let urls = world.urls.iter().zip(1..);
     let loads: Vec<_> = urls
-        .map(|(url, seed)| send(url.clone(), seed, BODY, None, goes_on(&sent), sent.clone()))
+        .map(|(url, seed)| send(url.clone(), seed, BODY, None, goes_on(), taken.clone()))
         .collect();
     let most = most_while(&loads, &world.daemon.data()).await;
     for load in loads {
         load.await.unwrap();
     }
+    let (elapsed, gap) = (began.elapsed(), taken.longest_gap());
     let dropped = world.daemon.metric("perseat_retention_dropped_segments_total").await;
     let carried = world.daemon.metric("perseat_retention_carried_executions_total").await;
     println!(
-        "{} bytes in {:?}; the directory came to {most} bytes of {BUDGET}; {dropped} segments dropped, {carried} times an execution carried",
-        sent.load(Ordering::Relaxed),
-        began.elapsed()
+        "{} bytes in {elapsed:?}, {gap:?} at most between two receipts; the directory came to {most} bytes of {BUDGET}; \
+         {dropped} segments dropped, {carried} times an execution carried",
+        taken.bytes()
     );
     assert!(most <= BUDGET / 10 * 11, "the directory came to {most} bytes");
     assert_eq!(world.daemon.metric("perseat_front_refused_total").await, 0.0);
+    // Senders wait for room: that they do so at length is no refusal.
+    assert!(gap < elapsed / 2, "intake stood still for {gap:?}, longer than all the rest took");
     assert!(dropped >= (TRAFFIC / MIB) as f64 - 20.0, "{dropped} segments were dropped");
     assert!(carried >= 2.0, "both held executions were in the oldest segment");
     assert!(world.daemon.metric("perseat_retention_dropped_executions_total").await > 0.0);
@@ -250,7 +295,7 @@ async fn a_daemon_that_lost_its_state_asks_before_it_runs_copies_again() {
         .set("retention.budget", "20MiB")
         .set("journal.segment", "1MiB")
         .set("front.max-body", "256KiB");
-    let mut world = World::start(setup).await;
+    let mut world = World::start(setup, &note()).await;
     let (url, mut seed) = (world.urls[0].clone(), 1);
     while world.daemon.metric("perseat_retention_carried_executions_total").await < 2.0 {
         let body = noise(&mut seed, BODY);
@@ -263,7 +308,7 @@ async fn a_daemon_that_lost_its_state_asks_before_it_runs_copies_again() {
     let said = world.daemon.log();
     assert!(said.contains("2 executions") && said.contains("--resume-carried"), "{said}");
 
-    world.provider.set(Manner::Answer);
+    world.provider.set_at(HELD, Manner::Answer);
     world.daemon.relaunch_with("--resume-carried");
     world.daemon.until_ready();
     within("the end of what hung", async {
@@ -289,11 +334,9 @@ fn resources(pid: u32) -> (u64, u64) {
         let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
         (resident << 10, files as u64)
     };
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let children = children.split_ascii_whitespace().map(|child| child.parse().unwrap());
     [pid]
         .into_iter()
-        .chain(children)
+        .chain(children(pid))
         .map(of)
         .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
@@ -306,28 +349,31 @@ fn median(mut of: Vec<u64>) -> u64 {
 /// At 70 % of what it takes at most, a daemon's memory and files are at the end what they were in the middle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_steady_load_leaves_memory_and_open_files_as_they_are() {
-    const BODY: usize = 2 << 10;
+    const BODY: usize = 8 << 10;
     const SHARE: f64 = 0.7;
     let budget = number("SOAK_BUDGET_MIB", 20) * MIB;
     let traffic = number("SOAK_TRAFFIC_MIB", 20) * MIB;
     let span = Duration::from_secs(number("SOAK_SECONDS", 8));
     let setup = Setup::new()
         .set("retention.budget", format!("{budget}B"))
-        .set("front.max-body", "256KiB");
-    let world = World::start(setup).await;
-    let loads = |pace: Option<Duration>, stop: &Arc<AtomicBool>, sent: &Arc<AtomicU64>| -> Vec<JoinHandle<()>> {
+        .set("front.max-body", "256KiB")
+        // As many processes in the end as at the beginning.
+        .set("code.children", 2)
+        .set("code.spares", 1);
+    let world = World::start(setup, &work()).await;
+    let loads = |pace: Option<Duration>, stop: &Arc<AtomicBool>, taken: &Arc<Taken>| -> Vec<JoinHandle<()>> {
         let goes_on = || {
             let stop = stop.clone();
             move || !stop.load(Ordering::Relaxed)
         };
         let urls = world.urls.iter().zip(1..);
-        urls.map(|(url, seed)| send(url.clone(), seed, BODY, pace, goes_on(), sent.clone()))
+        urls.map(|(url, seed)| send(url.clone(), seed, BODY, pace, goes_on(), taken.clone()))
             .collect()
     };
 
     // What it takes at most, and a budget that is used up before the count begins.
-    let (stop, sent, began) = (Arc::default(), Arc::default(), Instant::now());
-    let flood = loads(None, &stop, &sent);
+    let (stop, taken, began) = (Arc::default(), Taken::new(), Instant::now());
+    let flood = loads(None, &stop, &taken);
     let mut look = tokio::time::interval(LOOK);
     while began.elapsed() < span / 4 || world.daemon.metric("perseat_retention_dropped_segments_total").await == 0.0 {
         look.tick().await;
@@ -336,14 +382,14 @@ async fn a_steady_load_leaves_memory_and_open_files_as_they_are() {
     for load in flood {
         load.await.unwrap();
     }
-    let most_a_second = sent.load(Ordering::Relaxed) as f64 / BODY as f64 / began.elapsed().as_secs_f64();
+    let most_a_second = taken.bytes() as f64 / BODY as f64 / began.elapsed().as_secs_f64();
 
     let pace = Duration::from_secs_f64(BUSY.len() as f64 / most_a_second / SHARE);
-    let (stop, sent, began): (Arc<AtomicBool>, Arc<AtomicU64>, _) = (Arc::default(), Arc::default(), Instant::now());
-    let steady = loads(Some(pace), &stop, &sent);
+    let (stop, taken, began): (Arc<AtomicBool>, _, _) = (Arc::default(), Taken::new(), Instant::now());
+    let steady = loads(Some(pace), &stop, &taken);
     let (mut most, mut samples) = (0, Vec::new());
     let mut look = tokio::time::interval(span / 200);
-    while began.elapsed() < span || sent.load(Ordering::Relaxed) < traffic {
+    while began.elapsed() < span || taken.bytes() < traffic {
         look.tick().await;
         if steady.iter().any(JoinHandle::is_finished) {
             let cut = world.daemon.metric("perseat_front_timeouts_total").await;
@@ -351,6 +397,7 @@ async fn a_steady_load_leaves_memory_and_open_files_as_they_are() {
         }
         most = most.max(bytes_of(&world.daemon.data()).0);
         samples.push(resources(world.daemon.id()));
+        world.provider.forget_at(ANSWERED);
     }
     stop.store(true, Ordering::Relaxed);
     for load in steady {
@@ -361,10 +408,11 @@ async fn a_steady_load_leaves_memory_and_open_files_as_they_are() {
     let (middle, end) = (&samples[third..2 * third], &samples[2 * third..]);
     let (memory, files) = (|sample: &(u64, u64)| sample.0, |sample: &(u64, u64)| sample.1);
     println!(
-        "at most {most_a_second:.0} events/s; then {} bytes in {:?} at {SHARE} of it; the directory came to {most} of {budget}; \
-         resident memory {} → {} bytes, open files {} → {}",
-        sent.load(Ordering::Relaxed),
+        "at most {most_a_second:.0} events/s; then {} bytes in {:?} at {SHARE} of it, {:?} at most between two receipts; \
+         the directory came to {most} of {budget}; resident memory {} → {} bytes, open files {} → {}",
+        taken.bytes(),
         began.elapsed(),
+        taken.longest_gap(),
         over(middle, memory),
         over(end, memory),
         over(middle, files),
@@ -373,5 +421,10 @@ async fn a_steady_load_leaves_memory_and_open_files_as_they_are() {
     assert!(most <= budget / 10 * 11, "the directory came to {most} bytes");
     assert!(over(end, memory) <= over(middle, memory) / 10 * 11, "resident memory grows");
     assert!(over(end, files) <= over(middle, files) + 4, "open files grow");
+    assert!(
+        !children(world.daemon.id()).is_empty(),
+        "code runs in processes that are counted, too"
+    );
+    assert!(world.provider.seen() > 1, "requests were answered meanwhile");
     world.release().await;
 }

@@ -215,6 +215,11 @@ impl Provider {
         records.iter().filter(|record| record.path().starts_with(path)).cloned().collect()
     }
 
+    /// Forgets what arrived at paths that begin so.
+    pub(crate) fn forget_at(&self, path: &str) {
+        self.records.lock().unwrap().retain(|record| !record.path().starts_with(path));
+    }
+
     /// Waits until `count` requests have arrived at paths that begin so.
     pub(crate) async fn until_at(&self, path: &str, count: usize) -> Vec<Record> {
         let mut seen = self.count.subscribe();
