@@ -136,7 +136,7 @@ fn a_start_fails_whose_read_of_the_journal_fails_and_the_next_one_has_everything
             let fault = ReadFault::none();
             let disks = fault.disks(directory.path());
             let started = Run::start_on(disks, directory.path(), FeedOptions::default(), false, || {
-                fault.strike_after(failed)
+                fault.strike_after(failed);
             });
             if !fault.has_struck() {
                 check_whole(&started.unwrap());
