@@ -108,10 +108,11 @@ impl<K: Key> Lanes<K> {
         self.below.is_empty() && (!is_above || self.above.is_empty())
     }
 
-    /// Where one begins that is charged less: with the lowest that waits and may have any slot, or where the last one was served that
-    /// had a slot. That may lie ahead: it was charged in advance.
-    fn level(&self, now: Tag) -> Tag {
-        self.below.first().map_or(now, |(lowest, ..)| now.min(*lowest))
+    /// Where one begins that is charged less: with what the lowest that waits and may have any slot has used, or, if nobody does, where
+    /// the last one was served. What was charged in advance does not count: it may be much too much.
+    fn level(&self, now: Tag, advance: impl Fn(K) -> u64) -> Tag {
+        let lowest = self.below.first();
+        lowest.map_or(now, |(tag, _, key)| now.min(tag.saturating_sub(advance(*key))))
     }
 
     fn lane(&mut self, is_above: bool) -> &mut BTreeSet<Place<K>> {
@@ -122,6 +123,8 @@ impl<K: Key> Lanes<K> {
 #[derive(Debug)]
 struct Customer<U> {
     tag: Tag,
+    /// Of it, what was charged for those that run.
+    advance: u64,
     /// When it entered the table: first come, first served among equals.
     stay: u64,
     /// The tag of the last user served: where an idle one re-enters.
@@ -137,6 +140,8 @@ struct Customer<U> {
 struct User<C, W> {
     customer: C,
     tag: Tag,
+    /// Of it, what was charged for those that run.
+    advance: u64,
     /// When it entered the table, or was last gone: grants from before name another.
     stay: u64,
     waiting: VecDeque<W>,
@@ -188,13 +193,22 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
             return;
         }
         self.enter(user, customer);
-        let (share, level) = (self.share(), self.lanes.level(self.now));
+        let share = self.share();
+        let level = self
+            .lanes
+            .level(self.now, |customer| self.customers.get(&customer).map_or(0, |one| one.advance));
+        let among_users = self.customers.get(&customer).map_or(0, |customer| {
+            let users = &self.users;
+            customer
+                .users
+                .level(customer.now, |user| users.get(&user).map_or(0, |one| one.advance))
+        });
         self.change(user, |entry, customer| {
             // Whoever did not wait while others were served was no worse off than they: what it used less is no credit.
             if customer.users.are_empty(entry.running >= share) {
                 customer.tag = customer.tag.max(level);
             }
-            entry.tag = entry.tag.max(customer.users.level(customer.now));
+            entry.tag = entry.tag.max(among_users);
             entry.waiting.push_back(work);
         });
     }
@@ -209,6 +223,8 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
             entry.waiting.pop_front();
             entry.running += 1;
             entry.tag = entry.tag.saturating_add(charged);
+            entry.advance = entry.advance.saturating_add(charged);
+            customer.advance = customer.advance.saturating_add(charged);
             customer.now = customer.now.max(tag);
             let before = customer.tag;
             customer.tag = before.saturating_add(charged);
@@ -249,7 +265,9 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
         self.change(grant.user, |user, customer| {
             user.running -= 1;
             user.tag = corrected(user.tag);
+            user.advance = user.advance.saturating_sub(grant.charged);
             customer.tag = corrected(customer.tag);
+            customer.advance = customer.advance.saturating_sub(grant.charged);
         });
         self.running -= 1;
         give_back(&mut self.users);
@@ -279,8 +297,9 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
     /// Nothing of `user` waits or runs any more: its slots are free, its grants void. What it was charged stands.
     pub fn gone(&mut self, user: U) {
         let stay = self.stay();
-        let left = self.change(user, |entry, _| {
+        let left = self.change(user, |entry, customer| {
             entry.stay = stay;
+            customer.advance = customer.advance.saturating_sub(std::mem::take(&mut entry.advance));
             (std::mem::take(&mut entry.waiting).len(), std::mem::take(&mut entry.running))
         });
         let (waited, ran) = left.unwrap_or_default();
@@ -347,11 +366,12 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
         self.next_stay
     }
 
-    /// Makes sure that both are in the table, level with those that are served.
+    /// Makes sure that both are in the table.
     fn enter(&mut self, user: U, customer: C) {
         let stay = self.stay();
-        let group = self.customers.entry(customer).or_insert_with(|| Customer {
-            tag: self.now,
+        self.customers.entry(customer).or_insert_with(|| Customer {
+            tag: 0,
+            advance: 0,
             stay,
             now: 0,
             users: Lanes::new(),
@@ -360,7 +380,8 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
         });
         self.users.entry(user).or_insert_with(|| User {
             customer,
-            tag: group.now,
+            tag: 0,
+            advance: 0,
             stay,
             waiting: VecDeque::new(),
             running: 0,
