@@ -72,6 +72,7 @@ pub(super) fn serve(
     let limits = Limits {
         connections: config.api.connections.as_usize(),
         max_body: config.api.max_body.as_usize(),
+        body_memory: config.api.body_memory.as_usize(),
         read_timeout: config.api.read_timeout,
         drain: config.drain.deadline,
         accept_pause: config.front.accept_pause,

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use perseat_actors::front::BodyMemory;
 pub use perseat_actors::front::Peer;
+use perseat_domain::code::ErrorCode;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -111,6 +113,8 @@ pub struct Limits {
     pub connections: usize,
     /// The largest body.
     pub max_body: usize,
+    /// Bodies of all connections together, until they are answered; one that finds no room waits for it while it is read.
+    pub body_memory: usize,
     /// How long the headers may take, and a body without progress.
     pub read_timeout: Duration,
     /// How long open requests may take once `stop` was called.
@@ -119,12 +123,18 @@ pub struct Limits {
     pub accept_pause: Duration,
 }
 
+/// What a connection reads at once, and its headers at most: so much of a body is there before memory is claimed for it.
+const READ_BUFFER: usize = 64 << 10;
+
 /// Serves until `stop`, then lets open requests end.
 pub async fn serve<A: Accept>(listener: A, limits: Limits, service: Arc<dyn Service>, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(limits.connections));
+    let memory = Arc::new(BodyMemory::new(limits.body_memory));
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.read_timeout);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.read_timeout)
+        .max_buf_size(READ_BUFFER);
     loop {
         let next = async {
             let permit = Arc::clone(&permits).acquire_owned().await.ok()?;
@@ -142,11 +152,11 @@ pub async fn serve<A: Accept>(listener: A, limits: Limits, service: Arc<dyn Serv
             () = stop.cancelled() => break,
         };
         let Some(connection) = connection else { continue };
-        let service = Arc::clone(&service);
+        let (service, memory) = (Arc::clone(&service), Arc::clone(&memory));
         let peer = A::peer(&connection).map(Peer);
         let answer = service_fn(move |mut request: Request<Incoming>| {
             peer.map(|peer| request.extensions_mut().insert(peer));
-            one(Arc::clone(&service), request, limits)
+            one(Arc::clone(&service), Arc::clone(&memory), request, limits)
         });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(connection), answer));
         tokio::spawn(async move {
@@ -161,18 +171,26 @@ pub async fn serve<A: Accept>(listener: A, limits: Limits, service: Arc<dyn Serv
     }
 }
 
-async fn one(service: Arc<dyn Service>, request: Request<Incoming>, limits: Limits) -> Result<Response<Sent>, Infallible> {
-    let answer = answer(service, request, limits).await;
+async fn one(
+    service: Arc<dyn Service>,
+    memory: Arc<BodyMemory>,
+    request: Request<Incoming>,
+    limits: Limits,
+) -> Result<Response<Sent>, Infallible> {
+    let answer = answer(service, &memory, request, limits).await;
     let pieces = answer.extensions().get::<Streamed>().and_then(Streamed::take);
     Ok(answer.map(|body| pieces.map_or(Sent::Whole(body), Sent::Pieces)))
 }
 
-async fn answer(service: Arc<dyn Service>, request: Request<Incoming>, limits: Limits) -> Answer {
+async fn answer(service: Arc<dyn Service>, memory: &BodyMemory, request: Request<Incoming>, limits: Limits) -> Answer {
     let (head, mut incoming) = request.into_parts();
-    let body = Limited::new(&mut incoming, limits.max_body).collect();
+    // The local socket's callers are one.
+    let client = || head.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.0);
+    let body = memory.read(&client, &mut incoming, limits.max_body);
     match tokio::time::timeout(limits.read_timeout, body).await {
-        Ok(Ok(body)) => service.answer(Request::from_parts(head, body.to_bytes())).await,
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+        // Its share of the memory is held until it is answered.
+        Ok(Ok(body)) => service.answer(Request::from_parts(head, body.bytes.clone())).await,
+        Ok(Err(ErrorCode::PayloadTooLarge)) => {
             drain(incoming, limits).await;
             refusal(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large")
         }

@@ -240,6 +240,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         connections: 4,
         max_body: 16,
+        body_memory: 1 << 20,
         read_timeout: Duration::from_secs(5),
         drain: Duration::from_secs(5),
         accept_pause: Duration::from_millis(1),

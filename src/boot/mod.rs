@@ -293,6 +293,7 @@ fn spawn_admin(
     let limits = Limits {
         connections: config.admin.connections.as_usize(),
         max_body: 0,
+        body_memory: 0,
         read_timeout: config.admin.header_timeout,
         drain: config.admin.header_timeout,
         accept_pause: config.admin.accept_pause,
@@ -304,6 +305,8 @@ fn local_limits(config: &Config) -> Limits {
     Limits {
         connections: config.local.connections.as_usize(),
         max_body: config.local.max_body.as_usize(),
+        // The operator's own: as much as all of them may send.
+        body_memory: config.local.max_body.as_usize().saturating_mul(config.local.connections.as_usize()),
         read_timeout: config.local.read_timeout,
         drain: config.drain.deadline,
         accept_pause: config.local.accept_pause,

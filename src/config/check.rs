@@ -76,10 +76,15 @@ fn sizes(config: &Config, checks: &mut Checks<'_>) {
                  raise journal.segment or retention.budget, or lower front.max-body"
         )
     });
-    let memory = config.front.body_memory;
-    checks.refuse(&["front.max-body", "front.body-memory"], body > memory, || {
-        format!("front.body-memory is {memory}, so a body of front.max-body ({body}) could never be read")
-    });
+    for (part, body, memory) in [
+        ("front", body, config.front.body_memory),
+        ("api", config.api.max_body, config.api.body_memory),
+    ] {
+        let keys = [&*format!("{part}.max-body"), &*format!("{part}.body-memory")];
+        checks.refuse(&keys, body > memory, || {
+            format!("{part}.body-memory is {memory}, so a body of {part}.max-body ({body}) could never be read")
+        });
+    }
     for (key, most) in [
         ("front.max-headers", config.front.max_headers),
         ("outbound.max-headers", config.calls.outbound.max_headers),

@@ -83,7 +83,9 @@ settings! {
         connections: Count = 256;
         /// The largest request body: a definition with its variables around it.
         max_body: Size = "16MiB";
-        /// How long a request's headers, and its body, may take.
+        /// Memory for bodies, all connections together, until they are answered. Where the hooks listener serves the API it has its own.
+        body_memory: Size = "64MiB";
+        /// How long a request's headers, and its body, may take, the wait for its memory included.
         read_timeout: Duration = "30s";
         /// Requests that run at once, each with a thread for the catalog; others wait. Beside them as many bearers are looked at.
         concurrency: Count = 8;

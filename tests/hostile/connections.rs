@@ -2,8 +2,9 @@
 
 use crate::client::Client;
 use crate::memory::Memory;
-use crate::world::{World, setup};
+use crate::world::{World, post, setup};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
 
 #[tokio::test]
 async fn silent_connections_are_closed() {
@@ -72,6 +73,56 @@ async fn slow_large_bodies_hold_no_more_than_the_memory_for_bodies() {
         assert_eq!(client.answer().refusal(), (408, "request_timeout".to_owned()));
     }
     world.serves_others();
+}
+
+#[tokio::test]
+async fn slow_large_bodies_of_people_nobody_knows_yet_hold_no_more_than_the_apis_memory_for_bodies() {
+    // Longer than anybody waits here: what is answered is answered beside them.
+    let setup = setup()
+        .set("api.max-body", "1MiB")
+        .set("api.body-memory", "16MiB")
+        .set("api.read-timeout", "10m")
+        .set("media.max-attachment", "1MiB")
+        .set("media.max-picture", "1MiB");
+    let world = World::start(setup).await;
+    let (clients, largest, body_memory) = (64, 1 << 20, 16 << 20);
+    let connect = || Client::connect(world.daemon.address("api"));
+    let asks = || {
+        let mut client = connect();
+        client.write(post("/api", "", "{\"query\": \"{ __typename }\"}"));
+        assert_eq!(client.answer().status, 401);
+    };
+    // What is there once, whoever calls, is there before.
+    asks();
+    let memory = Memory::of(world.daemon.pid());
+    let head = format!("POST /api HTTP/1.1\r\nhost: test\r\ncontent-length: {largest}\r\n\r\n");
+    let body = vec![b'x'; largest - 1];
+    let begin = |_| {
+        let mut client = connect();
+        client.write(&head);
+        client.write_until_full(&body);
+        // Beside all of those who came before.
+        asks();
+        client
+    };
+    let slow: Vec<Client> = (0..clients).map(begin).collect();
+    // Each connection has read as much as it reads at once beside its body.
+    let buffers = clients as u64 * 2 * (64 << 10);
+    memory.grew_within(
+        2 * body_memory + buffers,
+        "twice api.body-memory, and what each connection reads at once",
+    );
+    drop(slow);
+    asks();
+}
+
+#[tokio::test]
+async fn a_body_that_comes_to_the_api_slowly_is_a_time_out() {
+    let world = World::start(setup().set("api.read-timeout", "500ms")).await;
+    let mut slow = Client::connect(world.daemon.address("api"));
+    slow.write("POST /api HTTP/1.1\r\nhost: test\r\ncontent-length: 200000\r\n\r\nx");
+    let answer = slow.answer();
+    assert_eq!((answer.status, &answer.json()["code"]), (408, &json!("body_timeout")));
 }
 
 #[tokio::test]

@@ -22,9 +22,9 @@ const SMALL: usize = 4 << 10;
 /// What a larger body may claim of the second part.
 const FIRST_SHARE: usize = 64 << 10;
 
-/// Memory for bodies: `front.body-memory`, a permit a byte.
+/// Memory for bodies, a permit a byte.
 #[derive(Debug)]
-pub(super) struct BodyMemory {
+pub struct BodyMemory {
     whole: Memory,
     first_shares: SharedMemory,
     rests: SharedMemory,
@@ -32,82 +32,83 @@ pub(super) struct BodyMemory {
 
 impl BodyMemory {
     /// An eighth for small bodies, an eighth for first shares, the rest for what large bodies need beyond.
-    pub(super) fn new(bytes: usize) -> Self {
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
         Self {
             whole: Memory::new(bytes / 8),
             first_shares: SharedMemory::new(bytes / 8),
             rests: SharedMemory::new(bytes - bytes / 4),
         }
     }
+
+    /// Reads the whole body, of at most `max_body`. It may wait for memory as long as its caller lets it. `client` tells whose it
+    /// is: asked for a large one alone.
+    ///
+    /// # Errors
+    /// If it is larger, or does not come whole.
+    pub async fn read(&self, client: &impl Fn() -> IpAddr, incoming: &mut Incoming, max_body: usize) -> Result<HeldBody, ErrorCode> {
+        let announced = incoming
+            .size_hint()
+            .exact()
+            .map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+        if announced.is_some_and(|length| length > max_body) {
+            return Err(ErrorCode::PayloadTooLarge);
+        }
+        let mut held = HeldBody::default();
+        let may_come_to = announced.unwrap_or(max_body);
+        let mut pieces = BytesMut::new();
+        while let Some(frame) = incoming.frame().await {
+            let Ok(chunk) = frame.map_err(|_| ErrorCode::RequestMalformed)?.into_data() else {
+                continue; // trailers
+            };
+            let total = held.bytes.len() + pieces.len() + chunk.len();
+            if total > max_body {
+                return Err(ErrorCode::PayloadTooLarge);
+            }
+            held.cover(self, client, total, may_come_to).await?;
+            // Most bodies come in one piece, which is kept as it is.
+            if held.bytes.is_empty() && pieces.is_empty() {
+                held.bytes = chunk;
+                continue;
+            }
+            // Not for all that was announced: a part of it may never be claimed.
+            let room = announced.unwrap_or(0).min(held.claimed()).max(total);
+            pieces.reserve(room - pieces.len());
+            pieces.extend_from_slice(&std::mem::take(&mut held.bytes));
+            pieces.extend_from_slice(&chunk);
+        }
+        if !pieces.is_empty() {
+            held.bytes = pieces.freeze();
+        }
+        if held.first_share.is_none() {
+            held.whole = Some(self.whole.claim(held.bytes.len()).await?);
+        }
+        Ok(held)
+    }
 }
 
 /// A body and its share of the memory.
 #[derive(Debug, Default)]
-pub(super) struct HeldBody {
-    pub(super) bytes: Bytes,
+pub struct HeldBody {
+    /// What was sent.
+    pub bytes: Bytes,
     whole: Option<OwnedSemaphorePermit>,
     first_share: Option<Claim>,
     rest: Option<Claim>,
 }
 
-/// Reads the whole body. `client` tells whose it is: asked for a large one alone.
+/// Reads the whole body of a request to the front, in the time that there is for it.
 pub(super) async fn read(
     front: &FrontShared,
     watch: &Watch,
-    client: &dyn Fn() -> IpAddr,
+    client: &impl Fn() -> IpAddr,
     incoming: &mut Incoming,
 ) -> Result<HeldBody, ErrorCode> {
     if incoming.is_end_stream() {
         return Ok(HeldBody::default());
     }
-    let announced = incoming
-        .size_hint()
-        .exact()
-        .map(|length| usize::try_from(length).unwrap_or(usize::MAX));
-    if announced.is_some_and(|length| length > front.options().max_body) {
-        return Err(ErrorCode::PayloadTooLarge);
-    }
-    let body = watch.in_time(collect(front, client, incoming, announced)).await;
-    body.unwrap_or(Err(ErrorCode::RequestTimeout))
-}
-
-async fn collect(
-    front: &FrontShared,
-    client: &dyn Fn() -> IpAddr,
-    incoming: &mut Incoming,
-    announced: Option<usize>,
-) -> Result<HeldBody, ErrorCode> {
-    let (memory, max_body) = (&front.body_memory, front.options().max_body);
-    let mut held = HeldBody::default();
-    let may_come_to = announced.unwrap_or(max_body);
-    let mut pieces = BytesMut::new();
-    while let Some(frame) = incoming.frame().await {
-        let Ok(chunk) = frame.map_err(|_| ErrorCode::RequestMalformed)?.into_data() else {
-            continue; // trailers
-        };
-        let total = held.bytes.len() + pieces.len() + chunk.len();
-        if total > max_body {
-            return Err(ErrorCode::PayloadTooLarge);
-        }
-        held.cover(memory, client, total, may_come_to).await?;
-        // Most bodies come in one piece, which is kept as it is.
-        if held.bytes.is_empty() && pieces.is_empty() {
-            held.bytes = chunk;
-            continue;
-        }
-        // Not for all that was announced: a part of it may never be claimed.
-        let room = announced.unwrap_or(0).min(held.claimed()).max(total);
-        pieces.reserve(room - pieces.len());
-        pieces.extend_from_slice(&std::mem::take(&mut held.bytes));
-        pieces.extend_from_slice(&chunk);
-    }
-    if !pieces.is_empty() {
-        held.bytes = pieces.freeze();
-    }
-    if held.first_share.is_none() {
-        held.whole = Some(memory.whole.claim(held.bytes.len()).await?);
-    }
-    Ok(held)
+    let body = front.body_memory.read(client, incoming, front.options().max_body);
+    watch.in_time(body).await.unwrap_or(Err(ErrorCode::RequestTimeout))
 }
 
 impl HeldBody {
@@ -121,7 +122,7 @@ impl HeldBody {
     }
 
     /// Once a body is seen to be more than small, claims all that it may come to.
-    async fn cover(&mut self, memory: &BodyMemory, client: &dyn Fn() -> IpAddr, seen: usize, at_most: usize) -> Result<(), ErrorCode> {
+    async fn cover(&mut self, memory: &BodyMemory, client: &impl Fn() -> IpAddr, seen: usize, at_most: usize) -> Result<(), ErrorCode> {
         if seen > SMALL && self.first_share.is_none() {
             self.first_share = Some(memory.first_shares.claim(client(), at_most.min(FIRST_SHARE)).await?);
         }

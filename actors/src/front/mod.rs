@@ -37,6 +37,7 @@ mod unparsed;
 pub use acceptor::{FrontThreads, Fronts};
 pub use address::{Proxies, PublicUrl, network_of};
 pub use beside::{Beside, BesideAnswer, Peer};
+pub use body::{BodyMemory, HeldBody};
 pub use intake::{Appending, DurableIntake, Intake};
 pub use metrics::FrontMetrics;
 pub use options::FrontOptions;
@@ -93,7 +94,7 @@ pub struct FrontShared {
     metrics: FrontMetrics,
     ready: AtomicBool,
     draining: watch::Sender<bool>,
-    body_memory: body::BodyMemory,
+    body_memory: BodyMemory,
     answer_memory: memory::AnswerMemory,
     pool: Arc<Semaphore>,
     connections: Arc<Semaphore>,
@@ -112,7 +113,7 @@ impl FrontShared {
             metrics: FrontMetrics::new(),
             ready: AtomicBool::new(false),
             draining: watch::Sender::new(false),
-            body_memory: body::BodyMemory::new(options.body_memory),
+            body_memory: BodyMemory::new(options.body_memory),
             answer_memory: memory::AnswerMemory::new(options.answer_memory),
             pool: Arc::new(Semaphore::new(options.pool)),
             connections: Arc::new(Semaphore::new(options.connections)),
