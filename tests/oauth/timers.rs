@@ -155,7 +155,7 @@ impl Owned {
         let fed = owners.clone();
         let sink = move |batch: Arc<[Committed]>| fed.get().unwrap().deliver(&batch);
         std::fs::create_dir(at("journal")).unwrap();
-        let disk = RealDisk::open(&at("journal")).unwrap();
+        let disk = RealDisk::open(at("journal")).unwrap();
         let journal = Journal::open(Options::for_budget(64 << 20), Arc::new(disk), Box::new(sink)).unwrap();
         let state = StateStore::open(&at("state.redb"), &StateOptions::default()).unwrap();
         let history = History::open(&at("history"), HistoryOptions::default()).unwrap();

@@ -451,8 +451,7 @@ mod tests {
         };
         let payload = trigger_payload(&request, &FlowContext::default(), Limits::default())
             .unwrap()
-            .value()
-            .clone();
+            .value();
         assert_eq!(payload["body"], json!({ "data": null, "contentType": null }));
         assert_eq!(payload["rawBody"], json!({ "data": null, "contentType": null }));
     }
