@@ -151,7 +151,7 @@ fn responding(headers: usize, body: usize) -> waiters::Answer {
 fn results_that_nobody_takes_hold_a_bounded_memory_for_a_bounded_time() {
     // More than the kernel takes for a connection.
     const LARGE: usize = 24 << 20;
-    let world = Setup::options(|options| options.answer_timeout = Duration::from_secs(2)).start();
+    let world = Setup::options(|options| options.answer_timeout = Duration::from_secs(6)).start();
     let mut accepted = 0;
     let mut call_from = |address, requests: usize, body: usize| {
         let mut client = world.connect_from([127, 0, 0, address]);
