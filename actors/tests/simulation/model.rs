@@ -8,7 +8,6 @@ mod steps;
 
 use crate::execution::PARK_LIMIT;
 use crate::report::Report;
-use crate::stage::TIDY_EVERY;
 use crate::workload::Workload;
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
@@ -41,6 +40,8 @@ struct Story {
     /// Whether its end was durably asked for, and when the owner heard of it.
     is_to_end: bool,
     cancelled: Option<Duration>,
+    /// When a full mailbox last kept that from it in this life of the process.
+    unheard: Option<Duration>,
     /// Whether it is in the owner's table.
     is_known: bool,
     /// Deaths under it in this life of the process, once its start was durable or before any was written.
@@ -109,9 +110,8 @@ pub(crate) struct Model {
     /// Appends that dead actors left behind, and users that are back but for those.
     unsettled: BTreeMap<ExecutionId, u32>,
     returning: BTreeSet<UserKey>,
-    /// How long after its cancellation was delivered an execution may still begin a step: the way to it, and the next
-    /// looks at full mailboxes.
-    cancel_within: Duration,
+    /// How the slots are shared.
+    fair: FairOptions,
     now: Duration,
     report: Report,
     violation: Option<String>,
@@ -134,7 +134,7 @@ impl Model {
             unreachable: BTreeMap::new(),
             unsettled: BTreeMap::new(),
             returning: BTreeSet::new(),
-            cancel_within: TIDY_EVERY * if workload.faults.busy > 0 { 12 } else { 1 },
+            fair: workload.fair,
             now: Duration::ZERO,
             report: Report::default(),
             violation: None,
@@ -208,6 +208,7 @@ impl Model {
                 started: false,
                 is_to_end: false,
                 cancelled: None,
+                unheard: None,
                 is_known: false,
                 deaths: 0,
                 deaths_ever: 0,
@@ -323,6 +324,10 @@ impl Model {
             self.must(first == Some(execution), || {
                 format!("{execution} has its turn before {first:?}, which waits longer at the same user")
             });
+            let passed_over = self.passed_over(turn.user);
+            self.must(passed_over.is_none(), || {
+                format!("{execution} has its turn above its user's share, and {passed_over:?} waits below its own")
+            });
         } else {
             self.must(cancelled || is_given_up, || {
                 format!("{} goes out of turn and nobody asked for its end", turn.execution)
@@ -428,20 +433,40 @@ impl Model {
         self.try_parked(|user| busy.contains(user));
     }
 
-    /// Every slot that may be used is used, and by those below their share first.
-    pub(crate) fn granted(&mut self, running: u32, options: &FairOptions) {
-        let (free, share) = (options.slots - running, (options.slots / options.user_divisor).max(1));
-        let reserve = options.slots / options.reserve_divisor;
+    /// A running execution does not hear for now that it is to end.
+    pub(crate) fn not_heard(&mut self, execution: ExecutionId, now: Duration) {
+        if let Some(story) = self.stories.get_mut(&execution) {
+            story.unheard = Some(now);
+        }
+    }
+
+    /// Users that can be reached and of whom something waits.
+    fn waiting(&self) -> impl Iterator<Item = UserKey> {
+        let waits = |(user, line): &(&UserKey, &BTreeSet<(u64, ExecutionId)>)| !line.is_empty() && !self.unreachable.contains_key(user);
+        self.lines.iter().filter(waits).map(|(user, _)| *user)
+    }
+
+    fn is_below_its_share(&self, user: UserKey) -> bool {
+        let runs = self.handed.values().filter(|turn| turn.user == user).count() as u32;
+        runs < (self.fair.slots / self.fair.user_divisor).max(1)
+    }
+
+    /// Who waits below their share, if this user is not below its own.
+    fn passed_over(&self, served: UserKey) -> Option<UserKey> {
+        let is_above = !self.is_below_its_share(served);
+        is_above.then(|| self.waiting().find(|user| self.is_below_its_share(*user)))?
+    }
+
+    /// Every slot that may be used is used.
+    pub(crate) fn granted(&mut self, running: u32) {
+        let (free, reserve) = (self.fair.slots - running, self.fair.slots / self.fair.reserve_divisor);
         let handed = self.handed.len();
         self.must(running as usize == handed, || {
             format!("{running} slots are taken, {handed} turns are not over")
         });
-        let waits = |(user, line): &(&UserKey, &BTreeSet<(u64, ExecutionId)>)| !line.is_empty() && !self.unreachable.contains_key(user);
-        let idle = self.lines.iter().filter(waits).find(|(user, _)| {
-            let runs = self.handed.values().filter(|turn| turn.user == **user).count() as u32;
-            free > 0 && (runs < share || free > reserve)
-        });
-        let idle = idle.map(|(user, _)| *user);
+        let mut waiting = self.waiting();
+        let idle = waiting.find(|user| free > 0 && (free > reserve || self.is_below_its_share(*user)));
+        drop(waiting);
         self.must(idle.is_none(), || format!("{free} slots are free and {idle:?} waits"));
     }
 
@@ -491,6 +516,7 @@ impl Model {
             story.deaths = 0;
             story.is_known = false;
             story.is_parking = false;
+            story.unheard = None;
             story.running = None;
             if story.is_to_end {
                 story.cancelled.get_or_insert(self.now);

@@ -10,6 +10,10 @@ pub(crate) enum Mutant {
     KeepsItsRoom,
     /// A running execution is not told that it is to end.
     IgnoresCancellation,
+    /// A running execution may be told only when full mailboxes are looked at again.
+    PutsOffCancellation,
+    /// Users have no share of the slots.
+    ForgetsTheShares,
     /// A receipt is given before the entry is durable.
     AcknowledgesEarly,
     /// An outbound step begins before the results before it are durable.
@@ -41,11 +45,13 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::LosesTheQueuesHead,
         Self::RepeatsACompletedStep,
         Self::KeepsItsRoom,
         Self::IgnoresCancellation,
+        Self::PutsOffCancellation,
+        Self::ForgetsTheShares,
         Self::AcknowledgesEarly,
         Self::SkipsTheFlush,
         Self::ForgetsDeaths,
@@ -72,7 +78,8 @@ impl Mutant {
             }
             Self::RepeatsACompletedStep | Self::TrustsWhatItKnows => "whose result is durable",
             Self::KeepsItsRoom => "when all is over",
-            Self::IgnoresCancellation => "although it was cancelled",
+            Self::IgnoresCancellation | Self::PutsOffCancellation => "although it was cancelled",
+            Self::ForgetsTheShares => "above its user's share",
             Self::AcknowledgesEarly => "was acknowledged and lost",
             Self::SkipsTheFlush => "before the result of",
             Self::ForgetsDeaths => "deaths",

@@ -186,6 +186,11 @@ impl Stage {
         self.clock.uptime()
     }
 
+    pub(crate) fn pass(&mut self, span: Duration) {
+        self.clock.advance(span);
+        self.model.time(self.now());
+    }
+
     pub(crate) fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
@@ -356,16 +361,22 @@ impl Users for Stage {
         if self.mutant == Some(Mutant::IgnoresCancellation) {
             return Ok(());
         }
-        let is_busy = self.is_busy();
-        let instance = self.instance(user.instance).map_err(|why| match why {
-            Unavailable::Leaving => Refusal::Busy,
-            _ => Refusal::Down,
-        })?;
-        if is_busy {
+        if self.mutant == Some(Mutant::PutsOffCancellation) && self.chance.one_in(2) {
             return Err(Refusal::Busy);
         }
-        instance.mail.push_back(ToInstance::Cancel(user, execution));
-        Ok(())
+        let is_busy = self.is_busy();
+        let reached = match self.instance(user.instance) {
+            Ok(instance) if !is_busy => {
+                instance.mail.push_back(ToInstance::Cancel(user, execution));
+                Ok(())
+            }
+            Ok(_) | Err(Unavailable::Leaving) => Err(Refusal::Busy),
+            Err(_) => Err(Refusal::Down),
+        };
+        if reached == Err(Refusal::Busy) {
+            self.model.not_heard(execution, self.now());
+        }
+        reached
     }
 }
 

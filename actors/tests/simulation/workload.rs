@@ -121,6 +121,7 @@ impl Workload {
             is_passing: chance.one_in(2),
             fair: FairOptions {
                 slots,
+                user_divisor: chance.between(1, 4) as u32,
                 ..FairOptions::default()
             },
             budget: Budget {

@@ -65,8 +65,12 @@ pub(crate) fn run(seed: u64, mutant: Option<Mutant>) -> Result<Report, String> {
 }
 
 fn owner(stage: &Stage) -> Owner {
+    let mut fair = stage.workload.fair;
+    if stage.mutant == Some(Mutant::ForgetsTheShares) {
+        (fair.user_divisor, fair.reserve_divisor) = (1, u32::MAX);
+    }
     Owner::new(OwnerOptions {
-        fair: stage.workload.fair,
+        fair,
         cache_bytes: stage.workload.cache_bytes,
     })
 }
@@ -141,8 +145,7 @@ impl World {
             return;
         };
         let span = at.saturating_sub(self.stage.now());
-        self.stage.clock.advance(span);
-        self.stage.model.time(at);
+        self.stage.pass(span);
         match timer {
             Timer::Request(index) => self.request(index),
             Timer::Sync => self.sync(),
@@ -251,6 +254,10 @@ impl World {
 
     fn crash(&mut self) {
         self.stage.crash();
+        // Until it is up again, much may fall due.
+        let longest = [500, 30_000, 1_200_000][self.stage.chance.below(3)];
+        let down = self.stage.chance.millis(0, longest);
+        self.stage.pass(down);
         self.owner = owner(&self.stage);
         self.look_at = None;
         self.is_told = false;
@@ -316,8 +323,7 @@ impl World {
             self.stage.model.caught_up();
             self.owner.catch_up(&mut self.stage);
         }
-        let fair = (self.owner.running(), self.stage.workload.fair);
-        self.stage.model.granted(fair.0, &fair.1);
+        self.stage.model.granted(self.owner.running());
     }
 
     /// Nothing was to be done in a turn: it is over in the table; the owner hears it once for all that are until it looks.
@@ -474,8 +480,12 @@ impl World {
             }
             ToInstance::Cancel(key, execution) => {
                 let is_busy = self.stage.is_busy();
+                let now = self.stage.now();
                 match self.stage.alive(key) {
-                    Some(_) if is_busy => self.stage.to_owner.push_back(ToOwner::NotHeard(execution)),
+                    Some(_) if is_busy => {
+                        self.stage.model.not_heard(execution, now);
+                        self.stage.to_owner.push_back(ToOwner::NotHeard(execution));
+                    }
                     Some(user) => user.mail.push_back(ToUser::Cancel(execution)),
                     None => {}
                 }

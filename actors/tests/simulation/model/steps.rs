@@ -2,6 +2,7 @@
 
 use super::{Model, Open, Running, Story};
 use crate::execution::{LIMITS, TIMEOUT};
+use crate::stage::TIDY_EVERY;
 use crate::walk::{Walk, expected_delay, find, next, settled};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, StepStatus};
@@ -9,6 +10,9 @@ use perseat_domain::execution::Outcome;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::owner::UserKey;
 use std::time::Duration;
+
+/// From the owner to the execution, by mailboxes that chance empties while other things fall due.
+const TELLING: Duration = Duration::from_secs(2);
 
 impl Model {
     pub(super) fn running(&mut self, number: u64) -> Option<(&mut Story, ExecutionId)> {
@@ -55,12 +59,11 @@ impl Model {
     pub(crate) fn call(&mut self, number: u64, path: &str, tries: u8, is_outbound: bool, now: Duration) {
         self.now = now;
         self.report.calls += 1;
-        let cancel_within = self.cancel_within;
         let Some((story, execution)) = self.running(number) else {
             return self.wrong(|| format!("activation {number} is gone and performs step {path}"));
         };
         let (flow, user) = (story.identity.flow.0 as usize, UserKey::of(&story.identity));
-        let (has_ended, cancelled) = (story.ended.is_some(), story.cancelled);
+        let (has_ended, cancelled, unheard) = (story.ended.is_some(), story.cancelled, story.unheard);
         let is_durable = story.done.contains_key(path);
         let (deaths, started) = (story.deaths, story.started);
         let counts = story.begun.entry(path.to_owned()).or_insert((0, 1));
@@ -93,7 +96,9 @@ impl Model {
         self.must(now < began + TIMEOUT, || {
             format!("{execution} performs step {path} past its time-out")
         });
-        self.must(cancelled.is_none_or(|at| now <= at + cancel_within), || {
+        // It is told at once, and again at the next look where a mailbox was full.
+        let heard = cancelled.map(|at| unheard.map_or(at, |at| at + TIDY_EVERY) + TELLING);
+        self.must(heard.is_none_or(|at| now <= at), || {
             format!("{execution} performs step {path} although it was cancelled at {cancelled:?}")
         });
         self.must(deaths < LIMITS.max_deaths, || format!("{execution} runs after {deaths} deaths"));
