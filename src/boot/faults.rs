@@ -5,7 +5,7 @@ use super::local::{LocalRequest, Router};
 use super::plane::{Plane, Publisher};
 use super::stores::Faults;
 use http::{Method, StatusCode};
-use perseat_actors::execution::BindingFaults;
+use perseat_actors::execution::{BindingFaults, Reading};
 use perseat_actors::front::FrontThreads;
 use perseat_actors::kit::{Arbiter, Frozen, Mailbox};
 use perseat_actors::supervisor::{Fail, Supervisor};
@@ -132,7 +132,9 @@ impl Switches {
             "fail-users" => self.fail(Fail::Users),
             "drop-customer-from-key" => self.publisher.drop_customer(on),
             "reuse-last-user" => self.bindings.reuse_last_user(on),
-            "fail-config-readings" => self.bindings.fail_readings(on),
+            "fail-config-readings" => self.bindings.fail(Reading::Configuration, on),
+            "fail-entry-readings" => self.bindings.fail(Reading::Entries, on),
+            "fail-bound-readings" => self.bindings.fail(Reading::Bound, on),
             "fall-back-to-instance" => self.bindings.fall_back_to_instance(on),
             "lend-anybodys" => self.bindings.lend_anybodys(on),
             _ => return Ok(flip(&self.faults.journal, switch, on) || mutate(switch, on) || arm(switch)?),

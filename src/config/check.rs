@@ -14,6 +14,8 @@ use super::value::{Auto, Size};
 
 /// Bytes of an entry besides its body: headers, ids, seals and the frame around them.
 pub const ENTRY_OVERHEAD: u64 = 128 << 10;
+/// The largest bodies that `execution.memory` has room for: one takes three times as much as a payload, of a user's quarter.
+pub const BODIES_IN_MEMORY: u64 = 16;
 /// Spare segments at least: one for everybody, one for the collector.
 const LEAST_SPARES: u32 = 2;
 /// Segments of a budget at least: two spare, one being written, and some history.
@@ -76,6 +78,12 @@ fn sizes(config: &Config, checks: &mut Checks<'_>) {
                  raise journal.segment or retention.budget, or lower front.max-body"
         )
     });
+    let memory = config.execution_memory();
+    checks.refuse(
+        &["execution.memory", "front.max-body"],
+        memory.get() < body.get().saturating_mul(BODIES_IN_MEMORY),
+        || format!("execution.memory is {memory}, less than {BODIES_IN_MEMORY} times front.max-body ({body})"),
+    );
     for (part, body, memory) in [
         ("front", body, config.front.body_memory),
         ("api", config.api.max_body, config.api.body_memory),

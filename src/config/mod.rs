@@ -117,6 +117,13 @@ impl Config {
         self.execution.max_step_result.or(Size::bytes(room.min(AUTO_STEP_RESULT)))
     }
 
+    /// Memory for payloads of running executions.
+    #[must_use]
+    pub fn execution_memory(&self) -> Size {
+        let least = self.front.max_body.get().saturating_mul(check::BODIES_IN_MEMORY);
+        self.execution.memory.or(Size::bytes(least.max(256 << 20)))
+    }
+
     /// Threads that serve connections: two on up to 8 cores (one on a single core), then a quarter of the cores.
     #[must_use]
     pub fn front_threads(&self) -> usize {

@@ -316,6 +316,8 @@ settings! {
         payload_cache: Size = "16MiB";
     }
 
+        /// Memory for payloads of running executions, all owner arbiters together: three times the body of each that takes more than 64KiB. One that finds no room waits in its slot; of all a customer's may hold half, a user's a quarter. Large results of steps are counted as far as there is room. auto: 256MiB, or sixteen times `front.max-body` if that is more.
+        memory: Auto<Size> = "auto";
     /// JavaScript steps. They run in child processes, confined by the kernel: of `perseat-js-child` beside the daemon, or else of the daemon itself.
     code "code": Code {
         /// Scripts that run at once, each in a child of its own; half as many where those that were over at once before are all

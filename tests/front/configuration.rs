@@ -370,3 +370,26 @@ fn a_configuration_that_cannot_be_read_for_a_while_ends_nothing() {
         assert_ended(what, &run.end(&execution), "succeeded", None);
     }
 }
+
+#[test]
+fn what_an_execution_is_taken_up_with_and_cannot_be_read_for_a_while_ends_nothing() {
+    let run = start("execution.payload-cache = \"1B\"\n");
+    assert_eq!(run.ask("globex", "jane", "Call").status, 200, "all configurations are read");
+    let hanging = run.accept("globex", "jane", "Hang");
+    run.provider.wait_for("/hang", 1);
+    run.daemon.switch("fail-entry-readings");
+    let waiting = run.accept("globex", "jane", "Call");
+    run.daemon.log_line(&["an execution cannot be taken up now", "fails on purpose"]);
+    run.daemon.switch_off("fail-entry-readings");
+    assert_ended("its entries", &run.end(&waiting), "succeeded", None);
+
+    // What was bound at the first start is asked for where something else holds by now, and the actor has died.
+    run.daemon.add(&user_config_with("globex", "Runs", "jane", "another-token", ""));
+    assert_eq!(run.ask("globex", "jane", "Call").status, 200, "it is read");
+    run.daemon.switch("fail-bound-readings");
+    run.daemon.switch("fail-users");
+    run.daemon.log_line(&["an execution cannot be taken up now", "was started with"]);
+    run.daemon.switch_off("fail-bound-readings");
+    run.provider.release();
+    assert_ended("what it bound", &run.end(&hanging), "succeeded", None);
+}

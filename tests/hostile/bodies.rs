@@ -1,8 +1,10 @@
 //! Bodies that are too large, of another length than they say, or broken.
 
 use crate::harness::manifests::{flow, step};
+use crate::harness::within;
 use crate::memory::Memory;
 use crate::world::{OPEN, World, post, setup};
+use std::net::TcpListener;
 
 const MAX_BODY: usize = 256 << 10;
 
@@ -32,6 +34,49 @@ async fn bodies_that_are_too_large_are_refused_announced_or_not() {
     }
     world.serves_others();
     memory.grew_within(2 * (4 << 20), "twice front.body-memory, where 80 MiB were sent");
+}
+
+#[tokio::test]
+async fn large_events_that_wait_for_a_third_party_hold_no_more_than_the_memory_of_executions() {
+    // Takes connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let ask = step(
+        "Ask",
+        "http",
+        "httpGet",
+        &format!("          url: {{type: value, value: \"{url}\"}}\n"),
+    );
+    let setup = setup()
+        .allow(&[silent.local_addr().unwrap()])
+        .set("execution.memory", "4MiB")
+        .set("execution.payload-cache", "1MiB");
+    let world = World::with(setup, vec![flow("Asks", OPEN, &[ask])]).await;
+    let path = world.path_of("Asks").await;
+    let mut random = 1_u32;
+    let mut letter = || {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'a' + (random >> 24) as u8 % 26)
+    };
+    // What compresses to nothing and what does not.
+    let bodies = ["x".repeat(240_000), (0..240_000).map(|_| letter()).collect::<String>()];
+    for n in 0..100 {
+        assert_eq!(world.send(post(&path, "", &bodies[n % 2])).status, 200);
+    }
+    // Those that run have asked; a small one of the same user does not wait behind the others' memory.
+    assert_eq!(world.send(world.request("prismatic-synchronous: true\r\n", "{}")).status, 200);
+    let world = world.may_grow(
+        2 * ((4 << 20) + (4 << 20) + (1 << 20)),
+        "twice front.body-memory, execution.memory and execution.payload-cache, where payloads come to 72 MB",
+    );
+    world.serves_others();
+    drop(silent);
+    let all_ended = async {
+        while world.daemon.metric("perseat_executions_live").await > 0.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the end of all", all_ended).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use perseat_actors::admission::{Admission, AdmissionOptions};
-use perseat_actors::execution::{ExecutionEnv, ExecutionLimits};
+use perseat_actors::execution::{ExecutionEnv, ExecutionLimits, ExecutionMemory};
 use perseat_actors::grant::{Oauth as Renewals, Sharers};
 use perseat_actors::kit::{
     Arbiter, ArbiterOptions, Arbiters, Clock, Errands, Mailbox, NurseryOptions, Obituary, Sleep, VirtualClock, start_on,
@@ -183,6 +183,7 @@ impl Owned {
             performer,
             sharers: sharers.clone(),
             errands: Errands::default(),
+            memory: Arc::new(ExecutionMemory::new(1 << 20)),
             clock: clock.clone(),
             waiters: Arc::new(Waiters::default()),
             limits: ExecutionLimits::default(),

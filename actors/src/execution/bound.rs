@@ -30,6 +30,33 @@ pub(super) struct Bound {
     user: PlainValues,
 }
 
+/// Why what an attempt bound cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unbound {
+    /// Its version is not there any more.
+    #[error("the version that the execution was started with is gone")]
+    Gone,
+    /// It cannot be read.
+    #[error("cannot read the configuration that the execution was started with")]
+    Load(#[from] LoadError),
+}
+
+impl From<StoreError> for Unbound {
+    fn from(error: StoreError) -> Self {
+        Self::Load(error.into())
+    }
+}
+
+impl Unbound {
+    /// Whether it may be had a while later.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Gone => false,
+            Self::Load(error) => error.is_passing(),
+        }
+    }
+}
+
 /// The revisions of the instance's configuration and of the user's, 0 without a user.
 pub(super) fn revisions(binding: &Binding) -> (u64, u64) {
     let user = binding.user.as_ref().map_or(0, |user| user.revision());
@@ -55,27 +82,21 @@ impl Bound {
     }
 
     /// What the attempt bound at its first start; none where that is what `binding` holds.
-    pub(super) async fn find(env: &ExecutionEnv, binding: &Arc<Binding>, started: &Started) -> Result<Option<Self>, ErrorCode> {
+    pub(super) async fn find(env: &ExecutionEnv, binding: &Arc<Binding>, started: &Started) -> Result<Option<Self>, Unbound> {
         if Self::is(binding, started) {
             return Ok(None);
         }
+        #[cfg(feature = "faults")]
+        env.faults.may_read(super::Reading::Bound)?;
         let (custody, today, started) = (env.custody.clone(), binding.clone(), started.clone());
-        let execution = started.execution;
-        match off_arbiter(move || Self::read(&custody, &today, &started)).await {
-            Ok(Some(bound)) => return Ok(Some(bound)),
-            Ok(None) => tracing::error!(%execution, "the version that an execution was started with is gone"),
-            Err(error) => tracing::error!(%execution, %error, "cannot read the configuration that an execution was started with"),
-        }
-        Err(ErrorCode::Internal)
+        off_arbiter(move || Self::read(&custody, &today, &started)).await.map(Some)
     }
 
-    /// Reads what an attempt bound; `None` if its version is gone. Values that are not kept any more are today's. Reads
-    /// files: call it off the arbiter.
-    fn read(custody: &Custody, today: &Binding, started: &Started) -> Result<Option<Self>, StoreError> {
+    /// Reads what an attempt bound. Values that are not kept any more are today's. Reads files: call it off the arbiter.
+    fn read(custody: &Custody, today: &Binding, started: &Started) -> Result<Self, Unbound> {
         let (catalog, instance) = (custody.catalog(), &today.instance.bundle().instance);
-        let Some(version) = catalog.integration_version(instance.integration, started.definition_version)? else {
-            return Ok(None);
-        };
+        let version = catalog.integration_version(instance.integration, started.definition_version)?;
+        let version = version.ok_or(Unbound::Gone)?;
         let mut bound = Self {
             presets: Presets::of(custody.keyring(), version.clone())?,
             version,
@@ -89,7 +110,7 @@ impl Bound {
         {
             bound.user = values;
         }
-        Ok(Some(bound))
+        Ok(bound)
     }
 
     /// These values with today's credentials.

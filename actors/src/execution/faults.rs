@@ -8,12 +8,23 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+/// What is read before an execution goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Reading {
+    /// Configurations.
+    Configuration,
+    /// An execution's entries.
+    Entries,
+    /// What an attempt bound at its first start.
+    Bound,
+}
+
 /// What a test may do to bindings.
 #[derive(Debug, Default)]
 pub struct BindingFaults {
     reuses_last_user: AtomicBool,
     falls_back: AtomicBool,
-    fails_readings: AtomicBool,
+    failing: [AtomicBool; 3],
     lends_anybodys: AtomicBool,
     last: Mutex<Option<Settings>>,
     /// Who borrowed a shared connection first, by its stable key.
@@ -47,14 +58,14 @@ impl BindingFaults {
         }
     }
 
-    /// Let every reading of a configuration fail.
-    pub fn fail_readings(&self, on: bool) {
-        self.fails_readings.store(on, Ordering::SeqCst);
+    /// Let every such reading fail.
+    pub fn fail(&self, reading: Reading, on: bool) {
+        self.failing[reading as usize].store(on, Ordering::SeqCst);
     }
 
-    /// Asked before a configuration is read.
-    pub(crate) fn may_read(&self) -> Result<(), LoadError> {
-        if self.fails_readings.load(Ordering::SeqCst) {
+    /// Asked before anything is read.
+    pub(crate) fn may_read(&self, reading: Reading) -> Result<(), LoadError> {
+        if self.failing[reading as usize].load(Ordering::SeqCst) {
             return Err(LoadError::OnPurpose);
         }
         Ok(())

@@ -16,9 +16,11 @@ mod binding;
 mod bound;
 #[cfg(feature = "faults")]
 mod faults;
+mod memory;
 mod parking;
 mod perform;
 mod plans;
+mod reading;
 mod recorder;
 mod run;
 mod today;
@@ -27,7 +29,8 @@ mod view;
 
 pub use binding::{Binding, LoadError, LoadedInstance, LoadedUser};
 #[cfg(feature = "faults")]
-pub use faults::BindingFaults;
+pub use faults::{BindingFaults, Reading};
+pub use memory::ExecutionMemory;
 pub use parking::Parking;
 pub use plans::Plans;
 pub(crate) use run::off_arbiter;
@@ -46,7 +49,7 @@ use perseat_store::index::ExecutionIndex;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often a configuration that cannot be read for now is read before what waits for it fails; `execution.full-retry` lies in
+/// How often what cannot be read for now, a configuration or an execution's entries, is read before what waits for it fails; `execution.full-retry` lies in
 /// between. No key: with its default it is half a minute, and what waits longer than that holds slots for a disk that is broken.
 pub(crate) const READINGS: u32 = 60;
 
@@ -118,6 +121,8 @@ pub struct ExecutionEnv {
     pub sharers: Sharers,
     /// Reads configuration and entries for the arbiter's actors.
     pub errands: Errands,
+    /// For payloads and results, shared by all arbiters.
+    pub memory: Arc<ExecutionMemory>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Synchronous callers.

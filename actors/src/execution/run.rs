@@ -2,17 +2,19 @@
 
 use super::ExecutionEnv;
 use super::binding::{Binding, masker};
-use super::bound::{self, Bound};
+use super::bound::{self, Bound, Unbound};
+use super::memory::{Claim, UNCLAIMED, reckoned};
 use super::parking::{Parking, Still, still};
+use super::reading::{PastUnread, patiently, read_past};
 use super::recorder::{End, Recorder};
 use super::today::{Configuration, Today};
-use super::view::{View, open};
+use super::view::{View, open, request};
 use crate::kit::relayed;
 use crate::supervisor::Writes;
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, Ended, EntryRef, Started, StepRecord, StepStatus, SyncResponse, step_record_id};
-use perseat_domain::execution::{Effect, Event, Machine, Node, NodeIndex, Past, PastError, Plan, Verdict};
+use perseat_domain::execution::{Effect, Event, Machine, Node, NodeIndex, Past, Plan, Verdict};
 use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, FlowNumber};
 use perseat_domain::identity::Identity;
@@ -22,8 +24,6 @@ use perseat_domain::time::Timestamp;
 use perseat_flow::component::{StepError, StepReport, StepResult, webhook_reply};
 use perseat_flow::expression::Results;
 use perseat_flow::payload::json;
-use perseat_journal::{Position, ReadError};
-use perseat_store::index::IndexError;
 use perseat_store::seal::{DataKey, RecordKind};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -83,8 +83,12 @@ impl std::fmt::Debug for Refuse {
 /// what that cost. What few executions come to is boxed: the rest would carry the room for it, and there are thousands at a time.
 pub async fn run(env: Arc<ExecutionEnv>, mut start: Box<Start>) -> Option<(Cost, Parking)> {
     let began = env.clock.uptime();
-    let (parking, cpu) = match prepare(&env, &start, began).await {
-        Ok(mut running) => (running.run(&mut start, began).await?, running.cpu),
+    let (parking, cpu) = match within_memory(&env, &start, began).await {
+        Ok(mut running) => {
+            // What was read of it is all there is of it from now on.
+            start.accepted = None;
+            (running.run(&mut start, began).await?, running.cpu)
+        }
         Err(Halt::Unable(unable)) => {
             unable.finish(&env, &start, began);
             return None;
@@ -121,23 +125,10 @@ pub(crate) async fn off_arbiter<T: Send + 'static>(work: impl FnOnce() -> T + Se
 }
 
 /// An execution that ends before its first step.
-struct Unable {
-    attempt: u32,
-    code: ErrorCode,
-    message: String,
-}
-
-/// Why an execution's entries cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum PastUnread {
-    #[error("cannot read an entry of the execution")]
-    Read(#[from] ReadError),
-    #[error(transparent)]
-    Past(#[from] PastError),
-    #[error("cannot find the execution's entries")]
-    Index(#[from] IndexError),
-    #[error(transparent)]
-    Interrupted(#[from] crate::kit::Failed),
+pub(super) struct Unable {
+    pub(super) attempt: u32,
+    pub(super) code: ErrorCode,
+    pub(super) message: String,
 }
 
 impl Unable {
@@ -197,14 +188,53 @@ pub(super) struct Running {
     stopped: Option<SyncResponse>,
     failure: Option<String>,
     pub(super) cpu: Duration,
+    /// When there was room for it.
+    prepared: Duration,
+    /// What it has claimed of the memory for executions.
+    held: Vec<Claim>,
 }
 
-async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration) -> Result<Box<Running>, Halt> {
+/// Whether there was memory enough for it.
+enum Prepared {
+    Running(Box<Running>),
+    /// It takes so much.
+    Larger(usize),
+}
+
+/// Claims memory before anything is held: first for what is stored, which may have been compressed, then for what that turned out to be.
+async fn within_memory(env: &Arc<ExecutionEnv>, start: &Start, began: Duration) -> Result<Box<Running>, Halt> {
+    let mut bytes = reckoned(start.entries.iter().map(|entry| entry.bytes as usize).sum());
+    loop {
+        let claim = if bytes > UNCLAIMED {
+            let unable = |code| Unable {
+                attempt: 0,
+                code,
+                message: refusal_sentence(code),
+            };
+            tokio::select! {
+                biased;
+                () = start.cancel.cancelled() => return Err(unable(ErrorCode::Cancelled).into()),
+                claim = Box::pin(env.memory.claim(&start.identity, bytes)) => Some(claim.map_err(|_| unable(ErrorCode::Internal))?),
+            }
+        } else {
+            None
+        };
+        match prepare(env, start, began, bytes.max(UNCLAIMED)).await? {
+            Prepared::Larger(more) => bytes = more,
+            Prepared::Running(mut running) => {
+                running.held.extend(claim);
+                return Ok(running);
+            }
+        }
+    }
+}
+
+async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration, within: usize) -> Result<Prepared, Halt> {
     let past = match &start.accepted {
         Some(accepted) => Past::gather([accepted]).map_err(PastUnread::from),
-        None => Box::pin(read_past(env, start)).await,
+        None => Box::pin(patiently(env, start, PastUnread::is_passing, || read_past(env, start))).await?,
     };
-    let past = past.map_err(|error| {
+    let mut past = past.map_err(|error| {
         tracing::error!(execution = %start.execution, error = &error as &dyn std::error::Error, "cannot read an execution from the journal");
         Unable { attempt: 0, code: ErrorCode::Internal, message: "the execution's entries cannot be read".into() }
     })?;
@@ -227,9 +257,16 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration) -> Res
     let flow = start.identity.flow;
     let bound = match &past.started {
         None => None,
-        Some(started) => Box::pin(Bound::find(env, &binding, started))
-            .await
-            .map_err(|code| unable(code, "the configuration that it was started with cannot be read".into()))?,
+        Some(started) => {
+            let found = patiently(env, start, Unbound::is_passing, || Bound::find(env, &binding, started));
+            Box::pin(found).await?.map_err(|error| {
+                tracing::error!(execution = %start.execution, error = &error as &dyn std::error::Error, "an execution cannot be taken up");
+                unable(
+                    ErrorCode::Internal,
+                    "the configuration that it was started with cannot be read".into(),
+                )
+            })?
+        }
     };
     let version = bound
         .as_ref()
@@ -249,17 +286,29 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration) -> Res
     };
 
     let began_at = past.began_at.unwrap_or_else(|| env.clock.now());
+    let mut taken = 0;
     // A flow without steps that nobody waits for has no reader of its payload: it is not made.
     let mut view = if plan.first().is_some() || past.accepted.sync_deadline.is_some() {
-        Box::pin(open(env, start, &binding, &version, settings.clone(), (&past, began_at)))
-            .await
-            .map_err(|(code, message)| unable(code, message))?
+        let unreadable = |(code, message)| unable(code, message);
+        let request = request(start, &binding, &past).map_err(unreadable)?;
+        taken = reckoned(request.body.len());
+        if taken > within {
+            return Ok(Prepared::Larger(taken));
+        }
+        let opened = open(env, start, request, &binding, &version, settings.clone(), began_at);
+        Box::pin(opened).await.map_err(unreadable)?
     } else {
         View::unread()
     };
+    // What is sealed is opened by now, and need not be held twice.
+    past.accepted.request.0 = Vec::new();
     let mut last = None;
-    for step in &past.steps {
-        if let (Some(node), Some(value)) = (plan.find(&step.path), restore(&binding, start.execution, step)) {
+    for step in std::mem::take(&mut past.steps) {
+        if let (Some(node), Some(value)) = (plan.find(&step.path), restore(&binding, start.execution, &step)) {
+            taken = taken.saturating_add(value.json().len());
+            if taken > within {
+                return Ok(Prepared::Larger(taken.saturating_mul(2)));
+            }
             view.scope.finish(node.step.reference.clone(), value.clone());
             if !past.progress.branches.contains_key(&step.path) {
                 last = Some(value);
@@ -277,7 +326,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration) -> Res
         recorder.mask_also(&masker(settings));
     }
     recorder.has_called(past.called.clone());
-    Ok(Box::new(Running {
+    Ok(Prepared::Running(Box::new(Running {
         env: env.clone(),
         binding,
         bound,
@@ -292,7 +341,9 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration) -> Res
         stopped: None,
         failure: None,
         cpu: Duration::ZERO,
-    }))
+        prepared: env.clock.uptime(),
+        held: Vec::new(),
+    })))
 }
 
 /// The compiled flow of the version that runs.
@@ -301,32 +352,6 @@ fn plan_of(env: &ExecutionEnv, binding: &Binding, version: &Arc<IntegrationVersi
         return binding.plan(flow).cloned();
     }
     env.plans.of(version).get(&flow).cloned()
-}
-
-/// How often an execution's entries may be carried on while they are being read. No key: twice is rare, and past it the
-/// start is tried again.
-const MOVES: u32 = 16;
-
-async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past, PastUnread> {
-    let (journal, index) = (env.journal.clone(), env.index.clone());
-    let (execution, mut references) = (start.execution, start.entries.clone());
-    let read = move || {
-        let read = |at: &EntryRef| Ok(journal.read(Position::from_bits(at.position))?.payload);
-        let mut moves = 0;
-        loop {
-            match references.iter().map(read).collect::<Result<Vec<_>, ReadError>>() {
-                // They were carried, and their old segment is gone: the index knows where they are before that happens.
-                Err(ReadError::Expired(_)) if moves < MOVES => {
-                    moves += 1;
-                    if let Some(live) = index.live_one(execution)? {
-                        references = live.entries;
-                    }
-                }
-                entries => return Ok(Past::gather(entries?)?),
-            }
-        }
-    };
-    env.errands.run(read).await?
 }
 
 fn restore(binding: &Binding, execution: ExecutionId, step: &StepRecord) -> Option<Arc<Results>> {
@@ -340,7 +365,7 @@ fn restore(binding: &Binding, execution: ExecutionId, step: &StepRecord) -> Opti
 
 impl Running {
     async fn run(&mut self, start: &mut Start, began: Duration) -> Option<Parking> {
-        let deadline = began + self.env.limits.timeout;
+        let deadline = self.prepared + self.env.limits.timeout;
         let mut machine = Machine::new(self.plan.clone(), self.env.limits.machine);
         let progress = self.past.progress.clone();
         let mut next = Some(Event::Begin {
@@ -359,7 +384,7 @@ impl Running {
                         tries,
                     } => {
                         if let Some(done) = finished_step.take() {
-                            Box::pin(self.write_step(node, status, branch, tries, done)).await;
+                            Box::pin(self.write_step(&start.identity, node, (status, branch, tries), done)).await;
                         }
                     }
                     Effect::Flush => {
@@ -415,7 +440,13 @@ impl Running {
         }
     }
 
-    async fn write_step(&mut self, node: NodeIndex, status: StepStatus, branch: Option<String>, tries: u8, done: Done) {
+    async fn write_step(
+        &mut self,
+        identity: &Identity,
+        node: NodeIndex,
+        (status, branch, tries): (StepStatus, Option<String>, u8),
+        done: Done,
+    ) {
         let plan = self.plan.clone();
         let node = plan.node(node);
         let Done { report, started_at } = done;
@@ -445,6 +476,9 @@ impl Running {
             tries,
         };
         self.recorder.step(record, branch);
+        if output.json().len() > UNCLAIMED {
+            self.held.extend(self.env.memory.try_claim(identity, output.json().len()));
+        }
         self.view.scope.finish(node.step.reference.clone(), output);
     }
 
@@ -546,7 +580,7 @@ pub(super) fn rfc3339(at: Timestamp) -> String {
         .unwrap_or_default()
 }
 
-fn refusal_sentence(code: ErrorCode) -> String {
+pub(super) fn refusal_sentence(code: ErrorCode) -> String {
     match code {
         ErrorCode::OrganizationUserNotAllowed => "the external id belongs to an organization user, who is not a customer user",
         ErrorCode::UserRemoved => "the user's configuration was removed before the execution ended",

@@ -36,29 +36,35 @@ impl View {
     }
 }
 
-/// Opens the request and completes the trigger's payload; or says why it cannot: the code and a sentence.
-pub(super) async fn open(
-    env: &Arc<ExecutionEnv>,
-    start: &Start,
-    binding: &Binding,
-    version: &IntegrationVersion,
-    settings: Settings,
-    (past, began_at): (&Past, Timestamp),
-) -> Result<View, (ErrorCode, String)> {
-    let flow = start.identity.flow;
+/// Opens the request; or says why it cannot: the code and a sentence.
+pub(super) fn request(start: &Start, binding: &Binding, past: &Past) -> Result<TriggerRequest, (ErrorCode, String)> {
     let opened = binding
         .key()
         .unseal(RecordKind::Request, start.execution.0.as_bytes(), &past.accepted.request);
-    let request: TriggerRequest = opened.ok().and_then(|plain| postcard::from_bytes(&plain).ok()).ok_or_else(|| {
+    opened.ok().and_then(|plain| postcard::from_bytes(&plain).ok()).ok_or_else(|| {
         (
             ErrorCode::UserRemoved,
             "the request can no longer be read: its key was destroyed".to_owned(),
         )
-    })?;
+    })
+}
+
+/// Completes the trigger's payload; or says why it cannot.
+pub(super) async fn open(
+    env: &Arc<ExecutionEnv>,
+    start: &Start,
+    request: TriggerRequest,
+    binding: &Binding,
+    version: &IntegrationVersion,
+    settings: Settings,
+    began_at: Timestamp,
+) -> Result<View, (ErrorCode, String)> {
+    let flow = start.identity.flow;
     let names = binding.flow_names(version, flow);
     let context = FlowContext::new(start.execution.global(), request.invoke_url.clone(), rfc3339(began_at), names);
+    let is_debug = request.debug;
     let payload = if request.body.len() > env.limits.offload_bytes {
-        let (request, context, limits) = (request.clone(), context.clone(), env.limits.payload);
+        let (context, limits) = (context.clone(), env.limits.payload);
         off_arbiter(move || trigger_payload(&request, &context, limits)).await
     } else {
         trigger_payload(&request, &context, env.limits.payload)
@@ -76,6 +82,6 @@ pub(super) async fn open(
     Ok(View {
         scope,
         context: Arc::new(context),
-        is_debug: request.debug,
+        is_debug,
     })
 }

@@ -9,7 +9,8 @@
 
 use super::FrontShared;
 use super::connection::Watch;
-use super::memory::{Claim, Memory, SharedMemory};
+use super::memory::{Claim, SharedMemory, never};
+use crate::kit::Memory;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -81,7 +82,7 @@ impl BodyMemory {
             held.bytes = pieces.freeze();
         }
         if held.first_share.is_none() {
-            held.whole = Some(self.whole.claim(held.bytes.len()).await?);
+            held.whole = Some(self.whole.claim(held.bytes.len()).await.map_err(never)?);
         }
         Ok(held)
     }

@@ -116,7 +116,7 @@ async fn read(env: Arc<ExecutionEnv>, id: GrantId, refused: Vec<u64>) -> Result<
     let (reading, of) = (env.clone(), id.clone());
     let load = move || {
         #[cfg(feature = "faults")]
-        reading.faults.may_read()?;
+        reading.faults.may_read(crate::execution::Reading::Configuration)?;
         load(&reading.custody, &of)
     };
     let Some((supplied, mut grants)) = env.errands.run(load).await?? else {

@@ -267,7 +267,7 @@ async fn read(
     let reading = env.clone();
     let load = move || {
         #[cfg(feature = "faults")]
-        reading.faults.may_read()?;
+        reading.faults.may_read(crate::execution::Reading::Configuration)?;
         LoadedInstance::load(&reading.custody, &reading.plans, id).map(|instance| instance.map(Box::new))
     };
     let Some(mut instance) = env.errands.run(load).await?? else {

@@ -14,6 +14,7 @@
 //! | [`Clock`] | all time: real in the daemon, virtual in tests |
 //! | [`Arbiters`] | the threads that actors live on, and which partition lives where |
 //! | [`Errands`] | short blocking work beside an arbiter, worked off in order |
+//! | [`Memory`], [`Shares`] | bytes that many share, and what one of them may hold |
 //! | [`begin_here`] | what is over at once needs no task |
 //! | [`relayed`] | a wait for another thread that nobody who comes later overtakes |
 //! | [`Pulse`] | a plain thread that notices when one of them is frozen |
@@ -26,6 +27,7 @@ mod arbiters;
 mod clock;
 mod errands;
 mod mailbox;
+mod memory;
 mod nursery;
 mod obituary;
 mod permits;
@@ -39,6 +41,7 @@ pub use arbiters::{Arbiter, ArbiterOptions, Arbiters};
 pub use clock::{Clock, RealClock, Sleep, VirtualClock};
 pub use errands::{Errands, Failed};
 pub use mailbox::{AskError, Mailbox, Outlet, Refused, Reply};
+pub use memory::{Held, Memory, Shares};
 pub use nursery::{Birth, Nursery, NurseryOptions, Unavailable, Verdict};
 pub use obituary::{ChildExited, Exit, Obituary};
 pub use permits::{Permit, Permits};

@@ -369,7 +369,7 @@ async fn read(
     let (reading, of) = (env.clone(), instance.clone());
     let load = move || {
         #[cfg(feature = "faults")]
-        reading.faults.may_read()?;
+        reading.faults.may_read(crate::execution::Reading::Configuration)?;
         LoadedUser::load(&reading.custody, &of, config).map(|user| user.map(Box::new))
     };
     let Some(mut user) = env.errands.run(load).await?? else {

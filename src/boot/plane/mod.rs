@@ -17,7 +17,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use fan_out::Connected;
 use futures_util::future::join_all;
 use perseat_actors::admission::Admission;
-use perseat_actors::execution::ExecutionEnv;
+use perseat_actors::execution::{ExecutionEnv, ExecutionMemory};
 use perseat_actors::front::{DurableIntake, FrontParts, FrontShared, FrontThreads, Fronts, Proxies, PublicUrl};
 use perseat_actors::grant::{Oauth, Sharers};
 use perseat_actors::kit::{Arbiter, Arbiters, Clock, Errands, Health, Mailbox, Obituary, Pulse, PulseHooks, RealClock, Reply, start_on};
@@ -114,6 +114,7 @@ impl Plane {
         let sharers = Sharers::default();
         let governor = super::governor::start(config, data).context("the governor of outbound calls")?;
         let answers = AnswerMemory::new(config.outbound_options().answer_memory);
+        let memory = Arc::new(ExecutionMemory::new(config.execution_memory().as_usize()));
         let mut supervisors = Vec::new();
         for (owner, arbiter) in arbiters.owners().enumerate() {
             let performer = performer(config, arbiter, governor.clone(), answers.clone())?;
@@ -129,6 +130,7 @@ impl Plane {
                 },
                 sharers: sharers.clone(),
                 errands: Errands::default(),
+                memory: memory.clone(),
                 clock: clock.clone(),
                 waiters: waiters.clone(),
                 limits: config.execution_limits(),

@@ -42,6 +42,15 @@ impl IndexError {
         }
     }
 
+    /// Whether the same may go well a while later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Store { source, .. } => source.is_passing(),
+            Self::Entry { .. } => false,
+        }
+    }
+
     /// Whether the file is at fault, and not the disk or another process.
     pub(crate) fn is_damage(&self) -> bool {
         use std::io::ErrorKind::{InvalidData, UnexpectedEof};

@@ -1,0 +1,77 @@
+//! Memory for what running executions hold: their payloads, and results of their steps.
+//!
+//! Whoever begins claims what its payload will take, in its slot: the shares of its user and its customer first, so that it waits for
+//! nobody else's before there is room in its own. Results that come while it runs are counted as far as there is room: whoever holds
+//! something never waits for more, or all could wait for one another.
+
+use crate::kit::{Held, Memory, Shares};
+use perseat_domain::id::CustomerId;
+use perseat_domain::identity::Identity;
+use perseat_domain::owner::UserKey;
+use std::sync::Arc;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
+
+/// Up to this an execution claims nothing, and a result is not counted. No key: as many as there are slots come to less than half of
+/// the memory that there is for larger ones.
+pub(super) const UNCLAIMED: usize = 64 << 10;
+
+/// What the payload of a body takes: its text, the same as a JSON string, and both with one another while it is made.
+const OF_BODY: usize = 3;
+
+/// What an execution is reckoned to take by the length of its body.
+pub(super) const fn reckoned(body: usize) -> usize {
+    body.saturating_mul(OF_BODY)
+}
+
+/// See the module. Of it a customer's executions may hold half, and a user's a quarter.
+#[derive(Debug)]
+pub struct ExecutionMemory {
+    all: Memory,
+    customers: Arc<Shares<CustomerId>>,
+    users: Arc<Shares<UserKey>>,
+}
+
+impl ExecutionMemory {
+    /// `bytes` in all (`execution.memory`).
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self {
+            all: Memory::new(bytes),
+            customers: Shares::new(bytes / 2),
+            users: Shares::new(bytes / 4),
+        }
+    }
+
+    /// Claims `bytes`, or all of the user's share if that is less, when they are free.
+    ///
+    /// # Errors
+    /// Never: nobody closes it.
+    pub(super) async fn claim(&self, identity: &Identity, bytes: usize) -> Result<Claim, AcquireError> {
+        let of_user = self.users.claim(UserKey::of(identity), bytes).await?;
+        let of_customer = self.customers.claim(identity.customer, of_user.bytes()).await?;
+        Ok(Claim {
+            _of_all: self.all.claim(of_user.bytes()).await?,
+            _of_customer: of_customer,
+            _of_user: of_user,
+        })
+    }
+
+    /// The same, if they are free now.
+    pub(super) fn try_claim(&self, identity: &Identity, bytes: usize) -> Option<Claim> {
+        let of_user = self.users.try_claim(UserKey::of(identity), bytes)?;
+        let of_customer = self.customers.try_claim(identity.customer, of_user.bytes())?;
+        Some(Claim {
+            _of_all: self.all.try_claim(of_user.bytes())?,
+            _of_customer: of_customer,
+            _of_user: of_user,
+        })
+    }
+}
+
+/// Bytes of it.
+#[derive(Debug)]
+pub(super) struct Claim {
+    _of_all: OwnedSemaphorePermit,
+    _of_customer: Held<CustomerId>,
+    _of_user: Held<UserKey>,
+}
