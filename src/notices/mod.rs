@@ -178,14 +178,14 @@ impl Notices {
     /// Writes to each of them who has not been written to.
     async fn write(self: &Arc<Self>, id: &GrantId, notice: &mut Notice, subject: &Subject) -> Result<Told, StoreError> {
         let Some(post) = &self.post else { return Ok(Told::Never) };
-        let Some(url) = self.link(id, notice, subject).await? else {
-            return Ok(Told::Overtaken);
-        };
         let mut refused = false;
         for person in &subject.people {
             if notice.told.contains(&person.id) {
                 continue;
             }
+            let Some(url) = self.link(id, notice, subject).await? else {
+                return Ok(Told::Overtaken);
+            };
             let words = letter::words(
                 notice_id(id, notice),
                 notice.step,
@@ -245,7 +245,7 @@ impl Notices {
         }
     }
 
-    /// The link for whoever may consent, with its digest written down first. It is made anew with each attempt, so that none is kept.
+    /// The link for whoever may consent, with its digest written down first. It is made anew with each attempt, so that none is kept, and for each person.
     /// `None` where somebody consented meanwhile; no link where nobody of this step may consent.
     async fn link(self: &Arc<Self>, id: &GrantId, notice: &mut Notice, subject: &Subject) -> Result<Option<Option<String>>, StoreError> {
         // An admin who consented for a user would connect their own account.
@@ -254,7 +254,7 @@ impl Notices {
         }
         let before = notice.clone();
         let made = secret();
-        notice.link = Some(NoticeLink {
+        notice.give(NoticeLink {
             digest: key_digest(&made),
             until: self.desk.now().after(self.options.link_lifetime),
         });

@@ -200,8 +200,10 @@ impl Door {
             Ok(Err(error)) => return self.pages.failed(&Page::new(Problem::NotKept, Some(&error.to_string()))),
             Err(error) => return self.pages.failed(&Page::new(Problem::NotKept, Some(&error.to_string()))),
         };
-        let link = notice.and_then(|notice| notice.link).filter(|link| desk.now() < link.until);
-        let is_it = link.is_some_and(|link| aws_lc_rs::constant_time::verify_slices_are_equal(&link.digest.0, &token.0).is_ok());
+        let now = desk.now();
+        let links = notice.map(|notice| notice.links).unwrap_or_default();
+        let mut open = links.iter().filter(|link| now < link.until);
+        let is_it = open.any(|link| aws_lc_rs::constant_time::verify_slices_are_equal(&link.digest.0, &token.0).is_ok());
         // Who asked is what the notice says, not what the address does.
         let ticket = Ticket {
             by: "notice".to_owned(),

@@ -170,6 +170,30 @@ async fn what_an_instance_holds_is_told_to_the_admins_of_its_customer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_of_several_admins_has_a_link_that_no_further_attempt_ends() {
+    let office = PostOffice::open("starttls", &["--refuse", "1", "451", "--after", "1"]);
+    let second = GUS.replace("gus", "pam");
+    let more = format!("{GUS}{second}");
+    let plan = Plan {
+        is_user_level: false,
+        more: &more,
+        ..mailed(&office)
+    };
+    let world = World::start(&plan).await;
+    world.provider.revoke("company");
+    world.send("ann", 1).await;
+    let first = office.next();
+    assert!(office.next()["refused"].is_array(), "the second is tried again");
+    let second = office.next();
+    assert_ne!(first["to"], second["to"]);
+    let mut browser = Browser::new(&[]);
+    for letter in [&first, &second] {
+        let opened = browser.open(&world.daemon_url(&link(letter))).await;
+        assert_eq!(opened.status, 303, "{}", letter["to"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_organization_alone_sets_is_told_to_its_own_people() {
     const OLGA: &str = "kind: OrganizationUser\nname: olga\nemail: olga@acme.example\nrole: admin\n---\n";
     for (is_user_level, account) in [(false, "company"), (true, "ann")] {

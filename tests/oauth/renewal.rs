@@ -160,6 +160,31 @@ async fn a_kill_at_any_point_of_a_renewal_spends_no_token_twice_and_loses_none_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_given_a_moment_ago_and_is_refused_has_nothing_read_again() {
+    let plan = Plan {
+        keys: &[("oauth.fresh", "1h")],
+        ..Plan::default()
+    };
+    let world = World::start(&plan).await;
+    let first = world.send("ann", 1).await.remove(0);
+    assert_eq!(
+        world.ended(&first).await["status"],
+        "succeeded",
+        "with a token that was renewed for it"
+    );
+    world.provider.change(|manner| manner.forbids = true);
+    world.daemon.switch("fail-config-readings", true).await;
+    let refused = world.send("ann", 1).await.remove(0);
+    let ended = world.ended(&refused).await;
+    assert_eq!(
+        (&ended["status"], &ended["code"]),
+        (&json!("failed"), &json!("step_failed")),
+        "{ended}"
+    );
+    assert!(!world.daemon.log().contains("cannot read"), "{}", world.daemon.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost_is_not_guessed() {
     let plan = Plan {
         manner: Manner {

@@ -336,6 +336,11 @@ impl Binding {
         self.all_grants().find_map(|grants| grants.standing(stable_key)?.0)
     }
 
+    /// Until when nobody's refusal of this connection's token counts.
+    pub(crate) fn fresh_until(&self, stable_key: &str, env: &ExecutionEnv) -> Option<Timestamp> {
+        self.all_grants().find_map(|grants| grants.fresh_until(stable_key, env))
+    }
+
     /// That this connection's grant cannot be used, and when that may be otherwise by itself.
     pub(crate) fn lack_of(&self, stable_key: &str, env: &ExecutionEnv) -> Option<Lack> {
         let found = self.all_grants().find_map(|grants| Some((grants, grants.standing(stable_key)?.1)));

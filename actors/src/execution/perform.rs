@@ -119,7 +119,9 @@ impl Running {
     /// A third party refused the credential of this connection and version: whether there is another one by now, or none. What
     /// is read anew meanwhile for another reason may have the same one still; then the refusal may not have been heard.
     async fn is_renewed(&mut self, start: &mut Start, connection: &str, version: u64, deadline: Duration) -> Result<bool, Event> {
-        if self.binding.grant_version(connection) != Some(version) {
+        let is_fresh = |until| self.env.clock.now() < until;
+        if self.binding.grant_version(connection) != Some(version) || self.binding.fresh_until(connection, &self.env).is_some_and(is_fresh)
+        {
             return Ok(false);
         }
         for _ in 0..REFUSALS_TOLD {

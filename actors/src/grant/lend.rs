@@ -33,6 +33,8 @@ pub(crate) struct Lent {
     pub(crate) is_grant: bool,
     /// Why it cannot be used.
     pub(crate) obstacle: Option<Obstacle>,
+    /// Until when nobody's refusal of its token counts.
+    pub(crate) fresh_until: Option<Timestamp>,
     /// When it is to be asked for again.
     pub(crate) look_again: Option<Timestamp>,
 }
@@ -75,6 +77,7 @@ impl Lent {
             version: 0,
             is_grant: false,
             obstacle: Some(Obstacle::Patience),
+            fresh_until: None,
             look_again: Some(env.clock.now().after(env.oauth.rules.back_off)),
         }
     }

@@ -298,6 +298,14 @@ impl Grants {
         })
     }
 
+    /// Until when nobody's refusal of this connection's token counts: it was given so lately that another one would fare no better.
+    pub(crate) fn fresh_until(&self, stable_key: &str, env: &ExecutionEnv) -> Option<Timestamp> {
+        match self.items.get(stable_key) {
+            Some(item) => item.now.grant.fresh_until(&env.oauth.rules),
+            None => self.lent(stable_key)?.fresh_until,
+        }
+    }
+
     /// Third parties refused the tokens of these versions.
     pub(crate) fn refused(&mut self, env: &ExecutionEnv, refused: &[(String, u64)]) {
         for (key, version) in refused {

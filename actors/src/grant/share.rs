@@ -140,6 +140,7 @@ async fn read(env: Arc<ExecutionEnv>, id: GrantId, refused: Vec<u64>) -> Result<
         version,
         is_grant: credential.is_some(),
         obstacle,
+        fresh_until: grants.fresh_until(&id.variable, &env),
         look_again: grants.due_in(&env).map(|due| env.clock.now().after(due)),
     }))
 }

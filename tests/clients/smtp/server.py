@@ -1,8 +1,8 @@
 """A mail server for tests: prints every letter it takes as one line of JSON.
 
-usage: server.py tls|starttls|none CERT KEY [USER PASSWORD] [--refuse COUNT CODE] [--port PORT]
+usage: server.py tls|starttls|none CERT KEY [USER PASSWORD] [--refuse COUNT CODE [--after TAKEN]] [--port PORT]
 
-The first COUNT letters are answered with CODE instead. Signing in is required where USER is given.
+The first COUNT letters, or those after TAKEN that are taken, are answered with CODE instead. Signing in is required where USER is given.
 """
 
 import asyncio
@@ -19,11 +19,13 @@ def say(**fields):
 
 
 class Letters:
-    def __init__(self, refused, code):
-        self.refused, self.code = refused, code
+    def __init__(self, refused, code, after):
+        self.refused, self.code, self.after = refused, code, after
 
     async def handle_DATA(self, server, session, envelope):
-        if self.refused > 0:
+        if self.after > 0:
+            self.after -= 1
+        elif self.refused > 0:
             self.refused -= 1
             say(refused=envelope.rcpt_tos)
             return f"{self.code} not now"
@@ -47,6 +49,11 @@ async def serve():
         at = words.index("--refuse")
         refused, code = int(words[at + 1]), int(words[at + 2])
         del words[at : at + 3]
+    after = 0
+    if "--after" in words:
+        at = words.index("--after")
+        after = int(words[at + 1])
+        del words[at : at + 2]
     port = 0
     if "--port" in words:
         at = words.index("--port")
@@ -55,7 +62,7 @@ async def serve():
     security, cert, key, *login = words
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, key)
-    letters = Letters(refused, code)
+    letters = Letters(refused, code, after)
 
     def authenticate(server, session, envelope, mechanism, data):
         given = [data.login.decode(), data.password.decode()]

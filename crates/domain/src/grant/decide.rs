@@ -213,10 +213,10 @@ impl Grant {
     /// A third party refused the token of this generation. Tells whether that changed anything: a fresh token is not at fault,
     /// and another one would fare no better.
     pub fn refused(&mut self, generation: u64, now: Timestamp, rules: &Rules) -> bool {
+        let is_fresh = self.fresh_until(rules).is_some_and(|until| now < until);
         let Some(held) = self.held.as_mut().filter(|held| !held.refused) else {
             return false;
         };
-        let is_fresh = now.since(held.issued_at) < rules.fresh;
         if is_fresh || generation != self.generation || !matches!(self.status, Status::Active | Status::Error) {
             return false;
         }
@@ -227,6 +227,12 @@ impl Grant {
             self.ends("token_refused", now, rules);
         }
         true
+    }
+
+    /// Until when nobody's refusal of its token counts.
+    #[must_use]
+    pub fn fresh_until(&self, rules: &Rules) -> Option<Timestamp> {
+        self.held.map(|held| held.issued_at.after(rules.fresh))
     }
 
     /// It is given up here: nothing is held any more.

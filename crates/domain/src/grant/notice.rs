@@ -58,8 +58,9 @@ pub struct Notice {
     pub told_at: Option<Timestamp>,
     /// When the admins were told.
     pub escalated_at: Option<Timestamp>,
-    /// The link that the holder got.
-    pub link: Option<NoticeLink>,
+    /// The links that were given: one for each who was told, in that order, or the one of a webhook; then that of an attempt which did
+    /// not succeed.
+    pub links: Vec<NoticeLink>,
 }
 
 /// How notices are sent.
@@ -119,10 +120,16 @@ impl Notice {
                     told: Vec::new(),
                     told_at: None,
                     escalated_at: None,
-                    link: None,
+                    links: Vec::new(),
                 })
             }
         }
+    }
+
+    /// A link for whoever is told next. That of an attempt for them that did not succeed ends.
+    pub fn give(&mut self, link: NoticeLink) {
+        self.links.truncate(self.told.len());
+        self.links.push(link);
     }
 
     /// The step is done; `reached` tells whether anybody was.

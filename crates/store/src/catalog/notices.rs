@@ -116,8 +116,11 @@ impl Mutation<'_> {
         let mut count = 0;
         for (key, row) in rows {
             let notice = decode(&row)?;
-            if notice.link.is_some() {
-                let ended = Notice { link: None, ..notice };
+            if !notice.links.is_empty() {
+                let ended = Notice {
+                    links: Vec::new(),
+                    ..notice
+                };
                 let row = encode(&ended)?;
                 self.notices.insert(key.as_slice(), row.as_slice())?;
                 self.note(holder_key(ended.holder), ChangeKind::Changed, &row);

@@ -164,10 +164,10 @@ fn a_notice_is_there_as_long_as_its_grant_is_over_and_what_was_told_outlives_a_c
     assert_eq!(catalog.notices(Some(&mine), 10).unwrap(), []);
     let told = perseat_domain::grant::Notice {
         told_at: Some(Timestamp(6)),
-        link: Some(NoticeLink {
+        links: vec![NoticeLink {
             digest: KeyDigest([3; 32]),
             until: Timestamp(9),
-        }),
+        }],
         ..begun.clone()
     };
     assert!(catalog.store_notice(&mine, &begun, &told).unwrap());
@@ -181,7 +181,7 @@ fn a_notice_is_there_as_long_as_its_grant_is_over_and_what_was_told_outlives_a_c
 
     // It ends with a new consent, with its holder, and its link with a restore.
     assert_eq!(catalog.mutate(NOW, |tx| tx.end_notice_links()).unwrap().value, 1);
-    assert_eq!(catalog.notice_of(&mine).unwrap().unwrap().link, None);
+    assert_eq!(catalog.notice_of(&mine).unwrap().unwrap().links, []);
     let mut again = failed.clone();
     let renewed = Renewed {
         lifetime: None,
