@@ -123,6 +123,8 @@ struct Run {
     done: Counts,
     /// When the newest version began to seal, if that was in this process: what it took the place of may be on its way still.
     began: Option<Duration>,
+    /// The version of which a look found that nothing in use is sealed by an older one: nothing is sealed by one from then on.
+    clean: Option<u32>,
     /// An execution that an older version sealed: as long as it is there, no other is looked for.
     witness: Option<ExecutionId>,
     /// Files that do not open, as it was said in the log.
@@ -339,6 +341,11 @@ impl Inner {
     /// Does what can be done for one customer now.
     fn tend(&self, customer: CustomerId) -> Result<(), Failed> {
         let newest = self.custody.keyring().versions_of(customer)?.newest;
+        let clean = self.runs().get(&customer).and_then(|run| run.clean);
+        if clean == Some(newest) && self.unneeded(customer)?.is_empty() {
+            return self.is_through(customer, newest);
+        }
+        // Before a version goes for good all is looked at once more: a file may have come back to its place by hand.
         let began = self.runs().get(&customer).and_then(|run| run.began);
         let is_settled = began.is_none_or(|began| self.clock.uptime().saturating_sub(began) >= self.options.rotation_settle);
         let batch = self.options.rotation_batch.as_usize().max(1);
@@ -371,6 +378,7 @@ impl Inner {
             return Ok(());
         }
         self.retire(customer, newest)?;
+        self.update(customer, |run| run.clean = Some(newest));
         self.is_through(customer, newest)
     }
 
@@ -417,19 +425,27 @@ impl Inner {
             keyring.note_sealed_until(customer, newest, last.map_or(0, perseat_journal::Position::to_bits))?;
             reach("key-version-marked");
         }
-        for older in keyring.versions_of(customer)?.older {
-            let Some(until) = older.sealed_until else { continue };
-            if self.journal_needs(customer, until)? {
-                // What is older still was needed before, and is needed no longer than this; the others come later.
-                continue;
-            }
+        for version in self.unneeded(customer)? {
             self.note(customer, "local:keys", "destroyCustomerKeyVersion")?;
-            if keyring.destroy_version(customer, older.number)? {
+            if keyring.destroy_version(customer, version)? {
                 reach("key-version-destroyed");
-                tracing::info!(%customer, version = older.number, "an older version of a customer's key was destroyed");
+                tracing::info!(%customer, version, "an older version of a customer's key was destroyed");
             }
         }
         Ok(())
+    }
+
+    /// Older versions that the journal does not need.
+    fn unneeded(&self, customer: CustomerId) -> Result<Vec<u32>, Failed> {
+        let mut unneeded = Vec::new();
+        for older in self.custody.keyring().versions_of(customer)?.older {
+            let Some(until) = older.sealed_until else { continue };
+            // What is older still was needed before, and is needed no longer than this; the others come later.
+            if !self.journal_needs(customer, until)? {
+                unneeded.push(older.number);
+            }
+        }
+        Ok(unneeded)
     }
 
     /// Whether there is an execution that the customer's key sealed up to this position.

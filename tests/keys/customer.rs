@@ -51,6 +51,14 @@ pub(crate) fn setup() -> Setup {
         .set("keyring.rotation-look", "20ms")
 }
 
+/// Few executions push out those before them.
+pub(crate) fn setup_in_little_room() -> Setup {
+    setup()
+        .set("retention.budget", "20MiB")
+        .set("journal.segment", "1MiB")
+        .set("front.max-body", "256KiB")
+}
+
 impl World {
     pub(crate) async fn start(setup: Setup) -> Self {
         let provider = Provider::start().await;
@@ -142,6 +150,34 @@ impl World {
             }
         };
         within("the end of the older version", alone).await;
+    }
+
+    /// Until executions of a user of another customer have pushed out what needs the customer's older version; how many.
+    pub(crate) async fn until_pushed_out(&self, customer: &str) -> usize {
+        let target = format!("/keys/customers/{}", self.id(customer).await);
+        let shown = || async { self.daemon.local(Method::GET, &target, None).await.unwrap() };
+        let url = self.daemon.hook(&self.urls[&("globex", "ann")]);
+        // Text that does not compress to nothing.
+        let mut state = 1_u32;
+        let mut letter = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from(b'0' + u8::try_from((state >> 24) % 40).unwrap())
+        };
+        let filler: String = std::iter::repeat_with(&mut letter)
+            .take(200_000)
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
+        let mut rounds = 0;
+        while shown().await["older"] != json!([]) {
+            let answer = self
+                .daemon
+                .post(&url, &[], json!({ "n": rounds, "filler": filler }).to_string())
+                .await;
+            assert_eq!(answer.status, 200);
+            rounds += 1;
+            assert!(rounds < 1_000, "the older version stays");
+        }
+        rounds
     }
 
     async fn acts(&self) -> Vec<String> {
@@ -352,11 +388,7 @@ fn begin(data: &Path, customer: &str) -> Child {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_version_goes_with_the_last_execution_that_it_sealed_and_a_backup_from_before_is_closed_then() {
-    let setup = setup()
-        .set("retention.budget", "20MiB")
-        .set("journal.segment", "1MiB")
-        .set("front.max-body", "256KiB");
-    let mut world = World::start(setup).await;
+    let mut world = World::start(setup_in_little_room()).await;
     world.works("initech", "zoe").await;
     let backup = world.back_up("before");
     let verify = |world: &World, keyring: &Path| {
@@ -385,35 +417,7 @@ async fn an_older_version_goes_with_the_last_execution_that_it_sealed_and_a_back
     // By now there is an execution of the customer's own.
     assert!(done(&world.rotate("initech")).contains("version 2 stays until"));
     world.works("initech", "everybody").await;
-    let id = world.id("initech").await;
-    let shown = || async {
-        world
-            .daemon
-            .local(Method::GET, &format!("/keys/customers/{id}"), None)
-            .await
-            .unwrap()
-    };
-    let url = world.daemon.hook(&world.urls[&("globex", "ann")]);
-    // Text that does not compress to nothing.
-    let mut state = 1_u32;
-    let mut letter = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        char::from(b'0' + u8::try_from((state >> 24) % 40).unwrap())
-    };
-    let filler: String = std::iter::repeat_with(&mut letter)
-        .take(200_000)
-        .filter(char::is_ascii_alphanumeric)
-        .collect();
-    let mut rounds = 0;
-    while shown().await["older"] != json!([]) {
-        let answer = world
-            .daemon
-            .post(&url, &[], json!({ "n": rounds, "filler": filler }).to_string())
-            .await;
-        assert_eq!(answer.status, 200);
-        rounds += 1;
-        assert!(rounds < 1_000, "the older version stays");
-    }
+    let rounds = world.until_pushed_out("initech").await;
     assert!(rounds > 20, "it went after {rounds} events, with its execution still there");
     world.works("initech", "everybody").await;
     world.works("initech", "zoe").await;

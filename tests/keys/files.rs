@@ -6,7 +6,7 @@ use http::Method;
 use perseat_domain::id::{CustomerId, MediaId};
 use serde_json::json;
 
-use crate::customer::{DESTROYED, World, setup};
+use crate::customer::{DESTROYED, World, setup, setup_in_little_room};
 use crate::harness::api::Api;
 use crate::harness::daemon::Daemon;
 use crate::master::{done, perseat};
@@ -139,4 +139,32 @@ async fn an_upload_that_nothing_has_taken_up_outlives_the_version_that_sealed_it
     documents.holds("later", &uploaded).await;
     assert_eq!(std::fs::read(&other).unwrap(), before, "nobody else's bytes change");
     assert!(!world.daemon.log().contains("an uploaded file opens with no version"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_the_newest_version_seals_are_looked_at_again_only_before_an_older_one_goes() {
+    let mut world = World::start(setup_in_little_room()).await;
+    let uploaded = Documents::of(&world, "initech").await.document("document").await;
+    let file = path(&world.daemon.data(), &uploaded);
+    let old = std::fs::read(&file).unwrap();
+    world.works("initech", "everybody").await;
+    assert!(done(&world.rotate("initech")).contains("version 1 stays until"));
+    // Nothing needs the other customer's older versions: as soon as one is gone, a look began after the last one ended.
+    let looks = || async {
+        for _ in 0..2 {
+            done(&world.rotate("globex"));
+            world.until_alone("globex").await;
+        }
+    };
+    looks().await;
+    let is_old = || std::fs::read(&file).unwrap() == old;
+    assert!(!is_old());
+    // Somebody puts a copy from before back.
+    std::fs::write(&file, &old).unwrap();
+    looks().await;
+    assert!(is_old(), "it was looked at");
+    world.until_pushed_out("initech").await;
+    world.daemon.log_line(&[DESTROYED, &world.id("initech").await]);
+    assert!(!is_old());
+    Documents::of(&world, "initech").await.holds("document", &uploaded).await;
 }
