@@ -65,7 +65,7 @@ pub(super) fn serve(
     let provider = provider(config, control)?;
     let service = Control::new(desk, provider, config.console_options(), control.handle().clone());
     let Some(listener) = &base.listeners.api else {
-        plane.front.serve_beside(Arc::new(service));
+        plane.front.serve_beside(Arc::new(service), config.api.max_body.as_usize());
         return Ok(None);
     };
     let listener = listener.try_clone().context("the API listener")?;

@@ -249,6 +249,16 @@ fn listeners(config: &Config, checks: &mut Checks<'_>) {
             format!("admin.listen is {admin}, which {key} has: health and metrics need an address of their own")
         });
     }
+    let (body, memory) = (config.api.max_body, config.front.body_memory);
+    checks.refuse(
+        &["hooks.listen", "api.listen", "api.max-body", "front.body-memory"],
+        config.api_on_hooks() && body > memory,
+        || {
+            format!(
+                "front.body-memory is {memory}, so a body of api.max-body ({body}) could never be read: hooks and API share one address"
+            )
+        },
+    );
     checks.refuse(
         &["tls.cert", "tls.key"],
         config.tls.cert.is_some() != config.tls.key.is_some(),

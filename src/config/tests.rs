@@ -106,6 +106,17 @@ fn a_body_that_no_segment_can_hold_is_refused() {
 }
 
 #[test]
+fn an_api_on_the_hooks_listener_takes_its_bodies_within_the_memory_for_bodies() {
+    let text = |api: &str| format!("[front]\nbody-memory = \"15MiB\"\n[api]\nlisten = \"{api}\"");
+    let found = problems(&text("127.0.0.1:3000"));
+    assert!(
+        found.len() == 1 && found[0].contains("a body of api.max-body (16MiB) could never be read"),
+        "{found:?}"
+    );
+    assert_eq!(config(&text("127.0.0.1:3001")).front.body_memory, Size::bytes(15 << 20));
+}
+
+#[test]
 fn a_small_budget_makes_small_segments() {
     let config = config("[retention]\nbudget = \"480MiB\"\n[front]\nmax-body = \"6MiB\"");
     assert_eq!(config.segment(), Size::bytes(15 << 20));

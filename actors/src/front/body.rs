@@ -98,17 +98,18 @@ pub struct HeldBody {
     rest: Option<Claim>,
 }
 
-/// Reads the whole body of a request to the front, in the time that there is for it.
+/// Reads the whole body of a request to the front, of at most `max_body`, in the time that there is for it.
 pub(super) async fn read(
     front: &FrontShared,
     watch: &Watch,
     client: &impl Fn() -> IpAddr,
     incoming: &mut Incoming,
+    max_body: usize,
 ) -> Result<HeldBody, ErrorCode> {
     if incoming.is_end_stream() {
         return Ok(HeldBody::default());
     }
-    let body = front.body_memory.read(client, incoming, front.options().max_body);
+    let body = front.body_memory.read(client, incoming, max_body);
     watch.in_time(body).await.unwrap_or(Err(ErrorCode::RequestTimeout))
 }
 

@@ -100,7 +100,8 @@ pub struct FrontShared {
     connections: Arc<Semaphore>,
     addresses: Arc<AddressLimit>,
     open: AtomicUsize,
-    beside: OnceLock<Arc<dyn Beside>>,
+    /// With the largest body that it takes.
+    beside: OnceLock<(Arc<dyn Beside>, usize)>,
 }
 
 impl FrontShared {
@@ -123,9 +124,9 @@ impl FrontShared {
         })
     }
 
-    /// Gives some paths of this listener to somebody else; once.
-    pub fn serve_beside(&self, beside: Arc<dyn Beside>) {
-        let _ = self.beside.set(beside);
+    /// Gives some paths of this listener to somebody else, with a limit of their own for bodies; once.
+    pub fn serve_beside(&self, beside: Arc<dyn Beside>, max_body: usize) {
+        let _ = self.beside.set((beside, max_body));
     }
 
     /// Opens or closes the door: a front that is not ready answers 503 `not_ready`.

@@ -55,16 +55,15 @@ pub(super) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     let (mut parts, mut incoming) = request.into_parts();
-    if let Some(beside) = front.beside.get().filter(|beside| beside.takes(parts.uri.path())) {
-        return Ok(
-            match body::read(&front, serving.watch(), &|| caller.client(&front, &parts.headers), &mut incoming).await {
-                Ok(body) => {
-                    parts.extensions.insert(Peer(caller.peer.ip()));
-                    beside.answer(Request::from_parts(parts, body.bytes.clone())).await
-                }
-                Err(code) => Box::pin(refuse(&front, Asker::of(&front, caller, &parts), incoming, &code.into())).await,
-            },
-        );
+    if let Some((beside, max_body)) = front.beside.get().filter(|(beside, _)| beside.takes(parts.uri.path())) {
+        let client = || caller.client(&front, &parts.headers);
+        return Ok(match body::read(&front, serving.watch(), &client, &mut incoming, *max_body).await {
+            Ok(body) => {
+                parts.extensions.insert(Peer(caller.peer.ip()));
+                beside.answer(Request::from_parts(parts, body.bytes.clone())).await
+            }
+            Err(code) => Box::pin(refuse(&front, Asker::of(&front, caller, &parts), incoming, &code.into())).await,
+        });
     }
     let taken = take(&front, serving.watch(), caller, &parts, &mut incoming).await;
     let asker = Asker::of(&front, caller, &parts);
@@ -153,7 +152,8 @@ async fn take(front: &Arc<FrontShared>, watch: &Watch, caller: Caller, parts: &P
     } else {
         Some(route(front, &snapshot, &target, &parts.headers, &Bytes::new())?)
     };
-    let mut body = body::read(front, watch, &|| caller.client(front, &parts.headers), incoming).await?;
+    let client = || caller.client(front, &parts.headers);
+    let mut body = body::read(front, watch, &client, incoming, front.options().max_body).await?;
     let is_small = body.bytes.len() <= front.options().inline_bytes;
     let routed = match early {
         Some(routed) if is_small => {

@@ -1,7 +1,8 @@
 //! Clients that say too much, too little or nonsense.
 
 use crate::harness::*;
-use perseat_actors::front::Proxies;
+use bytes::Bytes;
+use perseat_actors::front::{Beside, BesideAnswer, Proxies};
 use perseat_domain::definition::{EndpointType, RoutingPath};
 use perseat_domain::route::RouteChange;
 use std::sync::Arc;
@@ -384,6 +385,33 @@ fn a_form_that_a_request_is_routed_by_has_as_many_parts_as_it_may() {
         let answer = world.post(&instance_url(3), headers, "a=1&b=2&user=jane");
         assert_eq!(answer.status, status, "{form_parts}");
     }
+}
+
+/// Takes everything below `/beside`.
+#[derive(Debug)]
+struct Neighbour;
+
+impl Beside for Neighbour {
+    fn takes(&self, path: &str) -> bool {
+        path.starts_with("/beside")
+    }
+
+    fn answer(&self, request: http::Request<Bytes>) -> BesideAnswer {
+        let length = request.body().len().to_string();
+        Box::pin(async move { http::Response::new(length.into()) })
+    }
+}
+
+#[test]
+fn what_is_served_beside_has_a_limit_of_its_own_for_bodies() {
+    let world = Setup::options(|options| options.max_body = 100_000).start();
+    world.front.serve_beside(Arc::new(Neighbour), 200_000);
+    let body = "x".repeat(200_000);
+    let taken = world.post("/beside", "", &body);
+    assert_eq!((taken.status, taken.body.as_slice()), (200, &b"200000"[..]));
+    let refusal = (413, "payload_too_large".to_owned());
+    assert_eq!(world.post("/beside", "", &(body.clone() + "y")).refusal(), refusal);
+    assert_eq!(world.post(&plain(1), "", &body).refusal(), refusal);
 }
 
 #[test]
