@@ -185,10 +185,7 @@ impl SignIn {
             redirect_uri: asked.redirect_uri,
             challenge: asked.challenge,
         };
-        if !lock(&self.memory.codes).issue(&code, grant, self.desk.uptime()) {
-            tracing::warn!("a sign-in was refused: sign-in.pending are under way");
-            return Err(Trouble::TooMany);
-        }
+        lock(&self.memory.codes).issue(&code, grant, self.desk.uptime());
         tracing::info!(%user, client = %asking.client, "signed in");
         Ok(self.memory.pages.go(&to))
     }

@@ -5,6 +5,7 @@ use super::request::{Asked, one, pairs};
 use super::trouble::Trouble;
 use super::{Asking, SignIn, lock};
 use crate::boot::http::Answer;
+use crate::control::limits::client_key;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
@@ -36,9 +37,8 @@ impl SignIn {
         let (cookie, is_new) = self.cookie(asking);
         let seal = self.memory.seals.seal(&form_of(&ticket), &cookie, now);
         let to = choice.asked.redirect_uri.clone();
-        if !lock(&self.memory.choices).put(&ticket, choice, now + self.options().form_lifetime, now) {
-            return Err(Trouble::TooMany);
-        }
+        let (whose, until) = (client_key(asking.client), now + self.options().form_lifetime);
+        lock(&self.memory.choices).put(&ticket, whose, choice, until, now);
         let page = Page::Choose {
             seal: &seal,
             ticket: &ticket,

@@ -53,10 +53,10 @@ impl Codes {
         }
     }
 
-    /// Keeps a new code; false where there is no room.
-    pub(super) fn issue(&mut self, code: &str, grant: Grant, now: Duration) -> bool {
+    /// Keeps a new code.
+    pub(super) fn issue(&mut self, code: &str, grant: Grant, now: Duration) {
         let (until, end) = (now + self.remembered_for, now + self.lifetime);
-        self.kept.put(code, Code::Fresh(grant, end), until, now)
+        self.kept.put(code, grant.user.0.to_string(), Code::Fresh(grant, end), until, now);
     }
 
     /// Somebody shows a code. Whatever they say besides, it is of no more use.
@@ -107,7 +107,7 @@ mod tests {
         let mut codes = Codes::new(10, second(60), second(600));
         let session = SessionId(Uuid::from_u128(7));
         for code in ["a", "b", "c"] {
-            assert!(codes.issue(code, grant(), second(0)));
+            codes.issue(code, grant(), second(0));
         }
         assert_eq!(codes.show("a", second(59)), Shown::Fresh(grant()));
         assert!(codes.used("a", session, second(59)));

@@ -14,6 +14,7 @@ use super::request::{Asked, Challenge, Wrong, one, pairs};
 use super::trouble::Trouble;
 use super::{Asking, SignIn, choice, form, lock};
 use crate::boot::http::Answer;
+use crate::control::limits::client_key;
 use http::StatusCode;
 use perseat_admin::identity::accounts;
 use perseat_domain::id::UserId;
@@ -60,9 +61,8 @@ impl SignIn {
             cookie: form::cookie(&asking.headers).unwrap_or_default().to_owned(),
         };
         let now = self.desk.uptime();
-        if !lock(&self.memory.started).put(&state, started, now + self.options().form_lifetime, now) {
-            return Err(Trouble::TooMany);
-        }
+        let (whose, until) = (client_key(asking.client), now + self.options().form_lifetime);
+        lock(&self.memory.started).put(&state, whose, started, until, now);
         let page = Page::Leave {
             to: &to,
             name: provider.name(),
