@@ -15,6 +15,8 @@ const LIMITS: Limits = Limits {
     depth: 40,
     diagnostics: 20,
     registrations: 0,
+    value: 0,
+    values: 0,
 };
 
 pub(crate) fn run(data: &[u8]) {

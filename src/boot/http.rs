@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
@@ -82,6 +82,11 @@ impl Body for Sent {
 pub trait Service: Send + Sync + 'static {
     /// Answers one request whose body has been read.
     fn answer(&self, request: Request<Bytes>) -> Answering;
+
+    /// Whose request it is, for shares: whoever is at the other end, or a client that they speak for.
+    fn client(&self, peer: IpAddr, _headers: &HeaderMap) -> IpAddr {
+        peer
+    }
 }
 
 /// Where connections come from.
@@ -184,8 +189,11 @@ async fn one(
 
 async fn answer(service: Arc<dyn Service>, memory: &BodyMemory, request: Request<Incoming>, limits: Limits) -> Answer {
     let (head, mut incoming) = request.into_parts();
-    // The local socket's callers are one.
-    let client = || head.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.0);
+    let client = || match head.extensions.get::<Peer>() {
+        Some(peer) => service.client(peer.0, &head.headers),
+        // The local socket's callers are one.
+        None => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
     let body = memory.read(&client, &mut incoming, limits.max_body);
     match tokio::time::timeout(limits.read_timeout, body).await {
         // Its share of the memory is held until it is answered.

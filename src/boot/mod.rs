@@ -305,8 +305,12 @@ fn local_limits(config: &Config) -> Limits {
     Limits {
         connections: config.local.connections.as_usize(),
         max_body: config.local.max_body.as_usize(),
-        // The operator's own: as much as all of them may send.
-        body_memory: config.local.max_body.as_usize().saturating_mul(config.local.connections.as_usize()),
+        // The operator's own: as much as all of them may send, who are one client and have three eighths of it.
+        body_memory: config
+            .local
+            .max_body
+            .as_usize()
+            .saturating_mul(3 * config.local.connections.as_usize()),
         read_timeout: config.local.read_timeout,
         drain: config.drain.deadline,
         accept_pause: config.local.accept_pause,

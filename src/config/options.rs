@@ -268,6 +268,8 @@ impl Config {
             depth: self.definition.max_depth.as_usize(),
             diagnostics: self.definition.max_diagnostics.as_usize(),
             registrations: self.registrations_per_provider(),
+            value: self.definition.max_value.as_usize(),
+            values: self.definition.max_values.as_usize(),
         }
     }
 
@@ -374,6 +376,7 @@ impl Config {
             query_rows: api.query_rows.as_usize(),
             max_query: api.max_query.as_usize(),
             max_selections: api.max_selections.as_usize(),
+            max_values: api.max_values.as_usize(),
             max_depth: api.max_depth.as_usize(),
             max_complexity: api.max_complexity.as_usize(),
             max_aliases: api.max_aliases.as_usize(),

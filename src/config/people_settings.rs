@@ -32,7 +32,7 @@ settings! {
         invitation_lifetime: Duration = "7d";
         /// How long the link for a forgotten password works.
         reset_lifetime: Duration = "1h";
-        /// Codes, and sign-ins under way, that are remembered; more are refused.
+        /// Codes, and sign-ins under way, that are remembered. Beyond it the oldest of whoever has most (a user of codes, else a client address) has to be begun again.
         pending: Count = 10_000;
         /// Accounts of one e-mail address, of several customers for example; further ones cannot sign in. One hash answers for all.
         accounts: Count = 16;

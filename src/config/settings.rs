@@ -100,6 +100,8 @@ settings! {
         max_query: Size = "64KiB";
         /// Selections of a query: fields and fragments, those within a fragment as often as it is spread. The prism CLI's have less than 100.
         max_selections: Count = 5_000;
+        /// JSON values of one request: lists, objects and what is in them, those of the variables above all.
+        max_values: Count = 100_000;
         /// Fields within one another in a query.
         max_depth: Count = 24;
         /// The estimated cost of a query: a field costs one, a list what one item costs times `first`, or 100 without it, or 10 for what
@@ -314,10 +316,10 @@ settings! {
         max_activations: Count = 1_000;
         /// Bytes of accepted entries that an owner keeps in memory until they start; others are read from the journal.
         payload_cache: Size = "16MiB";
-    }
-
         /// Memory for payloads of running executions, all owner arbiters together: three times the body of each that takes more than 64KiB. One that finds no room waits in its slot; of all a customer's may hold half, a user's a quarter. Large results of steps are counted as far as there is room. auto: 256MiB, or sixteen times `front.max-body` if that is more.
         memory: Auto<Size> = "auto";
+    }
+
     /// JavaScript steps. They run in child processes, confined by the kernel: of `perseat-js-child` beside the daemon, or else of the daemon itself.
     code "code": Code {
         /// Scripts that run at once, each in a child of its own; half as many where those that were over at once before are all
@@ -391,7 +393,7 @@ settings! {
         redirects: Vec<String> = none();
     }
 
-    /// Integration definitions: what a YAML document may be.
+    /// Integration definitions: what a YAML document may be, and the values of its configuration variables.
     definition "definition": Definition {
         /// Length of the text.
         max_bytes: Size = "8MiB";
@@ -401,6 +403,10 @@ settings! {
         max_depth: Count = 64;
         /// Problems reported for one document; the rest is counted.
         max_diagnostics: Count = 200;
+        /// One value of a configuration variable, all parts of a connection's together.
+        max_value: Size = "256KiB";
+        /// All values of one instance, or of one user's configuration of it, stored.
+        max_values: Size = "1MiB";
     }
 
     /// The journal: the truth of what happened to executions.

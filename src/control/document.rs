@@ -24,7 +24,7 @@ pub(super) fn refused(document: &ExecutableDocument, options: &ControlOptions) -
 /// What a query's text costs to parse.
 #[derive(Debug, Default)]
 pub(super) struct Shape {
-    /// Without those of strings, which are one token each however long.
+    /// Those of strings count as one each, which is one token however long.
     bytes: usize,
     /// Brackets of any kind within one another.
     nesting: usize,
@@ -38,6 +38,7 @@ impl Shape {
             let length = match first {
                 b'"' => {
                     rest = &rest[string(rest)?..];
+                    shape.bytes += 1;
                     continue;
                 }
                 b'#' => rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(rest.len()),
@@ -201,14 +202,15 @@ mod tests {
     }
 
     #[test]
-    fn of_a_text_counts_what_is_no_string_and_how_deep_its_brackets_stand() {
+    fn of_a_text_counts_each_string_as_one_byte_and_how_deep_its_brackets_stand() {
         let text = |query: &str| Shape::of(query).map(|shape| (shape.bytes, shape.nesting));
         assert_eq!(text("{a(b:[{c:1}])}"), Some((14, 4)));
         assert_eq!(text("{a}{b}"), Some((6, 1)));
         assert_eq!(text("}}{"), Some((3, 1)), "what closes nothing leaves no room for more");
         // Brackets in strings and comments are text; strings end where the parser ends them.
-        assert_eq!(text(r#"{a(b:"]})\"]})",c:"\\")}"#), Some((10, 2)));
-        assert_eq!(text("{a(b:\"\"\"]} \\\"\"\" \" ]}\"\"\",c:[\"\"])}"), Some((12, 3)));
+        assert_eq!(text(r#"{a(b:"]})\"]})",c:"\\")}"#), Some((12, 2)));
+        assert_eq!(text("{a(b:\"\"\"]} \\\"\"\" \" ]}\"\"\",c:[\"\"])}"), Some((14, 3)));
+        assert_eq!(text("{a(b:[\"x\"\"y\"])}"), Some((12, 3)), "each string is a token");
         assert_eq!(text("{#}}}\n{#}}}\r{"), Some((13, 3)));
         for unended in ["{a(b:\"x)}", "{a(b:\"x\n\")}", "{a(b:\"\"\"x\")}", "\"\\", "\"\"\"\\\"\"\""] {
             assert_eq!(text(unended), None, "{unended}");

@@ -28,6 +28,8 @@ pub struct ControlOptions {
     pub max_query: usize,
     /// Selections of a query, those of a fragment as often as it is spread.
     pub max_selections: usize,
+    /// JSON values of a request (`api.max-values`).
+    pub max_values: usize,
     /// Fields within one another.
     pub max_depth: usize,
     /// The estimated cost of a query; a field costs one, a list what one item costs, as often as a page has items.
@@ -91,6 +93,7 @@ impl Default for ControlOptions {
             query_rows: 100_000,
             max_query: 64 << 10,
             max_selections: 5_000,
+            max_values: 100_000,
             max_depth: 24,
             max_complexity: 50_000_000,
             max_aliases: 32,

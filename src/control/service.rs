@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use perseat_actors::front::{Beside, BesideAnswer};
 use perseat_domain::model::MediaKind;
 use serde_json::json;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -85,7 +86,14 @@ impl Beside for Control {
 /// Where GraphQL is.
 const API: &str = "/api";
 
+/// Lists and objects within one another in a request: what the JSON library reads.
+const JSON_DEPTH: usize = 127;
+
 impl Service for Control {
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        self.shared.desk.client(peer, headers)
+    }
+
     fn answer(&self, request: Request<Bytes>) -> Answering {
         let shared = Arc::clone(&self.shared);
         if SignIn::takes(request.uri().path()) {
@@ -137,11 +145,16 @@ impl Shared {
     }
 
     fn run(&self, admitted: &Admitted, body: &[u8]) -> Answer {
-        let mut query: Query = match serde_json::from_slice(body) {
-            Ok(query) => query,
-            Err(_) => return refusal(StatusCode::BAD_REQUEST, "Expected JSON: {\"query\": \"…\", \"variables\": {…}}."),
-        };
         let options = self.desk.options();
+        // Before there is a tree of them, which takes a hundred times as much memory.
+        let values = perseat_flow::payload::json::values(body, JSON_DEPTH);
+        if values.is_ok_and(|values| values > options.max_values) {
+            return too_large("The request has too many values.");
+        }
+        let mut query: Query = match values.map(|_| serde_json::from_slice(body)) {
+            Ok(Ok(query)) => query,
+            _ => return refusal(StatusCode::BAD_REQUEST, "Expected JSON: {\"query\": \"…\", \"variables\": {…}}."),
+        };
         let Some(shape) = document::Shape::of(&query.query) else {
             return refusal(StatusCode::BAD_REQUEST, "A string of the query does not end.");
         };

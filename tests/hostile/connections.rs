@@ -117,6 +117,42 @@ async fn slow_large_bodies_of_people_nobody_knows_yet_hold_no_more_than_the_apis
 }
 
 #[tokio::test]
+async fn a_client_behind_a_proxy_has_no_more_than_its_share_of_the_apis_memory_for_bodies() {
+    let setup = setup()
+        .set("trusted-proxies", vec!["127.0.0.0/8"])
+        .set("api.max-body", "1MiB")
+        .set("api.body-memory", "16MiB")
+        .set("api.read-timeout", "10m")
+        .set("media.max-attachment", "1MiB")
+        .set("media.max-picture", "1MiB");
+    let world = World::start(setup).await;
+    let body = vec![b'x'; 1 << 20];
+    let begin = |client: &str| {
+        let mut connection = Client::connect(world.daemon.address("api"));
+        connection.write(format!(
+            "POST /api HTTP/1.1\r\nhost: test\r\nx-forwarded-for: {client}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        ));
+        connection
+    };
+    let slow: Vec<Client> = (0..32)
+        .map(|_| {
+            let mut slow = begin("198.51.100.7");
+            slow.write_until_full(&body[1..]);
+            // By the time that it is answered, what came before is read.
+            let mut small = Client::connect(world.daemon.address("api"));
+            small.write(post("/api", "", "{}"));
+            assert_eq!(small.answer().status, 401);
+            slow
+        })
+        .collect();
+    let mut other = begin("203.0.113.9");
+    other.write(&body);
+    assert_eq!(other.answer().status, 401);
+    drop(slow);
+}
+
+#[tokio::test]
 async fn a_body_that_comes_to_the_api_slowly_is_a_time_out() {
     let world = World::start(setup().set("api.read-timeout", "500ms")).await;
     let mut slow = Client::connect(world.daemon.address("api"));

@@ -188,12 +188,13 @@ async fn a_query_that_expands_or_nests_without_end_is_refused_and_others_are_ans
         let links: String = (0..30).map(link).collect();
         format!("{{ ...F0 }}{links} fragment F30 on Query {{ {end} }}")
     };
-    let send = async |query: &str| {
+    let send_with = async |query: &str, variables: Value| {
         let url = format!("http://{}/api", daemon.address("api"));
         let headers = [("content-type", "application/json"), ("authorization", user.bearer())];
-        let body = json!({ "query": query }).to_string();
+        let body = json!({ "query": query, "variables": variables }).to_string();
         daemon.send(Method::POST, &url, &headers, body).await
     };
+    let send = async |query: &str| send_with(query, json!({})).await;
     let lists = |depth: usize| format!("{{ customer(id: {}", "[".repeat(depth));
     for (query, reason) in [
         (chain(2, "__typename"), "too many selections"),
@@ -202,6 +203,7 @@ async fn a_query_that_expands_or_nests_without_end_is_refused_and_others_are_ans
         (format!("{{ {} }}", "__typename ".repeat(5_001)), "too many selections"),
         (format!("{{ {} }}", "__typename ".repeat(1_000_000)), "too long"),
         (lists(1_000_000), "too long"),
+        (format!("{{ customer(id: [{}]) {{ id }} }}", "\"a\"".repeat(100_000)), "too long"),
         (lists(60_000), "nested too deep"),
         ("{ a ".repeat(10_000), "nested too deep"),
         (format!("query ($v: {}", "[".repeat(60_000)), "nested too deep"),
@@ -213,6 +215,12 @@ async fn a_query_that_expands_or_nests_without_end_is_refused_and_others_are_ans
         assert!(said["errors"][0]["message"].as_str().unwrap().contains(reason), "{start}: {said}");
         let other = owner.get("{ customers { nodes { name } } }", json!({})).await;
         assert_eq!(other["nodes"], json!([{ "name": "Globex" }]));
+    }
+    // The request and its two members, the list, and two values for each item.
+    for (items, status) in [(49_998, 200), (49_999, 400)] {
+        let sent = send_with("{ __typename }", json!({ "v": vec![json!({ "a": 0 }); items] })).await;
+        assert_eq!(sent.status, status, "{items} items");
+        assert!(status == 200 || is_refused(&sent.json(), "QUERY_TOO_LARGE"), "{items} items");
     }
     let unended = send(&format!("{{ customer(id: \"\"\"\", a: {}", "[".repeat(1_000))).await;
     assert!(unended.status == 400 && unended.json().to_string().contains("does not end"));

@@ -2,7 +2,7 @@
 
 use super::Edit;
 use super::keys::KeyScope;
-use super::values::{Scope, missing};
+use super::values::{Scope, missing, stored_bytes};
 use crate::fault::Fault;
 use crate::manifest::{ConfigVarValue, SecretText};
 use crate::routing::user_config_route;
@@ -105,7 +105,9 @@ impl Edit<'_, '_> {
             values: match &draft.values {
                 Some(given) => {
                     let values = self.values(definition, given, &stored.values, scope)?;
-                    kept(values, stored.values, |key| draft.keep_values || self.is_withheld(definition, key))
+                    let before = stored_bytes(&stored.values);
+                    let values = kept(values, stored.values, |key| draft.keep_values || self.is_withheld(definition, key));
+                    self.fitting(values, before)?
                 }
                 None => stored.values,
             },
@@ -228,7 +230,9 @@ impl Edit<'_, '_> {
             registrations: Some(&instance.registrations),
         };
         let values = self.values(definition, draft.values, &stored, scope)?;
+        let before_bytes = stored_bytes(&stored);
         let values = kept(values, stored, |key| draft.keep_values || self.is_withheld(definition, key));
+        let values = self.fitting(values, before_bytes)?;
         let lacking = missing(definition, true, &values).into_iter().map(str::to_owned).collect();
         let differs = before.as_ref().is_none_or(|before| before.values != values);
         let record = UserConfig {

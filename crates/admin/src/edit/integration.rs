@@ -184,7 +184,8 @@ impl Edit<'_, '_> {
             key: NewKey::Organization,
             registrations: None,
         };
-        record.test_values = self.values(&version.definition, given, &record.test_values, scope)?;
+        let values = self.values(&version.definition, given, &record.test_values, scope)?;
+        record.test_values = self.fitting(values, 0)?;
         Ok(())
     }
 }

@@ -49,7 +49,9 @@ impl Edit<'_, '_> {
             }
             let stored = stored.get(&variable.stable_key);
             let value = match value {
-                ConfigVarValue::Text(text) if variable.data_type != DataType::Connection => plain(variable, text)?,
+                ConfigVarValue::Text(text) if variable.data_type != DataType::Connection => {
+                    plain(variable, text, self.definitions.limits.value)?
+                }
                 ConfigVarValue::Connection(fields) if variable.data_type == DataType::Connection => {
                     check_choice(variable, fields, scope.registrations)?;
                     check_certificate(variable, fields)?;
@@ -70,6 +72,16 @@ impl Edit<'_, '_> {
         Ok(values)
     }
 
+    /// All values of a configuration as they are to be stored, unless they take more than they may and more than those before.
+    pub(crate) fn fitting(&self, values: BTreeMap<String, ConfigValue>, before: usize) -> Result<BTreeMap<String, ConfigValue>, Fault> {
+        let (bytes, most) = (stored_bytes(&values), self.definitions.limits.values);
+        if bytes > most.max(before) {
+            let message = format!("all values together take {bytes} bytes, more than `definition.max-values` ({most})");
+            return Err(Fault::coded("value_invalid", "configVariables", message));
+        }
+        Ok(values)
+    }
+
     /// Whether a variable is the organization's alone, and whoever acts is not of it: they set and take away no value of it.
     pub(crate) fn is_withheld(&self, definition: &Definition, stable_key: &str) -> bool {
         let mut variables = definition.config_vars.iter();
@@ -84,6 +96,12 @@ impl Edit<'_, '_> {
         stored: Option<&ConfigValue>,
         scope: Scope<'_>,
     ) -> Result<ConfigValue, Fault> {
+        let parts = given.fields.values().chain(given.token.values());
+        check_length(
+            name,
+            parts.filter_map(SecretText::text).map(str::len).sum(),
+            self.definitions.limits.value,
+        )?;
         let text = |secret: &SecretText| secret.text().unwrap_or_default().to_owned();
         let value = ConnectionValue {
             fields: given.fields.iter().map(|(name, secret)| (name.clone(), text(secret))).collect(),
@@ -118,12 +136,13 @@ impl Edit<'_, '_> {
         if let Some(unchanged) = unchanged {
             return Ok(unchanged);
         }
+        let plain = Zeroizing::new(serde_json::to_vec(&value).unwrap_or_default());
         let sealed = if self.is_rehearsal {
-            Sealed(Vec::new())
+            // As long as it would be, nearly.
+            Sealed(vec![0; plain.len()])
         } else {
             // Made now, not with the mutation: what is sealed needs it. A key whose record never comes is nobody's: `perseat verify` counts it.
             self.keyring.create_many(wrapping(scope.key).into_iter().chain([scope.key]))?;
-            let plain = Zeroizing::new(serde_json::to_vec(&value).unwrap_or_default());
             self.keyring.data_key(owner)?.seal(RecordKind::Connection, &id, &plain)
         };
         Ok(ConfigValue::Connection { sealed, version })
@@ -205,8 +224,26 @@ fn variable<'d>(definition: &'d Definition, key: &str, is_user_level: bool) -> R
     ))
 }
 
-fn plain(variable: &ConfigVar, text: &SecretText) -> Result<ConfigValue, Fault> {
+/// What these values take where they are stored.
+pub(super) fn stored_bytes(values: &BTreeMap<String, ConfigValue>) -> usize {
+    let bytes = |value: &ConfigValue| match value {
+        ConfigValue::Plain(text) => text.len(),
+        ConfigValue::Connection { sealed, .. } => sealed.0.len(),
+    };
+    values.values().map(bytes).sum()
+}
+
+fn check_length(key: &str, bytes: usize, most: usize) -> Result<(), Fault> {
+    if bytes > most {
+        let message = format!("`{key}` has {bytes} bytes, more than `definition.max-value` ({most})");
+        return Err(Fault::coded("value_invalid", "configVariables", message));
+    }
+    Ok(())
+}
+
+fn plain(variable: &ConfigVar, text: &SecretText, most: usize) -> Result<ConfigValue, Fault> {
     let text = text.text().unwrap_or_default();
+    check_length(&variable.key, text.len(), most)?;
     match value::check(variable, text) {
         Ok(()) => Ok(ConfigValue::Plain(text.to_owned())),
         Err(expected) => {

@@ -129,6 +129,8 @@ const LIMITS: Limits = Limits {
     depth: 64,
     diagnostics: 200,
     registrations: 0,
+    value: 0,
+    values: 0,
 };
 
 fn inline_definition(integration: &mut Integration, folder: &Path) -> Result<(), String> {

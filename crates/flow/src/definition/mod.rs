@@ -52,6 +52,10 @@ pub struct Limits {
     pub diagnostics: usize,
     /// App registrations that a customer may have with one provider.
     pub registrations: usize,
+    /// Bytes of one value of a configuration variable, all parts of a connection's together.
+    pub value: usize,
+    /// Bytes of all values of one configuration, stored.
+    pub values: usize,
 }
 
 impl Default for Limits {
@@ -62,6 +66,8 @@ impl Default for Limits {
             depth: 64,
             diagnostics: 200,
             registrations: 100,
+            value: 256 << 10,
+            values: 1 << 20,
         }
     }
 }

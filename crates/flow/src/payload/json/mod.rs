@@ -24,6 +24,14 @@ pub fn check(body: &[u8], depth: usize) -> Result<(), NotJson> {
     checked(body, depth).map(drop)
 }
 
+/// Checks a whole body, and counts its values: lists, objects and what is in them.
+///
+/// # Errors
+/// As [`check`].
+pub fn values(body: &[u8], depth: usize) -> Result<usize, NotJson> {
+    checked(body, depth).map(count)
+}
+
 /// How many values there are in text that has been [checked](check): lists, objects and what is in them.
 pub(crate) fn count(text: &str) -> usize {
     let mut scanner = Scanner::new(text);
