@@ -77,6 +77,13 @@ pub(crate) fn reconcile_ends(stories: &HashMap<ExecutionId, Story>, cancelled: &
         .collect()
 }
 
+/// Whose end was asked for when it may have come: that it was is in the journal.
+pub(crate) fn reconcile_asked(stories: &HashMap<ExecutionId, Story>, asked: &[ExecutionId]) -> Vec<String> {
+    let is_lost = |id: &&ExecutionId| stories.get(id).is_none_or(|story| story.cancelled.is_empty());
+    let lost = asked.iter().filter(is_lost);
+    lost.map(|id| format!("the end of {id} was asked for, and that is lost")).collect()
+}
+
 /// All executions that are listed, and their states.
 async fn listed(daemon: &Daemon) -> HashMap<ExecutionId, Value> {
     let status = |row: &Value| (ExecutionId::from_str(row["id"].as_str().unwrap()).unwrap(), row["status"].clone());
@@ -158,4 +165,22 @@ fn the_reconciliation_finds_a_request_too_many_and_one_that_was_never_sent() {
     assert_eq!(wrong(&story(&[2]), &[]), 1, "it was recorded and never sent");
     assert_eq!(wrong(&story(&[2]), &[record(1)]), 1, "it is the only request of its step");
     assert_eq!(wrong(&HashMap::new(), &twice[..1]), 1, "nobody knows of it");
+}
+
+#[test]
+fn an_end_that_was_asked_for_and_is_lost_is_found() {
+    let id = ExecutionId(uuid::Uuid::from_u128(1));
+    let cancelled = vec![perseat_journal::Position::from_bits(1)];
+    let stories = |cancelled| {
+        HashMap::from([(
+            id,
+            Story {
+                cancelled,
+                ..Story::default()
+            },
+        )])
+    };
+    assert_eq!(reconcile_asked(&stories(cancelled), &[id]).len(), 0);
+    assert_eq!(reconcile_asked(&stories(Vec::new()), &[id]).len(), 1);
+    assert_eq!(reconcile_asked(&HashMap::new(), &[id]).len(), 1);
 }
