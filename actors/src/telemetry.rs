@@ -20,6 +20,9 @@ pub const RUNNING: &str = "perseat_executions_running";
 /// Executions that wait for a connection to be usable, by owner.
 pub const PARKED: &str = "perseat_executions_parked";
 
+/// Users in memory, by owner.
+pub const USERS: &str = "perseat_users_in_memory";
+
 pub(crate) fn renewed(outcome: &Outcome) {
     let outcome = match outcome {
         Outcome::Token(_) => "renewed",
@@ -37,6 +40,7 @@ pub(crate) struct OwnerMetrics {
     pub(crate) live: Gauge,
     pub(crate) running: Gauge,
     pub(crate) parked: Gauge,
+    pub(crate) users: Gauge,
 }
 
 impl OwnerMetrics {
@@ -48,7 +52,8 @@ impl OwnerMetrics {
             finished: counter!(FINISHED),
             live: gauge!(LIVE, "owner" => owner.clone()),
             running: gauge!(RUNNING, "owner" => owner.clone()),
-            parked: gauge!(PARKED, "owner" => owner),
+            parked: gauge!(PARKED, "owner" => owner.clone()),
+            users: gauge!(USERS, "owner" => owner),
         }
     }
 }

@@ -109,6 +109,7 @@ impl Config {
             fair: self.fair_options(),
             instances: self.nursery_options(),
             users: self.nursery_options(),
+            users_max: self.supervision.max_users.as_usize(),
             mailbox: self.supervision.mailbox.as_usize(),
             tidy_every: self.supervision.tidy_every,
             payload_cache: self.execution.payload_cache.as_usize(),

@@ -552,7 +552,9 @@ settings! {
         passivate_after: Duration = "5m";
         /// How often idle actors are looked for.
         tidy_every: Duration = "30s";
-        /// Instances in memory at once, and users of one instance; past it the longest idle one makes room.
+        /// Users in memory of one owner arbiter, 4 KiB each; past it those that rest for a second are put away, which is looked for each second.
+        max_users: Count = 131_072;
+        /// Instances in memory at once, and users of one instance; past it what comes waits until some were put away.
         max_children: Count = 1_048_576;
         /// Messages waiting for one actor. At least admission.total, so that what was admitted always fits.
         mailbox: Count = 262_144;

@@ -1,7 +1,7 @@
 //! What an execution sees of configuration and credentials, how it can end, and what survives a crash.
 
 use crate::daemon::{Daemon, Endpoints};
-use crate::http::{Answer, request};
+use crate::http::{Answer, PATIENCE, request};
 use crate::provider::Provider;
 use crate::set_up::{
     Integration, answer_with, code, customer, instance_with, integration, organization, post, reference, step, token_of, user, user_config,
@@ -9,6 +9,7 @@ use crate::set_up::{
 };
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Instant;
 
 pub(crate) const OPEN: &str = "endpointSecurityType: unsecured";
 pub(crate) const ONE_SLOT: &str = "execution.slots = 1\n";
@@ -356,6 +357,33 @@ fn the_gauges_of_all_owners_add_up() {
         assert_eq!((values.len(), values.iter().sum::<f64>()), (3, CUSTOMERS as f64), "{gauge}");
     }
     run.provider.release();
+}
+
+#[test]
+fn users_that_rest_are_put_away_where_there_are_more_than_may_be() {
+    let run = start("supervision.max-users = 10\n");
+    let names: Vec<String> = (0..40).map(|n| format!("user-{n}")).collect();
+    let of = |name: &String| user("globex", name) + &user_config("globex", "Runs", name);
+    run.daemon.add(&names.iter().map(of).collect::<String>());
+    let urls = run.daemon.endpoints();
+    let ask = |name: &str| {
+        let request = request("POST", &urls.path("Runs", "globex", name, "Call")).header("prismatic-synchronous", "true");
+        assert_eq!(run.daemon.call(&request.json(&json!({ "text": "hello" }))).status, 200, "{name}");
+    };
+    names.iter().for_each(|name| ask(name));
+    let in_memory = || {
+        let page = run.daemon.admin("/metrics").text();
+        let mut lines = page.lines().filter(|line| line.starts_with("perseat_users_in_memory{"));
+        lines.next().unwrap().rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    let begin = Instant::now();
+    while in_memory() > 10.0 {
+        assert!(begin.elapsed() < PATIENCE, "{} are in memory", in_memory());
+        // Who is called stays.
+        ask(&names[0]);
+    }
+    // Who was put away comes back.
+    ask(&names[1]);
 }
 
 #[test]

@@ -201,6 +201,7 @@ impl Owned {
             fair: FairOptions::default(),
             instances: children,
             users: children,
+            users_max: 1_000,
             mailbox: 1_000,
             tidy_every: Duration::from_hours(24),
             payload_cache: 1 << 20,

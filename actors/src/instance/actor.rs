@@ -299,7 +299,7 @@ impl Handler<Leave> for InstanceActor {
         // As in the supervisor: the next round takes the others.
         const AT_ONCE: usize = 10_000;
         let is_empty = self.table.users(|users| {
-            for config in users.idle(AT_ONCE) {
+            for config in users.idle_for(message.rested, AT_ONCE) {
                 if let Some(user) = users.put_away(&config)
                     && user.tell(PutAway).is_err()
                 {

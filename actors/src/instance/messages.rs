@@ -3,6 +3,7 @@
 use actix::Message;
 use perseat_domain::id::{ExecutionId, UserConfigId};
 use perseat_domain::owner::Turn;
+use std::time::Duration;
 
 /// Sent by the supervisor: the turn of an execution has come, and the configuration has to be read for it. If its user cannot
 /// take it, the supervisor hears [`NotStarted`](crate::supervisor::NotStarted).
@@ -26,6 +27,8 @@ pub struct Forget;
 pub struct Leave {
     /// Whether the instance itself was idle for its time.
     pub is_idle: bool,
+    /// For how long nobody used a user that is put away.
+    pub rested: Duration,
 }
 
 /// Sent by a user that was told to leave and has work.

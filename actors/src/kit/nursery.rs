@@ -242,8 +242,13 @@ impl<K: Clone + Eq + Hash, H> Nursery<K, H> {
     /// The running children that nobody used for the idle time, at most `limit`. Also forgets failures that are past
     /// counting. Call it now and then; the cost is that of one walk over the children.
     pub fn idle(&mut self, limit: usize) -> Vec<K> {
+        self.idle_for(self.options.idle_after, limit)
+    }
+
+    /// The same, unused for so long.
+    pub fn idle_for(&mut self, idle_after: Duration, limit: usize) -> Vec<K> {
         let now = self.clock.uptime();
-        let NurseryOptions { restart, idle_after, .. } = self.options;
+        let restart = self.options.restart;
         self.children
             .retain(|_, child| !matches!(child.state, State::Down { until, .. } if now >= until + restart.within));
         let unused = |child: &Child<H>| matches!(child.state, State::Running { used_at, .. } if now >= used_at + idle_after);

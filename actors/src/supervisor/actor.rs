@@ -22,6 +22,10 @@ use perseat_journal::AppendError;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// For how long nobody used a user that is put away where there are too many, and how often they are looked for. No key: a user who is
+/// called every second stays.
+const RESTED: Duration = Duration::from_secs(1);
+
 /// Limits of one owner.
 #[derive(Clone, Debug)]
 pub struct SupervisorOptions {
@@ -31,6 +35,8 @@ pub struct SupervisorOptions {
     pub instances: NurseryOptions,
     /// Restart, idleness and number of users of one instance.
     pub users: NurseryOptions,
+    /// Users in memory; past it those that rest are put away early (`supervision.max-users`).
+    pub users_max: usize,
     /// Messages that wait in one mailbox at most (`supervision.mailbox`).
     pub mailbox: usize,
     /// How often idle actors are looked for (`supervision.tidy-every`).
@@ -57,6 +63,8 @@ pub struct Supervisor {
     /// When parked executions are looked at next.
     look_at: Option<Timestamp>,
     look_due: Reminder,
+    /// When idle actors were looked for last.
+    tidied_at: Duration,
     metrics: Arc<OwnerMetrics>,
 }
 
@@ -75,6 +83,7 @@ impl Supervisor {
             owner: Arc::new(OwnerTable::new(owner)),
             supervisor: me.clone(),
             mailbox: options.mailbox,
+            crowd: Arc::default(),
         };
         Self {
             instances: Nursery::new(options.instances, clock, options.seed),
@@ -87,6 +96,7 @@ impl Supervisor {
             draining: None,
             look_at: None,
             look_due: Reminder::default(),
+            tidied_at: Duration::ZERO,
         }
     }
 
@@ -122,10 +132,40 @@ impl Supervisor {
         self.metrics.live.set(live as f64);
         self.metrics.running.set(f64::from(running));
         self.metrics.parked.set(parked as f64);
+        self.metrics.users.set(self.env.crowd.len() as f64);
         if running == 0
             && let Some(waiting) = &mut self.draining
         {
             waiting.drain(..).for_each(|reply| reply.send(()));
+        }
+    }
+
+    /// Where there are more users than there may be, those that rest are put away without waiting for their time.
+    fn make_room(&mut self) {
+        let is_crowded = self.env.crowd.len() > self.options.users_max;
+        if is_crowded && self.env.execution.clock.uptime() >= self.tidied_at + RESTED {
+            self.tidy(RESTED);
+        }
+    }
+
+    /// Puts away what is idle, and users that nobody used for `rested`.
+    fn tidy(&mut self, rested: Duration) {
+        // Bounds one message's work on the arbiter, not what is put away: the next round takes the others.
+        const AT_ONCE: usize = 10_000;
+        self.tidied_at = self.env.execution.clock.uptime();
+        self.shares.tidy(AT_ONCE);
+        let idle = self.instances.idle(AT_ONCE);
+        for (id, instance) in self.instances.alive() {
+            if !idle.contains(id) && instance.actor.tell(Leave { is_idle: false, rested }).is_err() {
+                tracing::debug!(instance = %id, "an instance is too busy to look for idle users");
+            }
+        }
+        for id in idle {
+            if let Some(instance) = self.instances.put_away(&id)
+                && instance.actor.tell(Leave { is_idle: true, rested }).is_err()
+            {
+                self.instances.keep(&id);
+            }
         }
     }
 
@@ -237,6 +277,7 @@ impl Handler<Committed> for Supervisor {
             }
         });
         self.after_change();
+        self.make_room();
     }
 }
 
@@ -421,23 +462,8 @@ impl Handler<TidyDue> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: TidyDue, ctx: &mut Context<Self>) {
-        // Bounds one message's work on the arbiter, not what is put away: the next round takes the others.
-        const AT_ONCE: usize = 10_000;
         self.catch_up();
-        self.shares.tidy(AT_ONCE);
-        let idle = self.instances.idle(AT_ONCE);
-        for (id, instance) in self.instances.alive() {
-            if !idle.contains(id) && instance.actor.tell(Leave { is_idle: false }).is_err() {
-                tracing::debug!(instance = %id, "an instance is too busy to look for idle users");
-            }
-        }
-        for id in idle {
-            if let Some(instance) = self.instances.put_away(&id)
-                && instance.actor.tell(Leave { is_idle: true }).is_err()
-            {
-                self.instances.keep(&id);
-            }
-        }
+        self.tidy(self.options.users.idle_after);
         remind(ctx, &*self.env.execution.clock, self.options.tidy_every, TidyDue);
     }
 }

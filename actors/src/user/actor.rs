@@ -1,5 +1,6 @@
 //! The user actor.
 
+use super::crowd::{Crowd, Place};
 use super::messages::{Cancel, ForgetConfig, InstanceIs, Orphaned, PutAway, Start};
 use super::sources::Offers;
 use crate::execution::{
@@ -30,6 +31,8 @@ pub struct UserEnv {
     pub supervisor: Mailbox<Supervisor>,
     /// Messages that wait in one mailbox at most (`supervision.mailbox`).
     pub mailbox: usize,
+    /// All users of the owner that are in memory.
+    pub crowd: Arc<Crowd>,
 }
 
 #[derive(Debug)]
@@ -82,6 +85,7 @@ pub struct UserActor {
     has_parked: bool,
     /// Distinguishes activations of the same execution.
     next_generation: u64,
+    _place: Place,
 }
 
 impl UserActor {
@@ -90,6 +94,7 @@ impl UserActor {
     pub fn new(key: UserKey, env: UserEnv, parent: Mailbox<InstanceActor>, ctx: &Context<Self>) -> Self {
         Self {
             key,
+            _place: env.crowd.place(),
             env,
             parent,
             me: Mailbox::of(ctx),

@@ -10,8 +10,10 @@
 //! the owner's table, as does what runs here: an actor that dies loses nothing.
 
 mod actor;
+mod crowd;
 mod messages;
 mod sources;
 
 pub use actor::{UserActor, UserEnv};
+pub use crowd::Crowd;
 pub use messages::{Answer, Cancel, ForgetConfig, InstanceIs, Orphaned, PutAway, Start};
