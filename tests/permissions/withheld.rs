@@ -175,3 +175,74 @@ async fn a_customers_people_register_no_app_for_a_connection_that_the_organizati
     }
     assert_eq!(shown(&world).await["appRegistrations"], json!([]));
 }
+
+/// The global ids of the versions, the oldest first.
+async fn versions(world: &World) -> Vec<String> {
+    let query = r#"{ integrations(name: "Withheld") { nodes { versionSequence(sortBy: [{field: VERSION_NUMBER, direction: ASC}]) { nodes { id } } } } }"#;
+    let found = world.ask(OWNER, query, json!({})).await;
+    let nodes = found["data"]["integrations"]["nodes"][0]["versionSequence"]["nodes"].as_array();
+    let ids = nodes.unwrap_or_else(|| panic!("{found}")).iter().map(|node| node["id"].as_str());
+    ids.map(|id| id.unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_customers_people_choose_no_version_that_withholds_others_from_them() {
+    let world = World::start().await;
+    let second = MANIFESTS.replace("OAUTH", OAUTH).replace("INPUTS", INPUTS);
+    let (integration, others) = second.split_once("---").unwrap();
+    let open = integration.replace(
+        "stableKey: ours, dataType: string, orgOnly: true",
+        "stableKey: ours, dataType: string, orgOnly: false",
+    );
+    let is_key = |line: &&str| !line.contains("key: Key, stableKey: key");
+    let first: Vec<&str> = open.lines().filter(is_key).collect();
+    world
+        .daemon
+        .apply(&first.join("\n").replace("{type: configVar, value: Key}, ", ""))
+        .await;
+    world.daemon.apply(&second).await;
+    let like_second = integration.replace("description: ''", "description: third");
+    world
+        .daemon
+        .apply(&format!(
+            "{like_second}---{}",
+            others.replace("integration: Withheld", "integration: Withheld\nversion: 2")
+        ))
+        .await;
+    let versions = versions(&world).await;
+    let [first, second, third] = versions.as_slice() else {
+        panic!("{versions:?}")
+    };
+    let instance = shown(&world).await["id"].clone();
+    let choose = async |column: usize, version: &str, values: Value| {
+        let update = "mutation ($i: ID!, $v: ID!, $c: [InputInstanceConfigVariable]) { updateInstance(input: {id: $i, integration: $v, configVariables: $c}) { instance { id } errors { messages } } }";
+        world.ask(column, update, json!({ "i": instance, "v": version, "c": values })).await
+    };
+    let is_refused = |answer: &Value| !is_allowed(answer) && answer.to_string().contains("it is the one to choose it");
+
+    // To read it, to set it, and to have it dropped as a variable that is not there.
+    let set = |name: &str| json!([{ "key": name, "value": "mine" }]);
+    for values in [Value::Null, set("Ours"), set("Theirs")] {
+        let refused = choose(ADMIN, first, values).await;
+        assert!(is_refused(&refused), "{refused}");
+    }
+    let after = shown(&world).await;
+    assert_eq!(variable(&after, "Ours")["value"], "set by us");
+    assert_eq!(variable(&after, "Key")["status"], "ACTIVE");
+    // Where the same are withheld they choose, and what the organization set stays.
+    let chosen = choose(ADMIN, third, set("Theirs")).await;
+    assert!(is_allowed(&chosen), "{chosen}");
+    let after = shown(&world).await;
+    assert_eq!(variable(&after, "Theirs")["value"], "mine");
+    assert_eq!(variable(&after, "Ours")["value"], "set by us");
+    assert_eq!(variable(&after, "Key")["status"], "ACTIVE");
+    // Nor does theirs become what the organization alone sets, but by the organization.
+    for (column, version) in [(OWNER, first), (ADMIN, first)] {
+        let chosen = choose(column, version, set("Ours")).await;
+        assert!(is_allowed(&chosen), "{chosen}");
+    }
+    let refused = choose(ADMIN, second, Value::Null).await;
+    assert!(is_refused(&refused), "{refused}");
+    let chosen = choose(OWNER, second, Value::Null).await;
+    assert!(is_allowed(&chosen), "{chosen}");
+}

@@ -143,7 +143,8 @@ pub fn page() -> String {
          see nor write another person's. Whoever may configure an instance for themselves without viewing instances knows its name\n\
          and whether it is on. Variables of an integration that the organization alone sets (`orgOnly`) are shown to its people\n\
          alone, their defaults included, and stay whatever a customer's people change; so do its connections and their app\n\
-         registrations. What an integration is tried out with is the organization's, too.\n\n\
+         registrations. A version in which the organization alone sets others than in the one before is its to choose. What an\n\
+         integration is tried out with is the organization's, too.\n\n\
          Whoever sees an execution sees no more of the person on whose behalf it ran than of that person otherwise. For those who\n\
          may not see the person, `userName` is empty, requests, results and answers are withheld, and in log lines and errors `•••`\n\
          stands for the name and its words, e-mail address, external id, subject and telephone number. A text that a flow makes of\n\

@@ -12,7 +12,7 @@ use perseat_domain::model::{Customer, Instance, InstanceState, Integration, Inte
 use perseat_store::catalog::Lookup;
 use perseat_store::keyring::Owner;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -144,7 +144,9 @@ impl Edit<'_, '_> {
                     return Err(Fault::field("integration", "An instance stays with its integration."));
                 }
                 let integration = self.existing::<Integration>(before.integration)?;
-                self.version_to_use(&integration, version)?
+                let version = self.version_to_use(&integration, version)?;
+                self.check_withheld_stays(&before, &version.definition)?;
+                version
             }
             None => self.version_of(before.integration, before.config.version)?,
         };
@@ -270,6 +272,19 @@ impl Edit<'_, '_> {
         Ok(instances.iter().any(|instance| instance.integration == integration))
     }
 
+    /// What the organization alone sets stays so, and what a customer's people gave does not become that: they go from one version to
+    /// another where both withhold the same variables from them.
+    fn check_withheld_stays(&self, instance: &Instance, next: &Definition) -> Result<(), Fault> {
+        let saved = self.version_of(instance.integration, instance.config.version)?;
+        if self.actor.customer().is_none() || withheld(&saved.definition) == withheld(next) {
+            return Ok(());
+        }
+        Err(Fault::field(
+            "integration",
+            "The organization alone sets other variables in this version: it is the one to choose it.",
+        ))
+    }
+
     fn version_to_use(&self, integration: &Integration, id: VersionId) -> Result<Arc<IntegrationVersion>, Fault> {
         let Some(number) = id.version.map(u32::from) else {
             return self.newest_released(integration, true);
@@ -289,6 +304,12 @@ impl Edit<'_, '_> {
 }
 
 const INTEGRATION: &str = "integration";
+
+/// The stable keys of the variables that the organization alone sets.
+fn withheld(definition: &Definition) -> BTreeSet<&str> {
+    let variables = definition.config_vars.iter().filter(|variable| variable.org_only);
+    variables.map(|variable| variable.stable_key.as_str()).collect()
+}
 
 fn check(name: Option<&String>, description: Option<&String>, labels: Option<&[String]>) -> Result<(), Fault> {
     let mut checked = Checked::default();
