@@ -65,7 +65,7 @@ pub(super) struct Used {
 }
 
 impl Used {
-    /// Runs a script to its end; anew where its first request has to wait.
+    /// Runs a script to its end; anew where its first request has to wait, unless the script was told so and ended well.
     pub(super) async fn run(
         &self,
         js: &JsPool,
@@ -82,14 +82,15 @@ impl Used {
             };
             let ended = js.run_with(request()?, calls).await;
             *cpu += ended.cpu;
+            let held = ended.held.as_ref().filter(|held| held.unawaited || ended.outcome.is_err());
+            let Some(held) = held else { return Ok(ended) };
             beginnings += 1;
-            match &ended.held {
-                Some(held) if ended.outcome.is_err() && beginnings < BEGINNINGS => {
-                    let came = held.turn(outbound, self.sender, self.deadline).await;
-                    turn = Some(came.map_err(|error| http::step_error(&error))?);
-                }
-                _ => return Ok(ended),
+            if beginnings == BEGINNINGS {
+                let message = "the first request has to wait, and is another one each time that the code begins anew";
+                return Err(StepError::passing(ErrorCode::OutboundRateLimited, message));
             }
+            let came = held.turn(outbound, self.sender, self.deadline).await;
+            turn = Some(came.map_err(|error| http::step_error(&error))?);
         }
     }
 }

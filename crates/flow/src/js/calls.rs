@@ -1,7 +1,8 @@
 //! What a script's requests count for at providers, and how the first of them waits for its turn: not in the child.
 //!
 //! A run whose first request would have to wait ends without it, and begins anew with the turn in hand. Nothing was sent
-//! until then, so nothing is sent twice. A later request waits a moment in the child, and fails after it.
+//! until then, so nothing is sent twice. A later request waits a moment in the child, and fails after it; where
+//! its script ended without waiting for it, it waits as long as the run has time.
 
 use super::run::{Setback, UserKey};
 use crate::expression::Connection;
@@ -28,6 +29,8 @@ pub(crate) struct Calls {
 pub(crate) struct HeldCall {
     url: Url,
     connection: Option<Arc<Connection>>,
+    /// Whether its script had ended: nobody was told.
+    pub(crate) unawaited: bool,
 }
 
 impl HeldCall {
@@ -50,6 +53,8 @@ pub(super) struct Sending {
     sender: Sender,
     calls: Calls,
     has_sent: bool,
+    /// Whether the script has ended, and waits for no request any more.
+    pub(super) has_script_ended: bool,
     /// Requests that wait for earlier ones to be answered, by their calls' numbers; no more than `code.max-fetches`.
     line: VecDeque<(u32, Outgoing)>,
     /// One for each that may be sent and not answered.
@@ -79,6 +84,7 @@ pub(super) struct Outgoing {
     connection: Option<Arc<Connection>>,
     sender: Sender,
     turn: Option<Turn>,
+    unawaited: bool,
     unsent: watch::Receiver<()>,
 }
 
@@ -92,6 +98,7 @@ impl Sending {
             },
             calls,
             has_sent: false,
+            has_script_ended: false,
             line: VecDeque::new(),
             permits: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             unsent: watch::Sender::default(),
@@ -111,6 +118,7 @@ impl Sending {
             connection,
             sender: self.sender,
             turn: None,
+            unawaited: self.has_script_ended,
             unsent: self.unsent.subscribe(),
         };
         if !self.has_sent {
@@ -122,6 +130,7 @@ impl Sending {
                         self.held = Some(HeldCall {
                             url: outgoing.request.url,
                             connection: outgoing.connection,
+                            unawaited: outgoing.unawaited,
                         });
                     }
                     return Err(format!("fetch: {error}"));
@@ -140,8 +149,7 @@ impl Sending {
     /// The next to send, if one more may be on its way; the permit is given back once it is answered, or will not be.
     pub(super) fn next(&mut self) -> Option<(u32, Outgoing, OwnedSemaphorePermit)> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
-        let (call, outgoing) = self.line.pop_front()?;
-        Some((call, outgoing, permit))
+        self.first_of_line(permit)
     }
 
     /// The same, once it may be on its way.
@@ -150,7 +158,12 @@ impl Sending {
             return None;
         }
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
-        let (call, outgoing) = self.line.pop_front()?;
+        self.first_of_line(permit)
+    }
+
+    fn first_of_line(&mut self, permit: OwnedSemaphorePermit) -> Option<(u32, Outgoing, OwnedSemaphorePermit)> {
+        let (call, mut outgoing) = self.line.pop_front()?;
+        outgoing.unawaited = self.has_script_ended;
         Some((call, outgoing, permit))
     }
 
@@ -178,7 +191,10 @@ impl Outgoing {
         let turn = match self.turn.take() {
             Some(turn) => turn,
             None => {
-                let until = self.request.deadline.min(Instant::now() + outbound.script_wait());
+                let until = match self.unawaited {
+                    true => self.request.deadline,
+                    false => self.request.deadline.min(Instant::now() + outbound.script_wait()),
+                };
                 let caller = Caller {
                     sender: self.sender,
                     connection: self.connection.as_deref(),

@@ -70,6 +70,8 @@ pub(super) enum FromChild<'a> {
     Fetch {
         run: u64,
         call: u32,
+        /// Whether the script has ended without waiting for it.
+        unawaited: bool,
         method: &'a str,
         url: &'a str,
         #[serde(borrow)]

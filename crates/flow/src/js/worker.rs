@@ -253,6 +253,7 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
                 mut sending,
                 ..
             } = flight;
+            sending.has_script_ended = true;
             let report = RunReport {
                 outcome: outcome.map(str::to_owned).map_err(run_error),
                 logs: logs.into_iter().map(step_log).collect(),
@@ -272,6 +273,7 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
         FromChild::Fetch {
             run,
             call,
+            unawaited,
             method,
             url,
             headers,
@@ -293,6 +295,7 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
             if flight.fetches > shared.options.max_fetches {
                 return Err(io::Error::other("more requests than `code.max-fetches`"));
             }
+            flight.sending.has_script_ended |= unawaited;
             if !flight.answer.is_closed() {
                 let most = shared.outbound.max_headers();
                 let request = request(flight, call, method, url, (&headers, most), body);
@@ -419,10 +422,9 @@ pub(super) async fn send_rest(shared: &Arc<Shared>, rest: Rest) {
             let (shared, count) = (Arc::clone(shared), count.clone());
             let runtime = shared.runtime.clone();
             runtime.spawn(async move {
-                if let Err(error) = outgoing.send(&shared.outbound, &count).await {
-                    tracing::warn!(%error, "a request that its script did not wait for failed");
-                }
+                let answer = outgoing.send(&shared.outbound, &count).await;
                 drop(permit);
+                unheard(&answer.map_err(|error| error.to_string()));
             });
         }
         sending.all_sent().await;
@@ -448,9 +450,12 @@ async fn fetch(shared: Arc<Shared>, (id, run, call): (u64, u64, u32), (outgoing,
         }
     });
     let mut state = shared.lock();
-    let Some(worker) = state.workers.get_mut(&id) else { return };
-    let Some(first) = worker.flights.front_mut().filter(|first| first.id == run) else {
-        return;
+    let Some(worker) = state.workers.get_mut(&id) else {
+        return unheard(&answer);
+    };
+    let is_heard = |first: &&mut Flight| first.id == run && !first.sending.has_script_ended;
+    let Some(first) = worker.flights.front_mut().filter(is_heard) else {
+        return unheard(&answer);
     };
     first.sending.setback = setback.or(first.sending.setback);
     push_answer(&mut worker.out, run, call, answer.as_ref().map_err(String::as_str));
@@ -460,6 +465,13 @@ async fn fetch(shared: Arc<Shared>, (id, run, call): (u64, u64, u32), (outgoing,
         send_next(&shared, id, first);
     }
     worker.wake.notify_one();
+}
+
+/// No script hears what came of its request any more.
+fn unheard(answer: &Result<Response, String>) {
+    if let Err(error) = answer {
+        tracing::warn!(error, "a request that no script waited for failed");
+    }
 }
 
 fn push_answer(out: &mut Vec<u8>, run: u64, call: u32, answer: Result<&Response, &str>) {

@@ -2,8 +2,9 @@
 
 use super::support::Withholding;
 use super::*;
+use perseat_domain::rate::Rate;
 use perseat_domain::usage::Through;
-use perseat_flow::outbound::{AnswerMemory, Meter};
+use perseat_flow::outbound::{AnswerMemory, Governor, GovernorOptions, Meter};
 use std::collections::BTreeSet;
 use std::pin::pin;
 
@@ -11,13 +12,17 @@ const ANSWER: usize = 200 << 10;
 const HALF: usize = 512 << 10;
 
 async fn pool_at(server: &Withholding, memory: &AnswerMemory, fetches_in_flight: usize) -> JsPool {
+    pool_through(|outbound| outbound.sharing(memory.clone()), server, fetches_in_flight).await
+}
+
+async fn pool_through(governed: impl FnOnce(OutboundClient) -> OutboundClient, server: &Withholding, fetches_in_flight: usize) -> JsPool {
     let policy = Policy::new(vec![server.address.parse().unwrap()], Vec::new());
     let outbound = OutboundClient::new(policy, outbound::Options::default()).unwrap();
     let options = Options {
         fetches_in_flight,
         ..options()
     };
-    JsPool::start(outbound.sharing(memory.clone()), options).await.unwrap()
+    JsPool::start(governed(outbound), options).await.unwrap()
 }
 
 /// Sends so many requests and waits for none before the next; how many were answered, and what the others failed with.
@@ -106,6 +111,30 @@ async fn what_a_script_does_not_wait_for_is_sent_all_the_same() {
     server.was_asked(40).await;
     let (paths, most) = server.asked.borrow().clone();
     assert_eq!((paths.len(), most), (40, 16));
+}
+
+#[tokio::test]
+async fn what_a_script_does_not_wait_for_waits_for_its_turn_as_long_as_the_run_has_time() {
+    let server = Withholding::start(ANSWER).await;
+    let rate = Rate {
+        count: 1,
+        per: Duration::from_secs(1),
+    };
+    let rated = GovernorOptions {
+        hosts: vec![(server.address.clone(), rate)],
+        ..GovernorOptions::default()
+    };
+    let governor = Governor::new(rated, &[], None).unwrap();
+    let pool = pool_through(|outbound| outbound.governed(governor), &server, 2).await;
+    let meter = Meter::default();
+    let request = RunRequest {
+        count: meter.through(Through::default()),
+        ..request(owner(1, 1), &waiting_for_none(&server, 3))
+    };
+    server.open.send_replace(true);
+    let ended = pool.run(request).await;
+    let calls: u64 = meter.take().iter().map(|(_, amount)| amount.calls).sum();
+    assert_eq!((ended.outcome, calls), (Ok("1".to_owned()), 3));
 }
 
 #[tokio::test]

@@ -280,7 +280,7 @@ impl Engine {
             // The result counts as soon as it is there, whatever else the script left to do.
             loop {
                 if let Some(result) = self.bridge.now(|state| state.result.take()) {
-                    self.send_outgoing(run.run, link)?;
+                    self.send_outgoing(run.run, link, true)?;
                     return Ok(result.map_err(thrown));
                 }
                 if self.clock.is_over() {
@@ -290,7 +290,7 @@ impl Engine {
                     break;
                 }
             }
-            self.send_outgoing(run.run, link)?;
+            self.send_outgoing(run.run, link, false)?;
             let (due, waits) = self.bridge.now(|state| {
                 let due = state.due(Instant::now());
                 let waits = state.waiting > 0 || !state.timers.is_empty();
@@ -326,9 +326,9 @@ impl Engine {
     }
 
     /// Sends the requests that the script has made, also those that it ended without waiting for.
-    fn send_outgoing(&self, run: u64, link: &mut Link) -> io::Result<()> {
+    fn send_outgoing(&self, run: u64, link: &mut Link, unawaited: bool) -> io::Result<()> {
         let outgoing = self.bridge.now(|state| std::mem::take(&mut state.outgoing));
-        outgoing.iter().try_for_each(|outgoing| send(link, run, outgoing))
+        outgoing.iter().try_for_each(|outgoing| send(link, (run, unawaited), outgoing))
     }
 
     /// Until the next timer or the deadline.
@@ -354,7 +354,7 @@ impl Engine {
     }
 }
 
-fn send(link: &mut Link, run: u64, outgoing: &Outgoing) -> io::Result<()> {
+fn send(link: &mut Link, (run, unawaited): (u64, bool), outgoing: &Outgoing) -> io::Result<()> {
     let Outgoing {
         call,
         method,
@@ -366,6 +366,7 @@ fn send(link: &mut Link, run: u64, outgoing: &Outgoing) -> io::Result<()> {
     link.send(&FromChild::Fetch {
         run,
         call: *call,
+        unawaited,
         method,
         url,
         headers,

@@ -435,6 +435,7 @@ fn fetch(shared: &Arc<Shared>, child: u64) -> Ending {
     let asks = FromChild::Fetch {
         run,
         call: 0,
+        unawaited: false,
         method: "GET",
         url: "http://127.0.0.1:1/",
         headers: Vec::new(),

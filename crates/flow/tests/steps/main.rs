@@ -1,6 +1,8 @@
 //! Steps as the execution actor performs them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must fail")]
 
+mod code;
+#[path = "../support/mod.rs"]
 mod support;
 
 use perseat_domain::code::ErrorCode;
@@ -101,6 +103,10 @@ fn key() -> IdempotencyKey {
 }
 
 async fn perform(performer: &Performer, step: &Step, scope: &Scope) -> StepReport {
+    perform_counted(performer, step, scope, &Meter::default()).await
+}
+
+async fn perform_counted(performer: &Performer, step: &Step, scope: &Scope, meter: &Meter) -> StepReport {
     let user = Some(BoundUser {
         user: UserId(Uuid::from_u128(3)),
         config: UserConfigId(Uuid::from_u128(4)),
@@ -118,7 +124,7 @@ async fn perform(performer: &Performer, step: &Step, scope: &Scope) -> StepRepor
         context: &Arc::new(FlowContext::default()),
         key: &key(),
         deadline: Instant::now() + Duration::from_secs(20),
-        meter: &Meter::default(),
+        meter,
         debug: false,
     };
     performer.perform(call).await
@@ -440,52 +446,6 @@ async fn an_answer_is_heard_though_there_is_no_room_for_its_body() {
     let report = perform(&performer, &get("/status/401"), &settings()).await;
     assert_eq!(report.refused, Some(("stable".into(), 3)));
     assert!(failure(report).message.contains("`outbound.answer-memory`"));
-}
-
-#[tokio::test]
-async fn a_code_step_sees_connections_without_their_refresh_tokens() {
-    let server = Server::start().await;
-    let performer = performer(&server).await;
-    let token = json!({ "access_token": "at", "refresh_token": "rt", "authed_user": { "refresh_token": "rt2", "id": 1 } });
-    let settings = vec![
-        (
-            "Account",
-            connection("oauth2", json!({ "fields": { "clientId": "c" }, "token": token })),
-        ),
-        ("Folder", Setting::Plain(json!("/in"))),
-    ];
-    let code = step(
-        "code",
-        "runCode",
-        vec![(
-            "code",
-            text(
-                "module.exports = async ({ configVars }, { onTrigger }) => { console.log('seen'); return { data: [configVars, onTrigger.results.body.data.n] } }",
-            ),
-        )],
-    );
-    let report = perform(&performer, &code, &scope(settings)).await;
-    assert_eq!(report.logs.len(), 1);
-    assert_eq!(report.credentials, vec![("stable".into(), 3)]);
-    let account = json!({ "key": "oauth2", "configVarKey": "Account", "fields": { "clientId": "c" }, "token": { "access_token": "at", "authed_user": { "id": 1 } } });
-    assert_eq!(data(report), json!([{ "Account": account, "Folder": "/in" }, 4]));
-}
-
-#[tokio::test]
-async fn a_code_step_that_throws_or_nests_too_deep_fails() {
-    let server = Server::start().await;
-    let performer = performer(&server).await;
-    for (script, said) in [
-        ("module.exports = () => { throw new Error('no') }", "Error: no"),
-        (
-            "module.exports = () => { let d = 1; for (let i = 0; i < 200; i++) d = [d]; return { data: d } }",
-            "100 levels",
-        ),
-    ] {
-        let error = failure(perform(&performer, &step("code", "runCode", vec![("code", text(script))]), &scope(vec![])).await);
-        assert_eq!(error.code, ErrorCode::ScriptFailed);
-        assert!(error.message.contains(said), "{}", error.message);
-    }
 }
 
 #[tokio::test]
