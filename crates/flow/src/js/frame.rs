@@ -1,8 +1,11 @@
 //! The frames between the daemon and a child: a length, then postcard. Both ends are of one build, which a child says first;
 //! everything else is checked because the child may have been taken over by the script it ran.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 
 /// To the child.
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,7 +78,7 @@ pub(super) enum FromChild<'a> {
         method: &'a str,
         url: &'a str,
         #[serde(borrow)]
-        headers: Vec<(&'a str, &'a str)>,
+        headers: List<'a, (&'a str, &'a str)>,
         body: &'a str,
     },
     /// A run ended. After `last` the child ends.
@@ -88,7 +91,7 @@ pub(super) enum FromChild<'a> {
         #[serde(borrow)]
         outcome: Result<&'a str, Failure<'a>>,
         #[serde(borrow)]
-        logs: Vec<Line<'a>>,
+        logs: List<'a, Line<'a>>,
     },
 }
 
@@ -114,6 +117,66 @@ pub(super) type Line<'a> = (u8, u64, &'a str);
 
 /// Log levels as the logger has them.
 pub(super) const LEVELS: [&str; 7] = ["trace", "debug", "info", "warn", "error", "fatal", "metric"];
+
+/// A list of any length that takes no memory but its frame's: whoever reads it takes as many as they allow.
+pub(super) struct List<'a, T> {
+    bytes: &'a [u8],
+    items: PhantomData<T>,
+}
+
+/// The bytes of a [`List`].
+pub(super) fn listed<T: Serialize>(items: impl IntoIterator<Item = T>) -> Vec<u8> {
+    let write = |bytes, item| postcard::to_extend(&item, bytes).unwrap_or_default();
+    items.into_iter().fold(Vec::new(), write)
+}
+
+impl<'a, T: Deserialize<'a>> List<'a, T> {
+    /// Of what [`listed`] gave.
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, items: PhantomData }
+    }
+
+    fn read(&self) -> impl Iterator<Item = postcard::Result<T>> + use<'a, T> {
+        let mut rest = self.bytes;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let taken = postcard::take_from_bytes(std::mem::take(&mut rest));
+            Some(taken.map(|(item, behind)| {
+                rest = behind;
+                item
+            }))
+        })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
+        // Whether all can be read was found when the frame was.
+        self.read().map_while(Result::ok)
+    }
+}
+
+impl<T> Serialize for List<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.bytes)
+    }
+}
+
+impl<'de: 'a, 'a, T: Deserialize<'a>> Deserialize<'de> for List<'a, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let list = Self::new(<&[u8]>::deserialize(deserializer)?);
+        match list.read().find_map(Result::err) {
+            Some(error) => Err(D::Error::custom(error)),
+            None => Ok(list),
+        }
+    }
+}
+
+impl<'a, T: Deserialize<'a> + fmt::Debug> fmt::Debug for List<'a, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
 
 /// Appends a frame.
 pub(super) fn push<T: Serialize>(out: &mut Vec<u8>, frame: &T) {
@@ -250,6 +313,21 @@ mod tests {
                 }
             }
             assert_eq!(lengths, vec![0, 100, 200], "pieces of {step}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_as_it_was_written_and_refused_where_its_end_is_missing() {
+        let pairs = [("a", "1"), ("", ""), ("b", "2")];
+        let bytes = listed(pairs);
+        let list = postcard::to_stdvec(&List::<(&str, &str)>::new(&bytes)).unwrap();
+        let read: List<'_, (&str, &str)> = postcard::from_bytes(&list).unwrap();
+        assert_eq!(read.iter().collect::<Vec<_>>(), pairs);
+        let whole = |bytes: &[u8]| postcard::to_stdvec(&List::<(&str, &str)>::new(bytes)).unwrap();
+        for cut in 1..bytes.len() {
+            let (list, at_a_pair) = (whole(&bytes[..cut]), [4, 6].contains(&cut));
+            let read = postcard::from_bytes::<List<'_, (&str, &str)>>(&list);
+            assert_eq!(read.is_ok(), at_a_pair, "{cut} bytes");
         }
     }
 

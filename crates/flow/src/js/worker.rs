@@ -2,7 +2,7 @@
 
 use super::StartError;
 use super::calls::{Outgoing, Rest};
-use super::frame::{self, Failure, Fetched, FromChild, Incoming, LEVELS, Line, ToChild};
+use super::frame::{self, Failure, Fetched, FromChild, Incoming, LEVELS, Line, List, ToChild};
 use super::pool::{End, Flight, Shared, State, Worker};
 use super::program::BUILD;
 use super::run::{RunError, RunReport, Setback};
@@ -240,6 +240,11 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
             outcome,
             logs,
         } => {
+            // One more says that others were left out.
+            let most = shared.options.max_log_lines.saturating_add(1);
+            if logs.iter().nth(most).is_some() {
+                return Err(io::Error::other("more log lines than `code.max-log-lines`"));
+            }
             let cpu = Duration::from_micros(cpu_us);
             let came_to_its_end = !matches!(outcome, Err(Failure::OutOfTime | Failure::OutOfCpu));
             let Some(flight) = done(shared, id, run, last, came_to_its_end.then_some(End { cpu, waited }))? else {
@@ -256,7 +261,7 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
             sending.has_script_ended = true;
             let report = RunReport {
                 outcome: outcome.map(str::to_owned).map_err(run_error),
-                logs: logs.into_iter().map(step_log).collect(),
+                logs: logs.iter().map(step_log).collect(),
                 cpu,
                 held: sending.held.take(),
                 setback: sending.setback,
@@ -298,7 +303,7 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
             flight.sending.has_script_ended |= unawaited;
             if !flight.answer.is_closed() {
                 let most = shared.outbound.max_headers();
-                let request = request(flight, call, method, url, (&headers, most), body);
+                let request = request(flight, call, method, url, (headers, most), body);
                 match request.and_then(|request| flight.sending.admit(request, &shared.outbound)) {
                     Ok(outgoing) => flight.sending.line_up(call, outgoing),
                     Err(error) => push_answer(&mut worker.out, run, call, Err(&error)),
@@ -371,12 +376,12 @@ fn request(
     call: u32,
     method: &str,
     url: &str,
-    (headers, max_headers): (&[(&str, &str)], usize),
+    (headers, max_headers): (List<'_, (&str, &str)>, usize),
     body: &str,
 ) -> Result<Request, String> {
     let url = Url::parse(url).map_err(|error| format!("fetch: not an address: {error}"))?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| "fetch: not a method".to_owned())?;
-    let texts = headers.iter().map(|(name, value)| (*name, Cow::from(*value)));
+    let texts = headers.iter().map(|(name, value)| (name, Cow::from(value)));
     let mut map = outbound::headers(texts, max_headers).map_err(|error| format!("fetch: {error}"))?;
     let key = flight.request.key.request(call);
     let key = HeaderValue::from_str(&key).map_err(|_| "fetch: the step has no idempotency key".to_owned())?;

@@ -4,7 +4,7 @@ use super::bridge::{Bounds, Bridge, Outgoing};
 use super::host::host;
 use super::imports::NoImports;
 use super::{Link, sandbox, script};
-use crate::js::frame::{Failure, FromChild, Run, ToChild};
+use crate::js::frame::{Failure, FromChild, List, Run, ToChild, listed};
 use rquickjs::function::Function;
 use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Module, Object, Persistent, Runtime};
 use rustix::time::{ClockId, clock_gettime};
@@ -362,14 +362,14 @@ fn send(link: &mut Link, (run, unawaited): (u64, bool), outgoing: &Outgoing) -> 
         headers,
         body,
     } = outgoing;
-    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let headers = listed(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     link.send(&FromChild::Fetch {
         run,
         call: *call,
         unawaited,
         method,
         url,
-        headers,
+        headers: List::new(&headers),
         body,
     })
 }

@@ -10,7 +10,7 @@ mod random;
 mod sandbox;
 mod script;
 
-use super::frame::{self, Failure, FromChild, Incoming, Run, ToChild};
+use super::frame::{self, Failure, FromChild, Incoming, List, Run, ToChild};
 use super::program::{BUILD, BUILD_WORD, NAME};
 use bridge::Bridge;
 use engine::{Engine, Outcome};
@@ -120,7 +120,7 @@ fn perform(engine: &mut Engine, link: &mut Link, bridge: &Bridge, run: &Run<'_>)
         Ok(json) => Ok(json.as_str()),
         Err(error) => Err(error.as_failure()),
     };
-    let logs = state.logs.iter().map(|(level, at, text)| (*level, *at, text.as_str())).collect();
+    let logs = frame::listed(state.logs.iter().map(|(level, at, text)| (*level, *at, text.as_str())));
     let Outcome { cpu, fit, .. } = outcome;
     link.send(&FromChild::Done {
         run: run.run,
@@ -128,7 +128,7 @@ fn perform(engine: &mut Engine, link: &mut Link, bridge: &Bridge, run: &Run<'_>)
         cpu_us: u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX),
         waited: state.waited,
         outcome: result,
-        logs,
+        logs: List::new(&logs),
     })?;
     Ok(fit)
 }
