@@ -7,7 +7,7 @@ use super::thread::Options;
 use perseat_domain::entry::EntryError;
 use perseat_journal::{Journal, Position, ReadError};
 use perseat_store::history::History;
-use perseat_store::index::{Backlog, ExecutionIndex, Feed, IndexError, LiveExecution, Rebuild};
+use perseat_store::index::{Ahead, Backlog, ExecutionIndex, Feed, Found, IndexError, LiveExecution, Rebuild};
 use perseat_store::pressure::Ballast;
 use perseat_store::state::StateStore;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// What the owners start from.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The index, at the end of the journal.
+    /// The index, at the end of the journal; on a full disk before it, and the feed leaves the rest to the journal.
     pub index: Arc<ExecutionIndex>,
     /// Every live execution, in the order in which they were accepted.
     pub live: Vec<LiveExecution>,
@@ -61,7 +61,8 @@ pub enum RecoverError {
 }
 
 /// Makes missing history again, applies what the journal holds after the watermark, and lists what is live. On a full disk it does without
-/// that history, and what cannot be stored stays in memory, as while the daemon runs: the indexer goes on with it.
+/// that history, and of what cannot be stored one commit stays in memory: behind it the journal is read for what is live alone, and
+/// the indexer takes the rest from there.
 ///
 /// # Errors
 /// If an index fails, the disk does not answer, an entry was written by a newer version, or state was lost and the journal leaves it in doubt what
@@ -96,11 +97,14 @@ pub fn recover(
     let head = journal.head().to_bits();
     let index = ExecutionIndex::open(state, Arc::clone(history), Arc::clone(feed), head, options.limits)?;
     index.know_ended(lost.ended_at);
-    let (mut replayed, mut epoch, mut is_held_up) = (0, 0, false);
+    let (mut replayed, mut epoch, mut ahead) = (0, 0, None::<Ahead<'_>>);
     for entry in journal.scan(watermark) {
         match entry {
             Ok(committed) => {
-                index.apply([&logged(&committed)])?;
+                match &mut ahead {
+                    None => index.apply([&logged(&committed)])?,
+                    Some(ahead) => ahead.apply(&logged(&committed))?,
+                }
                 epoch = epoch.max(committed.epoch);
                 #[cfg(feature = "faults")]
                 perseat_journal::kill_point::reach("entry-replayed");
@@ -108,8 +112,8 @@ pub fn recover(
             }
             Err(error) => note_damage(error, &mut damaged)?,
         }
-        if index.pending() >= options.commit_entries && !is_held_up {
-            is_held_up = !commit(&index, ballast, is_being_rebuilt)?;
+        if ahead.is_none() && index.pending() >= options.commit_entries && !commit(&index, ballast, is_being_rebuilt)? {
+            ahead = Some(Ahead::new(&index));
         }
     }
     commit(&index, ballast, is_being_rebuilt)?;
@@ -123,8 +127,13 @@ pub fn recover(
     }
     #[cfg(feature = "faults")]
     perseat_journal::kill_point::reach("index-recovered");
-    let live = index.live()?;
-    let backlog = index.backlog();
+    let (live, backlog) = match ahead.map(Ahead::finish).transpose()? {
+        Some(Found { live, backlog, entries }) => {
+            feed.leave(entries, head);
+            (live, backlog)
+        }
+        None => (index.live()?, index.backlog()),
+    };
     tracing::info!(replayed, live = live.len(), damaged, "index recovered");
     Ok(Recovered {
         index: Arc::new(index),

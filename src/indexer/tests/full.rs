@@ -2,6 +2,7 @@
 
 use super::*;
 use perseat_store::faults::Faults;
+use perseat_store::index::LiveExecution;
 
 /// A start on a disk that a test may fill.
 fn start(directory: &Path, faults: &Arc<Faults>) -> Run {
@@ -44,13 +45,61 @@ fn what_a_full_disk_does_not_take_at_a_start_is_stored_once_there_is_room() {
     assert_eq!(run.recovered.live.len() as u64, LIVE);
     assert!(!run.ballast.is_ready(), "the ballast went");
     assert_eq!(history_files(directory.path()), 1, "and history, but for the newest");
-    let pending = run.index().pending();
-    assert!(pending > 0 && run.feed.lag() == pending);
+    let (pending, applied) = (run.index().pending(), run.index().live().unwrap().len() as u64);
+    assert_eq!(pending, run.options.commit_entries);
+    assert_eq!(run.feed.lag(), LIVE - applied + pending);
 
     faults.heal("state.redb");
     catch_up(&mut run.indexer());
     assert_eq!((run.index().pending(), run.feed.lag()), (0, 0));
     assert_eq!(run.index().live().unwrap().len() as u64, LIVE);
+}
+
+#[test]
+fn a_start_on_a_full_disk_knows_what_is_live_and_leaves_the_rest_to_small_commits() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(directory.path(), FeedOptions::default());
+    run.append((0..1_000).map(|n| accepted(n, 50)));
+    catch_up(&mut run.indexer());
+    for first in (1_000..LIVE).step_by(500) {
+        run.append((first..first + 500).map(|n| accepted(n, 50)));
+    }
+    // Those of before the lag among them; each long after it was accepted.
+    let stays = |n: &u64| n.is_multiple_of(7);
+    for first in (0..LIVE).step_by(500) {
+        run.append((first..first + 500).filter(|n| !stays(n)).map(ended));
+    }
+    run.wait_for_files();
+    drop(run);
+
+    let faults = Arc::<Faults>::default();
+    faults.fill("state.redb", None);
+    let run = start(directory.path(), &faults);
+    assert_eq!(run.index().pending(), run.options.commit_entries);
+    let expected: Vec<ExecutionId> = (0..LIVE).filter(stays).map(id).collect();
+    let is_expected = |live: &[LiveExecution]| live.iter().map(|live| live.execution).eq(expected.iter().copied());
+    assert!(is_expected(&run.recovered.live), "{} are live", run.recovered.live.len());
+    assert_eq!(run.recovered.backlog.executions, expected.len() as u64);
+    assert_eq!(
+        run.recovered.backlog.bytes,
+        run.recovered.live.iter().map(|live| live.bytes).sum::<u64>()
+    );
+
+    faults.heal("state.redb");
+    let mut indexer = run.indexer();
+    let most = run.options.commit_entries + run.options.scan_entries as u64;
+    loop {
+        let lag = run.feed.lag();
+        let is_more = indexer.advance().unwrap();
+        assert!(lag - run.feed.lag() <= most, "{lag} and then {}", run.feed.lag());
+        if !is_more {
+            break;
+        }
+    }
+    assert_eq!((run.index().pending(), run.feed.lag(), run.feed.has_overflowed()), (0, 0, false));
+    assert!(is_expected(&run.index().live().unwrap()));
+    assert_eq!(run.index().backlog(), run.recovered.backlog);
+    assert_eq!(run.index().orphans(), 0);
 }
 
 #[test]

@@ -117,6 +117,14 @@ impl Feed {
         }
     }
 
+    /// Leaves committed entries, `last` among them, to be read from the journal, as those that do not fit.
+    pub fn leave(&self, entries: u64, last: u64) {
+        self.lags(entries);
+        let mut queue = self.queue();
+        queue.last = queue.last.max(Some(last));
+        queue.overflowed = true;
+    }
+
     /// Waits until `entries` are queued, the journal has gone on to its next segment since the last wait, the queue
     /// overflowed or was closed, or the time is over.
     pub fn wait(&self, entries: usize, limit: Duration) {

@@ -302,6 +302,21 @@ impl ExecutionIndex {
         Ok(known.chain(unknown).min())
     }
 
+    /// One live execution as of the last applied entry.
+    pub(crate) fn live_row(&self, execution: ExecutionId) -> Result<Option<ExecutionRow>, IndexError> {
+        let core = self.core();
+        match core.changes().get(&execution) {
+            Some(change) => Ok(change.ended_in.is_none().then(|| change.row.as_ref().clone())),
+            None => self.state.get(execution),
+        }
+    }
+
+    /// What goes on behind the last applied entry, and is not this index's.
+    pub(crate) fn core_behind(&self) -> Core {
+        let core = self.core();
+        Core::new(core.applied(), 0, core.backlog(), *core.limits())
+    }
+
     /// Where one live execution's entries stand now; `None` once it ended. For an owner whose positions expired.
     ///
     /// # Errors

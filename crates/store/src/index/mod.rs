@@ -4,6 +4,7 @@
 //! into the net effect since the last commit, and the index merges that with what is stored, so that whatever was
 //! acknowledged is visible at once. It must not read payloads beyond ids, times, status and step names.
 
+mod ahead;
 mod carry;
 pub(crate) mod core;
 pub(crate) mod fault;
@@ -23,6 +24,7 @@ pub(crate) mod status;
 mod tests;
 
 pub use self::core::{Backlog, Core, EndedRow, Stored, retold};
+pub use ahead::{Ahead, Found};
 pub use carry::{CARRY_OVERHEAD, pack, unpack};
 pub use fault::IndexError;
 pub use feed::{Feed, FeedOptions};
@@ -33,6 +35,9 @@ pub use row::{ExecutionRow, LiveExecution, Outcome, ParkedRow, StepRow};
 pub use status::{Filter, Page, Status};
 
 use bytes::Bytes;
+
+/// After how many entries what reads the journal, and does not index it, puts away what it has.
+const STORE_EVERY: u64 = 8_000;
 
 /// One committed journal entry.
 #[derive(Clone, Debug)]

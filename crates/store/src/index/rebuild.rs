@@ -3,13 +3,10 @@
 use super::core::{Backlog, Core, Stored};
 use super::fault::IndexError;
 use super::row::ExecutionRow;
-use super::{Limits, Logged};
+use super::{Limits, Logged, STORE_EVERY};
 use crate::history::{History, SEGMENTS_PER_FILE};
 use perseat_domain::id::ExecutionId;
 use std::collections::{BTreeSet, HashMap};
-
-/// After how many entries the rows go to disk.
-const STORE_EVERY: u64 = 8_000;
 
 /// Fed with every entry of the journal up to the watermark; stores the ended executions of the missing files.
 ///
