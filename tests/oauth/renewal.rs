@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::consent::{account, connect};
 use crate::harness::api::Api;
 use crate::harness::oauth::{Call, Manner, Stall};
+use crate::notices::{until, words};
 use crate::world::{Plan, World};
 
 /// The refresh tokens that were spent, in order.
@@ -235,6 +236,53 @@ async fn a_token_that_cannot_be_written_down_is_kept_until_it_can() {
     assert_eq!(world.ended(&sent[0]).await["status"], "succeeded");
     assert_eq!(renewals(&world), ["refresh-ann-1"]);
     assert_eq!(tokens(&world.provider.calls("/work")), BTreeSet::from(["access-ann-2"]));
+}
+
+/// What a provider says of a renewal when the catalog cannot be written: that it is down, and that the grant is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_loses_nothing_waits_for_no_disk_and_is_written_down_once_it_can_be() {
+    for is_over in [false, true] {
+        let plan = Plan {
+            // Nobody gives up before the provider answers.
+            keys: &[("oauth.timeout", "60s")],
+            ..Plan::default()
+        };
+        let world = World::start(&plan).await;
+        let (bobs, first) = (world.hook("bob").await, world.send("bob", 1).await);
+        assert_eq!(world.ended(&first[0]).await["status"], "succeeded");
+        world.provider.change(|manner| {
+            manner.stalls = Some(Stall::Meanwhile);
+            manner.refuses = (!is_over).then_some((503, None));
+            manner.complaint = is_over.then_some("invalid_grant");
+        });
+        let sent = world.send("ann", 3).await;
+        world.provider.until("/token", 2).await;
+        world.daemon.switch("break-catalog", true).await;
+        world.provider.change(|manner| manner.stalls = None);
+        world.daemon.log_line(&["a grant cannot be written down now", "the disk failed"]);
+        for execution in &sent {
+            world.stands(execution, "parked").await;
+        }
+        let answer = world
+            .daemon
+            .post(&bobs, &[("content-type", "application/json")], "{}".to_owned())
+            .await;
+        let second = answer.json()["executionId"].as_str().unwrap().to_owned();
+        assert_eq!(world.ended(&second).await["status"], "succeeded");
+        world.provider.change(|manner| *manner = Manner::default());
+        world.daemon.switch("break-catalog", false).await;
+        if is_over {
+            let grant = until(&world, "ann", "her end is written", |grant| grant["status"] != "ACTIVE").await;
+            assert_eq!((&grant["status"], &grant["reason"]), (&json!("FAILED"), &json!("invalid_grant")));
+            assert!(grant["notice"].is_object() && words(&grant).last().unwrap() == "ENDED", "{grant}");
+            connect(&world, "ann").await;
+        }
+        for execution in &sent {
+            assert_eq!(world.ended(execution).await["status"], "succeeded");
+        }
+        let anns: Vec<String> = renewals(&world).into_iter().filter(|token| token.contains("ann")).collect();
+        assert_eq!(anns, vec!["refresh-ann-1"; if is_over { 1 } else { 2 }]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,6 +31,9 @@ use perseat_journal::disk::RealDisk;
 use perseat_journal::{Committed, Journal, NewEntry, Options};
 use perseat_store::catalog::{Catalog, Lookup as _};
 use perseat_store::custody::Custody;
+#[cfg(feature = "faults")]
+use perseat_store::faults::Faults;
+use perseat_store::folder::Directory;
 use perseat_store::history::{History, HistoryOptions};
 use perseat_store::index::{self, ExecutionIndex, FeedOptions};
 use perseat_store::keyring::{Keyring, MasterKey, Owner};
@@ -40,6 +43,8 @@ use perseat_store::state::{StateOptions, StateStore};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+#[cfg(feature = "faults")]
+use crate::harness::oauth::Stall;
 use crate::harness::oauth::{Manner, Oauth};
 use crate::harness::within;
 use crate::world::{Plan, manifests};
@@ -116,6 +121,8 @@ struct Owned {
     provider: Oauth,
     clock: Arc<Noting>,
     custody: Custody,
+    #[cfg(feature = "faults")]
+    faults: Arc<Faults>,
     journal: Journal,
     supervisor: Mailbox<Supervisor>,
     arbiters: Option<Arbiters>,
@@ -148,7 +155,13 @@ impl Owned {
             clock: VirtualClock::at(Timestamp(1_700_000_000_000)),
             waits: watch::Sender::default(),
         });
-        let custody = custody(&at("keyring"), &at("catalog.redb"), &manifests(&provider, plan), clock.now());
+        #[cfg(feature = "faults")]
+        let faults = Arc::<Faults>::default();
+        #[cfg(feature = "faults")]
+        let folder = Directory::with_faults(directory.path(), faults.clone());
+        #[cfg(not(feature = "faults"))]
+        let folder = Directory::new(directory.path());
+        let custody = custody(&at("keyring"), folder, &manifests(&provider, plan), clock.now());
         let arbiters = Arbiters::start(ArbiterOptions { owners: 1, fronts: 0 }).unwrap();
         let arbiter = arbiters.owner_of(0);
         let owners: Arc<OnceLock<Feed>> = Arc::default();
@@ -172,14 +185,14 @@ impl Owned {
             index: Arc::new(index),
             custody: custody.clone(),
             plans: Arc::default(),
-            oauth: Renewals {
-                client: OauthClient::new(performer.outbound().clone(), oauth::Limits::default()),
-                rules: Rules {
+            oauth: Renewals::new(
+                OauthClient::new(performer.outbound().clone(), oauth::Limits::default()),
+                Rules {
                     back_off: BACK_OFF.0,
                     back_off_max: BACK_OFF.1,
                     ..Rules::default()
                 },
-            },
+            ),
             performer,
             sharers: sharers.clone(),
             errands: Errands::default(),
@@ -219,6 +232,8 @@ impl Owned {
             provider,
             clock,
             custody,
+            #[cfg(feature = "faults")]
+            faults,
             journal,
             supervisor,
             arbiters: Some(arbiters),
@@ -275,9 +290,9 @@ impl Owned {
     }
 }
 
-fn custody(keyring: &std::path::Path, catalog: &std::path::Path, yaml: &str, at: Timestamp) -> Custody {
+fn custody(keyring: &std::path::Path, folder: Directory, yaml: &str, at: Timestamp) -> Custody {
     let keyring = Keyring::open(keyring, MasterKey::new(&[7; 32]), &perseat_store::keyring::Options::default()).unwrap();
-    let catalog = Catalog::open(catalog, perseat_store::catalog::Options::default()).unwrap();
+    let catalog = Catalog::open_in(Arc::new(folder), "catalog.redb", perseat_store::catalog::Options::default()).unwrap();
     let custody = Custody::resume(Arc::new(catalog), Arc::new(keyring)).unwrap();
     let manifests = perseat_admin::manifest::read_text(yaml, std::path::Path::new("m.yml"), &|_| None).unwrap();
     let mut applier = Applier {
@@ -374,4 +389,28 @@ async fn what_is_parked_waits_for_one_look() {
     // One look at the credential, and one at what is parked in place of bob's.
     let is_one_more = |_: &[Duration]| owned.clock.sleepers() <= at_first + 1;
     owned.clock.until("nobody to wait for former looks", is_one_more).await;
+}
+
+/// Five minutes before the end of a token: the provider is down, and that cannot be written down either.
+#[cfg(feature = "faults")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_lives_is_used_while_neither_provider_nor_catalog_take_anything() {
+    let plan = Plan {
+        users: &["ann"],
+        ..Plan::default()
+    };
+    let owned = Owned::start(&plan).await;
+    owned.send("ann").await;
+    owned.provider.until("/work", 1).await;
+    owned.clock.clock.advance(Duration::from_mins(55));
+    owned.provider.change(|manner| {
+        manner.stalls = Some(Stall::Meanwhile);
+        manner.refuses = Some((503, None));
+    });
+    owned.send("ann").await;
+    owned.provider.until("/token", 2).await;
+    owned.faults.break_down("catalog.redb");
+    owned.provider.change(|manner| manner.stalls = None);
+    let work = owned.provider.until("/work", 2).await;
+    assert_eq!((work[1].token.as_str(), work[1].status), ("access-ann-2", 200));
 }

@@ -131,8 +131,7 @@ impl LoadedInstance {
     /// # Errors
     /// If the store fails.
     pub(crate) async fn tend(&mut self, env: &ExecutionEnv, refused: &[(String, u64)], borrower: &Borrower) -> Result<(), LoadError> {
-        self.grants.refused(env, refused);
-        let is_changed = self.grants.tend(env).await?;
+        let is_changed = self.grants.tend(env, refused).await?;
         if self.grants.borrow(env, borrower).await || is_changed {
             let registered = Registered::of(&self.bundle.instance, &self.key, Traits::default());
             let vault = Vault::new(self.bundle.instance.id.0, &self.key, &self.presets, registered).with(&self.grants);
@@ -237,8 +236,7 @@ impl LoadedUser {
         refused: &[(String, u64)],
         borrower: &Borrower,
     ) -> Result<(), LoadError> {
-        self.grants.refused(env, refused);
-        let is_changed = self.grants.tend(env).await?;
+        let is_changed = self.grants.tend(env, refused).await?;
         if self.grants.borrow(env, borrower).await || is_changed {
             let registered = instance.registered(Traits::of(&self.user));
             let vault = Vault::new(self.config.0, &self.key, &instance.presets, registered).with(&self.grants);

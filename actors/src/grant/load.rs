@@ -35,6 +35,8 @@ pub(super) struct Item {
     pub(super) token: Option<Value>,
     /// Whether it was given to another registration, and its end is not written down yet.
     pub(super) is_moved: bool,
+    /// Whether what is held could not be written down, and can be used as it is.
+    pub(super) is_put_off: bool,
     /// Why it cannot be used, as of the last look.
     pub(super) obstacle: Option<Obstacle>,
 }
@@ -237,6 +239,7 @@ impl Grants {
             on_disk,
             token: None,
             is_moved: false,
+            is_put_off: false,
             obstacle: None,
         };
         if is_current {
@@ -306,8 +309,22 @@ impl Grants {
         }
     }
 
+    /// What is known of grants and could not be written down takes the place of what is on disk.
+    pub(super) fn recall(&mut self, env: &ExecutionEnv) {
+        for item in self.items.values_mut() {
+            let Some(row) = &item.on_disk else { continue };
+            let Some(held) = env.oauth.unwritten.recall(&item.id, &row.grant) else {
+                continue;
+            };
+            if (item.now.supplied, item.now.registration) == (row.supplied, row.registration) {
+                item.now.grant = held;
+                item.await_account();
+            }
+        }
+    }
+
     /// Third parties refused the tokens of these versions.
-    pub(crate) fn refused(&mut self, env: &ExecutionEnv, refused: &[(String, u64)]) {
+    pub(super) fn refused(&mut self, env: &ExecutionEnv, refused: &[(String, u64)]) {
         for (key, version) in refused {
             if let Some(item) = self.items.get_mut(key) {
                 let rules = item.rules(&env.oauth.rules);
@@ -333,15 +350,15 @@ impl Grants {
 
     /// In how long they are to be looked at again.
     pub(crate) fn due_in(&self, env: &ExecutionEnv) -> Option<Duration> {
-        let rules = &env.oauth.rules;
-        let own = self
-            .items
-            .values()
-            .filter_map(|item| item.now.grant.look_again(env.clock.now(), &item.rules(rules)));
+        let (now, rules) = (env.clock.now(), &env.oauth.rules);
+        let own = self.items.values().filter_map(|item| match item.is_put_off {
+            true => Some(now.after(env.limits.full_retry)),
+            false => item.now.grant.look_again(now, &item.rules(rules)),
+        });
         let lent = self.borrowed.values().filter_map(|borrowed| borrowed.lent.as_ref()?.look_again);
         let due = own.chain(lent).min()?;
-        // One that could not be written down is due already.
-        Some(due.since(env.clock.now()).clamp(SOONEST, LATEST))
+        // One whose intent could not be written down is due already.
+        Some(due.since(now).clamp(SOONEST, LATEST))
     }
 }
 

@@ -8,7 +8,8 @@
 //!
 //! The grants of a user's configuration are tended by the user's actor, those of an instance by the instance's actor, in
 //! the course of reading the configuration: steps that begin meanwhile wait, so that two hundred executions that meet an
-//! expired token cause one renewal. An actor that dies in between leaves an intent behind, and its successor settles it.
+//! expired token cause one renewal. An actor that dies in between leaves an intent behind, and its successor settles it, by what
+//! came of it where that is known and could not be written down.
 //!
 //! A grant that is shared more widely has an actor of its own, below the supervisor that its key names: whoever uses it asks there,
 //! and hears when it is another one.
@@ -17,6 +18,7 @@ mod lend;
 mod load;
 mod share;
 mod tend;
+mod unwritten;
 
 pub(crate) use lend::Borrower;
 pub use lend::Sharers;
@@ -26,6 +28,7 @@ pub(crate) use share::{ForgetShare, LeaveShare, ShareActor};
 
 use perseat_domain::grant::Rules;
 use perseat_flow::oauth::OauthClient;
+use unwritten::Unwritten;
 
 /// What renewing needs; its connections belong to one arbiter.
 #[derive(Clone, Debug)]
@@ -34,4 +37,17 @@ pub struct Oauth {
     pub client: OauthClient,
     /// When to renew, and how patiently.
     pub rules: Rules,
+    unwritten: Unwritten,
+}
+
+impl Oauth {
+    /// Renews by these rules.
+    #[must_use]
+    pub fn new(client: OauthClient, rules: Rules) -> Self {
+        Self {
+            client,
+            rules,
+            unwritten: Unwritten::default(),
+        }
+    }
 }

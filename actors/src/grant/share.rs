@@ -123,8 +123,7 @@ async fn read(env: Arc<ExecutionEnv>, id: GrantId, refused: Vec<u64>) -> Result<
         return Ok(None);
     };
     let refused: Vec<(String, u64)> = refused.into_iter().map(|version| (id.variable.clone(), version)).collect();
-    grants.refused(&env, &refused);
-    grants.tend(&env).await?;
+    grants.tend(&env, &refused).await?;
     let credential = grants.credential(&id.variable);
     let mut value = supplied.value.clone();
     let (version, obstacle) = match &credential {

@@ -14,13 +14,16 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 impl Grants {
-    /// Settles what was interrupted and renews what is due, one after another. Tells whether a credential changed.
+    /// Settles what was interrupted and renews what is due and what third parties refused, one after another. Tells whether a
+    /// credential changed.
     ///
     /// To be awaited by the one actor that holds these grants, and by nobody else.
     ///
     /// # Errors
     /// If what the store holds cannot be read.
-    pub(crate) async fn tend(&mut self, env: &ExecutionEnv) -> Result<bool, LoadError> {
+    pub(crate) async fn tend(&mut self, env: &ExecutionEnv, refused: &[(String, u64)]) -> Result<bool, LoadError> {
+        self.recall(env);
+        self.refused(env, refused);
         let mut changed = false;
         let keys: Vec<String> = self.items.keys().cloned().collect();
         for key in keys {
@@ -66,12 +69,13 @@ impl Grants {
             }
             task = match task {
                 Task::Done => return Ok(()),
+                Task::PutOff if self.put_off(env, key) => return Ok(()),
                 Task::Read => {
                     self.read_again(env, key).await?;
                     self.look(env, key, &mut tending)
                 }
-                Task::Store | Task::StoreLater => {
-                    if task == Task::StoreLater {
+                Task::Store | Task::StoreLater | Task::PutOff => {
+                    if task != Task::Store {
                         env.clock.sleep(env.limits.full_retry).await;
                     } else if !is_answered {
                         reach("grant-due");
@@ -125,6 +129,17 @@ impl Grants {
         let Some(item) = self.items.get_mut(key) else { return Task::Done };
         let rules = item.rules(&env.oauth.rules);
         step(item, env.clock.now(), &rules)
+    }
+
+    /// Leaves it to the next look to write it down. Tells whether that is as good: what became of a renewal is kept in mind till then.
+    fn put_off(&mut self, env: &ExecutionEnv, key: &str) -> bool {
+        let Some(item) = self.items.get_mut(key) else { return true };
+        let unsettled = item.on_disk.as_ref().map(|row| &row.grant).filter(|grant| grant.is_unsettled());
+        item.is_put_off = match unsettled {
+            Some(on_disk) => env.oauth.unwritten.keep(&item.id, on_disk.clone(), item.now.grant.clone()),
+            None => true,
+        };
+        item.is_put_off
     }
 
     /// Waits until the provider may be asked; before the intent is durable, so that whoever dies meanwhile has spent nothing.
@@ -215,6 +230,9 @@ impl Grants {
         };
         let (custody, id, expected, stored) = (env.custody.clone(), item.id.clone(), item.on_disk.clone(), item.now.clone());
         let written = off_arbiter(move || custody.catalog().store_grant(&id, expected.as_ref(), &stored)).await;
+        if written.is_ok() {
+            env.oauth.unwritten.forget(&item.id);
+        }
         Ok(match written {
             Ok(Stored::Written) => {
                 item.on_disk = Some(item.now.clone());

@@ -124,10 +124,10 @@ impl Plane {
                 custody: custody.clone(),
                 plans: Arc::default(),
                 performer: performer.clone(),
-                oauth: Oauth {
-                    client: OauthClient::new(performer.outbound().clone(), config.oauth_limits()),
-                    rules: config.grant_rules(),
-                },
+                oauth: Oauth::new(
+                    OauthClient::new(performer.outbound().clone(), config.oauth_limits()),
+                    config.grant_rules(),
+                ),
                 sharers: sharers.clone(),
                 errands: Errands::default(),
                 memory: memory.clone(),

@@ -179,7 +179,7 @@ impl Grant {
     /// What becomes of a renewal that a crash interrupted.
     pub fn settle(&mut self, now: Timestamp, rules: &Rules) -> Next {
         match self.intent {
-            Some(_) if self.is_doubtful() => self.doubt("renewal_interrupted", now, rules),
+            Some(_) if self.is_unsettled() => self.doubt("renewal_interrupted", now, rules),
             // It is due as it was, and may be spent as often as one likes.
             Some(_) => {
                 self.intent = None;
@@ -254,6 +254,13 @@ impl Grant {
     /// A token whose end has come and that cannot be renewed.
     pub fn expired(&mut self, now: Timestamp, rules: &Rules) {
         self.ends("token_expired", now, rules);
+    }
+
+    /// Whether a renewal was begun whose outcome makes a difference: where it is not known, the grant may be
+    /// [uncertain](Status::Uncertain).
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        self.intent.is_some() && self.is_doubtful()
     }
 
     /// Whether a second use of the refresh token could cost the grant.

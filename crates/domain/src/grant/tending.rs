@@ -4,9 +4,10 @@
 //!              ┌─────────────── overtaken: Read ◄──────────────┐
 //!              ▼                                               │
 //!  look ─► Store (intent) ─► Ask ─► Store (outcome) ─► Done    │ at each Store
-//!              │ failed               │ failed ──► StoreLater ─┘
-//!              ▼                      │ once more, within the grace
-//!            Done                     └─► Store (intent) ─► …
+//!              │ failed               │ failed ──► StoreLater ─┘ a new token
+//!              ▼                      │        └─► PutOff        all else
+//!            Done                     │ once more, within the grace
+//!                                     └─► Store (intent) ─► …
 //! ```
 //!
 //! Whoever has to wait before a provider may be asked waits before the intent is written, and may [give it up](Tending::held_back).
@@ -14,7 +15,7 @@
 //! Whoever performs the tasks may die after any of them: what is durable by then is enough for the next one who looks. Nothing
 //! here waits or reads a clock; [`Grant`] says what an outcome means.
 
-use super::{Grant, Need, Next, Outcome, Rules, Status};
+use super::{Grant, Need, Next, Outcome, Renewal, Rules, Status};
 use crate::time::Timestamp;
 
 /// How often a grant is read again in one go: a consent that comes in between is looked at once more, and there are few of those.
@@ -34,8 +35,11 @@ pub enum Obstacle {
 pub enum Task {
     /// Make what is held durable, if what is on disk is still what was read; then say how that [went](Tending::stored).
     Store,
-    /// The same a while later: it must not be lost, and could not be written.
+    /// The same a while later: it is a new token, which must not be lost nor used before, and could not be written.
     StoreLater,
+    /// Nothing more now: it could not be written, and what is held can be used as it is. The next look decides the same, or begins
+    /// with what is held where the grant on disk is [unsettled](Grant::is_unsettled).
+    PutOff,
     /// Ask the provider for a token; then say what it [answered](Tending::answered).
     Ask {
         /// A request that has not arrived by then must not arrive any more.
@@ -89,7 +93,9 @@ enum Stage {
     Intending(Box<Grant>),
     /// The provider is being asked.
     Asking,
-    /// Something that must not be lost is being written; what follows it.
+    /// A token that cannot be had again is being written.
+    KeepingToken,
+    /// Anything else is being written; what follows it.
     Keeping(Next),
 }
 
@@ -143,7 +149,7 @@ impl Tending {
         self.keep(next)
     }
 
-    /// Goes on after a [`Task::Store`] or [`Task::StoreLater`].
+    /// Goes on after a [`Task::Store`] or [`Task::StoreLater`], or where a [`Task::PutOff`] could not be kept in mind and was stored again.
     pub fn stored(&mut self, grant: &mut Grant, wrote: Wrote, now: Timestamp, rules: &Rules) -> Task {
         match (std::mem::take(&mut self.stage), wrote) {
             (Stage::Idle | Stage::Asking, _) => Task::Done,
@@ -173,17 +179,26 @@ impl Tending {
             }
             // Whoever asks once more has asked before, and could.
             (Stage::Keeping(Next::Again), Wrote::Durable) => self.spend(grant, true, now, rules),
-            (Stage::Keeping(Next::Done), Wrote::Durable) => Task::Done,
+            (Stage::KeepingToken | Stage::Keeping(Next::Done), Wrote::Durable) => Task::Done,
+            (Stage::KeepingToken, Wrote::Failed) => {
+                self.stage = Stage::KeepingToken;
+                Task::StoreLater
+            }
             (Stage::Keeping(next), Wrote::Failed) => {
                 self.stage = Stage::Keeping(next);
-                Task::StoreLater
+                Task::PutOff
             }
         }
     }
 
     /// Goes on after a [`Task::Ask`]; the token that was given is held by now.
     pub fn answered(&mut self, grant: &mut Grant, outcome: Outcome, now: Timestamp, rules: &Rules) -> Task {
+        let is_token = matches!(&outcome, Outcome::Token(renewed) if renewed.renewal != Renewal::Credentials);
         let next = grant.learn(outcome, now, rules);
+        if is_token {
+            self.stage = Stage::KeepingToken;
+            return Task::Store;
+        }
         self.keep(next)
     }
 
@@ -230,11 +245,76 @@ fn passing(reason: &str) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Renewal, Renewed};
+    use super::super::Renewed;
     use super::*;
     use std::time::Duration;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
+
+    fn look(tending: &mut Tending, grant: &mut Grant, now: Timestamp, rules: &Rules) -> Task {
+        let on_disk = grant.clone();
+        let sight = Sight {
+            on_disk: Some(&on_disk),
+            is_moved: false,
+            can_ask: true,
+            now,
+            rules,
+        };
+        tending.look(grant, &sight)
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_waited_for_where_it_is_a_token_that_cannot_be_had_again() {
+        let rules = Rules::default();
+        let hour = Duration::from_hours(1);
+        let renewed = |renewal| Renewed {
+            lifetime: Some(hour),
+            renewal,
+        };
+        let refresh = Renewal::Refresh { rotates: None };
+        let given = |renewal| Outcome::Token(renewed(renewal));
+        let outcomes = [
+            (refresh, given(refresh), Task::StoreLater, None),
+            (refresh, given(Renewal::None), Task::StoreLater, None),
+            (Renewal::Credentials, given(Renewal::Credentials), Task::PutOff, None),
+            // Five minutes are left.
+            (refresh, passing("http_503"), Task::PutOff, None),
+            (
+                refresh,
+                Outcome::Over("invalid_grant".into()),
+                Task::PutOff,
+                Some(Obstacle::Consent),
+            ),
+            (
+                refresh,
+                Outcome::Unknown("connection_broken".into()),
+                Task::PutOff,
+                Some(Obstacle::Consent),
+            ),
+        ];
+        for (renewal, outcome, task, obstacle) in outcomes {
+            let mut grant = Grant::default();
+            grant.consented(renewed(renewal), NOW, &rules);
+            let due = NOW.after(hour - rules.lead);
+            let mut tending = Tending::default();
+            assert_eq!(look(&mut tending, &mut grant, due, &rules), Task::Store);
+            assert_eq!(tending.stored(&mut grant, Wrote::Durable, due, &rules), Task::Ask { until: None });
+            assert_eq!(tending.answered(&mut grant, outcome.clone(), due, &rules), Task::Store);
+            for _ in 0..2 {
+                assert_eq!(tending.stored(&mut grant, Wrote::Failed, due, &rules), task, "{outcome:?}");
+            }
+            assert_eq!(grant.obstacle(true, due, &rules), obstacle, "{outcome:?}");
+            assert_eq!(tending.stored(&mut grant, Wrote::Durable, due, &rules), Task::Done);
+        }
+        // Nobody was asked at all.
+        let mut grant = Grant::default();
+        grant.consented(renewed(Renewal::None), NOW, &rules);
+        let end = NOW.after(hour);
+        let mut tending = Tending::default();
+        assert_eq!(look(&mut tending, &mut grant, end, &rules), Task::Store);
+        assert_eq!(tending.stored(&mut grant, Wrote::Failed, end, &rules), Task::PutOff);
+        assert_eq!(grant.obstacle(true, end, &rules), Some(Obstacle::Consent));
+    }
 
     #[test]
     fn what_may_not_be_asked_now_is_put_off_and_nothing_was_spent() {
@@ -253,17 +333,7 @@ mod tests {
             reason: "rate_limited".into(),
             retry_after: Some(Duration::from_mins(7)),
         };
-        let look = |tending: &mut Tending, grant: &mut Grant, now| {
-            let on_disk = grant.clone();
-            let sight = Sight {
-                on_disk: Some(&on_disk),
-                is_moved: false,
-                can_ask: true,
-                now,
-                rules: &rules,
-            };
-            tending.look(grant, &sight)
-        };
+        let look = |tending: &mut Tending, grant: &mut Grant, now| look(tending, grant, now, &rules);
         let mut tending = Tending::default();
         assert_eq!(look(&mut tending, &mut grant, due), Task::Store);
         assert!(tending.is_intending());

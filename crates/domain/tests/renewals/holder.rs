@@ -54,6 +54,7 @@ pub(crate) struct Reading {
     refused: Vec<u64>,
     tending: Tending,
     is_answered: bool,
+    is_put_off: bool,
 }
 
 /// A write on its way.
@@ -126,6 +127,7 @@ impl World {
             refused,
             tending: Tending::default(),
             is_answered: false,
+            is_put_off: false,
         };
         self.readings.insert(number, reading);
         self.soon(20, Event::Loaded(number));
@@ -139,7 +141,13 @@ impl World {
         }
         let Some(reading) = self.readings.get_mut(&number) else { return };
         let row = self.disk.row(reading.of).clone();
+        let unwritten = &mut self.unwritten[reading.of];
+        *unwritten = unwritten.take().filter(|(on_disk, _)| on_disk.stands_as(&row.grant));
         reading.held = row.clone();
+        if let Some((_, held)) = unwritten {
+            reading.held.grant = held.clone();
+            self.report.note("an outcome that was put off");
+        }
         reading.on_disk = row;
         let refused = std::mem::take(&mut reading.refused);
         let (now, can_ask) = (self.now, self.can_ask);
@@ -175,9 +183,29 @@ impl World {
             Task::Done => self.finish(number),
             Task::Read => self.soon(20, Event::Loaded(number)),
             Task::StoreLater if self.mutant == Some(Mutant::DropsAnOutcomeThatFails) => self.finish(number),
-            Task::StoreLater => self.after(FULL_RETRY, Event::Store(number)),
+            Task::StoreLater => {
+                let Some(reading) = self.readings.get(&number) else { return };
+                let (is_new, of) = (reading.held.token != reading.on_disk.token, reading.of);
+                self.model
+                    .must(is_new, || format!("grant {of}: waits for a write without which nothing is lost"));
+                self.after(FULL_RETRY, Event::Store(number));
+            }
+            Task::PutOff => {
+                self.put_off(number);
+                self.finish(number);
+            }
             Task::Store => self.store(number),
             Task::Ask { until } => self.call(number, until),
+        }
+    }
+
+    /// What became of a renewal is kept in mind.
+    fn put_off(&mut self, number: u64) {
+        let Some(reading) = self.readings.get_mut(&number) else { return };
+        reading.is_put_off = true;
+        let (on_disk, held) = (&reading.on_disk.grant, &reading.held.grant);
+        if on_disk.is_unsettled() && self.mutant != Some(Mutant::ForgetsWhatIsPutOff) {
+            self.unwritten[reading.of] = Some((on_disk.clone(), held.clone()));
         }
     }
 
@@ -240,6 +268,9 @@ impl World {
         };
         if wrote == Wrote::Durable {
             reading.on_disk = write.row.clone();
+        }
+        if wrote != Wrote::Failed {
+            self.unwritten[write.of] = None;
         }
         self.go_on(write.reading, |reading, rules| {
             reading.tending.stored(&mut reading.held.grant, wrote, now, rules)
@@ -356,7 +387,10 @@ impl World {
         let rules = self.rules();
         let Some(reading) = self.readings.remove(&number) else { return };
         let (writer, grant) = (reading.writer, &reading.held.grant);
-        let look_again = grant.look_again(self.now, &rules);
+        let look_again = match reading.is_put_off {
+            true => Some(self.now.after(FULL_RETRY)),
+            false => grant.look_again(self.now, &rules),
+        };
         let look_again = look_again.map(|at| self.now.after(at.since(self.now).clamp(LOOKS.0, LOOKS.1)));
         let lent = Lent {
             version: grant.generation,

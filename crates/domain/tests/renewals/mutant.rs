@@ -10,6 +10,8 @@ pub(crate) enum Mutant {
     UsesWhatIsNotStored,
     /// An outcome that cannot be written is let go.
     DropsAnOutcomeThatFails,
+    /// What became of a renewal and could not be written is not known to the next look.
+    ForgetsWhatIsPutOff,
     /// A second use is taken to be forgiven whatever the provider declares.
     ForgivesForEver,
     /// The second use goes out however late it is.
@@ -51,11 +53,12 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::SpendsBeforeTheIntent,
         Self::ForgetsTheIntent,
         Self::UsesWhatIsNotStored,
         Self::DropsAnOutcomeThatFails,
+        Self::ForgetsWhatIsPutOff,
         Self::ForgivesForEver,
         Self::SpendsLate,
         Self::CountsOneSpend,

@@ -13,7 +13,7 @@ pub(crate) struct Report {
     stood: BTreeMap<(&'static str, String), u64>,
 }
 
-const MET: [&str; 20] = [
+const MET: [&str; 21] = [
     "strict",
     "forgiving",
     "steady",
@@ -32,6 +32,7 @@ const MET: [&str; 20] = [
     "a write that failed",
     "a write that failed and was done",
     "a write that was overtaken",
+    "an outcome that was put off",
     "a death in the midst of a renewal",
     "an execution that worked",
 ];

@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) disk: Disk,
+    /// By grant, what became of a renewal and could not be written down: what is on disk, and what is held.
+    pub(crate) unwritten: Vec<Option<(Grant, Grant)>>,
     pub(crate) provider: Provider,
     pub(crate) model: Model,
     pub(crate) report: Report,
@@ -129,6 +131,7 @@ impl World {
             can_ask: true,
             consents: rows.iter().map(|row| row.token).collect(),
             asked: vec![false; rows.len()],
+            unwritten: vec![None; rows.len()],
             disk: Disk::new(rows),
             is_up: true,
             steps: 0,
@@ -313,6 +316,7 @@ impl World {
         }
         self.holders.fill_with(Holder::default);
         self.readings.clear();
+        self.unwritten.fill(None);
         self.executions_die();
         // Some outlast every grace.
         let longest = if self.chance.one_in(3) { 120_000 } else { 5_000 };

@@ -1,0 +1,99 @@
+//! What became of renewals and could not be written down, in mind until it is: by the grant on disk a renewal would seem to be cut off.
+
+use perseat_domain::grant::Grant;
+use perseat_store::catalog::GrantId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// As many are kept in mind. There are few: each was being renewed when the disk failed.
+const MOST: usize = 1_024;
+
+/// A grant that is unsettled on disk, and what is known of it.
+#[derive(Debug)]
+struct Known {
+    on_disk: Grant,
+    held: Grant,
+}
+
+/// The grants of one arbiter's actors; it outlives them. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unwritten(Arc<Mutex<BTreeMap<GrantId, Known>>>);
+
+impl Unwritten {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<GrantId, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where `on_disk` is found, `held` is the truth. Tells whether there was room.
+    pub(super) fn keep(&self, id: &GrantId, on_disk: Grant, held: Grant) -> bool {
+        let mut all = self.all();
+        let has_room = all.len() < MOST || all.contains_key(id);
+        if has_room {
+            all.insert(id.clone(), Known { on_disk, held });
+        }
+        has_room
+    }
+
+    /// What is the truth where this is found; what was known of another one is forgotten.
+    pub(super) fn recall(&self, id: &GrantId, found: &Grant) -> Option<Grant> {
+        let mut all = self.all();
+        let known = all.get(id)?;
+        if known.on_disk.stands_as(found) {
+            return Some(known.held.clone());
+        }
+        all.remove(id);
+        None
+    }
+
+    /// Something was written since.
+    pub(super) fn forget(&self, id: &GrantId) {
+        self.all().remove(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use perseat_domain::grant::{Holder, Status};
+    use perseat_domain::id::InstanceId;
+    use perseat_domain::time::Timestamp;
+    use uuid::Uuid;
+
+    fn id(number: usize) -> GrantId {
+        GrantId {
+            holder: Holder::Instance(InstanceId(Uuid::from_u128(number as u128))),
+            variable: "crm".into(),
+        }
+    }
+
+    #[test]
+    fn what_is_known_holds_for_the_grant_that_was_on_disk_and_for_no_other() {
+        let unwritten = Unwritten::default();
+        let mut on_disk = Grant::default();
+        on_disk.intend(Timestamp(1));
+        let held = Grant {
+            status: Status::Failed,
+            ..Grant::default()
+        };
+        assert!(unwritten.keep(&id(1), on_disk.clone(), held.clone()));
+        assert_eq!(unwritten.recall(&id(2), &on_disk), None);
+        assert_eq!(unwritten.recall(&id(1), &on_disk), Some(held.clone()));
+        let mut next = Grant::default();
+        next.intend(Timestamp(2));
+        assert_eq!(unwritten.recall(&id(1), &next), None);
+        assert_eq!(unwritten.recall(&id(1), &on_disk), None, "another was found since");
+        unwritten.keep(&id(1), on_disk.clone(), held);
+        unwritten.forget(&id(1));
+        assert_eq!(unwritten.recall(&id(1), &on_disk), None, "another was written since");
+    }
+
+    #[test]
+    fn only_so_many_are_kept_in_mind() {
+        let unwritten = Unwritten::default();
+        let keep = |number| unwritten.keep(&id(number), Grant::default(), Grant::default());
+        assert!((0..MOST).all(keep));
+        assert!(!keep(MOST) && keep(0));
+        unwritten.forget(&id(0));
+        assert!(keep(MOST));
+    }
+}
