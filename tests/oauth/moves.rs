@@ -1,11 +1,13 @@
 //! Grants of another registration than their connections have by now: they say so at once, and whoever has to consent again is told.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::consent::{account, back, begin, connect};
 use crate::harness::api::Api;
 use crate::harness::browser::Browser;
-use crate::harness::oauth::{Manner, Oauth};
+use crate::harness::oauth::{Call, Manner, Oauth, Stall};
 use crate::harness::post_office::{PostOffice, link};
 use crate::notices::{GUS, mailed, until, words};
 use crate::registrations::{config, of, plan, refused, registration, told};
@@ -201,4 +203,52 @@ async fn a_shared_connection_that_is_declared_elsewhere_is_moved_and_its_token_g
     assert_eq!(calls[0].form["token"], "refresh-company-1");
     assert!(world.provider.chain("company").is_revoked);
     assert!(other.calls("/revoke").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_a_move_overtakes_goes_on_at_no_provider_that_knows_nothing_of_the_new_token() {
+    let other = Oauth::start(Manner {
+        lifetime: Some(json!(1)),
+        ..Manner::default()
+    })
+    .await;
+    let plan = sharers::Plan {
+        with_tokens: &[],
+        integrations: 1,
+        // Nobody gives up before the provider answers.
+        keys: &[("oauth.fresh", "1ms"), ("oauth.timeout", "60s")],
+        more_keys: vec![("outbound.allow", vec!["127.0.0.1"].into())],
+        ..sharers::Plan::of("organization")
+    };
+    let world = sharers::start(&plan).await;
+    let api = Api::program(&world.daemon, "owner").await;
+    let query = "{ scopedConfigVariables(managedBy: \"org\") { nodes { status authorizeUrl } } }";
+    let shown = async || api.get(query, json!({})).await["nodes"][0].clone();
+    let link = async || shown().await["authorizeUrl"].as_str().unwrap().to_owned();
+    sharers::consent(&world, &link().await, "company").await;
+    world.provider.end_access("company");
+    world.provider.change(|manner| manner.stalls = Some(Stall::Meanwhile));
+    sharers::send(&world, "ann", 1).await;
+    world.provider.until("/token", 2).await;
+
+    let manifests = sharers::manifests(&plan, &world.provider);
+    let declared = manifests
+        .split("---\n")
+        .find(|text| text.contains("kind: SharedConnection"))
+        .unwrap();
+    world.daemon.apply(&declared.replace(&world.provider.url(""), &other.url(""))).await;
+    let mut browser = Browser::new(&[]);
+    let asked = begin(&mut browser, &link().await).await;
+    let code = other.consent("firm", asked.clone());
+    assert_eq!(browser.open(&back(&asked, &[("code", &code)])).await.status, 200);
+    // Until it is due: half its life.
+    let (consented, mut look) = (Instant::now(), tokio::time::interval(Duration::from_millis(50)));
+    while consented.elapsed() < Duration::from_millis(500) {
+        look.tick().await;
+        assert_eq!(shown().await["status"], "ACTIVE");
+    }
+    world.provider.change(|manner| manner.stalls = None);
+    let is_of_the_new = |call: &Call| call.form.get("refresh_token").is_some_and(|token| token == "refresh-firm-1");
+    other.until_like("/token", 1, is_of_the_new).await;
+    assert!(!world.provider.calls("/token").iter().any(is_of_the_new));
 }

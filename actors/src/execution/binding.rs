@@ -63,6 +63,12 @@ pub enum LoadError {
         /// The variable's stable key.
         variable: String,
     },
+    /// A connection was given another registration while it was read.
+    #[error("the connection `{variable}` was given another registration meanwhile")]
+    Moved {
+        /// The variable's stable key.
+        variable: String,
+    },
 }
 
 impl LoadError {
@@ -70,6 +76,7 @@ impl LoadError {
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Store(error) => error.is_passing(),
+            Self::Moved { .. } => true,
             #[cfg(feature = "faults")]
             Self::OnPurpose => true,
             Self::Connection { .. } | Self::ApiKey { .. } | Self::Interrupted(_) | Self::Malformed { .. } => false,

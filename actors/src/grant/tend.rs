@@ -247,7 +247,8 @@ impl Grants {
         })
     }
 
-    /// What is on disk takes the place of what was held.
+    /// What is on disk takes the place of what was held, but for what was given to another registration meanwhile: its provider
+    /// is not the one that was read.
     async fn read_again(&mut self, env: &ExecutionEnv, key: &str) -> Result<(), LoadError> {
         let (custody, holder) = (env.custody.clone(), self.holder);
         let mut rows = off_arbiter(move || custody.catalog().grants_of(holder)).await?;
@@ -257,6 +258,9 @@ impl Grants {
             return Ok(());
         };
         if let Some(item) = self.items.get_mut(key) {
+            if row.registration != item.now.registration {
+                return Err(LoadError::Moved { variable: key.to_owned() });
+            }
             item.now = row.clone();
             item.is_moved = false;
             item.on_disk = Some(row);
