@@ -119,6 +119,8 @@ impl Switches {
             "fill-new-catalog" => self.fill("catalog.redb.new", to),
             "break-catalog" if on => self.faults.databases.break_down("catalog.redb"),
             "break-catalog" => self.faults.databases.heal("catalog.redb"),
+            "deny-catalog-commit" if on => self.faults.databases.deny_commit("catalog.redb"),
+            "deny-catalog-commit" => self.faults.databases.heal("catalog.redb"),
             "freeze-owner" => {
                 let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
                 match on {

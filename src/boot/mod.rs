@@ -188,6 +188,8 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let outbox = outbox.map(|outbox| control.spawn(outbox.run(stop.clone())));
     let notices = control.spawn(plane.pause.then(stop.clone(), notices.run(stop.clone())));
     let giving_back = control.spawn(plane.pause.then(stop.clone(), giving_back.run(stop.clone())));
+    let publisher = plane.publisher.clone();
+    let doubts = control.spawn(publisher.settle_doubts(plane.clock.clone(), config.execution.full_retry, stop.clone()));
     let keys = control.spawn(keys.run(stop.clone()));
     let housekeeping = control.spawn(Housekeeping::of(&plane, &config).run(stop.clone()));
     let watchdog = Watchdog::start(plane.is_well());
@@ -218,6 +220,7 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
         let _ = keys.await;
         let _ = notices.await;
         let _ = giving_back.await;
+        let _ = doubts.await;
         if let Some(outbox) = outbox {
             let _ = outbox.await;
         }

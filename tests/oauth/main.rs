@@ -5,6 +5,7 @@
 mod accounts;
 mod canaries;
 mod consent;
+mod denied;
 mod governed;
 #[path = "../harness/mod.rs"]
 mod harness;

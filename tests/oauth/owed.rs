@@ -57,7 +57,7 @@ pub(crate) async fn config_of(api: &Api<'_>, user: &str) -> Value {
     nodes.iter().find(is_it).unwrap()["id"].clone()
 }
 
-async fn user(api: &Api<'_>, name: &str) -> Value {
+pub(crate) async fn user(api: &Api<'_>, name: &str) -> Value {
     id_of(api, "{ users { nodes { id externalId } } }", |node| node["externalId"] == name).await
 }
 

@@ -5,7 +5,7 @@
 use super::load::{Grants, Item};
 use crate::execution::{ExecutionEnv, LoadError, off_arbiter};
 use crate::telemetry;
-use perseat_domain::grant::{Outcome, Rules, Sight, Status, Task, Tending, Wrote};
+use perseat_domain::grant::{Grant, Outcome, Rules, Sight, Status, Task, Tending, Wrote};
 use perseat_domain::time::Timestamp;
 use perseat_flow::oauth::{Exchange, Flow, Owed, Provider, Token, Turn, Whose};
 use perseat_store::catalog::{Lookup, Owing, Stored, StoredGrant};
@@ -80,6 +80,11 @@ impl Grants {
                     } else if !is_answered {
                         reach("grant-due");
                     }
+                    let intended = self
+                        .items
+                        .get(key)
+                        .filter(|_| tending.is_intending())
+                        .map(|item| item.now.grant.clone());
                     let wrote = self.write(env, key).await?;
                     if std::mem::take(&mut is_answered) && wrote == Wrote::Durable {
                         reach("grant-stored");
@@ -90,7 +95,11 @@ impl Grants {
                     if wrote != Wrote::Failed {
                         given = None;
                     }
-                    self.go_on(env, key, |item, now, rules| tending.stored(&mut item.now.grant, wrote, now, rules))
+                    let next = self.go_on(env, key, |item, now, rules| tending.stored(&mut item.now.grant, wrote, now, rules));
+                    if let (Wrote::Failed, Some(intended)) = (wrote, intended) {
+                        self.spent_nothing(env, key, intended);
+                    }
+                    next
                 }
                 Task::Ask { until } => {
                     reach("grant-intended");
@@ -136,10 +145,22 @@ impl Grants {
         let Some(item) = self.items.get_mut(key) else { return true };
         let unsettled = item.on_disk.as_ref().map(|row| &row.grant).filter(|grant| grant.is_unsettled());
         item.is_put_off = match unsettled {
-            Some(on_disk) => env.oauth.unwritten.keep(&item.id, on_disk.clone(), item.now.grant.clone()),
+            Some(on_disk) => env.oauth.unwritten.keep(&item.id, vec![on_disk.clone()], item.now.grant.clone()),
             None => true,
         };
         item.is_put_off
+    }
+
+    /// An intent that could not be written may be there all the same, and nobody was asked.
+    fn spent_nothing(&self, env: &ExecutionEnv, key: &str, intended: Grant) {
+        let Some(item) = self.items.get(key).filter(|_| intended.is_unsettled()) else {
+            return;
+        };
+        let mut on_disk = vec![intended];
+        on_disk.extend(item.on_disk.as_ref().map(|row| row.grant.clone()).filter(Grant::is_unsettled));
+        if !env.oauth.unwritten.keep(&item.id, on_disk, item.now.grant.clone()) {
+            tracing::warn!(holder = ?item.id.holder, connection = %item.id.variable, "a renewal that was not begun may seem to be cut off");
+        }
     }
 
     /// Waits until the provider may be asked; before the intent is durable, so that whoever dies meanwhile has spent nothing.

@@ -1,17 +1,19 @@
 //! What became of renewals and could not be written down, in mind until it is: by the grant on disk a renewal would seem to be cut off.
+//! The same of those that were not begun, because their intent was said not to be written, and may be.
 
 use perseat_domain::grant::Grant;
 use perseat_store::catalog::GrantId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// As many are kept in mind. There are few: each was being renewed when the disk failed.
+/// As many are kept in mind.
 const MOST: usize = 1_024;
 
-/// A grant that is unsettled on disk, and what is known of it.
+/// A grant that is unsettled on disk, or may be, and what is known of it.
 #[derive(Debug)]
 struct Known {
-    on_disk: Grant,
+    /// As it may be on disk.
+    on_disk: Vec<Grant>,
     held: Grant,
 }
 
@@ -24,8 +26,8 @@ impl Unwritten {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where `on_disk` is found, `held` is the truth. Tells whether there was room.
-    pub(super) fn keep(&self, id: &GrantId, on_disk: Grant, held: Grant) -> bool {
+    /// Where one of `on_disk` is found, `held` is the truth. Tells whether there was room.
+    pub(super) fn keep(&self, id: &GrantId, on_disk: Vec<Grant>, held: Grant) -> bool {
         let mut all = self.all();
         let has_room = all.len() < MOST || all.contains_key(id);
         if has_room {
@@ -38,7 +40,7 @@ impl Unwritten {
     pub(super) fn recall(&self, id: &GrantId, found: &Grant) -> Option<Grant> {
         let mut all = self.all();
         let known = all.get(id)?;
-        if known.on_disk.stands_as(found) {
+        if known.on_disk.iter().any(|grant| grant.stands_as(found)) {
             return Some(known.held.clone());
         }
         all.remove(id);
@@ -69,20 +71,24 @@ mod tests {
     #[test]
     fn what_is_known_holds_for_the_grant_that_was_on_disk_and_for_no_other() {
         let unwritten = Unwritten::default();
-        let mut on_disk = Grant::default();
-        on_disk.intend(Timestamp(1));
+        let intended = |at| {
+            let mut grant = Grant::default();
+            grant.intend(Timestamp(at));
+            grant
+        };
+        let on_disk = intended(1);
         let held = Grant {
             status: Status::Failed,
             ..Grant::default()
         };
-        assert!(unwritten.keep(&id(1), on_disk.clone(), held.clone()));
+        assert!(unwritten.keep(&id(1), vec![on_disk.clone(), intended(2)], held.clone()));
         assert_eq!(unwritten.recall(&id(2), &on_disk), None);
-        assert_eq!(unwritten.recall(&id(1), &on_disk), Some(held.clone()));
-        let mut next = Grant::default();
-        next.intend(Timestamp(2));
-        assert_eq!(unwritten.recall(&id(1), &next), None);
+        for found in [&on_disk, &intended(2)] {
+            assert_eq!(unwritten.recall(&id(1), found), Some(held.clone()));
+        }
+        assert_eq!(unwritten.recall(&id(1), &intended(3)), None);
         assert_eq!(unwritten.recall(&id(1), &on_disk), None, "another was found since");
-        unwritten.keep(&id(1), on_disk.clone(), held);
+        unwritten.keep(&id(1), vec![on_disk.clone()], held);
         unwritten.forget(&id(1));
         assert_eq!(unwritten.recall(&id(1), &on_disk), None, "another was written since");
     }
@@ -90,7 +96,7 @@ mod tests {
     #[test]
     fn only_so_many_are_kept_in_mind() {
         let unwritten = Unwritten::default();
-        let keep = |number| unwritten.keep(&id(number), Grant::default(), Grant::default());
+        let keep = |number| unwritten.keep(&id(number), Vec::new(), Grant::default());
         assert!((0..MOST).all(keep));
         assert!(!keep(MOST) && keep(0));
         unwritten.forget(&id(0));

@@ -88,7 +88,7 @@ impl Custody {
             self.seal_details(uncommitted)
         });
         if !mutated.as_ref().is_ok_and(|mutated| mutated.changed) {
-            self.forget_keys(&owed);
+            self.forget_unwritten(&owed);
         }
         let mutated = mutated?;
         self.settle(&mutated.unnamed_files);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-/// Which files find the disk full or broken.
+/// Which files find the disk full or broken, or told what is not so.
 #[derive(Debug, Default)]
 pub struct Faults(Mutex<BTreeMap<String, Fault>>);
 
@@ -18,6 +18,8 @@ enum Fault {
     /// Until what is held is gone, if anything is.
     Full(Option<Held>),
     Broken,
+    /// A sync is made and said to have failed, after so many that go well.
+    DeniesSync(u32),
 }
 
 /// A file whose removal makes room. On a disk that is not full at all somebody may write it anew at once: that is another.
@@ -54,6 +56,11 @@ impl Faults {
         self.files().insert(name.to_owned(), Fault::Broken);
     }
 
+    /// Lets the last of the two syncs of the next commit say that it failed: what was written is there all the same.
+    pub fn deny_commit(&self, name: &str) {
+        self.files().insert(name.to_owned(), Fault::DeniesSync(1));
+    }
+
     /// All is well again.
     pub fn heal(&self, name: &str) {
         self.files().remove(name);
@@ -67,6 +74,21 @@ impl Faults {
                 false
             }
             found => matches!(found, Some(Fault::Full(_))),
+        }
+    }
+
+    fn is_denied(&self, name: &str) -> bool {
+        let mut files = self.files();
+        match files.get_mut(name) {
+            Some(Fault::DeniesSync(0)) => {
+                files.remove(name);
+                true
+            }
+            Some(Fault::DeniesSync(before)) => {
+                *before -= 1;
+                false
+            }
+            _ => false,
         }
     }
 
@@ -123,7 +145,11 @@ impl StorageBackend for Filling {
         self.inner.set_len(len)
     }
     fn sync_data(&self) -> io::Result<()> {
-        self.inner.sync_data()
+        self.inner.sync_data()?;
+        if self.faults.is_denied(&self.name) {
+            return Err(io::Error::other("denied on purpose"));
+        }
+        Ok(())
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.check(offset + data.len() as u64)?;

@@ -161,7 +161,7 @@ impl Plane {
 
         let snapshot = perseat_admin::routing::snapshot(custody.catalog(), HashSecret::new(random())).context("the routing snapshot")?;
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        let publisher = Arc::new(Publisher::new(snapshot.clone(), supervisors.clone()));
+        let publisher = Arc::new(Publisher::new(custody.clone(), snapshot.clone(), supervisors.clone()));
         let proxies = Arc::new(ArcSwap::from_pointee(Proxies(config.network.trusted_proxies.clone())));
         let front = FrontShared::new(FrontParts {
             options: config.front_options(),

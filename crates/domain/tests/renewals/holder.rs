@@ -142,7 +142,9 @@ impl World {
         let Some(reading) = self.readings.get_mut(&number) else { return };
         let row = self.disk.row(reading.of).clone();
         let unwritten = &mut self.unwritten[reading.of];
-        *unwritten = unwritten.take().filter(|(on_disk, _)| on_disk.stands_as(&row.grant));
+        *unwritten = unwritten
+            .take()
+            .filter(|(on_disk, _)| on_disk.iter().any(|grant| grant.stands_as(&row.grant)));
         reading.held = row.clone();
         if let Some((_, held)) = unwritten {
             reading.held.grant = held.clone();
@@ -205,7 +207,7 @@ impl World {
         reading.is_put_off = true;
         let (on_disk, held) = (&reading.on_disk.grant, &reading.held.grant);
         if on_disk.is_unsettled() && self.mutant != Some(Mutant::ForgetsWhatIsPutOff) {
-            self.unwritten[reading.of] = Some((on_disk.clone(), held.clone()));
+            self.unwritten[reading.of] = Some((vec![on_disk.clone()], held.clone()));
         }
     }
 
@@ -253,10 +255,6 @@ impl World {
             return wrote;
         }
         self.report.note("a write that failed and was done");
-        if write.is_intent() {
-            // It is there, and nothing was spent.
-            self.model.is_cut_off(of);
-        }
         Wrote::Failed
     }
 
@@ -272,9 +270,20 @@ impl World {
         if wrote != Wrote::Failed {
             self.unwritten[write.of] = None;
         }
+        let is_intending = reading.tending.is_intending();
+        let mut held = None;
         self.go_on(write.reading, |reading, rules| {
-            reading.tending.stored(&mut reading.held.grant, wrote, now, rules)
+            let task = reading.tending.stored(&mut reading.held.grant, wrote, now, rules);
+            held = Some(reading.held.grant.clone());
+            task
         });
+        // It may be there all the same, and nobody was asked.
+        let is_denied = is_intending && wrote == Wrote::Failed && self.mutant != Some(Mutant::TakesAnIntentForACall);
+        if let Some(held) = held.filter(|_| is_denied && write.row.grant.is_unsettled()) {
+            let on_disk = [&write.expected, &write.row].map(|row| row.grant.clone());
+            let on_disk = on_disk.into_iter().filter(Grant::is_unsettled).collect();
+            self.unwritten[write.of] = Some((on_disk, held));
+        }
     }
 
     fn call(&mut self, number: u64, until: Option<Timestamp>) {

@@ -113,7 +113,7 @@ impl Model {
         self.grants[of].was_down = true;
     }
 
-    /// Whoever was at it died, or its intent is durable though it heard that it is not.
+    /// Whoever was at it died.
     pub(crate) fn is_cut_off(&mut self, of: usize) {
         let known = &mut self.grants[of];
         known.calls = 0;

@@ -12,6 +12,8 @@ pub(crate) enum Mutant {
     DropsAnOutcomeThatFails,
     /// What became of a renewal and could not be written is not known to the next look.
     ForgetsWhatIsPutOff,
+    /// An intent that was said not to be written, and was, is taken for a renewal that was cut off.
+    TakesAnIntentForACall,
     /// A second use is taken to be forgiven whatever the provider declares.
     ForgivesForEver,
     /// The second use goes out however late it is.
@@ -53,12 +55,13 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::SpendsBeforeTheIntent,
         Self::ForgetsTheIntent,
         Self::UsesWhatIsNotStored,
         Self::DropsAnOutcomeThatFails,
         Self::ForgetsWhatIsPutOff,
+        Self::TakesAnIntentForACall,
         Self::ForgivesForEver,
         Self::SpendsLate,
         Self::CountsOneSpend,

@@ -62,8 +62,8 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) disk: Disk,
-    /// By grant, what became of a renewal and could not be written down: what is on disk, and what is held.
-    pub(crate) unwritten: Vec<Option<(Grant, Grant)>>,
+    /// By grant, what became of a renewal and could not be written down: what may be on disk, and what is held.
+    pub(crate) unwritten: Vec<Option<(Vec<Grant>, Grant)>>,
     pub(crate) provider: Provider,
     pub(crate) model: Model,
     pub(crate) report: Report,

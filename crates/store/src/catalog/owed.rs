@@ -183,6 +183,22 @@ impl Catalog {
         rows.iter().map(|(key, row)| Ok((OwedId::read(key)?, decode(row)?))).collect()
     }
 
+    /// Those of these that are not owed.
+    pub(crate) fn not_owed(&self, ids: &[OwedId]) -> Result<Vec<OwedId>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let view = self.view()?;
+        let table = view.transaction.open_table(OWED)?;
+        let mut absent = Vec::new();
+        for id in ids {
+            if table.get(id.0.as_bytes().as_slice())?.is_none() {
+                absent.push(*id);
+            }
+        }
+        Ok(absent)
+    }
+
     /// Writes down one that a grant gave up which holds nothing any more, or is gone. `seal` is asked only where it is written.
     pub(crate) fn owe_unless_held(
         &self,

@@ -35,7 +35,7 @@ fn forget(count: usize, why: &str) {
 
 impl Custody {
     /// Writes down what a mutation gives up. Nothing here keeps it from being made, but for a disk that fails it, too.
-    pub(super) fn write_owed(&self, mutation: &mut Mutation<'_>, at: Timestamp) -> Result<Vec<Owner>, StoreError> {
+    pub(super) fn write_owed(&self, mutation: &mut Mutation<'_>, at: Timestamp) -> Result<Vec<OwedId>, StoreError> {
         let (owing, surplus) = mutation.take_owing()?;
         forget(surplus, TOO_MANY);
         if owing.is_empty() {
@@ -46,15 +46,14 @@ impl Custody {
             forget(owing.len(), &error.to_string());
             return Ok(Vec::new());
         }
-        let owners: Vec<Owner> = ids.iter().map(|id| id.owner()).collect();
-        for (id, owing) in ids.into_iter().zip(owing) {
-            let written = self.sealed(id, &owing, at).and_then(|owed| mutation.put_owed(id, &owed));
+        for (id, owing) in ids.iter().zip(owing) {
+            let written = self.sealed(*id, &owing, at).and_then(|owed| mutation.put_owed(*id, &owed));
             if let Err(error) = written {
-                self.forget_keys(&owners);
+                self.forget_keys(&ids);
                 return Err(error);
             }
         }
-        Ok(owners)
+        Ok(ids)
     }
 
     fn sealed(&self, id: OwedId, owing: &Owing, at: Timestamp) -> Result<StoredOwed, StoreError> {
@@ -68,10 +67,20 @@ impl Custody {
         })
     }
 
-    /// Destroys keys whose rows were not written after all.
-    pub(super) fn forget_keys(&self, owners: &[Owner]) {
+    /// Destroys the keys of what is not owed after all. What is said to have failed may have been done: a key is kept whose row is
+    /// there, or may be.
+    pub(super) fn forget_unwritten(&self, ids: &[OwedId]) {
+        match self.catalog.not_owed(ids) {
+            Ok(unwritten) => self.forget_keys(&unwritten),
+            Err(error) => tracing::warn!(%error, count = ids.len(), "whether tokens are owed is not known now; their keys are kept"),
+        }
+    }
+
+    /// Destroys keys that no row has.
+    fn forget_keys(&self, ids: &[OwedId]) {
+        let owners: Vec<Owner> = ids.iter().map(|id| id.owner()).collect();
         if !owners.is_empty()
-            && let Err(error) = self.keyring.destroy_many(owners)
+            && let Err(error) = self.keyring.destroy_many(&owners)
         {
             tracing::warn!(%error, "keys of nobody could not be destroyed");
         }
@@ -92,7 +101,7 @@ impl Custody {
             Ok(Owes::Written) => return Ok(true),
             Ok(Owes::Full) => forget(1, TOO_MANY),
             Ok(Owes::Nothing) => {}
-            Err(_) => self.forget_keys(&[id.owner()]),
+            Err(_) => self.forget_unwritten(&[id]),
         }
         written.map(|_| false)
     }
@@ -123,6 +132,7 @@ mod tests {
     use super::*;
     use crate::catalog::{Fate, GrantId};
     use perseat_domain::grant::Holder;
+    use perseat_journal::disk::Fault;
 
     fn owing(text: &str) -> Owing {
         Owing {
@@ -188,6 +198,35 @@ mod tests {
         assert!(custody.catalog().owed(None, 10).unwrap().is_empty());
         drop(custody);
         assert_eq!(place.keyring().findings().keys, 3, "the organization's, the customer's, the user's");
+    }
+
+    #[test]
+    fn what_is_owed_by_a_commit_that_was_said_to_have_failed_and_was_done_can_be_given_back() {
+        let mut done = [0, 0];
+        for (call, is_alone) in (0..40).flat_map(|call| [(call, false), (call, true)]) {
+            let place = Place::new();
+            let custody = place.custody();
+            custody.mutate(NOW, fill).unwrap();
+            place.disk.fail_at(place.disk.calls() + call, Fault::FailedSync);
+            let failed = match is_alone {
+                true => custody.owe(&owing("refresh"), Timestamp(2)).is_err(),
+                false => {
+                    let removed = custody.mutate(NOW, |tx| {
+                        tx.owe(owing("refresh"));
+                        tx.delete_user(ALICE, Timestamp(2))
+                    });
+                    removed.is_err()
+                }
+            };
+            place.disk.heal();
+            if !failed {
+                continue;
+            }
+            let rows = opened(&custody);
+            assert!(rows.is_empty() || rows == ["refresh"], "call {call}: {rows:?}");
+            done[usize::from(is_alone)] += rows.len();
+        }
+        assert!(done.iter().all(|count| *count > 0), "{done:?}");
     }
 
     #[test]
