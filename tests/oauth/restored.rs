@@ -151,3 +151,34 @@ async fn a_paused_daemon_tells_nobody_before_it_is_resumed() {
     perseat(&world.daemon.data(), &["resume"]);
     organization.until(1).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cancelled_before_a_resume_asks_no_provider_for_a_token() {
+    let plan = Plan {
+        manner: Manner {
+            holds: true,
+            ..Manner::default()
+        },
+        more_keys: vec![("execution.slots", 1.into())],
+        ..Plan::default()
+    };
+    let mut world = World::start(&plan).await;
+    world.send("bob", 1).await;
+    world.provider.until("/work", 1).await;
+    let queued = world.send("ann", 1).await.remove(0);
+    world.stands(&queued, "queued").await;
+    let copies = Copies::of(&world.daemon.data());
+    world.daemon.kill();
+    world.provider.change(|manner| manner.holds = false);
+    copies.restore(&mut world, &plan, &[]);
+    world.daemon.until_ready();
+    let cancel = format!("/executions/{queued}/cancel");
+    world.daemon.local(http::Method::POST, &cancel, None).await.unwrap();
+    assert_eq!(world.ended(&queued).await["status"], "cancelled");
+    assert_eq!(spent(&world), ["refresh-bob-1"], "nobody is asked before `resume`");
+    perseat(&world.daemon.data(), &["resume"]);
+    let sent = world.send("ann", 1).await;
+    assert_eq!(world.ended(&sent[0]).await["status"], "succeeded");
+    assert_eq!(spent(&world), ["refresh-bob-1", "refresh-ann-1"]);
+    assert_eq!(standing(&world).await.0, "ACTIVE");
+}

@@ -1,5 +1,6 @@
 //! Timers of actors: one that something else took the place of waits no longer. An owner in this process, whose clock is moved by hand.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -12,16 +13,20 @@ use perseat_actors::grant::{Oauth as Renewals, Sharers};
 use perseat_actors::kit::{
     Arbiter, ArbiterOptions, Arbiters, Clock, Errands, Mailbox, NurseryOptions, Obituary, Sleep, VirtualClock, start_on,
 };
-use perseat_actors::supervisor::{ConfigChanged, Feed, Supervisor, SupervisorOptions};
+use perseat_actors::source::{Question, Sources, Unanswered};
+use perseat_actors::supervisor::{ConfigChanged, Feed, Hold, Supervisor, SupervisorOptions};
 use perseat_actors::waiters::Waiters;
 use perseat_admin::apply::{Applier, ApplyOptions, apply};
 use perseat_admin::edit::Definitions;
-use perseat_domain::entry::{Accepted, Entry, Origin, TriggerRequest};
+use perseat_domain::code::ErrorCode;
+use perseat_domain::definition::ActionRef;
+use perseat_domain::entry::{Accepted, Cancelled, Entry, Origin, TriggerRequest};
 use perseat_domain::fair::FairOptions;
 use perseat_domain::grant::Rules;
 use perseat_domain::id::{ExecutionId, FlowNumber, partition_of};
 use perseat_domain::identity::{BoundUser, Identity};
 use perseat_domain::model::{Instance, User};
+use perseat_domain::owner::UserKey;
 use perseat_domain::time::Timestamp;
 use perseat_flow::component::{self, Performer};
 use perseat_flow::js::{self, JsPool};
@@ -46,7 +51,7 @@ use uuid::Uuid;
 #[cfg(feature = "faults")]
 use crate::harness::oauth::Stall;
 use crate::harness::oauth::{Manner, Oauth};
-use crate::harness::within;
+use crate::harness::{PATIENCE, within};
 use crate::world::{Plan, manifests};
 
 /// How often each test lets a timer be superseded.
@@ -137,7 +142,7 @@ impl fmt::Debug for Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        let frozen = self.arbiters.take().map(|arbiters| arbiters.stop(crate::harness::PATIENCE));
+        let frozen = self.arbiters.take().map(|arbiters| arbiters.stop(PATIENCE));
         self.journal.close();
         if !std::thread::panicking() {
             assert_eq!(frozen, Some(Vec::new()), "a thread did not end");
@@ -241,14 +246,41 @@ impl Owned {
         }
     }
 
-    /// Accepts an event of this user.
-    async fn send(&self, user: &str) {
+    fn identity(&self, user: &str) -> Identity {
         let catalog = self.custody.catalog();
         let instances = catalog.page::<Instance>(None, 10).unwrap().items;
         let instance = instances.into_iter().find(|instance| instance.name == "Work").unwrap();
         let users = catalog.page::<User>(None, 10).unwrap().items;
         let user = users.into_iter().find(|found| found.external_id.as_deref() == Some(user)).unwrap();
         let config = catalog.user_config_of(instance.id, user.id).unwrap().unwrap();
+        Identity {
+            customer: instance.customer,
+            instance: instance.id,
+            flow: FlowNumber(1),
+            user: Some(BoundUser {
+                user: user.id,
+                config: config.id,
+            }),
+        }
+    }
+
+    async fn hold(&self, is_held: bool) {
+        let held = self.supervisor.ask(PATIENCE, |reply| Hold { is_held, reply });
+        held.await.unwrap();
+    }
+
+    async fn append(&self, identity: &Identity, entry: impl Into<Entry>) {
+        let entry = NewEntry {
+            partition: partition_of(identity.instance),
+            epoch: 1,
+            payload: entry.into().encode().into(),
+        };
+        self.journal.append(vec![entry]).await.unwrap();
+    }
+
+    /// Accepts an event of this user; its execution.
+    async fn send(&self, user: &str) -> ExecutionId {
+        let identity = self.identity(user);
         let execution = ExecutionId(Uuid::now_v7());
         let request = TriggerRequest {
             method: "POST".into(),
@@ -259,19 +291,11 @@ impl Owned {
             body: "{}".into(),
             debug: false,
         };
-        let key = self.custody.keyring().data_key(Owner::User(user.id)).unwrap();
+        let key = self.custody.keyring().data_key(Owner::User(identity.user.unwrap().user)).unwrap();
         let plain = postcard::to_allocvec(&request).unwrap();
-        let accepted = Entry::from(Accepted {
+        let accepted = Accepted {
             execution,
-            identity: Some(Identity {
-                customer: instance.customer,
-                instance: instance.id,
-                flow: FlowNumber(1),
-                user: Some(BoundUser {
-                    user: user.id,
-                    config: config.id,
-                }),
-            }),
+            identity: Some(identity),
             origin: Origin::Webhook,
             received_at: self.clock.now(),
             dedupe_id: None,
@@ -280,13 +304,9 @@ impl Owned {
             sync_deadline: None,
             refusal: None,
             request: key.seal(RecordKind::Request, execution.0.as_bytes(), &plain),
-        });
-        let entry = NewEntry {
-            partition: partition_of(instance.id),
-            epoch: 1,
-            payload: accepted.encode().into(),
         };
-        self.journal.append(vec![entry]).await.unwrap();
+        self.append(&identity, accepted).await;
+        execution
     }
 }
 
@@ -389,6 +409,61 @@ async fn what_is_parked_waits_for_one_look() {
     // One look at the credential, and one at what is parked in place of bob's.
     let is_one_more = |_: &[Duration]| owned.clock.sleepers() <= at_first + 1;
     owned.clock.until("nobody to wait for former looks", is_one_more).await;
+}
+
+/// Before a start is through, and before `resume`.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_everything_is_held_no_data_source_is_run() {
+    let plan = Plan {
+        users: &["ann"],
+        ..Plan::default()
+    };
+    let owned = Owned::start(&plan).await;
+    let sources = Sources::new(vec![owned.supervisor.clone()]);
+    for (is_held, code) in [(true, ErrorCode::Paused), (false, ErrorCode::NotReady)] {
+        owned.hold(is_held).await;
+        let question = Question {
+            user: UserKey::of(&owned.identity("ann")),
+            variable: "of-no-version".into(),
+            source: ActionRef {
+                component: "code".into(),
+                action: "runCodePicklist".into(),
+            },
+            typed: BTreeMap::new(),
+            reference: ExecutionId(Uuid::now_v7()),
+            time: PATIENCE,
+            max_result: 1_000,
+        };
+        assert_eq!(sources.ask(question).await, Err(Unanswered(code)));
+    }
+    assert_eq!(owned.provider.calls("/token").len(), 1, "it was read once nothing was held");
+}
+
+/// What was cancelled meanwhile had its user's configuration read.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_while_everything_was_held_is_read_again_and_tended_after_it() {
+    let plan = Plan {
+        users: &["ann"],
+        ..Plan::default()
+    };
+    let owned = Owned::start(&plan).await;
+    owned.hold(true).await;
+    let execution = owned.send("ann").await;
+    let cancelled = Cancelled {
+        execution,
+        at: owned.clock.now(),
+        by: "local:0".into(),
+    };
+    owned.append(&owned.identity("ann"), cancelled).await;
+    // Her token is due: it is to be looked at as soon as that may be.
+    let is_read = |waits: &[Duration]| waits.contains(&Duration::from_millis(200));
+    owned.clock.until("her configuration to be read", is_read).await;
+    assert!(owned.provider.calls("/token").is_empty());
+    owned.hold(false).await;
+    owned.send("ann").await;
+    // No time passes.
+    owned.provider.until("/work", 1).await;
+    assert_eq!(owned.provider.calls("/token").len(), 1);
 }
 
 /// Five minutes before the end of a token: the provider is down, and that cannot be written down either.

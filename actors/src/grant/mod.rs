@@ -28,6 +28,8 @@ pub(crate) use share::{ForgetShare, LeaveShare, ShareActor};
 
 use perseat_domain::grant::Rules;
 use perseat_flow::oauth::OauthClient;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use unwritten::Unwritten;
 
 /// What renewing needs; its connections belong to one arbiter.
@@ -38,6 +40,7 @@ pub struct Oauth {
     /// When to renew, and how patiently.
     pub rules: Rules,
     unwritten: Unwritten,
+    is_held: Arc<AtomicBool>,
 }
 
 impl Oauth {
@@ -48,6 +51,16 @@ impl Oauth {
             client,
             rules,
             unwritten: Unwritten::default(),
+            is_held: Arc::default(),
         }
+    }
+
+    /// From now on no grant is tended; or each is again, once it is read anew.
+    pub(crate) fn hold(&self, is_held: bool) {
+        self.is_held.store(is_held, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Relaxed)
     }
 }

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 impl Grants {
     /// Settles what was interrupted and renews what is due and what third parties refused, one after another. Tells whether a
-    /// credential changed.
+    /// credential changed. While everything is [held](crate::supervisor::Hold) nothing is asked and nothing written.
     ///
     /// To be awaited by the one actor that holds these grants, and by nobody else.
     ///
@@ -24,6 +24,13 @@ impl Grants {
     pub(crate) async fn tend(&mut self, env: &ExecutionEnv, refused: &[(String, u64)]) -> Result<bool, LoadError> {
         self.recall(env);
         self.refused(env, refused);
+        if env.oauth.is_held() {
+            let now = env.clock.now();
+            for item in self.items.values_mut() {
+                item.look(now, &env.oauth.rules);
+            }
+            return Ok(true);
+        }
         let mut changed = false;
         let keys: Vec<String> = self.items.keys().cloned().collect();
         for key in keys {

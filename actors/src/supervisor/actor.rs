@@ -216,6 +216,19 @@ impl Supervisor {
         }));
     }
 
+    /// Whether [everything is held](Hold).
+    pub(super) fn is_held(&self) -> bool {
+        self.env.execution.oauth.is_held()
+    }
+
+    /// What it is about is read again before the next start.
+    fn forget(&self, changed: &ConfigChanged) {
+        for (_, instance) in self.instances.alive().filter(|(id, _)| changed.is_about(id)) {
+            instance.table.forget();
+        }
+        self.shares.changed(changed);
+    }
+
     fn died(&mut self, id: InstanceId) {
         self.env.owner.lock().died(|user| user.instance == id);
         self.after_change();
@@ -313,6 +326,11 @@ impl Handler<Hold> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Hold { is_held, reply }: Hold, _: &mut Context<Self>) {
+        self.env.execution.oauth.hold(is_held);
+        if !is_held {
+            // What was read meanwhile was not tended.
+            self.forget(&ConfigChanged::everywhere());
+        }
         self.decide(|owner, users| {
             owner.hold(is_held);
             if !is_held {
@@ -429,13 +447,9 @@ impl Handler<ConfigChanged> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, message: ConfigChanged, _: &mut Context<Self>) {
-        let changed = |id: &InstanceId| message.instances.as_ref().is_none_or(|ids| ids.contains(id));
-        for (_, instance) in self.instances.alive().filter(|(id, _)| changed(id)) {
-            instance.table.forget();
-        }
-        self.shares.changed(&message);
+        self.forget(&message);
         // A new consent is a change, too: whether it is the one that was waited for, its user finds out.
-        self.decide(|owner, users| owner.try_parked(|user| changed(&user.instance), users));
+        self.decide(|owner, users| owner.try_parked(|user| message.is_about(&user.instance), users));
     }
 }
 

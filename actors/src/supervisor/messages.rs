@@ -29,7 +29,7 @@ pub struct Recovered {
 }
 
 /// Sent by boot before what is live is handed over; and again once the start is through or, where the data was restored, once it is to go on.
-/// Meaning: start nothing; start what waits. Answered once that is so.
+/// Meaning: start nothing, tend no grant and run no data source; start what waits. Answered once that is so.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Hold {
@@ -47,6 +47,21 @@ pub struct ConfigChanged {
     pub instances: Option<Vec<InstanceId>>,
     /// Whose shared connections changed; where all instances did, all of them.
     pub holders: Vec<Holder>,
+}
+
+impl ConfigChanged {
+    /// Everything may be another.
+    #[must_use]
+    pub fn everywhere() -> Self {
+        Self {
+            instances: None,
+            holders: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_about(&self, instance: &InstanceId) -> bool {
+        self.instances.as_ref().is_none_or(|ids| ids.contains(instance))
+    }
 }
 
 /// Sent by a user actor: turns are over in the table in which nothing was to be done, so that others may start. One of these waits

@@ -128,12 +128,11 @@ impl Publisher {
     fn publish_all(&self) -> Result<(), StoreError> {
         let next = perseat_admin::routing::snapshot(self.custody.catalog(), HashSecret::new(random()))?;
         self.snapshot.store(Arc::new(next));
-        self.announce(&ConfigChanged {
-            instances: None,
-            holders: Vec::new(),
-        });
+        self.announce(&ConfigChanged::everywhere());
         tracing::warn!("a change that was said to have failed is stored: everything was published anew");
-        self.custody.destroy_pending()?;
+        if let Err(error) = self.custody.destroy_pending() {
+            tracing::error!(%error, "keys of deleted owners could not be destroyed yet");
+        }
         Ok(())
     }
 }
