@@ -255,7 +255,7 @@ async fn a_full_state_holds_indexing_up_gives_history_away_and_closes_admission_
         .until("the oldest history to go", async || !world.history().contains(&before[0]))
         .await;
     assert!(!world.history().is_empty(), "the newest history stays");
-    assert!(world.daemon.log().contains("indexing is held up"));
+    world.daemon.log_line(&["indexing is held up"]);
     // What was accepted is visible although it is not indexed.
     let target = "/executions?status=queued,running&limit=1";
     let live = world.daemon.local(Method::GET, target, None).await.unwrap();
@@ -290,12 +290,12 @@ async fn a_daemon_that_a_full_state_holds_up_starts_with_all_it_accepted_on_the_
     let posts = world.asking.iter().map(|url| world.until_refused(url, 10));
     let refused = futures_util::future::join_all(posts).await;
     let accepted: usize = refused.iter().map(|(_, accepted)| accepted).sum();
-    assert!(world.daemon.log().contains("indexing is held up"));
+    world.daemon.log_line(&["indexing is held up"]);
     world.daemon.kill();
 
     world.daemon.relaunch(Some("fill-state"));
     world.daemon.until_ready();
-    assert!(world.daemon.log().contains("indexing is held up"));
+    world.daemon.log_line(&["indexing is held up"]);
     assert_eq!(world.daemon.metric("perseat_executions_live").await, accepted as f64);
     world
         .until("the lag to be said", async || {
