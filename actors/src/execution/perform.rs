@@ -1,6 +1,6 @@
 //! Performs one step with today's credentials: waits for them, parks without them, repeats what was refused.
 
-use super::binding::masker;
+use super::binding::{Binding, masker};
 use super::bound::Bound;
 use super::parking::Parking;
 use super::run::{Done, Running, Start};
@@ -119,8 +119,16 @@ impl Running {
     /// A third party refused the credential of this connection and version: whether there is another one by now, or none. What
     /// is read anew meanwhile for another reason may have the same one still; then the refusal may not have been heard.
     async fn is_renewed(&mut self, start: &mut Start, connection: &str, version: u64, deadline: Duration) -> Result<bool, Event> {
-        let is_fresh = |until| self.env.clock.now() < until;
-        if self.binding.grant_version(connection) != Some(version) || self.binding.fresh_until(connection, &self.env).is_some_and(is_fresh)
+        if self.binding.grant_version(connection) != Some(version) {
+            return Ok(false);
+        }
+        // Where there is another one today, it is that.
+        let is_fresh = |today: &Binding| {
+            let until = today.fresh_until(connection, &self.env);
+            today.grant_version(connection) == Some(version) && until.is_some_and(|until| self.env.clock.now() < until)
+        };
+        if let Some(Ok(today)) = start.today.get()
+            && is_fresh(&today)
         {
             return Ok(false);
         }

@@ -296,10 +296,15 @@ impl Handler<Leave> for InstanceActor {
     type Result = ();
 
     fn handle(&mut self, message: Leave, ctx: &mut Context<Self>) {
-        // As in the supervisor: the next round takes the others.
+        // Bounds one message's work on the arbiter: the next one takes the others.
         const AT_ONCE: usize = 10_000;
         let is_empty = self.table.users(|users| {
-            for config in users.idle_for(message.rested, AT_ONCE) {
+            let idle = users.idle_for(message.rested, AT_ONCE);
+            if idle.len() == AT_ONCE {
+                let rested = message.rested;
+                self.me.tell_past_the_bound(Leave { is_idle: false, rested });
+            }
+            for config in idle {
                 if let Some(user) = users.put_away(&config)
                     && user.tell(PutAway).is_err()
                 {

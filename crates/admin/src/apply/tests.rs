@@ -1,5 +1,7 @@
 //! Apply over a real catalog in a temporary folder.
 
+mod values;
+
 use super::*;
 use crate::command::ImportIntegration;
 use crate::grants::{Connection, Consent};
@@ -463,27 +465,6 @@ fn a_definition_past_the_limits_is_refused_and_within_them_it_is_kept_whole() {
     let integration = catalog.integration_by_name("Files").unwrap().unwrap();
     let version = catalog.integration_version(integration.id, 1).unwrap().unwrap();
     assert!(version.yaml.len() > 9 << 20, "{} bytes are kept", version.yaml.len());
-}
-
-#[test]
-fn values_beyond_what_one_or_all_of_a_configuration_may_take_are_refused() {
-    let mut bench = Bench::new();
-    (bench.limits.value, bench.limits.values) = (300, 400);
-    let user = |folder: usize, token: usize| {
-        JANE.replace("/jane", &"f".repeat(folder))
-            .replace("jane-token-0001", &"t".repeat(token))
-    };
-    bench
-        .apply(&[PEOPLE, INTEGRATION, INSTANCE, &user(300, 20)], ApplyOptions::default())
-        .unwrap();
-    for (folder, token, said) in [(301, 20, "`Folder` has 301 bytes"), (20, 301, "has 301 bytes"), (300, 300, "take ")] {
-        let problems = bench.problems(&[&user(folder, token)]);
-        assert!(problems.len() == 1 && problems[0].contains(said), "{problems:?}");
-    }
-    // What is too much by now may become less.
-    bench.limits.values = 100;
-    bench.apply(&[&user(299, 20)], ApplyOptions::default()).unwrap();
-    assert!(bench.problems(&[&user(300, 20)])[0].contains("take "));
 }
 
 /// A connection of the organization's at the provider of this name.

@@ -2,7 +2,7 @@
 
 use super::keys::KeyScope;
 use super::secrets::{Earlier, GivenSecrets, give};
-use super::values::Scope;
+use super::values::{Scope, stored_bytes};
 use super::{Definitions, Edit};
 use crate::fault::Fault;
 use crate::manifest::{ConfigVarValue, SecretText};
@@ -185,7 +185,7 @@ impl Edit<'_, '_> {
             registrations: None,
         };
         let values = self.values(&version.definition, given, &record.test_values, scope)?;
-        record.test_values = self.fitting(values, 0)?;
+        record.test_values = self.fitting(values, stored_bytes(&record.test_values))?;
         Ok(())
     }
 }

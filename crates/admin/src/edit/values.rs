@@ -50,7 +50,7 @@ impl Edit<'_, '_> {
             let stored = stored.get(&variable.stable_key);
             let value = match value {
                 ConfigVarValue::Text(text) if variable.data_type != DataType::Connection => {
-                    plain(variable, text, self.definitions.limits.value)?
+                    plain(variable, text, stored, self.definitions.limits.value)?
                 }
                 ConfigVarValue::Connection(fields) if variable.data_type == DataType::Connection => {
                     check_choice(variable, fields, scope.registrations)?;
@@ -96,12 +96,6 @@ impl Edit<'_, '_> {
         stored: Option<&ConfigValue>,
         scope: Scope<'_>,
     ) -> Result<ConfigValue, Fault> {
-        let parts = given.fields.values().chain(given.token.values());
-        check_length(
-            name,
-            parts.filter_map(SecretText::text).map(str::len).sum(),
-            self.definitions.limits.value,
-        )?;
         let text = |secret: &SecretText| secret.text().unwrap_or_default().to_owned();
         let value = ConnectionValue {
             fields: given.fields.iter().map(|(name, secret)| (name.clone(), text(secret))).collect(),
@@ -136,6 +130,12 @@ impl Edit<'_, '_> {
         if let Some(unchanged) = unchanged {
             return Ok(unchanged);
         }
+        let parts = given.fields.values().chain(given.token.values());
+        check_length(
+            name,
+            parts.filter_map(SecretText::text).map(str::len).sum(),
+            self.definitions.limits.value,
+        )?;
         let plain = Zeroizing::new(serde_json::to_vec(&value).unwrap_or_default());
         let sealed = if self.is_rehearsal {
             // As long as it would be, nearly.
@@ -241,9 +241,12 @@ fn check_length(key: &str, bytes: usize, most: usize) -> Result<(), Fault> {
     Ok(())
 }
 
-fn plain(variable: &ConfigVar, text: &SecretText, most: usize) -> Result<ConfigValue, Fault> {
+fn plain(variable: &ConfigVar, text: &SecretText, stored: Option<&ConfigValue>, most: usize) -> Result<ConfigValue, Fault> {
     let text = text.text().unwrap_or_default();
-    check_length(&variable.key, text.len(), most)?;
+    // What is stored may stay.
+    if !matches!(stored, Some(ConfigValue::Plain(stored)) if stored == text) {
+        check_length(&variable.key, text.len(), most)?;
+    }
     match value::check(variable, text) {
         Ok(()) => Ok(ConfigValue::Plain(text.to_owned())),
         Err(expected) => {
