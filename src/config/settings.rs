@@ -316,8 +316,10 @@ settings! {
         max_activations: Count = 1_000;
         /// Bytes of accepted entries that an owner keeps in memory until they start; others are read from the journal.
         payload_cache: Size = "16MiB";
-        /// Memory for payloads of running executions, all owner arbiters together: three times the body of each that takes more than 64KiB. One that finds no room waits in its slot; of all a customer's may hold half, a user's a quarter. Large results of steps are counted as far as there is room. auto: 256MiB, or sixteen times `front.max-body` if that is more.
+        /// Memory for payloads of running executions, all owner arbiters together: what the body of each comes to as JSON, twice, for each where that is more than 64KiB. Of it a customer's may hold half, a user's a quarter. Large results of steps are counted as far as there is room. auto: 256MiB, or sixteen times `front.max-body` if that is more.
         memory: Auto<Size> = "auto";
+        /// How long an execution that finds no room there waits for it in its slot, before it gives the slot to whoever is next and lines up again.
+        memory_wait: Duration = "1s";
     }
 
     /// JavaScript steps. They run in child processes, confined by the kernel: of `perseat-js-child` beside the daemon, or else of the daemon itself.
@@ -552,7 +554,7 @@ settings! {
         passivate_after: Duration = "5m";
         /// How often idle actors are looked for.
         tidy_every: Duration = "30s";
-        /// Users in memory of one owner arbiter, 4 KiB each; past it those that rest for a second are put away, which is looked for each second.
+        /// Users in memory of one owner arbiter, 4 KiB each; past it those that rest for a second are put away, which is looked for each second while events come, and every `tidy-every`.
         max_users: Count = 131_072;
         /// Instances in memory at once, and users of one instance; past it what comes waits until some were put away.
         max_children: Count = 1_048_576;

@@ -9,6 +9,7 @@ mod executions;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod http;
+mod memory;
 mod provider;
 mod proxy;
 mod removal;

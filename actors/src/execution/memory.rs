@@ -1,7 +1,7 @@
 //! Memory for what running executions hold: their payloads, and results of their steps.
 //!
-//! Whoever begins claims what its payload will take, in its slot: the shares of its user and its customer first, so that it waits for
-//! nobody else's before there is room in its own. Results that come while it runs are counted as far as there is room: whoever holds
+//! Whoever begins claims what its payload will take: the shares of its user and its customer first, so that it waits for nobody else's
+//! before there is room in its own. It waits for a short while, and then gives its slot to whoever is next. Results that come while it runs are counted as far as there is room: whoever holds
 //! something never waits for more, or all could wait for one another.
 
 use crate::kit::{Held, Memory, Shares};
@@ -11,16 +11,13 @@ use perseat_domain::owner::UserKey;
 use std::sync::Arc;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 
-/// Up to this an execution claims nothing, and a result is not counted. No key: as many as there are slots come to less than half of
+/// Up to this an execution claims nothing, and a result is not counted. No key: as many as there are slots come to a quarter of
 /// the memory that there is for larger ones.
 pub(super) const UNCLAIMED: usize = 64 << 10;
 
-/// What the payload of a body takes: its text, the same as a JSON string, and both with one another while it is made.
-const OF_BODY: usize = 3;
-
-/// What an execution is reckoned to take by the length of its body.
-pub(super) const fn reckoned(body: usize) -> usize {
-    body.saturating_mul(OF_BODY)
+/// What an execution is reckoned to take by what is stored of it, before that is opened.
+pub(super) const fn reckoned(stored: usize) -> usize {
+    stored.saturating_mul(3)
 }
 
 /// See the module. Of it a customer's executions may hold half, and a user's a quarter.

@@ -23,7 +23,7 @@ use perseat_domain::owner::Deaths;
 use perseat_domain::time::Timestamp;
 use perseat_flow::component::{StepError, StepReport, StepResult, webhook_reply};
 use perseat_flow::expression::Results;
-use perseat_flow::payload::json;
+use perseat_flow::payload::{json, payload_bytes};
 use perseat_store::seal::{DataKey, RecordKind};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -79,24 +79,33 @@ impl std::fmt::Debug for Refuse {
     }
 }
 
-/// Runs an execution from its last durable entry until it has handed over its end, or has to wait for a credential; then it gives
+/// Why an execution that has not ended runs no more for now.
+#[derive(Debug)]
+pub enum Rest {
+    /// It waits for a credential, which is durable.
+    Parked(Parking),
+    /// There was no memory for it, and it has begun nothing.
+    NoRoom,
+}
+
+/// Runs an execution from its last durable entry until it has handed over its end, or has to wait; then it gives
 /// what that cost. What few executions come to is boxed: the rest would carry the room for it, and there are thousands at a time.
-pub async fn run(env: Arc<ExecutionEnv>, mut start: Box<Start>) -> Option<(Cost, Parking)> {
+pub async fn run(env: Arc<ExecutionEnv>, mut start: Box<Start>) -> Option<(Cost, Rest)> {
     let began = env.clock.uptime();
-    let (parking, cpu) = match within_memory(&env, &start, began).await {
+    let (rest, cpu) = match within_memory(&env, &mut start, began).await {
         Ok(mut running) => {
             // What was read of it is all there is of it from now on.
             start.accepted = None;
-            (running.run(&mut start, began).await?, running.cpu)
+            (Rest::Parked(running.run(&mut start, began).await?), running.cpu)
         }
         Err(Halt::Unable(unable)) => {
             unable.finish(&env, &start, began);
             return None;
         }
-        Err(Halt::Parked(still)) => (still, Duration::ZERO),
+        Err(Halt::Rests(rest)) => (rest, Duration::ZERO),
     };
     let slot = env.clock.uptime().saturating_sub(began);
-    Some((Cost { slot, cpu }, parking))
+    Some((Cost { slot, cpu }, rest))
 }
 
 /// Why an execution does not get to its next step.
@@ -104,7 +113,7 @@ enum Halt {
     /// It ends.
     Unable(Unable),
     /// It waits on.
-    Parked(Parking),
+    Rests(Rest),
 }
 
 impl From<Unable> for Halt {
@@ -188,8 +197,6 @@ pub(super) struct Running {
     stopped: Option<SyncResponse>,
     failure: Option<String>,
     pub(super) cpu: Duration,
-    /// When there was room for it.
-    prepared: Duration,
     /// What it has claimed of the memory for executions.
     held: Vec<Claim>,
 }
@@ -202,20 +209,12 @@ enum Prepared {
 }
 
 /// Claims memory before anything is held: first for what is stored, which may have been compressed, then for what that turned out to be.
-async fn within_memory(env: &Arc<ExecutionEnv>, start: &Start, began: Duration) -> Result<Box<Running>, Halt> {
+async fn within_memory(env: &Arc<ExecutionEnv>, start: &mut Start, began: Duration) -> Result<Box<Running>, Halt> {
     let mut bytes = reckoned(start.entries.iter().map(|entry| entry.bytes as usize).sum());
     loop {
-        let claim = if bytes > UNCLAIMED {
-            let unable = |code| Unable {
-                attempt: 0,
-                code,
-                message: refusal_sentence(code),
-            };
-            tokio::select! {
-                biased;
-                () = start.cancel.cancelled() => return Err(unable(ErrorCode::Cancelled).into()),
-                claim = Box::pin(env.memory.claim(&start.identity, bytes)) => Some(claim.map_err(|_| unable(ErrorCode::Internal))?),
-            }
+        // Without a slot it is taken up to be ended.
+        let claim = if bytes > UNCLAIMED && start.writes.has_slot() {
+            Some(Box::pin(claim(env, start, bytes)).await?)
         } else {
             None
         };
@@ -226,6 +225,26 @@ async fn within_memory(env: &Arc<ExecutionEnv>, start: &Start, began: Duration) 
                 return Ok(running);
             }
         }
+    }
+}
+
+/// Whoever finds no room waits for a short while, and then gives the slot to whoever is next.
+async fn claim(env: &ExecutionEnv, start: &mut Start, bytes: usize) -> Result<Claim, Halt> {
+    if let Some(claim) = env.memory.try_claim(&start.identity, bytes) {
+        return Ok(claim);
+    }
+    // Nothing is held meanwhile: it is read from the journal.
+    start.accepted = None;
+    let unable = |code| Unable {
+        attempt: 0,
+        code,
+        message: refusal_sentence(code),
+    };
+    tokio::select! {
+        biased;
+        () = start.cancel.cancelled() => Err(unable(ErrorCode::Cancelled).into()),
+        claim = env.memory.claim(&start.identity, bytes) => claim.map_err(|_| unable(ErrorCode::Internal).into()),
+        () = env.clock.sleep(env.limits.memory_wait) => Err(Halt::Rests(Rest::NoRoom)),
     }
 }
 
@@ -251,7 +270,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration, within
         .clone();
     match still(&past, &binding, env) {
         Still::Free => {}
-        Still::Parked(parking) => return Err(Halt::Parked(parking)),
+        Still::Parked(parking) => return Err(Halt::Rests(Rest::Parked(parking))),
         Still::Over(code) => return Err(unable(code, refusal_sentence(code)).into()),
     }
     let flow = start.identity.flow;
@@ -291,7 +310,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration, within
     let mut view = if plan.first().is_some() || past.accepted.sync_deadline.is_some() {
         let unreadable = |(code, message)| unable(code, message);
         let request = request(start, &binding, &past).map_err(unreadable)?;
-        taken = reckoned(request.body.len());
+        taken = payload_bytes(&request.body, UNCLAIMED);
         if taken > within {
             return Ok(Prepared::Larger(taken));
         }
@@ -341,7 +360,6 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration, within
         stopped: None,
         failure: None,
         cpu: Duration::ZERO,
-        prepared: env.clock.uptime(),
         held: Vec::new(),
     })))
 }
@@ -365,7 +383,7 @@ fn restore(binding: &Binding, execution: ExecutionId, step: &StepRecord) -> Opti
 
 impl Running {
     async fn run(&mut self, start: &mut Start, began: Duration) -> Option<Parking> {
-        let deadline = self.prepared + self.env.limits.timeout;
+        let deadline = began + self.env.limits.timeout;
         let mut machine = Machine::new(self.plan.clone(), self.env.limits.machine);
         let progress = self.past.progress.clone();
         let mut next = Some(Event::Begin {

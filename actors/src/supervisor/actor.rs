@@ -2,8 +2,8 @@
 
 use super::endings::{Answered, Ending};
 use super::messages::{
-    Committed, ConfigChanged, Drain, Fell, Hold, LookDue, NotHeard, NotStarted, Park, Recovered, RestartDue, Settled, TidyDue, TryParked,
-    TurnsOver, Usable, UserBack, UserDied,
+    Committed, ConfigChanged, Drain, Fell, GiveBack, Hold, LookDue, NotHeard, NotStarted, Park, Recovered, RestartDue, Settled, TidyDue,
+    TryParked, TurnsOver, Usable, UserBack, UserDied,
 };
 use super::shares::Shares;
 use super::table::{OwnerTable, Through};
@@ -140,10 +140,13 @@ impl Supervisor {
         }
     }
 
+    fn is_crowded(&self) -> bool {
+        self.env.crowd.len() > self.options.users_max
+    }
+
     /// Where there are more users than there may be, those that rest are put away without waiting for their time.
     fn make_room(&mut self) {
-        let is_crowded = self.env.crowd.len() > self.options.users_max;
-        if is_crowded && self.env.execution.clock.uptime() >= self.tidied_at + RESTED {
+        if self.is_crowded() && self.env.execution.clock.uptime() >= self.tidied_at + RESTED {
             self.tidy(RESTED);
         }
     }
@@ -362,6 +365,15 @@ impl Handler<Park> for Supervisor {
     }
 }
 
+impl Handler<GiveBack> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, GiveBack { turn, cost }: GiveBack, _: &mut Context<Self>) {
+        self.env.owner.lock().gave_back(&turn, cost);
+        self.after_change();
+    }
+}
+
 impl Handler<Usable> for Supervisor {
     type Result = ();
 
@@ -477,7 +489,8 @@ impl Handler<TidyDue> for Supervisor {
 
     fn handle(&mut self, _: TidyDue, ctx: &mut Context<Self>) {
         self.catch_up();
-        self.tidy(self.options.users.idle_after);
+        let rested = if self.is_crowded() { RESTED } else { self.options.users.idle_after };
+        self.tidy(rested);
         remind(ctx, &*self.env.execution.clock, self.options.tidy_every, TidyDue);
     }
 }

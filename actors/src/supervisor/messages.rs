@@ -82,6 +82,16 @@ pub struct Park {
     pub wait: Wait,
 }
 
+/// Sent by a user actor: an execution found no memory in its slot, and has begun nothing. It lines up again.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct GiveBack {
+    /// Which.
+    pub turn: Turn,
+    /// What was used.
+    pub cost: Cost,
+}
+
 /// Sent by a user actor that has read its configuration: what waits for other connections than these can go on.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]

@@ -66,6 +66,11 @@ pub struct Writes {
 }
 
 impl Writes {
+    /// Whether its turn has a slot. One without is taken up to be ended.
+    pub(crate) fn has_slot(&self) -> bool {
+        self.turn.slot.is_some()
+    }
+
     /// Whether the execution may write its end: from then on that is its owner's, whatever becomes of its user. Not where the death of
     /// its actor was taken in already, and it is to be taken up again.
     pub(crate) fn may_end(&self) -> bool {

@@ -4,13 +4,13 @@ use super::crowd::{Crowd, Place};
 use super::messages::{Cancel, ForgetConfig, InstanceIs, Orphaned, PutAway, Start};
 use super::sources::Offers;
 use crate::execution::{
-    self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, Parking, READINGS, Refuse, TodayIs,
+    self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, Parking, READINGS, Refuse, Rest, TodayIs,
 };
 use crate::grant::Borrower;
 use crate::instance::{self, InstanceActor, WhatNow};
 use crate::kit::{Begun, ChildExited, LocalRun, Mailbox, Obituary, Reminder, begin_here, run_here};
 use crate::source::Offer;
-use crate::supervisor::{Fell, OwnerTable, Park, Supervisor, TryParked, Usable, Writes};
+use crate::supervisor::{Fell, GiveBack, OwnerTable, Park, Supervisor, TryParked, Usable, Writes};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::fair::Cost;
@@ -240,7 +240,7 @@ impl UserActor {
             refuse: self.refuse(),
         });
         let run = match begin_here(Box::pin(execution::run(self.env.execution.clone(), start))) {
-            Begun::Over(parking) => return self.is_through(turn, parking),
+            Begun::Over(rest) => return self.is_through(turn, rest),
             Begun::Panicked => return self.fell(turn),
             Begun::Waits(run) => run,
         };
@@ -249,18 +249,20 @@ impl UserActor {
         let obituary = Obituary::of_panic(&self.me, execution, generation);
         let me = self.me.clone();
         let run = run_here(obituary, async move {
-            let parking = run.await;
-            if me.tell(Through { execution, parking }).is_err() {
+            let rest = run.await;
+            if me.tell(Through { execution, rest }).is_err() {
                 tracing::debug!(%execution, "the user's actor ended before its execution");
             }
         });
         self.running.insert(execution, Running { turn, cancel, _run: run });
     }
 
-    /// An execution has handed over its end, or waits for a credential.
-    fn is_through(&mut self, turn: Turn, parking: Option<(Cost, Parking)>) {
-        if let Some((cost, parking)) = parking {
-            self.park(turn, cost, parking);
+    /// An execution has handed over its end, or waits.
+    fn is_through(&mut self, turn: Turn, rest: Option<(Cost, Rest)>) {
+        match rest {
+            None => {}
+            Some((cost, Rest::Parked(parking))) => self.park(turn, cost, parking),
+            Some((cost, Rest::NoRoom)) => self.env.supervisor.tell_past_the_bound(GiveBack { turn, cost }),
         }
     }
 
@@ -514,16 +516,16 @@ impl Handler<Orphaned> for UserActor {
 #[rtype(result = "()")]
 struct Through {
     execution: ExecutionId,
-    /// Set where it did not end, but waits for a credential.
-    parking: Option<(Cost, Parking)>,
+    /// Set where it did not end, but waits.
+    rest: Option<(Cost, Rest)>,
 }
 
 impl Handler<Through> for UserActor {
     type Result = ();
 
-    fn handle(&mut self, Through { execution, parking }: Through, _: &mut Context<Self>) {
+    fn handle(&mut self, Through { execution, rest }: Through, _: &mut Context<Self>) {
         if let Some(running) = self.take_out(execution) {
-            self.is_through(running.turn, parking);
+            self.is_through(running.turn, rest);
         }
     }
 }

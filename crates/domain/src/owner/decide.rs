@@ -258,6 +258,15 @@ impl Owner {
         self.line_up_in_place(turn.user, vec![turn.execution]);
     }
 
+    /// A running execution gives its turn back before it has begun anything: it lines up again, in its old place.
+    pub fn gave_back(&mut self, turn: &Turn, cost: Cost) {
+        let is_void = turn.slot.is_some_and(|slot| !self.queue.ended(slot, cost));
+        let stand = self.table.get_mut(turn.execution).map(|live| live.stand);
+        if !is_void && stand == Some(Stand::Running) {
+            self.line_up_in_place(turn.user, vec![turn.execution]);
+        }
+    }
+
     /// An actor died while it waited for an append: whether that became durable is not known yet.
     pub fn unsettled(&mut self, execution: ExecutionId) {
         if let Some(live) = self.table.get_mut(execution) {

@@ -8,6 +8,7 @@ use crate::identity::BoundUser;
 use crate::model::Sealed;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use uuid::Uuid;
 
 const ANN: u128 = 1;
@@ -349,6 +350,29 @@ fn an_execution_that_died_is_first_in_its_users_queue_again() {
     rig.take_up(1).unwrap();
     falls(&mut rig);
     assert_eq!(rig.turns(), [1]);
+}
+
+#[test]
+fn an_execution_that_gave_its_turn_back_is_first_in_its_users_queue_and_others_have_its_slot() {
+    let mut rig = Rig::new(1);
+    (1..=2).for_each(|number| rig.accept(number, ANN));
+    rig.accept(3, BOB);
+    rig.take_up(1).unwrap();
+    let turn = rig.users.turns.remove(0);
+    let cost = Cost {
+        slot: Duration::from_secs(1),
+        cpu: Duration::ZERO,
+    };
+    rig.owner.gave_back(&turn, cost);
+    rig.owner.gave_back(&turn, cost);
+    rig.owner.grant(&mut rig.users);
+    assert_eq!(rig.turns(), [3], "whoever has used less");
+    rig.take_up(3).unwrap();
+    let turn = rig.users.last[&id(3)];
+    rig.owner.over(&turn, Some(cost));
+    rig.owner.grant(&mut rig.users);
+    assert_eq!(rig.turns(), [1], "no other of its user's");
+    assert_eq!(rig.take_up(1).unwrap().deaths.total(0), 0);
 }
 
 #[test]

@@ -285,8 +285,31 @@ pub fn trigger_payload(request: &TriggerRequest, context: &FlowContext, limits: 
     // The names bring the object's end with them.
     out.extend_from_slice(b"},");
     out.extend_from_slice(names.as_bytes());
+    // Kept as long as the execution runs.
+    if out.capacity() > out.len() + out.len() / 2 {
+        out.shrink_to_fit();
+    }
     Ok(Results::of_json(out.into()))
 }
+
+/// What the payload of a body takes at most, nearly: the body, and what it comes to as a JSON string twice. Where that is no more than
+/// `unless` in any case, the body is not looked at.
+#[must_use]
+pub fn payload_bytes(body: &[u8], unless: usize) -> usize {
+    let most = body.len().saturating_mul(1 + 2 * ESCAPED);
+    if most <= unless {
+        return most;
+    }
+    let escaped = body.iter().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+        0..0x20 => ESCAPED,
+        _ => 1,
+    });
+    body.len() + 2 * escaped.sum::<usize>()
+}
+
+/// The longest that a byte becomes in a JSON string.
+const ESCAPED: usize = 6;
 
 /// What the payload begins with.
 #[derive(Serialize)]

@@ -1,0 +1,43 @@
+//! Executions that find no memory.
+
+use crate::executions::{Running, start};
+use crate::http::request;
+use crate::set_up::{customer, user, user_config};
+use serde_json::json;
+
+/// Posts an event of so many letters; nobody waits for what comes of it.
+fn flood(run: &Running, url: &str, letters: usize) {
+    let body = json!({ "text": "x".repeat(letters) });
+    assert_eq!(run.daemon.call(&request("POST", url).json(&body)).status, 200);
+}
+
+#[test]
+fn what_finds_no_memory_leaves_its_slot_to_others() {
+    let run = start(
+        "front.max-body = \"256KiB\"\nexecution.memory = \"4MiB\"\nexecution.memory-wait = \"10ms\"\nexecution.slots = 8\n\
+         execution.timeout = \"10m\"\n",
+    );
+    // Each is below its share of the slots, and all together want more than there are, and twice the memory of their customer.
+    let names: Vec<String> = (0..5).map(|n| format!("user-{n}")).collect();
+    let of = |name: &String| user("globex", name) + &user_config("globex", "Runs", name);
+    let other = customer("hooli") + &user("hooli", "zoe") + &crate::executions::instance_of(&run.provider, "hooli");
+    run.daemon
+        .add(&(names.iter().map(of).collect::<String>() + &other + &user_config("hooli", "Runs", "zoe")));
+    let urls = run.daemon.endpoints();
+    for name in &names {
+        for _ in 0..4 {
+            flood(&run, &urls.path("Runs", "globex", name, "Hang"), 250_000);
+        }
+    }
+    run.provider.wait_for("/hang", 2);
+    for _ in 0..5 {
+        let url = urls.path("Runs", "hooli", "zoe", "Call");
+        let asked = request("POST", &url)
+            .header("prismatic-synchronous", "true")
+            .json(&json!({ "text": "hello" }));
+        assert_eq!(run.daemon.call(&asked).status, 200);
+    }
+    assert!(run.provider.seen("/hang").len() < 5, "there is no memory for more");
+    run.provider.release();
+    run.provider.wait_for("/hang", 20);
+}
