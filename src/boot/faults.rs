@@ -119,8 +119,9 @@ impl Switches {
             "fill-new-catalog" => self.fill("catalog.redb.new", to),
             "break-catalog" if on => self.faults.databases.break_down("catalog.redb"),
             "break-catalog" => self.faults.databases.heal("catalog.redb"),
-            "deny-catalog-commit" if on => self.faults.databases.deny_commit("catalog.redb"),
-            "deny-catalog-commit" => self.faults.databases.heal("catalog.redb"),
+            "deny-catalog-commit" if on => self.faults.databases.deny_commit("catalog.redb", false),
+            "deny-catalog-commit-and-break" if on => self.faults.databases.deny_commit("catalog.redb", true),
+            "deny-catalog-commit" | "deny-catalog-commit-and-break" => self.faults.databases.heal("catalog.redb"),
             "freeze-owner" => {
                 let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
                 match on {

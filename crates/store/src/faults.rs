@@ -19,7 +19,10 @@ enum Fault {
     Full(Option<Held>),
     Broken,
     /// A sync is made and said to have failed, after so many that go well.
-    DeniesSync(u32),
+    DeniesSync {
+        before: u32,
+        then_breaks: bool,
+    },
 }
 
 /// A file whose removal makes room. On a disk that is not full at all somebody may write it anew at once: that is another.
@@ -56,9 +59,10 @@ impl Faults {
         self.files().insert(name.to_owned(), Fault::Broken);
     }
 
-    /// Lets the last of the two syncs of the next commit say that it failed: what was written is there all the same.
-    pub fn deny_commit(&self, name: &str) {
-        self.files().insert(name.to_owned(), Fault::DeniesSync(1));
+    /// Lets the last of the two syncs of the next commit say that it failed: what was written is there all the same. Then every write
+    /// fails, or all is well.
+    pub fn deny_commit(&self, name: &str, then_breaks: bool) {
+        self.files().insert(name.to_owned(), Fault::DeniesSync { before: 1, then_breaks });
     }
 
     /// All is well again.
@@ -80,11 +84,20 @@ impl Faults {
     fn is_denied(&self, name: &str) -> bool {
         let mut files = self.files();
         match files.get_mut(name) {
-            Some(Fault::DeniesSync(0)) => {
+            Some(
+                fault @ Fault::DeniesSync {
+                    before: 0,
+                    then_breaks: true,
+                },
+            ) => {
+                *fault = Fault::Broken;
+                true
+            }
+            Some(Fault::DeniesSync { before: 0, .. }) => {
                 files.remove(name);
                 true
             }
-            Some(Fault::DeniesSync(before)) => {
+            Some(Fault::DeniesSync { before, .. }) => {
                 *before -= 1;
                 false
             }

@@ -1,7 +1,7 @@
 //! Publishes what changed in the catalog: the routing snapshot first, then the owners' actors.
 //!
-//! A change that is said to have failed may be stored all the same, where it was the last sync that failed. So the catalog's revision
-//! is looked at after each that failed, and everything is published anew where it was raised.
+//! A change that is said to have failed may be stored all the same, where it was the last sync that failed. So it is looked at after
+//! each that failed whether records changed, and everything is published anew where they did.
 
 use super::random;
 use arc_swap::ArcSwap;
@@ -10,6 +10,7 @@ use perseat_actors::kit::Mailbox;
 use perseat_actors::supervisor::{ConfigChanged, Supervisor};
 use perseat_admin::edit::Effects;
 use perseat_domain::route::{HashSecret, RoutingSnapshot};
+use perseat_store::catalog::Touched;
 use perseat_store::custody::Custody;
 use perseat_store::error::StoreError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -114,8 +115,12 @@ impl Publisher {
     /// Finds out whether what is in doubt is stored.
     fn settle(&self, turn: &mut Turn) {
         let Some(before) = turn.in_doubt else { return };
-        let is_stored = self.custody.catalog().revision().map(|now| now != before);
-        match is_stored.and_then(|is_stored| if is_stored { self.publish_all() } else { Ok(()) }) {
+        let settled = match self.custody.catalog().changes_since(before) {
+            Ok((_, Touched::Records(records))) if records.is_empty() => Ok(()),
+            Ok(_) => self.publish_all(),
+            Err(error) => Err(error),
+        };
+        match settled {
             Ok(()) => turn.in_doubt = None,
             Err(error) => {
                 tracing::warn!(%error, "whether a change is stored is not known now; it is looked at again");
