@@ -171,7 +171,6 @@ impl Config {
             offload_bytes: execution.offload_bytes.as_usize(),
             park_limit: execution.park_limit,
             full_retry: execution.full_retry,
-            memory_wait: execution.memory_wait,
             machine: MachineLimits {
                 max_deaths: execution.max_deaths.get(),
                 max_activations: execution.max_activations.get(),

@@ -316,10 +316,8 @@ settings! {
         max_activations: Count = 1_000;
         /// Bytes of accepted entries that an owner keeps in memory until they start; others are read from the journal.
         payload_cache: Size = "16MiB";
-        /// Memory for payloads of running executions, all owner arbiters together: what the body of each comes to as JSON, twice, for each where that is more than 64KiB. Of it a customer's may hold half, a user's a quarter. Large results of steps are counted as far as there is room. auto: 256MiB, or sixteen times `front.max-body` if that is more.
+        /// Memory for payloads of running executions, all owner arbiters together: what the body of each comes to as JSON, twice, for each where that is more than 64KiB. Of it a customer's may hold half, a user's a quarter. One that finds no room leaves its slot to others until there is some. Large results of steps are counted as far as there is room. auto: 256MiB, or sixteen times `front.max-body` if that is more.
         memory: Auto<Size> = "auto";
-        /// How long an execution that finds no room there waits for it in its slot, before it gives the slot to whoever is next and lines up again.
-        memory_wait: Duration = "1s";
     }
 
     /// JavaScript steps. They run in child processes, confined by the kernel: of `perseat-js-child` beside the daemon, or else of the daemon itself.

@@ -210,7 +210,7 @@ mod tests {
         // Brackets in strings and comments are text; strings end where the parser ends them.
         assert_eq!(text(r#"{a(b:"]})\"]})",c:"\\")}"#), Some((12, 2)));
         assert_eq!(text("{a(b:\"\"\"]} \\\"\"\" \" ]}\"\"\",c:[\"\"])}"), Some((14, 3)));
-        assert_eq!(text("{a(b:[\"x\"\"y\"])}"), Some((12, 3)), "each string is a token");
+        assert_eq!(text("{a(b:[\"x\"\"y\"])}"), Some((11, 3)), "each string is a token");
         assert_eq!(text("{#}}}\n{#}}}\r{"), Some((13, 3)));
         for unended in ["{a(b:\"x)}", "{a(b:\"x\n\")}", "{a(b:\"\"\"x\")}", "\"\\", "\"\"\"\\\"\"\""] {
             assert_eq!(text(unended), None, "{unended}");

@@ -68,6 +68,7 @@ pub const METRICS: &[Metric] = &[
     metric("perseat_executions_taken_up_total", Kind::Counter, "", "Executions taken up by an owner."),
     metric("perseat_executions_live", Kind::Gauge, "`owner`: 0, 1, …", "Executions accepted and not ended, in this owner's table."),
     metric("perseat_executions_running", Kind::Gauge, "`owner`: 0, 1, …", "Executions that hold a slot of this owner."),
+    metric("perseat_users_in_memory", Kind::Gauge, "`owner`: 0, 1, …", "Users of this owner that are in memory: those that run, and those that rest (`supervision.passivate-after`, `supervision.max-users`)."),
     metric("perseat_executions_parked", Kind::Gauge, "`owner`: 0, 1, …", "Executions of this owner that wait for a connection to be usable."),
     metric(EXECUTIONS_FINISHED, Kind::Counter, "", "Executions whose end is durable, however they ended. Present from the start, at 0."),
     metric("perseat_quarantines_total", Kind::Counter, "", "Actors put in quarantine after too many restarts. An operator should look."),

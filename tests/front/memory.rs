@@ -14,7 +14,7 @@ fn flood(run: &Running, url: &str, letters: usize) {
 #[test]
 fn what_finds_no_memory_leaves_its_slot_to_others() {
     let run = start(
-        "front.max-body = \"256KiB\"\nexecution.memory = \"4MiB\"\nexecution.memory-wait = \"10ms\"\nexecution.slots = 8\n\
+        "front.max-body = \"256KiB\"\nexecution.memory = \"4MiB\"\nexecution.slots = 8\n\
          execution.timeout = \"10m\"\n",
     );
     // Each is below its share of the slots, and all together want more than there are, and twice the memory of their customer.

@@ -1,7 +1,7 @@
 //! Memory for what running executions hold: their payloads, and results of their steps.
 //!
 //! Whoever begins claims what its payload will take: the shares of its user and its customer first, so that it waits for nobody else's
-//! before there is room in its own. It waits for a short while, and then gives its slot to whoever is next. Results that come while it runs are counted as far as there is room: whoever holds
+//! before there is room in its own. Who finds none gives the turn back and waits in the order of asking, holding nothing. Results that come while it runs are counted as far as there is room: whoever holds
 //! something never waits for more, or all could wait for one another.
 
 use crate::kit::{Held, Memory, Shares};
@@ -43,10 +43,11 @@ impl ExecutionMemory {
     ///
     /// # Errors
     /// Never: nobody closes it.
-    pub(super) async fn claim(&self, identity: &Identity, bytes: usize) -> Result<Claim, AcquireError> {
+    pub(crate) async fn claim(&self, identity: &Identity, bytes: usize) -> Result<Room, AcquireError> {
         let of_user = self.users.claim(UserKey::of(identity), bytes).await?;
         let of_customer = self.customers.claim(identity.customer, of_user.bytes()).await?;
-        Ok(Claim {
+        Ok(Room {
+            bytes,
             _of_all: self.all.claim(of_user.bytes()).await?,
             _of_customer: of_customer,
             _of_user: of_user,
@@ -54,10 +55,11 @@ impl ExecutionMemory {
     }
 
     /// The same, if they are free now.
-    pub(super) fn try_claim(&self, identity: &Identity, bytes: usize) -> Option<Claim> {
+    pub(super) fn try_claim(&self, identity: &Identity, bytes: usize) -> Option<Room> {
         let of_user = self.users.try_claim(UserKey::of(identity), bytes)?;
         let of_customer = self.customers.try_claim(identity.customer, of_user.bytes())?;
-        Some(Claim {
+        Some(Room {
+            bytes,
             _of_all: self.all.try_claim(of_user.bytes())?,
             _of_customer: of_customer,
             _of_user: of_user,
@@ -65,10 +67,18 @@ impl ExecutionMemory {
     }
 }
 
-/// Bytes of it.
+/// Memory that was claimed for an execution.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub struct Room {
+    /// What was asked for: more than a whole share is given that.
+    bytes: usize,
     _of_all: OwnedSemaphorePermit,
     _of_customer: Held<CustomerId>,
     _of_user: Held<UserKey>,
+}
+
+impl Room {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }

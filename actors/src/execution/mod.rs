@@ -30,7 +30,7 @@ mod view;
 pub use binding::{Binding, LoadError, LoadedInstance, LoadedUser};
 #[cfg(feature = "faults")]
 pub use faults::{BindingFaults, Reading};
-pub use memory::ExecutionMemory;
+pub use memory::{ExecutionMemory, Room};
 pub use parking::Parking;
 pub use plans::Plans;
 pub(crate) use run::off_arbiter;
@@ -73,8 +73,6 @@ pub struct ExecutionLimits {
     /// The wait before an append is tried again on a full disk, and a configuration is read again that cannot be read
     /// (`execution.full-retry`).
     pub full_retry: Duration,
-    /// How long an execution waits for memory in its slot (`execution.memory-wait`).
-    pub memory_wait: Duration,
     /// Restarts.
     pub machine: MachineLimits,
     /// Resolved values.
@@ -94,7 +92,6 @@ impl Default for ExecutionLimits {
             offload_bytes: 64 * 1024,
             park_limit: Duration::from_hours(168),
             full_retry: Duration::from_millis(500),
-            memory_wait: Duration::from_secs(1),
             machine: MachineLimits {
                 max_deaths: 3,
                 max_activations: 1_000,

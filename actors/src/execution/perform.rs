@@ -123,12 +123,8 @@ impl Running {
             return Ok(false);
         }
         // Where there is another one today, it is that.
-        let is_fresh = |today: &Binding| {
-            let until = today.fresh_until(connection, &self.env);
-            today.grant_version(connection) == Some(version) && until.is_some_and(|until| self.env.clock.now() < until)
-        };
         if let Some(Ok(today)) = start.today.get()
-            && is_fresh(&today)
+            && self.is_fresh(&today, connection, version)
         {
             return Ok(false);
         }
@@ -144,12 +140,21 @@ impl Running {
                 another = start.today.after(&self.binding) => another,
             };
             self.adopt(start, another)?;
+            if self.is_fresh(&self.binding, connection, version) {
+                return Ok(false);
+            }
             let is_another = self.binding.grant_version(connection) != Some(version);
             if is_another || self.binding.lack_of(connection, &self.env).is_some() {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether today's credential is this one still, given so lately that nobody's refusal of it counts.
+    fn is_fresh(&self, today: &Binding, connection: &str, version: u64) -> bool {
+        let until = today.fresh_until(connection, &self.env);
+        today.grant_version(connection) == Some(version) && until.is_some_and(|until| self.env.clock.now() < until)
     }
 
     async fn try_once(&mut self, start: &mut Start, node: NodeIndex, deadline: Duration) -> Result<StepReport, Event> {

@@ -3,7 +3,7 @@
 use super::ExecutionEnv;
 use super::binding::{Binding, masker};
 use super::bound::{self, Bound, Unbound};
-use super::memory::{Claim, UNCLAIMED, reckoned};
+use super::memory::{Room, UNCLAIMED, reckoned};
 use super::parking::{Parking, Still, still};
 use super::reading::{PastUnread, patiently, read_past};
 use super::recorder::{End, Recorder};
@@ -55,6 +55,8 @@ pub struct Start {
     pub cancel: CancellationToken,
     /// Hears that a third party refused a credential.
     pub refuse: Refuse,
+    /// Memory that was claimed for it, where it gave its turn back for want of it.
+    pub room: Option<Room>,
 }
 
 type TellRefusal = dyn Fn(&str, u64) -> bool;
@@ -84,8 +86,8 @@ impl std::fmt::Debug for Refuse {
 pub enum Rest {
     /// It waits for a credential, which is durable.
     Parked(Parking),
-    /// There was no memory for it, and it has begun nothing.
-    NoRoom,
+    /// There is no memory for it, of which it takes so much, and it has begun nothing.
+    NoRoom(usize),
 }
 
 /// Runs an execution from its last durable entry until it has handed over its end, or has to wait; then it gives
@@ -198,7 +200,7 @@ pub(super) struct Running {
     failure: Option<String>,
     pub(super) cpu: Duration,
     /// What it has claimed of the memory for executions.
-    held: Vec<Claim>,
+    held: Vec<Room>,
 }
 
 /// Whether there was memory enough for it.
@@ -211,40 +213,23 @@ enum Prepared {
 /// Claims memory before anything is held: first for what is stored, which may have been compressed, then for what that turned out to be.
 async fn within_memory(env: &Arc<ExecutionEnv>, start: &mut Start, began: Duration) -> Result<Box<Running>, Halt> {
     let mut bytes = reckoned(start.entries.iter().map(|entry| entry.bytes as usize).sum());
+    let mut room = start.room.take();
     loop {
+        bytes = room.as_ref().map_or(bytes, Room::bytes);
         // Without a slot it is taken up to be ended.
-        let claim = if bytes > UNCLAIMED && start.writes.has_slot() {
-            Some(Box::pin(claim(env, start, bytes)).await?)
-        } else {
-            None
-        };
+        if bytes > UNCLAIMED && room.is_none() && start.writes.has_slot() {
+            let Some(claimed) = env.memory.try_claim(&start.identity, bytes) else {
+                return Err(Halt::Rests(Rest::NoRoom(bytes)));
+            };
+            room = Some(claimed);
+        }
         match prepare(env, start, began, bytes.max(UNCLAIMED)).await? {
-            Prepared::Larger(more) => bytes = more,
+            Prepared::Larger(more) => (bytes, room) = (more, None),
             Prepared::Running(mut running) => {
-                running.held.extend(claim);
+                running.held.extend(room);
                 return Ok(running);
             }
         }
-    }
-}
-
-/// Whoever finds no room waits for a short while, and then gives the slot to whoever is next.
-async fn claim(env: &ExecutionEnv, start: &mut Start, bytes: usize) -> Result<Claim, Halt> {
-    if let Some(claim) = env.memory.try_claim(&start.identity, bytes) {
-        return Ok(claim);
-    }
-    // Nothing is held meanwhile: it is read from the journal.
-    start.accepted = None;
-    let unable = |code| Unable {
-        attempt: 0,
-        code,
-        message: refusal_sentence(code),
-    };
-    tokio::select! {
-        biased;
-        () = start.cancel.cancelled() => Err(unable(ErrorCode::Cancelled).into()),
-        claim = env.memory.claim(&start.identity, bytes) => claim.map_err(|_| unable(ErrorCode::Internal).into()),
-        () = env.clock.sleep(env.limits.memory_wait) => Err(Halt::Rests(Rest::NoRoom)),
     }
 }
 

@@ -150,9 +150,16 @@ impl Grants {
     /// Leaves it to the next look to write it down. Tells whether that is as good: what became of a renewal is kept in mind till then.
     fn put_off(&mut self, env: &ExecutionEnv, key: &str) -> bool {
         let Some(item) = self.items.get_mut(key) else { return true };
-        let unsettled = item.on_disk.as_ref().map(|row| &row.grant).filter(|grant| grant.is_unsettled());
-        item.is_put_off = match unsettled {
-            Some(on_disk) => env.oauth.unwritten.keep(&item.id, vec![on_disk.clone()], item.now.grant.clone()),
+        let keep = |on_disk: &Grant| env.oauth.unwritten.keep(&item.id, vec![on_disk.clone()], item.now.grant.clone());
+        item.is_put_off = match &item.on_disk {
+            Some(row) if row.grant.is_unsettled() => keep(&row.grant),
+            Some(row) => {
+                // Somebody's refusal is told once.
+                if row.token == item.now.token {
+                    keep(&row.grant);
+                }
+                true
+            }
             None => true,
         };
         item.is_put_off

@@ -1,5 +1,6 @@
 //! What became of renewals and could not be written down, in mind until it is: by the grant on disk a renewal would seem to be cut off.
-//! The same of those that were not begun, because their intent was said not to be written, and may be.
+//! The same of those that were not begun, because their intent was said not to be written, and may be; and of what was refused, which
+//! is told once.
 
 use perseat_domain::grant::Grant;
 use perseat_store::catalog::GrantId;

@@ -2,8 +2,8 @@
 
 use super::endings::{Answered, Ending};
 use super::messages::{
-    Committed, ConfigChanged, Drain, Fell, GiveBack, Hold, LookDue, NotHeard, NotStarted, Park, Recovered, RestartDue, Settled, TidyDue,
-    TryParked, TurnsOver, Usable, UserBack, UserDied,
+    Committed, ConfigChanged, Drain, Fell, GiveBack, HasRoom, Hold, LookDue, NotHeard, NotStarted, Park, Recovered, RestartDue, Settled,
+    TidyDue, TryParked, TurnsOver, Usable, UserBack, UserDied,
 };
 use super::shares::Shares;
 use super::table::{OwnerTable, Through};
@@ -368,8 +368,17 @@ impl Handler<Park> for Supervisor {
 impl Handler<GiveBack> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, GiveBack { turn, cost }: GiveBack, _: &mut Context<Self>) {
-        self.env.owner.lock().gave_back(&turn, cost);
+    fn handle(&mut self, GiveBack(turn): GiveBack, _: &mut Context<Self>) {
+        self.decide(|owner, users| owner.gave_back(&turn, users));
+        self.after_change();
+    }
+}
+
+impl Handler<HasRoom> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, HasRoom(execution): HasRoom, _: &mut Context<Self>) {
+        self.env.owner.lock().has_room(execution);
         self.after_change();
     }
 }

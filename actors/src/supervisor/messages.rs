@@ -82,15 +82,15 @@ pub struct Park {
     pub wait: Wait,
 }
 
-/// Sent by a user actor: an execution found no memory in its slot, and has begun nothing. It lines up again.
+/// Sent by a user actor: an execution found no memory, and has begun nothing. It stands apart until there is some.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
-pub struct GiveBack {
-    /// Which.
-    pub turn: Turn,
-    /// What was used.
-    pub cost: Cost,
-}
+pub struct GiveBack(pub Turn);
+
+/// Sent by a user actor after that: there is memory for it, which its user holds.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct HasRoom(pub ExecutionId);
 
 /// Sent by a user actor that has read its configuration: what waits for other connections than these can go on.
 #[derive(Clone, Debug, Message)]

@@ -2,6 +2,7 @@
 
 use super::crowd::{Crowd, Place};
 use super::messages::{Cancel, ForgetConfig, InstanceIs, Orphaned, PutAway, Start};
+use super::short::Short;
 use super::sources::Offers;
 use crate::execution::{
     self, Binding, Configuration, ExecutionEnv, LoadError, LoadedInstance, LoadedUser, Parking, READINGS, Refuse, Rest, TodayIs,
@@ -10,11 +11,12 @@ use crate::grant::Borrower;
 use crate::instance::{self, InstanceActor, WhatNow};
 use crate::kit::{Begun, ChildExited, LocalRun, Mailbox, Obituary, Reminder, begin_here, run_here};
 use crate::source::Offer;
-use crate::supervisor::{Fell, GiveBack, OwnerTable, Park, Supervisor, TryParked, Usable, Writes};
+use crate::supervisor::{Fell, GiveBack, HasRoom, OwnerTable, Park, Supervisor, TryParked, Usable, Writes};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, IdMap, UserConfigId};
+use perseat_domain::identity::Identity;
 use perseat_domain::owner::{Turn, UserKey};
 use perseat_store::seal::DataKey;
 use std::sync::Arc;
@@ -38,6 +40,7 @@ pub struct UserEnv {
 #[derive(Debug)]
 struct Running {
     turn: Turn,
+    identity: Identity,
     cancel: CancellationToken,
     _run: LocalRun,
 }
@@ -64,6 +67,8 @@ pub struct UserActor {
     running: IdMap<ExecutionId, Running>,
     /// Turns that wait for the configuration.
     waiting: Vec<Turn>,
+    /// Executions that gave their turns back for want of memory, with what waits for it or has come.
+    short: Short,
     /// Data sources of the user's page.
     offers: Offers,
     config: Config,
@@ -100,6 +105,7 @@ impl UserActor {
             me: Mailbox::of(ctx),
             running: IdMap::default(),
             waiting: Vec::new(),
+            short: Short::default(),
             offers: Offers::default(),
             config: Config::Unread,
             today: TodayIs::default(),
@@ -214,6 +220,7 @@ impl UserActor {
 
     fn launch(&mut self, turn: Turn, binding: Configuration) {
         let execution = turn.execution;
+        let room = self.short.take(execution);
         let taken = self.env.owner.lock().take_up(&turn);
         let Some(taken) = taken else {
             return self.env.owner.over(&turn, &self.env.supervisor);
@@ -238,9 +245,11 @@ impl UserActor {
             },
             cancel: cancel.clone(),
             refuse: self.refuse(),
+            room,
         });
+        let identity = start.identity;
         let run = match begin_here(Box::pin(execution::run(self.env.execution.clone(), start))) {
-            Begun::Over(rest) => return self.is_through(turn, rest),
+            Begun::Over(rest) => return self.is_through(turn, identity, rest),
             Begun::Panicked => return self.fell(turn),
             Begun::Waits(run) => run,
         };
@@ -254,16 +263,36 @@ impl UserActor {
                 tracing::debug!(%execution, "the user's actor ended before its execution");
             }
         });
-        self.running.insert(execution, Running { turn, cancel, _run: run });
+        self.running.insert(
+            execution,
+            Running {
+                turn,
+                identity,
+                cancel,
+                _run: run,
+            },
+        );
     }
 
     /// An execution has handed over its end, or waits.
-    fn is_through(&mut self, turn: Turn, rest: Option<(Cost, Rest)>) {
+    fn is_through(&mut self, turn: Turn, identity: Identity, rest: Option<(Cost, Rest)>) {
         match rest {
             None => {}
             Some((cost, Rest::Parked(parking))) => self.park(turn, cost, parking),
-            Some((cost, Rest::NoRoom)) => self.env.supervisor.tell_past_the_bound(GiveBack { turn, cost }),
+            Some((_, Rest::NoRoom(bytes))) => {
+                self.env.supervisor.tell_past_the_bound(GiveBack(turn));
+                self.short.wait(&self.env.execution, &self.me, (turn.execution, identity), bytes);
+            }
         }
+    }
+
+    pub(super) fn short(&mut self) -> &mut Short {
+        &mut self.short
+    }
+
+    /// There is memory for an execution that gave its turn back.
+    pub(super) fn has_room(&self, execution: ExecutionId) {
+        self.env.supervisor.tell_past_the_bound(HasRoom(execution));
     }
 
     /// An execution panicked: it lines up again.
@@ -361,7 +390,7 @@ impl UserActor {
     }
 
     fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty() && self.offers.is_idle()
+        self.running.is_empty() && self.waiting.is_empty() && self.short.is_empty() && self.offers.is_idle()
     }
 }
 
@@ -525,7 +554,7 @@ impl Handler<Through> for UserActor {
 
     fn handle(&mut self, Through { execution, rest }: Through, _: &mut Context<Self>) {
         if let Some(running) = self.take_out(execution) {
-            self.is_through(running.turn, rest);
+            self.is_through(running.turn, running.identity, rest);
         }
     }
 }

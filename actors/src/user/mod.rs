@@ -12,6 +12,7 @@
 mod actor;
 mod crowd;
 mod messages;
+mod short;
 mod sources;
 
 pub use actor::{UserActor, UserEnv};

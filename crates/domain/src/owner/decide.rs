@@ -88,8 +88,8 @@ pub trait Users {
 /// The live executions of one owner and their order.
 #[derive(Debug)]
 pub struct Owner {
-    table: Table,
-    queue: FairQueue<CustomerId, UserKey, Waiting>,
+    pub(super) table: Table,
+    pub(super) queue: FairQueue<CustomerId, UserKey, Waiting>,
     /// Users whose executions are withheld.
     paused: BTreeSet<UserKey>,
     /// Those of them that were only busy.
@@ -256,15 +256,6 @@ impl Owner {
         }
         live.deaths.one_more();
         self.line_up_in_place(turn.user, vec![turn.execution]);
-    }
-
-    /// A running execution gives its turn back before it has begun anything: it lines up again, in its old place.
-    pub fn gave_back(&mut self, turn: &Turn, cost: Cost) {
-        let is_void = turn.slot.is_some_and(|slot| !self.queue.ended(slot, cost));
-        let stand = self.table.get_mut(turn.execution).map(|live| live.stand);
-        if !is_void && stand == Some(Stand::Running) {
-            self.line_up_in_place(turn.user, vec![turn.execution]);
-        }
     }
 
     /// An actor died while it waited for an append: whether that became durable is not known yet.
@@ -506,7 +497,7 @@ impl Owner {
     }
 
     /// These line up among what waits at their user, in the order of acceptance; they are withheld where that is paused.
-    fn line_up_in_place(&mut self, user: UserKey, mut executions: Vec<ExecutionId>) {
+    pub(super) fn line_up_in_place(&mut self, user: UserKey, mut executions: Vec<ExecutionId>) {
         for execution in &executions {
             self.stands(*execution, Stand::Withheld);
         }
@@ -542,14 +533,14 @@ impl Owner {
 
     /// A waiting or parked execution ends now, outside its turn: it uses no slot worth counting. A running one is told. Any other
     /// finds out when it is taken up.
-    fn cancel(&mut self, execution: ExecutionId, users: &mut dyn Users) {
+    pub(super) fn cancel(&mut self, execution: ExecutionId, users: &mut dyn Users) {
         let Some(live) = self.table.get_mut(execution) else {
             return;
         };
         live.is_cancelled = true;
         let (user, stand, order) = (live.user(), live.stand, live.order);
         match stand {
-            Stand::Waiting | Stand::Parked => {
+            Stand::Waiting | Stand::Parked | Stand::Short => {
                 self.queue.withdraw(user, |waiting| waiting.execution == execution);
                 self.parked.remove(user, order);
                 let turn = Turn {

@@ -19,6 +19,7 @@
 
 mod decide;
 mod parked;
+mod short;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,8 @@ pub(super) enum Stand {
     Running,
     /// Out of the queue until a credential is back.
     Parked,
+    /// Out of the queue until there is memory for it.
+    Short,
     /// Its end was handed over to be written: nothing else becomes of it.
     Ending,
 }

@@ -8,7 +8,6 @@ use crate::identity::BoundUser;
 use crate::model::Sealed;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
-use std::time::Duration;
 use uuid::Uuid;
 
 const ANN: u128 = 1;
@@ -353,26 +352,65 @@ fn an_execution_that_died_is_first_in_its_users_queue_again() {
 }
 
 #[test]
-fn an_execution_that_gave_its_turn_back_is_first_in_its_users_queue_and_others_have_its_slot() {
+fn an_execution_that_gave_its_turn_back_leaves_its_slot_and_lines_up_in_its_place_once_there_is_room() {
+    let mut rig = Rig::new(1);
+    (1..=3).for_each(|number| rig.accept(number, ANN));
+    let gives_back = |rig: &mut Rig, number| {
+        rig.take_up(number).unwrap();
+        let turn = rig.users.last[&id(number)];
+        rig.owner.gave_back(&turn, &mut rig.users);
+        rig.owner.grant(&mut rig.users);
+        turn
+    };
+    assert_eq!(rig.turns(), [1]);
+    let turn = gives_back(&mut rig, 1);
+    assert_eq!(rig.turns(), [2], "it stands apart");
+    rig.owner.gave_back(&turn, &mut rig.users);
+    rig.owner.has_room(id(2));
+    assert_eq!(
+        rig.owner.running(),
+        1,
+        "neither a turn that is over nor another's room changes anything"
+    );
+    gives_back(&mut rig, 2);
+    assert_eq!(rig.turns(), [3]);
+    rig.owner.has_room(id(2));
+    rig.owner.has_room(id(1));
+    gives_back(&mut rig, 3);
+    assert_eq!(rig.turns(), [1], "in the order of acceptance");
+    assert_eq!(rig.take_up(1).unwrap().deaths.total(0), 0);
+}
+
+#[test]
+fn an_execution_without_room_ends_outside_its_turn_whenever_that_is_asked_for() {
     let mut rig = Rig::new(1);
     (1..=2).for_each(|number| rig.accept(number, ANN));
-    rig.accept(3, BOB);
     rig.take_up(1).unwrap();
-    let turn = rig.users.turns.remove(0);
-    let cost = Cost {
-        slot: Duration::from_secs(1),
-        cpu: Duration::ZERO,
-    };
-    rig.owner.gave_back(&turn, cost);
-    rig.owner.gave_back(&turn, cost);
+    rig.turns();
+    rig.cancel(1);
+    let turn = rig.users.last[&id(1)];
+    rig.owner.gave_back(&turn, &mut rig.users);
+    let ending = rig.users.last[&id(1)];
+    assert!(ending.slot.is_none(), "it was asked for before");
     rig.owner.grant(&mut rig.users);
-    assert_eq!(rig.turns(), [3], "whoever has used less");
-    rig.take_up(3).unwrap();
-    let turn = rig.users.last[&id(3)];
-    rig.owner.over(&turn, Some(cost));
-    rig.owner.grant(&mut rig.users);
-    assert_eq!(rig.turns(), [1], "no other of its user's");
-    assert_eq!(rig.take_up(1).unwrap().deaths.total(0), 0);
+    rig.take_up(2).unwrap();
+    let turn = rig.users.last[&id(2)];
+    rig.owner.gave_back(&turn, &mut rig.users);
+    rig.cancel(2);
+    assert!(rig.users.last[&id(2)].slot.is_none() && rig.take_up(2).is_some());
+}
+
+#[test]
+fn an_execution_without_room_lines_up_when_its_user_is_back() {
+    let mut rig = Rig::new(1);
+    rig.accept(1, ANN);
+    rig.take_up(1).unwrap();
+    rig.turns();
+    let turn = rig.users.last[&id(1)];
+    rig.owner.gave_back(&turn, &mut rig.users);
+    rig.owner.died(|_| true);
+    rig.back();
+    assert_eq!(rig.turns(), [1]);
 }
 
 #[test]

@@ -1,0 +1,32 @@
+//! Executions for which there is no memory.
+
+use super::table::Stand;
+use super::{Owner, Turn, Users};
+use crate::id::ExecutionId;
+
+impl Owner {
+    /// A running execution gives its turn back before it has begun anything, for want of memory: its slot is free, and it stands apart
+    /// until there [is room](Self::has_room). One whose end was asked for is taken up once more, to be ended.
+    pub fn gave_back(&mut self, turn: &Turn, users: &mut dyn Users) {
+        let is_void = turn.slot.is_some_and(|slot| !self.queue.returned(slot));
+        let live = self
+            .table
+            .get_mut(turn.execution)
+            .filter(|live| !is_void && live.stand == Stand::Running);
+        let Some(live) = live else { return };
+        live.stand = Stand::Short;
+        if live.is_cancelled {
+            self.cancel(turn.execution, users);
+        }
+    }
+
+    /// There is memory for an execution that [gave its turn back](Self::gave_back): it lines up again, in its old place.
+    pub fn has_room(&mut self, execution: ExecutionId) {
+        if let Some(live) = self.table.get_mut(execution)
+            && live.stand == Stand::Short
+        {
+            let user = live.user();
+            self.line_up_in_place(user, vec![execution]);
+        }
+    }
+}
