@@ -72,7 +72,8 @@ const BEFORE_RECOVERY: &str = "before a recovery";
 const SITUATIONS: [Situation; 6] = [ANY_MOMENT, WRITING, SEGMENT_CHANGE, INDEXING, COLLECTION, RECOVERY];
 
 /// What an execution that has not ended can be at a kill.
-const STATES: [(&str, fn(&Story) -> bool); 3] = [
+type State = (&'static str, fn(&Story) -> bool);
+const STATES: [State; 3] = [
     ("queued", Story::is_queued),
     ("running", Story::is_running),
     ("cancelled", |story| !story.cancelled.is_empty()),
@@ -379,9 +380,13 @@ async fn a_kill_at_any_moment_loses_nothing_acknowledged_and_repeats_nothing_rec
     }
     for (state, _) in STATES {
         // The index may come to its point only after a restart.
-        ["at any moment", "writing", "indexing", BEFORE_RECOVERY].map(|situation| census.assert_always(&frozen(situation), state));
+        for situation in ["at any moment", "writing", "indexing", BEFORE_RECOVERY] {
+            census.assert_always(&frozen(situation), state);
+        }
         if turns > 1 {
-            ["at any moment, frozen", "writing, frozen", "recovery"].map(|situation| census.assert(&format!("{situation}: {state}")));
+            for situation in ["at any moment, frozen", "writing, frozen", "recovery"] {
+                census.assert(&format!("{situation}: {state}"));
+            }
         }
     }
     let at_work = || SITUATIONS.iter().map(|(situation, _)| *situation).chain([BEFORE_RECOVERY]);
