@@ -99,7 +99,7 @@ pub struct Owner {
     /// Running executions that were not reached when their end was asked for.
     unheard: BTreeSet<ExecutionId>,
     /// What waits for a credential.
-    parked: Parked,
+    pub(super) parked: Parked,
     is_draining: bool,
     /// Nothing starts until it is let go.
     is_held: bool,

@@ -15,7 +15,11 @@ impl Owner {
             .filter(|live| !is_void && live.stand == Stand::Running);
         let Some(live) = live else { return };
         live.stand = Stand::Short;
-        if live.is_cancelled {
+        let (is_cancelled, order) = (live.is_cancelled, live.order);
+        // Where it was let go for a credential it finds out itself whether that is back: whoever keeps memory for it would not hear that
+        // it waits on.
+        self.parked.went_on(turn.user, order);
+        if is_cancelled {
             self.cancel(turn.execution, users);
         }
     }

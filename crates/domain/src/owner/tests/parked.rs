@@ -344,3 +344,20 @@ fn one_that_went_on_is_not_held_back() {
     rig.parks(&first, "account");
     assert_eq!((rig.numbers(), rig.owner.parked_now()), (vec![2], 1));
 }
+
+#[test]
+fn what_was_let_go_and_has_memory_by_now_finds_out_itself_whether_its_credential_is_back() {
+    let mut rig = Rig::with_parked(2, 2);
+    rig.owner.usable(key(ANN), &[], &mut rig.users);
+    let (first, _) = rig.take();
+    let (second, _) = rig.take();
+    assert_eq!(second.execution, id(2));
+    rig.owner.gave_back(&second, &mut rig.users);
+    rig.accept(3, BOB);
+    let (third, _) = rig.take();
+    rig.owner.has_room(id(2));
+    // The slot that this frees is the next one's: it is not left to wait behind the first.
+    rig.parks(&first, "account");
+    assert_eq!(rig.numbers(), [2]);
+    rig.owner.over(&third, None);
+}
