@@ -1,6 +1,7 @@
 //! Clients that say nothing, little, or not enough.
 
 use crate::client::Client;
+use crate::harness::daemon::Setup;
 use crate::memory::Memory;
 use crate::world::{World, post, setup};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -75,16 +76,19 @@ async fn slow_large_bodies_hold_no_more_than_the_memory_for_bodies() {
     world.serves_others();
 }
 
-#[tokio::test]
-async fn slow_large_bodies_of_people_nobody_knows_yet_hold_no_more_than_the_apis_memory_for_bodies() {
-    // Longer than anybody waits here: what is answered is answered beside them.
-    let setup = setup()
+/// Sixteen of the largest bodies at the API, and more patience than anybody has here: what is answered is answered beside slow ones.
+fn setup_of_api() -> Setup {
+    setup()
         .set("api.max-body", "1MiB")
         .set("api.body-memory", "16MiB")
         .set("api.read-timeout", "10m")
         .set("media.max-attachment", "1MiB")
-        .set("media.max-picture", "1MiB");
-    let world = World::start(setup).await;
+        .set("media.max-picture", "1MiB")
+}
+
+#[tokio::test]
+async fn slow_large_bodies_of_people_nobody_knows_yet_hold_no_more_than_the_apis_memory_for_bodies() {
+    let world = World::start(setup_of_api()).await;
     let (clients, largest, body_memory) = (64, 1 << 20, 16 << 20);
     let connect = || Client::connect(world.daemon.address("api"));
     let asks = || {
@@ -118,14 +122,7 @@ async fn slow_large_bodies_of_people_nobody_knows_yet_hold_no_more_than_the_apis
 
 #[tokio::test]
 async fn a_client_behind_a_proxy_has_no_more_than_its_share_of_the_apis_memory_for_bodies() {
-    let setup = setup()
-        .set("trusted-proxies", vec!["127.0.0.0/8"])
-        .set("api.max-body", "1MiB")
-        .set("api.body-memory", "16MiB")
-        .set("api.read-timeout", "10m")
-        .set("media.max-attachment", "1MiB")
-        .set("media.max-picture", "1MiB");
-    let world = World::start(setup).await;
+    let world = World::start(setup_of_api().set("trusted-proxies", vec!["127.0.0.0/8"])).await;
     let body = vec![b'x'; 1 << 20];
     let begin = |client: &str| {
         let mut connection = Client::connect(world.daemon.address("api"));

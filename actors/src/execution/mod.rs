@@ -49,8 +49,9 @@ use perseat_store::index::ExecutionIndex;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often what cannot be read for now, a configuration or an execution's entries, is read before what waits for it fails; `execution.full-retry` lies in
-/// between. No key: with its default it is half a minute, and what waits longer than that holds slots for a disk that is broken.
+/// How often what cannot be read for now, a configuration or an execution's entries, is read before what waits for it fails;
+/// `execution.full-retry` lies in between. No key: with its default it is half a minute, and what waits longer than that holds slots for
+/// a disk that is broken.
 pub(crate) const READINGS: u32 = 60;
 
 /// Limits of one execution.

@@ -46,8 +46,10 @@ pub(super) async fn patiently<T, E: std::error::Error + 'static>(
     is_passing: impl Fn(&E) -> bool,
     read: impl AsyncFn() -> Result<T, E>,
 ) -> Result<Result<T, E>, Unable> {
-    for _ in 0..READINGS {
+    for failed in 0..READINGS {
         match read().await {
+            // Said once: there may be as many as there are slots.
+            Err(error) if is_passing(&error) && failed > 0 => {}
             Err(error) if is_passing(&error) => {
                 tracing::warn!(execution = %start.execution, error = &error as &dyn std::error::Error, "an execution cannot be taken up now");
             }

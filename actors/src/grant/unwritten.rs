@@ -7,7 +7,8 @@ use perseat_store::catalog::GrantId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// As many are kept in mind.
+/// As many are kept in mind. No key: each is a grant whose row could not be written, and past it what is unsettled is written before
+/// anything goes on.
 const MOST: usize = 1_024;
 
 /// A grant that is unsettled on disk, or may be, and what is known of it.

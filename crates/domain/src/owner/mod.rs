@@ -11,6 +11,8 @@
 //! be back, the first of each user, the *scout*, lines up to find out; when it is, the others follow, each in its old place.
 //! Nothing that was parked begins while an older one of its user waits for the same connection or is the scout for it.
 //!
+//! One for which there is no memory is *short*: it gives its slot back, too, and stands apart until there is some.
+//!
 //! An [`Owner`] is told what became durable, in position order, and what its users did; it answers by what it has the
 //! users start and cancel. Its table is the only place that knows what is to be done: an actor that dies loses
 //! nothing. What has handed over its end needs its user no more and is nobody's to lose. A user whose actor cannot take
