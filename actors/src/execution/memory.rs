@@ -43,7 +43,7 @@ impl ExecutionMemory {
     ///
     /// # Errors
     /// Never: nobody closes it.
-    pub(crate) async fn claim(&self, identity: &Identity, bytes: usize) -> Result<Room, AcquireError> {
+    pub async fn claim(&self, identity: &Identity, bytes: usize) -> Result<Room, AcquireError> {
         let of_user = self.users.claim(UserKey::of(identity), bytes).await?;
         let of_customer = self.customers.claim(identity.customer, of_user.bytes()).await?;
         Ok(Room {
@@ -55,7 +55,8 @@ impl ExecutionMemory {
     }
 
     /// The same, if they are free now.
-    pub(super) fn try_claim(&self, identity: &Identity, bytes: usize) -> Option<Room> {
+    #[must_use]
+    pub fn try_claim(&self, identity: &Identity, bytes: usize) -> Option<Room> {
         let of_user = self.users.try_claim(UserKey::of(identity), bytes)?;
         let of_customer = self.customers.try_claim(identity.customer, of_user.bytes())?;
         Some(Room {

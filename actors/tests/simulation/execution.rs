@@ -2,15 +2,18 @@
 //! with a provider that answers by chance.
 
 use crate::journal::Ticket;
+use crate::memory::needs;
 use crate::mutant::Mutant;
 use crate::stage::{Beat, Config, Stage, Timer, ToOwner};
 use crate::world::World;
 use bytes::Bytes;
+use perseat_actors::execution::Room;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, Ended, Entry, Parked, Started, StepRecord, StepStatus};
 use perseat_domain::execution::{Draft, DraftLogs, Effect, Event, Limits, Machine, NodeIndex, Outcome, Past, Plan, Verdict};
 use perseat_domain::fair::Cost;
 use perseat_domain::id::ExecutionId;
+use perseat_domain::identity::Identity;
 use perseat_domain::model::Sealed;
 use perseat_domain::owner::{Turn, UserKey, Wait};
 use perseat_domain::time::Timestamp;
@@ -46,6 +49,8 @@ pub(crate) struct Activation {
     parked_since: Option<Timestamp>,
     /// What it waits for from now on.
     parking: Option<(String, Timestamp)>,
+    /// Its memory.
+    room: Option<Room>,
 }
 
 impl Activation {
@@ -91,12 +96,23 @@ impl World {
     }
 
     fn launch(&mut self, turn: Turn, binding: &Result<BTreeSet<&'static str>, ErrorCode>) {
+        let mut room = self.stage.alive(turn.user).and_then(|user| user.short.take(turn.execution));
         let Some(taken) = self.owner.take_up(&turn) else {
             return self.turn_over(&turn);
         };
         if taken.is_scout {
             let missing = binding.iter().flatten().map(|connection| (*connection).to_owned()).collect();
             self.stage.to_owner.push_back(ToOwner::Usable(turn.user, missing));
+        }
+        let number = self.stage.number();
+        let now = self.stage.now();
+        self.stage.model.taken_up(number, turn.execution, now);
+        // Without a slot it is taken up to be ended.
+        if needs(turn.execution) > 0 && room.is_none() && turn.slot.is_some() {
+            room = self.stage.memory.try_claim(&taken.identity, needs(turn.execution));
+            if room.is_none() {
+                return self.gives_back(number, turn, taken.identity);
+            }
         }
         let entries: Vec<Bytes> = match taken.accepted {
             Some(accepted) => vec![accepted],
@@ -123,7 +139,6 @@ impl World {
             }
             _ => {}
         }
-        let number = self.stage.number();
         let flow = taken.identity.flow.0 as usize;
         let plan = self.stage.workload.plans[flow].clone();
         let mut activation = Activation {
@@ -139,9 +154,8 @@ impl World {
             beat: 0,
             parked_since: past.progress.parked_since,
             parking: None,
+            room,
         };
-        let now = self.stage.now();
-        self.stage.model.taken_up(number, turn.execution, now);
         if let Some(user) = self.stage.alive(turn.user) {
             user.running.insert(turn.execution, number);
         }
@@ -169,15 +183,27 @@ impl World {
         self.drive(activation, Event::Begin { progress, deaths });
     }
 
+    /// There is no memory for it: it waits without a slot.
+    fn gives_back(&mut self, number: u64, turn: Turn, identity: Identity) {
+        self.stage.model.gives_back(number);
+        if self.stage.mutant != Some(Mutant::WaitsInItsSlot) {
+            self.stage.to_owner.push_back(ToOwner::GaveBack(turn));
+        }
+        let memory = self.stage.memory.clone();
+        if let Some(user) = self.stage.alive(turn.user) {
+            user.short.wait(&memory, turn.execution, identity);
+        }
+    }
+
     /// An execution that ends before its first step.
-    fn unable(&mut self, activation: Activation, attempt: u32, code: ErrorCode) {
+    fn unable(&mut self, mut activation: Activation, attempt: u32, code: ErrorCode) {
         let status = match code {
             ErrorCode::Cancelled => EndStatus::Cancelled,
             ErrorCode::Quarantined => EndStatus::Quarantined,
             _ => EndStatus::Failed,
         };
         let ended = ended(&self.stage, &activation, attempt, status, Some(code));
-        self.hand_over(&activation, &[Entry::Ended(ended)]);
+        self.hand_over(&mut activation, &[Entry::Ended(ended)]);
         self.stage.activations.insert(activation.number, activation);
     }
 
@@ -289,8 +315,12 @@ impl World {
     }
 
     /// It is through: its user has nothing to do with it any more.
-    fn hand_over(&mut self, activation: &Activation, last: &[Entry]) {
+    fn hand_over(&mut self, activation: &mut Activation, last: &[Entry]) {
         let (number, turn) = (activation.number, activation.turn);
+        match activation.room.take() {
+            Some(room) if self.stage.mutant == Some(Mutant::KeepsItsMemory) => std::mem::forget(room),
+            _ => {}
+        }
         if self.stage.mutant != Some(Mutant::LosesWhatEnds) && !self.owner.ending(turn.execution) {
             return self.stage.model.wrong(|| format!("{} ends and does not run", turn.execution));
         }

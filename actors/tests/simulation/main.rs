@@ -2,7 +2,7 @@
 //! die, mailboxes that are full, a provider that fails, hangs and answers late.
 //!
 //! What runs here is the code of the daemon: the owner's table and its fair queue, the state machine, the past and the
-//! draft of an execution, the index that recovery reads, admission, and the nursery that restarts actors. What is
+//! draft of an execution, the index that recovery reads, admission, the memory for executions, and the nursery that restarts actors. What is
 //! replaced is what waits: actors are mailboxes that chance empties (`stage`), executions are performed by hand
 //! (`execution`), the journal is a list (`journal`). The same seed gives the same history.
 //!
@@ -24,6 +24,7 @@
 mod chance;
 mod execution;
 mod journal;
+mod memory;
 mod model;
 mod mutant;
 mod report;

@@ -3,6 +3,7 @@
 //! The model hears what became durable, what clients and the provider saw, and whose turn came. It keeps sets and
 //! counts; it decides nothing.
 
+mod memory;
 mod parked;
 mod steps;
 
@@ -54,7 +55,9 @@ struct Story {
     /// When it had to wait for a credential for the first time.
     parked_since: Option<Timestamp>,
     /// Whether its last activation is over and its owner has not heard yet that it waits.
-    is_parking: bool,
+    is_resting: bool,
+    /// Whether it waits for memory.
+    is_short: bool,
 }
 
 /// One activation.
@@ -215,7 +218,8 @@ impl Model {
                 begun: BTreeMap::new(),
                 running: None,
                 parked_since: None,
-                is_parking: false,
+                is_resting: false,
+                is_short: false,
             };
             let twice = self.stories.insert(execution, story).is_some();
             return self.must(!twice, || format!("{execution} was accepted twice"));
@@ -309,7 +313,7 @@ impl Model {
             let place = (story.order, turn.execution);
             // Its end was asked for, and it need not wait for that.
             if turn.slot.is_none() {
-                if self.unparked(turn.user, place).is_some() {
+                if self.unparked(turn.user, place).is_some() | self.is_short_no_more(turn.execution) {
                     self.lined_up(turn.execution);
                 }
                 self.finds_out_no_more(turn.user, place);
@@ -372,7 +376,8 @@ impl Model {
             let user = UserKey::of(&story.identity);
             if which(&user) {
                 // Nobody tells its owner any more that it waits: it counts as a death.
-                story.deaths_ever += u32::from(std::mem::take(&mut story.is_parking));
+                story.deaths_ever += u32::from(std::mem::take(&mut story.is_resting));
+                story.is_short = false;
                 self.unreachable.insert(user, Refusal::Down);
                 self.returning.remove(&user);
                 let is_through = story.running.as_ref().is_some_and(|running| running.is_through);
@@ -515,7 +520,8 @@ impl Model {
         for story in self.stories.values_mut() {
             story.deaths = 0;
             story.is_known = false;
-            story.is_parking = false;
+            story.is_resting = false;
+            story.is_short = false;
             story.unheard = None;
             story.running = None;
             if story.is_to_end {

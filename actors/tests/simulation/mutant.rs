@@ -42,10 +42,16 @@ pub(crate) enum Mutant {
     WorksWithoutACredential,
     /// What waits for a credential does not line up again when that is back.
     ForgetsTheParked,
+    /// The memory of an execution that ended is not given back.
+    KeepsItsMemory,
+    /// An execution waits for memory in its slot.
+    WaitsInItsSlot,
+    /// What had no memory does not line up again when there is some.
+    ForgetsTheShort,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::LosesTheQueuesHead,
         Self::RepeatsACompletedStep,
         Self::KeepsItsRoom,
@@ -66,6 +72,9 @@ impl Mutant {
         Self::KeepsTheParkedSlot,
         Self::WorksWithoutACredential,
         Self::ForgetsTheParked,
+        Self::KeepsItsMemory,
+        Self::WaitsInItsSlot,
+        Self::ForgetsTheShort,
     ];
 }
 
@@ -73,9 +82,12 @@ impl Mutant {
     /// What the model has to say of it.
     pub(crate) fn breaks(self) -> &'static str {
         match self {
-            Self::LosesTheQueuesHead | Self::AbandonsTheDead | Self::LosesTheParked | Self::KeepsTheParkedSlot => {
-                "it does not come to an end"
-            }
+            Self::LosesTheQueuesHead
+            | Self::AbandonsTheDead
+            | Self::LosesTheParked
+            | Self::KeepsTheParkedSlot
+            | Self::KeepsItsMemory
+            | Self::WaitsInItsSlot => "it does not come to an end",
             Self::RepeatsACompletedStep | Self::TrustsWhatItKnows => "whose result is durable",
             Self::KeepsItsRoom => "when all is over",
             Self::IgnoresCancellation | Self::PutsOffCancellation => "although it was cancelled",
@@ -85,7 +97,7 @@ impl Mutant {
             Self::ForgetsDeaths => "deaths",
             Self::ReversesTheQueue | Self::LosesWhatEnds => "has its turn before",
             Self::KeepsItsSlot => "slots are taken",
-            Self::ForgetsTheParked => "slots are free",
+            Self::ForgetsTheParked | Self::ForgetsTheShort => "slots are free",
             Self::IgnoresTheDeadline => "past its time-out",
             Self::RetriesAtOnce => "again after",
             Self::WorksWithoutACredential => "without a credential",

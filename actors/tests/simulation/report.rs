@@ -15,6 +15,8 @@ pub(crate) struct Report {
     pub(crate) retries: u64,
     /// Activations that ended because a credential was missing.
     pub(crate) parked: u64,
+    /// Activations that ended because there was no memory.
+    pub(crate) short: u64,
     pub(crate) crashes: u64,
     pub(crate) deaths: u64,
     /// How executions ended.
@@ -71,6 +73,7 @@ impl Report {
         self.calls += other.calls;
         self.retries += other.retries;
         self.parked += other.parked;
+        self.short += other.short;
         self.crashes += other.crashes;
         self.deaths += other.deaths;
         for (name, count) in other.ends {
@@ -110,6 +113,7 @@ impl Report {
             (self.refused, "a refused request"),
             (self.retries, "a retry"),
             (self.parked, "a wait for a credential"),
+            (self.short, "a wait for memory"),
             (self.deaths, "a death"),
         ];
         let counts = counts.iter().filter(|(count, _)| *count < 20).map(|(_, name)| (*name).to_owned());
@@ -127,6 +131,7 @@ impl fmt::Display for Report {
             calls,
             retries,
             parked,
+            short,
             crashes,
             deaths,
             ..
@@ -137,7 +142,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "{calls} steps begun, {retries} retries, {parked} waits for a credential, {deaths} activations ended by a death"
+            "{calls} steps begun, {retries} retries, {parked} waits for a credential and {short} for memory, {deaths} activations ended by a death"
         )?;
         writeln!(f, "ended: {:?}", self.ends)?;
         writeln!(

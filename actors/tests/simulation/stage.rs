@@ -6,11 +6,13 @@
 use crate::chance::Chance;
 use crate::execution::Activation;
 use crate::journal::{Journal, Ticket};
+use crate::memory::Short;
 use crate::model::Model;
 use crate::mutant::Mutant;
 use crate::workload::{Account, Workload};
 use bytes::Bytes;
 use perseat_actors::admission::{Admission, AdmissionOptions};
+use perseat_actors::execution::{ExecutionMemory, Room};
 use perseat_actors::kit::{ChildExited, Clock, Exit, Nursery, NurseryOptions, Unavailable, VirtualClock};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::Entry;
@@ -33,6 +35,8 @@ pub(crate) enum ToOwner {
     NotStarted(Turn, Refusal),
     NotHeard(ExecutionId),
     Park(Turn, Cost, Wait),
+    GaveBack(Turn),
+    HasRoom(ExecutionId),
     TryParked(UserKey),
     Usable(UserKey, Vec<String>),
     ConfigChanged(UserKey),
@@ -59,6 +63,7 @@ pub(crate) enum ToInstance {
 pub(crate) enum ToUser {
     Start(Turn),
     Cancel(ExecutionId),
+    RoomCame(ExecutionId, Room),
     Forget,
     PutAway,
 }
@@ -77,10 +82,18 @@ pub(crate) struct User {
     pub(crate) mail: VecDeque<ToUser>,
     pub(crate) running: BTreeMap<ExecutionId, u64>,
     pub(crate) waiting: Vec<Turn>,
+    /// What gave its turn back for want of memory.
+    pub(crate) short: Short,
     pub(crate) config: Config,
     /// How often it was read: a word of an earlier reading does not count.
     pub(crate) reading: u64,
     pub(crate) has_parked: bool,
+}
+
+impl User {
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty() && self.short.is_empty()
+    }
 }
 
 #[derive(Debug)]
@@ -123,6 +136,7 @@ pub(crate) struct Stage {
     pub(crate) model: Model,
     pub(crate) journal: Journal,
     pub(crate) admission: Admission,
+    pub(crate) memory: Arc<ExecutionMemory>,
     pub(crate) nursery: Nursery<InstanceId, u64>,
     pub(crate) instances: BTreeMap<InstanceId, Instance>,
     pub(crate) to_owner: VecDeque<ToOwner>,
@@ -146,6 +160,7 @@ impl Stage {
         let clock = VirtualClock::at(Timestamp(1_700_000_000_000));
         let mut stage = Self {
             admission: admission(&workload, &clock),
+            memory: memory(&workload),
             nursery: nursery(&clock, 0),
             model: Model::new(&workload),
             workload,
@@ -230,6 +245,7 @@ impl Stage {
         self.timers
             .retain(|_, timer| matches!(timer, Timer::Request(_) | Timer::Account(_) | Timer::Tidy));
         self.admission = admission(&self.workload, &self.clock);
+        self.memory = memory(&self.workload);
         self.nursery = nursery(&self.clock, self.crashes as u64);
     }
 
@@ -328,6 +344,7 @@ impl Stage {
                 mail: VecDeque::new(),
                 running: BTreeMap::new(),
                 waiting: Vec::new(),
+                short: Short::default(),
                 config: Config::Unread,
                 reading: 0,
                 has_parked: false,
@@ -388,6 +405,10 @@ fn admission(workload: &Workload, clock: &VirtualClock) -> Admission {
         ..AdmissionOptions::default()
     };
     Admission::new(options, Arc::new(clock.clone()))
+}
+
+fn memory(workload: &Workload) -> Arc<ExecutionMemory> {
+    Arc::new(ExecutionMemory::new(workload.memory))
 }
 
 fn nursery<K: Clone + Eq + std::hash::Hash>(clock: &VirtualClock, seed: u64) -> Nursery<K, u64> {

@@ -68,6 +68,8 @@ pub(crate) struct Workload {
     pub(crate) is_passing: bool,
     pub(crate) fair: FairOptions,
     pub(crate) budget: Budget,
+    /// What running executions share, of which each takes up to three: a user's part is a quarter of it.
+    pub(crate) memory: usize,
     pub(crate) faults: Faults,
     /// Bytes of accepted entries kept in memory.
     pub(crate) cache_bytes: usize,
@@ -129,6 +131,7 @@ impl Workload {
                 total: chance.between(4, 32) as u64,
                 ..Budget::default()
             },
+            memory: [4, 8, 12, 1 << 20][chance.below(4)],
             faults,
             cache_bytes: [0, 300, 1 << 20][chance.below(3)],
             entry_bytes: [1, 40, 1 << 20][chance.below(3)],

@@ -1,23 +1,24 @@
 //! One seed from its first request to the end of its last execution.
 
 mod credentials;
+mod mailboxes;
 
 use crate::execution::{self, PARK_LIMIT};
 use crate::journal::{Batch, Ticket};
 use crate::mutant::Mutant;
 use crate::report::Report;
-use crate::stage::{Config, Stage, TIDY_EVERY, Timer, ToInstance, ToOwner, ToUser};
+use crate::stage::{Stage, TIDY_EVERY, Timer, ToInstance, ToOwner, ToUser};
 use crate::workload::Request;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use perseat_actors::kit::{Exit, Verdict};
+use perseat_actors::kit::Verdict;
 use perseat_domain::budget::Claim;
 use perseat_domain::entry::{Accepted, Cancelled, Entry, Origin};
 use perseat_domain::execution::Event;
 use perseat_domain::id::{ExecutionId, InstanceId};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::Sealed;
-use perseat_domain::owner::{Commit, Note, Owner, OwnerOptions, Recovered, Refusal, Turn, UserKey, Wait};
+use perseat_domain::owner::{Commit, Note, Owner, OwnerOptions, Recovered, Turn, UserKey, Wait};
 use perseat_domain::time::Timestamp;
 use perseat_store::index::pack;
 use std::time::Duration;
@@ -98,10 +99,22 @@ impl World {
         self.stage.model.must(is_clean, || {
             format!("live, running, room and counters are {left:?} when all is over")
         });
+        let memory = self.stage.memory.clone();
+        let requests = self.stage.workload.requests.iter();
+        let is_free = requests
+            .filter_map(|(_, request)| match request {
+                Request::Trigger(identity) => Some(memory.try_claim(identity, usize::MAX)),
+                Request::Cancel(_) => None,
+            })
+            .all(|room| room.is_some());
+        self.stage.model.must(is_free, || "memory is taken when all is over".into());
     }
 
     /// Some actor handles a message, or time goes on.
     fn step(&mut self) {
+        if self.stage.chance.one_in(2) {
+            self.memory_comes();
+        }
         let stage = &mut self.stage;
         let mut doors = Vec::new();
         if !stage.to_owner.is_empty() {
@@ -363,6 +376,17 @@ impl World {
                 self.owner.parked(&turn, cost, wait);
                 self.look_later();
             }
+            ToOwner::GaveBack(turn) => {
+                self.stage.model.gave_back(&turn);
+                self.owner.gave_back(&turn, &mut self.stage);
+            }
+            ToOwner::HasRoom(execution) => {
+                self.stage.model.has_room(execution);
+                if self.stage.mutant == Some(Mutant::ForgetsTheShort) {
+                    return;
+                }
+                self.owner.has_room(execution);
+            }
             ToOwner::TryParked(key) => self.try_parked(|user| *user == key),
             ToOwner::Usable(key, missing) => {
                 self.stage.model.usable(key, &missing);
@@ -454,121 +478,6 @@ impl World {
             {
                 instance.mail.push_back(ToInstance::Leave { is_idle: true });
             }
-        }
-    }
-
-    fn instance_handles(&mut self, id: InstanceId) {
-        if self.stage.dies() {
-            return self.stage.instance_dies(id);
-        }
-        let Some(instance) = self.stage.instances.get_mut(&id) else {
-            return;
-        };
-        let Some(message) = instance.mail.pop_front() else { return };
-        match message {
-            ToInstance::Start(turn) => {
-                let is_busy = self.stage.is_busy();
-                let refused = match self.stage.user(turn.user) {
-                    Ok(_) if is_busy => Some(Refusal::Busy),
-                    Ok(user) => {
-                        user.mail.push_back(ToUser::Start(turn));
-                        None
-                    }
-                    Err(why) => Some(why),
-                };
-                self.stage.to_owner.extend(refused.map(|why| ToOwner::NotStarted(turn, why)));
-            }
-            ToInstance::Cancel(key, execution) => {
-                let is_busy = self.stage.is_busy();
-                let now = self.stage.now();
-                match self.stage.alive(key) {
-                    Some(_) if is_busy => {
-                        self.stage.model.not_heard(execution, now);
-                        self.stage.to_owner.push_back(ToOwner::NotHeard(execution));
-                    }
-                    Some(user) => user.mail.push_back(ToUser::Cancel(execution)),
-                    None => {}
-                }
-            }
-            ToInstance::UserExited(exited) => match instance.nursery.on_exit(&exited) {
-                Verdict::Stale | Verdict::Gone => {}
-                Verdict::StartNow => self.stage.to_owner.push_back(ToOwner::UserBack(exited.key)),
-                Verdict::RestartAfter(delay) | Verdict::Quarantine(delay) => {
-                    let generation = instance.generation;
-                    self.died(|user| *user == exited.key);
-                    self.stage.to_owner.push_back(ToOwner::UserDied);
-                    self.stage.after(delay, Timer::UserBack(exited.key, generation));
-                }
-            },
-            ToInstance::UserBack(key) => self.stage.to_owner.push_back(ToOwner::UserBack(key)),
-            ToInstance::StillNeeded(key) => {
-                if instance.nursery.keep(&key).is_some() {
-                    self.stage.to_owner.push_back(ToOwner::UserBack(key));
-                }
-            }
-            ToInstance::Leave { is_idle } => self.leave(id, is_idle),
-        }
-    }
-
-    fn leave(&mut self, id: InstanceId, is_idle: bool) {
-        let Some(instance) = self.stage.instances.get_mut(&id) else {
-            return;
-        };
-        for key in instance.nursery.idle(100) {
-            if instance.nursery.put_away(&key).is_some()
-                && let Some(user) = instance.users.get_mut(&key)
-            {
-                user.mail.push_back(ToUser::PutAway);
-            }
-        }
-        if !is_idle {
-            return;
-        }
-        if instance.nursery.is_empty() {
-            let key = id;
-            let generation = instance.generation;
-            self.stage.instances.remove(&id);
-            let exit = Exit::Stopped;
-            self.stage
-                .to_owner
-                .push_back(ToOwner::InstanceExited(perseat_actors::kit::ChildExited { key, generation, exit }));
-        } else {
-            self.stage.to_owner.push_back(ToOwner::InstanceStillNeeded(id));
-        }
-    }
-
-    fn user_handles(&mut self, key: UserKey) {
-        if self.stage.dies() {
-            return self.stage.user_dies(key);
-        }
-        let Some(instance) = self.stage.instances.get_mut(&key.instance) else {
-            return;
-        };
-        let Some(user) = instance.users.get_mut(&key) else { return };
-        match user.mail.pop_front() {
-            Some(ToUser::Start(turn)) => self.start(turn),
-            Some(ToUser::Cancel(execution)) => {
-                if let Some(number) = user.running.get(&execution).copied() {
-                    self.cancel(number);
-                }
-            }
-            Some(ToUser::Forget) => {
-                user.config = Config::Unread;
-                user.reading += 1;
-                if !user.running.is_empty() || !user.waiting.is_empty() {
-                    self.read_config(key, Duration::from_millis(1));
-                } else if user.has_parked {
-                    self.stage.to_owner.push_back(ToOwner::TryParked(key));
-                }
-            }
-            Some(ToUser::PutAway) => {
-                if user.running.is_empty() && user.waiting.is_empty() {
-                    self.stage.user_exits(key, Exit::Stopped);
-                } else {
-                    instance.mail.push_back(ToInstance::StillNeeded(key));
-                }
-            }
-            None => {}
         }
     }
 }

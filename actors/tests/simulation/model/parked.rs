@@ -53,7 +53,7 @@ impl Model {
     pub(crate) fn parks(&mut self, number: u64) {
         self.report.parked += 1;
         if let Some((story, _)) = self.running(number) {
-            story.is_parking = true;
+            story.is_resting = true;
             // A step whose credential went missing between two tries begins anew.
             let open = story.running.take().and_then(|running| running.open);
             if let Some(open) = open {
@@ -67,7 +67,7 @@ impl Model {
         let Some(story) = self.stories.get_mut(&turn.execution) else {
             return;
         };
-        let is_so = std::mem::take(&mut story.is_parking) && story.is_known;
+        let is_so = std::mem::take(&mut story.is_resting) && story.is_known;
         let is_cancelled = story.cancelled.is_some();
         let is_void = turn.slot.is_some() && self.handed.get(&turn.execution) != Some(turn);
         self.slot_freed(turn);
