@@ -29,7 +29,7 @@ pub(crate) struct Calls {
 pub(crate) struct HeldCall {
     url: Url,
     connection: Option<Arc<Connection>>,
-    /// Whether its script had ended: nobody was told.
+    /// Whether its script does not know: nothing of it waited.
     pub(crate) unawaited: bool,
 }
 

@@ -237,6 +237,7 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
             last,
             cpu_us,
             waited,
+            unheard,
             outcome,
             logs,
         } => {
@@ -259,6 +260,9 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
                 ..
             } = flight;
             sending.has_script_ended = true;
+            if let Some(held) = &mut sending.held {
+                held.unawaited |= unheard;
+            }
             let report = RunReport {
                 outcome: outcome.map(str::to_owned).map_err(run_error),
                 logs: logs.iter().map(step_log).collect(),

@@ -159,6 +159,19 @@ async fn loggers_and_console_become_bounded_log_lines() {
 }
 
 #[tokio::test]
+async fn a_promise_that_is_rejected_and_that_nothing_handles_is_logged() {
+    let pool = pool().await;
+    let script = "const sleep = () => new Promise((resolve) => setTimeout(resolve, 1));
+        module.exports = async () => { Promise.reject(new TypeError('first')); (async () => { await sleep(); throw 'third' })(); Promise.reject();
+        const late = Promise.reject(new Error('handled')); await sleep(); late.catch(() => {}); await sleep(); return { data: 1 } }";
+    let report = run(&pool, script).await;
+    assert_eq!(report.outcome, Ok("1".to_owned()));
+    let lines: Vec<(&str, &str)> = report.logs.iter().map(|line| (line.level, line.message.as_str())).collect();
+    let said = ["first", "undefined", "third"].map(|reason| format!("nothing waits for a promise that was rejected: {reason}"));
+    assert_eq!(lines, said.each_ref().map(|line| ("warn", line.as_str())));
+}
+
+#[tokio::test]
 async fn timers_run_in_order_and_can_be_cleared() {
     let pool = pool().await;
     let script = "module.exports = () => new Promise((resolve) => { const seen = []; const never = setTimeout(() => seen.push('never'), 1);

@@ -9,14 +9,20 @@ async fn a_first_request_that_has_to_wait_is_sent_though_its_script_does_not_wai
     let fetch = format!("fetch('{}', {{ method: 'POST' }})", server.url("/echo"));
     let at_once = format!("module.exports = async () => {{ {fetch}; return {{ data: 'ended' }} }}");
     let after_a_timer = at_once.replace(&fetch, &format!("await new Promise((resolve) => setTimeout(resolve, 1)); {fetch}"));
+    let before_a_timer = at_once.replace(
+        &fetch,
+        &format!("{fetch}; await new Promise((resolve) => setTimeout(resolve, 300))"),
+    );
     let caught = at_once.replace(&fetch, &format!("try {{ await {fetch} }} catch {{ return {{ data: 'told' }} }}"));
     let get = step("http", "httpGet", vec![("url", text(&server.url("/echo")))]);
     let (soon, late) = (Duration::from_secs(2), Duration::from_hours(1));
     for (script, per, expected, calls) in [
         (&at_once, soon, Ok("ended"), 1),
         (&after_a_timer, soon, Ok("ended"), 1),
+        (&before_a_timer, soon, Ok("ended"), 1),
         (&at_once, late, Err(ErrorCode::OutboundRateLimited), 0),
         (&after_a_timer, late, Err(ErrorCode::OutboundRateLimited), 0),
+        (&before_a_timer, late, Err(ErrorCode::OutboundRateLimited), 0),
         (&caught, late, Ok("told"), 0),
     ] {
         let rated = GovernorOptions {

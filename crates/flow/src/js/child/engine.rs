@@ -3,6 +3,7 @@
 use super::bridge::{Bounds, Bridge, Outgoing};
 use super::host::host;
 use super::imports::NoImports;
+use super::rejections::{self, Rejections};
 use super::{Link, sandbox, script};
 use crate::js::frame::{Failure, FromChild, List, Run, ToChild, listed};
 use rquickjs::function::Function;
@@ -29,6 +30,9 @@ const LEFT_OVER: usize = 32;
 /// A run that rests computes for so long, then waits for so long, in turn. No key: how much a step may compute is `code.cpu`.
 const WORK: Duration = Duration::from_millis(1);
 const REST: Duration = Duration::from_millis(4);
+
+/// The index into [`LEVELS`](crate::js::frame::LEVELS) of what the engine says itself.
+const WARN: u8 = 3;
 
 /// Why a run failed, with text of its own.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ impl RunError {
 pub(super) struct Outcome {
     pub(super) result: Result<String, RunError>,
     pub(super) cpu: Duration,
+    /// Whether a promise was rejected and nothing has handled that.
+    pub(super) unhandled: bool,
     /// Whether the engine can take another run.
     pub(super) fit: bool,
 }
@@ -144,6 +150,7 @@ pub(super) struct Engine {
     kept: usize,
     clock: Rc<Clock>,
     bridge: Bridge,
+    rejections: Rejections,
 }
 
 impl Engine {
@@ -155,6 +162,8 @@ impl Engine {
         let clock = Rc::new(Clock::default());
         let watched = Rc::clone(&clock);
         runtime.set_interrupt_handler(Some(Box::new(move || watched.is_over())));
+        let rejections = Rejections::default();
+        runtime.set_host_promise_rejection_tracker(Some(rejections.tracker()));
         let locked = Realm::new(&runtime, &bridge, true)?;
         runtime.run_gc();
         let kept = allocated(&runtime);
@@ -166,6 +175,7 @@ impl Engine {
             kept,
             clock,
             bridge,
+            rejections,
         })
     }
 
@@ -200,8 +210,11 @@ impl Engine {
         };
         self.bridge.begin(run.run, bounds, segments.map(str::to_owned).collect());
         self.limit_left_over();
-        let result = self.attempt(run, link)?;
+        let attempted = self.attempt(run, link);
         let left_clean = self.run_out();
+        // What fails from its end on was not waited for by intent.
+        drop(self.rejections.take());
+        let (result, unhandled) = attempted?;
         let result = match self.clock.stopped.get() {
             Some(stop) if result.is_err() => Err(if stop == Stop::Time {
                 RunError::OutOfTime
@@ -216,14 +229,16 @@ impl Engine {
         Ok(Outcome {
             result,
             cpu: cpu_time().saturating_sub(cpu_began),
+            unhandled,
             fit,
         })
     }
 
-    fn attempt(&mut self, run: &Run<'_>, link: &mut Link) -> io::Result<Result<String, RunError>> {
+    /// The result, and whether some promise was rejected that nothing handles.
+    fn attempt(&mut self, run: &Run<'_>, link: &mut Link) -> io::Result<(Result<String, RunError>, bool)> {
         let prepared = match self.prepare(run.script) {
             Ok(prepared) => prepared,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok((Err(error), false)),
         };
         let (realm, factory) = prepared;
         self.limit_left_over();
@@ -233,11 +248,25 @@ impl Engine {
             start.call::<_, ()>((run.run, factory.clone().restore(ctx)?, names, run.is_source))
         });
         let ended = match started {
-            Ok(()) => self.drive(&realm, run, link),
-            Err(error) => Ok(Err(error)),
+            Ok(()) => self.drive(&realm, run, link)?,
+            Err(error) => Err(error),
         };
+        let unhandled = self.say_unhandled(&realm);
         let _ = realm.call(|ctx, realm| realm.stop.clone().restore(ctx)?.call::<_, ()>(()));
-        ended
+        Ok((ended, unhandled))
+    }
+
+    /// Says in the log which promises were rejected and nothing handles that; whether there are any.
+    fn say_unhandled(&self, realm: &Realm) -> bool {
+        let reasons = self.rejections.take();
+        let unhandled = !reasons.is_empty();
+        for reason in reasons {
+            if let Ok(text) = realm.call(|ctx, _| Ok(rejections::text(&reason.restore(ctx)?))) {
+                let text = format!("nothing waits for a promise that was rejected: {text}");
+                self.bridge.now(|state| state.log(WARN, text));
+            }
+        }
+        unhandled
     }
 
     /// The engine collects when it makes an object and more than this is allocated. It sets that anew after each collection, by what was in

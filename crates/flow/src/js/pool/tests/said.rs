@@ -76,6 +76,7 @@ async fn a_child_whose_words_do_not_count_has_not_said_that_it_ends() {
         last: true,
         cpu_us: 0,
         waited: false,
+        unheard: false,
         outcome: Ok("{}"),
         logs: List::new(&[]),
     };
@@ -94,6 +95,7 @@ async fn a_child_that_says_more_log_lines_than_a_script_may_write_is_ended() {
             last: false,
             cpu_us: 0,
             waited: false,
+            unheard: false,
             outcome: Ok("{}"),
             logs: List::new(&lines),
         };
