@@ -186,10 +186,15 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
     /// One more execution waits at `user`, after those that wait there already. A user belongs to one customer for as
     /// long as it is known here.
     pub fn ready(&mut self, user: U, customer: C, work: W) {
+        self.ready_behind(user, customer, work, |_| true);
+    }
+
+    /// The same, behind those of them that go before it: the first ones, as they stand.
+    pub fn ready_behind(&mut self, user: U, customer: C, work: W, goes_before: impl Fn(&W) -> bool) {
         self.waiting += 1;
         if let Some(entry) = self.users.get_mut(&user).filter(|entry| !entry.waiting.is_empty()) {
             // It stands in line already, and its place does not change.
-            entry.waiting.push_back(work);
+            entry.waiting.insert(entry.waiting.partition_point(goes_before), work);
             return;
         }
         self.enter(user, customer);

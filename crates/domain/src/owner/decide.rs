@@ -497,16 +497,18 @@ impl Owner {
     }
 
     /// These line up among what waits at their user, in the order of acceptance; they are withheld where that is paused.
-    pub(super) fn line_up_in_place(&mut self, user: UserKey, mut executions: Vec<ExecutionId>) {
-        for execution in &executions {
-            self.stands(*execution, Stand::Withheld);
-        }
-        if self.paused.contains(&user) {
-            return;
-        }
-        executions.extend(self.withhold(user));
-        for (execution, identity) in self.table.in_order(executions) {
-            self.line_up(execution, &identity);
+    pub(super) fn line_up_in_place(&mut self, user: UserKey, executions: Vec<ExecutionId>) {
+        let is_paused = self.paused.contains(&user);
+        for execution in executions {
+            self.stands(execution, if is_paused { Stand::Withheld } else { Stand::Waiting });
+            if let Some(live) = self.table.get(execution).filter(|_| !is_paused) {
+                let waiting = Waiting {
+                    execution,
+                    flow: live.identity.flow,
+                };
+                let goes_before = |other: &Waiting| self.table.get(other.execution).is_none_or(|other| other.order < live.order);
+                self.queue.ready_behind(user, live.identity.customer, waiting, goes_before);
+            }
         }
     }
 
@@ -578,14 +580,10 @@ impl Owner {
         self.withhold(user);
     }
 
-    /// Gives what it withheld.
-    fn withhold(&mut self, user: UserKey) -> Vec<ExecutionId> {
-        let waited = self.queue.withhold(user).into_iter().map(|waiting| waiting.execution);
-        let waited: Vec<ExecutionId> = waited.collect();
-        for execution in &waited {
-            self.stands(*execution, Stand::Withheld);
+    fn withhold(&mut self, user: UserKey) {
+        for waiting in self.queue.withhold(user) {
+            self.stands(waiting.execution, Stand::Withheld);
         }
-        waited
     }
 
     fn stands(&mut self, execution: ExecutionId, stand: Stand) {

@@ -137,6 +137,10 @@ impl Table {
         self.executions.insert(id, live);
     }
 
+    pub(super) fn get(&self, id: ExecutionId) -> Option<&Live> {
+        self.executions.get(&id)
+    }
+
     pub(super) fn get_mut(&mut self, id: ExecutionId) -> Option<&mut Live> {
         self.executions.get_mut(&id)
     }
@@ -199,22 +203,12 @@ impl Table {
     pub(super) fn withheld(&self, which: impl Fn(&UserKey) -> bool) -> Vec<(ExecutionId, Identity)> {
         let is_withheld = |live: &&Live| live.stand == Stand::Withheld && which(&live.user());
         let picked = self.executions.iter().filter(|(_, live)| is_withheld(live));
-        ordered(picked.map(|(id, live)| (*id, live)))
-    }
-
-    /// Those of these that are live, in the order of acceptance.
-    pub(super) fn in_order(&self, executions: Vec<ExecutionId>) -> Vec<(ExecutionId, Identity)> {
-        let live = executions.into_iter().filter_map(|id| Some((id, self.executions.get(&id)?)));
-        ordered(live)
+        let mut found: Vec<_> = picked.map(|(id, live)| (live.order, (*id, live.identity))).collect();
+        found.sort_unstable_by_key(|(order, _)| *order);
+        found.into_iter().map(|(_, execution)| execution).collect()
     }
 
     pub(super) fn len(&self) -> usize {
         self.executions.len()
     }
-}
-
-fn ordered<'l>(executions: impl Iterator<Item = (ExecutionId, &'l Live)>) -> Vec<(ExecutionId, Identity)> {
-    let mut found: Vec<_> = executions.map(|(id, live)| (live.order, (id, live.identity))).collect();
-    found.sort_unstable_by_key(|(order, _)| *order);
-    found.into_iter().map(|(_, execution)| execution).collect()
 }
