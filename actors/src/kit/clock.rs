@@ -93,6 +93,13 @@ impl VirtualClock {
         due.into_values().flatten().for_each(Waker::wake);
     }
 
+    /// Sets the wall clock, as an operator or a time server does: time goes on from there, and no span is shorter or longer for it.
+    pub fn set_wall(&self, now: Timestamp) {
+        let mut state = self.state();
+        let uptime = u64::try_from(state.uptime.as_millis()).unwrap_or(u64::MAX);
+        state.start = Timestamp(now.0.saturating_sub(uptime));
+    }
+
     /// How many wait, and for how long the first of them still has to: what a test waits for before it moves time.
     #[must_use]
     pub fn sleepers(&self) -> (usize, Option<Duration>) {

@@ -9,7 +9,7 @@ use crate::world::World;
 use bytes::Bytes;
 use perseat_actors::execution::Room;
 use perseat_domain::code::ErrorCode;
-use perseat_domain::entry::{EndStatus, Ended, Entry, Parked, Started, StepRecord, StepStatus};
+use perseat_domain::entry::{Called, Calls, EndStatus, Ended, Entry, Parked, Started, StepRecord, StepStatus};
 use perseat_domain::execution::{Draft, DraftLogs, Effect, Event, Limits, Machine, NodeIndex, Outcome, Past, Plan, Verdict};
 use perseat_domain::fair::Cost;
 use perseat_domain::id::ExecutionId;
@@ -17,6 +17,7 @@ use perseat_domain::identity::Identity;
 use perseat_domain::model::Sealed;
 use perseat_domain::owner::{Turn, UserKey, Wait};
 use perseat_domain::time::Timestamp;
+use perseat_domain::usage::Through;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub(crate) struct Activation {
     plan: Arc<Plan>,
     machine: Machine,
     draft: Draft,
+    /// Outbound steps that began since its last entry.
+    calls: u32,
     is_cancelled: bool,
     is_waiting: bool,
     /// Whether it waits for an append.
@@ -57,6 +60,28 @@ impl Activation {
     /// The execution, if it was waiting for an append.
     pub(crate) fn left_behind(&self) -> Option<ExecutionId> {
         self.is_writing.then_some(self.turn.execution)
+    }
+
+    /// What was gathered, and how often it called since.
+    fn take(&mut self, stage: &Stage) -> Vec<Entry> {
+        let execution = self.turn.execution;
+        let mut entries = self.draft.take(execution, DraftLogs::default(), stage.workload.entry_bytes);
+        let count = std::mem::take(&mut self.calls);
+        if count > 0 {
+            let calls = Calls {
+                through: Through::default(),
+                is_first: false,
+                count,
+                sent: 1,
+                received: 1,
+            };
+            entries.push(Entry::Called(Called {
+                execution,
+                at: at(stage),
+                calls: vec![calls],
+            }));
+        }
+        entries
     }
 }
 
@@ -148,6 +173,7 @@ impl World {
             machine: Machine::new(plan.clone(), LIMITS),
             plan,
             draft: Draft::default(),
+            calls: 0,
             is_cancelled: false,
             is_waiting: false,
             is_writing: false,
@@ -278,9 +304,7 @@ impl World {
                 Ok(None)
             }
             Effect::Flush => {
-                let entries = activation
-                    .draft
-                    .take(activation.turn.execution, DraftLogs::default(), stage.workload.entry_bytes);
+                let entries = activation.take(stage);
                 if entries.is_empty() {
                     return Ok(Some(Event::Flushed));
                 }
@@ -336,7 +360,7 @@ impl World {
         let stage = &mut self.stage;
         let (execution, now) = (activation.turn.execution, at(stage));
         let since = activation.parked_since.unwrap_or(now);
-        let mut entries = activation.draft.take(execution, DraftLogs::default(), stage.workload.entry_bytes);
+        let mut entries = activation.take(stage);
         entries.push(Entry::Parked(Parked {
             execution,
             at: now,
@@ -425,7 +449,8 @@ fn step(stage: &mut Stage, activation: &mut Activation, node: NodeIndex, tries: 
     if left.is_zero() && stage.mutant != Some(Mutant::IgnoresTheDeadline) {
         return Ok(Some(Event::DeadlinePassed));
     }
-    let node = activation.plan.node(node);
+    let plan = activation.plan.clone();
+    let node = plan.node(node);
     let user = activation.turn.user;
     let lacking = stage.lacking(user).into_iter();
     let lacks = lacking.into_iter().find(|connection| node.step.action.component == *connection);
@@ -435,6 +460,7 @@ fn step(stage: &mut Stage, activation: &mut Activation, node: NodeIndex, tries: 
         return Err(Halt::Parked(connection));
     }
     stage.model.call(activation.number, &node.path, tries, node.nature.is_outbound, now);
+    activation.calls += u32::from(node.nature.is_outbound);
     if stage.chance.one_in(stage.workload.faults.panic) {
         return Err(Halt::Fell);
     }
@@ -478,9 +504,7 @@ fn last(stage: &mut Stage, activation: &mut Activation, verdict: Verdict) -> Vec
     stage
         .model
         .verdict(activation.number, verdict.status, verdict.code, failed.as_deref(), now);
-    let mut entries = activation
-        .draft
-        .take(activation.turn.execution, DraftLogs::default(), stage.workload.entry_bytes);
+    let mut entries = activation.take(stage);
     entries.push(Entry::Ended(ended(stage, activation, 1, verdict.status, verdict.code)));
     entries
 }

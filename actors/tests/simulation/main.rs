@@ -1,4 +1,4 @@
-//! The decisions of the data plane under one seed: virtual time, a journal that can be cut after every entry, actors that
+//! The decisions of the data plane under one seed: virtual time and a wall clock that jumps, a journal that can be cut after every entry, actors that
 //! die, mailboxes that are full, a provider that fails, hangs and answers late.
 //!
 //! What runs here is the code of the daemon: the owner's table and its fair queue, the state machine, the past and the

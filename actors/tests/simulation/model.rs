@@ -257,7 +257,8 @@ impl Model {
                 story.is_to_end = true;
                 return;
             }
-            Entry::Called(_) | Entry::Carried(_) | Entry::Accepted(_) => return,
+            Entry::Called(_) => {}
+            Entry::Carried(_) | Entry::Accepted(_) => return,
         }
         self.must(!had_ended, || format!("{execution} goes on after its end, or ends twice"));
         self.must(waited, || {
@@ -473,6 +474,10 @@ impl Model {
         let idle = waiting.find(|user| free > 0 && (free > reserve || self.is_below_its_share(*user)));
         drop(waiting);
         self.must(idle.is_none(), || format!("{free} slots are free and {idle:?} waits"));
+    }
+
+    pub(crate) fn jumped(&mut self) {
+        self.report.jumps += 1;
     }
 
     pub(crate) fn time(&mut self, now: Duration) {

@@ -19,6 +19,8 @@ pub(crate) struct Report {
     pub(crate) short: u64,
     pub(crate) crashes: u64,
     pub(crate) deaths: u64,
+    /// Jumps of the wall clock.
+    pub(crate) jumps: u64,
     /// How executions ended.
     pub(crate) ends: BTreeMap<&'static str, u64>,
     /// After which kind of entry the process died.
@@ -76,6 +78,7 @@ impl Report {
         self.short += other.short;
         self.crashes += other.crashes;
         self.deaths += other.deaths;
+        self.jumps += other.jumps;
         for (name, count) in other.ends {
             *self.ends.entry(name).or_default() += count;
         }
@@ -87,7 +90,16 @@ impl Report {
 
     /// What so many seeds have to have come across, or they prove less than they say.
     pub(crate) fn gaps(&self) -> Vec<String> {
-        let kinds = ["Accepted", "Started", "StepsDone", "Parked", "Cancelled", "Ended", "Carried"];
+        let kinds = [
+            "Accepted",
+            "Started",
+            "StepsDone",
+            "Parked",
+            "Called",
+            "Cancelled",
+            "Ended",
+            "Carried",
+        ];
         let ends = [
             "succeeded",
             "failed",
@@ -115,6 +127,7 @@ impl Report {
             (self.parked, "a wait for a credential"),
             (self.short, "a wait for memory"),
             (self.deaths, "a death"),
+            (self.jumps, "a jump of the wall clock"),
         ];
         let counts = counts.iter().filter(|(count, _)| *count < 20).map(|(_, name)| (*name).to_owned());
         crashes.chain(ends).chain(places).chain(counts).collect()
@@ -134,6 +147,7 @@ impl fmt::Display for Report {
             short,
             crashes,
             deaths,
+            jumps,
             ..
         } = self;
         writeln!(
@@ -142,7 +156,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "{calls} steps begun, {retries} retries, {parked} waits for a credential and {short} for memory, {deaths} activations ended by a death"
+            "{calls} steps begun, {retries} retries, {parked} waits for a credential and {short} for memory, {deaths} activations ended by a death, {jumps} jumps of the wall clock"
         )?;
         writeln!(f, "ended: {:?}", self.ends)?;
         writeln!(

@@ -104,6 +104,13 @@ pub(crate) struct Instance {
     pub(crate) users: BTreeMap<UserKey, User>,
 }
 
+impl Instance {
+    /// Whether it or one of its users has something to handle.
+    pub(crate) fn has_mail(&self) -> bool {
+        !self.mail.is_empty() || self.users.values().any(|user| !user.mail.is_empty())
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Timer {
     Request(usize),
@@ -150,6 +157,7 @@ pub(crate) struct Stage {
     pub(crate) carrying: BTreeMap<ExecutionId, Vec<u64>>,
     pub(crate) deaths: usize,
     pub(crate) crashes: usize,
+    jumps: usize,
     next_number: u64,
 }
 
@@ -178,6 +186,7 @@ impl Stage {
             carrying: BTreeMap::new(),
             deaths: 0,
             crashes: 0,
+            jumps: 0,
             next_number: 0,
         };
         for index in 0..stage.workload.requests.len() {
@@ -204,6 +213,21 @@ impl Stage {
     pub(crate) fn pass(&mut self, span: Duration) {
         self.clock.advance(span);
         self.model.time(self.now());
+    }
+
+    /// By minutes back, or by up to half an hour ahead.
+    pub(crate) fn wall_may_jump(&mut self) {
+        let faults = &self.workload.faults;
+        if self.jumps == faults.jumps_max || !self.chance.one_in(faults.jump) {
+            return;
+        }
+        self.jumps += 1;
+        self.model.jumped();
+        let (now, span) = (self.clock.now(), self.chance.below(1_800_000) as u64);
+        self.clock.set_wall(match self.chance.one_in(2) {
+            true => Timestamp(now.0 + span),
+            false => Timestamp(now.0 - span / 4),
+        });
     }
 
     pub(crate) fn number(&mut self) -> u64 {

@@ -48,6 +48,10 @@ pub(crate) struct Faults {
     pub(crate) carry: usize,
     /// A user's configuration is gone.
     pub(crate) removed: usize,
+    /// The wall clock jumps.
+    pub(crate) jump: usize,
+    /// Jumps at most.
+    pub(crate) jumps_max: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +113,8 @@ impl Workload {
             stall: often(&[0, 0, 8, 40]),
             carry: often(&[0, 3, 20]),
             removed: often(&[0, 0, 0, 8]),
+            jump: often(&[0, 0, 8, 40]),
+            jumps_max: 6,
         };
         let slots = chance.between(1, 6) as u32;
         Self {

@@ -7,7 +7,7 @@ use crate::execution::{self, PARK_LIMIT};
 use crate::journal::{Batch, Ticket};
 use crate::mutant::Mutant;
 use crate::report::Report;
-use crate::stage::{Stage, TIDY_EVERY, Timer, ToInstance, ToOwner, ToUser};
+use crate::stage::{Instance, Stage, TIDY_EVERY, Timer, ToInstance, ToOwner, ToUser};
 use crate::workload::Request;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -80,11 +80,11 @@ impl World {
     fn is_through(&self) -> bool {
         let stage = &self.stage;
         let has_requests = stage.timers.values().any(|timer| matches!(timer, Timer::Request(_)));
-        // An instance may still have to say that a user died.
+        // An instance may still have to say that a user died, and a user may have memory on its way that it does not need.
         let has_mail = !stage.to_owner.is_empty()
             || !stage.woken.is_empty()
             || stage.journal.has_pending()
-            || stage.instances.values().any(|instance| !instance.mail.is_empty());
+            || stage.instances.values().any(Instance::has_mail);
         !has_requests && !has_mail && stage.model.all_ended()
     }
 
@@ -159,6 +159,7 @@ impl World {
         };
         let span = at.saturating_sub(self.stage.now());
         self.stage.pass(span);
+        self.stage.wall_may_jump();
         match timer {
             Timer::Request(index) => self.request(index),
             Timer::Sync => self.sync(),
@@ -186,7 +187,7 @@ impl World {
         match self.stage.workload.requests[index].1 {
             Request::Trigger(identity) => {
                 let execution = ExecutionId(Uuid::from_u128(u128::from(self.stage.number())));
-                let entry = Entry::from(accepted(execution, identity));
+                let entry = Entry::from(accepted(execution, identity, execution::at(&self.stage)));
                 let claim = Claim::of(Some(&identity), entry.encode().len() as u64);
                 let Some(Ok(room)) = self.stage.admission.admit(claim).now_or_never() else {
                     return self.stage.model.refused();
@@ -490,12 +491,12 @@ enum Door {
     User(UserKey),
 }
 
-fn accepted(execution: ExecutionId, identity: Identity) -> Accepted {
+fn accepted(execution: ExecutionId, identity: Identity, received_at: Timestamp) -> Accepted {
     Accepted {
         execution,
         identity: Some(identity),
         origin: Origin::Webhook,
-        received_at: Timestamp(1),
+        received_at,
         dedupe_id: None,
         unique_request_id: None,
         catalog_revision: 1,
