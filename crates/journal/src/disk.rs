@@ -8,7 +8,7 @@ mod seeded;
 
 use std::{fmt, io, sync::Arc};
 
-pub use campaign::{CALLS, Campaign, Trouble};
+pub use campaign::{CALLS, Campaign, Coverage, Trouble};
 pub use memory::{Fault, MemoryDisk, MemoryFile};
 pub use real::RealDisk;
 pub use seeded::{Random, SeededStamp};

@@ -1,6 +1,6 @@
 //! Drives seeded workloads over one store: warm up, plan a fault, go on for some I/O calls, lose power, judge.
 
-use perseat_journal::disk::{CALLS, Campaign, MemoryDisk, Random, Trouble};
+use perseat_journal::disk::{CALLS, Campaign, Coverage, MemoryDisk, Random, Trouble};
 
 /// A store on a [`MemoryDisk`] and what is known of it.
 pub(crate) trait Workload {
@@ -27,11 +27,14 @@ pub(crate) trait Workload {
 
 /// Runs a campaign of one workload; `begin` makes it for a seed.
 pub(crate) fn campaign<W: Workload>(campaign: &Campaign, mut begin: impl FnMut(u64, &mut Random) -> W) {
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut coverage) = (0, Coverage::default());
     let runs = campaign.run(|seed, trouble| {
-        acknowledged += drive(seed, trouble, &mut begin)?;
+        let (workload, before_its_end) = drive(seed, trouble, &mut begin)?;
+        acknowledged += before_its_end;
+        coverage.note(trouble, workload.disk());
         Ok(())
     });
+    coverage.judge();
     println!("{runs} runs, {acknowledged} calls acknowledged");
     // A run that repeats a failure is alone.
     assert!(
@@ -40,14 +43,19 @@ pub(crate) fn campaign<W: Workload>(campaign: &Campaign, mut begin: impl FnMut(u
     );
 }
 
-/// One run; gives how many calls were acknowledged before its end.
-pub(crate) fn drive<W: Workload>(seed: u64, trouble: Option<Trouble>, begin: impl FnOnce(u64, &mut Random) -> W) -> Result<u64, String> {
+/// One run; gives it, and how many calls were acknowledged before its end.
+pub(crate) fn drive<W: Workload>(
+    seed: u64,
+    trouble: Option<Trouble>,
+    begin: impl FnOnce(u64, &mut Random) -> W,
+) -> Result<(W, u64), String> {
     let mut random = Random::new(seed);
     let mut workload = begin(seed, &mut random);
     for _ in 0..random.below(3) * W::WARM_UP {
         step(&mut workload, &mut random)?;
     }
     let end = workload.disk().calls() + CALLS;
+    workload.disk().begin_trial();
     if let Some(trouble) = trouble {
         trouble.plan(workload.disk());
     }
@@ -61,7 +69,7 @@ pub(crate) fn drive<W: Workload>(seed: u64, trouble: Option<Trouble>, begin: imp
     workload.close();
     let acknowledged = workload.acknowledged();
     workload.end(&mut random)?;
-    Ok(acknowledged)
+    Ok((workload, acknowledged))
 }
 
 /// Now and then the power fails or the process ends; otherwise the workload goes on.

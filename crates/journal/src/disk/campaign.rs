@@ -4,6 +4,7 @@
 //! `FAULT_SEED` and `FAULT_CALL` repeat the one run that a failure named.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
 };
@@ -55,6 +56,43 @@ impl Trouble {
         for call in begin..begin + self.times {
             disk.fail_at(call, self.fault);
         }
+    }
+}
+
+/// Which faults a campaign has met as what they are, and at which calls.
+#[derive(Debug, Default)]
+pub struct Coverage {
+    met: BTreeSet<(u64, Fault)>,
+    /// By call and fault, in how many runs without trouble it could have been met.
+    possible: BTreeMap<(u64, Fault), u64>,
+    runs: u64,
+}
+
+impl Coverage {
+    /// Notes what a run came across.
+    pub fn note(&mut self, trouble: Option<Trouble>, disk: &MemoryDisk) {
+        if let Some(trouble) = trouble {
+            self.met.extend(disk.has_met().then_some((trouble.call, trouble.fault)));
+            return;
+        }
+        self.runs += 1;
+        for (call, kind) in (0..CALLS).zip(disk.trial()) {
+            for fault in KINDS.into_iter().filter(|fault| fault.is_for(kind)) {
+                *self.possible.entry((call, fault)).or_default() += 1;
+            }
+        }
+    }
+
+    /// Holds a whole campaign to every kind of fault at every call, where one seed in four could meet it there.
+    ///
+    /// # Panics
+    /// If none of its seeds did.
+    pub fn judge(&self) {
+        let is_whole = self.runs >= SEEDS;
+        let often = |count: &u64| count * 4 >= self.runs;
+        let possible = self.possible.iter().filter(|(_, count)| often(count)).map(|(one, _)| one);
+        let missing: Vec<_> = possible.filter(|one| !self.met.contains(one)).collect();
+        assert!(!is_whole || missing.is_empty(), "no seed met {missing:?}");
     }
 }
 

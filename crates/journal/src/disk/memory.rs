@@ -16,7 +16,7 @@ use super::{
 };
 
 /// What happens at a chosen call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// The call fails and does nothing.
     Error,
@@ -30,6 +30,25 @@ pub enum Fault {
     NoSpace,
     /// The machine stops at this call: it and all later ones fail until [`MemoryDisk::crash`].
     Stop,
+}
+
+/// What a call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallKind {
+    Write,
+    Sync,
+    Other,
+}
+
+impl Fault {
+    /// Whether a call of this kind meets it as what it is; others just fail.
+    pub(super) fn is_for(self, kind: CallKind) -> bool {
+        match self {
+            Self::ShortWrite | Self::TornWrite => kind == CallKind::Write,
+            Self::FailedSync => kind == CallKind::Sync,
+            Self::Error | Self::NoSpace | Self::Stop => true,
+        }
+    }
 }
 
 /// A directory in memory. Clones share it.
@@ -47,6 +66,10 @@ struct State {
     calls: u64,
     changes: u64,
     faults: BTreeMap<u64, Fault>,
+    // What the calls from the beginning of a trial on were, and whether the fault that was planned first was met as what it is.
+    trial: Vec<CallKind>,
+    planned: Option<u64>,
+    met: bool,
     stopped: bool,
     capacity: u64,
     random: Random,
@@ -75,6 +98,9 @@ impl MemoryDisk {
             calls: 0,
             changes: 0,
             faults: BTreeMap::new(),
+            trial: Vec::new(),
+            planned: None,
+            met: false,
             stopped: false,
             capacity: u64::MAX,
             random: Random::new(seed),
@@ -85,7 +111,24 @@ impl MemoryDisk {
 
     /// Plans a fault at the `call`-th I/O call from the disk's creation, counted from 0.
     pub fn fail_at(&self, call: u64, fault: Fault) {
-        self.state().faults.insert(call, fault);
+        let mut state = self.state();
+        state.planned.get_or_insert(call);
+        state.faults.insert(call, fault);
+    }
+
+    /// Faults are planned for the calls from here on.
+    pub fn begin_trial(&self) {
+        self.state().trial.clear();
+    }
+
+    /// What the calls of the trial were.
+    pub(super) fn trial(&self) -> Vec<CallKind> {
+        self.state().trial.clone()
+    }
+
+    /// Whether the fault that was planned first was met as what it is: a torn write by a write, a failed sync by a sync.
+    pub(super) fn has_met(&self) -> bool {
+        self.state().met
     }
 
     /// I/O calls made so far.
@@ -227,8 +270,10 @@ impl Change {
 
 impl State {
     /// Counts a call and says what has to go wrong.
-    fn call(&mut self) -> io::Result<Option<Fault>> {
+    fn call(&mut self, kind: CallKind) -> io::Result<Option<Fault>> {
         let fault = self.faults.get(&self.calls).copied();
+        self.met |= self.planned == Some(self.calls) && fault.is_some_and(|fault| fault.is_for(kind));
+        self.trial.push(kind);
         self.calls += 1;
         if fault == Some(Fault::Stop) {
             self.stopped = true;
@@ -245,7 +290,7 @@ impl State {
 
     /// For calls that neither write bytes nor sync: any planned fault is a plain error.
     fn plain_call(&mut self) -> io::Result<()> {
-        self.call()?.map_or(Ok(()), |_| Err(failure()))
+        self.call(CallKind::Other)?.map_or(Ok(()), |_| Err(failure()))
     }
 
     /// Files that were open before a crash are void; using them is no call.
@@ -259,7 +304,7 @@ impl State {
     fn write(&mut self, file: u64, bytes: &[u8], offset: usize) -> io::Result<()> {
         self.check_open(file)?;
         self.changes += 1;
-        let fault = self.call()?;
+        let fault = self.call(CallKind::Write)?;
         self.check_room(file, offset + bytes.len())?;
         let content = self.files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?;
         match fault {
@@ -283,7 +328,7 @@ impl State {
     fn sync(&mut self, file: u64) -> io::Result<()> {
         self.check_open(file)?;
         self.changes += 1;
-        let fault = self.call();
+        let fault = self.call(CallKind::Sync);
         let content = self.files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?;
         match fault {
             Ok(None) => content.sync(),

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::rig::{Op, Rig};
-use crate::disk::{CALLS, Campaign, Random, Trouble};
+use crate::disk::{CALLS, Campaign, Coverage, Random, Trouble};
 
 /// Operations of a workload at most, should they make few calls.
 const OPS: usize = 200;
@@ -32,6 +32,7 @@ fn run(rig: &mut Rig, seed: u64, trouble: Option<Trouble>) -> Result<(), String>
         rig.apply(&choose(&mut random));
     }
     let begin = rig.disk.calls();
+    rig.disk.begin_trial();
     if let Some(trouble) = trouble {
         trouble.plan(&rig.disk);
     }
@@ -47,15 +48,18 @@ fn run(rig: &mut Rig, seed: u64, trouble: Option<Trouble>) -> Result<(), String>
 #[test]
 fn nothing_acknowledged_is_lost_whichever_call_fails_and_however() {
     let (mut acknowledged, mut poisoned, mut recycled) = (0, 0, 0);
+    let mut coverage = Coverage::default();
     let runs = LOG.run(|seed, trouble| {
         let mut rig = Rig::new(seed);
         let outcome = run(&mut rig, seed, trouble);
+        coverage.note(trouble, &rig.disk);
         acknowledged += rig.acknowledged.len() as u64;
         recycled += u64::from(rig.recycled > 0);
         poisoned += u64::from(rig.refused.contains(&crate::AppendError::Poisoned));
         outcome
     });
     println!("{acknowledged} entries acknowledged, {recycled} runs with recycled segments, {poisoned} with a poisoned writer");
+    coverage.judge();
     let enough = |count: u64, share| runs < CALLS * 10 || count > runs / share;
     assert!(
         enough(acknowledged, 1),

@@ -168,11 +168,15 @@ impl World {
 }
 
 fn open(disk: &MemoryDisk) -> Result<Catalog, StoreError> {
+    open_in(FaultFolder::of(disk))
+}
+
+fn open_in(folder: Arc<dyn Folder>) -> Result<Catalog, StoreError> {
     let options = Options {
         cache_bytes: 1024 * 1024,
         ..Options::default()
     };
-    Catalog::open_in(FaultFolder::of(disk), "catalog.redb", options)
+    Catalog::open_in(folder, "catalog.redb", options)
 }
 
 fn filled() -> (MemoryDisk, Catalog, World) {

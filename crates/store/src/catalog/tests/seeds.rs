@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::fault_backend::open_at_last;
-use crate::fault_workload::{Workload, campaign};
+use crate::fault_workload::{Workload, campaign, drive};
+use crate::folder::Folder;
 use perseat_journal::disk::{Campaign, Random};
+use std::sync::Arc;
 use std::time::Duration;
 
 const CATALOG: Campaign = Campaign {
@@ -98,6 +100,7 @@ fn perform(tx: &mut Mutation<'_>, act: &Act) -> Result<(), StoreError> {
 
 struct Rig {
     disk: MemoryDisk,
+    folder: fn(&MemoryDisk) -> Arc<dyn Folder>,
     catalog: Option<Catalog>,
     /// What it may hold: more than one where a mutation failed, which may yet be there.
     possible: Vec<Model>,
@@ -108,7 +111,7 @@ struct Rig {
 impl Rig {
     fn catalog(&mut self) -> Result<&Catalog, String> {
         if self.catalog.is_none() {
-            self.catalog = Some(open_at_last(&self.disk, || open(&self.disk))?);
+            self.catalog = Some(open_at_last(&self.disk, || open_in((self.folder)(&self.disk)))?);
         }
         Ok(self.catalog.as_ref().unwrap())
     }
@@ -214,13 +217,24 @@ impl Workload for Rig {
     }
 }
 
-#[test]
-fn a_mutation_is_wholly_there_or_not_at_all_whichever_call_fails() {
-    campaign(&CATALOG, |seed, _| Rig {
+fn rig(folder: fn(&MemoryDisk) -> Arc<dyn Folder>, seed: u64) -> Rig {
+    Rig {
         disk: MemoryDisk::new(seed),
+        folder,
         catalog: None,
         possible: vec![Model::default()],
         acts: 0,
         acknowledged: 0,
-    });
+    }
+}
+
+#[test]
+fn a_mutation_is_wholly_there_or_not_at_all_whichever_call_fails() {
+    campaign(&CATALOG, |seed, _| rig(FaultFolder::of, seed));
+}
+
+#[test]
+fn mutations_on_a_disk_that_only_says_that_it_synced_are_missed() {
+    let lying = |seed, trouble| drive(seed, trouble, |seed, _| rig(FaultFolder::lying, seed));
+    assert!(CATALOG.catches("and not one of", |seed, trouble| lying(seed, trouble).map(drop)));
 }

@@ -2,13 +2,15 @@
 
 use super::is_of_the_disk;
 use crate::fault_backend::{FaultFolder, open_at_last};
-use crate::fault_workload::{Workload, campaign};
+use crate::fault_workload::{Workload, campaign, drive};
+use crate::folder::Folder;
 use crate::history::{History, HistoryOptions, SEGMENTS_PER_FILE};
 use crate::index::samples::{execution, identity, row};
 use crate::index::status::Gather;
 use crate::index::{EndedRow, Filter, IndexError};
 use perseat_journal::disk::{Campaign, MemoryDisk, Random};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 const HISTORY: Campaign = Campaign {
     package: "perseat-store",
@@ -17,6 +19,7 @@ const HISTORY: Campaign = Campaign {
 
 struct Rig {
     disk: MemoryDisk,
+    folder: fn(&MemoryDisk) -> Arc<dyn Folder>,
     history: Option<History>,
     /// The last number given to a row, and the segment that rows end in.
     last: u64,
@@ -37,7 +40,7 @@ impl Rig {
                 max_open: 2,
                 ..HistoryOptions::default()
             };
-            let opened = open_at_last(&self.disk, || History::open_in(FaultFolder::of(&self.disk), options.clone()));
+            let opened = open_at_last(&self.disk, || History::open_in((self.folder)(&self.disk), options.clone()));
             self.history = Some(opened?);
         }
         Ok(self.history.as_ref().unwrap())
@@ -172,10 +175,10 @@ impl Workload for Rig {
     }
 }
 
-#[test]
-fn rows_are_whole_whichever_call_fails() {
-    campaign(&HISTORY, |seed, _| Rig {
+fn rig(folder: fn(&MemoryDisk) -> Arc<dyn Folder>, seed: u64) -> Rig {
+    Rig {
         disk: MemoryDisk::new(seed),
+        folder,
         history: None,
         last: 0,
         segment: 0,
@@ -183,5 +186,16 @@ fn rows_are_whole_whichever_call_fails() {
         doubtful: Vec::new(),
         dropped_below: 0,
         acknowledged: 0,
-    });
+    }
+}
+
+#[test]
+fn rows_are_whole_whichever_call_fails() {
+    campaign(&HISTORY, |seed, _| rig(FaultFolder::of, seed));
+}
+
+#[test]
+fn rows_on_a_disk_that_only_says_that_it_synced_are_missed() {
+    let lying = |seed, trouble| drive(seed, trouble, |seed, _| rig(FaultFolder::lying, seed));
+    assert!(HISTORY.catches(" is gone", |seed, trouble| lying(seed, trouble).map(drop)));
 }
