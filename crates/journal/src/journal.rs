@@ -137,7 +137,8 @@ impl Journal {
     }
 
     /// As [`Journal::append`], but before everything that waits, and with a right to the spares that are kept back when the limit is
-    /// reached: for what has to be written before a segment can be released.
+    /// reached: for what has to be written before a segment can be released. It may take a whole segment: what was taken in under larger
+    /// limits has to be carried, too.
     pub fn append_first(&self, entries: Vec<NewEntry>) -> Append {
         let append = self.put(entries, true);
         self.shared.pool.summon();
@@ -171,8 +172,14 @@ impl Journal {
             return Append::known(Ok(self.head()));
         }
         let bytes = entries.iter().map(size_of_entry).sum::<usize>();
+        let options = &self.inner.options;
+        let most = if goes_first {
+            options.most_in_segment()
+        } else {
+            options.max_entry_bytes
+        };
         match u32::try_from(bytes) {
-            Ok(bytes) if bytes <= self.inner.options.max_entry_bytes => self.shared.queue.push(entries, bytes, goes_first),
+            Ok(bytes) if bytes <= most => self.shared.queue.push(entries, bytes, goes_first),
             _ => Append::known(Err(AppendError::TooLarge)),
         }
     }

@@ -67,6 +67,8 @@ struct State {
     is_held_up: bool,
     full: VecDeque<(Arc<Segment>, Write)>,
     total_bytes: u64,
+    // What was made past the limit since the last release.
+    past_limit: u64,
     // The most that `total_bytes` may come to by a new file.
     limit: u64,
     next_number: u32,
@@ -132,6 +134,7 @@ impl Pool {
             is_held_up: false,
             full: VecDeque::new(),
             total_bytes,
+            past_limit: 0,
             limit: options.max_bytes,
             next_number,
             summoned: false,
@@ -156,7 +159,8 @@ impl Pool {
 
     /// The next spare; waits for one that is being prepared or for a release, not for one that cannot be prepared. Where it waits in
     /// vain there is none, unless the caller `comes_again`. What does not go first leaves some at the limit, and is told to step aside
-    /// when something comes that does. For what goes first one spare is made past the limit where none is left: a release depends on it.
+    /// when something comes that does. For what goes first spares are made past the limit where none is left: a release depends on it. They
+    /// come to no more than the oldest segment, which that takes away.
     pub(crate) fn take(&self, wait: Duration, comes_again: bool, goes_first: bool) -> Spare {
         let lacks = |state: &State| {
             let kept_back = if self.is_at_limit(state) && !goes_first && !state.blocked {
@@ -229,7 +233,7 @@ impl Pool {
     pub(crate) fn reuse(&self, name: String) {
         let mut state = self.lock();
         state.free.push_back(name);
-        state.is_set_aside = false;
+        (state.is_set_aside, state.past_limit) = (false, 0);
         self.stir(state);
     }
 
@@ -237,7 +241,7 @@ impl Pool {
     pub(crate) fn discard(&self, name: String, bytes: u64) {
         let mut state = self.lock();
         state.discarded.push_back((name, bytes));
-        state.is_set_aside = false;
+        (state.is_set_aside, state.past_limit) = (false, 0);
         self.stir(state);
     }
 
@@ -415,6 +419,7 @@ impl Keeper {
     }
 
     fn choose(&self) -> Work {
+        let oldest = self.table.all().first().map_or(0, |oldest| u64::from(oldest.header.segment_bytes));
         let mut state = self.pool.lock();
         state.stirred = false;
         if let Some((segment, write)) = state.full.pop_front() {
@@ -431,7 +436,7 @@ impl Keeper {
         if state.ready.len() < self.options.spare_segments as usize {
             let fits = state.total_bytes + u64::from(self.options.segment_bytes) <= state.limit;
             let free = state.free.pop_front();
-            let may_exceed = state.is_urgent && state.ready.is_empty() && state.total_bytes <= state.limit;
+            let may_exceed = state.is_urgent && state.ready.is_empty() && state.past_limit < oldest;
             if free.is_none() && !fits && !may_exceed {
                 state.at_limit = true;
                 return Work::None(state.rest());
@@ -461,7 +466,13 @@ impl Keeper {
                 let file = self.disk.create(&name)?;
                 self.pool.lock().total_bytes += bytes;
                 match self.fill(&*file) {
-                    Ok(true) => (name, file),
+                    Ok(true) => {
+                        let mut state = self.pool.lock();
+                        if state.total_bytes > state.limit {
+                            state.past_limit += bytes;
+                        }
+                        (name, file)
+                    }
                     Ok(false) => {
                         self.delete(&name, bytes);
                         return Ok(None);

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::OpenError;
+use crate::format::{FRAME_HEADER, FRAMES_AT};
 
 /// Time and randomness for new segments.
 pub trait Stamp: Send + Sync {
@@ -82,6 +83,11 @@ impl Options {
             #[cfg(feature = "faults")]
             faults: Arc::default(),
         }
+    }
+
+    /// What the entries of one frame may come to that has a segment for itself.
+    pub(crate) fn most_in_segment(&self) -> u32 {
+        self.segment_bytes - FRAMES_AT - FRAME_HEADER
     }
 
     pub(crate) fn check(&self) -> Result<(), OpenError> {

@@ -143,6 +143,40 @@ fn what_a_release_depends_on_finds_room_past_the_limit_where_nothing_is_left() {
     soon("what is too much went", || journal.total_bytes() <= limit);
 }
 
+/// Old segments are twice as large as new ones, which their files cannot become.
+#[test]
+fn what_a_release_depends_on_finds_room_where_limit_and_segments_are_smaller_than_they_were() {
+    let disk = MemoryDisk::new(1);
+    let open = |segment_bytes: u32, segments: u32| {
+        let options = Options {
+            segment_bytes,
+            max_bytes: u64::from(segments * segment_bytes),
+            spare_wait: PATIENCE,
+            ..limited()
+        };
+        Journal::open(options, Arc::new(disk.clone()), Box::new(|_: Arc<[Committed]>| {})).unwrap()
+    };
+    let before = open(2 * SEGMENT, LIMIT);
+    while before.segments().len() < LIMIT as usize - 1 {
+        before.append(vec![entry()]).wait().unwrap();
+    }
+    before.close();
+    drop(before);
+    let (journal, limit) = (open(SEGMENT, LIMIT), u64::from(LIMIT * SEGMENT));
+    let held = journal.total_bytes();
+    assert!(held > limit, "{held}");
+    for _ in 0..2 {
+        // Three fill a segment, and two of these come to one from before.
+        for _ in 0..6 {
+            journal.append_first(vec![entry()]).wait().unwrap();
+        }
+        assert!(journal.total_bytes() <= held + u64::from(2 * SEGMENT));
+        let oldest = journal.segments()[0].number;
+        journal.release(oldest + 1).unwrap();
+        soon("the oldest file went", || journal.total_bytes() <= held);
+    }
+}
+
 #[test]
 fn a_writer_that_waits_for_room_answers_for_its_life() {
     let journal = full(PATIENCE);
