@@ -92,27 +92,6 @@ fn an_entry_above_the_frame_limit_goes_alone_and_one_above_the_entry_limit_not_a
 }
 
 #[test]
-fn what_goes_first_may_take_a_whole_segment_and_no_more() {
-    let mut rig = Rig::new(1);
-    rig.append_now(&[100]).unwrap();
-    let whole = (SEGMENT - FRAMES_AT - FRAME_HEADER - ENTRY_HEADER) as usize;
-    let mut first = |bytes: usize| {
-        let journal = rig.journal();
-        let entry = NewEntry {
-            partition: 0,
-            epoch: 0,
-            payload: vec![7; bytes].into(),
-        };
-        let append = journal.append_first(vec![entry]);
-        rig.open().writer.turn(false);
-        append.wait().map(|at| journal.read(at).unwrap().payload.len())
-    };
-    assert_eq!(first(whole), Ok(whole));
-    assert_eq!(first(whole + 1), Err(AppendError::TooLarge));
-    rig.append_now(&[100]).unwrap();
-}
-
-#[test]
 fn a_lower_epoch_is_fenced_with_its_whole_call_and_an_equal_one_is_not() {
     let mut rig = Rig::new(1);
     rig.open().keep();

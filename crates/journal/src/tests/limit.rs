@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::rig::{Op, Rig, SEGMENT, options};
-use crate::{Committed, Fault, Journal, MemoryDisk, NewEntry, Options, Room};
+use crate::format::{ENTRY_HEADER, FRAME_HEADER, FRAMES_AT};
+use crate::{AppendError, Committed, Fault, Journal, MemoryDisk, NewEntry, Options, Room};
 
 /// Three of these fill a segment, each in a frame of its own.
 const BYTES: usize = 7000;
@@ -143,6 +144,27 @@ fn what_a_release_depends_on_finds_room_past_the_limit_where_nothing_is_left() {
     soon("what is too much went", || journal.total_bytes() <= limit);
 }
 
+#[test]
+fn what_goes_first_may_take_a_whole_segment_and_no_more() {
+    let mut rig = Rig::new(1);
+    rig.append_now(&[100]).unwrap();
+    let whole = (SEGMENT - FRAMES_AT - FRAME_HEADER - ENTRY_HEADER) as usize;
+    let mut first = |bytes: usize| {
+        let journal = rig.journal();
+        let entry = NewEntry {
+            partition: 0,
+            epoch: 0,
+            payload: vec![7; bytes].into(),
+        };
+        let append = journal.append_first(vec![entry]);
+        rig.open().writer.turn(false);
+        append.wait().map(|at| journal.read(at).unwrap().payload.len())
+    };
+    assert_eq!(first(whole), Ok(whole));
+    assert_eq!(first(whole + 1), Err(AppendError::TooLarge));
+    rig.append_now(&[100]).unwrap();
+}
+
 /// Old segments are twice as large as new ones, which their files cannot become.
 #[test]
 fn what_a_release_depends_on_finds_room_where_limit_and_segments_are_smaller_than_they_were() {
@@ -196,7 +218,7 @@ fn a_writer_that_waits_for_room_ends_when_the_log_is_closed() {
     let journal = full(60 * PATIENCE);
     let waiting = journal.append(vec![entry()]);
     journal.close();
-    assert_eq!(waiting.wait(), Err(crate::AppendError::Full));
+    assert_eq!(waiting.wait(), Err(AppendError::Full));
 }
 
 /// One call and one of the next, by which a release, a spare or a deletion makes the first good.
