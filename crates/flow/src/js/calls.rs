@@ -27,6 +27,8 @@ pub(crate) struct Calls {
 /// A first request that has to wait.
 #[derive(Clone, Debug)]
 pub(crate) struct HeldCall {
+    /// Its number.
+    pub(super) call: u32,
     url: Url,
     connection: Option<Arc<Connection>>,
     /// Whether its script does not know: nothing of it waited.
@@ -108,7 +110,7 @@ impl Sending {
     }
 
     /// Lets a request out. The text is for the script.
-    pub(super) fn admit(&mut self, request: Request, outbound: &OutboundClient) -> Result<Outgoing, String> {
+    pub(super) fn admit(&mut self, call: u32, request: Request, outbound: &OutboundClient) -> Result<Outgoing, String> {
         if self.held.is_some() {
             return Err("fetch: an earlier request was kept back".to_owned());
         }
@@ -128,6 +130,7 @@ impl Sending {
                     self.setback = Setback::of(&error).or(self.setback);
                     if matches!(error, OutboundError::Held { .. }) {
                         self.held = Some(HeldCall {
+                            call,
                             url: outgoing.request.url,
                             connection: outgoing.connection,
                             unawaited: outgoing.unawaited,

@@ -88,8 +88,10 @@ pub(super) enum FromChild<'a> {
         cpu_us: u64,
         /// Whether it waited for an answer or a timer.
         waited: bool,
-        /// Whether a request of it is not answered, or a promise was rejected and nothing had handled that.
-        unheard: bool,
+        /// The first of its requests whose answer it did not see.
+        unanswered: Option<u32>,
+        /// Whether a promise was rejected and nothing had handled that.
+        unhandled: bool,
         #[serde(borrow)]
         outcome: Result<&'a str, Failure<'a>>,
         #[serde(borrow)]

@@ -237,7 +237,8 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
             last,
             cpu_us,
             waited,
-            unheard,
+            unanswered,
+            unhandled,
             outcome,
             logs,
         } => {
@@ -261,7 +262,7 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
             } = flight;
             sending.has_script_ended = true;
             if let Some(held) = &mut sending.held {
-                held.unawaited |= unheard;
+                held.unawaited |= unhandled || unanswered.is_some_and(|first| first <= held.call);
             }
             let report = RunReport {
                 outcome: outcome.map(str::to_owned).map_err(run_error),
@@ -308,7 +309,7 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
             if !flight.answer.is_closed() {
                 let most = shared.outbound.max_headers();
                 let request = request(flight, call, method, url, (headers, most), body);
-                match request.and_then(|request| flight.sending.admit(request, &shared.outbound)) {
+                match request.and_then(|request| flight.sending.admit(call, request, &shared.outbound)) {
                     Ok(outgoing) => flight.sending.line_up(call, outgoing),
                     Err(error) => push_answer(&mut worker.out, run, call, Err(&error)),
                 }

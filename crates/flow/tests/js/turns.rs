@@ -1,6 +1,7 @@
 //! Who gets a child, for how long, and what becomes of the others.
 
 use super::*;
+use std::collections::BTreeSet;
 
 #[tokio::test]
 async fn a_child_serves_one_customer() {
@@ -15,10 +16,14 @@ async fn a_child_serves_one_customer() {
     )
     .await;
     let script = "module.exports = () => ({ data: 1 })";
+    let mut seen = BTreeSet::new();
     for customer in [1, 2, 3, 1, 2, 3] {
         let report = pool.run(request(owner(customer, 1), script)).await;
         assert_eq!(report.outcome.unwrap(), "1");
+        seen.extend(pool.children());
     }
+    // A single one is kept, and at each turn that is the one of another customer.
+    assert!(seen.len() >= 6, "{seen:?}");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ async fn a_first_request_that_has_to_wait_is_sent_though_its_script_does_not_wai
         &format!("{fetch}; await new Promise((resolve) => setTimeout(resolve, 300))"),
     );
     let caught = at_once.replace(&fetch, &format!("try {{ await {fetch} }} catch {{ return {{ data: 'told' }} }}"));
+    let caught_both = caught.replace(&fetch, &format!("Promise.all([{fetch}, {fetch}])"));
     let get = step("http", "httpGet", vec![("url", text(&server.url("/echo")))]);
     let (soon, late) = (Duration::from_secs(2), Duration::from_hours(1));
     for (script, per, expected, calls) in [
@@ -24,6 +25,7 @@ async fn a_first_request_that_has_to_wait_is_sent_though_its_script_does_not_wai
         (&after_a_timer, late, Err(ErrorCode::OutboundRateLimited), 0),
         (&before_a_timer, late, Err(ErrorCode::OutboundRateLimited), 0),
         (&caught, late, Ok("told"), 0),
+        (&caught_both, late, Ok("told"), 0),
     ] {
         let rated = GovernorOptions {
             hosts: vec![(server.address(), Rate { count: 1, per })],

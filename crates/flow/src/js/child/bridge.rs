@@ -36,7 +36,7 @@ pub(super) struct State {
     pub(super) outgoing: Vec<Outgoing>,
     pub(super) fetches: u32,
     /// Calls that are not answered.
-    pub(super) waiting: u32,
+    pub(super) waiting: BTreeSet<u32>,
     /// Whether the run waited for anything.
     pub(super) waited: bool,
     pub(super) timers: BTreeSet<(Instant, u32)>,

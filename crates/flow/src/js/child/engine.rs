@@ -56,13 +56,21 @@ impl RunError {
     }
 }
 
+/// What a script does not know at its end of what it began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Unheard {
+    /// The first of its requests that is not answered.
+    pub(super) unanswered: Option<u32>,
+    /// Whether a promise was rejected and nothing has handled that.
+    pub(super) unhandled: bool,
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) result: Result<String, RunError>,
     pub(super) cpu: Duration,
-    /// Whether a promise was rejected and nothing has handled that.
-    pub(super) unhandled: bool,
+    pub(super) unheard: Unheard,
     /// Whether the engine can take another run.
     pub(super) fit: bool,
 }
@@ -214,7 +222,7 @@ impl Engine {
         let left_clean = self.run_out();
         // What fails from its end on was not waited for by intent.
         drop(self.rejections.take());
-        let (result, unhandled) = attempted?;
+        let (result, unheard) = attempted?;
         let result = match self.clock.stopped.get() {
             Some(stop) if result.is_err() => Err(if stop == Stop::Time {
                 RunError::OutOfTime
@@ -229,16 +237,16 @@ impl Engine {
         Ok(Outcome {
             result,
             cpu: cpu_time().saturating_sub(cpu_began),
-            unhandled,
+            unheard,
             fit,
         })
     }
 
-    /// The result, and whether some promise was rejected that nothing handles.
-    fn attempt(&mut self, run: &Run<'_>, link: &mut Link) -> io::Result<(Result<String, RunError>, bool)> {
+    /// The result, and what the script does not know at its end.
+    fn attempt(&mut self, run: &Run<'_>, link: &mut Link) -> io::Result<(Result<String, RunError>, Unheard)> {
         let prepared = match self.prepare(run.script) {
             Ok(prepared) => prepared,
-            Err(error) => return Ok((Err(error), false)),
+            Err(error) => return Ok((Err(error), Unheard::default())),
         };
         let (realm, factory) = prepared;
         self.limit_left_over();
@@ -251,22 +259,25 @@ impl Engine {
             Ok(()) => self.drive(&realm, run, link)?,
             Err(error) => Err(error),
         };
-        let unhandled = self.say_unhandled(&realm);
+        let unanswered = self.bridge.now(|state| state.waiting.first().copied());
+        let unheard = Unheard {
+            unanswered,
+            unhandled: self.say_unhandled(&realm),
+        };
         let _ = realm.call(|ctx, realm| realm.stop.clone().restore(ctx)?.call::<_, ()>(()));
-        Ok((ended, unhandled))
+        Ok((ended, unheard))
     }
 
     /// Says in the log which promises were rejected and nothing handles that; whether there are any.
     fn say_unhandled(&self, realm: &Realm) -> bool {
-        let reasons = self.rejections.take();
-        let unhandled = !reasons.is_empty();
+        let (count, reasons) = self.rejections.take();
         for reason in reasons {
             if let Ok(text) = realm.call(|ctx, _| Ok(rejections::text(&reason.restore(ctx)?))) {
                 let text = format!("nothing waits for a promise that was rejected: {text}");
                 self.bridge.now(|state| state.log(WARN, text));
             }
         }
-        unhandled
+        count > 0
     }
 
     /// The engine collects when it makes an object and more than this is allocated. It sets that anew after each collection, by what was in
@@ -322,7 +333,7 @@ impl Engine {
             self.send_outgoing(run.run, link, false)?;
             let (due, waits) = self.bridge.now(|state| {
                 let due = state.due(Instant::now());
-                let waits = state.waiting > 0 || !state.timers.is_empty();
+                let waits = !state.waiting.is_empty() || !state.timers.is_empty();
                 state.waited |= waits || due.is_some();
                 (due, waits)
             });
@@ -336,7 +347,7 @@ impl Engine {
                 && let Ok(ToChild::Fetched { run: of, call, answer }) = postcard::from_bytes(&frame)
                 && of == run.run
             {
-                self.bridge.now(|state| state.waiting = state.waiting.saturating_sub(1));
+                self.bridge.now(|state| state.waiting.remove(&call));
                 let settled = realm.call(|ctx, realm| {
                     let settle = realm.settle.clone().restore(ctx)?;
                     match answer {

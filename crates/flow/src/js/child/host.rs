@@ -39,7 +39,7 @@ pub(super) fn host<'js>(ctx: &Ctx<'js>, bridge: &Bridge) -> rquickjs::Result<Obj
                     }
                     let call = state.fetches;
                     state.fetches += 1;
-                    state.waiting += 1;
+                    state.waiting.insert(call);
                     let pair = |mut pair: Vec<String>| Some((std::mem::take(pair.get_mut(0)?), std::mem::take(pair.get_mut(1)?)));
                     let headers = headers.into_iter().filter_map(pair).collect();
                     state.outgoing.push(Outgoing {

@@ -122,13 +122,14 @@ fn perform(engine: &mut Engine, link: &mut Link, bridge: &Bridge, run: &Run<'_>)
         Err(error) => Err(error.as_failure()),
     };
     let logs = frame::listed(state.logs.iter().map(|(level, at, text)| (*level, *at, text.as_str())));
-    let Outcome { cpu, fit, unhandled, .. } = outcome;
+    let Outcome { cpu, fit, unheard, .. } = outcome;
     link.send(&FromChild::Done {
         run: run.run,
         last: !fit,
         cpu_us: u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX),
         waited: state.waited,
-        unheard: unhandled || state.waiting > 0,
+        unanswered: unheard.unanswered,
+        unhandled: unheard.unhandled,
         outcome: result,
         logs: List::new(&logs),
     })?;

@@ -5,7 +5,7 @@ use rquickjs::{Ctx, Exception, Persistent, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// So many at a time are known. No key: one says as much as all of them.
+/// Of so many at a time it is known what they are; more are counted. No key: one says as much as all of them.
 const MOST: usize = 16;
 
 struct Rejection {
@@ -13,9 +13,16 @@ struct Rejection {
     reason: Persistent<Value<'static>>,
 }
 
+#[derive(Default)]
+struct Known {
+    rejections: Vec<Rejection>,
+    /// How many there are besides.
+    more: usize,
+}
+
 /// See the module.
 #[derive(Clone, Default)]
-pub(super) struct Rejections(Rc<RefCell<Vec<Rejection>>>);
+pub(super) struct Rejections(Rc<RefCell<Known>>);
 
 impl Rejections {
     /// Hears of each rejection that nothing handles, and where something does so later.
@@ -25,22 +32,30 @@ impl Rejections {
     }
 
     fn heard<'js>(&self, ctx: &Ctx<'js>, promise: Value<'js>, reason: Value<'js>, is_handled: bool) {
-        let mut all = self.0.borrow_mut();
+        let Known { rejections, more } = &mut *self.0.borrow_mut();
         if is_handled {
-            let is_other = |known: &Rejection| known.promise.clone().restore(ctx).map_or(true, |known| known != promise);
-            all.retain(is_other);
-        } else if all.len() < MOST {
-            all.push(Rejection {
+            let is_it = |known: &Rejection| known.promise.clone().restore(ctx).is_ok_and(|known| known == promise);
+            match rejections.iter().position(is_it) {
+                Some(place) => drop(rejections.remove(place)),
+                None => *more = more.saturating_sub(1),
+            }
+        } else if rejections.len() < MOST {
+            rejections.push(Rejection {
                 promise: Persistent::save(ctx, promise),
                 reason: Persistent::save(ctx, reason),
             });
+        } else {
+            *more += 1;
         }
     }
 
-    /// Takes out the reasons of those that nothing has handled.
-    pub(super) fn take(&self) -> Vec<Persistent<Value<'static>>> {
-        let all = std::mem::take(&mut *self.0.borrow_mut());
-        all.into_iter().map(|rejection| rejection.reason).collect()
+    /// Takes out those that nothing has handled: how many there are, and the reasons that are known.
+    pub(super) fn take(&self) -> (usize, Vec<Persistent<Value<'static>>>) {
+        let Known { rejections, more } = std::mem::take(&mut *self.0.borrow_mut());
+        (
+            rejections.len() + more,
+            rejections.into_iter().map(|rejection| rejection.reason).collect(),
+        )
     }
 }
 

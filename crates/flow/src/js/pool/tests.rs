@@ -11,6 +11,7 @@ use perseat_domain::id::{CustomerId, ExecutionId, UserId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use std::collections::BTreeMap;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot::error::TryRecvError;
 use uuid::Uuid;
@@ -205,6 +206,15 @@ fn check_runs(state: &State, waiting: &mut Waiting) {
         }
         Err(TryRecvError::Closed) => panic!("{id} is lost"),
     });
+}
+
+/// A child serves the customer that it served first.
+fn check_customers(state: &State, served: &mut BTreeMap<u64, CustomerId>) {
+    for (id, worker) in &state.workers {
+        if let Some(customer) = worker.customer {
+            assert_eq!(*served.entry(*id).or_insert(customer), customer, "{id} has served another customer");
+        }
+    }
 }
 
 /// Lets it happen.
@@ -510,11 +520,12 @@ proptest! {
         let _inside = runtime.enter();
         let shared = pool(options);
         shared.lock().arrived(Worker::new(0), &shared);
-        let mut waiting = Vec::new();
+        let (mut waiting, mut served) = (Vec::new(), BTreeMap::new());
         for event in events {
             happen(&shared, event, &mut waiting);
             check(&shared.lock(), &shared.options);
             check_runs(&shared.lock(), &mut waiting);
+            check_customers(&shared.lock(), &mut served);
         }
     }
 }

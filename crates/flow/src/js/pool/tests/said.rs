@@ -76,7 +76,8 @@ async fn a_child_whose_words_do_not_count_has_not_said_that_it_ends() {
         last: true,
         cpu_us: 0,
         waited: false,
-        unheard: false,
+        unanswered: None,
+        unhandled: false,
         outcome: Ok("{}"),
         logs: List::new(&[]),
     };
@@ -95,7 +96,8 @@ async fn a_child_that_says_more_log_lines_than_a_script_may_write_is_ended() {
             last: false,
             cpu_us: 0,
             waited: false,
-            unheard: false,
+            unanswered: None,
+            unhandled: false,
             outcome: Ok("{}"),
             logs: List::new(&lines),
         };
