@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use perseat_store::keyring;
+use perseat_store::{StoreError, keyring};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
@@ -85,17 +85,20 @@ pub enum MasterKeyError {
 pub fn find(configured: Option<&Path>, credentials: Option<OsString>, data: &Path) -> Result<MasterKey, MasterKeyError> {
     let found = first(configured, credentials, data)?;
     let next = data.join(NEXT);
-    if found.created || !next.exists() || is_under(data, &found.bytes) {
+    let is_under = |bytes| fits(data, bytes).unwrap_or_default();
+    if found.created || !next.exists() || is_under(&found.bytes) {
         return Ok(found);
     }
     // One that was cut off while it was written is no key, and nothing is under it.
     match read(&next, true) {
-        Ok(next) if is_under(data, &next.bytes) => Ok(MasterKey {
+        Ok(next) if is_under(&next.bytes) => Ok(MasterKey {
             is_next: true,
             path: found.path,
             ..next
         }),
-        _ => Ok(found),
+        Ok(_) | Err(MasterKeyError::Form(_)) => Ok(found),
+        // It may be the one in force.
+        Err(error) => Err(error),
     }
 }
 
@@ -115,10 +118,22 @@ pub fn given(config: &Config, file: Option<&Path>, directory: &Path) -> Result<O
     Ok(Some(keyring::MasterKey::new(&key.bytes)))
 }
 
+/// Whether the data directory's keyring is under the key of this file; not where that is not there, or was cut off while it was written.
+///
+/// # Errors
+/// If one of them cannot be read.
+pub fn is_in_force(data: &Path, file: &Path) -> anyhow::Result<bool> {
+    match read(file, false) {
+        Ok(key) => Ok(fits(data, &key.bytes)?),
+        Err(MasterKeyError::Form(_)) => Ok(false),
+        Err(MasterKeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Whether the data directory's keyring is under this key.
-pub fn is_under(data: &Path, bytes: &[u8; 32]) -> bool {
-    let key = keyring::MasterKey::new(bytes);
-    keyring::fits(&data.join("keyring"), &key).unwrap_or_default()
+fn fits(data: &Path, bytes: &[u8; 32]) -> Result<bool, StoreError> {
+    keyring::fits(&data.join("keyring"), &keyring::MasterKey::new(bytes))
 }
 
 fn first(configured: Option<&Path>, credentials: Option<OsString>, data: &Path) -> Result<MasterKey, MasterKeyError> {

@@ -106,12 +106,20 @@ impl Rotations {
             return (StatusCode::ACCEPTED, json!(*stage));
         }
         let next = self.data.join(NEXT);
-        if master_key::read(&next, true).is_ok_and(|next| master_key::is_under(&self.data, &next.bytes)) {
-            let sentence = format!(
+        // Where that cannot be told it may be, and it would be lost.
+        let sentence = match master_key::is_in_force(&self.data, &next) {
+            Ok(false) => None,
+            Ok(true) => Some(format!(
                 "the keyring is under the key of {} since the last rotation: put that key to {} first, and restart the daemon",
                 next.display(),
                 self.home.display()
-            );
+            )),
+            Err(error) => Some(format!(
+                "whether the keyring is under the key of {} cannot be told: {error:#}",
+                next.display()
+            )),
+        };
+        if let Some(sentence) = sentence {
             return refusal(StatusCode::CONFLICT, "rotation_unfinished", &sentence);
         }
         *stage = Stage::Running { done: 0, of: 0 };

@@ -196,6 +196,17 @@ async fn a_master_key_that_somebody_configured_is_theirs_to_replace_and_the_daem
     let again = perseat(&world.daemon.data(), &rotate);
     assert_eq!(again.status.code(), Some(1));
     assert!(said(&again).contains("rotation_unfinished"), "{}", said(&again));
+    // Also where others may read it by now: it is the key in force all the same.
+    let in_force = std::fs::read(&next).unwrap();
+    std::fs::set_permissions(&next, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    let again = perseat(&world.daemon.data(), &rotate);
+    assert!(said(&again).contains("rotation_unfinished"), "{}", said(&again));
+    assert_eq!(std::fs::read(&next).unwrap(), in_force);
+    world.daemon.kill();
+    world.daemon.relaunch(None);
+    assert!(!world.daemon.until_ready_or_ended() && world.daemon.log().contains("master-key.next"));
+    std::fs::set_permissions(&next, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    world.daemon.restart();
     world.works().await;
     world.daemon.kill();
     world.daemon.restart();
