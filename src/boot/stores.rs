@@ -1,6 +1,7 @@
 //! Opens everything that is on disk, and makes the indexes agree with the journal.
 
 use super::plane::fan_out::FanOut;
+use super::systemd::Starting;
 use crate::config::Config;
 use crate::indexer::{self, Recovered};
 use anyhow::Context as _;
@@ -142,7 +143,10 @@ impl Stores {
         let journal = Journal::open(options, Arc::new(disk), Box::new(fan_out.clone())).context("the journal")?;
         let mut indexer = config.indexer_options(retention);
         indexer.resume_carried = resume_carried;
-        let recovered = indexer::recover(&journal, state.clone(), &history, &feed, &ballast, &indexer).context("recovery")?;
+        let mut starting = Starting::default();
+        let mut progress = |entries| starting.goes_on(entries);
+        let recovered = indexer::recover(&journal, state.clone(), &history, &feed, &ballast, &indexer, &mut progress);
+        let recovered = recovered.context("recovery")?;
         // Whoever still holds the directory that this one was restored from writes below it.
         let epoch = epoch.max(recovered.epoch);
         if epoch > state.epoch().context("the state")? {

@@ -5,7 +5,7 @@
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
@@ -18,6 +18,33 @@ fn notify(states: &[NotifyState<'_>]) {
 /// Start-up, or a reload, is done.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// What is told while the journal is read at a start, however long that takes.
+#[derive(Debug, Default)]
+pub struct Starting {
+    told_at: Option<Instant>,
+}
+
+impl Starting {
+    /// How often it is said.
+    const EVERY: Duration = Duration::from_secs(30);
+    /// By how much the start's time-out is put off each time, for what follows the reading.
+    const MORE: Duration = Duration::from_mins(15);
+
+    /// So many entries are read.
+    pub fn goes_on(&mut self, entries: u64) {
+        if self.told_at.is_some_and(|at| at.elapsed() < Self::EVERY) {
+            return;
+        }
+        if self.told_at.replace(Instant::now()).is_some() {
+            tracing::info!(entries, "the journal is being read");
+        }
+        notify(&[
+            NotifyState::Status(&format!("reading the journal: {entries} entries")),
+            NotifyState::ExtendTimeoutUsec(u32::try_from(Self::MORE.as_micros()).unwrap_or(u32::MAX)),
+        ]);
+    }
 }
 
 /// The drain has begun; it may take `deadline`.

@@ -1,7 +1,7 @@
 //! `perseat backup`: a backup of a running daemon, or of a directory at rest.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -58,6 +58,7 @@ impl Backup {
     /// A wrong configuration, a directory that is not empty, or a backup that was cut off.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.config.given().load()?;
+        refuse_within(&config.data.dir, &self.directory)?;
         let mut shown = Shown::default();
         let is_shown = self.progress;
         let mut writer = Writer::begin(
@@ -117,7 +118,24 @@ impl Backup {
     }
 }
 
-fn summary(manifest: &Manifest, directory: &std::path::Path) -> String {
+/// Below the data directory it would count against the budget, keep room from history, and be lost together with the rest.
+fn refuse_within(data: &Path, target: &Path) -> anyhow::Result<()> {
+    let target = std::path::absolute(target)?;
+    let there = target.ancestors().find_map(|part| part.canonicalize().ok());
+    let is_within = there
+        .zip(data.canonicalize().ok())
+        .is_some_and(|(there, data)| there.starts_with(data));
+    if is_within {
+        bail!(
+            "{} is in the data directory {}: write the backup somewhere else",
+            target.display(),
+            data.display()
+        );
+    }
+    Ok(())
+}
+
+fn summary(manifest: &Manifest, directory: &Path) -> String {
     let segments = manifest.files.iter().filter(|file| file.name.starts_with("journal/")).count();
     format!(
         "{} in {} files are in {}: configuration of revision {}, {segments} segments of the journal",
@@ -146,5 +164,21 @@ impl Shown {
         let line = format!("{percent} % of {} in {} files", amount(plan.bytes), plan.files);
         let end = if is_terminal && percent < 100 { "\r" } else { "\n" };
         let _ = write!(std::io::stderr(), "{line}{end}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_is_not_written_below_the_data_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, link) = (folder.path().join("data"), folder.path().join("link"));
+        std::fs::create_dir(&data).unwrap();
+        std::os::unix::fs::symlink(&data, &link).unwrap();
+        let is_refused = |target: &Path| refuse_within(&data, target).is_err();
+        assert!(is_refused(&data) && is_refused(&data.join("a/b")) && is_refused(&link.join("a")));
+        assert!(!is_refused(&folder.path().join("data-copies/a")) && !is_refused(folder.path()));
     }
 }

@@ -336,12 +336,18 @@ fn allocated(directory: &Path, except: &Path) -> io::Result<u64> {
         // A file system's own, which often nobody but root may read.
         let is_foreign = entry.file_name() == "lost+found";
         if meta.is_dir() && !is_foreign && entry.path() != except {
-            total += allocated(&entry.path(), except)?;
+            total += readable(allocated(&entry.path(), except))?;
         } else if meta.is_file() && !is_draft {
             total += meta.blocks() * 512;
         }
     }
     Ok(total)
+}
+
+/// What may not be read is somebody else's, and what is gone by now takes nothing: neither keeps room from being made.
+fn readable(bytes: io::Result<u64>) -> io::Result<u64> {
+    let is_passed_over = |error: &io::Error| matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound);
+    bytes.or_else(|error| if is_passed_over(&error) { Ok(0) } else { Err(error) })
 }
 
 /// What was live and is appended again.
@@ -479,5 +485,18 @@ mod tests {
         std::fs::create_dir(&foreign).unwrap();
         std::fs::write(foreign.join("#12"), [1; 50_000]).unwrap();
         assert_eq!(allocated(folder.path(), &folder.path().join("journal")).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_may_not_be_read_or_is_gone_keeps_nobody_from_measuring_the_rest() {
+        let measured = |kind: io::ErrorKind| readable(Err(kind.into())).map_err(|error| error.kind());
+        assert_eq!(measured(io::ErrorKind::PermissionDenied), Ok(0));
+        assert_eq!(measured(io::ErrorKind::NotFound), Ok(0));
+        assert_eq!(
+            measured(io::ErrorKind::Other),
+            Err(io::ErrorKind::Other),
+            "how much is there is not known then"
+        );
+        assert_eq!(readable(Ok(7)).unwrap(), 7);
     }
 }

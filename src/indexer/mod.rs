@@ -19,7 +19,7 @@ mod tests;
 mod thread;
 
 pub use collector::RetentionOptions;
-pub use recover::{RecoverError, Recovered, recover};
+pub use recover::{Progress, RecoverError, Recovered, recover};
 pub use source::JournalEntries;
 pub use thread::{IndexerHandle, Options, Parts, start};
 

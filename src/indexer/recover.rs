@@ -13,6 +13,9 @@ use perseat_store::state::StateStore;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// Hears how many entries were read.
+pub type Progress<'p> = &'p mut dyn FnMut(u64);
+
 /// What the owners start from.
 #[derive(Debug)]
 pub struct Recovered {
@@ -62,7 +65,7 @@ pub enum RecoverError {
 
 /// Makes missing history again, applies what the journal holds after the watermark, and lists what is live. On a full disk it does without
 /// that history, and of what cannot be stored one commit stays in memory: behind it the journal is read for what is live alone, and
-/// the indexer takes the rest from there.
+/// the indexer takes the rest from there. `progress` hears of each entry that is read.
 ///
 /// # Errors
 /// If an index fails, the disk does not answer, an entry was written by a newer version, or state was lost and the journal leaves it in doubt what
@@ -74,15 +77,16 @@ pub fn recover(
     feed: &Arc<Feed>,
     ballast: &Ballast,
     options: &Options,
+    progress: Progress<'_>,
 ) -> Result<Recovered, RecoverError> {
     let watermark = state.watermark()?.map(Position::from_bits);
     let mut damaged = 0;
     if let Some(watermark) = watermark {
-        rebuild_history(journal, history, watermark, options, &mut damaged)?;
+        rebuild_history(journal, history, watermark, options, &mut damaged, progress)?;
     }
     let is_being_rebuilt = state.is_being_rebuilt()?;
     let lost = match is_being_rebuilt {
-        true => lost::look(journal).map_err(RecoverError::Journal)?,
+        true => lost::look(journal, progress).map_err(RecoverError::Journal)?,
         false => lost::Found::default(),
     };
     if lost.in_doubt > 0 && !options.resume_carried {
@@ -109,6 +113,7 @@ pub fn recover(
                 #[cfg(feature = "faults")]
                 perseat_journal::kill_point::reach("entry-replayed");
                 replayed += 1;
+                progress(replayed);
             }
             Err(error) => note_damage(error, &mut damaged)?,
         }
@@ -164,6 +169,7 @@ fn rebuild_history(
     watermark: Position,
     options: &Options,
     damaged: &mut u64,
+    progress: Progress<'_>,
 ) -> Result<(), RecoverError> {
     let with_entries = journal
         .segments()
@@ -174,7 +180,7 @@ fn rebuild_history(
         return Ok(());
     }
     let files = missing.len();
-    match make_again(journal, history, missing, watermark, options, damaged) {
+    match make_again(journal, history, missing, watermark, options, damaged, progress) {
         Ok(rows) => tracing::warn!(files, rows, "history made again from the journal"),
         Err(RecoverError::Index(error)) if error.is_full() => {
             let files = history.give_away_incomplete();
@@ -197,12 +203,18 @@ fn make_again(
     watermark: Position,
     options: &Options,
     damaged: &mut u64,
+    progress: Progress<'_>,
 ) -> Result<u64, RecoverError> {
+    let mut read = 0;
     let mut rebuild = Rebuild::new(history, missing, options.limits);
     for entry in journal.scan(None) {
         match entry {
             Ok(committed) if committed.position > watermark => break,
-            Ok(committed) => rebuild.apply(&logged(&committed))?,
+            Ok(committed) => {
+                rebuild.apply(&logged(&committed))?;
+                read += 1;
+                progress(read);
+            }
             Err(error) => note_damage(error, damaged)?,
         }
     }

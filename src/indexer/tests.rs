@@ -94,7 +94,7 @@ impl Run {
         let history = Arc::new(History::open_in(disks.history, HistoryOptions::default()).unwrap());
         let ballast = Arc::new(Ballast::new(&directory.join("ballast"), 100_000));
         before_recovery();
-        let recovered = recover(&journal, state, &history, &feed, &ballast, &options)?;
+        let recovered = recover(&journal, state, &history, &feed, &ballast, &options, &mut |_| ())?;
         Ok(Self {
             journal,
             feed,

@@ -225,18 +225,23 @@ async fn a_token_that_cannot_be_written_down_is_kept_until_it_can() {
         keys: &[("oauth.timeout", "60s")],
         ..Plan::default()
     };
-    let world = World::start(&plan).await;
-    world.provider.change(|manner| manner.stalls = Some(Stall::Meanwhile));
-    let sent = world.send("ann", 1).await;
-    world.provider.until("/token", 1).await;
-    world.daemon.switch("break-catalog", true).await;
-    world.provider.change(|manner| manner.stalls = None);
-    world.daemon.log_line(&["a grant cannot be written down now", "the disk failed"]);
-    world.daemon.switch("break-catalog", false).await;
-    assert_eq!(world.ended(&sent[0]).await["status"], "succeeded");
-    assert_eq!(renewals(&world), ["refresh-ann-1"]);
-    assert_eq!(tokens(&world.provider.calls("/work")), BTreeSet::from(["access-ann-2"]));
+    for (switch, why) in NO_WRITES {
+        let world = World::start(&plan).await;
+        world.provider.change(|manner| manner.stalls = Some(Stall::Meanwhile));
+        let sent = world.send("ann", 1).await;
+        world.provider.until("/token", 1).await;
+        world.daemon.switch(switch, true).await;
+        world.provider.change(|manner| manner.stalls = None);
+        world.daemon.log_line(&["a grant cannot be written down now", why]);
+        world.daemon.switch(switch, false).await;
+        assert_eq!(world.ended(&sent[0]).await["status"], "succeeded");
+        assert_eq!(renewals(&world), ["refresh-ann-1"]);
+        assert_eq!(tokens(&world.provider.calls("/work")), BTreeSet::from(["access-ann-2"]));
+    }
 }
+
+/// Switches that let every write of the catalog fail, and what the log says then.
+const NO_WRITES: [(&str, &str); 2] = [("break-catalog", "the disk failed"), ("exhaust-catalog", "the disk is full")];
 
 /// What a provider says of a renewal when the catalog cannot be written: that it is down, and that the grant is over.
 #[tokio::test(flavor = "multi_thread")]
@@ -291,15 +296,17 @@ async fn a_renewal_that_cannot_be_written_down_is_put_off_and_nothing_is_spent()
         users: &["ann"],
         ..Plan::default()
     };
-    let world = World::start(&plan).await;
-    world.daemon.switch("break-catalog", true).await;
-    let sent = world.send("ann", 1).await;
-    world.daemon.log_line(&["a grant cannot be written down now", "the disk failed"]);
-    world.stands(&sent[0], "parked").await;
-    assert!(world.provider.calls("/token").is_empty());
-    world.daemon.switch("break-catalog", false).await;
-    assert_eq!(world.ended(&sent[0]).await["status"], "succeeded");
-    assert_eq!(renewals(&world), ["refresh-ann-1"]);
+    for (switch, why) in NO_WRITES {
+        let world = World::start(&plan).await;
+        world.daemon.switch(switch, true).await;
+        let sent = world.send("ann", 1).await;
+        world.daemon.log_line(&["a grant cannot be written down now", why]);
+        world.stands(&sent[0], "parked").await;
+        assert!(world.provider.calls("/token").is_empty());
+        world.daemon.switch(switch, false).await;
+        assert_eq!(world.ended(&sent[0]).await["status"], "succeeded");
+        assert_eq!(renewals(&world), ["refresh-ann-1"]);
+    }
 }
 
 /// A provider that exchanges refresh tokens only now and then: that one was given back says nothing of its next use.

@@ -19,6 +19,7 @@ use perseat_domain::id::InstanceId;
 use perseat_domain::owner::{Commit, Note, Owner, OwnerOptions, Recovered as RecoveredExecution, Users, Wait};
 use perseat_domain::time::Timestamp;
 use perseat_journal::AppendError;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,7 +158,7 @@ impl Supervisor {
         const AT_ONCE: usize = 10_000;
         self.tidied_at = self.env.execution.clock.uptime();
         self.shares.tidy(AT_ONCE);
-        let idle = self.instances.idle(AT_ONCE);
+        let idle: HashSet<InstanceId> = self.instances.idle(AT_ONCE).into_iter().collect();
         for (id, instance) in self.instances.alive() {
             if !idle.contains(id) && instance.actor.tell(Leave { is_idle: false, rested }).is_err() {
                 tracing::debug!(instance = %id, "an instance is too busy to look for idle users");
@@ -547,6 +548,7 @@ impl Handler<super::messages::Fail> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, fail: super::messages::Fail, _: &mut Context<Self>) {
+        assert!(fail != super::messages::Fail::Supervisor, "a supervisor fails on purpose");
         for (_, instance) in self.instances.alive() {
             let _ = instance.actor.tell(fail);
         }

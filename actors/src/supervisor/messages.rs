@@ -176,4 +176,6 @@ pub enum Fail {
     Instances,
     /// Those of users.
     Users,
+    /// The supervisor's own.
+    Supervisor,
 }

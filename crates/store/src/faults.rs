@@ -17,12 +17,10 @@ pub struct Faults(Mutex<BTreeMap<String, Fault>>);
 enum Fault {
     /// Until what is held is gone, if anything is.
     Full(Option<Held>),
-    Broken,
+    /// Every write fails so.
+    Broken(io::ErrorKind),
     /// A sync is made and said to have failed, after so many that go well.
-    DeniesSync {
-        before: u32,
-        then_breaks: bool,
-    },
+    DeniesSync { before: u32, then_breaks: bool },
 }
 
 /// A file whose removal makes room. On a disk that is not full at all somebody may write it anew at once: that is another.
@@ -56,7 +54,12 @@ impl Faults {
 
     /// Lets every write fail from now on.
     pub fn break_down(&self, name: &str) {
-        self.files().insert(name.to_owned(), Fault::Broken);
+        self.files().insert(name.to_owned(), Fault::Broken(io::ErrorKind::Other));
+    }
+
+    /// Lets every write fail for lack of space from now on, as on a file system that writes elsewhere what it changes.
+    pub fn exhaust(&self, name: &str) {
+        self.files().insert(name.to_owned(), Fault::Broken(io::ErrorKind::StorageFull));
     }
 
     /// Lets the last of the two syncs of the next commit say that it failed: what was written is there all the same. Then every write
@@ -90,7 +93,7 @@ impl Faults {
                     then_breaks: true,
                 },
             ) => {
-                *fault = Fault::Broken;
+                *fault = Fault::Broken(io::ErrorKind::Other);
                 true
             }
             Some(Fault::DeniesSync { before: 0, .. }) => {
@@ -105,8 +108,11 @@ impl Faults {
         }
     }
 
-    fn is_broken(&self, name: &str) -> bool {
-        matches!(self.files().get(name), Some(Fault::Broken))
+    fn broken(&self, name: &str) -> Option<io::ErrorKind> {
+        match self.files().get(name) {
+            Some(Fault::Broken(kind)) => Some(*kind),
+            _ => None,
+        }
     }
 
     fn files(&self) -> MutexGuard<'_, BTreeMap<String, Fault>> {
@@ -133,8 +139,8 @@ impl Filling {
 
     /// What makes the file larger needs room.
     fn check(&self, end: u64) -> io::Result<()> {
-        if self.faults.is_broken(&self.name) {
-            return Err(io::Error::other("broken on purpose"));
+        if let Some(kind) = self.faults.broken(&self.name) {
+            return Err(io::Error::new(kind, "on purpose"));
         }
         // One that was made under another name is full under both.
         let named = self.name.strip_suffix(".new");
