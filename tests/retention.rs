@@ -268,8 +268,7 @@ async fn five_hundred_megabytes_pass_through_a_budget_of_twenty() {
         load.await.unwrap();
     }
     let (elapsed, gap) = (began.elapsed(), taken.longest_gap());
-    let dropped = world.daemon.metric("perseat_retention_dropped_segments_total").await;
-    let carried = world.daemon.metric("perseat_retention_carried_executions_total").await;
+    let [dropped, rows, carried] = within("a log that says what the metrics say", what_was_dropped(&world.daemon)).await;
     println!(
         "{} bytes in {elapsed:?}, {gap:?} at most between two receipts; the directory came to {most} bytes of {BUDGET}; \
          {dropped} segments dropped, {carried} times an execution carried",
@@ -278,13 +277,35 @@ async fn five_hundred_megabytes_pass_through_a_budget_of_twenty() {
     assert!(most <= BUDGET / 10 * 11, "the directory came to {most} bytes");
     assert_eq!(world.daemon.metric("perseat_front_refused_total").await, 0.0);
     // Senders wait for room: that they do so at length is no refusal.
-    assert!(gap < elapsed / 2, "intake stood still for {gap:?}, longer than all the rest took");
+    assert!(gap < elapsed / 5, "intake stood still for {gap:?} of {elapsed:?}");
     assert!(dropped >= (TRAFFIC / MIB) as f64 - 20.0, "{dropped} segments were dropped");
     assert!(carried >= 2.0, "both held executions were in the oldest segment");
-    assert!(world.daemon.metric("perseat_retention_dropped_executions_total").await > 0.0);
-    let said = "dropped the oldest segment to stay within the storage budget";
-    assert!(world.daemon.log().contains(said), "the log says what was dropped");
+    assert!(rows > 0.0, "what had ended was dropped");
     world.release().await;
+}
+
+/// Segments and executions that were dropped, and how often one was carried: by the metrics, once the lines of the log come to the same.
+async fn what_was_dropped(daemon: &Daemon) -> [f64; 3] {
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        look.tick().await;
+        let metrics = ["segments", "executions"].map(|what| format!("perseat_retention_dropped_{what}_total"));
+        let counted = [
+            daemon.metric(&metrics[0]).await,
+            daemon.metric(&metrics[1]).await,
+            daemon.metric("perseat_retention_carried_executions_total").await,
+        ];
+        let mut said = [0.0; 3];
+        for line in daemon.log().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            if line["message"] == "dropped the oldest segment to stay within the storage budget" {
+                let figures = ["history_rows", "executions_carried"].map(|field| line[field].as_f64().unwrap());
+                said = [said[0] + 1.0, said[1] + figures[0], said[2] + figures[1]];
+            }
+        }
+        if said == counted {
+            return counted;
+        }
+    }
 }
 
 /// Without `state.redb` nobody knows whether what was carried had ended: the daemon asks.

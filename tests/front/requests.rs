@@ -33,6 +33,8 @@ fn a_body_that_cannot_be_taken_is_refused_before_anything_is_recorded() {
     assert_refused("headers too long", &long, 431, "headers_too_large");
     let many = (0..31).fold(post(&url), |request, number| request.header(&format!("x-{number}"), "1"));
     assert_eq!(daemon.call(&many).status, 431, "too many headers");
+    let recorded = daemon.local(&request("GET", "/executions?limit=100")).json();
+    assert_eq!(recorded["executions"].as_array().unwrap().len(), 1, "the one that was taken");
 }
 
 #[test]

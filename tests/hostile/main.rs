@@ -9,7 +9,6 @@ mod bodies;
 mod client;
 mod connections;
 mod definitions;
-mod document;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod heads;
