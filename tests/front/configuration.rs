@@ -362,6 +362,12 @@ fn a_configuration_that_cannot_be_read_for_a_while_ends_nothing() {
     let of_user = run.accept("globex", "bob", "Call");
     run.daemon.log_line(&["cannot read a user's configuration"]);
     run.daemon.add(&user_config_with("globex", "Runs", "bob", "another-token", ""));
+    assert_eq!(
+        run.ask("globex", "jane", "Call").status,
+        200,
+        "what changed for bob is not read for jane"
+    );
+    run.daemon.add(&customer("globex").replace(" inc", " limited"));
     run.daemon.log_line(&["cannot read an instance's configuration"]);
     let of_instance = run.accept("globex", "jane", "Call");
     run.provider.release();

@@ -101,18 +101,55 @@ async fn what_waits_reaches_the_provider_in_order_however_often_it_is_tried() {
     for execution in &anns {
         world.stands(execution, "parked").await;
     }
-    // Each consent of another user of the instance has what waits there tried, too.
-    let of_bob = || async {
-        for _ in 0..3 {
-            connect(&world, "bob").await;
+    // Each change of the instance has what waits there tried.
+    let api = Api::program(&world.daemon, "owner").await;
+    let instances = api.get("{ instances { nodes { id } } }", json!({})).await;
+    let update = "mutation ($i: ID!, $d: String) { updateInstance(input: {id: $i, description: $d}) { errors { messages } } }";
+    let changes = |of: &'static str| {
+        let (api, instance) = (&api, &instances["nodes"][0]["id"]);
+        async move {
+            for number in 0..3 {
+                let description = format!("{of} {number}");
+                api.get(update, json!({ "i": instance, "d": description })).await;
+            }
         }
     };
-    of_bob().await;
-    tokio::join!(of_bob(), connect(&world, "ann"), of_bob());
+    changes("before").await;
+    tokio::join!(changes("meanwhile"), connect(&world, "ann"), changes("and others"));
     for execution in &anns {
         assert_eq!(world.ended(execution).await["status"], "succeeded");
     }
     assert_eq!(worked(&world), anns, "in the order in which they were accepted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_has_only_that_users_executions_tried() {
+    let users = ["ann", "bob", "cyd"];
+    let plan = Plan {
+        users: &users,
+        ..Plan::default()
+    };
+    let world = World::start(&plan).await;
+    let mut parked = Vec::new();
+    for user in users {
+        world.provider.revoke(user);
+        let execution = world.send(user, 1).await.remove(0);
+        world.stands(&execution, "parked").await;
+        parked.push(execution);
+    }
+    // Whatever is taken up says so.
+    world.daemon.switch("fail-entry-readings", true).await;
+    connect(&world, "ann").await;
+    let id = |execution: &str| execution.parse::<ExecutionId>().unwrap().to_string();
+    world.daemon.log_line(&["an execution cannot be taken up now", &id(&parked[0])]);
+    world.daemon.switch("fail-entry-readings", false).await;
+    assert_eq!(world.ended(&parked[0]).await["status"], "succeeded");
+    let log = world.daemon.log();
+    for other in &parked[1..] {
+        let is_tried = |line: &str| line.contains("cannot be taken up now") && line.contains(&id(other));
+        assert!(!log.lines().any(is_tried), "{log}");
+        assert_eq!(world.stands(other, "parked").await["activation"], 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

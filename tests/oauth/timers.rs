@@ -361,10 +361,7 @@ async fn a_configuration_that_is_read_again_waits_for_one_look_at_its_credential
         // The hour of the token less the lead: no time passes.
         let is_look = |wait: &&Duration| **wait == Duration::from_mins(55);
         let read_again = async |times: usize| {
-            owned.supervisor.announce(ConfigChanged {
-                instances: None,
-                holders: Vec::new(),
-            });
+            owned.supervisor.announce(ConfigChanged::everywhere());
             let is_read = |waits: &[Duration]| waits.iter().filter(is_look).count() > times;
             owned.clock.until(&format!("reading {times}"), is_read).await;
         };

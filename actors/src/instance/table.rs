@@ -87,6 +87,13 @@ impl InstanceTable {
         }
     }
 
+    /// The same for one user alone: what is the instance's stays as it was read.
+    pub fn forget_user(&self, config: Option<UserConfigId>) {
+        if let Some(user) = self.state().users.get(&config) {
+            user.tell_past_the_bound(ForgetConfig);
+        }
+    }
+
     /// The actor ends: nothing is given any more, and the users end with it. What they run would otherwise run beside what the
     /// actor's successor starts.
     pub(super) fn end(&self) {

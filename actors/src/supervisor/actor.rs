@@ -227,8 +227,13 @@ impl Supervisor {
 
     /// What it is about is read again before the next start.
     fn forget(&self, changed: &ConfigChanged) {
-        for (_, instance) in self.instances.alive().filter(|(id, _)| changed.is_about(id)) {
+        for (_, instance) in self.instances.alive().filter(|(id, _)| changed.is_about(**id)) {
             instance.table.forget();
+        }
+        for user in changed.users.iter().filter(|user| !changed.is_about(user.instance)) {
+            if let Some(instance) = self.instances.get(&user.instance) {
+                instance.table.forget_user(user.config);
+            }
         }
         self.shares.changed(changed);
     }
@@ -471,7 +476,7 @@ impl Handler<ConfigChanged> for Supervisor {
     fn handle(&mut self, message: ConfigChanged, _: &mut Context<Self>) {
         self.forget(&message);
         // A new consent is a change, too: whether it is the one that was waited for, its user finds out.
-        self.decide(|owner, users| owner.try_parked(|user| message.is_about(&user.instance), users));
+        self.decide(|owner, users| owner.try_parked(|user| message.is_about_user(user), users));
     }
 }
 

@@ -9,6 +9,7 @@ use perseat_domain::owner::{Refusal, Turn, UserKey, Wait};
 use perseat_domain::time::Timestamp;
 use perseat_journal::Committed as CommittedEntry;
 use perseat_store::index::LiveExecution as RecoveredExecution;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Sent by the journal's writer: entries that just became durable, in position order.
@@ -39,12 +40,14 @@ pub struct Hold {
     pub reply: Reply<()>,
 }
 
-/// Sent by whoever changed the catalog: these instances, with their users, must be read again before the next start.
+/// Sent by whoever changed the catalog: these instances, with their users, and these users must be read again before the next start.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct ConfigChanged {
     /// The instances; all of them if absent.
-    pub instances: Option<Vec<InstanceId>>,
+    pub instances: Option<BTreeSet<InstanceId>>,
+    /// Users, of other instances, whose own configurations changed.
+    pub users: BTreeSet<UserKey>,
     /// Whose shared connections changed; where all instances did, all of them.
     pub holders: Vec<Holder>,
 }
@@ -55,12 +58,17 @@ impl ConfigChanged {
     pub fn everywhere() -> Self {
         Self {
             instances: None,
+            users: BTreeSet::new(),
             holders: Vec::new(),
         }
     }
 
-    pub(super) fn is_about(&self, instance: &InstanceId) -> bool {
-        self.instances.as_ref().is_none_or(|ids| ids.contains(instance))
+    pub(super) fn is_about(&self, instance: InstanceId) -> bool {
+        self.instances.as_ref().is_none_or(|ids| ids.contains(&instance))
+    }
+
+    pub(super) fn is_about_user(&self, user: &UserKey) -> bool {
+        self.is_about(user.instance) || self.users.contains(user)
     }
 }
 

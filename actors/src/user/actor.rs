@@ -372,18 +372,27 @@ impl UserActor {
         };
         self.instance = Some(instance);
         if !is_same || matches!(self.config, Config::Asking) {
-            self.forget(Config::Unread, ctx);
+            self.unread(Config::Unread, ctx);
             if !self.is_idle() {
                 self.read_config(ctx);
             }
         }
     }
 
-    fn forget(&mut self, now: Config, ctx: &mut Context<Self>) {
+    fn unread(&mut self, now: Config, ctx: &mut Context<Self>) {
         self.today.unread();
         self.read_again.cancel(ctx);
         self.reading += 1;
         self.config = now;
+    }
+
+    fn forget(&mut self, now: Config, ctx: &mut Context<Self>) {
+        self.unread(now, ctx);
+        self.try_parked();
+    }
+
+    /// What is parked finds out what nobody reads now.
+    fn try_parked(&self) {
         if self.has_parked && self.is_idle() {
             self.env.supervisor.tell_past_the_bound(TryParked(self.key));
         }
@@ -517,6 +526,9 @@ impl Handler<InstanceIs> for UserActor {
 
     fn handle(&mut self, InstanceIs(instance): InstanceIs, ctx: &mut Context<Self>) {
         self.instance_is(instance, ctx);
+        if matches!(self.config, Config::Unread) {
+            self.try_parked();
+        }
     }
 }
 

@@ -498,7 +498,11 @@ impl Edit<'_, '_> {
     pub(crate) fn read_again(&mut self, connection: &Connection) -> Result<(), Fault> {
         match connection.configured() {
             Some(configured) => {
-                self.effects.instances.insert(configured.instance.id);
+                let instance = configured.instance.id;
+                match &configured.config {
+                    Some(config) => self.effects.users.insert((instance, config.id)),
+                    None => self.effects.instances.insert(instance),
+                };
                 Ok(())
             }
             None => self.note_shared(connection.id.holder),

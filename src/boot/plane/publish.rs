@@ -9,6 +9,7 @@ use perseat_actors::kit::Clock;
 use perseat_actors::kit::Mailbox;
 use perseat_actors::supervisor::{ConfigChanged, Supervisor};
 use perseat_admin::edit::Effects;
+use perseat_domain::owner::UserKey;
 use perseat_domain::route::{HashSecret, RoutingSnapshot};
 use perseat_store::catalog::Touched;
 use perseat_store::custody::Custody;
@@ -74,6 +75,7 @@ impl Publisher {
         let Effects {
             routes,
             instances,
+            users,
             holders,
             is_everywhere,
         } = published.effects;
@@ -81,9 +83,14 @@ impl Publisher {
             let next = self.snapshot.load().with_changes(routes, published.revision);
             self.snapshot.store(Arc::new(next));
         }
-        if !instances.is_empty() || !holders.is_empty() || is_everywhere {
+        if !instances.is_empty() || !users.is_empty() || !holders.is_empty() || is_everywhere {
+            let users = users.into_iter().map(|(instance, config)| UserKey {
+                instance,
+                config: Some(config),
+            });
             self.announce(&ConfigChanged {
-                instances: (!is_everywhere).then(|| instances.into_iter().collect()),
+                users: users.collect(),
+                instances: (!is_everywhere).then_some(instances),
                 holders: holders.into_iter().collect(),
             });
         }

@@ -173,7 +173,7 @@ fn applying_twice_changes_nothing_the_second_time() {
     let again = bench.apply(&all, ApplyOptions::default()).unwrap();
     assert_eq!(again.plan.count(Action::Unchanged), 7);
     assert_eq!(again.plan.revision, first.plan.revision);
-    assert!(again.effects.routes.is_empty() && again.effects.instances.is_empty());
+    assert_eq!(again.effects, Effects::default());
 
     let catalog = bench.custody.catalog();
     let customer = catalog.customer_by_external_id("globex").unwrap().unwrap();
@@ -218,7 +218,7 @@ fn a_changed_credential_is_a_new_version_of_the_connection_and_nothing_else_chan
     let changed = JANE.replace("jane-token-0001", "jane-token-0002");
     let applied = bench.apply(&[&changed], ApplyOptions::default()).unwrap();
     assert_eq!(applied.plan.count(Action::Changed), 1);
-    assert_eq!(applied.effects.instances.len(), 1);
+    assert_eq!((applied.effects.users.len(), applied.effects.instances.len()), (1, 0));
 
     let catalog = bench.custody.catalog();
     let customer = catalog.customer_by_external_id("globex").unwrap().unwrap();

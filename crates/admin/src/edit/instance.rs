@@ -247,7 +247,7 @@ impl Edit<'_, '_> {
         if changed {
             let route = user_config_route(&record, user, definition);
             self.effects.routes.push(RouteChange::UserConfig(route));
-            self.effects.instances.insert(instance.id);
+            self.effects.users.insert((instance.id, record.id));
             self.end_moved_grants_of(Holder::UserConfig(record.id))?;
         }
         Ok((record, changed, lacking))

@@ -25,7 +25,7 @@ pub(crate) use values::{check_choice, missing};
 use crate::actor::Actor;
 use crate::fault::Fault;
 use perseat_domain::grant::Holder;
-use perseat_domain::id::InstanceId;
+use perseat_domain::id::{InstanceId, UserConfigId};
 use perseat_domain::route::RouteChange;
 use perseat_domain::time::Timestamp;
 use perseat_flow::component::BuiltIn;
@@ -46,6 +46,8 @@ pub struct Effects {
     pub routes: Vec<RouteChange>,
     /// Instances whose actors must read their configuration again.
     pub instances: BTreeSet<InstanceId>,
+    /// Users, of other instances, whose actors must.
+    pub users: BTreeSet<(InstanceId, UserConfigId)>,
     /// Whose shared connections must be read again.
     pub holders: BTreeSet<Holder>,
     /// Whether every actor must read again what it has: something changed that all of them may use.

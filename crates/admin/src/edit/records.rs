@@ -60,7 +60,7 @@ impl Edit<'_, '_> {
             let is_moved = Traits::of(&before) != Traits::of(record);
             // A user's name and address are part of what their executions see.
             for config in every(|after| self.mutation.user_configs_of_user(record.id, after, PAGE))? {
-                self.effects.instances.insert(config.instance);
+                self.effects.users.insert((config.instance, config.id));
                 if is_moved {
                     self.end_moved_grants_of(Holder::UserConfig(config.id))?;
                 }
@@ -137,7 +137,7 @@ impl Edit<'_, '_> {
     fn note_removed(&mut self, config: &UserConfig) {
         let route = removed_config_route(config, self.at);
         self.effects.routes.push(RouteChange::UserConfig(route));
-        self.effects.instances.insert(config.instance);
+        self.effects.users.insert((config.instance, config.id));
     }
 
     pub(crate) fn delete_integration(&mut self, id: IntegrationId) -> Result<(), Fault> {

@@ -195,7 +195,7 @@ impl Edit<'_, '_> {
             }
             Holder::User(user) => {
                 let configs = every(|after| self.mutation.user_configs_of_user(user, after, PAGE))?;
-                self.effects.instances.extend(configs.iter().map(|config| config.instance));
+                self.effects.users.extend(configs.iter().map(|config| (config.instance, config.id)));
             }
             Holder::Instance(_) | Holder::UserConfig(_) => {}
         }
