@@ -12,7 +12,7 @@ use crate::harness::post_office::{PostOffice, link};
 use crate::notices::{GUS, mailed, until, words};
 use crate::registrations::{config, of, plan, refused, registration, told};
 use crate::sharers;
-use crate::world::{Plan, World};
+use crate::world::{Plan, World, manifests};
 
 /// Sends one event and waits for its end.
 async fn works(world: &World, user: &str) {
@@ -251,4 +251,112 @@ async fn a_renewal_that_a_move_overtakes_goes_on_at_no_provider_that_knows_nothi
     let is_of_the_new = |call: &Call| call.form.get("refresh_token").is_some_and(|token| token == "refresh-firm-1");
     other.until_like("/token", 1, is_of_the_new).await;
     assert!(!world.provider.calls("/token").iter().any(is_of_the_new));
+}
+
+/// Ann's account is at the world's provider, and at another one in the next version.
+async fn two_providers(have_tokens: bool) -> (World, Oauth, String) {
+    let other = Oauth::start(Manner::default()).await;
+    let plan = Plan {
+        users: &["ann"],
+        have_tokens,
+        more_keys: vec![("outbound.allow", vec!["127.0.0.1"].into())],
+        ..Plan::default()
+    };
+    let world = World::start(&plan).await;
+    let next = manifests(
+        &other,
+        &Plan {
+            have_tokens: false,
+            ..plan
+        },
+    );
+    let is_of_version = |text: &&str| text.contains("kind: Integration") || text.contains("kind: Instance");
+    let next: Vec<&str> = next.split("---\n").filter(is_of_version).collect();
+    let next = next.join("---\n");
+    (world, other, next)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_goes_to_the_provider_of_the_version_before() {
+    let (world, other, next) = two_providers(false).await;
+    connect(&world, "ann").await;
+    world.provider.change(|manner| (manner.holds, manner.forbids) = (true, true));
+    let execution = world.send("ann", 1).await.remove(0);
+    world.provider.until("/work", 1).await;
+    world.daemon.apply(&next).await;
+    let api = Api::program(&world.daemon, "owner").await;
+    let link = account(&api, "ann").await["authorizeUrl"].as_str().unwrap().to_owned();
+    let mut browser = Browser::new(&[]);
+    let asked = begin(&mut browser, &link).await;
+    let code = other.consent("again", asked.clone());
+    assert_eq!(browser.open(&back(&asked, &[("code", &code)])).await.status, 200);
+    world.provider.change(|manner| manner.holds = false);
+
+    let ended = world.ended(&execution).await;
+    assert_eq!(
+        (ended["status"].as_str(), ended["code"].as_str()),
+        (Some("failed"), Some("connection_not_ready")),
+        "{ended}"
+    );
+    assert!(ended["message"].to_string().contains("another one by now"), "{ended}");
+    let tokens: Vec<String> = world.provider.calls("/work").into_iter().map(|call| call.token).collect();
+    assert_eq!(tokens, ["access-ann-1"]);
+    works(&world, "ann").await;
+    assert_eq!(other.calls("/work")[0].token, "access-again-1");
+    assert_eq!(account(&api, "ann").await["status"], "ACTIVE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_with_the_version_before_ends_where_that_has_another_registration() {
+    let (world, other, next) = two_providers(true).await;
+    world.provider.revoke("ann");
+    let execution = world.send("ann", 1).await.remove(0);
+    world.stands(&execution, "parked").await;
+    world.daemon.apply(&next).await;
+    let ended = world.ended(&execution).await;
+    assert_eq!(
+        (ended["status"].as_str(), ended["code"].as_str()),
+        (Some("failed"), Some("connection_not_ready")),
+        "{ended}"
+    );
+    let later = world.send("ann", 1).await.remove(0);
+    world.stands(&later, "parked").await;
+    assert!(world.provider.calls("/work").is_empty() && other.calls("/work").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_of_another_shared_connection_goes_where_the_version_before_named_one() {
+    let plan = sharers::Plan {
+        integrations: 1,
+        ..sharers::Plan::of("organization")
+    };
+    let world = sharers::start(&plan).await;
+    world.provider.revoke("company");
+    let endpoints = world.daemon.endpoints("user=ann&instance=Work%201").await;
+    let answer = world
+        .daemon
+        .post(&endpoints[0].url, &[("content-type", "application/json")], "{}")
+        .await;
+    let execution = answer.json()["executionId"].as_str().unwrap().to_owned();
+    world.stands(&execution, "parked").await;
+
+    let other = sharers::Plan {
+        with_tokens: &["firm"],
+        ..plan
+    };
+    let manifests = sharers::manifests(&other, &world.provider);
+    let document = |kind: &str| manifests.split("---\n").find(|text| text.contains(kind)).unwrap();
+    let shared = document("kind: SharedConnection").replace("name: CRM", "name: ERP");
+    let next = shared + "---\n" + &sharers::integration("Work 1", false) + document("kind: Instance");
+    world
+        .daemon
+        .apply(&next.replace("stableKey: crm", "stableKey: erp").replace("Var: crm", "Var: erp"))
+        .await;
+    let ended = world.ended(&execution).await;
+    assert_eq!(
+        (ended["status"].as_str(), ended["code"].as_str()),
+        (Some("failed"), Some("connection_not_ready")),
+        "{ended}"
+    );
+    assert!(world.provider.calls("/work").is_empty());
 }

@@ -351,7 +351,7 @@ impl Binding {
         let found = self.all_grants().find_map(|grants| Some((grants, grants.standing(stable_key)?.1)));
         let (grants, obstacle) = found?;
         Some(match obstacle? {
-            Obstacle::Consent => Lack { again: None },
+            Obstacle::Consent | Obstacle::Moved => Lack { again: None },
             Obstacle::Patience => Lack {
                 again: grants.due_in(env).map(|due| env.clock.now().after(due)),
             },

@@ -4,8 +4,10 @@ use super::ExecutionEnv;
 use super::binding::Binding;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::execution::Past;
+use perseat_domain::grant::Obstacle;
 use perseat_domain::owner::Wait;
 use perseat_domain::time::Timestamp;
+use perseat_flow::expression::{Setting, Settings};
 
 /// Given instead of an end: it waits, and that is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,15 +42,15 @@ pub(super) enum Still {
     Over(ErrorCode),
 }
 
-/// Whether what it waits for is back.
-pub(super) fn still(past: &Past, binding: &Binding, env: &ExecutionEnv) -> Still {
+/// Whether what it waits for is back. It waits no more for what is not to be had in the version of `settings`.
+pub(super) fn still(past: &Past, binding: &Binding, settings: &Settings, env: &ExecutionEnv) -> Still {
     let progress = &past.progress;
     let (Some(connection), false) = (&progress.waits_for, progress.cancelled) else {
         return Still::Free;
     };
     let now = env.clock.now();
     let since = progress.parked_since.unwrap_or(now);
-    match binding.lack_of(connection, env) {
+    match binding.lack_of(connection, env).filter(|_| may_come(settings, connection)) {
         None => Still::Free,
         Some(_) if since.after(env.limits.park_limit) <= now => Still::Over(ErrorCode::ParkedTooLong),
         Some(lack) => Still::Parked(Parking {
@@ -57,4 +59,11 @@ pub(super) fn still(past: &Past, binding: &Binding, env: &ExecutionEnv) -> Still
             again: lack.again,
         }),
     }
+}
+
+fn may_come(settings: &Settings, connection: &str) -> bool {
+    settings.iter().any(|(_, setting)| match setting {
+        Setting::Connection(found) => found.variable == connection && found.obstacle != Some(Obstacle::Moved),
+        Setting::Plain(_) => false,
+    })
 }

@@ -7,7 +7,9 @@ use super::run::{Done, Running, Start};
 use super::today::Configuration;
 use perseat_domain::entry::Parked;
 use perseat_domain::execution::{Event, Node, NodeIndex, Outcome};
+use perseat_domain::grant::Obstacle;
 use perseat_flow::component::{IdempotencyKey, StepCall, StepReport, StepResult, lacking};
+use perseat_flow::http::not_ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,9 +73,16 @@ impl Running {
         let started_at = self.env.clock.now();
         let mut may_repeat = true;
         loop {
-            let lacks = lacking(&self.plan.node(node).step, &self.view.scope).map(|connection| connection.variable.clone());
-            if let Some(connection) = lacks {
-                return self.park(start, connection).await;
+            match lacking(&self.plan.node(node).step, &self.view.scope) {
+                Some(connection) if connection.obstacle == Some(Obstacle::Moved) => {
+                    let report = StepReport::failed(not_ready(connection, Obstacle::Moved));
+                    return Ok((Event::StepEnded(outcome(&report)), Some(Done { report, started_at })));
+                }
+                Some(connection) => {
+                    let connection = connection.variable.clone();
+                    return self.park(start, connection).await;
+                }
+                None => {}
             }
             let report = match self.try_once(start, node, deadline).await {
                 Ok(report) => report,

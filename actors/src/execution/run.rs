@@ -253,11 +253,6 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration, within
         .as_ref()
         .map_err(|code| unable(*code, refusal_sentence(*code)))?
         .clone();
-    match still(&past, &binding, env) {
-        Still::Free => {}
-        Still::Parked(parking) => return Err(Halt::Rests(Rest::Parked(parking))),
-        Still::Over(code) => return Err(unable(code, refusal_sentence(code)).into()),
-    }
     let flow = start.identity.flow;
     let bound = match &past.started {
         None => None,
@@ -288,6 +283,11 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration, within
             .map_err(|code| unable(code, refusal_sentence(code)))?,
         None => &binding.settings,
     };
+    match still(&past, &binding, settings, env) {
+        Still::Free => {}
+        Still::Parked(parking) => return Err(Halt::Rests(Rest::Parked(parking))),
+        Still::Over(code) => return Err(unable(code, refusal_sentence(code)).into()),
+    }
 
     let began_at = past.began_at.unwrap_or_else(|| env.clock.now());
     let mut taken = 0;

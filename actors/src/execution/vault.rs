@@ -3,11 +3,12 @@
 use super::binding::LoadError;
 use crate::grant::{Grants, Whose};
 use perseat_domain::definition::{ActionRef, ConfigVar, DataType, Definition};
+use perseat_domain::grant::Obstacle;
 use perseat_domain::id::RegistrationId;
 use perseat_domain::model::{ConfigValue, ConnectionValue, Instance, Sealed, connection_record_id};
 use perseat_domain::registration::{Chosen, Traits};
 use perseat_flow::expression::{ChosenAccount, Connection, Level, Setting};
-use perseat_flow::oauth::{chosen, fill_from_definition, is_oauth, register, take_reach, unregister};
+use perseat_flow::oauth::{self, chosen, fill_from_definition, is_oauth, register, take_reach, unregister};
 use perseat_store::custody::Custody;
 use perseat_store::presets::{Presets, registration_secret};
 use perseat_store::seal::{DataKey, RecordKind};
@@ -108,10 +109,7 @@ impl<'k> Vault<'k> {
     fn value(self, variable: &ConfigVar, given: Option<&ConfigValue>) -> Result<(ConnectionValue, Option<RegistrationId>), LoadError> {
         let mut value = match given {
             Some(ConfigValue::Connection { sealed, .. }) => self.unseal(variable, sealed)?,
-            _ => ConnectionValue {
-                fields: BTreeMap::new(),
-                token: None,
-            },
+            _ => nothing(),
         };
         let secrets = self.presets.open(&variable.stable_key)?;
         fill_from_definition(&mut value, variable, &secrets);
@@ -147,8 +145,10 @@ impl<'k> Vault<'k> {
         let (mut value, registration) = self.value(variable, given)?;
         let mut obstacle = None;
         if let Some(credential) = credential {
-            value.token = credential.token.cloned();
-            obstacle = credential.obstacle;
+            // The version may be another than today's.
+            let is_moved = credential.registration != Some(oauth::registration(&value.fields));
+            value.token = credential.token.filter(|_| !is_moved).cloned();
+            obstacle = if is_moved { Some(Obstacle::Moved) } else { credential.obstacle };
         }
         let chosen = chosen_account(&mut value);
         Ok(Some(Setting::Connection(Arc::new(Connection {
@@ -168,7 +168,8 @@ impl Vault<'_> {
     /// A shared connection as it was lent; none where it is not there.
     fn borrowed(self, variable: &ConfigVar) -> Option<Setting> {
         let (id, lent) = self.grants?.lent_by(&variable.stable_key)?;
-        let mut value = lent.value.clone();
+        let is_moved = variable.shared.as_ref() != Some(&id.variable);
+        let mut value = if is_moved { nothing() } else { lent.value.clone() };
         let chosen = chosen_account(&mut value);
         Some(Setting::Connection(Arc::new(Connection {
             account: id.to_key(),
@@ -178,8 +179,15 @@ impl Vault<'_> {
             value,
             registration: None,
             chosen,
-            obstacle: lent.obstacle,
+            obstacle: if is_moved { Some(Obstacle::Moved) } else { lent.obstacle },
         })))
+    }
+}
+
+fn nothing() -> ConnectionValue {
+    ConnectionValue {
+        fields: BTreeMap::new(),
+        token: None,
     }
 }
 

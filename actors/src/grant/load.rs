@@ -5,7 +5,7 @@ use crate::execution::{ExecutionEnv, LoadError};
 use perseat_domain::definition::{ConfigVar, Definition};
 use perseat_domain::grant::{Grant, Holder, Obstacle, Party, Renewal, Renewed, Rules};
 use perseat_domain::id::{CustomerId, UserId};
-use perseat_domain::model::{ConfigValue, ConnectionValue};
+use perseat_domain::model::{ConfigValue, ConnectionValue, KeyDigest};
 use perseat_domain::time::Timestamp;
 use perseat_flow::oauth::{Flow, Provider, ProviderError, Token, is_oauth, reach_of, read_token, registration};
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
@@ -60,6 +60,8 @@ pub(crate) struct Credential<'g> {
     pub(crate) token: Option<&'g Value>,
     /// Recorded with each use.
     pub(crate) version: u64,
+    /// To which registration it was given.
+    pub(crate) registration: Option<KeyDigest>,
     /// Why there is none.
     pub(crate) obstacle: Option<Obstacle>,
 }
@@ -297,6 +299,7 @@ impl Grants {
         Some(Credential {
             token: item.token.as_ref().filter(|_| item.obstacle.is_none()),
             version: item.now.grant.generation,
+            registration: item.now.registration,
             obstacle: item.obstacle,
         })
     }

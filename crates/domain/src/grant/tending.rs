@@ -28,6 +28,8 @@ pub enum Obstacle {
     Consent,
     /// Its token has ended and could not be renewed yet.
     Patience,
+    /// It was given to another registration than the version that runs has: its provider may not see it, and nothing changes that.
+    Moved,
 }
 
 /// What is to be done next.

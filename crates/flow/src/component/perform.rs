@@ -154,6 +154,20 @@ pub struct StepReport {
     pub refused: Option<(String, u64)>,
 }
 
+impl StepReport {
+    /// Of a step that did nothing.
+    #[must_use]
+    pub fn failed(error: StepError) -> Self {
+        Self {
+            result: Err(error),
+            logs: Vec::new(),
+            cpu: Duration::ZERO,
+            credentials: Vec::new(),
+            refused: None,
+        }
+    }
+}
+
 /// Limits of performing, besides those of [`crate::outbound::Options`] and [`crate::js::Options`].
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -210,13 +224,7 @@ impl Performer {
     /// Performs one step. Never blocks the thread and ends soon after the deadline; dropping the future gives the
     /// step up (a running script is killed).
     pub async fn perform(&self, call: StepCall<'_>) -> StepReport {
-        let mut report = StepReport {
-            result: Err(bad("")),
-            logs: Vec::new(),
-            cpu: Duration::ZERO,
-            credentials: Vec::new(),
-            refused: None,
-        };
+        let mut report = StepReport::failed(bad(""));
         let result = self.dispatch(&call, &mut report).await;
         report.result = result.and_then(|result| self.check_size(result));
         report

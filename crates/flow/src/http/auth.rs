@@ -119,7 +119,9 @@ pub(super) fn is_refused(response: &Response) -> bool {
 /// The longest body that is looked at for `invalid_token`, in bytes. No key: a refusal is short, and a longer one is an answer.
 const MAX_REFUSAL: usize = 16 << 10;
 
-fn not_ready(connection: &Connection, obstacle: Obstacle) -> StepError {
+/// Why a step fails that cannot use its connection.
+#[must_use]
+pub fn not_ready(connection: &Connection, obstacle: Obstacle) -> StepError {
     let variable = &connection.variable;
     match obstacle {
         Obstacle::Consent => StepError::fatal(
@@ -129,6 +131,10 @@ fn not_ready(connection: &Connection, obstacle: Obstacle) -> StepError {
         Obstacle::Patience => StepError::passing(
             ErrorCode::ConnectionNotReady,
             format!("the token of the connection `{variable}` has ended and could not be renewed yet"),
+        ),
+        Obstacle::Moved => StepError::fatal(
+            ErrorCode::ConnectionNotReady,
+            format!("the connection `{variable}` is another one by now than in the version that the execution began with"),
         ),
     }
 }

@@ -12,7 +12,7 @@ use crate::component::{IdempotencyKey, Inputs, StepError, StepLog};
 use crate::expression::Results;
 use crate::outbound::{Caller, Count, Meter, OutboundClient, OutboundError, Response};
 use ::http::StatusCode;
-pub use auth::{identity_in, is_mutual_tls};
+pub use auth::{identity_in, is_mutual_tls, not_ready};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::rate::Sender;
 use request::{Call, Retries};
