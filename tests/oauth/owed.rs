@@ -199,6 +199,25 @@ async fn an_instance_gives_back_its_own_token_and_its_users() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_a_connection_that_the_version_that_runs_does_not_have_is_given_back() {
+    let plan = plan(&["ann"]);
+    let world = World::start(&plan).await;
+    connect(&world, "ann").await;
+    let manifests = world.manifests(&plan);
+    let next: Vec<String> = manifests
+        .split("---\n")
+        .filter(|text| text.contains("kind: Integration") || text.contains("kind: Instance"))
+        .map(|text| text.replace("stableKey: account", "stableKey: another"))
+        .collect();
+    world.daemon.apply(&next.join("---\n")).await;
+    let api = Api::program(&world.daemon, "owner").await;
+    assert_eq!(account(&api, "ann").await["status"], "PENDING", "the connection is another one");
+    delete(&api, "UserLevelConfig", &config_of(&api, "ann").await).await;
+    let calls = world.provider.until("/revoke", 1).await;
+    assert_eq!(given(&calls), BTreeSet::from(["refresh-ann-1"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_removal_does_not_wait_for_the_provider_and_no_kill_forgets_what_it_has_to_be_told() {
     let mut world = World::start(&plan(&["ann", "bob"])).await;
     for user in ["ann", "bob"] {

@@ -13,8 +13,8 @@ use perseat_domain::definition::ConfigVar;
 use perseat_domain::grant::{Holder, Party, Renewed, Rules, Status};
 use perseat_domain::id::UserId;
 use perseat_domain::model::{
-    ConfigValue, ConnectionValue, Customer, Instance, Integration, IntegrationVersion, KeyDigest, Organization, Sealed, User, UserConfig,
-    connection_record_id,
+    ConfigValue, ConnectionValue, Customer, Instance, InstanceConfig, Integration, IntegrationVersion, KeyDigest, Organization, Sealed,
+    User, UserConfig, connection_record_id,
 };
 use perseat_domain::reach::{ProviderAccount, Reach};
 use perseat_domain::registration::{Chosen, Traits};
@@ -97,24 +97,46 @@ impl Connection {
     /// # Errors
     /// If the disk fails.
     pub fn find(at: &impl Lookup, keyring: &Keyring, id: &GrantId) -> Result<Option<Self>, StoreError> {
-        let (instance, config, user) = match id.holder {
-            Holder::Organization(_) | Holder::Customer(_) | Holder::User(_) => return Self::shared(at, keyring, id),
-            Holder::Instance(instance) => (instance, None, None),
-            Holder::UserConfig(config) => {
-                let Some(config) = at.get::<UserConfig>(config)?.filter(|config| config.removed_at.is_none()) else {
-                    return Ok(None);
-                };
-                let user = at.require::<User>(config.user)?;
-                (config.instance, Some(config), Some(user))
-            }
-        };
-        let Some(instance) = at.get::<Instance>(instance)? else {
-            return Ok(None);
-        };
-        let running = instance.deployed.as_ref().unwrap_or(&instance.config);
-        let version = at.integration_version(instance.integration, running.version)?;
+        if id.holder.is_shared() {
+            return Self::shared(at, keyring, id);
+        }
+        let Some(site) = Site::find(at, id.holder)? else { return Ok(None) };
+        let running = site.running().version;
+        let version = at.integration_version(site.instance.integration, running)?;
         let version = version.ok_or_else(|| corrupt("an instance without its version"))?;
-        let is_user_level = config.is_some();
+        Self::in_version(at, keyring, id, site, version)
+    }
+
+    /// The connection that this grant was given to: that of the version that runs, or of the newest that has the same registration.
+    pub(crate) fn given_to(at: &impl Lookup, keyring: &Keyring, id: &GrantId, stored: &StoredGrant) -> Result<Option<Self>, StoreError> {
+        let is_it = |found: &Self| stored.registration.is_none_or(|given_to| given_to == found.registration());
+        let found = Self::find(at, keyring, id)?.filter(is_it);
+        if found.is_some() || id.holder.is_shared() {
+            return Ok(found);
+        }
+        let Some(site) = Site::find(at, id.holder)? else { return Ok(None) };
+        let newest = at.require::<Integration>(site.instance.integration)?.latest_version;
+        for number in (1..=newest).rev() {
+            let Some(version) = at.integration_version(site.instance.integration, number)? else {
+                continue;
+            };
+            let found = Self::in_version(at, keyring, id, site.clone(), version)?.filter(is_it);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The connection as a version has it, if it does.
+    fn in_version(
+        at: &impl Lookup,
+        keyring: &Keyring,
+        id: &GrantId,
+        site: Site,
+        version: Arc<IntegrationVersion>,
+    ) -> Result<Option<Self>, StoreError> {
+        let is_user_level = site.config.is_some();
         let found = version
             .definition
             .config_vars
@@ -123,14 +145,13 @@ impl Connection {
         let Some((variable, flow)) = found.and_then(|variable| Some((variable.clone(), is_oauth(variable.connection.as_ref()?)?))) else {
             return Ok(None);
         };
-        let owner = user
-            .as_ref()
-            .map_or(Owner::Customer(instance.customer), |user| Owner::User(user.id));
-        let key = keyring.data_key(owner)?;
-        let values = config.as_ref().map_or(&running.values, |config| &config.values);
+        let values = site.config.as_ref().map_or(&site.running().values, |config| &config.values);
+        let owner = site.user.as_ref().map(|user| Owner::User(user.id));
+        let key = keyring.data_key(owner.unwrap_or(Owner::Customer(site.instance.customer)))?;
         let mut supplied = open(&key, id, values.get(&id.variable))?;
         let secrets = Presets::of(keyring, version.clone())?.open(&id.variable)?;
         fill_from_definition(&mut supplied, &variable, &secrets);
+        let Site { instance, config, user } = site;
         register_chosen(keyring, &instance, (&variable, &secrets), &mut supplied, user.as_ref())?;
         Ok(Some(Self {
             id: id.clone(),
@@ -270,6 +291,37 @@ impl Connection {
 
     pub(crate) fn supplied_digest(&self) -> Option<KeyDigest> {
         self.supplied.token.as_ref().map(|token| key_digest(&token.to_string()))
+    }
+}
+
+/// Where the connections of a holder are configured that are not shared.
+#[derive(Clone)]
+struct Site {
+    instance: Instance,
+    /// A user's, with whose it is.
+    config: Option<UserConfig>,
+    user: Option<User>,
+}
+
+impl Site {
+    fn find(at: &impl Lookup, holder: Holder) -> Result<Option<Self>, StoreError> {
+        let (instance, config) = match holder {
+            Holder::Organization(_) | Holder::Customer(_) | Holder::User(_) => return Ok(None),
+            Holder::Instance(instance) => (instance, None),
+            Holder::UserConfig(config) => match at.get::<UserConfig>(config)?.filter(|config| config.removed_at.is_none()) {
+                Some(config) => (config.instance, Some(config)),
+                None => return Ok(None),
+            },
+        };
+        let Some(instance) = at.get::<Instance>(instance)? else {
+            return Ok(None);
+        };
+        let user = config.as_ref().map(|config| at.require::<User>(config.user)).transpose()?;
+        Ok(Some(Self { instance, config, user }))
+    }
+
+    fn running(&self) -> &InstanceConfig {
+        self.instance.deployed.as_ref().unwrap_or(&self.instance.config)
     }
 }
 

@@ -33,10 +33,13 @@ impl Edit<'_, '_> {
             return;
         };
         let before = self.before;
-        let found = before.view().and_then(|view| Connection::find(&view, self.keyring, id));
+        let found = before.view().and_then(|view| Connection::given_to(&view, self.keyring, id, stored));
         let connection = match found {
-            Ok(Some(connection)) if stored.registration.is_none_or(|given_to| given_to == connection.registration()) => connection,
-            Ok(_) => return,
+            Ok(Some(connection)) => connection,
+            Ok(None) => {
+                tracing::warn!(holder = ?id.holder, connection = %id.variable, "a token cannot be given back: nothing says to whom any more");
+                return;
+            }
             Err(error) => {
                 tracing::warn!(%error, holder = ?id.holder, connection = %id.variable, "a token cannot be given back");
                 return;
