@@ -2,18 +2,18 @@
 //!
 //! A key is durable before the record of its owner is; the deletion of a record is durable, with a row that says
 //! which keys must go, before those keys are overwritten; the row is cleared last. After a crash [`Custody::resume`]
-//! finishes what the rows say.
+//! finishes what the rows say. While there is a row no owner of its name gets a key: it would be taken for the one that must go.
 
 mod owed;
 
 use crate::catalog::{AuditEntry, Catalog, Change, Details, Mutated, Mutation, SealedDetails, Uncommitted, detail_record_id};
 use crate::error::StoreError;
-use crate::keyring::{Keyring, Owner};
+use crate::keyring::{Keyring, NewKey, Owner};
 use crate::media::{MediaFiles, Unnamed};
 use crate::seal::{DataKey, RecordKind};
 use perseat_domain::model::Sealed;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Keys destroyed with one sync.
 const PAGE: usize = 4_096;
@@ -24,6 +24,8 @@ pub struct Custody {
     catalog: Arc<Catalog>,
     keyring: Arc<Keyring>,
     media: Option<Arc<MediaFiles>>,
+    /// Held while keys are destroyed, and while owners get theirs: not taken within a transaction.
+    keys: Arc<Mutex<()>>,
 }
 
 impl Custody {
@@ -36,6 +38,7 @@ impl Custody {
             catalog,
             keyring,
             media: None,
+            keys: Arc::default(),
         };
         custody.destroy_pending()?;
         Ok(custody)
@@ -70,13 +73,15 @@ impl Custody {
     /// destroyed after.
     ///
     /// # Errors
-    /// As [`Catalog::mutate`], or if a key cannot be made. Keys that could not be destroyed are logged and tried again by
-    /// the next mutation and on start.
+    /// As [`Catalog::mutate`], or if a key cannot be made, also because one of a deleted owner with the same id is left. Keys that
+    /// could not be destroyed are logged and tried again by the next mutation and on start.
     pub fn mutate<T, E: From<StoreError>>(
         &self,
         change: Change<'_>,
         work: impl FnOnce(&mut Mutation<'_>) -> Result<T, E>,
     ) -> Result<Mutated<T>, E> {
+        let turn = self.turn();
+        self.destroy_left();
         let mut owed = Vec::new();
         let work = |mutation: &mut Mutation<'_>| {
             let value = work(mutation)?;
@@ -84,23 +89,43 @@ impl Custody {
             Ok::<_, E>(value)
         };
         let mutated = self.catalog.mutate_then(change, work, &mut |uncommitted| {
-            self.keyring.create_many(uncommitted.new_keys.iter().copied())?;
+            self.create(&uncommitted.new_keys)?;
             self.seal_details(uncommitted)
         });
         if !mutated.as_ref().is_ok_and(|mutated| mutated.changed) {
             self.forget_unwritten(&owed);
         }
         let mutated = mutated?;
-        self.settle(&mutated.unnamed_files);
+        // The mutation is durable and must be published.
+        self.destroy_left();
+        drop(turn);
+        self.remove(&mutated.unnamed_files);
         Ok(mutated)
     }
 
-    /// Does what a durable mutation left to be done; what fails is done later.
-    fn settle(&self, unnamed_files: &[Unnamed]) {
-        if let Err(error) = self.destroy_pending() {
-            // The mutation is durable and must be published; the rows that are left say what to try again.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the keys of owners that are about to be there.
+    fn create(&self, keys: &[NewKey]) -> Result<(), StoreError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        if let Some(owner) = self.catalog.first_pending(keys.iter().map(|key| key.owner()))? {
+            return Err(StoreError::KeyLeft { owner: owner.to_string() });
+        }
+        self.keyring.create_many(keys.iter().copied())
+    }
+
+    /// What fails is done later: the rows that are left say what.
+    fn destroy_left(&self) {
+        if let Err(error) = self.destroy_all() {
             tracing::error!(%error, "keys of deleted owners could not be destroyed yet");
         }
+    }
+
+    fn remove(&self, unnamed_files: &[Unnamed]) {
         for file in unnamed_files {
             // What is left is swept later.
             if let Some(Err(error)) = self.media().map(|media| media.remove(file.id, file.customer)) {
@@ -170,6 +195,11 @@ impl Custody {
     /// # Errors
     /// If the disk fails; what is left is tried again by the next call.
     pub fn destroy_pending(&self) -> Result<usize, StoreError> {
+        let _turn = self.turn();
+        self.destroy_all()
+    }
+
+    fn destroy_all(&self) -> Result<usize, StoreError> {
         let mut count = 0;
         loop {
             let owners = self.catalog.pending_destruction(PAGE)?;
@@ -341,6 +371,38 @@ mod tests {
         let custody = place.custody();
         assert_eq!(present(custody.keyring()), [true, false, false]);
         assert_eq!(custody.destroy_pending().unwrap(), 0);
+    }
+
+    #[test]
+    fn who_comes_again_keeps_the_key_whenever_clearing_the_rows_of_before_fails() {
+        const CALLS: u64 = 60;
+        // A customer is deleted, with a fault at this call of it.
+        let deleted = |call| {
+            let place = Place::new();
+            let custody = place.custody();
+            custody.mutate(NOW, fill).unwrap();
+            place.disk.fail_at(place.disk.calls() + call, Fault::FailedSync);
+            let deleted = custody.mutate(NOW, |tx| tx.delete_customer(ACME));
+            place.disk.heal();
+            let is_left = deleted.is_ok() && !custody.catalog().pending_destruction(1).unwrap().is_empty();
+            (place, custody, is_left)
+        };
+        let left: Vec<u64> = (0..CALLS).filter(|call| deleted(*call).2).collect();
+        assert!(!left.is_empty(), "no row was left");
+        let (mut refused, mut kept) = (0, 0);
+        for (first, second) in left.iter().flat_map(|first| (0..CALLS).map(move |second| (*first, second))) {
+            let (place, custody, _) = deleted(first);
+            place.disk.fail_at(place.disk.calls() + second, Fault::FailedSync);
+            let again = custody.mutate(NOW, fill);
+            place.disk.heal();
+            refused += u64::from(matches!(again, Err(StoreError::KeyLeft { .. })));
+            if again.is_ok() {
+                custody.destroy_pending().unwrap();
+                kept += 1;
+                assert_eq!(present(custody.keyring()), [true, true, true], "{first} {second}");
+            }
+        }
+        assert!(refused > 0 && kept > 0, "{refused} {kept}");
     }
 
     #[test]

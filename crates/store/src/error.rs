@@ -54,6 +54,12 @@ pub enum StoreError {
         /// Whose key.
         owner: String,
     },
+    /// A deleted owner's key is still to be destroyed, and a new one would be, too. Try again.
+    #[error("the key of {owner} is still to be destroyed")]
+    KeyLeft {
+        /// Whose key.
+        owner: String,
+    },
     /// The keyring belongs to another master key.
     #[error("the master key does not fit this keyring")]
     WrongMasterKey,
@@ -114,7 +120,7 @@ impl StoreError {
     /// Whether the same may go well a while later.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Full(_) | Self::Reopening | Self::Io(_))
+        matches!(self, Self::Full(_) | Self::Reopening | Self::Io(_) | Self::KeyLeft { .. })
     }
 
     /// Sorts an I/O error: a full disk is a case of its own.

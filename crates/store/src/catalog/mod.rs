@@ -366,6 +366,18 @@ impl Catalog {
             .collect()
     }
 
+    /// The first of these whose key of before is still to be destroyed.
+    pub(crate) fn first_pending(&self, owners: impl IntoIterator<Item = Owner>) -> Result<Option<Owner>, StoreError> {
+        let view = self.view()?;
+        let table = view.transaction.open_table(PENDING_DESTRUCTION)?;
+        for owner in owners {
+            if table.get(owner.to_bytes().as_slice())?.is_some() {
+                return Ok(Some(owner));
+            }
+        }
+        Ok(None)
+    }
+
     /// Clears owners whose keys are destroyed. Not a mutation: it says nothing new about any record.
     pub(crate) fn clear_pending(&self, owners: &[Owner]) -> Result<(), StoreError> {
         let transaction = self.write()?;
