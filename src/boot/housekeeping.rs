@@ -4,11 +4,12 @@
 //! into the audit, behind everything and many at once. Takes data keys that nobody uses out of memory. Writes the catalog anew
 //! where people were removed from it.
 
-use super::plane::Plane;
+use super::plane::{Plane, Published, Publisher};
 use crate::config::Config;
 use perseat_actors::kit::Clock;
+use perseat_admin::edit::Effects;
 use perseat_domain::model::Media;
-use perseat_domain::route::REMOVED_ANSWER;
+use perseat_domain::route::{REMOVED_ANSWER, RouteChange};
 use perseat_domain::time::Timestamp;
 use perseat_journal::Journal;
 use perseat_store::catalog::{Change, Lookup as _, SegmentHash};
@@ -26,6 +27,7 @@ const MARGIN: Duration = Duration::from_secs(600);
 /// What there is to do, and with what.
 pub(crate) struct Housekeeping {
     custody: Custody,
+    publisher: Arc<Publisher>,
     index: Arc<ExecutionIndex>,
     journal: Journal,
     clock: Arc<dyn Clock>,
@@ -58,6 +60,7 @@ impl Housekeeping {
     pub(crate) fn of(plane: &Plane, config: &Config) -> Self {
         Self {
             custody: plane.custody.clone(),
+            publisher: plane.publisher.clone(),
             index: plane.index.clone(),
             journal: plane.journal.clone(),
             clock: plane.clock.clone(),
@@ -181,8 +184,7 @@ impl Housekeeping {
             at: now,
             action: "user_config.purge",
         };
-        let removed_before = before(now, REMOVED_ANSWER);
-        while self.custody.mutate(change, |tx| tx.purge_removed(removed_before, self.rows))?.value == self.rows {}
+        while self.purge_removed(change, before(now, REMOVED_ANSWER))? == self.rows {}
         let over = Change {
             action: "session.purge",
             ..change
@@ -199,6 +201,20 @@ impl Housekeeping {
         let superseded_before = before(oldest, MARGIN);
         while self.custody.catalog().purge_superseded(superseded_before, self.rows)? == self.rows {}
         self.sweep(now)
+    }
+
+    /// Deletes rows of user configurations that were removed before this; gives how many.
+    fn purge_removed(&self, change: Change<'_>, removed_before: Timestamp) -> Result<usize, StoreError> {
+        self.publisher.publish(|| {
+            let mutated = self.custody.mutate(change, |tx| tx.purge_removed(removed_before, self.rows))?;
+            let count = mutated.value.len();
+            let effects = Effects {
+                routes: mutated.value.into_iter().map(RouteChange::UserConfigForgotten).collect(),
+                ..Effects::default()
+            };
+            let revision = mutated.revision;
+            Ok((count, Published { effects, revision }))
+        })
     }
 
     /// Deletes files that no record names.

@@ -6,11 +6,13 @@ use super::*;
 use crate::command::ImportIntegration;
 use crate::grants::{Connection, Consent};
 use crate::manifest::read_text;
+use crate::routing;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use perseat_domain::definition::EndpointType;
 use perseat_domain::grant::{Holder, Renewal, Renewed, Rules, Status, What};
 use perseat_domain::model::{ConfigValue, InstanceState, Membership, UserConfig};
+use perseat_domain::route::HashSecret;
 use perseat_flow::definition::Limits;
 use perseat_flow::oauth::read_token;
 use perseat_store::catalog::{Catalog, GrantId, Lookup, Options, StoredGrant};
@@ -294,9 +296,14 @@ fn pruning_removes_what_no_manifest_names_and_keeps_the_answer_of_removed_urls()
     let kept: UserConfig = bench.custody.catalog().require(removed).unwrap();
     assert_eq!((kept.removed_at, kept.values.len()), (Some(Timestamp(1_000)), 0));
 
+    let routed = |bench: &Bench| routing::snapshot(bench.custody.catalog(), HashSecret::new(7)).unwrap();
+    let before = routed(&bench);
+    assert_eq!(before.user_configs(), 1);
     let organization = "kind: Organization\nname: Acme\nulcEnabled: true";
     let bare = bench.apply(&[organization], options).unwrap();
     assert!(bare.plan.count(Action::Pruned) >= 3);
+    let after = before.with_changes(bare.effects.routes, 9);
+    assert_eq!(after.user_configs(), routed(&bench).user_configs(), "nothing of what is gone");
     assert!(bench.custody.catalog().customer_by_external_id("globex").unwrap().is_none());
 }
 

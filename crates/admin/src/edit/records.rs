@@ -115,6 +115,7 @@ impl Edit<'_, '_> {
     pub(crate) fn delete_instance(&mut self, id: InstanceId) -> Result<(), Fault> {
         for config in every(|after| self.mutation.user_configs_of_instance(id, after, PAGE))? {
             self.owe_all_of(Holder::UserConfig(config.id))?;
+            self.effects.routes.push(RouteChange::UserConfigForgotten(config.id));
         }
         self.owe_all_of(Holder::Instance(id))?;
         if self.mutation.delete_instance(id)? {

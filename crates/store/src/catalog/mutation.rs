@@ -489,21 +489,23 @@ impl<'t> Mutation<'t> {
         })
     }
 
-    /// Deletes at most `limit` rows of user configurations removed before `before`; gives how many.
+    /// Deletes at most `limit` rows of user configurations removed before `before`; gives which.
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn purge_removed(&mut self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+    pub fn purge_removed(&mut self, before: Timestamp, limit: usize) -> Result<Vec<UserConfigId>, StoreError> {
         let index = [Owned::RemovedUserConfigs as u8];
         let rows = tables::collect(&self.owned, &index, None, limit, |key, ()| [&index, key].concat())?;
         let end = removed_before(before);
-        let mut count = 0;
+        let mut purged = Vec::new();
         for row in rows.iter().take_while(|row| **row < end) {
             let id = row.get(end.len()..).and_then(UserConfigId::from_key);
             let id = id.ok_or_else(|| StoreError::corrupt("catalog index"))?;
-            count += usize::from(self.delete::<UserConfig>(id)?);
+            if self.delete::<UserConfig>(id)? {
+                purged.push(id);
+            }
         }
-        Ok(count)
+        Ok(purged)
     }
 }
 

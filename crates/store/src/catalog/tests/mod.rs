@@ -391,8 +391,8 @@ fn a_removed_user_configuration_keeps_its_row_without_values_until_it_is_purged(
     assert_eq!((row.removed_at, row.values.len()), (Some(Timestamp(5_000)), 0));
     assert_eq!(catalog.user_config_of(world.instance.id, alice.id).unwrap(), None);
     let purge = |before| catalog.mutate(NOW, |tx| tx.purge_removed(Timestamp(before), 10)).unwrap().value;
-    assert_eq!(purge(5_000), 0);
-    assert_eq!(purge(5_001), 1);
+    assert_eq!(purge(5_000), []);
+    assert_eq!(purge(5_001), [world.configs[0].id]);
     assert_eq!(catalog.get::<UserConfig>(world.configs[0].id).unwrap(), None);
     assert_eq!(catalog.user_configs_of_user(alice.id, None, 10).unwrap().items, []);
 }
