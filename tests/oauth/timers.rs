@@ -11,10 +11,10 @@ use perseat_actors::admission::{Admission, AdmissionOptions};
 use perseat_actors::execution::{ExecutionEnv, ExecutionLimits, ExecutionMemory};
 use perseat_actors::grant::{Oauth as Renewals, Sharers};
 use perseat_actors::kit::{
-    Arbiter, ArbiterOptions, Arbiters, Clock, Errands, Mailbox, NurseryOptions, Obituary, Sleep, VirtualClock, start_on,
+    Arbiter, ArbiterOptions, Arbiters, Clock, Errands, Mailbox, NurseryOptions, Obituary, Reply, Sleep, VirtualClock, start_on,
 };
 use perseat_actors::source::{Question, Sources, Unanswered};
-use perseat_actors::supervisor::{ConfigChanged, Feed, Hold, Supervisor, SupervisorOptions};
+use perseat_actors::supervisor::{ConfigChanged, Drain, Feed, Hold, Supervisor, SupervisorOptions};
 use perseat_actors::waiters::Waiters;
 use perseat_admin::apply::{Applier, ApplyOptions, apply};
 use perseat_admin::edit::Definitions;
@@ -22,7 +22,7 @@ use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::ActionRef;
 use perseat_domain::entry::{Accepted, Cancelled, Entry, Origin, TriggerRequest};
 use perseat_domain::fair::FairOptions;
-use perseat_domain::grant::Rules;
+use perseat_domain::grant::{Holder, Rules, Status};
 use perseat_domain::id::{ExecutionId, FlowNumber, partition_of};
 use perseat_domain::identity::{BoundUser, Identity};
 use perseat_domain::model::{Instance, User};
@@ -45,12 +45,11 @@ use perseat_store::keyring::{Keyring, MasterKey, Owner};
 use perseat_store::pressure::{IndexLag, StoragePressure};
 use perseat_store::seal::RecordKind;
 use perseat_store::state::{StateOptions, StateStore};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-#[cfg(feature = "faults")]
-use crate::harness::oauth::Stall;
-use crate::harness::oauth::{Manner, Oauth};
+use crate::harness::oauth::{Manner, Oauth, Stall};
 use crate::harness::{PATIENCE, within};
 use crate::world::{Plan, manifests};
 
@@ -308,6 +307,29 @@ impl Owned {
         self.append(&identity, accepted).await;
         execution
     }
+
+    /// The same, and cancels it: it ends without a slot.
+    async fn send_and_cancel(&self, user: &str) {
+        let cancelled = Cancelled {
+            execution: self.send(user).await,
+            at: self.clock.now(),
+            by: "local:0".into(),
+        };
+        self.append(&self.identity(user), cancelled).await;
+    }
+
+    /// Waits until a configuration was read whose token is to be looked at as soon as that may be.
+    async fn until_due(&self) {
+        let is_read = |waits: &[Duration]| waits.contains(&Duration::from_millis(200));
+        self.clock.until("a configuration to be read", is_read).await;
+    }
+
+    /// Asks for the end of all that runs; what is answered then.
+    fn drain(&self) -> oneshot::Receiver<()> {
+        let (reply, drained) = Reply::channel();
+        self.supervisor.tell(Drain(reply)).unwrap();
+        drained
+    }
 }
 
 fn custody(keyring: &std::path::Path, folder: Directory, yaml: &str, at: Timestamp) -> Custody {
@@ -408,6 +430,21 @@ async fn what_is_parked_waits_for_one_look() {
     owned.clock.until("nobody to wait for former looks", is_one_more).await;
 }
 
+fn question(identity: &Identity) -> Question {
+    Question {
+        user: UserKey::of(identity),
+        variable: "of-no-version".into(),
+        source: ActionRef {
+            component: "code".into(),
+            action: "runCodePicklist".into(),
+        },
+        typed: BTreeMap::new(),
+        reference: ExecutionId(Uuid::now_v7()),
+        time: PATIENCE,
+        max_result: 1_000,
+    }
+}
+
 /// Before a start is through, and before `resume`.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_everything_is_held_no_data_source_is_run() {
@@ -419,19 +456,7 @@ async fn while_everything_is_held_no_data_source_is_run() {
     let sources = Sources::new(vec![owned.supervisor.clone()]);
     for (is_held, code) in [(true, ErrorCode::Paused), (false, ErrorCode::NotReady)] {
         owned.hold(is_held).await;
-        let question = Question {
-            user: UserKey::of(&owned.identity("ann")),
-            variable: "of-no-version".into(),
-            source: ActionRef {
-                component: "code".into(),
-                action: "runCodePicklist".into(),
-            },
-            typed: BTreeMap::new(),
-            reference: ExecutionId(Uuid::now_v7()),
-            time: PATIENCE,
-            max_result: 1_000,
-        };
-        assert_eq!(sources.ask(question).await, Err(Unanswered(code)));
+        assert_eq!(sources.ask(question(&owned.identity("ann"))).await, Err(Unanswered(code)));
     }
     assert_eq!(owned.provider.calls("/token").len(), 1, "it was read once nothing was held");
 }
@@ -445,16 +470,8 @@ async fn what_was_read_while_everything_was_held_is_read_again_and_tended_after_
     };
     let owned = Owned::start(&plan).await;
     owned.hold(true).await;
-    let execution = owned.send("ann").await;
-    let cancelled = Cancelled {
-        execution,
-        at: owned.clock.now(),
-        by: "local:0".into(),
-    };
-    owned.append(&owned.identity("ann"), cancelled).await;
-    // Her token is due: it is to be looked at as soon as that may be.
-    let is_read = |waits: &[Duration]| waits.contains(&Duration::from_millis(200));
-    owned.clock.until("her configuration to be read", is_read).await;
+    owned.send_and_cancel("ann").await;
+    owned.until_due().await;
     assert!(owned.provider.calls("/token").is_empty());
     owned.hold(false).await;
     owned.send("ann").await;
@@ -485,4 +502,69 @@ async fn a_token_that_lives_is_used_while_neither_provider_nor_catalog_take_anyt
     owned.provider.change(|manner| manner.stalls = None);
     let work = owned.provider.until("/work", 2).await;
     assert_eq!((work[1].token.as_str(), work[1].status), ("access-ann-2", 200));
+}
+
+/// For a page, which holds no slot.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_is_drained_once_no_renewal_is_under_way() {
+    let plan = Plan {
+        users: &["ann"],
+        manner: Manner {
+            stalls: Some(Stall::Meanwhile),
+            ..Manner::default()
+        },
+        ..Plan::default()
+    };
+    let owned = Owned::start(&plan).await;
+    let identity = owned.identity("ann");
+    let sources = Sources::new(vec![owned.supervisor.clone()]);
+    let asked = sources.ask(question(&identity));
+    let drained = async {
+        owned.provider.until("/token", 1).await;
+        let mut drained = owned.drain();
+        // Answered after it.
+        owned.hold(true).await;
+        assert_eq!(drained.try_recv(), Err(TryRecvError::Empty));
+        owned.provider.change(|manner| manner.stalls = None);
+        within("the owner to be drained", drained).await.unwrap();
+    };
+    let (_, ()) = tokio::join!(asked, drained);
+    let holder = Holder::UserConfig(identity.user.unwrap().config);
+    let row = owned.custody.catalog().grants_of(holder).unwrap().remove("account").unwrap();
+    assert_eq!((row.grant.status, row.grant.is_unsettled()), (Status::Active, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_an_owner_is_drained_no_data_source_is_run() {
+    let plan = Plan {
+        users: &["ann", "bob"],
+        manner: Manner {
+            holds: true,
+            ..Manner::default()
+        },
+        ..Plan::default()
+    };
+    let owned = Owned::start(&plan).await;
+    owned.send("ann").await;
+    owned.provider.until("/work", 1).await;
+    let drained = owned.drain();
+    let sources = Sources::new(vec![owned.supervisor.clone()]);
+    let unanswered = Err(Unanswered(ErrorCode::NotReady));
+    assert_eq!(sources.ask(question(&owned.identity("bob"))).await, unanswered);
+    assert_eq!(owned.provider.calls("/token").len(), 1, "ann's");
+    owned.provider.change(|manner| manner.holds = false);
+    within("the owner to be drained", drained).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_is_drained_begins_no_renewal() {
+    let plan = Plan {
+        users: &["ann"],
+        ..Plan::default()
+    };
+    let owned = Owned::start(&plan).await;
+    within("the owner to be drained", owned.drain()).await.unwrap();
+    owned.send_and_cancel("ann").await;
+    owned.until_due().await;
+    assert!(owned.provider.calls("/token").is_empty());
 }

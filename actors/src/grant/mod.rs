@@ -30,6 +30,7 @@ use perseat_domain::grant::Rules;
 use perseat_flow::oauth::OauthClient;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::watch;
 use unwritten::Unwritten;
 
 /// What renewing needs; its connections belong to one arbiter.
@@ -41,6 +42,18 @@ pub struct Oauth {
     pub rules: Rules,
     unwritten: Unwritten,
     is_held: Arc<AtomicBool>,
+    /// Renewals that a stop would cut off.
+    in_flight: watch::Sender<usize>,
+}
+
+/// A renewal, from before its intent is written down until its outcome is.
+#[derive(Debug)]
+struct InFlight(watch::Sender<usize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Oauth {
@@ -52,6 +65,7 @@ impl Oauth {
             rules,
             unwritten: Unwritten::default(),
             is_held: Arc::default(),
+            in_flight: watch::Sender::default(),
         }
     }
 
@@ -62,5 +76,19 @@ impl Oauth {
 
     pub(crate) fn is_held(&self) -> bool {
         self.is_held.load(Ordering::Relaxed)
+    }
+
+    /// A renewal begins, unless everything is held.
+    fn begin(&self) -> Option<InFlight> {
+        if self.is_held() {
+            return None;
+        }
+        self.in_flight.send_modify(|count| *count += 1);
+        Some(InFlight(self.in_flight.clone()))
+    }
+
+    /// How many renewals a stop would cut off.
+    pub(crate) fn in_flight(&self) -> watch::Receiver<usize> {
+        self.in_flight.subscribe()
     }
 }

@@ -62,10 +62,18 @@ impl Grants {
         let mut is_answered = false;
         let mut given = None;
         let mut turn = None;
+        let mut in_flight = None;
         loop {
             if tending.is_intending() && turn.is_none() {
                 match self.turn(env, key).await {
-                    Ok(come) => turn = Some(come),
+                    Ok(come) => {
+                        turn = Some(come);
+                        in_flight = in_flight.or_else(|| env.oauth.begin());
+                        if in_flight.is_none() {
+                            self.call_off(key, &mut tending);
+                            return Ok(());
+                        }
+                    }
                     Err(outcome) => {
                         telemetry::renewed(&outcome);
                         task = self.go_on(env, key, |item, now, rules| {
@@ -120,6 +128,13 @@ impl Grants {
                     })
                 }
             };
+        }
+    }
+
+    /// Everything is held by now.
+    fn call_off(&mut self, key: &str, tending: &mut Tending) {
+        if let Some(item) = self.items.get_mut(key) {
+            tending.called_off(&mut item.now.grant);
         }
     }
 

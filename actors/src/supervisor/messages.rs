@@ -160,7 +160,8 @@ pub struct UserDied;
 #[rtype(result = "()")]
 pub struct UserBack(pub UserKey);
 
-/// Sent by boot when the daemon ends: start nothing new; answers once nothing runs.
+/// Sent by boot when the daemon ends: start nothing new; answers once nothing runs and no renewal is under way. No data source is run, and
+/// once nothing runs no renewal begins.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Drain(pub Reply<()>);

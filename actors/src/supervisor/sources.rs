@@ -13,6 +13,9 @@ impl Handler<Offer> for Supervisor {
         if self.is_held() {
             return offer.reply.send(Err(Unanswered(ErrorCode::Paused)));
         }
+        if self.is_draining() {
+            return offer.reply.send(Err(Unanswered(ErrorCode::NotReady)));
+        }
         let instance = offer.question.user.instance;
         let refused = match self.instance(instance) {
             Ok(actor) => actor.tell(offer).err().map(|error| error.to_string()),

@@ -151,6 +151,13 @@ impl Tending {
         self.keep(next)
     }
 
+    /// Gives up what was intended, before anything of it was stored.
+    pub fn called_off(&mut self, grant: &mut Grant) {
+        if let Stage::Intending(before) = std::mem::take(&mut self.stage) {
+            *grant = *before;
+        }
+    }
+
     /// Goes on after a [`Task::Store`] or [`Task::StoreLater`], or where a [`Task::PutOff`] could not be kept in mind and was stored again.
     pub fn stored(&mut self, grant: &mut Grant, wrote: Wrote, now: Timestamp, rules: &Rules) -> Task {
         match (std::mem::take(&mut self.stage), wrote) {
@@ -337,6 +344,11 @@ mod tests {
         };
         let look = |tending: &mut Tending, grant: &mut Grant, now| look(tending, grant, now, &rules);
         let mut tending = Tending::default();
+        let before = grant.clone();
+        assert_eq!(look(&mut tending, &mut grant, due), Task::Store);
+        assert_ne!(grant, before);
+        tending.called_off(&mut grant);
+        assert_eq!(grant, before);
         assert_eq!(look(&mut tending, &mut grant, due), Task::Store);
         assert!(tending.is_intending());
         assert_eq!(tending.held_back(&mut grant, later(), due, &rules), Task::Store);
