@@ -375,6 +375,8 @@ impl Config {
             concurrency_of_identity: api.concurrency_of_identity.as_usize(),
             query_time: api.query_time,
             query_rows: api.query_rows.as_usize(),
+            query_bytes: api.query_bytes.as_usize(),
+            result_memory: api.result_memory.as_usize(),
             max_query: api.max_query.as_usize(),
             max_selections: api.max_selections.as_usize(),
             max_values: api.max_values.as_usize(),

@@ -96,6 +96,10 @@ settings! {
         /// Records that one request may read over all its lists, those that a filter leaves out among them, and items of lists within a
         /// record; past it the request is refused whole (`TOO_MANY_ROWS`), but what a mutation did stays done.
         query_rows: Count = 100_000;
+        /// Bytes of log lines and error messages of executions that one request may read; past it as above (`TOO_MANY_BYTES`).
+        query_bytes: Size = "32MiB";
+        /// Memory for what signed URLs answer, results of steps and files, until it is sent. The clients of one address have half at most; their others wait.
+        result_memory: Size = "64MiB";
         /// The text of a query, but for what its strings hold. The prism CLI's queries have less than 4 KiB.
         max_query: Size = "64KiB";
         /// Selections of a query: fields and fragments, those within a fragment as often as it is spread. The prism CLI's have less than 100.
@@ -530,7 +534,7 @@ settings! {
         cache: Size = "4MiB";
         /// History files open at once.
         open_files: Count = 4;
-        /// Bytes of a request or result that are shown of an execution.
+        /// Bytes of a request, and of a step's result, that are shown of an execution; of all its results 16 times as many. A result's URL gives it whole.
         shown_bytes: Size = "64KiB";
         /// Rows of one file that a list looks at before it gives a short page.
         scan_rows: Count = 20_000;

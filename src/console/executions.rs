@@ -5,14 +5,14 @@ use super::route::View;
 use super::trouble::Trouble;
 use super::{Asked, Console};
 use crate::boot::http::Answer;
-use crate::control::iso;
+use crate::control::{Budget, iso};
 use http::StatusCode;
 use perseat_admin::fault::Fault;
 use perseat_admin::query::{Listed, Reader, VisibleExecution, unknown_cursor};
 use perseat_domain::entry::StepStatus;
 use perseat_domain::id::{ExecutionId, InstanceId};
 use perseat_domain::time::Timestamp;
-use perseat_store::executions::{ExecutionSummary, Named, StepView};
+use perseat_store::executions::{ExecutionOutline, ExecutionSummary, Named, StepOutline};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -129,7 +129,7 @@ fn took(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<String> {
     })
 }
 
-fn step(step: &StepView) -> Step {
+fn step(step: &StepOutline) -> Step {
     Step {
         name: step.name.clone(),
         status: match step.status {
@@ -180,12 +180,18 @@ impl Console {
     pub(super) fn execution(&self, asked: Asked<'_>, id: ExecutionId) -> Result<Answer, Trouble> {
         let detail = self.look(asked, |reader| {
             reader.customer_of_executions()?;
-            let view = self.desk.executions().show(id)?.ok_or(Fault::Absent("execution"))?;
-            asked.spend(view.steps.len().saturating_add(1))?;
-            let view = reader.execution(view)?.ok_or(Fault::Absent("execution"))?;
+            let outline = self.outline(asked, id)?.ok_or(Fault::Absent("execution"))?;
+            asked.spend(outline.steps.len().saturating_add(1))?;
+            let view = reader.execution(outline)?.ok_or(Fault::Absent("execution"))?;
             Ok(self.detail_of(asked, reader, &view)?)
         })?;
         Ok(self.pages.fragment(StatusCode::OK, "execution.html", &detail))
+    }
+
+    /// What happened in an execution, within what the request may read.
+    pub(super) fn outline(&self, asked: Asked<'_>, id: ExecutionId) -> Result<Option<ExecutionOutline>, Trouble> {
+        let own = Budget::of(&self.desk);
+        Ok(self.desk.executions().outline(id, asked.budget.unwrap_or(&own))?)
     }
 
     fn detail_of(&self, asked: Asked<'_>, reader: &Reader<'_>, view: &VisibleExecution) -> Result<Detail, Fault> {

@@ -147,11 +147,13 @@ impl Console {
         below: usize,
     ) -> Result<(), Trouble> {
         asked.spend(1)?;
-        let Some(view) = self.desk.executions().show(execution)? else {
+        let Some(outline) = self.outline(asked, execution)? else {
             return Ok(());
         };
-        asked.spend(view.steps.len())?;
-        let Some(view) = namer.reader.execution(view)? else { return Ok(()) };
+        asked.spend(outline.steps.len())?;
+        let Some(view) = namer.reader.execution(outline)? else {
+            return Ok(());
+        };
         let lines = said(&view);
         asked.spend(lines.len())?;
         let wanted = lines.into_iter().enumerate().take(below);

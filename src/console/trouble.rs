@@ -5,6 +5,7 @@ use super::form::sentence;
 use crate::boot::http::Answer;
 use http::StatusCode;
 use perseat_admin::fault::Fault;
+use perseat_store::executions::OutlineError;
 use perseat_store::index::IndexError;
 use serde::Serialize;
 
@@ -26,6 +27,15 @@ pub(super) enum Trouble {
     /// Executions could not be read.
     #[error(transparent)]
     Index(#[from] IndexError),
+}
+
+impl From<OutlineError> for Trouble {
+    fn from(error: OutlineError) -> Self {
+        match error {
+            OutlineError::Index(error) => Self::Index(error),
+            OutlineError::Spent(spent) => Self::Fault(Fault::Spent(spent)),
+        }
+    }
 }
 
 /// Something to read.

@@ -2,15 +2,14 @@
 
 use super::bearer::{self, Unknown};
 use super::limits::{Rates, Recent, client_key};
-use super::service::refusal;
+use super::service::{self, refusal};
 use super::turns::{Turn, Turns};
 use super::{ControlOptions, Desk};
-use crate::boot::http::{Answer, Peer};
+use crate::boot::http::Answer;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use perseat_admin::actor::Actor;
 use perseat_store::seal::key_digest;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -97,9 +96,7 @@ impl Admission {
     /// Who asks. Addresses from which many bearers were refused are not heard, unless with a bearer that is known.
     async fn recognise(&self, head: &Parts) -> Result<Actor, Refused> {
         let bearer = bearer::of(&head.headers).map_err(|refused| unknown(&refused))?.to_owned();
-        let peer = head.extensions.get::<Peer>();
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
-        let client = client_key(self.desk.client(peer, &head.headers));
+        let client = client_key(self.desk.client_of(head));
         let digest = key_digest(&bearer);
         let gates = &self.gates;
         if !gates.recent.has(&digest) && !gates.refused.has(&client, self.desk.uptime()) {
@@ -133,7 +130,7 @@ fn unknown(unknown: &Unknown) -> Refused {
 }
 
 fn stopping() -> Refused {
-    Box::new(refusal(StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping."))
+    Box::new(service::stopping())
 }
 
 /// Rates are whole numbers in a second, so that one second later there is one more.

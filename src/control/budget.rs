@@ -11,6 +11,7 @@ use std::time::Duration;
 /// See the module.
 pub(crate) struct Budget {
     left: AtomicUsize,
+    bytes_left: AtomicUsize,
     /// Until when after the start more may be read.
     until: Duration,
     clock: Arc<dyn Clock>,
@@ -25,9 +26,10 @@ impl fmt::Debug for Budget {
 
 impl Budget {
     /// For a request that begins now.
-    pub(super) fn new(records: usize, time: Duration, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(records: usize, bytes: usize, time: Duration, clock: Arc<dyn Clock>) -> Self {
         Self {
             left: AtomicUsize::new(records),
+            bytes_left: AtomicUsize::new(bytes),
             until: clock.uptime().saturating_add(time),
             clock,
             spent: OnceLock::new(),
@@ -37,29 +39,37 @@ impl Budget {
     /// That of a request of the API.
     pub(crate) fn of(desk: &Desk) -> Self {
         let options = desk.options();
-        Self::new(options.query_rows, options.query_time, desk.clock())
+        Self::new(options.query_rows, options.query_bytes, options.query_time, desk.clock())
     }
 
     /// Why something was refused, if anything was.
     pub(super) fn spent(&self) -> Option<Spent> {
         self.spent.get().copied()
     }
-}
 
-impl Allowance for Budget {
-    fn take(&self, records: usize) -> Result<(), Spent> {
+    fn take_from(&self, left: &AtomicUsize, taken: usize, short: Spent) -> Result<(), Spent> {
         if let Some(spent) = self.spent() {
             return Err(spent);
         }
-        let less = |left: usize| left.checked_sub(records);
+        let less = |left: usize| left.checked_sub(taken);
         let spent = if self.clock.uptime() >= self.until {
             Spent::Time
-        } else if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
-            Spent::Records
+        } else if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
+            short
         } else {
             return Ok(());
         };
         Err(*self.spent.get_or_init(|| spent))
+    }
+}
+
+impl Allowance for Budget {
+    fn take(&self, records: usize) -> Result<(), Spent> {
+        self.take_from(&self.left, records, Spent::Records)
+    }
+
+    fn take_bytes(&self, bytes: usize) -> Result<(), Spent> {
+        self.take_from(&self.bytes_left, bytes, Spent::Bytes)
     }
 }
 
@@ -69,7 +79,7 @@ mod tests {
     use perseat_actors::kit::RealClock;
 
     fn budget(records: usize, time: Duration) -> Budget {
-        Budget::new(records, time, Arc::new(RealClock::new()))
+        Budget::new(records, 10, time, Arc::new(RealClock::new()))
     }
 
     #[test]
@@ -80,6 +90,14 @@ mod tests {
         assert_eq!(budget.take(2), Err(Spent::Records));
         assert_eq!(budget.take(1), Err(Spent::Records));
         assert_eq!(budget.spent(), Some(Spent::Records));
+        assert_eq!(budget.take_bytes(1), Err(Spent::Records));
+    }
+
+    #[test]
+    fn bytes_are_counted_apart() {
+        let budget = budget(1, Duration::MAX);
+        assert_eq!((budget.take_bytes(10), budget.take(1)), (Ok(()), Ok(())));
+        assert_eq!(budget.take_bytes(1), Err(Spent::Bytes));
     }
 
     #[test]

@@ -4,11 +4,13 @@ use super::SignInOptions;
 use super::limits::{ControlOptions, Rates, account_key};
 use super::media::Permit;
 use super::signed::Signer;
+use crate::boot::http::Peer;
 use crate::boot::plane::{Plane, Published, Publisher, random};
 use crate::mail::MailOptions;
 use crate::oauth::Door;
 use arc_swap::ArcSwap;
 use http::HeaderMap;
+use http::request::Parts;
 use perseat_actors::front::{FrontShared, Proxies, Trial};
 use perseat_actors::kit::Clock;
 use perseat_actors::source::Sources;
@@ -31,7 +33,7 @@ use perseat_store::executions::ExecutionReader;
 use perseat_store::media::MediaError;
 use perseat_store::pressure::Ballast;
 use secrecy::SecretString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
@@ -122,6 +124,12 @@ impl Desk {
     /// Who calls, as far as proxies can be trusted to say.
     pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         self.proxies.load().client(peer, headers)
+    }
+
+    /// Whose request it is.
+    pub(super) fn client_of(&self, head: &Parts) -> IpAddr {
+        let peer = head.extensions.get::<Peer>();
+        self.client(peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0), &head.headers)
     }
 
     /// How invitations reach people.

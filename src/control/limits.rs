@@ -24,6 +24,10 @@ pub struct ControlOptions {
     pub query_time: Duration,
     /// Records that one request may read.
     pub query_rows: usize,
+    /// Bytes of log lines and error messages of executions that one request may read.
+    pub query_bytes: usize,
+    /// Memory for what signed URLs answer, until it is sent; the clients of one network have half.
+    pub result_memory: usize,
     /// The text of a query in bytes, what its strings hold apart.
     pub max_query: usize,
     /// Selections of a query, those of a fragment as often as it is spread.
@@ -91,6 +95,8 @@ impl Default for ControlOptions {
             concurrency_of_identity: 4,
             query_time: Duration::from_secs(10),
             query_rows: 100_000,
+            query_bytes: 32 << 20,
+            result_memory: 64 << 20,
             max_query: 64 << 10,
             max_selections: 5_000,
             max_values: 100_000,

@@ -8,6 +8,7 @@ mod bearer;
 mod budget;
 mod desk;
 mod document;
+mod fetches;
 mod lenient;
 mod limits;
 mod media;

@@ -2,6 +2,7 @@
 
 use super::admission::{Admission, Admitted};
 use super::budget::Budget;
+use super::fetches::Fetches;
 use super::lenient::Lenient;
 use super::pictures::Pictures;
 use super::schema::answer;
@@ -41,6 +42,8 @@ struct Shared {
     decoders: Arc<Semaphore>,
     /// Whose pictures wait for that.
     pictures: Arc<Pictures>,
+    /// What signed URLs answer.
+    fetches: Fetches,
     sign_in: SignIn,
     console: Console,
     /// Where requests run, whichever thread they come in on.
@@ -56,11 +59,13 @@ impl std::fmt::Debug for Control {
 impl Control {
     /// `provider` is who else says who somebody is.
     pub(crate) fn new(desk: Arc<Desk>, provider: Option<Provider>, pages: ConsoleOptions, runtime: Handle) -> Self {
+        let options = desk.options();
         let shared = Shared {
+            fetches: Fetches::new(options.concurrency, options.concurrency_of_identity, options.result_memory),
             asked: OnceLock::new(),
             admission: Admission::new(Arc::clone(&desk), runtime.clone()),
-            decoders: Arc::new(Semaphore::new(desk.options().decoders)),
-            pictures: Arc::new(Pictures::new(desk.options().pictures)),
+            decoders: Arc::new(Semaphore::new(options.decoders)),
+            pictures: Arc::new(Pictures::new(options.pictures)),
             sign_in: SignIn::new(Arc::clone(&desk), provider, runtime.clone()),
             console: Console::new(Arc::clone(&desk), pages, runtime.clone()),
             runtime,
@@ -110,10 +115,7 @@ impl Service for Control {
                 (API, _) => refusal(StatusCode::METHOD_NOT_ALLOWED, "Use POST."),
                 (oauth::AUTHORIZE | oauth::CALLBACK | oauth::RECONNECT | oauth::ACCOUNTS, &Method::GET)
                 | (oauth::AUTHORIZE | oauth::ACCOUNTS, &Method::POST) => shared.clone().consent(head.clone(), body).await,
-                (path, &Method::GET) if path.starts_with(blobs::PATH) => {
-                    let (path, query) = (path.to_owned(), head.uri.query().unwrap_or_default().to_owned());
-                    shared.clone().blob(path, query).await
-                }
+                (path, &Method::GET) if path.starts_with(blobs::PATH) => shared.clone().blob(&head).await,
                 (path, _) if Console::takes(path) => shared.clone().page(head.clone(), body).await,
                 (unsupported::FLOW_TEST, _) => media::refusal(StatusCode::NOT_IMPLEMENTED, "not_supported", unsupported::NO_FLOW_TEST),
                 (media::UPLOAD, &Method::PUT) => {
@@ -301,12 +303,23 @@ impl Shared {
             .unwrap_or_else(|_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error."))
     }
 
-    async fn blob(self: Arc<Self>, path: String, query: String) -> Answer {
-        let desk = Arc::clone(&self.desk);
-        let answered = self.runtime.spawn_blocking(move || blobs::answer(&desk, &path, &query)).await;
-        match answered {
-            Ok(Some(blob)) => harmless(blob),
-            Ok(None) => refusal(StatusCode::NOT_FOUND, "This URL has expired, or is none."),
+    async fn blob(self: Arc<Self>, head: &Parts) -> Answer {
+        let client = self.desk.client_of(head);
+        let Some(turn) = self.fetches.wait(client).await else {
+            return stopping();
+        };
+        let (desk, uri) = (Arc::clone(&self.desk), head.uri.clone());
+        // The turn is the thread's, which goes on when nobody waits any more.
+        let answered = self
+            .runtime
+            .spawn_blocking(move || (blobs::answer(&desk, uri.path(), uri.query().unwrap_or_default()), turn));
+        match answered.await {
+            Ok((Some(blob), turn)) => {
+                let held = self.fetches.hold(client, blob.bytes).await;
+                drop(turn);
+                held.map_or_else(stopping, |bytes| harmless(Blob { bytes, ..blob }))
+            }
+            Ok((None, _)) => refusal(StatusCode::NOT_FOUND, "This URL has expired, or is none."),
             Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error."),
         }
     }
@@ -334,6 +347,11 @@ fn harmless(blob: Blob) -> Answer {
 /// GraphQL's own form, whatever went wrong.
 pub(super) fn refusal(status: StatusCode, message: &str) -> Answer {
     json(status, &json!({ "data": null, "errors": [{ "message": message }] }))
+}
+
+/// What waits for turns that nobody gives any more.
+pub(super) fn stopping() -> Answer {
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping.")
 }
 
 /// A query that is not looked at any further.

@@ -14,5 +14,6 @@ mod harness;
 mod heads;
 mod memory;
 mod outbound;
+mod results;
 mod scripts;
 mod world;

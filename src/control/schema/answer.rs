@@ -81,6 +81,7 @@ pub(super) fn error(fault: Fault) -> Error {
 fn spent_code(spent: Spent) -> &'static str {
     match spent {
         Spent::Records => "TOO_MANY_ROWS",
+        Spent::Bytes => "TOO_MANY_BYTES",
         Spent::Time => "TOO_SLOW",
     }
 }
@@ -104,15 +105,19 @@ pub(super) fn actor<'c>(ctx: &Context<'c>) -> Result<&'c Actor> {
 
 /// Counts what is read elsewhere than in the catalog, or shown of one record.
 pub(super) fn spend(ctx: &Context<'_>, items: usize) -> Result<()> {
-    let taken = ctx.data::<Arc<Budget>>()?.take(items);
+    let taken = budget(ctx)?.take(items);
     taken.map_err(|spent| error(Fault::Spent(spent)))
+}
+
+/// What the request may still read.
+pub(super) fn budget<'c>(ctx: &Context<'c>) -> Result<&'c Arc<Budget>> {
+    ctx.data::<Arc<Budget>>()
 }
 
 /// Reads one moment of the catalog for whoever asks.
 pub(super) fn read<T>(ctx: &Context<'_>, work: impl FnOnce(&Reader<'_>) -> Result<T, Fault>) -> Result<T> {
     spend(ctx, 0)?;
-    let budget = ctx.data::<Arc<Budget>>()?;
-    let read = desk(ctx)?.read_within(actor(ctx)?, budget.as_ref(), work);
+    let read = desk(ctx)?.read_within(actor(ctx)?, budget(ctx)?.as_ref(), work);
     read.map_err(error)
 }
 

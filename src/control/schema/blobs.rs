@@ -6,7 +6,8 @@ use perseat_admin::query::Sight;
 use perseat_domain::id::ExecutionId;
 use perseat_store::executions::Part;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde::de::IgnoredAny;
+use serde_json::json;
 
 /// Below which path blobs are.
 pub(in crate::control) const PATH: &str = "/blobs/";
@@ -24,10 +25,24 @@ pub(in crate::control) struct Blob {
 const STEP: &str = "/blobs/step-result";
 const MESSAGE_PACK: &str = "application/x-msgpack";
 
-/// The form that clients read: `data` may be any value where no content type is given.
+/// The form that clients read: JSON as text where the content type says so, or else any value.
 #[derive(Serialize)]
-struct StepResult {
-    data: Value,
+struct StepResult<T> {
+    data: T,
+    #[serde(rename = "contentType", skip_serializing_if = "Option::is_none")]
+    content_type: Option<&'static str>,
+}
+
+fn packed(data: impl Serialize, content_type: Option<&'static str>) -> Option<Vec<u8>> {
+    rmp_serde::to_vec_named(&StepResult { data, content_type }).ok()
+}
+
+/// A result as it was written: as values it would take many times the memory.
+fn packed_text(result: Vec<u8>) -> Option<Vec<u8>> {
+    // Where blanking broke its form it is text.
+    let is_json = serde_json::from_slice::<IgnoredAny>(&result).is_ok();
+    let text = String::from_utf8(result).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    packed(text, is_json.then_some("application/json"))
 }
 
 /// Where a step's result can be fetched for a short time, as far as whoever got the URL may see it.
@@ -57,20 +72,21 @@ pub(in crate::control) fn answer(desk: &Desk, path: &str, query: &str) -> Option
     let sights = [Sight::Whole, Sight::WithoutUrls, Sight::WithoutPerson];
     let given = parameter("sight")?;
     let sight = sights.into_iter().find(|sight| word(*sight) == given)?;
-    let view = desk.executions().show(execution).ok()??;
-    let data = match place.checked_sub(1) {
+    let packed = match place.checked_sub(1) {
         // Null alone would be taken for a result.
-        _ if sight == Sight::WithoutPerson => json!({ "notShown": "This ran on behalf of a person whom you may not see." }),
-        None => trigger::result(desk, &view, sight)?,
-        Some(place) => match view.steps.into_iter().nth(place)?.output {
-            Part::Readable(data) => data,
-            Part::Unreadable { .. } => return None,
+        _ if sight == Sight::WithoutPerson => packed(json!({ "notShown": "This ran on behalf of a person whom you may not see." }), None),
+        None => match desk.executions().request(execution).ok()?? {
+            (summary, Part::Readable(request)) => packed(trigger::result(desk, &summary, &request, sight), None),
+            (_, Part::Unreadable { .. }) => None,
+        },
+        Some(place) => match desk.executions().result(execution, place).ok()?? {
+            Part::Readable(result) => packed_text(result),
+            Part::Unreadable { .. } => None,
         },
     };
-    let packed = rmp_serde::to_vec_named(&StepResult { data }).ok()?;
     Some(Blob {
         content_type: MESSAGE_PACK,
         attachment: None,
-        bytes: packed.into(),
+        bytes: packed?.into(),
     })
 }

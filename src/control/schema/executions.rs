@@ -1,6 +1,6 @@
 //! Executions: what ran, step by step.
 
-use super::answer::{actor, desk, error, page, read, spend};
+use super::answer::{actor, budget, desk, error, page, read, spend};
 use super::connection::{
     Connection, ExecutionSectionOrder, InstanceExecutionResultOrder, InstanceExecutionResultOrderField, InstanceStepResultOrder, LogOrder,
     OrderDirection, terms,
@@ -16,7 +16,7 @@ use perseat_admin::query::{Listed, Sight, VisibleExecution, VisibleSummary, unkn
 use perseat_domain::entry::{LogLine, StepStatus};
 use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, join_global};
 use perseat_domain::time::Timestamp;
-use perseat_store::executions::ExecutionSummary;
+use perseat_store::executions::{ExecutionSummary, OutlineError};
 use perseat_store::index::{Filter, IndexError, Status};
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
@@ -62,7 +62,7 @@ struct LogSeverity {
 #[derive(Clone, Debug)]
 pub(super) struct InstanceExecutionResult(Arc<Shown>);
 
-/// What lists know of an execution, and what its entries say once somebody asks for it.
+/// What lists know of an execution, and what happened in it once somebody asks for that.
 #[derive(Debug)]
 struct Shown {
     summary: VisibleSummary,
@@ -104,20 +104,21 @@ impl InstanceExecutionResult {
         &self.0.summary
     }
 
-    /// Everything that can be read of it: its entries are read and opened here, once.
+    /// What happened in it: its entries are read here, once.
     fn view(&self, ctx: &Context<'_>) -> Result<&VisibleExecution> {
         if let Some(view) = self.0.view.get() {
             return Ok(view);
         }
         let steps = usize::try_from(self.summary().steps_finished).unwrap_or(usize::MAX);
         spend(ctx, steps.saturating_add(1))?;
-        let view = desk(ctx)?
-            .executions()
-            .show(self.summary().id)
-            .map_err(|fault| unreadable(&fault))?;
+        let outline = desk(ctx)?.executions().outline(self.summary().id, budget(ctx)?.as_ref());
+        let outline = outline.map_err(|fault| match fault {
+            OutlineError::Index(fault) => unreadable(&fault),
+            OutlineError::Spent(spent) => error(Fault::Spent(spent)),
+        })?;
         // One that was collected meanwhile has nothing more to show.
-        let visible = match view {
-            Some(view) => read(ctx, |reader| reader.execution(view))?,
+        let visible = match outline {
+            Some(outline) => read(ctx, |reader| reader.execution(outline))?,
             None => None,
         };
         let visible = visible.ok_or_else(|| error(Fault::Absent("execution")))?;
@@ -247,7 +248,7 @@ impl InstanceStepResult {
     fn all(desk: &Desk, view: &VisibleExecution) -> Vec<Self> {
         let sight = view.sight();
         let begun = view.summary.started_at.unwrap_or(view.summary.accepted_at);
-        let trigger = trigger::name(desk, view).map(|name| Self {
+        let trigger = trigger::name(desk, &view.summary).map(|name| Self {
             execution: view.summary.id,
             place: blobs::TRIGGER,
             path: name.clone(),

@@ -11,7 +11,7 @@ use perseat_domain::id::{CustomerId, EndpointId, FlowNumber, InstanceId, UserId}
 use perseat_domain::model::{Customer, Instance, Integration, IntegrationVersion, User};
 use perseat_flow::payload::is_json;
 use perseat_store::catalog::Lookup as _;
-use perseat_store::executions::{ExecutionView, Named, Part, TriggerView};
+use perseat_store::executions::{ExecutionSummary, Named, TriggerView};
 use serde_json::{Map, Value, json};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -21,19 +21,17 @@ fn id<I: FromStr>(named: Option<&Named>) -> Option<I> {
 }
 
 /// The display name of the execution's trigger; none once its flow is gone.
-pub(super) fn name(desk: &Desk, view: &ExecutionView) -> Option<String> {
-    let instance = desk.catalog().get::<Instance>(id(view.summary.instance.as_ref())?).ok()??;
-    let number = FlowNumber(id(view.summary.flow.as_ref())?);
+pub(super) fn name(desk: &Desk, summary: &ExecutionSummary) -> Option<String> {
+    let instance = desk.catalog().get::<Instance>(id(summary.instance.as_ref())?).ok()??;
+    let number = FlowNumber(id(summary.flow.as_ref())?);
     let running = instance.deployed.as_ref().unwrap_or(&instance.config).version;
     let version = desk.catalog().integration_version(instance.integration, running).ok()??;
     version.definition.flow(number).map(|flow| flow.trigger.name.clone())
 }
 
 /// What the trigger gave; without the URLs of a person whose URLs are not to be known.
-pub(super) fn result(desk: &Desk, view: &ExecutionView, sight: Sight) -> Option<Value> {
-    let Part::Readable(request) = &view.trigger else { return None };
+pub(super) fn result(desk: &Desk, summary: &ExecutionSummary, request: &TriggerView, sight: Sight) -> Value {
     let catalog = desk.catalog();
-    let summary = &view.summary;
     let customer = id::<CustomerId>(summary.customer.as_ref()).and_then(|id| catalog.get::<Customer>(id).ok()?);
     let instance = id::<InstanceId>(summary.instance.as_ref()).and_then(|id| catalog.get::<Instance>(id).ok()?);
     let user = id::<UserId>(summary.user.as_ref()).and_then(|id| catalog.get::<User>(id).ok()?);
@@ -52,7 +50,7 @@ pub(super) fn result(desk: &Desk, view: &ExecutionView, sight: Sight) -> Option<
         .map(|(name, value)| (name.clone(), value.as_str().into()))
         .collect();
     let (body, raw_body) = bodies(request);
-    Some(json!({
+    json!({
         "executionId": summary.id.global(),
         "invokeUrl": has_urls.then_some(&request.url),
         "webhookUrls": urls,
@@ -77,7 +75,7 @@ pub(super) fn result(desk: &Desk, view: &ExecutionView, sight: Sight) -> Option<
             "name": it.name,
             "externalId": it.external_id,
         })),
-    }))
+    })
 }
 
 /// What the instance runs today.

@@ -25,7 +25,7 @@ pub(crate) use oidc::{Provider, is_safe};
 
 use super::Desk;
 use super::limits::Rates;
-use crate::boot::http::{Answer, Peer};
+use crate::boot::http::Answer;
 use bytes::Bytes;
 use choice::Choice;
 use failures::Failures;
@@ -35,7 +35,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use kept::Kept;
 use oidc::Started;
 use page::{Page, Pages};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -139,12 +139,8 @@ impl SignIn {
     /// Answers a request to one of the paths.
     pub(super) async fn answer(self, request: Request<Bytes>) -> Answer {
         let (head, body) = request.into_parts();
-        let peer = head
-            .extensions
-            .get::<Peer>()
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
         let asking = Asking {
-            client: self.desk.client(peer, &head.headers),
+            client: self.desk.client_of(&head),
             path: head.uri.path().to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
             method: head.method,

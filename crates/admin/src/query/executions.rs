@@ -1,8 +1,8 @@
 //! Executions as whoever asks may see them.
 //!
-//! One that ran on behalf of a person whom they may not see says no more of that person than nothing: the name is absent, the
-//! request, results and answers are withheld, and where log lines and errors name the person stands a blank. Who is gone cannot
-//! be recognized in a text: then these are withheld, too.
+//! One that ran on behalf of a person whom they may not see says no more of that person than nothing: the name is absent, and where
+//! log lines and errors name the person stands a blank. Who is gone cannot be recognized in a text: then these are withheld. What was
+//! sent and what steps gave is never here; how much of that is shown goes by [`Sight`].
 
 use super::Reader;
 use crate::access::Operation;
@@ -11,7 +11,7 @@ use perseat_domain::entry::LogLine;
 use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::{Customer, User};
 use perseat_store::catalog::Lookup as _;
-use perseat_store::executions::{ExecutionSummary, ExecutionView, Named, Part, Unreadable};
+use perseat_store::executions::{ExecutionOutline, ExecutionSummary, Named, Part, Unreadable};
 use perseat_store::index::Status;
 use std::ops::Deref;
 
@@ -29,7 +29,7 @@ pub enum Sight {
 /// An execution that whoever asks may see, as far as they may. Only a [`Reader`] makes one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VisibleExecution {
-    view: ExecutionView,
+    outline: ExecutionOutline,
     sight: Sight,
 }
 
@@ -47,8 +47,8 @@ impl VisibleExecution {
             Part::Readable(lines) => lines.clone(),
             Part::Unreadable { .. } => Vec::new(),
         };
-        let summary = &self.view.summary;
-        let mut lines: Vec<LogLine> = self.view.logs.iter().flat_map(readable).collect();
+        let summary = &self.outline.summary;
+        let mut lines: Vec<LogLine> = self.outline.logs.iter().flat_map(readable).collect();
         lines.extend(summary.ended_at.map(|at| {
             let name = summary.instance.as_ref().and_then(|instance| instance.name.as_deref());
             let message = format!("Ending Instance Execution {}", name.unwrap_or_default());
@@ -65,8 +65,8 @@ impl VisibleExecution {
     /// What went wrong, with its stable code.
     #[must_use]
     pub fn error(&self) -> Option<String> {
-        let code = self.view.summary.code?;
-        Some(match &self.view.message {
+        let code = self.outline.summary.code?;
+        Some(match &self.outline.message {
             Some(Part::Readable(message)) if !message.is_empty() => format!("{message} ({code})"),
             _ => code.to_string(),
         })
@@ -74,10 +74,10 @@ impl VisibleExecution {
 }
 
 impl Deref for VisibleExecution {
-    type Target = ExecutionView;
+    type Target = ExecutionOutline;
 
-    fn deref(&self) -> &ExecutionView {
-        &self.view
+    fn deref(&self) -> &ExecutionOutline {
+        &self.outline
     }
 }
 
@@ -134,22 +134,22 @@ impl Reader<'_> {
         Ok(Some(VisibleSummary(summary)))
     }
 
-    /// The whole of it, as far as whoever asks may see it.
+    /// What happened in it, as far as whoever asks may see it.
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn execution(&self, mut view: ExecutionView) -> Result<Option<VisibleExecution>, Fault> {
-        let customer = customer_of(&view.summary);
+    pub fn execution(&self, mut outline: ExecutionOutline) -> Result<Option<VisibleExecution>, Fault> {
+        let customer = customer_of(&outline.summary);
         if !self.sees_execution(customer) {
             return Ok(None);
         }
-        let (sight, user) = self.sight_of(&view.summary, customer)?;
+        let (sight, user) = self.sight_of(&outline.summary, customer)?;
         if sight == Sight::WithoutPerson
-            && let Some(named) = view.summary.user.take()
+            && let Some(named) = outline.summary.user.take()
         {
-            without_person(&mut view, &named, user.as_ref());
+            without_person(&mut outline, &named, user.as_ref());
         }
-        Ok(Some(VisibleExecution { view, sight }))
+        Ok(Some(VisibleExecution { outline, sight }))
     }
 
     fn sees_execution(&self, customer: Option<CustomerId>) -> bool {
@@ -190,31 +190,22 @@ fn customer_of(summary: &ExecutionSummary) -> Option<CustomerId> {
     summary.customer.as_ref()?.id.parse().ok()
 }
 
-fn without_person(view: &mut ExecutionView, named: &Named, user: Option<&User>) {
-    view.trigger = withheld();
-    view.response = view.response.as_ref().map(|_| withheld());
-    for step in &mut view.steps {
-        step.output = withheld();
-    }
+fn without_person(outline: &mut ExecutionOutline, named: &Named, user: Option<&User>) {
     let Some(user) = user else {
-        view.message = view.message.as_ref().map(|_| withheld());
-        view.logs.clear();
+        outline.message = outline.message.as_ref().map(|_| Part::Unreadable {
+            unreadable: Unreadable::Withheld,
+        });
+        outline.logs.clear();
         return;
     };
     let words = Words::of(user, named);
-    if let Some(Part::Readable(message)) = &mut view.message {
+    if let Some(Part::Readable(message)) = &mut outline.message {
         *message = words.blanked(message);
     }
-    for part in &mut view.logs {
+    for part in &mut outline.logs {
         if let Part::Readable(lines) = part {
             lines.iter_mut().for_each(|line| line.message = words.blanked(&line.message));
         }
-    }
-}
-
-fn withheld<T>() -> Part<T> {
-    Part::Unreadable {
-        unreadable: Unreadable::Withheld,
     }
 }
 

@@ -6,6 +6,9 @@ pub enum Spent {
     /// So many records were read.
     #[error("this reads more records than one request may: ask for smaller pages, or for fewer lists within one another")]
     Records,
+    /// What is shown of executions came to so many bytes.
+    #[error("this shows more of executions than one request may: ask for fewer of them at once")]
+    Bytes,
     /// It took so long.
     #[error("this takes longer than one request may: ask for smaller pages, or for fewer lists within one another")]
     Time,
@@ -18,4 +21,10 @@ pub trait Allowance: Send + Sync {
     /// # Errors
     /// There are not so many left, or no time; then nothing more is given.
     fn take(&self, records: usize) -> Result<(), Spent>;
+
+    /// Takes so many bytes of what executions said.
+    ///
+    /// # Errors
+    /// As above.
+    fn take_bytes(&self, bytes: usize) -> Result<(), Spent>;
 }

@@ -1,13 +1,9 @@
-//! Blanks secrets on their way out: recorded ranges of step outputs, the same text elsewhere, credential-like names.
+//! Blanks secrets on their way out: recorded ranges of step outputs, what is named like a credential.
 
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 /// What stands where a secret stood. Its length says nothing.
 pub(super) const BLANK: &str = "********";
-
-/// A text shorter than this is not looked for elsewhere: it would match by chance.
-const MIN_SECRET: usize = 8;
 
 /// Parts of header and parameter names whose values are not shown.
 const CREDENTIAL_NAMES: [&str; 10] = [
@@ -23,44 +19,33 @@ const CREDENTIAL_NAMES: [&str; 10] = [
     "credential",
 ];
 
-/// JSON with the ranges blanked; where blanking breaks its form, the text.
-pub(super) fn json(plaintext: &[u8], masks: &[(u32, u32)]) -> Value {
-    let blanked = ranges(plaintext, masks);
-    serde_json::from_slice(&blanked).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&blanked).into_owned()))
+/// JSON with the ranges blanked, as text.
+pub(super) fn blanked(plaintext: &[u8], masks: &[(u32, u32)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(plaintext.len());
+    let mut done = 0;
+    for (start, end) in merged(plaintext.len(), masks) {
+        out.extend_from_slice(&plaintext[done..start]);
+        out.extend_from_slice(BLANK.as_bytes());
+        done = end;
+    }
+    out.extend_from_slice(&plaintext[done..]);
+    out
+}
+
+/// The same as JSON where that is no longer than `most`; where it is, or blanking breaks its form, the beginning of the text.
+pub(super) fn json(plaintext: &[u8], masks: &[(u32, u32)], most: usize) -> Value {
+    let blanked = blanked(plaintext, masks);
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    match blanked.get(..most) {
+        Some(beginning) if most < blanked.len() => format!("{}… ({} bytes in all)", text(beginning), blanked.len()).into(),
+        _ => serde_json::from_slice(&blanked).unwrap_or_else(|_| text(&blanked).into()),
+    }
 }
 
 /// What stood in the ranges.
-pub(super) fn secrets(plaintext: &[u8], masks: &[(u32, u32)]) -> Vec<Zeroizing<Vec<u8>>> {
-    merged(plaintext.len(), masks)
-        .into_iter()
-        .filter_map(|(start, end)| plaintext.get(start..end))
-        .filter(|secret| secret.len() >= MIN_SECRET)
-        .map(|secret| Zeroizing::new(secret.to_vec()))
-        .collect()
-}
-
-/// `bytes` with every occurrence of a secret blanked.
-pub(super) fn texts(bytes: &[u8], secrets: &[Zeroizing<Vec<u8>>]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some(first) = rest.first() {
-        match secrets
-            .iter()
-            .filter(|secret| rest.starts_with(secret))
-            .map(|secret| secret.len())
-            .max()
-        {
-            Some(length) => {
-                out.extend_from_slice(BLANK.as_bytes());
-                rest = &rest[length..];
-            }
-            None => {
-                out.push(*first);
-                rest = &rest[1..];
-            }
-        }
-    }
-    out
+pub(super) fn secrets<'p>(plaintext: &'p [u8], masks: &[(u32, u32)]) -> impl Iterator<Item = &'p [u8]> {
+    let ranges = merged(plaintext.len(), masks).into_iter();
+    ranges.filter_map(|(start, end)| plaintext.get(start..end))
 }
 
 /// Whether a header or parameter of this name is likely to carry a credential.
@@ -76,18 +61,6 @@ pub(super) fn query(raw: &str) -> String {
         _ => pair.to_owned(),
     });
     blanked.collect::<Vec<_>>().join("&")
-}
-
-fn ranges(plaintext: &[u8], masks: &[(u32, u32)]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(plaintext.len());
-    let mut done = 0;
-    for (start, end) in merged(plaintext.len(), masks) {
-        out.extend_from_slice(&plaintext[done..start]);
-        out.extend_from_slice(BLANK.as_bytes());
-        done = end;
-    }
-    out.extend_from_slice(&plaintext[done..]);
-    out
 }
 
 /// The ranges in order, within the text, where they touch or overlap as one.
@@ -116,14 +89,14 @@ mod tests {
     fn recorded_ranges_do_not_leave_and_the_json_stays_json() {
         let plaintext = br#"{"token":"abcdefghij","n":1}"#;
         assert_eq!(
-            json(plaintext, &[(10, 16), (14, 20)]),
+            json(plaintext, &[(10, 16), (14, 20)], 100),
             serde_json::json!({ "token": BLANK, "n": 1 })
         );
     }
 
     #[test]
     fn a_range_over_more_than_a_string_gives_text_without_the_secret() {
-        let Value::String(text) = json(br#"{"pin":1234567890}"#, &[(7, 17)]) else {
+        let Value::String(text) = json(br#"{"pin":1234567890}"#, &[(7, 17)], 100) else {
             panic!("not text")
         };
         assert_eq!(text, format!("{{\"pin\":{BLANK}}}"));
@@ -131,13 +104,17 @@ mod tests {
 
     #[test]
     fn ranges_beyond_the_text_are_cut() {
-        assert_eq!(json(br#""abc""#, &[(900, 1000), (1, 900)]), Value::String(format!("\"{BLANK}")));
+        assert_eq!(
+            json(br#""abc""#, &[(900, 1000), (1, 900)], 100),
+            Value::String(format!("\"{BLANK}"))
+        );
     }
 
     #[test]
-    fn a_secret_is_blanked_wherever_else_it_stands() {
-        let secrets = secrets(b"xx0123456789xx", &[(2, 12)]);
-        assert_eq!(texts(b"Bearer 0123456789!", &secrets), format!("Bearer {BLANK}!").into_bytes());
+    fn of_a_long_text_the_beginning_is_shown_once_its_secrets_are_blanked() {
+        let long = json(br#"{"pin":"1234567890"}"#, &[(8, 18)], 12);
+        assert_eq!(long, Value::String("{\"pin\":\"****… (18 bytes in all)".to_owned()));
+        assert_eq!(json(b"[1,2]", &[], 5), serde_json::json!([1, 2]));
     }
 
     #[test]

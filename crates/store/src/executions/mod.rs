@@ -3,8 +3,11 @@
 //! This is an exit: recorded secrets are blanked here and nowhere earlier, because resuming needs outputs whole. What
 //! cannot be read any more is named with its reason instead of failing the whole: a destroyed key, a dropped segment.
 
+mod composer;
 mod counts;
 mod mask;
+mod opener;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -14,21 +17,24 @@ mod view;
 pub use counts::Counts;
 pub use usage::{Dimension, NoDimension, UsageError, UsageQuery, UsageReport, UsageRow};
 pub use uses::Uses;
-pub use view::{BodyView, ExecutionList, ExecutionSummary, ExecutionView, Named, Part, ResponseView, StepView, TriggerView, Unreadable};
+pub use view::{
+    BodyView, ExecutionList, ExecutionOutline, ExecutionSummary, ExecutionView, Named, Part, ResponseView, StepOutline, StepView,
+    TriggerView, Unreadable,
+};
 
+use crate::catalog::{Allowance, Spent};
 use crate::error::StoreError;
 use crate::index::{EntryRef, ExecutionIndex, ExecutionRow, Filter, IndexError, unpack};
 use crate::keyring::{Keyring, Owner};
 use crate::seal::{DataKey, RecordKind};
 use bytes::Bytes;
-use perseat_domain::entry::{Ended, Entry, LogLine, StepRecord, StepsDone, SyncResponse, TriggerRequest};
+use composer::{Composer, Shown};
+use opener::{Opener, decoded, part};
+use perseat_domain::entry::{Ended, Entry, LogLine, StepsDone};
 use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, RegistrationId, UserId};
 use perseat_domain::identity::Identity;
-use perseat_domain::model::Sealed;
-use serde::de::DeserializeOwned;
 use std::fmt;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// Where payloads are read from: the journal.
 pub trait EntrySource: Send + Sync {
@@ -56,7 +62,7 @@ pub trait Names: Send + Sync {
 /// Limits of what is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct ViewLimits {
-    /// How many bytes of a body are shown.
+    /// How many bytes of a body or a result are shown.
     pub body_bytes: usize,
     /// How many executions a page lists at most.
     pub page: usize,
@@ -72,6 +78,26 @@ impl Default for ViewLimits {
             usage_rows: 50_000,
         }
     }
+}
+
+/// How many results are shown of one execution where each is as long as is shown; no key, as it follows `body_bytes`.
+const RESULTS: usize = 16;
+
+/// Why there is no outline.
+#[derive(Debug, thiserror::Error)]
+pub enum OutlineError {
+    /// The index cannot be read.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// Nothing more may be read.
+    #[error(transparent)]
+    Spent(#[from] Spent),
+}
+
+/// Where the entries of an execution are, and what opens them.
+struct Entries {
+    references: Vec<EntryRef>,
+    opener: Opener,
 }
 
 /// Lists and shows executions.
@@ -133,50 +159,121 @@ impl ExecutionReader {
         Ok(row.map(|row| self.summary(execution, row)))
     }
 
-    /// One execution with everything that can be read of it; `None` if there is none of this id. Blocks on the disk.
+    /// One execution with everything that can be read of it, bodies and results as far as they are shown; `None` if there is none of
+    /// this id. Blocks on the disk.
     ///
     /// # Errors
     /// If an index cannot be read.
     pub fn show(&self, execution: ExecutionId) -> Result<Option<ExecutionView>, IndexError> {
-        let Some(row) = self.index.get(execution)? else { return Ok(None) };
-        let key = self.key_of(row.identity.as_ref());
-        let references = row.entries.clone();
-        let mut view = Composer {
-            execution,
-            key,
-            body_bytes: self.limits.body_bytes,
-            secrets: Vec::new(),
-            request: None,
-            ended: None,
-            view: ExecutionView {
-                summary: self.summary(execution, row),
-                trigger: Part::Unreadable {
-                    unreadable: Unreadable::Expired,
-                },
-                steps: Vec::new(),
-                branches: Vec::new(),
-                message: None,
-                logs: Vec::new(),
-                response: None,
-                cost: None,
-                missing: Vec::new(),
-            },
+        self.view(execution, RESULTS * self.limits.body_bytes)
+    }
+
+    /// The request that made an execution; `None` if there is none of this id. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If an index cannot be read.
+    pub fn request(&self, execution: ExecutionId) -> Result<Option<(ExecutionSummary, Part<TriggerView>)>, IndexError> {
+        let view = self.view(execution, 0)?;
+        Ok(view.map(|view| (view.summary, view.trigger)))
+    }
+
+    fn view(&self, execution: ExecutionId, results: usize) -> Result<Option<ExecutionView>, IndexError> {
+        let Some((summary, entries)) = self.look_up(execution)? else {
+            return Ok(None);
         };
-        for reference in references {
-            self.take_in(&mut view, reference);
+        let shown = Shown {
+            body: self.limits.body_bytes,
+            results,
+        };
+        let mut view = Composer::new(summary, entries.opener, shown);
+        for reference in entries.references {
+            match self.payloads(&reference) {
+                Ok(payloads) => payloads.iter().for_each(|payload| view.take_in(payload)),
+                Err(reason) => view.misses(reason),
+            }
         }
         Ok(Some(view.finish()))
     }
 
-    fn take_in(&self, view: &mut Composer, reference: EntryRef) {
-        let payloads = self
-            .entries
-            .payload(reference.position)
-            .and_then(|payload| unpack(payload).map_err(|_| Unreadable::Damaged));
-        match payloads {
-            Ok(payloads) => payloads.iter().for_each(|payload| view.take_in(payload)),
-            Err(reason) => view.view.missing.push(reason),
+    /// What happened in one execution, without what was sent and what steps gave; `None` if there is none of this id. What it holds
+    /// is taken from the allowance. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If an index cannot be read, or nothing more may be.
+    pub fn outline(&self, execution: ExecutionId, allowance: &dyn Allowance) -> Result<Option<ExecutionOutline>, OutlineError> {
+        let Some((summary, entries)) = self.look_up(execution)? else {
+            return Ok(None);
+        };
+        let mut opener = entries.opener;
+        let mut outline = ExecutionOutline {
+            summary,
+            steps: Vec::new(),
+            message: None,
+            logs: Vec::new(),
+        };
+        let mut ended: Option<Ended> = None;
+        for reference in entries.references {
+            // Whether there is time left.
+            allowance.take(0)?;
+            // What cannot be read is absent.
+            for payload in self.payloads(&reference).unwrap_or_default() {
+                match Entry::decode(&payload) {
+                    Ok(Entry::StepsDone(done)) => {
+                        done.steps.iter().for_each(|step| opener.learn(step));
+                        outline.logs.extend(logs(&opener, &done, allowance)?);
+                        outline.steps.extend(done.steps.into_iter().map(StepOutline::from));
+                    }
+                    Ok(Entry::Ended(end)) => ended = Some(end),
+                    _ => {}
+                }
+            }
         }
+        if let Some(message) = ended.and_then(|ended| ended.message) {
+            let message = opener.message(&message);
+            allowance.take_bytes(message.as_ref().map_or(0, String::len))?;
+            outline.message = Some(part(message));
+        }
+        Ok(Some(outline))
+    }
+
+    /// What the step at this place, of those that ended, gave: JSON with secrets blanked, as text. `None` if there is no such step.
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// If an index cannot be read.
+    pub fn result(&self, execution: ExecutionId, place: usize) -> Result<Option<Part<Vec<u8>>>, IndexError> {
+        let Some((_, entries)) = self.look_up(execution)? else {
+            return Ok(None);
+        };
+        let mut left = place;
+        for reference in entries.references {
+            for payload in self.payloads(&reference).unwrap_or_default() {
+                let Ok(Entry::StepsDone(done)) = Entry::decode(&payload) else {
+                    continue;
+                };
+                if let Some(step) = done.steps.get(left) {
+                    let opened = entries.opener.output(step);
+                    return Ok(Some(part(opened.map(|plain| mask::blanked(&plain, &step.masks)))));
+                }
+                left -= done.steps.len();
+            }
+        }
+        Ok(None)
+    }
+
+    fn look_up(&self, execution: ExecutionId) -> Result<Option<(ExecutionSummary, Entries)>, IndexError> {
+        let Some(row) = self.index.get(execution)? else { return Ok(None) };
+        let entries = Entries {
+            references: row.entries.clone(),
+            opener: Opener::new(execution, self.key_of(row.identity.as_ref())),
+        };
+        Ok(Some((self.summary(execution, row), entries)))
+    }
+
+    /// The execution's entries at one position.
+    fn payloads(&self, reference: &EntryRef) -> Result<Vec<Bytes>, Unreadable> {
+        let payload = self.entries.payload(reference.position)?;
+        unpack(payload).map_err(|_| Unreadable::Damaged)
     }
 
     fn summary(&self, execution: ExecutionId, row: ExecutionRow) -> ExecutionSummary {
@@ -226,151 +323,10 @@ impl ExecutionReader {
     }
 }
 
-/// Builds a view from entries in their order.
-struct Composer {
-    execution: ExecutionId,
-    key: Result<Arc<DataKey>, Unreadable>,
-    body_bytes: usize,
-    /// What was blanked in step outputs; blanked in the request, the message and the response too.
-    secrets: Vec<Zeroizing<Vec<u8>>>,
-    request: Option<Sealed>,
-    ended: Option<Ended>,
-    view: ExecutionView,
-}
-
-impl Composer {
-    fn take_in(&mut self, payload: &[u8]) {
-        match Entry::decode(payload) {
-            Ok(Entry::Accepted(accepted)) => self.request = Some(accepted.request),
-            Ok(Entry::StepsDone(done)) => self.steps(done),
-            Ok(Entry::Ended(ended)) => self.ended = Some(ended),
-            Ok(Entry::Started(_) | Entry::Parked(_) | Entry::Called(_) | Entry::Cancelled(_) | Entry::Carried(_)) => {}
-            Err(_) => self.view.missing.push(Unreadable::Damaged),
-        }
-    }
-
-    fn steps(&mut self, done: StepsDone) {
-        for step in done.steps {
-            let output = self.output(&step);
-            self.view.steps.push(StepView {
-                name: step.name,
-                path: step.path,
-                attempt: done.attempt,
-                status: step.status,
-                started_at: step.started_at,
-                ended_at: step.ended_at,
-                output,
-                credentials: step.credentials,
-                tries: step.tries,
-            });
-        }
-        self.view.branches.extend(done.branches);
-        if let Some(logs) = &done.logs {
-            let lines = self
-                .open(RecordKind::Logs, &[], logs)
-                .and_then(|plain| decoded::<Vec<LogLine>>(&plain));
-            self.view.logs.push(part(lines));
-        }
-    }
-
-    fn output(&mut self, step: &StepRecord) -> Part<serde_json::Value> {
-        let opened = self.open(RecordKind::StepOutput, step.path.as_bytes(), &step.output);
-        if let Ok(plain) = &opened {
-            self.secrets.extend(mask::secrets(plain, &step.masks));
-        }
-        part(opened.map(|plain| mask::json(&plain, &step.masks)))
-    }
-
-    fn finish(mut self) -> ExecutionView {
-        if let Some(request) = self.request.take() {
-            let opened = self.open(RecordKind::Request, &[], &request);
-            self.view.trigger = part(opened.and_then(|plain| decoded(&plain)).map(|request| self.trigger(request)));
-        } else if let Some(reason) = self.view.missing.first() {
-            self.view.trigger = Part::Unreadable { unreadable: *reason };
-        }
-        if let Some(ended) = self.ended.take() {
-            self.view.cost = Some(ended.cost);
-            self.view.message = ended
-                .message
-                .map(|sealed| part(self.open(RecordKind::Message, &[], &sealed).map(|plain| self.text(&plain))));
-            self.view.response = ended.response.map(|sealed| {
-                let opened = self.open(RecordKind::Response, &[], &sealed);
-                part(opened.and_then(|plain| decoded(&plain)).map(|response| self.response(response)))
-            });
-        }
-        self.view
-    }
-
-    fn trigger(&self, request: TriggerRequest) -> TriggerView {
-        let url = request
-            .invoke_url
-            .split_once('?')
-            .map_or(request.invoke_url.as_str(), |(url, _)| url);
-        TriggerView {
-            url: url.to_owned(),
-            query: mask::query(&request.query),
-            headers: blank_headers(request.headers),
-            body: self.body(&request.body),
-            method: request.method,
-            path_fragment: request.path_fragment,
-        }
-    }
-
-    fn response(&self, response: SyncResponse) -> ResponseView {
-        ResponseView {
-            status: response.status,
-            content_type: response.content_type,
-            headers: blank_headers(response.headers),
-            body: self.body(&response.body),
-        }
-    }
-
-    fn body(&self, body: &[u8]) -> BodyView {
-        // A secret that the cut would divide has to be found whole.
-        let blanked = mask::texts(body, &self.secrets);
-        let shown = blanked.get(..self.body_bytes).unwrap_or(&blanked);
-        let text = match std::str::from_utf8(shown) {
-            Ok(text) => Some(text.to_owned()),
-            Err(error) if error.error_len().is_none() => Some(String::from_utf8_lossy(&shown[..error.valid_up_to()]).into_owned()),
-            Err(_) => None,
-        };
-        BodyView {
-            bytes: body.len(),
-            text,
-            is_cut: shown.len() < blanked.len(),
-        }
-    }
-
-    fn text(&self, plain: &[u8]) -> String {
-        String::from_utf8_lossy(&mask::texts(plain, &self.secrets)).into_owned()
-    }
-
-    /// Opens a record whose id is the execution's, followed by `rest`.
-    fn open(&self, kind: RecordKind, rest: &[u8], sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
-        let id = [self.execution.0.as_bytes().as_slice(), rest].concat();
-        let key = self.key.as_ref().map_err(|reason| *reason)?;
-        key.unseal(kind, &id, sealed).map_err(|_| Unreadable::Damaged)
-    }
-}
-
-fn blank_headers(headers: Vec<(String, String)>) -> Vec<(String, String)> {
-    let blank = |(name, value): (String, String)| {
-        if mask::names_credential(&name) {
-            (name, mask::BLANK.to_owned())
-        } else {
-            (name, value)
-        }
-    };
-    headers.into_iter().map(blank).collect()
-}
-
-fn decoded<T: DeserializeOwned>(plain: &[u8]) -> Result<T, Unreadable> {
-    postcard::from_bytes(plain).map_err(|_| Unreadable::Damaged)
-}
-
-fn part<T>(result: Result<T, Unreadable>) -> Part<T> {
-    match result {
-        Ok(value) => Part::Readable(value),
-        Err(unreadable) => Part::Unreadable { unreadable },
-    }
+/// The log lines of an entry, if there is room for them.
+fn logs(opener: &Opener, done: &StepsDone, allowance: &dyn Allowance) -> Result<Option<Part<Vec<LogLine>>>, Spent> {
+    let Some(logs) = &done.logs else { return Ok(None) };
+    let opened = opener.open(RecordKind::Logs, &[], logs);
+    allowance.take_bytes(opened.as_ref().map_or(0, |plain| plain.len()))?;
+    Ok(Some(part(opened.and_then(|plain| decoded(&plain)))))
 }

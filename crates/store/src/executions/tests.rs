@@ -1,6 +1,7 @@
 //! What support staff see, with a real keyring, of executions whose entries come from a list.
 
-use super::{BodyView, EntrySource, ExecutionReader, Names, Part, Unreadable, ViewLimits, mask};
+use super::{BodyView, EntrySource, ExecutionReader, Names, OutlineError, Part, Unreadable, ViewLimits, mask};
+use crate::catalog::{Allowance, Spent};
 use crate::history::{History, HistoryOptions};
 use crate::index::samples::{execution, identity, logged, started};
 use crate::index::{ExecutionIndex, Feed, FeedOptions, Filter, Limits, Logged, Status};
@@ -118,8 +119,36 @@ impl Bench {
         self.key().seal(kind, &record, plain)
     }
 
+    /// Further steps of an execution, all with the same result.
+    fn results(&self, id: ExecutionId, output: &str, steps: usize) {
+        let step = StepRecord {
+            path: "1".into(),
+            name: "Count".into(),
+            status: StepStatus::Ok,
+            started_at: Timestamp(2),
+            ended_at: Timestamp(3),
+            output: self.seal(RecordKind::StepOutput, id, "1", output.as_bytes()),
+            masks: Vec::new(),
+            credentials: Vec::new(),
+            tries: 1,
+        };
+        self.write(&Entry::from(StepsDone {
+            execution: id,
+            attempt: 1,
+            steps: vec![step; steps],
+            branches: Vec::new(),
+            logs: None,
+            log_counts: Vec::new(),
+        }));
+    }
+
     /// An execution whose step, message, response and request all hold the same secret.
     fn run(&self, id: ExecutionId) {
+        self.begin(id);
+        self.end(id);
+    }
+
+    fn begin(&self, id: ExecutionId) {
         let request = TriggerRequest {
             method: "POST".into(),
             headers: vec![
@@ -171,6 +200,9 @@ impl Bench {
             logs: Some(self.seal(RecordKind::Logs, id, "", &postcard::to_stdvec(&vec![line]).unwrap())),
             log_counts: vec![("info".into(), 1)],
         }));
+    }
+
+    fn end(&self, id: ExecutionId) {
         let response = SyncResponse {
             status: 500,
             content_type: "text/plain".into(),
@@ -188,6 +220,21 @@ impl Bench {
             cost: (1, 2),
             at: Timestamp(4),
         }));
+    }
+}
+
+/// So many bytes may be read, and any number of records.
+struct Room(AtomicUsize);
+
+impl Allowance for Room {
+    fn take(&self, _: usize) -> Result<(), Spent> {
+        Ok(())
+    }
+
+    fn take_bytes(&self, bytes: usize) -> Result<(), Spent> {
+        let less = |left: usize| left.checked_sub(bytes);
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        taken.map(drop).map_err(|_| Spent::Bytes)
     }
 }
 
@@ -229,6 +276,38 @@ fn an_execution_is_shown_whole_and_without_its_secrets() {
         }
     );
     assert!(view.missing.is_empty());
+}
+
+#[test]
+fn an_outline_says_what_happened_within_its_room() {
+    let bench = Bench::new();
+    let id = execution(1, 1);
+    bench.run(id);
+    let outline = |room| bench.reader.outline(id, &Room(AtomicUsize::new(room)));
+    let whole = outline(1_000).unwrap().unwrap();
+    assert_eq!(whole.message, Some(Part::Readable(format!("refused {}", mask::BLANK))));
+    assert_eq!((whole.steps[0].name.as_str(), whole.steps[0].tries), ("Send", 2));
+    assert!(matches!(&whole.logs[..], [Part::Readable(lines)] if lines[0].message == "sent"));
+    let lines = 10;
+    assert!(matches!(outline(lines), Err(OutlineError::Spent(Spent::Bytes))));
+}
+
+#[test]
+fn of_long_results_the_beginning_is_shown_up_to_a_limit_and_each_can_be_had_whole() {
+    let bench = Bench::new();
+    let id = execution(1, 1);
+    bench.begin(id);
+    let long = format!("[{}0]", "0,".repeat(50));
+    bench.results(id, &long, 20);
+    let view = bench.reader.show(id).unwrap().unwrap();
+    let shown = format!("{}… (103 bytes in all)", &long[..40]);
+    assert_eq!(view.steps[1].output, Part::Readable(shown.into()));
+    assert_eq!(view.steps[20].output, Part::Readable("…".into()));
+    let result = |place| bench.reader.result(id, place).unwrap();
+    let first = format!(r#"{{"auth":"{}","n":1}}"#, mask::BLANK);
+    assert_eq!(result(0), Some(Part::Readable(first.into_bytes())));
+    assert_eq!(result(20), Some(Part::Readable(long.into_bytes())));
+    assert_eq!(result(21), None);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::index::Status;
 use perseat_domain::code::ErrorCode;
-use perseat_domain::entry::{LogLine, Origin, StepStatus};
+use perseat_domain::entry::{LogLine, Origin, StepRecord, StepStatus};
 use perseat_domain::id::ExecutionId;
 use perseat_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,9 @@ pub enum Unreadable {
     /// The stored bytes are damaged.
     #[serde(rename = "damaged")]
     Damaged,
+    /// Its execution's results hold more secrets than are looked for in it.
+    #[serde(rename = "too many secrets")]
+    TooManySecrets,
     /// It may say who a person is whom whoever asks may not see.
     #[serde(rename = "withheld")]
     Withheld,
@@ -126,6 +129,49 @@ pub struct ExecutionView {
     pub missing: Vec<Unreadable>,
 }
 
+/// What happened in one execution, without what was sent and what its steps gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExecutionOutline {
+    /// What the list shows.
+    pub summary: ExecutionSummary,
+    /// Its finished steps, in the order in which they ended.
+    pub steps: Vec<StepOutline>,
+    /// The error message.
+    pub message: Option<Part<String>>,
+    /// Its log lines; each flush is a part of its own.
+    pub logs: Vec<Part<Vec<LogLine>>>,
+}
+
+/// One finished step, without its results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepOutline {
+    /// Its display name.
+    pub name: String,
+    /// Where it stands in the flow.
+    pub path: String,
+    /// How it ended.
+    pub status: StepStatus,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// Attempts it took.
+    pub tries: u8,
+}
+
+impl From<StepRecord> for StepOutline {
+    fn from(step: StepRecord) -> Self {
+        Self {
+            name: step.name,
+            path: step.path,
+            status: step.status,
+            started_at: step.started_at,
+            ended_at: step.ended_at,
+            tries: step.tries,
+        }
+    }
+}
+
 /// The request, with credentials blanked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -172,7 +218,7 @@ pub struct StepView {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Timestamp,
-    /// Its results.
+    /// Its results; of long ones the beginning, as text.
     pub output: Part<Value>,
     /// Which credential versions it used, by variable.
     pub credentials: Vec<(String, u64)>,

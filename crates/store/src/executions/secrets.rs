@@ -1,0 +1,145 @@
+//! The secrets that steps' results hold, blanked wherever else they stand.
+
+use super::mask::BLANK;
+use super::view::Unreadable;
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
+use std::collections::BTreeSet;
+use zeroize::Zeroize as _;
+
+/// A text shorter than this is not looked for elsewhere: it would match by chance.
+const SHORTEST: usize = 8;
+/// Of a longer secret the beginning is looked for, and nothing is shown behind it.
+const LONGEST: usize = 1 << 10;
+/// Bytes of all that are looked for. No key, as with the other two: an execution with more of them shows no text that may hold one.
+const ALL: usize = 256 << 10;
+
+/// What is looked for: each text once, however often it was found.
+#[derive(Default)]
+pub(super) struct Secrets {
+    distinct: BTreeSet<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Secrets {
+    pub(super) fn add(&mut self, secret: &[u8]) {
+        let beginning = &secret[..secret.len().min(LONGEST)];
+        if beginning.len() < SHORTEST || self.are_too_many() || self.distinct.contains(beginning) {
+            return;
+        }
+        self.bytes += beginning.len();
+        self.distinct.insert(beginning.to_vec());
+    }
+
+    fn are_too_many(&self) -> bool {
+        self.bytes > ALL
+    }
+
+    /// What finds them all in one pass.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(super) fn finder(&self) -> Result<Finder, Unreadable> {
+        if self.are_too_many() {
+            return Err(Unreadable::TooManySecrets);
+        }
+        // The other kinds take memory for every byte that could follow.
+        let mut builder = AhoCorasick::builder();
+        let builder = builder
+            .match_kind(MatchKind::LeftmostLongest)
+            .kind(Some(AhoCorasickKind::ContiguousNFA));
+        let built = builder.build(&self.distinct).map_err(|_| Unreadable::TooManySecrets)?;
+        Ok(Finder(built))
+    }
+}
+
+impl Drop for Secrets {
+    fn drop(&mut self) {
+        for mut secret in std::mem::take(&mut self.distinct) {
+            secret.zeroize();
+        }
+    }
+}
+
+/// See [`Secrets::finder`].
+pub(super) struct Finder(AhoCorasick);
+
+impl Finder {
+    /// The first `most` bytes of a text with its secrets blanked, and whether more follows. No more of the text is looked at than it
+    /// takes to find those whole that begin there.
+    pub(super) fn shown(&self, text: &[u8], most: usize) -> (Vec<u8>, bool) {
+        let longest = self.0.max_pattern_len();
+        let (mut out, mut at) = (Vec::new(), 0);
+        while at < text.len() && out.len() < most {
+            let end = at.saturating_add(most - out.len()).saturating_add(longest).min(text.len());
+            let hit = self.0.find(Input::new(text).range(at..end));
+            out.extend_from_slice(&text[at..hit.map_or(end, |hit| hit.start())]);
+            if hit.is_some() {
+                out.extend_from_slice(BLANK.as_bytes());
+            }
+            at = match hit {
+                None => end,
+                Some(hit) if hit.len() == LONGEST => text.len(),
+                Some(hit) => hit.end(),
+            };
+        }
+        let is_cut = at < text.len() || out.len() > most;
+        out.truncate(most);
+        (out, is_cut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets(all: &[&str]) -> Secrets {
+        let mut secrets = Secrets::default();
+        all.iter().for_each(|secret| secrets.add(secret.as_bytes()));
+        secrets
+    }
+
+    fn shown(all: &[&str], text: &str, most: usize) -> (String, bool) {
+        let (shown, is_cut) = secrets(all).finder().unwrap().shown(text.as_bytes(), most);
+        (String::from_utf8(shown).unwrap(), is_cut)
+    }
+
+    #[test]
+    fn a_secret_is_blanked_wherever_else_it_stands_the_longest_first() {
+        let all = ["0123456789", "01234567", "short", "9 abcdefgh"];
+        assert_eq!(
+            shown(&all, "Bearer 0123456789 abcdefgh, 01234567 short!", 100),
+            (format!("Bearer {BLANK} abcdefgh, {BLANK} short!"), false)
+        );
+        assert_eq!(shown(&[], "nothing to hide", 7), ("nothing".to_owned(), true));
+    }
+
+    #[test]
+    fn a_secret_is_found_whole_where_the_text_is_cut_within_it() {
+        let text = "ab0123456789cd";
+        for most in 0..=text.len() {
+            let (cut, is_cut) = shown(&["0123456789"], text, most);
+            let whole = format!("ab{BLANK}cd");
+            assert_eq!(cut, whole[..most.min(whole.len())], "{most}");
+            assert_eq!(is_cut, most < whole.len(), "{most}");
+        }
+    }
+
+    #[test]
+    fn behind_the_beginning_of_a_long_secret_nothing_is_shown() {
+        let long = "x".repeat(2 * LONGEST);
+        let text = format!("a {long} b");
+        assert_eq!(shown(&[long.as_str()], &text, usize::MAX), (format!("a {BLANK}"), false));
+    }
+
+    #[test]
+    fn a_text_that_is_found_often_is_looked_for_once_and_there_is_an_end_of_others() {
+        let password = "p4ssw0rd";
+        let often = secrets(&[password; 4_096]);
+        assert_eq!(often.finder().unwrap().0.patterns_len(), 1);
+        let side_by_side: Vec<String> = (1..=4_096).map(|times| password.repeat(times)).collect();
+        let mut secrets = secrets(&side_by_side.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(secrets.finder().unwrap().0.patterns_len(), LONGEST / password.len());
+        (0..ALL / SHORTEST).for_each(|number| secrets.add(format!("{number:08}").as_bytes()));
+        assert_eq!(secrets.finder().err(), Some(Unreadable::TooManySecrets));
+    }
+}
