@@ -1,27 +1,17 @@
 //! The API listener: plain or TLS, with limits of its own; where hooks and API share an address, the front's listener instead.
 
-use std::io;
-use std::net::{IpAddr, TcpListener};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwapOption;
 use perseat_flow::outbound::OutboundClient;
 use perseat_store::executions::ExecutionReader;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::Base;
-use super::http::{Accept, Limits, serve as serve_http};
+use super::doors::{DoorOptions, Doors};
+use super::http::{Limits, serve as serve_http};
 use super::listeners::Listeners;
 use super::plane::Plane;
 use crate::config::Config;
@@ -77,9 +67,16 @@ pub(super) fn serve(
         drain: config.drain.deadline,
         accept_pause: config.front.accept_pause,
     };
+    let options = DoorOptions {
+        connections: limits.connections,
+        connections_per_address: config.api.connections_per_address.as_usize(),
+        handshake_timeout: config.tls.handshake_timeout,
+        answer_timeout: config.api.answer_timeout,
+        accept_pause: limits.accept_pause,
+    };
     let _inside = control.enter();
-    let listener = Doors::open(listener, base.tls.clone(), config.tls.handshake_timeout, limits)?;
-    Ok(Some(control.spawn(serve_http(listener, limits, Arc::new(service), stop))))
+    let doors = Doors::open(listener, base.tls.clone(), plane.proxies.clone(), options)?;
+    Ok(Some(control.spawn(serve_http(doors, limits, Arc::new(service), stop))))
 }
 
 /// Who else says who somebody is.
@@ -91,113 +88,4 @@ fn provider(config: &Config, control: &Runtime) -> anyhow::Result<Option<Provide
     let _inside = control.enter();
     let client = OutboundClient::new(config.oidc_policy()?, config.oidc_outbound())?;
     Ok(Provider::open(&config.oidc_options(), client)?)
-}
-
-/// Connections that are ready to be served: those with TLS have shaken hands, each in its own time.
-struct Doors {
-    ready: Mutex<mpsc::Receiver<Stream>>,
-    accepting: JoinHandle<()>,
-}
-
-impl Doors {
-    fn open(
-        listener: TcpListener,
-        tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
-        within: Duration,
-        limits: Limits,
-    ) -> anyhow::Result<Self> {
-        let listener = tokio::net::TcpListener::from_std(listener).context("the API listener")?;
-        let (send, ready) = mpsc::channel(limits.connections);
-        let accepting = tokio::spawn(async move {
-            loop {
-                // A permit first: who waits beyond the limit waits in the kernel's queue.
-                let Ok(permit) = send.clone().reserve_owned().await else { return };
-                let stream = match listener.accept().await {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(limits.accept_pause).await;
-                        continue;
-                    }
-                };
-                let Some(tls) = tls.load_full() else {
-                    permit.send(Stream::Plain(stream));
-                    continue;
-                };
-                tokio::spawn(async move {
-                    match tokio::time::timeout(within, TlsAcceptor::from(tls).accept(stream)).await {
-                        Ok(Ok(stream)) => {
-                            permit.send(Stream::Tls(Box::new(stream)));
-                        }
-                        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-                        Err(_) => tracing::debug!("TLS handshake took too long"),
-                    }
-                });
-            }
-        });
-        Ok(Self {
-            ready: Mutex::new(ready),
-            accepting,
-        })
-    }
-}
-
-impl Drop for Doors {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-impl Accept for Doors {
-    type Connection = Stream;
-
-    async fn accept(&self) -> io::Result<Option<Stream>> {
-        Ok(self.ready.lock().await.recv().await)
-    }
-
-    fn peer(connection: &Stream) -> Option<IpAddr> {
-        let stream = match connection {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref().0,
-        };
-        stream.peer_addr().ok().map(|address| address.ip())
-    }
-}
-
-/// A connection, with or without TLS.
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
 }

@@ -9,6 +9,7 @@ mod api;
 mod backup;
 pub(crate) mod customer_keys;
 pub mod data;
+mod doors;
 #[cfg(feature = "faults")]
 mod faults;
 mod governor;

@@ -324,6 +324,7 @@ fn nothing(config: &Config, checks: &mut Checks<'_>) {
         ("local.read-timeout", config.local.read_timeout),
         ("local.accept-pause", config.local.accept_pause),
         ("api.read-timeout", config.api.read_timeout),
+        ("api.answer-timeout", config.api.answer_timeout),
         ("api.url-lifetime", config.api.url_lifetime),
         ("admin.header-timeout", config.admin.header_timeout),
         ("admin.accept-pause", config.admin.accept_pause),

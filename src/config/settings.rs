@@ -81,12 +81,16 @@ settings! {
         listen: SocketAddr = "127.0.0.1:3001";
         /// Connections at once; more wait in the kernel's queue.
         connections: Count = 256;
+        /// Connections of one client address (64 bits of an IPv6 address), but for `trusted-proxies`: nobody takes all places. More are closed.
+        connections_per_address: Count = 128;
         /// The largest request body: a definition with its variables around it.
         max_body: Size = "16MiB";
         /// Memory for bodies, all connections together, until they are answered. Where the hooks listener serves the API it has its own.
         body_memory: Size = "64MiB";
         /// How long a request's headers, and its body, may take, the wait for its memory included.
         read_timeout: Duration = "30s";
+        /// How long a client may take nothing of an answer; then its connection is closed.
+        answer_timeout: Duration = "30s";
         /// Requests that run at once, each with a thread for the catalog; others wait. Beside them as many bearers are looked at.
         concurrency: Count = 8;
         /// Requests of one identity (a person, a program's token) that run at once; its others wait, and hold up nobody else's. One turn of `api.concurrency` is always left for others.

@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::harness::daemon::Setup;
+use crate::harness::within;
 use crate::memory::Memory;
 use crate::world::{World, post, setup};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -156,6 +157,49 @@ async fn a_body_that_comes_to_the_api_slowly_is_a_time_out() {
     slow.write("POST /api HTTP/1.1\r\nhost: test\r\ncontent-length: 200000\r\n\r\nx");
     let answer = slow.answer();
     assert_eq!((answer.status, &answer.json()["code"]), (408, &json!("body_timeout")));
+}
+
+#[tokio::test]
+async fn connections_of_one_address_leave_those_of_others_their_places_at_the_api() {
+    let setup = setup().set("api.connections", 4).set("api.connections-per-address", 3);
+    let world = World::start(setup).await;
+    let connect = |source| Client::connect_from(source, world.daemon.address("api"));
+    let asks = |client: &mut Client| {
+        client.write(post("/api", "", "{}"));
+        client.try_answer().map(|answer| answer.status)
+    };
+    let mut kept: Vec<Client> = (0..3).map(|_| connect([127, 0, 0, 1])).collect();
+    assert!(kept.iter_mut().all(|client| asks(client) == Some(401)));
+    assert!((0..4).all(|_| asks(&mut connect([127, 0, 0, 1])).is_none()));
+    world.daemon.log_line(&["api.connections-per-address", "127.0.0.1"]);
+    assert_eq!(asks(&mut connect([127, 0, 0, 2])), Some(401));
+    // They are still served.
+    assert!(kept.iter_mut().all(|client| asks(client) == Some(401)));
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_of_the_api_is_cut() {
+    let setup = setup().set("api.connections-per-address", 1).set("api.answer-timeout", "300ms");
+    let world = World::start(setup).await;
+    let connect = || Client::connect(world.daemon.address("api"));
+    let asset = "GET /embedded/assets/embedded.js HTTP/1.1\r\nhost: test\r\n\r\n";
+    let flood = asset.repeat((64 << 20) / asset.len());
+    let mut greedy = connect();
+    let written = greedy.write_until_full(flood.as_bytes());
+    assert!(written < flood.len(), "all {written} bytes were taken");
+    // Its place is free once it is cut.
+    within("the place of the greedy client", async {
+        loop {
+            let mut other = connect();
+            other.write(post("/api", "", "{}"));
+            if other.try_answer().is_some_and(|answer| answer.status == 401) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop(greedy);
 }
 
 #[tokio::test]

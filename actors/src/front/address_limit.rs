@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The open connections of each address. Those of proxies are nobody's: behind one stand many.
 #[derive(Debug)]
-pub(super) struct AddressLimit {
+pub struct AddressLimit {
     max: usize,
     open: Mutex<HashMap<IpAddr, Open>>,
 }
@@ -22,13 +22,15 @@ struct Open {
 
 /// An address has as many connections as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AtLimit {
+pub struct AtLimit {
     /// Whether that is news.
-    pub(super) is_new: bool,
+    pub is_new: bool,
 }
 
 impl AddressLimit {
-    pub(super) fn new(max: usize) -> Arc<Self> {
+    /// At most so many for each.
+    #[must_use]
+    pub fn new(max: usize) -> Arc<Self> {
         Arc::new(Self {
             max,
             open: Mutex::default(),
@@ -36,7 +38,10 @@ impl AddressLimit {
     }
 
     /// A connection's place among those of its address.
-    pub(super) fn join(self: &Arc<Self>, peer: IpAddr, proxies: &Proxies) -> Result<AddressPlace, AtLimit> {
+    ///
+    /// # Errors
+    /// It has as many as it may.
+    pub fn join(self: &Arc<Self>, peer: IpAddr, proxies: &Proxies) -> Result<AddressPlace, AtLimit> {
         let network = (!proxies.trust(peer)).then(|| network_of(peer));
         if let Some(network) = network {
             let mut all = self.lock();
@@ -73,7 +78,7 @@ impl AddressLimit {
 
 /// Dropped when the connection ends.
 #[derive(Debug)]
-pub(super) struct AddressPlace {
+pub struct AddressPlace {
     limit: Arc<AddressLimit>,
     network: Option<IpAddr>,
 }

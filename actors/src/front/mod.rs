@@ -36,6 +36,7 @@ mod unparsed;
 
 pub use acceptor::{FrontThreads, Fronts};
 pub use address::{Proxies, PublicUrl, network_of};
+pub use address_limit::{AddressLimit, AddressPlace, AtLimit};
 pub use beside::{Beside, BesideAnswer, Peer};
 pub use body::{BodyMemory, HeldBody};
 pub use intake::{Appending, DurableIntake, Intake};
@@ -45,7 +46,6 @@ pub use trial::Trial;
 
 use crate::kit::{Clock, NurseryOptions};
 use crate::waiters::Waiters;
-use address_limit::AddressLimit;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use perseat_domain::id::ExecutionId;
 use perseat_domain::route::RoutingSnapshot;
