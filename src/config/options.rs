@@ -428,6 +428,7 @@ impl Config {
             origins: self.embedded.origins.clone(),
             page: self.embedded.page.as_usize(),
             looked_at: self.embedded.looked_at.as_usize(),
+            fields: self.embedded.fields.as_usize(),
             sources: self.source_options(),
         }
     }

@@ -38,7 +38,7 @@ settings! {
         accounts: Count = 16;
         /// Sessions of one user; past it the oldest ends.
         sessions: Count = 32;
-        /// The largest form.
+        /// The largest form, of the pages of a consent, too.
         max_form: Size = "16KiB";
         /// Characters of a password at least.
         password_min: Count = 12;

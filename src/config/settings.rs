@@ -148,6 +148,8 @@ settings! {
         page: Count = 50;
         /// Executions looked through for a page of log lines, and instances for what needs attention; then it ends early, and says so.
         looked_at: Count = 200;
+        /// Fields of one form; with more it is refused (413).
+        fields: Count = 10_000;
     }
 
     /// Avatars and attachments.

@@ -27,8 +27,11 @@ impl fmt::Debug for Sent {
 const LONGEST: usize = 64 * 1024;
 
 impl Sent {
-    pub(super) fn read(body: &[u8]) -> Self {
-        Self(form_urlencoded::parse(body).into_owned().collect())
+    /// `None` if there are more than `most` fields.
+    pub(super) fn read(body: &[u8], most: usize) -> Option<Self> {
+        let mut fields = form_urlencoded::parse(body).into_owned();
+        let read = Self(fields.by_ref().take(most).collect());
+        fields.next().is_none().then_some(read)
     }
 
     /// A field of which there is one.
@@ -302,7 +305,7 @@ mod tests {
     /// The value that is stored, or the sentence.
     fn typed(variable: &ConfigVar, pairs: &[(&str, &str)]) -> Result<Option<String>, String> {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-        match values(&[field(variable)], &Sent::read(body.as_bytes())) {
+        match values(&[field(variable)], &Sent::read(body.as_bytes(), 10).unwrap()) {
             Ok(mut given) => Ok(given.pop().and_then(|given| given.value.or(given.values))),
             Err(mut problems) => Err(problems.remove("v").unwrap()),
         }
@@ -310,6 +313,12 @@ mod tests {
 
     fn text(data_type: DataType, text: &str) -> Result<Option<String>, String> {
         typed(&variable(data_type), &[("value:v", text)])
+    }
+
+    #[test]
+    fn a_form_has_no_more_fields_than_it_may() {
+        assert_eq!(Sent::read(b"a=1&b&&c=3", 3).unwrap().0.len(), 3);
+        assert!(Sent::read(b"a=1&b&&c=3", 2).is_none());
     }
 
     #[test]
@@ -383,7 +392,7 @@ mod tests {
         assert!(typed(&account, &[]).is_err());
         let mut kept = field(&account);
         kept.is_stored = true;
-        assert!(values(&[kept], &Sent::read(b"")).unwrap().is_empty());
+        assert!(values(&[kept], &Sent::read(b"", 0).unwrap()).unwrap().is_empty());
     }
 
     #[test]

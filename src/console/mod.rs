@@ -155,7 +155,10 @@ impl Console {
         };
         let outcome = match (View::of(path), method) {
             (Some(view), &Method::GET) => self.show(asked, view),
-            (Some(view), &Method::POST) if view.takes_forms() => self.take(asked, view, &Sent::read(body)),
+            (Some(view), &Method::POST) if view.takes_forms() => match Sent::read(body, self.options.fields) {
+                Some(sent) => self.take(asked, view, &sent),
+                None => return refusal(StatusCode::PAYLOAD_TOO_LARGE, "The form has too many fields."),
+            },
             (Some(_), _) => return refusal(StatusCode::METHOD_NOT_ALLOWED, "Not by this method."),
             (None, _) => Err(Trouble::Nowhere),
         };

@@ -11,6 +11,8 @@ pub struct ConsoleOptions {
     pub page: usize,
     /// Executions looked through for one page of log lines, and instances for what needs attention.
     pub looked_at: usize,
+    /// Fields of one form.
+    pub fields: usize,
     /// Limits of the data sources that fill in forms.
     pub sources: SourceOptions,
 }
@@ -21,6 +23,7 @@ impl Default for ConsoleOptions {
             origins: Vec::new(),
             page: 50,
             looked_at: 200,
+            fields: 10_000,
             sources: SourceOptions::default(),
         }
     }

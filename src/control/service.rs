@@ -285,6 +285,9 @@ impl Shared {
 
     /// Goes on to its end even where the browser does not wait: a code works once.
     async fn consent(self: Arc<Self>, head: Parts, body: Bytes) -> Answer {
+        if body.len() > self.desk.sign_in().max_form {
+            return refusal(StatusCode::PAYLOAD_TOO_LARGE, "The form is too large.");
+        }
         let desk = Arc::clone(&self.desk);
         let answered = self.runtime.spawn(async move {
             let door = Arc::clone(desk.oauth());

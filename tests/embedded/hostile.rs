@@ -258,6 +258,19 @@ async fn neither_names_nor_a_providers_words_become_markup_where_a_connection_is
     }
 }
 
+#[tokio::test]
+async fn a_form_with_fields_without_end_is_refused_and_others_are_answered() {
+    let world = World::start(HOST).await;
+    let files = world.offer(&files()).await;
+    let admin = world.person("globex", "ada", "admin");
+    let named = [("name", "Files"), ("value:address", "https://files.example")];
+    let with = |more: usize| [named.to_vec(), vec![("", ""); more]].concat();
+    let refused = admin.activate(&files, &with(9_999)).await;
+    assert_eq!((refused.status, refused.html.as_str()), (413, "The form has too many fields."));
+    assert_eq!(world.person("globex", "eve", "user").get(LIST).await.status, 200);
+    assert_eq!(admin.activate(&files, &with(9_998)).await.status, 200);
+}
+
 /// The page of a connection, once it says this.
 async fn seen(person: &crate::world::Person<'_>, path: &str, says: &str) -> String {
     let mut look = tokio::time::interval(Duration::from_millis(20));

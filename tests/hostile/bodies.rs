@@ -1,5 +1,6 @@
 //! Bodies that are too large, of another length than they say, or broken.
 
+use crate::client::Client;
 use crate::harness::manifests::{flow, step};
 use crate::harness::within;
 use crate::memory::Memory;
@@ -210,4 +211,17 @@ async fn text_within_json_is_never_read_as_json() {
         assert_eq!(answer.status, 200, "{times}: {}", answer.body.escape_ascii());
     }
     world.serves_others();
+}
+
+#[tokio::test]
+async fn a_form_of_a_consent_is_no_larger_than_one_may_be() {
+    let world = World::start(setup()).await;
+    for path in ["/oauth2/authorize", "/oauth2/accounts"] {
+        let send = |bytes: usize| {
+            let mut client = Client::connect(world.daemon.address("api"));
+            client.write(post(path, "", &"&".repeat(bytes)));
+            client.answer().status
+        };
+        assert_eq!((send((16 << 10) + 1), send(16 << 10)), (413, 400), "{path}");
+    }
 }
