@@ -5,6 +5,7 @@ use super::check::Checks;
 use super::value::{Count, MailSecurity};
 use crate::control::{OidcOptions, is_safe};
 use crate::mail::{MailOptions, Security};
+use perseat_admin::identity::letters::Room;
 use perseat_flow::outbound::{self, Policy, RuleError};
 use url::Url;
 
@@ -66,7 +67,10 @@ impl Config {
             certificates: mail.certificates.clone(),
             from: mail.from.clone(),
             timeout: mail.timeout,
-            waiting: mail.waiting.get().into(),
+            room: Room {
+                all: mail.waiting.get().into(),
+                of_customer: mail.waiting_of_customer.as_usize(),
+            },
             invitations: mail.invitations.get(),
             invitations_window: mail.invitations_window,
             keep_trying: mail.keep_trying,

@@ -19,7 +19,7 @@ use perseat_admin::edit::{self, Changed, Definitions, Edit};
 use perseat_admin::fault::Fault;
 use perseat_admin::identity::IdentityError;
 use perseat_admin::identity::embedded::{self, Verified};
-use perseat_admin::identity::letters::Delivery;
+use perseat_admin::identity::letters::{Delivery, Room};
 use perseat_admin::media;
 use perseat_admin::query::Reader;
 use perseat_domain::code::ErrorCode;
@@ -61,7 +61,7 @@ pub(crate) struct Desk {
 /// Where letters go: how many may wait, how many go to one address, and whom to tell of one.
 #[derive(Clone, Debug)]
 pub(crate) struct Mail {
-    waiting: u64,
+    room: Room,
     invitations: Arc<Rates>,
     pub(crate) wake: Arc<Notify>,
 }
@@ -71,7 +71,7 @@ impl Mail {
     pub(crate) fn new(options: &MailOptions, remembered: usize) -> Self {
         let (most, window) = (f64::from(options.invitations), options.invitations_window);
         Self {
-            waiting: options.waiting,
+            room: options.room,
             invitations: Arc::new(Rates::new(most / window.as_secs_f64().max(1.0), most, remembered)),
             wake: Arc::default(),
         }
@@ -134,7 +134,9 @@ impl Desk {
 
     /// How invitations reach people.
     pub(super) fn delivery(&self) -> Delivery {
-        self.letters().map_or_else(|| self.shown(), |room| Delivery::Mail { room })
+        let lifetime = self.sign_in.invitation_lifetime;
+        self.letters()
+            .map_or_else(|| self.shown(), |room| Delivery::Mail { room, lifetime })
     }
 
     /// A link for whoever invites to pass on.
@@ -145,8 +147,8 @@ impl Desk {
     }
 
     /// How many letters may wait; `None` where none is ever sent.
-    pub(super) fn letters(&self) -> Option<u64> {
-        self.mail.as_ref().map(|mail| mail.waiting)
+    pub(super) fn letters(&self) -> Option<Room> {
+        self.mail.as_ref().map(|mail| mail.room)
     }
 
     /// Takes one of the invitations that an address gets by mail, false if it has had them: nobody fills a stranger's letter box

@@ -7,6 +7,7 @@ use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
+use perseat_admin::identity::letters::Room;
 use perseat_domain::time::Timestamp;
 use secrecy::ExposeSecret as _;
 use std::io;
@@ -44,7 +45,7 @@ pub struct MailOptions {
     /// How long one letter may take.
     pub timeout: Duration,
     /// Letters that may wait.
-    pub waiting: u64,
+    pub room: Room,
     /// Invitations to one address within [`Self::invitations_window`].
     pub invitations: u32,
     /// The span in which they are counted.
@@ -69,7 +70,10 @@ impl Default for MailOptions {
             certificates: None,
             from: None,
             timeout: Duration::from_secs(30),
-            waiting: 10_000,
+            room: Room {
+                all: 10_000,
+                of_customer: 1_000,
+            },
             invitations: 5,
             invitations_window: MINUTE * 60,
             keep_trying: MINUTE * 60 * 24 * 3,

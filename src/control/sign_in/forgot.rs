@@ -8,6 +8,7 @@ use crate::boot::http::Answer;
 use crate::control::limits::account_key;
 use http::StatusCode;
 use perseat_admin::actor::Actor;
+use perseat_admin::identity::letters::Room;
 
 /// What the seal of the form is for.
 const FORM: &str = "forgot";
@@ -22,7 +23,7 @@ impl SignIn {
         Ok(self.memory.pages.show(StatusCode::OK, &page, is_new.then_some(cookie.as_ref())))
     }
 
-    fn letters(&self) -> Result<u64, Trouble> {
+    fn letters(&self) -> Result<Room, Trouble> {
         self.desk.letters().ok_or(Trouble::Nothing)
     }
 
@@ -47,7 +48,7 @@ impl SignIn {
     }
 
     /// Writes a letter to whoever has this address. Beside the answer, which would be later where there is somebody.
-    fn request_reset(&self, address: String, room: u64) {
+    fn request_reset(&self, address: String, room: Room) {
         let (desk, most) = (self.desk.clone(), self.options().accounts);
         self.runtime.spawn_blocking(move || {
             let by = Actor::local("local:sign-in");

@@ -4,7 +4,7 @@
 //! it. A password comes only through a link that was made for its user: single-use, expiring, and kept as a digest.
 
 use super::IdentityError;
-use super::letters::Delivery;
+use super::letters::{Delivery, no_room};
 use crate::actor::{Actor, Who};
 use crate::edit::Edit;
 use crate::fault::Fault;
@@ -67,7 +67,7 @@ impl Edit<'_, '_> {
         Ok(())
     }
 
-    /// Invites a person to set a password: the secret of the link, where it is for whoever invites.
+    /// Invites a person to set a password: the secret of the link, where it is for whoever invites, or no letter has room.
     ///
     /// # Errors
     /// A refusal; see [`Fault`]. Embedded users have no password, and the link of whoever has one is shown to nobody: it would be
@@ -84,10 +84,14 @@ impl Edit<'_, '_> {
         }
         match delivery {
             Delivery::Shown { lifetime } => self.issue_link(account, Purpose::Invitation, lifetime).map(Some),
-            Delivery::Mail { room } => {
+            Delivery::Mail { room, lifetime } => {
                 let is_new = account.password.is_none();
                 let purpose = if is_new { Purpose::Invitation } else { Purpose::Reset };
-                self.write_letter(&account, purpose, room).map(|()| None)
+                match (self.write_letter(&account, purpose, room)?, is_new) {
+                    (true, _) => Ok(None),
+                    (false, true) => self.issue_link(account, Purpose::Invitation, lifetime).map(Some),
+                    (false, false) => Err(no_room()),
+                }
             }
         }
     }

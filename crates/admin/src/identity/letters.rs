@@ -14,6 +14,7 @@ use perseat_store::error::StoreError;
 use perseat_store::seal::key_digest;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Letters to one user: at most one of each purpose.
 const PURPOSES: usize = 2;
@@ -21,16 +22,35 @@ const PURPOSES: usize = 2;
 /// How somebody gets their link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// By mail, unless so many letters wait already.
+    /// By mail. Where so many letters wait already, as below.
     Mail {
         /// Letters that may wait.
-        room: u64,
+        room: Room,
+        /// How long a link works that is shown.
+        lifetime: Duration,
     },
     /// Whoever invites gets it, to pass it on.
     Shown {
         /// How long it works.
         lifetime: Duration,
     },
+}
+
+/// How many letters may wait, so that no customer's keep others from being invited and from setting another password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// In all. The last quarter is for the organization's people and for whoever forgot their password.
+    pub all: u64,
+    /// To the people of one customer.
+    pub of_customer: usize,
+}
+
+impl Room {
+    /// Whether one more fits beside `waiting`.
+    fn takes(self, waiting: u64, membership: Membership, purpose: Purpose) -> bool {
+        let is_kept_for = membership == Membership::Organization || purpose == Purpose::Reset;
+        waiting < if is_kept_for { self.all } else { self.all - self.all / 4 }
+    }
 }
 
 /// A letter that is to be sent now.
@@ -46,16 +66,22 @@ pub struct Addressed {
     pub customer: Option<String>,
 }
 
+/// Why nothing is written.
+pub(super) fn no_room() -> Fault {
+    Fault::wrong("Too many letters are waiting to be sent; try again later.")
+}
+
 impl Edit<'_, '_> {
     /// Writes to everybody of this address, so that they can set another password. Says to nobody whether there is anybody.
     /// Whoever has such a letter waiting gets no other one.
     ///
     /// # Errors
-    /// If the store fails, or `room` letters wait already.
-    pub fn request_reset(&mut self, address: &str, accounts: usize, room: u64) -> Result<(), Fault> {
+    /// If the store fails, or there is no room for a letter.
+    pub fn request_reset(&mut self, address: &str, accounts: usize, room: Room) -> Result<(), Fault> {
         for account in self.mutation.accounts_of_address(address, accounts)? {
-            if self.letter_to(account.user, Purpose::Reset)?.is_none() {
-                self.write_letter(&account, Purpose::Reset, room)?;
+            let waits = self.letter_to(account.user, Purpose::Reset)?.is_some();
+            if !waits && !self.write_letter(&account, Purpose::Reset, room)? {
+                return Err(no_room());
             }
         }
         Ok(())
@@ -66,13 +92,16 @@ impl Edit<'_, '_> {
         Ok(letters.into_iter().find(|letter| letter.purpose == purpose))
     }
 
-    /// Writes a letter, or lets the one that waits begin anew.
-    pub(super) fn write_letter(&mut self, account: &Account, purpose: Purpose, room: u64) -> Result<(), Fault> {
+    /// Writes a letter, or lets the one that waits begin anew. Tells whether there was room for it.
+    pub(super) fn write_letter(&mut self, account: &Account, purpose: Purpose, room: Room) -> Result<bool, Fault> {
         let waiting = self.letter_to(account.user, purpose)?;
-        if waiting.is_none() && self.mutation.count::<Letter>()? >= room {
-            return Err(Fault::wrong("Too many letters are waiting to be sent; try again later."));
-        }
-        let id = waiting.as_ref().map_or_else(|| LetterId(self.random_id()), |letter| letter.id);
+        let id = match &waiting {
+            Some(letter) => letter.id,
+            None => match self.place_for_letter(account.user, purpose, room)? {
+                Some(id) => id,
+                None => return Ok(false),
+            },
+        };
         self.mutation.put(&Letter {
             id,
             user: account.user,
@@ -82,7 +111,25 @@ impl Edit<'_, '_> {
             due_at: self.at,
             link: waiting.and_then(|letter| letter.link),
         })?;
-        Ok(())
+        Ok(true)
+    }
+
+    /// The id of one more letter, if there is room for it. It begins as its customer's does: so they stand together, to be counted.
+    fn place_for_letter(&mut self, user: UserId, purpose: Purpose, room: Room) -> Result<Option<LetterId>, Fault> {
+        let membership = self.mutation.require::<User>(user)?.membership;
+        if !room.takes(self.mutation.count::<Letter>()?, membership, purpose) {
+            return Ok(None);
+        }
+        let random = self.random_id().as_u128() & u128::from(u64::MAX);
+        let Membership::Customer(customer) = membership else {
+            return Ok(Some(LetterId(Uuid::from_u128(random))));
+        };
+        let first = customer.0.as_u128() & !u128::from(u64::MAX);
+        let from = Some(LetterId(Uuid::from_u128(first)));
+        let others = self.mutation.page::<Letter>(from, room.of_customer)?.items;
+        let is_of_customer = |letter: &&Letter| letter.id.0.as_u128() & !u128::from(u64::MAX) == first;
+        let has_room = others.iter().filter(is_of_customer).count() < room.of_customer;
+        Ok(has_room.then(|| LetterId(Uuid::from_u128(first | random))))
     }
 
     /// What a letter says, with a new link in the place of the last attempt's. `None` where nobody is left to get it, or it was

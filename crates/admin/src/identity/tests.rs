@@ -1,13 +1,14 @@
 //! Links and letters over a real catalog, at times that the test says.
 
 use super::accounts::{self, NewOwner};
-use super::letters::{Addressed, Delivery};
+use super::letters::{Addressed, Delivery, Room};
 use super::passwords::{self, Cost};
 use crate::actor::Actor;
-use crate::command::CreateUser;
+use crate::command::{CreateCustomer, CreateUser};
 use crate::edit::{Definitions, Desk, Edit};
 use crate::fault::Fault;
 use perseat_domain::account::{Account, Letter, PasswordHash, Purpose};
+use perseat_domain::id::CustomerId;
 use perseat_domain::model::{Membership, Role, User};
 use perseat_domain::time::Timestamp;
 use perseat_flow::definition::Limits;
@@ -94,8 +95,31 @@ impl Bench {
         self.custody.catalog().page::<Letter>(None, 99).unwrap().items
     }
 
-    fn invite(&mut self, user: &User, room: u64) -> Result<Option<SecretString>, Fault> {
-        self.change(|edit| edit.invite_user(user.id, Delivery::Mail { room }))
+    /// With room for so many letters in all, and two to one customer.
+    fn invite(&mut self, user: &User, all: u64) -> Result<Option<SecretString>, Fault> {
+        let (room, lifetime) = (room(all), HOUR);
+        self.change(|edit| edit.invite_user(user.id, Delivery::Mail { room, lifetime }))
+    }
+
+    fn customer(&mut self, name: &str) -> CustomerId {
+        let new = CreateCustomer {
+            name: name.to_owned(),
+            ..CreateCustomer::default()
+        };
+        self.change(|edit| edit.create_customer(&new)).unwrap().id
+    }
+
+    fn member(&mut self, customer: CustomerId, email: &str) -> User {
+        let new = CreateUser {
+            membership: Membership::Customer(customer),
+            email: email.to_owned(),
+            name: None,
+            external_id: None,
+            phone: None,
+            role: Role::Member,
+            labels: Vec::new(),
+        };
+        self.change(|edit| edit.create_user(&new)).unwrap()
     }
 
     /// What the only letter says now.
@@ -106,6 +130,10 @@ impl Bench {
         };
         self.change(|edit| edit.address_letter(letter.id, HOUR)).unwrap().unwrap()
     }
+}
+
+fn room(all: u64) -> Room {
+    Room { all, of_customer: 2 }
 }
 
 fn hash(text: &str) -> PasswordHash {
@@ -151,7 +179,11 @@ fn a_user_has_one_letter_of_each_kind_and_each_attempt_a_link_in_the_place_of_th
     let shown = bench.change(|edit| edit.invite_user(bob.id, shown)).unwrap().unwrap();
     assert!(bench.invite(&bob, 1).unwrap().is_none(), "nobody but bob gets the link");
     let refused = bench.guest("eve@acme.example");
-    assert!(bench.invite(&refused, 1).unwrap_err().to_string().contains("Too many letters"));
+    let link = bench
+        .invite(&refused, 1)
+        .unwrap()
+        .expect("where no letter has room the link is shown");
+    assert_eq!((bench.holds(&link), bench.letters().len()), (Some(Purpose::Invitation), 1));
 
     let mut attempts = Vec::new();
     for _ in 0..5 {
@@ -203,11 +235,39 @@ fn a_user_has_one_letter_of_each_kind_and_each_attempt_a_link_in_the_place_of_th
 }
 
 #[test]
+fn letters_to_one_customer_leave_room_for_others_and_those_to_customers_for_the_organization_and_for_resets() {
+    let mut bench = Bench::new();
+    let (ann, _) = bench.owner();
+    let customers = ["Globex", "Hooli", "Initech", "Umbrella"].map(|name| bench.customer(name));
+    // Of eight letters two are kept, and a customer has two.
+    let mut invite = |customer: usize, name: usize| {
+        let user = bench.member(customers[customer], &format!("u{name}@c{customer}.example"));
+        (bench.invite(&user, 8).unwrap().is_none(), user)
+    };
+    let written: Vec<bool> = [0, 0, 0, 1, 1, 1, 2, 2, 3]
+        .into_iter()
+        .enumerate()
+        .map(|(n, of)| invite(of, n).0)
+        .collect();
+    assert_eq!(written, [true, true, false, true, true, false, true, true, false]);
+    let (_, hans) = invite(3, 10);
+    let reset = |bench: &mut Bench, user: &User| {
+        let address = user.email.clone().unwrap();
+        bench.change(|edit| edit.request_reset(&address, 16, room(8)))
+    };
+    reset(&mut bench, &hans).unwrap();
+    reset(&mut bench, &ann).unwrap();
+    assert_eq!(bench.letters().len(), 8);
+    let bob = bench.guest("bob@acme.example");
+    assert!(reset(&mut bench, &bob).unwrap_err().to_string().contains("Too many letters"));
+}
+
+#[test]
 fn whoever_forgot_their_password_gets_one_letter_for_each_account() {
     let mut bench = Bench::new();
     let (ann, _) = bench.owner();
     for address in ["nobody@acme.example", "ANN@acme.example", "ann@acme.example"] {
-        bench.change(|edit| edit.request_reset(address, 16, 9)).unwrap();
+        bench.change(|edit| edit.request_reset(address, 16, room(9))).unwrap();
     }
     let [letter] = &bench.letters()[..] else {
         panic!("one letter waits")
