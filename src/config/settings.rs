@@ -33,7 +33,7 @@ settings! {
         /// The address under which the outside world reaches this daemon, without a path: webhook URLs, the API and OAuth
         /// redirects are built from it. Unset: the address that hooks listens on. Set it whenever a proxy stands in front.
         public_url: Option<Url> = unset("https://hooks.example.com");
-        /// Networks whose `X-Forwarded-For` and `Forwarded` headers are believed for the client's address. Empty: none, because a header that anyone can send proves nothing.
+        /// Networks whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` headers are believed for the client's address and the URL that it called; `Forwarded` is not read. Empty: none, because a header that anyone can send proves nothing.
         @reloads trusted_proxies: Vec<IpNet> = none();
     }
 

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use ipnet::IpNet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// What a client counts as: whoever has an IPv6 address has the whole network of it, 64 bits.
@@ -40,7 +40,7 @@ impl Proxies {
         let mut client = peer;
         for hop in chain.iter().rev() {
             // What does not parse was not written by a proxy of ours.
-            let Ok(address) = hop.trim().parse::<IpAddr>() else {
+            let Some(address) = hop_address(hop.trim()) else {
                 return client;
             };
             client = address.to_canonical();
@@ -70,6 +70,13 @@ impl Proxies {
         let host = forwarded("x-forwarded-host").or_else(|| one("host")).unwrap_or("localhost");
         format!("{scheme}://{host}")
     }
+}
+
+/// An address as proxies write it: alone, in brackets, or with a port.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let in_brackets = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']'));
+    let alone = in_brackets.unwrap_or(hop).parse::<IpAddr>();
+    alone.or_else(|_| hop.parse::<SocketAddr>().map(|hop| hop.ip())).ok()
 }
 
 /// How the outside world reaches the daemon.
@@ -127,6 +134,10 @@ mod tests {
             ("10.0.0.1", &["10.0.0.3"], "10.0.0.3"),
             ("10.0.0.1", &[], "10.0.0.1"),
             ("::1", &["2001:db8::5"], "2001:db8::5"),
+            ("10.0.0.1", &["192.0.2.7, 198.51.100.1:4711, 10.0.0.2:80"], "198.51.100.1"),
+            ("::1", &["[2001:db8::5]:443"], "2001:db8::5"),
+            ("::1", &["[2001:db8::5]"], "2001:db8::5"),
+            ("10.0.0.1", &["198.51.100.1:"], "10.0.0.1"),
         ] {
             let headers = headers(&forwarded.iter().map(|value| ("x-forwarded-for", *value)).collect::<Vec<_>>());
             let client = proxies().client(peer.parse().unwrap(), &headers);
