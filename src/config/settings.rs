@@ -122,7 +122,7 @@ settings! {
         page: Count = 100;
         /// Records that are looked at for one page; a search that matches little ends there, with a cursor to go on from.
         scan_rows: Count = 10_000;
-        /// Requests of one identity in a second, on average.
+        /// Requests of one identity in a second, on average. Each change of a mutation counts as one.
         rate: Count = 50;
         /// Requests of one identity at once, after a pause.
         burst: Count = 500;

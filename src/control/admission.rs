@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode, header};
 use perseat_admin::actor::Actor;
 use perseat_store::seal::key_digest;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -44,6 +45,15 @@ pub(super) struct Admitted {
 }
 
 impl Admitted {
+    /// Counts what a request does beside the first thing as further requests.
+    ///
+    /// # Errors
+    /// The answer that whoever asks gets instead, who has not so many left.
+    pub(super) fn take(&self, more: usize, now: Duration) -> Result<(), Refused> {
+        let has_left = (0..more).all(|_| self.gates.rates.take(&self.identity, now));
+        has_left.then_some(()).ok_or_else(|| too_many("Too many requests."))
+    }
+
     /// Gives the turn to somebody else while `wait` waits for a third party, and takes another one then. Blocks.
     pub(super) fn aside(&self, wait: &mut dyn FnMut()) {
         let turn = || self.turn.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,6 +21,19 @@ pub(super) fn refused(document: &ExecutableDocument, options: &ControlOptions) -
     (aliases(document) > options.max_aliases).then_some("The query has too many aliases.")
 }
 
+/// The fields of an operation itself, those of its fragments among them: what a mutation does. For a document that is not refused.
+pub(super) fn fields(document: &ExecutableDocument, selection: &SelectionSet) -> usize {
+    let of_fragment = |name| document.fragments.get(name).map(|fragment| &fragment.node.selection_set);
+    let items = selection.items.iter().map(|item| match &item.node {
+        Selection::Field(_) => 1,
+        Selection::InlineFragment(fragment) => fields(document, &fragment.node.selection_set.node),
+        Selection::FragmentSpread(spread) => {
+            of_fragment(&spread.node.fragment_name.node).map_or(0, |within| fields(document, &within.node))
+        }
+    });
+    items.sum()
+}
+
 /// What a query's text costs to parse.
 #[derive(Debug, Default)]
 pub(super) struct Shape {

@@ -178,7 +178,13 @@ impl Shared {
             let name = name.map(|name| name.as_str());
             operation.is_none() || name == operation.as_deref()
         });
-        let is_mutation = asked.any(|(_, one)| one.node.ty == OperationType::Mutation);
+        let mutation = asked.find(|(_, one)| one.node.ty == OperationType::Mutation);
+        let changes = mutation.map(|(_, one)| document::fields(parsed, &one.node.selection_set.node));
+        if let Some(changes) = changes
+            && let Err(refused) = admitted.take(changes.saturating_sub(1), self.desk.uptime())
+        {
+            return *refused;
+        }
         let (schema, lenient) = self.asked.get_or_init(|| {
             let schema = schema::build(&self.desk);
             let lenient = Lenient::of(&schema.sdl());
@@ -189,7 +195,7 @@ impl Shared {
         let query = query.data(admitted.actor.clone()).data(Arc::clone(&budget));
         let response = self.runtime.block_on(schema.execute(query));
         // What a mutation did is said as far as it can be.
-        if let Some(spent) = budget.spent().filter(|_| !is_mutation) {
+        if let Some(spent) = budget.spent().filter(|_| changes.is_none()) {
             return json(StatusCode::OK, &answer::spent(spent));
         }
         let body = serde_json::to_string(&response).unwrap_or_default();

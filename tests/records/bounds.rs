@@ -48,6 +48,31 @@ async fn an_identity_that_asks_too_often_is_told_to_wait_and_another_is_not() {
 }
 
 #[tokio::test]
+async fn each_change_of_a_mutation_counts_as_a_request() {
+    let daemon = Daemon::start(Setup::new().set("api.rate", 1).set("api.burst", 10));
+    let owner = Api::program(&daemon, "owner").await;
+    let fields = |field: &str| (0..30).fold(String::new(), |all, n| format!("{all} c{n}: {field}"));
+    let send = async |query: String| {
+        let url = format!("http://{}/api", daemon.address("api"));
+        let headers = [("content-type", "application/json"), ("authorization", owner.bearer())];
+        daemon
+            .send(Method::POST, &url, &headers, json!({ "query": query }).to_string())
+            .await
+    };
+    let change = r#"createCustomer(input: {name: ""}) { errors { field } }"#;
+    let reading = send(format!("{{ {} }}", fields("organization { name }"))).await;
+    assert_eq!(reading.status, 200);
+    let few = send(format!("mutation {{ a: {change} ...F }} fragment F on Mutation {{ b: {change} }}")).await;
+    assert_eq!((few.status, few.json()["errors"].is_null()), (200, true));
+    for many in [
+        format!("mutation {{ {} }}", fields(change)),
+        format!("mutation {{ ...F }} fragment F on Mutation {{ {} }}", fields(change)),
+    ] {
+        assert_eq!(send(many).await.status, 429);
+    }
+}
+
+#[tokio::test]
 async fn refused_bearers_shut_out_their_address_but_not_who_was_known_there() {
     let daemon = Daemon::start(Setup::new().set("api.refused-rate", 1).set("api.refused-burst", 3));
     let known = Api::program(&daemon, "owner").await;
