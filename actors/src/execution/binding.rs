@@ -90,6 +90,8 @@ pub struct LoadedInstance {
     bundle: InstanceBundle,
     plans: Arc<FlowPlans>,
     settings: Level,
+    /// Finds its secrets, API keys among them.
+    masker: Masker,
     /// API keys by flow name; shared with every execution.
     api_keys: Arc<ApiKeys>,
     grants: Grants,
@@ -122,9 +124,11 @@ impl LoadedInstance {
         let settings = settings(definition, false, &config.values, vault.with(&grants))?;
         let plans = plans.of(&bundle.version);
         let api_keys = Arc::new(api_keys(custody, &bundle, &key)?);
+        let masker = masker_of_instance(&settings, &api_keys);
         Ok(Some(Self {
             plans,
             settings,
+            masker,
             api_keys,
             grants,
             presets,
@@ -143,6 +147,7 @@ impl LoadedInstance {
             let registered = Registered::of(&self.bundle.instance, &self.key, Traits::default());
             let vault = Vault::new(self.bundle.instance.id.0, &self.key, &self.presets, registered).with(&self.grants);
             self.settings = settings(&self.bundle.version.definition, false, self.values(), vault)?;
+            self.masker = masker_of_instance(&self.settings, &self.api_keys);
         }
         Ok(())
     }
@@ -189,6 +194,8 @@ pub struct LoadedUser {
     /// By stable key. No map, whose nodes have room for eleven, because there is one for each user that is active.
     values: Box<[(String, ConfigValue)]>,
     settings: Level,
+    /// Finds its secrets.
+    masker: Masker,
     grants: Grants,
     key: Arc<DataKey>,
 }
@@ -226,6 +233,7 @@ impl LoadedUser {
             config: id,
             revision: config.config_revision,
             values: config.values.into_iter().collect(),
+            masker: masker(settings.iter().map(|(_, setting)| setting)),
             settings,
             grants,
             key,
@@ -248,6 +256,7 @@ impl LoadedUser {
             let registered = instance.registered(Traits::of(&self.user));
             let vault = Vault::new(self.config.0, &self.key, &instance.presets, registered).with(&self.grants);
             self.settings = settings(&instance.bundle.version.definition, true, &self.values(), vault)?;
+            self.masker = masker(self.settings.iter().map(|(_, setting)| setting));
         }
         Ok(())
     }
@@ -308,8 +317,10 @@ impl Binding {
         let settings = Settings::new(instance.settings.clone(), own);
         #[cfg(feature = "faults")]
         let settings = env.faults.complete(settings, &instance);
-        let mut masker = masker(&settings);
-        masker.add(&Masker::new(instance.api_keys.iter()));
+        let mut masker = instance.masker.clone();
+        if let Some(user) = &user {
+            masker.add(&user.masker);
+        }
         Self {
             instance,
             user,
@@ -438,11 +449,17 @@ pub(crate) struct Lack {
 }
 
 /// Finds the secrets of these settings.
-pub(super) fn masker(settings: &Settings) -> Masker {
-    Masker::of_connections(settings.values().filter_map(|setting| match setting {
+pub(super) fn masker<'s>(settings: impl IntoIterator<Item = &'s Setting>) -> Masker {
+    Masker::of_connections(settings.into_iter().filter_map(|setting| match setting {
         Setting::Connection(connection) => Some(&**connection),
         Setting::Plain(_) => None,
     }))
+}
+
+fn masker_of_instance(settings: &Level, api_keys: &ApiKeys) -> Masker {
+    let mut masker = masker(settings.iter().map(|(_, setting)| setting));
+    masker.add(&Masker::new(api_keys.iter()));
+    masker
 }
 
 fn customer_info(customer: &Customer) -> CustomerInfo {

@@ -57,7 +57,7 @@ impl Running {
         if !Arc::ptr_eq(&today, &self.binding) {
             let bound = self.bound.get_or_insert_with(|| Bound::of(&self.binding));
             let settings = bound.open(start.execution, &today).map_err(Event::ConfigurationGone)?;
-            self.recorder.mask_also(&masker(&settings));
+            self.recorder.mask_also(&masker(settings.values()));
             self.view.scope.configure(settings);
             self.binding = today;
         }

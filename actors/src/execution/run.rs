@@ -327,7 +327,7 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration, within
         start.writes.clone(),
     );
     if bound.is_some() {
-        recorder.mask_also(&masker(settings));
+        recorder.mask_also(&masker(settings.values()));
     }
     recorder.has_called(past.called.clone());
     Ok(Prepared::Running(Box::new(Running {

@@ -3,10 +3,12 @@
 //! A step's output is stored whole and the ranges beside it, so that resume reads what the step gave and every exit
 //! blanks what must not be seen. It finds copies, not transformations: a script that reverses a secret hides it.
 
+mod finder;
+
 use crate::expression::Connection;
-use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use finder::{Finder, HEAD, Wanted};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -78,40 +80,34 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove
 /// JSON within text of JSON is looked into so deep: an answer that holds an event's raw body, in which a member is JSON.
 const JSON_DEPTH: usize = 3;
 
-/// Finds and blanks secrets of at least [`Masker::MIN_SECRET`] bytes.
+/// Finds and blanks secrets of at least [`Masker::MIN_SECRET`] bytes. Cheap to clone, and holds none of them.
 #[derive(Clone, Default)]
 pub struct Masker {
-    finders: Vec<AhoCorasick>,
+    finders: Vec<Finder>,
 }
 
 impl fmt::Debug for Masker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let patterns: usize = self.finders.iter().map(AhoCorasick::patterns_len).sum();
-        f.debug_struct("Masker").field("patterns", &patterns).finish()
+        let forms: usize = self.finders.iter().map(Finder::len).sum();
+        f.debug_struct("Masker").field("forms", &forms).finish()
     }
 }
 
 impl Masker {
     /// Shorter secrets are not looked for: they would blank ordinary text.
-    pub const MIN_SECRET: usize = 8;
+    pub const MIN_SECRET: usize = HEAD;
 
     /// A masker for these secrets.
     #[must_use]
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut forms = BTreeSet::new();
+        let mut forms = Vec::new();
         for secret in secrets {
             if secret.len() >= Self::MIN_SECRET {
                 add_forms(secret, &mut forms);
             }
         }
-        if forms.is_empty() {
-            return Self::default();
-        }
-        // Building fails only beyond the automaton's size limit of 2 GiB; then nothing could be found, so every
-        // caller must be refused such secrets long before (connection values are limited to a few KiB).
-        let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).build(forms).ok();
         Self {
-            finders: finder.into_iter().collect(),
+            finders: Finder::new(forms).into_iter().collect(),
         }
     }
 
@@ -141,15 +137,11 @@ impl Masker {
     /// Where secrets stand: (start, end) in bytes, ordered, merged where they touch.
     #[must_use]
     pub fn ranges(&self, bytes: &[u8]) -> Vec<(u32, u32)> {
-        let hits = self.finders.iter().flat_map(|finder| finder.find_overlapping_iter(bytes));
-        let mut found: Vec<(u32, u32)> = hits.map(|hit| (narrow(hit.start()), narrow(hit.end()))).collect();
+        let mut found: Vec<_> = self.finders.iter().flat_map(|finder| finder.find(bytes)).collect();
         found.sort_unstable();
-        let mut merged: Vec<(u32, u32)> = Vec::with_capacity(found.len());
+        let mut merged = Vec::with_capacity(found.len());
         for (start, end) in found {
-            match merged.last_mut() {
-                Some(last) if start <= last.1 => last.1 = last.1.max(end),
-                _ => merged.push((start, end)),
-            }
+            finder::add(&mut merged, narrow(start), narrow(end));
         }
         merged
     }
@@ -164,7 +156,7 @@ impl Masker {
         let mut out = String::with_capacity(text.len());
         let mut from = 0;
         for (start, end) in ranges {
-            // Patterns are whole strings, so matches lie on character boundaries.
+            // What is looked for are whole strings, so finds lie on character boundaries.
             out.push_str(text.get(from..start as usize).unwrap_or_default());
             out.push_str("***");
             from = end as usize;
@@ -200,8 +192,8 @@ fn token_secrets<'a>(token: &'a Value, secrets: &mut Vec<&'a str>) {
     }
 }
 
-fn add_forms(secret: &str, forms: &mut BTreeSet<Vec<u8>>) {
-    forms.insert(secret.as_bytes().to_vec());
+fn add_forms(secret: &str, forms: &mut Vec<Wanted>) {
+    forms.extend(Wanted::of(secret.as_bytes()));
     let mut texts = BTreeSet::from([secret.to_owned()]);
     for _ in 0..JSON_DEPTH {
         let inner = texts.iter().map(|text| {
@@ -209,14 +201,15 @@ fn add_forms(secret: &str, forms: &mut BTreeSet<Vec<u8>>) {
             json[1..json.len() - 1].to_owned()
         });
         texts = inner.flat_map(|json| [json.replace('/', "\\/"), json]).collect();
-        forms.extend(texts.iter().map(|text| text.as_bytes().to_vec()));
+        forms.extend(texts.iter().filter_map(|text| Wanted::of(text.as_bytes())));
     }
     for set in [COMPONENT, UNRESERVED] {
         let encoded = utf8_percent_encode(secret, set).to_string();
-        forms.insert(lower_hex(&encoded).into_bytes());
-        forms.insert(encoded.into_bytes());
+        forms.extend(Wanted::of(lower_hex(&encoded).as_bytes()));
+        forms.extend(Wanted::of(encoded.as_bytes()));
     }
-    forms.insert(form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>().into_bytes());
+    let encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    forms.extend(Wanted::of(encoded.as_bytes()));
     for shift in 0..3 {
         base64_forms(secret.as_bytes(), shift, forms);
     }
@@ -235,7 +228,7 @@ fn lower_hex(encoded: &str) -> String {
 }
 
 /// The characters that a secret alone decides when it is encoded `shift` bytes into a longer text.
-fn base64_forms(secret: &[u8], shift: usize, forms: &mut BTreeSet<Vec<u8>>) {
+fn base64_forms(secret: &[u8], shift: usize, forms: &mut Vec<Wanted>) {
     let mut padded = vec![0; shift];
     padded.extend_from_slice(secret);
     // A character holds 6 bits; the first `shift` bytes decide ⌈8·shift/6⌉ of them in part or whole, and the last
@@ -244,9 +237,7 @@ fn base64_forms(secret: &[u8], shift: usize, forms: &mut BTreeSet<Vec<u8>>) {
     let to = padded.len() * 8 / 6;
     for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
         let encoded = engine.encode(&padded);
-        if let Some(inner) = encoded.as_bytes().get(from..to) {
-            forms.insert(inner.to_vec());
-        }
+        forms.extend(encoded.as_bytes().get(from..to).and_then(Wanted::of));
     }
 }
 
@@ -311,6 +302,22 @@ mod tests {
     fn touching_and_overlapping_finds_are_one_range() {
         let masker = Masker::new(["abcdefgh", "efghijkl"]);
         assert_eq!(masker.ranges(b"..abcdefghijkl.."), vec![(2, 14)]);
+    }
+
+    #[test]
+    fn it_takes_as_little_memory_for_a_long_secret_as_for_a_short_one() {
+        let token = "aZ9_-".repeat(400);
+        let quotes = "\"/".repeat(128 << 10);
+        for (secret, forms) in [(token.as_str(), 7), (&quotes, 30)] {
+            let masker = Masker::new([secret]);
+            assert_eq!(masker.mask_text(&format!("a {secret} b")), "a *** b");
+            let [finder] = &masker.finders[..] else { panic!("{masker:?}") };
+            assert!(
+                finder.len() <= forms && finder.bytes() <= forms * 48,
+                "{} bytes, {masker:?}",
+                finder.bytes()
+            );
+        }
     }
 
     #[test]
