@@ -3,19 +3,27 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use perseat_flow::outbound::{ClientIdentity, IdentityError, Options, OutboundClient, OutboundError, Policy, Request};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::server::TlsStream;
 
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -65,8 +73,15 @@ impl Authority {
     }
 }
 
-/// Answers every request with the number of the client whose certificate it saw, and sends `/away` to another host.
-async fn serve(authority: &Authority, clients: &[&Pair]) -> SocketAddr {
+/// A server of this authority for those whom it has certified; `each` is done with every connection.
+async fn listen<F>(
+    authority: &Authority,
+    protocols: &[&str],
+    each: impl Fn(TlsStream<TcpStream>) -> F + Clone + Send + 'static,
+) -> SocketAddr
+where
+    F: Future<Output = ()> + Send,
+{
     let mut roots = RootCertStore::empty();
     roots.add(authority.der.clone()).unwrap();
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -74,41 +89,23 @@ async fn serve(authority: &Authority, clients: &[&Pair]) -> SocketAddr {
         .build()
         .unwrap();
     let own = authority.certify("127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth);
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_client_cert_verifier(verifier)
         .with_single_cert(vec![own.der], PrivatePkcs8KeyDer::from(own.key.serialize_der()).into())
         .unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let known: Vec<_> = clients.iter().map(|pair| pair.der.clone()).collect();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, known) = (acceptor.clone(), known.clone());
+            let (acceptor, each) = (acceptor.clone(), each.clone());
             tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
-                let who = known.iter().position(|known| *known == shown).unwrap();
-                let mut head = Vec::new();
-                let mut buffer = [0; 4096];
-                while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-                    head.extend_from_slice(&buffer[..count]);
-                    if !head.ends_with(b"\r\n\r\n") {
-                        continue;
-                    }
-                    let answer = if head.starts_with(b"GET /away") {
-                        let port = address.port();
-                        format!("HTTP/1.1 307 Away\r\nlocation: https://localhost:{port}/\r\ncontent-length: 0\r\n\r\n")
-                    } else {
-                        format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{who}")
-                    };
-                    head.clear();
-                    if stream.write_all(answer.as_bytes()).await.is_err() {
-                        return;
-                    }
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    each(stream).await;
                 }
             });
         }
@@ -116,22 +113,83 @@ async fn serve(authority: &Authority, clients: &[&Pair]) -> SocketAddr {
     address
 }
 
+/// The next request without a body; `None` at the end of the connection.
+async fn next_request(stream: &mut TlsStream<TcpStream>) -> Option<Vec<u8>> {
+    let mut head = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        head.extend_from_slice(&buffer[..count]);
+        if head.ends_with(b"\r\n\r\n") {
+            return Some(head);
+        }
+    }
+    None
+}
+
+/// A server that answers every request with the number of the client whose certificate it saw, and sends `/away` to another host.
+async fn serve(authority: &Authority, clients: &[&Pair]) -> SocketAddr {
+    let known: Vec<_> = clients.iter().map(|pair| pair.der.clone()).collect();
+    listen(authority, &[], move |stream| tell_who(known.clone(), stream)).await
+}
+
+async fn tell_who(known: Vec<CertificateDer<'static>>, mut stream: TlsStream<TcpStream>) {
+    let (socket, session) = stream.get_ref();
+    let port = socket.local_addr().unwrap().port();
+    let shown = session.peer_certificates().unwrap()[0].clone();
+    let who = known.iter().position(|known| *known == shown).unwrap();
+    while let Some(head) = next_request(&mut stream).await {
+        let answer = if head.starts_with(b"GET /away") {
+            format!("HTTP/1.1 307 Away\r\nlocation: https://localhost:{port}/\r\ncontent-length: 0\r\n\r\n")
+        } else {
+            format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{who}")
+        };
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Speaks HTTP/2 with whoever wants to, and never answers `/hang`.
+async fn hang(calls: Arc<watch::Sender<usize>>, stream: TlsStream<TcpStream>) {
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let calls = calls.clone();
+        async move {
+            if request.uri().path() == "/hang" {
+                calls.send_modify(|count| *count += 1);
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, hyper::Error>(hyper::Response::new(Full::<Bytes>::from("there")))
+        }
+    });
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http2().max_concurrent_streams(STREAMS);
+    // Whoever gives up its call hangs up.
+    drop(server.serve_connection(TokioIo::new(stream), service).await);
+}
+
+/// Calls that a server takes at a time in one connection.
+const STREAMS: u32 = 10;
+
 fn client(address: SocketAddr, options: Options) -> OutboundClient {
     let rules = [address.to_string(), format!("localhost:{}", address.port())];
     let policy = Policy::new(rules.iter().map(|rule| rule.parse().unwrap()).collect(), Vec::new());
     OutboundClient::new(policy, options).unwrap()
 }
 
-async fn ask(client: &OutboundClient, url: String, identity: Option<&Arc<ClientIdentity>>) -> Result<Bytes, OutboundError> {
-    let request = Request {
-        method: Method::GET,
+fn request(method: Method, url: &str, identity: Option<&Arc<ClientIdentity>>) -> Request {
+    Request {
+        method,
         url: url.parse().unwrap(),
         headers: HeaderMap::new(),
         body: Bytes::new(),
         identity: identity.cloned(),
         deadline: Instant::now() + Duration::from_secs(20),
-    };
-    client.send(request).await.map(|response| response.body)
+    }
+}
+
+async fn ask(client: &OutboundClient, url: String, identity: Option<&Arc<ClientIdentity>>) -> Result<Bytes, OutboundError> {
+    let answer = client.send(request(Method::GET, &url, identity)).await;
+    answer.map(|response| response.body)
 }
 
 #[tokio::test]
@@ -187,4 +245,23 @@ async fn a_server_that_nobody_vouches_for_and_a_key_of_another_certificate_are_r
     assert!(matches!(error, OutboundError::Unreached { .. }), "{error:?}");
     let mixed = ClientIdentity::read(&ann.pem, &bob.key.serialize_pem(), Some(&authority.pem));
     assert_eq!(mixed.unwrap_err(), IdentityError::Pair);
+}
+
+#[tokio::test]
+async fn calls_that_hang_keep_no_others_from_a_host_that_speaks_http2() {
+    let authority = Authority::new();
+    let identity = authority.identity(&authority.client("ann"));
+    let hanging = Arc::new(watch::Sender::new(0));
+    let counted = hanging.clone();
+    let address = listen(&authority, &["h2", "http/1.1"], move |stream| hang(counted.clone(), stream)).await;
+    let client = client(address, Options::default());
+    let calls: JoinSet<_> = (0..50)
+        .map(|_| {
+            let (client, identity) = (client.clone(), identity.clone());
+            async move { ask(&client, format!("https://{address}/hang"), Some(&identity)).await }
+        })
+        .collect();
+    hanging.subscribe().wait_for(|calls| *calls >= STREAMS as usize).await.unwrap();
+    assert_eq!(ask(&client, format!("https://{address}/"), Some(&identity)).await.unwrap(), "there");
+    drop(calls);
 }

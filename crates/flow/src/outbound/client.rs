@@ -433,7 +433,8 @@ async fn read_some(target: Target<'_>, mut answer: reqwest::Response, most: usiz
     Ok(Response::new(status, headers, body.into()))
 }
 
-/// A client with these limits, and with what `more` adds.
+/// A client with these limits, and with what `more` adds. It speaks HTTP/1.1 alone: over HTTP/2 all calls to a host share one connection,
+/// in which those that hang keep everybody else's back as soon as they are as many as the server takes at a time.
 pub(super) fn build(
     options: &Options,
     resolver: GuardedResolver,
@@ -444,6 +445,7 @@ pub(super) fn build(
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .referer(false)
+        .http1_only()
         .connect_timeout(options.connect_timeout)
         .pool_max_idle_per_host(options.idle_per_host)
         .pool_idle_timeout(options.idle_timeout)
