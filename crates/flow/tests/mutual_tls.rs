@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must fail")]
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -149,6 +149,22 @@ async fn tell_who(known: Vec<CertificateDer<'static>>, mut stream: TlsStream<Tcp
     }
 }
 
+/// Answers one request of a connection, as soon as two have come in all, and closes it when another comes.
+async fn forget(requests: Arc<watch::Sender<usize>>, mut stream: TlsStream<TcpStream>, politely: bool) {
+    if next_request(&mut stream).await.is_none() {
+        return;
+    }
+    requests.send_modify(|count| *count += 1);
+    requests.subscribe().wait_for(|count| *count >= 2).await.unwrap();
+    let answer = b"HTTP/1.1 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\n{}";
+    if stream.write_all(answer).await.is_ok() && next_request(&mut stream).await.is_some() {
+        requests.send_modify(|count| *count += 1);
+        if politely {
+            let _ = stream.shutdown().await;
+        }
+    }
+}
+
 /// Speaks HTTP/2 with whoever wants to, and never answers `/hang`.
 async fn hang(calls: Arc<watch::Sender<usize>>, stream: TlsStream<TcpStream>) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -245,6 +261,31 @@ async fn a_server_that_nobody_vouches_for_and_a_key_of_another_certificate_are_r
     assert!(matches!(error, OutboundError::Unreached { .. }), "{error:?}");
     let mixed = ClientIdentity::read(&ann.pem, &bob.key.serialize_pem(), Some(&authority.pem));
     assert_eq!(mixed.unwrap_err(), IdentityError::Pair);
+}
+
+#[tokio::test]
+async fn what_is_sent_once_more_goes_over_no_kept_connection_with_a_certificate_either() {
+    let authority = Authority::new();
+    let identity = authority.identity(&authority.client("ann"));
+    for politely in [true, false] {
+        let requests = Arc::new(watch::Sender::new(0));
+        let counted = requests.clone();
+        let address = listen(&authority, &[], move |stream| forget(counted.clone(), stream, politely)).await;
+        let client = client(address, Options::default());
+        let url = format!("https://{address}/");
+        let call = |method| client.send(request(method, &url, Some(&identity)));
+        // They wait for one another, each on a connection of its own, which is kept.
+        let kept = tokio::join!(call(Method::POST), call(Method::POST));
+        assert_eq!((kept.0.unwrap().status, kept.1.unwrap().status), (StatusCode::OK, StatusCode::OK));
+        assert_eq!(call(Method::GET).await.unwrap().status, StatusCode::OK, "politely: {politely}");
+        assert_eq!(*requests.borrow(), 4, "that one came twice");
+        let directly = client.send_directly(request(Method::POST, &url, Some(&identity)), 1 << 10).await;
+        assert_eq!(
+            directly.unwrap().status,
+            StatusCode::OK,
+            "the second of the kept connections is not used"
+        );
+    }
 }
 
 #[tokio::test]

@@ -47,24 +47,26 @@ struct Inner {
 
 /// A resolver learns the name but not the port, so every port that a rule names has a client of its own.
 struct Clients {
+    options: Options,
     by_port: BTreeMap<u16, reqwest::Client>,
     other_ports: reqwest::Client,
 }
 
 impl Clients {
-    fn new(options: &Options, policy: &Arc<Policy>, lookups: &Arc<Lookups>) -> Result<Self, SetupError> {
+    fn new(options: Options, policy: &Arc<Policy>, lookups: &Arc<Lookups>) -> Result<Self, SetupError> {
         let client = |port| {
             let resolver = GuardedResolver {
                 lookups: Arc::clone(lookups),
                 policy: Arc::clone(policy),
                 port,
             };
-            build(options, resolver, |client| client)
+            build(&options, resolver, |client| client)
         };
         let by_port = policy.ports().into_iter().map(|port| Ok((port, client(Some(port))?)));
         Ok(Self {
             by_port: by_port.collect::<Result<_, SetupError>>()?,
             other_ports: client(None)?,
+            options,
         })
     }
 
@@ -106,7 +108,7 @@ impl OutboundClient {
     pub fn with_names(policy: Policy, options: Options, names: Arc<dyn Names>) -> Result<Self, SetupError> {
         let policy = Arc::new(policy);
         let lookups = Arc::new(Lookups::new(options.clone(), names));
-        let kept = Clients::new(&options, &policy, &lookups)?;
+        let kept = Clients::new(options.clone(), &policy, &lookups)?;
         let answers = AnswerMemory::new(options.answer_memory);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -320,7 +322,7 @@ impl Inner {
             idle_per_host: 0,
             ..self.options.clone()
         };
-        let made = Clients::new(&options, &self.policy, &self.lookups).map_err(|error| {
+        let made = Clients::new(options, &self.policy, &self.lookups).map_err(|error| {
             tracing::error!(error = &error as &dyn Error, "no client for requests that keep no connection");
             OutboundError::Unreached {
                 target: target.to_string(),
@@ -360,7 +362,7 @@ impl Inner {
             policy: Arc::clone(&self.policy),
             port,
         };
-        let client = self.identified.client(identity, &self.options, resolver).await;
+        let client = self.identified.client(identity, &clients.options, resolver).await;
         client.map_err(|error| {
             tracing::warn!(%target, error = &error as &dyn Error, "a client certificate cannot be used");
             uncertified("the client certificate cannot be used".into())
@@ -557,9 +559,10 @@ fn may_be_sent_again(method: &Method, error: &reqwest::Error) -> bool {
 }
 
 fn is_end_of_connection(cause: &(dyn Error + 'static)) -> bool {
-    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let kind = cause.downcast_ref().map(io::Error::kind);
-    matches!(kind, Some(ConnectionReset | ConnectionAborted | BrokenPipe))
+    // The last of them where TLS was not ended first.
+    matches!(kind, Some(ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof))
         || cause.downcast_ref().is_some_and(hyper::Error::is_incomplete_message)
 }
 

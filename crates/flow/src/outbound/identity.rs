@@ -149,19 +149,22 @@ fn in_lines(text: &str) -> Option<Zeroizing<String>> {
     (!lines.is_empty()).then_some(lines)
 }
 
-/// Clients by the certificate that they show, and by the port that their resolver knows; the least recently used go. A
-/// client of its own for each certificate keeps every request of others off its connections.
+/// Clients by the certificate that they show, by the port that their resolver knows and by how many connections they keep; the least
+/// recently used go. A client of its own for each certificate keeps every request of others off its connections.
 #[derive(Debug, Default)]
 pub(super) struct Identified {
     state: Mutex<State>,
 }
+
+/// Certificate, port and kept connections.
+type Which = (Digest, Option<u16>, usize);
 
 /// A client and when it was used last.
 type Kept = (u64, Arc<OnceCell<reqwest::Client>>);
 
 #[derive(Debug, Default)]
 struct State {
-    clients: HashMap<(Digest, Option<u16>), Kept>,
+    clients: HashMap<Which, Kept>,
     uses: u64,
 }
 
@@ -174,7 +177,8 @@ impl Identified {
         options: &Options,
         resolver: GuardedResolver,
     ) -> Result<reqwest::Client, SetupError> {
-        let place = self.place((identity.digest, resolver.port), options.client_certificates);
+        let which = (identity.digest, resolver.port, options.idle_per_host);
+        let place = self.place(which, options.client_certificates);
         let made = place.get_or_try_init(|| {
             let (identity, limits) = (identity.clone(), options.clone());
             async move {
@@ -191,7 +195,7 @@ impl Identified {
     }
 
     /// Where the client of this certificate is, or comes to be.
-    fn place(&self, key: (Digest, Option<u16>), most: usize) -> Arc<OnceCell<reqwest::Client>> {
+    fn place(&self, key: Which, most: usize) -> Arc<OnceCell<reqwest::Client>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.uses += 1;
         let now = state.uses;
