@@ -405,7 +405,7 @@ settings! {
 
     /// Integration definitions: what a YAML document may be, and the values of its configuration variables.
     definition "definition": Definition {
-        /// Length of the text.
+        /// Length of the text. The texts in it come to four times as much at most, those of an alias each time it is used.
         max_bytes: Size = "8MiB";
         /// Scalars, lists and mappings in all; an alias counts each time it is used, so that no document can explode.
         max_nodes: Count = 250_000;

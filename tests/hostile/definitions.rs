@@ -23,6 +23,13 @@ fn alias_bomb(levels: usize) -> String {
     yaml
 }
 
+/// A text of 100 KB that is used ten thousand times.
+fn long_choices() -> String {
+    let text = "x".repeat(100_000);
+    let choices = vec!["*text"; 10_000].join(", ");
+    format!("name: Bomb\ndescription: &text {text}\nrequiredConfigVars:\n- key: Choice\n  pickList: [{choices}]\n")
+}
+
 fn integration(definition: &str) -> String {
     let indented: String = definition.lines().map(|line| format!("  {line}\n")).collect();
     format!("kind: Integration\ndefinition: |\n{indented}")
@@ -44,6 +51,7 @@ async fn definitions_that_grow_are_refused_and_not_expanded() {
     let memory = Memory::of(world.daemon.pid());
     for (row, definition) in [
         ("aliases of aliases", alias_bomb(20)),
+        ("aliases of a long text", long_choices()),
         ("an alias of itself", "a: &a [*a]\n".to_owned()),
         ("100,000 lists in one another", "[".repeat(100_000)),
         ("100,000 mappings in one another", "{a: ".repeat(100_000)),

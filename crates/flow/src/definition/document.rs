@@ -11,6 +11,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
 
+/// How often the texts of a definition may hold its length. No key: each is in the text once, and aliases use some again.
+const TEXTS: usize = 4;
+
 /// A node of the tree. Cloning shares what is below.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -19,8 +22,28 @@ pub struct Node {
     /// Where it is defined, in bytes; elsewhere for aliases.
     pub(super) bytes: Range<usize>,
     pub(super) content: Rc<Content>,
-    weight: usize,
+    weight: Weight,
     height: usize,
+}
+
+/// What a node comes to where nothing is shared.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weight {
+    nodes: usize,
+    /// Bytes of texts.
+    texts: usize,
+}
+
+impl Weight {
+    /// Of a list or mapping without what it holds.
+    const COLLECTION: Self = Self { nodes: 1, texts: 0 };
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            nodes: self.nodes.saturating_add(other.nodes),
+            texts: self.texts.saturating_add(other.texts),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -114,14 +137,15 @@ struct Open {
     /// The key that waits for its value.
     key: Option<Key>,
     seen: HashSet<Rc<str>>,
-    weight: usize,
+    weight: Weight,
     height: usize,
 }
 
 struct Builder<'r> {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
-    nodes: usize,
+    /// Of all that was read, in collections that have ended or not.
+    weight: Weight,
     limits: Limits,
     report: &'r mut Report,
     root: Option<Node>,
@@ -201,7 +225,7 @@ impl<'r> Builder<'r> {
         Self {
             open: Vec::new(),
             anchors: HashMap::new(),
-            nodes: 0,
+            weight: Weight::default(),
             limits: *limits,
             report,
             root: None,
@@ -234,6 +258,10 @@ impl<'r> Builder<'r> {
         let bytes = span.byte_range().unwrap_or_default();
         match event {
             Event::Scalar(text, style, anchor, tag) => {
+                let weight = Weight {
+                    nodes: 1,
+                    texts: text.len(),
+                };
                 let node = Node {
                     at,
                     bytes,
@@ -242,7 +270,7 @@ impl<'r> Builder<'r> {
                         plain: style == ScalarStyle::Plain && tag.is_none(),
                         block: matches!(style, ScalarStyle::Literal | ScalarStyle::Folded),
                     }),
-                    weight: 1,
+                    weight,
                     height: 0,
                 };
                 self.place_node(node, anchor)
@@ -264,7 +292,7 @@ impl<'r> Builder<'r> {
                 };
                 earlier.push(root);
                 self.anchors.clear();
-                self.nodes = 0;
+                self.weight = Weight::default();
                 Some(())
             }
             _ => Some(()),
@@ -287,7 +315,7 @@ impl<'r> Builder<'r> {
             content,
             key: None,
             seen: HashSet::new(),
-            weight: 1,
+            weight: Weight::COLLECTION,
             height: 0,
         });
         Some(())
@@ -302,9 +330,9 @@ impl<'r> Builder<'r> {
             weight: open.weight,
             height: open.height + 1,
         };
-        // Its members were counted one by one.
-        self.nodes -= open.weight - 1;
-        self.place_node(node, open.anchor)
+        // What it holds was weighed piece by piece.
+        self.weight = self.weight.with(Weight::COLLECTION);
+        self.put(node, open.anchor)
     }
 
     fn too_deep(&mut self, at: Place) -> Option<()> {
@@ -312,13 +340,20 @@ impl<'r> Builder<'r> {
     }
 
     fn place_node(&mut self, node: Node, anchor: usize) -> Option<()> {
-        self.nodes = self.nodes.saturating_add(node.weight);
-        if self.nodes > self.limits.nodes {
-            return self.fail(
-                node.at,
-                Code::TooLarge,
-                format!("more than {} values, aliases counted each time", self.limits.nodes),
-            );
+        self.weight = self.weight.with(node.weight);
+        self.put(node, anchor)
+    }
+
+    /// Puts what was weighed where it belongs.
+    fn put(&mut self, node: Node, anchor: usize) -> Option<()> {
+        if self.weight.nodes > self.limits.nodes {
+            let message = format!("more than {} values, aliases counted each time", self.limits.nodes);
+            return self.fail(node.at, Code::TooLarge, message);
+        }
+        let most = self.limits.bytes.saturating_mul(TEXTS);
+        if self.weight.texts > most {
+            let message = format!("the texts are longer than {most} bytes, aliases counted each time");
+            return self.fail(node.at, Code::TooLarge, message);
         }
         if self.open.len() + node.height > self.limits.depth {
             return self.too_deep(node.at);
@@ -330,7 +365,7 @@ impl<'r> Builder<'r> {
             self.root = Some(node);
             return Some(());
         };
-        parent.weight += node.weight;
+        parent.weight = parent.weight.with(node.weight);
         parent.height = parent.height.max(node.height);
         match &mut parent.content {
             Content::List(items) => items.push(node),

@@ -33,6 +33,27 @@ fn an_alias_bomb_is_counted_not_expanded() {
 }
 
 #[test]
+fn an_alias_counts_with_the_length_of_its_text() {
+    let limits = Limits {
+        bytes: 8_000,
+        ..Limits::default()
+    };
+    let text = "x".repeat(1_000);
+    let is_too_large = |uses: usize, end: &str| {
+        let yaml = format!("name: &long {text}\ndescription: [{}]{end}", vec!["*long"; uses].join(", "));
+        let problems = parse(&yaml, &Shelf, &BTreeMap::new(), &limits).unwrap_err();
+        problems.iter().any(|problem| problem.code == Code::TooLarge)
+    };
+    assert!(!is_too_large(30, ""));
+    assert!(is_too_large(32, ""));
+    assert!(is_too_large(800, ""));
+    assert!(
+        is_too_large(5, "\nflows: [&a [*long, *long], &b [*a, *a, *a], [*b, *b, *b, *b, *b]]"),
+        "in lists"
+    );
+}
+
+#[test]
 fn deep_nesting_ends_at_the_limit() {
     for yaml in [
         "[".repeat(100_000),
