@@ -5,7 +5,7 @@ use super::request::{Call, ResponseType};
 use crate::component::{StepError, too_large};
 use crate::expression::Results;
 use crate::outbound::Response;
-use crate::payload::{self, text_or_base64};
+use crate::payload::{self, BASE64, text_or_base64};
 use ::http::header::CONTENT_TYPE;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -58,7 +58,7 @@ fn data(kind: ResponseType, response: &Response, depth: usize) -> Value {
         ResponseType::Text => Value::from(String::from_utf8_lossy(&response.body)),
         ResponseType::Binary => {
             let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            json!({ "data": STANDARD.encode(&response.body), "contentType": content_type })
+            json!({ "data": STANDARD.encode(&response.body), "contentType": content_type, "encoding": BASE64 })
         }
     }
 }

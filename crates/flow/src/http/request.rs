@@ -4,6 +4,7 @@ use super::auth;
 use crate::component::{Data, IdempotencyKey, Inputs, StepError, bad};
 use crate::expression::{Connection, text_of};
 use crate::outbound::{self, Request};
+use crate::payload::{BASE64, UTF8};
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use base64::Engine;
@@ -27,7 +28,7 @@ pub(super) enum ResponseType {
     Json,
     /// Text.
     Text,
-    /// `{data: base64, contentType}`.
+    /// `{data: base64, contentType, encoding}`.
     Binary,
 }
 
@@ -214,20 +215,24 @@ fn multipart(boundary: &str, form: &[(String, Value)], files: &[(String, Value)]
     Ok(body.into())
 }
 
-/// A file is text, or `{data, contentType}` as binary answers and form parts have it, its data base64 text.
+/// A file is text, or `{data, contentType, encoding}` as binary answers and form parts have it. Where no `encoding` is given, as in a
+/// script's own or in what was stored before there was one, data that can be base64 is.
 fn file(value: &Value) -> Result<(String, Vec<u8>), StepError> {
-    let Some(data) = value.get("data").and_then(Value::as_str) else {
+    let text = |name| value.get(name).and_then(Value::as_str);
+    let Some(data) = text("data") else {
         return Ok(("text/plain; charset=utf-8".into(), text_of(value).into_owned().into_bytes()));
     };
-    let content_type = value
-        .get("contentType")
-        .and_then(Value::as_str)
-        .unwrap_or("application/octet-stream");
+    let content_type = text("contentType").unwrap_or("application/octet-stream");
     header_value("the file's content type", content_type)?;
-    Ok((
-        content_type.to_owned(),
-        STANDARD.decode(data).unwrap_or_else(|_| data.as_bytes().to_vec()),
-    ))
+    let bytes = match text("encoding") {
+        Some(UTF8) => data.as_bytes().to_vec(),
+        Some(BASE64) => STANDARD
+            .decode(data)
+            .map_err(|error| bad(format!("the file's data is not base64: {error}")))?,
+        Some(other) => return Err(bad(format!("the file's encoding is none of {UTF8}, {BASE64}: `{other}`"))),
+        None => STANDARD.decode(data).unwrap_or_else(|_| data.as_bytes().to_vec()),
+    };
+    Ok((content_type.to_owned(), bytes))
 }
 
 fn quoted(name: &str) -> Result<String, StepError> {
@@ -235,4 +240,49 @@ fn quoted(name: &str) -> Result<String, StepError> {
         return Err(bad("the name of a form field holds a line break"));
     }
     Ok(format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::{Limits, parse_body};
+    use serde_json::json;
+
+    /// What a provider gets of a file that came in a form.
+    fn forwarded(content: &[u8]) -> Vec<u8> {
+        let head = b"--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a\"\r\nContent-Type: text/plain\r\n\r\n";
+        let form = [head, content, b"\r\n--B--"].concat();
+        let parts = parse_body(Some("multipart/form-data; boundary=B"), &form, Limits::default()).unwrap();
+        let (content_type, data) = file(&parts["f"]).unwrap();
+        assert_eq!(content_type, "text/plain");
+        data
+    }
+
+    #[test]
+    fn a_file_is_forwarded_as_it_came() {
+        for content in [
+            b"d41d8cd98f00b204e9800998ecf8427e".as_slice(),
+            "grüße".as_bytes(),
+            b"\xff\xfe\0",
+            b"",
+        ] {
+            assert_eq!(forwarded(content), content);
+        }
+    }
+
+    #[test]
+    fn data_that_does_not_say_how_it_is_encoded_is_base64_where_it_can_be() {
+        for (file_value, expected) in [
+            (json!({ "data": "eyJhIjo=" }), Some("{\"a\":")),
+            (json!({ "data": "not base64" }), Some("not base64")),
+            (json!({ "data": "eyJhIjo=", "encoding": "base64" }), Some("{\"a\":")),
+            (json!({ "data": "eyJhIjo=", "encoding": "utf8" }), Some("eyJhIjo=")),
+            (json!({ "data": "not base64", "encoding": "base64" }), None),
+            (json!({ "data": "00", "encoding": "hex" }), None),
+            (json!("text"), Some("text")),
+        ] {
+            let sent = file(&file_value).ok().map(|(_, data)| data);
+            assert_eq!(sent.as_deref(), expected.map(str::as_bytes), "{file_value}");
+        }
+    }
 }

@@ -6,6 +6,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
+/// The `encoding` of a file whose data is its text.
+pub(crate) const UTF8: &str = "utf8";
+/// The `encoding` of a file whose data is base64 text.
+pub(crate) const BASE64: &str = "base64";
+
 /// A content type without its parameters, in lower case.
 fn essence(content_type: &str) -> String {
     let head = content_type.split(';').next().unwrap_or_default();
@@ -47,9 +52,14 @@ pub fn parse_body(content_type: Option<&str>, body: &[u8], limits: Limits) -> Re
 
 /// Text as text; anything else as base64.
 pub(crate) fn text_or_base64(body: &[u8]) -> Cow<'_, str> {
+    encoded(body).0
+}
+
+/// The same, and which of the two it is: the `encoding` of a file, in Node's words.
+fn encoded(body: &[u8]) -> (Cow<'_, str>, &'static str) {
     match std::str::from_utf8(body) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(STANDARD.encode(body)),
+        Ok(text) => (Cow::Borrowed(text), UTF8),
+        Err(_) => (Cow::Owned(STANDARD.encode(body)), BASE64),
     }
 }
 
@@ -144,7 +154,7 @@ fn find(haystack: &[u8], needle: &[u8], from: usize) -> Option<usize> {
     window.windows(needle.len()).position(|at| at == needle).map(|at| at + from)
 }
 
-/// An object of the parts by name: a plain field is its text, a file is `{data, contentType, filename}`.
+/// An object of the parts by name: a plain field is its text, a file is `{data, contentType, filename, encoding}`.
 fn parse_multipart(content_type: &str, body: &[u8], limits: Limits) -> Result<Value, PayloadError> {
     let malformed = |what: &str| PayloadError::Multipart(what.to_owned());
     let boundary = parameter(content_type, "boundary").filter(|text| (1..=70).contains(&text.len()));
@@ -188,13 +198,13 @@ fn part(head: &[u8], content: &[u8]) -> Option<(String, Value)> {
     let name = parameter(disposition, "name")?;
     let filename = parameter(disposition, "filename");
     let content_type = header("content-type");
-    let data = Value::from(text_or_base64(content));
+    let (data, encoding) = encoded(content);
     if filename.is_none() && content_type.is_none() {
-        return Some((name, data));
+        return Some((name, data.into()));
     }
     Some((
         name,
-        serde_json::json!({ "data": data, "contentType": content_type, "filename": filename }),
+        serde_json::json!({ "data": data, "contentType": content_type, "filename": filename, "encoding": encoding }),
     ))
 }
 
@@ -265,7 +275,7 @@ mod tests {
         let body = b"preamble\r\n--B\r\nContent-Disposition: form-data; name=\"t\"\r\n\r\ntext\r\n--B\r\n\
             content-disposition: form-data; name=\"f\"; filename=\"a \\\"b\\\".bin\"\r\nContent-Type: image/png\r\n\r\n\xff\x00\r\n--B--\r\n";
         let parsed = parse("multipart/form-data; boundary=\"B\"", body);
-        let file = json!({ "data": "/wA=", "contentType": "image/png", "filename": "a \"b\".bin" });
+        let file = json!({ "data": "/wA=", "contentType": "image/png", "filename": "a \"b\".bin", "encoding": "base64" });
         assert_eq!(parsed, Ok(json!({ "t": "text", "f": file })));
     }
 

@@ -309,7 +309,7 @@ async fn form_data_is_sent_as_multipart() {
     let content_type = echo["contentType"].as_str().unwrap();
     let parsed =
         perseat_flow::payload::parse_body(Some(content_type), echo["body"].as_str().unwrap().as_bytes(), Default::default()).unwrap();
-    let file = json!({ "data": "content", "contentType": "text/plain; charset=utf-8", "filename": "a.txt" });
+    let file = json!({ "data": "content", "contentType": "text/plain; charset=utf-8", "filename": "a.txt", "encoding": "utf8" });
     assert_eq!(parsed, json!({ "field": "v\"1", "file": file }));
 }
 
@@ -382,7 +382,10 @@ async fn response_types_decide_how_a_body_is_read() {
     for (kind, expected) in [
         ("json", json!("{\"a\":")),
         ("text", json!("{\"a\":")),
-        ("arraybuffer", json!({ "data": "eyJhIjo=", "contentType": "application/json" })),
+        (
+            "arraybuffer",
+            json!({ "data": "eyJhIjo=", "contentType": "application/json", "encoding": "base64" }),
+        ),
     ] {
         let get = step(
             "http",
