@@ -84,6 +84,16 @@ fn flows() -> Integration {
             &[post("Send", "/fail/waiting", &policy("retry", 5, 60)), after("wait")],
         )
         .flow("Much", true, OPEN, &[code("Make", &noise(390_000, "return { data: text };"))])
+        .flow(
+            "Heavy",
+            false,
+            OPEN,
+            &[
+                code("Make", &noise(390_000, "return { data: text };")),
+                code("Repeat", "module.exports = async () => ({ data: 'x'.repeat(390000) });"),
+                post("Send", "/hang/heavy", ""),
+            ],
+        )
         .flow("Scream", false, OPEN, &[code("Scream", &noise(900_000, "throw new Error(text);"))])
         .flow("Leak", false, OPEN, &[log, code("Tell", leak), code("Throw", throw)])
         .flow(

@@ -1,5 +1,6 @@
-//! Executions that find no memory.
+//! Executions that find no memory, and what is large in those that do.
 
+use crate::daemon::Daemon;
 use crate::executions::{Running, start};
 use crate::http::request;
 use crate::set_up::{customer, user, user_config};
@@ -40,4 +41,23 @@ fn what_finds_no_memory_leaves_its_slot_to_others() {
     assert!(run.provider.seen("/hang").len() < 5, "there is no memory for more");
     run.provider.release();
     run.provider.wait_for("/hang", 20);
+}
+
+/// Builds with faults say what is large and sealed or opened by a thread on which others wait.
+fn assert_light(daemon: &Daemon) {
+    let log = daemon.log();
+    assert!(!log.contains("sealed or opened on an arbiter"), "{log}");
+}
+
+#[test]
+fn nothing_large_is_sealed_or_opened_where_others_wait() {
+    let run = start("front.max-body = \"1MiB\"\n");
+    assert_eq!(run.ask("globex", "jane", "Much").status, 200);
+    flood(&run, &run.url("globex", "bob", "Heavy"), 500_000);
+    run.provider.wait_for("/hang/heavy", 1);
+    assert_light(&run.daemon);
+    let Running { provider, daemon, .. } = run;
+    let daemon = daemon.kill_and_restart();
+    provider.wait_for("/hang/heavy", 2);
+    assert_light(&daemon);
 }

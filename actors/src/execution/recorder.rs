@@ -173,16 +173,24 @@ impl Recorder {
         self.append(entries).await;
     }
 
-    /// Hands over what is left to be written, and the end with it, in one append: there is nothing more to wait for.
-    pub(super) fn end(&mut self, end: End) {
+    /// Seals what a synchronous caller gets; off the arbiter if that is large.
+    pub(super) async fn seal_response(&self, end: &End) -> Option<Sealed> {
+        let response = end.response.clone()?;
+        let is_large = response.bytes() > self.env.limits.offload_bytes;
+        let (key, execution) = (self.key.clone(), self.execution);
+        let seal = move || {
+            let plain = postcard::to_allocvec(&response).unwrap_or_default();
+            seal_with(key.as_deref(), RecordKind::Response, execution.0.as_bytes(), &plain)
+        };
+        Some(if is_large { Box::pin(off_arbiter(seal)).await } else { seal() })
+    }
+
+    /// Hands over what is left to be written, and the end with its sealed response, in one append: there is nothing more to wait for.
+    pub(super) fn end(&mut self, end: End, response: Option<Sealed>) {
         if !self.writes.may_end() {
             return;
         }
         let message = end.message.map(|text| self.masker.mask_text(&text).into_owned());
-        let response = end.response.as_ref().map(|response| {
-            let plain = postcard::to_allocvec(response).unwrap_or_default();
-            seal_with(self.key.as_deref(), RecordKind::Response, self.execution.0.as_bytes(), &plain)
-        });
         let ended = Ended {
             execution: self.execution,
             message: message.as_ref().map(|text| {

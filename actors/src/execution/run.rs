@@ -8,23 +8,22 @@ use super::parking::{Parking, Still, still};
 use super::reading::{PastUnread, patiently, read_past};
 use super::recorder::{End, Recorder};
 use super::today::{Configuration, Today};
-use super::view::{View, open, request};
+use super::view::{View, open, request, restored};
 use crate::kit::relayed;
 use crate::supervisor::Writes;
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
-use perseat_domain::entry::{EndStatus, Ended, EntryRef, Started, StepRecord, StepStatus, SyncResponse, step_record_id};
+use perseat_domain::entry::{EndStatus, Ended, EntryRef, Started, StepRecord, StepStatus, SyncResponse};
 use perseat_domain::execution::{Effect, Event, Machine, Node, NodeIndex, Past, Plan, Verdict};
 use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, FlowNumber};
 use perseat_domain::identity::Identity;
-use perseat_domain::model::IntegrationVersion;
+use perseat_domain::model::{IntegrationVersion, Sealed};
 use perseat_domain::owner::Deaths;
 use perseat_domain::time::Timestamp;
 use perseat_flow::component::{StepError, StepReport, StepResult, webhook_reply};
 use perseat_flow::expression::Results;
-use perseat_flow::payload::{json, payload_bytes};
-use perseat_store::seal::{DataKey, RecordKind};
+use perseat_store::seal::DataKey;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,13 +168,14 @@ impl Unable {
         let has_key = key.is_some();
         let masker = start.binding.as_ref().map(|binding| binding.masker.clone()).unwrap_or_default();
         let mut recorder = Recorder::new(env.clone(), key, masker, began, start.writes.clone());
-        recorder.end(End {
+        let end = End {
             ended,
             message: has_key.then_some(self.message),
             response: None,
             is_awaited: true,
             cpu: Duration::ZERO,
-        });
+        };
+        recorder.end(end, None);
     }
 }
 
@@ -289,13 +289,15 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration, within
         Still::Over(code) => return Err(unable(code, refusal_sentence(code)).into()),
     }
 
+    // It is opened below, and need not be held twice.
+    let sealed = Sealed(std::mem::take(&mut past.accepted.request.0));
     let began_at = past.began_at.unwrap_or_else(|| env.clock.now());
     let mut taken = 0;
     // A flow without steps that nobody waits for has no reader of its payload: it is not made.
     let mut view = if plan.first().is_some() || past.accepted.sync_deadline.is_some() {
         let unreadable = |(code, message)| unable(code, message);
-        let request = request(start, &binding, &past).map_err(unreadable)?;
-        taken = payload_bytes(&request.body, UNCLAIMED);
+        let (request, bytes) = request(env, start.execution, &binding, sealed).await.map_err(unreadable)?;
+        taken = bytes;
         if taken > within {
             return Ok(Prepared::Larger(taken));
         }
@@ -304,19 +306,23 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration, within
     } else {
         View::unread()
     };
-    // What is sealed is opened by now, and need not be held twice.
-    past.accepted.request.0 = Vec::new();
-    let mut last = None;
+    let (mut last, mut here) = (None, env.limits.offload_bytes);
     for step in std::mem::take(&mut past.steps) {
-        if let (Some(node), Some(value)) = (plan.find(&step.path), restore(&binding, start.execution, &step)) {
-            taken = taken.saturating_add(value.json().len());
-            if taken > within {
-                return Ok(Prepared::Larger(taken.saturating_mul(2)));
-            }
-            view.scope.finish(node.step.reference.clone(), value.clone());
-            if !past.progress.branches.contains_key(&step.path) {
-                last = Some(value);
-            }
+        let Some(node) = plan.find(&step.path) else { continue };
+        let is_branch = past.progress.branches.contains_key(&step.path);
+        // All that is opened here together is no more than one may be.
+        let Some(value) = restored(&binding, start.execution, step, here).await else {
+            continue;
+        };
+        let bytes = value.json().len();
+        taken = taken.saturating_add(bytes);
+        here = here.checked_sub(bytes).unwrap_or(here);
+        if taken > within {
+            return Ok(Prepared::Larger(taken.saturating_mul(2)));
+        }
+        view.scope.finish(node.step.reference.clone(), value.clone());
+        if !is_branch {
+            last = Some(value);
         }
     }
     let mut recorder = Recorder::new(
@@ -355,15 +361,6 @@ fn plan_of(env: &ExecutionEnv, binding: &Binding, version: &Arc<IntegrationVersi
         return binding.plan(flow).cloned();
     }
     env.plans.of(version).get(&flow).cloned()
-}
-
-fn restore(binding: &Binding, execution: ExecutionId, step: &StepRecord) -> Option<Arc<Results>> {
-    let plain = binding
-        .key()
-        .unseal(RecordKind::StepOutput, &step_record_id(execution, &step.path), &step.output)
-        .ok()?;
-    json::check(&plain, usize::MAX).ok()?;
-    Some(Arc::new(Results::of_json(Bytes::copy_from_slice(&plain))))
 }
 
 impl Running {
@@ -406,7 +403,8 @@ impl Running {
                     Effect::Finish(verdict) => {
                         let end = self.end(verdict, began);
                         self.recorder.make_room_for(&end).await;
-                        self.recorder.end(end);
+                        let response = self.recorder.seal_response(&end).await;
+                        self.recorder.end(end, response);
                         return None;
                     }
                 }

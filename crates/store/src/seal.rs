@@ -235,6 +235,8 @@ impl DataKey {
     /// Seals `plaintext` as the record (`kind`, `id`).
     #[must_use]
     pub fn seal(&self, kind: RecordKind, id: &[u8], plaintext: &[u8]) -> Sealed {
+        #[cfg(feature = "faults")]
+        watch(plaintext.len());
         let compressible = kind.compresses() && plaintext.len() > COMPRESS_ABOVE && plaintext.len() <= MAX_COMPRESSED_PLAINTEXT;
         if compressible && let Some(mut packed) = compress(plaintext) {
             let sealed = self.seal_body(FORMAT_COMPRESSED, kind, id, &packed);
@@ -267,6 +269,29 @@ impl DataKey {
     /// # Errors
     /// If the bytes were changed, moved, or sealed under another key.
     pub fn unseal(&self, kind: RecordKind, id: &[u8], sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let (body, is_compressed) = self.unseal_body(kind, id, sealed)?;
+        if is_compressed { decompress(&body) } else { Ok(body) }
+    }
+
+    /// The same where the plaintext has no more than `most` bytes, with work for no more than these; `None` where it has.
+    ///
+    /// # Errors
+    /// As [`DataKey::unseal`].
+    pub fn unseal_up_to(&self, most: usize, kind: RecordKind, id: &[u8], sealed: &Sealed) -> Result<Option<Zeroizing<Vec<u8>>>, SealError> {
+        // What was compressed is smaller than it was.
+        if sealed.0.len() > most.saturating_add(OVERHEAD) {
+            return Ok(None);
+        }
+        let (body, is_compressed) = self.unseal_body(kind, id, sealed)?;
+        match is_compressed {
+            true if length_of(&body)?.0 > most => Ok(None),
+            true => decompress(&body).map(Some),
+            false => Ok(Some(body)),
+        }
+    }
+
+    /// The body, and whether it is compressed.
+    fn unseal_body(&self, kind: RecordKind, id: &[u8], sealed: &Sealed) -> Result<(Zeroizing<Vec<u8>>, bool), SealError> {
         let bytes = sealed.0.as_slice();
         if bytes.len() < OVERHEAD || !matches!(bytes[0], FORMAT_PLAIN | FORMAT_COMPRESSED) {
             return Err(SealError::Malformed);
@@ -282,11 +307,24 @@ impl DataKey {
         };
         let nonce = Nonce::try_assume_unique_for_key(&bytes[5..HEADER]).map_err(|_| SealError::Malformed)?;
         let aad = associated_data(format, kind, found, id);
+        #[cfg(feature = "faults")]
+        watch(bytes.len());
         let mut body = Zeroizing::new(bytes[HEADER..].to_vec());
         let opened = version.key.open_in_place(nonce, Aad::from(&aad), &mut body);
         let length = opened.map_err(|_| SealError::Refused)?.len();
         body.truncate(length);
-        if format == FORMAT_COMPRESSED { decompress(&body) } else { Ok(body) }
+        Ok((body, format == FORMAT_COMPRESSED))
+    }
+}
+
+/// Says so in the log where an arbiter's thread, on which everybody else there waits, does so much at once.
+#[cfg(feature = "faults")]
+fn watch(bytes: usize) {
+    const MUCH: usize = 128 * 1024;
+    let thread = std::thread::current();
+    let is_arbiter = |name: &str| name.starts_with("owner-") || name.starts_with("front-");
+    if bytes > MUCH && thread.name().is_some_and(is_arbiter) {
+        tracing::error!(bytes, "sealed or opened on an arbiter");
     }
 }
 
@@ -335,12 +373,19 @@ fn wipe(bytes: &mut Vec<u8>) {
     bytes.spare_capacity_mut().zeroize();
 }
 
-fn decompress(packed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+/// The length of the plaintext, and what follows it.
+fn length_of(packed: &[u8]) -> Result<(usize, &[u8]), SealError> {
     let (length, frame) = packed.split_first_chunk::<LENGTH>().ok_or(SealError::Malformed)?;
-    let length = u32::from_le_bytes(*length) as usize;
+    Ok((u32::from_le_bytes(*length) as usize, frame))
+}
+
+fn decompress(packed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let (length, frame) = length_of(packed)?;
     if length > MAX_COMPRESSED_PLAINTEXT {
         return Err(SealError::TooLarge);
     }
+    #[cfg(feature = "faults")]
+    watch(length);
     let mut plaintext = Zeroizing::new(vec![0; length]);
     let written = DECOMPRESSOR.with_borrow_mut(|slot| {
         if slot.is_none() {
@@ -423,6 +468,22 @@ mod tests {
         key.forget(1);
         assert_eq!(opens(&sealed), Err(SealError::KeyVersion { expected: 2, found: 1 }));
         assert_eq!(opens(&again), Ok(b"hello".to_vec()));
+    }
+
+    #[test]
+    fn what_is_longer_than_wanted_is_not_opened() {
+        for text in [prose(COMPRESS_ABOVE), prose(64 * 1024), random_bytes(64 * 1024)] {
+            let sealed = key().seal(RecordKind::Request, b"id", &text);
+            let opened = |most| key().unseal_up_to(most, RecordKind::Request, b"id", &sealed).unwrap();
+            assert_eq!(opened(text.len()).as_deref(), Some(&text));
+            assert_eq!(opened(text.len() - 1), None);
+            let moved = key().unseal_up_to(text.len(), RecordKind::Request, b"ie", &sealed);
+            assert_eq!(moved, Err(SealError::Refused));
+        }
+    }
+
+    fn random_bytes(length: usize) -> Vec<u8> {
+        std::iter::repeat_with(rand::random).take(length).collect()
     }
 
     #[test]

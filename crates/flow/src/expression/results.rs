@@ -43,6 +43,15 @@ impl Results {
         }
     }
 
+    /// The same with what is known of where their members stand, if they are large.
+    #[must_use]
+    pub(crate) fn with_index(self, index: impl FnOnce(&[u8]) -> Index) -> Self {
+        if self.json.len() > TREE_TEXT {
+            let _ = self.index.set(Box::new(index(&self.json)));
+        }
+        self
+    }
+
     /// Takes a value.
     #[must_use]
     pub fn of_value(value: Value) -> Self {
@@ -81,11 +90,15 @@ impl Results {
 
     /// The JSON of the part that a path leads to, as it came; `None` where there is no such part.
     pub(super) fn json_part(&self, path: &[String], any_case: Option<usize>) -> Option<&str> {
-        // Headers, in which names are found in any case, are few.
-        if self.json.len() <= TREE_TEXT || any_case.is_some() || !self.is_walked_often() {
-            return value_at(self.text(), path, any_case);
+        let is_large = self.json.len() > TREE_TEXT;
+        let index = self
+            .index
+            .get()
+            .or_else(|| (is_large && self.is_walked_often()).then(|| self.index.get_or_init(Box::default)));
+        match index {
+            Some(index) => index.value_at(&self.json, path, any_case),
+            None => value_at(&self.json, path, any_case),
         }
-        self.index.get_or_init(Box::default).value_at(self.text(), path)
     }
 
     /// Whether there were some look-ups already. Counts one.
@@ -132,7 +145,10 @@ impl PartialEq for Results {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::{FlowContext, Limits, trigger_payload};
+    use perseat_domain::entry::TriggerRequest;
     use serde_json::json;
+    use std::sync::Arc;
 
     #[test]
     fn each_form_is_made_from_the_other() {
@@ -169,6 +185,37 @@ mod tests {
         // Of the eight look-ups in the text two in five find nothing.
         assert_eq!(texts, 6);
         assert_eq!(results.json().as_ref(), json, "it stays as it came");
+    }
+
+    #[test]
+    fn nobody_looks_through_a_large_body_for_what_stands_beside_it() {
+        let request = TriggerRequest {
+            method: "POST".into(),
+            headers: vec![("x-a".into(), "one".into()), ("X-B".into(), "two".into())],
+            query: "q=1".into(),
+            path_fragment: "orders/7".into(),
+            invoke_url: "https://hooks.example/trigger/x".into(),
+            body: "{ü\"".repeat(TREE_TEXT).into(),
+            debug: true,
+        };
+        let context = FlowContext::new("RXg=".into(), request.invoke_url.clone(), "now".into(), Arc::default());
+        let payload = trigger_payload(&request, &context, Limits::default()).unwrap();
+        let passes = || payload.index.get().map(|index| index.passes());
+        assert_eq!(passes(), Some(1), "its own members are known");
+        let value = payload.value();
+        let members = value.as_object().unwrap();
+        assert!(members.len() > 10, "{members:?}");
+        for (name, expected) in members {
+            let Some(Part::Text(found)) = payload.part(std::slice::from_ref(name), Some(1)) else {
+                panic!("{name} is not found");
+            };
+            assert_eq!(serde_json::from_str::<Value>(found).unwrap(), *expected, "{name}");
+        }
+        for (name, expected) in [("X-A", Some("\"one\"")), ("x-b", Some("\"two\"")), ("x-c", None)] {
+            let found = payload.json_part(&["headers".to_owned(), name.to_owned()], Some(1));
+            assert_eq!(found, expected, "{name}");
+        }
+        assert_eq!(passes(), Some(1), "and nothing was passed over");
     }
 
     #[test]

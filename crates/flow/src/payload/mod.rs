@@ -267,6 +267,7 @@ pub fn trigger_payload(request: &TriggerRequest, context: &FlowContext, limits: 
     push(&mut out, &head);
     // The object goes on where the head ended it.
     out.pop();
+    let raw_body = out.len() + 1;
     out.extend_from_slice(b",\"rawBody\":{\"contentType\":");
     push(&mut out, &content_type);
     out.extend_from_slice(b",\"data\":");
@@ -274,6 +275,7 @@ pub fn trigger_payload(request: &TriggerRequest, context: &FlowContext, limits: 
         Some(text) => push_text(&mut out, &text),
         None => out.extend_from_slice(b"null"),
     }
+    let body = out.len() + 2;
     out.extend_from_slice(b"},\"body\":{\"contentType\":");
     push(&mut out, &content_type);
     out.extend_from_slice(b",\"data\":");
@@ -284,12 +286,19 @@ pub fn trigger_payload(request: &TriggerRequest, context: &FlowContext, limits: 
     }
     // The names bring the object's end with them.
     out.extend_from_slice(b"},");
+    let behind = out.len() - 1;
     out.extend_from_slice(names.as_bytes());
     // Kept as long as the execution runs.
     if out.capacity() > out.len() + out.len() / 2 {
         out.shrink_to_fit();
     }
-    Ok(Results::of_json(out.into()))
+    // Whoever asks for a header does not look through the bodies.
+    Ok(Results::of_json(out.into()).with_index(|text| {
+        let head = json::members(text).take_while(|(_, place)| *place < raw_body);
+        let bodies = [("rawBody".into(), raw_body), ("body".into(), body)];
+        let names = json::members(context.json().as_bytes()).map(|(key, place)| (key, behind + place));
+        json::Index::of_object(head.chain(bodies).chain(names))
+    }))
 }
 
 /// What the payload of a body takes at most, nearly: the body, and what it comes to as a JSON string twice. Where that is no more than

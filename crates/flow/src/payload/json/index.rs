@@ -1,6 +1,7 @@
 //! Where members stand in a large text: found by one pass over each list or object that a path leads through.
 
 use super::scan::Scanner;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -28,10 +29,25 @@ enum Container {
 }
 
 impl Index {
-    /// As [`super::value_at`], where no key is compared in any case.
-    pub(crate) fn value_at<'t>(&self, text: &'t str, path: &[String]) -> Option<&'t str> {
+    /// Of a text that begins with an object which has these [members](super::members).
+    pub(crate) fn of_object<'k>(members: impl IntoIterator<Item = (Cow<'k, str>, usize)>) -> Self {
+        let index = Self::default();
+        let place = |(key, place): (Cow<'_, str>, usize)| Some((index.hashes.hash_one(&*key), u32::try_from(place).ok()?));
+        let keys = members.into_iter().filter_map(place).collect();
+        let containers = HashMap::from([(0, Arc::new(Container::Object(keys)))]);
+        Self {
+            containers: Mutex::new(containers),
+            ..index
+        }
+    }
+
+    /// As [`super::value_at`]. What is compared in any case is looked for member by member.
+    pub(crate) fn value_at<'t>(&self, text: &'t [u8], path: &[String], any_case: Option<usize>) -> Option<&'t str> {
         let mut at = 0;
-        for segment in path {
+        for (place, segment) in path.iter().enumerate() {
+            if any_case == Some(place) {
+                return super::value_at(text.get(at..)?, &path[place..], Some(0));
+            }
             at = match &*self.container(text, at)? {
                 Container::Object(keys) => {
                     let mut member = Scanner::at(text, *keys.get(&self.hashes.hash_one(segment))? as usize);
@@ -53,10 +69,10 @@ impl Index {
                 Container::Neither => return None,
             };
         }
-        Scanner::at(text, at).value(usize::MAX).ok()
+        std::str::from_utf8(Scanner::at(text, at).value(usize::MAX).ok()?).ok()
     }
 
-    fn container(&self, text: &str, at: usize) -> Option<Arc<Container>> {
+    fn container(&self, text: &[u8], at: usize) -> Option<Arc<Container>> {
         // Nothing panics while it holds the lock.
         let mut containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = containers.get(&at) {
@@ -67,7 +83,7 @@ impl Index {
         Some(container)
     }
 
-    fn read(&self, text: &str, at: usize) -> Option<Container> {
+    fn read(&self, text: &[u8], at: usize) -> Option<Container> {
         let mut inside = Scanner::at(text, at);
         if inside.enter(b'{') {
             let mut keys = HashMap::new();

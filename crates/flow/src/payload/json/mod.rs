@@ -34,7 +34,7 @@ pub fn values(body: &[u8], depth: usize) -> Result<usize, NotJson> {
 
 /// How many values there are in text that has been [checked](check): lists, objects and what is in them.
 pub(crate) fn count(text: &str) -> usize {
-    let mut scanner = Scanner::new(text);
+    let mut scanner = Scanner::new(text.as_bytes());
     let _ = scanner.value(usize::MAX);
     scanner.values()
 }
@@ -44,8 +44,8 @@ pub(crate) fn count(text: &str) -> usize {
 /// # Errors
 /// As [`check`].
 pub fn text_at(body: &[u8], path: &[String], depth: usize) -> Result<Option<String>, NotJson> {
-    let text = checked(body, depth)?;
-    Ok(value_at(text, path, None).and_then(|value| match value.as_bytes().first()? {
+    checked(body, depth)?;
+    Ok(value_at(body, path, None).and_then(|value| match value.as_bytes().first()? {
         b'"' => serde_json::from_str(value).ok(),
         b'-' | b'0'..=b'9' => serde_json::from_str::<Number>(value).ok().map(|number| number.to_string()),
         _ => None,
@@ -55,7 +55,7 @@ pub fn text_at(body: &[u8], path: &[String], depth: usize) -> Result<Option<Stri
 fn checked(body: &[u8], depth: usize) -> Result<&str, NotJson> {
     // Checked once as a whole, not string by string.
     let text = std::str::from_utf8(body).map_err(|_| NotJson)?;
-    let mut scanner = Scanner::new(text);
+    let mut scanner = Scanner::new(body);
     scanner.value(depth)?;
     scanner.end()?;
     Ok(text)
@@ -63,10 +63,7 @@ fn checked(body: &[u8], depth: usize) -> Result<&str, NotJson> {
 
 /// The text of the value at a path into text that has been [checked](check); `None` where the path leads nowhere. The segment
 /// at the place `any_case` is compared without regard to case where no key is the same.
-pub(crate) fn value_at<'t>(text: &'t str, path: &[String], any_case: Option<usize>) -> Option<&'t str> {
-    if path.is_empty() {
-        return Scanner::new(text).value(usize::MAX).ok();
-    }
+pub(crate) fn value_at<'t>(text: &'t [u8], path: &[String], any_case: Option<usize>) -> Option<&'t str> {
     let mut value = text;
     for (place, segment) in path.iter().enumerate() {
         let mut inside = Scanner::new(value);
@@ -78,10 +75,32 @@ pub(crate) fn value_at<'t>(text: &'t str, path: &[String], any_case: Option<usiz
             return None;
         };
     }
-    Some(value)
+    if path.is_empty() {
+        value = Scanner::new(text).value(usize::MAX).ok()?;
+    }
+    std::str::from_utf8(value).ok()
 }
 
-fn member<'t>(mut object: Scanner<'t>, wanted: &str, in_any_case: bool) -> Option<&'t str> {
+/// The members of an object that has been [checked](check), one by one: each key, and where it begins.
+pub(crate) fn members(object: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, usize)> {
+    let mut inside = Scanner::new(object);
+    let is_object = inside.enter(b'{');
+    let mut is_first = true;
+    std::iter::from_fn(move || {
+        if !is_first {
+            inside.value(usize::MAX).ok()?;
+        }
+        if !is_object || !inside.another(b'}', is_first).ok()? {
+            return None;
+        }
+        is_first = false;
+        let place = inside.place();
+        let key = inside.key().ok()?;
+        Some((inside.text(key), place))
+    })
+}
+
+fn member<'t>(mut object: Scanner<'t>, wanted: &str, in_any_case: bool) -> Option<&'t [u8]> {
     let (mut same, mut similar) = (None, None);
     let is_similar = |key: &str, similar: &Option<(Cow<'_, str>, _)>| match similar {
         None => key.eq_ignore_ascii_case(wanted),
@@ -103,7 +122,7 @@ fn member<'t>(mut object: Scanner<'t>, wanted: &str, in_any_case: bool) -> Optio
     same.or(similar.map(|(_, value)| value))
 }
 
-fn item(mut list: Scanner<'_>, wanted: usize) -> Option<&str> {
+fn item(mut list: Scanner<'_>, wanted: usize) -> Option<&[u8]> {
     let mut place = 0;
     while list.another(b']', place == 0).ok()? {
         let value = list.value(usize::MAX).ok()?;
@@ -155,7 +174,7 @@ mod tests {
             ("body", None),
         ] {
             let path: Vec<String> = path.split('.').map(str::to_owned).collect();
-            assert_eq!(value_at(body, &path, Some(1)), expected, "{path:?}");
+            assert_eq!(value_at(body.as_bytes(), &path, Some(1)), expected, "{path:?}");
         }
     }
 
@@ -241,11 +260,15 @@ mod tests {
             let tree: Result<serde_json::Value, _> = serde_json::from_str(&body);
             prop_assert_eq!(check(body.as_bytes(), 100).is_ok(), tree.is_ok());
             if let Ok(tree) = tree {
-                let found = value_at(&body, &path, None).map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
+                let text = body.as_bytes();
+                let found = value_at(text, &path, None).map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
                 prop_assert_eq!(found.as_ref(), in_tree(&tree, &path));
-                let index = Index::default();
-                for _ in 0..2 {
-                    prop_assert_eq!(index.value_at(&body, &path), value_at(&body, &path, None));
+                let is_object = text.trim_ascii_start().starts_with(b"{");
+                let known = if is_object { Index::of_object(members(text)) } else { Index::default() };
+                for index in [&Index::default(), &known] {
+                    for any_case in [None, Some(1), Some(0), None] {
+                        prop_assert_eq!(index.value_at(text, &path, any_case), value_at(text, &path, any_case));
+                    }
                 }
             }
             let cut = &body.as_bytes()[..cut.min(body.len())];

@@ -11,10 +11,10 @@ const MAX_DEPTH: usize = 127;
 /// Digits of a number that cannot be out of range without an exponent.
 const SURE_DIGITS: usize = 300;
 
-/// A place in a text.
+/// A place in a text. Who looks for one value in a large text has not checked that all of it is UTF-8: what it gives may be none.
 #[derive(Clone, Debug)]
 pub(super) struct Scanner<'t> {
-    text: &'t str,
+    text: &'t [u8],
     at: usize,
     /// Values that were passed, lists and objects among them.
     values: usize,
@@ -22,11 +22,11 @@ pub(super) struct Scanner<'t> {
 
 impl<'t> Scanner<'t> {
     /// From a place on, at which a value or a key begins.
-    pub(super) fn at(text: &'t str, at: usize) -> Self {
+    pub(super) fn at(text: &'t [u8], at: usize) -> Self {
         Self { at, ..Self::new(text) }
     }
 
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(super) fn new(text: &'t [u8]) -> Self {
         Self { text, at: 0, values: 0 }
     }
 
@@ -37,7 +37,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// Passes a value of at most `depth` levels; gives its text.
-    pub(super) fn value(&mut self, depth: usize) -> Result<&'t str, NotJson> {
+    pub(super) fn value(&mut self, depth: usize) -> Result<&'t [u8], NotJson> {
         self.space();
         let start = self.at;
         // One bit a level, the innermost last: whether it is an object.
@@ -145,7 +145,7 @@ impl<'t> Scanner<'t> {
     }
 
     fn byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+        self.text.get(self.at).copied()
     }
 
     fn space(&mut self) {
@@ -155,7 +155,7 @@ impl<'t> Scanner<'t> {
     }
 
     fn word(&mut self, word: &str) -> Result<(), NotJson> {
-        let is_there = self.text.as_bytes()[self.at..].starts_with(word.as_bytes());
+        let is_there = self.text[self.at..].starts_with(word.as_bytes());
         self.at += word.len();
         if is_there { Ok(()) } else { Err(NotJson) }
     }
@@ -164,11 +164,12 @@ impl<'t> Scanner<'t> {
     pub(super) fn text(&self, place: Place) -> Cow<'t, str> {
         let Place { start, end, is_plain } = place;
         if is_plain {
-            return Cow::Borrowed(self.text.get(start + 1..end - 1).unwrap_or_default());
+            let plain = self.text.get(start + 1..end - 1).unwrap_or_default();
+            return Cow::Borrowed(std::str::from_utf8(plain).unwrap_or_default());
         }
         // It was checked.
         let quoted = self.text.get(start..end).unwrap_or_default();
-        Cow::Owned(serde_json::from_str(quoted).unwrap_or_default())
+        Cow::Owned(serde_json::from_slice(quoted).unwrap_or_default())
     }
 
     /// Passes the string that begins here.
@@ -177,7 +178,7 @@ impl<'t> Scanner<'t> {
         let mut is_plain = true;
         self.at += 1;
         loop {
-            self.at = plain_until(self.text.as_bytes(), self.at);
+            self.at = plain_until(self.text, self.at);
             match self.byte() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -221,7 +222,7 @@ impl<'t> Scanner<'t> {
 
     /// Passes `u` and four digits.
     fn unit(&mut self) -> Result<u32, NotJson> {
-        let digits = self.text.as_bytes().get(self.at + 1..self.at + 5).ok_or(NotJson)?;
+        let digits = self.text.get(self.at + 1..self.at + 5).ok_or(NotJson)?;
         let mut unit = 0;
         for digit in digits {
             unit = unit << 4 | char::from(*digit).to_digit(16).ok_or(NotJson)?;
@@ -253,7 +254,7 @@ impl<'t> Scanner<'t> {
             return Ok(());
         }
         let number = self.text.get(start..self.at).ok_or(NotJson)?;
-        let read: Result<serde_json::Number, _> = serde_json::from_str(number);
+        let read: Result<serde_json::Number, _> = serde_json::from_slice(number);
         read.map(drop).map_err(|_| NotJson)
     }
 
