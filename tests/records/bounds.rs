@@ -50,9 +50,10 @@ async fn an_identity_that_asks_too_often_is_told_to_wait_and_another_is_not() {
 #[tokio::test]
 async fn each_change_of_a_mutation_counts_as_a_request() {
     let daemon = Daemon::start(Setup::new().set("api.rate", 1).set("api.burst", 10));
-    let owner = Api::program(&daemon, "owner").await;
     let fields = |field: &str| (0..30).fold(String::new(), |all, n| format!("{all} c{n}: {field}"));
+    // Each time by somebody who has not asked before.
     let send = async |query: String| {
+        let owner = Api::program(&daemon, "owner").await;
         let url = format!("http://{}/api", daemon.address("api"));
         let headers = [("content-type", "application/json"), ("authorization", owner.bearer())];
         daemon

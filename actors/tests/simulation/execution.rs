@@ -342,7 +342,7 @@ impl World {
     fn hand_over(&mut self, activation: &mut Activation, last: &[Entry]) {
         let (number, turn) = (activation.number, activation.turn);
         match activation.room.take() {
-            Some(room) if self.stage.mutant == Some(Mutant::KeepsItsMemory) => std::mem::forget(room),
+            Some(room) if self.stage.mutant == Some(Mutant::KeepsItsMemory) => self.stage.kept.push(room),
             _ => {}
         }
         if self.stage.mutant != Some(Mutant::LosesWhatEnds) && !self.owner.ending(turn.execution) {

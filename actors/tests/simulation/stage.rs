@@ -144,6 +144,8 @@ pub(crate) struct Stage {
     pub(crate) journal: Journal,
     pub(crate) admission: Admission,
     pub(crate) memory: Arc<ExecutionMemory>,
+    /// What a mutant keeps of it.
+    pub(crate) kept: Vec<Room>,
     pub(crate) nursery: Nursery<InstanceId, u64>,
     pub(crate) instances: BTreeMap<InstanceId, Instance>,
     pub(crate) to_owner: VecDeque<ToOwner>,
@@ -169,6 +171,7 @@ impl Stage {
         let mut stage = Self {
             admission: admission(&workload, &clock),
             memory: memory(&workload),
+            kept: Vec::new(),
             nursery: nursery(&clock, 0),
             model: Model::new(&workload),
             workload,
