@@ -6,7 +6,7 @@ use super::route::View;
 use super::trouble::Trouble;
 use super::{Asked, Console};
 use crate::boot::http::Answer;
-use crate::control::iso;
+use crate::control::{Budget, iso};
 use http::StatusCode;
 use perseat_admin::query::{VisibleExecution, unknown_cursor};
 use perseat_domain::entry::LogLine;
@@ -123,7 +123,8 @@ impl Console {
                     execution: summary.id,
                     line: 0,
                 };
-                page.next = page.next.or((page.lines.len() == page.most).then_some(end));
+                let is_enough = page.lines.len() == page.most || asked.budget.is_some_and(Budget::has_read_much);
+                page.next = page.next.or(is_enough.then_some(end));
                 if page.next.is_some() {
                     return Ok(());
                 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 /// See the module.
 pub(crate) struct Budget {
     left: AtomicUsize,
+    bytes: usize,
     bytes_left: AtomicUsize,
     /// Until when after the start more may be read.
     until: Duration,
@@ -29,6 +30,7 @@ impl Budget {
     pub(super) fn new(records: usize, bytes: usize, time: Duration, clock: Arc<dyn Clock>) -> Self {
         Self {
             left: AtomicUsize::new(records),
+            bytes,
             bytes_left: AtomicUsize::new(bytes),
             until: clock.uptime().saturating_add(time),
             clock,
@@ -45,6 +47,11 @@ impl Budget {
     /// Why something was refused, if anything was.
     pub(super) fn spent(&self) -> Option<Spent> {
         self.spent.get().copied()
+    }
+
+    /// Whether more than a quarter of the bytes is taken: who goes through many things ends in time with what there is.
+    pub(crate) fn has_read_much(&self) -> bool {
+        self.bytes_left.load(Ordering::Relaxed) < self.bytes / 4 * 3
     }
 
     fn take_from(&self, left: &AtomicUsize, taken: usize, short: Spent) -> Result<(), Spent> {
@@ -98,6 +105,13 @@ mod tests {
         let budget = budget(1, Duration::MAX);
         assert_eq!((budget.take_bytes(10), budget.take(1)), (Ok(()), Ok(())));
         assert_eq!(budget.take_bytes(1), Err(Spent::Bytes));
+    }
+
+    #[test]
+    fn a_quarter_of_the_bytes_is_much() {
+        let budget = budget(1, Duration::MAX);
+        assert!(budget.take_bytes(2).is_ok() && !budget.has_read_much());
+        assert!(budget.take_bytes(3).is_ok() && budget.has_read_much());
     }
 
     #[test]

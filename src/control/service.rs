@@ -61,7 +61,12 @@ impl Control {
     pub(crate) fn new(desk: Arc<Desk>, provider: Option<Provider>, pages: ConsoleOptions, runtime: Handle) -> Self {
         let options = desk.options();
         let shared = Shared {
-            fetches: Fetches::new(options.concurrency, options.concurrency_of_identity, options.result_memory),
+            fetches: Fetches::new(
+                options.concurrency,
+                options.concurrency_of_identity,
+                options.result_memory,
+                options.query_time,
+            ),
             asked: OnceLock::new(),
             admission: Admission::new(Arc::clone(&desk), runtime.clone()),
             decoders: Arc::new(Semaphore::new(options.decoders)),
@@ -326,7 +331,8 @@ impl Shared {
             Ok((Some(blob), turn)) => {
                 let held = self.fetches.hold(client, blob.bytes).await;
                 drop(turn);
-                held.map_or_else(stopping, |bytes| harmless(Blob { bytes, ..blob }))
+                let busy = || refusal(StatusCode::SERVICE_UNAVAILABLE, "Too much is being sent just now. Try it again.");
+                held.map_or_else(busy, |bytes| harmless(Blob { bytes, ..blob }))
             }
             Ok((None, _)) => refusal(StatusCode::NOT_FOUND, "This URL has expired, or is none."),
             Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error."),
