@@ -27,7 +27,7 @@ pub struct Starting {
 }
 
 impl Starting {
-    /// How often it is said.
+    /// How often it is said. No key, as with the other: nothing is refused by it, and systemd's own time-out is the unit's.
     const EVERY: Duration = Duration::from_secs(30);
     /// By how much the start's time-out is put off each time, for what follows the reading.
     const MORE: Duration = Duration::from_mins(15);
