@@ -104,7 +104,7 @@ impl StateStore {
         })?;
         match known {
             Some(FORMAT) => {}
-            Some(_) => return Err(IndexError::undecodable(file.name())),
+            Some(found) => return Err(IndexError::of_another_format(file.name(), found, FORMAT)),
             None => file.write(|transaction| {
                 transaction.open_table(LIVE)?;
                 transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
@@ -376,5 +376,28 @@ impl Iterator for LiveRows<'_> {
             }
         }
         self.page.next().map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::Database;
+
+    #[test]
+    fn a_file_of_another_format_says_which() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.redb");
+        drop(StateStore::open(&path, &StateOptions::default()).unwrap());
+        let of_later = Database::open(&path).unwrap();
+        let transaction = of_later.begin_write().unwrap();
+        transaction.open_table(META).unwrap().insert(FORMAT_KEY, FORMAT + 1).unwrap();
+        transaction.commit().unwrap();
+        drop(of_later);
+        let Err(IndexError::Store { file, source }) = StateStore::open(&path, &StateOptions::default()) else {
+            panic!("it was opened");
+        };
+        assert_eq!(file, "state.redb");
+        assert!(matches!(source, StoreError::UnknownFormat { found: 2, known: 1, .. }), "{source}");
     }
 }

@@ -39,8 +39,8 @@ pub enum Task {
     Store,
     /// The same a while later: it is a new token, which must not be lost nor used before, and could not be written.
     StoreLater,
-    /// Nothing more now: it could not be written, and what is held can be used as it is. The next look decides the same, or begins
-    /// with what is held where the grant on disk is [unsettled](Grant::is_unsettled).
+    /// Nothing more now: it could not be written, and what is held can be used as it is. The next look begins with what is held if it
+    /// finds the same on disk: what was learnt of an [unsettled](Grant::is_unsettled) grant, and until when its provider is left alone.
     PutOff,
     /// Ask the provider for a token; then say what it [answered](Tending::answered).
     Ask {

@@ -205,9 +205,9 @@ impl World {
     fn put_off(&mut self, number: u64) {
         let Some(reading) = self.readings.get_mut(&number) else { return };
         reading.is_put_off = true;
-        let (on_disk, held) = (&reading.on_disk.grant, &reading.held.grant);
-        if on_disk.is_unsettled() && self.mutant != Some(Mutant::ForgetsWhatIsPutOff) {
-            self.unwritten[reading.of] = Some((vec![on_disk.clone()], held.clone()));
+        let (on_disk, held) = (&reading.on_disk, &reading.held);
+        if (on_disk.grant.is_unsettled() || on_disk.token == held.token) && self.mutant != Some(Mutant::ForgetsWhatIsPutOff) {
+            self.unwritten[reading.of] = Some((vec![on_disk.grant.clone()], held.grant.clone()));
         }
     }
 

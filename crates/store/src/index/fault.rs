@@ -35,6 +35,19 @@ impl IndexError {
         }
     }
 
+    /// The file says that it is of another format.
+    pub(crate) fn of_another_format(file: &str, found: u64, known: u64) -> Self {
+        let narrow = |format| u32::try_from(format).unwrap_or(u32::MAX);
+        Self::Store {
+            file: file.to_owned(),
+            source: StoreError::UnknownFormat {
+                what: "the file",
+                found: narrow(found),
+                known: narrow(known),
+            },
+        }
+    }
+
     pub(crate) fn incomplete(file: &str) -> Self {
         Self::Store {
             file: file.to_owned(),
