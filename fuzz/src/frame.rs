@@ -3,7 +3,8 @@
 //! The first byte chooses. Even: what follows stands in the segment as it is. Odd: it is cut into frames and entries
 //! whose lengths and checksums are set right, as `docs/store-format.md` has them, so that what is behind the
 //! checksums is reached too; lengths, counts and sequences stay the input's. What the journal then reads must lie
-//! within the segment, in order, and hold what was written there.
+//! within the segment, in order, and hold what was written there; and it reads all frames that are right up to the first
+//! that is not.
 
 use perseat_domain::entry::Entry;
 use perseat_journal::{Disk as _, MemoryDisk, inspect};
@@ -22,8 +23,15 @@ pub(crate) fn run(data: &[u8]) {
         let encoded = entry.encode();
         assert_eq!(Entry::decode(&encoded), Ok(entry), "an entry changes when it is written again");
     }
-    let frames = if choice % 2 == 0 { rest.to_vec() } else { repaired(rest) };
-    let frames = &frames[..frames.len().min(SEGMENT - FRAMES_AT)];
+    let Frames { bytes, right } = match choice % 2 {
+        0 => Frames {
+            bytes: rest.to_vec(),
+            right: Vec::new(),
+        },
+        _ => repaired(rest),
+    };
+    let frames = &bytes[..bytes.len().min(SEGMENT - FRAMES_AT)];
+    let right: Vec<Right> = right.into_iter().take_while(|frame| frame.end <= frames.len()).collect();
     let disk = MemoryDisk::new(1);
     let mut segment = header();
     segment.extend_from_slice(frames);
@@ -31,26 +39,43 @@ pub(crate) fn run(data: &[u8]) {
     disk.create("0000000001.seg")
         .and_then(|file| file.write_at(&segment, 0))
         .expect("memory takes a file");
-    read(&disk, &segment);
+    read(&disk, &segment, &right);
+}
+
+/// What stands behind the header, and the frames up to the first that is not right.
+struct Frames {
+    bytes: Vec<u8>,
+    right: Vec<Right>,
+}
+
+struct Right {
+    end: usize,
+    entries: usize,
 }
 
 /// Reads the whole segment back.
-fn read(disk: &MemoryDisk, segment: &[u8]) {
+fn read(disk: &MemoryDisk, segment: &[u8], right: &[Right]) {
     let found = inspect::segments_of(disk).expect("memory can be read");
     let [Ok(inspected)] = found.as_slice() else {
         panic!("the header is intact: {found:?}");
     };
     let frames = inspect::frames(inspected).expect("memory can be read");
+    assert!(
+        frames.len() >= right.len(),
+        "{} frames of {} that are right",
+        frames.len(),
+        right.len()
+    );
     let mut end = FRAMES_AT as u32;
     for frame in &frames {
         assert_eq!(frame.offset, end, "frames leave no gaps");
         end = frame.offset + frame.bytes;
         assert!(frame.bytes >= FRAME_HEADER as u32 && end as usize <= segment.len());
     }
-    let mut last = None;
+    let (mut last, mut count) = (None, 0);
     for entry in inspect::entries(inspected).map_while(Result::ok) {
         assert!(last < Some(entry.position), "positions grow");
-        last = Some(entry.position);
+        (last, count) = (Some(entry.position), count + 1);
         let at = entry.position.to_bits() as u32 as usize + ENTRY_HEADER;
         assert_eq!(
             segment.get(at..at + entry.payload.len()),
@@ -59,6 +84,8 @@ fn read(disk: &MemoryDisk, segment: &[u8]) {
         );
         let _ = Entry::decode(&entry.payload);
     }
+    let whole: usize = right.iter().map(|frame| frame.entries).sum();
+    assert!(count >= whole, "{count} entries of {whole} in frames that are right");
 }
 
 /// A segment's first two blocks: its header, and no seal.
@@ -79,16 +106,16 @@ fn header() -> Vec<u8> {
 
 /// Cuts the input into frames: a length (2 bytes), how many entries it claims beyond those it has (1), its sequence (1),
 /// then entries: a length (1), partition and epoch (1 each), payload.
-fn repaired(mut input: &[u8]) -> Vec<u8> {
+fn repaired(mut input: &[u8]) -> Frames {
     let salt = crc32c::crc32c(&ID.to_le_bytes());
-    let (mut out, mut previous) = (Vec::new(), salt);
+    let (mut out, mut previous, mut right, mut is_right) = (Vec::new(), salt, Vec::new(), true);
     while let Some((&[low, high, claimed, sequence], rest)) = input.split_first_chunk::<4>() {
         let length = usize::from(u16::from_le_bytes([low, high]) % 1024).min(rest.len());
         let (inside, behind) = rest.split_at(length);
         input = behind;
         let begin = out.len();
         out.extend_from_slice(&[0; FRAME_HEADER]);
-        let mut entries = u32::from(claimed % 4);
+        let (mut entries, mut count) = (u32::from(claimed % 4), 0);
         let mut entry_bytes = inside;
         while let Some((&[size, partition, epoch], rest)) = entry_bytes.split_first_chunk::<3>() {
             let (payload, behind) = rest.split_at(usize::from(size).min(rest.len()));
@@ -102,8 +129,10 @@ fn repaired(mut input: &[u8]) -> Vec<u8> {
             let place = ((FRAMES_AT + at) as u32).to_le_bytes();
             let crc = crc32c::crc32c_append(salt, &[&place, &out[at..at + 4], &out[at + 8..]].concat());
             out[at + 4..at + 8].copy_from_slice(&crc.to_le_bytes());
-            entries += 1;
+            (entries, count) = (entries + 1, count + 1);
         }
+        // Frames are numbered from 1.
+        is_right &= claimed % 4 == 0 && count > 0 && entry_bytes.is_empty() && usize::from(sequence) == right.len() + 1;
         // Whatever is left of the frame is no entry.
         out.extend_from_slice(entry_bytes);
         let whole = (out.len() - begin) as u32;
@@ -113,6 +142,10 @@ fn repaired(mut input: &[u8]) -> Vec<u8> {
         let crc = crc32c::crc32c_append(previous, &[&out[begin..begin + 4], &out[begin + 8..]].concat());
         out[begin + 4..begin + 8].copy_from_slice(&crc.to_le_bytes());
         previous = crc;
+        if is_right {
+            let end = out.len();
+            right.push(Right { end, entries: count });
+        }
     }
-    out
+    Frames { bytes: out, right }
 }

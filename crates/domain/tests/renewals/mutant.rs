@@ -82,4 +82,25 @@ impl Mutant {
         Self::ReversesTheQueue,
         Self::WorksWithoutACredential,
     ];
+
+    /// What the model has to say of it.
+    pub(crate) fn breaks(self) -> &'static str {
+        match self {
+            Self::SpendsBeforeTheIntent => "asks before the intent is durable",
+            Self::ForgetsTheIntent | Self::ForgivesForEver | Self::SpendsLate | Self::CountsOneSpend => "was spent at",
+            Self::UsesWhatIsNotStored | Self::DropsAnOutcomeThatFails => "which was never stored",
+            Self::ForgetsWhatIsPutOff | Self::TakesAnIntentForACall => "is uncertain without a cause",
+            Self::InfersSteadiness | Self::KeepsTheRefreshToken => "is lost, and said to be fine",
+            Self::ReadsForEachQuestion | Self::TwoWriters => "renewals at once",
+            Self::ForgetsAnOutage => "was used once too often",
+            Self::IgnoresRetryAfter => "and was to wait until",
+            Self::TakesAnOutageForTheEnd | Self::CallsTheLostRevoked => "and nobody said so",
+            Self::OverwritesAConsent => "overwrites consent",
+            Self::TellsNobody => "not told",
+            Self::LendsAnEndedToken => "nobody looks again",
+            Self::LosesTheParked => "came to no good end",
+            Self::ForgetsTheParked | Self::SendsTwoScouts | Self::ReversesTheQueue => "begins before others",
+            Self::WorksWithoutACredential => "works with",
+        }
+    }
 }
