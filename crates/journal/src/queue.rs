@@ -110,13 +110,15 @@ impl Queue {
         }
     }
 
-    /// Puts a call's entries in line, at its end or behind those that go first.
+    /// Puts a call's entries in line, at its end or behind those that go first. What goes first makes the room that others wait for: it
+    /// finds some however much waits, and is bounded by whoever appends it, one call at a time.
     pub(crate) fn push(&self, entries: Vec<NewEntry>, bytes: u32, goes_first: bool) -> Append {
         let mut state = self.lock();
         if let Some(refusal) = state.refusal {
             return Append::known(Err(refusal));
         }
-        if state.entries + entries.len() > self.max_entries || state.bytes + bytes as usize > self.max_bytes {
+        let is_full = state.entries + entries.len() > self.max_entries || state.bytes + bytes as usize > self.max_bytes;
+        if is_full && !goes_first {
             return Append::known(Err(AppendError::Busy));
         }
         let (ticket, receiver) = oneshot::channel();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::rig::{Rig, SEGMENT};
 use crate::{
-    AppendError, Fault, NewEntry, OpenError, Position, ReadError, Room,
+    Append, AppendError, Fault, NewEntry, OpenError, Position, ReadError, Room,
     format::{BLOCK, ENTRY_HEADER, FRAME_HEADER, FRAMES_AT, FrameWriter, Header, salt},
     inspect,
     recover::segment_name,
@@ -125,6 +125,24 @@ fn the_queue_is_bounded_by_entries_and_by_bytes_and_drains() {
     // What was answered is taken off the count when the writer comes back.
     rig.open().writer.turn(false);
     rig.append_now(&[3900]).unwrap();
+
+    // What others wait for does not wait in their line.
+    rig.open().writer.turn(false);
+    let journal = rig.journal();
+    let entries = || {
+        vec![NewEntry {
+            partition: 0,
+            epoch: 0,
+            payload: Bytes::from_static(b"payload"),
+        }]
+    };
+    let waiting: Vec<_> = (0..4).map(|_| journal.append(entries())).collect();
+    let first = journal.append_first(entries());
+    rig.open().writer.turn(false);
+    let outcomes: Vec<_> = waiting.into_iter().map(Append::wait).collect();
+    let first = first.wait().unwrap();
+    assert!(outcomes[..3].iter().all(|at| at.is_ok_and(|at| at > first)), "{outcomes:?}");
+    assert_eq!(outcomes[3], Err(AppendError::Busy));
 }
 
 #[test]
