@@ -128,22 +128,9 @@ fn described(change: &Value) -> String {
 impl Verify {
     fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.config.given().load()?;
-        let mut whole = true;
-        let mut segments = BTreeMap::new();
-        for found in on_disk(&journal_directory(&config.data.dir))? {
-            match found {
-                Ok(segment) => {
-                    segments.insert(u64::from(segment.info().number), segment);
-                }
-                // The daemon may have released it meanwhile.
-                Err(OpenError::Io(_)) => {}
-                Err(error) => {
-                    whole = false;
-                    say!("{error}");
-                }
-            }
-        }
-        let from = segments.keys().next().copied().unwrap_or(u64::from(u32::MAX));
+        let journal = journal_directory(&config.data.dir);
+        let oldest = on_disk(&journal)?.into_iter().flatten().map(|segment| segment.info().number).min();
+        let from = u64::from(oldest.unwrap_or(u32::MAX));
         let target = format!("/audit/verify?segments={from}");
         let verified = match client::block_on(client::call(&config.socket(), Method::GET, &target, None))? {
             Err(ClientError::NotRunning(_)) => {
@@ -155,6 +142,12 @@ impl Verify {
             "{} entries, each holds the digest of the one before: nothing was changed or taken out",
             verified["entries"]
         );
+        // Looked at after that: what is attested by then has its last bytes.
+        let (segments, damaged) = found_in(&journal)?;
+        let mut whole = damaged.is_empty();
+        for error in &damaged {
+            say!("{error}");
+        }
         let mut same = 0;
         for attested in verified["segments"].as_array().into_iter().flatten() {
             let Some(segment) = attested["number"].as_u64().and_then(|number| segments.get(&number)) else {
@@ -183,6 +176,21 @@ fn on_disk(journal: &Path) -> std::io::Result<Vec<Result<Inspected, OpenError>>>
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         found => found,
     }
+}
+
+/// The segments by their numbers, and why others are none. One that the daemon released meanwhile is neither.
+fn found_in(journal: &Path) -> std::io::Result<(BTreeMap<u64, Inspected>, Vec<OpenError>)> {
+    let (mut segments, mut damaged) = (BTreeMap::new(), Vec::new());
+    for found in on_disk(journal)? {
+        match found {
+            Ok(segment) => {
+                segments.insert(u64::from(segment.info().number), segment);
+            }
+            Err(OpenError::Io(_)) => {}
+            Err(error) => damaged.push(error),
+        }
+    }
+    Ok((segments, damaged))
 }
 
 /// Whether a segment hashes to what the audit holds; `None` if it was released while this looked.
