@@ -127,7 +127,22 @@ enum Turn {
 #[derive(Default)]
 struct Counter {
     count: u64,
+    bytes: u64,
     waiters: Waiters,
+}
+
+/// Up to where a counter may rise.
+struct Mark {
+    count: u64,
+    bytes: Option<u64>,
+}
+
+impl Mark {
+    /// Whether there is room for one event more that holds so many bytes; alone, even an oversized one fits.
+    fn has_room(&self, counter: &Counter, held: u64) -> bool {
+        let fits = |mark| counter.count == 0 || counter.bytes.saturating_add(held) <= mark;
+        counter.count < self.count && self.bytes.is_none_or(fits)
+    }
 }
 
 struct Shared {
@@ -222,14 +237,26 @@ impl Admission {
         self.0.total.fetch_add(1, Ordering::AcqRel);
         self.0.bytes.fetch_add(claim.bytes, Ordering::AcqRel);
         for key in Key::all(claim).into_iter().flatten() {
-            self.shard(&key).entry(key).or_default().count += 1;
+            let mut shard = self.shard(&key);
+            let counter = shard.entry(key).or_default();
+            counter.count += 1;
+            counter.bytes += claim.held;
+        }
+    }
+
+    /// A counted event holds so much more of its user's and its customer's shares, whatever the limits.
+    pub fn grew(&self, claim: &Claim) {
+        for key in Key::all(claim).into_iter().flatten() {
+            if let Some(counter) = self.shard(&key).get_mut(&key) {
+                counter.bytes += claim.held;
+            }
         }
     }
 
     /// The event ended: its room is free.
     pub fn ended(&self, claim: &Claim) {
         for key in Key::all(claim).into_iter().flatten().rev() {
-            self.lower(key);
+            self.lower(key, claim.held);
         }
         self.lower_total(claim.bytes);
     }
@@ -277,8 +304,8 @@ impl Admission {
         let keys = Key::all(claim);
         for (place, key) in keys.iter().enumerate() {
             let Some(key) = key else { continue };
-            if !self.raise_key(*key, mark(key.scope()), turn) {
-                keys[..place].iter().flatten().for_each(|raised| self.lower(*raised));
+            if !self.raise_key(*key, claim.held, source, turn) {
+                keys[..place].iter().flatten().for_each(|raised| self.lower(*raised, claim.held));
                 self.lower_total(claim.bytes);
                 return Err(Full::Key(*key));
             }
@@ -286,28 +313,41 @@ impl Admission {
         Ok(())
     }
 
-    fn raise_key(&self, key: Key, mark: u64, turn: Turn) -> bool {
+    fn mark(&self, key: Key, source: Source) -> Mark {
+        let limits = &self.0.options.limits;
+        Mark {
+            count: limits.mark(key.scope(), source),
+            bytes: limits.bytes_mark(key.scope(), source),
+        }
+    }
+
+    fn raise_key(&self, key: Key, held: u64, source: Source, turn: Turn) -> bool {
+        let mark = self.mark(key, source);
         let mut shard = self.shard(&key);
         let counter = shard.entry(key).or_default();
-        let has_room = counter.count < mark && (turn == Turn::Now || !has_any(&mut counter.waiters));
-        counter.count += u64::from(has_room);
+        let has_room = mark.has_room(counter, held) && (turn == Turn::Now || !has_any(&mut counter.waiters));
+        if has_room {
+            counter.count += 1;
+            counter.bytes += held;
+        }
         has_room
     }
 
-    fn lower(&self, key: Key) {
-        let mark = self.0.options.limits.mark(key.scope(), Source::Outside);
+    fn lower(&self, key: Key, held: u64) {
+        let mark = self.mark(key, Source::Outside);
         let mut shard = self.shard(&key);
         let Some(counter) = shard.get_mut(&key) else {
             tracing::error!(scope = key.scope().as_str(), "an event ended that was not counted");
             return;
         };
         counter.count -= 1;
+        counter.bytes = counter.bytes.saturating_sub(held);
         if counter.count == 0 {
             let waiters = std::mem::take(&mut counter.waiters);
             shard.remove(&key);
             give_back(&mut shard);
             wake(waiters.into_iter(), usize::MAX);
-        } else if counter.count < mark {
+        } else if mark.has_room(counter, 0) {
             wake(std::iter::from_fn(|| counter.waiters.pop_front()), 1);
         }
     }

@@ -94,6 +94,8 @@ impl Config {
                 customer: admission.customer.get().into(),
                 total: admission.total.get().into(),
                 bytes: self.admitted_bytes().get(),
+                user_bytes: admission.user_bytes.or(Size::bytes(self.admitted_bytes().get() / 4)).get(),
+                customer_bytes: admission.customer_bytes.or(Size::bytes(self.admitted_bytes().get() / 2)).get(),
                 wait_percent: admission.wait_from.get(),
             },
             wait: admission.wait,

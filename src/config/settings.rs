@@ -268,6 +268,10 @@ settings! {
         total: Count = 131_072;
         /// Bytes of events accepted and not ended, in all. auto: `backlog.max-bytes`.
         total_bytes: Auto<Size> = "auto";
+        /// Bytes of one user's, with the results that their steps have written since. auto: a quarter of `total-bytes`.
+        user_bytes: Auto<Size> = "auto";
+        /// The same of one customer. auto: half of `total-bytes`.
+        customer_bytes: Auto<Size> = "auto";
         /// Above this share of a limit a sender waits for room instead of being let in at once.
         wait_from: Percent = "80%";
         /// How long a sender waits for room before 429. Short, because most providers count a slow answer as a failure.

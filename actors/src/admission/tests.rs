@@ -23,6 +23,7 @@ fn claim_of(user: u128) -> Claim {
         flow: Some((InstanceId(Uuid::from_u128(2)), FlowNumber(1))),
         user: Some(UserId(Uuid::from_u128(user))),
         bytes: 100,
+        held: 100,
     }
 }
 
@@ -44,21 +45,90 @@ fn admit_aside(admission: &Admission, claim: Claim) -> JoinHandle<Result<(), Ove
 }
 
 #[tokio::test]
-async fn a_user_at_its_limit_is_refused_after_the_wait_and_others_are_not() {
-    let (admission, clock) = counters(limits(2, 100));
-    for _ in 0..2 {
-        admission.admit(claim_of(7)).await.unwrap().keep();
+async fn who_is_at_a_limit_is_refused_after_the_wait_and_others_are_not() {
+    let all = Limits {
+        wait_percent: 100,
+        ..Limits::default()
+    };
+    let others = [
+        (Scope::User, Limits { user: 2, ..all }),
+        (Scope::Flow, Limits { flow: 2, ..all }),
+        (Scope::Customer, Limits { customer: 2, ..all }),
+        (Scope::User, Limits { user_bytes: 250, ..all }),
+        (
+            Scope::Customer,
+            Limits {
+                customer_bytes: 250,
+                ..all
+            },
+        ),
+    ];
+    for (scope, limits) in others {
+        let options = AdmissionOptions {
+            limits,
+            ..AdmissionOptions::default()
+        };
+        let other = match scope {
+            Scope::User => claim_of(8),
+            Scope::Flow => Claim {
+                flow: Some((InstanceId(Uuid::from_u128(2)), FlowNumber(2))),
+                ..claim_of(7)
+            },
+            _ => Claim {
+                customer: Some(CustomerId(Uuid::from_u128(2))),
+                ..claim_of(7)
+            },
+        };
+        let (admission, clock) = counters(options);
+        for _ in 0..2 {
+            admission.admit(claim_of(7)).await.unwrap().keep();
+        }
+        let third = admit_aside(&admission, claim_of(7));
+        settle().await;
+        clock.advance(Duration::from_millis(249));
+        settle().await;
+        assert!(!third.is_finished());
+        admission
+            .admit(other)
+            .now_or_never()
+            .expect("another one does not wait")
+            .unwrap()
+            .keep();
+        clock.advance(Duration::from_millis(1));
+        let refused = third.await.unwrap().unwrap_err();
+        assert_eq!((refused.scope, refused.retry_after_seconds()), (scope, 2));
+        assert_eq!(admission.total(), (3, 300), "a refused claim leaves nothing behind");
     }
-    let third = admit_aside(&admission, claim_of(7));
-    settle().await;
-    clock.advance(Duration::from_millis(249));
-    settle().await;
-    assert!(!third.is_finished());
+}
+
+#[tokio::test]
+async fn what_an_event_has_written_since_counts_until_it_ends() {
+    let options = |user_bytes| AdmissionOptions {
+        limits: Limits {
+            user_bytes,
+            wait_percent: 100,
+            ..Limits::default()
+        },
+        waiters_max: 0,
+        ..AdmissionOptions::default()
+    };
+    let (admission, _clock) = counters(options(1_000));
+    admission.admit(claim_of(7)).await.unwrap().keep();
+    admission.grew(&claim_of(7).holding(801));
+    assert_eq!(admission.admit(claim_of(7)).await.unwrap_err().scope, Scope::User);
     admission.admit(claim_of(8)).await.unwrap().keep();
-    clock.advance(Duration::from_millis(1));
-    let refused = third.await.unwrap().unwrap_err();
-    assert_eq!((refused.scope, refused.retry_after_seconds()), (Scope::User, 2));
-    assert_eq!(admission.total(), (3, 300), "a refused claim leaves nothing behind");
+    admission.ended(&claim_of(7).holding(901));
+    admission.admit(claim_of(7)).await.unwrap().keep();
+    // Found at a start.
+    admission.restore(&claim_of(9).holding(2_000));
+    assert_eq!(admission.admit(claim_of(9)).await.unwrap_err().scope, Scope::User);
+    for claim in [claim_of(7), claim_of(8), claim_of(9).holding(2_000)] {
+        admission.ended(&claim);
+    }
+    assert_eq!((admission.total(), admission.counters()), ((0, 0), 0));
+    // Alone, even an oversized one fits.
+    let (admission, _clock) = counters(options(10));
+    admission.admit(claim_of(7)).await.unwrap().keep();
 }
 
 #[tokio::test]

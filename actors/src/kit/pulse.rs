@@ -37,7 +37,7 @@ impl Default for PulseOptions {
 /// What the last round found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
-    /// Every heart answered within the last round: the system's watchdog may be fed.
+    /// Every heart answered within the last round.
     Well,
     /// One did not, but has not been silent for long.
     Late,
@@ -47,7 +47,7 @@ pub enum Health {
 
 /// What a round does besides noting.
 pub struct PulseHooks {
-    /// Called after every round: feeds the system's watchdog when [`Health::Well`], sets the gauge.
+    /// Called after every round.
     pub on_round: Box<dyn FnMut(Health) + Send>,
     /// Called on each watched arbiter's thread with every sign of life that it gives.
     pub on_beat: Arc<dyn Fn() + Send + Sync>,
@@ -81,6 +81,8 @@ struct Heart {
 struct Shared {
     options: PulseOptions,
     health: AtomicU8,
+    /// Whether a round since somebody last asked found nobody silent for long.
+    beats: AtomicBool,
     hearts: Mutex<Vec<Heart>>,
 }
 
@@ -107,6 +109,7 @@ impl Pulse {
         let shared = Arc::new(Shared {
             options,
             health: AtomicU8::new(Health::Well as u8),
+            beats: AtomicBool::new(false),
             hearts: Mutex::new(Vec::new()),
         });
         let (alive, dropped) = mpsc::channel::<()>();
@@ -174,6 +177,13 @@ impl Pulse {
     pub fn health(&self) -> Health {
         self.shared.health()
     }
+
+    /// Whether there was a round, since this was asked last, that found nobody silent for long: the system's watchdog may be fed. A
+    /// journal that waits for a slow disk is late in most rounds, and answers.
+    #[must_use]
+    pub fn take_beat(&self) -> bool {
+        self.shared.beats.swap(false, Ordering::AcqRel)
+    }
 }
 
 impl Shared {
@@ -215,7 +225,50 @@ impl Shared {
             _ => Health::Degraded,
         };
         self.health.store(health as u8, Ordering::Release);
+        if health < Health::Degraded {
+            self.beats.store(true, Ordering::Release);
+        }
         let describe = |heart: &Heart| format!("{} silent for {:?}", heart.name, heart.silent);
         (longest >= abort_after).then(|| hearts.iter().map(describe).collect::<Vec<_>>().join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heart_that_is_late_in_most_rounds_feeds_the_watchdog_and_a_silent_one_does_not() {
+        let second = Duration::from_secs(1);
+        let options = PulseOptions::default();
+        let mut rounds = 0;
+        let is_late = move || {
+            rounds += 1;
+            rounds % 3 == 0 && rounds < 9
+        };
+        let heart = Heart {
+            name: "writer".into(),
+            answered: Box::new(is_late),
+            silent: Duration::ZERO,
+        };
+        let (alive, _dropped) = mpsc::channel();
+        let pulse = Pulse {
+            shared: Arc::new(Shared {
+                options,
+                health: AtomicU8::new(Health::Well as u8),
+                beats: AtomicBool::new(false),
+                hearts: Mutex::new(vec![heart]),
+            }),
+            on_beat: Arc::new(|| {}),
+            _alive: alive,
+        };
+        let mut round = || {
+            let _ = pulse.shared.round(second);
+            pulse.take_beat()
+        };
+        // It answers in the third and the sixth round, and then never again: silent for five seconds in the eleventh.
+        let fed: Vec<bool> = (1..=13).map(|_| round()).collect();
+        assert_eq!(fed, [[true; 10].as_slice(), &[false; 3]].concat());
+        assert!(!pulse.take_beat(), "no round, no beat");
     }
 }

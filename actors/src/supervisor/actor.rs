@@ -313,6 +313,7 @@ impl Handler<Committed> for Supervisor {
                 };
                 match owner.committed(commit, users) {
                     Ok(Note::Accepted) => metrics.taken_up.increment(1),
+                    Ok(Note::Grew(claim)) => admission.grew(&claim),
                     Ok(Note::Ended(claim)) => {
                         admission.ended(&claim);
                         metrics.finished.increment(1);

@@ -439,10 +439,10 @@ impl World {
         let entry = Entry::decode(payload).unwrap();
         self.stage.model.delivered(&entry, now);
         let note = self.owner.committed(Commit { position, payload }, &mut self.stage);
-        if let Ok(Note::Ended(claim)) = note
-            && self.stage.mutant != Some(Mutant::KeepsItsRoom)
-        {
-            self.stage.admission.ended(&claim);
+        match note {
+            Ok(Note::Ended(claim)) if self.stage.mutant != Some(Mutant::KeepsItsRoom) => self.stage.admission.ended(&claim),
+            Ok(Note::Grew(claim)) => self.stage.admission.grew(&claim),
+            _ => {}
         }
         if let Entry::Carried(carried) = entry
             && let Some(old) = self.stage.carrying.remove(&carried.execution)

@@ -47,8 +47,13 @@ pub struct Limits {
     pub customer: u64,
     /// In all.
     pub total: u64,
-    /// Bytes in all.
+    /// Bytes of events in all.
     pub bytes: u64,
+    /// Bytes of one user's events, with what these have written since: a flow's results are kept until it ends, and whoever fills
+    /// the backlog closes the door for everybody.
+    pub user_bytes: u64,
+    /// The same of one customer.
+    pub customer_bytes: u64,
     /// Share of a limit, in percent, above which an event from outside waits.
     pub wait_percent: u8,
 }
@@ -61,6 +66,8 @@ impl Default for Limits {
             customer: 65_536,
             total: 131_072,
             bytes: 2_560 << 20,
+            user_bytes: 640 << 20,
+            customer_bytes: 1_280 << 20,
             wait_percent: 80,
         }
     }
@@ -86,6 +93,21 @@ impl Limits {
             Scope::Total => self.total,
             Scope::Bytes => self.bytes,
         };
+        self.part(limit, source)
+    }
+
+    /// The same of bytes, where a scope has a share of them.
+    #[must_use]
+    pub fn bytes_mark(&self, scope: Scope, source: Source) -> Option<u64> {
+        let limit = match scope {
+            Scope::User => self.user_bytes,
+            Scope::Customer => self.customer_bytes,
+            Scope::Flow | Scope::Total | Scope::Bytes => return None,
+        };
+        Some(self.part(limit, source))
+    }
+
+    fn part(&self, limit: u64, source: Source) -> u64 {
         let percent = match source {
             Source::Inside => 100,
             Source::Outside => u64::from(self.wait_percent.min(100)),
@@ -105,6 +127,8 @@ pub struct Claim {
     pub user: Option<UserId>,
     /// Its size.
     pub bytes: u64,
+    /// What it takes of the shares of its user and its customer: its size, and that of what it has written since.
+    pub held: u64,
 }
 
 impl Claim {
@@ -116,7 +140,14 @@ impl Claim {
             flow: identity.map(|identity| (identity.instance, identity.flow)),
             user: identity.and_then(|identity| identity.user).map(|bound| bound.user),
             bytes,
+            held: bytes,
         }
+    }
+
+    /// The same with what it has written since.
+    #[must_use]
+    pub fn holding(self, held: u64) -> Self {
+        Self { held, ..self }
     }
 }
 
@@ -131,6 +162,7 @@ mod tests {
         assert_eq!(limits.mark(Scope::User, Source::Inside), 16_384);
         let tiny = Limits { user: 1, ..limits };
         assert_eq!(tiny.mark(Scope::User, Source::Outside), 1);
+        assert_eq!(limits.bytes_mark(Scope::User, Source::Outside), Some(512 << 20));
         let huge = Limits { bytes: u64::MAX, ..limits };
         assert!(huge.mark(Scope::Bytes, Source::Outside) < u64::MAX);
     }

@@ -2,7 +2,7 @@
 
 use super::parked::{Parked, Wait};
 use super::table::{Deaths, Live, Stand, Table, TakenUp};
-use super::{Turn, UserKey, Waiting};
+use super::{Note, Turn, UserKey, Waiting};
 use crate::budget::Claim;
 use crate::entry::{EntryError, EntryHead, EntryRef};
 use crate::fair::{Cost, FairOptions, FairQueue};
@@ -45,17 +45,6 @@ pub struct Recovered {
     pub cancel_requested: bool,
     /// What it waits for, if it was parked.
     pub parked: Option<Wait>,
-}
-
-/// What a committed entry means to others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// An execution is live now.
-    Accepted,
-    /// One is no longer: its room is free.
-    Ended(Claim),
-    /// Nothing.
-    Other,
 }
 
 /// Why a user does not take work.
@@ -146,6 +135,7 @@ impl Owner {
                     order: commit.position,
                     entries,
                     bytes: commit.payload.len() as u64,
+                    held: commit.payload.len() as u64,
                     accepted: Some(commit.payload.clone()),
                     stand: Stand::Withheld,
                     deaths: Deaths::All(0),
@@ -164,7 +154,11 @@ impl Owner {
                     self.parked.went_on(live.user(), live.order);
                 }
             }
-            EntryHead::Progress(execution) => self.went_on(execution, reference(1)),
+            EntryHead::Progress(execution) => {
+                let grown = reference(1);
+                self.went_on(execution, grown);
+                return Ok(self.table.grew(execution, grown.bytes.into()).map_or(Note::Other, Note::Grew));
+            }
             EntryHead::Carried { execution, first, count } => self.table.carried(execution, first, reference(count)),
             EntryHead::Cancelled(execution) => {
                 self.went_on(execution, reference(1));
@@ -178,7 +172,7 @@ impl Owner {
                         self.queue.withdraw(live.user(), |waiting| waiting.execution == execution);
                     }
                     self.send_scouts(live.user());
-                    return Ok(Note::Ended(Claim::of(Some(&live.identity), live.bytes)));
+                    return Ok(Note::Ended(live.claim()));
                 }
             }
         }
@@ -188,12 +182,13 @@ impl Owner {
     /// Takes in an execution from before a restart, in the order of acceptance; gives the room that it takes up. What is
     /// parked has to be [tried](Self::try_parked) once all are known.
     pub fn recover(&mut self, recovered: Recovered, users: &mut dyn Users) -> Claim {
-        let bytes = recovered.entries.first().map_or(0, |first| u64::from(first.bytes));
+        let bytes = || recovered.entries.iter().map(|entry| u64::from(entry.bytes));
         let live = Live {
             identity: recovered.identity,
             order: recovered.order,
+            bytes: bytes().next().unwrap_or_default(),
+            held: bytes().sum(),
             entries: recovered.entries,
-            bytes,
             accepted: None,
             stand: Stand::Withheld,
             deaths: Deaths::Since(0),
@@ -201,6 +196,7 @@ impl Owner {
             is_cancelled: false,
             unsettled: 0,
         };
+        let claim = live.claim();
         self.table.insert(recovered.execution, live);
         match recovered.parked {
             Some(wait) => {
@@ -213,7 +209,7 @@ impl Owner {
         if recovered.cancel_requested {
             self.cancel(recovered.execution, users);
         }
-        Claim::of(Some(&recovered.identity), bytes)
+        claim
     }
 
     /// Gives the free slots to those whose turn it is.

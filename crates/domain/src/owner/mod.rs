@@ -26,10 +26,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Commit, Note, Owner, OwnerOptions, Reached, Recovered, Refusal, Users};
+pub use decide::{Commit, Owner, OwnerOptions, Reached, Recovered, Refusal, Users};
 pub use parked::Wait;
 pub use table::{Deaths, TakenUp};
 
+use crate::budget::Claim;
 use crate::fair::{Grant, Work};
 use crate::id::{ExecutionId, FlowNumber, InstanceId, UserConfigId};
 use crate::identity::Identity;
@@ -83,4 +84,17 @@ pub struct Turn {
     pub user: UserKey,
     /// What it runs in; none for one that is only to be ended.
     pub slot: Option<Slot>,
+}
+
+/// What a committed entry means to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// An execution is live now.
+    Accepted,
+    /// A live one has written so much more that is kept until it ends.
+    Grew(Claim),
+    /// One is no longer: its room is free.
+    Ended(Claim),
+    /// Nothing.
+    Other,
 }

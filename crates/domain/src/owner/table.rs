@@ -1,6 +1,7 @@
 //! The live executions of one owner: accepted and not ended.
 
 use super::UserKey;
+use crate::budget::Claim;
 use crate::entry::EntryRef;
 use crate::id::{ExecutionId, IdMap, give_back};
 use crate::identity::Identity;
@@ -73,8 +74,10 @@ pub(super) struct Live {
     pub(super) order: u64,
     /// Where its entries stand, oldest first.
     pub(super) entries: Vec<EntryRef>,
-    /// Bytes of its accepted entry: what admission counts.
+    /// Bytes of its accepted entry: what admission counts in all.
     pub(super) bytes: u64,
+    /// Bytes that it holds of its user's and its customer's shares.
+    pub(super) held: u64,
     /// Its accepted entry, while it is young and there is room in memory.
     pub(super) accepted: Option<Bytes>,
     pub(super) stand: Stand,
@@ -90,6 +93,11 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn user(&self) -> UserKey {
         UserKey::of(&self.identity)
+    }
+
+    /// The room that it takes up.
+    pub(super) fn claim(&self) -> Claim {
+        Claim::of(Some(&self.identity), self.bytes).holding(self.held)
     }
 }
 
@@ -135,6 +143,13 @@ impl Table {
             self.cached += size;
         }
         self.executions.insert(id, live);
+    }
+
+    /// It holds so many bytes more; what is claimed for them.
+    pub(super) fn grew(&mut self, id: ExecutionId, bytes: u64) -> Option<Claim> {
+        let live = self.executions.get_mut(&id)?;
+        live.held += bytes;
+        Some(Claim::of(Some(&live.identity), 0).holding(bytes))
     }
 
     pub(super) fn get(&self, id: ExecutionId) -> Option<&Live> {

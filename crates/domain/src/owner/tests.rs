@@ -8,6 +8,7 @@ use crate::identity::BoundUser;
 use crate::model::Sealed;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use uuid::Uuid;
 
 const ANN: u128 = 1;
@@ -91,9 +92,13 @@ impl Rig {
     }
 
     fn accept(&mut self, number: u128, user: u128) {
+        self.accept_for(number, identity(user));
+    }
+
+    fn accept_for(&mut self, number: u128, identity: Identity) {
         let accepted = Accepted {
             execution: id(number),
-            identity: Some(identity(user)),
+            identity: Some(identity),
             origin: Origin::Webhook,
             received_at: Timestamp(1),
             dedupe_id: None,
@@ -174,6 +179,31 @@ fn a_cancelled_execution_that_waits_ends_outside_its_turn_and_the_rest_keeps_its
     rig.owner.over(&first, Some(Cost::default()));
     rig.owner.grant(&mut rig.users);
     assert_eq!(rig.turns(), [2]);
+}
+
+#[test]
+fn a_person_with_configurations_of_two_instances_has_a_queue_in_each() {
+    let mut rig = Rig::new(1);
+    let elsewhere = Identity {
+        instance: InstanceId(Uuid::from_u128(2)),
+        user: identity(ANN).user.map(|bound| BoundUser {
+            config: UserConfigId(Uuid::from_u128(20)),
+            ..bound
+        }),
+        ..identity(ANN)
+    };
+    (1..=3).for_each(|number| rig.accept(number, ANN));
+    rig.accept_for(4, elsewhere);
+    let first = rig.users.turns[0];
+    assert_eq!(rig.turns(), [1]);
+    assert!(rig.take_up(1).is_some());
+    let cost = Cost {
+        slot: Duration::from_secs(1),
+        cpu: Duration::from_secs(1),
+    };
+    rig.owner.over(&first, Some(cost));
+    rig.owner.grant(&mut rig.users);
+    assert_eq!(rig.turns(), [4], "one queue has no more than its share, whoever it is of");
 }
 
 #[test]
