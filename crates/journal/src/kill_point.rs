@@ -8,14 +8,15 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Every point, in the order in which a daemon comes to them: recovery, the end of the start, writing, change of segment, indexing, collection,
+/// Every point, in the order in which a daemon comes to them: recovery, the end of the start, a change of the configuration, writing, change of segment, indexing, collection,
 /// backup, renewal of a grant, rotation of the master key and of a customer's.
-pub const POINTS: [&str; 40] = [
+pub const POINTS: [&str; 41] = [
     "tail-rewritten",
     "tail-sealed",
     "entry-replayed",
     "index-recovered",
     "start-through",
+    "change-announced",
     "frame-encoded",
     "frame-written",
     "frame-synced",

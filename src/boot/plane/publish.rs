@@ -79,10 +79,8 @@ impl Publisher {
             holders,
             is_everywhere,
         } = published.effects;
-        if !routes.is_empty() {
-            let next = self.snapshot.load().with_changes(routes, published.revision);
-            self.snapshot.store(Arc::new(next));
-        }
+        let next = (!routes.is_empty()).then(|| self.snapshot.load().with_changes(routes, published.revision));
+        // Owners hear of it first: what a front routes by the new snapshot never meets the version before.
         if !instances.is_empty() || !users.is_empty() || !holders.is_empty() || is_everywhere {
             let users = users.into_iter().map(|(instance, config)| UserKey {
                 instance,
@@ -93,6 +91,11 @@ impl Publisher {
                 instances: (!is_everywhere).then_some(instances),
                 holders: holders.into_iter().collect(),
             });
+        }
+        #[cfg(feature = "faults")]
+        perseat_journal::kill_point::reach("change-announced");
+        if let Some(next) = next {
+            self.snapshot.store(Arc::new(next));
         }
         Ok(value)
     }
@@ -139,8 +142,8 @@ impl Publisher {
     /// Publishes everything anew, and does what a change left to be done.
     fn publish_all(&self) -> Result<(), StoreError> {
         let next = perseat_admin::routing::snapshot(self.custody.catalog(), HashSecret::new(random()))?;
-        self.snapshot.store(Arc::new(next));
         self.announce(&ConfigChanged::everywhere());
+        self.snapshot.store(Arc::new(next));
         tracing::warn!("a change that was said to have failed is stored: everything was published anew");
         if let Err(error) = self.custody.destroy_pending() {
             tracing::error!(%error, "keys of deleted owners could not be destroyed yet");
