@@ -22,7 +22,7 @@ SOAK_SECONDS ?= 1800
 SOAK_BUDGET_MIB ?= 200
 SOAK_TRAFFIC_MIB ?= 5120
 
-.PHONY: test check bench crash soak fuzz fuzz-api install target/release/perseat
+.PHONY: test check bench crash soak fuzz fuzz-api build install
 
 # Everything that must hold: format, lints, docs, unit, black-box, crash and demo tests. Prints the minutes of each stage.
 test:
@@ -68,8 +68,14 @@ fuzz: fuzz-api
 fuzz-api:
 	SCHEMATHESIS_SECONDS=$(FUZZ_API_SECONDS) cargo test $(CARGO_FLAGS) --features faults --test schemathesis -- --nocapture
 
-# Puts the daemon, its units and its configuration below DESTDIR. A configuration that is there stays as it is.
-install: $(BINARY)
+# The daemon with optimization. `perseat version` names the commit; whoever builds from an archive gives it.
+build:
+	PERSEAT_COMMIT=$${PERSEAT_COMMIT:-$$(git rev-parse --short=12 HEAD 2>/dev/null)} cargo build --release --locked
+
+# Puts the daemon, its units and its configuration below DESTDIR; builds nothing, as root seldom has a compiler. A configuration that
+# is there stays as it is.
+install:
+	@test -e $(BINARY) || { echo "$(BINARY) is not there: run 'make build' first, as who has the compiler" >&2; exit 1; }
 	install -D -m 755 $(BINARY) $(DESTDIR)/usr/bin/perseat
 	install -D -m 755 $(dir $(BINARY))perseat-js-child $(DESTDIR)/usr/bin/perseat-js-child
 	install -D -m 644 systemd/perseat.service $(DESTDIR)/usr/lib/systemd/system/perseat.service
@@ -79,7 +85,3 @@ install: $(BINARY)
 	install -D -m 644 docs/operations.md $(DESTDIR)/usr/share/doc/perseat/operations.md
 	install -D -m 644 config/perseat.toml $(DESTDIR)/usr/share/doc/perseat/perseat.toml
 	test -e $(DESTDIR)/etc/perseat/perseat.toml || install -D -m 640 config/perseat.toml $(DESTDIR)/etc/perseat/perseat.toml
-
-# `perseat version` names the commit; whoever builds from an archive gives it.
-target/release/perseat:
-	PERSEAT_COMMIT=$${PERSEAT_COMMIT:-$$(git rev-parse --short=12 HEAD 2>/dev/null)} cargo build --release --locked

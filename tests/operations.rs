@@ -187,7 +187,10 @@ async fn nothing_that_was_live_goes_on_before_a_start_is_past_what_can_refuse_it
     let known = daemon.metric("perseat_executions_live").await;
     let running = daemon.metric("perseat_executions_running").await;
     assert_eq!((known, running), (1.0, 0.0));
-    daemon.kill();
+    // Whoever stops a start does not wait until it is through.
+    let ended = daemon.terminate();
+    assert!(ended.success(), "{ended}: {}", daemon.log());
+    assert!(daemon.log().contains("stopped before it was ready"), "{}", daemon.log());
 
     readable_by(0o644);
     daemon.relaunch(None);
@@ -501,4 +504,55 @@ async fn the_local_socket_serves_no_other_user() {
     let theirs = as_user("65534");
     assert!(!theirs.status.success(), "{}", String::from_utf8_lossy(&theirs.stdout));
     daemon.log_line(&["a local connection of another user was closed", "65534"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_event_is_let_in_by_a_change_that_its_owner_has_not_heard_of() {
+    let daemon = Daemon::start(Setup::new());
+    let files = Integration {
+        name: "Files",
+        endpoint_type: "flow_specific",
+        is_user_level: true,
+        keys: "",
+        flows: flow("Send", "", &[code("Nothing", "module.exports = async () => ({ data: null });")]),
+    };
+    let instance = |state: &str| files.instance(CUSTOMER, "http://127.0.0.1:1", &format!("state: {state}\n"));
+    let manifests = people(&[(CUSTOMER, &[USER])]) + &files.manifest() + &instance("disabled") + &files.user(CUSTOMER, USER);
+    daemon.apply(&manifests).await;
+    let url = daemon.endpoints(&format!("user={USER}")).await[0].url.clone();
+    let answer = async || daemon.post(&url, &[("content-type", "application/json")], "{}").await;
+    assert_eq!(answer().await.json()["error"]["code"], "instance_disabled");
+
+    daemon.switch("hold:change-announced:1", true).await;
+    let file = daemon.folder().join("enabled.yml");
+    std::fs::write(&file, instance("enabled")).unwrap();
+    let mut apply = Command::new(env!("CARGO_BIN_EXE_perseat"))
+        .args(["apply", "--data"])
+        .arg(daemon.data())
+        .arg("-f")
+        .arg(&file)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    daemon.log_line(&["held", "change-announced"]);
+    assert_eq!(
+        answer().await.json()["error"]["code"],
+        "instance_disabled",
+        "fronts hear of it last"
+    );
+    apply.kill().unwrap();
+    apply.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_not_happened_yet_is_counted_as_zero() {
+    let daemon = Daemon::start(Setup::new());
+    let page = String::from_utf8(daemon.admin("/metrics").await.body.to_vec()).unwrap();
+    for line in [
+        "perseat_quarantines_total 0",
+        "perseat_retention_failures_total 0",
+        "perseat_backups_total{what=\"keyring\",outcome=\"failed\"} 0",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line}: {page}");
+    }
 }

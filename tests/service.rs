@@ -136,3 +136,45 @@ fn the_filter_has_every_call_that_a_child_makes_to_confine_itself_and_to_run() {
         "systemd would end the child for these; add them to SystemCallFilter: {missing:?}"
     );
 }
+
+#[test]
+fn who_installs_needs_no_compiler() {
+    let (tree, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for name in ["make", "install", "sh", "test", "echo", "dirname"] {
+        let place = ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join(name));
+        let program = place.iter().find(|path| path.exists()).expect("a program of every Debian");
+        std::os::unix::fs::symlink(program, folder.path().join(name)).unwrap();
+    }
+    let install = |binary: &str| {
+        let mut make = Command::new("make");
+        make.current_dir(root())
+            .args(["--silent", "install", &format!("BINARY={binary}")])
+            .arg(format!("DESTDIR={}", tree.path().display()))
+            .env("PATH", folder.path())
+            .output()
+            .unwrap()
+    };
+    let output = install(env!("CARGO_BIN_EXE_perseat"));
+    assert!(output.status.success(), "{}", told(&output));
+    let output = install("target/nowhere/perseat");
+    assert!(
+        !output.status.success() && told(&output).contains("run 'make build' first"),
+        "{}",
+        told(&output)
+    );
+}
+
+#[test]
+fn wherever_the_service_is_to_rest_its_socket_is_stopped_too() {
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let stops: Vec<&str> = page.lines().filter(|line| line.contains("systemctl stop")).collect();
+    assert!(stops.len() >= 3, "{stops:?}");
+    for line in page
+        .lines()
+        .filter(|line| line.contains("systemctl stop") || line.contains("systemctl start"))
+    {
+        assert!(line.contains("perseat.socket perseat.service"), "{line}");
+    }
+    let restore = page.split("```sh").find(|block| block.contains("perseat restore ")).unwrap();
+    assert!(restore.trim_start().starts_with("sudo systemctl stop"), "{restore}");
+}

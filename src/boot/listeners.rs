@@ -63,6 +63,12 @@ impl Listeners {
         let queue = i32::try_from(config.front.accept_queue.get()).unwrap_or(i32::MAX);
         let hooks = one(&mut passed, 0, "hooks.listen", config.hooks.listen, queue)?;
         let shared = config.api_on_hooks() && passed.len() < 2;
+        if config.api_on_hooks() && !shared {
+            tracing::warn!(
+                "api.listen is hooks.listen, and the service manager passed a socket for each: webhooks are served on the first alone, API \
+                 and pages on the second alone"
+            );
+        }
         let api = if shared {
             None
         } else {

@@ -1,4 +1,5 @@
-//! Where the master key comes from: a configured file, a systemd credential, or a file made on first start.
+//! Where the master key comes from: a configured file, a systemd credential, a file made on first start, or the file that the unit
+//! takes its credential from.
 //!
 //! It is read once, never logged, and zeroed when dropped. A file that others may read is refused, because then the key has
 //! to be taken for known. While it is replaced there is a next one beside it: the one that the keyring is under counts.
@@ -20,6 +21,25 @@ pub const NAME: &str = "master-key";
 /// The file in the data directory that holds the next one while the master key is replaced; afterwards, until its predecessor is
 /// gone from where it was configured.
 pub const NEXT: &str = "master-key.next";
+
+/// What `systemd/perseat.service` says: whoever works on its directory without it, as root, finds the key that it would be passed.
+const UNIT: Unit<'static> = Unit {
+    data: "/var/lib/perseat",
+    credential: "/etc/credstore/perseat.master-key",
+};
+
+#[derive(Clone, Copy, Debug)]
+struct Unit<'a> {
+    data: &'a str,
+    credential: &'a str,
+}
+
+impl<'a> Unit<'a> {
+    /// The file that the credential comes from, where this is the unit's directory.
+    fn credential_of(self, data: &Path) -> Option<&'a Path> {
+        Some(Path::new(self.credential)).filter(|path| data == Path::new(self.data) && path.exists())
+    }
+}
 
 /// The key, and where it came from.
 pub struct MasterKey {
@@ -63,14 +83,14 @@ pub enum MasterKeyError {
     Form(PathBuf),
     /// The data directory holds sealed data, but its key is gone.
     #[error(
-        "{0} is missing, but the data directory holds data sealed by it: put the master key back from its backup; \
-         a new one could not read anything"
+        "{0} is missing, but the data directory holds data sealed by it: say where the master key is (keys.master-key), or put it back \
+         from its backup; a new one could not read anything"
     )]
     Lost(PathBuf),
     /// There is none where the daemon would look.
     #[error(
         "there is no master key, and what belongs to users is sealed by their keys in a backup: put it where the daemon looks for it \
-         (keys.master-key, or {NAME} in the data directory), or give it to `restore` with --master-key FILE"
+         (keys.master-key, or {NAME} in the data directory), or give it with --master-key FILE"
     )]
     Missing,
 }
@@ -83,7 +103,7 @@ pub enum MasterKeyError {
 /// # Errors
 /// A key that cannot be read, is readable by others, has another form, or was lost.
 pub fn find(configured: Option<&Path>, credentials: Option<OsString>, data: &Path) -> Result<MasterKey, MasterKeyError> {
-    let found = first(configured, credentials, data)?;
+    let found = first(configured, credentials, data, UNIT)?;
     let next = data.join(NEXT);
     let is_under = |bytes| fits(data, bytes).unwrap_or_default();
     if found.created || !next.exists() || is_under(&found.bytes) {
@@ -111,7 +131,8 @@ pub fn given(config: &Config, file: Option<&Path>, directory: &Path) -> Result<O
     let configured = file.or(config.keys.master_key.as_deref());
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     let passed = credentials.as_ref().is_some_and(|folder| Path::new(folder).join(NAME).exists());
-    if configured.is_none() && !passed && !directory.join(NAME).exists() {
+    let is_there = directory.join(NAME).exists() || UNIT.credential_of(directory).is_some();
+    if configured.is_none() && !passed && !is_there {
         return Ok(None);
     }
     let key = find(configured, credentials, directory)?;
@@ -136,7 +157,7 @@ fn fits(data: &Path, bytes: &[u8; 32]) -> Result<bool, StoreError> {
     keyring::fits(&data.join("keyring"), &keyring::MasterKey::new(bytes))
 }
 
-fn first(configured: Option<&Path>, credentials: Option<OsString>, data: &Path) -> Result<MasterKey, MasterKeyError> {
+fn first(configured: Option<&Path>, credentials: Option<OsString>, data: &Path, unit: Unit<'_>) -> Result<MasterKey, MasterKeyError> {
     if let Some(path) = configured {
         return read(path, true);
     }
@@ -144,7 +165,13 @@ fn first(configured: Option<&Path>, credentials: Option<OsString>, data: &Path) 
         return read(&path, false);
     }
     let path = data.join(NAME);
-    if path.exists() { read(&path, true) } else { create(path, data) }
+    if path.exists() {
+        return read(&path, true);
+    }
+    match unit.credential_of(data) {
+        Some(path) => read(path, true),
+        None => create(path, data),
+    }
 }
 
 /// Reads a key from a file.
@@ -256,6 +283,36 @@ mod tests {
         assert_eq!(find(Some(&configured), passed(), data.path()).unwrap().bytes[0], 1);
         assert_eq!(find(None, passed(), data.path()).unwrap().bytes[0], 2);
         assert_eq!(find(None, None, data.path()).unwrap().bytes[0], 3);
+    }
+
+    #[test]
+    fn without_the_unit_its_directory_has_the_key_that_the_unit_passes() {
+        let (data, etc) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = etc.path().join("perseat.master-key");
+        let unit = Unit {
+            data: data.path().to_str().unwrap(),
+            credential: path.to_str().unwrap(),
+        };
+        fs::write(&path, [4; 32]).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let found = first(None, None, data.path(), unit).unwrap();
+        assert_eq!((found.created, found.bytes[0]), (false, 4));
+        assert!(!data.path().join(NAME).exists(), "another one was drawn");
+        let (service, of_service) = (include_str!("../../systemd/perseat.service"), UNIT);
+        for line in [
+            format!("Environment=PERSEAT_DATA__DIR={}", of_service.data),
+            format!("LoadCredential={NAME}:{}", of_service.credential.rsplit('/').next().unwrap()),
+        ] {
+            assert!(service.lines().any(|found| found == line), "{line}");
+        }
+        let other = tempfile::tempdir().unwrap();
+        assert!(
+            first(None, None, other.path(), unit).unwrap().created,
+            "that of a directory which is not the unit's"
+        );
+        fs::write(data.path().join(NAME), [3; 32]).unwrap();
+        fs::set_permissions(data.path().join(NAME), fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(first(None, None, data.path(), unit).unwrap().bytes[0], 3);
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(crate) mod transfer;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
@@ -60,13 +61,14 @@ use self::systemd::Watchdog;
 use self::tls::Certificate;
 use self::transfer::Transfers;
 use crate::config::Config;
+use crate::config::settings::Drain;
 use crate::control::Mail;
 use crate::mail::{Outbox, Post};
 use crate::notices::Notices;
 use crate::oauth::GivingBack;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::health::Reason;
-use crate::telemetry::logs::Logs;
+use crate::telemetry::logs::{Ending, Logs};
 use crate::telemetry::metrics;
 use perseat_store::catalog::Lookup as _;
 use perseat_store::keyring;
@@ -131,10 +133,12 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
         .build();
     let control = control.context("the control threads did not start")?;
     let stop = CancellationToken::new();
-    let mut signals = {
+    let signals = {
         let _inside = control.enter();
         Signals::take().context("signals could not be taken over")?
     };
+    let through = CancellationToken::new();
+    let starting = control.spawn(until_through(signals, through.clone(), base.logs.ending()));
 
     let started = Arc::new(AtomicBool::new(false));
     let plane_readiness: Arc<OnceLock<PlaneReadiness>> = Arc::default();
@@ -193,26 +197,32 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let doubts = control.spawn(publisher.settle_doubts(plane.clock.clone(), config.execution.full_retry, stop.clone()));
     let keys = control.spawn(keys.run(stop.clone()));
     let housekeeping = control.spawn(Housekeeping::of(&plane, &config).run(stop.clone()));
-    let watchdog = Watchdog::start(plane.is_well());
+    let watchdog = Watchdog::start(plane.is_alive());
     randomness
         .join()
         .map_err(|_| anyhow::anyhow!("no random bytes could be gathered"))?;
     #[cfg(feature = "faults")]
     perseat_journal::kill_point::reach("start-through");
+    through.cancel();
+    let mut signals = control.block_on(starting).context("signals could not be waited for")?;
     plane.open_door()?;
     started.store(true, Ordering::Relaxed);
     systemd::ready("serving");
     tracing::info!(data = %base.data.path().display(), "ready");
 
     let config = control.block_on(until_drain(given, config, &base, &plane, &mut signals));
-    systemd::stopping(config.drain.deadline);
+    let Drain { deadline, thread_timeout } = config.drain;
+    let begun = Instant::now();
+    // Threads of the plane, what is left after it, and threads of this part.
+    systemd::stopping(deadline + 3 * thread_timeout);
     started.store(false, Ordering::Relaxed);
-    tracing::info!(deadline = ?config.drain.deadline, "draining");
+    tracing::info!(?deadline, "draining");
     let now = CancellationToken::new();
     control.spawn(second(signals, now.clone()));
     plane.drain(&control, &config.drain, &now);
     stop.cancel();
-    control.block_on(now.run_until_cancelled(async {
+    let left = deadline.saturating_sub(begun.elapsed()).max(thread_timeout);
+    let rest = async {
         let _ = local.await;
         if let Some(api) = api {
             let _ = api.await;
@@ -226,9 +236,15 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
             let _ = outbox.await;
         }
         let _ = admin.await;
-    }));
+    };
+    let ended = control.block_on(now.run_until_cancelled(tokio::time::timeout(left, rest)));
+    if ended.is_some_and(|ended| ended.is_err()) {
+        tracing::warn!("what works on the catalog was cut off at the drain deadline; the next start begins it anew");
+    }
     drop(watchdog);
     drop(base.master_key);
+    // What cannot be interrupted ends with the process.
+    control.shutdown_timeout(thread_timeout);
     tracing::info!("stopped");
     Ok(())
 }
@@ -240,6 +256,25 @@ fn readiness(started: Arc<AtomicBool>, plane: Arc<OnceLock<PlaneReadiness>>) -> 
             part: "boot",
             why: "starting or stopping".to_owned(),
         }],
+    }
+}
+
+/// Whoever stops a start waits for no journal to be read: nothing was accepted by it, and the next one begins as after a crash.
+async fn until_through(mut signals: Signals, through: CancellationToken, logs: Ending) -> Signals {
+    loop {
+        tokio::select! {
+            biased;
+            signal = signals.next() => match signal {
+                Signal::Reload => tracing::warn!("the daemon is starting; the configuration was not read again"),
+                Signal::Drain => {
+                    systemd::stopping(Duration::ZERO);
+                    tracing::info!("stopped before it was ready");
+                    logs.flush();
+                    std::process::exit(0);
+                }
+            },
+            () = through.cancelled() => return signals,
+        }
     }
 }
 

@@ -73,16 +73,25 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Feeds the watchdog at a third of its interval for as long as `healthy` says so; `None` when no manager asked for it.
+    /// Feeds the watchdog at a third of its interval for as long as `is_alive` says so; `None` when no manager asked for it.
     ///
     /// A thread of its own, because a frozen arbiter must not be able to freeze it and a busy one must not delay it.
-    pub fn start(healthy: impl Fn() -> bool + Send + 'static) -> Option<Self> {
-        let pause = sd_notify::watchdog_enabled()? / 3;
+    pub fn start(is_alive: impl Fn() -> bool + Send + 'static) -> Option<Self> {
+        let interval = sd_notify::watchdog_enabled()?;
+        let pause = interval / 3;
         let (stop, stopped) = channel();
         let feed = move || {
+            let mut is_fed = true;
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                if healthy() {
+                let was_fed = std::mem::replace(&mut is_fed, is_alive());
+                if is_fed {
                     notify(&[NotifyState::Watchdog]);
+                } else if was_fed {
+                    tracing::error!(
+                        ?interval,
+                        "the service manager's watchdog is not fed: a thread is silent or the journal has stopped; it ends the process after \
+                         its interval"
+                    );
                 }
             }
         };

@@ -47,6 +47,10 @@ pub struct Backup {
     #[arg(long)]
     progress: bool,
 
+    /// The master key, where no daemon runs and it is not where the daemon would look
+    #[arg(long, value_name = "FILE")]
+    master_key: Option<PathBuf>,
+
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -99,7 +103,7 @@ impl Backup {
         let catalog = Catalog::open(&data.join("catalog.redb"), config.catalog_options()).context("the catalog")?;
         let state = StateStore::open(&data.join("state.redb"), &config.state_options()).context("the state")?;
         let journal = journal_directory(data);
-        let key = master_key::given(config, None, data)?.ok_or(MasterKeyError::Missing)?;
+        let key = master_key::given(config, self.master_key.as_deref(), data)?.ok_or(MasterKeyError::Missing)?;
         let keyring = Keyring::look(&data.join("keyring"), key, &config.keyring_options()).context("the keyring")?;
         let source = Source {
             epoch: state.epoch()?,

@@ -137,7 +137,6 @@ impl BenchFixture {
             file.insert(listener.into(), section(&[("listen", text(&self.listen))]));
         }
         file.insert("admin".into(), section(&[("listen", text(&self.admin))]));
-        file.insert("log".into(), section(&[("level", text(&"warn"))]));
         if let Some(sink) = &self.sink {
             let host = sink.host_str().context("--sink has no host")?;
             let port = sink.port_or_known_default().context("--sink has no port")?;

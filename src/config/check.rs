@@ -5,12 +5,14 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
 use perseat_flow::outbound::Rule;
 use url::Url;
 
 use super::Config;
+use super::settings::sections;
 use super::source::{Origin, Problem, Unknown};
-use super::value::{Auto, Size};
+use super::value::{Auto, Size, Value as _};
 
 /// Bytes of an entry besides its body: headers, ids, seals and the frame around them.
 pub const ENTRY_OVERHEAD: u64 = 128 << 10;
@@ -219,6 +221,10 @@ fn outbound(config: &Config, checks: &mut Checks<'_>) {
         memory.get() / 2 < answer.get(),
         || format!("outbound.answer-memory is {memory}, but a user has half of it, so an answer of outbound.max-response ({answer}) could never be read"),
     );
+    let agent = &config.calls.outbound.user_agent;
+    checks.refuse(&["outbound.user-agent"], HeaderValue::from_str(agent).is_err(), || {
+        format!("outbound.user-agent: {agent:?} cannot stand in a header")
+    });
     for (key, rules) in [
         ("outbound.allow", &config.calls.outbound.allow),
         ("outbound.deny", &config.calls.outbound.deny),
@@ -317,50 +323,40 @@ fn times(config: &Config, checks: &mut Checks<'_>) {
 }
 
 /// Times in which nothing could be done, or between which nothing would pass.
+/// Times that may be none: nobody waits for them, or waits for nothing.
+pub(super) const MAY_BE_NONE: [&str; 22] = [
+    "admission.retry-after",
+    "admission.wait",
+    // An API that reads nothing.
+    "api.query-time",
+    "catalog.rewrite-after",
+    "drain.deadline",
+    "execution.first-charge",
+    "execution.park-limit",
+    "front.drain-timeout",
+    "front.retry-after",
+    "front.retry-after-disabled",
+    "governor.ease",
+    "governor.max-pause",
+    "governor.max-wait",
+    "governor.script-wait",
+    "governor.spacing",
+    "governor.token-wait",
+    "index.yield-for",
+    "keyring.rotation-settle",
+    "oauth.fresh",
+    "oauth.refresh-lead",
+    "oidc.leeway",
+    "outbound.dns-cache",
+];
+
+/// A time in which nothing can happen, or after which something would be done without a pause.
 fn nothing(config: &Config, checks: &mut Checks<'_>) {
-    let (front, execution, code, outbound) = (&config.front, &config.execution, &config.code, &config.calls.outbound);
-    let supervision = &config.supervision;
-    let times = [
-        ("local.read-timeout", config.local.read_timeout),
-        ("local.accept-pause", config.local.accept_pause),
-        ("api.read-timeout", config.api.read_timeout),
-        ("api.answer-timeout", config.api.answer_timeout),
-        ("api.url-lifetime", config.api.url_lifetime),
-        ("admin.header-timeout", config.admin.header_timeout),
-        ("admin.accept-pause", config.admin.accept_pause),
-        ("tls.handshake-timeout", config.tls.handshake_timeout),
-        ("front.header-timeout", front.header_timeout),
-        ("front.body-timeout", front.body_timeout),
-        ("front.answer-timeout", front.answer_timeout),
-        ("front.idle-timeout", front.idle_timeout),
-        ("front.sync-timeout", front.sync_timeout),
-        ("front.accept-pause", front.accept_pause),
-        ("execution.timeout", execution.timeout),
-        ("execution.step-timeout", execution.step_timeout),
-        ("execution.full-retry", execution.full_retry),
-        ("code.wall", code.wall),
-        ("code.cpu", code.cpu),
-        ("outbound.connect-timeout", outbound.connect_timeout),
-        ("outbound.timeout", outbound.timeout),
-        ("outbound.lookup-timeout", outbound.lookup_timeout),
-        ("oauth.timeout", config.oauth.timeout),
-        ("oauth.state-lifetime", config.oauth.state_lifetime),
-        ("owed.look", config.custody.owed.look),
-        ("journal.spare-wait", config.journal.spare_wait),
-        ("journal.retry-interval", config.journal.retry_interval),
-        ("journal.sink-retry", config.journal.sink_retry),
-        ("index.commit-interval", config.index.commit_interval),
-        ("index.retry-interval", config.index.retry_interval),
-        ("catalog.tidy-every", config.catalog.tidy_every),
-        ("supervision.window", supervision.window),
-        ("supervision.quarantine", supervision.quarantine),
-        ("supervision.passivate-after", supervision.passivate_after),
-        ("supervision.tidy-every", supervision.tidy_every),
-        ("supervision.pulse", supervision.pulse),
-        ("drain.thread-timeout", config.drain.thread_timeout),
-    ];
-    for (key, time) in times {
-        checks.refuse(&[key], time.is_zero(), || {
+    let keys = sections().into_iter().flat_map(|section| section.keys);
+    for ((key, value), described) in config.entries().into_iter().zip(keys) {
+        let time = value.filter(|_| described.kind == Duration::KIND);
+        let is_none = time.is_some_and(|time| Duration::read(&time).is_ok_and(|time| time.is_zero()));
+        checks.refuse(&[key.as_str()], is_none && !MAY_BE_NONE.contains(&key.as_str()), || {
             format!("{key} is zero: give it a time in which something can happen, from 1ms on")
         });
     }

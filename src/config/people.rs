@@ -5,6 +5,7 @@ use super::check::Checks;
 use super::value::{Count, MailSecurity};
 use crate::control::{OidcOptions, is_safe};
 use crate::mail::{MailOptions, Security};
+use lettre::message::Mailbox;
 use perseat_admin::identity::letters::Room;
 use perseat_flow::outbound::{self, Policy, RuleError};
 use url::Url;
@@ -100,13 +101,16 @@ pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
     mail(config, checks);
     super::notices::check(config, checks);
     oidc(config, checks);
-    for origin in &config.embedded.origins {
-        // It stands in a header as it is.
-        let is_origin = Url::parse(origin)
-            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.origin().ascii_serialization() == *origin);
-        checks.refuse(&["embedded.origins"], !is_origin, || {
-            format!("embedded.origins: {origin:?} is no origin such as \"https://app.example.com\": lower case, without a path")
-        });
+    for (key, origins) in [("embedded.origins", &config.embedded.origins), ("api.origins", &config.api.origins)] {
+        for origin in origins {
+            // It stands in a header as it is.
+            let is_origin = Url::parse(origin).is_ok_and(|url| {
+                matches!(url.scheme(), "http" | "https") && url.has_host() && url.origin().ascii_serialization() == *origin
+            });
+            checks.refuse(&[key], !is_origin, || {
+                format!("{key}: {origin:?} is no origin such as \"https://app.example.com\": lower case, without a path")
+            });
+        }
     }
     for uri in &sign_in.redirect_uris {
         let is_web = Url::parse(uri).is_ok_and(|uri| matches!(uri.scheme(), "http" | "https") && uri.fragment().is_none());
@@ -137,6 +141,11 @@ fn mail(config: &Config, checks: &mut Checks<'_>) {
     checks.refuse(&["mail.host", "mail.from"], mail.host.is_some() != mail.from.is_some(), || {
         "mail.host and mail.from must be given together".to_owned()
     });
+    if let Some(from) = &mail.from {
+        checks.refuse(&["mail.from"], from.parse::<Mailbox>().is_err(), || {
+            format!("mail.from: {from:?} is no address such as \"Perseat <perseat@example.com>\"")
+        });
+    }
     checks.refuse(
         &["mail.user", "mail.password"],
         mail.user.is_some() != mail.password.is_some(),

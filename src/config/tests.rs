@@ -257,6 +257,18 @@ fn what_a_part_of_the_daemon_could_not_work_with_is_refused_with_the_reason() {
             "outbound.answer-memory is 127MiB, but a user has half of it",
         ),
         ("front.json-depth = 5000", "front.json-depth is 5000, but 125 is the most"),
+        (
+            "outbound.user-agent = \"a\\nb\"",
+            "outbound.user-agent: \"a\\nb\" cannot stand in a header",
+        ),
+        (
+            "mail.host = \"smtp.example.com\"\nmail.from = \"Perseat\"",
+            "mail.from: \"Perseat\" is no address",
+        ),
+        (
+            "api.origins = [\"https://app.example.com/\"]",
+            "api.origins: \"https://app.example.com/\" is no origin",
+        ),
     ] {
         let found = problems(file);
         assert!(found.len() == 1 && found[0].contains(why), "{file}: {found:#?}");
@@ -264,6 +276,22 @@ fn what_a_part_of_the_daemon_could_not_work_with_is_refused_with_the_reason() {
     config(
         "index.max-lag = 1000\nindex.yield-lag = 1000\nfront.json-depth = 125\nfront.max-header-bytes = \"8KiB\"\nadmission.wait = \"0s\"",
     );
+}
+
+#[test]
+fn no_time_is_none_but_those_that_may_be() {
+    let keys: Vec<settings::Key> = settings::sections().into_iter().flat_map(|section| section.keys).collect();
+    let times: Vec<&str> = keys
+        .iter()
+        .filter(|key| key.kind.starts_with("a duration"))
+        .map(|key| &*key.path)
+        .collect();
+    assert!(check::MAY_BE_NONE.iter().all(|key| times.contains(key)), "{times:?}");
+    for key in times {
+        let found = Config::load(&sources(&format!("{key} = \"0s\""), &[], &[]), 2).map_err(|problems| problems.to_string());
+        let is_refused = found.is_err_and(|problems| problems.contains(&format!("{key} is zero")));
+        assert_eq!(is_refused, !check::MAY_BE_NONE.contains(&key), "{key}");
+    }
 }
 
 #[test]

@@ -231,10 +231,10 @@ impl Collector {
             }
             Err(error) => {
                 indexer.makes_room = false;
+                metrics::counter!("perseat_retention_failures_total").increment(1);
                 let reason = error.to_string();
                 if self.held_up.as_ref() != Some(&reason) {
                     tracing::error!(error = &error as &dyn std::error::Error, "the oldest segment cannot be dropped");
-                    metrics::counter!("perseat_retention_failures_total").increment(1);
                 }
                 self.held_up = Some(reason);
             }

@@ -4,6 +4,7 @@
 //! `perseat_log_lines_dropped_total`.
 
 use std::io::IsTerminal as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -35,15 +36,22 @@ pub enum LogError {
 pub struct Logs {
     filter: reload::Handle<EnvFilter, Registry>,
     dropped: ErrorCounter,
-    writer: Option<WorkerGuard>,
+    ending: Ending,
 }
+
+/// Ends the log from anywhere. Clones end the same one.
+#[derive(Clone, Debug)]
+pub struct Ending(Arc<Mutex<Option<WorkerGuard>>>);
 
 /// How long what is queued may take to be written at the end: an output that takes nothing holds up no end.
 const FLUSH: Duration = Duration::from_secs(1);
 
-impl Drop for Logs {
-    fn drop(&mut self) {
-        let Some(writer) = self.writer.take() else { return };
+impl Ending {
+    /// Writes what is queued; nothing is written after it.
+    pub fn flush(&self) {
+        let Some(writer) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
         let (written, wait) = std::sync::mpsc::channel();
         let flush = move || {
             drop(writer);
@@ -52,6 +60,12 @@ impl Drop for Logs {
         if std::thread::Builder::new().name("log-flush".into()).spawn(flush).is_ok() {
             let _ = wait.recv_timeout(FLUSH);
         }
+    }
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        self.ending.flush();
     }
 }
 
@@ -96,7 +110,7 @@ impl Logs {
         Ok(Self {
             filter: handle,
             dropped,
-            writer: Some(guard),
+            ending: Ending(Arc::new(Mutex::new(Some(guard)))),
         })
     }
 
@@ -106,6 +120,12 @@ impl Logs {
     /// A level that is none; the old one stays.
     pub fn set_level(&self, level: &Directives) -> Result<(), LogError> {
         self.filter.reload(filter(level)?).map_err(|_| LogError::Twice)
+    }
+
+    /// What ends it, for whoever ends the process without dropping this.
+    #[must_use]
+    pub fn ending(&self) -> Ending {
+        self.ending.clone()
     }
 
     /// The count of dropped lines, for the metrics.

@@ -64,13 +64,13 @@ pub const METRICS: &[Metric] = &[
     metric("perseat_front_connections_refused_total", Kind::Counter, "", "Connections closed at once: their address had as many as `front.connections-per-address`."),
     metric("perseat_front_accepted_total", Kind::Counter, "", "Requests accepted: durable before they were answered."),
     metric("perseat_front_refused_total", Kind::Counter, "`code`: the stable codes", "Requests refused."),
-    metric("perseat_front_timeouts_total", Kind::Counter, "`phase`: header, idle", "Connections closed by a time-out."),
+    metric("perseat_front_timeouts_total", Kind::Counter, "`phase`: header, idle, answer", "Connections closed by a time-out."),
     metric("perseat_executions_taken_up_total", Kind::Counter, "", "Executions taken up by an owner."),
     metric("perseat_executions_live", Kind::Gauge, "`owner`: 0, 1, …", "Executions accepted and not ended, in this owner's table."),
     metric("perseat_executions_running", Kind::Gauge, "`owner`: 0, 1, …", "Executions that hold a slot of this owner."),
     metric("perseat_users_in_memory", Kind::Gauge, "`owner`: 0, 1, …", "Users of this owner that are in memory: those that run, and those that rest (`supervision.passivate-after`, `supervision.max-users`)."),
     metric("perseat_executions_parked", Kind::Gauge, "`owner`: 0, 1, …", "Executions of this owner that wait for a connection to be usable."),
-    metric(EXECUTIONS_FINISHED, Kind::Counter, "", "Executions whose end is durable, however they ended. Present from the start, at 0."),
+    metric(EXECUTIONS_FINISHED, Kind::Counter, "", "Executions whose end is durable, however they ended."),
     metric("perseat_quarantines_total", Kind::Counter, "", "Actors put in quarantine after too many restarts. An operator should look."),
     metric("perseat_grant_renewals_total", Kind::Counter, "`outcome`: renewed, over, passing, unknown", "Renewals of third parties' tokens."),
     metric("perseat_tokens_given_back_total", Kind::Counter, "`outcome`: done, put-off, spared, refused, given-up, dropped", "Attempts to tell a provider that a token was given up; the last three may leave it valid there, and one that was spared is kept from it because another grant would end."),
@@ -99,7 +99,7 @@ pub const METRICS: &[Metric] = &[
     metric("perseat_retention_dropped_segments_total", Kind::Counter, "", "Segments dropped to stay within the budget."),
     metric("perseat_retention_dropped_executions_total", Kind::Counter, "", "Ended executions that went with them."),
     metric("perseat_retention_carried_executions_total", Kind::Counter, "", "Live executions written again before their segment was dropped."),
-    metric("perseat_retention_failures_total", Kind::Counter, "", "Segments that could not be dropped and are tried again."),
+    metric("perseat_retention_failures_total", Kind::Counter, "", "Attempts to drop the oldest segment that failed; each is made again."),
 ];
 
 /// Upper bounds of a duration's buckets: from a sync on a fast disk to a long execution.
@@ -135,9 +135,37 @@ pub fn install() -> Result<PrometheusHandle, MetricsError> {
     let handle = builder.install_recorder()?;
     METRICS.iter().for_each(describe);
     metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    metrics::counter!(EXECUTIONS_FINISHED).increment(0);
-    metrics::counter!(LOG_LINES_DROPPED).increment(0);
+    // What has not happened yet is zero: an alert on a rise sees the first one.
+    for metric in METRICS.iter().filter(|metric| metric.kind == Kind::Counter) {
+        for labels in series(metric.labels) {
+            metrics::counter!(metric.name, &labels).increment(0);
+        }
+    }
     Ok(handle)
+}
+
+/// Each combination of a metric's labels, as [`Metric::labels`] says them; none where a label's values are not all named there.
+fn series(labels: &'static str) -> Vec<Vec<(&'static str, &'static str)>> {
+    let mut all = vec![Vec::new()];
+    for label in labels.split("; ").filter(|label| !label.is_empty()) {
+        let Some((name, values)) = label.split_once(": ") else {
+            return Vec::new();
+        };
+        let values: Vec<&str> = values.split(", ").collect();
+        let is_plain = |value: &&str| value.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-');
+        if !values.iter().all(is_plain) {
+            return Vec::new();
+        }
+        let name = name.trim_matches('`');
+        let with = |known: &Vec<_>| {
+            values
+                .iter()
+                .map(|value| [known.as_slice(), &[(name, *value)]].concat())
+                .collect::<Vec<_>>()
+        };
+        all = all.iter().flat_map(with).collect();
+    }
+    all
 }
 
 fn describe(metric: &Metric) {
@@ -181,4 +209,25 @@ pub fn page() -> String {
         let _ = writeln!(text, "| `{}` | {kind} | {} | {} |", metric.name, metric.labels, metric.meaning);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_combination_of_labels_that_are_named_is_a_series() {
+        assert_eq!(series(""), [vec![]]);
+        assert_eq!(series("`phase`: header, idle"), [[("phase", "header")], [("phase", "idle")]]);
+        let both = series("`what`: a, b; `outcome`: given-up, put-off");
+        let last = vec![("what", "b"), ("outcome", "put-off")];
+        assert_eq!((both.len(), both.last()), (4, Some(&last)));
+        for open in [
+            "`version`",
+            "`code`: the stable codes",
+            "`host`: those of `governor.hosts`, other; `outcome`: begun, refused",
+        ] {
+            assert!(series(open).is_empty(), "{open}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 /// A running daemon; killed when dropped.
 pub(crate) struct Daemon {
-    process: Process,
+    pub(crate) process: Process,
     pub(crate) hooks: SocketAddr,
 }
 

@@ -1,4 +1,5 @@
-//! Behind nginx with TLS: what senders see is the public address, and what they claim counts as far as the proxy vouches.
+//! Behind nginx with TLS, as `docs/operations.md` configures it: what senders see is the public address, and what they claim counts as
+//! far as the proxy vouches.
 
 use crate::daemon::Daemon;
 use crate::http::{Answer, PATIENCE, Request, request};
@@ -15,7 +16,7 @@ const HOST: &str = "hooks.example.test";
 /// Where the sender calls from: another address of this machine than the proxy's.
 const SENDER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// nginx in front of a daemon, with a certificate of its own; killed when dropped.
+/// nginx in front of both listeners of a daemon, with a certificate of its own; killed when dropped.
 struct Nginx {
     process: Child,
     address: SocketAddr,
@@ -24,13 +25,13 @@ struct Nginx {
 }
 
 impl Nginx {
-    fn start(upstream: SocketAddr) -> Self {
+    fn start(daemon: &Daemon) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).unwrap();
         std::fs::write(folder.path().join("cert.pem"), key.cert.pem()).unwrap();
         std::fs::write(folder.path().join("key.pem"), key.signing_key.serialize_pem()).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        std::fs::write(folder.path().join("nginx.conf"), configuration(folder.path(), address, upstream)).unwrap();
+        std::fs::write(folder.path().join("nginx.conf"), configuration(folder.path(), address, daemon)).unwrap();
         let mut process = Command::new(binary())
             .args(["-e", "stderr", "-c"])
             .arg(folder.path().join("nginx.conf"))
@@ -91,7 +92,24 @@ fn binary() -> &'static str {
     found.expect("nginx is missing; install it with: apt-get install -y nginx-light")
 }
 
-fn configuration(folder: &Path, address: SocketAddr, upstream: SocketAddr) -> String {
+/// What the page says, with addresses and files of this test.
+fn configuration(folder: &Path, address: SocketAddr, daemon: &Daemon) -> String {
+    let page = include_str!("../../docs/operations.md");
+    let (_, block) = page.split_once("```nginx\n").unwrap();
+    let mut server = block.split_once("```").unwrap().0.to_owned();
+    let files = folder.display();
+    for (theirs, ours) in [
+        (
+            "listen 443 ssl;",
+            format!("listen {address} ssl; ssl_certificate {files}/cert.pem; ssl_certificate_key {files}/key.pem;"),
+        ),
+        ("server_name hooks.example.com;", format!("server_name {HOST};")),
+        ("http://127.0.0.1:3000;", format!("http://{};", daemon.hooks)),
+        ("http://127.0.0.1:3001;", format!("http://{};", daemon.process.address("api"))),
+    ] {
+        assert_eq!(server.matches(theirs).count(), 1, "{theirs}");
+        server = server.replace(theirs, &ours);
+    }
     let folder = folder.display();
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {folder}/{name};"))
@@ -101,15 +119,8 @@ fn configuration(folder: &Path, address: SocketAddr, upstream: SocketAddr) -> St
         "daemon off; worker_processes 1; pid {folder}/pid; error_log stderr notice; {user}
          events {{}}
          http {{
-           access_log off; {temporary} client_max_body_size 0; large_client_header_buffers 8 64k;
-           server {{
-             listen {address} ssl; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
-             location / {{
-               proxy_pass http://{upstream}; proxy_http_version 1.1; proxy_request_buffering off;
-               proxy_set_header Host $host; proxy_set_header Connection \"\";
-               proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
-             }}
-           }}
+           access_log off; {temporary} large_client_header_buffers 8 64k;
+           {server}
          }}"
     )
 }
@@ -128,7 +139,7 @@ fn start(trusted: &str) -> (Daemon, String) {
 #[test]
 fn behind_nginx_urls_are_public_and_limits_hold() {
     let (daemon, path) = start("\"127.0.0.1/32\"");
-    let nginx = Nginx::start(daemon.hooks);
+    let nginx = Nginx::start(&daemon);
     let answer = nginx.call(&request("POST", &(path.clone() + "/part?q=1")).json(&serde_json::json!({ "n": 1 })));
     assert_eq!(answer.status, 200, "{}", answer.text());
     let seen = answer.json();
@@ -144,6 +155,11 @@ fn behind_nginx_urls_are_public_and_limits_hold() {
     assert_eq!((long.status, long.code().as_str()), (431, "headers_too_large"));
     let next = nginx.call(&request("POST", &path));
     assert_eq!(next.status, 200, "the proxy's next request is served: {}", next.text());
+    // Pages, and what providers send people back to.
+    for (page, status) in [("/signin", 200), ("/oauth2/callback", 400)] {
+        let answer = nginx.call(&request("GET", page));
+        assert_eq!(answer.status, status, "{page}: {}", answer.text());
+    }
 }
 
 #[test]
@@ -155,7 +171,7 @@ fn the_client_is_whom_a_trusted_proxy_names_and_otherwise_the_caller() {
         ("\"127.0.0.0/8\"", "203.0.113.9"),
     ] {
         let (daemon, _) = start(trusted);
-        let nginx = Nginx::start(daemon.hooks);
+        let nginx = Nginx::start(&daemon);
         assert_eq!(nginx.call(&unknown("proxied")).status, 404);
         let line = daemon.log_line(&["request refused", "endpoint_not_found"]);
         assert!(line.contains(&format!("\"client\":\"{expected}\"")), "trusting [{trusted}]: {line}");

@@ -13,6 +13,7 @@ use perseat_domain::model::{ConfigValue, Customer, Instance, Sealed, connection_
 use perseat_store::catalog::{Catalog, Lookup as _, Options};
 use perseat_store::keyring::{Keyring, Owner};
 use perseat_store::seal::{RecordKind, version_of};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::api::Api;
@@ -423,6 +424,30 @@ async fn an_older_version_goes_with_the_last_execution_that_it_sealed_and_a_back
     world.works("initech", "zoe").await;
     world.daemon.terminate();
     assert!(world.verified().contains("all opened with the master key"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_interrupted_holds_up_no_end() {
+    let mut world = World::start(setup().set("drain.deadline", "1s").set("drain.thread-timeout", "100ms")).await;
+    world.works("globex", "everybody").await;
+    world.daemon.switch("hold:records-resealed:1", true).await;
+    let child = begin(&world.daemon.data(), "globex");
+    world.daemon.log_line(&["held", "records-resealed"]);
+    world.daemon.signal(Signal::TERM);
+    within("its end", async {
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        while !world.daemon.has_ended() {
+            look.tick().await;
+        }
+    })
+    .await;
+    assert!(!child.wait_with_output().unwrap().status.success());
+    // It goes on with the rotation.
+    world.daemon.restart();
+    world
+        .daemon
+        .log_line(&["the newest version of a customer's key seals all that is in use"]);
+    world.works("globex", "everybody").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

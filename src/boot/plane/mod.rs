@@ -252,10 +252,10 @@ impl Plane {
         self.binding_faults.clone()
     }
 
-    /// Whether every thread answered in the last round: feeds the system's watchdog.
-    pub(crate) fn is_well(&self) -> impl Fn() -> bool + Send + 'static {
+    /// Whether no thread was silent for long lately, and the journal can be written: feeds the system's watchdog.
+    pub(crate) fn is_alive(&self) -> impl Fn() -> bool + Send + 'static {
         let (pulse, journal) = (self.pulse.clone(), self.journal.clone());
-        move || pulse.health() == Health::Well && !journal.is_poisoned()
+        move || pulse.take_beat() && !journal.is_poisoned()
     }
 
     /// What `/readyz` asks.
