@@ -76,6 +76,20 @@ async fn activate(client: &reqwest::Client, urls: Arc<Vec<String>>) {
     }
 }
 
+/// Users whose actors are there.
+async fn in_memory(client: &reqwest::Client, admin: &str) -> f64 {
+    let page = client
+        .get(format!("http://{admin}/metrics"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let lines = page.lines().filter(|line| line.starts_with("perseat_users_in_memory{"));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
 /// How long one changed user configuration takes from the call until it is durable and published.
 async fn change(socket: &Path, n: u32) -> Duration {
     let manifest = format!(
@@ -159,8 +173,10 @@ fn main() {
     let during = daemon.resident();
     std::thread::sleep(SETTLE);
     let after = daemon.resident();
+    let left = runtime.block_on(in_memory(&client, &admin));
     println!(
-        "{count} users active: {before:.0} MiB before, {during:.0} at the end of the load, {after:.0} once they were put away ({:+.1} %, aim within 10)",
+        "{count} users active: {before:.0} MiB before, {during:.0} at the end of the load, {after:.0} once all but {left} were put away \
+         ({:+.1} %, aim within 10)",
         (after / before - 1.0) * 100.0
     );
 

@@ -37,6 +37,8 @@ use mutant::Mutant;
 use report::Report;
 use std::fmt::Write as _;
 
+/// How many seeds die at every entry of their histories, one after the other.
+const SEEDS_OF_EVERY_ENTRY: u64 = 300;
 /// How many seeds each mutant is given to be caught in.
 const SEEDS_OF_A_MUTANT: u64 = 20_000;
 
@@ -69,6 +71,36 @@ fn whatever_dies_and_whenever_the_model_holds_over_all_seeds() {
     assert!(failed.is_empty(), "{failed}");
     let gaps = covered.gaps();
     assert!(!is_whole || gaps.is_empty(), "the seeds come too seldom across {gaps:?}");
+}
+
+#[test]
+fn a_death_at_any_entry_of_a_history_changes_nothing_that_must_hold() {
+    let seeds = match number("SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..SEEDS_OF_EVERY_ENTRY,
+    };
+    let (mut deaths, mut failed) = (0, String::new());
+    for seed in seeds {
+        let undisturbed = world::run_dying_at(seed, None).unwrap_or_else(|wrong| panic!("seed {seed} without a death: {wrong}"));
+        assert_eq!(undisturbed.crashes, 0);
+        for entry in 0..undisturbed.entries {
+            match world::run_dying_at(seed, Some(entry)) {
+// An append is durable whole.
+                Ok(report) => assert!(
+                    report.crashes == 1 && report.crashed_at.first() >= Some(&entry),
+                    "seed {seed} at entry {entry}: {report:?}"
+                ),
+                Err(wrong) => writeln!(
+                    failed,
+                    "seed {seed}, dying at entry {entry}: {wrong}\n  replay: SIMULATION_SEED={seed}"
+                )
+                .unwrap(),
+            }
+            deaths += 1;
+        }
+    }
+    println!("{deaths} deaths");
+    assert!(failed.is_empty(), "{failed}");
 }
 
 #[test]

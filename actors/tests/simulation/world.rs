@@ -41,7 +41,18 @@ pub(crate) struct World {
 
 /// Runs one seed; gives what it covered, or what went wrong.
 pub(crate) fn run(seed: u64, mutant: Option<Mutant>) -> Result<Report, String> {
-    let stage = Stage::new(seed, mutant);
+    play(Stage::new(seed, mutant))
+}
+
+/// Runs one seed of which the process dies once, at this entry of its journal, or not at all.
+pub(crate) fn run_dying_at(seed: u64, entry: Option<u64>) -> Result<Report, String> {
+    let mut stage = Stage::new(seed, None);
+    let faults = &mut stage.workload.faults;
+    (faults.crash, faults.crash_at, faults.crashes_max) = (0, entry.unwrap_or(u64::MAX), usize::from(entry.is_some()));
+    play(stage)
+}
+
+fn play(stage: Stage) -> Result<Report, String> {
     let mut world = World {
         owner: owner(&stage),
         executions: vec![None; stage.workload.requests.len()],
