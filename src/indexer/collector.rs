@@ -1,8 +1,8 @@
 //! Keeps the data directory within its byte budget by dropping the oldest segment, never what is live in it.
 //!
-//! What is still live in the oldest segment is appended again as `Carried`; only when that is durable, applied and
-//! committed is the segment released and the history of its range unlinked. Live bytes are capped, so carrying is
-//! bounded; where they do not fit all the same, because databases take most of a small budget, the collector rests after
+//! What is still live in the oldest segment is appended again as `Carried`, and no more: that takes no more than it gives
+//! back. Only when it is durable, applied and committed is the segment released and the history of its range unlinked.
+//! Live bytes are capped, so carrying is bounded; where they do not fit all the same, because databases take most of a small budget, the collector rests after
 //! a round through all segments that was for nothing, so that it does not copy them without end.
 
 use super::thread::{AdvanceError, Indexer};
@@ -12,7 +12,7 @@ use perseat_domain::id::ExecutionId;
 use perseat_journal::kill_point;
 use perseat_journal::{Append, AppendError, NewEntry, Position, ReadError, ReleaseError, SegmentInfo};
 use perseat_store::history::DroppedHistory;
-use perseat_store::index::{EntryRef, IndexError, pack};
+use perseat_store::index::{EntryRef, IndexError, ToCarry, pack};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -389,7 +389,7 @@ fn drop_segment(indexer: &mut Indexer, segment: &SegmentInfo) -> Result<u64, Col
     Ok(carried.bytes)
 }
 
-/// Appends everything live at or below `last` again and waits until it is committed to state; gives how much that is.
+/// Appends what of live executions stands at or below `last` again and waits until it is committed to state; gives how much that is.
 fn carry_all(indexer: &mut Indexer, last: Position) -> Result<Carried, CollectError> {
     indexer.advance_to(last)?;
     let live = indexer.parts.index.live_through(last.to_bits())?;
@@ -399,8 +399,13 @@ fn carry_all(indexer: &mut Indexer, last: Position) -> Result<Carried, CollectEr
     };
     let mut in_flight: Vec<(ExecutionId, Append)> = Vec::new();
     let (mut bytes, mut copied) = (0, last);
-    for (execution, partition, references) in live {
-        for payload in pack_execution(indexer, execution, &references)? {
+    for ToCarry {
+        execution,
+        partition,
+        runs,
+    } in live
+    {
+        for payload in pack_runs(indexer, execution, &runs)? {
             bytes += payload.len();
             carried.bytes += payload.len() as u64;
             let entry = NewEntry {
@@ -444,7 +449,7 @@ fn settle(appends: impl Iterator<Item = (ExecutionId, Append)>) -> Result<Option
     settled
 }
 
-fn pack_execution(indexer: &Indexer, execution: ExecutionId, references: &[EntryRef]) -> Result<Vec<Vec<u8>>, CollectError> {
+fn pack_runs(indexer: &Indexer, execution: ExecutionId, runs: &[(u32, Vec<EntryRef>)]) -> Result<Vec<Vec<u8>>, CollectError> {
     let read = |reference: &EntryRef| {
         indexer
             .parts
@@ -452,11 +457,15 @@ fn pack_execution(indexer: &Indexer, execution: ExecutionId, references: &[Entry
             .read(Position::from_bits(reference.position))
             .map(|committed| committed.payload)
     };
-    let payloads = references.iter().map(read).collect::<Result<Vec<_>, _>>();
-    let payloads = payloads.map_err(|source| CollectError::Read { execution, source })?;
-    let packed = pack(execution, payloads, indexer.options.retention.max_entry_bytes);
-    let packed = packed.map_err(|source| CollectError::Decode { execution, source })?;
-    Ok(packed.into_iter().map(|carried| Entry::from(carried).encode()).collect())
+    let mut all = Vec::new();
+    for (first, references) in runs {
+        let payloads = references.iter().map(read).collect::<Result<Vec<_>, _>>();
+        let payloads = payloads.map_err(|source| CollectError::Read { execution, source })?;
+        let packed = pack(execution, *first, payloads, indexer.options.retention.max_entry_bytes);
+        let packed = packed.map_err(|source| CollectError::Decode { execution, source })?;
+        all.extend(packed.into_iter().map(|carried| Entry::from(carried).encode()));
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -1,59 +1,58 @@
-//! What the journal alone says of executions whose first entries are gone, for a start without state.
+//! What the journal alone says of executions whose first entries are gone, for a start without state or without some of history.
 //!
 //! A `Carried` repeats the entries of an execution that was live when the collector read them. It may have ended before
 //! the `Carried` was written. With state that is known; without, an `Ended` in the journal decides, wherever it stands.
 //! Where there is none, it may have stood in a segment that was dropped.
 
-use super::recover::Progress;
+use super::logged;
+use super::recover::{Progress, RecoverError, note_damage};
 use perseat_domain::entry::EntryHead;
-use perseat_domain::id::ExecutionId;
-use perseat_journal::{Journal, ReadError};
-use std::collections::{HashMap, HashSet};
-
-/// What was found.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// Carried executions with neither `Accepted` nor `Ended`: live, or ended in a segment that was dropped.
-    pub(super) in_doubt: usize,
-    /// Where the other carried executions ended.
-    pub(super) ended_at: HashMap<ExecutionId, u64>,
-}
+use perseat_journal::{Committed, Journal, Position, ReadError};
+use perseat_store::index::{Beginning, Copies, Logged};
+use std::collections::HashSet;
 
 /// Reads the journal once, and once more where something was carried: what is kept in memory is what was live at once.
 /// What is damaged is passed over here; recovery reports it. `progress` hears of each entry that is read.
 ///
 /// # Errors
 /// If the disk does not answer: an end that was not read must not be taken for none.
-pub(super) fn look(journal: &Journal, progress: Progress<'_>) -> Result<Found, ReadError> {
+pub(super) fn look(journal: &Journal, progress: Progress<'_>) -> Result<Copies, ReadError> {
     let mut carried = HashSet::new();
-    each(journal, progress, |_, head| {
-        if let EntryHead::Carried { execution, .. } = head {
+    each(journal, progress, |committed| {
+        if let Ok(EntryHead::Carried { execution, .. }) = EntryHead::read(&committed.payload) {
             carried.insert(execution);
         }
     })?;
-    if carried.is_empty() {
-        return Ok(Found::default());
+    let is_carried = !carried.is_empty();
+    let mut copies = Copies::of(carried);
+    if is_carried {
+        each(journal, progress, |committed| copies.take(&logged(committed)))?;
     }
-    let (mut in_doubt, mut ended_at) = (carried.clone(), HashMap::new());
-    each(journal, progress, |position, head| match head {
-        // All of it is here, and so would its end be.
-        EntryHead::Accepted { execution, .. } => {
-            in_doubt.remove(&execution);
-        }
-        EntryHead::Ended(execution) if carried.contains(&execution) => {
-            in_doubt.remove(&execution);
-            ended_at.insert(execution, position);
-        }
-        _ => {}
-    })?;
-    Ok(Found {
-        in_doubt: in_doubt.len(),
-        ended_at,
-    })
+    Ok(copies)
 }
 
-/// Gives the head of every entry that is intact, with its position's bits.
-fn each(journal: &Journal, progress: Progress<'_>, mut look: impl FnMut(u64, EntryHead)) -> Result<(), ReadError> {
+/// Reads what the executions begin with of which only copies are left.
+///
+/// # Errors
+/// If the disk does not answer.
+pub(super) fn take_over(
+    journal: &Journal,
+    copies: &Copies,
+    damaged: &mut u64,
+    mut take: impl FnMut(&Beginning, &[Logged]),
+) -> Result<(), RecoverError> {
+    for beginning in copies.beginnings() {
+        let read = |at: &u64| journal.read(Position::from_bits(*at)).map(|committed| logged(&committed));
+        match beginning.positions.iter().map(read).collect::<Result<Vec<_>, _>>() {
+            Ok(copies) => take(&beginning, &copies),
+            Err(error) => note_damage(error, damaged)?,
+        }
+    }
+    Ok(())
+}
+
+/// Gives every entry that is intact.
+fn each(journal: &Journal, progress: Progress<'_>, mut look: impl FnMut(&Committed)) -> Result<(), ReadError> {
     let mut read = 0;
     for entry in journal.scan(None) {
         let entry = match entry {
@@ -63,9 +62,7 @@ fn each(journal: &Journal, progress: Progress<'_>, mut look: impl FnMut(u64, Ent
         };
         read += 1;
         progress(read);
-        if let Ok(head) = EntryHead::read(&entry.payload) {
-            look(entry.position.to_bits(), head);
-        }
+        look(&entry);
     }
     Ok(())
 }

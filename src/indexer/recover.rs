@@ -7,7 +7,7 @@ use super::thread::Options;
 use perseat_domain::entry::EntryError;
 use perseat_journal::{Journal, Position, ReadError};
 use perseat_store::history::History;
-use perseat_store::index::{Ahead, Backlog, ExecutionIndex, Feed, Found, IndexError, LiveExecution, Rebuild};
+use perseat_store::index::{Ahead, Backlog, Beginning, Copies, ExecutionIndex, Feed, Found, IndexError, LiveExecution, Logged, Rebuild};
 use perseat_store::pressure::Ballast;
 use perseat_store::state::StateStore;
 use std::collections::BTreeSet;
@@ -81,26 +81,31 @@ pub fn recover(
 ) -> Result<Recovered, RecoverError> {
     let watermark = state.watermark()?.map(Position::from_bits);
     let mut damaged = 0;
-    if let Some(watermark) = watermark {
-        rebuild_history(journal, history, watermark, options, &mut damaged, progress)?;
-    }
+    let missing = watermark.map_or(BTreeSet::new(), |watermark| missing_history(journal, history, watermark));
     let is_being_rebuilt = state.is_being_rebuilt()?;
-    let lost = match is_being_rebuilt {
+    let copies = match is_being_rebuilt || !missing.is_empty() {
         true => lost::look(journal, progress).map_err(RecoverError::Journal)?,
-        false => lost::Found::default(),
+        false => Copies::default(),
     };
-    if lost.in_doubt > 0 && !options.resume_carried {
-        return Err(RecoverError::StateLost { executions: lost.in_doubt });
+    if let Some(watermark) = watermark.filter(|_| !missing.is_empty()) {
+        rebuild_history(journal, history, (missing, watermark), &copies, options, &mut damaged, progress)?;
     }
-    if lost.in_doubt > 0 {
+    let in_doubt = if is_being_rebuilt { copies.in_doubt() } else { 0 };
+    if in_doubt > 0 && !options.resume_carried {
+        return Err(RecoverError::StateLost { executions: in_doubt });
+    }
+    if in_doubt > 0 {
         tracing::warn!(
-            executions = lost.in_doubt,
+            executions = in_doubt,
             "state was lost: executions of which only copies are left are live again, as the command line says"
         );
     }
     let head = journal.head().to_bits();
     let index = ExecutionIndex::open(state, Arc::clone(history), Arc::clone(feed), head, options.limits)?;
-    index.know_ended(lost.ended_at);
+    if is_being_rebuilt {
+        let take = |beginning: &Beginning, copies: &[Logged]| index.take_over(beginning, copies);
+        lost::take_over(journal, &copies, &mut damaged, take)?;
+    }
     let (mut replayed, mut epoch, mut ahead) = (0, 0, None::<Ahead<'_>>);
     for entry in journal.scan(watermark) {
         match entry {
@@ -163,24 +168,29 @@ fn commit(index: &ExecutionIndex, ballast: &Ballast, is_being_rebuilt: bool) -> 
     }
 }
 
-fn rebuild_history(
-    journal: &Journal,
-    history: &History,
-    watermark: Position,
-    options: &Options,
-    damaged: &mut u64,
-    progress: Progress<'_>,
-) -> Result<(), RecoverError> {
+/// The numbers of the history files that have to be made again up to the watermark.
+fn missing_history(journal: &Journal, history: &History, watermark: Position) -> BTreeSet<u32> {
     let with_entries = journal
         .segments()
         .into_iter()
         .filter(|segment| segment.first.is_some_and(|first| first <= watermark));
-    let missing = history.missing(with_entries.map(|segment| segment.number));
-    if missing.is_empty() {
-        return Ok(());
-    }
+    history.missing(with_entries.map(|segment| segment.number))
+}
+
+fn rebuild_history(
+    journal: &Journal,
+    history: &History,
+    (missing, watermark): (BTreeSet<u32>, Position),
+    copies: &Copies,
+    options: &Options,
+    damaged: &mut u64,
+    progress: Progress<'_>,
+) -> Result<(), RecoverError> {
     let files = missing.len();
-    match make_again(journal, history, missing, watermark, options, damaged, progress) {
+    let mut rebuild = Rebuild::new(history, missing, options.limits);
+    let take = |beginning: &Beginning, copies: &[Logged]| rebuild.take_over(beginning, copies);
+    lost::take_over(journal, copies, damaged, take)?;
+    match make_again(journal, rebuild, watermark, damaged, progress) {
         Ok(rows) => tracing::warn!(files, rows, "history made again from the journal"),
         Err(RecoverError::Index(error)) if error.is_full() => {
             let files = history.give_away_incomplete();
@@ -198,15 +208,12 @@ fn rebuild_history(
 /// Gives the number of rows.
 fn make_again(
     journal: &Journal,
-    history: &History,
-    missing: BTreeSet<u32>,
+    mut rebuild: Rebuild<'_>,
     watermark: Position,
-    options: &Options,
     damaged: &mut u64,
     progress: Progress<'_>,
 ) -> Result<u64, RecoverError> {
     let mut read = 0;
-    let mut rebuild = Rebuild::new(history, missing, options.limits);
     for entry in journal.scan(None) {
         match entry {
             Ok(committed) if committed.position > watermark => break,
@@ -222,7 +229,7 @@ fn make_again(
 }
 
 /// Damage stays: what is behind it is taken all the same. What the disk did not answer may be whole.
-fn note_damage(error: ReadError, damaged: &mut u64) -> Result<(), RecoverError> {
+pub(super) fn note_damage(error: ReadError, damaged: &mut u64) -> Result<(), RecoverError> {
     if matches!(error, ReadError::Io(_)) {
         return Err(RecoverError::Journal(error));
     }

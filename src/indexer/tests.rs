@@ -3,7 +3,7 @@
 use super::collector::{Collector, RetentionOptions};
 use super::thread::{End, Indexer, Pace};
 use super::{IndexSink, Options, Parts, RecoverError, Recovered, recover, start};
-use perseat_domain::entry::{Accepted, EndStatus, Ended, Entry, Origin};
+use perseat_domain::entry::{Accepted, EndStatus, Ended, Entry, Origin, StepRecord, StepStatus, StepsDone};
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::Sealed;
@@ -11,7 +11,7 @@ use perseat_domain::time::Timestamp;
 use perseat_journal::{Disk, Journal, NewEntry, Position, RealDisk, Room};
 use perseat_store::folder::{Directory, Folder};
 use perseat_store::history::{History, HistoryOptions};
-use perseat_store::index::{ExecutionIndex, Feed, FeedOptions, Filter, Status, unpack};
+use perseat_store::index::{EntryRef, ExecutionIndex, Feed, FeedOptions, Filter, Status, unpack};
 use perseat_store::pressure::{Ballast, IndexLag, StoragePressure};
 use perseat_store::state::{StateOptions, StateStore};
 use std::path::Path;
@@ -120,7 +120,7 @@ impl Run {
     fn packed(&self, n: u64) -> Vec<Entry> {
         let reference = self.index().live_one(id(n)).unwrap().unwrap().entries[0];
         let payload = self.journal.read(Position::from_bits(reference.position)).unwrap().payload;
-        let packed = perseat_store::index::pack(id(n), vec![payload], 1 << 19).unwrap();
+        let packed = perseat_store::index::pack(id(n), 0, vec![payload], 1 << 19).unwrap();
         packed.into_iter().map(Entry::from).collect()
     }
 
@@ -167,6 +167,14 @@ impl Run {
         }
     }
 
+    /// The entries of a live execution, read through its references.
+    fn entries_of(&self, execution: ExecutionId) -> Vec<Entry> {
+        let live = self.index().live_one(execution).unwrap().unwrap();
+        let read = |reference: &EntryRef| self.journal.read(Position::from_bits(reference.position)).unwrap().payload;
+        let payloads = live.entries.iter().flat_map(|reference| unpack(read(reference)).unwrap());
+        payloads.map(|payload| Entry::decode(&payload).unwrap()).collect()
+    }
+
     fn wait_for_files(&self) {
         // The journal's own thread removes and prepares files; closing waits for it.
         self.journal.close();
@@ -205,6 +213,29 @@ fn accepted(n: u64, bytes: usize) -> Entry {
         sync_deadline: None,
         refusal: None,
         request: request(n, bytes),
+    })
+}
+
+/// One step with so large a result.
+fn done(n: u64, bytes: usize) -> Entry {
+    let step = StepRecord {
+        path: "0".into(),
+        name: "step".into(),
+        status: StepStatus::Ok,
+        started_at: Timestamp(1_000_000 + n),
+        ended_at: Timestamp(1_000_001 + n),
+        output: request(n, bytes),
+        masks: Vec::new(),
+        credentials: Vec::new(),
+        tries: 1,
+    };
+    Entry::from(StepsDone {
+        execution: id(n),
+        attempt: 1,
+        steps: vec![step],
+        branches: Vec::new(),
+        logs: None,
+        log_counts: Vec::new(),
     })
 }
 
@@ -328,7 +359,7 @@ fn entries_that_come_while_the_collector_carries_keep_their_place() {
         by: "local:0".into(),
     };
     let later = run.append([Entry::from(cancelled)]);
-    let packed = perseat_store::index::pack(id(0), vec![payload], 1 << 19).unwrap();
+    let packed = perseat_store::index::pack(id(0), 0, vec![payload], 1 << 19).unwrap();
     let carried = run.append(packed.into_iter().map(Entry::from));
     catch_up(&mut indexer);
     let positions: Vec<u64> = run

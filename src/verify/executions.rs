@@ -28,6 +28,8 @@ pub(super) enum CompareError {
 /// Walks the journal once, with what state and history say at hand.
 pub(super) fn check(segments: &[Inspected], state: &StateStore, history: Option<&Path>, report: &mut Report) -> Result<(), CompareError> {
     let watermark = state.watermark()?;
+    // While state is made again, its rows begin with copies that may stand anywhere in the journal.
+    let known = watermark.max(state.rebuilt_through()?);
     let mut rows: HashMap<ExecutionId, ExecutionRow> = HashMap::new();
     for row in state.live() {
         let (execution, row) = row?;
@@ -36,7 +38,7 @@ pub(super) fn check(segments: &[Inspected], state: &StateStore, history: Option<
     let reader = Reader::new(segments);
     let mut carried: HashSet<ExecutionId> = HashSet::new();
     for (execution, row) in &rows {
-        match live_row(&reader, *execution, row, watermark) {
+        match live_row(&reader, *execution, row, known) {
             Ok(true) => {
                 carried.insert(*execution);
             }
@@ -108,11 +110,11 @@ pub(super) fn check(segments: &[Inspected], state: &StateStore, history: Option<
 }
 
 /// Whether a row of state begins with what was carried, or what is wrong with it.
-fn live_row(reader: &Reader, execution: ExecutionId, row: &ExecutionRow, watermark: Option<u64>) -> Result<bool, String> {
+fn live_row(reader: &Reader, execution: ExecutionId, row: &ExecutionRow, known: Option<u64>) -> Result<bool, String> {
     let (mut entries, mut is_carried) = (Vec::new(), None);
     for reference in &row.entries {
         let at = Position::from_bits(reference.position);
-        if watermark.is_none_or(|watermark| reference.position > watermark) {
+        if known.is_none_or(|known| reference.position > known) {
             return Err(format!("its entry at {at:?} is behind what the state is true up to"));
         }
         let committed = reader.read(at).map_err(|error| format!("its entry does not read: {error}"))?;

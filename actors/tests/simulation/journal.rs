@@ -5,7 +5,7 @@ use bytes::Bytes;
 use perseat_actors::admission::Admitted;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::owner::Turn;
-use perseat_store::index::{Backlog, Core, ExecutionRow, IndexError, Limits, Logged, Stored};
+use perseat_store::index::{Backlog, Core, EntryRef, ExecutionRow, IndexError, Limits, Logged, Stored};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Who is told that an append is durable.
@@ -154,11 +154,11 @@ impl Journal {
     }
 
     /// Where an execution's entries stand, as the collector sees it.
-    pub(crate) fn row(&mut self, which: usize) -> Option<(ExecutionId, Vec<u64>)> {
+    pub(crate) fn row(&mut self, which: usize) -> Option<(ExecutionId, Vec<EntryRef>)> {
         self.commit_index();
         let count = self.rows.0.len();
         let (id, row) = self.rows.0.iter().nth(which % count.max(1))?;
-        Some((*id, row.entries.iter().map(|reference| reference.position).collect()))
+        Some((*id, row.entries.clone()))
     }
 }
 
@@ -167,5 +167,5 @@ fn core(watermark: Option<u64>, rows: &Rows) -> Core {
         executions: rows.0.len() as u64,
         bytes: rows.0.values().map(|row| row.bytes).sum(),
     };
-    Core::new(watermark, 0, backlog, Limits::default())
+    Core::new(watermark, backlog, Limits::default())
 }

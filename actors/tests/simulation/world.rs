@@ -257,21 +257,28 @@ impl World {
         self.carry();
     }
 
-    /// The collector writes a live execution again.
+    /// The collector writes some of a live execution's entries again, which follow one upon the other.
     fn carry(&mut self) {
         let stage = &mut self.stage;
         if !stage.chance.one_in(stage.workload.faults.carry) {
             return;
         }
         let which = stage.chance.below(64);
-        let Some((execution, positions)) = stage.journal.row(which) else {
+        let Some((execution, references)) = stage.journal.row(which) else {
             return;
         };
         if stage.carrying.contains_key(&execution) {
             return;
         }
+        let begin = stage.chance.below(references.len());
+        let count = 1 + stage.chance.below(references.len() - begin);
+        let first = references[..begin].iter().map(|reference| reference.entries).sum();
+        let positions: Vec<u64> = references[begin..begin + count]
+            .iter()
+            .map(|reference| reference.position)
+            .collect();
         let payloads: Vec<Bytes> = positions.iter().filter_map(|at| stage.journal.read(*at).cloned()).collect();
-        let packed = pack(execution, payloads, usize::MAX).unwrap();
+        let packed = pack(execution, first, payloads, usize::MAX).unwrap();
         let entries: Vec<Entry> = packed.into_iter().map(Entry::from).collect();
         stage.carrying.insert(execution, positions);
         stage.append(&entries, Ticket::Nobody);

@@ -408,6 +408,15 @@ pub enum EntryHead {
 }
 
 impl EntryHead {
+    /// The execution it belongs to.
+    #[must_use]
+    pub fn execution(&self) -> ExecutionId {
+        match self {
+            Self::Accepted { execution, .. } | Self::Started { execution, .. } | Self::Carried { execution, .. } => *execution,
+            Self::Progress(execution) | Self::Cancelled(execution) | Self::Ended(execution) => *execution,
+        }
+    }
+
     /// Reads the front part of a stored entry.
     ///
     /// # Errors

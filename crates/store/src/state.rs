@@ -194,8 +194,7 @@ impl StateStore {
         self.meta(WATERMARK_KEY)
     }
 
-    /// Up to which position an execution may be taken over from a `Carried` entry alone: set where state was lost and
-    /// is made again from the journal.
+    /// Up to which position state is made again from the journal: set where it was lost, and 0 once that is done.
     ///
     /// # Errors
     /// If the file cannot be read.

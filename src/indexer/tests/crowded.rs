@@ -115,3 +115,59 @@ fn that_live_executions_may_not_fit_is_known_before_they_do_not() {
     assert!((1 << 20..run.options.retention.backlog_max_bytes).contains(&room), "{room}");
     assert_eq!(room_beside(1 << 20), None, "known anew from each look");
 }
+
+/// What these have in newer segments would fill half of the journal, and stays where it is.
+#[test]
+fn to_carry_the_oldest_segment_takes_no_more_than_it_gives_back() {
+    const WITH_RESULTS: u64 = 45;
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(directory.path(), FeedOptions::default());
+    let mut indexer = run.indexer();
+    indexer.is_urgent = true;
+    run.append((0..WITH_RESULTS).map(|n| accepted(n, 1 << 10)));
+    run.fill(1_000);
+    for n in 0..WITH_RESULTS {
+        run.append([done(n, 128 << 10)]);
+    }
+    let mut others = 10_000..;
+    let mut other = || {
+        let n = others.next().unwrap();
+        run.append([accepted(n, 64 << 10), ended(n)])
+    };
+    while run.journal.room() == Room::Ample {
+        other();
+    }
+    catch_up(&mut indexer);
+    let mut collector = Collector::default();
+    collector.collect(&mut indexer);
+    assert!(indexer.makes_room, "the oldest goes at once, and all that ended behind it");
+    let is_whole = |run: &Run| {
+        for n in 0..WITH_RESULTS {
+            assert_eq!(run.entries_of(id(n)), [accepted(n, 1 << 10), done(n, 128 << 10)]);
+        }
+    };
+    is_whole(&run);
+    // Until the segments with the results went, too.
+    let newest = run.journal.head().segment();
+    while run.journal.segments()[0].number <= newest {
+        other();
+        assert!(indexer.step(&mut collector));
+    }
+    is_whole(&run);
+    drop(indexer);
+    run.stop();
+
+    std::fs::remove_file(directory.path().join("state.redb")).unwrap();
+    let run = Run::try_start(directory.path(), FeedOptions::default(), true).unwrap();
+    assert_eq!(run.recovered.live.len() as u64, WITH_RESULTS);
+    is_whole(&run);
+    run.append((0..WITH_RESULTS).map(ended));
+    run.stop();
+
+    std::fs::remove_dir_all(directory.path().join("history")).unwrap();
+    let run = Run::start(directory.path(), FeedOptions::default());
+    for n in 0..WITH_RESULTS {
+        let row = run.index().get(id(n)).unwrap().unwrap();
+        assert_eq!((row.status(), row.steps_finished, row.entries.len()), (Status::Succeeded, 1, 3));
+    }
+}

@@ -25,14 +25,14 @@ pub fn unpack(payload: Bytes) -> Result<Vec<Bytes>, EntryError> {
     }
 }
 
-/// Packs payloads, given in the order of the execution's entries, into as few `Carried` as fit `max_bytes` each. What
-/// stands in one payload stays together, so that references are replaced whole.
+/// Packs payloads, given in the order of the execution's entries of which `first` come before, into as few `Carried` as fit
+/// `max_bytes` each. What stands in one payload stays together, so that references are replaced whole.
 ///
 /// # Errors
 /// If a payload does not decode.
-pub fn pack(execution: ExecutionId, payloads: Vec<Bytes>, max_bytes: usize) -> Result<Vec<Carried>, EntryError> {
+pub fn pack(execution: ExecutionId, mut first: u32, payloads: Vec<Bytes>, max_bytes: usize) -> Result<Vec<Carried>, EntryError> {
     let mut packed: Vec<Carried> = Vec::new();
-    let (mut first, mut room) = (0, 0);
+    let mut room = 0;
     for payload in payloads {
         let entries = unpack(payload)?;
         let size: usize = entries.iter().map(|entry| entry.len() + LENGTH_BYTES).sum();

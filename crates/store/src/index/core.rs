@@ -4,6 +4,7 @@
 //! watermark gives the same rows, because entries at or below the applied position are passed over and everything else
 //! depends on the rows alone.
 
+use super::copies::Beginning;
 use super::fault::IndexError;
 use super::row::{ExecutionRow, Outcome, ParkedRow, StepRow};
 use super::{Limits, Logged};
@@ -63,8 +64,8 @@ pub struct Core {
     applied: Option<u64>,
     /// When the newest of what was applied was accepted.
     accepted_through: Timestamp,
-    rebuilt_through: u64,
-    ended_at: HashMap<ExecutionId, u64>,
+    /// Up to where entries are only what the rows that were [taken over](Self::take_over) begin with.
+    repeated_through: HashMap<ExecutionId, u64>,
     limits: Limits,
     backlog: Backlog,
     pending: u64,
@@ -81,17 +82,15 @@ impl Core {
         &self.limits
     }
 
-    /// A core that goes on after `watermark`, where `backlog` is live. Entries of unknown executions are passed over,
-    /// but up to `rebuilt_through` a `Carried` makes one known.
+    /// A core that goes on after `watermark`, where `backlog` is live. Entries of unknown executions are passed over.
     #[must_use]
-    pub fn new(watermark: Option<u64>, rebuilt_through: u64, backlog: Backlog, limits: Limits) -> Self {
+    pub fn new(watermark: Option<u64>, backlog: Backlog, limits: Limits) -> Self {
         Self {
             changes: BTreeMap::new(),
             segments: BTreeSet::new(),
             applied: watermark,
             accepted_through: Timestamp(0),
-            rebuilt_through,
-            ended_at: HashMap::new(),
+            repeated_through: HashMap::new(),
             limits,
             backlog,
             pending: 0,
@@ -101,9 +100,30 @@ impl Core {
         }
     }
 
-    /// Where executions are known to have ended: a `Carried` behind that place makes none of them known again.
-    pub(crate) fn know_ended(&mut self, ended_at: HashMap<ExecutionId, u64>) {
-        self.ended_at = ended_at;
+    /// An execution that is known before its first entry comes: by these copies of it.
+    pub(crate) fn take_over(&mut self, beginning: &Beginning, copies: &[Logged]) {
+        let repeated = beginning.repeated_through.map(|through| (beginning.execution, through));
+        self.repeated_through.extend(repeated);
+        // With anything applied its row is stored, or it has ended since.
+        if self.applied.is_some() {
+            return;
+        }
+        let Some(row) = told_by(copies, &self.limits, &mut self.usage.addition) else {
+            return;
+        };
+        self.backlog.executions += 1;
+        self.backlog.bytes += row.bytes;
+        let change = Change {
+            row: Box::new(row),
+            stored: false,
+            ended_in: None,
+        };
+        self.changes.insert(beginning.execution, change);
+    }
+
+    /// Everything that is repeated was passed over.
+    pub(crate) fn forget_repeated(&mut self) {
+        self.repeated_through.clear();
     }
 
     /// The position of the last entry applied.
@@ -225,12 +245,17 @@ impl Core {
             bytes: u32::try_from(logged.payload.len()).unwrap_or(u32::MAX),
         };
         let execution = entry.execution();
+        let is_repeated = self
+            .repeated_through
+            .get(&execution)
+            .is_some_and(|through| logged.position <= *through);
+        if is_repeated && !matches!(entry, Entry::Carried(_)) {
+            return Ok(());
+        }
         let usage = &mut self.usage.addition;
-        let rebuilding = (logged.position <= self.rebuilt_through).then_some(&self.limits);
-        let has_ended = self.ended_at.get(&execution).is_some_and(|at| *at < logged.position);
         let change = match self.changes.entry(execution) {
             Slot::Occupied(slot) => slot.into_mut(),
-            Slot::Vacant(slot) => match first_sight(&entry, logged, reference, stored, rebuilding.filter(|_| !has_ended), usage)? {
+            Slot::Vacant(slot) => match first_sight(&entry, logged, reference, stored)? {
                 FirstSight::Stored(row) => slot.insert(Change {
                     row: Box::new(row),
                     stored: true,
@@ -261,7 +286,7 @@ impl Core {
         let before = row.bytes;
         match entry {
             Entry::Accepted(_) => self.orphans += 1,
-            Entry::Carried(carried) => carry(row, &carried, reference, rebuilding, usage),
+            Entry::Carried(carried) => carry(row, &carried, reference),
             other => {
                 push(row, reference);
                 update(row, other, &self.limits, usage);
@@ -284,26 +309,13 @@ enum FirstSight {
 }
 
 /// What is known of an execution whose first entry since the last commit this is.
-fn first_sight(
-    entry: &Entry,
-    logged: &Logged,
-    reference: EntryRef,
-    stored: &impl Stored,
-    rebuilding: Option<&Limits>,
-    usage: &mut Addition,
-) -> Result<FirstSight, IndexError> {
+fn first_sight(entry: &Entry, logged: &Logged, reference: EntryRef, stored: &impl Stored) -> Result<FirstSight, IndexError> {
     if let Entry::Accepted(accepted) = entry {
         let mut row = accept(accepted, logged.partition, logged.position);
         push(&mut row, reference);
         return Ok(FirstSight::New(row));
     }
-    if let Some(row) = stored.stored(entry.execution())? {
-        return Ok(FirstSight::Stored(row));
-    }
-    Ok(match (entry, rebuilding) {
-        (Entry::Carried(carried), Some(limits)) => take_over(carried, logged, reference, limits, usage),
-        _ => FirstSight::Unknown,
-    })
+    Ok(stored.stored(entry.execution())?.map_or(FirstSight::Unknown, FirstSight::Stored))
 }
 
 /// The row as its own entries say it is, in place of what is stored; `None` where they do not begin with `Accepted`.
@@ -324,23 +336,28 @@ pub fn retold(row: &ExecutionRow, entries: &[bytes::Bytes]) -> Option<ExecutionR
     Some(told)
 }
 
-/// A row made from a `Carried` alone, where state was lost.
-fn take_over(carried: &Carried, logged: &Logged, reference: EntryRef, limits: &Limits, usage: &mut Addition) -> FirstSight {
-    match carried.entries.first().map(|bytes| Entry::decode(bytes)) {
-        Some(Ok(Entry::Accepted(accepted))) if carried.first == 0 => {
-            let mut row = accept(&accepted, logged.partition, logged.position);
-            update_all(&mut row, carried.entries.get(1..).unwrap_or_default(), limits, usage);
-            push(
-                &mut row,
-                EntryRef {
-                    entries: carried.entries.len() as u32,
-                    ..reference
-                },
-            );
-            FirstSight::New(row)
-        }
-        _ => FirstSight::Unknown,
+/// A row made from copies alone, which hold its entries from the first on; `None` where they do not.
+fn told_by(copies: &[Logged], limits: &Limits, usage: &mut Addition) -> Option<ExecutionRow> {
+    let carried = copies.iter().map(|logged| match Entry::decode(&logged.payload) {
+        Ok(Entry::Carried(carried)) => Some(carried.entries),
+        _ => None,
+    });
+    let carried = carried.collect::<Option<Vec<_>>>()?;
+    let Ok(Entry::Accepted(accepted)) = Entry::decode(carried.first()?.first()?) else {
+        return None;
+    };
+    let first = copies.first()?;
+    let mut row = accept(&accepted, first.partition, first.position);
+    for (logged, entries) in copies.iter().zip(&carried) {
+        update_all(&mut row, entries, limits, usage);
+        let reference = EntryRef {
+            position: logged.position,
+            entries: entries.len() as u32,
+            bytes: u32::try_from(logged.payload.len()).unwrap_or(u32::MAX),
+        };
+        push(&mut row, reference);
     }
+    Some(row)
 }
 
 fn accept(accepted: &Accepted, partition: u8, position: u64) -> ExecutionRow {
@@ -443,9 +460,8 @@ fn outcome(ended: Ended) -> Outcome {
     }
 }
 
-/// Puts a `Carried` in the place of the entries it repeats. One that fits no run of whole references changes nothing,
-/// unless state is being made again and it continues the row.
-fn carry(row: &mut ExecutionRow, carried: &Carried, reference: EntryRef, rebuilding: Option<&Limits>, usage: &mut Addition) {
+/// Puts a `Carried` in the place of the entries it repeats. One that fits no run of whole references changes nothing.
+fn carry(row: &mut ExecutionRow, carried: &Carried, reference: EntryRef) {
     let count = carried.entries.len() as u32;
     let bounds: Vec<u32> = std::iter::once(0)
         .chain(row.entries.iter().scan(0, |end, reference| {
@@ -459,17 +475,10 @@ fn carry(row: &mut ExecutionRow, carried: &Carried, reference: EntryRef, rebuild
     };
     let start = bounds.iter().position(|bound| *bound == carried.first);
     let end = bounds.iter().position(|bound| *bound == carried.first.saturating_add(count));
-    match (start, end) {
-        (Some(start), Some(end)) if start < end => {
-            row.entries.splice(start..end, [reference]);
-            row.bytes = row.entries.iter().map(|reference| u64::from(reference.bytes)).sum();
-        }
-        (Some(start), None) if start == row.entries.len() => {
-            if let Some(limits) = rebuilding {
-                update_all(row, &carried.entries, limits, usage);
-                push(row, reference);
-            }
-        }
-        _ => {}
+    if let (Some(start), Some(end)) = (start, end)
+        && start < end
+    {
+        row.entries.splice(start..end, [reference]);
+        row.bytes = row.entries.iter().map(|reference| u64::from(reference.bytes)).sum();
     }
 }

@@ -1,5 +1,6 @@
 //! The index as readers see it: what was committed to redb, and everything acknowledged since, as one.
 
+use super::copies::Beginning;
 use super::core::{Backlog, Change, Core, Stored};
 use super::fault::IndexError;
 use super::feed::Feed;
@@ -12,7 +13,6 @@ use perseat_domain::entry::EntryRef;
 use perseat_domain::id::{CustomerId, ExecutionId};
 use perseat_domain::time::Timestamp;
 use perseat_domain::usage::{Amount, Day, UsageKey};
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +28,35 @@ pub struct Flushed {
     pub live: usize,
     /// Executions that went into history.
     pub ended: usize,
+}
+
+/// What has to be carried of a live execution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToCarry {
+    /// Which execution.
+    pub execution: ExecutionId,
+    /// The partition that its entries carry.
+    pub partition: u8,
+    /// Each run of its entries that stands there: how many of its entries come before, and where they stand.
+    pub runs: Vec<(u32, Vec<EntryRef>)>,
+}
+
+impl ToCarry {
+    fn of(execution: ExecutionId, row: &ExecutionRow, position: u64) -> Option<Self> {
+        let is_through = |reference: &EntryRef| reference.position <= position;
+        let (mut first, mut runs) = (0, Vec::new());
+        for run in row.entries.chunk_by(|one, next| is_through(one) == is_through(next)) {
+            if run.first().is_some_and(is_through) {
+                runs.push((first, run.to_vec()));
+            }
+            first += run.iter().map(|reference| reference.entries).sum::<u32>();
+        }
+        (!runs.is_empty()).then_some(Self {
+            execution,
+            partition: row.partition,
+            runs,
+        })
+    }
 }
 
 /// State, history and what is not yet committed to them.
@@ -63,7 +92,7 @@ impl ExecutionIndex {
             backlog.executions += 1;
             backlog.bytes += row?.1.bytes;
         }
-        let core = Core::new(watermark, state.rebuilt_through()?.unwrap_or(0), backlog, limits);
+        let core = Core::new(watermark, backlog, limits);
         Ok(Self {
             core: Mutex::new(core),
             fails: AtomicBool::new(false),
@@ -73,17 +102,17 @@ impl ExecutionIndex {
         })
     }
 
-    /// Where executions are known to have ended, while state is made again: see [`crate::state`].
-    pub fn know_ended(&self, ended_at: HashMap<ExecutionId, u64>) {
-        self.core().know_ended(ended_at);
+    /// Where state is made again, an execution that these copies make known, before anything is applied: see [`crate::state`].
+    pub fn take_over(&self, beginning: &Beginning, copies: &[Logged]) {
+        self.core().take_over(beginning, copies);
     }
 
-    /// State is made again up to the end of the journal: no `Carried` makes an execution known from now on.
+    /// State is made again up to the end of the journal.
     ///
     /// # Errors
     /// If state cannot be written.
     pub fn rebuilt(&self) -> Result<(), IndexError> {
-        self.core().know_ended(HashMap::new());
+        self.core().forget_repeated();
         match self.state.rebuilt_through()? {
             Some(1..) => self.state.rebuild_through(0),
             _ => Ok(()),
@@ -314,7 +343,7 @@ impl ExecutionIndex {
     /// What goes on behind the last applied entry, and is not this index's.
     pub(crate) fn core_behind(&self) -> Core {
         let core = self.core();
-        Core::new(core.applied(), 0, core.backlog(), *core.limits())
+        Core::new(core.applied(), core.backlog(), *core.limits())
     }
 
     /// Where one live execution's entries stand now; `None` once it ended. For an owner whose positions expired.
@@ -326,21 +355,20 @@ impl ExecutionIndex {
         Ok(row.map(|row| LiveExecution::from((execution, row))))
     }
 
-    /// The live executions with an entry at or below `position`: what has to be carried before the journal forgets it.
+    /// The live executions with an entry at or below `position`, and these entries: what has to be carried before the journal
+    /// forgets it. What they have behind that is left where it is: it may be far more.
     ///
     /// # Errors
     /// If state cannot be read.
-    pub fn live_through(&self, position: u64) -> Result<Vec<(ExecutionId, u8, Vec<EntryRef>)>, IndexError> {
+    pub fn live_through(&self, position: u64) -> Result<Vec<ToCarry>, IndexError> {
         let core = self.core();
-        let is_through = |row: &ExecutionRow| row.entries.iter().any(|reference| reference.position <= position);
-        let mut found: Vec<(ExecutionId, u8, Vec<EntryRef>)> = live_changes(&core)
-            .filter(|(_, row)| is_through(row))
-            .map(|(execution, row)| (execution, row.partition, row.entries))
+        let mut found: Vec<ToCarry> = live_changes(&core)
+            .filter_map(|(execution, row)| ToCarry::of(execution, &row, position))
             .collect();
         for row in self.state.live() {
             let (execution, row) = row?;
-            if !core.changes().contains_key(&execution) && is_through(&row) {
-                found.push((execution, row.partition, row.entries));
+            if !core.changes().contains_key(&execution) {
+                found.extend(ToCarry::of(execution, &row, position));
             }
         }
         Ok(found)

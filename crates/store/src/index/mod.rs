@@ -6,6 +6,7 @@
 
 mod ahead;
 mod carry;
+mod copies;
 pub(crate) mod core;
 pub(crate) mod fault;
 mod feed;
@@ -26,9 +27,10 @@ mod tests;
 pub use self::core::{Backlog, Core, EndedRow, Stored, retold};
 pub use ahead::{Ahead, Found};
 pub use carry::{CARRY_OVERHEAD, pack, unpack};
+pub use copies::{Beginning, Copies};
 pub use fault::IndexError;
 pub use feed::{Feed, FeedOptions};
-pub use merged::{ExecutionIndex, Flushed};
+pub use merged::{ExecutionIndex, Flushed, ToCarry};
 pub use perseat_domain::entry::EntryRef;
 pub use rebuild::Rebuild;
 pub use row::{ExecutionRow, LiveExecution, Outcome, ParkedRow, StepRow};

@@ -2,10 +2,11 @@
 
 use super::core::{Backlog, Core, EndedRow, Stored};
 use super::samples::{accepted, called, cancelled, ended, execution, identity, logged, parked, started, steps};
-use super::{ExecutionRow, IndexError, Limits, Logged, Status};
+use super::{Copies, ExecutionRow, IndexError, Limits, Logged, Status};
 use crate::usage::Added;
-use perseat_domain::entry::{Carried, EndStatus, Entry};
+use perseat_domain::entry::{Called, Cancelled, Carried, EndStatus, Entry, EntryHead, Parked, Started, StepsDone};
 use perseat_domain::id::ExecutionId;
+use perseat_domain::time::Timestamp;
 use perseat_domain::usage::{Amount, UsageKey};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -130,8 +131,8 @@ enum Happening {
     End,
     /// The collector reads what it will carry.
     Read,
-    /// The collector appends what it read, cut in two where the number falls within.
-    Carry(usize),
+    /// The collector appends what it read, cut in two where the number falls within: the front, the rest or both.
+    Carry(usize, [bool; 2]),
 }
 
 fn happening() -> impl Strategy<Value = (u64, Happening)> {
@@ -144,7 +145,7 @@ fn happening() -> impl Strategy<Value = (u64, Happening)> {
         1 => Just(Happening::Cancel),
         1 => Just(Happening::End),
         2 => Just(Happening::Read),
-        2 => (0..4usize).prop_map(Happening::Carry),
+        2 => (0..4usize, any::<[bool; 2]>()).prop_map(|(cut, which)| Happening::Carry(cut, which)),
     ];
     (0..EXECUTIONS, what)
 }
@@ -172,13 +173,13 @@ fn write_log(happenings: &[(u64, Happening)]) -> Vec<Logged> {
                 read.insert(*who, payloads_of(&log, &models[&id]));
                 continue;
             }
-            Happening::Carry(cut) => {
+            Happening::Carry(cut, which) => {
                 let payloads = read.remove(who).unwrap_or_default();
                 let (front, back) = payloads.split_at((*cut).min(payloads.len()));
                 let first = front.iter().map(Vec::len).sum::<usize>() as u32;
-                for (first, part) in [(0, front), (first, back)] {
+                for ((first, part), is_written) in [(0, front), (first, back)].into_iter().zip(which) {
                     let entries = part.concat();
-                    if !entries.is_empty() {
+                    if !entries.is_empty() && *is_written {
                         let position = log.len() as u64 + 10;
                         log.push(logged(
                             position,
@@ -196,9 +197,54 @@ fn write_log(happenings: &[(u64, Happening)]) -> Vec<Logged> {
             _ => continue,
         };
         let position = log.len() as u64 + 10;
-        log.push(logged(position, position as u32 / 8, &entry));
+        log.push(logged(position, position as u32 / 8, &at(entry, position)));
     }
     log
+}
+
+/// With a time of its own, as no two entries of an execution are the same.
+fn at(entry: Entry, position: u64) -> Entry {
+    let at = Timestamp(position);
+    match entry {
+        Entry::Started(started) => Entry::from(Started { at, ..started }),
+        Entry::StepsDone(done) => Entry::from(StepsDone {
+            attempt: position as u32,
+            ..done
+        }),
+        Entry::Called(called) => Entry::from(Called { at, ..called }),
+        Entry::Parked(parked) => Entry::from(Parked { at, ..parked }),
+        Entry::Cancelled(cancelled) => Entry::from(Cancelled { at, ..cancelled }),
+        other => other,
+    }
+}
+
+/// What is live after the whole log, and after what is left of it once all went that nothing live needs.
+fn live_by(log: &[Logged], copies: Option<&Copies>) -> BTreeMap<ExecutionId, ExecutionRow> {
+    let mut disk = Disk::default();
+    let mut core = disk.core();
+    for beginning in copies.into_iter().flat_map(Copies::beginnings) {
+        let stands = |position: &u64| log.iter().find(|logged| logged.position == *position).unwrap().clone();
+        let copies: Vec<Logged> = beginning.positions.iter().map(stands).collect();
+        core.take_over(&beginning, &copies);
+    }
+    for logged in log {
+        core.apply(logged, &disk).unwrap();
+    }
+    disk.commit(&mut core, false);
+    assert_eq!(core.backlog().executions, disk.live.len() as u64);
+    disk.live
+}
+
+/// An execution as its entries say it is, wherever they stand.
+fn told(log: &[Logged], row: &ExecutionRow) -> (Vec<bytes::Bytes>, Model) {
+    let model = Model::of_row(row);
+    (
+        payloads_of(log, &model).concat(),
+        Model {
+            places: Vec::new(),
+            ..model
+        },
+    )
 }
 
 /// The entries at each place of an execution, as the collector reads them.
@@ -232,7 +278,7 @@ impl Disk {
             executions: self.live.len() as u64,
             bytes,
         };
-        Core::new(self.watermark, 0, backlog, LIMITS)
+        Core::new(self.watermark, backlog, LIMITS)
     }
 
     /// Commits; `torn` stands for a crash after history and before state.
@@ -348,13 +394,32 @@ proptest! {
     }
 
     #[test]
+    fn the_journal_alone_tells_what_is_live_however_it_was_carried(happenings in prop::collection::vec(happening(), 0..90)) {
+        let log = write_log(&happenings);
+        let expected = live_by(&log, None);
+        let needed = expected.values().flat_map(|row| &row.entries).map(|reference| reference.position).min();
+        let oldest = log.iter().find(|logged| Some(logged.position) == needed).map_or(u32::MAX, |logged| logged.segment);
+        let left: Vec<Logged> = log.iter().filter(|logged| logged.segment >= oldest).cloned().collect();
+        let heads: Vec<EntryHead> = left.iter().map(|logged| EntryHead::read(&logged.payload).unwrap()).collect();
+        let carried = heads.iter().filter(|head| matches!(head, EntryHead::Carried { .. })).map(EntryHead::execution);
+        let mut copies = Copies::of(carried.collect());
+        left.iter().for_each(|logged| copies.take(logged));
+        let live = live_by(&left, Some(&copies));
+        for (id, row) in &expected {
+            prop_assert_eq!(live.get(id).map(|row| told(&left, row)), Some(told(&log, row)));
+        }
+        let mut others = live.keys().filter(|id| !expected.contains_key(id));
+        prop_assert!(others.all(|id| !heads.contains(&EntryHead::Ended(*id))), "only an end that went with its segment is not known");
+    }
+
+    #[test]
     fn packed_entries_come_out_in_order_and_within_the_limit(
         sizes in prop::collection::vec(1..400usize, 1..30),
         max_bytes in 500..2_000usize,
     ) {
         let id = execution(1, 1);
         let payloads: Vec<bytes::Bytes> = sizes.iter().map(|size| bytes::Bytes::from(vec![1, 1].into_iter().chain(vec![0; *size]).collect::<Vec<u8>>())).collect();
-        let packed = super::pack(id, payloads.clone(), max_bytes).unwrap();
+        let packed = super::pack(id, 0, payloads.clone(), max_bytes).unwrap();
         let mut first = 0;
         for carried in &packed {
             prop_assert_eq!(carried.first, first);
@@ -383,38 +448,34 @@ fn an_execution_that_ends_within_one_batch_is_never_stored_as_live() {
 }
 
 #[test]
-fn where_state_was_lost_a_carried_entry_makes_its_execution_known_again() {
-    let disk = Disk::default();
+fn where_state_was_lost_what_was_carried_makes_its_execution_known_again() {
     let id = execution(1, 1);
-    let entries = vec![accepted(id, identity(1), 1).encode().into(), started(id, 1, 1).encode().into()];
-    let carried = logged(
-        100,
-        3,
-        &Entry::from(Carried {
+    let carried = |first, entries: &[&Entry]| {
+        Entry::from(Carried {
             execution: id,
-            first: 0,
-            entries,
-        }),
-    );
-    let rest = vec![steps(id, 1, 2).encode().into()];
-    let rest = logged(
-        101,
-        3,
-        &Entry::from(Carried {
-            execution: id,
-            first: 2,
-            entries: rest,
-        }),
-    );
+            first,
+            entries: entries.iter().map(|entry| entry.encode().into()).collect(),
+        })
+    };
+    let (accepted, started) = (accepted(id, identity(1), 1), started(id, 1, 1));
+    let (second, third) = (at(steps(id, 1, 2), 100), at(steps(id, 1, 1), 101));
+    // The second step stands in the oldest segment: it was carried, and the segment had not gone yet.
+    let entries = [
+        second.clone(),
+        third.clone(),
+        carried(2, &[&second]),
+        carried(0, &[&accepted, &started]),
+    ];
+    let log: Vec<Logged> = (100..).zip(&entries).map(|(position, entry)| logged(position, 3, entry)).collect();
+    let mut copies = Copies::of([id].into());
+    log.iter().for_each(|logged| copies.take(logged));
+    assert_eq!(copies.in_doubt(), 1);
+    let live = live_by(&log, Some(&copies));
+    let row = &live[&id];
+    assert_eq!((row.attempt, row.steps_finished), (1, 3));
+    assert_eq!(row.entries.iter().map(|it| it.position).collect::<Vec<_>>(), [103, 102, 101]);
 
-    let mut core = Core::new(None, 101, Backlog::default(), LIMITS);
-    core.apply(&carried, &disk).unwrap();
-    core.apply(&rest, &disk).unwrap();
-    let (batch, _) = core.net().unwrap();
-    let row = &batch.put[0].1;
-    assert_eq!((row.attempt, row.steps_finished, row.entries.len()), (1, 2, 2));
-
-    let mut core = Core::new(Some(50), 50, Backlog::default(), LIMITS);
-    core.apply(&carried, &disk).unwrap();
+    let mut core = Core::new(Some(50), Backlog::default(), LIMITS);
+    core.apply(&log[3], &Disk::default()).unwrap();
     assert_eq!(core.orphans(), 1, "with state at hand, an unknown execution has ended");
 }

@@ -1,5 +1,6 @@
 //! Makes missing history files again from a scan of the journal.
 
+use super::copies::Beginning;
 use super::core::{Backlog, Core, Stored};
 use super::fault::IndexError;
 use super::row::ExecutionRow;
@@ -10,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 
 /// Fed with every entry of the journal up to the watermark; stores the ended executions of the missing files.
 ///
-/// Entries of executions whose first segments were dropped are passed over: those rows are gone.
+/// Entries of executions whose first segments were dropped are passed over, unless copies hold what was in them: those rows are gone.
 #[derive(Debug)]
 pub struct Rebuild<'a> {
     history: &'a History,
@@ -33,7 +34,7 @@ impl<'a> Rebuild<'a> {
     /// Prepares the files that [`History::missing`] named. Until [`Rebuild::finish`] they count as missing at the next start.
     #[must_use]
     pub fn new(history: &'a History, missing: BTreeSet<u32>, limits: Limits) -> Self {
-        let core = Core::new(None, u64::MAX, Backlog::default(), limits);
+        let core = Core::new(None, Backlog::default(), limits);
         history.begin(&missing);
         Self {
             history,
@@ -42,6 +43,11 @@ impl<'a> Rebuild<'a> {
             live: Live::default(),
             rows: 0,
         }
+    }
+
+    /// An execution that these copies make known, before the first entry.
+    pub fn take_over(&mut self, beginning: &Beginning, copies: &[Logged]) {
+        self.core.take_over(beginning, copies);
     }
 
     /// Takes the next entry.
