@@ -76,7 +76,7 @@ struct State {
     summoned: bool,
     // The writer waits for a spare.
     awaited: bool,
-    // It does so for what goes first, on which the next release depends.
+    // What goes first, on which the next release depends, has found none: until one is there or something is released.
     is_urgent: bool,
     // What goes first took a spare at the limit: until something is released the segment is its own.
     is_set_aside: bool,
@@ -112,6 +112,23 @@ impl State {
     /// The writer waits for a spare, or events are refused for want of one.
     fn is_short(&self) -> bool {
         self.awaited || self.starved || self.blocked || self.at_limit
+    }
+
+    /// Something was released: what depended on it goes on.
+    fn released(&mut self) {
+        (self.is_set_aside, self.is_urgent, self.past_limit) = (false, false, 0);
+    }
+
+    fn made(&mut self, bytes: u64) {
+        self.total_bytes += bytes;
+        if self.total_bytes > self.limit {
+            self.past_limit += bytes;
+        }
+    }
+
+    fn gone(&mut self, bytes: u64) {
+        self.total_bytes -= bytes;
+        self.past_limit = self.past_limit.saturating_sub(bytes);
     }
 
     /// There is nothing to do, or only once more what failed.
@@ -159,8 +176,8 @@ impl Pool {
 
     /// The next spare; waits for one that is being prepared or for a release, not for one that cannot be prepared. Where it waits in
     /// vain there is none, unless the caller `comes_again`. What does not go first leaves some at the limit, and is told to step aside
-    /// when something comes that does. For what goes first spares are made past the limit where none is left: a release depends on it. They
-    /// come to no more than the oldest segment, which that takes away.
+    /// when something comes that does. For what goes first spares are made past the limit where none is left: a release depends on it, and
+    /// what the disk refuses is tried again by and by. They come to no more than the oldest segment, which that takes away.
     pub(crate) fn take(&self, wait: Duration, comes_again: bool, goes_first: bool) -> Spare {
         let lacks = |state: &State| {
             let kept_back = if self.is_at_limit(state) && !goes_first && !state.blocked {
@@ -171,11 +188,14 @@ impl Pool {
             state.ready.len() <= kept_back
         };
         let mut state = self.lock();
+        if goes_first && lacks(&state) && !state.is_urgent {
+            (state.is_urgent, state.stirred) = (true, true);
+            self.for_keeper.notify_one();
+        }
         if !wait.is_zero() {
             let waits = |state: &mut State| lacks(state) && !state.blocked && (goes_first || !state.summoned);
             if waits(&mut state) {
                 state.awaited = true;
-                (state.is_urgent, state.stirred) = (goes_first, state.stirred || goes_first);
                 self.for_keeper.notify_one();
             }
             state = self
@@ -183,13 +203,14 @@ impl Pool {
                 .wait_timeout_while(state, wait, waits)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
-            (state.awaited, state.is_urgent) = (false, false);
+            state.awaited = false;
         }
         let spare = if lacks(&state) { None } else { state.ready.pop_front() };
         match spare {
             Some(segment) => {
                 state.starved = false;
                 state.is_set_aside = goes_first && self.is_at_limit(&state);
+                state.is_urgent &= !goes_first;
                 state.taken += 1;
                 state.current = Some(segment.clone());
                 self.stir(state);
@@ -233,7 +254,7 @@ impl Pool {
     pub(crate) fn reuse(&self, name: String) {
         let mut state = self.lock();
         state.free.push_back(name);
-        (state.is_set_aside, state.past_limit) = (false, 0);
+        state.released();
         self.stir(state);
     }
 
@@ -241,7 +262,7 @@ impl Pool {
     pub(crate) fn discard(&self, name: String, bytes: u64) {
         let mut state = self.lock();
         state.discarded.push_back((name, bytes));
-        (state.is_set_aside, state.past_limit) = (false, 0);
+        state.released();
         self.stir(state);
     }
 
@@ -351,9 +372,9 @@ impl Keeper {
         loop {
             match self.turn() {
                 Turn::Worked => pause = self.options.retry_interval,
-                Turn::Idle => self.sleep(None),
+                Turn::Idle => self.sleep(Duration::MAX),
                 Turn::Blocked => {
-                    self.sleep(Some(pause));
+                    self.sleep(pause);
                     pause = (pause * 2).min(self.options.retry_interval * 16);
                 }
                 Turn::Closed => return,
@@ -361,24 +382,10 @@ impl Keeper {
         }
     }
 
-    fn sleep(&self, limit: Option<Duration>) {
-        let state = self.pool.lock();
+    /// Until something is stirred; the next turn looks for itself.
+    fn sleep(&self, limit: Duration) {
         let waits = |state: &mut State| !state.stirred && !self.pool.closed();
-        // The result is dropped on purpose: the next turn looks for itself.
-        let _state = match limit {
-            None => self
-                .pool
-                .for_keeper
-                .wait_while(state, waits)
-                .unwrap_or_else(PoisonError::into_inner),
-            Some(limit) => {
-                self.pool
-                    .for_keeper
-                    .wait_timeout_while(state, limit, waits)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-            }
-        };
+        drop(self.pool.for_keeper.wait_timeout_while(self.pool.lock(), limit, waits));
     }
 
     /// Does one thing, or says why there is none.
@@ -464,15 +471,9 @@ impl Keeper {
             None => {
                 let name = free_name(number);
                 let file = self.disk.create(&name)?;
-                self.pool.lock().total_bytes += bytes;
+                self.pool.lock().made(bytes);
                 match self.fill(&*file) {
-                    Ok(true) => {
-                        let mut state = self.pool.lock();
-                        if state.total_bytes > state.limit {
-                            state.past_limit += bytes;
-                        }
-                        (name, file)
-                    }
+                    Ok(true) => (name, file),
                     Ok(false) => {
                         self.delete(&name, bytes);
                         return Ok(None);
@@ -555,7 +556,7 @@ impl Keeper {
         };
         let mut state = self.pool.lock();
         match &removed {
-            Ok(()) => state.total_bytes -= bytes,
+            Ok(()) => state.gone(bytes),
             Err(_) => {
                 state.discarded.push_back((name.to_owned(), bytes));
                 state.is_held_up = true;

@@ -144,6 +144,39 @@ fn what_a_release_depends_on_finds_room_past_the_limit_where_nothing_is_left() {
     soon("what is too much went", || journal.total_bytes() <= limit);
 }
 
+/// Two calls fail while it is made, also those by which a file is taken back.
+#[test]
+fn what_a_release_depends_on_finds_room_past_the_limit_once_the_disk_gives_it() {
+    for then in [1, 2] {
+        for call in 0.. {
+            let mut rig = rig();
+            while rig.append_now(&[BYTES]).is_ok() {}
+            let first = |rig: &mut Rig| {
+                let append = rig.journal().append_first(vec![entry()]);
+                rig.open().writer.turn(false);
+                append.wait().map(drop)
+            };
+            for _ in 0..3 {
+                assert_eq!(first(&mut rig), Ok(()), "they fit the spare that is kept back");
+            }
+            assert_eq!(first(&mut rig), Err(AppendError::Full));
+            let begun = rig.disk.calls() + call;
+            rig.disk.fail_at(begun, Fault::Error);
+            rig.disk.fail_at(begun + then, Fault::Error);
+            rig.open().keep();
+            let has_failed = rig.disk.calls() > begun;
+            rig.disk.heal();
+            rig.open().keep();
+            assert_eq!(first(&mut rig), Ok(()), "calls {call} and {then} after it");
+            assert_eq!(rig.journal().total_bytes(), u64::from((LIMIT + 1) * SEGMENT));
+            if !has_failed {
+                assert!(call > 5, "{call} calls");
+                break;
+            }
+        }
+    }
+}
+
 #[test]
 fn what_goes_first_may_take_a_whole_segment_and_no_more() {
     let mut rig = Rig::new(1);
