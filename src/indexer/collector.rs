@@ -6,13 +6,14 @@
 //! a round through all segments that was for nothing, so that it does not copy them without end.
 
 use super::thread::{AdvanceError, Indexer};
-use perseat_domain::entry::{Entry, EntryError};
+use bytes::Bytes;
+use perseat_domain::entry::{self, Entry, EntryError};
 use perseat_domain::id::ExecutionId;
 #[cfg(feature = "faults")]
 use perseat_journal::kill_point;
 use perseat_journal::{Append, AppendError, NewEntry, Position, ReadError, ReleaseError, SegmentInfo};
 use perseat_store::history::DroppedHistory;
-use perseat_store::index::{EntryRef, IndexError, ToCarry, pack};
+use perseat_store::index::{EntryRef, IndexError, ToCarry, pack, unpack};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -450,15 +451,9 @@ fn settle(appends: impl Iterator<Item = (ExecutionId, Append)>) -> Result<Option
 }
 
 fn pack_runs(indexer: &Indexer, execution: ExecutionId, runs: &[(u32, Vec<EntryRef>)]) -> Result<Vec<Vec<u8>>, CollectError> {
-    let read = |reference: &EntryRef| {
-        indexer
-            .parts
-            .journal
-            .read(Position::from_bits(reference.position))
-            .map(|committed| committed.payload)
-    };
     let mut all = Vec::new();
     for (first, references) in runs {
+        let read = |reference| to_copy(indexer, execution, reference);
         let payloads = references.iter().map(read).collect::<Result<Vec<_>, _>>();
         let payloads = payloads.map_err(|source| CollectError::Read { execution, source })?;
         let packed = pack(execution, *first, payloads, indexer.options.retention.max_entry_bytes);
@@ -466,6 +461,26 @@ fn pack_runs(indexer: &Indexer, execution: ExecutionId, runs: &[(u32, Vec<EntryR
         all.extend(packed.into_iter().map(|carried| Entry::from(carried).encode()));
     }
     Ok(all)
+}
+
+/// What stands there. In the place of what is damaged are as many entries that are none: it could hold up the release of its segment for
+/// ever, and so everybody; whoever takes its execution up finds out.
+fn to_copy(indexer: &Indexer, execution: ExecutionId, reference: &EntryRef) -> Result<Bytes, ReadError> {
+    let damage = match indexer.parts.journal.read(Position::from_bits(reference.position)) {
+        Ok(committed) => match unpack(committed.payload.clone()) {
+            Ok(_) => return Ok(committed.payload),
+            Err(error) => error.to_string(),
+        },
+        Err(error @ ReadError::Corrupt { .. }) => error.to_string(),
+        Err(error) => return Err(error),
+    };
+    tracing::error!(%execution, position = reference.position, damage, "an entry of a live execution is damaged, and so copied as a gap");
+    let gap = entry::Carried {
+        execution,
+        first: 0,
+        entries: vec![Bytes::new(); reference.entries as usize],
+    };
+    Ok(Entry::from(gap).encode().into())
 }
 
 #[cfg(test)]

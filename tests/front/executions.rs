@@ -465,25 +465,6 @@ fn more_than_a_user_may_have_waiting_is_refused_and_another_user_is_let_in() {
 }
 
 #[test]
-fn what_a_users_steps_have_written_and_is_kept_counts_for_that_user_alone() {
-    let run = start("admission.user-bytes = \"256KiB\"\nadmission.wait = \"20ms\"\n");
-    let first = run.accept("globex", "jane", "Heavy");
-    run.provider.wait_for("/hang/heavy", 1);
-    let refused = run.daemon.call(&request("POST", &run.url("globex", "jane", "Call")));
-    assert_eq!(
-        (refused.status, refused.code().as_str()),
-        (429, "rate_limited"),
-        "{}",
-        refused.text()
-    );
-    assert_eq!(run.ask("globex", "bob", "Call").status, 200, "another user");
-    run.provider.release();
-    assert_ended("let in", &run.end(&first), "succeeded", None);
-    run.daemon.until_nothing_lives();
-    assert_eq!(run.ask("globex", "jane", "Call").status, 200, "there is room again");
-}
-
-#[test]
 fn a_killed_daemon_resumes_after_the_last_durable_step_with_the_same_key() {
     let run = start("");
     let id = run.accept("globex", "jane", "Three");

@@ -1,7 +1,7 @@
-//! Executions that find no memory, and what is large in those that do.
+//! Executions that find no memory, what is large in those that do, and what counts of what they have written.
 
 use crate::daemon::Daemon;
-use crate::executions::{Running, start};
+use crate::executions::{Running, assert_ended, start};
 use crate::http::request;
 use crate::set_up::{customer, user, user_config};
 use serde_json::json;
@@ -60,4 +60,23 @@ fn nothing_large_is_sealed_or_opened_where_others_wait() {
     let daemon = daemon.kill_and_restart();
     provider.wait_for("/hang/heavy", 2);
     assert_light(&daemon);
+}
+
+#[test]
+fn what_a_users_steps_have_written_and_is_kept_counts_for_that_user_alone() {
+    let run = start("admission.user-bytes = \"256KiB\"\nadmission.wait = \"20ms\"\n");
+    let first = run.accept("globex", "jane", "Heavy");
+    run.provider.wait_for("/hang/heavy", 1);
+    let refused = run.daemon.call(&request("POST", &run.url("globex", "jane", "Call")));
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (429, "rate_limited"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(run.ask("globex", "bob", "Call").status, 200, "another user");
+    run.provider.release();
+    assert_ended("let in", &run.end(&first), "succeeded", None);
+    run.daemon.until_nothing_lives();
+    assert_eq!(run.ask("globex", "jane", "Call").status, 200, "there is room again");
 }

@@ -85,7 +85,7 @@ fn a_death_at_any_entry_of_a_history_changes_nothing_that_must_hold() {
         assert_eq!(undisturbed.crashes, 0);
         for entry in 0..undisturbed.entries {
             match world::run_dying_at(seed, Some(entry)) {
-// An append is durable whole.
+                // An append is durable whole.
                 Ok(report) => assert!(
                     report.crashes == 1 && report.crashed_at.first() >= Some(&entry),
                     "seed {seed} at entry {entry}: {report:?}"

@@ -116,6 +116,39 @@ fn that_live_executions_may_not_fit_is_known_before_they_do_not() {
     assert_eq!(room_beside(1 << 20), None, "known anew from each look");
 }
 
+#[test]
+fn what_is_damaged_of_a_live_execution_holds_up_no_release() {
+    use std::os::unix::fs::FileExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let run = Run::start(directory.path(), FeedOptions::default());
+    let mut indexer = run.indexer();
+    indexer.is_urgent = true;
+    let at = run.append([accepted(1, 1 << 10)]);
+    run.append([accepted(2, 1 << 10)]);
+    run.fill(1_000);
+    catch_up(&mut indexer);
+    let oldest = run.journal.segments()[0].number;
+    let file = directory.path().join(format!("journal/{oldest:010}.seg"));
+    let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.write_all_at(&[0xff; 8], u64::from(at.to_bits() as u32) + 200).unwrap();
+    assert!(run.journal.read(at).is_err());
+    for n in 10_000.. {
+        if run.journal.room() != Room::Ample {
+            break;
+        }
+        run.append([accepted(n, 64 << 10), ended(n)]);
+    }
+    catch_up(&mut indexer);
+    Collector::default().collect(&mut indexer);
+    assert!(indexer.makes_room && run.journal.segments()[0].number > oldest);
+    assert_eq!(run.entries_of(id(2)), [accepted(2, 1 << 10)]);
+    // Whoever takes it up finds nothing there.
+    let entries = run.index().live_one(id(1)).unwrap().unwrap().entries;
+    let payload = run.journal.read(Position::from_bits(entries[0].position)).unwrap().payload;
+    let nothing = unpack(payload).unwrap();
+    assert!(nothing.len() == 1 && Entry::decode(&nothing[0]).is_err(), "{nothing:?}");
+}
+
 /// What these have in newer segments would fill half of the journal, and stays where it is.
 #[test]
 fn to_carry_the_oldest_segment_takes_no_more_than_it_gives_back() {

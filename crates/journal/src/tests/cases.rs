@@ -129,15 +129,13 @@ fn the_queue_is_bounded_by_entries_and_by_bytes_and_drains() {
     // What others wait for does not wait in their line.
     rig.open().writer.turn(false);
     let journal = rig.journal();
-    let entries = || {
-        vec![NewEntry {
-            partition: 0,
-            epoch: 0,
-            payload: Bytes::from_static(b"payload"),
-        }]
+    let entry = NewEntry {
+        partition: 0,
+        epoch: 0,
+        payload: Bytes::from_static(b"payload"),
     };
-    let waiting: Vec<_> = (0..4).map(|_| journal.append(entries())).collect();
-    let first = journal.append_first(entries());
+    let waiting: Vec<_> = (0..4).map(|_| journal.append(vec![entry.clone()])).collect();
+    let first = journal.append_first(vec![entry]);
     rig.open().writer.turn(false);
     let outcomes: Vec<_> = waiting.into_iter().map(Append::wait).collect();
     let first = first.wait().unwrap();
