@@ -1,8 +1,10 @@
 //! What becomes of executions whose actor dies, and of an end that cannot be written.
 
-use crate::executions::{ONE_SLOT, assert_ended, start};
-use crate::http::request;
+use crate::executions::{ONE_SLOT, Running, assert_ended, start};
+use crate::http::{PATIENCE, request};
 use serde_json::json;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 
@@ -92,6 +94,27 @@ fn an_end_for_which_there_is_no_room_is_written_once_there_is() {
     });
     assert_ended("tried again", &run.end(&id), "succeeded", None);
     assert_eq!(run.provider.seen("/hang/held").len(), 1);
+}
+
+#[test]
+fn a_caller_who_waits_while_the_daemon_dies_gets_no_answer_and_the_execution_ends() {
+    let Running { provider, daemon, urls } = start("");
+    let url = urls.path("Runs", "globex", "jane", "Hang");
+    let mut caller = TcpStream::connect(daemon.hooks).unwrap();
+    caller.set_read_timeout(Some(PATIENCE)).unwrap();
+    let headers = "host: perseat\r\nprismatic-synchronous: true\r\ncontent-type: application/json\r\ncontent-length: 2";
+    write!(caller, "POST {url} HTTP/1.1\r\n{headers}\r\n\r\n{{}}").unwrap();
+    provider.wait_for("/hang", 1);
+    let running = daemon.local(&request("GET", "/executions?status=running")).json();
+    let id = running["executions"][0]["id"].as_str().unwrap().to_owned();
+    let daemon = daemon.kill_and_restart();
+    let mut answer = Vec::new();
+    // Closed or reset.
+    let _ = caller.read_to_end(&mut answer);
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    provider.wait_for("/hang", 2);
+    provider.release();
+    assert_eq!(daemon.ended(&id)["status"], "succeeded");
 }
 
 /// With segments of 1 MiB one append takes half of that, so that a result and the answer with it need two.
