@@ -156,7 +156,7 @@ fn behind_nginx_urls_are_public_and_limits_hold() {
     let next = nginx.call(&request("POST", &path));
     assert_eq!(next.status, 200, "the proxy's next request is served: {}", next.text());
     // Pages, and what providers send people back to.
-    for (page, status) in [("/signin", 200), ("/oauth2/callback", 400)] {
+    for (page, status) in [("/auth/meta", 200), ("/oauth2/callback", 400)] {
         let answer = nginx.call(&request("GET", page));
         assert_eq!(answer.status, status, "{page}: {}", answer.text());
     }
