@@ -381,6 +381,34 @@ async fn a_server_that_says_nothing_is_given_up_at_the_deadline() {
     assert!(matches!(client.send(request).await, Err(OutboundError::TimedOut(_))));
 }
 
+/// A name server that does not answer.
+#[derive(Debug)]
+struct Silent;
+
+impl Names for Silent {
+    fn lookup<'a>(&'a self, _: &'a str) -> Looking<'a> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn what_finds_no_connection_in_time_was_not_sent() {
+    let [short, long] = [Duration::from_millis(50), Duration::from_secs(60)];
+    for (lookup_timeout, connect_timeout) in [(short, long), (long, short)] {
+        let options = Options {
+            lookup_timeout,
+            connect_timeout,
+            ..Options::default()
+        };
+        let policy = Policy::new(Vec::new(), Vec::new());
+        let client = OutboundClient::with_names(policy, options, Arc::new(Silent)).unwrap();
+        let mut request = get("http://silent.example/");
+        request.deadline = Instant::now() + long;
+        let error = client.send(request).await.unwrap_err();
+        assert!(matches!(error, OutboundError::ConnectTimedOut(_)), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn an_error_names_the_host_and_never_the_query() {
     let server = Server::start().await;

@@ -142,7 +142,7 @@ pub(crate) fn step_error(error: &OutboundError) -> StepError {
         OutboundError::NotHttp(_) | OutboundError::TooManyRedirects(_) => StepError::fatal(ErrorCode::StepFailed, message),
         OutboundError::TooLarge { .. } => StepError::fatal(ErrorCode::ResultTooLarge, message),
         OutboundError::Held { .. } => StepError::passing(ErrorCode::OutboundRateLimited, message),
-        OutboundError::TimedOut(_) => StepError::passing(ErrorCode::StepTimeout, message),
+        OutboundError::ConnectTimedOut(_) | OutboundError::TimedOut(_) => StepError::passing(ErrorCode::StepTimeout, message),
         OutboundError::Unreached { .. } | OutboundError::Failed { .. } | OutboundError::NoRoom { .. } => {
             StepError::passing(ErrorCode::StepFailed, message)
         }

@@ -292,7 +292,9 @@ fn unanswered(error: &OutboundError) -> Outcome {
             reason: "rate_limited".into(),
             retry_after: *wait,
         },
-        OutboundError::Unreached { .. } | OutboundError::Uncertified { .. } => passing("provider_unreachable"),
+        OutboundError::Unreached { .. } | OutboundError::ConnectTimedOut(_) | OutboundError::Uncertified { .. } => {
+            passing("provider_unreachable")
+        }
         OutboundError::Failed { .. } => Outcome::Unknown("connection_broken".into()),
         OutboundError::TimedOut(_) => Outcome::Unknown("timeout".into()),
         OutboundError::TooLarge { .. } | OutboundError::NoRoom { .. } => Outcome::Unknown("answer_too_large".into()),

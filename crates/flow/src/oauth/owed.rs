@@ -218,7 +218,9 @@ fn unheard(error: &OutboundError) -> GivenBack {
             reason: "rate_limited".into(),
             retry_after: *wait,
         },
-        OutboundError::Unreached { .. } | OutboundError::Uncertified { .. } => later("provider_unreachable"),
+        OutboundError::Unreached { .. } | OutboundError::ConnectTimedOut(_) | OutboundError::Uncertified { .. } => {
+            later("provider_unreachable")
+        }
         OutboundError::Failed { .. } => later("connection_broken"),
         OutboundError::TimedOut(_) => later("timeout"),
         OutboundError::TooLarge { .. } | OutboundError::NoRoom { .. } => later("answer_too_large"),

@@ -1,11 +1,14 @@
 use super::*;
-use crate::outbound::Response;
+use crate::outbound::{Looking, Names, Options, OutboundClient, Policy, Response};
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use perseat_domain::grant::{Outcome, Renewal, Renewed};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
 
 fn fields(more: &[(&str, &str)]) -> BTreeMap<String, String> {
     let all = [
@@ -117,10 +120,71 @@ fn a_token_endpoint_says_when_to_come_again_in_seconds_or_by_a_date() {
         let response = Response::new(StatusCode::TOO_MANY_REQUESTS, headers, bytes::Bytes::new());
         let expected = Outcome::Passing {
             reason: "http_429".into(),
-            retry_after: seconds.map(std::time::Duration::from_secs),
+            retry_after: seconds.map(Duration::from_secs),
         };
         assert_eq!(call::passing("http_429".into(), &response), expected, "{said:?}");
     }
+}
+
+/// A name server that does not answer.
+#[derive(Debug)]
+struct Silent;
+
+impl Names for Silent {
+    fn lookup<'a>(&'a self, _: &'a str) -> Looking<'a> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn only_a_token_that_was_sent_may_have_been_spent() {
+    const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(60);
+    let refresh = async |token_url: &str, lookup_timeout, connect_timeout, (timeout, within)| {
+        let options = Options {
+            lookup_timeout,
+            connect_timeout,
+            ..Options::default()
+        };
+        let policy = Policy::new(vec!["127.0.0.1".parse().unwrap()], Vec::new());
+        let outbound = OutboundClient::with_names(policy, options, Arc::new(Silent)).unwrap();
+        let limits = Limits {
+            timeout,
+            ..Limits::default()
+        };
+        let provider = provider(&[("tokenUrl", token_url)]);
+        let client = OauthClient::new(outbound, limits);
+        match client.refresh(&provider, "R", within, Turn::default()).await {
+            Exchange::Not(outcome) => outcome,
+            Exchange::Token(token) => panic!("{token:?}"),
+        }
+    };
+    let unreachable = Outcome::Passing {
+        reason: "provider_unreachable".into(),
+        retry_after: None,
+    };
+    for (lookup, connect, call) in [
+        (SHORT, LONG, (LONG, None)),
+        (LONG, SHORT, (LONG, None)),
+        (LONG, LONG, (SHORT, None)),
+        (LONG, LONG, (LONG, Some(SHORT))),
+    ] {
+        let outcome = refresh("https://provider.example/token", lookup, connect, call).await;
+        assert_eq!(outcome, unreachable, "{lookup:?} {connect:?} {call:?}");
+    }
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"client_secret=a+secret+of+the+registration") {
+            assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+        }
+    });
+    let outcome = refresh(&url, LONG, LONG, (LONG, None)).await;
+    assert_eq!(outcome, Outcome::Unknown("connection_broken".into()));
+    server.await.unwrap();
 }
 
 #[test]
@@ -257,10 +321,7 @@ fn inputs_that_name_no_provider_are_refused_by_name_and_without_values() {
             "{count}"
         );
     }
-    assert_eq!(
-        provider(&[("refreshReuse", "30")]).grace(),
-        Some(std::time::Duration::from_secs(30))
-    );
+    assert_eq!(provider(&[("refreshReuse", "30")]).grace(), Some(Duration::from_secs(30)));
     let shown = format!("{:?}", provider(&[]));
     assert!(!shown.contains("secret of"), "{shown}");
 }

@@ -1,5 +1,7 @@
 //! Sends one call: checks, dials, follows redirects by hand, reads the answer within its limits.
 
+mod direct;
+
 use super::answers::{AnswerMemory, Room};
 use super::governor::{Caller, Governor, Held, Pass, TokenCaller};
 use super::identity::Identified;
@@ -262,30 +264,6 @@ impl OutboundClient {
         }
         Err(OutboundError::TooManyRedirects(target_of(&request.url)?.to_string()))
     }
-
-    /// Sends a request on a connection of its own; a redirect is an answer like any other. For bodies that hold a secret, which often
-    /// is good once: a server may close a kept connection just when something is sent on it, and then nobody knows whether it was
-    /// spent (RFC 9112, section 9.6).
-    ///
-    /// Of the answer's body `most` bytes are read, and one more, by which a longer one is known. So little takes no memory for answers,
-    /// the want of which would leave nobody knowing, either.
-    ///
-    /// # Errors
-    /// See [`OutboundError`].
-    pub async fn send_directly(&self, request: Request, most: usize) -> Result<Response, OutboundError> {
-        let inner = &*self.inner;
-        let deadline = request.deadline.min(Instant::now() + inner.options.max_time);
-        let target = target_of(&request.url)?;
-        let call = async {
-            let client = inner.client_for(&request, target, inner.fresh(target)?).await?;
-            let answer = client.execute(to_reqwest(&request)).await;
-            let answer = answer.map_err(|error| failure(target, &error))?;
-            read_some(target, answer, most.saturating_add(1)).await
-        };
-        timeout_at(deadline, call)
-            .await
-            .unwrap_or_else(|_| Err(OutboundError::TimedOut(target.to_string())))
-    }
 }
 
 /// The right to make one call, and who hears what its answer says of limits.
@@ -419,20 +397,6 @@ impl Inner {
             ..Response::new(status, headers, body)
         })
     }
-}
-
-/// Reads so many bytes at most.
-async fn read_some(target: Target<'_>, mut answer: reqwest::Response, most: usize) -> Result<Response, OutboundError> {
-    let status = answer.status();
-    let headers = std::mem::take(answer.headers_mut());
-    let mut body = Vec::new();
-    while body.len() < most
-        && let Some(mut chunk) = answer.chunk().await.map_err(|error| failure(target, &error))?
-    {
-        chunk.truncate(most - body.len());
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Response::new(status, headers, body.into()))
 }
 
 /// A client with these limits, and with what `more` adds. It speaks HTTP/1.1 alone: over HTTP/2 all calls to a host share one connection,
@@ -584,17 +548,16 @@ fn failure(target: Target<'_>, error: &reqwest::Error) -> OutboundError {
         }
         reason = cause.to_string();
     }
-    if error.is_timeout() {
-        return OutboundError::TimedOut(target.to_string());
-    }
     let reason = if reason.is_empty() {
         "the connection broke".to_owned()
     } else {
         reason
     };
     let target = target.to_string();
-    if error.is_connect() {
-        return OutboundError::Unreached { target, reason };
+    match (error.is_connect(), error.is_timeout()) {
+        (true, true) => OutboundError::ConnectTimedOut(target),
+        (true, false) => OutboundError::Unreached { target, reason },
+        (false, true) => OutboundError::TimedOut(target),
+        (false, false) => OutboundError::Failed { target, reason },
     }
-    OutboundError::Failed { target, reason }
 }

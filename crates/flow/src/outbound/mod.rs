@@ -186,6 +186,9 @@ pub enum OutboundError {
         /// Why.
         reason: String,
     },
+    /// No connection in time: nothing was sent.
+    #[error("the call to {0} found no connection in time")]
+    ConnectTimedOut(String),
     /// Too slow.
     #[error("the call to {0} took too long")]
     TimedOut(String),
