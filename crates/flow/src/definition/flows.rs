@@ -139,8 +139,8 @@ impl Walk<'_, '_> {
 
     fn finish(mut self, spot: &Spot) -> Vec<String> {
         for key in std::mem::take(&mut self.used) {
-            if let Some(sentence) = self.flows.variables.get(&key).and_then(|known| known.missing.clone()) {
-                self.lacks(spot, Code::ComponentMissing, sentence);
+            if let Some((code, sentence)) = self.flows.variables.get(&key).and_then(|known| known.missing.clone()) {
+                self.lacks(spot, code, sentence);
             }
         }
         self.missing

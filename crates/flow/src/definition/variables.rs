@@ -1,10 +1,10 @@
 //! Configuration variables and pages: one namespace, each variable on one level.
 
 use super::inputs::Converter;
-use super::raw;
+use super::raw::{self, InputValue};
 use super::read::Text;
 use super::report::{Report, Spot, diagnostic, quoted};
-use super::words::{CollectionWord, DataTypeWord, ElementWord};
+use super::words::{CollectionWord, DataTypeWord, ElementWord, InputWord};
 use super::{Code, Components, Diagnostic, Inputs};
 use perseat_domain::definition::{ActionRef, CollectionType, ConfigPage, ConfigVar, DataType};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ pub(super) struct Known {
     pub(super) data_type: DataType,
     pub(super) user_level: bool,
     /// Why flows that use it cannot run yet.
-    pub(super) missing: Option<String>,
+    pub(super) missing: Option<(Code, String)>,
 }
 
 impl Variables {
@@ -49,7 +49,9 @@ impl Variables {
             let known = Known {
                 data_type: data_type(variable),
                 user_level: false,
-                missing: missing(variable, components),
+                missing: missing(variable, components)
+                    .map(|sentence| (Code::ComponentMissing, sentence))
+                    .or_else(|| Some((Code::FeatureUnsupported, no_literal(variable)?))),
             };
             if by_key.insert(key.to_owned(), known).is_some() {
                 let message = format!("there is another configuration variable {}", quoted(key));
@@ -152,8 +154,8 @@ impl Variables {
     }
 
     fn warn_missing(&self, raw: &raw::Variable, components: &dyn Components, report: &mut Report) {
-        if let Some(sentence) = self.get(raw.key.as_str()).and_then(|known| known.missing.as_ref()) {
-            report.warn(&raw.spot, Code::ComponentMissing, sentence.clone());
+        if let Some((code, sentence)) = self.get(raw.key.as_str()).and_then(|known| known.missing.as_ref()) {
+            report.warn(&raw.spot, *code, sentence.clone());
         } else if let Some(connection) = &raw.connection
             && let Some(Inputs::Named(names)) = components.connection(connection.component.key.as_str(), connection.key.as_str())
         {
@@ -297,6 +299,23 @@ fn missing(raw: &raw::Variable, components: &dyn Components) -> Option<String> {
             quoted(component)
         )
     })
+}
+
+/// The first input of a connection that stands for something else.
+fn no_literal(raw: &raw::Variable) -> Option<String> {
+    raw.connection.as_ref()?;
+    let is_empty = |input: &raw::Input| match &input.value {
+        None => true,
+        Some(InputValue::Text(text)) => text.value.is_empty(),
+        Some(InputValue::List(items)) => items.is_empty(),
+    };
+    let mut inputs = raw.inputs.iter().flat_map(|inputs| &inputs.0);
+    let (name, _) = inputs.find(|(_, input)| input.kind.value != InputWord::Value && !is_empty(input))?;
+    Some(format!(
+        "the input {} of the connection {} is not of the type `value`; others are not supported yet",
+        quoted(name.as_str()),
+        quoted(raw.key.as_str())
+    ))
 }
 
 fn check_kind(raw: &raw::Variable, data_type: DataType, report: &mut Report) {

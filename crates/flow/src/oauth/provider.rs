@@ -138,10 +138,10 @@ pub fn shapes_requests(input: &str) -> bool {
     is_destination(input) || matches!(input, "headers" | "tokenParams")
 }
 
-/// Where a consent is asked for: a browser is sent there from our own host, so a configuration says it only where the
-/// definition does not.
 /// Headers that a connection gives its calls for tokens. No key: more than a few have no use.
 pub(super) const MOST_HEADERS: usize = 64;
+/// Where a consent is asked for: a browser is sent there from our own host, so a configuration says it only where the
+/// definition does not.
 const AUTHORIZE_URL: &str = "authorizeUrl";
 
 /// Inputs that the definition gives literally count where the configuration gives none; its `authorizeUrl` counts always. The
@@ -149,8 +149,9 @@ const AUTHORIZE_URL: &str = "authorizeUrl";
 /// the definition says and as it says, whatever the configuration says.
 pub fn fill_from_definition(value: &mut ConnectionValue, variable: &ConfigVar, secrets: &BTreeMap<String, Zeroizing<String>>) {
     let is_sent = secrets.keys().any(|name| !value.fields.contains_key(name));
-    let says_where =
-        |(name, input): (&String, &Input)| is_destination(name) && matches!(input, Input::Value(Some(text)) if !text.is_empty());
+    // What is not literal is nobody else's to say either: a version that was stored long ago may hold such.
+    let is_open = |input: &Input| matches!(input, Input::Value(text) if text.as_deref().unwrap_or_default().is_empty());
+    let says_where = |(name, input): (&String, &Input)| is_destination(name) && !is_open(input);
     if is_sent && variable.inputs.iter().any(says_where) {
         value.fields.retain(|name, _| !shapes_requests(name));
     }

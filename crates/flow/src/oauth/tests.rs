@@ -388,6 +388,14 @@ fn what_the_definition_keeps_secret_goes_where_the_definition_says() {
         filled(&[elsewhere, ("scopes", "all"), ("refreshUrl", "https://theirs.example")], &ours),
         expected("https://ours.example", "ours", "all")
     );
+    // Nor is it where the definition says it in words that stand for others.
+    let mut referring = ours.clone();
+    referring.inputs.insert("tokenUrl".to_owned(), Input::Template(Vec::new()));
+    assert_eq!(filled(&[elsewhere], &referring), expected("", "ours", "read"));
+    referring
+        .inputs
+        .insert("tokenUrl".to_owned(), Input::ConfigVar("Address".to_owned()));
+    assert_eq!(filled(&[elsewhere], &referring), expected("", "ours", "read"));
     // What else would go with the secret is not the configuration's to say either; nor where our own host sends browsers.
     let shaped = variable(&[
         ("tokenUrl", "https://ours.example"),

@@ -54,10 +54,22 @@ fn a_flow_lacks_what_its_variables_lack() {
             "{key: Account, dataType: connection, connection: {key: oauth9, component: {key: http}}}",
             "the connection `Account` needs `oauth9`, which the component `http` does not have",
         ),
+        (
+            "{key: Account, connection: {key: basic, component: {key: http}}, inputs: {tokenUrl: {type: template, value: 'https://{{#Host}}'}}}
+  - {key: Host, dataType: string}",
+            "the input `tokenUrl` of the connection `Account` is not of the type `value`; others are not supported yet",
+        ),
+        (
+            "{key: Account, connection: {key: basic, component: {key: http}}, inputs: {username: {type: configVar, value: Name}}}
+  - {key: Name, dataType: string}",
+            "the input `username` of the connection `Account` is not of the type `value`; others are not supported yet",
+        ),
     ] {
         let definition = valid(&yaml(variable)).definition;
         assert_eq!(definition.flows[0].missing, [sentence]);
     }
+    let open = "{key: Account, connection: {key: basic, component: {key: http}}, inputs: {username: {type: configVar, value: ''}}}";
+    assert!(!valid(&yaml(open)).definition.is_draft());
     let definition = valid(&yaml("{key: Account, dataType: connection, useScopedConfigVar: crm}")).definition;
     assert!(definition.flows[0].missing.is_empty());
     let variable = &definition.config_vars[0];
