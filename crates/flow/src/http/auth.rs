@@ -97,11 +97,12 @@ pub fn identity_in<'f>(field: impl Fn(&str) -> Option<&'f str>) -> Result<Client
     ClientIdentity::read(given(CERTIFICATE), given(PRIVATE_KEY), field(AUTHORITY))
 }
 
-/// Whether an answer says that the credential is no good: 401, or 403 with `invalid_token` (RFC 6750), in the header or as the
+/// Whether an answer to the credential says that it is no good: 401, or 403 with `invalid_token` (RFC 6750), in the header or as the
 /// body's `error`. Any other 403 is about what may be done, not about who asks.
 pub(super) fn is_refused(response: &Response) -> bool {
     const CODE: &str = "invalid_token";
     match response.status {
+        _ if response.is_bare => false,
         StatusCode::UNAUTHORIZED => true,
         StatusCode::FORBIDDEN => {
             let challenges = response.headers.get_all(WWW_AUTHENTICATE).iter();

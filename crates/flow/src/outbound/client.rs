@@ -230,6 +230,7 @@ impl OutboundClient {
         let inner = &*self.inner;
         let deadline = deadline.min(Instant::now() + inner.options.max_time);
         let mut request = Cow::Borrowed(request);
+        let mut is_bare = false;
         for _ in 0..=inner.options.max_redirects {
             let target = target_of(&request.url)?;
             let call = async {
@@ -253,13 +254,16 @@ impl OutboundClient {
                 }
                 // Whether or not there is room for its body.
                 turn.heard(answer.status(), answer.headers()).await;
-                inner.read(target, answer, count, self.answers.room(sender)).await.map(Ok)
+                inner.read(target, answer, is_bare, count, self.answers.room(sender)).await.map(Ok)
             };
             match timeout_at(deadline, call).await {
                 Err(_) => return Err(OutboundError::TimedOut(target.to_string())),
                 Ok(Err(error)) => return Err(error),
                 Ok(Ok(Ok(response))) => return Ok(response),
-                Ok(Ok(Err(next))) => request = Cow::Owned(next),
+                Ok(Ok(Err(next))) => {
+                    is_bare |= next.url.origin() != request.url.origin();
+                    request = Cow::Owned(next);
+                }
             }
         }
         Err(OutboundError::TooManyRedirects(target_of(&request.url)?.to_string()))
@@ -352,19 +356,21 @@ impl Inner {
         &self,
         target: Target<'_>,
         mut answer: reqwest::Response,
+        is_bare: bool,
         count: &Count,
         mut room: Room,
     ) -> Result<Response, OutboundError> {
         let limit = self.options.max_response;
         let status = answer.status();
+        let said = (!is_bare).then_some(status);
         let too_large = || OutboundError::TooLarge {
             target: target.to_string(),
             limit,
-            status,
+            status: said,
         };
         let no_room = |_| OutboundError::NoRoom {
             target: target.to_string(),
-            status,
+            status: said,
         };
         if answer.content_length().is_some_and(|length| length > limit as u64) {
             return Err(too_large());
@@ -393,6 +399,7 @@ impl Inner {
         }
         let body = if joined.is_empty() { body } else { joined.into() };
         Ok(Response {
+            is_bare,
             room: Some(Arc::new(room)),
             ..Response::new(status, headers, body)
         })

@@ -114,6 +114,8 @@ pub struct Response {
     pub headers: ::http::HeaderMap,
     /// The body, decompressed.
     pub body: Bytes,
+    /// Whether the credentials were left behind on the way: it says nothing of them.
+    pub(crate) is_bare: bool,
     /// What it holds of the memory for answers, until the last clone is dropped.
     room: Option<Arc<Room>>,
 }
@@ -121,12 +123,12 @@ pub struct Response {
 impl Response {
     /// One that holds nothing of the memory for answers.
     pub(crate) fn new(status: ::http::StatusCode, headers: ::http::HeaderMap, body: Bytes) -> Self {
-        let room = None;
         Self {
             status,
             headers,
             body,
-            room,
+            is_bare: false,
+            room: None,
         }
     }
 
@@ -199,16 +201,16 @@ pub enum OutboundError {
         target: String,
         /// The limit.
         limit: usize,
-        /// The answer's status.
-        status: ::http::StatusCode,
+        /// The answer's status, where the credentials came with the request.
+        status: Option<::http::StatusCode>,
     },
     /// A limit of [`Options`], of all answers together. What was sent has arrived.
     #[error("there is no room for the answer of {target} while others are held (`outbound.answer-memory`)")]
     NoRoom {
         /// Host and port.
         target: String,
-        /// The answer's status.
-        status: ::http::StatusCode,
+        /// The answer's status, where the credentials came with the request.
+        status: Option<::http::StatusCode>,
     },
     /// The provider's limits keep it back.
     #[error("the call to {target} was not made: {reason}")]
@@ -226,10 +228,10 @@ pub enum OutboundError {
 }
 
 impl OutboundError {
-    /// The status of an answer whose body was not read whole.
+    /// The status of an answer whose body was not read whole, where the credentials came with the request.
     pub(crate) fn status(&self) -> Option<::http::StatusCode> {
         match self {
-            Self::TooLarge { status, .. } | Self::NoRoom { status, .. } => Some(*status),
+            Self::TooLarge { status, .. } | Self::NoRoom { status, .. } => *status,
             _ => None,
         }
     }

@@ -452,6 +452,32 @@ async fn an_answer_is_heard_though_there_is_no_room_for_its_body() {
 }
 
 #[tokio::test]
+async fn whoever_did_not_get_the_credential_does_not_refuse_it() {
+    let (first, second) = (Server::start().await, Server::start().await);
+    let rules = [&first, &second].map(|server| server.address().parse().unwrap());
+    let client = || OutboundClient::new(Policy::new(rules.to_vec(), Vec::new()), outbound::Options::default()).unwrap();
+    let settings = scope(vec![("Account", connection("bearer", json!({ "fields": { "token": "bt" } })))]);
+    for (room, said) in [(1 << 20, "answered 401"), (0, "`outbound.answer-memory`")] {
+        let performer = performer_through(client().sharing(AnswerMemory::new(room))).await;
+        for (to, refused) in [
+            (first.url("/status/401"), Some(("stable".into(), 3))),
+            (second.url("/status/401"), None),
+        ] {
+            let url = text(&first.url(&format!("/redirect?307={to}")));
+            let get = step(
+                "http",
+                "httpGet",
+                vec![("url", url), ("connection", Input::ConfigVar("Account".into()))],
+            );
+            let report = perform(&performer, &get, &settings).await;
+            assert_eq!(report.refused, refused, "{to} {said}");
+            let message = failure(report).message;
+            assert!(message.contains(said), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_result_over_the_limit_fails_the_step() {
     let server = Server::start().await;
     let policy = Policy::new(vec![server.address().parse().unwrap()], Vec::new());
