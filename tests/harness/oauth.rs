@@ -49,6 +49,8 @@ pub(crate) struct Manner {
     pub(crate) together: bool,
     /// The error that the token endpoint names in place of tokens.
     pub(crate) complaint: Option<&'static str>,
+    /// The error that it names to a client with another secret.
+    pub(crate) stranger: &'static str,
     /// The status by which its API refuses a token.
     pub(crate) refusal: u16,
     /// Whether its API refuses every token.
@@ -79,6 +81,7 @@ impl Default for Manner {
             revokes: None,
             together: false,
             complaint: None,
+            stranger: "invalid_client",
             refusal: 401,
             forbids: false,
             breaks: false,
@@ -382,7 +385,7 @@ impl State {
         let basic = field("client_id").is_empty();
         let own = format!("secret-of-{}", field("client_id"));
         if !basic && field("client_secret") != "the-client-secret" && field("client_secret") != own {
-            return refusal(401, "invalid_client");
+            return refusal(401, manner.stranger);
         }
         match field("grant_type") {
             "client_credentials" => {

@@ -7,9 +7,10 @@ use serde_json::json;
 
 use crate::consent::{account, connect};
 use crate::harness::api::Api;
-use crate::harness::oauth::{Call, Manner, Stall};
+use crate::harness::daemon::Daemon;
+use crate::harness::oauth::{Call, Manner, Oauth, Stall};
 use crate::notices::{until, words};
-use crate::world::{Plan, World};
+use crate::world::{Plan, SECRET, World};
 
 /// The refresh tokens that were spent, in order.
 fn renewals(world: &World) -> Vec<String> {
@@ -426,12 +427,42 @@ async fn a_registrations_own_token_is_had_and_renewed_without_anybody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_is_denied_access_works_as_soon_as_it_has_another_secret() {
+    let plan = Plan {
+        kind: "oauth2ClientCredentials",
+        manner: Manner {
+            stranger: "access_denied",
+            ..Manner::default()
+        },
+        users: &["ann"],
+        ..Plan::default()
+    };
+    let provider = Oauth::start(plan.manner.clone()).await;
+    let daemon = Daemon::start(World::setup(&provider, &plan));
+    let world = World { daemon, provider };
+    world.daemon.apply(&world.manifests(&plan).replace(SECRET, "an-old-secret")).await;
+    let waits = world.send("ann", 1).await;
+    world.stands(&waits[0], "parked").await;
+    world.provider.until("/token", 2).await;
+    let api = Api::program(&world.daemon, "owner").await;
+    let shown = account(&api, "ann").await;
+    assert_eq!(
+        (shown["status"].as_str(), shown["grant"]["reason"].as_str()),
+        (Some("ERROR"), Some("access_denied")),
+        "{shown}"
+    );
+    world.daemon.apply(&world.manifests(&plan)).await;
+    assert_eq!(world.ended(&waits[0]).await["status"], "succeeded");
+    assert_eq!(account(&api, "ann").await["status"], "ACTIVE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_token_and_no_secret_is_in_the_log_or_in_an_answer() {
     let world = World::start(&Plan::default()).await;
     let executions = world.send("ann", 1).await;
     let shown = world.ended(&executions[0]).await.to_string();
     let log = world.daemon.log();
-    for secret in ["refresh-ann", "access-ann", crate::world::SECRET] {
+    for secret in ["refresh-ann", "access-ann", SECRET] {
         assert!(!log.contains(secret), "{secret} is in the log");
         assert!(!shown.contains(secret), "{secret} is in {shown}");
     }

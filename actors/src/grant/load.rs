@@ -3,7 +3,7 @@
 use super::lend::{Borrower, Lent};
 use crate::execution::{ExecutionEnv, LoadError};
 use perseat_domain::definition::{ConfigVar, Definition};
-use perseat_domain::grant::{Grant, Holder, Obstacle, Party, Renewal, Renewed, Rules};
+use perseat_domain::grant::{Grant, Holder, Obstacle, Party, Renewal, Renewed, Rules, Status};
 use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::{ConfigValue, ConnectionValue, KeyDigest};
 use perseat_domain::time::Timestamp;
@@ -231,9 +231,13 @@ impl Grants {
         let provider = Provider::read(flow, &supplied.fields);
         let registration = Some(registration(&supplied.fields));
         let supplied_digest = supplied.token.as_ref().map(|token| key_digest(&token.to_string()));
-        let is_current = on_disk
-            .as_ref()
-            .is_some_and(|row| (supplied_digest.is_none() || row.supplied == supplied_digest) && row.registration == registration);
+        let is_current = on_disk.as_ref().is_some_and(|row| {
+            let is_over = !matches!(row.grant.status, Status::Active | Status::Error);
+            (supplied_digest.is_none() || row.supplied == supplied_digest)
+                && row.registration == registration
+                // Nobody consents to that of a registration which acts for itself: it begins anew.
+                && !(flow == Flow::ClientCredentials && is_over)
+        });
         let mut item = Item {
             id,
             provider,
@@ -417,7 +421,9 @@ fn take_over(grant: &mut Grant, token: &Token, reuses_always: bool) {
 mod tests {
     use super::*;
     use perseat_domain::grant::{Held, Need};
+    use perseat_domain::id::UserConfigId;
     use serde_json::json;
+    use uuid::Uuid;
 
     #[test]
     fn a_supplied_token_that_has_an_end_is_renewed_before_its_first_use() {
@@ -436,6 +442,49 @@ mod tests {
             assert_eq!(grant.need(now, &rules), need, "{supplied}");
         }
         assert!(normal(&json!({ "password": "x" })).is_none());
+    }
+
+    #[test]
+    fn what_acts_for_itself_begins_anew_wherever_it_ended() {
+        let holder = Holder::UserConfig(UserConfigId(Uuid::from_u128(1)));
+        let grants = Grants {
+            holder,
+            party: Party::default(),
+            key: Arc::new(DataKey::new(&[7; 32], 1)),
+            items: BTreeMap::new(),
+            borrowed: BTreeMap::new(),
+        };
+        let fields = [
+            ("tokenUrl", "https://provider.example"),
+            ("clientId", "id"),
+            ("clientSecret", "secret"),
+        ];
+        let supplied = ConnectionValue {
+            fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            token: None,
+        };
+        for (status, need) in [
+            (Status::Failed, Need::Renewal),
+            (Status::Pending, Need::Renewal),
+            (Status::Error, Need::Patience),
+        ] {
+            let row = StoredGrant {
+                grant: Grant {
+                    status,
+                    retry_at: Some(Timestamp(9)),
+                    ..Grant::of_credentials(4)
+                },
+                registration: Some(registration(&supplied.fields)),
+                ..StoredGrant::default()
+            };
+            let id = GrantId {
+                holder,
+                variable: "account".into(),
+            };
+            let item = grants.item(id, Flow::ClientCredentials, &supplied, 0, Some(row)).unwrap();
+            assert_eq!(item.now.grant.need(Timestamp(1), &Rules::default()), need, "{status:?}");
+            assert_eq!(item.now.grant.generation, 4 + u64::from(need == Need::Renewal));
+        }
     }
 
     #[test]

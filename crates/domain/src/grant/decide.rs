@@ -152,6 +152,11 @@ impl Grant {
                 self.hold(renewed, now, What::Renewed, rules);
                 Next::Done
             }
+            // Nobody can consent to it, and another secret may be given at any time.
+            Outcome::Over(reason) if self.held.is_some_and(|held| held.renewal == Renewal::Credentials) => {
+                self.failed(&reason, None, now, rules);
+                Next::Done
+            }
             Outcome::Over(reason) => {
                 // After a second use the provider's word may mean the first: what it says is not known to be so. The same where it
                 // answered 5xx before, and may have done what it was asked for.

@@ -177,6 +177,16 @@ fn what_was_interrupted_is_spent_again_only_where_that_is_safe() {
 }
 
 #[test]
+fn a_registration_that_acts_for_itself_is_tried_again_whatever_it_is_told() {
+    let mut grant = Grant::of_credentials(1);
+    grant.intend(at(0));
+    grant.learn(Outcome::Over("access_denied".into()), at(0), &RULES);
+    assert_eq!((grant.status, grant.reason.as_deref()), (Status::Error, Some("access_denied")));
+    assert_eq!(grant.need(at(4), &RULES), Need::Patience);
+    assert_eq!(grant.need(at(5), &RULES), Need::Renewal);
+}
+
+#[test]
 fn what_ends_is_told_apart_and_asks_for_consent() {
     let mut grant = given(Some(60), ROTATING);
     grant.intend(at(30));
