@@ -3,6 +3,7 @@
 //! A step's output is stored whole and the ranges beside it, so that resume reads what the step gave and every exit
 //! blanks what must not be seen. It finds copies, not transformations: a script that reverses a secret hides it.
 
+mod escape;
 mod finder;
 
 use crate::expression::Connection;
@@ -137,11 +138,23 @@ impl Masker {
     /// Where secrets stand: (start, end) in bytes, ordered, merged where they touch.
     #[must_use]
     pub fn ranges(&self, bytes: &[u8]) -> Vec<(u32, u32)> {
+        let found = self.find(bytes, JSON_DEPTH).into_iter();
+        found.map(|(start, end)| (narrow(start), narrow(end))).collect()
+    }
+
+    /// The same, also behind escapes by number, so many of them within one another.
+    fn find(&self, bytes: &[u8], depth: usize) -> Vec<(usize, usize)> {
         let mut found: Vec<_> = self.finders.iter().flat_map(|finder| finder.find(bytes)).collect();
+        if depth > 0
+            && !self.finders.is_empty()
+            && let Some(undone) = escape::undone(bytes)
+        {
+            found.extend(escape::origins(bytes, &self.find(&undone, depth - 1)));
+        }
         found.sort_unstable();
         let mut merged = Vec::with_capacity(found.len());
         for (start, end) in found {
-            finder::add(&mut merged, narrow(start), narrow(end));
+            finder::add(&mut merged, start, end);
         }
         merged
     }
@@ -266,6 +279,44 @@ mod tests {
         assert_eq!(masked(&lower_hex(&encoded)), "***");
         let query: String = form_urlencoded::byte_serialize(SECRET.as_bytes()).collect();
         assert_eq!(masked(&query), "***");
+    }
+
+    /// The secret as JSON, with these characters by number.
+    fn by_number(is_meant: impl Fn(char) -> bool, is_upper: bool) -> String {
+        let written = |c: char| match (is_meant(c), is_upper) {
+            (true, true) => format!("\\u{:04X}", u32::from(c)),
+            (true, false) => format!("\\u{:04x}", u32::from(c)),
+            (false, _) => {
+                let json = Value::from(c.to_string()).to_string();
+                json[1..json.len() - 1].to_owned()
+            }
+        };
+        SECRET.chars().map(written).collect()
+    }
+
+    #[test]
+    fn a_secret_is_found_whichever_of_its_characters_are_written_by_number() {
+        for is_upper in [true, false] {
+            let mut forms = vec![by_number(|_| true, is_upper), by_number(|c| !c.is_ascii_alphanumeric(), is_upper)];
+            forms.extend(SECRET.chars().map(|one| by_number(|c| c == one, is_upper)));
+            for form in forms {
+                let mut text = format!(r#"{{"\u00e9":"\u0026\"","k":"{form}","n":1}}"#);
+                let mut expected = text.replace(&form, "***");
+                for depth in 1..=JSON_DEPTH {
+                    assert_eq!(masked(&text), expected, "{depth}");
+                    text = Value::from(text).to_string();
+                    expected = Value::from(expected).to_string();
+                }
+            }
+        }
+        let masker = Masker::new(["the key \u{1f511} of ann"]);
+        assert_eq!(
+            masker.mask_text(r"a \ud83d\udd11 and the key \uD83D\uDD11 of ann"),
+            r"a \ud83d\udd11 and ***"
+        );
+        for other in [r"\ud83d the key \ud83dof ann \u", r"C:\users\u00zz", r"\"] {
+            assert_eq!(masker.mask_text(other), other);
+        }
     }
 
     #[test]
