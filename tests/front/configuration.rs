@@ -6,7 +6,7 @@ use crate::executions::{ONE_SLOT, OPEN, Running, assert_ended, base, instance_of
 use crate::http::request;
 use crate::provider::Provider;
 use crate::set_up::{
-    Integration, customer, instance_with, integration, organization, reference, step, token_of, user, user_config, user_config_with,
+    Integration, code, customer, instance_with, integration, organization, reference, step, token_of, user, user_config, user_config_with,
 };
 use perseat_domain::model::{ConfigValue, Instance, UserConfig};
 use perseat_domain::time::Timestamp;
@@ -106,6 +106,39 @@ fn an_attempt_keeps_the_version_and_the_values_of_its_start_over_restarts_and_us
     assert_eq!(daemon.ended(&id)["status"], "succeeded");
     let last = ("/last".to_owned(), LATEST.to_owned());
     assert_eq!(told(&provider, "/echo/third"), [last], "a new execution sees what is so today");
+}
+
+#[test]
+fn what_was_a_secret_when_a_step_ran_is_masked_after_a_restart_too() {
+    const CANARY: &str = "canary-0815-4711";
+    let provider = Provider::start();
+    let give = "module.exports = async ({ configVars }) => ({ data: { token: configVars['Account'].fields.token } });";
+    let repeat =
+        "module.exports = async ({ logger }, { give }) => { logger.warn(`before ${give.results.token}`); return { data: give.results }; };";
+    let steps = [code("Give", give), tell("Two", "/hang/two"), code("Repeat", repeat)];
+    let manifests = |token: &str| {
+        organization(true)
+            + &customer("globex")
+            + &user("globex", "jane")
+            + &integration("Attempts", "flow_specific")
+                .flow("Attempt", false, OPEN, &steps)
+                .manifest()
+            + &instance_with("globex", "Attempts", "", &format!("Provider: \"http://{}\"", provider.address))
+            + &user_config_with("globex", "Attempts", "jane", token, "")
+    };
+    let daemon = Daemon::start(&format!("outbound.allow = [\"{}\"]\n", provider.address));
+    daemon.set_up(&manifests(&format!("'a \"{CANARY}\"'")));
+    let url = daemon.endpoints().path("Attempts", "globex", "jane", "Attempt");
+    let id = daemon.call(&request("POST", &url)).execution();
+    provider.wait_for("/hang/two", 1);
+    daemon.set_up(&manifests(LATER));
+    let daemon = daemon.kill_and_restart();
+    provider.wait_for("/hang/two", 2);
+    provider.release();
+    let ended = daemon.ended(&id);
+    assert_eq!(ended["status"], "succeeded", "{ended}");
+    let shown = daemon.execution(&id).to_string();
+    assert!(shown.contains("before ***") && !shown.contains(CANARY), "{shown}");
 }
 
 #[test]

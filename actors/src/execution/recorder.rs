@@ -94,6 +94,16 @@ impl Recorder {
         self.masker.add(masker);
     }
 
+    /// Looks for what was masked in a result that was given earlier, too: today's settings may not hold it any more. Off the arbiter if
+    /// the result is large.
+    pub(super) async fn mask_as_before(&mut self, masks: Vec<(u32, u32)>, json: &Bytes) {
+        let is_large = json.len() > self.env.limits.offload_bytes;
+        let (masker, json) = (self.masker.clone(), json.clone());
+        let find = move || Masker::of_ranges(&masks, &json, &masker);
+        let before = if is_large { Box::pin(off_arbiter(find)).await } else { find() };
+        self.masker.add(&before);
+    }
+
     pub(super) fn step(&mut self, record: StepRecord, branch: Option<String>) {
         self.gathered += bytes_of(&record);
         self.draft.step(record, branch);

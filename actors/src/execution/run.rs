@@ -306,10 +306,17 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration, within
     } else {
         View::unread()
     };
+    let key = Some(binding.key().clone());
+    let mut recorder = Recorder::new(env.clone(), key, binding.masker.clone(), began, start.writes.clone());
+    if bound.is_some() {
+        recorder.mask_also(&masker(settings.values()));
+    }
+    recorder.has_called(past.called.clone());
     let (mut last, mut here) = (None, env.limits.offload_bytes);
-    for step in std::mem::take(&mut past.steps) {
+    for mut step in std::mem::take(&mut past.steps) {
         let Some(node) = plan.find(&step.path) else { continue };
         let is_branch = past.progress.branches.contains_key(&step.path);
+        let masks = std::mem::take(&mut step.masks);
         // All that is opened here together is no more than one may be.
         let Some(value) = restored(&binding, start.execution, step, here).await else {
             continue;
@@ -320,22 +327,14 @@ async fn prepare(env: &Arc<ExecutionEnv>, start: &Start, began: Duration, within
         if taken > within {
             return Ok(Prepared::Larger(taken.saturating_mul(2)));
         }
+        if !masks.is_empty() {
+            Box::pin(recorder.mask_as_before(masks, value.json())).await;
+        }
         view.scope.finish(node.step.reference.clone(), value.clone());
         if !is_branch {
             last = Some(value);
         }
     }
-    let mut recorder = Recorder::new(
-        env.clone(),
-        Some(binding.key().clone()),
-        binding.masker.clone(),
-        began,
-        start.writes.clone(),
-    );
-    if bound.is_some() {
-        recorder.mask_also(&masker(settings.values()));
-    }
-    recorder.has_called(past.called.clone());
     Ok(Prepared::Running(Box::new(Running {
         env: env.clone(),
         binding,

@@ -135,6 +135,18 @@ impl Masker {
         Self::new(secrets)
     }
 
+    /// A masker for what stands in these ranges of JSON, but for what `known` finds.
+    #[must_use]
+    pub fn of_ranges(ranges: &[(u32, u32)], json: &[u8], known: &Self) -> Self {
+        let text = |(start, end): &(u32, u32)| std::str::from_utf8(json.get(*start as usize..*end as usize)?).ok();
+        let mut found: BTreeSet<&str> = ranges.iter().filter_map(text).collect();
+        found.retain(|text| known.ranges(text.as_bytes()) != [(0, narrow(text.len()))]);
+        // It may be part of a string, and then stands there as one writes it in JSON.
+        let strings = found.iter().filter_map(|text| serde_json::from_str(&format!("\"{text}\"")).ok());
+        let strings: Vec<String> = strings.collect();
+        Self::new(found.into_iter().chain(strings.iter().map(String::as_str)))
+    }
+
     /// Where secrets stand: (start, end) in bytes, ordered, merged where they touch.
     #[must_use]
     pub fn ranges(&self, bytes: &[u8]) -> Vec<(u32, u32)> {
@@ -369,6 +381,18 @@ mod tests {
                 finder.bytes()
             );
         }
+    }
+
+    #[test]
+    fn what_was_masked_is_looked_for_where_it_is_not_known_any_more() {
+        let json = serde_json::json!({ "k": SECRET, "other": "another secret", "n": 1 }).to_string();
+        let known = Masker::new(["another secret"]);
+        let ranges = Masker::new([SECRET, "another secret"]).ranges(json.as_bytes());
+        let masker = Masker::of_ranges(&ranges, json.as_bytes(), &known);
+        let text = format!("{json} {SECRET}");
+        assert_eq!(masker.mask_text(&text), "{\"k\":\"***\",\"other\":\"another secret\",\"n\":1} ***");
+        let far = [(1, 9_000), (9_000, 9_001)];
+        assert!(Masker::of_ranges(&far, json.as_bytes(), &known).finders.is_empty());
     }
 
     #[test]
