@@ -24,7 +24,7 @@ pub(crate) enum Stall {
     Before,
     /// It did what it was asked for.
     After,
-    /// The same, and it answers as soon as it stalls no more.
+    /// The same, and it answers as soon as it stalls no more; a code is exchanged meanwhile.
     Meanwhile,
 }
 
@@ -273,8 +273,12 @@ async fn answer((state, changed): Desk, request: Request<Incoming>) -> Result<Re
     let path = head.uri.path().to_owned();
     let (answer, stalls, breaks) = {
         let mut state = state.lock().unwrap();
+        let is_code = form.contains_key("code");
         let (stalls, breaks) = match path.starts_with("/token") {
-            true => (state.manner.stalls, state.manner.breaks),
+            true => (
+                state.manner.stalls.filter(|stall| *stall != Stall::Meanwhile || !is_code),
+                state.manner.breaks,
+            ),
             false => (None, false),
         };
         let mut answer = match path.as_str() {

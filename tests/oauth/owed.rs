@@ -351,26 +351,56 @@ async fn what_a_renewal_brings_for_a_connection_that_was_given_up_meanwhile_is_g
     );
 }
 
+/// Consents for ann as this person, whose token reaches one account.
+async fn consent_as(world: &World, api: &Api<'_>, (person, at): (&str, &str)) {
+    let listed = json!({ "accounts": [{ "id": at, "name": at }] }).to_string();
+    world.provider.change(|manner| {
+        manner.accounts.insert(person.to_owned(), (200, listed));
+    });
+    let link = account(api, "ann").await["authorizeUrl"].as_str().unwrap().to_owned();
+    let mut browser = Browser::new(&[]);
+    let asked = begin(&mut browser, &link).await;
+    let code = world.provider.consent(person, asked.clone());
+    let done = browser.open(&back(&asked, &[("code", &code)])).await;
+    assert_eq!(done.status, 200, "{}", done.html);
+}
+
+const LISTING: &[(&str, &str)] = &[("accountsUrl", "PROVIDER/userinfo"), ("accountsPath", "accounts")];
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consent_to_another_account_gives_the_first_ones_token_back_and_one_to_the_same_does_not() {
-    let listed = |account: &str| json!({ "accounts": [{ "id": account, "name": account }] }).to_string();
+async fn what_a_renewal_brings_while_somebody_consents_to_another_account_is_given_back() {
     let world = World::start(&Plan {
-        inputs: &[("accountsUrl", "PROVIDER/userinfo"), ("accountsPath", "accounts")],
+        inputs: LISTING,
+        // Nobody gives up before the provider answers.
+        more_keys: vec![("oauth.timeout", "60s".into())],
         ..plan(&["ann"])
     })
     .await;
     let api = Api::program(&world.daemon, "owner").await;
-    let mut link = account(&api, "ann").await["authorizeUrl"].as_str().unwrap().to_owned();
-    for (person, at) in [("ann", "globex"), ("ann", "globex"), ("eve", "initech")] {
-        world.provider.change(|manner| {
-            manner.accounts.insert(person.to_owned(), (200, listed(at)));
-        });
-        let mut browser = Browser::new(&[]);
-        let asked = begin(&mut browser, &link).await;
-        let code = world.provider.consent(person, asked.clone());
-        let done = browser.open(&back(&asked, &[("code", &code)])).await;
-        assert_eq!(done.status, 200, "{}", done.html);
-        link = account(&api, "ann").await["authorizeUrl"].as_str().unwrap().to_owned();
+    consent_as(&world, &api, ("ann", "globex")).await;
+    world.provider.change(|manner| manner.stalls = Some(Stall::Meanwhile));
+    world.provider.end_access("ann");
+    let execution = world.send("ann", 1).await.remove(0);
+    let is_renewal = |call: &Call| call.form.contains_key("refresh_token");
+    world.provider.until_like("/token", 1, is_renewal).await;
+    consent_as(&world, &api, ("eve", "initech")).await;
+    world.provider.until("/revoke", 1).await;
+    world.provider.change(|manner| manner.stalls = None);
+    let calls = world.provider.until("/revoke", 2).await;
+    assert_eq!(given(&calls), BTreeSet::from(["refresh-ann-1", "refresh-ann-2"]));
+    assert_eq!(world.ended(&execution).await["status"], "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_to_another_account_gives_the_first_ones_token_back_and_one_to_the_same_does_not() {
+    let world = World::start(&Plan {
+        inputs: LISTING,
+        ..plan(&["ann"])
+    })
+    .await;
+    let api = Api::program(&world.daemon, "owner").await;
+    for consent in [("ann", "globex"), ("ann", "globex"), ("eve", "initech")] {
+        consent_as(&world, &api, consent).await;
     }
     let calls = world.provider.until("/revoke", 1).await;
     assert_eq!((given(&calls), calls.len()), (BTreeSet::from(["refresh-ann-2"]), 1));

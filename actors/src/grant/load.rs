@@ -5,7 +5,7 @@ use crate::execution::{ExecutionEnv, LoadError};
 use perseat_domain::definition::{ConfigVar, Definition};
 use perseat_domain::grant::{Grant, Holder, Obstacle, Party, Renewal, Renewed, Rules, Status};
 use perseat_domain::id::{CustomerId, UserId};
-use perseat_domain::model::{ConfigValue, ConnectionValue, KeyDigest};
+use perseat_domain::model::{ConfigValue, ConnectionValue, KeyDigest, Sealed};
 use perseat_domain::time::Timestamp;
 use perseat_flow::oauth::{Flow, Provider, ProviderError, Token, is_oauth, reach_of, read_token, registration};
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
@@ -286,15 +286,7 @@ impl Grants {
 
     pub(super) fn open(&self, item: &Item) -> Result<Option<Value>, LoadError> {
         let Some(sealed) = &item.now.token else { return Ok(None) };
-        let variable = &item.id.variable;
-        let plain = self.key.unseal(RecordKind::Grant, &item.id.to_key(), sealed);
-        let plain = plain.map_err(|source| LoadError::Connection {
-            variable: variable.clone(),
-            source,
-        })?;
-        serde_json::from_slice(&plain).map(Some).map_err(|_| LoadError::Malformed {
-            variable: variable.clone(),
-        })
+        open(&self.key, &item.id, sealed).map(Some)
     }
 
     /// What the connection of this stable key is made with; `None` where it is no grant's.
@@ -396,6 +388,19 @@ impl Item {
             ..*rules
         }
     }
+}
+
+/// The token of a grant, as it is sealed in its row.
+pub(super) fn open(key: &DataKey, id: &GrantId, sealed: &Sealed) -> Result<Value, LoadError> {
+    let variable = &id.variable;
+    let plain = key.unseal(RecordKind::Grant, &id.to_key(), sealed);
+    let plain = plain.map_err(|source| LoadError::Connection {
+        variable: variable.clone(),
+        source,
+    })?;
+    serde_json::from_slice(&plain).map_err(|_| LoadError::Malformed {
+        variable: variable.clone(),
+    })
 }
 
 /// A supplied token as a provider would have given it.

@@ -2,7 +2,7 @@
 //!
 //! What comes next is decided by [`Tending`]; here it is done.
 
-use super::load::{Grants, Item};
+use super::load::{Grants, Item, open};
 use crate::execution::{ExecutionEnv, LoadError, off_arbiter};
 use crate::telemetry;
 use perseat_domain::grant::{Grant, Outcome, Rules, Sight, Status, Task, Tending, Wrote};
@@ -238,7 +238,8 @@ impl Grants {
     }
 
     /// What came for a grant that was given up meanwhile, or whose holder is gone, is owed to its provider. What came for one that
-    /// somebody consented to anew is not: the provider may count the new token by the same grant.
+    /// somebody consented to anew is where that is known to be another account or client: else the provider may count the new token by
+    /// the same grant.
     async fn give_back(&self, env: &ExecutionEnv, key: &str, provider: &Provider, token: &Token) {
         let Some(item) = self.items.get(key).filter(|_| provider.flow == Flow::AuthorizationCode) else {
             return;
@@ -252,7 +253,15 @@ impl Grants {
             plain: owed.to_bytes(),
         };
         let (custody, now) = (env.custody.clone(), env.clock.now());
-        if let Err(error) = off_arbiter(move || custody.owe(&owing, now)).await {
+        let (key, registration, provider) = (self.key.clone(), item.now.registration, provider.clone());
+        let owe = move || {
+            let is_apart = |row: &StoredGrant| {
+                let held = || open(&key, &owing.of, row.token.as_ref()?).ok();
+                row.registration != registration || held().is_some_and(|held| !owed.may_end(&provider, &held))
+            };
+            custody.owe(&owing, now, is_apart)
+        };
+        if let Err(error) = off_arbiter(owe).await {
             tracing::warn!(%error, holder = ?item.id.holder, connection = %item.id.variable, "a token that nobody has any use for cannot be given back");
         }
     }

@@ -4,7 +4,7 @@
 //! Each is sealed under a key of its own, in a slot of the keyring like that of a user of the organization: it outlives the user whose
 //! token it was, and is destroyed with the row, so that a copy of the catalog from in between does not open either.
 
-use super::grants::{self, GRANTS, GrantId};
+use super::grants::{self, GRANTS, GrantId, StoredGrant};
 use super::tables::{self, Bytes, PENDING_DESTRUCTION};
 use super::{Catalog, Mutation};
 use crate::error::StoreError;
@@ -160,14 +160,6 @@ pub(super) fn decode(bytes: &[u8]) -> Result<StoredOwed, StoreError> {
     postcard::from_bytes(body).map_err(|_| StoreError::corrupt("token that is owed"))
 }
 
-/// Whether a grant holds a token.
-fn holds(row: Option<&[u8]>) -> Result<bool, StoreError> {
-    Ok(match row {
-        Some(row) => grants::decode(row)?.grant.held.is_some(),
-        None => false,
-    })
-}
-
 impl Catalog {
     /// At most `limit` tokens that are owed behind `after`, by id.
     ///
@@ -199,17 +191,20 @@ impl Catalog {
         Ok(absent)
     }
 
-    /// Writes down one that a grant gave up which holds nothing any more, or is gone. `seal` is asked only where it is written.
+    /// Writes down one that a grant gave up which holds nothing any more, or is gone, or holds what `is_apart` says. `seal` is asked only
+    /// where it is written.
     pub(crate) fn owe_unless_held(
         &self,
         of: &GrantId,
+        is_apart: impl FnOnce(&StoredGrant) -> bool,
         seal: impl FnOnce() -> Result<(OwedId, StoredOwed), StoreError>,
     ) -> Result<Owes, StoreError> {
         let transaction = self.write()?;
         {
             let grants = transaction.open_table(GRANTS)?;
             let found = grants.get(of.to_key().as_slice())?;
-            if holds(found.as_ref().map(redb::AccessGuard::value))? {
+            let found = found.map(|guard| grants::decode(guard.value())).transpose()?;
+            if found.is_some_and(|row| row.grant.held.is_some() && !is_apart(&row)) {
                 return Ok(Owes::Nothing);
             }
             let mut table = transaction.open_table(OWED)?;

@@ -1,7 +1,7 @@
 //! Tokens that are owed to their providers, each sealed under a key of its own.
 
 use super::Custody;
-use crate::catalog::{Mutation, OwedId, Owes, Owing, Settled, StoredOwed};
+use crate::catalog::{Mutation, OwedId, Owes, Owing, Settled, StoredGrant, StoredOwed};
 use crate::error::StoreError;
 use crate::keyring::Owner;
 use crate::seal::RecordKind;
@@ -87,13 +87,13 @@ impl Custody {
     }
 
     /// Writes down, durably, a token that a grant is not going to hold: what came for it after it was given up. Tells whether it was:
-    /// not where the grant holds another one by now, nor, with a warning, where as many as may wait do.
+    /// not where the grant holds another one by now, unless that `is_apart` from it, nor, with a warning, where as many as may wait do.
     ///
     /// # Errors
     /// If the disk is full or fails.
-    pub fn owe(&self, owing: &Owing, at: Timestamp) -> Result<bool, StoreError> {
+    pub fn owe(&self, owing: &Owing, at: Timestamp, is_apart: impl FnOnce(&StoredGrant) -> bool) -> Result<bool, StoreError> {
         let id = random_id()?;
-        let written = self.catalog.owe_unless_held(&owing.of, || {
+        let written = self.catalog.owe_unless_held(&owing.of, is_apart, || {
             self.keyring.create(id.key())?;
             Ok((id, self.sealed(id, owing, at)?))
         });
@@ -209,7 +209,7 @@ mod tests {
             custody.mutate(NOW, fill).unwrap();
             place.disk.fail_at(place.disk.calls() + call, Fault::FailedSync);
             let failed = match is_alone {
-                true => custody.owe(&owing("refresh"), Timestamp(2)).is_err(),
+                true => custody.owe(&owing("refresh"), Timestamp(2), |_| false).is_err(),
                 false => {
                     let removed = custody.mutate(NOW, |tx| {
                         tx.owe(owing("refresh"));
@@ -243,6 +243,6 @@ mod tests {
         let mut kept = opened(&custody);
         kept.sort();
         assert_eq!(kept, ["one", "two"]);
-        assert!(!custody.owe(&owing("four"), Timestamp(3)).unwrap());
+        assert!(!custody.owe(&owing("four"), Timestamp(3), |_| false).unwrap());
     }
 }
