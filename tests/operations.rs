@@ -535,11 +535,7 @@ async fn no_event_is_let_in_by_a_change_that_its_owner_has_not_heard_of() {
         .spawn()
         .unwrap();
     daemon.log_line(&["held", "change-announced"]);
-    assert_eq!(
-        answer().await.json()["code"],
-        "instance_disabled",
-        "fronts hear of it last"
-    );
+    assert_eq!(answer().await.json()["code"], "instance_disabled", "fronts hear of it last");
     apply.kill().unwrap();
     apply.wait().unwrap();
 }

@@ -322,14 +322,15 @@ fn times(config: &Config, checks: &mut Checks<'_>) {
     }
 }
 
-/// Times in which nothing could be done, or between which nothing would pass.
 /// Times that may be none: nobody waits for them, or waits for nothing.
-pub(super) const MAY_BE_NONE: [&str; 22] = [
+pub(super) const MAY_BE_NONE: [&str; 26] = [
     "admission.retry-after",
     "admission.wait",
     // An API that reads nothing.
     "api.query-time",
+    "backup.pinned-for",
     "catalog.rewrite-after",
+    "code.begin-within",
     "drain.deadline",
     "execution.first-charge",
     "execution.park-limit",
@@ -344,10 +345,12 @@ pub(super) const MAY_BE_NONE: [&str; 22] = [
     "governor.token-wait",
     "index.yield-for",
     "keyring.rotation-settle",
+    "notices.escalate-after",
     "oauth.fresh",
     "oauth.refresh-lead",
     "oidc.leeway",
     "outbound.dns-cache",
+    "outbound.idle-timeout",
 ];
 
 /// A time in which nothing can happen, or after which something would be done without a pause.

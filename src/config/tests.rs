@@ -281,6 +281,8 @@ fn what_a_part_of_the_daemon_could_not_work_with_is_refused_with_the_reason() {
 #[test]
 fn no_time_is_none_but_those_that_may_be() {
     let keys: Vec<settings::Key> = settings::sections().into_iter().flat_map(|section| section.keys).collect();
+    // None of these means that nothing happens.
+    config("backup.pinned-for = \"0s\"\nnotices.escalate-after = \"0s\"\ncode.begin-within = \"0s\"\noutbound.idle-timeout = \"0s\"");
     let times: Vec<&str> = keys
         .iter()
         .filter(|key| key.kind.starts_with("a duration"))

@@ -468,11 +468,13 @@ fn pack_runs(indexer: &Indexer, execution: ExecutionId, runs: &[(u32, Vec<EntryR
 fn to_copy(indexer: &Indexer, execution: ExecutionId, reference: &EntryRef) -> Result<Bytes, ReadError> {
     let damage = match indexer.parts.journal.read(Position::from_bits(reference.position)) {
         Ok(committed) => match unpack(committed.payload.clone()) {
-            Ok(_) => return Ok(committed.payload),
-            Err(error) => error.to_string(),
+            // What a newer version wrote is left to it.
+            Ok(_) | Err(EntryError::UnknownFormat { .. } | EntryError::UnknownKind { .. }) => return Ok(committed.payload),
+            Err(error @ EntryError::Malformed { .. }) => error.to_string(),
         },
-        Err(error @ ReadError::Corrupt { .. }) => error.to_string(),
-        Err(error) => return Err(error),
+        // Nobody but the collector releases a segment: one that is not there was lost.
+        Err(error @ (ReadError::Corrupt { .. } | ReadError::Expired(_))) => error.to_string(),
+        Err(error @ ReadError::Io(_)) => return Err(error),
     };
     tracing::error!(%execution, position = reference.position, damage, "an entry of a live execution is damaged, and so copied as a gap");
     let gap = entry::Carried {

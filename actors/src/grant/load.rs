@@ -161,7 +161,7 @@ impl Grants {
                 variable: stable_key.clone(),
             };
             let mut supplied = supplied(variable)?;
-            let item = grants.item(id, flow, &supplied, version, rows.remove(stable_key));
+            let item = grants.item(id, flow, &supplied, version, true, rows.remove(stable_key));
             supplied.fields.values_mut().for_each(Zeroize::zeroize);
             grants.items.insert(stable_key.clone(), item?);
         }
@@ -179,7 +179,7 @@ impl Grants {
         };
         if let Some(flow) = flow {
             let row = custody.catalog().grants_of(id.holder)?.remove(&id.variable);
-            let item = grants.item(id.clone(), flow, &supplied.value, supplied.version, row)?;
+            let item = grants.item(id.clone(), flow, &supplied.value, supplied.version, supplied.is_given, row)?;
             grants.items.insert(id.variable.clone(), item);
         }
         Ok(grants)
@@ -226,13 +226,19 @@ impl Grants {
         flow: Flow,
         supplied: &ConnectionValue,
         version: u64,
+        is_given: bool,
         on_disk: Option<StoredGrant>,
     ) -> Result<Item, LoadError> {
         let provider = Provider::read(flow, &supplied.fields);
         let registration = Some(registration(&supplied.fields));
         let supplied_digest = supplied.token.as_ref().map(|token| key_digest(&token.to_string()));
         let is_current = on_disk.as_ref().is_some_and(|row| {
-            let is_over = !matches!(row.grant.status, Status::Active | Status::Error);
+            let is_over = match row.grant.status {
+                Status::Active | Status::Error => false,
+                Status::Failed | Status::Uncertain => true,
+                // Its holder disconnected it, until they give something again.
+                Status::Pending => is_given,
+            };
             (supplied_digest.is_none() || row.supplied == supplied_digest)
                 && row.registration == registration
                 // Nobody consents to that of a registration which acts for itself: it begins anew.
@@ -468,10 +474,13 @@ mod tests {
             fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             token: None,
         };
-        for (status, need) in [
-            (Status::Failed, Need::Renewal),
-            (Status::Pending, Need::Renewal),
-            (Status::Error, Need::Patience),
+        for (status, is_given, need) in [
+            (Status::Failed, true, Need::Renewal),
+            (Status::Failed, false, Need::Renewal),
+            (Status::Pending, true, Need::Renewal),
+            // It was disconnected, and stands as it stood.
+            (Status::Pending, false, Need::Patience),
+            (Status::Error, true, Need::Patience),
         ] {
             let row = StoredGrant {
                 grant: Grant {
@@ -486,7 +495,7 @@ mod tests {
                 holder,
                 variable: "account".into(),
             };
-            let item = grants.item(id, Flow::ClientCredentials, &supplied, 0, Some(row)).unwrap();
+            let item = grants.item(id, Flow::ClientCredentials, &supplied, 0, is_given, Some(row)).unwrap();
             assert_eq!(item.now.grant.need(Timestamp(1), &Rules::default()), need, "{status:?}");
             assert_eq!(item.now.grant.generation, 4 + u64::from(need == Need::Renewal));
         }

@@ -81,8 +81,8 @@ struct Heart {
 struct Shared {
     options: PulseOptions,
     health: AtomicU8,
-    /// Whether a round since somebody last asked found nobody silent for long.
-    beats: AtomicBool,
+    /// When the last round was.
+    beat: Mutex<Instant>,
     hearts: Mutex<Vec<Heart>>,
 }
 
@@ -109,7 +109,7 @@ impl Pulse {
         let shared = Arc::new(Shared {
             options,
             health: AtomicU8::new(Health::Well as u8),
-            beats: AtomicBool::new(false),
+            beat: Mutex::new(Instant::now()),
             hearts: Mutex::new(Vec::new()),
         });
         let (alive, dropped) = mpsc::channel::<()>();
@@ -178,17 +178,24 @@ impl Pulse {
         self.shared.health()
     }
 
-    /// Whether there was a round, since this was asked last, that found nobody silent for long: the system's watchdog may be fed. A
-    /// journal that waits for a slow disk is late in most rounds, and answers.
+    /// Whether nobody was silent for long in the last round, and that was not long ago: the system's watchdog may be fed. A journal that
+    /// waits for a slow disk is late in most rounds, and answers.
     #[must_use]
-    pub fn take_beat(&self) -> bool {
-        self.shared.beats.swap(false, Ordering::AcqRel)
+    pub fn is_alive(&self) -> bool {
+        let PulseOptions {
+            interval, degraded_after, ..
+        } = self.shared.options;
+        self.health() < Health::Degraded && self.shared.beat().elapsed() <= 2 * interval + degraded_after
     }
 }
 
 impl Shared {
     fn hearts(&self) -> MutexGuard<'_, Vec<Heart>> {
         self.hearts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn beat(&self) -> MutexGuard<'_, Instant> {
+        self.beat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn health(&self) -> Health {
@@ -225,9 +232,7 @@ impl Shared {
             _ => Health::Degraded,
         };
         self.health.store(health as u8, Ordering::Release);
-        if health < Health::Degraded {
-            self.beats.store(true, Ordering::Release);
-        }
+        *self.beat() = Instant::now();
         let describe = |heart: &Heart| format!("{} silent for {:?}", heart.name, heart.silent);
         (longest >= abort_after).then(|| hearts.iter().map(describe).collect::<Vec<_>>().join(", "))
     }
@@ -256,7 +261,7 @@ mod tests {
             shared: Arc::new(Shared {
                 options,
                 health: AtomicU8::new(Health::Well as u8),
-                beats: AtomicBool::new(false),
+                beat: Mutex::new(Instant::now()),
                 hearts: Mutex::new(vec![heart]),
             }),
             on_beat: Arc::new(|| {}),
@@ -264,11 +269,11 @@ mod tests {
         };
         let mut round = || {
             let _ = pulse.shared.round(second);
-            pulse.take_beat()
+            // However often somebody looks.
+            pulse.is_alive() && pulse.is_alive()
         };
         // It answers in the third and the sixth round, and then never again: silent for five seconds in the eleventh.
         let fed: Vec<bool> = (1..=13).map(|_| round()).collect();
         assert_eq!(fed, [[true; 10].as_slice(), &[false; 3]].concat());
-        assert!(!pulse.take_beat(), "no round, no beat");
     }
 }

@@ -255,7 +255,7 @@ impl Plane {
     /// Whether no thread was silent for long lately, and the journal can be written: feeds the system's watchdog.
     pub(crate) fn is_alive(&self) -> impl Fn() -> bool + Send + 'static {
         let (pulse, journal) = (self.pulse.clone(), self.journal.clone());
-        move || pulse.take_beat() && !journal.is_poisoned()
+        move || pulse.is_alive() && !journal.is_poisoned()
     }
 
     /// What `/readyz` asks.

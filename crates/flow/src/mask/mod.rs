@@ -94,6 +94,10 @@ impl fmt::Debug for Masker {
     }
 }
 
+/// The longest text that was masked in a result and is looked for again, and all of them together: no key, tokens are some kilobytes long.
+const LONGEST_FOUND: usize = 64 << 10;
+const ALL_FOUND: usize = 256 << 10;
+
 impl Masker {
     /// Shorter secrets are not looked for: they would blank ordinary text.
     pub const MIN_SECRET: usize = HEAD;
@@ -135,12 +139,20 @@ impl Masker {
         Self::new(secrets)
     }
 
-    /// A masker for what stands in these ranges of JSON, but for what `known` finds.
+    /// A masker for what stands in these ranges of JSON, but for what `known` finds. What is longer than a secret is, is none: all behind
+    /// more of them than can be named. Each takes some twenty times its length, so that all together have a bound, too.
     #[must_use]
     pub fn of_ranges(ranges: &[(u32, u32)], json: &[u8], known: &Self) -> Self {
         let text = |(start, end): &(u32, u32)| std::str::from_utf8(json.get(*start as usize..*end as usize)?).ok();
-        let mut found: BTreeSet<&str> = ranges.iter().filter_map(text).collect();
+        let texts = ranges.iter().filter_map(text).filter(|text| text.len() <= LONGEST_FOUND);
+        let mut found: BTreeSet<&str> = texts.collect();
         found.retain(|text| known.ranges(text.as_bytes()) != [(0, narrow(text.len()))]);
+        let mut room = ALL_FOUND;
+        found.retain(|text| {
+            let fits = text.len() <= room;
+            room -= if fits { text.len() } else { 0 };
+            fits
+        });
         // It may be part of a string, and then stands there as one writes it in JSON.
         let strings = found.iter().filter_map(|text| serde_json::from_str(&format!("\"{text}\"")).ok());
         let strings: Vec<String> = strings.collect();
@@ -393,6 +405,13 @@ mod tests {
         assert_eq!(masker.mask_text(&text), "{\"k\":\"***\",\"other\":\"another secret\",\"n\":1} ***");
         let far = [(1, 9_000), (9_000, 9_001)];
         assert!(Masker::of_ranges(&far, json.as_bytes(), &known).finders.is_empty());
+        // All behind more of them than can be named.
+        let (long, end) = ("x".repeat(LONGEST_FOUND + 1), narrow(LONGEST_FOUND + 1));
+        assert!(Masker::of_ranges(&[(0, end)], long.as_bytes(), &known).finders.is_empty());
+        let all = (0..5).map(|n| n.to_string().repeat(LONGEST_FOUND)).collect::<String>();
+        let ranges: Vec<(u32, u32)> = (0..5).map(|n| (n * (end - 1), (n + 1) * (end - 1))).collect();
+        let masker = Masker::of_ranges(&ranges, all.as_bytes(), &known);
+        assert_eq!(masker.ranges(all.as_bytes()), [(0, 4 * (end - 1))], "and no more together");
     }
 
     #[test]
