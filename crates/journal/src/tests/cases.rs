@@ -137,6 +137,7 @@ fn the_queue_is_bounded_by_entries_and_by_bytes_and_drains() {
     let waiting: Vec<_> = (0..4).map(|_| journal.append(vec![entry.clone()])).collect();
     let first = journal.append_first(vec![entry]);
     rig.open().writer.turn(false);
+    rig.open().writer.turn(false);
     let outcomes: Vec<_> = waiting.into_iter().map(Append::wait).collect();
     let first = first.wait().unwrap();
     assert!(outcomes[..3].iter().all(|at| at.is_ok_and(|at| at > first)), "{outcomes:?}");
