@@ -39,7 +39,7 @@ struct Gates {
 pub(super) struct Admitted {
     pub(super) actor: Actor,
     turn: Mutex<Option<Turn>>,
-    identity: String,
+    pub(super) identity: String,
     gates: Arc<Gates>,
     runtime: Handle,
 }

@@ -1,4 +1,4 @@
-//! What one request of the API may read, and for how long.
+//! What one request of the API may read and answer, and for how long it may read.
 
 use super::Desk;
 use perseat_actors::kit::Clock;
@@ -13,6 +13,7 @@ pub(crate) struct Budget {
     left: AtomicUsize,
     bytes: usize,
     bytes_left: AtomicUsize,
+    answer_left: AtomicUsize,
     /// Until when after the start more may be read.
     until: Duration,
     clock: Arc<dyn Clock>,
@@ -32,6 +33,7 @@ impl Budget {
             left: AtomicUsize::new(records),
             bytes,
             bytes_left: AtomicUsize::new(bytes),
+            answer_left: AtomicUsize::new(bytes),
             until: clock.uptime().saturating_add(time),
             clock,
             spent: OnceLock::new(),
@@ -47,6 +49,17 @@ impl Budget {
     /// Why something was refused, if anything was.
     pub(super) fn spent(&self) -> Option<Spent> {
         self.spent.get().copied()
+    }
+
+    /// Takes room for a part of the answer, however long it took to make: a mutation says what it did. Once there is too little,
+    /// there is none for anything.
+    pub(super) fn take_answer(&self, bytes: usize) -> Result<(), Spent> {
+        let less = |left: usize| Some(left.saturating_sub(bytes));
+        let taken = self.answer_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        if taken.is_ok_and(|left| left > bytes) {
+            return Ok(());
+        }
+        Err(*self.spent.get_or_init(|| Spent::Bytes))
     }
 
     /// Whether more than a quarter of the bytes is taken: who goes through many things ends in time with what there is.
@@ -105,6 +118,14 @@ mod tests {
         let budget = budget(1, Duration::MAX);
         assert_eq!((budget.take_bytes(10), budget.take(1)), (Ok(()), Ok(())));
         assert_eq!(budget.take_bytes(1), Err(Spent::Bytes));
+    }
+
+    #[test]
+    fn an_answer_without_room_gets_no_more_of_it() {
+        let budget = budget(1, Duration::ZERO);
+        assert_eq!((budget.take_answer(6), budget.spent()), (Ok(()), None));
+        assert_eq!(budget.take_answer(5), Err(Spent::Bytes));
+        assert_eq!((budget.take_answer(0), budget.spent()), (Err(Spent::Bytes), Some(Spent::Bytes)));
     }
 
     #[test]

@@ -24,9 +24,10 @@ pub struct ControlOptions {
     pub query_time: Duration,
     /// Records that one request may read.
     pub query_rows: usize,
-    /// Bytes of log lines and error messages of executions that one request may read.
+    /// Bytes of log lines and error messages of executions that one request may read, and as many of its answer.
     pub query_bytes: usize,
-    /// Memory for what signed URLs answer, until it is sent; the clients of one network have half.
+    /// Memory for what signed URLs answer, until it is sent, and as much for long answers to who is admitted; the clients of one
+    /// network, and one identity, have half.
     pub result_memory: usize,
     /// The text of a query in bytes, what its strings hold apart.
     pub max_query: usize,

@@ -18,6 +18,7 @@ mod service;
 mod sign_in;
 mod signed;
 mod turns;
+mod unsent;
 mod unsupported;
 
 pub(crate) use budget::Budget;

@@ -9,6 +9,7 @@ use super::schema::answer;
 use super::schema::blobs::{self, Blob};
 use super::schema::{self, Schema};
 use super::sign_in::{Provider, SignIn};
+use super::unsent::Unsent;
 use super::{Desk, document, media, unsupported};
 use crate::boot::http::{Answer, Answering, Service, json, text};
 use crate::console::{self, Console, ConsoleOptions};
@@ -18,6 +19,8 @@ use async_graphql::parser::types::OperationType;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Body as _;
 use perseat_actors::front::{Beside, BesideAnswer};
 use perseat_domain::model::MediaKind;
 use serde_json::json;
@@ -44,6 +47,8 @@ struct Shared {
     pictures: Arc<Pictures>,
     /// What signed URLs answer.
     fetches: Fetches,
+    /// Long answers to whoever is admitted.
+    answers: Unsent,
     sign_in: SignIn,
     console: Console,
     /// Where requests run, whichever thread they come in on.
@@ -67,6 +72,7 @@ impl Control {
                 options.result_memory,
                 options.query_time,
             ),
+            answers: Unsent::new(options.result_memory, options.query_time),
             asked: OnceLock::new(),
             admission: Admission::new(Arc::clone(&desk), runtime.clone()),
             decoders: Arc::new(Semaphore::new(options.decoders)),
@@ -95,6 +101,9 @@ impl Beside for Control {
 
 /// Where GraphQL is.
 const API: &str = "/api";
+
+/// Answers up to this length hold no memory of their own: there are no more of them than connections.
+const SHORT: u64 = 64 << 10;
 
 /// Lists and objects within one another in a request: what the JSON library reads.
 const JSON_DEPTH: usize = 127;
@@ -147,8 +156,26 @@ impl Shared {
             Err(refused) => return *refused,
         };
         let this = Arc::clone(&self);
-        let answered = self.runtime.spawn_blocking(move || this.run(&admitted, &body)).await;
-        answered.unwrap_or_else(|_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error."))
+        let answered = self.runtime.spawn_blocking(move || (this.run(&admitted, &body), admitted));
+        match answered.await {
+            Ok((answer, admitted)) => {
+                let held = self.held(&admitted, answer).await;
+                held.unwrap_or_else(|| refusal(StatusCode::SERVICE_UNAVAILABLE, NOT_SENT))
+            }
+            Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error."),
+        }
+    }
+
+    /// The same answer, which holds memory until it is sent if it is long. Its turn is kept until there is some; `None` where there is none
+    /// for too long.
+    async fn held(&self, admitted: &Admitted, answer: Answer) -> Option<Answer> {
+        if answer.body().size_hint().exact().is_some_and(|length| length <= SHORT) {
+            return Some(answer);
+        }
+        let (head, body) = answer.into_parts();
+        let Ok(whole) = body.collect().await;
+        let bytes = self.answers.hold(&admitted.identity, whole.to_bytes()).await?;
+        Some(Answer::from_parts(head, Full::new(bytes)))
     }
 
     fn run(&self, admitted: &Admitted, body: &[u8]) -> Answer {
@@ -223,11 +250,18 @@ impl Shared {
         let answered = self.runtime.spawn_blocking(move || {
             let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
             let aside = |wait: &mut dyn FnMut()| admitted.aside(wait);
-            this.console
-                .answer(&admitted.actor, console::Aside(&aside), &head.method, path, query, &body)
+            let answer = this
+                .console
+                .answer(&admitted.actor, console::Aside(&aside), &head.method, path, query, &body);
+            (answer, admitted)
         });
-        let failed = |_| console::refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error.");
-        answered.await.unwrap_or_else(failed)
+        match answered.await {
+            Ok((answer, admitted)) => {
+                let held = self.held(&admitted, answer).await;
+                held.unwrap_or_else(|| console::refusal(StatusCode::SERVICE_UNAVAILABLE, NOT_SENT))
+            }
+            Err(_) => console::refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error."),
+        }
     }
 
     /// Takes a file that a signed URL permits.
@@ -339,6 +373,9 @@ impl Shared {
         }
     }
 }
+
+/// For an answer that finds no memory.
+const NOT_SENT: &str = "This was done, but earlier answers are not taken yet, and there is no room to send this one.";
 
 /// What somebody uploaded or computed, so that no browser runs it as a page of this origin.
 fn harmless(blob: Blob) -> Answer {

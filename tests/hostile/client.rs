@@ -47,6 +47,11 @@ impl Answer {
         (self.status, body["code"].as_str().unwrap().to_owned())
     }
 
+    /// Of its body, as it says.
+    pub(crate) fn length(&self) -> usize {
+        self.headers.get("content-length").map_or(0, |length| length.parse().unwrap())
+    }
+
     pub(crate) fn closes(&self) -> bool {
         self.headers.get("connection").is_some_and(|value| value == "close")
     }
@@ -135,6 +140,18 @@ impl Client {
     /// The next answer, unless the connection is closed before a byte of it.
     #[track_caller]
     pub(crate) fn try_answer(&mut self) -> Option<Answer> {
+        let mut answer = self.head()?;
+        let length = answer.length();
+        while self.unread.len() < length {
+            assert!(self.more(), "half an answer");
+        }
+        answer.body = self.unread.drain(..length).collect();
+        Some(answer)
+    }
+
+    /// The next answer without its body, of which no more is taken than came along.
+    #[track_caller]
+    pub(crate) fn head(&mut self) -> Option<Answer> {
         let head_end = loop {
             if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at;
@@ -147,18 +164,14 @@ impl Client {
         let head = String::from_utf8(self.unread.drain(..head_end + 4).collect()).unwrap();
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers: HashMap<String, String> = lines
+        let headers = lines
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
-        while self.unread.len() < length {
-            assert!(self.more(), "half an answer");
-        }
         Some(Answer {
             status,
             headers,
-            body: self.unread.drain(..length).collect(),
+            body: Vec::new(),
         })
     }
 

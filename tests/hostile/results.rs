@@ -1,4 +1,4 @@
-//! Results of steps that take many times their bytes as values, and many who fetch them.
+//! Results of steps that take many times their bytes as values, log lines that are asked for again and again, and many who take no answer.
 
 use crate::client::Client;
 use crate::harness::api::Api;
@@ -52,5 +52,60 @@ async fn large_results_are_neither_opened_for_what_is_said_of_them_nor_held_by_w
         assert!(answer.body.len() > 2 << 20 && answer.body.ends_with(&end));
     }
     memory.grew_within(48 << 20, "api.result-memory, and what api.concurrency makes ready");
+    world.serves_others();
+}
+
+/// 240 KiB of log lines.
+const TALK: &str =
+    "module.exports = async ({ logger }) => { for (let n = 0; n < 15; n += 1) logger.info('x'.repeat(16_000)); return { data: 1 }; }";
+
+/// A query of all log lines of one execution, `lists` by `texts` times and once more for the edges.
+fn talk(lists: usize, texts: usize) -> String {
+    let lists = (0..lists).fold(String::new(), |all, n| {
+        format!("{all} l{n}: logs {{ nodes {{ ...F }} edges {{ node {{ ...F }} }} }}")
+    });
+    let texts = (0..texts).fold(String::new(), |all, n| format!("{all} m{n}: message"));
+    format!("{{ executionResults(first: 1) {{ nodes {{ {lists} }} }} }} fragment F on Log {{ {texts} }}")
+}
+
+#[tokio::test]
+async fn texts_are_counted_as_often_as_they_are_answered_and_answers_until_they_are_sent() {
+    let setup = setup()
+        .set("api.concurrency", 2)
+        .set("api.query-bytes", "16MiB")
+        .set("api.result-memory", "32MiB")
+        .set("api.query-time", "1s");
+    let flows = vec![flow("Talk", OPEN, &[code("Say", TALK)])];
+    let world = World::with(setup, flows).await.may_grow(144 << 20, "what follows");
+    let request = post(&world.path_of("Talk").await, "prismatic-synchronous: true\r\n", "{}");
+    assert_eq!(world.send(&request).status, 200);
+    let owner = Api::program(&world.daemon, "owner").await;
+    let memory = Memory::of(world.daemon.pid());
+    let refused = owner.ask(&talk(16, 16), json!({})).await;
+    assert_eq!(
+        refused["errors"][0]["extensions"]["code"], "TOO_MANY_BYTES",
+        "{}",
+        refused["errors"]
+    );
+    memory.grew_within(48 << 20, "api.query-bytes");
+
+    // One of them finds room: an identity has half.
+    let memory = Memory::of(world.daemon.pid());
+    let headers = format!("authorization: {}\r\ncontent-type: application/json\r\n", owner.bearer());
+    let body = json!({ "query": talk(5, 5) }).to_string();
+    let ask = |_| {
+        let mut client = Client::connect(world.daemon.address("api"));
+        client.write(post("/api", &headers, &body));
+        client
+    };
+    let mut clients: Vec<Client> = (0..12).map(ask).collect();
+    let heads: Vec<(u16, bool)> = clients
+        .iter_mut()
+        .map(|client| client.head().expect("an answer"))
+        .map(|head| (head.status, head.length() > 11 << 20))
+        .collect();
+    let number = |wanted| heads.iter().filter(|head| **head == wanted).count();
+    assert!(number((503, false)) > 0 && number((200, true)) == 1, "{heads:?}");
+    memory.grew_within(112 << 20, "half of api.result-memory, and what api.concurrency makes ready");
     world.serves_others();
 }

@@ -306,7 +306,7 @@ pub(super) struct Log {
     id: ID,
     timestamp: DateTime,
     severity: LogSeverityLevel,
-    message: String,
+    message: Arc<str>,
     step_name: Option<String>,
     section_id: Option<Uuid>,
 }
@@ -337,7 +337,7 @@ fn lines(view: &VisibleExecution) -> Vec<Log> {
         id: join_global("Log", Uuid::from_u128(view.summary.id.0.as_u128() ^ (place as u128 + 1))).into(),
         timestamp: DateTime(line.at),
         severity: severity(&line.level),
-        message: line.message,
+        message: line.message.into(),
         step_name: Some(line.step).filter(|step| !step.is_empty()),
         section_id: None,
     };

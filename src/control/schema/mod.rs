@@ -21,6 +21,7 @@ mod registrations;
 mod roles;
 mod scalars;
 mod sharing;
+mod size;
 mod standing;
 mod trigger;
 mod usage;
@@ -70,6 +71,7 @@ pub(super) fn build(desk: &Arc<Desk>) -> Schema {
     Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .limit_depth(options.max_depth)
         .limit_complexity(options.max_complexity)
+        .extension(size::Size)
         .data(Arc::clone(desk))
         .finish()
 }

@@ -6,8 +6,8 @@ pub enum Spent {
     /// So many records were read.
     #[error("this reads more records than one request may: ask for smaller pages, or for fewer lists within one another")]
     Records,
-    /// What is shown of executions came to so many bytes.
-    #[error("this shows more of executions than one request may: ask for fewer of them at once")]
+    /// What is read of executions, or the answer, came to so many bytes.
+    #[error("this shows more bytes than one request may: ask for less at once")]
     Bytes,
     /// It took so long.
     #[error("this takes longer than one request may: ask for smaller pages, or for fewer lists within one another")]

@@ -1,0 +1,80 @@
+//! What answers hold in memory until they are sent.
+
+use bytes::Bytes;
+use perseat_actors::kit::{Held, Memory, Shares};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    memory: Memory,
+    halves: Arc<Shares<String>>,
+    patience: Duration,
+}
+
+impl Unsent {
+    /// Each has half of `memory`, and waits for it for no longer than `patience`.
+    pub(super) fn new(memory: usize, patience: Duration) -> Self {
+        Self {
+            memory: Memory::new(memory),
+            halves: Shares::new(memory / 2),
+            patience,
+        }
+    }
+
+    /// The same bytes, which hold as much of the memory until they are sent; `None` where there is none for too long.
+    pub(super) async fn hold(&self, whose: &str, bytes: Bytes) -> Option<Bytes> {
+        let claim = async {
+            let of_half = self.halves.claim(whose.to_owned(), bytes.len()).await.ok()?;
+            Some((of_half, self.memory.claim(bytes.len()).await.ok()?))
+        };
+        let (of_half, of_all) = timeout(self.patience, claim).await.ok().flatten()?;
+        Some(Bytes::from_owner(Sending {
+            bytes,
+            _of_all: of_all,
+            _of_half: of_half,
+        }))
+    }
+}
+
+struct Sending {
+    bytes: Bytes,
+    _of_all: OwnedSemaphorePermit,
+    _of_half: Held<String>,
+}
+
+impl AsRef<[u8]> for Sending {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn what_is_not_sent_holds_memory_of_which_each_has_half() {
+        let unsent = Unsent::new(100, Duration::from_secs(60));
+        let hold = |whose, bytes| unsent.hold(whose, Bytes::from(vec![7; bytes])).now_or_never();
+        let first = hold("a", 40).flatten().unwrap();
+        let part = first.slice(1..3);
+        drop(first);
+        assert!(hold("a", 11).is_none(), "a part of it is still to be sent");
+        assert!(hold("b", 11).is_some());
+        drop(part);
+        assert_eq!(hold("a", 11).flatten().as_deref(), Some([7; 11].as_slice()));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_memory_for_ever() {
+        let unsent = Unsent::new(100, Duration::ZERO);
+        let hold = |bytes| unsent.hold("a", Bytes::from(vec![7; bytes]));
+        let first = hold(40).await;
+        assert!(first.is_some() && hold(11).await.is_none());
+    }
+}
