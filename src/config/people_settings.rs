@@ -87,10 +87,11 @@ settings! {
         from: Option<String> = unset("Perseat <perseat@example.com>");
         /// How long one letter may take.
         timeout: Duration = "30s";
-        /// Letters that may wait, the last quarter of them to the organization's people and for forgotten passwords alone; beyond it
-        /// links are shown to whoever invites.
+        /// Letters that may wait, the last quarter of them to the organization's people and to whoever forgot their password alone; beyond
+        /// it links are shown to whoever invites.
         waiting: Count = 10_000;
-        /// Letters to the people of one customer that may wait, so that those of others are written; beyond it as above.
+        /// Invitations to the people of one customer that may wait, and as many letters for other passwords, so that those of others are
+        /// written; beyond it as above.
         waiting_of_customer: Count = 1_000;
         /// Invitations to one address within `invitations-window`; beyond it links are shown to whoever invites.
         invitations: Count = 5;

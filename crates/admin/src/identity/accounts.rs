@@ -4,7 +4,7 @@
 //! it. A password comes only through a link that was made for its user: single-use, expiring, and kept as a digest.
 
 use super::IdentityError;
-use super::letters::{Delivery, no_room};
+use super::letters::{By, Delivery, no_room};
 use crate::actor::{Actor, Who};
 use crate::edit::Edit;
 use crate::fault::Fault;
@@ -87,7 +87,7 @@ impl Edit<'_, '_> {
             Delivery::Mail { room, lifetime } => {
                 let is_new = account.password.is_none();
                 let purpose = if is_new { Purpose::Invitation } else { Purpose::Reset };
-                match (self.write_letter(&account, purpose, room)?, is_new) {
+                match (self.write_letter(&account, purpose, By::Manager, room)?, is_new) {
                     (true, _) => Ok(None),
                     (false, true) => self.issue_link(account, Purpose::Invitation, lifetime).map(Some),
                     (false, false) => Err(no_room()),

@@ -19,6 +19,9 @@ use uuid::Uuid;
 /// Letters to one user: at most one of each purpose.
 const PURPOSES: usize = 2;
 
+/// What tells a letter from those that share its room.
+const OWN_BITS: u128 = u64::MAX as u128 >> 1;
+
 /// How somebody gets their link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
@@ -41,16 +44,25 @@ pub enum Delivery {
 pub struct Room {
     /// In all. The last quarter is for the organization's people and for whoever forgot their password.
     pub all: u64,
-    /// To the people of one customer.
+    /// Of one purpose to the people of one customer.
     pub of_customer: usize,
 }
 
 impl Room {
     /// Whether one more fits beside `waiting`.
-    fn takes(self, waiting: u64, membership: Membership, purpose: Purpose) -> bool {
-        let is_kept_for = membership == Membership::Organization || purpose == Purpose::Reset;
+    fn takes(self, waiting: u64, membership: Membership, by: By) -> bool {
+        let is_kept_for = membership == Membership::Organization || by == By::Holder;
         waiting < if is_kept_for { self.all } else { self.all - self.all / 4 }
     }
+}
+
+/// Who wants a letter to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Whoever manages people.
+    Manager,
+    /// Whoever the account is of, who forgot their password.
+    Holder,
 }
 
 /// A letter that is to be sent now.
@@ -73,18 +85,18 @@ pub(super) fn no_room() -> Fault {
 
 impl Edit<'_, '_> {
     /// Writes to everybody of this address, so that they can set another password. Says to nobody whether there is anybody.
-    /// Whoever has such a letter waiting gets no other one.
+    /// Whoever has such a letter waiting gets no other one. An account that there is no room for keeps no other one from its letter.
     ///
     /// # Errors
-    /// If the store fails, or there is no room for a letter.
+    /// If the store fails, or there is no room for any letter.
     pub fn request_reset(&mut self, address: &str, accounts: usize, room: Room) -> Result<(), Fault> {
+        let (mut is_short, mut waits) = (false, false);
         for account in self.mutation.accounts_of_address(address, accounts)? {
-            let waits = self.letter_to(account.user, Purpose::Reset)?.is_some();
-            if !waits && !self.write_letter(&account, Purpose::Reset, room)? {
-                return Err(no_room());
-            }
+            let has_one = self.letter_to(account.user, Purpose::Reset)?.is_some();
+            let has_one = has_one || self.write_letter(&account, Purpose::Reset, By::Holder, room)?;
+            (is_short, waits) = (is_short || !has_one, waits || has_one);
         }
-        Ok(())
+        if is_short && !waits { Err(no_room()) } else { Ok(()) }
     }
 
     fn letter_to(&self, user: UserId, purpose: Purpose) -> Result<Option<Letter>, StoreError> {
@@ -93,11 +105,11 @@ impl Edit<'_, '_> {
     }
 
     /// Writes a letter, or lets the one that waits begin anew. Tells whether there was room for it.
-    pub(super) fn write_letter(&mut self, account: &Account, purpose: Purpose, room: Room) -> Result<bool, Fault> {
+    pub(super) fn write_letter(&mut self, account: &Account, purpose: Purpose, by: By, room: Room) -> Result<bool, Fault> {
         let waiting = self.letter_to(account.user, purpose)?;
         let id = match &waiting {
             Some(letter) => letter.id,
-            None => match self.place_for_letter(account.user, purpose, room)? {
+            None => match self.place_for_letter(account.user, purpose, by, room)? {
                 Some(id) => id,
                 None => return Ok(false),
             },
@@ -114,21 +126,23 @@ impl Edit<'_, '_> {
         Ok(true)
     }
 
-    /// The id of one more letter, if there is room for it. It begins as its customer's does: so they stand together, to be counted.
-    fn place_for_letter(&mut self, user: UserId, purpose: Purpose, room: Room) -> Result<Option<LetterId>, Fault> {
+    /// The id of one more letter, if there is room for it. It begins as its customer's does, with a bit for its purpose: so those that
+    /// share a room stand together, to be counted.
+    fn place_for_letter(&mut self, user: UserId, purpose: Purpose, by: By, room: Room) -> Result<Option<LetterId>, Fault> {
         let membership = self.mutation.require::<User>(user)?.membership;
-        if !room.takes(self.mutation.count::<Letter>()?, membership, purpose) {
+        if !room.takes(self.mutation.count::<Letter>()?, membership, by) {
             return Ok(None);
         }
-        let random = self.random_id().as_u128() & u128::from(u64::MAX);
+        let random = self.random_id().as_u128() & OWN_BITS;
         let Membership::Customer(customer) = membership else {
             return Ok(Some(LetterId(Uuid::from_u128(random))));
         };
-        let first = customer.0.as_u128() & !u128::from(u64::MAX);
+        let bit = if purpose == Purpose::Reset { OWN_BITS + 1 } else { 0 };
+        let first = customer.0.as_u128() & !u128::from(u64::MAX) | bit;
         let from = Some(LetterId(Uuid::from_u128(first)));
         let others = self.mutation.page::<Letter>(from, room.of_customer)?.items;
-        let is_of_customer = |letter: &&Letter| letter.id.0.as_u128() & !u128::from(u64::MAX) == first;
-        let has_room = others.iter().filter(is_of_customer).count() < room.of_customer;
+        let shares_room = |letter: &&Letter| letter.id.0.as_u128() & !OWN_BITS == first;
+        let has_room = others.iter().filter(shares_room).count() < room.of_customer;
         Ok(has_room.then(|| LetterId(Uuid::from_u128(first | random))))
     }
 

@@ -251,15 +251,34 @@ fn letters_to_one_customer_leave_room_for_others_and_those_to_customers_for_the_
         .collect();
     assert_eq!(written, [true, true, false, true, true, false, true, true, false]);
     let (_, hans) = invite(3, 10);
-    let reset = |bench: &mut Bench, user: &User| {
+    let reset = |bench: &mut Bench, user: &User, all| {
         let address = user.email.clone().unwrap();
-        bench.change(|edit| edit.request_reset(&address, 16, room(8)))
+        bench.change(|edit| edit.request_reset(&address, 16, room(all)))
     };
-    reset(&mut bench, &hans).unwrap();
-    reset(&mut bench, &ann).unwrap();
+    let is_refused = |reset: Result<(), Fault>| reset.is_err_and(|fault| fault.to_string().contains("Too many letters"));
+    reset(&mut bench, &hans, 8).unwrap();
+    reset(&mut bench, &ann, 8).unwrap();
     assert_eq!(bench.letters().len(), 8);
     let bob = bench.guest("bob@acme.example");
-    assert!(reset(&mut bench, &bob).unwrap_err().to_string().contains("Too many letters"));
+    assert!(is_refused(reset(&mut bench, &bob, 8)));
+
+    // Invitations to a customer's people take no room from those of them who forgot their password.
+    let members = ["mia", "leo", "eva"].map(|name| bench.member(customers[0], &format!("{name}@globex.example")));
+    let resets = members.each_ref().map(|user| reset(&mut bench, user, 16));
+    assert_eq!(resets.map(is_refused), [false, false, true]);
+    // Nor does an account without room take any from others of its address.
+    let letter_to = |bench: &Bench, user: &User| bench.letters().into_iter().find(|letter| letter.user == user.id);
+    let earlier = letter_to(&bench, &ann).unwrap();
+    bench.change(|edit| edit.finish_letter(earlier.id)).unwrap();
+    let other = bench.member(customers[0], "ann@acme.example");
+    reset(&mut bench, &ann, 16).unwrap();
+    assert!(letter_to(&bench, &ann).is_some() && letter_to(&bench, &other).is_none());
+    // What is kept is not for whoever manages people.
+    let shown = Delivery::Shown { lifetime: HOUR };
+    let link = bench.change(|edit| edit.invite_user(hans.id, shown)).unwrap().unwrap();
+    bench.change(|edit| edit.set_password(&link, hash("a"))).unwrap();
+    assert_eq!(bench.letters().len(), 9);
+    assert!(bench.invite(&hans, 12).is_err() && bench.invite(&hans, 13).unwrap().is_none());
 }
 
 #[test]
