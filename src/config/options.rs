@@ -349,6 +349,7 @@ impl Config {
             body_bytes: self.history.shown_bytes.as_usize(),
             page: self.local.page.as_usize(),
             usage_rows: self.report_rows(),
+            log_bytes: self.api.query_bytes.as_usize() / 2,
         }
     }
 

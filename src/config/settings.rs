@@ -101,7 +101,8 @@ settings! {
         /// record; past it the request is refused whole (`TOO_MANY_ROWS`), but what a mutation did stays done.
         query_rows: Count = 100_000;
         /// Bytes of log lines and error messages of executions that one request may read, and as many of its answer while it is made, texts as
-        /// often as they are asked for; past it as above (`TOO_MANY_BYTES`). A page of logs ends after a quarter of them.
+        /// often as they are asked for; past it as above (`TOO_MANY_BYTES`). The log of one execution ends after half of them, a page of logs after a
+        /// quarter.
         query_bytes: Size = "32MiB";
         /// Memory for what signed URLs answer, results of steps and files, until it is sent, and as much for answers of more than 64 KiB to queries
         /// and of pages. The clients of one address, and one identity, have half at most; their others wait, for no longer than `api.query-time` (then 503).

@@ -8,7 +8,7 @@ use super::{Asked, Console};
 use crate::boot::http::Answer;
 use crate::control::{Budget, iso};
 use http::StatusCode;
-use perseat_admin::query::{VisibleExecution, unknown_cursor};
+use perseat_admin::query::unknown_cursor;
 use perseat_domain::entry::LogLine;
 use perseat_domain::id::ExecutionId;
 use serde::Serialize;
@@ -68,15 +68,6 @@ struct Page<'p> {
     most: usize,
     lines: Vec<Line>,
     next: Option<Place>,
-}
-
-/// What an execution said; its end says what went wrong, too.
-fn said(view: &VisibleExecution) -> Vec<LogLine> {
-    let mut lines = view.lines();
-    if let (Some(error), Some(last)) = (view.error(), lines.last_mut()) {
-        last.message = format!("{}: {error}", last.message);
-    }
-    lines
 }
 
 impl Console {
@@ -148,14 +139,23 @@ impl Console {
         below: usize,
     ) -> Result<(), Trouble> {
         asked.spend(1)?;
-        let Some(outline) = self.outline(asked, execution)? else {
+        let own = Budget::of(&self.desk);
+        let Some(log) = self.desk.executions().log(execution, asked.budget.unwrap_or(&own))? else {
             return Ok(());
         };
-        asked.spend(outline.steps.len())?;
-        let Some(view) = namer.reader.execution(outline)? else {
+        asked.spend(usize::try_from(log.summary.steps_finished).unwrap_or(usize::MAX))?;
+        let Some(said) = namer.reader.execution_log(log)? else {
             return Ok(());
         };
-        let lines = said(&view);
+        let mut lines = said.lines();
+        // Its end says what went wrong, too.
+        if said.summary().code.is_some()
+            && let Some(outline) = self.outline(asked, execution)?
+            && let Some(view) = namer.reader.execution(outline)?
+            && let (Some(error), Some(last)) = (view.error(), lines.last_mut())
+        {
+            last.message = format!("{}: {error}", last.message);
+        }
         asked.spend(lines.len())?;
         let wanted = lines.into_iter().enumerate().take(below);
         let wanted: Vec<(usize, LogLine)> = wanted.filter(|(_, line)| page.choice.wants(line)).collect();
@@ -172,7 +172,7 @@ impl Console {
                 level: line.level,
                 message: line.message,
                 step: line.step,
-                subject: namer.subject(&view.summary)?,
+                subject: namer.subject(said.summary())?,
                 href: View::Execution(execution).path(),
             });
         }

@@ -4,7 +4,7 @@ use crate::harness::daemon::Setup;
 use crate::harness::within;
 use crate::world::{HOST, Person, Shown, World};
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 const NOTES: &str = "definitionVersion: 7
@@ -61,6 +61,7 @@ flows:
                 const { body, user } = onEvent.results;
                 logger.info(`a line about ${body.data.text} for ${user.name}`);
                 logger.warn('<b>careful</b>');
+                for (let n = 0; n < (body.data.more ?? 0); n += 1) logger.info('m'.repeat(16_000));
                 return { data: 'canary-of-a-result' };
               };
       - name: Fail Perhaps
@@ -135,14 +136,19 @@ impl Office {
 
     /// Runs the flow for somebody, to its end.
     async fn run(&mut self, user: &str, text: &str, fails: bool) {
+        self.run_with(user, json!({ "text": text, "fails": fails })).await;
+    }
+
+    async fn run_with(&mut self, user: &str, mut body: Value) {
+        let fails = body["fails"] == true;
+        body["secret"] = "canary-of-a-request".into();
         let query = "{ instances { nodes { userLevelConfigs { nodes { user { name } flowConfigs { nodes { webhookUrl } } } } } } }";
         let found = self.world.api().get(query, json!({})).await;
         let configs = found["nodes"][0]["userLevelConfigs"]["nodes"].as_array().unwrap();
         let own = configs.iter().find(|config| config["user"]["name"] == user).unwrap();
         let url = own["flowConfigs"]["nodes"][0]["webhookUrl"].as_str().unwrap();
-        let body = json!({ "text": text, "fails": fails, "secret": "canary-of-a-request" }).to_string();
         let headers = [("content-type", "application/json")];
-        let accepted = self.world.daemon.post(url, &headers, body).await.json();
+        let accepted = self.world.daemon.post(url, &headers, body.to_string()).await.json();
         let id = accepted["executionId"].as_str().unwrap().to_owned();
         // Asked at the private socket: the API soon tells whoever asks it so often to wait.
         let target = format!("/executions/{id}");
@@ -260,6 +266,35 @@ async fn a_search_that_finds_little_goes_on_where_it_stopped() {
         page = ada.get(&further(&page).unwrap()).await;
     }
     assert!(empty == 2 && page.html.contains("a line about one"), "{empty}: {}", page.html);
+}
+
+#[tokio::test]
+async fn a_log_longer_than_a_request_may_read_hides_neither_its_execution_nor_others() {
+    let mut office = Office::open(Setup::new().set("api.query-bytes", "64KiB")).await;
+    let talk = json!({ "text": "four", "fails": true, "more": 8 });
+    office.run_with("ada", talk).await;
+    let asked = "query ($e: ID!) { executionResult(id: $e) { error stepResults { nodes { resultsUrl } } logs { nodes { message } } } }";
+    let found = office.world.api().get(asked, json!({ "e": office.executions[3] })).await;
+    assert_eq!(found["stepResults"]["nodes"].as_array().unwrap().len(), 3);
+    let said = found["logs"]["nodes"].as_array().unwrap();
+    let said: Vec<&str> = said.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    let begins = |at: usize, text| said[at].starts_with(text);
+    assert!(
+        said.len() == 6 && begins(3, "mmm") && begins(4, "There is more of this log") && begins(5, "Ending"),
+        "two lines, two of the long ones, and the end: {said:?}"
+    );
+
+    let ada = office.ada();
+    let mut page = ada.get(LOGS).await;
+    let mut pages = vec![page.html.clone()];
+    while let Some(link) = further(&page) {
+        page = ada.get(&link).await;
+        pages.push(page.html.clone());
+    }
+    let said = pages.concat();
+    for part in ["a line about four", "There is more of this log", "a line about one"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
 
 #[tokio::test]

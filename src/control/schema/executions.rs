@@ -12,7 +12,7 @@ use super::{blobs, trigger};
 use crate::control::Desk;
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use perseat_admin::fault::Fault;
-use perseat_admin::query::{Listed, Sight, VisibleExecution, VisibleSummary, unknown_cursor};
+use perseat_admin::query::{Listed, Sight, VisibleExecution, VisibleLog, VisibleSummary, unknown_cursor};
 use perseat_domain::entry::{LogLine, StepStatus};
 use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, join_global};
 use perseat_domain::time::Timestamp;
@@ -62,11 +62,12 @@ struct LogSeverity {
 #[derive(Clone, Debug)]
 pub(super) struct InstanceExecutionResult(Arc<Shown>);
 
-/// What lists know of an execution, and what happened in it once somebody asks for that.
+/// What lists know of an execution, and what happened in it and what it said once somebody asks for that.
 #[derive(Debug)]
 struct Shown {
     summary: VisibleSummary,
     view: OnceLock<VisibleExecution>,
+    log: OnceLock<VisibleLog>,
 }
 
 impl InstanceExecutionResult {
@@ -96,8 +97,12 @@ impl InstanceExecutionResult {
     /// The execution of a summary, if whoever asks may see it.
     fn visible(ctx: &Context<'_>, summary: ExecutionSummary) -> Result<Option<Self>> {
         let summary = read(ctx, |reader| reader.execution_summary(summary))?;
-        let view = OnceLock::new();
-        Ok(summary.map(|summary| Self(Arc::new(Shown { summary, view }))))
+        let shown = |summary| Shown {
+            summary,
+            view: OnceLock::new(),
+            log: OnceLock::new(),
+        };
+        Ok(summary.map(|summary| Self(Arc::new(shown(summary)))))
     }
 
     fn summary(&self) -> &ExecutionSummary {
@@ -109,20 +114,42 @@ impl InstanceExecutionResult {
         if let Some(view) = self.0.view.get() {
             return Ok(view);
         }
-        let steps = usize::try_from(self.summary().steps_finished).unwrap_or(usize::MAX);
-        spend(ctx, steps.saturating_add(1))?;
+        self.spend_entries(ctx)?;
         let outline = desk(ctx)?.executions().outline(self.summary().id, budget(ctx)?.as_ref());
-        let outline = outline.map_err(|fault| match fault {
-            OutlineError::Index(fault) => unreadable(&fault),
-            OutlineError::Spent(spent) => error(Fault::Spent(spent)),
-        })?;
         // One that was collected meanwhile has nothing more to show.
-        let visible = match outline {
+        let visible = match outline.map_err(not_read)? {
             Some(outline) => read(ctx, |reader| reader.execution(outline))?,
             None => None,
         };
         let visible = visible.ok_or_else(|| error(Fault::Absent("execution")))?;
         Ok(self.0.view.get_or_init(|| visible))
+    }
+
+    /// What it said: its entries are read here, once.
+    fn log(&self, ctx: &Context<'_>) -> Result<&VisibleLog> {
+        if let Some(log) = self.0.log.get() {
+            return Ok(log);
+        }
+        self.spend_entries(ctx)?;
+        let log = desk(ctx)?.executions().log(self.summary().id, budget(ctx)?.as_ref());
+        let visible = match log.map_err(not_read)? {
+            Some(log) => read(ctx, |reader| reader.execution_log(log))?,
+            None => None,
+        };
+        let visible = visible.ok_or_else(|| error(Fault::Absent("execution")))?;
+        Ok(self.0.log.get_or_init(|| visible))
+    }
+
+    fn spend_entries(&self, ctx: &Context<'_>) -> Result<()> {
+        let steps = usize::try_from(self.summary().steps_finished).unwrap_or(usize::MAX);
+        spend(ctx, steps.saturating_add(1))
+    }
+}
+
+fn not_read(fault: OutlineError) -> async_graphql::Error {
+    match fault {
+        OutlineError::Index(fault) => unreadable(&fault),
+        OutlineError::Spent(spent) => error(Fault::Spent(spent)),
     }
 }
 
@@ -227,7 +254,7 @@ impl InstanceExecutionResult {
         after: Option<String>,
         first: Option<i32>,
     ) -> Result<Connection<Log>> {
-        logs(ctx, self.view(ctx)?, order_by, after, first)
+        logs(ctx, self.log(ctx)?, order_by, after, first)
     }
 }
 
@@ -331,10 +358,10 @@ fn severity(word: &str) -> LogSeverityLevel {
 }
 
 /// The lines of an execution, and once it has ended a last one that says so: clients wait for it.
-fn lines(view: &VisibleExecution) -> Vec<Log> {
-    let lines = view.lines().into_iter().enumerate();
+fn lines(said: &VisibleLog) -> Vec<Log> {
+    let lines = said.lines().into_iter().enumerate();
     let log = |(place, line): (usize, LogLine)| Log {
-        id: join_global("Log", Uuid::from_u128(view.summary.id.0.as_u128() ^ (place as u128 + 1))).into(),
+        id: join_global("Log", Uuid::from_u128(said.summary().id.0.as_u128() ^ (place as u128 + 1))).into(),
         timestamp: DateTime(line.at),
         severity: severity(&line.level),
         message: line.message.into(),
@@ -346,12 +373,12 @@ fn lines(view: &VisibleExecution) -> Vec<Log> {
 
 fn logs(
     ctx: &Context<'_>,
-    view: &VisibleExecution,
+    said: &VisibleLog,
     order_by: Option<LogOrder>,
     after: Option<String>,
     first: Option<i32>,
 ) -> Result<Connection<Log>> {
-    let mut lines = lines(view);
+    let mut lines = lines(said);
     if order_by.is_some_and(|order| order.direction == OrderDirection::Desc) {
         lines.reverse();
     }
@@ -440,7 +467,7 @@ impl ExecutionQuery {
         first: Option<i32>,
     ) -> Result<Connection<Log>> {
         let execution = InstanceExecutionResult::find(ctx, &execution_result)?;
-        logs(ctx, execution.view(ctx)?, order_by, after, first)
+        logs(ctx, execution.log(ctx)?, order_by, after, first)
     }
 
     /// The sections that log lines of an execution belong to. There are none.

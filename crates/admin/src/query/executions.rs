@@ -10,8 +10,9 @@ use crate::fault::Fault;
 use perseat_domain::entry::LogLine;
 use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::{Customer, User};
+use perseat_domain::time::Timestamp;
 use perseat_store::catalog::Lookup as _;
-use perseat_store::executions::{ExecutionOutline, ExecutionSummary, Named, Part, Unreadable};
+use perseat_store::executions::{ExecutionLog, ExecutionOutline, ExecutionSummary, Named, Part, Unreadable};
 use perseat_store::index::Status;
 use std::ops::Deref;
 
@@ -40,28 +41,6 @@ impl VisibleExecution {
         self.sight
     }
 
-    /// What it said, in the order in which it was said, and once it has ended a last line of no step that says so.
-    #[must_use]
-    pub fn lines(&self) -> Vec<LogLine> {
-        let readable = |part: &Part<Vec<LogLine>>| match part {
-            Part::Readable(lines) => lines.clone(),
-            Part::Unreadable { .. } => Vec::new(),
-        };
-        let summary = &self.outline.summary;
-        let mut lines: Vec<LogLine> = self.outline.logs.iter().flat_map(readable).collect();
-        lines.extend(summary.ended_at.map(|at| {
-            let name = summary.instance.as_ref().and_then(|instance| instance.name.as_deref());
-            let message = format!("Ending Instance Execution {}", name.unwrap_or_default());
-            LogLine {
-                at,
-                level: if summary.status == Status::Succeeded { "info" } else { "error" }.to_owned(),
-                step: String::new(),
-                message: message.trim_end().to_owned(),
-            }
-        }));
-        lines
-    }
-
     /// What went wrong, with its stable code.
     #[must_use]
     pub fn error(&self) -> Option<String> {
@@ -80,6 +59,49 @@ impl Deref for VisibleExecution {
         &self.outline
     }
 }
+
+/// What an execution said, as far as whoever asks may see it. Only a [`Reader`] makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VisibleLog(ExecutionLog);
+
+impl VisibleLog {
+    /// What lists say of the execution.
+    #[must_use]
+    pub fn summary(&self) -> &ExecutionSummary {
+        &self.0.summary
+    }
+
+    /// What it said, in the order in which it was said; of a log that is cut a line of no step says so, and once it has ended a last one.
+    #[must_use]
+    pub fn lines(&self) -> Vec<LogLine> {
+        let Self(log) = self;
+        let readable = |part: &Part<Vec<LogLine>>| match part {
+            Part::Readable(lines) => lines.clone(),
+            Part::Unreadable { .. } => Vec::new(),
+        };
+        let mut lines: Vec<LogLine> = log.parts.iter().flat_map(readable).collect();
+        let of_no_step = |at: Timestamp, level: &str, message: &str| LogLine {
+            at,
+            level: level.to_owned(),
+            step: String::new(),
+            message: message.to_owned(),
+        };
+        if log.is_cut {
+            let at = lines.last().map_or(log.summary.accepted_at, |line| line.at);
+            lines.push(of_no_step(at, "warn", CUT));
+        }
+        lines.extend(log.summary.ended_at.map(|at| {
+            let name = log.summary.instance.as_ref().and_then(|instance| instance.name.as_deref());
+            let message = format!("Ending Instance Execution {}", name.unwrap_or_default());
+            let level = if log.summary.status == Status::Succeeded { "info" } else { "error" };
+            of_no_step(at, level, message.trim_end())
+        }));
+        lines
+    }
+}
+
+/// What the log of an execution ends with that has more lines than are read of one.
+const CUT: &str = "There is more of this log than is read of one execution (half of api.query-bytes).";
 
 /// What lists say of an execution, to whoever may see it. Only a [`Reader`] makes one.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,15 +145,7 @@ impl Reader<'_> {
     /// # Errors
     /// If the disk fails.
     pub fn execution_summary(&self, mut summary: ExecutionSummary) -> Result<Option<VisibleSummary>, Fault> {
-        let customer = customer_of(&summary);
-        if !self.sees_execution(customer) {
-            return Ok(None);
-        }
-        let (sight, _) = self.sight_of(&summary, customer)?;
-        if sight == Sight::WithoutPerson {
-            summary.user = None;
-        }
-        Ok(Some(VisibleSummary(summary)))
+        Ok(self.look(&mut summary)?.map(|_| VisibleSummary(summary)))
     }
 
     /// What happened in it, as far as whoever asks may see it.
@@ -139,17 +153,56 @@ impl Reader<'_> {
     /// # Errors
     /// If the disk fails.
     pub fn execution(&self, mut outline: ExecutionOutline) -> Result<Option<VisibleExecution>, Fault> {
-        let customer = customer_of(&outline.summary);
+        let Some((sight, hidden)) = self.look(&mut outline.summary)? else {
+            return Ok(None);
+        };
+        outline.message = outline.message.map(|message| match (&hidden, message) {
+            (Hidden::Nobody, message) => message,
+            (Hidden::Gone, _) => Part::Unreadable {
+                unreadable: Unreadable::Withheld,
+            },
+            (Hidden::Person(words), Part::Readable(text)) => Part::Readable(words.blanked(&text)),
+            (Hidden::Person(_), unreadable) => unreadable,
+        });
+        Ok(Some(VisibleExecution { outline, sight }))
+    }
+
+    /// What it said, as far as whoever asks may see it.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn execution_log(&self, mut log: ExecutionLog) -> Result<Option<VisibleLog>, Fault> {
+        let Some((_, hidden)) = self.look(&mut log.summary)? else {
+            return Ok(None);
+        };
+        match hidden {
+            Hidden::Nobody => {}
+            Hidden::Gone => log.parts.clear(),
+            Hidden::Person(words) => {
+                for part in &mut log.parts {
+                    if let Part::Readable(lines) = part {
+                        lines.iter_mut().for_each(|line| line.message = words.blanked(&line.message));
+                    }
+                }
+            }
+        }
+        Ok(Some(VisibleLog(log)))
+    }
+
+    /// How much is shown, and who is not to be named; none where whoever asks may not see it. Takes the name out of the summary.
+    fn look(&self, summary: &mut ExecutionSummary) -> Result<Option<(Sight, Hidden)>, Fault> {
+        let customer = customer_of(summary);
         if !self.sees_execution(customer) {
             return Ok(None);
         }
-        let (sight, user) = self.sight_of(&outline.summary, customer)?;
-        if sight == Sight::WithoutPerson
-            && let Some(named) = outline.summary.user.take()
-        {
-            without_person(&mut outline, &named, user.as_ref());
-        }
-        Ok(Some(VisibleExecution { outline, sight }))
+        let (sight, user) = self.sight_of(summary, customer)?;
+        let named = summary.user.take_if(|_| sight == Sight::WithoutPerson);
+        let hidden = match (named, user) {
+            (None, _) => Hidden::Nobody,
+            (Some(_), None) => Hidden::Gone,
+            (Some(named), Some(user)) => Hidden::Person(Words::of(&user, &named)),
+        };
+        Ok(Some((sight, hidden)))
     }
 
     fn sees_execution(&self, customer: Option<CustomerId>) -> bool {
@@ -190,23 +243,12 @@ fn customer_of(summary: &ExecutionSummary) -> Option<CustomerId> {
     summary.customer.as_ref()?.id.parse().ok()
 }
 
-fn without_person(outline: &mut ExecutionOutline, named: &Named, user: Option<&User>) {
-    let Some(user) = user else {
-        outline.message = outline.message.as_ref().map(|_| Part::Unreadable {
-            unreadable: Unreadable::Withheld,
-        });
-        outline.logs.clear();
-        return;
-    };
-    let words = Words::of(user, named);
-    if let Some(Part::Readable(message)) = &mut outline.message {
-        *message = words.blanked(message);
-    }
-    for part in &mut outline.logs {
-        if let Part::Readable(lines) = part {
-            lines.iter_mut().for_each(|line| line.message = words.blanked(&line.message));
-        }
-    }
+/// Whom texts must not name.
+enum Hidden {
+    Nobody,
+    /// Somebody who cannot be recognized any more.
+    Gone,
+    Person(Words),
 }
 
 /// What stands in the place of what names a person.

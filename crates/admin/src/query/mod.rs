@@ -17,7 +17,7 @@ mod versions;
 
 pub use condition::{Candidate, Condition};
 pub use configs::{ConfigState, Configurable, ConfiguredInstance, UserConfigView};
-pub use executions::{Sight, VisibleExecution, VisibleSummary};
+pub use executions::{Sight, VisibleExecution, VisibleLog, VisibleSummary};
 pub use instances::{InstanceFilter, needs_deploy};
 pub use integrations::{IntegrationFilter, VersionView};
 pub use order::{CustomerField, InstanceField, IntegrationField, Order, UserConfigField, UserField};

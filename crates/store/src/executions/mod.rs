@@ -18,8 +18,8 @@ pub use counts::Counts;
 pub use usage::{Dimension, NoDimension, UsageError, UsageQuery, UsageReport, UsageRow};
 pub use uses::Uses;
 pub use view::{
-    BodyView, ExecutionList, ExecutionOutline, ExecutionSummary, ExecutionView, Named, Part, ResponseView, StepOutline, StepView,
-    TriggerView, Unreadable,
+    BodyView, ExecutionList, ExecutionLog, ExecutionOutline, ExecutionSummary, ExecutionView, Named, Part, ResponseView, StepOutline,
+    StepView, TriggerView, Unreadable,
 };
 
 use crate::catalog::{Allowance, Spent};
@@ -68,6 +68,8 @@ pub struct ViewLimits {
     pub page: usize,
     /// How many rows a usage report has at most.
     pub usage_rows: usize,
+    /// How many bytes of the log of one execution are read.
+    pub log_bytes: usize,
 }
 
 impl Default for ViewLimits {
@@ -76,6 +78,7 @@ impl Default for ViewLimits {
             body_bytes: 64 << 10,
             page: 1_000,
             usage_rows: 50_000,
+            log_bytes: 16 << 20,
         }
     }
 }
@@ -83,7 +86,7 @@ impl Default for ViewLimits {
 /// How many results are shown of one execution where each is as long as is shown; no key, as it follows `body_bytes`.
 const RESULTS: usize = 16;
 
-/// Why there is no outline.
+/// Why there is no outline, or no log.
 #[derive(Debug, thiserror::Error)]
 pub enum OutlineError {
     /// The index cannot be read.
@@ -195,7 +198,7 @@ impl ExecutionReader {
         Ok(Some(view.finish()))
     }
 
-    /// What happened in one execution, without what was sent and what steps gave; `None` if there is none of this id. What it holds
+    /// What happened in one execution, without its log, what was sent and what steps gave; `None` if there is none of this id. Its message
     /// is taken from the allowance. Blocks on the disk.
     ///
     /// # Errors
@@ -209,21 +212,16 @@ impl ExecutionReader {
             summary,
             steps: Vec::new(),
             message: None,
-            logs: Vec::new(),
         };
         let mut ended: Option<Ended> = None;
         for reference in entries.references {
-            // Whether there is time left.
-            allowance.take(0)?;
-            // What cannot be read is absent.
-            for payload in self.payloads(&reference).unwrap_or_default() {
-                match Entry::decode(&payload) {
-                    Ok(Entry::StepsDone(done)) => {
+            for entry in self.entries(&reference, allowance)? {
+                match entry {
+                    Entry::StepsDone(done) => {
                         done.steps.iter().for_each(|step| opener.learn(step));
-                        outline.logs.extend(logs(&opener, &done, allowance)?);
                         outline.steps.extend(done.steps.into_iter().map(StepOutline::from));
                     }
-                    Ok(Entry::Ended(end)) => ended = Some(end),
+                    Entry::Ended(end) => ended = Some(end),
                     _ => {}
                 }
             }
@@ -234,6 +232,42 @@ impl ExecutionReader {
             outline.message = Some(part(message));
         }
         Ok(Some(outline))
+    }
+
+    /// The log of one execution, of a long one the beginning; `None` if there is none of this id. What it holds is taken from the
+    /// allowance. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn log(&self, execution: ExecutionId, allowance: &dyn Allowance) -> Result<Option<ExecutionLog>, OutlineError> {
+        let Some((summary, entries)) = self.look_up(execution)? else {
+            return Ok(None);
+        };
+        let mut log = ExecutionLog {
+            summary,
+            parts: Vec::new(),
+            is_cut: false,
+        };
+        let mut left = self.limits.log_bytes;
+        for reference in entries.references {
+            for entry in self.entries(&reference, allowance)? {
+                let Entry::StepsDone(StepsDone { logs: Some(sealed), .. }) = entry else {
+                    continue;
+                };
+                let opened = entries.opener.open(RecordKind::Logs, &[], &sealed);
+                let bytes = opened.as_ref().map_or(0, |plain| plain.len());
+                let lines: Result<Vec<LogLine>, _> = opened.and_then(|plain| decoded(&plain));
+                log.is_cut = bytes > left;
+                allowance.take_bytes(bytes.min(left))?;
+                log.parts
+                    .push(part(lines.map(|lines| if log.is_cut { up_to(left, lines) } else { lines })));
+                if log.is_cut {
+                    return Ok(Some(log));
+                }
+                left -= bytes;
+            }
+        }
+        Ok(Some(log))
     }
 
     /// What the step at this place, of those that ended, gave: JSON with secrets blanked, as text. `None` if there is no such step.
@@ -274,6 +308,13 @@ impl ExecutionReader {
     fn payloads(&self, reference: &EntryRef) -> Result<Vec<Bytes>, Unreadable> {
         let payload = self.entries.payload(reference.position)?;
         unpack(payload).map_err(|_| Unreadable::Damaged)
+    }
+
+    /// The same, read; what cannot be read is absent. Whether there is time left is asked first.
+    fn entries(&self, reference: &EntryRef, allowance: &dyn Allowance) -> Result<impl Iterator<Item = Entry>, Spent> {
+        allowance.take(0)?;
+        let payloads = self.payloads(reference).unwrap_or_default();
+        Ok(payloads.into_iter().filter_map(|payload| Entry::decode(&payload).ok()))
     }
 
     fn summary(&self, execution: ExecutionId, row: ExecutionRow) -> ExecutionSummary {
@@ -323,10 +364,12 @@ impl ExecutionReader {
     }
 }
 
-/// The log lines of an entry, if there is room for them.
-fn logs(opener: &Opener, done: &StepsDone, allowance: &dyn Allowance) -> Result<Option<Part<Vec<LogLine>>>, Spent> {
-    let Some(logs) = &done.logs else { return Ok(None) };
-    let opened = opener.open(RecordKind::Logs, &[], logs);
-    allowance.take_bytes(opened.as_ref().map_or(0, |plain| plain.len()))?;
-    Ok(Some(part(opened.and_then(|plain| decoded(&plain)))))
+/// As many of the lines as have room.
+fn up_to(bytes: usize, lines: Vec<LogLine>) -> Vec<LogLine> {
+    let mut left = bytes;
+    let has_room = |line: &LogLine| {
+        let taken = line.level.len() + line.step.len() + line.message.len();
+        left.checked_sub(taken).map(|less| left = less).is_some()
+    };
+    lines.into_iter().take_while(has_room).collect()
 }

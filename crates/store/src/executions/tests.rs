@@ -92,6 +92,7 @@ impl Bench {
             body_bytes: 40,
             page: 10,
             usage_rows: 10,
+            log_bytes: 50,
         };
         let reader = ExecutionReader::new(Arc::clone(&index), entries, Arc::clone(&keyring), Arc::new(FixedNames), limits);
         Self {
@@ -142,6 +143,29 @@ impl Bench {
         }));
     }
 
+    fn lines(&self, id: ExecutionId, messages: &[&str]) -> Sealed {
+        let line = |message: &&str| LogLine {
+            at: Timestamp(2),
+            level: "info".into(),
+            step: "Send".into(),
+            message: (*message).into(),
+        };
+        let lines: Vec<LogLine> = messages.iter().map(line).collect();
+        self.seal(RecordKind::Logs, id, "", &postcard::to_stdvec(&lines).unwrap())
+    }
+
+    /// Further log lines of an execution.
+    fn logs(&self, id: ExecutionId, messages: &[&str]) {
+        self.write(&Entry::from(StepsDone {
+            execution: id,
+            attempt: 1,
+            steps: Vec::new(),
+            branches: Vec::new(),
+            logs: Some(self.lines(id, messages)),
+            log_counts: Vec::new(),
+        }));
+    }
+
     /// An execution whose step, message, response and request all hold the same secret.
     fn run(&self, id: ExecutionId) {
         self.begin(id);
@@ -176,12 +200,7 @@ impl Bench {
         self.write(&started(id, 1, 1));
         let output = format!(r#"{{"auth":"{SECRET}","n":1}}"#);
         let at = output.find(SECRET).unwrap() as u32;
-        let line = LogLine {
-            at: Timestamp(2),
-            level: "info".into(),
-            step: "Send".into(),
-            message: "sent".into(),
-        };
+        let logs = self.lines(id, &["sent"]);
         self.write(&Entry::from(StepsDone {
             execution: id,
             attempt: 1,
@@ -197,7 +216,7 @@ impl Bench {
                 tries: 2,
             }],
             branches: Vec::new(),
-            logs: Some(self.seal(RecordKind::Logs, id, "", &postcard::to_stdvec(&vec![line]).unwrap())),
+            logs: Some(logs),
             log_counts: vec![("info".into(), 1)],
         }));
     }
@@ -279,17 +298,38 @@ fn an_execution_is_shown_whole_and_without_its_secrets() {
 }
 
 #[test]
-fn an_outline_says_what_happened_within_its_room() {
+fn an_outline_and_a_log_say_what_happened_within_their_room() {
     let bench = Bench::new();
     let id = execution(1, 1);
     bench.run(id);
-    let outline = |room| bench.reader.outline(id, &Room(AtomicUsize::new(room)));
+    let room = |room| Room(AtomicUsize::new(room));
+    let outline = |bytes| bench.reader.outline(id, &room(bytes));
     let whole = outline(1_000).unwrap().unwrap();
     assert_eq!(whole.message, Some(Part::Readable(format!("refused {}", mask::BLANK))));
     assert_eq!((whole.steps[0].name.as_str(), whole.steps[0].tries), ("Send", 2));
-    assert!(matches!(&whole.logs[..], [Part::Readable(lines)] if lines[0].message == "sent"));
-    // The lines are of 17 bytes, the message of 16.
-    assert!(outline(33).is_ok() && matches!(outline(32), Err(OutlineError::Spent(Spent::Bytes))));
+    // The message is of 16 bytes, the lines of 17.
+    assert!(outline(16).is_ok() && matches!(outline(15), Err(OutlineError::Spent(Spent::Bytes))));
+    let log = |bytes| bench.reader.log(id, &room(bytes));
+    let whole = log(17).unwrap().unwrap();
+    assert!(matches!(&whole.parts[..], [Part::Readable(lines)] if lines[0].message == "sent") && !whole.is_cut);
+    assert!(matches!(log(16), Err(OutlineError::Spent(Spent::Bytes))));
+}
+
+#[test]
+fn a_long_log_ends_where_its_room_does() {
+    let bench = Bench::new();
+    let id = execution(1, 1);
+    bench.begin(id);
+    bench.logs(id, &["one", "two", "three"]);
+    bench.logs(id, &["4"]);
+    let log = bench.reader.log(id, &Room(AtomicUsize::new(50))).unwrap().unwrap();
+    let lines = log.parts.iter().flat_map(|part| match part {
+        Part::Readable(lines) => lines.iter().map(|line| line.message.as_str()).collect(),
+        Part::Unreadable { .. } => Vec::new(),
+    });
+    // Of 50 bytes the first lines leave 33, of which each of the next two takes eleven.
+    assert_eq!(lines.collect::<Vec<_>>(), ["sent", "one", "two"]);
+    assert!(log.is_cut);
 }
 
 #[test]

@@ -129,7 +129,7 @@ pub struct ExecutionView {
     pub missing: Vec<Unreadable>,
 }
 
-/// What happened in one execution, without what was sent and what its steps gave.
+/// What happened in one execution, without its log, what was sent and what its steps gave.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExecutionOutline {
     /// What the list shows.
@@ -138,8 +138,17 @@ pub struct ExecutionOutline {
     pub steps: Vec<StepOutline>,
     /// The error message.
     pub message: Option<Part<String>>,
-    /// Its log lines; each flush is a part of its own.
-    pub logs: Vec<Part<Vec<LogLine>>>,
+}
+
+/// What one execution said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExecutionLog {
+    /// What the list shows.
+    pub summary: ExecutionSummary,
+    /// Its lines; each flush is a part of its own.
+    pub parts: Vec<Part<Vec<LogLine>>>,
+    /// Whether it said more.
+    pub is_cut: bool,
 }
 
 /// One finished step, without its results.
