@@ -146,17 +146,21 @@ pub(super) fn signed_path(desk: &Desk, id: MediaId) -> String {
 }
 
 /// The file that a signed URL names, as long as a record names it, too. Blocks on the disk.
-pub(super) fn read(desk: &Desk, path: &str, query: &str) -> Option<Blob> {
+pub(super) fn find(desk: &Desk, path: &str, query: &str) -> Option<Media> {
     if path != DOWNLOAD {
         return None;
     }
     let parameters = desk.signer().check(path, query, desk.now())?;
     let id: MediaId = parameters.iter().find(|(name, _)| name == "media")?.1.parse().ok()?;
-    let media = desk.catalog().get::<Media>(id).ok()??;
-    let content = match desk.content(&media) {
+    desk.catalog().get::<Media>(id).ok()?
+}
+
+/// The content of a file. Blocks on the disk.
+pub(super) fn read(desk: &Desk, media: Media) -> Option<Blob> {
+    let mut content = match desk.content(&media) {
         Ok(content) => content?,
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, %id, "a file could not be read");
+            tracing::error!(error = &error as &dyn std::error::Error, id = %media.id, "a file could not be read");
             return None;
         }
     };
@@ -167,7 +171,7 @@ pub(super) fn read(desk: &Desk, path: &str, query: &str) -> Option<Blob> {
             MediaKind::Attachment => "application/octet-stream",
         },
         attachment: (media.kind == MediaKind::Attachment).then_some(media.name),
-        bytes: content.to_vec().into(),
+        bytes: std::mem::take(&mut *content).into(),
     })
 }
 

@@ -6,7 +6,7 @@ use super::fetches::Fetches;
 use super::lenient::Lenient;
 use super::pictures::Pictures;
 use super::schema::answer;
-use super::schema::blobs::{self, Blob};
+use super::schema::blobs::{self, Blob, Stored};
 use super::schema::{self, Schema};
 use super::sign_in::{Provider, SignIn};
 use super::unsent::Unsent;
@@ -352,23 +352,35 @@ impl Shared {
     }
 
     async fn blob(self: Arc<Self>, head: &Parts) -> Answer {
-        let client = self.desk.client_of(head);
-        let Some(turn) = self.fetches.wait(client).await else {
-            return stopping();
+        let (client, uri) = (self.desk.client_of(head), head.uri.clone());
+        let waiting = async {
+            let turn = self.fetches.wait(client).await?;
+            let desk = Arc::clone(&self.desk);
+            // The turn is the thread's, which goes on when nobody waits any more.
+            let find = move || {
+                let found = blobs::find(&desk, uri.path(), uri.query().unwrap_or_default());
+                let memory = found.as_ref().map_or(0, Stored::memory);
+                (found, memory, turn)
+            };
+            let (found, memory, turn) = self.runtime.spawn_blocking(find).await.ok()?;
+            Some((found, self.fetches.claim(client, memory).await?, turn))
         };
-        let (desk, uri) = (Arc::clone(&self.desk), head.uri.clone());
-        // The turn is the thread's, which goes on when nobody waits any more.
-        let answered = self
-            .runtime
-            .spawn_blocking(move || (blobs::answer(&desk, uri.path(), uri.query().unwrap_or_default()), turn));
-        match answered.await {
-            Ok((Some(blob), turn)) => {
-                let held = self.fetches.hold(client, blob.bytes).await;
-                drop(turn);
-                let busy = || refusal(StatusCode::SERVICE_UNAVAILABLE, "Too much is being sent just now. Try it again.");
-                held.map_or_else(busy, |bytes| harmless(Blob { bytes, ..blob }))
-            }
-            Ok((None, _)) => refusal(StatusCode::NOT_FOUND, "This URL has expired, or is none."),
+        let Some(found) = self.fetches.within_patience(waiting).await else {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "Too much is being sent just now. Try it again.");
+        };
+        let Some((found, room, turn)) = found else {
+            return refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error.");
+        };
+        let desk = Arc::clone(&self.desk);
+        let open = move || {
+            let _held = turn;
+            let blob = found.and_then(|found| found.open(&desk))?;
+            let bytes = room.hold(blob.bytes);
+            Some(Blob { bytes, ..blob })
+        };
+        match self.runtime.spawn_blocking(open).await {
+            Ok(Some(blob)) => harmless(blob),
+            Ok(None) => refusal(StatusCode::NOT_FOUND, "This URL has expired, or is none."),
             Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error."),
         }
     }

@@ -1,7 +1,7 @@
 //! What answers hold in memory until they are sent.
 
 use bytes::Bytes;
-use perseat_actors::kit::{Held, Memory, Shares};
+use perseat_actors::kit::{Held, Memory, Shares, shrink};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -25,25 +25,40 @@ impl Unsent {
         }
     }
 
+    /// Room for so many bytes, or for as many as there ever are, once they are free; `None` never happens.
+    pub(super) async fn claim(&self, whose: &str, bytes: usize) -> Option<Room> {
+        Some(Room {
+            of_half: self.halves.claim(whose.to_owned(), bytes).await.ok()?,
+            of_all: self.memory.claim(bytes).await.ok()?,
+        })
+    }
+
     /// The same bytes, which hold as much of the memory until they are sent; `None` where there is none for too long.
     pub(super) async fn hold(&self, whose: &str, bytes: Bytes) -> Option<Bytes> {
-        let claim = async {
-            let of_half = self.halves.claim(whose.to_owned(), bytes.len()).await.ok()?;
-            Some((of_half, self.memory.claim(bytes.len()).await.ok()?))
-        };
-        let (of_half, of_all) = timeout(self.patience, claim).await.ok().flatten()?;
-        Some(Bytes::from_owner(Sending {
-            bytes,
-            _of_all: of_all,
-            _of_half: of_half,
-        }))
+        let room = timeout(self.patience, self.claim(whose, bytes.len())).await;
+        Some(room.ok()??.hold(bytes))
+    }
+}
+
+/// Memory that is claimed for an answer in the making.
+#[derive(Debug)]
+pub(super) struct Room {
+    of_half: Held<String>,
+    of_all: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// The same bytes, which hold this until they are sent; what they do not need is given back.
+    pub(super) fn hold(mut self, bytes: Bytes) -> Bytes {
+        self.of_half.shrink(bytes.len());
+        shrink(&mut self.of_all, bytes.len());
+        Bytes::from_owner(Sending { bytes, _room: self })
     }
 }
 
 struct Sending {
     bytes: Bytes,
-    _of_all: OwnedSemaphorePermit,
-    _of_half: Held<String>,
+    _room: Room,
 }
 
 impl AsRef<[u8]> for Sending {
@@ -68,6 +83,18 @@ mod tests {
         assert!(hold("b", 11).is_some());
         drop(part);
         assert_eq!(hold("a", 11).flatten().as_deref(), Some([7; 11].as_slice()));
+    }
+
+    #[tokio::test]
+    async fn what_was_claimed_beyond_an_answer_is_given_back_with_it() {
+        let unsent = Unsent::new(100, Duration::ZERO);
+        let claim = |bytes| unsent.claim("a", bytes).now_or_never().flatten();
+        let room = claim(1_000).unwrap();
+        assert!(claim(1).is_none(), "all of its half");
+        let held = room.hold(Bytes::from(vec![7; 20]));
+        assert!(claim(31).is_none() && claim(30).is_some());
+        drop(held);
+        assert!(claim(50).is_some());
     }
 
     #[tokio::test]

@@ -13,7 +13,10 @@ const SMALL: &str = "module.exports = async () => ({ data: 1 })";
 
 #[tokio::test]
 async fn large_results_are_neither_opened_for_what_is_said_of_them_nor_held_by_who_fetches_them() {
-    let setup = setup().set("api.concurrency", 2).set("api.result-memory", "8MiB");
+    let setup = setup()
+        .set("api.concurrency", 2)
+        .set("api.result-memory", "32MiB")
+        .set("api.query-time", "60s");
     let flows = vec![flow("Zeros", OPEN, &[code("Count", ZEROS), code("End", SMALL)])];
     let world = World::with(setup, flows).await.may_grow(64 << 20, "what follows");
     let request = post(&world.path_of("Zeros").await, "prismatic-synchronous: true\r\n", "{}");
@@ -52,6 +55,43 @@ async fn large_results_are_neither_opened_for_what_is_said_of_them_nor_held_by_w
         assert!(answer.body.len() > 2 << 20 && answer.body.ends_with(&end));
     }
     memory.grew_within(48 << 20, "api.result-memory, and what api.concurrency makes ready");
+    world.serves_others();
+}
+
+/// More than seven MiB, and about half when they are compressed.
+const NOISE: &str = "module.exports = async () => ({ data: Array.from({ length: 390_000 }, (_, n) => Math.sin(n)) })";
+
+#[tokio::test]
+async fn results_are_opened_within_the_memory_for_them_and_one_that_is_larger_alone() {
+    let setup = setup()
+        .set("api.concurrency", 4)
+        .set("api.result-memory", "16MiB")
+        .set("api.query-time", "60s");
+    let flows = vec![flow("Noise", OPEN, &[code("Make", NOISE), code("End", SMALL)])];
+    let world = World::with(setup, flows).await.may_grow(128 << 20, "what follows");
+    let request = post(&world.path_of("Noise").await, "prismatic-synchronous: true\r\n", "{}");
+    let answer = world.send(&request);
+    assert_eq!(answer.status, 200, "{}", answer.body.escape_ascii());
+    let owner = Api::program(&world.daemon, "owner").await;
+    let said = "{ executionResults(first: 1) { nodes { stepResults { nodes { displayStepName resultsUrl } } } } }";
+    let found = owner.get(said, json!({})).await;
+    let steps = found["nodes"][0]["stepResults"]["nodes"].as_array().unwrap();
+    let made = steps.iter().find(|step| step["displayStepName"] == "Make").unwrap();
+    let url = made["resultsUrl"].as_str().unwrap();
+    let path = &url[url.find("/blobs/").unwrap()..];
+    let memory = Memory::of(world.daemon.pid());
+    let fetch = || {
+        let mut client = Client::connect(world.daemon.address("api"));
+        client.write(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
+        client.answer()
+    };
+    std::thread::scope(|scope| {
+        let fetches: Vec<_> = (0..12).map(|_| scope.spawn(fetch)).collect();
+        for answer in fetches.into_iter().map(|fetch| fetch.join().unwrap()) {
+            assert!(answer.status == 200 && answer.body.len() > 7 << 20, "{} bytes", answer.body.len());
+        }
+    });
+    memory.grew_within(64 << 20, "one result at a time, and what api.concurrency finds");
     world.serves_others();
 }
 

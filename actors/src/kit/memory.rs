@@ -47,6 +47,11 @@ impl Memory {
     }
 }
 
+/// Gives back all of a claim but so many bytes.
+pub fn shrink(claim: &mut OwnedSemaphorePermit, bytes: usize) {
+    drop(claim.split(claim.num_permits().saturating_sub(bytes)));
+}
+
 /// How much of a memory each of many may hold: what one begins and does not end delays none of the others.
 #[derive(Debug)]
 pub struct Shares<K> {
@@ -116,6 +121,11 @@ impl<K: Eq + Hash + Clone> Held<K> {
     pub fn bytes(&self) -> usize {
         self.permit.num_permits()
     }
+
+    /// Gives back all but so many.
+    pub fn shrink(&mut self, bytes: usize) {
+        shrink(&mut self.permit, bytes);
+    }
 }
 
 /// One's share; forgotten with the last claim.
@@ -148,7 +158,12 @@ mod tests {
     fn each_has_its_share_and_leaves_nothing_behind() {
         let shares = Shares::new(500);
         let claim = |whose, bytes| shares.claim(whose, bytes).now_or_never().map(Result::unwrap);
-        let (first, second) = (claim("a", 400).unwrap(), claim("a", 100).unwrap());
+        let (mut first, second) = (claim("a", 450).unwrap(), claim("a", 50).unwrap());
+        first.shrink(500);
+        assert!(first.bytes() == 450 && shares.try_claim("a", 1).is_none());
+        first.shrink(400);
+        drop(second);
+        let second = claim("a", 100).unwrap();
         assert!(claim("a", 1).is_none() && shares.try_claim("a", 1).is_none());
         let other = claim("b", 900).unwrap();
         drop(first);

@@ -41,7 +41,7 @@ pub use arbiters::{Arbiter, ArbiterOptions, Arbiters};
 pub use clock::{Clock, RealClock, Sleep, VirtualClock};
 pub use errands::{Errands, Failed};
 pub use mailbox::{AskError, Mailbox, Outlet, Refused, Reply};
-pub use memory::{Held, Memory, Shares};
+pub use memory::{Held, Memory, Shares, shrink};
 pub use nursery::{Birth, Nursery, NurseryOptions, Unavailable, Verdict};
 pub use obituary::{ChildExited, Exit, Obituary};
 pub use permits::{Permit, Permits};

@@ -290,6 +290,17 @@ impl DataKey {
         }
     }
 
+    /// How long the plaintext is.
+    ///
+    /// # Errors
+    /// As [`DataKey::unseal`].
+    pub fn length(&self, kind: RecordKind, id: &[u8], sealed: &Sealed) -> Result<usize, SealError> {
+        match sealed.0.first() {
+            Some(&FORMAT_COMPRESSED) => Ok(length_of(&self.unseal_body(kind, id, sealed)?.0)?.0),
+            _ => Ok(sealed.0.len().saturating_sub(OVERHEAD)),
+        }
+    }
+
     /// The body, and whether it is compressed.
     fn unseal_body(&self, kind: RecordKind, id: &[u8], sealed: &Sealed) -> Result<(Zeroizing<Vec<u8>>, bool), SealError> {
         let bytes = sealed.0.as_slice();

@@ -4,7 +4,8 @@ use super::trigger;
 use crate::control::Desk;
 use perseat_admin::query::Sight;
 use perseat_domain::id::ExecutionId;
-use perseat_store::executions::Part;
+use perseat_domain::model::Media;
+use perseat_store::executions::{Part, StoredResult};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -33,17 +34,27 @@ struct StepResult<T> {
     content_type: Option<&'static str>,
 }
 
-fn packed(data: impl Serialize, content_type: Option<&'static str>) -> Option<Vec<u8>> {
-    rmp_serde::to_vec_named(&StepResult { data, content_type }).ok()
+fn packed(data: impl Serialize, content_type: Option<&'static str>, room: usize) -> Option<Blob> {
+    let mut bytes = Vec::with_capacity(room);
+    rmp_serde::encode::write_named(&mut bytes, &StepResult { data, content_type }).ok()?;
+    Some(Blob {
+        content_type: MESSAGE_PACK,
+        attachment: None,
+        bytes: bytes.into(),
+    })
 }
 
 /// A result as it was written: as values it would take many times the memory.
-fn packed_text(result: Vec<u8>) -> Option<Vec<u8>> {
+fn packed_text(result: Vec<u8>) -> Option<Blob> {
     // Where blanking broke its form it is text.
     let is_json = serde_json::from_slice::<IgnoredAny>(&result).is_ok();
     let text = String::from_utf8(result).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-    packed(text, is_json.then_some("application/json"))
+    let room = text.len() + AROUND;
+    packed(text, is_json.then_some("application/json"), room)
 }
+
+/// What a packed result has around its text, at most.
+const AROUND: usize = 64;
 
 /// Where a step's result can be fetched for a short time, as far as whoever got the URL may see it.
 pub(super) fn step_url(desk: &Desk, execution: ExecutionId, place: usize, sight: Sight) -> String {
@@ -60,10 +71,42 @@ fn word(sight: Sight) -> &'static str {
     }
 }
 
+/// What a signed URL names, as it is stored.
+pub(in crate::control) enum Stored {
+    /// What is short enough to be at hand.
+    Ready(Blob),
+    Result(StoredResult),
+    File(Media),
+}
+
+impl Stored {
+    /// The most bytes that it takes while it is opened. Blocks: it opens what tells.
+    pub(in crate::control) fn memory(&self) -> usize {
+        match self {
+            Self::Ready(blob) => blob.bytes.len(),
+            // Sealed, opened and copied.
+            Self::Result(result) => result.length().saturating_mul(3),
+            Self::File(media) => usize::try_from(media.bytes).unwrap_or(usize::MAX).saturating_mul(3),
+        }
+    }
+
+    /// Opens it. Blocks on the disk.
+    pub(in crate::control) fn open(self, desk: &Desk) -> Option<Blob> {
+        match self {
+            Self::Ready(blob) => Some(blob),
+            Self::Result(result) => match result.open() {
+                Part::Readable(result) => packed_text(result),
+                Part::Unreadable { .. } => None,
+            },
+            Self::File(media) => crate::control::media::read(desk, media),
+        }
+    }
+}
+
 /// What a signed URL names. Blocks on the disk.
-pub(in crate::control) fn answer(desk: &Desk, path: &str, query: &str) -> Option<Blob> {
+pub(in crate::control) fn find(desk: &Desk, path: &str, query: &str) -> Option<Stored> {
     if path != STEP {
-        return crate::control::media::read(desk, path, query);
+        return crate::control::media::find(desk, path, query).map(Stored::File);
     }
     let parameters = desk.signer().check(path, query, desk.now())?;
     let parameter = |name: &str| parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
@@ -72,21 +115,14 @@ pub(in crate::control) fn answer(desk: &Desk, path: &str, query: &str) -> Option
     let sights = [Sight::Whole, Sight::WithoutUrls, Sight::WithoutPerson];
     let given = parameter("sight")?;
     let sight = sights.into_iter().find(|sight| word(*sight) == given)?;
-    let packed = match place.checked_sub(1) {
+    let ready = |value| packed(value, None, 0).map(Stored::Ready);
+    match place.checked_sub(1) {
         // Null alone would be taken for a result.
-        _ if sight == Sight::WithoutPerson => packed(json!({ "notShown": "This ran on behalf of a person whom you may not see." }), None),
+        _ if sight == Sight::WithoutPerson => ready(json!({ "notShown": "This ran on behalf of a person whom you may not see." })),
         None => match desk.executions().request(execution).ok()?? {
-            (summary, Part::Readable(request)) => packed(trigger::result(desk, &summary, &request, sight), None),
+            (summary, Part::Readable(request)) => ready(trigger::result(desk, &summary, &request, sight)),
             (_, Part::Unreadable { .. }) => None,
         },
-        Some(place) => match desk.executions().result(execution, place).ok()?? {
-            Part::Readable(result) => packed_text(result),
-            Part::Unreadable { .. } => None,
-        },
-    };
-    Some(Blob {
-        content_type: MESSAGE_PACK,
-        attachment: None,
-        bytes: packed?.into(),
-    })
+        Some(place) => desk.executions().result(execution, place).ok()?.map(Stored::Result),
+    }
 }

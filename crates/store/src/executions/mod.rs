@@ -30,7 +30,7 @@ use crate::seal::{DataKey, RecordKind};
 use bytes::Bytes;
 use composer::{Composer, Shown};
 use opener::{Opener, decoded, part};
-use perseat_domain::entry::{Ended, Entry, LogLine, StepsDone};
+use perseat_domain::entry::{Ended, Entry, LogLine, StepRecord, StepsDone};
 use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, RegistrationId, UserId};
 use perseat_domain::identity::Identity;
 use std::fmt;
@@ -101,6 +101,37 @@ pub enum OutlineError {
 struct Entries {
     references: Vec<EntryRef>,
     opener: Opener,
+}
+
+/// What a step gave, which is not opened yet.
+pub struct StoredResult {
+    opener: Opener,
+    step: StepRecord,
+}
+
+impl StoredResult {
+    /// How long it is; 0 where it does not open.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.opener.output_length(&self.step)
+    }
+
+    /// JSON with secrets blanked, as text.
+    #[must_use]
+    pub fn open(self) -> Part<Vec<u8>> {
+        let opened = self.opener.output(&self.step);
+        let masks = self.step.masks;
+        drop(self.step.output);
+        part(opened.map(|plain| mask::blanked(&plain, &masks)))
+    }
+}
+
+impl fmt::Debug for StoredResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredResult")
+            .field("step", &self.step.path)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Lists and shows executions.
@@ -270,24 +301,25 @@ impl ExecutionReader {
         Ok(Some(log))
     }
 
-    /// What the step at this place, of those that ended, gave: JSON with secrets blanked, as text. `None` if there is no such step.
-    /// Blocks on the disk.
+    /// What the step at this place, of those that ended, gave, as it is stored. `None` if there is no such step. Blocks on the disk.
     ///
     /// # Errors
     /// If an index cannot be read.
-    pub fn result(&self, execution: ExecutionId, place: usize) -> Result<Option<Part<Vec<u8>>>, IndexError> {
+    pub fn result(&self, execution: ExecutionId, place: usize) -> Result<Option<StoredResult>, IndexError> {
         let Some((_, entries)) = self.look_up(execution)? else {
             return Ok(None);
         };
         let mut left = place;
         for reference in entries.references {
             for payload in self.payloads(&reference).unwrap_or_default() {
-                let Ok(Entry::StepsDone(done)) = Entry::decode(&payload) else {
+                let Ok(Entry::StepsDone(mut done)) = Entry::decode(&payload) else {
                     continue;
                 };
-                if let Some(step) = done.steps.get(left) {
-                    let opened = entries.opener.output(step);
-                    return Ok(Some(part(opened.map(|plain| mask::blanked(&plain, &step.masks)))));
+                if left < done.steps.len() {
+                    return Ok(Some(StoredResult {
+                        opener: entries.opener,
+                        step: done.steps.swap_remove(left),
+                    }));
                 }
                 left -= done.steps.len();
             }

@@ -34,6 +34,17 @@ impl Opener {
         key.unseal(kind, &id, sealed).map_err(|_| Unreadable::Damaged)
     }
 
+    /// How long that is which a step gave; 0 where it does not open.
+    pub(super) fn output_length(&self, step: &StepRecord) -> usize {
+        let id = [self.execution.0.as_bytes().as_slice(), step.path.as_bytes()].concat();
+        let length = self
+            .key
+            .as_ref()
+            .ok()
+            .and_then(|key| key.length(RecordKind::StepOutput, &id, &step.output).ok());
+        length.unwrap_or(0)
+    }
+
     /// What a step gave, with its secrets in it.
     pub(super) fn output(&self, step: &StepRecord) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
         self.open(RecordKind::StepOutput, step.path.as_bytes(), &step.output)

@@ -1,6 +1,6 @@
 //! What support staff see, with a real keyring, of executions whose entries come from a list.
 
-use super::{BodyView, EntrySource, ExecutionReader, Names, OutlineError, Part, Unreadable, ViewLimits, mask};
+use super::{BodyView, EntrySource, ExecutionReader, Names, OutlineError, Part, StoredResult, Unreadable, ViewLimits, mask};
 use crate::catalog::{Allowance, Spent};
 use crate::history::{History, HistoryOptions};
 use crate::index::samples::{execution, identity, logged, started};
@@ -343,7 +343,9 @@ fn of_long_results_the_beginning_is_shown_up_to_a_limit_and_each_can_be_had_whol
     let shown = format!("{}… (103 bytes in all)", &long[..40]);
     assert_eq!(view.steps[1].output, Part::Readable(shown.into()));
     assert_eq!(view.steps[20].output, Part::Readable("…".into()));
-    let result = |place| bench.reader.result(id, place).unwrap();
+    let stored = |place| bench.reader.result(id, place).unwrap();
+    let result = |place| stored(place).map(StoredResult::open);
+    assert_eq!(stored(20).unwrap().length(), long.len());
     let first = format!(r#"{{"auth":"{}","n":1}}"#, mask::BLANK);
     assert_eq!(result(0), Some(Part::Readable(first.into_bytes())));
     assert_eq!(result(20), Some(Part::Readable(long.into_bytes())));
