@@ -7,7 +7,7 @@ use super::turns::{Turn, Turns};
 use super::{ControlOptions, Desk};
 use crate::boot::http::Answer;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use perseat_admin::actor::Actor;
 use perseat_store::seal::key_digest;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,13 +45,22 @@ pub(super) struct Admitted {
 }
 
 impl Admitted {
-    /// Counts what a request does beside the first thing as further requests.
+    /// Counts what a request does beside the first thing as further requests, all of it or nothing.
     ///
     /// # Errors
     /// The answer that whoever asks gets instead, who has not so many left.
     pub(super) fn take(&self, more: usize, now: Duration) -> Result<(), Refused> {
-        let has_left = (0..more).all(|_| self.gates.rates.take(&self.identity, now));
-        has_left.then_some(()).ok_or_else(|| too_many("Too many requests."))
+        let rates = &self.gates.rates;
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        match rates.take_many(&self.identity, more, now) {
+            Ok(()) => Ok(()),
+            // Whoever asks again is counted once when they are let in, as they were now.
+            Err(missing) if rates.lets_pass(more.saturating_add(1)) => Err(too_many("Too many requests.", rates.seconds(missing + 1.0))),
+            Err(_) => Err(Box::new(refusal(
+                StatusCode::TOO_MANY_REQUESTS,
+                "This changes more at once than anybody may (api.burst): send it in several requests.",
+            ))),
+        }
     }
 
     /// Gives the turn to somebody else while `wait` waits for a third party, and takes another one then. Blocks.
@@ -91,7 +100,7 @@ impl Admission {
         let actor = self.recognise(head).await?;
         let identity = actor.who.to_string();
         if !self.gates.rates.take(&identity, self.desk.uptime()) {
-            return Err(too_many("Too many requests."));
+            return Err(too_many("Too many requests.", 1));
         }
         let turn = self.gates.turns.wait(&identity).await.ok_or_else(stopping)?;
         Ok(Admitted {
@@ -110,7 +119,7 @@ impl Admission {
         let digest = key_digest(&bearer);
         let gates = &self.gates;
         if !gates.recent.has(&digest) && !gates.refused.has(&client, self.desk.uptime()) {
-            return Err(too_many("Too many bearers of this address were refused."));
+            return Err(too_many("Too many bearers of this address were refused.", 1));
         }
         let check = Arc::clone(&gates.checks).acquire_owned().await.map_err(|_| stopping())?;
         let desk = Arc::clone(&self.desk);
@@ -143,9 +152,9 @@ fn stopping() -> Refused {
     Box::new(service::stopping())
 }
 
-/// Rates are whole numbers in a second, so that one second later there is one more.
-fn too_many(message: &str) -> Refused {
+/// Rates are whole numbers in a second: one second later there is one more.
+fn too_many(message: &str, seconds: u64) -> Refused {
     let mut answer = refusal(StatusCode::TOO_MANY_REQUESTS, message);
-    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     Box::new(answer)
 }

@@ -158,23 +158,42 @@ impl Rates {
 
     /// Takes one request of `identity`; false if it has none left.
     pub(super) fn take(&self, identity: &str, now: Duration) -> bool {
+        self.take_many(identity, 1, now).is_ok()
+    }
+
+    /// Takes so many requests of `identity`, or none.
+    ///
+    /// # Errors
+    /// So many more than it has left.
+    pub(super) fn take_many(&self, identity: &str, many: u32, now: Duration) -> Result<(), f64> {
+        let many = f64::from(many);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= self.remembered && !buckets.contains_key(identity) {
             // A full bucket says nothing that a new one would not.
             let (rate, burst) = (self.rate, self.burst);
             buckets.retain(|_, bucket| bucket.left + now.saturating_sub(bucket.at).as_secs_f64() * rate < burst);
             if buckets.len() >= self.remembered {
-                return false;
+                return Err(many);
             }
         }
         let bucket = buckets.entry(identity.to_owned()).or_insert(Bucket { left: self.burst, at: now });
         bucket.left = (bucket.left + now.saturating_sub(bucket.at).as_secs_f64() * self.rate).min(self.burst);
         bucket.at = now;
-        let has = bucket.left >= 1.0;
-        if has {
-            bucket.left -= 1.0;
+        if bucket.left < many {
+            return Err(many - bucket.left);
         }
-        has
+        bucket.left -= many;
+        Ok(())
+    }
+
+    /// Whether anybody ever has so many at once.
+    pub(super) fn lets_pass(&self, many: u32) -> bool {
+        f64::from(many) <= self.burst
+    }
+
+    /// Whole seconds until there are so many more.
+    pub(super) fn seconds(&self, missing: f64) -> u64 {
+        Duration::try_from_secs_f64((missing / self.rate).ceil()).map_or(u64::MAX, |time| time.as_secs())
     }
 }
 
@@ -238,6 +257,16 @@ mod tests {
         assert!(!rates.take("c", second(0)), "no more identities are remembered than the limit");
         assert!(rates.take("a", second(1)) && !rates.take("a", second(1)));
         assert!(rates.take("c", second(9)), "identities that were quiet are forgotten");
+    }
+
+    #[test]
+    fn who_asks_for_more_than_is_left_takes_nothing_and_is_told_how_much_is_missing() {
+        let rates = Rates::new(2.0, 10.0, 2);
+        let take = |many, second| rates.take_many("a", many, Duration::from_secs(second));
+        assert_eq!((take(7, 0), take(8, 0), take(3, 0)), (Ok(()), Err(5.0), Ok(())));
+        assert_eq!((take(10, 1), rates.seconds(8.0), rates.seconds(0.1)), (Err(8.0), 4, 1));
+        assert_eq!(take(10, 5), Ok(()));
+        assert!(rates.lets_pass(10) && !rates.lets_pass(11));
     }
 
     #[test]

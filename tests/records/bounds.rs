@@ -49,28 +49,43 @@ async fn an_identity_that_asks_too_often_is_told_to_wait_and_another_is_not() {
 
 #[tokio::test]
 async fn each_change_of_a_mutation_counts_as_a_request() {
-    let daemon = Daemon::start(Setup::new().set("api.rate", 1).set("api.burst", 10));
-    let fields = |field: &str| (0..30).fold(String::new(), |all, n| format!("{all} c{n}: {field}"));
-    // Each time by somebody who has not asked before.
-    let send = async |query: String| {
-        let owner = Api::program(&daemon, "owner").await;
+    let daemon = Daemon::start(Setup::new().set("api.rate", 1).set("api.burst", 20));
+    let fields = |field: &str, times| (0..times).fold(String::new(), |all, n| format!("{all} c{n}: {field}"));
+    let send_as = async |bearer: &str, query: String| {
         let url = format!("http://{}/api", daemon.address("api"));
-        let headers = [("content-type", "application/json"), ("authorization", owner.bearer())];
+        let headers = [("content-type", "application/json"), ("authorization", bearer)];
         daemon
             .send(Method::POST, &url, &headers, json!({ "query": query }).to_string())
             .await
     };
+    // Each time by somebody who has not asked before.
+    let send = async |query: String| send_as(Api::program(&daemon, "owner").await.bearer(), query).await;
     let change = r#"createCustomer(input: {name: ""}) { errors { field } }"#;
-    let reading = send(format!("{{ {} }}", fields("organization { name }"))).await;
+    let reading = send(format!("{{ {} }}", fields("organization { name }", 30))).await;
     assert_eq!(reading.status, 200);
     let few = send(format!("mutation {{ a: {change} ...F }} fragment F on Mutation {{ b: {change} }}")).await;
     assert_eq!((few.status, few.json()["errors"].is_null()), (200, true));
     for many in [
-        format!("mutation {{ {} }}", fields(change)),
-        format!("mutation {{ ...F }} fragment F on Mutation {{ {} }}", fields(change)),
+        format!("mutation {{ {} }}", fields(change, 30)),
+        format!("mutation {{ ...F }} fragment F on Mutation {{ {} }}", fields(change, 30)),
     ] {
-        assert_eq!(send(many).await.status, 429);
+        let told = send(many).await;
+        assert_eq!(
+            (told.status, told.headers.get(header::RETRY_AFTER)),
+            (429, None),
+            "no waiting helps"
+        );
+        let sentence = told.json()["errors"][0]["message"].to_string();
+        assert!(sentence.contains("api.burst"), "{sentence}");
     }
+
+    let owner = Api::program(&daemon, "owner").await;
+    let changes = async |times| send_as(owner.bearer(), format!("mutation {{ {} }}", fields(change, times))).await;
+    assert_eq!(changes(15).await.status, 200);
+    let told = changes(19).await;
+    let seconds: u64 = told.headers[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
+    assert!(told.status == 429 && seconds > 1, "fourteen more, and one to be let in: {seconds}");
+    assert_eq!(asked(&daemon, owner.bearer()).await.status, 200, "what was refused took nothing");
 }
 
 #[tokio::test]
