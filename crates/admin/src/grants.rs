@@ -3,6 +3,10 @@
 //! Renewing is not done here: the data plane's actors do it, and write what became of it beside the catalog's mutations.
 //! What somebody does here is a mutation, audited, and makes those actors read again.
 
+mod givers;
+
+pub(crate) use givers::Givers;
+
 use crate::access::Operation;
 use crate::actor::Actor;
 use crate::edit::Edit;
@@ -87,8 +91,12 @@ impl std::fmt::Debug for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.supplied.fields.values_mut().for_each(|text| text.zeroize());
+        wipe(&mut self.supplied);
     }
+}
+
+fn wipe(supplied: &mut ConnectionValue) {
+    supplied.fields.values_mut().for_each(|text| text.zeroize());
 }
 
 impl Connection {
@@ -101,39 +109,17 @@ impl Connection {
             return Self::shared(at, keyring, id);
         }
         let Some(site) = Site::find(at, id.holder)? else { return Ok(None) };
-        let running = site.running().version;
-        let version = at.integration_version(site.instance.integration, running)?;
+        let version = at.integration_version(site.instance.integration, site.running().version)?;
         let version = version.ok_or_else(|| corrupt("an instance without its version"))?;
-        Self::in_version(at, keyring, id, site, version)
+        Self::in_version(at, keyring, (id, None), &site, version)
     }
 
-    /// The connection that this grant was given to: that of the version that runs, or of the newest that has the same registration.
-    pub(crate) fn given_to(at: &impl Lookup, keyring: &Keyring, id: &GrantId, stored: &StoredGrant) -> Result<Option<Self>, StoreError> {
-        let is_it = |found: &Self| stored.registration.is_none_or(|given_to| given_to == found.registration());
-        let found = Self::find(at, keyring, id)?.filter(is_it);
-        if found.is_some() || id.holder.is_shared() {
-            return Ok(found);
-        }
-        let Some(site) = Site::find(at, id.holder)? else { return Ok(None) };
-        let newest = at.require::<Integration>(site.instance.integration)?.latest_version;
-        for number in (1..=newest).rev() {
-            let Some(version) = at.integration_version(site.instance.integration, number)? else {
-                continue;
-            };
-            let found = Self::in_version(at, keyring, id, site.clone(), version)?.filter(is_it);
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
-    }
-
-    /// The connection as a version has it, if it does.
+    /// The connection as a version has it, if it does, and with this registration, if one is given.
     fn in_version(
         at: &impl Lookup,
         keyring: &Keyring,
-        id: &GrantId,
-        site: Site,
+        (id, given_to): (&GrantId, Option<KeyDigest>),
+        site: &Site,
         version: Arc<IntegrationVersion>,
     ) -> Result<Option<Self>, StoreError> {
         let is_user_level = site.config.is_some();
@@ -145,14 +131,18 @@ impl Connection {
         let Some((variable, flow)) = found.and_then(|variable| Some((variable.clone(), is_oauth(variable.connection.as_ref()?)?))) else {
             return Ok(None);
         };
-        let values = site.config.as_ref().map_or(&site.running().values, |config| &config.values);
-        let owner = site.user.as_ref().map(|user| Owner::User(user.id));
-        let key = keyring.data_key(owner.unwrap_or(Owner::Customer(site.instance.customer)))?;
+        let Site { instance, config, user } = site;
+        let values = config.as_ref().map_or(&site.running().values, |config| &config.values);
+        let owner = user.as_ref().map(|user| Owner::User(user.id));
+        let key = keyring.data_key(owner.unwrap_or(Owner::Customer(instance.customer)))?;
         let mut supplied = open(&key, id, values.get(&id.variable))?;
         let secrets = Presets::of(keyring, version.clone())?.open(&id.variable)?;
         fill_from_definition(&mut supplied, &variable, &secrets);
-        let Site { instance, config, user } = site;
-        register_chosen(keyring, &instance, (&variable, &secrets), &mut supplied, user.as_ref())?;
+        register_chosen(keyring, instance, (&variable, &secrets), &mut supplied, user.as_ref())?;
+        if given_to.is_some_and(|given_to| given_to != registration(&supplied.fields)) {
+            wipe(&mut supplied);
+            return Ok(None);
+        }
         Ok(Some(Self {
             id: id.clone(),
             name: variable.key,
@@ -164,10 +154,10 @@ impl Connection {
             },
             of: Of::Configuration(Box::new(Configured {
                 integration: at.require(instance.integration)?,
-                instance,
+                instance: instance.clone(),
                 version,
-                user,
-                config,
+                user: user.clone(),
+                config: config.clone(),
             })),
             supplied,
             key,
@@ -295,7 +285,6 @@ impl Connection {
 }
 
 /// Where the connections of a holder are configured that are not shared.
-#[derive(Clone)]
 struct Site {
     instance: Instance,
     /// A user's, with whose it is.

@@ -1,5 +1,6 @@
 //! Apply over a real catalog in a temporary folder.
 
+mod givers;
 mod values;
 
 use super::*;

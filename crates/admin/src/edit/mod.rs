@@ -24,6 +24,7 @@ pub(crate) use values::{check_choice, missing};
 
 use crate::actor::Actor;
 use crate::fault::Fault;
+use crate::grants::Givers;
 use perseat_domain::grant::Holder;
 use perseat_domain::id::{InstanceId, UserConfigId};
 use perseat_domain::route::RouteChange;
@@ -139,6 +140,7 @@ impl Desk<'_> {
                 random: &mut *self.random,
                 is_rehearsal: false,
                 effects: Effects::default(),
+                givers: Givers::new(),
             };
             let value = work(&mut edit)?;
             Ok::<_, E>((value, edit.effects))
@@ -166,6 +168,8 @@ pub struct Edit<'e, 'm> {
     /// Whether everything is going to be rolled back: then nothing is sealed.
     pub(crate) is_rehearsal: bool,
     pub(crate) effects: Effects,
+    /// Where it was found whose the tokens are that are given up.
+    givers: Givers,
 }
 
 impl fmt::Debug for Edit<'_, '_> {

@@ -33,7 +33,9 @@ impl Edit<'_, '_> {
             return;
         };
         let before = self.before;
-        let found = before.view().and_then(|view| Connection::given_to(&view, self.keyring, id, stored));
+        let found = before
+            .view()
+            .and_then(|view| Connection::given_to(&view, self.keyring, id, stored, &mut self.givers));
         let connection = match found {
             Ok(Some(connection)) => connection,
             Ok(None) => {
