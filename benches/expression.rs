@@ -4,7 +4,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use perseat_domain::definition::{Input, Step};
 use perseat_flow::component::BuiltIn;
 use perseat_flow::definition::{Limits as YamlLimits, parse};
-use perseat_flow::expression::{Limits, Results, Scope, branch_on_expression, resolve, settings};
+use perseat_flow::expression::{Limits, Results, Scope, Setting, branch_on_expression, resolve};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -55,7 +55,10 @@ fn payload() -> Value {
 fn expression(criterion: &mut Criterion) {
     let parsed = parse(DEFINITION, &BuiltIn, &BTreeMap::new(), &YamlLimits::default());
     let definition = parsed.unwrap_or_else(|problems| panic!("{problems:?}")).definition;
-    let values = settings(&definition, |_| None);
+    let values = definition.config_vars.iter();
+    let values = values
+        .filter_map(|variable| Some((variable.key.clone(), Setting::unset(variable)?)))
+        .collect();
     let scope = Scope::new("hook", Arc::new(Results::of_value(payload())), values, Limits::default());
     let steps: &[Step] = &definition.flows[0].steps;
     let all = |step: &Step| {

@@ -6,7 +6,8 @@ use crate::executions::{ONE_SLOT, OPEN, Running, assert_ended, base, instance_of
 use crate::http::request;
 use crate::provider::Provider;
 use crate::set_up::{
-    Integration, code, customer, instance_with, integration, organization, reference, step, token_of, user, user_config, user_config_with,
+    BEARER, Integration, code, customer, instance, instance_with, integration, organization, reference, step, token_of, user, user_config,
+    user_config_with, value,
 };
 use perseat_domain::model::{ConfigValue, Instance, UserConfig};
 use perseat_domain::time::Timestamp;
@@ -334,6 +335,59 @@ fn an_edit_of_an_instance_applies_once_it_is_deployed() {
     let deployed = daemon.call(&request("POST", &url)).execution();
     assert_eq!(daemon.ended(&deployed)["status"], "failed", "deployed");
     assert_eq!(provider.seen("/echo/call").len(), 1);
+}
+
+#[test]
+fn what_nobody_set_and_need_not_be_set_is_nothing_and_a_connection_is_never_nothing() {
+    let answer = |name: &str, text: &str| {
+        let action = json!({ "key": "stopExecution", "component": { "key": "stop-execution", "isPublic": true, "version": "LATEST" } });
+        let inputs =
+            json!({ "contentType": { "type": "value", "value": "text/plain" }, "jsonBody": { "type": "template", "value": text } });
+        json!([{ "name": name, "stableKey": name, "action": action, "inputs": inputs }])
+    };
+    let branches = json!([{ "name": "Notify", "steps": answer("Yes", "told {{#Note}}") }, { "name": "Else", "steps": answer("No", "not told {{#Note}}") }]);
+    let condition =
+        r#"{type: complex, value: [{name: Notify, type: complex, value: [isTrue, {type: configVar, value: Notify}]}]}"#.to_owned();
+    let choose = step(
+        "Choose",
+        "branch",
+        "branchOnExpression",
+        &[("conditions", condition)],
+        &format!("branches: {branches}"),
+    );
+    let inputs = [
+        ("url", value("http://127.0.0.1:9/")),
+        ("connection", r#"{type: configVar, value: Spare}"#.to_owned()),
+    ];
+    let flows = integration("Optional", "flow_specific")
+        .variable_of("Notify", "dataType: boolean")
+        .variable_of("Note", "dataType: string, x-perseat: {required: false}")
+        .variable_of("Spare", &format!("{BEARER}, x-perseat: {{required: false}}"))
+        .flow("Choose", true, OPEN, &[choose])
+        .flow("Call", false, OPEN, &[step("Send", "http", "httpGet", &inputs, "")]);
+    let set = ", Notify: \"true\", Note: hello, Spare: {fields: {token: a-spare-token-4711}}";
+    let daemon = Daemon::start("");
+    daemon.set_up(
+        &(organization(true)
+            + &customer("globex")
+            + &user("globex", "jane")
+            + &user("globex", "bob")
+            + &flows.manifest()
+            + &instance("globex", "Optional", "")
+            + &user_config("globex", "Optional", "jane")
+            + &user_config_with("globex", "Optional", "bob", "a-token-4711", set)),
+    );
+    let urls = daemon.endpoints();
+    for (user, said, code) in [
+        ("jane", "not told ", "expression_invalid"),
+        ("bob", "told hello", "outbound_refused"),
+    ] {
+        let call = |flow: &str| daemon.call(&request("POST", &urls.path("Optional", "globex", user, flow)));
+        let answer = call("Choose");
+        assert_eq!((answer.status, answer.text().as_str()), (200, said), "{user}");
+        let ended = daemon.ended(&call("Call").execution());
+        assert_eq!((&ended["status"], &ended["code"]), (&json!("failed"), &json!(code)), "{user}");
+    }
 }
 
 #[test]

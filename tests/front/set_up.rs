@@ -1,6 +1,8 @@
 //! Writes manifests and integrations as text, so that a test shows only what matters to it.
 
 const WEBHOOK: &str = "action: {key: webhook, component: {key: webhook-triggers, isPublic: true, version: LATEST}}";
+/// The kind of a variable that holds a token.
+pub(crate) const BEARER: &str = "dataType: connection, connection: {key: bearer, component: {key: http, isPublic: true, version: LATEST}}, inputs: {token: {type: value, value: null}}";
 
 /// An integration whose users have a folder and an account of their own, or share the customer's.
 #[derive(Clone, Debug)]
@@ -9,7 +11,7 @@ pub(crate) struct Integration {
     endpoint: &'static str,
     is_user_level: bool,
     fields: String,
-    extra: String,
+    extra: Vec<(String, String)>,
     flows: String,
 }
 
@@ -20,7 +22,7 @@ pub(crate) fn integration(name: &str, endpoint: &'static str) -> Integration {
         endpoint,
         is_user_level: true,
         fields: String::new(),
-        extra: String::new(),
+        extra: Vec::new(),
         flows: String::new(),
     }
 }
@@ -39,8 +41,13 @@ impl Integration {
     }
 
     /// Another required user-level variable.
-    pub(crate) fn variable(mut self, name: &str) -> Self {
-        self.extra = name.to_owned();
+    pub(crate) fn variable(self, name: &str) -> Self {
+        self.variable_of(name, "dataType: string")
+    }
+
+    /// Another user-level variable of this kind.
+    pub(crate) fn variable_of(mut self, name: &str, kind: &str) -> Self {
+        self.extra.push((name.to_owned(), kind.to_owned()));
         self
     }
 
@@ -72,12 +79,8 @@ impl Integration {
             extra,
             flows,
         } = self;
-        let string = |key: &str| {
-            format!(
-                "  - {{key: {key}, stableKey: {}, dataType: string, orgOnly: false}}\n",
-                key.to_lowercase()
-            )
-        };
+        let variable = |key: &str, kind: &str| format!("  - {{key: {key}, stableKey: {}, orgOnly: false, {kind}}}\n", key.to_lowercase());
+        let string = |key: &str| variable(key, "dataType: string");
         let page = |keys: &[&str], is_user_level: bool| {
             let elements: Vec<String> = keys.iter().map(|key| format!("{{type: configVar, value: {key}}}")).collect();
             format!(
@@ -85,12 +88,12 @@ impl Integration {
                 elements.join(", ")
             )
         };
-        let account = "  - {key: Account, stableKey: account, dataType: connection, orgOnly: false, connection: {key: bearer, component: {key: http, isPublic: true, version: LATEST}}, inputs: {token: {type: value, value: null}}}\n";
-        let extra_variable = if extra.is_empty() { String::new() } else { string(extra) };
+        let account = variable("Account", BEARER);
+        let extra_variables: String = extra.iter().map(|(key, kind)| variable(key, kind)).collect();
         let mut own = vec!["Folder", "Account"];
-        own.extend((!extra.is_empty()).then_some(extra.as_str()));
+        own.extend(extra.iter().map(|(key, _)| key.as_str()));
         let text = format!(
-            "definitionVersion: 7\nname: {name}\nendpointType: {endpoint}\n{fields}requiredConfigVars:\n{}{}{account}{extra_variable}configPages:\n{}{}flows:\n{flows}",
+            "definitionVersion: 7\nname: {name}\nendpointType: {endpoint}\n{fields}requiredConfigVars:\n{}{}{account}{extra_variables}configPages:\n{}{}flows:\n{flows}",
             string("Provider"),
             string("Folder"),
             page(&["Provider"], false),

@@ -202,8 +202,9 @@ pub(super) fn settings(
     for variable in level(definition, is_user_level) {
         let setting = match values.get(&variable.stable_key) {
             Some(ConfigValue::Plain(text)) => Some(Setting::plain(variable, text)),
+            // A connection has to be there.
             given if variable.data_type == DataType::Connection => vault.open(variable, given)?,
-            Some(ConfigValue::Connection { .. }) | None => preset(variable),
+            Some(ConfigValue::Connection { .. }) | None => Setting::unset(variable),
         };
         settings.extend(setting.map(|setting| (variable.key.clone(), setting)));
     }
@@ -215,14 +216,6 @@ fn level(definition: &Definition, is_user_level: bool) -> impl Iterator<Item = &
         .config_vars
         .iter()
         .filter(move |variable| variable.user_level == is_user_level)
-}
-
-fn preset(variable: &ConfigVar) -> Option<Setting> {
-    let text = variable
-        .default_value
-        .as_ref()
-        .filter(|_| variable.data_type != DataType::Connection);
-    text.map(|text| Setting::plain(variable, text))
 }
 
 /// Takes the account out of what the token was kept with.

@@ -18,7 +18,7 @@ pub(crate) use resolve::json_of;
 pub use resolve::{Resolved, resolve, text_of};
 pub use results::Results;
 pub use scope::{Limits, Scope};
-pub use settings::{Level, Setting, Settings, settings};
+pub use settings::{Level, Setting, Settings};
 
 /// Why an input has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

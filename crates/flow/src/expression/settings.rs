@@ -1,7 +1,7 @@
 //! What the variables of a configuration have.
 
 use super::Connection;
-use perseat_domain::definition::{ConfigVar, DataType, Definition};
+use perseat_domain::definition::{ConfigVar, DataType};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +26,15 @@ impl Setting {
             );
         let parsed = if structured { serde_json::from_str(text).ok() } else { None };
         Self::Plain(parsed.unwrap_or_else(|| Value::String(text.to_owned())))
+    }
+
+    /// What a variable that is no connection has where nobody set it: its default, or null where it need not be set.
+    #[must_use]
+    pub fn unset(variable: &ConfigVar) -> Option<Self> {
+        match &variable.default_value {
+            Some(text) => Some(Self::plain(variable, text)),
+            None => (!variable.required).then_some(Self::Plain(Value::Null)),
+        }
     }
 }
 
@@ -105,17 +114,6 @@ impl FromIterator<(String, Setting)> for Settings {
     fn from_iter<I: IntoIterator<Item = (String, Setting)>>(all: I) -> Self {
         Self::new(Level::default(), all.into_iter().collect())
     }
-}
-
-/// Every variable of a definition, as [`Scope::new`](super::Scope::new) wants it: what `value` gives, else the default, else null.
-pub fn settings(definition: &Definition, mut value: impl FnMut(&ConfigVar) -> Option<Setting>) -> Settings {
-    let mut setting = |variable: &ConfigVar| {
-        value(variable)
-            .or_else(|| variable.default_value.as_deref().map(|text| Setting::plain(variable, text)))
-            .unwrap_or(Setting::Plain(Value::Null))
-    };
-    let all = definition.config_vars.iter();
-    all.map(|variable| (variable.key.clone(), setting(variable))).collect()
 }
 
 #[cfg(test)]
