@@ -14,6 +14,7 @@ mod provider;
 mod proxy;
 mod removal;
 mod requests;
+mod retries;
 mod routing;
 mod set_up;
 mod signals;

@@ -1,7 +1,7 @@
 //! The harness's provider for tests without a runtime of their own, which answers as its paths say.
 //!
 //! `/echo…` answers at once, `/hang…` only after [`Provider::release`], `/flaky/N…` fails N times and then answers,
-//! `/fail…` always fails.
+//! `/closing/N…` closes its connection N times and then answers, `/fail…` always fails.
 
 use crate::harness::provider::{Manner, Provider as Server, Record};
 use http::StatusCode;
@@ -21,6 +21,7 @@ impl Provider {
         let server = runtime.block_on(Server::start());
         server.set_at("/hang", Manner::Hang);
         server.set_at("/flaky/2", Manner::FailFirst(2));
+        server.set_at("/closing/2", Manner::CloseFirst(2));
         server.set_at("/fail", Manner::Refuse(StatusCode::INTERNAL_SERVER_ERROR));
         Self {
             address: server.address(),

@@ -1,7 +1,7 @@
 //! A third party that answers by JSON and remembers who asked.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -31,6 +31,8 @@ pub(crate) enum Manner {
     Refuse(StatusCode),
     /// 500 for so many requests to the same path, then an answer.
     FailFirst(usize),
+    /// No answer to so many requests to the same path, whose connections are closed, then an answer.
+    CloseFirst(usize),
 }
 
 /// Manners by the beginning of the path; the longest one that fits counts.
@@ -59,7 +61,7 @@ pub(crate) struct Record {
 impl Manner {
     fn answers(self, hold: Option<u64>) -> bool {
         match self {
-            Self::Answer | Self::Refuse(_) | Self::FailFirst(_) => true,
+            Self::Answer | Self::Refuse(_) | Self::FailFirst(_) | Self::CloseFirst(_) => true,
             Self::Hang => false,
             Self::HoldFrom(from) => hold.is_none_or(|hold| hold < from),
         }
@@ -137,7 +139,7 @@ impl Provider {
                 let desk = desk.clone();
                 let service = hyper::service::service_fn(move |request| {
                     let desk = desk.clone();
-                    async move { Ok::<_, Infallible>(desk.answer(request).await) }
+                    async move { desk.answer(request).await }
                 });
                 tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
@@ -263,11 +265,10 @@ impl Desk {
         self.records.lock().unwrap().iter().filter(|record| record.path() == path).count()
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    /// Fails to close the connection.
+    async fn answer(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         let (head, body) = request.into_parts();
-        let Ok(body) = body.collect().await else {
-            return Response::new(Full::default());
-        };
+        let body = body.collect().await.map_err(io::Error::other)?;
         let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let record = Record {
             target: format!("{} {}", head.method, head.uri),
@@ -289,17 +290,17 @@ impl Desk {
         self.count.send_modify(|count| *count += 1);
         if let Some(seconds) = refused {
             let response = Response::builder().status(StatusCode::TOO_MANY_REQUESTS);
-            return response.header(header::RETRY_AFTER, seconds).body(Full::default()).unwrap();
+            return Ok(response.header(header::RETRY_AFTER, seconds).body(Full::default()).unwrap());
         }
         let mut manners = self.manners.subscribe();
         let manners = manners.wait_for(|manners| manner_at(manners, &path).answers(hold)).await;
         let response = Response::builder().header(header::CONTENT_TYPE, "application/json");
-        match manners.map(|manners| manner_at(&manners, &path)) {
+        let response = match manners.map(|manners| manner_at(&manners, &path)) {
             Ok(Manner::Refuse(status)) => response.status(status),
             Ok(Manner::FailFirst(failures)) if self.times(&path) <= failures => response.status(StatusCode::INTERNAL_SERVER_ERROR),
+            Ok(Manner::CloseFirst(failures)) if self.times(&path) <= failures => return Err(io::ErrorKind::ConnectionAborted.into()),
             _ => response,
-        }
-        .body(Full::new(answer.to_string().into()))
-        .unwrap()
+        };
+        Ok(response.body(Full::new(answer.to_string().into())).unwrap())
     }
 }

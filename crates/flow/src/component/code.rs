@@ -120,7 +120,7 @@ fn request(call: &StepCall<'_>, script: Arc<str>) -> Result<RunRequest, StepErro
 pub(super) fn step_error(error: &RunError, setback: Option<Setback>) -> StepError {
     let code = match (error, setback) {
         (RunError::Threw(_), Some(Setback::KeptBack)) => return StepError::passing(ErrorCode::OutboundRateLimited, error.to_string()),
-        (RunError::Threw(_), Some(Setback::NoRoom)) => return StepError::passing(ErrorCode::ScriptFailed, error.to_string()),
+        (RunError::Threw(_), Some(Setback::Unanswered)) => return StepError::passing(ErrorCode::ScriptFailed, error.to_string()),
         (RunError::TimedOut, _) => ErrorCode::StepTimeout,
         (RunError::ResultTooLarge, _) => ErrorCode::ResultTooLarge,
         _ => ErrorCode::ScriptFailed,
@@ -212,7 +212,7 @@ mod tests {
             (error.code, error.is_retryable)
         };
         assert_eq!(thrown(None), (ErrorCode::ScriptFailed, false));
-        assert_eq!(thrown(Some(Setback::NoRoom)), (ErrorCode::ScriptFailed, true));
+        assert_eq!(thrown(Some(Setback::Unanswered)), (ErrorCode::ScriptFailed, true));
         assert_eq!(thrown(Some(Setback::KeptBack)), (ErrorCode::OutboundRateLimited, true));
     }
 

@@ -120,16 +120,22 @@ pub struct RunReport {
 pub(crate) enum Setback {
     /// A provider's limits kept it back.
     KeptBack,
-    /// There was no room for its answer.
-    NoRoom,
+    /// It did not get through, or there was no time or room for its answer.
+    Unanswered,
 }
 
 impl Setback {
     pub(super) fn of(error: &OutboundError) -> Option<Self> {
         match error {
             OutboundError::Held { .. } => Some(Self::KeptBack),
-            OutboundError::NoRoom { .. } => Some(Self::NoRoom),
-            _ => None,
+            OutboundError::Unreached { .. } | OutboundError::Failed { .. } | OutboundError::TimedOut(_) | OutboundError::NoRoom { .. } => {
+                Some(Self::Unanswered)
+            }
+            OutboundError::NotHttp(_)
+            | OutboundError::Refused { .. }
+            | OutboundError::Uncertified { .. }
+            | OutboundError::TooLarge { .. }
+            | OutboundError::TooManyRedirects(_) => None,
         }
     }
 }

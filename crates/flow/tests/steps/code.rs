@@ -2,6 +2,7 @@
 
 use super::*;
 use perseat_domain::rate::Rate;
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn a_first_request_that_has_to_wait_is_sent_though_its_script_does_not_wait_for_it() {
@@ -83,7 +84,39 @@ async fn a_code_step_that_throws_or_nests_too_deep_fails() {
         ),
     ] {
         let error = failure(perform(&performer, &step("code", "runCode", vec![("code", text(script))]), &scope(vec![])).await);
-        assert_eq!(error.code, ErrorCode::ScriptFailed);
+        assert_eq!((error.code, error.is_retryable), (ErrorCode::ScriptFailed, false));
         assert!(error.message.contains(said), "{}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn a_code_step_whose_request_did_not_get_through_may_be_tried_again() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hangs_up = closing.local_addr().unwrap();
+    tokio::spawn(async move { while closing.accept().await.is_ok() {} });
+    let server = Server::start().await;
+    let allowed = [closed.to_string(), hangs_up.to_string(), server.address()];
+    let policy = Policy::new(allowed.iter().map(|rule| rule.parse().unwrap()).collect(), Vec::new());
+    let options = outbound::Options {
+        max_time: Duration::from_millis(300),
+        ..outbound::Options::default()
+    };
+    let performer = performer_through(OutboundClient::new(policy, options).unwrap()).await;
+    for (url, is_retryable) in [
+        (format!("http://{closed}/"), true),
+        (format!("http://{hangs_up}/"), true),
+        (server.url("/silent"), true),
+        (server.url("/redirect"), false),
+        ("http://127.0.0.1:9/".to_owned(), false),
+    ] {
+        let script = format!("module.exports = async () => {{ await fetch('{url}') }}");
+        let error = failure(perform(&performer, &step("code", "runCode", vec![("code", text(&script))]), &scope(vec![])).await);
+        assert_eq!(
+            (error.code, error.is_retryable),
+            (ErrorCode::ScriptFailed, is_retryable),
+            "{}",
+            error.message
+        );
     }
 }
