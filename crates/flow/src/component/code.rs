@@ -7,7 +7,7 @@ use crate::expression::{Connection, Results, Scope, Setting};
 use crate::http;
 use crate::js::{Calls, JsPool, Part, RunError, RunReport, RunRequest, Setback, UserKey, exact_json};
 use crate::outbound::OutboundClient;
-use crate::payload::json;
+use crate::payload::json::{self, NotJson};
 use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::Input;
 use perseat_domain::rate::Sender;
@@ -51,8 +51,11 @@ pub(super) async fn perform(
 
 /// The child may have been taken over by its script, so what it says is JSON is checked, within bounds.
 pub(super) fn checked(json: &str, json_depth: usize) -> Result<(), StepError> {
-    json::check(json.as_bytes(), json_depth).map_err(|_| {
-        let message = format!("the result nests deeper than {json_depth} levels, or holds a number that is out of range");
+    json::check(json.as_bytes(), json_depth).map_err(|found| {
+        let message = match found {
+            NotJson::TooDeep => format!("the result nests deeper than {json_depth} levels"),
+            NotJson::Malformed => "the result is not JSON, or holds a number that is out of range".to_owned(),
+        };
         StepError::fatal(ErrorCode::ScriptFailed, message)
     })
 }

@@ -137,6 +137,39 @@ async fn a_script_that_throws_fails_with_its_message() {
 }
 
 #[tokio::test]
+async fn half_an_emoji_crosses_as_a_replacement_character() {
+    let server = support::Server::start().await;
+    let pool = pool_with(options(), &[&server.address()]).await;
+    let sent = format!(
+        "fetch('{}?' + cut, {{ method: 'POST', headers: {{ 'x-api-key': cut }}, body: cut }})",
+        server.url("/echo")
+    );
+    for pragma in ["", "'use fresh context';"] {
+        let script = |body: &str| {
+            format!("{pragma} const cut = 'so \\u{{1F600}}'.slice(0, 4); module.exports = async ({{ logger }}) => {{ {body} }}")
+        };
+        // What looks like half of one is none.
+        let whole = r#"{ [cut]: [cut + '\ud83d', '\\' + cut + '"', '\u{1F600}', '\\ud83d', cut.slice(3)] }"#;
+        let report = run(&pool, &script(&format!("logger.info(cut); return {{ data: {whole} }}"))).await;
+        let data: Value = serde_json::from_str(&report.outcome.unwrap()).unwrap();
+        let expected = json!({ "so \u{FFFD}": ["so \u{FFFD}\u{FFFD}", "\\so \u{FFFD}\"", "\u{1F600}", "\\ud83d", "\u{FFFD}"] });
+        assert_eq!(data, expected, "{pragma}");
+        assert_eq!(report.logs[0].message, "so \u{FFFD}", "{pragma}");
+        let RunError::Threw(text) = error(&pool, &script("throw new Error(cut)")).await else {
+            panic!()
+        };
+        assert!(text.starts_with("Error: so \u{FFFD}\n"), "{text}");
+        let echo = value(&pool, &script(&format!("return {{ data: await (await {sent}).json() }}"))).await;
+        let came = [&echo["body"], &echo["apiKey"], &echo["uri"]];
+        assert_eq!(
+            came,
+            [&json!("so \u{FFFD}"), &json!("so \u{FFFD}"), &json!("/echo?so%20%EF%BF%BD")],
+            "{pragma}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn loggers_and_console_become_bounded_log_lines() {
     let pool = pool_with(
         Options {

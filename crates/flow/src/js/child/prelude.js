@@ -8,6 +8,14 @@
   const stringify = JSON.stringify;
   const hasOwn = Object.hasOwn;
 
+  // Half a pair of UTF-16, such as a cut emoji, can leave this process only as U+FFFD: what is outside is UTF-8.
+  const wellFormed = Function.prototype.call.bind(String.prototype.toWellFormed);
+  const jsonOf = (value) => {
+    const json = stringify(value) ?? 'null';
+    // A half is written as an escape, a whole pair is not.
+    return json.includes('\\ud') ? json.replace(/\\(ud[0-9a-f]{3}|.)/g, (escape, half) => (half.length > 1 ? '\ufffd' : escape)) : json;
+  };
+
   const text = (value) => {
     try {
       if (typeof value === 'string') return value;
@@ -20,7 +28,7 @@
   };
 
   const logger = (run) => {
-    const at = (level) => (...parts) => host.log(run.id, level, parts.map(text).join(' '));
+    const at = (level) => (...parts) => host.log(run.id, level, wellFormed(parts.map(text).join(' ')));
     const [trace, debug, info, warn, error, fatal, metric] = [at(0), at(1), at(2), at(3), at(4), at(5), at(6)];
     return { trace, debug, info, log: info, warn, error, fatal, metric };
   };
@@ -39,7 +47,7 @@
     if (headers === undefined || headers === null) return [];
     const list = Array.isArray(headers) ? headers
       : typeof headers.entries === 'function' ? [...headers.entries()] : Object.entries(headers);
-    return list.map(([name, value]) => [String(name), String(value)]);
+    return list.map(([name, value]) => [wellFormed(String(name)), wellFormed(String(value))]);
   };
 
   const headersOf = (list) => {
@@ -62,7 +70,7 @@
       throw new TypeError('fetch takes a string as body; use JSON.stringify for objects');
     }
     const url = String(typeof input === 'object' && input !== null && 'href' in input ? input.href : input);
-    const call = host.fetch(run.id, String(method).toUpperCase(), url, pairs(headers), body ?? '');
+    const call = host.fetch(run.id, wellFormed(String(method)).toUpperCase(), wellFormed(url), pairs(headers), wellFormed(body ?? ''));
     (run.fetches ??= new Map()).set(call, { resolve, reject, url });
   });
 
@@ -92,7 +100,7 @@
     if (typeof main !== 'function') {
       throw new TypeError('the code exports no function; write `module.exports = async (context, stepResults) => ({ data })`');
     }
-    return stringify(partOf(await main(context, given))) ?? 'null';
+    return jsonOf(partOf(await main(context, given)));
   };
 
   let current = null;
@@ -115,7 +123,7 @@
     context.logger = logger(run);
     drive(run, factory, context, given, isSource ? resultOf : dataOf).then(
       (json) => host.finish(id, true, json),
-      (error) => host.finish(id, false, text(error)),
+      (error) => host.finish(id, false, wellFormed(text(error))),
     );
   };
 

@@ -12,9 +12,14 @@ use scan::Scanner;
 use serde_json::Number;
 use std::borrow::Cow;
 
-/// Not JSON, or nested too deeply.
+/// Why text is not taken as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotJson;
+pub enum NotJson {
+    /// It is none, or holds a number that is out of range.
+    Malformed,
+    /// Its lists and objects nest too deeply.
+    TooDeep,
+}
 
 /// Checks a whole body.
 ///
@@ -54,7 +59,7 @@ pub fn text_at(body: &[u8], path: &[String], depth: usize) -> Result<Option<Stri
 
 fn checked(body: &[u8], depth: usize) -> Result<&str, NotJson> {
     // Checked once as a whole, not string by string.
-    let text = std::str::from_utf8(body).map_err(|_| NotJson)?;
+    let text = std::str::from_utf8(body).map_err(|_| NotJson::Malformed)?;
     let mut scanner = Scanner::new(body);
     scanner.value(depth)?;
     scanner.end()?;
@@ -192,7 +197,7 @@ mod tests {
             b"\xef\xbb\xbf{}",
             b"nul",
         ] {
-            assert_eq!(check(body, 10), Err(NotJson), "{}", String::from_utf8_lossy(body));
+            assert_eq!(check(body, 10), Err(NotJson::Malformed), "{}", String::from_utf8_lossy(body));
         }
     }
 
@@ -201,10 +206,10 @@ mod tests {
         let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth)).into_bytes();
         let path = vec!["0".to_owned(); 10];
         assert_eq!(check(&nested(10), 10), Ok(()));
-        assert_eq!(check(&nested(11), 10), Err(NotJson));
+        assert_eq!(check(&nested(11), 10), Err(NotJson::TooDeep));
         assert_eq!(text_at(&nested(10), &path, 10), Ok(Some("1".to_owned())));
-        assert_eq!(text_at(&nested(11), &path, 10), Err(NotJson));
-        assert_eq!(check(&b"[".repeat(1 << 20), 100), Err(NotJson));
+        assert_eq!(text_at(&nested(11), &path, 10), Err(NotJson::TooDeep));
+        assert_eq!(check(&b"[".repeat(1 << 20), 100), Err(NotJson::TooDeep));
     }
 
     #[test]

@@ -33,7 +33,11 @@ impl<'t> Scanner<'t> {
     /// Nothing but white space is left.
     pub(super) fn end(mut self) -> Result<(), NotJson> {
         self.space();
-        if self.at == self.text.len() { Ok(()) } else { Err(NotJson) }
+        if self.at == self.text.len() {
+            Ok(())
+        } else {
+            Err(NotJson::Malformed)
+        }
     }
 
     /// Passes a value of at most `depth` levels; gives its text.
@@ -48,7 +52,7 @@ impl<'t> Scanner<'t> {
             match self.byte() {
                 Some(opening @ (b'{' | b'[')) => {
                     if level == depth.min(MAX_DEPTH) {
-                        return Err(NotJson);
+                        return Err(NotJson::TooDeep);
                     }
                     let is_object = opening == b'{';
                     self.at += 1;
@@ -70,11 +74,11 @@ impl<'t> Scanner<'t> {
                 Some(b't') => self.word("true")?,
                 Some(b'f') => self.word("false")?,
                 Some(b'n') => self.word("null")?,
-                _ => return Err(NotJson),
+                _ => return Err(NotJson::Malformed),
             }
             loop {
                 if level == 0 {
-                    return self.text.get(start..self.at).ok_or(NotJson);
+                    return self.text.get(start..self.at).ok_or(NotJson::Malformed);
                 }
                 let is_object = objects & 1 == 1;
                 self.space();
@@ -88,7 +92,7 @@ impl<'t> Scanner<'t> {
                     }
                     Some(b'}') if is_object => {}
                     Some(b']') if !is_object => {}
-                    _ => return Err(NotJson),
+                    _ => return Err(NotJson::Malformed),
                 }
                 self.at += 1;
                 level -= 1;
@@ -125,7 +129,7 @@ impl<'t> Scanner<'t> {
                 Ok(true)
             }
             Some(_) if is_first => Ok(true),
-            _ => Err(NotJson),
+            _ => Err(NotJson::Malformed),
         }
     }
 
@@ -133,12 +137,12 @@ impl<'t> Scanner<'t> {
     pub(super) fn key(&mut self) -> Result<Place, NotJson> {
         self.space();
         if self.byte() != Some(b'"') {
-            return Err(NotJson);
+            return Err(NotJson::Malformed);
         }
         let key = self.string()?;
         self.space();
         if self.byte() != Some(b':') {
-            return Err(NotJson);
+            return Err(NotJson::Malformed);
         }
         self.at += 1;
         Ok(key)
@@ -157,7 +161,7 @@ impl<'t> Scanner<'t> {
     fn word(&mut self, word: &str) -> Result<(), NotJson> {
         let is_there = self.text[self.at..].starts_with(word.as_bytes());
         self.at += word.len();
-        if is_there { Ok(()) } else { Err(NotJson) }
+        if is_there { Ok(()) } else { Err(NotJson::Malformed) }
     }
 
     /// The string in a place that was passed.
@@ -186,7 +190,7 @@ impl<'t> Scanner<'t> {
                     self.escape()?;
                 }
                 // The text ends, or a control character stands in it.
-                _ => return Err(NotJson),
+                _ => return Err(NotJson::Malformed),
             }
         }
         self.at += 1;
@@ -205,27 +209,27 @@ impl<'t> Scanner<'t> {
                 // The first half of a pair, behind which the second has to stand.
                 0xd800..=0xdbff => {
                     if self.byte() != Some(b'\\') {
-                        return Err(NotJson);
+                        return Err(NotJson::Malformed);
                     }
                     self.at += 1;
                     if self.byte() != Some(b'u') || !matches!(self.unit()?, 0xdc00..=0xdfff) {
-                        return Err(NotJson);
+                        return Err(NotJson::Malformed);
                     }
                 }
-                0xdc00..=0xdfff => return Err(NotJson),
+                0xdc00..=0xdfff => return Err(NotJson::Malformed),
                 _ => {}
             },
-            _ => return Err(NotJson),
+            _ => return Err(NotJson::Malformed),
         }
         Ok(())
     }
 
     /// Passes `u` and four digits.
     fn unit(&mut self) -> Result<u32, NotJson> {
-        let digits = self.text.get(self.at + 1..self.at + 5).ok_or(NotJson)?;
+        let digits = self.text.get(self.at + 1..self.at + 5).ok_or(NotJson::Malformed)?;
         let mut unit = 0;
         for digit in digits {
-            unit = unit << 4 | char::from(*digit).to_digit(16).ok_or(NotJson)?;
+            unit = unit << 4 | char::from(*digit).to_digit(16).ok_or(NotJson::Malformed)?;
         }
         self.at += 5;
         Ok(unit)
@@ -253,9 +257,9 @@ impl<'t> Scanner<'t> {
         if is_sure {
             return Ok(());
         }
-        let number = self.text.get(start..self.at).ok_or(NotJson)?;
+        let number = self.text.get(start..self.at).ok_or(NotJson::Malformed)?;
         let read: Result<serde_json::Number, _> = serde_json::from_slice(number);
-        read.map(drop).map_err(|_| NotJson)
+        read.map(drop).map_err(|_| NotJson::Malformed)
     }
 
     /// Passes one digit or more.
@@ -264,7 +268,7 @@ impl<'t> Scanner<'t> {
         while let Some(b'0'..=b'9') = self.byte() {
             self.at += 1;
         }
-        if self.at > start { Ok(()) } else { Err(NotJson) }
+        if self.at > start { Ok(()) } else { Err(NotJson::Malformed) }
     }
 }
 
