@@ -3,10 +3,9 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use perseat_domain::definition::{Input, Step};
 use perseat_flow::component::BuiltIn;
-use perseat_flow::definition::{Limits as YamlLimits, parse};
+use perseat_flow::definition::{Limits as YamlLimits, Previous, parse};
 use perseat_flow::expression::{Limits, Results, Scope, Setting, branch_on_expression, resolve};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -53,7 +52,7 @@ fn payload() -> Value {
 }
 
 fn expression(criterion: &mut Criterion) {
-    let parsed = parse(DEFINITION, &BuiltIn, &BTreeMap::new(), &YamlLimits::default());
+    let parsed = parse(DEFINITION, &BuiltIn, &Previous::default(), &YamlLimits::default());
     let definition = parsed.unwrap_or_else(|problems| panic!("{problems:?}")).definition;
     let values = definition.config_vars.iter();
     let values = values
@@ -88,7 +87,7 @@ fn expression(criterion: &mut Criterion) {
         bench.iter(|| resolve(black_box(&whole), &scope));
     });
     group.bench_function("parse a definition", |bench| {
-        bench.iter(|| parse(black_box(DEFINITION), &BuiltIn, &BTreeMap::new(), &YamlLimits::default()));
+        bench.iter(|| parse(black_box(DEFINITION), &BuiltIn, &Previous::default(), &YamlLimits::default()));
     });
     group.finish();
 }

@@ -9,7 +9,6 @@ use perseat_flow::expression::{
     ExpressionError, Limits, Resolved, Results, Scope, Setting, branch_on_expression, branch_on_value, resolve, text_of,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 const LIMITS: Limits = Limits { bytes: 4096, depth: 16 };
@@ -68,10 +67,15 @@ flows:
         inputs: {{level: {{type: template, value: {text}}}, message: {{type: reference, value: {text}}}}}
 "
     );
-    let Ok(parsed) = definition::parse(&yaml, &BuiltIn, &BTreeMap::new(), &definition::Limits::default()) else {
+    let Ok(parsed) = definition::parse(&yaml, &BuiltIn, &definition::Previous::default(), &definition::Limits::default()) else {
         // Most texts are no reference; then the template alone.
         let template = yaml.replace(&format!(", message: {{type: reference, value: {text}}}"), "");
-        let parsed = definition::parse(&template, &BuiltIn, &BTreeMap::new(), &definition::Limits::default());
+        let parsed = definition::parse(
+            &template,
+            &BuiltIn,
+            &definition::Previous::default(),
+            &definition::Limits::default(),
+        );
         return parsed.map(|parsed| inputs_of(&parsed)).unwrap_or_default();
     };
     inputs_of(&parsed)

@@ -5,7 +5,7 @@
 
 use perseat_admin::manifest::read_text;
 use perseat_flow::component::BuiltIn;
-use perseat_flow::definition::{Limits, is_redacted, parse, redact, take_secrets};
+use perseat_flow::definition::{Limits, Previous, is_redacted, parse, redact, take_secrets};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -25,16 +25,23 @@ pub(crate) fn run(data: &[u8]) {
     if !text.contains("file") {
         let _ = read_text(text, Path::new("/nowhere/manifests.yml"), &|_| None);
     }
-    let first = parse(text, &BuiltIn, &BTreeMap::new(), &LIMITS);
+    let first = parse(text, &BuiltIn, &Previous::default(), &LIMITS);
     match &first {
         Err(problems) => assert!((1..=LIMITS.diagnostics).contains(&problems.len()), "{} problems", problems.len()),
         Ok(parsed) => {
-            let again = parse(text, &BuiltIn, &parsed.flow_numbers, &LIMITS).expect("it was valid before");
-            assert_eq!(again.definition, parsed.definition, "numbers are kept");
+            let variables = parsed.definition.config_vars.iter();
+            let previous = Previous {
+                flow_numbers: parsed.flow_numbers.clone(),
+                stable_keys: variables
+                    .map(|variable| (variable.key.clone(), variable.stable_key.clone()))
+                    .collect(),
+            };
+            let again = parse(text, &BuiltIn, &previous, &LIMITS).expect("it was valid before");
+            assert_eq!(again.definition, parsed.definition, "numbers and stable keys are kept");
             let keys = parsed.definition.flows.iter().flat_map(|flow| &flow.organization_api_keys);
             let secrets = take_secrets(&mut parsed.definition.clone(), &BuiltIn);
             if keys.clone().next().is_some() || !secrets.is_empty() {
-                let redacted = parse(&redact(text, &BuiltIn, &LIMITS), &BuiltIn, &BTreeMap::new(), &LIMITS);
+                let redacted = parse(&redact(text, &BuiltIn, &LIMITS), &BuiltIn, &Previous::default(), &LIMITS);
                 let Ok(mut redacted) = redacted else {
                     assert!(text.contains('*'), "still a definition, but for what an alias shares with a secret");
                     return;

@@ -1,13 +1,12 @@
 //! `perseat validate`: what is wrong with integrations and manifests, without a daemon.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use perseat_admin::manifest::{self, Manifest};
 use perseat_flow::component::BuiltIn;
-use perseat_flow::definition::{self, Limits};
+use perseat_flow::definition::{self, Limits, Previous};
 
 use super::ConfigArgs;
 use crate::cli::print::say;
@@ -93,7 +92,7 @@ fn is_integration(text: &str, limits: &Limits) -> bool {
 
 fn integration(file: &Path, text: &str, limits: &Limits, findings: &mut Findings) {
     let place = |diagnostic: &definition::Diagnostic| format!("{}:{diagnostic}", file.display());
-    match definition::parse(text, &BuiltIn, &BTreeMap::new(), limits) {
+    match definition::parse(text, &BuiltIn, &Previous::default(), limits) {
         Ok(parsed) => findings.warnings.extend(parsed.warnings.iter().map(place)),
         Err(problems) => findings.problems.extend(problems.iter().map(place)),
     }

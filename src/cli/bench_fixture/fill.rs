@@ -12,7 +12,7 @@ use perseat_domain::model::{
 use perseat_domain::route::{CUSTOMER_HEADER, FLOW_HEADER, USER_HEADER};
 use perseat_domain::time::Timestamp;
 use perseat_flow::component::BuiltIn;
-use perseat_flow::definition::{Limits, parse};
+use perseat_flow::definition::{Limits, Previous, parse};
 use perseat_store::StoreError;
 use perseat_store::catalog::{Change, Mutation};
 use perseat_store::custody::Custody;
@@ -101,7 +101,7 @@ fn user_name(user: usize) -> String {
 
 /// Writes everything in one transaction.
 pub(super) fn fill(custody: &Custody, yaml: &str, users: usize, instances: usize) -> anyhow::Result<Requests> {
-    let parsed = parse(yaml, &BuiltIn, &BTreeMap::new(), &Limits::default());
+    let parsed = parse(yaml, &BuiltIn, &Previous::default(), &Limits::default());
     let parsed = parsed.map_err(|problems| anyhow::anyhow!("the fixture's integration is wrong: {problems:?}"))?;
     let mut numbers = Numbers(SEED);
     let version_4 = |bits: u128| uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid();

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use clap::ValueEnum as _;
     use perseat_flow::component::BuiltIn;
-    use perseat_flow::definition::{Limits, parse};
+    use perseat_flow::definition::{Limits, Previous, parse};
 
     #[test]
     fn every_flow_and_endpoint_is_a_complete_integration() {
@@ -113,7 +113,7 @@ mod tests {
                 let parsed = parse(
                     &integration(*flow, *endpoint, Some(&sink)),
                     &BuiltIn,
-                    &Default::default(),
+                    &Previous::default(),
                     &Limits::default(),
                 )
                 .unwrap();

@@ -7,7 +7,7 @@ use crate::edit::{Definitions, Edit, Saved, VersionDraft};
 use crate::fault::{Fault, FieldError};
 use perseat_domain::id::{CustomerId, IntegrationId, VersionId};
 use perseat_domain::model::{Customer, Integration, IntegrationSettings, IntegrationVersion, Marketplace, MediaOwner, Release};
-use perseat_flow::definition::{Diagnostic, parse};
+use perseat_flow::definition::{Diagnostic, Previous, parse};
 use perseat_store::catalog::Lookup;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -289,19 +289,23 @@ impl Edit<'_, '_> {
 
     /// The newest released version; with `available`, one that was not taken back.
     pub(crate) fn newest_released(&self, integration: &Integration, available: bool) -> Result<std::sync::Arc<IntegrationVersion>, Fault> {
+        let message = "This integration has no published version that is available.";
+        let found = self.released(integration, available)?;
+        found.ok_or_else(|| Fault::field("integration", message))
+    }
+
+    /// The same where there is one.
+    pub(crate) fn released(&self, integration: &Integration, available: bool) -> Result<Option<std::sync::Arc<IntegrationVersion>>, Fault> {
         for number in (1..=integration.latest_version).rev() {
             let version = self.mutation.integration_version(integration.id, number)?;
             let fits = |version: &std::sync::Arc<IntegrationVersion>| {
                 version.release.is_some() && !(available && integration.withdrawn.contains(&number))
             };
             if let Some(version) = version.filter(fits) {
-                return Ok(version);
+                return Ok(Some(version));
             }
         }
-        Err(Fault::field(
-            "integration",
-            "This integration has no published version that is available.",
-        ))
+        Ok(None)
     }
 }
 
@@ -310,7 +314,7 @@ impl Edit<'_, '_> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn validate_definition(yaml: &str, definitions: Definitions<'_>) -> Result<(), Fault> {
-    let parsed = parse(yaml, definitions.components, &BTreeMap::new(), &definitions.limits);
+    let parsed = parse(yaml, definitions.components, &Previous::default(), &definitions.limits);
     let all = |found: Vec<Diagnostic>| Fault::Wrong(found.iter().map(|one| wrong(one.to_string())).collect());
     parsed.map(|_| ()).map_err(all)
 }

@@ -9,7 +9,7 @@ use crate::manifest::{ConfigVarValue, SecretText};
 use perseat_domain::definition::Definition;
 use perseat_domain::id::{FlowNumber, IntegrationId, system_instance};
 use perseat_domain::model::{Integration, IntegrationVersion, Release};
-use perseat_flow::definition::{Diagnostic, Parsed, is_redacted, parse, redact, take_secrets};
+use perseat_flow::definition::{Diagnostic, Parsed, Previous, is_redacted, parse, redact, take_secrets};
 use perseat_store::catalog::Lookup;
 use perseat_store::keyring::NewKey;
 use std::collections::BTreeMap;
@@ -65,17 +65,17 @@ impl Edit<'_, '_> {
             Fault::field("definition", lines.join("\n"))
         };
         let Definitions { components, limits } = self.definitions;
-        let read = |numbers: &BTreeMap<String, FlowNumber>| parse(draft.yaml, components, numbers, &limits);
+        let read = |previous: &Previous| parse(draft.yaml, components, previous, &limits);
         let before = match draft.integration {
             Some(id) => Some(self.existing::<Integration>(id)?),
             // The name decides which integration it is, and with it which flow numbers are taken.
             None => {
-                let name = read(&BTreeMap::new()).map_err(all_wrong)?.definition.name;
+                let name = read(&Previous::default()).map_err(all_wrong)?.definition.name;
                 self.mutation.integration_by_name(&name)?
             }
         };
-        let numbers = before.as_ref().map(|before| before.flow_numbers.clone()).unwrap_or_default();
-        let parsed = read(&numbers).map_err(all_wrong)?;
+        let previous = self.previous(before.as_ref(), draft.origin.as_deref())?;
+        let parsed = read(&previous).map_err(all_wrong)?;
         let has_users = self.mutation.organization()?.is_some_and(|organization| organization.ulc_enabled);
         if !has_users && !parsed.user_level_pages().is_empty() {
             return Err(all_wrong(parsed.user_level_pages().to_vec()));
@@ -90,7 +90,7 @@ impl Edit<'_, '_> {
         give(&mut secrets, &definition, &draft.connection_secrets)?;
         let yaml = redact(draft.yaml, components, &limits);
         // What is stored as text must say the same, with nothing secret left in it.
-        let again = parse(&yaml, components, &numbers, &limits);
+        let again = parse(&yaml, components, &previous, &limits);
         let is_whole = again.is_ok_and(|parsed| {
             let mut again = without_keys(parsed.definition);
             let left = take_secrets(&mut again, components);
@@ -175,6 +175,20 @@ impl Edit<'_, '_> {
 }
 
 impl Edit<'_, '_> {
+    /// What a version goes on with. What was never released has no values, so that its stable keys may be others.
+    fn previous(&self, integration: Option<&Integration>, origin: Option<&IntegrationVersion>) -> Result<Previous, Fault> {
+        let released = match integration {
+            Some(integration) => self.released(integration, false)?,
+            None => None,
+        };
+        let variables = released.as_deref().or(origin).map(|version| version.definition.config_vars.iter());
+        let pairs = variables.into_iter().flatten();
+        Ok(Previous {
+            flow_numbers: integration.map(|integration| integration.flow_numbers.clone()).unwrap_or_default(),
+            stable_keys: pairs.map(|variable| (variable.key.clone(), variable.stable_key.clone())).collect(),
+        })
+    }
+
     /// What the integration is tried out with from now on, in place of what there was.
     pub(crate) fn set_test_values(&mut self, record: &mut Integration, given: &BTreeMap<String, ConfigVarValue>) -> Result<(), Fault> {
         let version = self.version_of(record.id, record.latest_version)?;

@@ -38,7 +38,6 @@ struct Top {
 #[serde(rename_all = "camelCase", default)]
 struct Variable {
     key: Option<String>,
-    stable_key: Option<String>,
     meta: Option<Meta>,
     code_language: Option<String>,
     schedule_type: Option<String>,
@@ -105,7 +104,7 @@ impl Presentation {
                     action: source.key,
                 }),
             };
-            Some((variable.stable_key.or(variable.key)?, presented))
+            Some((variable.key?, presented))
         });
         Self(shown.collect())
     }
@@ -113,7 +112,7 @@ impl Presentation {
     /// How this variable is shown.
     #[must_use]
     pub fn of(&self, variable: &ConfigVar) -> Presented {
-        let mut presented = self.0.get(&variable.stable_key).cloned().unwrap_or_default();
+        let mut presented = self.0.get(&variable.key).cloned().unwrap_or_default();
         presented.data_source = presented.data_source.filter(|source| {
             let known = BuiltIn.data_source(&source.component, &source.action);
             known.is_some_and(|(kind, _)| kind == variable.data_type)
@@ -146,9 +145,9 @@ requiredConfigVars:
         let presentation = Presentation::read(YAML);
         let of = |key: &str| presentation.0[key].clone();
         assert_eq!(of("Seen"), Presented::default());
-        assert!(of("host").is_hidden && of("old").is_hidden);
-        assert_eq!(of("account").hidden_inputs, ["clientId"]);
-        assert_eq!(of("script").code_language.as_deref(), Some("json"));
+        assert!(of("Set by the host").is_hidden && of("Old").is_hidden);
+        assert_eq!(of("Account").hidden_inputs, ["clientId"]);
+        assert_eq!(of("Script").code_language.as_deref(), Some("json"));
         assert!(Presentation::read(": [").0.is_empty(), "what cannot be read says nothing");
     }
 }

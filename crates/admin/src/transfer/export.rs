@@ -84,7 +84,7 @@ fn refer(view: &View<'_>, instance: &Instance, integrations: &mut BTreeMap<Integ
     for config in std::iter::once(&instance.config).chain(&instance.deployed) {
         let version = view.integration_version(instance.integration, config.version)?;
         let version = version.ok_or_else(|| Fault::wrong(format!("`{}` runs a version that is not there", instance.name)))?;
-        referenced.versions.insert(config.version, definition_digest(&version.yaml));
+        referenced.versions.insert(config.version, definition_digest(&version));
     }
     Ok(())
 }

@@ -120,7 +120,7 @@ fn places(edit: &Edit<'_, '_>, bundle: &Bundle, conflicts: &mut Vec<String>, uns
 fn same_version(edit: &Edit<'_, '_>, integration: &Integration, number: u32, digest: &str) -> Result<Option<u32>, Fault> {
     for candidate in std::iter::once(number).chain((1..=integration.latest_version).rev()) {
         let version = edit.mutation.integration_version(integration.id, candidate)?;
-        let is_same = |version: &IntegrationVersion| definition_digest(&version.yaml) == digest && version.release.is_some();
+        let is_same = |version: &IntegrationVersion| definition_digest(version) == digest && version.release.is_some();
         if version.is_some_and(|version| is_same(&version)) {
             return Ok(Some(candidate));
         }

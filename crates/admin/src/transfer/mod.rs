@@ -19,7 +19,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use perseat_domain::id::{CustomerId, FlowNumber, IntegrationId};
 use perseat_domain::model::{
-    ApiKey, ConfigValue, Customer, Instance, Membership, Sealed, User, UserConfig, api_key_record_id, connection_record_id,
+    ApiKey, ConfigValue, Customer, Instance, IntegrationVersion, Membership, Sealed, User, UserConfig, api_key_record_id,
+    connection_record_id,
 };
 use perseat_domain::registration::registration_record_id;
 use perseat_domain::time::Timestamp;
@@ -31,7 +32,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// The format that this version writes, and the only one it reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// What the file says it is.
 const KIND: &str = "perseat-customer";
 
@@ -138,9 +139,13 @@ impl Envelope {
     }
 }
 
-/// What identifies a definition.
-fn definition_digest(yaml: &str) -> String {
-    digest(&SHA256, yaml.as_bytes())
+/// What identifies a definition: its text and its variables' stable keys, which may be those of an earlier version.
+fn definition_digest(version: &IntegrationVersion) -> String {
+    let mut text = version.yaml.clone();
+    for variable in &version.definition.config_vars {
+        text.extend(["\0", &variable.stable_key]);
+    }
+    digest(&SHA256, text.as_bytes())
         .as_ref()
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -1,6 +1,8 @@
 use super::*;
 use perseat_domain::id::UserId;
 use perseat_domain::model::{Profile, Role};
+use perseat_flow::component::BuiltIn;
+use perseat_flow::definition::{Limits, Previous, parse};
 
 #[test]
 fn a_file_opens_with_its_key_and_as_it_was_written() {
@@ -30,8 +32,8 @@ fn a_file_opens_with_its_key_and_as_it_was_written() {
     other.customer = CustomerId(Uuid::from_u128(8));
     assert!(refused(&other, &key).contains("was changed"));
     let mut newer = envelope;
-    newer.format = 2;
-    assert!(refused(&newer, &key).contains("format 2"));
+    newer.format = FORMAT + 1;
+    assert!(refused(&newer, &key).contains(&format!("format {}", FORMAT + 1)));
 }
 
 #[test]
@@ -91,4 +93,33 @@ fn a_file_brings_its_customers_people_and_nobody_else() {
         ..bundle(vec![user(1, own, Role::Admin)])
     };
     assert_eq!(with_config.strangers().len(), 1, "of an instance that is not in the file");
+}
+
+#[test]
+fn one_text_whose_variables_have_other_stable_keys_is_another_definition() {
+    let yaml = "definitionVersion: 7
+name: Files
+requiredConfigVars: [{key: Target folder, dataType: string}]
+flows:
+  - name: Main
+    steps: [{name: Hook, isTrigger: true, action: {key: webhook, component: {key: webhook-triggers}}}]
+";
+    let digest = |stable_key: &str| {
+        let previous = Previous {
+            stable_keys: BTreeMap::from([("Target folder".to_owned(), stable_key.to_owned())]),
+            ..Previous::default()
+        };
+        definition_digest(&IntegrationVersion {
+            integration: IntegrationId(Uuid::from_u128(7)),
+            version: 1,
+            yaml: yaml.to_owned(),
+            definition: parse(yaml, &BuiltIn, &previous, &Limits::default()).unwrap().definition,
+            organization_keys: BTreeMap::new(),
+            connection_secrets: BTreeMap::new(),
+            is_draft: false,
+            release: None,
+        })
+    };
+    assert_eq!(digest("Folder"), digest("Folder"));
+    assert_ne!(digest("Folder"), digest("Target folder"));
 }

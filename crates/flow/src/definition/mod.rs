@@ -10,6 +10,7 @@ mod diagnostic;
 mod document;
 mod features;
 mod flows;
+mod identity;
 mod inputs;
 mod numbers;
 mod raw;
@@ -79,7 +80,7 @@ pub struct Parsed {
     pub definition: Definition,
     /// What is not wrong and yet worth knowing; the messages stand in the definition too.
     pub warnings: Vec<Diagnostic>,
-    /// The flow numbers of this version and of flows that are gone, by stable key: `previous` of the next import.
+    /// The flow numbers of this version and of flows that are gone, by stable key, for the next import.
     pub flow_numbers: BTreeMap<String, FlowNumber>,
     user_level_pages: Vec<Diagnostic>,
 }
@@ -92,16 +93,20 @@ impl Parsed {
     }
 }
 
-/// Parses and checks `yaml`. `previous` are the flow numbers given to the integration's earlier versions by stable key.
+/// What an integration's earlier versions gave out and a new one goes on with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Previous {
+    /// Flow numbers by stable key, those of flows that are gone among them.
+    pub flow_numbers: BTreeMap<String, FlowNumber>,
+    /// The stable keys of the last released version's configuration variables, by key.
+    pub stable_keys: BTreeMap<String, String>,
+}
+
+/// Parses and checks `yaml`.
 ///
 /// # Errors
 /// Every problem found, in the order of the text.
-pub fn parse(
-    yaml: &str,
-    components: &dyn Components,
-    previous: &BTreeMap<String, FlowNumber>,
-    limits: &Limits,
-) -> Result<Parsed, Vec<Diagnostic>> {
+pub fn parse(yaml: &str, components: &dyn Components, previous: &Previous, limits: &Limits) -> Result<Parsed, Vec<Diagnostic>> {
     let mut report = Report::new(limits.diagnostics);
     let parsed = read(yaml, components, previous, limits, &mut report);
     let (problems, warnings) = report.finish();
@@ -125,23 +130,18 @@ pub(crate) fn schema(generator: schemars::SchemaGenerator) -> schemars::Schema {
 type Read = (Definition, BTreeMap<String, FlowNumber>, Vec<Diagnostic>);
 
 /// `None` only after a problem was reported.
-fn read(
-    yaml: &str,
-    components: &dyn Components,
-    previous: &BTreeMap<String, FlowNumber>,
-    limits: &Limits,
-    report: &mut Report,
-) -> Option<Read> {
+fn read(yaml: &str, components: &dyn Components, previous: &Previous, limits: &Limits, report: &mut Report) -> Option<Read> {
     let root = document::read(yaml, limits, report)?;
     check_version(&root, report)?;
     let raw = raw::Integration::read(&root, &Spot::at(root.at), report)?;
     let raw_variables = raw.config_vars.as_deref().unwrap_or_default();
-    let mut variables = Variables::collect(raw_variables, components, report);
+    let stable_keys = identity::stable_keys(&raw, &previous.stable_keys, report);
+    let mut variables = Variables::collect(raw_variables, &stable_keys, components, report);
     let raw_pages = raw.pages.as_deref().unwrap_or_default();
     let pages = variables.pages(raw_pages, report);
     let config_vars = variables.check(raw_variables, components, report);
     flows::check_names(&raw.flows, &raw.spot, report);
-    let numbers = numbers(&raw, previous, report);
+    let numbers = numbers(&raw, &previous.flow_numbers, report);
     let has_users = pages.iter().any(|page| page.user_level);
     let routing = routing::check(&raw, has_users, report);
     let mut missing = Vec::new();

@@ -43,7 +43,7 @@ impl Components for Shelf {
 }
 
 fn parsed(yaml: &str) -> Result<Parsed, Vec<Diagnostic>> {
-    parse(yaml, &Shelf, &BTreeMap::new(), &Limits::default())
+    parse(yaml, &Shelf, &Previous::default(), &Limits::default())
 }
 
 fn valid(yaml: &str) -> Parsed {

@@ -18,6 +18,7 @@ pub(super) struct Variables {
 /// What others need to know of a variable.
 #[derive(Debug)]
 pub(super) struct Known {
+    pub(super) stable_key: String,
     pub(super) data_type: DataType,
     pub(super) user_level: bool,
     /// Why flows that use it cannot run yet.
@@ -38,7 +39,12 @@ impl Variables {
     }
 
     /// Takes in the variables' names and kinds; reports duplicates.
-    pub(super) fn collect(raw: &[raw::Variable], components: &dyn Components, report: &mut Report) -> Self {
+    pub(super) fn collect(
+        raw: &[raw::Variable],
+        stable_keys: &BTreeMap<String, String>,
+        components: &dyn Components,
+        report: &mut Report,
+    ) -> Self {
         let mut by_key: BTreeMap<String, Known> = BTreeMap::new();
         let mut stable = BTreeSet::new();
         for variable in raw {
@@ -46,7 +52,9 @@ impl Variables {
             if key.is_empty() {
                 continue;
             }
+            let stable_key = stable_keys.get(key).map_or(key, String::as_str);
             let known = Known {
+                stable_key: stable_key.to_owned(),
                 data_type: data_type(variable),
                 user_level: false,
                 missing: missing(variable, components)
@@ -56,8 +64,8 @@ impl Variables {
             if by_key.insert(key.to_owned(), known).is_some() {
                 let message = format!("there is another configuration variable {}", quoted(key));
                 report.problem(&variable.key.spot, Code::NameDuplicate, message);
-            } else if !stable.insert(stable_key(variable)) {
-                let message = format!("another configuration variable has the stable key {}", quoted(stable_key(variable)));
+            } else if !stable.insert(stable_key) {
+                let message = format!("another configuration variable has the stable key {}", quoted(stable_key));
                 report.problem(spot_of(variable.stable_key.as_ref(), &variable.key), Code::NameDuplicate, message);
             }
         }
@@ -104,7 +112,8 @@ impl Variables {
 
     fn variable(&self, raw: &raw::Variable, components: &dyn Components, report: &mut Report) -> ConfigVar {
         let data_type = data_type(raw);
-        let user_level = self.get(raw.key.as_str()).is_some_and(|known| known.user_level);
+        let known = self.get(raw.key.as_str());
+        let user_level = known.is_some_and(|known| known.user_level);
         check_kind(raw, data_type, report);
         check_default(raw, data_type, report);
         if let Some(header) = &raw.header {
@@ -134,7 +143,7 @@ impl Variables {
         let declared = raw.extensions.as_ref().and_then(|extensions| extensions.required.as_ref());
         ConfigVar {
             key: raw.key.value.clone(),
-            stable_key: stable_key(raw).to_owned(),
+            stable_key: known.map_or(&raw.key.value, |known| &known.stable_key).clone(),
             description: plain(raw.description.as_ref()),
             data_type,
             collection: raw.collection_type.as_ref().map(|word| match word.value {
@@ -244,10 +253,6 @@ fn plain(text: Option<&Text>) -> String {
 
 fn spot_of<'t>(first: Option<&'t Text>, second: &'t Text) -> &'t Spot {
     &first.unwrap_or(second).spot
-}
-
-pub(super) fn stable_key(raw: &raw::Variable) -> &str {
-    raw.stable_key.as_ref().unwrap_or(&raw.key).as_str()
 }
 
 fn action_ref(raw: &raw::Action) -> ActionRef {

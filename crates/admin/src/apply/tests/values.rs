@@ -1,4 +1,4 @@
-//! How large values of configuration variables may be.
+//! Values of configuration variables: how large they may be, and over versions.
 
 use super::*;
 
@@ -26,4 +26,42 @@ fn values_beyond_what_one_or_all_of_a_configuration_may_take_are_refused() {
     bench.apply(&[&user(299, 20)], ApplyOptions::default()).unwrap();
     assert!(bench.problems(&[&user(298, 20)])[0].contains("`Folder` has 298 bytes"));
     assert!(bench.problems(&[&user(299, 21)])[0].contains("has 21 bytes"));
+}
+
+#[test]
+fn a_renamed_variable_keeps_what_every_user_gave() {
+    let mut bench = Bench::new();
+    let unnamed = |yaml: &str| yaml.replace("stableKey: folder, ", "").replace("      stableKey: account\n", "");
+    let rename = |yaml: &str| yaml.replace("Folder", "Target folder").replace("Account", "Storage");
+    let hints =
+        "  renameAttributes: {requiredConfigVars: [{oldName: Folder, newName: Target folder}, {oldName: Account, newName: Storage}]}\n";
+    let first = unnamed(INTEGRATION);
+    let second = rename(&first).replace("  flows:\n", &format!("{hints}  flows:\n"));
+    assert!(first != INTEGRATION && second.contains("renameAttributes"));
+    bench.apply(&[PEOPLE, &first, INSTANCE, JANE], ApplyOptions::default()).unwrap();
+    let applied = bench.apply(&[&second, INSTANCE], ApplyOptions::default()).unwrap();
+    assert_eq!(applied.plan.count(Action::Changed), 2, "version and instance: {:?}", applied.plan);
+    let again = bench.apply(&[&second, INSTANCE, &rename(JANE)], ApplyOptions::default()).unwrap();
+    assert_eq!(
+        again.plan.count(Action::Unchanged),
+        3,
+        "what she gave is what the new names have: {:?}",
+        again.plan
+    );
+
+    let other = second.replace("key: Target folder", "key: Target folder, stableKey: folder");
+    let problems = bench.problems(&[&other]);
+    assert!(
+        problems[0].contains("would be lost") && problems[0].contains("write `Folder`"),
+        "{problems:?}"
+    );
+    let catalog = bench.custody.catalog();
+    let customer = catalog.customer_by_external_id("globex").unwrap().unwrap();
+    let instance = catalog.instance_by_name(customer.id, "Files").unwrap().unwrap();
+    let bundle = catalog.instance_bundle(instance.id).unwrap().unwrap();
+    let stable_key = |key: &str| bundle.version.definition.config_var(key).unwrap().stable_key.clone();
+    assert_eq!(
+        (bundle.version.version, stable_key("Target folder"), stable_key("Storage")),
+        (2, "Folder".into(), "Account".into())
+    );
 }

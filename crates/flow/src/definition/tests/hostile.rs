@@ -41,7 +41,7 @@ fn an_alias_counts_with_the_length_of_its_text() {
     let text = "x".repeat(1_000);
     let is_too_large = |uses: usize, end: &str| {
         let yaml = format!("name: &long {text}\ndescription: [{}]{end}", vec!["*long"; uses].join(", "));
-        let problems = parse(&yaml, &Shelf, &BTreeMap::new(), &limits).unwrap_err();
+        let problems = parse(&yaml, &Shelf, &Previous::default(), &limits).unwrap_err();
         problems.iter().any(|problem| problem.code == Code::TooLarge)
     };
     assert!(!is_too_large(30, ""));
@@ -73,7 +73,7 @@ fn depth_counts_through_aliases() {
         depth: 6,
         ..Limits::default()
     };
-    let depth = |yaml: &str| parse(yaml, &Shelf, &BTreeMap::new(), &limits).unwrap_err()[0].code;
+    let depth = |yaml: &str| parse(yaml, &Shelf, &Previous::default(), &limits).unwrap_err()[0].code;
     assert_eq!(depth("a: &a [[[[x]]]]\nb: [[*a]]\n"), Code::TooLarge);
     assert_ne!(depth("a: &a [[[x]]]\nb: [[*a]]\n"), Code::TooLarge);
 }
@@ -85,7 +85,7 @@ fn long_text_and_many_values_are_refused() {
         nodes: 40,
         ..Limits::default()
     };
-    let refused = |yaml: &str| parse(yaml, &Shelf, &BTreeMap::new(), &limits).unwrap_err()[0].code;
+    let refused = |yaml: &str| parse(yaml, &Shelf, &Previous::default(), &limits).unwrap_err()[0].code;
     assert_eq!(refused(&format!("name: {}", "x".repeat(200))), Code::TooLarge);
     assert_eq!(refused(&format!("name: [{}]", "1,".repeat(40))), Code::TooLarge);
 }
@@ -100,7 +100,7 @@ fn problems_beyond_the_limit_are_counted() {
         let _ = writeln!(keys, "wrong{n}: 1");
         keys
     });
-    let problems = parse(&with_top(&keys), &Shelf, &BTreeMap::new(), &limits).unwrap_err();
+    let problems = parse(&with_top(&keys), &Shelf, &Previous::default(), &limits).unwrap_err();
     assert_eq!(problems.len(), 3);
     assert!(problems[2].message.ends_with("(and 7 more problems)"), "{}", problems[2].message);
 }

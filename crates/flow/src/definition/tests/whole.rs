@@ -121,10 +121,10 @@ fn flow_numbers_follow_stable_keys_and_rename_hints() {
         }
         yaml
     };
-    let mut known = BTreeMap::new();
+    let mut known = Previous::default();
     let mut import = |list: &[(&str, &str)], hints: &str| {
         let parsed = parse(&flows(list, hints), &Shelf, &known, &Limits::default()).unwrap();
-        known = parsed.flow_numbers;
+        known.flow_numbers = parsed.flow_numbers;
         parsed.definition.flows.iter().map(|flow| flow.number.0).collect::<Vec<_>>()
     };
     assert_eq!(import(&[("A", ""), ("B", "b"), ("C", "")], ""), [1, 2, 3]);
@@ -148,10 +148,88 @@ fn flow_numbers_follow_stable_keys_and_rename_hints() {
 }
 
 #[test]
+fn variables_follow_stable_keys_and_rename_hints() {
+    let mut known = Previous::default();
+    // Keys, with the stable keys that are written.
+    let mut import = |list: &[(&str, &str)], hints: &str| {
+        let stable_key = |key: &str| {
+            if key.is_empty() {
+                String::new()
+            } else {
+                format!(", stableKey: {key}")
+            }
+        };
+        let variables: String = list
+            .iter()
+            .map(|(key, stable)| format!("  - {{key: {key}{}}}\n", stable_key(stable)))
+            .collect();
+        let yaml = with_top(&format!(
+            "renameAttributes: {{requiredConfigVars: [{hints}]}}\nrequiredConfigVars:\n{variables}"
+        ));
+        let parsed = parse(&yaml, &Shelf, &known, &Limits::default()).map_err(|problems| shown(&problems).join(", "))?;
+        let variables = parsed.definition.config_vars.into_iter();
+        known.stable_keys = variables.map(|variable| (variable.key, variable.stable_key)).collect();
+        Ok(list.iter().map(|(key, _)| known.stable_keys[*key].clone()).collect::<Vec<_>>())
+    };
+    let keys = |keys: &[&str]| Ok(keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
+    assert_eq!(import(&[("A", ""), ("B", "b"), ("C", "c")], ""), keys(&["A", "b", "c"]));
+    assert_eq!(
+        import(&[("Bee", "b"), ("C", ""), ("A", "")], ""),
+        keys(&["b", "c", "A"]),
+        "order and names do not matter"
+    );
+    let renamed = "{oldName: A, newName: D}, {oldName: C, newName: E}";
+    assert_eq!(
+        import(&[("D", ""), ("E", ""), ("Bee", "b")], renamed),
+        keys(&["A", "c", "b"]),
+        "a hint moves a stable key"
+    );
+    assert_eq!(
+        import(&[("D", ""), ("E", ""), ("Bee", "b")], renamed),
+        keys(&["A", "c", "b"]),
+        "one that was followed has no effect"
+    );
+    assert_eq!(
+        import(&[("D", ""), ("F", ""), ("E", "")], "{oldName: E, newName: F}"),
+        keys(&["A", "F", "c"]),
+        "a variable that is there keeps its stable key"
+    );
+    assert_eq!(
+        import(&[("D", ""), ("G", "c"), ("E", "")], ""),
+        keys(&["A", "c", "E"]),
+        "what is written goes first"
+    );
+    for (list, hints, found) in [
+        ([("D", "d"), ("G", "c")], "", "11:25 value_invalid requiredConfigVars[0].stableKey"),
+        (
+            [("H", "h"), ("G", "c")],
+            "{oldName: D, newName: H}",
+            "11:25 value_invalid requiredConfigVars[0].stableKey",
+        ),
+        ([("D", ""), ("A", "")], "", "12:11 name_duplicate requiredConfigVars[1].key"),
+    ] {
+        assert_eq!(
+            import(&list, hints),
+            Err(found.to_owned()),
+            "values would be lost, or another variable's taken"
+        );
+    }
+    assert_eq!(
+        import(&[("D", "d"), ("Folder", "A")], ""),
+        keys(&["d", "A"]),
+        "a key is used for another variable"
+    );
+}
+
+#[test]
 fn flow_numbers_end_at_their_range() {
     let previous = BTreeMap::from([("last".to_owned(), FlowNumber(u16::MAX))]);
     assert_eq!(assign_flow_numbers(&previous, &Renames::new(), ["new"]), Err(NumberError));
     assert_eq!(assign_flow_numbers(&previous, &Renames::new(), ["last"]), Ok(previous.clone()));
+    let previous = Previous {
+        flow_numbers: previous,
+        ..Previous::default()
+    };
     let problems = parse(&one_flow(""), &Shelf, &previous, &Limits::default()).unwrap_err();
     assert_eq!(problems[0].code, Code::FlowNumbersExhausted);
 }
@@ -235,7 +313,7 @@ const CONNECTIONS: &str = "requiredConfigVars:
 #[test]
 fn secret_inputs_of_connections_are_taken_out_of_the_text_and_out_of_the_definition_alike() {
     use crate::component::BuiltIn;
-    let read = |yaml: &str| parse(yaml, &BuiltIn, &BTreeMap::new(), &Limits::default()).unwrap().definition;
+    let read = |yaml: &str| parse(yaml, &BuiltIn, &Previous::default(), &Limits::default()).unwrap().definition;
     let yaml = with_top(CONNECTIONS);
     let redacted = redact(&yaml, &BuiltIn, &Limits::default());
     let mut definition = read(&yaml);
@@ -280,7 +358,7 @@ fn a_router_of_generic_components_is_read_flow_by_flow() {
     let parsed = parse(
         include_str!("router.yml"),
         &crate::component::BuiltIn,
-        &BTreeMap::new(),
+        &Previous::default(),
         &Limits::default(),
     )
     .unwrap();
@@ -314,7 +392,7 @@ fn the_guide_to_writing_an_integration_shows_valid_ones() {
     let whole: Vec<&&str> = examples.iter().filter(|example| example.starts_with("definitionVersion")).collect();
     assert!(!whole.is_empty());
     for example in whole {
-        let parsed = parse(example, &crate::component::BuiltIn, &BTreeMap::new(), &Limits::default());
+        let parsed = parse(example, &crate::component::BuiltIn, &Previous::default(), &Limits::default());
         let parsed = parsed.unwrap_or_else(|problems| panic!("{}", shown(&problems).join("\n")));
         assert_eq!(parsed.warnings, [], "{example}");
     }
