@@ -1,10 +1,11 @@
 //! `perseat validate`: what is wrong with integrations and manifests, without a daemon.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use perseat_admin::manifest::{self, Manifest};
+use perseat_admin::manifest::{self, Manifest, SecretText};
 use perseat_flow::component::BuiltIn;
 use perseat_flow::definition::{self, Limits, Previous};
 
@@ -64,7 +65,7 @@ impl Validate {
 fn check(file: &Path, text: &str, limits: &Limits) -> Findings {
     let mut findings = Findings::default();
     if is_integration(text, limits) {
-        integration(file, text, limits, &mut findings);
+        integration(file, text, limits, None, &mut findings);
         return findings;
     }
     let present = |name: &str| Some(std::env::var(name).unwrap_or_default());
@@ -73,7 +74,8 @@ fn check(file: &Path, text: &str, limits: &Limits) -> Findings {
             for located in manifests {
                 if let Manifest::Integration(found) = located.manifest {
                     let path = found.file.unwrap_or_else(|| file.to_owned());
-                    integration(&path, &found.definition.unwrap_or_default(), limits, &mut findings);
+                    let definition = found.definition.unwrap_or_default();
+                    integration(&path, &definition, limits, Some(&found.organization_api_keys), &mut findings);
                 }
             }
         }
@@ -90,10 +92,20 @@ fn is_integration(text: &str, limits: &Limits) -> bool {
     }
 }
 
-fn integration(file: &Path, text: &str, limits: &Limits, findings: &mut Findings) {
+/// `apart`: the API keys that its manifest gives, by flow; without one, nobody knows yet what it will give.
+fn integration(file: &Path, text: &str, limits: &Limits, apart: Option<&BTreeMap<String, Vec<SecretText>>>, findings: &mut Findings) {
     let place = |diagnostic: &definition::Diagnostic| format!("{}:{diagnostic}", file.display());
     match definition::parse(text, &BuiltIn, &Previous::default(), limits) {
-        Ok(parsed) => findings.warnings.extend(parsed.warnings.iter().map(place)),
+        Ok(parsed) => {
+            findings.warnings.extend(parsed.warnings.iter().map(place));
+            let is_given = |flow: &str| apart.is_some_and(|keys| keys.get(flow).is_some_and(|keys| !keys.is_empty()));
+            let lacking = parsed.keyless(is_given);
+            let lacking = lacking.iter().map(place);
+            match apart {
+                Some(_) => findings.problems.extend(lacking),
+                None => findings.warnings.extend(lacking),
+            }
+        }
         Err(problems) => findings.problems.extend(problems.iter().map(place)),
     }
 }
@@ -118,6 +130,27 @@ mod tests {
                 findings.problems
             );
         }
+    }
+
+    #[test]
+    fn who_gives_a_flow_no_key_of_the_organization_is_told() {
+        let definition = "definitionVersion: 7
+name: Feed
+flows:
+  - name: Take
+    endpointSecurityType: organization
+    steps: [{name: In, isTrigger: true, action: {key: webhook, component: {key: webhook-triggers}}}]
+";
+        let found = |file: &str, text: &str| {
+            let findings = checked(file, text);
+            let lacks = |list: &[String]| list.iter().filter(|line| line.contains("[key_missing]")).count();
+            (lacks(&findings.problems), lacks(&findings.warnings))
+        };
+        assert_eq!(found("feed.yml", definition), (0, 1), "its manifest may give one");
+        let indented: String = definition.lines().map(|line| format!("  {line}\n")).collect();
+        let manifest = format!("kind: Integration\ndefinition: |\n{indented}");
+        assert_eq!(found("m.yml", &manifest), (1, 0));
+        assert_eq!(found("m.yml", &format!("{manifest}organizationApiKeys: {{Take: [key]}}\n")), (0, 0));
     }
 
     #[test]

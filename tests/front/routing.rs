@@ -200,6 +200,9 @@ fn endpoint_security_is_checked_before_anything_is_said_about_customers_and_user
         ("Ours", "", false),
         ("Ours", "key-r", false),
         ("Ours", "key-ours", true),
+        ("Partners", "", false),
+        ("Partners", "key-ours", false),
+        ("Partners", "key-partners", true),
     ] {
         let expected = if passes { (200, String::new()) } else { refused.clone() };
         assert_eq!(call(flow, "globex", "jane", key), expected, "{flow} with {key:?}");

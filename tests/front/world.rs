@@ -40,9 +40,11 @@ fn integrations() -> String {
             .echo("Open", OPEN)
             .echo("Optional", "endpointSecurityType: customer_optional")
             .echo("Required", "endpointSecurityType: customer_required")
-            .echo("Ours", "endpointSecurityType: organization\n    organizationApiKeys: [key-ours]"),
+            .echo("Ours", "endpointSecurityType: organization\n    organizationApiKeys: [key-ours]")
+            .echo("Partners", "endpointSecurityType: organization"),
     ];
-    all.iter().map(crate::set_up::Integration::manifest).collect()
+    let all: String = all.iter().map(crate::set_up::Integration::manifest).collect();
+    all + "organizationApiKeys: {Partners: [key-partners]}\n"
 }
 
 const ULC: [&str; 7] = ["Files", "Calendar", "Chat", "Forms", "Links", "Solo", "Vault"];

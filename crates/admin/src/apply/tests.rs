@@ -1,6 +1,7 @@
 //! Apply over a real catalog in a temporary folder.
 
 mod givers;
+mod keys;
 mod values;
 
 use super::*;

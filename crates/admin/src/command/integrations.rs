@@ -187,7 +187,7 @@ impl Edit<'_, '_> {
                 place: PLACE,
                 organization_keys: BTreeMap::new(),
                 connection_secrets: BTreeMap::new(),
-                origin: None,
+                origin: input.definition.is_none().then(|| newest.clone()),
                 release: None,
             };
             record = self.save_version(draft)?.integration;
@@ -316,7 +316,8 @@ impl Edit<'_, '_> {
 pub fn validate_definition(yaml: &str, definitions: Definitions<'_>) -> Result<(), Fault> {
     let parsed = parse(yaml, definitions.components, &Previous::default(), &definitions.limits);
     let all = |found: Vec<Diagnostic>| Fault::Wrong(found.iter().map(|one| wrong(one.to_string())).collect());
-    parsed.map(|_| ()).map_err(all)
+    let lacking = parsed.map_err(all)?.keyless(|_| false);
+    if lacking.is_empty() { Ok(()) } else { Err(all(lacking)) }
 }
 
 fn wrong(message: String) -> FieldError {

@@ -1,7 +1,7 @@
 //! Integrations and their versions.
 
 use super::keys::KeyScope;
-use super::secrets::{Earlier, GivenSecrets, give};
+use super::secrets::{Earlier, GivenSecrets, give, keys_of};
 use super::values::{Scope, stored_bytes};
 use super::{Definitions, Edit};
 use crate::fault::Fault;
@@ -28,7 +28,7 @@ pub struct VersionDraft<'v> {
     pub organization_keys: BTreeMap<String, Vec<String>>,
     /// Secret inputs of connections, in place of those in the YAML.
     pub(crate) connection_secrets: GivenSecrets,
-    /// The version that the YAML comes from, where it is another integration's.
+    /// The stored version that the YAML comes from, if it does.
     pub(crate) origin: Option<Arc<IntegrationVersion>>,
     /// Whether the version is released at once.
     pub release: Option<Release>,
@@ -80,12 +80,17 @@ impl Edit<'_, '_> {
         if !has_users && !parsed.user_level_pages().is_empty() {
             return Err(all_wrong(parsed.user_level_pages().to_vec()));
         }
+        let origin = draft.origin.as_deref();
+        let lacking = parsed.keyless(|flow| draft.organization_keys.contains_key(flow) || !keys_of(origin, flow).is_empty());
+        if !lacking.is_empty() {
+            return Err(all_wrong(lacking));
+        }
         let Parsed {
             mut definition,
             flow_numbers,
             ..
         } = parsed;
-        let (given_keys, kept_keys) = organization_keys(&mut definition, &draft.organization_keys)?;
+        let (given_keys, kept_keys) = organization_keys(&mut definition, &draft.organization_keys, origin)?;
         let mut secrets = take_secrets(&mut definition, components);
         give(&mut secrets, &definition, &draft.connection_secrets)?;
         let yaml = redact(draft.yaml, components, &limits);
@@ -222,8 +227,13 @@ fn without_keys(mut definition: Definition) -> Definition {
 /// Keys that are written out, and how many say that they were taken out, by flow.
 type Keys = (BTreeMap<FlowNumber, Vec<SecretText>>, BTreeMap<FlowNumber, usize>);
 
-/// Takes the organization's API keys out of the definition; those that are given apart stand in their place.
-fn organization_keys(definition: &mut Definition, given: &BTreeMap<String, Vec<String>>) -> Result<Keys, Fault> {
+/// Takes the organization's API keys out of the definition; those that are given apart stand in their place. Of a stored text, `origin`,
+/// they may have been given apart.
+fn organization_keys(
+    definition: &mut Definition,
+    given: &BTreeMap<String, Vec<String>>,
+    origin: Option<&IntegrationVersion>,
+) -> Result<Keys, Fault> {
     let wrong = |message: String| Fault::field("organizationApiKeys", message);
     if let Some(unknown) = given.keys().find(|name| definition.flow_named(name).is_none()) {
         return Err(wrong(format!("organizationApiKeys: there is no flow `{unknown}`")));
@@ -232,12 +242,19 @@ fn organization_keys(definition: &mut Definition, given: &BTreeMap<String, Vec<S
     for flow in &mut definition.flows {
         let written = std::mem::take(&mut flow.organization_api_keys);
         let apart = given.get(&flow.name);
+        if apart.is_some_and(Vec::is_empty) {
+            return Err(wrong(format!("organizationApiKeys: there is no key for `{}`", flow.name)));
+        }
         if apart.is_some_and(|keys| keys.iter().any(|key| key.is_empty() || is_redacted(key))) {
             return Err(wrong(format!("organizationApiKeys: a key of `{}` has no value", flow.name)));
         }
-        let (removed, keys): (Vec<String>, Vec<String>) = match apart {
-            Some(keys) => (Vec::new(), keys.clone()),
-            None => written.into_iter().partition(|key| is_redacted(key)),
+        let (removed, keys) = match apart {
+            Some(keys) => (0, keys.clone()),
+            None if written.is_empty() => (keys_of(origin, &flow.name).len(), Vec::new()),
+            None => {
+                let (removed, keys): (Vec<String>, Vec<String>) = written.into_iter().partition(|key| is_redacted(key));
+                (removed.len(), keys)
+            }
         };
         if keys.iter().any(String::is_empty) {
             return Err(wrong(format!("a key of `{}` has no value", flow.name)));
@@ -245,8 +262,8 @@ fn organization_keys(definition: &mut Definition, given: &BTreeMap<String, Vec<S
         if !keys.is_empty() {
             texts.insert(flow.number, keys.into_iter().map(SecretText::Text).collect());
         }
-        if !removed.is_empty() {
-            kept.insert(flow.number, removed.len());
+        if removed > 0 {
+            kept.insert(flow.number, removed);
         }
     }
     Ok((texts, kept))

@@ -84,9 +84,10 @@ impl Edit<'_, '_> {
         scope: KeyScope,
     ) -> Result<Vec<ApiKey>, Fault> {
         let name = definition.flow(flow).map_or("", |flow| &flow.name);
-        let keys = |version: Option<&Arc<IntegrationVersion>>| version.and_then(|version| version.organization_keys.get(&flow).cloned());
-        let newest = keys(earlier.newest);
-        let known = newest.clone().or_else(|| keys(earlier.origin)).unwrap_or_default();
+        let newest = earlier.newest.and_then(|version| version.organization_keys.get(&flow).cloned());
+        let known = newest
+            .clone()
+            .unwrap_or_else(|| keys_of(earlier.origin.map(Arc::as_ref), name).to_vec());
         if known.len() != count {
             let message = format!(
                 "the definition says of {count} API keys of `{name}` that they were taken out of it, and there are {}: write them there, or give \
@@ -108,6 +109,12 @@ impl Edit<'_, '_> {
         let plain = plain.unseal(RecordKind::ApiKey, &id, &key.sealed).map_err(StoreError::from)?;
         self.api_key(&String::from_utf8_lossy(&plain), &[], scope)
     }
+}
+
+/// The organization's API keys that a version has for the flow of this name; its number may be another in another integration.
+pub(super) fn keys_of<'v>(version: Option<&'v IntegrationVersion>, flow: &str) -> &'v [ApiKey] {
+    let keys = version.and_then(|version| version.organization_keys.get(&version.definition.flow_named(flow)?.number));
+    keys.map_or(&[], Vec::as_slice)
 }
 
 /// The input of a connection, or the connection's kind, by which its secrets would go elsewhere than before.

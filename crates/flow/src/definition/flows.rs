@@ -6,10 +6,10 @@ use super::inputs::{Converter, StepScope};
 use super::raw;
 use super::read::Count;
 use super::replies;
-use super::report::{Report, Spot, nearest, quoted};
+use super::report::{Report, Spot, diagnostic, nearest, quoted};
 use super::variables::Variables;
 use super::words::{HandlerWord, SecurityWord, SourceWord};
-use super::{Code, Components, Inputs};
+use super::{Code, Components, Diagnostic, Inputs};
 use perseat_domain::definition::{ActionRef, Branch, DataType, EndpointSecurity, Flow, Input, Step, StepErrorPolicy, reference_name};
 use perseat_domain::id::FlowNumber;
 use std::collections::{BTreeMap, BTreeSet};
@@ -298,6 +298,25 @@ impl Walk<'_, '_> {
     }
 }
 
+/// One diagnostic per flow that the organization's keys alone open and that has none here, by the flow's name.
+pub(super) fn keyless(raw: &[raw::Flow]) -> Vec<(String, Diagnostic)> {
+    let mut found = Vec::new();
+    for flow in raw
+        .iter()
+        .filter(|flow| flow.organization_keys.as_deref().unwrap_or_default().is_empty())
+    {
+        if let Some(word) = flow.security.as_ref().filter(|word| word.value == SecurityWord::Organization) {
+            let message =
+                "with `endpointSecurityType: organization`, `organizationApiKeys` holds at least one key, here or in the manifest";
+            found.push((
+                flow.name.value.clone(),
+                diagnostic(&word.spot, Code::KeyMissing, message.to_owned(), None),
+            ));
+        }
+    }
+    found
+}
+
 fn security(raw: &raw::Flow, report: &mut Report) -> EndpointSecurity {
     let word = raw.security.as_ref().map(|word| word.value).unwrap_or_default();
     let keys = raw.organization_keys.as_deref().unwrap_or_default();
@@ -305,11 +324,6 @@ fn security(raw: &raw::Flow, report: &mut Report) -> EndpointSecurity {
         report.problem(&key.spot, Code::ValueInvalid, "an API key is not empty");
     }
     match word {
-        SecurityWord::Organization if keys.is_empty() => {
-            let spot = raw.security.as_ref().map_or(&raw.spot, |word| &word.spot);
-            let message = "with `endpointSecurityType: organization`, `organizationApiKeys` holds at least one key";
-            report.problem(spot, Code::KeyMissing, message);
-        }
         SecurityWord::Unsecured | SecurityWord::CustomerOptional | SecurityWord::CustomerRequired if !keys.is_empty() => {
             let message = "`organizationApiKeys` go with `endpointSecurityType: organization` only";
             report.problem(&keys[0].spot, Code::Contradiction, message);

@@ -83,9 +83,17 @@ pub struct Parsed {
     /// The flow numbers of this version and of flows that are gone, by stable key, for the next import.
     pub flow_numbers: BTreeMap<String, FlowNumber>,
     user_level_pages: Vec<Diagnostic>,
+    keyless: Vec<(String, Diagnostic)>,
 }
 
 impl Parsed {
+    /// One `key_missing` per flow with `endpointSecurityType: organization` that has no key in the YAML, unless it is given one apart.
+    #[must_use]
+    pub fn keyless(&self, is_given: impl Fn(&str) -> bool) -> Vec<Diagnostic> {
+        let lacking = self.keyless.iter().filter(|(flow, _)| !is_given(flow));
+        lacking.map(|(_, diagnostic)| diagnostic.clone()).collect()
+    }
+
     /// With user level configuration switched off: one `ulc_not_enabled` per user-level page. Empty where there is none.
     #[must_use]
     pub fn user_level_pages(&self) -> &[Diagnostic] {
@@ -110,16 +118,12 @@ pub fn parse(yaml: &str, components: &dyn Components, previous: &Previous, limit
     let mut report = Report::new(limits.diagnostics);
     let parsed = read(yaml, components, previous, limits, &mut report);
     let (problems, warnings) = report.finish();
-    let Some((mut definition, flow_numbers, user_level_pages)) = parsed.filter(|_| problems.is_empty()) else {
+    let Some(mut parsed) = parsed.filter(|_| problems.is_empty()) else {
         return Err(problems);
     };
-    definition.warnings = warnings.iter().map(|warning| warning.message.clone()).collect();
-    Ok(Parsed {
-        definition,
-        warnings,
-        flow_numbers,
-        user_level_pages,
-    })
+    parsed.definition.warnings = warnings.iter().map(|warning| warning.message.clone()).collect();
+    parsed.warnings = warnings;
+    Ok(parsed)
 }
 
 /// The JSON Schema of the types that read a definition.
@@ -127,10 +131,8 @@ pub(crate) fn schema(generator: schemars::SchemaGenerator) -> schemars::Schema {
     generator.into_root_schema_for::<raw::Integration>()
 }
 
-type Read = (Definition, BTreeMap<String, FlowNumber>, Vec<Diagnostic>);
-
 /// `None` only after a problem was reported.
-fn read(yaml: &str, components: &dyn Components, previous: &Previous, limits: &Limits, report: &mut Report) -> Option<Read> {
+fn read(yaml: &str, components: &dyn Components, previous: &Previous, limits: &Limits, report: &mut Report) -> Option<Parsed> {
     let root = document::read(yaml, limits, report)?;
     check_version(&root, report)?;
     let raw = raw::Integration::read(&root, &Spot::at(root.at), report)?;
@@ -167,7 +169,13 @@ fn read(yaml: &str, components: &dyn Components, previous: &Previous, limits: &L
         flows: raw.flows.iter().filter_map(|flow| checker.flow(flow, report)).collect(),
         warnings: Vec::new(),
     };
-    Some((definition, numbers, variables::user_level_pages(raw_pages)))
+    Some(Parsed {
+        definition,
+        warnings: Vec::new(),
+        flow_numbers: numbers,
+        user_level_pages: variables::user_level_pages(raw_pages),
+        keyless: flows::keyless(&raw.flows),
+    })
 }
 
 /// Goes on only with version 7: the keys of any other format would all be reported as wrong.

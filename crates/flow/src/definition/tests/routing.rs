@@ -128,7 +128,12 @@ fn security_types_and_keys_go_together() {
     assert_eq!(parsed.definition.flows[0].security, EndpointSecurity::Organization);
     assert_eq!(parsed.definition.flows[0].organization_api_keys, ["abc", "123"]);
     assert_eq!(valid(&flow("")).definition.flows[0].security, EndpointSecurity::CustomerOptional);
-    check_codes(&flow("    endpointSecurityType: organization\n"), &[Code::KeyMissing]);
+    let keyless = valid(&flow("    endpointSecurityType: organization\n"));
+    assert_eq!(
+        shown(&keyless.keyless(|_| false)),
+        ["5:27 key_missing flows[0].endpointSecurityType"]
+    );
+    assert!(keyless.keyless(|flow| flow == "Main").is_empty(), "given apart");
     check_codes(&flow("    organizationApiKeys: [abc]\n"), &[Code::Contradiction]);
     check_codes(
         &flow("    endpointSecurityType: organization\n    organizationApiKeys: ['']\n"),
