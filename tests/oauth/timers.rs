@@ -14,7 +14,7 @@ use perseat_actors::kit::{
     Arbiter, ArbiterOptions, Arbiters, Clock, Errands, Mailbox, NurseryOptions, Obituary, Reply, Sleep, VirtualClock, start_on,
 };
 use perseat_actors::source::{Question, Sources, Unanswered};
-use perseat_actors::supervisor::{ConfigChanged, Drain, Feed, Hold, Supervisor, SupervisorOptions};
+use perseat_actors::supervisor::{Conclude, ConfigChanged, Drain, Feed, Hold, Supervisor, SupervisorOptions};
 use perseat_actors::waiters::Waiters;
 use perseat_admin::apply::{Applier, ApplyOptions, apply};
 use perseat_admin::edit::Definitions;
@@ -45,13 +45,14 @@ use perseat_store::keyring::{Keyring, MasterKey, Owner};
 use perseat_store::pressure::{IndexLag, StoragePressure};
 use perseat_store::seal::RecordKind;
 use perseat_store::state::{StateOptions, StateStore};
-use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::harness::oauth::{Manner, Oauth, Stall};
 use crate::harness::{PATIENCE, within};
 use crate::world::{Plan, manifests};
+
+mod drained;
 
 /// How often each test lets a timer be superseded.
 const TIMES: usize = 100;
@@ -310,12 +311,13 @@ impl Owned {
 
     /// The same, and cancels it: it ends without a slot.
     async fn send_and_cancel(&self, user: &str) {
+        let identity = self.identity(user);
         let cancelled = Cancelled {
             execution: self.send(user).await,
             at: self.clock.now(),
             by: "local:0".into(),
         };
-        self.append(&self.identity(user), cancelled).await;
+        self.append(&identity, cancelled).await;
     }
 
     /// Waits until a configuration was read whose token is to be looked at as soon as that may be.
@@ -329,6 +331,14 @@ impl Owned {
         let (reply, drained) = Reply::channel();
         self.supervisor.tell(Drain(reply)).unwrap();
         drained
+    }
+
+    /// Asks for the end of all renewals, after that.
+    async fn conclude(&self) -> oneshot::Receiver<()> {
+        within("the owner to be drained", self.drain()).await.unwrap();
+        let (reply, concluded) = Reply::channel();
+        self.supervisor.tell(Conclude(reply)).unwrap();
+        concluded
     }
 }
 
@@ -502,69 +512,4 @@ async fn a_token_that_lives_is_used_while_neither_provider_nor_catalog_take_anyt
     owned.provider.change(|manner| manner.stalls = None);
     let work = owned.provider.until("/work", 2).await;
     assert_eq!((work[1].token.as_str(), work[1].status), ("access-ann-2", 200));
-}
-
-/// For a page, which holds no slot.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_owner_is_drained_once_no_renewal_is_under_way() {
-    let plan = Plan {
-        users: &["ann"],
-        manner: Manner {
-            stalls: Some(Stall::Meanwhile),
-            ..Manner::default()
-        },
-        ..Plan::default()
-    };
-    let owned = Owned::start(&plan).await;
-    let identity = owned.identity("ann");
-    let sources = Sources::new(vec![owned.supervisor.clone()]);
-    let asked = sources.ask(question(&identity));
-    let drained = async {
-        owned.provider.until("/token", 1).await;
-        let mut drained = owned.drain();
-        // Answered after it.
-        owned.hold(true).await;
-        assert_eq!(drained.try_recv(), Err(TryRecvError::Empty));
-        owned.provider.change(|manner| manner.stalls = None);
-        within("the owner to be drained", drained).await.unwrap();
-    };
-    let (_, ()) = tokio::join!(asked, drained);
-    let holder = Holder::UserConfig(identity.user.unwrap().config);
-    let row = owned.custody.catalog().grants_of(holder).unwrap().remove("account").unwrap();
-    assert_eq!((row.grant.status, row.grant.is_unsettled()), (Status::Active, false));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn while_an_owner_is_drained_no_data_source_is_run() {
-    let plan = Plan {
-        users: &["ann", "bob"],
-        manner: Manner {
-            holds: true,
-            ..Manner::default()
-        },
-        ..Plan::default()
-    };
-    let owned = Owned::start(&plan).await;
-    owned.send("ann").await;
-    owned.provider.until("/work", 1).await;
-    let drained = owned.drain();
-    let sources = Sources::new(vec![owned.supervisor.clone()]);
-    let unanswered = Err(Unanswered(ErrorCode::NotReady));
-    assert_eq!(sources.ask(question(&owned.identity("bob"))).await, unanswered);
-    assert_eq!(owned.provider.calls("/token").len(), 1, "ann's");
-    owned.provider.change(|manner| manner.holds = false);
-    within("the owner to be drained", drained).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_owner_that_is_drained_begins_no_renewal() {
-    let plan = Plan {
-        users: &["ann"],
-        ..Plan::default()
-    };
-    let owned = Owned::start(&plan).await;
-    within("the owner to be drained", owned.drain()).await.unwrap();
-    owned.send_and_cancel("ann").await;
-    owned.until_due().await;
-    assert!(owned.provider.calls("/token").is_empty());
 }

@@ -87,8 +87,9 @@ impl Oauth {
         Some(InFlight(self.in_flight.clone()))
     }
 
-    /// How many renewals a stop would cut off.
-    pub(crate) fn in_flight(&self) -> watch::Receiver<usize> {
-        self.in_flight.subscribe()
+    /// Waits until a stop would cut off no renewal.
+    pub(crate) async fn is_through(&self) {
+        // Its sender is here.
+        let _ = self.in_flight.subscribe().wait_for(|count| *count == 0).await;
     }
 }

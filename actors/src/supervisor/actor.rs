@@ -2,8 +2,8 @@
 
 use super::endings::{Answered, Ending};
 use super::messages::{
-    Committed, ConfigChanged, Drain, Fell, GiveBack, HasRoom, Hold, LookDue, NotHeard, NotStarted, Park, Recovered, RestartDue, Settled,
-    TidyDue, TryParked, TurnsOver, Usable, UserBack, UserDied,
+    Committed, Conclude, ConfigChanged, Drain, Fell, GiveBack, HasRoom, Hold, LookDue, NotHeard, NotStarted, Park, Recovered, RestartDue,
+    Settled, TidyDue, TryParked, TurnsOver, Usable, UserBack, UserDied,
 };
 use super::shares::Shares;
 use super::table::{OwnerTable, Through};
@@ -22,7 +22,6 @@ use perseat_journal::AppendError;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// For how long nobody used a user that is put away where there are too many, and how often they are looked for. No key: a user who is
 /// called every second stays.
@@ -60,7 +59,7 @@ pub struct Supervisor {
     me: Mailbox<Self>,
     instances: Nursery<InstanceId, InstanceHandle>,
     pub(super) shares: Shares,
-    /// Set once the daemon ends: nothing new starts, and this is answered when nothing runs and no renewal is under way.
+    /// Set once the daemon ends: nothing new starts, and this is answered when nothing runs.
     draining: Option<Vec<Reply<()>>>,
     /// When parked executions are looked at next.
     look_at: Option<Timestamp>,
@@ -135,34 +134,13 @@ impl Supervisor {
         self.metrics.running.set(f64::from(running));
         self.metrics.parked.set(parked as f64);
         self.metrics.users.set(self.env.crowd.len() as f64);
-        if running == 0 {
-            self.is_drained();
-        }
-    }
-
-    /// Once nothing runs nobody has any use for another credential, and one that is on its way must not be lost.
-    fn is_drained(&mut self) {
-        let Some(waiting) = &mut self.draining else { return };
-        let oauth = &self.env.execution.oauth;
-        oauth.hold(true);
-        if *oauth.in_flight().borrow() == 0 {
+        if let (0, Some(waiting)) = (running, &mut self.draining) {
             waiting.drain(..).for_each(|reply| reply.send(()));
         }
     }
 
     pub(super) fn is_draining(&self) -> bool {
         self.draining.is_some()
-    }
-
-    /// Looks whether it is drained whenever a renewal is through.
-    fn heed_renewals(&self, mut in_flight: watch::Receiver<usize>, ctx: &mut Context<Self>) {
-        let changed = async move { in_flight.changed().await.map(|()| in_flight) };
-        ctx.spawn(changed.into_actor(self).map(|changed, actor, ctx| {
-            if let Ok(in_flight) = changed {
-                actor.after_change();
-                actor.heed_renewals(in_flight, ctx);
-            }
-        }));
     }
 
     fn is_crowded(&self) -> bool {
@@ -508,13 +486,25 @@ impl Handler<ConfigChanged> for Supervisor {
 impl Handler<Drain> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Drain(reply): Drain, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Drain(reply): Drain, _: &mut Context<Self>) {
         self.env.owner.lock().drain();
-        if !self.is_draining() {
-            self.heed_renewals(self.env.execution.oauth.in_flight(), ctx);
-        }
         self.draining.get_or_insert_default().push(reply);
         self.after_change();
+    }
+}
+
+impl Handler<Conclude> for Supervisor {
+    type Result = ();
+
+    /// Nobody has any use for another credential, and one that is on its way must not be lost.
+    fn handle(&mut self, Conclude(reply): Conclude, ctx: &mut Context<Self>) {
+        let env = self.env.execution.clone();
+        env.oauth.hold(true);
+        let concluded = async move {
+            env.oauth.is_through().await;
+            reply.send(());
+        };
+        ctx.spawn(concluded.into_actor(self));
     }
 }
 

@@ -160,11 +160,16 @@ pub struct UserDied;
 #[rtype(result = "()")]
 pub struct UserBack(pub UserKey);
 
-/// Sent by boot when the daemon ends: start nothing new; answers once nothing runs and no renewal is under way. No data source is run, and
-/// once nothing runs no renewal begins.
+/// Sent by boot when the daemon ends: start nothing new; answers once nothing runs. No data source is run.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Drain(pub Reply<()>);
+
+/// Sent by boot once nothing runs at any owner, since what runs at one borrows what another renews: begin no renewal; answers once none is
+/// under way.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Conclude(pub Reply<()>);
 
 /// Sent by the supervisor to itself: an instance's back-off is over.
 #[derive(Clone, Copy, Debug, Message)]

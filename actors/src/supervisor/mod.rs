@@ -24,8 +24,8 @@ pub use feed::Feed;
 #[cfg(feature = "faults")]
 pub use messages::Fail;
 pub use messages::{
-    Committed, ConfigChanged, Drain, Fell, GiveBack, HasRoom, Hold, NotHeard, NotStarted, Park, Recovered, Settled, TryParked, TurnsOver,
-    Usable, UserBack, UserDied,
+    Committed, Conclude, ConfigChanged, Drain, Fell, GiveBack, HasRoom, Hold, NotHeard, NotStarted, Park, Recovered, Settled, TryParked,
+    TurnsOver, Usable, UserBack, UserDied,
 };
 pub use shares::ShareStillNeeded;
 pub use table::{OwnerTable, Writes};

@@ -22,7 +22,7 @@ use perseat_actors::front::{DurableIntake, FrontParts, FrontShared, FrontThreads
 use perseat_actors::grant::{Oauth, Sharers};
 use perseat_actors::kit::{Arbiter, Arbiters, Clock, Errands, Health, Mailbox, Obituary, Pulse, PulseHooks, RealClock, Reply, start_on};
 use perseat_actors::source::Sources;
-use perseat_actors::supervisor::{Drain, Feed, Recovered, Supervisor};
+use perseat_actors::supervisor::{Conclude, Drain, Feed, Recovered, Supervisor};
 use perseat_actors::waiters::Waiters;
 use perseat_domain::id::partition_of;
 use perseat_domain::route::HashSecret;
@@ -287,9 +287,13 @@ impl Plane {
             };
             let owners = async {
                 let asked = self.supervisors.iter().map(|supervisor| supervisor.ask(left(&self.clock), Drain));
-                let told = join_all(asked).await;
+                let drained = join_all(asked).await;
                 self.front.give_up_waiting();
-                told
+                // Past the deadline there is no time for it.
+                let through = self.supervisors.iter().filter(|_| drained.iter().all(Result::is_ok));
+                let asked = through.map(|supervisor| supervisor.ask(left(&self.clock), Conclude));
+                let concluded = join_all(asked).await;
+                (drained, concluded)
             };
             let is_open = drained.is_err();
             let said = async {
@@ -297,12 +301,15 @@ impl Plane {
                     tracing::info!("requests are still open; what runs ends now and nothing begins any more");
                 }
             };
-            let (open, owners, ()) = tokio::join!(cut, owners, said);
+            let (open, (drained, concluded), ()) = tokio::join!(cut, owners, said);
             if open > 0 {
                 tracing::warn!(connections = open, "connections were cut at the drain deadline");
             }
-            for error in owners.into_iter().filter_map(Result::err) {
+            for error in drained.into_iter().filter_map(Result::err) {
                 tracing::warn!(%error, "executions were still running at the drain deadline; they resume after the next start");
+            }
+            for error in concluded.into_iter().filter_map(Result::err) {
+                tracing::warn!(%error, "renewals were still under way at the drain deadline; whose outcome is not known must be consented to again");
             }
         }));
         for name in self.arbiters.stop(options.thread_timeout) {
