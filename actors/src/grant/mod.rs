@@ -26,6 +26,7 @@ pub(crate) use load::{Grants, Whose};
 pub use share::Lend;
 pub(crate) use share::{ForgetShare, LeaveShare, ShareActor};
 
+use crate::execution::ExecutionEnv;
 use perseat_domain::grant::Rules;
 use perseat_flow::oauth::OauthClient;
 use std::sync::Arc;
@@ -87,9 +88,10 @@ impl Oauth {
         Some(InFlight(self.in_flight.clone()))
     }
 
-    /// Waits until a stop would cut off no renewal.
-    pub(crate) async fn is_through(&self) {
+    /// Waits until a stop would cut off no renewal, and what became of them is written down.
+    pub(crate) async fn is_through(&self, env: &ExecutionEnv) {
         // Its sender is here.
         let _ = self.in_flight.subscribe().wait_for(|count| *count == 0).await;
+        self.unwritten.write_down(env).await;
     }
 }

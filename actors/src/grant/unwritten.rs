@@ -2,8 +2,10 @@
 //! The same of those that were not begun, because their intent was said not to be written, and may be; and of what was refused, which
 //! is told once.
 
+use crate::execution::{ExecutionEnv, off_arbiter};
 use perseat_domain::grant::Grant;
-use perseat_store::catalog::GrantId;
+use perseat_store::StoreError;
+use perseat_store::catalog::{Catalog, GrantId, Lookup as _, StoredGrant};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,11 +14,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const MOST: usize = 1_024;
 
 /// A grant that is unsettled on disk, or may be, and what is known of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     /// As it may be on disk.
     on_disk: Vec<Grant>,
     held: Grant,
+}
+
+impl Known {
+    fn is_about(&self, found: &Grant) -> bool {
+        self.on_disk.iter().any(|grant| grant.stands_as(found))
+    }
+
+    /// What somebody else wrote since is the truth.
+    fn write_down(self, catalog: &Catalog, id: &GrantId) -> Result<(), StoreError> {
+        let row = catalog.grants_of(id.holder)?.remove(&id.variable);
+        if let Some(row) = row.filter(|row| self.is_about(&row.grant)) {
+            let grant = self.held;
+            catalog.store_grant(id, Some(&row), &StoredGrant { grant, ..row.clone() })?;
+        }
+        Ok(())
+    }
 }
 
 /// The grants of one arbiter's actors; it outlives them. Clones are the same.
@@ -42,11 +60,31 @@ impl Unwritten {
     pub(super) fn recall(&self, id: &GrantId, found: &Grant) -> Option<Grant> {
         let mut all = self.all();
         let known = all.get(id)?;
-        if known.on_disk.iter().any(|grant| grant.stands_as(found)) {
+        if known.is_about(found) {
             return Some(known.held.clone());
         }
         all.remove(id);
         None
+    }
+
+    /// Writes all of it down, once nothing is tended any more. What cannot be written now is tried again a while later.
+    pub(super) async fn write_down(&self, env: &ExecutionEnv) {
+        loop {
+            let all = self.all().clone();
+            for (id, known) in all {
+                let (catalog, of) = (env.custody.catalog().clone(), id.clone());
+                match off_arbiter(move || known.write_down(&catalog, &of)).await {
+                    Ok(()) => self.forget(&id),
+                    Err(error) => {
+                        tracing::warn!(%error, holder = ?id.holder, connection = %id.variable, "what became of a renewal cannot be written down now");
+                    }
+                }
+            }
+            if self.all().is_empty() {
+                return;
+            }
+            env.clock.sleep(env.limits.full_retry).await;
+        }
     }
 
     /// Something was written since.

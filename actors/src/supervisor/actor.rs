@@ -501,7 +501,7 @@ impl Handler<Conclude> for Supervisor {
         let env = self.env.execution.clone();
         env.oauth.hold(true);
         let concluded = async move {
-            env.oauth.is_through().await;
+            env.oauth.is_through(&env).await;
             reply.send(());
         };
         ctx.spawn(concluded.into_actor(self));

@@ -166,7 +166,7 @@ pub struct UserBack(pub UserKey);
 pub struct Drain(pub Reply<()>);
 
 /// Sent by boot once nothing runs at any owner, since what runs at one borrows what another renews: begin no renewal; answers once none is
-/// under way.
+/// under way, and what became of them is written down.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Conclude(pub Reply<()>);

@@ -4,6 +4,10 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
 
+/// After so long what could not be written is tried again.
+#[cfg(feature = "faults")]
+const FULL_RETRY: Duration = Duration::from_millis(500);
+
 /// For a page, which holds no slot.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_is_through_once_no_renewal_is_under_way() {
@@ -32,6 +36,36 @@ async fn an_owner_is_through_once_no_renewal_is_under_way() {
     let holder = Holder::UserConfig(identity.user.unwrap().config);
     let row = owned.custody.catalog().grants_of(holder).unwrap().remove("account").unwrap();
     assert_eq!((row.grant.status, row.grant.is_unsettled()), (Status::Active, false));
+}
+
+/// It is said not to be written, and is: nobody was asked.
+#[cfg(feature = "faults")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_is_through_once_what_became_of_a_renewal_is_written_down() {
+    let plan = Plan {
+        users: &["ann"],
+        ..Plan::default()
+    };
+    let owned = Owned::start(&plan).await;
+    let holder = Holder::UserConfig(owned.identity("ann").user.unwrap().config);
+    owned.faults.deny_commit("catalog.redb", false);
+    owned.send_and_cancel("ann").await;
+    owned
+        .clock
+        .until("the renewal to be put off", |waits| waits.contains(&BACK_OFF.0))
+        .await;
+    let is_unsettled = || owned.custody.catalog().grants_of(holder).unwrap()["account"].grant.is_unsettled();
+    assert!(is_unsettled());
+    owned.faults.break_down("catalog.redb");
+    let tries = |waits: &[Duration]| waits.iter().filter(|wait| **wait == FULL_RETRY).count();
+    let before = tries(&owned.clock.waits.borrow());
+    let mut concluded = owned.conclude().await;
+    owned.clock.until("it to be tried in vain", |waits| tries(waits) > before).await;
+    assert_eq!(concluded.try_recv(), Err(TryRecvError::Empty));
+    owned.faults.heal("catalog.redb");
+    owned.clock.clock.advance(FULL_RETRY);
+    within("the owner to be through", concluded).await.unwrap();
+    assert!(!is_unsettled() && owned.provider.calls("/token").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
