@@ -7,7 +7,7 @@
 
 use super::thread::{AdvanceError, Indexer};
 use bytes::Bytes;
-use perseat_domain::entry::{self, Entry, EntryError};
+use perseat_domain::entry::{Entry, EntryError};
 use perseat_domain::id::ExecutionId;
 #[cfg(feature = "faults")]
 use perseat_journal::kill_point;
@@ -454,10 +454,8 @@ fn pack_runs(indexer: &Indexer, execution: ExecutionId, runs: &[(u32, Vec<EntryR
     let mut all = Vec::new();
     for (first, references) in runs {
         let read = |reference| to_copy(indexer, execution, reference);
-        let payloads = references.iter().map(read).collect::<Result<Vec<_>, _>>();
-        let payloads = payloads.map_err(|source| CollectError::Read { execution, source })?;
-        let packed = pack(execution, *first, payloads, indexer.options.retention.max_entry_bytes);
-        let packed = packed.map_err(|source| CollectError::Decode { execution, source })?;
+        let entries = references.iter().map(read).collect::<Result<Vec<_>, _>>()?.concat();
+        let packed = pack(execution, *first, entries, indexer.options.retention.max_entry_bytes);
         all.extend(packed.into_iter().map(|carried| Entry::from(carried).encode()));
     }
     Ok(all)
@@ -465,24 +463,19 @@ fn pack_runs(indexer: &Indexer, execution: ExecutionId, runs: &[(u32, Vec<EntryR
 
 /// What stands there. In the place of what is damaged are as many entries that are none: it could hold up the release of its segment for
 /// ever, and so everybody; whoever takes its execution up finds out.
-fn to_copy(indexer: &Indexer, execution: ExecutionId, reference: &EntryRef) -> Result<Bytes, ReadError> {
+fn to_copy(indexer: &Indexer, execution: ExecutionId, reference: &EntryRef) -> Result<Vec<Bytes>, CollectError> {
     let damage = match indexer.parts.journal.read(Position::from_bits(reference.position)) {
-        Ok(committed) => match unpack(committed.payload.clone()) {
-            // What a newer version wrote is left to it.
-            Ok(_) | Err(EntryError::UnknownFormat { .. } | EntryError::UnknownKind { .. }) => return Ok(committed.payload),
+        Ok(committed) => match unpack(committed.payload, reference.entries) {
             Err(error @ EntryError::Malformed { .. }) => error.to_string(),
+            // What a newer version wrote is left to it.
+            known => return known.map_err(|source| CollectError::Decode { execution, source }),
         },
         // Nobody but the collector releases a segment: one that is not there was lost.
         Err(error @ (ReadError::Corrupt { .. } | ReadError::Expired(_))) => error.to_string(),
-        Err(error @ ReadError::Io(_)) => return Err(error),
+        Err(source @ ReadError::Io(_)) => return Err(CollectError::Read { execution, source }),
     };
     tracing::error!(%execution, position = reference.position, damage, "an entry of a live execution is damaged, and so copied as a gap");
-    let gap = entry::Carried {
-        execution,
-        first: 0,
-        entries: vec![Bytes::new(); reference.entries as usize],
-    };
-    Ok(Entry::from(gap).encode().into())
+    Ok(vec![Bytes::new(); reference.entries as usize])
 }
 
 #[cfg(test)]

@@ -42,8 +42,8 @@ pub(super) fn take_over(
     mut take: impl FnMut(&Beginning, &[Logged]),
 ) -> Result<(), RecoverError> {
     for beginning in copies.beginnings() {
-        let read = |at: &u64| journal.read(Position::from_bits(*at)).map(|committed| logged(&committed));
-        match beginning.positions.iter().map(read).collect::<Result<Vec<_>, _>>() {
+        let read = |(at, _): &(u64, u32)| journal.read(Position::from_bits(*at)).map(|committed| logged(&committed));
+        match beginning.places.iter().map(read).collect::<Result<Vec<_>, _>>() {
             Ok(copies) => take(&beginning, &copies),
             Err(error) => note_damage(error, damaged)?,
         }

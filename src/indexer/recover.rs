@@ -1,13 +1,18 @@
 //! Brings the index up to the end of the journal before anything new is accepted.
 
+use super::collector::RetentionOptions;
 use super::full::hold_up;
 use super::logged;
 use super::lost;
 use super::thread::Options;
+use bytes::Bytes;
 use perseat_domain::entry::EntryError;
+use perseat_domain::id::ExecutionId;
 use perseat_journal::{Journal, Position, ReadError};
 use perseat_store::history::History;
-use perseat_store::index::{Ahead, Backlog, Beginning, Copies, ExecutionIndex, Feed, Found, IndexError, LiveExecution, Logged, Rebuild};
+use perseat_store::index::{
+    Ahead, Backlog, Beginning, CARRY_OVERHEAD, Copies, ExecutionIndex, Feed, Found, IndexError, LiveExecution, Logged, Rebuild, unpack,
+};
 use perseat_store::pressure::Ballast;
 use perseat_store::state::StateStore;
 use std::collections::BTreeSet;
@@ -51,6 +56,21 @@ pub enum RecoverError {
     StateLost {
         /// How many.
         executions: usize,
+    },
+    /// Segments are smaller than they were. What cannot be carried keeps its segment, and in the end there is no room for anything.
+    #[error(
+        "execution {execution} is live and has an entry of {bytes} bytes, for which a segment of the journal has to hold {segment_bytes}: \
+         raise retention.budget to {budget} bytes at least until it has ended (where journal.segment is set, that)"
+    )]
+    Oversized {
+        /// Which.
+        execution: ExecutionId,
+        /// Of its entry.
+        bytes: usize,
+        /// The least that works.
+        segment_bytes: u64,
+        /// The least with which segments are so large by themselves.
+        budget: u64,
     },
     /// The journal holds an entry that this version does not know.
     #[error("the journal entry at {position} cannot be read")]
@@ -144,6 +164,7 @@ pub fn recover(
         }
         None => (index.live()?, index.backlog()),
     };
+    check_sizes(journal, &live, &options.retention)?;
     tracing::info!(replayed, live = live.len(), damaged, "index recovered");
     Ok(Recovered {
         index: Arc::new(index),
@@ -153,6 +174,31 @@ pub fn recover(
         damaged,
         epoch,
     })
+}
+
+/// Whether each entry of what is live can be carried. What cannot be read the collector finds.
+fn check_sizes(journal: &Journal, live: &[LiveExecution], retention: &RetentionOptions) -> Result<(), RecoverError> {
+    let most = journal.most_first().saturating_sub(CARRY_OVERHEAD);
+    for LiveExecution { execution, entries, .. } in live {
+        for reference in entries.iter().filter(|reference| reference.bytes as usize > most) {
+            let Ok(committed) = journal.read(Position::from_bits(reference.position)) else {
+                continue;
+            };
+            let entries = unpack(committed.payload, reference.entries).unwrap_or_default();
+            let largest = entries.iter().map(Bytes::len).max().unwrap_or(0);
+            if largest > most {
+                let segment_bytes = retention.segment_bytes + (largest - most) as u64;
+                return Err(RecoverError::Oversized {
+                    execution: *execution,
+                    bytes: largest,
+                    segment_bytes,
+                    // It gives segments of a thirty-second.
+                    budget: segment_bytes * 32,
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Commits what is pending. Where the disk stays full it is kept, but not the whole journal; whether it was stored.

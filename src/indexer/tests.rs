@@ -11,7 +11,7 @@ use perseat_domain::time::Timestamp;
 use perseat_journal::{Disk, Journal, NewEntry, Position, RealDisk, Room};
 use perseat_store::folder::{Directory, Folder};
 use perseat_store::history::{History, HistoryOptions};
-use perseat_store::index::{EntryRef, ExecutionIndex, Feed, FeedOptions, Filter, Status, unpack};
+use perseat_store::index::{EntryRef, ExecutionIndex, Feed, FeedOptions, Filter, Status, pack, unpack};
 use perseat_store::pressure::{Ballast, IndexLag, StoragePressure};
 use perseat_store::state::{StateOptions, StateStore};
 use std::path::Path;
@@ -26,6 +26,7 @@ mod crowded;
 mod full;
 mod lost;
 mod reads;
+mod smaller;
 
 const BUDGET: u64 = 16 << 20;
 
@@ -34,6 +35,8 @@ struct Disks {
     journal: Arc<dyn Disk>,
     state: Arc<dyn Folder>,
     history: Arc<dyn Folder>,
+    /// Of the journal.
+    segment_bytes: u32,
 }
 
 impl Disks {
@@ -44,6 +47,7 @@ impl Disks {
             journal: Arc::new(RealDisk::open(directory.join("journal")).unwrap()),
             state: Arc::new(Directory::new(directory)),
             history: Arc::new(Directory::new(&history)),
+            segment_bytes: 1 << 20,
         }
     }
 }
@@ -79,7 +83,9 @@ impl Run {
         let feed = Arc::new(Feed::new(feed_options, Arc::new(IndexLag::default()), Arc::clone(&pressure)));
         let journal_directory = directory.join("journal");
         let journal_options = perseat_journal::Options {
-            segment_bytes: 1 << 20,
+            segment_bytes: disks.segment_bytes,
+            max_entry_bytes: disks.segment_bytes / 2,
+            max_frame_bytes: disks.segment_bytes / 2,
             ..perseat_journal::Options::for_budget(BUDGET)
         };
         let retention = RetentionOptions::new(BUDGET, directory, &journal_directory, &journal_options);
@@ -120,8 +126,7 @@ impl Run {
     fn packed(&self, n: u64) -> Vec<Entry> {
         let reference = self.index().live_one(id(n)).unwrap().unwrap().entries[0];
         let payload = self.journal.read(Position::from_bits(reference.position)).unwrap().payload;
-        let packed = perseat_store::index::pack(id(n), 0, vec![payload], 1 << 19).unwrap();
-        packed.into_iter().map(Entry::from).collect()
+        pack(id(n), 0, vec![payload], 1 << 19).into_iter().map(Entry::from).collect()
     }
 
     /// Ends it, with everything indexed.
@@ -159,9 +164,7 @@ impl Run {
 
     /// The request of a live execution, read through its references.
     fn request_of(&self, execution: ExecutionId) -> Sealed {
-        let live = self.index().live_one(execution).unwrap().unwrap();
-        let payload = self.journal.read(Position::from_bits(live.entries[0].position)).unwrap().payload;
-        match Entry::decode(&unpack(payload).unwrap()[0]).unwrap() {
+        match self.entries_of(execution).swap_remove(0) {
             Entry::Accepted(accepted) => accepted.request,
             other => panic!("the first entry is {other:?}"),
         }
@@ -171,7 +174,10 @@ impl Run {
     fn entries_of(&self, execution: ExecutionId) -> Vec<Entry> {
         let live = self.index().live_one(execution).unwrap().unwrap();
         let read = |reference: &EntryRef| self.journal.read(Position::from_bits(reference.position)).unwrap().payload;
-        let payloads = live.entries.iter().flat_map(|reference| unpack(read(reference)).unwrap());
+        let payloads = live
+            .entries
+            .iter()
+            .flat_map(|reference| unpack(read(reference), reference.entries).unwrap());
         payloads.map(|payload| Entry::decode(&payload).unwrap()).collect()
     }
 
@@ -359,7 +365,7 @@ fn entries_that_come_while_the_collector_carries_keep_their_place() {
         by: "local:0".into(),
     };
     let later = run.append([Entry::from(cancelled)]);
-    let packed = perseat_store::index::pack(id(0), 0, vec![payload], 1 << 19).unwrap();
+    let packed = pack(id(0), 0, vec![payload], 1 << 19);
     let carried = run.append(packed.into_iter().map(Entry::from));
     catch_up(&mut indexer);
     let positions: Vec<u64> = run

@@ -122,7 +122,7 @@ fn live_row(reader: &Reader, execution: ExecutionId, row: &ExecutionRow, known: 
             return Err(format!("another entry than its own is at {at:?}"));
         }
         is_carried.get_or_insert(committed.payload.get(1) == Some(&Entry::CARRIED));
-        let unpacked = unpack(committed.payload).map_err(|error| format!("its entry at {at:?}: {error}"))?;
+        let unpacked = unpack(committed.payload, reference.entries).map_err(|error| format!("its entry at {at:?}: {error}"))?;
         if unpacked.len() as u64 != u64::from(reference.entries) {
             return Err(format!(
                 "at {at:?} are {} entries, and it counts {}",

@@ -6,7 +6,7 @@ use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::EntryRef;
 use perseat_domain::execution::{Past, PastError};
 use perseat_journal::{Position, ReadError};
-use perseat_store::index::IndexError;
+use perseat_store::index::{IndexError, unpack};
 
 /// Why an execution's entries cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,7 @@ pub(super) async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past,
     let (journal, index) = (env.journal.clone(), env.index.clone());
     let (execution, mut references) = (start.execution, start.entries.clone());
     let read = move || {
-        let read = |at: &EntryRef| Ok(journal.read(Position::from_bits(at.position))?.payload);
+        let read = |at: &EntryRef| Ok((journal.read(Position::from_bits(at.position))?.payload, at.entries));
         let mut moves = 0;
         loop {
             match references.iter().map(read).collect::<Result<Vec<_>, ReadError>>() {
@@ -88,7 +88,11 @@ pub(super) async fn read_past(env: &ExecutionEnv, start: &Start) -> Result<Past,
                         references = live.entries;
                     }
                 }
-                entries => return Ok(Past::gather(entries?)?),
+                payloads => {
+                    let unpacked = payloads?.into_iter().map(|(payload, entries)| unpack(payload, entries));
+                    let entries = unpacked.collect::<Result<Vec<_>, _>>().map_err(PastError::from)?;
+                    return Ok(Past::gather(entries.concat())?);
+                }
             }
         }
     };

@@ -18,6 +18,7 @@ use perseat_domain::model::Sealed;
 use perseat_domain::owner::{Turn, UserKey, Wait};
 use perseat_domain::time::Timestamp;
 use perseat_domain::usage::Through;
+use perseat_store::index::{EntryRef, unpack};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,9 +143,9 @@ impl World {
         let entries: Vec<Bytes> = match taken.accepted {
             Some(accepted) => vec![accepted],
             None => {
-                let read = taken.entries.iter().map(|at| self.stage.journal.read(at.position).cloned());
-                match read.collect() {
-                    Some(entries) => entries,
+                let read = |at: &EntryRef| Some(unpack(self.stage.journal.read(at.position)?.clone(), at.entries).unwrap());
+                match taken.entries.iter().map(read).collect::<Option<Vec<_>>>() {
+                    Some(entries) => entries.concat(),
                     None => return self.stage.model.wrong(|| format!("{} has an entry that expired", turn.execution)),
                 }
             }

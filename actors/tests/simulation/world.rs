@@ -20,7 +20,7 @@ use perseat_domain::identity::Identity;
 use perseat_domain::model::Sealed;
 use perseat_domain::owner::{Commit, Note, Owner, OwnerOptions, Recovered, Turn, UserKey, Wait};
 use perseat_domain::time::Timestamp;
-use perseat_store::index::pack;
+use perseat_store::index::{EntryRef, pack, unpack};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -271,16 +271,20 @@ impl World {
             return;
         }
         let begin = stage.chance.below(references.len());
-        let count = 1 + stage.chance.below(references.len() - begin);
         let first = references[..begin].iter().map(|reference| reference.entries).sum();
-        let positions: Vec<u64> = references[begin..begin + count]
-            .iter()
-            .map(|reference| reference.position)
-            .collect();
-        let payloads: Vec<Bytes> = positions.iter().filter_map(|at| stage.journal.read(*at).cloned()).collect();
-        let packed = pack(execution, first, payloads, usize::MAX).unwrap();
+        let read = |at: &EntryRef| Some(unpack(stage.journal.read(at.position)?.clone(), at.entries).unwrap());
+        let mut entries = references[begin..].iter().filter_map(read).collect::<Vec<_>>().concat();
+        entries.truncate(1 + stage.chance.below(entries.len()));
+        let mut left = entries.len() as u32;
+        let is_whole = |reference: &&EntryRef| {
+            let is_whole = reference.entries <= left;
+            left = left.saturating_sub(reference.entries);
+            is_whole
+        };
+        let positions = references[begin..].iter().take_while(is_whole).map(|reference| reference.position);
+        stage.carrying.insert(execution, positions.collect());
+        let packed = pack(execution, first, entries, usize::MAX);
         let entries: Vec<Entry> = packed.into_iter().map(Entry::from).collect();
-        stage.carrying.insert(execution, positions);
         stage.append(&entries, Ticket::Nobody);
     }
 

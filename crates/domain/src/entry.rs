@@ -356,10 +356,37 @@ entries! {
 pub struct EntryRef {
     /// The journal position's bits; positions are ordered.
     pub position: u64,
-    /// How many of the execution's entries it holds: 1, or more where a `Carried` stands.
+    /// How many of the execution's entries it holds: 1, or more where a `Carried` stands. Where more than these stand there, they are
+    /// the last of them: the others were carried on.
     pub entries: u32,
     /// The size of the payload there.
     pub bytes: u32,
+}
+
+impl EntryRef {
+    /// Takes the place of the entries from the one numbered `first` on, as many as it holds. Tells whether it fits: it has to begin
+    /// where one of the places does, and to end within them.
+    pub fn take_place(self, places: &mut Vec<Self>, first: u32) -> bool {
+        let (mut begin, mut before) = (0, 0);
+        while before < first
+            && let Some(place) = places.get(begin)
+        {
+            (begin, before) = (begin + 1, before + place.entries);
+        }
+        let (mut end, mut left) = (begin, self.entries);
+        while let Some(place) = places.get(end).filter(|place| place.entries <= left) {
+            (end, left) = (end + 1, left - place.entries);
+        }
+        let rest = places.get_mut(end).filter(|_| left > 0);
+        if before != first || self.entries == 0 || (left > 0 && rest.is_none()) {
+            return false;
+        }
+        if let Some(place) = rest {
+            place.entries -= left;
+        }
+        places.splice(begin..end, [self]);
+        true
+    }
 }
 
 impl Entry {

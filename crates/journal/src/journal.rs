@@ -150,6 +150,12 @@ impl Journal {
         self.inner.options.max_entry_bytes as usize
     }
 
+    /// What one entry may come to (payload) that is given to [`Journal::append_first`] by itself.
+    #[must_use]
+    pub fn most_first(&self) -> usize {
+        (self.inner.options.most_in_segment() - ENTRY_HEADER) as usize
+    }
+
     /// Parts entries into as few calls of [`Journal::append`] as take them, in order. What fits no call has one of its own.
     pub fn in_calls(&self, entries: Vec<NewEntry>) -> Vec<Vec<NewEntry>> {
         let most = self.most_in_call();

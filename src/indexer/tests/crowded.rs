@@ -145,7 +145,7 @@ fn what_is_damaged_of_a_live_execution_holds_up_no_release() {
     // Whoever takes it up finds nothing there.
     let entries = run.index().live_one(id(1)).unwrap().unwrap().entries;
     let payload = run.journal.read(Position::from_bits(entries[0].position)).unwrap().payload;
-    let nothing = unpack(payload).unwrap();
+    let nothing = unpack(payload, 1).unwrap();
     assert!(nothing.len() == 1 && Entry::decode(&nothing[0]).is_err(), "{nothing:?}");
 }
 

@@ -37,14 +37,15 @@ pub struct Past {
 }
 
 impl Past {
-    /// From stored forms, oldest first.
+    /// From stored forms as they were written, oldest first.
     ///
     /// # Errors
     /// If one does not decode or the first is missing.
     pub fn gather<B: AsRef<[u8]>>(entries: impl IntoIterator<Item = B>) -> Result<Self, PastError> {
         let (mut accepted, mut progress, mut steps, mut started) = (None, Progress::default(), Vec::new(), None);
         let (mut began_at, mut called) = (None, BTreeSet::new());
-        let mut take = |entry: Entry| {
+        for bytes in entries {
+            let entry = Entry::decode(bytes.as_ref())?;
             progress.record(&entry);
             match entry {
                 Entry::Accepted(entry) => accepted = Some(entry),
@@ -55,16 +56,6 @@ impl Past {
                 Entry::StepsDone(entry) => steps.extend(entry.steps),
                 Entry::Called(entry) => called.extend(entry.calls.into_iter().map(|calls| calls.through)),
                 Entry::Parked(_) | Entry::Cancelled(_) | Entry::Ended(_) | Entry::Carried(_) => {}
-            }
-        };
-        for bytes in entries {
-            match Entry::decode(bytes.as_ref())? {
-                Entry::Carried(carried) => {
-                    for bytes in carried.entries {
-                        take(Entry::decode(&bytes)?);
-                    }
-                }
-                entry => take(entry),
             }
         }
         Ok(Self {

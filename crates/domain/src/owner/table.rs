@@ -165,22 +165,10 @@ impl Table {
     }
 
     /// The entries of an execution from the one numbered `first` on stand at `reference` now, as many as it says. One
-    /// that fits no run of whole references changes nothing.
+    /// that does not fit changes nothing.
     pub(super) fn carried(&mut self, id: ExecutionId, first: u32, reference: EntryRef) {
-        let Some(live) = self.executions.get_mut(&id) else {
-            return;
-        };
-        let mut bounds = vec![0_u32];
-        bounds.extend(live.entries.iter().scan(0, |end, reference| {
-            *end += reference.entries;
-            Some(*end)
-        }));
-        let start = bounds.iter().position(|bound| *bound == first);
-        let end = bounds.iter().position(|bound| *bound == first.saturating_add(reference.entries));
-        if let (Some(start), Some(end)) = (start, end)
-            && start < end
-        {
-            live.entries.splice(start..end, [reference]);
+        if let Some(live) = self.executions.get_mut(&id) {
+            reference.take_place(&mut live.entries, first);
         }
     }
 

@@ -339,7 +339,7 @@ impl ExecutionReader {
     /// The execution's entries at one position.
     fn payloads(&self, reference: &EntryRef) -> Result<Vec<Bytes>, Unreadable> {
         let payload = self.entries.payload(reference.position)?;
-        unpack(payload).map_err(|_| Unreadable::Damaged)
+        unpack(payload, reference.entries).map_err(|_| Unreadable::Damaged)
     }
 
     /// The same, read; what cannot be read is absent. Whether there is time left is asked first.

@@ -46,7 +46,7 @@ impl ExecutionReader {
         newest.find_map(|reference| {
             // What has expired or does not read says nothing.
             let payload = self.entries.payload(reference.position).ok()?;
-            let payloads = unpack(payload).ok()?;
+            let payloads = unpack(payload, reference.entries).ok()?;
             let entries = payloads.iter().filter_map(|payload| Entry::decode(payload).ok());
             let steps = entries.filter_map(|entry| match entry {
                 Entry::StepsDone(done) => Some(done.steps),

@@ -11,44 +11,44 @@ pub const CARRY_OVERHEAD: usize = 64;
 /// What each entry within a `Carried` adds.
 const LENGTH_BYTES: usize = 5;
 
-/// The execution's entries at one position, in their stored form: the payload itself, or what a `Carried` holds.
+/// The execution's entries at one place, in their stored form: the payload itself, or the last so many of what a `Carried` holds,
+/// as its reference says.
 ///
 /// # Errors
 /// If the payload does not decode.
-pub fn unpack(payload: Bytes) -> Result<Vec<Bytes>, EntryError> {
-    match payload.get(1) {
-        Some(&kind) if kind == Entry::CARRIED => match Entry::decode(&payload)? {
-            Entry::Carried(carried) => Ok(carried.entries),
-            _ => Ok(vec![payload]),
-        },
-        _ => Ok(vec![payload]),
+pub fn unpack(payload: Bytes, entries: u32) -> Result<Vec<Bytes>, EntryError> {
+    if payload.get(1) != Some(&Entry::CARRIED) {
+        return Ok(vec![payload]);
     }
+    let mut found = match Entry::decode(&payload)? {
+        Entry::Carried(carried) => carried.entries,
+        _ => vec![payload],
+    };
+    found.drain(..found.len().saturating_sub(entries as usize));
+    Ok(found)
 }
 
-/// Packs payloads, given in the order of the execution's entries of which `first` come before, into as few `Carried` as fit
-/// `max_bytes` each. What stands in one payload stays together, so that references are replaced whole.
-///
-/// # Errors
-/// If a payload does not decode.
-pub fn pack(execution: ExecutionId, mut first: u32, payloads: Vec<Bytes>, max_bytes: usize) -> Result<Vec<Carried>, EntryError> {
+/// Packs entries, given in order and with the number of the first of them, into as few `Carried` as fit `max_bytes` each. A larger
+/// entry has one of its own.
+#[must_use]
+pub fn pack(execution: ExecutionId, mut first: u32, entries: Vec<Bytes>, max_bytes: usize) -> Vec<Carried> {
     let mut packed: Vec<Carried> = Vec::new();
     let mut room = 0;
-    for payload in payloads {
-        let entries = unpack(payload)?;
-        let size: usize = entries.iter().map(|entry| entry.len() + LENGTH_BYTES).sum();
-        if packed.is_empty() || size > room {
-            packed.push(Carried {
-                execution,
-                first,
-                entries: Vec::new(),
-            });
-            room = max_bytes.saturating_sub(CARRY_OVERHEAD - LENGTH_BYTES);
+    for entry in entries {
+        let size = entry.len() + LENGTH_BYTES;
+        match packed.last_mut().filter(|_| size <= room) {
+            Some(last) => last.entries.push(entry),
+            None => {
+                room = max_bytes.saturating_sub(CARRY_OVERHEAD - LENGTH_BYTES);
+                packed.push(Carried {
+                    execution,
+                    first,
+                    entries: vec![entry],
+                });
+            }
         }
         room = room.saturating_sub(size);
-        first += entries.len() as u32;
-        if let Some(last) = packed.last_mut() {
-            last.entries.extend(entries);
-        }
+        first += 1;
     }
-    Ok(packed)
+    packed
 }

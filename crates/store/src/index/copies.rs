@@ -8,7 +8,7 @@ use bytes::Bytes;
 use perseat_domain::entry::{Entry, EntryHead};
 use perseat_domain::id::ExecutionId;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::hash::{Hash as _, Hasher as _};
 
 /// Fed with every entry of the journal, in position order. Of an entry it keeps a digest, and only of executions of which
@@ -39,8 +39,8 @@ struct Copied {
 pub struct Beginning {
     /// Which execution.
     pub execution: ExecutionId,
-    /// Where the `Carried` stand that together hold its entries from the first on, in the order of these.
-    pub positions: Vec<u64>,
+    /// Where the `Carried` stand that together hold its entries from the first on, in the order of these; of each so many of the last.
+    pub places: Vec<(u64, u32)>,
     /// Up to which position its other entries are only what these repeat.
     pub repeated_through: Option<u64>,
 }
@@ -83,39 +83,33 @@ impl Copies {
 
 impl Seen {
     fn beginning(&self, execution: ExecutionId) -> Option<Beginning> {
-        let copies = self.from_the_first_on()?;
-        let repeated: Vec<u64> = copies.iter().flat_map(|copied| copied.digests.iter().copied()).collect();
+        let copies = self.covering();
+        let digests = |(copied, entries): &(&Copied, u32)| copied.digests.iter().rev().take(*entries as usize).rev().copied().collect();
+        let repeated = copies.iter().map(digests).collect::<Vec<Vec<u64>>>().concat();
         // What is carried is dropped only after that: the last that it repeats may be here as they were written, too.
         let most = self.others.len().min(repeated.len());
         let others = || self.others.iter().map(|(_, digest)| *digest);
-        let count = (1..=most)
-            .rev()
-            .find(|count| repeated[repeated.len() - count..].iter().copied().eq(others().take(*count)));
-        Some(Beginning {
+        let repeats = |count: &usize| repeated.iter().rev().take(*count).rev().copied().eq(others().take(*count));
+        let last = (1..=most).rev().find(repeats).and_then(|count| self.others.get(count - 1));
+        (!copies.is_empty()).then(|| Beginning {
             execution,
-            positions: copies.iter().map(|copied| copied.position).collect(),
-            repeated_through: count.and_then(|count| self.others.get(count - 1)).map(|(position, _)| *position),
+            places: copies.iter().map(|(copied, entries)| (copied.position, *entries)).collect(),
+            repeated_through: last.map(|(position, _)| *position),
         })
     }
 
-    /// As many copies as follow one upon the other.
-    fn from_the_first_on(&self) -> Option<Vec<&Copied>> {
-        let mut copies: Vec<&Copied> = self.copies.iter().collect();
-        copies.sort_by_key(|copied| copied.first);
-        let mut by_end: BTreeMap<u32, &Copied> = BTreeMap::new();
-        for copied in copies {
-            if copied.first == 0 || by_end.contains_key(&copied.first) {
-                by_end.insert(copied.end(), copied);
-            }
+    /// The copies that together hold as many entries as can be had from the first on, each with how many of its last are new.
+    fn covering(&self) -> Vec<(&Copied, u32)> {
+        let (mut found, mut end) = (Vec::new(), 0);
+        let next = |end: u32| {
+            let next = self.copies.iter().filter(|copied| copied.first <= end && end < copied.end());
+            next.max_by_key(|copied| (copied.end(), copied.position))
+        };
+        while let Some(copied) = next(end) {
+            found.push((copied, copied.end() - end));
+            end = copied.end();
         }
-        let mut last = by_end.last_key_value().map(|(_, copied)| *copied);
-        let mut found: Vec<&Copied> = Vec::new();
-        while let Some(copied) = last {
-            found.push(copied);
-            last = by_end.get(&copied.first).copied();
-        }
-        found.reverse();
-        (!found.is_empty()).then_some(found)
+        found
     }
 }
 

@@ -4,6 +4,7 @@
 //! watermark gives the same rows, because entries at or below the applied position are passed over and everything else
 //! depends on the rows alone.
 
+use super::carry::unpack;
 use super::copies::Beginning;
 use super::fault::IndexError;
 use super::row::{ExecutionRow, Outcome, ParkedRow, StepRow};
@@ -108,7 +109,7 @@ impl Core {
         if self.applied.is_some() {
             return;
         }
-        let Some(row) = told_by(copies, &self.limits, &mut self.usage.addition) else {
+        let Some(row) = told_by(beginning, copies, &self.limits, &mut self.usage.addition) else {
             return;
         };
         self.backlog.executions += 1;
@@ -337,22 +338,22 @@ pub fn retold(row: &ExecutionRow, entries: &[bytes::Bytes]) -> Option<ExecutionR
 }
 
 /// A row made from copies alone, which hold its entries from the first on; `None` where they do not.
-fn told_by(copies: &[Logged], limits: &Limits, usage: &mut Addition) -> Option<ExecutionRow> {
-    let carried = copies.iter().map(|logged| match Entry::decode(&logged.payload) {
-        Ok(Entry::Carried(carried)) => Some(carried.entries),
-        _ => None,
-    });
-    let carried = carried.collect::<Option<Vec<_>>>()?;
-    let Ok(Entry::Accepted(accepted)) = Entry::decode(carried.first()?.first()?) else {
+fn told_by(beginning: &Beginning, copies: &[Logged], limits: &Limits, usage: &mut Addition) -> Option<ExecutionRow> {
+    let places = copies.iter().zip(&beginning.places);
+    let entries = places
+        .clone()
+        .map(|(logged, (_, entries))| unpack(logged.payload.clone(), *entries).ok());
+    let entries = entries.collect::<Option<Vec<_>>>()?.concat();
+    let Ok(Entry::Accepted(accepted)) = Entry::decode(entries.first()?) else {
         return None;
     };
     let first = copies.first()?;
     let mut row = accept(&accepted, first.partition, first.position);
-    for (logged, entries) in copies.iter().zip(&carried) {
-        update_all(&mut row, entries, limits, usage);
+    update_all(&mut row, &entries, limits, usage);
+    for (logged, (position, entries)) in places {
         let reference = EntryRef {
-            position: logged.position,
-            entries: entries.len() as u32,
+            position: *position,
+            entries: *entries,
             bytes: u32::try_from(logged.payload.len()).unwrap_or(u32::MAX),
         };
         push(&mut row, reference);
@@ -460,25 +461,13 @@ fn outcome(ended: Ended) -> Outcome {
     }
 }
 
-/// Puts a `Carried` in the place of the entries it repeats. One that fits no run of whole references changes nothing.
+/// Puts a `Carried` in the place of the entries it repeats. One that does not fit changes nothing.
 fn carry(row: &mut ExecutionRow, carried: &Carried, reference: EntryRef) {
-    let count = carried.entries.len() as u32;
-    let bounds: Vec<u32> = std::iter::once(0)
-        .chain(row.entries.iter().scan(0, |end, reference| {
-            *end += reference.entries;
-            Some(*end)
-        }))
-        .collect();
     let reference = EntryRef {
-        entries: count,
+        entries: carried.entries.len() as u32,
         ..reference
     };
-    let start = bounds.iter().position(|bound| *bound == carried.first);
-    let end = bounds.iter().position(|bound| *bound == carried.first.saturating_add(count));
-    if let (Some(start), Some(end)) = (start, end)
-        && start < end
-    {
-        row.entries.splice(start..end, [reference]);
+    if reference.take_place(&mut row.entries, carried.first) {
         row.bytes = row.entries.iter().map(|reference| u64::from(reference.bytes)).sum();
     }
 }

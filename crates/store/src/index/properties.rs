@@ -80,7 +80,10 @@ fn model_of(log: &[Logged]) -> BTreeMap<ExecutionId, Model> {
         match entry {
             Entry::Carried(carried) => {
                 let first = carried.first as usize;
-                model.places[first..first + carried.entries.len()].fill(place);
+                // Where a place is begun by others, they have to be carried first.
+                if first == 0 || model.places[first - 1] != model.places[first] {
+                    model.places[first..first + carried.entries.len()].fill(place);
+                }
                 continue;
             }
             Entry::Started(started) => {
@@ -153,7 +156,7 @@ fn happening() -> impl Strategy<Value = (u64, Happening)> {
 /// Writes the log that these happenings leave; after its end an execution may still get late entries.
 fn write_log(happenings: &[(u64, Happening)]) -> Vec<Logged> {
     let mut log: Vec<Logged> = Vec::new();
-    let mut read: BTreeMap<u64, Vec<Vec<bytes::Bytes>>> = BTreeMap::new();
+    let mut read: BTreeMap<u64, Vec<bytes::Bytes>> = BTreeMap::new();
     for (who, what) in happenings {
         let id = execution(1_000 + who, *who);
         let models = model_of(&log);
@@ -170,15 +173,15 @@ fn write_log(happenings: &[(u64, Happening)]) -> Vec<Logged> {
             Happening::Cancel => cancelled(id),
             Happening::End => ended(id, EndStatus::Failed),
             Happening::Read if live => {
-                read.insert(*who, payloads_of(&log, &models[&id]));
+                read.insert(*who, entries_of(&log, &models[&id]));
                 continue;
             }
             Happening::Carry(cut, which) => {
-                let payloads = read.remove(who).unwrap_or_default();
-                let (front, back) = payloads.split_at((*cut).min(payloads.len()));
-                let first = front.iter().map(Vec::len).sum::<usize>() as u32;
+                let entries = read.remove(who).unwrap_or_default();
+                let (front, back) = entries.split_at((*cut).min(entries.len()));
+                let first = front.len() as u32;
                 for ((first, part), is_written) in [(0, front), (first, back)].into_iter().zip(which) {
-                    let entries = part.concat();
+                    let entries = part.to_vec();
                     if !entries.is_empty() && *is_written {
                         let position = log.len() as u64 + 10;
                         log.push(logged(
@@ -223,8 +226,8 @@ fn live_by(log: &[Logged], copies: Option<&Copies>) -> BTreeMap<ExecutionId, Exe
     let mut disk = Disk::default();
     let mut core = disk.core();
     for beginning in copies.into_iter().flat_map(Copies::beginnings) {
-        let stands = |position: &u64| log.iter().find(|logged| logged.position == *position).unwrap().clone();
-        let copies: Vec<Logged> = beginning.positions.iter().map(stands).collect();
+        let stands = |(position, _): &(u64, u32)| log.iter().find(|logged| logged.position == *position).unwrap().clone();
+        let copies: Vec<Logged> = beginning.places.iter().map(stands).collect();
         core.take_over(&beginning, &copies);
     }
     for logged in log {
@@ -239,7 +242,7 @@ fn live_by(log: &[Logged], copies: Option<&Copies>) -> BTreeMap<ExecutionId, Exe
 fn told(log: &[Logged], row: &ExecutionRow) -> (Vec<bytes::Bytes>, Model) {
     let model = Model::of_row(row);
     (
-        payloads_of(log, &model).concat(),
+        entries_of(log, &model),
         Model {
             places: Vec::new(),
             ..model
@@ -247,12 +250,12 @@ fn told(log: &[Logged], row: &ExecutionRow) -> (Vec<bytes::Bytes>, Model) {
     )
 }
 
-/// The entries at each place of an execution, as the collector reads them.
-fn payloads_of(log: &[Logged], model: &Model) -> Vec<Vec<bytes::Bytes>> {
-    let mut places = model.places.clone();
-    places.dedup();
+/// The entries of an execution, as the collector reads them.
+fn entries_of(log: &[Logged], model: &Model) -> Vec<bytes::Bytes> {
     let at = |position: u64| log.iter().find(|logged| logged.position == position).unwrap().payload.clone();
-    places.iter().map(|(position, _)| super::unpack(at(*position)).unwrap()).collect()
+    let places = model.places.chunk_by(|one, next| one == next);
+    let unpacked = places.flat_map(|place| super::unpack(at(place[0].0), place.len() as u32).unwrap());
+    unpacked.collect()
 }
 
 /// What survives a crash.
@@ -419,7 +422,7 @@ proptest! {
     ) {
         let id = execution(1, 1);
         let payloads: Vec<bytes::Bytes> = sizes.iter().map(|size| bytes::Bytes::from(vec![1, 1].into_iter().chain(vec![0; *size]).collect::<Vec<u8>>())).collect();
-        let packed = super::pack(id, 0, payloads.clone(), max_bytes).unwrap();
+        let packed = super::pack(id, 0, payloads.clone(), max_bytes);
         let mut first = 0;
         for carried in &packed {
             prop_assert_eq!(carried.first, first);
