@@ -100,13 +100,9 @@ settings! {
         /// Records that one request may read over all its lists, those that a filter leaves out among them, and items of lists within a
         /// record; past it the request is refused whole (`TOO_MANY_ROWS`), but what a mutation did stays done.
         query_rows: Count = 100_000;
-        /// Bytes of log lines and error messages of executions that one request may read, and as many of its answer while it is made, texts as
-        /// often as they are asked for; past it as above (`TOO_MANY_BYTES`). The log of one execution ends after half of them, a page of logs after a
-        /// quarter.
+        /// Bytes of log lines and error messages of executions that one request may read, and as many of its answer while it is made, texts as often as they are asked for; past it as above (`TOO_MANY_BYTES`). The log of one execution ends after half of them, a page of logs after a quarter.
         query_bytes: Size = "32MiB";
-        /// Memory for what signed URLs answer, results of steps and files, while it is opened and until it is sent, and as much for answers
-        /// of more than 64 KiB to queries and of pages, until they are sent. The clients of one address, and one identity, have half at
-        /// most; their others wait, for a turn and for this no longer than `api.query-time` together (then 503).
+        /// Memory for what signed URLs answer, results of steps and files, while it is opened and until it is sent, and as much for answers of more than 64 KiB to queries and of pages, until they are sent. The clients of one address, and one identity, have half at most; their others wait, for a turn and for this no longer than `api.query-time` together (then 503).
         result_memory: Size = "64MiB";
         /// The text of a query, but for what its strings hold. The prism CLI's queries have less than 4 KiB.
         max_query: Size = "64KiB";
