@@ -128,9 +128,11 @@ impl Setback {
     pub(super) fn of(error: &OutboundError) -> Option<Self> {
         match error {
             OutboundError::Held { .. } => Some(Self::KeptBack),
-            OutboundError::Unreached { .. } | OutboundError::Failed { .. } | OutboundError::TimedOut(_) | OutboundError::NoRoom { .. } => {
-                Some(Self::Unanswered)
-            }
+            OutboundError::Unreached { .. }
+            | OutboundError::Failed { .. }
+            | OutboundError::ConnectTimedOut(_)
+            | OutboundError::TimedOut(_)
+            | OutboundError::NoRoom { .. } => Some(Self::Unanswered),
             OutboundError::NotHttp(_)
             | OutboundError::Refused { .. }
             | OutboundError::Uncertified { .. }

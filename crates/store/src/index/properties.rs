@@ -463,12 +463,7 @@ fn where_state_was_lost_what_was_carried_makes_its_execution_known_again() {
     let (accepted, started) = (accepted(id, identity(1), 1), started(id, 1, 1));
     let (second, third) = (at(steps(id, 1, 2), 100), at(steps(id, 1, 1), 101));
     // The second step stands in the oldest segment: it was carried, and the segment had not gone yet.
-    let entries = [
-        second.clone(),
-        third.clone(),
-        carried(2, &[&second]),
-        carried(0, &[&accepted, &started]),
-    ];
+    let entries = [second.clone(), third, carried(2, &[&second]), carried(0, &[&accepted, &started])];
     let log: Vec<Logged> = (100..).zip(&entries).map(|(position, entry)| logged(position, 3, entry)).collect();
     let mut copies = Copies::of([id].into());
     log.iter().for_each(|logged| copies.take(logged));
