@@ -40,15 +40,18 @@ const VARIABLES: &str = "{ instances { nodes { configVariables { nodes { id stat
 
 /// The `Account` of a user as the API shows it.
 pub(crate) async fn account(api: &Api<'_>, user: &str) -> Value {
+    account_by(api, user, "Account").await
+}
+
+/// The same of another key.
+pub(crate) async fn account_by(api: &Api<'_>, user: &str, key: &str) -> Value {
     let instances = api.get(VARIABLES, json!({})).await;
     let configs = instances["nodes"][0]["userLevelConfigs"]["nodes"].as_array().unwrap().clone();
     let of_user = configs
         .iter()
         .find(|config| config["user"]["name"].as_str().unwrap().starts_with(user));
     let variables = of_user.unwrap()["configVariables"]["nodes"].as_array().unwrap().clone();
-    let found = variables
-        .iter()
-        .find(|variable| variable["requiredConfigVariable"]["key"] == "Account");
+    let found = variables.iter().find(|variable| variable["requiredConfigVariable"]["key"] == key);
     found.unwrap().clone()
 }
 

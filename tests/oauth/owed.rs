@@ -11,7 +11,7 @@ use perseat_store::folder::Directory;
 use perseat_store::keyring::{self, Keyring, MasterKey};
 use serde_json::{Value, json};
 
-use crate::consent::{account, back, begin, connect};
+use crate::consent::{account, account_by, back, begin, connect};
 use crate::harness::api::Api;
 use crate::harness::browser::Browser;
 use crate::harness::oauth::{Call, Stall};
@@ -207,11 +207,15 @@ async fn a_token_of_a_connection_that_the_version_that_runs_does_not_have_is_giv
     let next: Vec<String> = manifests
         .split("---\n")
         .filter(|text| text.contains("kind: Integration") || text.contains("kind: Instance"))
-        .map(|text| text.replace("stableKey: account", "stableKey: another"))
+        .map(|text| text.replace("stableKey: account", "stableKey: another").replace("Account", "Other"))
         .collect();
     world.daemon.apply(&next.join("---\n")).await;
     let api = Api::program(&world.daemon, "owner").await;
-    assert_eq!(account(&api, "ann").await["status"], "PENDING", "the connection is another one");
+    assert_eq!(
+        account_by(&api, "ann", "Other").await["status"],
+        "PENDING",
+        "the connection is another one"
+    );
     delete(&api, "UserLevelConfig", &config_of(&api, "ann").await).await;
     let calls = world.provider.until("/revoke", 1).await;
     assert_eq!(given(&calls), BTreeSet::from(["refresh-ann-1"]));

@@ -267,7 +267,7 @@ mod tests {
             on_beat: Arc::new(|| {}),
             _alive: alive,
         };
-        let mut round = || {
+        let round = || {
             let _ = pulse.shared.round(second);
             // However often somebody looks.
             pulse.is_alive() && pulse.is_alive()

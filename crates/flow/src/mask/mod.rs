@@ -408,7 +408,8 @@ mod tests {
         // All behind more of them than can be named.
         let (long, end) = ("x".repeat(LONGEST_FOUND + 1), narrow(LONGEST_FOUND + 1));
         assert!(Masker::of_ranges(&[(0, end)], long.as_bytes(), &known).finders.is_empty());
-        let all = (0..5).map(|n| n.to_string().repeat(LONGEST_FOUND)).collect::<String>();
+        let text = |n: u32| (0..u32::from(u16::MAX) / 8 + 1).map(move |place| format!("{:08x}", place.wrapping_mul(2_654_435_761) ^ n));
+        let all: String = (0..5).flat_map(text).collect();
         let ranges: Vec<(u32, u32)> = (0..5).map(|n| (n * (end - 1), (n + 1) * (end - 1))).collect();
         let masker = Masker::of_ranges(&ranges, all.as_bytes(), &known);
         assert_eq!(masker.ranges(all.as_bytes()), [(0, 4 * (end - 1))], "and no more together");
