@@ -134,6 +134,8 @@ async fn a_frozen_arbiter_starves_the_watchdog_aborts_and_the_next_start_ends_wh
         let mut look = tokio::time::interval(Duration::from_millis(50));
         while daemon.admin("/readyz").await.status != 503 {
             look.tick().await;
+            // Whoever feeds waits where nobody takes it.
+            manager.rest();
         }
     };
     within("the end of readiness", degraded).await;
