@@ -5,17 +5,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench without a daemon has nothing to measure")]
 
+mod fixture;
 #[path = "../tests/harness/mod.rs"]
 mod harness;
 
+use fixture::Fixture;
 use harness::provider::Provider;
 use perseat::boot::reload::Given;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const DAEMON: &str = env!("CARGO_BIN_EXE_perseat");
 /// What is sent: the flow and the endpoint of the fixture.
 const TARGETS: [(&str, &str); 4] = [
     ("ack", "flow-specific"),
@@ -24,24 +23,11 @@ const TARGETS: [(&str, &str); 4] = [
     ("three-step", "flow-specific"),
 ];
 
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// A URL and the headers of a request to it.
 type Target = (String, Vec<(String, String)>);
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
-
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// A line of the fixture: the path, then headers, between tabs.
@@ -80,55 +66,26 @@ async fn load(client: &reqwest::Client, targets: &Arc<Vec<Target>>, callers: usi
     accepted
 }
 
-/// Committed entries that are not in the index.
-async fn lag(client: &reqwest::Client, admin: &str) -> u64 {
-    let page = client
-        .get(format!("http://{admin}/metrics"))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    let line = page.lines().find_map(|line| line.strip_prefix("perseat_index_lag_entries "));
-    line.map_or(0, |figure| figure.parse::<f64>().unwrap() as u64)
-}
-
 async fn run(client: &reqwest::Client, flow: &str, endpoint: &str) {
     let (callers, seconds) = (number("LAG_CALLERS", 64) as usize, number("LAG_SECONDS", 5));
     let sink = Provider::start().await;
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (hooks, admin) = (free_address(), free_address());
-    let directory = folder.path().join("fixture");
-    let mut fixture = Command::new(DAEMON);
-    fixture
-        .arg("bench-fixture")
-        .arg(&directory)
-        .args(["--flow", flow, "--endpoint", endpoint]);
-    fixture.args(["--users", "1000", "--instances", "10", "--listen", &hooks, "--admin", &admin]);
-    if flow == "three-step" {
-        fixture.args(["--sink", &sink.url("/")]);
-    }
-    assert!(fixture.stdout(Stdio::null()).status().unwrap().success());
-    let config = directory.join("perseat.toml");
+    let url = sink.url("/");
+    let sink: &[&str] = if flow == "three-step" { &["--sink", &url] } else { &[] };
+    let fixture = Fixture::write(flow, endpoint, 1_000, 10, sink);
     let given = Given {
-        file: Some(config.clone()),
+        file: Some(fixture.config()),
         ..Given::default()
     };
     let limit = given.load().unwrap().index.max_lag.get();
-    let mut serve = Command::new(DAEMON);
-    serve.arg("serve").arg("--config").arg(&config).stdout(Stdio::null());
-    let _daemon = Daemon(serve.spawn().unwrap());
-    let ready = format!("http://{admin}/readyz");
-    while !client.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success()) {
-        std::thread::yield_now();
-    }
-    let lines = std::fs::read_to_string(directory.join("urls.txt")).unwrap();
-    let targets = Arc::new(lines.lines().map(|line| target(&hooks, line)).collect::<Vec<_>>());
+    let _daemon = fixture.serve(client, &[]).await;
+    let lines = fixture.requests();
+    let targets = Arc::new(lines.lines().map(|line| target(&fixture.hooks, line)).collect::<Vec<_>>());
     let accepted = load(client, &targets, callers, seconds).await;
-    let (behind, over) = (lag(client, &admin).await, Instant::now());
+    // Committed entries that are not in the index.
+    let lag = async || fixture.metric(client, "perseat_index_lag_entries").await;
+    let (behind, over) = (lag().await, Instant::now());
     let mut look = tokio::time::interval(Duration::from_millis(20));
-    while lag(client, &admin).await > 0 {
+    while lag().await > 0.0 {
         look.tick().await;
     }
     println!(

@@ -5,19 +5,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench without a daemon has nothing to measure")]
 
+mod fixture;
+
+use fixture::{Daemon, Fixture};
 use http::Method;
 use perseat::boot::administration::ApplyBody;
 use perseat::cli::client::call;
 use perseat_admin::apply::ApplyOptions;
 use perseat_admin::manifest::read_text;
 use serde_json::json;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const DAEMON: &str = env!("CARGO_BIN_EXE_perseat");
 const CALLERS: usize = 64;
 const CHANGES: u32 = 50;
 /// Actors that were idle for so long are put away, looked for so often.
@@ -25,39 +25,24 @@ const PASSIVATION: [&str; 2] = ["supervision.passivate-after=2s", "supervision.t
 /// How long memory is given to return after the last actor was put away.
 const SETTLE: Duration = Duration::from_secs(15);
 
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Daemon {
-    /// Resident memory of daemon and children, MiB.
-    fn resident(&self) -> f64 {
-        let children = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-            let process = entry.ok()?.file_name().into_string().ok()?.parse::<u32>().ok()?;
-            let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-            let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse::<u32>().ok()?;
-            (parent == self.0.id()).then_some(process)
-        });
-        let kibibytes = children.chain([self.0.id()]).filter_map(|process| {
-            let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-            line.split_whitespace().next()?.parse::<f64>().ok()
-        });
-        kibibytes.sum::<f64>() / 1024.0
-    }
+/// Resident memory of a daemon and its children, MiB.
+fn resident(daemon: &Daemon) -> f64 {
+    let children = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let process = entry.ok()?.file_name().into_string().ok()?.parse::<u32>().ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse::<u32>().ok()?;
+        (parent == daemon.0.id()).then_some(process)
+    });
+    let kibibytes = children.chain([daemon.0.id()]).filter_map(|process| {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    kibibytes.sum::<f64>() / 1024.0
 }
 
 fn number(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
-
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// Posts one event to each.
@@ -74,20 +59,6 @@ async fn activate(client: &reqwest::Client, urls: Arc<Vec<String>>) {
     for caller in callers.collect::<Vec<_>>() {
         caller.await.unwrap();
     }
-}
-
-/// Users whose actors are there.
-async fn in_memory(client: &reqwest::Client, admin: &str) -> f64 {
-    let page = client
-        .get(format!("http://{admin}/metrics"))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    let lines = page.lines().filter(|line| line.starts_with("perseat_users_in_memory{"));
-    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
 /// How long one changed user configuration takes from the call until it is durable and published.
@@ -118,69 +89,40 @@ fn main() {
         .build()
         .unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (hooks, admin) = (free_address(), free_address());
-    let directory = folder.path().join("fixture");
     println!("writing {users} users of {instances} instances");
-    let written = Command::new(DAEMON)
-        .arg("bench-fixture")
-        .arg(&directory)
-        .args([
-            "--flow",
-            "ack",
-            "--endpoint",
-            "flow-specific",
-            "--listen",
-            &hooks,
-            "--admin",
-            &admin,
-        ])
-        .args(["--users", &users.to_string(), "--instances", &instances.to_string()])
-        .stdout(Stdio::null())
-        .status();
-    assert!(written.unwrap().success());
+    let fixture = Fixture::write("ack", "flow-specific", users, instances, &[]);
 
     let begun = Instant::now();
-    let mut serve = Command::new(DAEMON);
-    serve
-        .arg("serve")
-        .arg("--config")
-        .arg(directory.join("perseat.toml"))
-        .stdout(Stdio::null());
-    for setting in PASSIVATION {
-        serve.args(["--set", setting]);
-    }
-    let daemon = Daemon(serve.spawn().unwrap());
-    let ready = format!("http://{admin}/readyz");
-    while !runtime.block_on(async { client.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success()) }) {
-        std::thread::yield_now();
-    }
+    let daemon = runtime.block_on(fixture.serve(&client, &PASSIVATION));
     println!(
         "ready after {:.2} s, {:.0} MiB resident",
         begun.elapsed().as_secs_f64(),
-        daemon.resident()
+        resident(&daemon)
     );
 
-    let urls = std::fs::read_to_string(directory.join("urls.txt")).unwrap();
+    let urls = fixture.requests();
     let urls = urls.lines().filter_map(|line| line.split('\t').next());
-    let mut urls: Vec<String> = urls.take(active + 1_000).map(|path| format!("http://{hooks}{path}")).collect();
+    let mut urls: Vec<String> = urls
+        .take(active + 1_000)
+        .map(|path| format!("http://{}{path}", fixture.hooks))
+        .collect();
     let warm = Arc::new(urls.split_off(urls.len().saturating_sub(1_000)));
     runtime.block_on(activate(&client, warm));
     std::thread::sleep(SETTLE);
-    let before = daemon.resident();
+    let before = resident(&daemon);
     let count = urls.len();
     runtime.block_on(activate(&client, Arc::new(urls)));
-    let during = daemon.resident();
+    let during = resident(&daemon);
     std::thread::sleep(SETTLE);
-    let after = daemon.resident();
-    let left = runtime.block_on(in_memory(&client, &admin));
+    let after = resident(&daemon);
+    let left = runtime.block_on(fixture.metric(&client, "perseat_users_in_memory"));
     println!(
         "{count} users active: {before:.0} MiB before, {during:.0} at the end of the load, {after:.0} once all but {left} were put away \
          ({:+.1} %, aim within 10)",
         (after / before - 1.0) * 100.0
     );
 
-    let socket = directory.join("data").join("perseat.sock");
+    let socket = fixture.directory.join("data").join("perseat.sock");
     let mut times: Vec<Duration> = (0..CHANGES).map(|n| runtime.block_on(change(&socket, n))).collect();
     times.sort_unstable();
     println!(

@@ -239,7 +239,9 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     };
     let ended = control.block_on(now.run_until_cancelled(async { tokio::time::timeout(left, rest).await }));
     if ended.is_some_and(|ended| ended.is_err()) {
-        tracing::warn!("what works on the catalog was cut off at the drain deadline; the next start begins it anew");
+        tracing::warn!(
+            "what still answered, or worked on the catalog, was cut off at the drain deadline; the next start begins such work anew"
+        );
     }
     drop(watchdog);
     drop(base.master_key);
