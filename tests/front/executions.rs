@@ -350,19 +350,33 @@ fn users_that_rest_are_put_away_where_there_are_more_than_may_be() {
         assert_eq!(run.daemon.call(&request.json(&json!({ "text": "hello" }))).status, 200, "{name}");
     };
     names.iter().for_each(|name| ask(name));
-    let in_memory = || {
-        let page = run.daemon.admin("/metrics").text();
-        let mut lines = page.lines().filter(|line| line.starts_with("perseat_users_in_memory{"));
-        lines.next().unwrap().rsplit(' ').next().unwrap().parse::<f64>().unwrap()
-    };
     let begin = Instant::now();
-    while in_memory() > 10.0 {
-        assert!(begin.elapsed() < PATIENCE, "{} are in memory", in_memory());
+    while in_memory(&run) > 10.0 {
+        assert!(begin.elapsed() < PATIENCE, "{} are in memory", in_memory(&run));
         // Who is called stays.
         ask(&names[0]);
     }
     // Who was put away comes back.
     ask(&names[1]);
+}
+
+fn in_memory(run: &Running) -> f64 {
+    let page = run.daemon.admin("/metrics").text();
+    let mut lines = page.lines().filter(|line| line.starts_with("perseat_users_in_memory{"));
+    lines.next().unwrap().rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+}
+
+#[test]
+fn users_that_nobody_calls_any_more_are_put_away_and_the_metrics_say_so() {
+    let run = start("supervision.passivate-after = \"100ms\"\nsupervision.tidy-every = \"50ms\"\n");
+    for user in ["jane", "bob"] {
+        assert_eq!(run.ask("globex", user, "Call").status, 200, "{user}");
+    }
+    let begin = Instant::now();
+    while in_memory(&run) > 0.0 {
+        assert!(begin.elapsed() < PATIENCE, "{} are in memory", in_memory(&run));
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -524,6 +524,8 @@ impl Handler<TidyDue> for Supervisor {
         self.catch_up();
         let rested = if self.is_crowded() { RESTED } else { self.options.users.idle_after };
         self.tidy(rested);
+        // Nothing else may happen here: who was put away since the last round is told of in this one.
+        self.metrics.users.set(self.env.crowd.len() as f64);
         remind(ctx, &*self.env.execution.clock, self.options.tidy_every, TidyDue);
     }
 }
