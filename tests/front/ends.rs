@@ -133,3 +133,27 @@ fn what_one_append_does_not_take_is_written_by_two_and_an_endless_message_is_cut
     );
     assert_eq!(run.ask("globex", "jane", "Call").status, 200, "its slot is free");
 }
+
+/// The result is durable when the daemon dies, and with the segments that it starts with again no append takes it once more.
+#[test]
+fn an_answer_that_lower_limits_do_not_take_any_more_ends_its_execution_all_the_same() {
+    let mut run = start("journal.segment = \"2MiB\"\nfront.max-body = \"256KiB\"\nexecution.max-step-result = \"896KiB\"\n");
+    let answered = run.ask("globex", "jane", "More");
+    assert_eq!(answered.status, 200, "{}", answered.text());
+    // The event's frame, that of its start, and that of the result without the end.
+    run.daemon.switch("kill:frame-synced:3");
+    let mut caller = TcpStream::connect(run.daemon.hooks).unwrap();
+    let url = run.url("globex", "jane", "More");
+    write!(caller, "POST {url} HTTP/1.1\r\nhost: perseat\r\ncontent-length: 0\r\n\r\n").unwrap();
+    run.daemon.until_ended();
+    let lower = [("journal.segment", "1MiB"), ("execution.max-step-result", "384KiB")];
+    run.daemon.process.restart_with(&lower);
+    let all = run.daemon.local(&request("GET", "/executions")).json();
+    let [last, _] = &all["executions"].as_array().unwrap()[..] else {
+        panic!("{all}")
+    };
+    let id = last["id"].as_str().unwrap();
+    assert_ended("an answer that nothing takes", &run.end(id), "failed", Some("result_too_large"));
+    let ended = run.daemon.execution(id);
+    assert_eq!(ended["steps"][0]["status"], "Ok", "its step was through before: {ended}");
+}

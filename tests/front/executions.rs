@@ -91,6 +91,7 @@ fn flows() -> Integration {
             &[post("Send", "/fail/waiting", &policy("retry", 5, 60)), after("wait")],
         )
         .flow("Much", true, OPEN, &[code("Make", &noise(390_000, "return { data: text };"))])
+        .flow("More", true, OPEN, &[code("Make", &noise(800_000, "return { data: text };"))])
         .flow(
             "Heavy",
             false,

@@ -4,7 +4,8 @@ use super::ExecutionEnv;
 use super::run::off_arbiter;
 use crate::supervisor::{Ending, Writes};
 use bytes::Bytes;
-use perseat_domain::entry::{Called, Calls, Ended, Entry, LogLine, Parked, Started, StepRecord, SyncResponse, step_record_id};
+use perseat_domain::code::ErrorCode;
+use perseat_domain::entry::{Called, Calls, EndStatus, Ended, Entry, LogLine, Parked, Started, StepRecord, SyncResponse, step_record_id};
 use perseat_domain::execution::{Draft, DraftLogs, bytes_of};
 use perseat_domain::id::{ExecutionId, partition_of};
 use perseat_domain::model::Sealed;
@@ -196,33 +197,28 @@ impl Recorder {
     }
 
     /// Hands over what is left to be written, and the end with its sealed response, in one append: there is nothing more to wait for.
-    pub(super) fn end(&mut self, end: End, response: Option<Sealed>) {
+    pub(super) fn end(&mut self, mut end: End, response: Option<Sealed>) {
         if !self.writes.may_end() {
             return;
         }
-        let message = end.message.map(|text| self.masker.mask_text(&text).into_owned());
-        let ended = Ended {
-            execution: self.execution,
-            message: message.as_ref().map(|text| {
-                seal_with(
-                    self.key.as_deref(),
-                    RecordKind::Message,
-                    self.execution.0.as_bytes(),
-                    text.as_bytes(),
-                )
-            }),
-            response,
-            ..end.ended
-        };
+        let is_answered = response.is_some();
+        let ended = self.ended(&mut end, response);
+        let mut entries = self.take(Some(&Entry::Ended(ended)));
+        if is_answered && !self.env.journal.takes(&entries) {
+            // Limits are lower than when that became durable which it answers.
+            end.cannot_answer();
+            let ended = self.ended(&mut end, None);
+            entries.pop();
+            entries.push(self.entry(&Entry::Ended(ended)));
+        }
         let answer = end.is_awaited.then(|| {
             Box::new(crate::waiters::Answer {
-                status: ended.status,
-                code: ended.code,
-                message,
+                status: end.ended.status,
+                code: end.ended.code,
+                message: end.message,
                 response: end.response,
             })
         });
-        let entries = self.take(Some(&Entry::Ended(ended)));
         let append = self.env.journal.append(entries.clone());
         let ending = Ending {
             turn: self.writes.turn,
@@ -232,6 +228,19 @@ impl Recorder {
             cpu: end.cpu,
         };
         self.writes.end(ending, append);
+    }
+
+    /// Its entry, sealed. Masks its message.
+    fn ended(&self, end: &mut End, response: Option<Sealed>) -> Ended {
+        end.message = end.message.take().map(|text| self.masker.mask_text(&text).into_owned());
+        let id = self.execution.0.as_bytes();
+        let message = end.message.as_ref();
+        Ended {
+            execution: self.execution,
+            message: message.map(|text| seal_with(self.key.as_deref(), RecordKind::Message, id, text.as_bytes())),
+            response,
+            ..end.ended.clone()
+        }
     }
 
     /// What was gathered, and what comes behind it.
@@ -352,6 +361,16 @@ pub(super) struct End {
     pub(super) is_awaited: bool,
     /// Processor time of its steps.
     pub(super) cpu: Duration,
+}
+
+impl End {
+    /// It fails, as what it would answer cannot be made durable.
+    fn cannot_answer(&mut self) {
+        self.ended.status = EndStatus::Failed;
+        self.ended.code = Some(ErrorCode::ResultTooLarge);
+        self.message = Some("the answer is larger than what half a journal segment takes by now".into());
+        self.response = None;
+    }
 }
 
 #[cfg(test)]

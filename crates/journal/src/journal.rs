@@ -150,6 +150,12 @@ impl Journal {
         self.inner.options.max_entry_bytes as usize
     }
 
+    /// Whether one call of [`Journal::append`] takes these entries.
+    #[must_use]
+    pub fn takes(&self, entries: &[NewEntry]) -> bool {
+        entries.iter().map(size_of_entry).sum::<usize>() <= self.most_in_call()
+    }
+
     /// What one entry may come to (payload) that is given to [`Journal::append_first`] by itself.
     #[must_use]
     pub fn most_first(&self) -> usize {
