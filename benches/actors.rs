@@ -139,7 +139,6 @@ fn decisions(criterion: &mut Criterion) {
         flow: Some((InstanceId(Uuid::from_u128(user % 1_000)), FlowNumber(1))),
         user: Some(UserId(Uuid::from_u128(user))),
         bytes: 500,
-        held: 500,
     };
     (0..10_000).for_each(|user| admission.restore(&claim_of(user)));
     let users = Cell::new(0_u128);

@@ -139,8 +139,8 @@ struct Mark {
 
 impl Mark {
     /// Whether there is room for one event more that holds so many bytes; alone, even an oversized one fits.
-    fn has_room(&self, counter: &Counter, held: u64) -> bool {
-        let fits = |mark| counter.count == 0 || counter.bytes.saturating_add(held) <= mark;
+    fn has_room(&self, counter: &Counter, bytes: u64) -> bool {
+        let fits = |mark| counter.count == 0 || counter.bytes.saturating_add(bytes) <= mark;
         counter.count < self.count && self.bytes.is_none_or(fits)
     }
 }
@@ -240,15 +240,16 @@ impl Admission {
             let mut shard = self.shard(&key);
             let counter = shard.entry(key).or_default();
             counter.count += 1;
-            counter.bytes += claim.held;
+            counter.bytes += claim.bytes;
         }
     }
 
-    /// A counted event holds so much more of its user's and its customer's shares, whatever the limits.
+    /// A counted event has written so many bytes, whatever the limits.
     pub fn grew(&self, claim: &Claim) {
+        self.0.bytes.fetch_add(claim.bytes, Ordering::AcqRel);
         for key in Key::all(claim).into_iter().flatten() {
             if let Some(counter) = self.shard(&key).get_mut(&key) {
-                counter.bytes += claim.held;
+                counter.bytes += claim.bytes;
             }
         }
     }
@@ -256,7 +257,7 @@ impl Admission {
     /// The event ended: its room is free.
     pub fn ended(&self, claim: &Claim) {
         for key in Key::all(claim).into_iter().flatten().rev() {
-            self.lower(key, claim.held);
+            self.lower(key, claim.bytes);
         }
         self.lower_total(claim.bytes);
     }
@@ -304,8 +305,8 @@ impl Admission {
         let keys = Key::all(claim);
         for (place, key) in keys.iter().enumerate() {
             let Some(key) = key else { continue };
-            if !self.raise_key(*key, claim.held, source, turn) {
-                keys[..place].iter().flatten().for_each(|raised| self.lower(*raised, claim.held));
+            if !self.raise_key(*key, claim.bytes, source, turn) {
+                keys[..place].iter().flatten().for_each(|raised| self.lower(*raised, claim.bytes));
                 self.lower_total(claim.bytes);
                 return Err(Full::Key(*key));
             }
@@ -321,19 +322,19 @@ impl Admission {
         }
     }
 
-    fn raise_key(&self, key: Key, held: u64, source: Source, turn: Turn) -> bool {
+    fn raise_key(&self, key: Key, bytes: u64, source: Source, turn: Turn) -> bool {
         let mark = self.mark(key, source);
         let mut shard = self.shard(&key);
         let counter = shard.entry(key).or_default();
-        let has_room = mark.has_room(counter, held) && (turn == Turn::Now || !has_any(&mut counter.waiters));
+        let has_room = mark.has_room(counter, bytes) && (turn == Turn::Now || !has_any(&mut counter.waiters));
         if has_room {
             counter.count += 1;
-            counter.bytes += held;
+            counter.bytes += bytes;
         }
         has_room
     }
 
-    fn lower(&self, key: Key, held: u64) {
+    fn lower(&self, key: Key, bytes: u64) {
         let mark = self.mark(key, Source::Outside);
         let mut shard = self.shard(&key);
         let Some(counter) = shard.get_mut(&key) else {
@@ -341,7 +342,7 @@ impl Admission {
             return;
         };
         counter.count -= 1;
-        counter.bytes = counter.bytes.saturating_sub(held);
+        counter.bytes = counter.bytes.saturating_sub(bytes);
         if counter.count == 0 {
             let waiters = std::mem::take(&mut counter.waiters);
             shard.remove(&key);

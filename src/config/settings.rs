@@ -266,9 +266,9 @@ settings! {
         customer: Count = 65_536;
         /// Executions accepted and not ended, in all.
         total: Count = 131_072;
-        /// Bytes of events accepted and not ended, in all. auto: `backlog.max-bytes`.
+        /// Bytes of events accepted and not ended with the results that their steps have written since, in all. auto: `backlog.max-bytes`.
         total_bytes: Auto<Size> = "auto";
-        /// Bytes of one user's, with the results that their steps have written since. auto: a quarter of `total-bytes`.
+        /// The same of one user: what is past it stays, and nothing more is let in. auto: a quarter of `total-bytes`.
         user_bytes: Auto<Size> = "auto";
         /// The same of one customer. auto: half of `total-bytes`.
         customer_bytes: Auto<Size> = "auto";

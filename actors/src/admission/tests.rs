@@ -23,8 +23,11 @@ fn claim_of(user: u128) -> Claim {
         flow: Some((InstanceId(Uuid::from_u128(2)), FlowNumber(1))),
         user: Some(UserId(Uuid::from_u128(user))),
         bytes: 100,
-        held: 100,
     }
+}
+
+fn of_bytes(user: u128, bytes: u64) -> Claim {
+    Claim { bytes, ..claim_of(user) }
 }
 
 fn counters(options: AdmissionOptions) -> (Admission, VirtualClock) {
@@ -114,15 +117,16 @@ async fn what_an_event_has_written_since_counts_until_it_ends() {
     };
     let (admission, _clock) = counters(options(1_000));
     admission.admit(claim_of(7)).await.unwrap().keep();
-    admission.grew(&claim_of(7).holding(801));
+    admission.grew(&of_bytes(7, 801));
     assert_eq!(admission.admit(claim_of(7)).await.unwrap_err().scope, Scope::User);
+    assert_eq!(admission.total(), (1, 901), "in all, too");
     admission.admit(claim_of(8)).await.unwrap().keep();
-    admission.ended(&claim_of(7).holding(901));
+    admission.ended(&of_bytes(7, 901));
     admission.admit(claim_of(7)).await.unwrap().keep();
     // Found at a start.
-    admission.restore(&claim_of(9).holding(2_000));
+    admission.restore(&of_bytes(9, 2_000));
     assert_eq!(admission.admit(claim_of(9)).await.unwrap_err().scope, Scope::User);
-    for claim in [claim_of(7), claim_of(8), claim_of(9).holding(2_000)] {
+    for claim in [claim_of(7), claim_of(8), of_bytes(9, 2_000)] {
         admission.ended(&claim);
     }
     assert_eq!((admission.total(), admission.counters()), ((0, 0), 0));

@@ -18,7 +18,7 @@ pub enum Scope {
     Customer,
     /// All events.
     Total,
-    /// Bytes of all events.
+    /// Bytes of all events, with what these have written since.
     Bytes,
 }
 
@@ -47,10 +47,9 @@ pub struct Limits {
     pub customer: u64,
     /// In all.
     pub total: u64,
-    /// Bytes of events in all.
+    /// Bytes of events in all, with what these have written since: a flow's results are kept until it ends.
     pub bytes: u64,
-    /// Bytes of one user's events, with what these have written since: a flow's results are kept until it ends, and whoever fills
-    /// the backlog closes the door for everybody.
+    /// The same of one user: whoever fills the backlog closes the door for everybody.
     pub user_bytes: u64,
     /// The same of one customer.
     pub customer_bytes: u64,
@@ -125,10 +124,8 @@ pub struct Claim {
     pub flow: Option<(InstanceId, FlowNumber)>,
     /// The person on whose behalf it runs.
     pub user: Option<UserId>,
-    /// Its size.
+    /// Its size, and that of what it has written since.
     pub bytes: u64,
-    /// What it takes of the shares of its user and its customer: its size, and that of what it has written since.
-    pub held: u64,
 }
 
 impl Claim {
@@ -140,14 +137,7 @@ impl Claim {
             flow: identity.map(|identity| (identity.instance, identity.flow)),
             user: identity.and_then(|identity| identity.user).map(|bound| bound.user),
             bytes,
-            held: bytes,
         }
-    }
-
-    /// The same with what it has written since.
-    #[must_use]
-    pub fn holding(self, held: u64) -> Self {
-        Self { held, ..self }
     }
 }
 

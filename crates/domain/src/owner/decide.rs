@@ -135,7 +135,6 @@ impl Owner {
                     order: commit.position,
                     entries,
                     bytes: commit.payload.len() as u64,
-                    held: commit.payload.len() as u64,
                     accepted: Some(commit.payload.clone()),
                     stand: Stand::Withheld,
                     deaths: Deaths::All(0),
@@ -182,12 +181,10 @@ impl Owner {
     /// Takes in an execution from before a restart, in the order of acceptance; gives the room that it takes up. What is
     /// parked has to be [tried](Self::try_parked) once all are known.
     pub fn recover(&mut self, recovered: Recovered, users: &mut dyn Users) -> Claim {
-        let bytes = || recovered.entries.iter().map(|entry| u64::from(entry.bytes));
         let live = Live {
             identity: recovered.identity,
             order: recovered.order,
-            bytes: bytes().next().unwrap_or_default(),
-            held: bytes().sum(),
+            bytes: recovered.entries.iter().map(|entry| u64::from(entry.bytes)).sum(),
             entries: recovered.entries,
             accepted: None,
             stand: Stand::Withheld,

@@ -74,10 +74,8 @@ pub(super) struct Live {
     pub(super) order: u64,
     /// Where its entries stand, oldest first.
     pub(super) entries: Vec<EntryRef>,
-    /// Bytes of its accepted entry: what admission counts in all.
+    /// Bytes of its entries, as far as admission counts them: of its event, and of what its steps gave.
     pub(super) bytes: u64,
-    /// Bytes that it holds of its user's and its customer's shares.
-    pub(super) held: u64,
     /// Its accepted entry, while it is young and there is room in memory.
     pub(super) accepted: Option<Bytes>,
     pub(super) stand: Stand,
@@ -97,7 +95,7 @@ impl Live {
 
     /// The room that it takes up.
     pub(super) fn claim(&self) -> Claim {
-        Claim::of(Some(&self.identity), self.bytes).holding(self.held)
+        Claim::of(Some(&self.identity), self.bytes)
     }
 }
 
@@ -148,8 +146,8 @@ impl Table {
     /// It holds so many bytes more; what is claimed for them.
     pub(super) fn grew(&mut self, id: ExecutionId, bytes: u64) -> Option<Claim> {
         let live = self.executions.get_mut(&id)?;
-        live.held += bytes;
-        Some(Claim::of(Some(&live.identity), 0).holding(bytes))
+        live.bytes += bytes;
+        Some(Claim::of(Some(&live.identity), bytes))
     }
 
     pub(super) fn get(&self, id: ExecutionId) -> Option<&Live> {

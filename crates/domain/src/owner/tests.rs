@@ -1,7 +1,7 @@
 mod parked;
 
 use super::*;
-use crate::entry::{Accepted, Cancelled, Carried, EndStatus, Ended, Entry, Origin, Started};
+use crate::entry::{Accepted, Cancelled, Carried, EndStatus, Ended, Entry, EntryRef, Origin, Started};
 use crate::fair::{Cost, FairOptions};
 use crate::id::{CustomerId, UserId};
 use crate::identity::BoundUser;
@@ -351,18 +351,31 @@ fn deaths_are_counted_whether_they_are_written_yet_or_not() {
     assert_eq!(rig.take_up(1).unwrap().deaths.total(3), 3);
 }
 
-#[test]
-fn deaths_from_before_a_restart_are_counted_once() {
-    let mut rig = Rig::new(1);
-    let recovered = Recovered {
+fn recovered(entries: Vec<EntryRef>) -> Recovered {
+    Recovered {
         execution: id(1),
         identity: identity(ANN),
         order: 1,
-        entries: Vec::new(),
+        entries,
         cancel_requested: false,
         parked: None,
-    };
-    rig.owner.recover(recovered, &mut rig.users);
+    }
+}
+
+#[test]
+fn after_a_restart_an_execution_takes_up_what_its_entries_do_however_many_stand_in_one_place() {
+    let mut rig = Rig::new(1);
+    let at = |position, entries, bytes| EntryRef { position, entries, bytes };
+    let found = recovered(vec![at(7, 3, 1_000), at(8, 1, 200)]);
+    let claim = rig.owner.recover(found, &mut rig.users);
+    assert_eq!(claim, Claim::of(Some(&identity(ANN)), 1_200));
+    assert_eq!(rig.end(1), Note::Ended(claim));
+}
+
+#[test]
+fn deaths_from_before_a_restart_are_counted_once() {
+    let mut rig = Rig::new(1);
+    rig.owner.recover(recovered(Vec::new()), &mut rig.users);
     rig.owner.grant(&mut rig.users);
     assert_eq!(rig.take_up(1).unwrap().deaths.total(1), 1, "its entries say one");
     falls(&mut rig);
