@@ -1,4 +1,4 @@
-//! JSON's escapes by number: writers differ in which characters they write so, and in how they write the number.
+//! JSON's escapes by number and of slashes: writers differ in which characters they write so, and in how they write the number.
 
 /// One escape, and what it stands for.
 struct Escape {
@@ -64,9 +64,10 @@ fn unit(bytes: &[u8]) -> Option<u16> {
     })
 }
 
-/// The text without its escapes, where one of them is by number.
+/// The text without its escapes, where one of them is by number or of a slash: others have one form, which is looked for as it is.
 pub(super) fn undone(bytes: &[u8]) -> Option<Vec<u8>> {
-    if !bytes.contains(&b'\\') || !bytes.windows(2).any(|pair| pair == b"\\u") {
+    let is_any = |pair: &[u8]| pair == b"\\u" || pair == b"\\/";
+    if !bytes.contains(&b'\\') || !bytes.windows(2).any(is_any) {
         return None;
     }
     let (mut out, mut from) = (Vec::with_capacity(bytes.len()), 0);
