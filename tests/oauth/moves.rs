@@ -123,6 +123,43 @@ async fn another_client_id_of_a_users_own_or_of_a_new_version_moves_whom_it_conc
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_people_allowed_and_what_a_registration_has_for_itself_do_not_take_each_others_place() {
+    let plan = crate::owed::plan(&["ann"]);
+    let world = World::start(&plan).await;
+    let api = Api::program(&world.daemon, "owner").await;
+    connect(&world, "ann").await;
+    works(&world, "ann").await;
+
+    let manifests = world.manifests(&plan);
+    let integration = manifests.split("---\n").find(|text| text.contains("kind: Integration")).unwrap();
+    let instance = manifests.split("---\n").find(|text| text.contains("kind: Instance")).unwrap();
+    let itself = integration.replace("{key: oauth2,", "{key: oauth2ClientCredentials,");
+    assert_ne!(itself, integration);
+    world.daemon.apply(&format!("{itself}---\n{instance}---\n")).await;
+    let given = world.provider.until("/revoke", 1).await;
+    assert_eq!(crate::owed::given(&given).into_iter().next(), Some("refresh-ann-1"));
+    works(&world, "ann").await;
+    assert_eq!(
+        world.provider.calls("/token").pop().unwrap().form["grant_type"],
+        "client_credentials"
+    );
+
+    let works_done = world.provider.calls("/work").len();
+    world.daemon.apply(&format!("{integration}---\n{instance}---\n")).await;
+    let moved = account(&api, "ann").await;
+    assert_eq!(
+        (moved["status"].as_str(), moved["grant"]["reason"].as_str()),
+        (Some("PENDING"), Some("another_registration")),
+        "{moved}"
+    );
+    let waits = world.send("ann", 1).await.remove(0);
+    world.stands(&waits, "parked").await;
+    assert_eq!(world.provider.calls("/work").len(), works_done, "its own token is nobody's");
+    connect(&world, "ann").await;
+    assert_eq!(world.ended(&waits).await["status"], "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_instance_chooses_among_the_registrations_that_are_there_and_is_moved_by_it() {
     let europe = registration("Europe", "");
     let plan = Plan {

@@ -146,7 +146,9 @@ impl<'k> Vault<'k> {
         let mut obstacle = None;
         if let Some(credential) = credential {
             // The version may be another than today's.
-            let is_moved = credential.registration != Some(oauth::registration(&value.fields));
+            let flow = variable.connection.as_ref().and_then(oauth::is_oauth);
+            let named = flow.map(|flow| oauth::registration(flow, &value.fields));
+            let is_moved = named.is_none() || credential.registration != named;
             value.token = credential.token.filter(|_| !is_moved).cloned();
             obstacle = if is_moved { Some(Obstacle::Moved) } else { credential.obstacle };
         }

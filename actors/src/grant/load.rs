@@ -230,7 +230,7 @@ impl Grants {
         on_disk: Option<StoredGrant>,
     ) -> Result<Item, LoadError> {
         let provider = Provider::read(flow, &supplied.fields);
-        let registration = Some(registration(&supplied.fields));
+        let registration = Some(registration(flow, &supplied.fields));
         let supplied_digest = supplied.token.as_ref().map(|token| key_digest(&token.to_string()));
         let is_current = on_disk.as_ref().is_some_and(|row| {
             let is_over = match row.grant.status {
@@ -488,7 +488,7 @@ mod tests {
                     retry_at: Some(Timestamp(9)),
                     ..Grant::of_credentials(4)
                 },
-                registration: Some(registration(&supplied.fields)),
+                registration: Some(registration(Flow::ClientCredentials, &supplied.fields)),
                 ..StoredGrant::default()
             };
             let id = GrantId {

@@ -139,7 +139,7 @@ impl Connection {
         let secrets = Presets::of(keyring, version.clone())?.open(&id.variable)?;
         fill_from_definition(&mut supplied, &variable, &secrets);
         register_chosen(keyring, instance, (&variable, &secrets), &mut supplied, user.as_ref())?;
-        if given_to.is_some_and(|given_to| given_to != registration(&supplied.fields)) {
+        if given_to.is_some_and(|given_to| given_to != registration(flow, &supplied.fields)) {
             wipe(&mut supplied);
             return Ok(None);
         }
@@ -218,7 +218,7 @@ impl Connection {
     /// The registration that they name.
     #[must_use]
     pub fn registration(&self) -> KeyDigest {
-        registration(&self.supplied.fields)
+        registration(self.flow, &self.supplied.fields)
     }
 
     /// Whose it is, as pages name it.

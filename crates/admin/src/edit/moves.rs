@@ -7,7 +7,7 @@ use super::{Edit, every};
 use crate::fault::Fault;
 use crate::grants::Connection;
 use perseat_domain::definition::{ConfigVar, Definition};
-use perseat_domain::grant::{Holder, Rules};
+use perseat_domain::grant::{Holder, Renewal, Rules};
 use perseat_domain::model::{Instance, InstanceConfig};
 use perseat_flow::oauth::{Flow, is_oauth};
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
@@ -50,8 +50,11 @@ impl Edit<'_, '_> {
             return Ok(());
         };
         let registration = connection.registration();
-        if given_to == registration || connection.flow == Flow::ClientCredentials {
+        if given_to == registration {
             return Ok(());
+        }
+        if connection.flow == Flow::ClientCredentials {
+            return self.end_of_people(id, stored);
         }
         let supplied = connection.supplied_digest();
         let may_choose = connection
@@ -67,6 +70,17 @@ impl Edit<'_, '_> {
         stored.supplied = supplied;
         stored.registration = Some(registration);
         self.mutation.put_grant(id, &stored)?;
+        Ok(())
+    }
+
+    /// Its connection acts for itself, and takes its own token when it is used next. What somebody had allowed is given back.
+    fn end_of_people(&mut self, id: &GrantId, mut stored: StoredGrant) -> Result<(), Fault> {
+        let is_own = stored.grant.held.is_some_and(|held| held.renewal == Renewal::Credentials);
+        if !is_own && stored.token.is_some() {
+            self.owe_held(id, &stored);
+            stored.token = None;
+            self.mutation.put_grant(id, &stored)?;
+        }
         Ok(())
     }
 

@@ -112,11 +112,16 @@ pub fn is_oauth(kind: &ActionRef) -> Option<Flow> {
     }
 }
 
-/// Which registration a connection's inputs name: a grant is of no use to another one.
+/// Which registration a connection's inputs name: a grant is of no use to another one. One that acts for itself is another than the same one
+/// on behalf of people.
 #[must_use]
-pub fn registration(fields: &BTreeMap<String, String>) -> KeyDigest {
+pub fn registration(flow: Flow, fields: &BTreeMap<String, String>) -> KeyDigest {
     let field = |name: &str| fields.get(name).map_or("", String::as_str);
-    let text = format!("{}\n{}", field("tokenUrl"), field("clientId"));
+    let acts_for = match flow {
+        Flow::AuthorizationCode => "",
+        Flow::ClientCredentials => "\nitself",
+    };
+    let text = format!("{}\n{}{acts_for}", field("tokenUrl"), field("clientId"));
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
     KeyDigest(bytes)
