@@ -10,6 +10,7 @@ use crate::kit::Clock;
 use futures_util::future::{Either, select};
 use perseat_domain::budget::{Claim, Limits, Scope, Source};
 use perseat_domain::id::{CustomerId, FlowNumber, IdMap, InstanceId, UserId, give_back};
+use perseat_domain::owner::Shares;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -266,6 +267,16 @@ impl Admission {
     #[must_use]
     pub fn total(&self) -> (u64, u64) {
         (self.0.total.load(Ordering::Acquire), self.0.bytes.load(Ordering::Acquire))
+    }
+
+    /// Of the bytes that are held, what one user's and one customer's executions may hold that have begun.
+    #[must_use]
+    pub fn shares(&self) -> Shares {
+        let limits = &self.0.options.limits;
+        Shares {
+            user: limits.user_bytes,
+            customer: limits.customer_bytes,
+        }
     }
 
     /// Counters above zero: what the table holds.

@@ -268,7 +268,7 @@ settings! {
         total: Count = 131_072;
         /// Bytes of events accepted and not ended with the results that their steps have written since, in all. auto: `backlog.max-bytes`.
         total_bytes: Auto<Size> = "auto";
-        /// The same of one user: what is past it stays, and nothing more is let in. auto: a quarter of `total-bytes`.
+        /// The same of one user. What has begun and holds all of it goes on, and nothing else of theirs begins. auto: a quarter of `total-bytes`.
         user_bytes: Auto<Size> = "auto";
         /// The same of one customer. auto: half of `total-bytes`.
         customer_bytes: Auto<Size> = "auto";

@@ -77,6 +77,7 @@ impl Supervisor {
         let owner = OwnerOptions {
             fair: options.fair,
             cache_bytes: options.payload_cache,
+            shares: admission.shares(),
         };
         let clock = execution.clock.clone();
         let env = UserEnv {

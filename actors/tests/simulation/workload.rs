@@ -7,7 +7,7 @@ use perseat_domain::execution::{Nature, Plan};
 use perseat_domain::fair::FairOptions;
 use perseat_domain::id::{CustomerId, FlowNumber, InstanceId, UserConfigId, UserId};
 use perseat_domain::identity::{BoundUser, Identity};
-use perseat_domain::owner::UserKey;
+use perseat_domain::owner::{Shares, UserKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +79,8 @@ pub(crate) struct Workload {
     pub(crate) cache_bytes: usize,
     /// Bytes of results in one entry.
     pub(crate) entry_bytes: usize,
+    /// What has begun may hold so much before nothing more begins.
+    pub(crate) shares: Shares,
 }
 
 impl Workload {
@@ -141,6 +143,8 @@ impl Workload {
             faults,
             cache_bytes: [0, 300, 1 << 20][chance.below(3)],
             entry_bytes: [1, 40, 1 << 20][chance.below(3)],
+            shares: [(u64::MAX, u64::MAX), (1, 2), (300, 600), (1_000, 1_000)].map(|(user, customer)| Shares { user, customer })
+                [chance.below(12).saturating_sub(8)],
         }
     }
 }

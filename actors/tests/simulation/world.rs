@@ -84,6 +84,7 @@ fn owner(stage: &Stage) -> Owner {
     Owner::new(OwnerOptions {
         fair,
         cache_bytes: stage.workload.cache_bytes,
+        shares: stage.workload.shares,
     })
 }
 

@@ -1,9 +1,9 @@
 //! The owner.
 
 use super::parked::{Parked, Wait};
+use super::shares::{Held, Shares};
 use super::table::{Deaths, Live, Stand, Table, TakenUp};
 use super::{Note, Turn, UserKey, Waiting};
-use crate::budget::Claim;
 use crate::entry::{EntryError, EntryHead, EntryRef};
 use crate::fair::{Cost, FairOptions, FairQueue};
 use crate::id::{CustomerId, ExecutionId};
@@ -19,6 +19,8 @@ pub struct OwnerOptions {
     pub fair: FairOptions,
     /// Bytes of accepted entries kept in memory until they start (`execution.payload-cache`).
     pub cache_bytes: usize,
+    /// What has begun may hold so much before nothing more begins.
+    pub shares: Shares,
 }
 
 /// An entry that just became durable.
@@ -28,23 +30,6 @@ pub struct Commit<'a> {
     pub position: u64,
     /// Its stored form.
     pub payload: &'a Bytes,
-}
-
-/// A live execution from before a restart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recovered {
-    /// Which.
-    pub execution: ExecutionId,
-    /// On whose behalf.
-    pub identity: Identity,
-    /// Bits of the position that it was first accepted at.
-    pub order: u64,
-    /// Where its entries stand, oldest first.
-    pub entries: Vec<EntryRef>,
-    /// Whether its end was asked for.
-    pub cancel_requested: bool,
-    /// What it waits for, if it was parked.
-    pub parked: Option<Wait>,
 }
 
 /// Why a user does not take work.
@@ -89,6 +74,8 @@ pub struct Owner {
     unheard: BTreeSet<ExecutionId>,
     /// What waits for a credential.
     pub(super) parked: Parked,
+    /// What has begun holds so much.
+    pub(super) held: Held,
     is_draining: bool,
     /// Nothing starts until it is let go.
     is_held: bool,
@@ -106,6 +93,7 @@ impl Owner {
             returning: BTreeSet::new(),
             unheard: BTreeSet::new(),
             parked: Parked::default(),
+            held: Held::new(options.shares),
             is_draining: false,
             is_held: false,
         }
@@ -135,6 +123,8 @@ impl Owner {
                     order: commit.position,
                     entries,
                     bytes: commit.payload.len() as u64,
+                    has_begun: false,
+                    has_memory: false,
                     accepted: Some(commit.payload.clone()),
                     stand: Stand::Withheld,
                     deaths: Deaths::All(0),
@@ -148,6 +138,7 @@ impl Owner {
             }
             EntryHead::Started { execution, deaths } => {
                 self.went_on(execution, reference(1));
+                self.began(execution);
                 if let Some(live) = self.table.get_mut(execution) {
                     live.deaths.are_written(deaths, live.deaths_told);
                     self.parked.went_on(live.user(), live.order);
@@ -156,7 +147,11 @@ impl Owner {
             EntryHead::Progress(execution) => {
                 let grown = reference(1);
                 self.went_on(execution, grown);
-                return Ok(self.table.grew(execution, grown.bytes.into()).map_or(Note::Other, Note::Grew));
+                let Some((identity, claim)) = self.table.grew(execution, grown.bytes.into()) else {
+                    return Ok(Note::Other);
+                };
+                self.held.add(&identity, claim.bytes);
+                return Ok(Note::Grew(claim));
             }
             EntryHead::Carried { execution, first, count } => self.table.carried(execution, first, reference(count)),
             EntryHead::Cancelled(execution) => {
@@ -171,42 +166,15 @@ impl Owner {
                         self.queue.withdraw(live.user(), |waiting| waiting.execution == execution);
                     }
                     self.send_scouts(live.user());
+                    self.is_apart_no_more(&live.identity, live.order);
+                    if live.has_begun {
+                        self.frees(&live.identity, live.bytes);
+                    }
                     return Ok(Note::Ended(live.claim()));
                 }
             }
         }
         Ok(Note::Other)
-    }
-
-    /// Takes in an execution from before a restart, in the order of acceptance; gives the room that it takes up. What is
-    /// parked has to be [tried](Self::try_parked) once all are known.
-    pub fn recover(&mut self, recovered: Recovered, users: &mut dyn Users) -> Claim {
-        let live = Live {
-            identity: recovered.identity,
-            order: recovered.order,
-            bytes: recovered.entries.iter().map(|entry| u64::from(entry.bytes)).sum(),
-            entries: recovered.entries,
-            accepted: None,
-            stand: Stand::Withheld,
-            deaths: Deaths::Since(0),
-            deaths_told: 0,
-            is_cancelled: false,
-            unsettled: 0,
-        };
-        let claim = live.claim();
-        self.table.insert(recovered.execution, live);
-        match recovered.parked {
-            Some(wait) => {
-                self.stands(recovered.execution, Stand::Parked);
-                let user = UserKey::of(&recovered.identity);
-                self.parked.add(user, recovered.order, recovered.execution, wait);
-            }
-            None => self.line_up(recovered.execution, &recovered.identity),
-        }
-        if recovered.cancel_requested {
-            self.cancel(recovered.execution, users);
-        }
-        claim
     }
 
     /// Gives the free slots to those whose turn it is.
@@ -220,7 +188,9 @@ impl Owner {
                 user: slot.user,
                 slot: Some(slot),
             };
-            self.start(&turn, users);
+            if !self.is_set_apart(&turn) {
+                self.start(&turn, users);
+            }
         }
     }
 
@@ -377,8 +347,9 @@ impl Owner {
         for user in self.queue.users_of(&which) {
             self.queue.gone(user);
         }
-        // What is parked or ends runs nowhere, and stays where it is.
-        let lost = |live: &&mut Live| !matches!(live.stand, Stand::Ending | Stand::Parked) && which(&live.user());
+        // What is parked, stands apart or ends runs nowhere, and stays where it is.
+        let stays = |live: &Live| matches!(live.stand, Stand::Ending | Stand::Parked | Stand::Apart);
+        let lost = |live: &&mut Live| !stays(live) && which(&live.user());
         for live in self.table.values_mut().filter(lost) {
             if live.stand == Stand::Running {
                 live.deaths.one_more();
@@ -513,7 +484,7 @@ impl Owner {
     }
 
     /// At the end of its user's queue, unless that is paused.
-    fn line_up(&mut self, execution: ExecutionId, identity: &Identity) {
+    pub(super) fn line_up(&mut self, execution: ExecutionId, identity: &Identity) {
         let user = UserKey::of(identity);
         if self.paused.contains(&user) {
             return;
@@ -533,9 +504,10 @@ impl Owner {
             return;
         };
         live.is_cancelled = true;
-        let (user, stand, order) = (live.user(), live.stand, live.order);
+        let (user, stand, order, identity) = (live.user(), live.stand, live.order, live.identity);
         match stand {
-            Stand::Waiting | Stand::Parked | Stand::Short => {
+            Stand::Waiting | Stand::Parked | Stand::Short | Stand::Apart => {
+                self.is_apart_no_more(&identity, order);
                 self.queue.withdraw(user, |waiting| waiting.execution == execution);
                 self.parked.remove(user, order);
                 let turn = Turn {
@@ -579,7 +551,7 @@ impl Owner {
         }
     }
 
-    fn stands(&mut self, execution: ExecutionId, stand: Stand) {
+    pub(super) fn stands(&mut self, execution: ExecutionId, stand: Stand) {
         if let Some(live) = self.table.get_mut(execution) {
             live.stand = stand;
         }

@@ -11,7 +11,8 @@
 //! be back, the first of each user, the *scout*, lines up to find out; when it is, the others follow, each in its old place.
 //! Nothing that was parked begins while an older one of its user waits for the same connection or is the scout for it.
 //!
-//! One for which there is no memory is *short*: it gives its slot back, too, and stands apart until there is some.
+//! One for which there is no memory is *short*: it gives its slot back, too, and stands apart until there is some. So does one that may not
+//! begin while others of its user or its customer hold their whole share of what is kept.
 //!
 //! An [`Owner`] is told what became durable, in position order, and what its users did; it answers by what it has the
 //! users start and cancel. Its table is the only place that knows what is to be done: an actor that dies loses
@@ -21,13 +22,17 @@
 
 mod decide;
 mod parked;
+mod recover;
+mod shares;
 mod short;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Commit, Owner, OwnerOptions, Reached, Recovered, Refusal, Users};
+pub use decide::{Commit, Owner, OwnerOptions, Reached, Refusal, Users};
 pub use parked::Wait;
+pub use recover::Recovered;
+pub use shares::Shares;
 pub use table::{Deaths, TakenUp};
 
 use crate::budget::Claim;

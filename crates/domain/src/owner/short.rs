@@ -29,6 +29,7 @@ impl Owner {
         if let Some(live) = self.table.get_mut(execution)
             && live.stand == Stand::Short
         {
+            live.has_memory = true;
             let user = live.user();
             self.line_up_in_place(user, vec![execution]);
         }

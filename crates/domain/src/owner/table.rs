@@ -22,6 +22,8 @@ pub(super) enum Stand {
     Parked,
     /// Out of the queue until there is memory for it.
     Short,
+    /// Out of the queue until its user and its customer hold less.
+    Apart,
     /// Its end was handed over to be written: nothing else becomes of it.
     Ending,
 }
@@ -76,6 +78,10 @@ pub(super) struct Live {
     pub(super) entries: Vec<EntryRef>,
     /// Bytes of its entries, as far as admission counts them: of its event, and of what its steps gave.
     pub(super) bytes: u64,
+    /// Whether it is durable that it began: then what it holds counts against others that have not.
+    pub(super) has_begun: bool,
+    /// Whether memory is kept for it until it begins.
+    pub(super) has_memory: bool,
     /// Its accepted entry, while it is young and there is room in memory.
     pub(super) accepted: Option<Bytes>,
     pub(super) stand: Stand,
@@ -144,10 +150,10 @@ impl Table {
     }
 
     /// It holds so many bytes more; what is claimed for them.
-    pub(super) fn grew(&mut self, id: ExecutionId, bytes: u64) -> Option<Claim> {
+    pub(super) fn grew(&mut self, id: ExecutionId, bytes: u64) -> Option<(Identity, Claim)> {
         let live = self.executions.get_mut(&id)?;
         live.bytes += bytes;
-        Some(Claim::of(Some(&live.identity), bytes))
+        Some((live.identity, Claim::of(Some(&live.identity), bytes)))
     }
 
     pub(super) fn get(&self, id: ExecutionId) -> Option<&Live> {

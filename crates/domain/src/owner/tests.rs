@@ -1,4 +1,5 @@
 mod parked;
+mod shares;
 
 use super::*;
 use crate::entry::{Accepted, Cancelled, Carried, EndStatus, Ended, Entry, EntryRef, Origin, Started};
@@ -71,6 +72,10 @@ impl Rig {
                 ..FairOptions::default()
             },
             cache_bytes: 1 << 20,
+            shares: Shares {
+                user: 1_000,
+                customer: 2_000,
+            },
         };
         Self {
             owner: Owner::new(options),
@@ -144,6 +149,14 @@ impl Rig {
             cost: (0, 0),
             at: Timestamp(1),
         })
+    }
+
+    /// It ends, and its turn with it.
+    fn over(&mut self, number: u128) {
+        let turn = self.users.last[&id(number)];
+        self.end(number);
+        self.owner.over(&turn, Some(Cost::default()));
+        self.owner.grant(&mut self.users);
     }
 
     /// The executions whose turn came since the last call.

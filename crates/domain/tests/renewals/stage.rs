@@ -3,7 +3,7 @@
 use perseat_domain::fair::FairOptions;
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId, UserConfigId, UserId};
 use perseat_domain::identity::{BoundUser, Identity};
-use perseat_domain::owner::{Owner, OwnerOptions, Reached, Refusal, Turn, UserKey, Users};
+use perseat_domain::owner::{Owner, OwnerOptions, Reached, Refusal, Shares, Turn, UserKey, Users};
 use std::collections::{BTreeSet, VecDeque};
 use uuid::Uuid;
 
@@ -125,6 +125,10 @@ pub(crate) fn owner(slots: u32) -> Owner {
             ..FairOptions::default()
         },
         cache_bytes: 1 << 20,
+        shares: Shares {
+            user: u64::MAX,
+            customer: u64::MAX,
+        },
     })
 }
 

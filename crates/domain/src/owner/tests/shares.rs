@@ -1,0 +1,100 @@
+//! Who begins nothing more because of what theirs holds.
+
+use super::*;
+use crate::entry::StepsDone;
+
+impl Rig {
+    /// Its turn came; it begins, gives so many bytes and waits for a credential.
+    fn begins_and_waits(&mut self, number: u128, bytes: usize) {
+        let turn = self.users.last[&id(number)];
+        self.owner.take_up(&turn).unwrap();
+        self.start(number, 0);
+        self.gives(number, bytes);
+        let wait = Wait {
+            connection: "account".into(),
+            until: Timestamp(1_000),
+            again: None,
+        };
+        self.owner.parked(&turn, Cost::default(), wait);
+        self.owner.grant(&mut self.users);
+    }
+
+    fn gives(&mut self, number: u128, bytes: usize) {
+        let logs = Some(Sealed(vec![0; bytes]));
+        self.commit(StepsDone {
+            execution: id(number),
+            attempt: 1,
+            steps: Vec::new(),
+            branches: Vec::new(),
+            logs,
+            log_counts: Vec::new(),
+        });
+    }
+}
+
+#[test]
+fn nothing_more_of_a_user_begins_while_what_has_begun_holds_their_share() {
+    let mut rig = Rig::new(1);
+    (1..=4).for_each(|number| rig.accept(number, ANN));
+    rig.begins_and_waits(1, 500);
+    rig.begins_and_waits(2, 500);
+    assert_eq!(rig.turns(), [1, 2], "what has begun holds a thousand bytes");
+    rig.accept(5, BOB);
+    assert_eq!(rig.turns(), [5], "the slot is another user's");
+    rig.take_up(5).unwrap();
+    rig.over(5);
+    rig.cancel(4);
+    assert_eq!(rig.turns(), [4], "what is to be ended is taken up");
+    rig.take_up(4).unwrap();
+    rig.end(4);
+    assert_eq!(rig.turns(), Vec::<u128>::new());
+
+    // A credential is back: what has begun goes on, and the rest once there is room.
+    rig.owner.usable(UserKey::of(&identity(ANN)), &[], &mut rig.users);
+    assert_eq!(rig.turns(), [1]);
+    rig.take_up(1).unwrap();
+    rig.gives(1, 5_000);
+    rig.over(1);
+    assert_eq!(rig.turns(), [2]);
+    rig.take_up(2).unwrap();
+    rig.over(2);
+    assert_eq!(rig.turns(), [3]);
+}
+
+#[test]
+fn a_customers_share_holds_up_all_of_its_users_and_after_a_restart_too() {
+    let mut rig = Rig::new(1);
+    rig.accept(1, ANN);
+    rig.begins_and_waits(1, 100);
+    rig.gives(1, 1_900);
+    rig.turns();
+    rig.accept(2, BOB);
+    assert_eq!(rig.turns(), Vec::<u128>::new());
+    rig.owner.died(|_| true);
+    rig.back();
+    assert_eq!(rig.turns(), [1], "it looks for its credential");
+    rig.take_up(1).unwrap();
+    rig.over(1);
+    assert_eq!(rig.turns(), [2]);
+
+    let mut rig = Rig::new(1);
+    let has_begun = recovered(vec![EntryRef {
+        position: 1,
+        entries: 3,
+        bytes: 2_000,
+    }]);
+    let wait = Wait {
+        connection: "account".into(),
+        until: Timestamp(1_000),
+        again: None,
+    };
+    let parked = Recovered {
+        parked: Some(wait),
+        ..has_begun
+    };
+    rig.owner.recover(parked, &mut rig.users);
+    rig.accept(2, BOB);
+    assert_eq!(rig.turns(), Vec::<u128>::new());
+    rig.end(1);
+    assert_eq!(rig.turns(), [2]);
+}
