@@ -1,5 +1,6 @@
 //! From the catalog to the routing snapshot.
 
+use crate::edit::is_lacking;
 use perseat_domain::definition::Definition;
 use perseat_domain::model::{Customer, Instance, Membership, Organization, User, UserConfig};
 use perseat_domain::route::{HashSecret, InstanceRoute, RoutingSnapshot, SnapshotBuilder, UserConfigRoute, UserConfigState};
@@ -14,7 +15,7 @@ fn is_complete(config: &UserConfig, definition: &Definition) -> bool {
         .config_vars
         .iter()
         .filter(|variable| variable.user_level && variable.required);
-    required.all(|variable| variable.default_value.is_some() || config.values.contains_key(&variable.stable_key))
+    !required.any(|variable| is_lacking(variable, &config.values))
 }
 
 fn state(config: &UserConfig, is_organization_user: bool, definition: &Definition) -> UserConfigState {

@@ -20,7 +20,7 @@ pub use integration::{Saved, VersionDraft};
 pub(crate) use records::every;
 pub(crate) use registrations::RegistrationDraft;
 pub(crate) use sharing::{SharedDraft, Unshared};
-pub(crate) use values::{check_choice, missing};
+pub(crate) use values::{check_choice, is_lacking, missing};
 
 use crate::actor::Actor;
 use crate::fault::Fault;

@@ -256,14 +256,20 @@ fn plain(variable: &ConfigVar, text: &SecretText, stored: Option<&ConfigValue>, 
     }
 }
 
-/// The required variables of a level that have neither a value nor a default, by display name.
+/// Whether a value of its own has yet to be given for a variable that needs one: a default counts, but an empty one, which versions from
+/// before may have.
+pub(crate) fn is_lacking(variable: &ConfigVar, values: &BTreeMap<String, ConfigValue>) -> bool {
+    !values.contains_key(&variable.stable_key) && variable.default_value.as_deref().is_none_or(str::is_empty)
+}
+
+/// The required variables of a level that are lacking, by display name.
 pub(crate) fn missing<'d>(definition: &'d Definition, is_user_level: bool, values: &BTreeMap<String, ConfigValue>) -> Vec<&'d str> {
     let required = definition
         .config_vars
         .iter()
         .filter(|variable| variable.user_level == is_user_level && variable.required);
     required
-        .filter(|variable| !values.contains_key(&variable.stable_key) && variable.default_value.is_none())
+        .filter(|variable| is_lacking(variable, values))
         .map(|variable| variable.key.as_str())
         .collect()
 }

@@ -6,6 +6,7 @@ use super::read::Text;
 use super::report::{Report, Spot, diagnostic, quoted};
 use super::words::{CollectionWord, DataTypeWord, ElementWord, InputWord};
 use super::{Code, Components, Diagnostic, Inputs};
+use crate::value;
 use perseat_domain::definition::{ActionRef, CollectionType, ConfigPage, ConfigVar, DataType};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,7 +116,6 @@ impl Variables {
         let known = self.get(raw.key.as_str());
         let user_level = known.is_some_and(|known| known.user_level);
         check_kind(raw, data_type, report);
-        check_default(raw, data_type, report);
         if let Some(header) = &raw.header {
             report.warn(&header.spot, Code::KeyDeprecated, "`header` has no effect any more");
         }
@@ -139,9 +139,10 @@ impl Variables {
                 report.problem(&raw.key.spot, Code::Contradiction, message);
             }
         }
-        let default_value = raw.default_value.as_ref().map(|text| text.value.clone());
+        // Exports write empty text where there is none.
+        let default = raw.default_value.as_ref().filter(|text| !text.as_str().is_empty());
         let declared = raw.extensions.as_ref().and_then(|extensions| extensions.required.as_ref());
-        ConfigVar {
+        let variable = ConfigVar {
             key: raw.key.value.clone(),
             stable_key: known.map_or(&raw.key.value, |known| &known.stable_key).clone(),
             description: plain(raw.description.as_ref()),
@@ -152,14 +153,18 @@ impl Variables {
             }),
             pick_list: raw.pick_list.iter().flatten().map(|text| text.value.clone()).collect(),
             // A shared connection is connected elsewhere, once.
-            required: raw.scoped.is_none() && declared.map_or(default_value.is_none() && data_type != DataType::Boolean, |flag| flag.value),
-            default_value,
+            required: raw.scoped.is_none() && declared.map_or(default.is_none() && data_type != DataType::Boolean, |flag| flag.value),
+            default_value: default.map(|text| text.value.clone()),
             org_only: raw.org_only.as_ref().is_some_and(|flag| flag.value),
             user_level,
             connection: raw.connection.as_ref().map(action_ref),
             shared: raw.scoped.as_ref().map(|text| text.value.clone()),
             inputs,
+        };
+        if let Some(default) = default {
+            check_default(&variable, default, report);
         }
+        variable
     }
 
     fn warn_missing(&self, raw: &raw::Variable, components: &dyn Components, report: &mut Report) {
@@ -388,36 +393,12 @@ fn check_kind(raw: &raw::Variable, data_type: DataType, report: &mut Report) {
     }
 }
 
-fn check_default(raw: &raw::Variable, data_type: DataType, report: &mut Report) {
-    let Some(default) = raw.default_value.as_ref().filter(|text| !text.as_str().is_empty()) else {
-        return;
-    };
-    let text = default.as_str();
-    if raw.collection_type.is_some() {
-        if serde_json::from_str::<Vec<serde_json::Value>>(text).is_err() {
-            report.problem(
-                &default.spot,
-                Code::ValueInvalid,
-                "the default of a collection is a JSON list, as text",
-            );
-        }
-        return;
-    }
-    let choices: Vec<&str> = raw.pick_list.iter().flatten().map(Text::as_str).collect();
-    match data_type {
-        DataType::Boolean if !matches!(text, "true" | "false") => {
-            report.problem(&default.spot, Code::ValueInvalid, "the default of a boolean is true or false");
-        }
-        DataType::Number if text.trim().parse::<f64>().is_err() => {
-            report.problem(&default.spot, Code::ValueInvalid, format!("{} is not a number", quoted(text)));
-        }
-        DataType::Picklist if !choices.is_empty() && !choices.contains(&text) => {
-            let message = format!("the default {} is not one of the choices", quoted(text));
-            report.suggest(&default.spot, Code::ValueInvalid, message, text, choices);
-        }
-        DataType::Connection => {
-            report.problem(&default.spot, Code::Contradiction, "a connection has inputs, not a default");
-        }
-        _ => {}
+fn check_default(variable: &ConfigVar, default: &Text, report: &mut Report) {
+    if variable.data_type == DataType::Connection {
+        report.problem(&default.spot, Code::Contradiction, "a connection has inputs, not a default");
+    } else if let Err(expected) = value::check(variable, default.as_str()) {
+        let message = format!("the default must be {expected}, not {}", quoted(default.as_str()));
+        let choices = variable.pick_list.iter().map(String::as_str);
+        report.suggest(&default.spot, Code::ValueInvalid, message, default.as_str(), choices);
     }
 }

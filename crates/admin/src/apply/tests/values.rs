@@ -29,6 +29,27 @@ fn values_beyond_what_one_or_all_of_a_configuration_may_take_are_refused() {
 }
 
 #[test]
+fn an_instance_is_not_deployed_without_a_choice_whose_default_is_empty() {
+    let mut bench = Bench::new();
+    let choice = "    - {key: Region, stableKey: region, dataType: picklist, pickList: [eu, us], defaultValue: ''}\n";
+    let integration = INTEGRATION.replace("  configPages:\n", &format!("{choice}  configPages:\n"));
+    let problems = bench.problems(&[PEOPLE, &integration, INSTANCE]);
+    assert!(problems[0].contains("cannot be deployed without Region"), "{problems:?}");
+    let chosen = INSTANCE.replace("{Address", "{Region: eu, Address");
+    bench.apply(&[PEOPLE, &integration, &chosen], ApplyOptions::default()).unwrap();
+
+    // Versions from before may hold an empty default.
+    let catalog = bench.custody.catalog();
+    let found = catalog.integration_by_name("Files").unwrap().unwrap();
+    let version = catalog.integration_version(found.id, 1).unwrap().unwrap();
+    let mut region = version.definition.config_var("Region").unwrap().clone();
+    for (default, is_lacking) in [(None, true), (Some(""), true), (Some("eu"), false)] {
+        region.default_value = default.map(str::to_owned);
+        assert_eq!(crate::edit::is_lacking(&region, &BTreeMap::new()), is_lacking, "{default:?}");
+    }
+}
+
+#[test]
 fn a_renamed_variable_keeps_what_every_user_gave() {
     let mut bench = Bench::new();
     let unnamed = |yaml: &str| yaml.replace("stableKey: folder, ", "").replace("      stableKey: account\n", "");

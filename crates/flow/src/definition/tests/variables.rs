@@ -67,6 +67,23 @@ fn a_value_can_be_declared_optional() {
 }
 
 #[test]
+fn an_empty_default_is_none() {
+    for (variable, is_required) in [
+        ("dataType: picklist, pickList: [a, b], defaultValue: ''", true),
+        ("dataType: string, defaultValue: ''", true),
+        ("dataType: number, collectionType: valuelist, defaultValue: ''", true),
+        ("dataType: boolean, defaultValue: ''", false),
+        ("dataType: string, defaultValue: '', x-perseat: {required: false}", false),
+    ] {
+        let read = valid(&variables(&format!("  - {{key: A, {variable}}}\n")))
+            .definition
+            .config_vars
+            .remove(0);
+        assert_eq!((read.required, read.default_value), (is_required, None), "{variable}");
+    }
+}
+
+#[test]
 fn names_are_unique_and_pages_name_variables() {
     check(
         &variables("  - {key: A, dataType: string}\n  - {key: A, dataType: string}\n"),
@@ -134,6 +151,16 @@ fn settings_of_a_variable_fit_its_type() {
         ("dataType: string, pickList: [a]", Code::Contradiction),
         ("dataType: boolean, defaultValue: maybe", Code::ValueInvalid),
         ("dataType: number, defaultValue: ten", Code::ValueInvalid),
+        ("dataType: number, defaultValue: NaN", Code::ValueInvalid),
+        ("dataType: number, defaultValue: inf", Code::ValueInvalid),
+        ("dataType: date, defaultValue: tomorrow", Code::ValueInvalid),
+        ("dataType: timestamp, defaultValue: 2026-01-31", Code::ValueInvalid),
+        ("dataType: schedule, defaultValue: daily", Code::ValueInvalid),
+        ("dataType: jsonForm, defaultValue: '{'", Code::ValueInvalid),
+        (
+            "dataType: number, collectionType: valuelist, defaultValue: '[\"one\"]'",
+            Code::ValueInvalid,
+        ),
         ("dataType: schedule, collectionType: valuelist", Code::Contradiction),
         ("dataType: string, collectionType: valuelist, defaultValue: a", Code::ValueInvalid),
         ("dataType: strin", Code::ValueInvalid),
