@@ -161,6 +161,19 @@ async fn configurations_survive_a_version_that_asks_for_more_and_only_those_who_
     assert_eq!(world.post(&jane.1).await.0, 200, "her URL is the same");
     assert_eq!(world.post(&bob.1).await, (409, "user_config_incomplete".to_owned()));
 
+    let other_kind = yaml("Team").replace(
+        "key: Address, stableKey: address, dataType: string",
+        "key: Address, stableKey: address, dataType: number",
+    );
+    world.api.get(IMPORT, json!({ "d": other_kind })).await;
+    let published = world.api.get(PUBLISH, json!({ "i": world.integration })).await;
+    let third = &published["integration"]["versionSequence"]["nodes"][0];
+    assert_eq!(third["versionNumber"], 3);
+    world.update(json!({ "id": world.instance, "integration": third["id"] })).await;
+    assert_eq!(world.state().await, "NEEDS_INSTANCE_CONFIGURATION");
+    let refused = world.deploy().await;
+    assert!(refused.to_string().contains("cannot be deployed without Address"), "{refused}");
+
     let remove = "mutation ($i: ID!) { deleteUserLevelConfig(input: {id: $i}) { userLevelConfig { id } errors { messages } } }";
     world.api.get(remove, json!({ "i": bob.0 })).await;
     assert_eq!(world.post(&bob.1).await, (410, "user_config_removed".to_owned()));

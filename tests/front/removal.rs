@@ -1,8 +1,8 @@
 //! What URLs answer once something behind them was removed, switched off or asks more than it did.
 
 use crate::daemon::Daemon;
-use crate::set_up::{customer, instance, organization, user, user_config, user_config_with};
-use crate::world::{CUSTOMER, FLOW, USER, World, assert_refused, assert_runs, post, start, two_flows};
+use crate::set_up::{BEARER, code, customer, instance, organization, user, user_config, user_config_with};
+use crate::world::{CUSTOMER, FLOW, OPEN, USER, World, assert_refused, assert_runs, post, start, two_flows};
 use serde_json::Value;
 
 #[test]
@@ -143,7 +143,11 @@ fn switching_ulc_off_stops_users_and_deletes_nothing() {
 
 #[test]
 fn a_version_that_asks_more_of_users_stops_only_those_who_lack_it() {
-    let files = two_flows("Files", "flow_specific");
+    let say = code(
+        "Say",
+        "module.exports = async ({ configVars }) => ({ data: typeof configVars.Region });",
+    );
+    let files = two_flows("Files", "flow_specific").flow("Say", true, OPEN, &[say]);
     let people = organization(true) + &customer("globex") + &user("globex", "jane") + &user("globex", "bob");
     let set_up = |files: &crate::set_up::Integration, jane: &str| {
         let configs = user_config_with("globex", "Files", "jane", "token-of-jane-4711", jane) + &user_config("globex", "Files", "bob");
@@ -157,10 +161,30 @@ fn a_version_that_asks_more_of_users_stops_only_those_who_lack_it() {
         post(&urls.path("Files", "globex", "bob", "Echo")),
     );
     assert_runs("before", &daemon, &bobs, "globex", Some("bob"), "Echo");
-    daemon.set_up(&set_up(&files.variable("Region"), ", Region: eu"));
+    daemon.set_up(&set_up(&files.clone().variable("Region"), ", Region: eu"));
     assert_runs("who has it", &daemon, &janes, "globex", Some("jane"), "Echo");
     assert_refused("who lacks it", &daemon.call(&bobs), 409, "user_config_incomplete");
     let daemon = daemon.kill_and_restart();
     assert_runs("who has it, after a restart", &daemon, &janes, "globex", Some("jane"), "Echo");
     assert_refused("who lacks it, after a restart", &daemon.call(&bobs), 409, "user_config_incomplete");
+    let of_kind = |kind: &str| files.clone().variable_of("Region", kind).manifest() + &instance("globex", "Files", "");
+    for (kind, is_taken) in [
+        (BEARER, false),
+        ("dataType: number", false),
+        ("dataType: picklist, pickList: [us]", false),
+        ("dataType: picklist, pickList: [us, eu]", true),
+    ] {
+        daemon.add(&of_kind(kind));
+        if is_taken {
+            assert_runs(kind, &daemon, &janes, "globex", Some("jane"), "Echo");
+        } else {
+            assert_refused(kind, &daemon.call(&janes), 409, "user_config_incomplete");
+        }
+    }
+    let daemon = daemon.kill_and_restart();
+    assert_runs("what she gave first fits again", &daemon, &janes, "globex", Some("jane"), "Echo");
+    let says = || daemon.call(&post(&urls.path("Files", "globex", "jane", "Say"))).json();
+    assert_eq!(says(), "string");
+    daemon.add(&of_kind(&format!("{BEARER}, x-perseat: {{required: false}}")));
+    assert_eq!(says(), "undefined", "text is no connection");
 }

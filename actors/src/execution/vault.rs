@@ -203,9 +203,9 @@ pub(super) fn settings(
     let mut settings = Vec::new();
     for variable in level(definition, is_user_level) {
         let setting = match values.get(&variable.stable_key) {
-            Some(ConfigValue::Plain(text)) => Some(Setting::plain(variable, text)),
-            // A connection has to be there.
+            // A connection has to be there; text is left of a variable that was none.
             given if variable.data_type == DataType::Connection => vault.open(variable, given)?,
+            Some(ConfigValue::Plain(text)) => Some(Setting::plain(variable, text)),
             Some(ConfigValue::Connection { .. }) | None => Setting::unset(variable),
         };
         settings.extend(setting.map(|setting| (variable.key.clone(), setting)));

@@ -9,7 +9,7 @@ use perseat_store::catalog::{Catalog, Lookup};
 use perseat_store::error::StoreError;
 use std::collections::{HashMap, HashSet};
 
-/// Whether every required user-level variable has a value.
+/// Whether every required user-level variable has a value of its kind.
 fn is_complete(config: &UserConfig, definition: &Definition) -> bool {
     let mut required = definition
         .config_vars

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use perseat_domain::definition::{CollectionType, ConfigVar, DataType};
+use perseat_domain::model::ConfigValue;
 use serde_json::Value;
 use std::fmt;
 
@@ -55,6 +56,16 @@ pub fn check(variable: &ConfigVar, text: &str) -> Result<(), Expected> {
                 _ => expected(PAIRS),
             }
         }
+    }
+}
+
+/// Whether what is stored is a value of a variable, which may be of another kind than in the version that it was given for.
+#[must_use]
+pub fn fits(variable: &ConfigVar, stored: &ConfigValue) -> bool {
+    let is_connection = variable.data_type == DataType::Connection;
+    match stored {
+        ConfigValue::Connection { .. } => is_connection,
+        ConfigValue::Plain(text) => !is_connection && check(variable, text).is_ok(),
     }
 }
 
@@ -212,6 +223,7 @@ pub fn is_schedule(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use perseat_domain::model::Sealed;
     use proptest::prelude::*;
 
     fn variable(data_type: DataType, collection: Option<CollectionType>) -> ConfigVar {
@@ -309,6 +321,28 @@ mod tests {
         choice.pick_list = vec!["a".into(), "b".into()];
         assert_eq!(check(&choice, "b"), Ok(()));
         assert_eq!(check(&choice, "c").unwrap_err().to_string(), "one of a, b");
+    }
+
+    #[test]
+    fn what_is_stored_fits_the_kind_that_a_variable_has_by_now() {
+        let plain = |text: &str| ConfigValue::Plain(text.into());
+        let sealed = || ConfigValue::Connection {
+            sealed: Sealed(Vec::new()),
+            version: 1,
+        };
+        for (kind, stored, is_fitting) in [
+            (DataType::String, plain("ten"), true),
+            (DataType::Number, plain("ten"), false),
+            (DataType::Number, plain("10"), true),
+            (DataType::Connection, plain("10"), false),
+            (DataType::Connection, sealed(), true),
+            (DataType::String, sealed(), false),
+        ] {
+            assert_eq!(fits(&variable(kind, None), &stored), is_fitting, "{kind:?} {stored:?}");
+        }
+        let mut choice = variable(DataType::Picklist, None);
+        choice.pick_list = vec!["a".into()];
+        assert!(fits(&choice, &plain("a")) && !fits(&choice, &plain("b")));
     }
 
     #[test]

@@ -256,10 +256,13 @@ fn plain(variable: &ConfigVar, text: &SecretText, stored: Option<&ConfigValue>, 
     }
 }
 
-/// Whether a value of its own has yet to be given for a variable that needs one: a default counts, but an empty one, which versions from
-/// before may have.
+/// Whether a value has yet to be given for a variable that needs one: none is stored and it has no default, or what is stored is of
+/// another kind. Versions from before may have an empty default, which is none.
 pub(crate) fn is_lacking(variable: &ConfigVar, values: &BTreeMap<String, ConfigValue>) -> bool {
-    !values.contains_key(&variable.stable_key) && variable.default_value.as_deref().is_none_or(str::is_empty)
+    match values.get(&variable.stable_key) {
+        Some(stored) => !value::fits(variable, stored),
+        None => variable.default_value.as_deref().is_none_or(str::is_empty),
+    }
 }
 
 /// The required variables of a level that are lacking, by display name.
