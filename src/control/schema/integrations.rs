@@ -209,8 +209,11 @@ impl Integration {
         }
         let yaml = &self.version().yaml;
         let latest = use_latest_component_versions.unwrap_or(false);
-        let shown = if latest { with_latest_components(yaml) } else { Ok(yaml.clone()) };
-        shown.map(Some).map_err(error)
+        if !latest {
+            return Ok(Some(yaml.clone()));
+        }
+        let limits = desk(ctx)?.definitions().limits;
+        with_latest_components(yaml, &limits).map(Some).map_err(error)
     }
     async fn config_pages(&self, ctx: &Context<'_>) -> Result<JsonString> {
         let definition = &self.version().definition;

@@ -7,9 +7,9 @@ use crate::edit::{Definitions, Edit, Saved, VersionDraft};
 use crate::fault::{Fault, FieldError};
 use perseat_domain::id::{CustomerId, IntegrationId, VersionId};
 use perseat_domain::model::{Customer, Integration, IntegrationSettings, IntegrationVersion, Marketplace, MediaOwner, Release};
-use perseat_flow::definition::{Diagnostic, Previous, parse};
+use perseat_flow::definition::{self, Diagnostic, Limits, Previous, parse, with_texts};
 use perseat_store::catalog::Lookup;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -132,7 +132,12 @@ impl Edit<'_, '_> {
         if self.mutation.integration_by_name(name)?.is_some() {
             return Err(Fault::field("name", "An integration with this name already exists."));
         }
-        let definition = with_members(&version.yaml, &[("name", name), ("description", description)])?;
+        let definition = with_texts(
+            &version.yaml,
+            &[("name", name), ("description", description)],
+            &self.definitions.limits,
+        )
+        .map_err(wrong)?;
         let saved = self.save_version(VersionDraft {
             integration: None,
             yaml: &definition,
@@ -179,7 +184,7 @@ impl Edit<'_, '_> {
             let yaml = if members.is_empty() {
                 text.to_owned()
             } else {
-                with_members(text, &members)?
+                with_texts(text, &members, &self.definitions.limits).map_err(wrong)?
             };
             let draft = VersionDraft {
                 integration: Some(id),
@@ -315,17 +320,25 @@ impl Edit<'_, '_> {
 /// Everything that is wrong with it.
 pub fn validate_definition(yaml: &str, definitions: Definitions<'_>) -> Result<(), Fault> {
     let parsed = parse(yaml, definitions.components, &Previous::default(), &definitions.limits);
-    let all = |found: Vec<Diagnostic>| Fault::Wrong(found.iter().map(|one| wrong(one.to_string())).collect());
-    let lacking = parsed.map_err(all)?.keyless(|_| false);
-    if lacking.is_empty() { Ok(()) } else { Err(all(lacking)) }
+    let lacking = parsed.map_err(wrong)?.keyless(|_| false);
+    if lacking.is_empty() { Ok(()) } else { Err(wrong(lacking)) }
 }
 
-fn wrong(message: String) -> FieldError {
-    FieldError {
+/// A definition with every component in its latest version.
+///
+/// # Errors
+/// It is no YAML.
+pub fn with_latest_components(yaml: &str, limits: &Limits) -> Result<String, Fault> {
+    definition::with_latest_components(yaml, limits).map_err(wrong)
+}
+
+fn wrong(found: Vec<Diagnostic>) -> Fault {
+    let error = |one: Diagnostic| FieldError {
         field: PLACE.to_owned(),
-        message,
+        message: one.to_string(),
         code: None,
-    }
+    };
+    Fault::Wrong(found.into_iter().map(error).collect())
 }
 
 /// What follows the name and description of a new integration.
@@ -349,66 +362,3 @@ flows:
           component: {key: webhook-triggers, isPublic: true, version: LATEST}
         inputs: {}
 ";
-
-/// The YAML with other texts at its top; written anew, so that comments are not kept.
-fn with_members(yaml: &str, members: &[(&str, &str)]) -> Result<String, Fault> {
-    let wrong = |message: String| Fault::field(PLACE, message);
-    let mut root: Map<String, Value> = serde_saphyr::from_str(yaml).map_err(|error| wrong(error.to_string()))?;
-    for (member, text) in members {
-        root.insert((*member).to_owned(), Value::from(*text));
-    }
-    serde_saphyr::to_string(&root).map_err(|error| wrong(error.to_string()))
-}
-
-/// The YAML with every component in its latest version; written anew, so that comments are not kept.
-///
-/// # Errors
-/// It is no YAML.
-pub fn with_latest_components(yaml: &str) -> Result<String, Fault> {
-    fn use_latest(value: &mut Value) {
-        match value {
-            Value::Array(items) => items.iter_mut().for_each(use_latest),
-            Value::Object(members) => {
-                if let Some(Value::Object(component)) = members.get_mut("component") {
-                    component.remove("signature");
-                    component.insert("version".to_owned(), Value::from("LATEST"));
-                }
-                // What inputs hold is the author's, whatever it looks like.
-                let others = members.iter_mut().filter(|(name, _)| *name != "inputs");
-                others.for_each(|(_, member)| use_latest(member));
-            }
-            _ => {}
-        }
-    }
-    let mut root: Value = serde_saphyr::from_str(yaml).map_err(|error| Fault::field(PLACE, error.to_string()))?;
-    use_latest(&mut root);
-    serde_saphyr::to_string(&root).map_err(|error| Fault::field(PLACE, error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn components_of_any_version_become_the_latest_and_inputs_stay() {
-        let yaml = "flows:
-  - steps:
-      - action: {key: runCode, component: {key: code, version: 3, isPublic: true}}
-        inputs: {shape: {type: value, value: {component: {version: 7}}}}
-      - action: {key: log, component: {key: log, signature: abc}}
-requiredConfigVars:
-  - connection: {key: basic, component: {key: http, version: LATEST}}
-";
-        let latest: Value = serde_saphyr::from_str(&with_latest_components(yaml).unwrap()).unwrap();
-        let step = |place: usize| &latest["flows"][0]["steps"][place];
-        let code = serde_json::json!({ "key": "code", "version": "LATEST", "isPublic": true });
-        assert_eq!(step(0)["action"]["component"], code);
-        assert_eq!(step(0)["inputs"]["shape"]["value"]["component"]["version"], 7);
-        assert_eq!(
-            step(1)["action"]["component"],
-            serde_json::json!({ "key": "log", "version": "LATEST" })
-        );
-        let http = &latest["requiredConfigVars"][0]["connection"]["component"];
-        assert_eq!(http["version"], "LATEST");
-    }
-}

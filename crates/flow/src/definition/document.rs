@@ -21,6 +21,8 @@ pub struct Node {
     pub at: Place,
     /// Where it is defined, in bytes; elsewhere for aliases.
     pub(super) bytes: Range<usize>,
+    /// Where it ends where it is used, in bytes.
+    pub(super) end: usize,
     pub(super) content: Rc<Content>,
     weight: Weight,
     height: usize,
@@ -65,6 +67,8 @@ pub struct Key {
     pub text: Rc<str>,
     /// Where it stands.
     pub at: Place,
+    /// The same, in bytes.
+    pub(super) bytes: Range<usize>,
 }
 
 impl Node {
@@ -264,6 +268,7 @@ impl<'r> Builder<'r> {
                 };
                 let node = Node {
                     at,
+                    end: bytes.end,
                     bytes,
                     content: Rc::new(Content::Scalar {
                         text: text.into_owned(),
@@ -280,7 +285,11 @@ impl<'r> Builder<'r> {
             Event::SequenceEnd | Event::MappingEnd => self.end(bytes.end),
             Event::Alias(anchor) => match self.anchors.get(&anchor) {
                 Some(target) => {
-                    let node = Node { at, ..target.clone() };
+                    let node = Node {
+                        at,
+                        end: bytes.end,
+                        ..target.clone()
+                    };
                     self.place_node(node, 0)
                 }
                 None => self.fail(at, Code::YamlInvalid, "the alias stands inside what it names".to_owned()),
@@ -326,6 +335,7 @@ impl<'r> Builder<'r> {
         let node = Node {
             at: open.at,
             bytes: open.start..end,
+            end,
             content: Rc::new(open.content),
             weight: open.weight,
             height: open.height + 1,
@@ -383,6 +393,7 @@ impl<'r> Builder<'r> {
                         parent.key = Some(Key {
                             text: Rc::from(text.as_str()),
                             at: node.at,
+                            bytes: node.bytes,
                         });
                     }
                     _ => return self.fail(node.at, Code::YamlInvalid, "a key is text".to_owned()),

@@ -18,6 +18,7 @@ mod read;
 mod redact;
 mod replies;
 mod report;
+mod rewrite;
 mod routing;
 mod secrets;
 mod variables;
@@ -30,6 +31,7 @@ pub(crate) use features::is_on;
 pub use numbers::{NumberError, Renames, assign_flow_numbers};
 pub use redact::{REDACTED, is_redacted, redact};
 pub use report::{Place, nearest};
+pub use rewrite::{with_latest_components, with_texts};
 pub use secrets::{Secrets, is_secret_name, take_secrets};
 
 use flows::Flows;

@@ -2,9 +2,9 @@
 
 use super::document::{self, Content, Node};
 use super::report::Report;
+use super::rewrite::{Parts, replaced};
 use super::secrets::secret_texts;
 use super::{Components, Limits};
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// What stands in a secret's place.
@@ -25,7 +25,7 @@ pub fn redact(yaml: &str, components: &dyn Components, limits: &Limits) -> Strin
     let Some(root) = document::read(yaml, limits, &mut report) else {
         return String::new();
     };
-    let mut keys = BTreeMap::new();
+    let mut keys = Parts::new();
     for flow in root.member("flows").and_then(Node::items).unwrap_or_default() {
         // A key that stands twice is invalid, but must not hide a secret.
         for (_, member) in flow
@@ -40,20 +40,15 @@ pub fn redact(yaml: &str, components: &dyn Components, limits: &Limits) -> Strin
     for text in secret_texts(&root, components) {
         collect(text, &mut keys);
     }
-    let mut redacted = String::with_capacity(yaml.len());
-    let mut kept = 0;
-    for (start, (end, removed)) in keys {
-        redacted.push_str(&yaml[kept..start]);
-        redacted.push_str(removed);
+    for (start, (end, _)) in &mut keys {
         // A block reaches to the next token; the white space between belongs to the layout.
-        kept = start + yaml[start..end].trim_end().len();
+        *end = start + yaml[*start..*end].trim_end().len();
     }
-    redacted.push_str(&yaml[kept..]);
-    redacted
+    replaced(yaml, &keys)
 }
 
 /// The places of all scalars below `node`, by start, with what replaces them.
-fn collect(node: &Node, keys: &mut BTreeMap<usize, (usize, &'static str)>) {
+fn collect(node: &Node, keys: &mut Parts<&'static str>) {
     match &*node.content {
         Content::Scalar { .. } if node.bytes.is_empty() => {}
         Content::Scalar { block, .. } => {

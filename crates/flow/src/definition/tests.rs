@@ -3,6 +3,7 @@
 mod drafts;
 mod hostile;
 mod replies;
+mod rewrite;
 mod routing;
 mod steps;
 mod variables;

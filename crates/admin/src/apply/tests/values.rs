@@ -1,6 +1,8 @@
 //! Values of configuration variables: how large they may be, and over versions.
 
 use super::*;
+use crate::command::UpdateIntegration;
+use perseat_domain::id::VersionId;
 
 #[test]
 fn values_beyond_what_one_or_all_of_a_configuration_may_take_are_refused() {
@@ -47,6 +49,42 @@ fn an_instance_is_not_deployed_without_a_choice_whose_default_is_empty() {
         region.default_value = default.map(str::to_owned);
         assert_eq!(crate::edit::is_lacking(&region, &BTreeMap::new()), is_lacking, "{default:?}");
     }
+}
+
+#[test]
+fn another_name_and_a_fork_leave_literal_values_as_they_are() {
+    let mut bench = Bench::new();
+    let note = "        - name: Note
+          action: {key: writeLog, component: {key: log, isPublic: true, version: LATEST}}
+          inputs: {level: {type: value, value: 1.10}, message: {type: value, value: +15551234567}}
+";
+    let choice = "    - {key: Country, stableKey: country, dataType: picklist, pickList: [SE, NO]}\n";
+    let definition = INTEGRATION.replace("  configPages:\n", &format!("{choice}  configPages:\n")) + note;
+    bench.apply(&[PEOPLE], ApplyOptions::default()).unwrap();
+    bench.import(definition.split_once("|\n").unwrap().1);
+    let newest = |bench: &Bench, name: &str| {
+        let catalog = bench.custody.catalog();
+        let found = catalog.integration_by_name(name).unwrap().unwrap();
+        let version = catalog.integration_version(found.id, found.latest_version).unwrap().unwrap();
+        (found.id, version.definition.clone())
+    };
+    let (id, imported) = newest(&bench, "Files");
+    assert_eq!(imported.config_var("Country").unwrap().pick_list, ["SE", "NO"]);
+    let renamed = UpdateIntegration {
+        name: Some("Papers".into()),
+        ..UpdateIntegration::default()
+    };
+    bench.change(|edit| edit.update_integration(id, &renamed));
+    let mut expected = imported;
+    expected.name = "Papers".into();
+    assert_eq!(newest(&bench, "Papers").1, expected);
+    let parent = VersionId {
+        integration: id,
+        version: None,
+    };
+    bench.change(|edit| edit.fork_integration(parent, "Copies", "Of papers."));
+    (expected.name, expected.description) = ("Copies".into(), "Of papers.".into());
+    assert_eq!(newest(&bench, "Copies").1, expected);
 }
 
 #[test]
