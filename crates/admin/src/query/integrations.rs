@@ -1,12 +1,14 @@
 //! Integrations and their versions.
 
 use super::order::{IntegrationField, Key, Order, by_id};
+use super::presentation::text;
 use super::{Candidate, Condition, ConfigState, Listed, PageRequest, Reader, Times, contains, is_equal};
 use crate::access::Operation;
 use crate::edit::{every, missing};
 use crate::fault::Fault;
 use perseat_domain::id::{CustomerId, IntegrationId, VersionId};
 use perseat_domain::model::{Customer, Integration, IntegrationVersion, Marketplace, Role};
+use perseat_flow::definition::stored;
 use perseat_store::catalog::Lookup;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,13 +38,8 @@ impl VersionView {
     /// The category that its definition names.
     #[must_use]
     pub fn category(&self) -> String {
-        #[derive(serde::Deserialize)]
-        struct Top {
-            #[serde(default)]
-            category: Option<String>,
-        }
-        let top = serde_saphyr::from_str::<Top>(&self.version.yaml).ok();
-        top.and_then(|top| top.category).unwrap_or_default()
+        let root = stored(&self.version.yaml);
+        root.and_then(|root| text(&root, "category")).unwrap_or_default()
     }
 
     /// Whether new instances can be made of it.

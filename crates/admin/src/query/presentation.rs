@@ -3,8 +3,7 @@
 use super::VersionView;
 use perseat_domain::definition::{ActionRef, ConfigVar};
 use perseat_flow::component::BuiltIn;
-use perseat_flow::definition::Components as _;
-use serde::Deserialize;
+use perseat_flow::definition::{Components as _, Node, is_hidden, stored};
 use std::collections::BTreeMap;
 
 /// How the variables of a version are shown.
@@ -28,57 +27,6 @@ pub struct Presented {
     pub data_source: Option<ActionRef>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Top {
-    required_config_vars: Vec<Variable>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Variable {
-    key: Option<String>,
-    meta: Option<Meta>,
-    code_language: Option<String>,
-    schedule_type: Option<String>,
-    time_zone: Option<String>,
-    inputs: Option<BTreeMap<String, VariableInput>>,
-    data_source: Option<Source>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Source {
-    key: String,
-    component: SourceComponent,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct SourceComponent {
-    key: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct VariableInput {
-    meta: Option<Meta>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Meta {
-    #[serde(alias = "isVisibleToCustomerDeployer")]
-    visible_to_customer_deployer: Option<bool>,
-    org_only: Option<bool>,
-}
-
-impl Meta {
-    fn hides(&self) -> bool {
-        self.visible_to_customer_deployer == Some(false) || self.org_only == Some(true)
-    }
-}
-
 impl VersionView {
     /// How its variables are shown.
     #[must_use]
@@ -88,24 +36,12 @@ impl VersionView {
 }
 
 impl Presentation {
+    /// Variable by variable: what is wrong with one says nothing about another.
     fn read(yaml: &str) -> Self {
-        let top = serde_saphyr::from_str::<Top>(yaml).unwrap_or_default();
-        let shown = top.required_config_vars.into_iter().filter_map(|variable| {
-            let inputs = variable.inputs.unwrap_or_default().into_iter();
-            let hidden = inputs.filter(|(_, input)| input.meta.as_ref().is_some_and(Meta::hides));
-            let presented = Presented {
-                is_hidden: variable.meta.as_ref().is_some_and(Meta::hides),
-                code_language: variable.code_language,
-                schedule_type: variable.schedule_type,
-                time_zone: variable.time_zone,
-                hidden_inputs: hidden.map(|(name, _)| name).collect(),
-                data_source: variable.data_source.map(|source| ActionRef {
-                    component: source.component.key,
-                    action: source.key,
-                }),
-            };
-            Some((variable.key?, presented))
-        });
+        let root = stored(yaml);
+        let variables = root.as_ref().and_then(|root| root.member("requiredConfigVars")?.items());
+        let variables = variables.unwrap_or_default().iter();
+        let shown = variables.filter_map(|variable| Some((text(variable, "key")?, presented(variable))));
         Self(shown.collect())
     }
 
@@ -119,6 +55,33 @@ impl Presentation {
         });
         presented
     }
+}
+
+fn presented(variable: &Node) -> Presented {
+    let inputs = variable.member("inputs").and_then(Node::members).unwrap_or_default().iter();
+    let is_hidden = |node: &Node| node.member("meta").is_some_and(is_hidden);
+    let hidden = inputs.filter(|(_, input)| is_hidden(input));
+    Presented {
+        is_hidden: is_hidden(variable),
+        code_language: text(variable, "codeLanguage"),
+        schedule_type: text(variable, "scheduleType"),
+        time_zone: text(variable, "timeZone"),
+        hidden_inputs: hidden.map(|(name, _)| name.text.to_string()).collect(),
+        data_source: variable.member("dataSource").and_then(source),
+    }
+}
+
+fn source(node: &Node) -> Option<ActionRef> {
+    Some(ActionRef {
+        component: text(node.member("component")?, "key")?,
+        action: text(node, "key")?,
+    })
+}
+
+/// The text of a member, where it has one.
+pub(super) fn text(node: &Node, name: &str) -> Option<String> {
+    let member = node.member(name).filter(|member| !member.is_null())?;
+    member.scalar().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -138,6 +101,7 @@ requiredConfigVars:
       clientId: {type: value, value: x, meta: {orgOnly: true}}
       username: {type: value, value: null, meta: {visibleToCustomerDeployer: true}}
   - {key: Script, stableKey: script, dataType: code, codeLanguage: json}
+  - {key: Folder, dataSource: {key: folders, component: {key: drive}}, scheduleType: null}
 ";
 
     #[test]
@@ -148,6 +112,43 @@ requiredConfigVars:
         assert!(of("Set by the host").is_hidden && of("Old").is_hidden);
         assert_eq!(of("Account").hidden_inputs, ["clientId"]);
         assert_eq!(of("Script").code_language.as_deref(), Some("json"));
+        let folders = ActionRef {
+            component: "drive".into(),
+            action: "folders".into(),
+        };
+        assert_eq!(of("Folder").data_source, Some(folders));
         assert!(Presentation::read(": [").0.is_empty(), "what cannot be read says nothing");
+    }
+
+    #[test]
+    fn what_is_odd_about_one_variable_says_nothing_about_another() {
+        let whole = Presentation::read(YAML);
+        for (odd, is_hidden) in [
+            ("inputs: {token: null}", false),
+            ("inputs: [x]", false),
+            ("codeLanguage: [x]", false),
+            ("dataSource: {key: x}", false),
+            ("meta: null", false),
+            ("meta: {visibleToCustomerDeployer: null, orgOnly: false}", false),
+            ("meta: {visibleToCustomerDeployer: true, isVisibleToCustomerDeployer: false}", true),
+            ("meta: {isVisibleToCustomerDeployer: perhaps}", true),
+            ("meta: {orgOnly: [false]}", true),
+            ("meta: [x]", true),
+        ] {
+            let mut read = Presentation::read(&format!("{YAML}  - {{key: Odd, {odd}}}\n"));
+            let expected = Presented {
+                is_hidden,
+                ..Presented::default()
+            };
+            assert_eq!(read.0.remove("Odd"), Some(expected), "{odd}");
+            assert_eq!(read.0, whole.0, "{odd}");
+        }
+        let hidden = Presentation::read("requiredConfigVars: [{key: A, inputs: {x: {meta: {orgOnly: 1}}, y: {meta: {orgOnly: false}}}}]");
+        assert_eq!(hidden.0["A"].hidden_inputs, ["x"]);
+        let aliases = format!(
+            "{YAML}more: [&a [x, x], &b [*a, *a], &c [*b, *b], &d [*c, *c]]\nmost: [{}]\n",
+            "*d, ".repeat(2_000)
+        );
+        assert_eq!(Presentation::read(&aliases).0, whole.0, "many aliases");
     }
 }

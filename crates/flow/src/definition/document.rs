@@ -177,6 +177,18 @@ pub(super) fn read(yaml: &str, limits: &Limits, report: &mut Report) -> Option<N
     builder.root
 }
 
+/// A definition that is stored. Limits were held against it when it was imported, and may be lower by now.
+#[must_use]
+pub fn stored(yaml: &str) -> Option<Node> {
+    let limits = Limits {
+        bytes: usize::MAX,
+        nodes: usize::MAX,
+        depth: usize::MAX,
+        ..Limits::default()
+    };
+    read(yaml, &limits, &mut Report::new(1))
+}
+
 /// Every document of a text that can be read, and everything that is wrong in the others: after a mistake reading goes on at
 /// the next `---`. Nodes are counted document by document; the length of the text is the caller's business.
 #[must_use]

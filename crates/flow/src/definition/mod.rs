@@ -22,17 +22,19 @@ mod rewrite;
 mod routing;
 mod secrets;
 mod variables;
+mod visibility;
 mod words;
 
 pub use components::{Components, Inputs};
 pub use diagnostic::{Code, Diagnostic};
-pub use document::{Key, Node, documents};
+pub use document::{Key, Node, documents, stored};
 pub(crate) use features::is_on;
 pub use numbers::{NumberError, Renames, assign_flow_numbers};
 pub use redact::{REDACTED, is_redacted, redact};
 pub use report::{Place, nearest};
 pub use rewrite::{with_latest_components, with_texts};
 pub use secrets::{Secrets, is_secret_name, take_secrets};
+pub use visibility::is_hidden;
 
 use flows::Flows;
 use perseat_domain::definition::Definition;

@@ -7,6 +7,7 @@ use super::Code;
 use super::document::{Content, Node};
 use super::read::{Anything, Count, Flag, Located, Named, Read, Text, raw};
 use super::report::{Report, Spot};
+use super::visibility::Meta;
 use super::words::{
     CodeWord, CollectionWord, DataTypeWord, ElementWord, EndpointWord, HandlerWord, InputWord, MissingWord, OnPremiseWord, QueueWord,
     ScheduleWord, SecurityWord, SourceWord,
@@ -110,7 +111,7 @@ raw! {
         /// The value where none was given, as text; collections as JSON text.
         default_value: optional Text = "defaultValue",
         /// Visibility and redirect addresses; older files spell the keys differently.
-        meta: optional Anything = "meta",
+        meta: optional Meta = "meta",
         /// Deprecated.
         header: optional Anything = "header",
         /// The choices of a picklist.
@@ -322,7 +323,7 @@ raw! {
         /// The key of a pair, or the branch of a condition.
         name: optional InputName = "name",
         /// Visibility of a connection's input.
-        meta: optional Anything = "meta",
+        meta: optional Meta = "meta",
     }
 }
 

@@ -164,6 +164,13 @@ fn settings_of_a_variable_fit_its_type() {
         ("dataType: schedule, collectionType: valuelist", Code::Contradiction),
         ("dataType: string, collectionType: valuelist, defaultValue: a", Code::ValueInvalid),
         ("dataType: strin", Code::ValueInvalid),
+        ("dataType: string, meta: [hidden]", Code::TypeMismatch),
+        ("dataType: string, meta: {visibleToCustomerDeployer: perhaps}", Code::TypeMismatch),
+        ("dataType: string, meta: {isVisibleToCustomerDeployer: [true]}", Code::TypeMismatch),
+        (
+            "connection: {key: apiKey, component: {key: http}}, inputs: {apiKey: {type: value, meta: {orgOnly: 1}}}",
+            Code::TypeMismatch,
+        ),
         ("dataType: string, scheduleType: yearly", Code::ValueInvalid),
     ] {
         check_codes(&variables(&format!("  - {{key: A, {variable}}}\n")), &[expected]);
