@@ -118,23 +118,35 @@ pub(super) fn holds(container: &Value, item: &Value) -> bool {
     }
 }
 
-/// Milliseconds since 1970: of a number, an ISO 8601 date or time (UTC where it names no offset), or a year.
+/// Numbers below it are seconds since 1970, until the year 5138, and others milliseconds, from 1973 on.
+const LEAST_MILLISECONDS: f64 = 1e11;
+
+/// Milliseconds since 1970: of a number or its text, an ISO 8601 date or time (UTC where it names no offset), or a year.
 pub(super) fn instant(value: &Value) -> Option<i64> {
     let text = match value {
-        Value::Number(number) => return number.as_i64().or_else(|| number.as_f64().map(|number| number as i64)),
+        Value::Number(number) => return of_epoch(number.as_f64()?),
         Value::String(text) => text.trim(),
         _ => return None,
     };
-    if text.len() > 4 && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text.parse().ok();
+    let is_year = text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_year {
+        return milliseconds(Date::new(text.parse().ok()?, 1, 1).ok()?.to_datetime(jiff::civil::Time::midnight()));
     }
-    if let Ok(at) = text.parse::<jiff::Timestamp>() {
-        return Some(at.as_millisecond());
+    if let Ok(number) = text.parse::<f64>() {
+        return of_epoch(number);
     }
-    let local = match text.parse::<DateTime>() {
-        Ok(local) => local,
-        Err(_) if text.len() == 4 => Date::new(text.parse().ok()?, 1, 1).ok()?.to_datetime(jiff::civil::Time::midnight()),
-        Err(_) => return None,
-    };
+    match text.parse::<jiff::Timestamp>() {
+        Ok(at) => Some(at.as_millisecond()),
+        Err(_) => milliseconds(text.parse().ok()?),
+    }
+}
+
+fn of_epoch(number: f64) -> Option<i64> {
+    let is_seconds = number.abs() < LEAST_MILLISECONDS;
+    let number = if is_seconds { number * 1_000.0 } else { number };
+    number.is_finite().then_some(number as i64)
+}
+
+fn milliseconds(local: DateTime) -> Option<i64> {
     TimeZone::UTC.to_timestamp(local).ok().map(jiff::Timestamp::as_millisecond)
 }

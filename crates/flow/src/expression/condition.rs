@@ -137,7 +137,7 @@ fn list_holds(list: &[ComplexItem], scope: &Scope, budget: &mut Budget) -> Resul
         term => {
             let left = operand(operands.first(), scope, budget)?;
             let right = operand(operands.get(1), scope, budget)?;
-            Ok(term_holds(term, &left, &right))
+            term_holds(term, &left, &right)
         }
     };
     budget.leave();
@@ -153,13 +153,10 @@ fn operand<'a>(item: Option<&'a ComplexItem>, scope: &'a Scope, budget: &mut Bud
 }
 
 /// In `startsWith` and `endsWith` the left operand is the affix: read "left starts right".
-fn term_holds(operator: Operator, left: &Value, right: &Value) -> bool {
+fn term_holds(operator: Operator, left: &Value, right: &Value) -> Result<bool, ExpressionError> {
     let ordered = |wanted: fn(Ordering) -> bool| order(left, right).is_some_and(wanted);
-    let dated = |wanted: fn(Ordering) -> bool| {
-        let (left, right) = (instant(left), instant(right));
-        left.is_some() && right.is_some() && wanted(left.cmp(&right))
-    };
-    match operator {
+    let dated = |wanted: fn(Ordering) -> bool| Ok(wanted(date(left)?.cmp(&date(right)?)));
+    Ok(match operator {
         Operator::And | Operator::Or => false,
         Operator::IsTrue => is_true(left),
         Operator::IsFalse => !is_true(left),
@@ -183,8 +180,12 @@ fn term_holds(operator: Operator, left: &Value, right: &Value) -> bool {
         Operator::DoesNotStartWith => !text_of(right).starts_with(&*text_of(left)),
         Operator::EndsWith => text_of(right).ends_with(&*text_of(left)),
         Operator::DoesNotEndWith => !text_of(right).ends_with(&*text_of(left)),
-        Operator::DateTimeAfter => dated(Ordering::is_gt),
-        Operator::DateTimeBefore => dated(Ordering::is_lt),
-        Operator::DateTimeSame => dated(Ordering::is_eq),
-    }
+        Operator::DateTimeAfter => dated(Ordering::is_gt)?,
+        Operator::DateTimeBefore => dated(Ordering::is_lt)?,
+        Operator::DateTimeSame => dated(Ordering::is_eq)?,
+    })
+}
+
+fn date(value: &Value) -> Result<i64, ExpressionError> {
+    instant(value).ok_or_else(|| malformed("a date is an ISO 8601 date or time, a year, or a number of seconds or milliseconds since 1970"))
 }

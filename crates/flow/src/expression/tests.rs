@@ -193,8 +193,8 @@ fn values_beyond_the_limits_are_refused() {
     assert!(resolve(&at("getFile.results"), &narrow).is_ok());
 }
 
-/// `true` if `[operator, left, right]` holds.
-fn holds(operator: &str, left: &Value, right: &Value) -> bool {
+/// The branch that is taken where `Yes` is for `[operator, left, right]`.
+fn choose(operator: &str, left: &Value, right: &Value) -> Result<String, ExpressionError> {
     let mut scope = scope();
     scope.finish("left", Arc::new(Results::of_value(left.clone())));
     scope.finish("right", Arc::new(Results::of_value(right.clone())));
@@ -204,7 +204,12 @@ fn holds(operator: &str, left: &Value, right: &Value) -> bool {
         unnamed(at("right.results")),
     ]);
     let branches = Input::Complex(vec![named(literal("Yes"), term)]);
-    branch_on_expression(&branches, &scope).unwrap() == "Yes"
+    branch_on_expression(&branches, &scope)
+}
+
+/// `true` if `[operator, left, right]` holds.
+fn holds(operator: &str, left: &Value, right: &Value) -> bool {
+    choose(operator, left, right).unwrap() == "Yes"
 }
 
 #[test]
@@ -249,9 +254,29 @@ fn operators_compare_loosely() {
             true,
         ),
         ("dateTimeSame", json!(1_714_521_600_000i64), json!("2024-05-01"), true),
-        ("dateTimeSame", json!("no date"), json!("no date"), false),
+        ("dateTimeSame", json!(1_616_198_400), json!("2021-03-20T00:00:00Z"), true),
+        ("dateTimeSame", json!("1616198400"), json!("2021-03-20"), true),
+        ("dateTimeSame", json!("1616198400.5"), json!("2021-03-20T00:00:00.5Z"), true),
+        ("dateTimeSame", json!("1714521600000"), json!(1_714_521_600), true),
+        ("dateTimeAfter", json!(1_616_198_400), json!("2020"), true),
+        ("dateTimeBefore", json!(-86_400), json!("1970-01-01"), true),
     ] {
         assert_eq!(holds(operator, &left, &right), expected, "{left} {operator} {right}");
+    }
+}
+
+#[test]
+fn what_is_no_date_has_no_place_before_or_after_one() {
+    for wrong in [json!("no date"), json!(""), json!("inf"), json!(true), json!({}), Value::Null] {
+        for operator in ["dateTimeAfter", "dateTimeBefore", "dateTimeSame"] {
+            for (left, right) in [(&wrong, &json!("2024-05-01")), (&json!("2024-05-01"), &wrong)] {
+                let found = choose(operator, left, right);
+                assert!(
+                    matches!(found, Err(ExpressionError::Condition(_))),
+                    "{left} {operator} {right}: {found:?}"
+                );
+            }
+        }
     }
 }
 
@@ -398,7 +423,7 @@ proptest! {
     #[test]
     fn no_pair_of_texts_makes_an_operator_panic(left in any_text(), right in any_text(), which in 2..operator_words().len()) {
         let (operator, _) = operator_words()[which];
-        let _ = holds(operator, &Value::String(left), &Value::String(right));
+        let _ = choose(operator, &Value::String(left), &Value::String(right));
     }
 }
 
