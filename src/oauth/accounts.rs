@@ -118,9 +118,9 @@ impl Door {
 
     /// Where the definition wants a browser to go.
     pub(super) fn redirects(&self, connection: &Connection) -> Redirects {
-        let variable = &connection.id.variable;
-        let read =
-            |configured: &perseat_admin::grants::Configured| Redirects::read(&configured.version.yaml, variable, &self.options.redirects);
+        // The variable's key: its stable key may come from an earlier version and stand nowhere in this one.
+        let key = &connection.name;
+        let read = |configured: &perseat_admin::grants::Configured| Redirects::read(&configured.version.yaml, key, &self.options.redirects);
         connection.configured().map(read).unwrap_or_default()
     }
 

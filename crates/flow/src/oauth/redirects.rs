@@ -1,6 +1,6 @@
 //! Where a browser goes after consent, as the definition's `meta` of a connection says, within what the operator allows.
 
-use serde_json::Value;
+use crate::definition::{Node, stored};
 use url::Url;
 
 /// Addresses of one connection.
@@ -13,23 +13,18 @@ pub struct Redirects {
 }
 
 impl Redirects {
-    /// Reads them from a definition's text. Whatever is not under one of `allowed` is left out.
+    /// Reads them from a stored definition, at the variable of this key. Whatever is not under one of `allowed` is left out.
     #[must_use]
-    pub fn read(definition: &str, variable: &str, allowed: &[Url]) -> Self {
-        let Ok(document) = serde_saphyr::from_str::<Value>(definition) else {
-            return Self::default();
-        };
-        let all = document.get("requiredConfigVars").and_then(Value::as_array);
-        let is_named = |entry: &&Value| {
-            ["stableKey", "key"]
-                .iter()
-                .any(|name| entry.get(*name).and_then(Value::as_str) == Some(variable))
-        };
-        let Some(meta) = all.and_then(|all| all.iter().find(is_named)).and_then(|entry| entry.get("meta")) else {
+    pub fn read(definition: &str, key: &str, allowed: &[Url]) -> Self {
+        let root = stored(definition);
+        let variables = root.as_ref().and_then(|root| root.member("requiredConfigVars")?.items());
+        let is_named = |variable: &&Node| variable.member("key").and_then(Node::scalar) == Some(key);
+        let variable = variables.and_then(|variables| variables.iter().find(is_named));
+        let Some(meta) = variable.and_then(|variable| variable.member("meta")) else {
             return Self::default();
         };
         let address = |name: &str| {
-            let url = meta.get(name)?.as_str()?.parse::<Url>().ok()?;
+            let url = meta.member(name)?.scalar()?.parse::<Url>().ok()?;
             allowed.iter().any(|base| is_under(base, &url)).then_some(url)
         };
         Self {
@@ -97,13 +92,13 @@ mod tests {
             ("blob:https://app.example/oauth/done", false),
         ] {
             let text = format!(
-                "requiredConfigVars:\n  - key: Other\n  - key: Account\n    stableKey: account\n    meta: {{oAuthSuccessRedirectUri: {address:?}}}\n"
+                "requiredConfigVars:\n  - key: Other\n    stableKey: Account\n    inputs: {{token: null}}\n  - key: Account\n    stableKey: account\n    meta: {{oAuthSuccessRedirectUri: {address:?}}}\n"
             );
-            let read = Redirects::read(&text, "account", &allowed);
+            let read = Redirects::read(&text, "Account", &allowed);
             assert_eq!(read.success.is_some(), is_allowed, "{address}");
             assert_eq!(read.failure, None);
-            assert_eq!(Redirects::read(&text, "account", &[]), Redirects::default());
+            assert_eq!(Redirects::read(&text, "Account", &[]), Redirects::default());
         }
-        assert_eq!(Redirects::read(": no yaml [", "account", &allowed), Redirects::default());
+        assert_eq!(Redirects::read(": no yaml [", "Account", &allowed), Redirects::default());
     }
 }
