@@ -1,7 +1,7 @@
 //! Which actions, triggers, connections and data sources are built in, and what they take.
 
 use super::source::source_type;
-use crate::definition::{Components, Inputs, is_secret_name};
+use crate::definition::{Components, Inputs, Takes, is_secret_name};
 use perseat_domain::definition::{ActionRef, DataType};
 use perseat_domain::execution::Nature;
 
@@ -46,6 +46,8 @@ pub struct ActionSpec {
     pub inputs: &'static [&'static str],
     /// Those of them that must be given.
     pub required: &'static [&'static str],
+    /// Those of them that are connections.
+    pub connections: &'static [&'static str],
     /// Those of a connection that are secret: they leave a definition before it is stored.
     pub secrets: &'static [&'static str],
 }
@@ -180,12 +182,16 @@ const fn entry(
         effect,
         inputs,
         required,
+        connections: &[],
         secrets: &[],
     }
 }
 
 const fn http(key: &'static str, inputs: &'static [&'static str]) -> ActionSpec {
-    entry("http", key, Role::Action, Effect::Outbound, inputs, URL)
+    ActionSpec {
+        connections: &["connection"],
+        ..entry("http", key, Role::Action, Effect::Outbound, inputs, URL)
+    }
 }
 
 const fn webhook(component: &'static str) -> ActionSpec {
@@ -292,11 +298,19 @@ pub fn nature_of(action: &ActionRef) -> Nature {
 pub struct BuiltIn;
 
 impl BuiltIn {
-    fn find(component: &str, key: &str, role: impl Fn(Role) -> bool) -> Option<Inputs> {
+    fn find(component: &str, key: &str, role: impl Fn(Role) -> bool) -> Option<Takes> {
         let found = ALL
             .iter()
             .find(|entry| entry.component == component && entry.key == key && role(entry.role));
-        found.map(|entry| Inputs::Named(entry.inputs))
+        found.map(|entry| Takes {
+            inputs: Inputs::Named(entry.inputs),
+            required: entry.required,
+            connections: entry.connections,
+        })
+    }
+
+    fn inputs(component: &str, key: &str, role: Role) -> Option<Inputs> {
+        Self::find(component, key, |other| other == role).map(|takes| takes.inputs)
     }
 }
 
@@ -306,19 +320,19 @@ impl Components for BuiltIn {
     }
 
     fn trigger(&self, component: &str, trigger: &str) -> Option<Inputs> {
-        Self::find(component, trigger, |role| role == Role::Trigger)
+        Self::inputs(component, trigger, Role::Trigger)
     }
 
-    fn action(&self, component: &str, action: &str) -> Option<Inputs> {
+    fn action(&self, component: &str, action: &str) -> Option<Takes> {
         Self::find(component, action, is_action)
     }
 
     fn connection(&self, component: &str, connection: &str) -> Option<Inputs> {
-        Self::find(component, connection, |role| role == Role::Connection)
+        Self::inputs(component, connection, Role::Connection)
     }
 
     fn data_source(&self, component: &str, source: &str) -> Option<(DataType, Inputs)> {
-        let found = Self::find(component, source, |role| role == Role::DataSource)?;
+        let found = Self::inputs(component, source, Role::DataSource)?;
         Some((source_type(source)?, found))
     }
 

@@ -12,6 +12,29 @@ pub enum Inputs {
     Named(&'static [&'static str]),
 }
 
+/// What an action takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Takes {
+    /// The inputs that it understands.
+    pub inputs: Inputs,
+    /// Those that must be given.
+    pub required: &'static [&'static str],
+    /// Those that are connections. All others are data.
+    pub connections: &'static [&'static str],
+}
+
+impl Takes {
+    /// Data alone, and nothing must be given.
+    #[must_use]
+    pub const fn data(inputs: Inputs) -> Self {
+        Self {
+            inputs,
+            required: &[],
+            connections: &[],
+        }
+    }
+}
+
 /// Which components there are. `None` makes the flow incomplete, not the integration invalid.
 pub trait Components {
     /// Whether any action, trigger or connection of this component is known; only words the warning.
@@ -19,7 +42,7 @@ pub trait Components {
     /// A trigger (`webhook-triggers`, `webhook`).
     fn trigger(&self, component: &str, trigger: &str) -> Option<Inputs>;
     /// An action (`http`, `httpPost`).
-    fn action(&self, component: &str, action: &str) -> Option<Inputs>;
+    fn action(&self, component: &str, action: &str) -> Option<Takes>;
     /// A kind of connection (`http`, `apiKey`).
     fn connection(&self, component: &str, connection: &str) -> Option<Inputs>;
     /// A data source (`code`, `runCodePicklist`), with the kind of variable that it fills.

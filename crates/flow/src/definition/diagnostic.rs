@@ -66,6 +66,8 @@ codes! {
     FeatureUnsupported = "feature_unsupported";
     /// Warning: an input that the action does not know.
     InputUnknown = "input_unknown";
+    /// Warning: an input that the action cannot do without.
+    InputMissing = "input_missing";
     /// Warning: a key that has no effect any more.
     KeyDeprecated = "key_deprecated";
 }

@@ -2,14 +2,14 @@
 
 use super::branches::check_branches;
 use super::features::{self, is_on};
-use super::inputs::{Converter, StepScope};
-use super::raw;
+use super::inputs::{Converter, StepScope, Wants};
+use super::raw::{self, InputValue};
 use super::read::Count;
 use super::replies;
 use super::report::{Report, Spot, diagnostic, nearest, quoted};
 use super::variables::Variables;
 use super::words::{HandlerWord, SecurityWord, SourceWord};
-use super::{Code, Components, Diagnostic, Inputs};
+use super::{Code, Components, Diagnostic, Inputs, Takes};
 use perseat_domain::definition::{ActionRef, Branch, DataType, EndpointSecurity, Flow, Input, Step, StepErrorPolicy, reference_name};
 use perseat_domain::id::FlowNumber;
 use std::collections::{BTreeMap, BTreeSet};
@@ -155,8 +155,9 @@ impl Walk<'_, '_> {
             scope: Some(&self.scope),
             used: &mut self.used,
             data_source: None,
+            wants: Wants::Anything,
         };
-        let inputs = converter.all(raw.inputs.as_ref());
+        let inputs = converter.all(raw.inputs.as_ref(), |name| wanted(known, name));
         if let Some(spot) = converter.data_source {
             let sentence = "inputs filled by a data source are not supported yet".to_owned();
             self.lacks(&spot, Code::FeatureUnsupported, sentence);
@@ -165,7 +166,7 @@ impl Walk<'_, '_> {
             component: raw.action.component.key.value.clone(),
             action: raw.action.key.value.clone(),
         };
-        check_branches(raw, &action, &inputs, known, self.report);
+        check_branches(raw, &action, &inputs, known.is_some(), self.report);
         self.check_certificates(raw, &action, &inputs);
         replies::check_status(raw, &action, self.report);
         if first && !self.is_synchronous {
@@ -265,26 +266,30 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Whether the component's action is there; notes it otherwise, and inputs that it does not know.
-    fn component(&mut self, raw: &raw::Step, first: bool) -> bool {
+    /// What the component's action takes, where it is there. Notes it otherwise, and inputs that are missing or not known.
+    fn component(&mut self, raw: &raw::Step, first: bool) -> Option<Takes> {
         let (component, action) = (raw.action.component.key.as_str(), raw.action.key.as_str());
         if component.is_empty() || action.is_empty() {
-            return false;
+            return None;
         }
         let public = raw.action.component.is_public.as_ref().is_none_or(|flag| flag.value);
         let components = self.flows.components;
         let found = match (public, first) {
             (false, _) => None,
-            (true, true) => components.trigger(component, action),
+            (true, true) => components.trigger(component, action).map(Takes::data),
             (true, false) => components.action(component, action),
         };
-        let Some(inputs) = found else {
+        let Some(takes) = found else {
             let known = public && components.component(component);
             let (code, sentence) = features::missing_action(component, action, first, known);
             self.lacks(&raw.action.spot, code, sentence);
-            return false;
+            return None;
         };
-        if let Inputs::Named(names) = inputs {
+        for name in takes.required.iter().filter(|name| !is_given(raw, name)) {
+            let sentence = format!("step {}: the input `{name}` is missing", quoted(raw.name.as_str()));
+            self.lacks(&raw.spot, Code::InputMissing, sentence);
+        }
+        if let Inputs::Named(names) = takes.inputs {
             for (name, _) in raw.inputs.iter().flat_map(|inputs| &inputs.0) {
                 if !names.contains(&name.as_str()) {
                     let meant = nearest(name.as_str(), names.iter().copied());
@@ -294,7 +299,33 @@ impl Walk<'_, '_> {
                 }
             }
         }
-        true
+        Some(takes)
+    }
+}
+
+/// Whether an input of a step holds something.
+fn is_given(raw: &raw::Step, name: &str) -> bool {
+    let mut inputs = raw.inputs.iter().flat_map(|inputs| &inputs.0);
+    let value = inputs
+        .find(|(known, _)| known.as_str() == name)
+        .and_then(|(_, input)| input.value.as_ref());
+    match value {
+        Some(InputValue::Text(text)) => !text.as_str().is_empty(),
+        Some(InputValue::List(_)) => true,
+        None => false,
+    }
+}
+
+/// What an input may hold. One that the action does not know is ignored.
+fn wanted(takes: Option<Takes>, name: &str) -> Wants {
+    match takes {
+        Some(takes) if takes.connections.contains(&name) => Wants::Connection,
+        Some(Takes {
+            inputs: Inputs::Named(names),
+            ..
+        }) if !names.contains(&name) => Wants::Anything,
+        Some(_) => Wants::Data,
+        None => Wants::Anything,
     }
 }
 

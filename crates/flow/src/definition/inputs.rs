@@ -7,7 +7,7 @@ use super::report::{Report, Spot, quoted};
 use super::variables::Variables;
 use super::words::InputWord;
 use crate::expression::{account_part, operator_words};
-use perseat_domain::definition::{ComplexItem, Input, Reference, TemplatePart};
+use perseat_domain::definition::{ComplexItem, DataType, Input, Reference, TemplatePart};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The steps that an input may refer to at one place of a flow.
@@ -25,6 +25,17 @@ pub(super) struct StepScope {
     pub(super) over: BTreeSet<String>,
 }
 
+/// What an input may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// Nobody knows.
+    Anything,
+    /// No connection.
+    Data,
+    /// A connection alone.
+    Connection,
+}
+
 /// Converts inputs at one place.
 pub(super) struct Converter<'a> {
     pub(super) report: &'a mut Report,
@@ -35,12 +46,46 @@ pub(super) struct Converter<'a> {
     pub(super) used: &'a mut BTreeSet<String>,
     /// Receives the first use of the choices of a data source.
     pub(super) data_source: Option<Spot>,
+    /// What the input at hand may hold.
+    pub(super) wants: Wants,
 }
 
 impl Converter<'_> {
-    pub(super) fn all(&mut self, inputs: Option<&Named<raw::Input>>) -> BTreeMap<String, Input> {
+    pub(super) fn all(&mut self, inputs: Option<&Named<raw::Input>>, wants: impl Fn(&str) -> Wants) -> BTreeMap<String, Input> {
         let inputs = inputs.map(|named| named.0.as_slice()).unwrap_or_default();
-        inputs.iter().map(|(name, input)| (name.value.clone(), self.input(input))).collect()
+        let mut converted = BTreeMap::new();
+        for (name, input) in inputs {
+            self.wants = wants(name.as_str());
+            if self.wants == Wants::Connection {
+                self.check_connection(name.as_str(), input);
+            }
+            converted.insert(name.value.clone(), self.input(input));
+        }
+        converted
+    }
+
+    fn check_connection(&mut self, name: &str, input: &raw::Input) {
+        let spot = match &input.value {
+            Some(InputValue::Text(text)) if !text.value.is_empty() => &text.spot,
+            Some(InputValue::List(_)) => &input.spot,
+            _ => return,
+        };
+        let is_one = match (input.kind.value, &input.value) {
+            (InputWord::ConfigVar, Some(InputValue::Text(text))) => match self.variables.get(text.as_str()) {
+                Some(known) => known.data_type == DataType::Connection,
+                None => account_part(text.as_str()).is_none(),
+            },
+            // Reported as a whole.
+            (InputWord::DataSource, _) => true,
+            _ => false,
+        };
+        if !is_one {
+            let message = format!(
+                "the input {} takes a connection: `type: configVar` with the key of one",
+                quoted(name)
+            );
+            self.report.problem(spot, Code::TypeMismatch, message);
+        }
     }
 
     fn input(&mut self, input: &raw::Input) -> Input {
@@ -79,6 +124,10 @@ impl Converter<'_> {
     fn variable(&mut self, key: &str, spot: &Spot) {
         if self.variables.get(key).is_some() {
             self.used.insert(key.to_owned());
+            if self.wants == Wants::Data && self.variables.is_connection(key) {
+                let message = format!("the connection {} cannot be used as text or data", quoted(key));
+                self.report.problem(spot, Code::TypeMismatch, message);
+            }
             return;
         }
         if let Some((variable, _)) = account_part(key).filter(|(variable, _)| self.variables.is_connection(variable)) {

@@ -25,7 +25,7 @@ mod variables;
 mod visibility;
 mod words;
 
-pub use components::{Components, Inputs};
+pub use components::{Components, Inputs, Takes};
 pub use diagnostic::{Code, Diagnostic};
 pub use document::{Key, Node, documents, stored};
 pub(crate) use features::is_on;

@@ -25,15 +25,19 @@ impl Components for Shelf {
     fn trigger(&self, component: &str, trigger: &str) -> Option<Inputs> {
         ((component, trigger) == ("webhook-triggers", "webhook")).then_some(Inputs::Any)
     }
-    fn action(&self, component: &str, action: &str) -> Option<Inputs> {
-        match (component, action) {
+    fn action(&self, component: &str, action: &str) -> Option<Takes> {
+        let inputs = match (component, action) {
             ("http", "httpGet" | "httpPost")
             | ("branch", "branchOnExpression" | "branchOnValue")
             | ("loop", "loopOverItems")
             | ("code", "runCode") => Some(Inputs::Any),
             ("log", "writeLog") => Some(Inputs::Named(&["level", "message"])),
             _ => None,
-        }
+        };
+        inputs.map(|inputs| Takes {
+            connections: &["connection"],
+            ..Takes::data(inputs)
+        })
     }
     fn data_source(&self, component: &str, source: &str) -> Option<(DataType, Inputs)> {
         ((component, source) == ("code", "runCodePicklist")).then_some((DataType::Picklist, Inputs::Named(&["code"])))

@@ -1,6 +1,6 @@
 //! Configuration variables and pages: one namespace, each variable on one level.
 
-use super::inputs::Converter;
+use super::inputs::{Converter, Wants};
 use super::raw::{self, InputValue};
 use super::read::Text;
 use super::report::{Report, Spot, diagnostic, quoted};
@@ -127,8 +127,9 @@ impl Variables {
             scope: None,
             used: &mut used,
             data_source: None,
+            wants: Wants::Anything,
         }
-        .all(raw.inputs.as_ref());
+        .all(raw.inputs.as_ref(), |_| Wants::Anything);
         for key in used.iter().filter(|_| !user_level) {
             if self.get(key).is_some_and(|known| known.user_level) {
                 let message = format!(

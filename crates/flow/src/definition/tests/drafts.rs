@@ -42,8 +42,10 @@ fn a_private_component_is_missing_and_other_flows_stay_complete() {
 #[test]
 fn a_flow_lacks_what_its_variables_lack() {
     let yaml = |variable: &str| {
-        let note = logs("Note", "{type: value, value: x}") + "          connection: {type: configVar, value: Account}\n";
-        one_flow(&note).replace("          connection", "          level") + "requiredConfigVars:\n  - " + variable + "\n"
+        let get = "      - name: Get
+        action: {key: httpGet, component: {key: http}}
+        inputs: {connection: {type: configVar, value: Account}}\n";
+        one_flow(get) + "requiredConfigVars:\n  - " + variable + "\n"
     };
     for (variable, sentence) in [
         (

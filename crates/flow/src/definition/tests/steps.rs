@@ -281,3 +281,112 @@ fn branches_and_conditions_name_each_other() {
     let looping = logs("Note", "{type: value, value: x}") + "        steps: [{name: In, action: {key: httpGet, component: {key: http}}}]\n";
     check_codes(&one_flow(&looping), &[Code::BranchInvalid]);
 }
+
+/// A flow with one step of these inputs, beside a text, a connection and its branches.
+fn acting(component: &str, action: &str, inputs: &str) -> String {
+    let branches = if component == "branch" { ", branches: [{name: Else}]" } else { "" };
+    one_flow(&format!(
+        "      - {{name: Act, action: {{key: {action}, component: {{key: {component}}}}}, inputs: {{{inputs}}}{branches}}}\n"
+    )) + "requiredConfigVars:
+  - {key: Folder, dataType: string}
+  - {key: Account, connection: {key: basic, component: {key: http}}}
+"
+}
+
+fn built_in(yaml: &str) -> Result<Parsed, Vec<Diagnostic>> {
+    parse(yaml, &crate::component::BuiltIn, &Previous::default(), &Limits::default())
+}
+
+/// Lines and paths of values of a wrong type, which are all that is wrong.
+fn mismatches(yaml: &str) -> Vec<(u32, String)> {
+    let problems = built_in(yaml).unwrap_err();
+    assert!(problems.iter().all(|problem| problem.code == Code::TypeMismatch), "{problems:?}");
+    problems.into_iter().map(|problem| (problem.line, problem.path)).collect()
+}
+
+#[test]
+fn a_step_without_an_input_that_it_needs_makes_a_draft() {
+    let mappings = "branchValueMappings: {type: complex, value: []}";
+    for (component, action, inputs, missing) in [
+        ("http", "httpGet", "", "url"),
+        (
+            "http",
+            "httpPost",
+            "url: {type: value, value: ''}, data: {type: value, value: x}",
+            "url",
+        ),
+        ("code", "runCode", "", "code"),
+        ("code", "runCode", "code: {type: value, value: null}", "code"),
+        ("branch", "branchOnValue", mappings, "inputValue"),
+        (
+            "branch",
+            "branchOnValue",
+            &format!("{mappings}, inputValue: {{type: reference, value: ''}}"),
+            "inputValue",
+        ),
+        ("log", "writeLog", "level: {type: value, value: info}", "message"),
+    ] {
+        let parsed = built_in(&acting(component, action, inputs)).unwrap();
+        assert_eq!(
+            shown(&parsed.warnings),
+            ["9:9 input_missing flows[0].steps[1]"],
+            "{action} {inputs}"
+        );
+        let sentence = format!("step `Act`: the input `{missing}` is missing");
+        assert_eq!(parsed.definition.flows[0].missing, [sentence], "{action} {inputs}");
+    }
+}
+
+#[test]
+fn a_connection_goes_where_one_is_wanted_and_nothing_else_does() {
+    let connection = |input: &str| acting("http", "httpGet", &format!("url: {{type: value, value: x}}, connection: {input}"));
+    for input in [
+        "{type: configVar, value: Account}",
+        "{type: configVar, value: ''}",
+        "{type: value, value: ''}",
+        "{type: value, value: null}",
+    ] {
+        assert_eq!(
+            built_in(&connection(input)).map(|parsed| parsed.definition.is_draft()),
+            Ok(false),
+            "{input}"
+        );
+    }
+    for input in [
+        "{type: configVar, value: Folder}",
+        "{type: configVar, value: Account.account.id}",
+        "{type: value, value: Account}",
+        "{type: reference, value: hook.results}",
+        "{type: template, value: '{{#Account}}'}",
+    ] {
+        let place = "flows[0].steps[1].inputs.connection.value";
+        assert_eq!(mismatches(&connection(input)), [(9, place.to_owned())], "{input}");
+    }
+    let is_true =
+        |operand: &str| format!("conditions: {{type: complex, value: [{{name: Else, type: complex, value: [isTrue, {operand}]}}]}}");
+    for (component, action, inputs, place) in [
+        (
+            "http",
+            "httpGet",
+            "url: {type: configVar, value: Account}".to_owned(),
+            "flows[0].steps[1].inputs.url.value",
+        ),
+        (
+            "log",
+            "writeLog",
+            "message: {type: template, value: 'as {{#Account}}'}".to_owned(),
+            "flows[0].steps[1].inputs.message.value",
+        ),
+        (
+            "branch",
+            "branchOnExpression",
+            is_true("{type: configVar, value: Account}"),
+            "flows[0].steps[1].inputs.conditions.value[0].value[1].value",
+        ),
+    ] {
+        let found = mismatches(&acting(component, action, &inputs));
+        assert_eq!(found, [(9, place.to_owned())], "{inputs}");
+    }
+    let account = "message: {type: template, value: 'as {{#Account.account.id}}'}";
+    assert!(built_in(&acting("log", "writeLog", account)).is_ok(), "the account is text");
+}
