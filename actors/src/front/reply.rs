@@ -19,9 +19,11 @@ pub(super) type Answer = Response<Full<Bytes>>;
 
 const EXECUTION_ID: HeaderName = HeaderName::from_static("prismatic-executionid");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// Headers that describe the connection or the framing: ours to set, whatever a flow says.
-const FRAMING: [HeaderName; 8] = [
+/// Headers that no flow sets: those that describe the connection or the framing, and those by which one answer speaks for its
+/// whole host, where people sign in.
+const OURS: [HeaderName; 15] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
@@ -30,6 +32,13 @@ const FRAMING: [HeaderName; 8] = [
     header::TRAILER,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
+    header::SET_COOKIE,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::ALT_SVC,
+    HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("service-worker-allowed"),
+    HeaderName::from_static("report-to"),
+    HeaderName::from_static("nel"),
 ];
 
 /// Why a request gets no 2xx.
@@ -108,6 +117,10 @@ fn shape(answer: &mut Answer, reply: &TriggerReply, options: &FrontOptions) {
     if let Some(status) = reply.status.and_then(|status| StatusCode::from_u16(status).ok()) {
         *answer.status_mut() = status;
     }
+    if let Some(body) = &reply.body {
+        answer.headers_mut().remove(header::CONTENT_TYPE);
+        *answer.body_mut() = Full::from(Bytes::copy_from_slice(body.as_bytes()));
+    }
     // What is accepted has to be answered: headers past the limits are left out.
     let mut bytes = 0;
     let fits = |(name, value): &&(String, String)| {
@@ -115,14 +128,7 @@ fn shape(answer: &mut Answer, reply: &TriggerReply, options: &FrontOptions) {
         bytes <= options.max_header_bytes
     };
     let headers = reply.headers.iter().take(options.max_headers).take_while(fits);
-    add(answer.headers_mut(), headers);
-    if let Some(body) = &reply.body {
-        answer.headers_mut().remove(header::CONTENT_TYPE);
-        *answer.body_mut() = Full::from(Bytes::copy_from_slice(body.as_bytes()));
-    }
-    if let Some(Ok(content_type)) = reply.content_type.as_deref().map(HeaderValue::from_str) {
-        answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    }
+    say(answer.headers_mut(), headers, reply.content_type.as_deref().unwrap_or_default());
 }
 
 /// The answer to a synchronous caller.
@@ -170,12 +176,7 @@ fn result(front: &FrontShared, client: IpAddr, execution: ExecutionId, response:
         .filter(|status| (200..600).contains(&status.as_u16()));
     *answer.status_mut() = status.unwrap_or(StatusCode::OK);
     let headers = answer.headers_mut();
-    add(headers, response.headers.iter());
-    if !response.content_type.is_empty()
-        && let Ok(content_type) = HeaderValue::from_str(&response.content_type)
-    {
-        headers.insert(header::CONTENT_TYPE, content_type);
-    }
+    say(headers, response.headers.iter(), &response.content_type);
     set_execution(headers, execution);
     Ok(answer)
 }
@@ -192,16 +193,28 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// Adds what a flow says, as far as it is valid and a flow's to say.
-fn add<'a>(headers: &mut HeaderMap, said: impl Iterator<Item = &'a (String, String)>) {
+/// Adds what a flow says, as far as it is valid and a flow's to say. A browser that shows the answer runs nothing of it and gives it no
+/// origin: where people sign in may have the same host.
+fn say<'a>(headers: &mut HeaderMap, said: impl Iterator<Item = &'a (String, String)>, content_type: &str) {
     for (name, value) in said {
         let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) else {
             continue;
         };
-        if !FRAMING.contains(&name) && name != EXECUTION_ID {
+        if name == header::CONTENT_TYPE {
+            headers.insert(name, value);
+        } else if !OURS.contains(&name) && name != EXECUTION_ID {
             headers.append(name, value);
         }
     }
+    if !content_type.is_empty()
+        && let Ok(content_type) = HeaderValue::from_str(content_type)
+    {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    headers.entry(header::CONTENT_TYPE).or_insert(TEXT);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Of several policies each holds: a flow's own loosens nothing.
+    headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
 }
 
 fn set_execution(headers: &mut HeaderMap, execution: ExecutionId) {

@@ -83,6 +83,7 @@ fn a_trigger_that_names_its_answer_gives_it() {
         ],
         body: Some("thank you".into()),
     });
+    assert_confined(&whole);
     assert_eq!((whole.status, whole.body.as_slice()), (202, &b"thank you"[..]));
     assert_eq!(
         (whole.headers["content-type"].as_str(), whole.headers["x-seen"].as_str()),
@@ -101,6 +102,54 @@ fn a_trigger_that_names_its_answer_gives_it() {
     });
     assert_eq!(status_only.status, 201);
     assert_eq!(status_only.execution(), world.appended(3).execution);
+    let page = with(TriggerReply {
+        content_type: Some("text/html".into()),
+        headers: speaking_for_the_host(),
+        body: Some("<script>alert(1)</script>".into()),
+        ..TriggerReply::default()
+    });
+    assert_eq!(page.headers["content-type"], "text/html");
+    assert_confined(&page);
+    let untyped = with(TriggerReply {
+        body: Some("<script>alert(1)</script>".into()),
+        ..TriggerReply::default()
+    });
+    assert_eq!(untyped.headers["content-type"], "text/plain; charset=utf-8");
+    assert_confined(&untyped);
+    let typed_by_header = with(TriggerReply {
+        headers: vec![("Content-Type".into(), "text/html".into())],
+        ..TriggerReply::default()
+    });
+    assert_eq!(typed_by_header.headers["content-type"], "text/html");
+    assert_confined(&typed_by_header);
+}
+
+/// Headers by which an answer would loosen its own policy, or speak for its whole host.
+fn speaking_for_the_host() -> Vec<(String, String)> {
+    [
+        ("content-security-policy", "sandbox allow-scripts allow-same-origin"),
+        ("X-Content-Type-Options", "sniff"),
+        ("Set-Cookie", "perseat-form=AAAA; Path=/"),
+        ("Service-Worker-Allowed", "/"),
+        ("Clear-Site-Data", "\"*\""),
+        ("Strict-Transport-Security", "max-age=0"),
+        ("Alt-Svc", "h3=\":8443\""),
+        ("Report-To", "{}"),
+        ("NEL", "{}"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// A browser runs nothing of the answer, guesses no type, and takes nothing of it for the host.
+#[track_caller]
+fn assert_confined(answer: &Answer) {
+    let all = |name: &str| answer.all(name);
+    assert!(all("content-security-policy").contains(&"sandbox"), "{:?}", answer.headers);
+    assert_eq!((all("x-content-type-options"), all("content-type").len()), (vec!["nosniff"], 1));
+    for (name, _) in speaking_for_the_host().split_off(2) {
+        assert_eq!(all(&name.to_lowercase()), [""; 0], "{name}");
+    }
 }
 
 fn ended(status: EndStatus, code: Option<ErrorCode>, response: Option<SyncResponse>) -> waiters::Answer {
@@ -135,6 +184,24 @@ fn a_synchronous_caller_gets_the_flows_result() {
         ("text/csv", "2")
     );
     assert_eq!(answer.headers["prismatic-executionid"], accepted.execution.global());
+    assert_confined(&answer);
+    for (n, (given, expected)) in [("text/html", "text/html"), ("", "text/plain; charset=utf-8")]
+        .into_iter()
+        .enumerate()
+    {
+        client.write(post(&plain(3), "", "{}").as_bytes());
+        let response = SyncResponse {
+            status: 200,
+            content_type: given.into(),
+            headers: speaking_for_the_host(),
+            body: Bytes::from_static(b"<script>alert(1)</script>"),
+        };
+        let execution = world.appended(n + 2).execution;
+        world.waiters.answer(execution, ended(EndStatus::Succeeded, None, Some(response)));
+        let page = client.answer();
+        assert_eq!(page.headers["content-type"], expected);
+        assert_confined(&page);
+    }
 }
 
 fn responding(headers: usize, body: usize) -> waiters::Answer {

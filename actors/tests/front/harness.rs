@@ -320,6 +320,8 @@ pub(crate) struct Client<S = TcpStream> {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HashMap<String, String>,
+    /// The headers in their order, each as often as it was sent.
+    lines: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -379,10 +381,11 @@ impl<S: Read + Write> Client<S> {
         let head = String::from_utf8(self.unread.drain(..head_end + 4).collect()).unwrap();
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers: HashMap<String, String> = lines
+        let lines: Vec<(String, String)> = lines
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
+        let headers: HashMap<String, String> = lines.iter().cloned().collect();
         let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
         while self.unread.len() < length {
             self.more();
@@ -390,6 +393,7 @@ impl<S: Read + Write> Client<S> {
         Answer {
             status,
             headers,
+            lines,
             body: self.unread.drain(..length).collect(),
         }
     }
@@ -403,6 +407,12 @@ impl<S: Read + Write> Client<S> {
 }
 
 impl Answer {
+    /// All values of a header.
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        let named = self.lines.iter().filter(|(known, _)| known == name);
+        named.map(|(_, value)| value.as_str()).collect()
+    }
+
     pub(crate) fn json(&self) -> serde_json::Value {
         assert_eq!(self.headers["content-type"], "application/json");
         serde_json::from_slice(&self.body).unwrap()
