@@ -1,7 +1,7 @@
 //! The page on which a person chooses among the accounts that their grant reaches: after consent, and whenever they like.
 //!
 //! The link is signed and works for minutes, as that to a consent. The form goes where this browser alone may send it: its address is
-//! signed with the digest of the browser's cookie.
+//! signed with the digest of the browser's cookie. It shows no other form: each would begin its minutes anew.
 
 use super::pages::{Choosable, Page, Problem};
 use super::{ACCOUNTS, Door, Ticket, cookie, give_cookie, go_to, secret, told};
@@ -35,6 +35,11 @@ fn form_url(desk: &Desk, ticket: &Ticket, browser: &str) -> String {
     desk.signer().sign(ACCOUNTS, &parameters, desk.now())
 }
 
+/// Which browser may send the form, where it is the address of one.
+fn browser_of(signed: &[(String, String)]) -> Option<&str> {
+    signed.iter().find(|(name, _)| name == BROWSER).map(|(_, browser)| browser.as_str())
+}
+
 fn digest(cookie: &str) -> String {
     key_digest(cookie).0.iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -45,7 +50,8 @@ fn digest(cookie: &str) -> String {
 impl Door {
     /// Shows what there is to choose from.
     pub(crate) async fn accounts(&self, desk: &Arc<Desk>, query: &str, headers: &HeaderMap) -> Answer {
-        let Some(ticket) = desk.signer().check(ACCOUNTS, query, desk.now()).and_then(|all| Ticket::read(&all)) else {
+        let signed = desk.signer().check(ACCOUNTS, query, desk.now()).unwrap_or_default();
+        let (None, Some(ticket)) = (browser_of(&signed), Ticket::read(&signed)) else {
             return self.pages.failed(&Page::new(Problem::LinkExpired, None));
         };
         let connection = match self.connection(desk, &ticket.id).await {
@@ -73,8 +79,7 @@ impl Door {
     /// Takes the choice.
     pub(crate) async fn choose(&self, desk: &Arc<Desk>, query: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
         let signed = desk.signer().check(ACCOUNTS, query, desk.now()).unwrap_or_default();
-        let browser = signed.iter().find(|(name, _)| name == BROWSER).map(|(_, browser)| browser);
-        let (Some(browser), Some(ticket)) = (browser, Ticket::read(&signed)) else {
+        let (Some(browser), Some(ticket)) = (browser_of(&signed), Ticket::read(&signed)) else {
             return self.pages.failed(&Page::new(Problem::LinkExpired, None));
         };
         let is_its_browser =

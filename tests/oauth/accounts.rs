@@ -362,11 +362,14 @@ async fn nobody_chooses_for_another_or_what_is_not_listed() {
     assert_eq!(hers.open(&link.as_str().replace(&her_holder, &his_holder)).await.status, 400);
     let forged = world.daemon_url(&format!("http://perseat{}", action(&page).replace(&her_holder, &his_holder)));
     assert_eq!(hers.post(&forged, &[("account".to_owned(), "a-1".to_owned())]).await.status, 400);
+    // The form shows no form, whose time would begin anew.
+    let form = world.daemon_url(&format!("http://perseat{}", action(&page)));
+    assert_eq!(hers.open(&form).await.status, 400);
+    assert_eq!(hers.open(link.as_str()).await.status, 200, "as the link goes on to do");
     // Only what is listed can be chosen, and one alone.
     for fields in [vec!["z-9"], vec![], vec!["a-1", "b-2"]] {
-        let url = world.daemon_url(&format!("http://perseat{}", action(&page)));
         let fields: Vec<_> = fields.iter().map(|id| ("account".to_owned(), (*id).to_owned())).collect();
-        let refused = hers.post(&url, &fields).await;
+        let refused = hers.post(&form, &fields).await;
         assert!(
             refused.status == 400 && refused.html.contains("<code>"),
             "{fields:?}: {}",
