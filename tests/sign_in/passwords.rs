@@ -1,7 +1,9 @@
 //! Passwords: what whoever is wrong learns, who is locked out, and what only our own form may send.
 
+use crate::harness::api::Api;
 use crate::harness::browser::{Browser, Shown};
-use crate::world::{APP, CLI, PASSWORD, World, refused, setup};
+use crate::users::{create, customer};
+use crate::world::{APP, CLI, PASSWORD, Tokens, VERIFIER, World, refused, setup};
 use http::Method;
 use serde_json::json;
 
@@ -77,6 +79,51 @@ async fn a_lock_outlives_a_restart_and_ends_with_a_new_password() {
     world.set_password(made["url"].as_str().unwrap(), "another long password").await;
     assert_eq!(world.sign_in(CLI, "ann@acme.example", PASSWORD).await.status, 403);
     assert_eq!(world.sign_in(CLI, "ann@acme.example", "another long password").await.status, 303);
+}
+
+#[tokio::test]
+async fn a_new_password_puts_out_what_was_begun_by_the_old_one() {
+    let world = World::start(setup()).await;
+    let owner = Api::program(&world.daemon, "owner").await;
+    let (globex, role) = customer(&owner, "Globex").await;
+    let member = create(&owner, &globex, "ann@acme.example", &role("Member")).await;
+    world.set_password(member["invitationUrl"].as_str().unwrap(), PASSWORD).await;
+    // Somebody who knows ann's password comes to the question who goes on, three times, and as far as a code.
+    let right = [("address", "ann@acme.example"), ("password", PASSWORD)];
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let mut browser = Browser::new(&[]);
+        let page = browser.open(&world.authorize(CLI, &[])).await;
+        let choice = browser.submit(&page, "/authorize", &right).await;
+        assert!(
+            choice.text().contains("Globex") && choice.text().contains("Acme"),
+            "{}",
+            choice.text()
+        );
+        asked.push((browser, choice));
+    }
+    let member = member["user"]["id"].as_str().unwrap();
+    let people = owner.get("{ users { nodes { id email } } }", json!({})).await;
+    let mut people = people["nodes"].as_array().unwrap().iter();
+    let ann = people.find(|user| user["email"] == "ann@acme.example" && user["id"] != member);
+    let ann = ann.unwrap()["id"].as_str().unwrap();
+    let mut code = async |user: &str| {
+        let (mut browser, choice) = asked.pop().unwrap();
+        let chosen = browser.submit(&choice, "/auth/user", &[("user", user)]).await;
+        chosen.parameter("code").unwrap()
+    };
+    let early = code(member).await;
+    let body = json!({ "user": "ann@acme.example", "customer": "Globex" });
+    let made = world.daemon.local(Method::POST, "/users/link", Some(body)).await.unwrap();
+    world.set_password(made["url"].as_str().unwrap(), "another long password").await;
+    assert_eq!(refused(&world.exchange(CLI, &early, VERIFIER).await), "invalid_grant");
+    let late = code(member).await;
+    assert_eq!(refused(&world.exchange(CLI, &late, VERIFIER).await), "invalid_grant");
+    // Her other account has the password that it had.
+    let other = code(ann).await;
+    Tokens::of(&world.exchange(CLI, &other, VERIFIER).await);
+    let shown = world.sign_in(CLI, "ann@acme.example", "another long password").await;
+    Tokens::of(&world.exchange(CLI, &shown.parameter("code").unwrap(), VERIFIER).await);
 }
 
 #[tokio::test]

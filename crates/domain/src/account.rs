@@ -3,7 +3,7 @@
 use crate::id::{AccountId, LetterId, SessionId, UserId};
 use crate::model::{KeyDigest, Role};
 use crate::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// By what a user signs in: there is one for everybody who may, and for nobody else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,32 @@ pub struct Account {
     pub links: Vec<Link>,
     /// Until when nobody signs in by the password.
     pub locked_until: Option<Timestamp>,
+    /// How many passwords were set. A record from before this field says none.
+    #[serde(default, deserialize_with = "or_default")]
+    pub passwords: u32,
+}
+
+/// A field that was added at the end of a record: what was stored before ends in front of it.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(stored: D) -> Result<T, D::Error> {
+    Ok(T::deserialize(stored).unwrap_or_default())
+}
+
+/// Somebody who showed who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proven {
+    /// Who.
+    pub user: UserId,
+    /// How many passwords had been set for them by then: it counts until there is another one.
+    pub passwords: u32,
+}
+
+impl From<&Account> for Proven {
+    fn from(account: &Account) -> Self {
+        Self {
+            user: account.user,
+            passwords: account.passwords,
+        }
+    }
 }
 
 impl Account {

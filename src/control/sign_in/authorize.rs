@@ -12,8 +12,7 @@ use http::StatusCode;
 use perseat_admin::actor::Actor;
 use perseat_admin::edit::Edit;
 use perseat_admin::identity::{accounts, passwords};
-use perseat_domain::account::Account;
-use perseat_domain::id::UserId;
+use perseat_domain::account::{Account, Proven};
 use secrecy::SecretString;
 use std::borrow::Cow;
 
@@ -97,19 +96,17 @@ impl SignIn {
     }
 
     /// Whose password it is, of those who may sign in now.
-    fn check(&self, address: &str, password: &SecretString) -> Result<Vec<UserId>, Trouble> {
+    fn check(&self, address: &str, password: &SecretString) -> Result<Vec<Proven>, Trouble> {
         let known = accounts::of_address(self.desk.catalog(), address, self.options().accounts)?;
         // Computed whatever is already known, so that the time says nothing.
         let opened = passwords::opens(password, &known, self.options().cost, rand::random())?;
         let (now, uptime) = (self.desk.now(), self.desk.uptime());
-        let is_free = |user: &UserId| {
-            let account = known.iter().find(|account| account.user == *user);
-            account.is_some_and(|account| !account.is_locked(now)) && accounts::person(self.desk.catalog(), *user).is_ok()
-        };
+        let is_free = |account: &&Account| !account.is_locked(now) && accounts::person(self.desk.catalog(), account.user).is_ok();
         // Whoever has one account of an address must not be let guess at the others for ever.
         let mut with_password = known.iter().filter(|account| account.password.is_some());
         let opens_all = with_password.all(|account| opened.contains(&account.user));
-        let users: Vec<UserId> = opened.into_iter().filter(is_free).collect();
+        let users = known.iter().filter(|account| opened.contains(&account.user));
+        let users: Vec<&Account> = users.filter(is_free).collect();
         let mut failures = lock(&self.memory.failures);
         if failures.is_locked(address, uptime) {
             return Ok(Vec::new());
@@ -119,18 +116,18 @@ impl SignIn {
                 failures.forget(address);
             }
             drop(failures);
-            self.hash_anew(&known, &users, password);
+            self.hash_anew(&users, password);
         } else if failures.note(address, uptime) {
             drop(failures);
             self.lock_out(address.to_owned(), &known);
         }
-        Ok(users)
+        Ok(users.into_iter().map(Proven::from).collect())
     }
 
     /// Keeps the password of whoever just proved to know it at today's cost. What fails is logged: they are signed in all the same.
-    fn hash_anew(&self, known: &[Account], users: &[UserId], password: &SecretString) {
+    fn hash_anew(&self, users: &[&Account], password: &SecretString) {
         let cost = self.options().cost;
-        for account in known.iter().filter(|account| users.contains(&account.user)) {
+        for account in users {
             let Some(before) = account.password.as_ref().filter(|hash| !cost.is_of(hash)) else {
                 continue;
             };
@@ -162,9 +159,9 @@ impl SignIn {
     }
 
     /// Somebody proved who they are: one user goes on, several are asked which.
-    pub(super) fn signed_in(&self, asking: &Asking, asked: Asked, users: &[UserId]) -> Result<Answer, Trouble> {
+    pub(super) fn signed_in(&self, asking: &Asking, asked: Asked, users: &[Proven]) -> Result<Answer, Trouble> {
         match users {
-            [user] => self.send_back(asking, asked, *user),
+            [proven] => self.send_back(asking, asked, *proven),
             users => self.ask_which(
                 asking,
                 Choice {
@@ -176,17 +173,17 @@ impl SignIn {
     }
 
     /// Sends the browser back to the program with a code for this user.
-    pub(super) fn send_back(&self, asking: &Asking, asked: Asked, user: UserId) -> Result<Answer, Trouble> {
+    pub(super) fn send_back(&self, asking: &Asking, asked: Asked, proven: Proven) -> Result<Answer, Trouble> {
         let code = super::choice::secret();
         let to = asked.answer(&code);
         let grant = Grant {
-            user,
+            proven,
             client: asked.client,
             redirect_uri: asked.redirect_uri,
             challenge: asked.challenge,
         };
         lock(&self.memory.codes).issue(&code, grant, self.desk.uptime());
-        tracing::info!(%user, client = %asking.client, "signed in");
+        tracing::info!(user = %proven.user, client = %asking.client, "signed in");
         Ok(self.memory.pages.go(&to))
     }
 }

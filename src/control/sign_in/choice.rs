@@ -9,6 +9,7 @@ use crate::control::limits::client_key;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
+use perseat_domain::account::Proven;
 use perseat_domain::id::UserId;
 use perseat_domain::model::{Customer, Membership, User};
 use perseat_store::StoreError;
@@ -17,7 +18,7 @@ use perseat_store::catalog::Lookup as _;
 /// Users who have all proved to be this person.
 pub(super) struct Choice {
     pub(super) asked: Asked,
-    pub(super) users: Vec<UserId>,
+    pub(super) users: Vec<Proven>,
 }
 
 /// 256 random bits that a URL can hold as they are.
@@ -49,16 +50,16 @@ impl SignIn {
     }
 
     /// Each user with the name of whom they belong to.
-    fn names(&self, users: &[UserId]) -> Result<Vec<(String, String)>, StoreError> {
+    fn names(&self, users: &[Proven]) -> Result<Vec<(String, String)>, StoreError> {
         let view = self.desk.catalog().view()?;
         let mut names = Vec::new();
-        for id in users {
-            let Some(user) = view.get::<User>(*id)? else { continue };
+        for proven in users {
+            let Some(user) = view.get::<User>(proven.user)? else { continue };
             let of = match user.membership {
                 Membership::Organization => view.organization()?.map(|organization| organization.name),
                 Membership::Customer(customer) => view.get::<Customer>(customer)?.map(|customer| customer.name),
             };
-            names.push((id.global(), format!("{} – {}", of.unwrap_or_default(), user.name)));
+            names.push((user.id.global(), format!("{} – {}", of.unwrap_or_default(), user.name)));
         }
         Ok(names)
     }
@@ -72,7 +73,8 @@ impl SignIn {
         self.check_form(asking, &form_of(ticket), &fields)?;
         let choice = lock(&self.memory.choices).take(ticket, self.desk.uptime());
         let choice = choice.ok_or(Trouble::StrangeForm)?;
-        let user = user.parse::<UserId>().ok().filter(|user| choice.users.contains(user));
-        self.send_back(asking, choice.asked, user.ok_or(Trouble::NotOffered)?)
+        let user = user.parse::<UserId>().ok();
+        let chosen = choice.users.into_iter().find(|proven| Some(proven.user) == user);
+        self.send_back(asking, choice.asked, chosen.ok_or(Trouble::NotOffered)?)
     }
 }

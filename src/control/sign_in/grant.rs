@@ -2,14 +2,14 @@
 
 use super::kept::Kept;
 use super::request::Challenge;
-use perseat_domain::account::Client;
-use perseat_domain::id::{SessionId, UserId};
+use perseat_domain::account::{Client, Proven};
+use perseat_domain::id::SessionId;
 use std::time::Duration;
 
 /// What a code stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Grant {
-    pub(super) user: UserId,
+    pub(super) proven: Proven,
     pub(super) client: Client,
     pub(super) redirect_uri: String,
     pub(super) challenge: Challenge,
@@ -56,7 +56,8 @@ impl Codes {
     /// Keeps a new code.
     pub(super) fn issue(&mut self, code: &str, grant: Grant, now: Duration) {
         let (until, end) = (now + self.remembered_for, now + self.lifetime);
-        self.kept.put(code, grant.user.0.to_string(), Code::Fresh(grant, end), until, now);
+        self.kept
+            .put(code, grant.proven.user.0.to_string(), Code::Fresh(grant, end), until, now);
     }
 
     /// Somebody shows a code. Whatever they say besides, it is of no more use.
@@ -90,11 +91,15 @@ impl Codes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use perseat_domain::id::UserId;
     use uuid::Uuid;
 
     fn grant() -> Grant {
         Grant {
-            user: UserId(Uuid::from_u128(1)),
+            proven: Proven {
+                user: UserId(Uuid::from_u128(1)),
+                passwords: 1,
+            },
             client: Client::CommandLine,
             redirect_uri: "http://localhost:59400/".into(),
             challenge: Challenge::of(&"v".repeat(43)),

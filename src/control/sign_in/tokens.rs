@@ -141,10 +141,10 @@ impl SignIn {
 
     /// Begins a session.
     fn begin(&self, code: &str, grant: &Grant) -> Result<Value, Refused> {
-        let (user, actor) = accounts::person(self.desk.catalog(), grant.user)?;
+        let (_, actor) = accounts::person(self.desk.catalog(), grant.proven.user)?;
         let options = self.options();
         let (session, token) = self.desk.change(&actor, "signIn", |edit| {
-            edit.begin_session(&user, grant.client, options.session_lifetime, options.sessions)
+            edit.begin_session(grant.proven, grant.client, options.session_lifetime, options.sessions)
         })?;
         if !lock(&self.memory.codes).used(code, session.id, self.desk.uptime()) {
             self.end("endReplayedSession", session.id)?;

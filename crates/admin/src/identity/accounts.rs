@@ -61,6 +61,7 @@ impl Edit<'_, '_> {
                 password: None,
                 links: Vec::new(),
                 locked_until: None,
+                passwords: 0,
             },
         };
         self.mutation.put(&record)?;
@@ -186,8 +187,8 @@ impl Edit<'_, '_> {
         Ok(secret)
     }
 
-    /// Sets the password of the link's user. The link, all others of theirs, letters that wait and their sessions end; a lock is
-    /// lifted.
+    /// Sets the password of the link's user. The link, all others of theirs, letters that wait and their sessions end, and whoever
+    /// signed in before begins none any more; a lock is lifted.
     ///
     /// # Errors
     /// [`Fault::Absent`] where the link was used, has expired or is none.
@@ -204,6 +205,7 @@ impl Edit<'_, '_> {
             password: Some(password),
             links: Vec::new(),
             locked_until: None,
+            passwords: account.passwords.wrapping_add(1),
             ..account
         })?;
         Ok(user)

@@ -137,6 +137,7 @@ mod tests {
             password,
             links: Vec::new(),
             locked_until: None,
+            passwords: 0,
         }
     }
 

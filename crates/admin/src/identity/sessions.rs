@@ -12,9 +12,9 @@ use crate::fault::Fault;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use perseat_domain::account::{Client, Session};
+use perseat_domain::account::{Client, Proven, Session};
 use perseat_domain::id::{SessionId, UserId};
-use perseat_domain::model::{Sealed, User};
+use perseat_domain::model::Sealed;
 use perseat_domain::time::Timestamp;
 use perseat_store::catalog::{Accounts as _, Catalog, Lookup as _};
 use perseat_store::custody::Custody;
@@ -69,15 +69,19 @@ impl Edit<'_, '_> {
     /// Begins a session. Beyond `most` of the user's the oldest one ends.
     ///
     /// # Errors
-    /// If the store fails.
+    /// [`Fault::Stale`] where another password was set since they showed who they are.
     pub fn begin_session(
         &mut self,
-        user: &User,
+        proven: Proven,
         client: Client,
         lifetime: Duration,
         most: usize,
     ) -> Result<(Session, SecretString), Fault> {
-        let mut sessions = self.mutation.sessions_of(user.id, None, usize::MAX - 1)?.items;
+        let account = self.mutation.account_of(proven.user)?;
+        if account.is_none_or(|account| Proven::from(&account) != proven) {
+            return Err(Fault::Stale);
+        }
+        let mut sessions = self.mutation.sessions_of(proven.user, None, usize::MAX - 1)?.items;
         sessions.sort_by_key(|session| session.began_at);
         let surplus = (sessions.len() + 1).saturating_sub(most.max(1));
         for session in sessions.iter().take(surplus) {
@@ -87,7 +91,7 @@ impl Edit<'_, '_> {
         let token = self.refresh_token(id);
         let session = Session {
             id,
-            user: user.id,
+            user: proven.user,
             client,
             digest: key_digest(token.expose_secret()),
             spent: Vec::new(),
@@ -250,6 +254,7 @@ mod tests {
     use crate::identity::accounts::{NewOwner, holder};
     use crate::identity::passwords;
     use perseat_domain::account::Account;
+    use perseat_domain::model::User;
     use perseat_flow::definition::Limits;
     use perseat_store::catalog::Options;
     use perseat_store::keyring::{self, Keyring, MasterKey};
@@ -285,6 +290,12 @@ mod tests {
             desk.change("test", work).map(|changed| changed.value)
         }
 
+        fn begins(&self, user: &User, client: Client, at: Timestamp, lifetime: Duration, most: usize) -> (Session, SecretString) {
+            let account = self.custody.catalog().account_of(user.id).unwrap().unwrap();
+            self.at(at, |edit| edit.begin_session(Proven::from(&account), client, lifetime, most))
+                .unwrap()
+        }
+
         fn owner(&self, email: &str) -> (User, SecretString) {
             let new = NewOwner {
                 email: email.to_owned(),
@@ -299,11 +310,7 @@ mod tests {
     fn an_access_token_works_as_long_as_its_session_its_user_and_its_time() {
         let bench = Bench::new();
         let ((ann, _), (bob, _)) = (bench.owner("ann@acme.example"), bench.owner("bob@acme.example"));
-        let begin = |user: &User| {
-            bench
-                .at(NOW, |edit| edit.begin_session(user, Client::CommandLine, HOUR * 2, 8))
-                .unwrap()
-        };
+        let begin = |user: &User| bench.begins(user, Client::CommandLine, NOW, HOUR * 2, 8);
         let ((session, _), (other, _)) = (begin(&ann), begin(&bob));
         let token = access_token(&bench.custody, &session, "https://perseat.example", NOW, HOUR).unwrap();
         let token = token.expose_secret();
@@ -331,9 +338,7 @@ mod tests {
     fn a_replaced_refresh_token_is_known_as_spent_and_a_strange_one_is_not() {
         let bench = Bench::new();
         let (ann, _) = bench.owner("ann@acme.example");
-        let (_, first) = bench
-            .at(NOW, |edit| edit.begin_session(&ann, Client::Application, HOUR, 8))
-            .unwrap();
+        let (_, first) = bench.begins(&ann, Client::Application, NOW, HOUR, 8);
         let now = |token: &SecretString, at| presented(bench.custody.catalog(), token, at).unwrap();
         let Presented::Current(session, ..) = now(&first, NOW) else {
             panic!("the token works")
@@ -354,10 +359,7 @@ mod tests {
         let begun: Vec<Session> = (0..3)
             .map(|n| {
                 let at = NOW.after(Duration::from_secs(n));
-                bench
-                    .at(at, |edit| edit.begin_session(&ann, Client::CommandLine, HOUR, 2))
-                    .unwrap()
-                    .0
+                bench.begins(&ann, Client::CommandLine, at, HOUR, 2).0
             })
             .collect();
         let left = bench.custody.catalog().sessions_of(ann.id, None, 9).unwrap().items;
@@ -370,9 +372,7 @@ mod tests {
         let bench = Bench::new();
         let (ann, link) = bench.owner("Ann@acme.example");
         let (_, newer) = bench.owner("ann@acme.example");
-        bench
-            .at(NOW, |edit| edit.begin_session(&ann, Client::CommandLine, HOUR, 8))
-            .unwrap();
+        bench.begins(&ann, Client::CommandLine, NOW, HOUR, 8);
         let found = |link: &SecretString, at| holder(bench.custody.catalog(), link, at).unwrap().map(|holder| holder.user.id);
         assert_eq!(found(&link, NOW), Some(ann.id));
         assert_eq!(found(&link, NOW.after(HOUR)), None, "it ends by itself");

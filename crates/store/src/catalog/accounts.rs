@@ -132,6 +132,7 @@ impl Mutation<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::record::{Stamp, decode, encode};
     use crate::catalog::{Catalog, Change, Options};
     use perseat_domain::account::{Client, Purpose};
     use perseat_domain::model::{KeyDigest, Membership, Profile, Role, User};
@@ -164,7 +165,25 @@ mod tests {
             password: None,
             links: Vec::new(),
             locked_until: None,
+            passwords: 0,
         }
+    }
+
+    #[test]
+    fn an_account_from_before_a_field_says_nothing_of_it() {
+        let stamp = Stamp {
+            created_at: Timestamp(1),
+            changed_at: Timestamp(1),
+            revision: 1,
+        };
+        let ann = account(&user(1), "ann@acme.example");
+        let stored = encode(&ann, stamp).unwrap();
+        let before = &stored[..stored.len() - 1];
+        assert_eq!(decode::<Account>(before).unwrap(), ann);
+        assert!(
+            decode::<Account>(&before[..before.len() - 1]).is_err(),
+            "what was always there has to be"
+        );
     }
 
     fn session(number: u128, user: &User, expires_at: u64) -> Session {

@@ -17,7 +17,7 @@ use crate::boot::http::Answer;
 use crate::control::limits::client_key;
 use http::StatusCode;
 use perseat_admin::identity::accounts;
-use perseat_domain::id::UserId;
+use perseat_domain::account::Proven;
 use provider::Departure;
 
 /// Where people leave for the provider.
@@ -105,9 +105,11 @@ impl SignIn {
     }
 
     /// Who signs in by this address.
-    fn users_of(&self, address: &str) -> Result<Vec<UserId>, Trouble> {
+    fn users_of(&self, address: &str) -> Result<Vec<Proven>, Trouble> {
         let known = accounts::of_address(self.desk.catalog(), address, self.options().accounts)?;
-        let users = known.into_iter().map(|account| account.user);
-        Ok(users.filter(|user| accounts::person(self.desk.catalog(), *user).is_ok()).collect())
+        let users = known.iter().map(Proven::from);
+        Ok(users
+            .filter(|proven| accounts::person(self.desk.catalog(), proven.user).is_ok())
+            .collect())
     }
 }

@@ -64,6 +64,7 @@ fn of_each_kind(tx: &mut Mutation<'_>, users: &[User; 2]) -> Result<(), StoreErr
             password: None,
             links: Vec::new(),
             locked_until: None,
+            passwords: 0,
         })?;
         tx.put(&Session {
             id: SessionId(id(n)),
