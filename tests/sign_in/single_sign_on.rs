@@ -1,7 +1,9 @@
 //! Single sign-on: a provider says who somebody is, and the accounts here say what they may do.
 
+use crate::harness::api::Api;
 use crate::harness::browser::{Browser, Shown};
 use crate::harness::daemon::Setup;
+use crate::users::{INVITE, create, customer};
 use crate::world::{CLI, PASSWORD, Tokens, VERIFIER, World, setup};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -210,6 +212,24 @@ async fn somebody_whom_the_provider_vouches_for_signs_in_as_who_they_are_here() 
     assert_eq!(back.parameter("state").as_deref(), Some("st-1"), "{}", back.html);
     let tokens = Tokens::of(&world.exchange(CLI, &back.parameter("code").unwrap(), VERIFIER).await);
     assert_eq!(world.who(&tokens.access).await["role"]["name"], "Owner");
+    let owner = Api::program(&world.daemon, "owner").await;
+    let (globex, role) = customer(&owner, "Globex").await;
+    let hans = create(&owner, &globex, "hans@globex.example", &role("Member")).await;
+    assert!(hans["invitationUrl"].is_string());
+    let show = "mutation ($i: ID) { inviteUser(input: {id: $i, showLink: true}) { invitationUrl errors { messages } } }";
+    let again = owner.get(show, json!({ "i": hans["user"]["id"] })).await;
+    assert!(again["invitationUrl"].is_string(), "nobody has made the account theirs: {again}");
+    provider.say(json!({ "email": "hans@globex.example" }), 0);
+    let his = round_trip(&world, &provider, &mut Browser::new(&[])).await;
+    Tokens::of(&world.exchange(CLI, &his.parameter("code").unwrap(), VERIFIER).await);
+    for known in [&hans, &again] {
+        let link = known["invitationUrl"].as_str().unwrap();
+        assert_eq!(browser.open(link).await.status, 404, "an invitation ends when its user signs in");
+    }
+    for query in [show, INVITE] {
+        let refused = owner.ask(query, json!({ "i": hans["user"]["id"] })).await.to_string();
+        assert!(refused.contains("has signed in") && !refused.contains("token="), "{refused}");
+    }
     assert_eq!(
         world.sign_in(CLI, "ann@acme.example", PASSWORD).await.status,
         303,

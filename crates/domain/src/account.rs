@@ -21,6 +21,9 @@ pub struct Account {
     /// How many passwords were set. A record from before this field says none.
     #[serde(default, deserialize_with = "or_default")]
     pub passwords: u32,
+    /// Whether they ever signed in. A record from before this field says no.
+    #[serde(default, deserialize_with = "or_default")]
+    pub has_signed_in: bool,
 }
 
 /// A field that was added at the end of a record: what was stored before ends in front of it.
@@ -51,6 +54,12 @@ impl Account {
     #[must_use]
     pub fn id_of(user: UserId) -> AccountId {
         AccountId(user.0)
+    }
+
+    /// Whether nobody has made it theirs: a link is then no way into somebody else's account.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.password.is_none() && !self.has_signed_in
     }
 
     /// Whether the password is refused for now.

@@ -69,7 +69,8 @@ fn may_write_to(desk: &Desk, user: &model::User) -> bool {
 #[derive(Debug, InputObject)]
 struct InviteUserInput {
     id: Option<ID>,
-    /// Whether the link is for whoever asks to pass on, although there is a mail server. Not for users who have a password.
+    /// Whether the link is for whoever asks to pass on, although there is a mail server. Not for users who have a password or
+    /// have signed in.
     show_link: Option<bool>,
 }
 
@@ -80,7 +81,7 @@ pub(super) struct InvitationMutation;
 #[Object]
 impl InvitationMutation {
     /// Invites a user again, who lost the first invitation or let it expire. Earlier ones still work until one is used. Whoever
-    /// has a password gets a letter by which they set another one.
+    /// has a password or has signed in gets a letter by which they set another one.
     async fn invite_user(&self, ctx: &Context<'_>, input: InviteUserInput) -> Result<InviteUserPayload> {
         let desk = desk(ctx)?;
         let shows = input.show_link == Some(true);

@@ -62,6 +62,7 @@ impl Edit<'_, '_> {
                 links: Vec::new(),
                 locked_until: None,
                 passwords: 0,
+                has_signed_in: false,
             },
         };
         self.mutation.put(&record)?;
@@ -71,22 +72,22 @@ impl Edit<'_, '_> {
     /// Invites a person to set a password: the secret of the link, where it is for whoever invites, or no letter has room.
     ///
     /// # Errors
-    /// A refusal; see [`Fault`]. Embedded users have no password, and the link of whoever has one is shown to nobody: it would be
-    /// a way into somebody else's account. They get a letter by which they set another one.
+    /// A refusal; see [`Fault`]. Embedded users have no password, and the link of whoever has one, or has signed in without, is
+    /// shown to nobody: it would be a way into somebody else's account. They get a letter by which they set another one.
     pub fn invite_user(&mut self, id: UserId, delivery: Delivery) -> Result<Option<SecretString>, Fault> {
         let user = self.user_to_manage(id)?;
         self.check_grant(user.membership, user.role)?;
         let account = self.account_to_open(&user)?;
-        if matches!(delivery, Delivery::Shown { .. }) && account.password.is_some() {
+        if matches!(delivery, Delivery::Shown { .. }) && !account.is_new() {
             return Err(Fault::field(
                 "id",
-                "This person has a password. Whoever runs the server gives a link for another one by `perseat user link`.",
+                "This person has a password, or has signed in without one. Whoever runs the server gives a link for another one by `perseat user link`.",
             ));
         }
         match delivery {
             Delivery::Shown { lifetime } => self.issue_link(account, Purpose::Invitation, lifetime).map(Some),
             Delivery::Mail { room, lifetime } => {
-                let is_new = account.password.is_none();
+                let is_new = account.is_new();
                 let purpose = if is_new { Purpose::Invitation } else { Purpose::Reset };
                 match (self.write_letter(&account, purpose, By::Manager, room)?, is_new) {
                     (true, _) => Ok(None),

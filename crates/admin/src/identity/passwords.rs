@@ -138,6 +138,7 @@ mod tests {
             links: Vec::new(),
             locked_until: None,
             passwords: 0,
+            has_signed_in: false,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use perseat_domain::account::{Client, Proven, Session};
+use perseat_domain::account::{Client, Proven, Purpose, Session};
 use perseat_domain::id::{SessionId, UserId};
 use perseat_domain::model::Sealed;
 use perseat_domain::time::Timestamp;
@@ -66,7 +66,7 @@ pub enum Presented {
 }
 
 impl Edit<'_, '_> {
-    /// Begins a session. Beyond `most` of the user's the oldest one ends.
+    /// Begins a session. Beyond `most` of the user's the oldest one ends. The account is the user's from then on: invitations to it end.
     ///
     /// # Errors
     /// [`Fault::Stale`] where another password was set since they showed who they are.
@@ -78,9 +78,13 @@ impl Edit<'_, '_> {
         most: usize,
     ) -> Result<(Session, SecretString), Fault> {
         let account = self.mutation.account_of(proven.user)?;
-        if account.is_none_or(|account| Proven::from(&account) != proven) {
+        let Some(mut account) = account.filter(|account| Proven::from(account) == proven) else {
             return Err(Fault::Stale);
-        }
+        };
+        account.has_signed_in = true;
+        // Whoever passed on an invitation knows it, too.
+        account.links.retain(|link| link.purpose != Purpose::Invitation);
+        self.mutation.put(&account)?;
         let mut sessions = self.mutation.sessions_of(proven.user, None, usize::MAX - 1)?.items;
         sessions.sort_by_key(|session| session.began_at);
         let surplus = (sessions.len() + 1).saturating_sub(most.max(1));
@@ -370,10 +374,12 @@ mod tests {
     #[test]
     fn a_link_works_once_within_its_time_and_setting_a_password_ends_what_was_before() {
         let bench = Bench::new();
-        let (ann, link) = bench.owner("Ann@acme.example");
-        let (_, newer) = bench.owner("ann@acme.example");
+        let (ann, invitation) = bench.owner("Ann@acme.example");
         bench.begins(&ann, Client::CommandLine, NOW, HOUR, 8);
+        let (_, link) = bench.owner("ann@acme.example");
+        let (_, newer) = bench.owner("ann@acme.example");
         let found = |link: &SecretString, at| holder(bench.custody.catalog(), link, at).unwrap().map(|holder| holder.user.id);
+        assert_eq!(found(&invitation, NOW), None, "it ended when she signed in");
         assert_eq!(found(&link, NOW), Some(ann.id));
         assert_eq!(found(&link, NOW.after(HOUR)), None, "it ends by itself");
         let set = |link: &SecretString, at: Timestamp| {

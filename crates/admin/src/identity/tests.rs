@@ -7,7 +7,7 @@ use crate::actor::Actor;
 use crate::command::{CreateCustomer, CreateUser};
 use crate::edit::{Definitions, Desk, Edit};
 use crate::fault::Fault;
-use perseat_domain::account::{Account, Letter, PasswordHash, Purpose};
+use perseat_domain::account::{Account, Client, Letter, PasswordHash, Proven, Purpose};
 use perseat_domain::id::CustomerId;
 use perseat_domain::model::{Membership, Role, User};
 use perseat_domain::time::Timestamp;
@@ -279,6 +279,13 @@ fn letters_to_one_customer_leave_room_for_others_and_those_to_customers_for_the_
     bench.change(|edit| edit.set_password(&link, hash("a"))).unwrap();
     assert_eq!(bench.letters().len(), 9);
     assert!(bench.invite(&hans, 12).is_err() && bench.invite(&hans, 13).unwrap().is_none());
+    let ida = bench.member(customers[1], "ida@initech.example");
+    assert!(bench.invite(&ida, 0).unwrap().is_some());
+    let account = bench.account(&ida);
+    bench
+        .change(|edit| edit.begin_session(Proven::from(&account), Client::CommandLine, HOUR, 8))
+        .unwrap();
+    assert!(bench.invite(&ida, 0).is_err(), "nor is whoever signed in by a provider");
 }
 
 #[test]

@@ -166,6 +166,7 @@ mod tests {
             links: Vec::new(),
             locked_until: None,
             passwords: 0,
+            has_signed_in: false,
         }
     }
 
@@ -178,7 +179,7 @@ mod tests {
         };
         let ann = account(&user(1), "ann@acme.example");
         let stored = encode(&ann, stamp).unwrap();
-        let before = &stored[..stored.len() - 1];
+        let before = &stored[..stored.len() - 2];
         assert_eq!(decode::<Account>(before).unwrap(), ann);
         assert!(
             decode::<Account>(&before[..before.len() - 1]).is_err(),

@@ -65,6 +65,7 @@ fn of_each_kind(tx: &mut Mutation<'_>, users: &[User; 2]) -> Result<(), StoreErr
             links: Vec::new(),
             locked_until: None,
             passwords: 0,
+            has_signed_in: false,
         })?;
         tx.put(&Session {
             id: SessionId(id(n)),
