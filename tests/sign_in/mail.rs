@@ -202,6 +202,25 @@ async fn a_forgotten_password_is_replaced_by_mail_and_nobody_learns_who_has_an_a
 }
 
 #[tokio::test]
+async fn strangers_addresses_take_no_letter_from_whoever_forgot_their_password() {
+    let office = PostOffice::open("starttls", &[]);
+    let setup = setup().set("sign-in.remembered", 4);
+    // Attempts come back at once; letters do not.
+    let setup = setup
+        .set("sign-in.client-attempts", 1_000_000)
+        .set("sign-in.account-attempts", 1_000_000);
+    let world = World::start(office.setup(setup.set("sign-in.attempts-window", "1s"))).await;
+    let mut browser = Browser::new(&[]);
+    let page = browser.open(&world.url("/auth/forgot")).await;
+    let strangers = (0..8).map(|number| format!("nobody-{number}@acme.example"));
+    for address in strangers.chain(["ann@acme.example".to_owned()]) {
+        let shown = browser.submit(&page, "/auth/forgot", &[("address", &address)]).await;
+        assert_eq!(shown.status, 200, "{address}");
+    }
+    assert_eq!(office.next()["to"], json!(["ann@acme.example"]));
+}
+
+#[tokio::test]
 async fn without_a_mail_server_nobody_is_promised_mail() {
     let world = World::start(setup()).await;
     let mut browser = Browser::new(&[]);

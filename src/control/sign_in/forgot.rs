@@ -8,6 +8,8 @@ use crate::boot::http::Answer;
 use crate::control::limits::account_key;
 use http::StatusCode;
 use perseat_admin::actor::Actor;
+use perseat_admin::fault::Fault;
+use perseat_admin::identity::accounts;
 use perseat_admin::identity::letters::Room;
 
 /// What the seal of the form is for.
@@ -34,11 +36,7 @@ impl SignIn {
         self.check_form(asking, FORM, &fields)?;
         let address = one(&fields, "address").ok().flatten().unwrap_or_default().trim().to_owned();
         self.take_attempt(asking, Some(&address))?;
-        if self.memory.resets.take(&account_key(&address), self.desk.uptime()) {
-            self.request_reset(address, room);
-        } else {
-            tracing::info!(client = %asking.client, "a letter was not written: sign-in.resets were asked for this address");
-        }
+        self.request_reset(asking, address, room);
         let page = Page::Message {
             title: "Look into your mail",
             text: "If this address belongs to somebody here, a letter with a link is on its way to it. The link sets another password, once.",
@@ -48,14 +46,27 @@ impl SignIn {
     }
 
     /// Writes a letter to whoever has this address. Beside the answer, which would be later where there is somebody.
-    fn request_reset(&self, address: String, room: Room) {
-        let (desk, most) = (self.desk.clone(), self.options().accounts);
-        self.runtime.spawn_blocking(move || {
-            let by = Actor::local("local:sign-in");
-            match desk.change(&by, "requestReset", |edit| edit.request_reset(&address, most, room)) {
-                Ok(()) => desk.wake_mail(),
-                Err(fault) => tracing::error!(error = &fault as &dyn std::error::Error, "a letter could not be written"),
-            }
+    fn request_reset(&self, asking: &Asking, address: String, room: Room) {
+        let (this, client) = (self.clone(), asking.client);
+        self.runtime.spawn_blocking(move || match this.reset_requested(&address, room) {
+            Ok(true) => this.desk.wake_mail(),
+            Ok(false) => tracing::info!(%client, "a letter was not written: sign-in.resets were asked for this address"),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a letter could not be written"),
         });
+    }
+
+    /// Whether the address has a letter left. Those of strangers are not counted: so many would leave no room for anybody else's.
+    fn reset_requested(&self, address: &str, room: Room) -> Result<bool, Fault> {
+        let most = self.options().accounts;
+        if accounts::of_address(self.desk.catalog(), address, most)?.is_empty() {
+            return Ok(true);
+        }
+        if !self.memory.resets.take(&account_key(address), self.desk.uptime()) {
+            return Ok(false);
+        }
+        let by = Actor::local("local:sign-in");
+        self.desk
+            .change(&by, "requestReset", |edit| edit.request_reset(address, most, room))?;
+        Ok(true)
     }
 }

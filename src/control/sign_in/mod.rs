@@ -66,7 +66,7 @@ struct Memory {
     /// Attempts by client address, and by the address that was typed.
     by_client: Rates,
     by_account: Rates,
-    /// Letters for forgotten passwords by the address that was typed.
+    /// Letters for forgotten passwords by the address of an account.
     resets: Rates,
     /// Requests for tokens by client address.
     tokens: Rates,
