@@ -213,8 +213,8 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     let config = control.block_on(until_drain(given, config, &base, &plane, &mut signals));
     let Drain { deadline, thread_timeout } = config.drain;
     let begun = Instant::now();
-    // Threads of the plane, what is left after it, and threads of this part.
-    systemd::stopping(deadline + 3 * thread_timeout);
+    // Renewals, threads of the plane, what is left after it, and threads of this part.
+    systemd::stopping(deadline + 4 * thread_timeout);
     started.store(false, Ordering::Relaxed);
     tracing::info!(?deadline, "draining");
     let now = CancellationToken::new();

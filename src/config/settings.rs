@@ -584,7 +584,7 @@ settings! {
     drain "drain": Drain {
         /// How long SIGTERM waits for what is running, and for the index to take what it lags. What has not ended then resumes at the next start. While requests are open, half of it may pass before nothing more begins.
         deadline: Duration = "25s";
-        /// How long threads may take to end once nothing runs on them; the process ends after it in any case.
+        /// How long threads may take to end once nothing runs on them; the process ends after it in any case. As long have renewals past `drain.deadline` that are under way by then.
         thread_timeout: Duration = "5s";
     }
 

@@ -29,6 +29,7 @@ mod secret;
 mod sharers;
 mod sharing;
 mod spared;
+mod stopped;
 mod timers;
 mod used;
 mod world;

@@ -165,8 +165,9 @@ pub struct UserBack(pub UserKey);
 #[rtype(result = "()")]
 pub struct Drain(pub Reply<()>);
 
-/// Sent by boot once nothing runs at any owner, since what runs at one borrows what another renews: begin no renewal; answers once none is
-/// under way, and what became of them is written down.
+/// Sent by boot once nothing runs at any owner, since what runs at one borrows what another renews, or has had its time: begin no renewal;
+/// answers once none is under way, and what became of them is written down. What runs still waits for a credential as for one that
+/// cannot be had now.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Conclude(pub Reply<()>);

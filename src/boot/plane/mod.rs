@@ -287,13 +287,16 @@ impl Plane {
             };
             let owners = async {
                 let asked = self.supervisors.iter().map(|supervisor| supervisor.ask(left(&self.clock), Drain));
-                let drained = join_all(asked).await;
+                for error in join_all(asked).await.into_iter().filter_map(Result::err) {
+                    tracing::warn!(%error, "executions were still running at the drain deadline; they resume after the next start");
+                }
                 self.front.give_up_waiting();
-                // Past the deadline there is no time for it.
-                let through = self.supervisors.iter().filter(|_| drained.iter().all(Result::is_ok));
-                let asked = through.map(|supervisor| supervisor.ask(left(&self.clock), Conclude));
-                let concluded = join_all(asked).await;
-                (drained, concluded)
+                // What an owner's thread has under way ends with it, whoever it is for: what runs past the deadline takes no time from that.
+                let within = left(&self.clock).max(options.thread_timeout);
+                let asked = self.supervisors.iter().map(|supervisor| supervisor.ask(within, Conclude));
+                for error in join_all(asked).await.into_iter().filter_map(Result::err) {
+                    tracing::warn!(%error, "renewals were still under way at the end; whose outcome is not known must be consented to again");
+                }
             };
             let is_open = drained.is_err();
             let said = async {
@@ -301,15 +304,9 @@ impl Plane {
                     tracing::info!("requests are still open; what runs ends now and nothing begins any more");
                 }
             };
-            let (open, (drained, concluded), ()) = tokio::join!(cut, owners, said);
+            let (open, (), ()) = tokio::join!(cut, owners, said);
             if open > 0 {
                 tracing::warn!(connections = open, "connections were cut at the drain deadline");
-            }
-            for error in drained.into_iter().filter_map(Result::err) {
-                tracing::warn!(%error, "executions were still running at the drain deadline; they resume after the next start");
-            }
-            for error in concluded.into_iter().filter_map(Result::err) {
-                tracing::warn!(%error, "renewals were still under way at the drain deadline; whose outcome is not known must be consented to again");
             }
         }));
         for name in self.arbiters.stop(options.thread_timeout) {
