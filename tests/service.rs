@@ -72,6 +72,14 @@ fn the_unit_is_exposed_to_two_at_most() {
     assert!(output.status.success(), "{}", told(&output));
 }
 
+#[test]
+fn no_number_of_failed_starts_ends_the_service_for_good() {
+    let unit = fs::read_to_string(root().join("systemd/perseat.service")).unwrap();
+    let value = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    assert_eq!(value("Restart"), Some("on-failure"));
+    assert_eq!((value("StartLimitIntervalSec"), value("StartLimitBurst")), (Some("0"), None));
+}
+
 /// The calls of a systemd filter set, the sets within it included.
 fn calls_of(set: &str, calls: &mut BTreeSet<String>) {
     let output = analyze(&["syscall-filter", set]);
