@@ -186,3 +186,30 @@ fn wherever_the_service_is_to_rest_its_socket_is_stopped_too() {
     let restore = page.split("```sh").find(|block| block.contains("perseat restore ")).unwrap();
     assert!(restore.trim_start().starts_with("sudo systemctl stop"), "{restore}");
 }
+
+/// The default of a key, as the reference has it.
+fn default_of(key: &str) -> String {
+    let reference = fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let section = reference
+        .split("### ")
+        .find(|section| section.starts_with(&format!("`{key}`")))
+        .unwrap();
+    let rest = section.split("Default `\"").nth(1).unwrap();
+    rest.split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn the_proxy_of_the_example_lets_through_what_the_listeners_take() {
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let server = page.split("```nginx").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    // What stands before the first location holds where that says nothing else.
+    let limit = |part: &str| {
+        let value = part.split("client_max_body_size ").nth(1)?.split(';').next()?;
+        Some(value.replace('m', "MiB"))
+    };
+    let (every, locations) = server.split_once("location ").unwrap();
+    for (port, key) in [("3000", "front.max-body"), ("3001", "api.max-body")] {
+        let location = locations.split("location ").find(|location| location.contains(port)).unwrap();
+        assert_eq!(limit(location).or_else(|| limit(every)), Some(default_of(key)), "{key}");
+    }
+}
