@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::daemon::{Daemon, Setup};
+use harness::gate::Gate;
 use harness::manifests::{Integration, code, flow, people, post};
 use harness::provider::{Manner, Provider};
 use harness::{PATIENCE, within};
@@ -203,6 +204,27 @@ async fn nothing_that_was_live_goes_on_before_a_start_is_past_what_can_refuse_it
     daemon.restart();
     until_succeeded(&daemon, &execution).await;
     assert_eq!(provider.records().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_during_a_start_is_made_up_for_once_that_is_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = Gate::new(folder.path().join("password"));
+    let setup = Setup::new()
+        .set("mail.host", "127.0.0.1")
+        .set("mail.from", "Perseat <perseat@acme.example>")
+        .set("mail.user", "perseat")
+        .set("mail.password", password.path().display().to_string());
+    let daemon = Daemon::launch(setup);
+    let mut writer = password.reached().await;
+    let file = daemon.folder().join("perseat.toml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, before + "log.level = \"debug\"\n").unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.log_line(&["the daemon is starting", "read again"]);
+    writer.write_all(b"of the mail server").unwrap();
+    drop(writer);
+    daemon.log_line(&["configuration changed", "log.level", "debug"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -204,13 +204,13 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
     #[cfg(feature = "faults")]
     perseat_journal::kill_point::reach("start-through");
     through.cancel();
-    let mut signals = control.block_on(starting).context("signals could not be waited for")?;
+    let (mut signals, is_due) = control.block_on(starting).context("signals could not be waited for")?;
     plane.open_door()?;
     started.store(true, Ordering::Relaxed);
     systemd::ready("serving");
     tracing::info!(data = %base.data.path().display(), "ready");
 
-    let config = control.block_on(until_drain(given, config, &base, &plane, &mut signals));
+    let config = control.block_on(until_drain(given, config, &base, &plane, &mut signals, is_due));
     let Drain { deadline, thread_timeout } = config.drain;
     let begun = Instant::now();
     // Renewals, threads of the plane, what is left after it, and threads of this part.
@@ -261,13 +261,18 @@ fn readiness(started: Arc<AtomicBool>, plane: Arc<OnceLock<PlaneReadiness>>) -> 
     }
 }
 
-/// Whoever stops a start waits for no journal to be read: nothing was accepted by it, and the next one begins as after a crash.
-async fn until_through(mut signals: Signals, through: CancellationToken, logs: Ending) -> Signals {
+/// Whoever stops a start waits for no journal to be read: nothing was accepted by it, and the next one begins as after a crash. Tells
+/// whether a reload is due.
+async fn until_through(mut signals: Signals, through: CancellationToken, logs: Ending) -> (Signals, bool) {
+    let mut is_due = false;
     loop {
         tokio::select! {
             biased;
             signal = signals.next() => match signal {
-                Signal::Reload => tracing::warn!("the daemon is starting; the configuration was not read again"),
+                Signal::Reload => {
+                    tracing::info!("the daemon is starting; the configuration is read again once it has");
+                    is_due = true;
+                }
                 Signal::Drain => {
                     systemd::stopping(Duration::ZERO);
                     tracing::info!("stopped before it was ready");
@@ -275,15 +280,15 @@ async fn until_through(mut signals: Signals, through: CancellationToken, logs: E
                     std::process::exit(0);
                 }
             },
-            () = through.cancelled() => return signals,
+            () = through.cancelled() => return (signals, is_due),
         }
     }
 }
 
-/// Answers reloads until the drain begins; the configuration that is then in force.
-async fn until_drain(given: &Given, started: Config, base: &Base, plane: &Plane, signals: &mut Signals) -> Config {
+/// Answers reloads until the drain begins, the first one at once where it is due; the configuration that is then in force.
+async fn until_drain(given: &Given, started: Config, base: &Base, plane: &Plane, signals: &mut Signals, mut is_due: bool) -> Config {
     let mut config = started.clone();
-    while signals.next().await == Signal::Reload {
+    while std::mem::take(&mut is_due) || signals.next().await == Signal::Reload {
         systemd::reloading();
         match given.reload(&started, &config) {
             Ok(now) => {

@@ -7,6 +7,7 @@
 pub(crate) mod api;
 pub(crate) mod browser;
 pub(crate) mod daemon;
+pub(crate) mod gate;
 pub(crate) mod manifests;
 pub(crate) mod node;
 pub(crate) mod oauth;
