@@ -170,7 +170,7 @@ impl LocalSocket {
             path: path.to_owned(),
             source,
         };
-        if UnixStream::connect(path).is_ok() {
+        if is_answered(path) {
             return Err(SocketError::InUse(path.to_owned()));
         }
         if let Err(source) = fs::remove_file(path)
@@ -187,6 +187,11 @@ impl LocalSocket {
             owner: rustix::process::geteuid().as_raw(),
         })
     }
+}
+
+/// Whether a process listens on it.
+pub(super) fn is_answered(path: &Path) -> bool {
+    UnixStream::connect(path).is_ok()
 }
 
 /// Binds with mode 0600 from the first moment: on Linux the file takes the mode that the socket has when it is bound.

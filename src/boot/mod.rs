@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 use self::administration::Administration;
 use self::backup::Backups;
 use self::customer_keys::CustomerKeys;
-use self::data::DataDirectory;
+use self::data::{DataDirectory, DataError};
 use self::housekeeping::Housekeeping;
 use self::http::Limits;
 use self::listeners::Listeners;
@@ -57,7 +57,7 @@ use self::reload::Given;
 use self::rotation::Rotations;
 use self::signals::{Signal, Signals};
 use self::stores::Stores;
-use self::systemd::Watchdog;
+use self::systemd::{Starting, Watchdog};
 use self::tls::Certificate;
 use self::transfer::Transfers;
 use crate::config::Config;
@@ -90,7 +90,7 @@ impl Base {
         for warning in config.warnings() {
             tracing::warn!("{warning}");
         }
-        let data = DataDirectory::take(&config.data.dir)?;
+        let data = take_directory(config)?;
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
         let master_key = master_key::find(config.keys.master_key.as_deref(), credentials, data.path())?;
         if master_key.created {
@@ -116,6 +116,30 @@ impl Base {
             listeners,
             certificate,
         })
+    }
+}
+
+/// For how long a start waits for its data directory, and how often it looks. No keys: past it the start fails, and the service manager
+/// makes another.
+const DIRECTORY_WAIT: Duration = Duration::from_mins(15);
+const DIRECTORY_LOOK: Duration = Duration::from_secs(1);
+
+/// Takes the data directory. A command that works on it without a daemon, such as a backup, is waited for; another daemon, which answers on
+/// its socket, is not.
+fn take_directory(config: &Config) -> Result<DataDirectory, DataError> {
+    let begun = Instant::now();
+    let mut is_told = false;
+    loop {
+        match DataDirectory::take(&config.data.dir) {
+            Err(error @ DataError::Held { .. }) if begun.elapsed() < DIRECTORY_WAIT && !local::is_answered(&config.socket()) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%error, "the start waits for the data directory");
+                    Starting::waits(DIRECTORY_WAIT);
+                }
+            }
+            taken => return taken,
+        }
+        std::thread::sleep(DIRECTORY_LOOK);
     }
 }
 

@@ -20,7 +20,11 @@ pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// What is told while the journal is read at a start, however long that takes.
+fn extended_by(more: Duration) -> NotifyState<'static> {
+    NotifyState::ExtendTimeoutUsec(u32::try_from(more.as_micros()).unwrap_or(u32::MAX))
+}
+
+/// What is told while a start waits, or reads the journal, however long that takes.
 #[derive(Debug, Default)]
 pub struct Starting {
     told_at: Option<Instant>,
@@ -42,18 +46,25 @@ impl Starting {
         }
         notify(&[
             NotifyState::Status(&format!("reading the journal: {entries} entries")),
-            NotifyState::ExtendTimeoutUsec(u32::try_from(Self::MORE.as_micros()).unwrap_or(u32::MAX)),
+            extended_by(Self::MORE),
+        ]);
+    }
+
+    /// The data directory is waited for, for so long at most.
+    pub fn waits(most: Duration) {
+        notify(&[
+            NotifyState::Status("waiting for the data directory"),
+            extended_by(most + Self::MORE),
         ]);
     }
 }
 
 /// The drain has begun; it may take `deadline`.
 pub fn stopping(deadline: Duration) {
-    let micros = u32::try_from((deadline + Duration::from_secs(5)).as_micros()).unwrap_or(u32::MAX);
     notify(&[
         NotifyState::Stopping,
         NotifyState::Status("draining"),
-        NotifyState::ExtendTimeoutUsec(micros),
+        extended_by(deadline + Duration::from_secs(5)),
     ]);
 }
 

@@ -7,6 +7,7 @@ mod harness;
 
 mod cut_off;
 mod flips;
+mod held;
 mod load;
 mod media;
 mod removed;

@@ -1,0 +1,33 @@
+//! A start that finds its directory taken.
+
+use std::io::Write as _;
+
+use crate::harness::gate::Gate;
+use crate::harness::within;
+use crate::world::{World, begin, command, done, perseat, refused};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_waits_for_a_command_that_has_its_directory_and_not_for_another_daemon() {
+    let mut world = World::start(World::setup()).await;
+    let data = world.daemon.data();
+    let [backup, keyring, gate] = ["backup", "keyring", "gate"].map(|name| world.path(name));
+    done(&perseat(&data, &["keyring", "export", keyring.to_str().unwrap()]));
+    let holder = format!("is in use by process {}", world.daemon.pid());
+    let mut second = tokio::process::Command::from(command(&data, &["serve"]));
+    let second = within("the end of a second daemon", second.kill_on_drop(true).output()).await;
+    refused(&second.unwrap(), &holder);
+    world.daemon.kill();
+
+    let gate = Gate::new(gate);
+    let path = gate.path().to_str().unwrap();
+    let child = begin(&data, &["backup", backup.to_str().unwrap(), "--master-key", path]);
+    let mut writer = gate.reached().await;
+    world.daemon.relaunch(None);
+    let holder = format!("is in use by process {}", child.id());
+    world.daemon.log_line(&["the start waits for the data directory", &holder]);
+    writer.write_all(&std::fs::read(data.join("master-key")).unwrap()).unwrap();
+    drop(writer);
+    done(&child.wait_with_output().unwrap());
+    world.daemon.until_ready();
+    world.verifies(&backup, &keyring);
+}
