@@ -186,8 +186,20 @@ async fn executions_are_listed_by_user_and_shown_with_steps_and_log() {
         "{}",
         said(&nobody)
     );
-    let nowhere = perseat(&data.join("elsewhere"), &["executions", "list"], &[]);
-    assert_eq!(nowhere.status.code(), Some(3), "{}", said(&nowhere));
+    // What only reads makes nothing where there is nothing.
+    let (none, folder) = (data.join("elsewhere"), tempfile::tempdir().unwrap());
+    let [file, key] = ["globex", "key"].map(|name| folder.path().join(name).display().to_string());
+    for arguments in [
+        &["executions", "list"][..],
+        &["audit", "list"],
+        &["audit", "verify"],
+        &["export"],
+        &["customer", "export", "globex", &file, "--key-file", &key],
+    ] {
+        let nowhere = perseat(&none, arguments, &[]);
+        assert_eq!(nowhere.status.code(), Some(3), "{arguments:?}: {}", said(&nowhere));
+        assert!(!none.exists(), "{arguments:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

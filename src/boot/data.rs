@@ -63,13 +63,22 @@ impl DataDirectory {
     /// # Errors
     /// No access, or another process has it.
     pub fn take(path: &Path) -> Result<Self, DataError> {
+        Self::may_hold_data(path)?;
+        Self::lock(path)
+    }
+
+    /// Looks whether it is another kind of directory.
+    ///
+    /// # Errors
+    /// It is a backup, or a restore into it was cut off.
+    pub fn may_hold_data(path: &Path) -> Result<(), DataError> {
         if [manifest::NAME, manifest::INCOMPLETE].iter().any(|name| path.join(name).exists()) {
             return Err(DataError::Backup(path.to_owned()));
         }
         if path.join(RESTORING).exists() {
             return Err(DataError::Restoring(path.to_owned()));
         }
-        Self::lock(path)
+        Ok(())
     }
 
     /// Looks at a directory that nobody has, and keeps others from taking it until the file is dropped. Writes nothing.

@@ -76,7 +76,7 @@ impl List {
         let config = self.config.given().load()?;
         let target = format!("/audit?after={}", self.after);
         let listed = match client::block_on(client::call(&config.socket(), Method::GET, &target, None))? {
-            Err(ClientError::NotRunning(_)) => audit_after(&Offline::open(&config)?.custody, self.after, config.local.page.as_usize())?,
+            Err(ClientError::NotRunning(_)) => audit_after(&Offline::existing(&config)?.custody, self.after, config.local.page.as_usize())?,
             answered => answered?,
         };
         if self.json {
@@ -134,7 +134,7 @@ impl Verify {
         let target = format!("/audit/verify?segments={from}");
         let verified = match client::block_on(client::call(&config.socket(), Method::GET, &target, None))? {
             Err(ClientError::NotRunning(_)) => {
-                audit_verified(Offline::open(&config)?.custody.catalog(), u32::try_from(from).unwrap_or(u32::MAX))?
+                audit_verified(Offline::existing(&config)?.custody.catalog(), u32::try_from(from).unwrap_or(u32::MAX))?
             }
             answered => answered?,
         };

@@ -140,8 +140,7 @@ impl Export {
         let called = client::call(&socket, Method::POST, "/customers/export", Some(json!(body)));
         match client::block_on(called)? {
             Ok(answer) => Ok(serde_json::from_value(answer)?),
-            Err(ClientError::NotRunning(socket)) if !config.data.dir.exists() => Err(ClientError::NotRunning(socket).into()),
-            Err(ClientError::NotRunning(_)) => Ok(export_here(&Offline::open(config)?.custody, body, &RealClock::new())?),
+            Err(ClientError::NotRunning(_)) => Ok(export_here(&Offline::existing(config)?.custody, body, &RealClock::new())?),
             Err(error) => Err(error.into()),
         }
     }

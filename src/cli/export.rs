@@ -37,11 +37,8 @@ impl Export {
         let answer = client::block_on(client::call(&config.socket(), Method::GET, "/export", None))?;
         let (yaml, variables) = match answer {
             Ok(answer) => serde_json::from_value::<Answer>(answer).map(|answer| (answer.yaml, answer.variables))?,
-            Err(ClientError::NotRunning(socket)) if !config.data.dir.join("catalog.redb").exists() => {
-                return Err(ClientError::NotRunning(socket).into());
-            }
             Err(ClientError::NotRunning(_)) => {
-                let offline = Offline::open(&config)?;
+                let offline = Offline::existing(&config)?;
                 let exported = export(&offline.custody, config.export_limits())?;
                 (exported.yaml, exported.variables)
             }

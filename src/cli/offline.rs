@@ -1,5 +1,6 @@
 //! A data directory without a daemon: held by this command while it works on it.
 
+use super::client::ClientError;
 use crate::boot::data::DataDirectory;
 use crate::boot::{master_key, stores};
 use crate::config::Config;
@@ -18,6 +19,18 @@ pub(crate) struct Offline {
 }
 
 impl Offline {
+    /// Takes the directory and opens it for a command that only reads: where there is no catalog, nothing is made.
+    ///
+    /// # Errors
+    /// There is none, or as of [`Offline::open`].
+    pub(crate) fn existing(config: &Config) -> anyhow::Result<Self> {
+        DataDirectory::may_hold_data(&config.data.dir)?;
+        if !config.data.dir.join("catalog.redb").exists() {
+            return Err(ClientError::NotRunning(config.socket()).into());
+        }
+        Self::open(config)
+    }
+
     /// Takes the directory and opens it; makes what is missing, as the first start of the daemon would.
     ///
     /// # Errors
