@@ -308,6 +308,24 @@ async fn the_journal_can_be_looked_into_beside_the_daemon_and_shows_no_payload()
     assert_eq!(states("spare"), empty, "{shown}");
 }
 
+/// The numbers of segments whose hashes are in the audit, once there are so many.
+async fn attested(daemon: &Daemon, count: usize) -> Vec<u64> {
+    within("the notes of sealed segments", async {
+        let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
+        loop {
+            look.tick().await;
+            let audit = daemon.local(Method::GET, "/audit?after=0", None).await.unwrap();
+            let entries = audit["entries"].as_array().unwrap().iter();
+            let segments = entries.filter_map(|entry| entry["segments"].as_array()).flatten();
+            let numbers: Vec<u64> = segments.map(|segment| segment["number"].as_u64().unwrap()).collect();
+            if numbers.len() >= count {
+                return numbers;
+            }
+        }
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audit_names_what_changed_and_finds_a_segment_that_was_tampered_with() {
     let provider = Provider::start().await;
@@ -321,18 +339,7 @@ async fn the_audit_names_what_changed_and_finds_a_segment_that_was_tampered_with
     // The segment is sealed by the end, and noted after the next start.
     daemon.terminate();
     daemon.restart();
-    let sealed = within("the note of the sealed segment", async {
-        let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
-        loop {
-            look.tick().await;
-            let audit = daemon.local(Method::GET, "/audit?after=0", None).await.unwrap();
-            let entries = audit["entries"].as_array().unwrap().clone();
-            if let Some(entry) = entries.iter().find(|entry| entry["action"] == "journal.seal") {
-                break entry["segments"][0]["number"].as_u64().unwrap();
-            }
-        }
-    })
-    .await;
+    let sealed = attested(&daemon, 1).await[0];
     let verify = |daemon: &Daemon| perseat(&daemon.data(), &["audit", "verify"], &[]);
     let whole = done(&verify(&daemon));
     assert!(
@@ -340,8 +347,36 @@ async fn the_audit_names_what_changed_and_finds_a_segment_that_was_tampered_with
         "{whole}"
     );
     assert!(done(&perseat(&daemon.data(), &["audit", "list"], &[])).contains(&format!("segment {sealed}")));
+    for _ in 0..2 {
+        notify(&daemon, "jane").await;
+        daemon.terminate();
+        daemon.restart();
+    }
+    let numbers = attested(&daemon, 3).await;
     daemon.terminate();
-    let file = daemon.data().join(format!("journal/{sealed:010}.seg"));
+    let file_of = |number: u64| daemon.data().join(format!("journal/{number:010}.seg"));
+    let (middle, aside) = (file_of(numbers[1]), daemon.data().join("aside"));
+    std::fs::rename(&middle, &aside).unwrap();
+    for (is_directory, why) in [
+        (false, format!("segment {}: acknowledged entries are missing behind it", numbers[0])),
+        (true, "Is a directory".to_owned()),
+    ] {
+        if is_directory {
+            std::fs::create_dir(&middle).unwrap();
+        }
+        let found = verify(&daemon);
+        assert_eq!(found.status.code(), Some(1), "{}", said(&found));
+        assert!(said(&found).contains(&why), "{}", said(&found));
+    }
+    std::fs::remove_dir(&middle).unwrap();
+    std::fs::rename(&aside, &middle).unwrap();
+    // Released between its name and its bytes.
+    let file = file_of(sealed);
+    std::fs::rename(&file, &aside).unwrap();
+    std::os::unix::fs::symlink("released", &file).unwrap();
+    done(&verify(&daemon));
+    done(&perseat(&daemon.data(), &["journal", "inspect"], &[]));
+    std::fs::rename(&aside, &file).unwrap();
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[8192 + 40] ^= 1;
     std::fs::write(&file, bytes).unwrap();

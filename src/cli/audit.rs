@@ -133,9 +133,10 @@ impl Verify {
         let from = u64::from(oldest.unwrap_or(u32::MAX));
         let target = format!("/audit/verify?segments={from}");
         let verified = match client::block_on(client::call(&config.socket(), Method::GET, &target, None))? {
-            Err(ClientError::NotRunning(_)) => {
-                audit_verified(Offline::existing(&config)?.custody.catalog(), u32::try_from(from).unwrap_or(u32::MAX))?
-            }
+            Err(ClientError::NotRunning(_)) => audit_verified(
+                Offline::existing(&config)?.custody.catalog(),
+                u32::try_from(from).unwrap_or(u32::MAX),
+            )?,
             answered => answered?,
         };
         say!(
@@ -145,8 +146,8 @@ impl Verify {
         // Looked at after that: what is attested by then has its last bytes.
         let (segments, damaged) = found_in(&journal)?;
         let mut whole = damaged.is_empty();
-        for error in &damaged {
-            say!("{error}");
+        for what in &damaged {
+            say!("{what}");
         }
         let mut same = 0;
         for attested in verified["segments"].as_array().into_iter().flatten() {
@@ -178,16 +179,20 @@ fn on_disk(journal: &Path) -> std::io::Result<Vec<Result<Inspected, OpenError>>>
     }
 }
 
-/// The segments by their numbers, and why others are none. One that the daemon released meanwhile is neither.
-fn found_in(journal: &Path) -> std::io::Result<(BTreeMap<u64, Inspected>, Vec<OpenError>)> {
+/// The segments by their numbers, and what is wrong beside their bytes: those that are none, and gaps.
+fn found_in(journal: &Path) -> std::io::Result<(BTreeMap<u64, Inspected>, Vec<String>)> {
     let (mut segments, mut damaged) = (BTreeMap::new(), Vec::new());
     for found in on_disk(journal)? {
         match found {
             Ok(segment) => {
-                segments.insert(u64::from(segment.info().number), segment);
+                let info = segment.info();
+                // One without a seal may have been written on since it was read.
+                if info.damaged && info.final_hash.is_some() {
+                    damaged.push(format!("segment {}: acknowledged entries are missing behind it", info.number));
+                }
+                segments.insert(u64::from(info.number), segment);
             }
-            Err(OpenError::Io(_)) => {}
-            Err(error) => damaged.push(error),
+            Err(error) => damaged.push(format!("{:#}", anyhow::Error::from(error))),
         }
     }
     Ok((segments, damaged))

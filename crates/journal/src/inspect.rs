@@ -50,7 +50,8 @@ impl Inspected {
     }
 }
 
-/// All segment files of a directory, oldest first; one that cannot be read is an error in its place.
+/// All segment files of a directory, oldest first; one that cannot be read is an error in its place. What is released while this looks is
+/// left out.
 pub fn segments(directory: &Path) -> io::Result<Vec<Result<Inspected, OpenError>>> {
     segments_of(&RealDisk::inspect(directory)?)
 }
@@ -61,10 +62,13 @@ pub fn segments_of(disk: &dyn Disk) -> io::Result<Vec<Result<Inspected, OpenErro
     names.sort_unstable();
     let mut found = Vec::new();
     for name in names {
-        if let Some(number) = segment_number(&name) {
-            found.push(open_segment(disk, name, number).map(|segment| Inspected {
+        let Some(number) = segment_number(&name) else { continue };
+        match open_segment(disk, name, number) {
+            // Released in order: those before it, too.
+            Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => found.clear(),
+            opened => found.push(opened.map(|segment| Inspected {
                 segment: Arc::new(segment),
-            }));
+            })),
         }
     }
     let intact: Vec<_> = found.iter().flatten().map(|inspected| inspected.segment.clone()).collect();
