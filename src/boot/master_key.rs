@@ -45,7 +45,7 @@ impl<'a> Unit<'a> {
 pub struct MasterKey {
     /// The 256 bits.
     pub bytes: Zeroizing<[u8; 32]>,
-    /// The file that holds it, or held its predecessor: where the daemon looks first.
+    /// The file that holds it, or held its predecessor: where the daemon looks first, or where the unit has its credential from.
     pub path: PathBuf,
     /// Whether this start made it.
     pub created: bool,
@@ -95,6 +95,17 @@ pub enum MasterKeyError {
     Missing,
 }
 
+impl MasterKeyError {
+    /// The file that should be there.
+    fn missing(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, source } if source.kind() == io::ErrorKind::NotFound => Some(path),
+            Self::Lost(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
 /// Finds or makes the master key.
 ///
 /// `configured` is `keys.master-key`, `credentials` the value of `CREDENTIALS_DIRECTORY`. A new key is made only in a data
@@ -103,20 +114,27 @@ pub enum MasterKeyError {
 /// # Errors
 /// A key that cannot be read, is readable by others, has another form, or was lost.
 pub fn find(configured: Option<&Path>, credentials: Option<OsString>, data: &Path) -> Result<MasterKey, MasterKeyError> {
-    let found = first(configured, credentials, data, UNIT)?;
+    let found = first(configured, credentials, data, UNIT);
     let next = data.join(NEXT);
-    let is_under = |bytes| fits(data, bytes).unwrap_or_default();
-    if found.created || !next.exists() || is_under(&found.bytes) {
-        return Ok(found);
+    if !next.exists() {
+        return found;
     }
+    let is_under = |bytes| fits(data, bytes).unwrap_or_default();
+    let path = match &found {
+        Ok(found) if found.created || is_under(&found.bytes) => None,
+        Ok(found) => Some(found.path.clone()),
+        // Whoever configured it may have taken it away already.
+        Err(error) => error.missing().map(Path::to_owned),
+    };
+    let Some(path) = path else { return found };
     // One that was cut off while it was written is no key, and nothing is under it.
     match read(&next, true) {
         Ok(next) if is_under(&next.bytes) => Ok(MasterKey {
             is_next: true,
-            path: found.path,
+            path,
             ..next
         }),
-        Ok(_) | Err(MasterKeyError::Form(_)) => Ok(found),
+        Ok(_) | Err(MasterKeyError::Form(_)) => found,
         // It may be the one in force.
         Err(error) => Err(error),
     }
@@ -131,7 +149,8 @@ pub fn given(config: &Config, file: Option<&Path>, directory: &Path) -> Result<O
     let configured = file.or(config.keys.master_key.as_deref());
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     let passed = credentials.as_ref().is_some_and(|folder| Path::new(folder).join(NAME).exists());
-    let is_there = directory.join(NAME).exists() || UNIT.credential_of(directory).is_some();
+    let is_next = is_in_force(directory, &directory.join(NEXT)).unwrap_or_default();
+    let is_there = is_next || directory.join(NAME).exists() || UNIT.credential_of(directory).is_some();
     if configured.is_none() && !passed && !is_there {
         return Ok(None);
     }
@@ -162,7 +181,11 @@ fn first(configured: Option<&Path>, credentials: Option<OsString>, data: &Path, 
         return read(path, true);
     }
     if let Some(path) = credentials.map(|dir| Path::new(&dir).join(NAME)).filter(|path| path.exists()) {
-        return read(&path, false);
+        // The service manager makes that file anew at each start.
+        return Ok(MasterKey {
+            path: unit.credential.into(),
+            ..read(&path, false)?
+        });
     }
     let path = data.join(NAME);
     if path.exists() {

@@ -200,7 +200,7 @@ pub(super) fn settle(found: &MasterKey, data: &Path, catalog: &Catalog) -> anyho
     }
     if let Some(home) = promote(&found.path, data)? {
         tracing::warn!(
-            "the keyring is under the key of {}, and {} holds an older one: put the key there and restart",
+            "the keyring is under the key of {}, and {} holds an older one or none: put the key there and restart",
             next.display(),
             home.display()
         );
@@ -223,9 +223,9 @@ fn promote(home: &Path, data: &Path) -> anyhow::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Whether the daemon made the key, in its own directory.
+/// Whether the daemon made the key, in its own directory; not where somebody took it away.
 fn is_own(home: &Path, data: &Path) -> bool {
-    home == data.join(NAME)
+    home == data.join(NAME) && home.exists()
 }
 
 /// A place at which a test stops the process.

@@ -213,6 +213,11 @@ async fn a_master_key_that_somebody_configured_is_theirs_to_replace_and_the_daem
     world.daemon.log_line(&["holds an older one"]);
     world.works().await;
     world.daemon.terminate();
+    // The old one is taken away first.
+    std::fs::remove_file(&home).unwrap();
+    world.daemon.restart();
+    world.works().await;
+    world.daemon.terminate();
     put(&std::fs::read_to_string(&next).unwrap());
     world.daemon.restart();
     assert!(!next.exists());
@@ -221,4 +226,29 @@ async fn a_master_key_that_somebody_configured_is_theirs_to_replace_and_the_daem
     put(&old);
     world.daemon.relaunch(None);
     assert!(!world.daemon.until_ready_or_ended(), "the old key opens nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_master_key_is_a_credential_is_told_where_the_unit_has_it_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let credential = folder.path().join("master-key");
+    std::fs::write(&credential, "07".repeat(32)).unwrap();
+    let setup = Setup::new().env("CREDENTIALS_DIRECTORY", folder.path().display().to_string());
+    let mut world = World::start(setup).await;
+    let home = "/etc/credstore/perseat.master-key";
+    let rotated = done(&world.rotate());
+    assert!(rotated.contains(home), "{rotated}");
+    let again = said(&world.rotate());
+    assert!(again.contains("rotation_unfinished") && again.contains(home), "{again}");
+    world.daemon.terminate();
+    world.daemon.restart();
+    world.daemon.log_line(&["holds an older one", home]);
+    world.daemon.terminate();
+    // Without the credential, too, and for commands that are passed none.
+    std::fs::remove_file(&credential).unwrap();
+    let data = world.daemon.data();
+    let verified = done(&perseat(&data, &["verify", data.to_str().unwrap()]));
+    assert!(verified.contains("all opened with the master key"), "{verified}");
+    world.daemon.restart();
+    world.works().await;
 }
