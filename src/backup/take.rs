@@ -12,6 +12,7 @@ use perseat_store::StoreError;
 use perseat_store::catalog::Catalog;
 use perseat_store::index::IndexError;
 use perseat_store::keyring::Keyring;
+use perseat_store::pressure::free_room;
 use perseat_store::state::StateStore;
 use uuid::Uuid;
 
@@ -97,6 +98,8 @@ pub struct Source<'s> {
     pub media: &'s Path,
     /// Where copies of databases stand while they are handed out, in files without a name.
     pub scratch: &'s Path,
+    /// Bytes that stay free there.
+    pub reserve: u64,
     /// The epoch of the directory.
     pub epoch: u64,
     /// A random id.
@@ -134,6 +137,19 @@ pub enum TakeError {
          take it again when less arrives, or to a faster disk"
     )]
     Overtaken,
+    /// The copies of the databases would fill the disk.
+    #[error(
+        "the databases are copied into the data directory first: that takes {copies} bytes, {reserve} stay free for events, and there are {free}; \
+         make room"
+    )]
+    NoRoom {
+        /// What both copies take.
+        copies: u64,
+        /// [`Source::reserve`].
+        reserve: u64,
+        /// What is free.
+        free: u64,
+    },
     /// Whoever receives it took nothing for too long.
     #[error("nothing was taken of the backup for backup.reader-timeout")]
     ReaderSlow,
@@ -154,6 +170,7 @@ impl TakeError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Overtaken => "backup_overtaken",
+            Self::NoRoom { .. } => "backup_no_room",
             Self::ReaderSlow => "backup_reader_slow",
             Self::ReaderGone => "backup_reader_gone",
             Self::Stopping => "not_ready",
@@ -177,6 +194,11 @@ enum Content {
 /// # Errors
 /// What `give` returns, or if something cannot be read. Then there is no manifest, and so no backup.
 pub fn take(source: &Source<'_>, give: &mut dyn FnMut(Part) -> Result<(), TakeError>) -> Result<(), TakeError> {
+    let mut copies = 0;
+    for database in ["state.redb", "catalog.redb"] {
+        copies += source.scratch.join(database).metadata()?.len();
+    }
+    check_room(copies, source.reserve, free_room(source.scratch)?)?;
     let (state_file, state_copy) = scratch(source.scratch)?;
     let state = source.state.copy_to(state_copy)?;
     #[cfg(feature = "faults")]
@@ -267,6 +289,14 @@ pub fn take(source: &Source<'_>, give: &mut dyn FnMut(Part) -> Result<(), TakeEr
     give(Part::Manifest(Box::new(manifest.sealed().0)))
 }
 
+/// Whether there is room for the copies, which both stand there until the end.
+fn check_room(copies: u64, reserve: u64, free: u64) -> Result<(), TakeError> {
+    if copies.saturating_add(reserve) > free {
+        return Err(TakeError::NoRoom { copies, reserve, free });
+    }
+    Ok(())
+}
+
 /// The uploaded files below a folder, in order, with the names that they have in the backup.
 fn media(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let entries = match std::fs::read_dir(folder) {
@@ -340,4 +370,18 @@ fn hand_out_segment(
         Ok(())
     };
     hand_out(bytes, give, read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_leave_what_is_to_stay_free() {
+        assert!(check_room(10, 5, 15).is_ok());
+        let refused = check_room(10, 5, 14).unwrap_err();
+        assert_eq!(refused.code(), "backup_no_room");
+        assert!(refused.to_string().contains("takes 10 bytes, 5 stay free"), "{refused}");
+        assert!(check_room(u64::MAX, 1, u64::MAX - 1).is_err());
+    }
 }

@@ -39,6 +39,7 @@ struct Limits {
     reader_timeout: Duration,
     pieces: usize,
     nice: i32,
+    reserve: u64,
 }
 
 /// What the routes work on.
@@ -73,6 +74,7 @@ impl Backups {
                 reader_timeout: backup.reader_timeout,
                 pieces: (backup.read_ahead.as_usize() / PIECE).max(1),
                 nice: i32::try_from(backup.nice.get()).unwrap_or(i32::MAX),
+                reserve: config.backup_reserve().get(),
             },
             runtime,
             stop,
@@ -163,6 +165,7 @@ impl Backups {
             segments: &segments,
             media: &media,
             scratch: &self.data,
+            reserve: self.limits.reserve,
             epoch: self.epoch,
             id: Uuid::from_u128(random()),
             at: self.clock.now(),

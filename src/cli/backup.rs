@@ -113,6 +113,7 @@ impl Backup {
             segments: &Resting(&journal),
             media: &media_directory(data),
             scratch: data,
+            reserve: config.backup_reserve().get(),
             id: uuid::Uuid::new_v4(),
             at: RealClock::new().now(),
             with_history: self.history,

@@ -173,6 +173,12 @@ impl Config {
         self.backup.pinned_bytes.or(Size::bytes(self.retention.budget.get() / 16))
     }
 
+    /// What stays free of the disk while copies of databases stand there for a backup: room for events, and for deleting.
+    #[must_use]
+    pub fn backup_reserve(&self) -> Size {
+        Size::bytes(self.segment().get().saturating_mul(2).saturating_add(self.ballast().get()))
+    }
+
     /// The file that is given up first on a full disk.
     #[must_use]
     pub fn ballast(&self) -> Size {

@@ -54,3 +54,18 @@ async fn a_backup_that_was_cut_off_is_refused_by_everything() {
     world.daemon.restart();
     done(&perseat(&data, &["backup", world.path("whole").to_str().unwrap()]));
 }
+
+/// No disk has what is to stay free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_leaves_too_little_room_is_not_begun() {
+    let setup = World::setup()
+        .set("retention.budget", "4096TiB")
+        .set("retention.ballast", "1024TiB");
+    let world = World::start(setup).await;
+    let backup = world.path("backup");
+    refused(
+        &perseat(&world.daemon.data(), &["backup", backup.to_str().unwrap()]),
+        "backup_no_room",
+    );
+    world.daemon.log_line(&["was not handed out", "make room"]);
+}

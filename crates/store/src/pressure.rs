@@ -99,8 +99,7 @@ impl Ballast {
         if self.bytes == 0 || self.is_ready() {
             return Ok(true);
         }
-        let disk = rustix::fs::statvfs(self.path.parent().unwrap_or(Path::new(".")))?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < self.bytes.saturating_mul(ROOMY) {
+        if free_room(self.path.parent().unwrap_or(Path::new(".")))? < self.bytes.saturating_mul(ROOMY) {
             return Ok(false);
         }
         let filled = self.fill().map(|()| true);
@@ -130,6 +129,15 @@ impl Ballast {
         }
         file.sync_all()
     }
+}
+
+/// Bytes that may still be written to the disk of this folder.
+///
+/// # Errors
+/// If it cannot be measured.
+pub fn free_room(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 #[cfg(test)]
