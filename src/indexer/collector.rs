@@ -464,7 +464,13 @@ fn pack_runs(indexer: &Indexer, execution: ExecutionId, runs: &[(u32, Vec<EntryR
 /// What stands there. In the place of what is damaged are as many entries that are none: it could hold up the release of its segment for
 /// ever, and so everybody; whoever takes its execution up finds out.
 fn to_copy(indexer: &Indexer, execution: ExecutionId, reference: &EntryRef) -> Result<Vec<Bytes>, CollectError> {
-    let damage = match indexer.parts.journal.read(Position::from_bits(reference.position)) {
+    let (journal, at) = (&indexer.parts.journal, Position::from_bits(reference.position));
+    let read = match journal.read(at) {
+        // A read may go wrong where the disk holds what it should.
+        Err(ReadError::Corrupt { .. }) => journal.read(at),
+        read => read,
+    };
+    let damage = match read {
         Ok(committed) => match unpack(committed.payload, reference.entries) {
             Err(error @ EntryError::Malformed { .. }) => error.to_string(),
             // What a newer version wrote is left to it.

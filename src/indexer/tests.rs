@@ -3,7 +3,7 @@
 use super::collector::{Collector, RetentionOptions};
 use super::thread::{End, Indexer, Pace};
 use super::{IndexSink, Options, Parts, RecoverError, Recovered, recover, start};
-use perseat_domain::entry::{Accepted, EndStatus, Ended, Entry, Origin, StepRecord, StepStatus, StepsDone};
+use perseat_domain::entry::{Accepted, EndStatus, Ended, Entry, EntryError, Origin, StepRecord, StepStatus, StepsDone};
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::Sealed;

@@ -329,7 +329,7 @@ macro_rules! entries {
                     $([ENTRY_FORMAT, $kind, body @ ..] => postcard::from_bytes(body).map(Self::$name).map_err(|_| EntryError::Malformed { kind: $kind }),)*
                     [ENTRY_FORMAT, kind, ..] => Err(EntryError::UnknownKind { kind: *kind }),
                     [format, ..] => Err(EntryError::UnknownFormat { format: *format }),
-                    [] => Err(EntryError::UnknownFormat { format: 0 }),
+                    [] => Err(EntryError::Gap),
                 }
             }
         }
@@ -474,7 +474,7 @@ impl EntryHead {
             [ENTRY_FORMAT, kind @ (7 | 8), body @ ..] => part(*kind, body).map(Self::Progress),
             [ENTRY_FORMAT, kind, ..] => Err(EntryError::UnknownKind { kind: *kind }),
             [format, ..] => Err(EntryError::UnknownFormat { format: *format }),
-            [] => Err(EntryError::UnknownFormat { format: 0 }),
+            [] => Err(EntryError::Gap),
         }
     }
 }
@@ -494,6 +494,9 @@ pub enum EntryError {
         /// The second byte.
         kind: u8,
     },
+    /// It was damaged, and so copied as nothing when its segment went.
+    #[error("the entry was damaged, and nothing of it is left")]
+    Gap,
     /// The body does not decode although its checksum held.
     #[error("entry of kind {kind} does not decode")]
     Malformed {
@@ -579,5 +582,7 @@ mod tests {
     fn bytes_of_a_newer_version_are_refused_by_name() {
         assert_eq!(Entry::decode(&[9, 1]), Err(EntryError::UnknownFormat { format: 9 }));
         assert_eq!(Entry::decode(&[ENTRY_FORMAT, 99]), Err(EntryError::UnknownKind { kind: 99 }));
+        assert_eq!(Entry::decode(&[]), Err(EntryError::Gap));
+        assert_eq!(EntryHead::read(&[]), Err(EntryError::Gap));
     }
 }

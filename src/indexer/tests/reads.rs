@@ -6,21 +6,37 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicI64;
 
-/// How many reads come before the one that fails; below zero it has failed, or none will.
+/// One read that fails.
 #[derive(Clone, Debug)]
-struct ReadFault(Arc<AtomicI64>);
+struct ReadFault {
+    /// How many reads come before it; below zero it has failed, or none will.
+    left: Arc<AtomicI64>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    NoAnswer,
+    /// Other bytes than the disk holds.
+    Wrong,
+}
 
 impl ReadFault {
     fn none() -> Self {
-        Self(Arc::new(AtomicI64::new(-1)))
+        Self::of(Kind::NoAnswer)
+    }
+
+    fn of(kind: Kind) -> Self {
+        let left = Arc::new(AtomicI64::new(-1));
+        Self { left, kind }
     }
 
     fn strike_after(&self, reads: i64) {
-        self.0.store(reads, Ordering::SeqCst);
+        self.left.store(reads, Ordering::SeqCst);
     }
 
     fn has_struck(&self) -> bool {
-        self.0.load(Ordering::SeqCst) < 0
+        self.left.load(Ordering::SeqCst) < 0
     }
 
     fn disks(&self, directory: &Path) -> Disks {
@@ -79,8 +95,13 @@ impl Disk for Unsteady<Arc<dyn Disk>> {
 
 impl File for Unsteady<Arc<dyn File>> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        match self.fault.0.fetch_sub(1, Ordering::SeqCst) {
-            0 => Err(io::Error::other("the disk does not answer")),
+        match (self.fault.left.fetch_sub(1, Ordering::SeqCst), self.fault.kind) {
+            (0, Kind::NoAnswer) => Err(io::Error::other("the disk does not answer")),
+            (0, Kind::Wrong) => {
+                let count = self.inner.read_at(buffer, offset)?;
+                buffer[..count].iter_mut().for_each(|byte| *byte ^= 0xff);
+                Ok(count)
+            }
             _ => self.inner.read_at(buffer, offset),
         }
     }
@@ -191,4 +212,43 @@ fn a_queue_that_overflowed_is_made_good_though_a_read_of_the_journal_fails() {
         failed += 1;
     }
     assert!(failed >= 3, "{failed} reads");
+}
+
+#[test]
+fn what_one_read_got_wrong_is_not_taken_for_damage_when_it_is_carried() {
+    let mut wrong = 0;
+    loop {
+        let directory = tempfile::tempdir().unwrap();
+        let fault = ReadFault::of(Kind::Wrong);
+        let run = Run::start_on(
+            fault.disks(directory.path()),
+            directory.path(),
+            FeedOptions::default(),
+            false,
+            || {},
+        )
+        .unwrap();
+        let mut indexer = run.indexer();
+        indexer.is_urgent = true;
+        run.append([accepted(1, 1 << 10)]);
+        run.fill(1_000);
+        for n in 10_000.. {
+            if run.journal.room() != Room::Ample {
+                break;
+            }
+            run.append([accepted(n, 64 << 10), ended(n)]);
+        }
+        catch_up(&mut indexer);
+        fault.strike_after(wrong);
+        Collector::default().collect(&mut indexer);
+        let has_struck = fault.has_struck();
+        fault.strike_after(-1);
+        assert!(indexer.makes_room, "read {wrong}");
+        assert_eq!(run.entries_of(id(1)), [accepted(1, 1 << 10)], "read {wrong}");
+        if !has_struck {
+            break;
+        }
+        wrong += 1;
+    }
+    assert!(wrong > 0);
 }
