@@ -23,6 +23,8 @@ pub(super) struct Composer {
     shown: Shown,
     request: Option<Sealed>,
     ended: Option<Ended>,
+    /// How many entries came.
+    entries: u32,
     view: ExecutionView,
 }
 
@@ -33,6 +35,7 @@ impl Composer {
             shown,
             request: None,
             ended: None,
+            entries: 0,
             view: ExecutionView {
                 summary,
                 trigger: Part::Unreadable {
@@ -49,18 +52,25 @@ impl Composer {
         }
     }
 
-    /// An entry cannot be read.
-    pub(super) fn misses(&mut self, reason: Unreadable) {
+    /// The next so many entries cannot be read. Any but the first may be results.
+    pub(super) fn misses(&mut self, entries: u32, reason: Unreadable) {
+        if self.entries > 0 || entries > 1 {
+            self.opener.secrets.lacks(reason);
+        }
+        self.entries += entries;
         self.view.missing.push(reason);
     }
 
     pub(super) fn take_in(&mut self, payload: &[u8]) {
-        match Entry::decode(payload) {
-            Ok(Entry::Accepted(accepted)) => self.request = Some(accepted.request),
-            Ok(Entry::StepsDone(done)) => self.steps(done),
-            Ok(Entry::Ended(ended)) => self.ended = Some(ended),
-            Ok(Entry::Started(_) | Entry::Parked(_) | Entry::Called(_) | Entry::Cancelled(_) | Entry::Carried(_)) => {}
-            Err(_) => self.misses(Unreadable::Damaged),
+        let Ok(entry) = Entry::decode(payload) else {
+            return self.misses(1, Unreadable::Damaged);
+        };
+        self.entries += 1;
+        match entry {
+            Entry::Accepted(accepted) => self.request = Some(accepted.request),
+            Entry::StepsDone(done) => self.steps(done),
+            Entry::Ended(ended) => self.ended = Some(ended),
+            Entry::Started(_) | Entry::Parked(_) | Entry::Called(_) | Entry::Cancelled(_) | Entry::Carried(_) => {}
         }
     }
 
@@ -93,8 +103,9 @@ impl Composer {
             self.opener.learn(step);
             return Ok("…".into());
         }
-        let plain = self.opener.output(step)?;
-        self.opener.keep(&plain, step);
+        let opened = self.opener.output(step);
+        self.opener.keep(&opened, step);
+        let plain = opened?;
         self.shown.results -= most.min(plain.len());
         Ok(mask::json(&plain, &step.masks, most))
     }
@@ -123,7 +134,7 @@ impl Composer {
             url: url.to_owned(),
             query: mask::query(&request.query),
             headers: blank_headers(request.headers),
-            body: self.body(&self.opener.secrets.finder()?, &request.body),
+            body: self.body(&self.opener.secrets.complete()?, &request.body),
             method: request.method,
             path_fragment: request.path_fragment,
         })
@@ -135,7 +146,7 @@ impl Composer {
             status: response.status,
             content_type: response.content_type,
             headers: blank_headers(response.headers),
-            body: self.body(&self.opener.secrets.finder()?, &response.body),
+            body: self.body(&self.opener.secrets.complete()?, &response.body),
         })
     }
 

@@ -223,7 +223,7 @@ impl ExecutionReader {
         for reference in entries.references {
             match self.payloads(&reference) {
                 Ok(payloads) => payloads.iter().for_each(|payload| view.take_in(payload)),
-                Err(reason) => view.misses(reason),
+                Err(reason) => view.misses(reference.entries, reason),
             }
         }
         Ok(Some(view.finish()))

@@ -52,20 +52,21 @@ impl Opener {
 
     /// Keeps the secrets of a result, which is opened only if it has any.
     pub(super) fn learn(&mut self, step: &StepRecord) {
-        if step.masks.is_empty() {
-            return;
-        }
-        if let Ok(plain) = self.output(step) {
-            self.keep(&plain, step);
+        if !step.masks.is_empty() {
+            self.keep(&self.output(step), step);
         }
     }
 
-    /// Keeps the secrets of a result that is open.
-    pub(super) fn keep(&mut self, plain: &[u8], step: &StepRecord) {
-        mask::secrets(plain, &step.masks).for_each(|secret| self.secrets.add(secret));
+    /// Keeps the secrets of a result that was opened.
+    pub(super) fn keep(&mut self, opened: &Result<Zeroizing<Vec<u8>>, Unreadable>, step: &StepRecord) {
+        match opened {
+            Ok(plain) => mask::secrets(plain, &step.masks).for_each(|secret| self.secrets.add(secret)),
+            Err(reason) if !step.masks.is_empty() => self.secrets.lacks(*reason),
+            Err(_) => {}
+        }
     }
 
-    /// A message without the secrets of the results.
+    /// A message without the secrets of the results; those known when it was written were blanked then.
     pub(super) fn message(&self, sealed: &Sealed) -> Result<String, Unreadable> {
         let plain = self.open(RecordKind::Message, &[], sealed)?;
         let (shown, _) = self.secrets.finder()?.shown(&plain, usize::MAX);

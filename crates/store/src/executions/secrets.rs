@@ -18,6 +18,8 @@ const ALL: usize = 256 << 10;
 pub(super) struct Secrets {
     distinct: BTreeSet<Vec<u8>>,
     bytes: usize,
+    /// Why there may be others.
+    unread: Option<Unreadable>,
 }
 
 impl Secrets {
@@ -30,11 +32,24 @@ impl Secrets {
         self.distinct.insert(beginning.to_vec());
     }
 
+    /// What may hold others cannot be read.
+    pub(super) fn lacks(&mut self, reason: Unreadable) {
+        self.unread.get_or_insert(reason);
+    }
+
     fn are_too_many(&self) -> bool {
         self.bytes > ALL
     }
 
-    /// What finds them all in one pass.
+    /// What finds them all in one pass, for a text in which nothing was blanked when it was written.
+    ///
+    /// # Errors
+    /// There are too many, or others that are not known.
+    pub(super) fn complete(&self) -> Result<Finder, Unreadable> {
+        self.unread.map_or_else(|| self.finder(), Err)
+    }
+
+    /// What finds those that are known in one pass.
     ///
     /// # Errors
     /// There are too many.
@@ -60,7 +75,7 @@ impl Drop for Secrets {
     }
 }
 
-/// See [`Secrets::finder`].
+/// See [`Secrets::complete`].
 pub(super) struct Finder(AhoCorasick);
 
 impl Finder {

@@ -383,6 +383,36 @@ fn entries_of_dropped_segments_are_named_as_expired() {
     );
     assert_eq!(view.missing, [Unreadable::Expired]);
     assert_eq!(view.steps.len(), 1, "the rest is shown");
+    assert!(matches!(&view.response, Some(Part::Readable(response)) if response.body.text.as_deref() == Some(mask::BLANK)));
+}
+
+#[test]
+fn what_may_hold_a_secret_is_not_shown_where_a_result_that_names_it_cannot_be_read() {
+    let bench = Bench::new();
+    let id = execution(1, 1);
+    bench.run(id);
+    let payload = bench.payloads.0.lock().unwrap()[2].clone().unwrap();
+    let Ok(Entry::StepsDone(mut done)) = Entry::decode(&payload) else {
+        panic!("the third entry is another")
+    };
+    *done.steps[0].output.0.last_mut().unwrap() ^= 1;
+    let closed = Entry::from(done).encode().into();
+    for (left, reason) in [
+        (None, Unreadable::Expired),
+        (Some(Bytes::new()), Unreadable::Damaged),
+        (Some(closed), Unreadable::Damaged),
+    ] {
+        bench.payloads.0.lock().unwrap()[2] = left;
+        let view = bench.reader.show(id).unwrap().unwrap();
+        assert_eq!(view.trigger, Part::Unreadable { unreadable: reason });
+        assert_eq!(view.response, Some(Part::Unreadable { unreadable: reason }));
+        assert!(
+            matches!(view.message, Some(Part::Readable(_))),
+            "it was blanked when it was written"
+        );
+        let (_, request) = bench.reader.request(id).unwrap().unwrap();
+        assert_eq!(request, Part::Unreadable { unreadable: reason });
+    }
 }
 
 #[test]
