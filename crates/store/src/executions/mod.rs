@@ -301,7 +301,8 @@ impl ExecutionReader {
         Ok(Some(log))
     }
 
-    /// What the step at this place, of those that ended, gave, as it is stored. `None` if there is no such step. Blocks on the disk.
+    /// What the step at this place, of those that ended, gave, as it is stored. `None` if there is no such step, or if what stands before it
+    /// cannot be read: how many steps that was is not known. Blocks on the disk.
     ///
     /// # Errors
     /// If an index cannot be read.
@@ -309,11 +310,22 @@ impl ExecutionReader {
         let Some((_, entries)) = self.look_up(execution)? else {
             return Ok(None);
         };
-        let mut left = place;
+        let (mut left, mut came) = (place, 0);
         for reference in entries.references {
-            for payload in self.payloads(&reference).unwrap_or_default() {
-                let Ok(Entry::StepsDone(mut done)) = Entry::decode(&payload) else {
+            // The first entry is the acceptance.
+            let is_passed_over = came == 0 && reference.entries == 1;
+            came += reference.entries;
+            let Ok(payloads) = self.payloads(&reference) else {
+                if is_passed_over {
                     continue;
+                }
+                return Ok(None);
+            };
+            for payload in payloads {
+                let mut done = match Entry::decode(&payload) {
+                    Ok(Entry::StepsDone(done)) => done,
+                    Err(_) if !is_passed_over => return Ok(None),
+                    _ => continue,
                 };
                 if left < done.steps.len() {
                     return Ok(Some(StoredResult {

@@ -353,6 +353,22 @@ fn of_long_results_the_beginning_is_shown_up_to_a_limit_and_each_can_be_had_whol
 }
 
 #[test]
+fn a_result_is_never_taken_for_another_ones_because_what_was_before_it_is_gone() {
+    let bench = Bench::new();
+    let id = execution(1, 1);
+    bench.begin(id);
+    bench.results(id, "7", 2);
+    let result = |place| bench.reader.result(id, place).unwrap().map(StoredResult::open);
+    let second = Some(Part::Readable(b"7".to_vec()));
+    bench.payloads.0.lock().unwrap()[0] = None;
+    assert_eq!(result(1), second, "no result goes with the request");
+    for left in [None, Some(Bytes::new())] {
+        bench.payloads.0.lock().unwrap()[2] = left;
+        assert_eq!((result(0), result(1)), (None, None));
+    }
+}
+
+#[test]
 fn after_the_users_key_is_destroyed_only_ids_times_and_names_are_left() {
     let bench = Bench::new();
     let id = execution(1, 1);
