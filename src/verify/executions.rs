@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use perseat_domain::entry::{EndStatus, Entry};
+use perseat_domain::entry::{EndStatus, Entry, EntryRef};
 use perseat_domain::id::{ExecutionId, partition_of};
 use perseat_journal::inspect::{self, Inspected, Reader};
 use perseat_journal::{Position, ReadError};
@@ -112,7 +112,7 @@ pub(super) fn check(segments: &[Inspected], state: &StateStore, history: Option<
 /// Whether a row of state begins with what was carried, or what is wrong with it.
 fn live_row(reader: &Reader, execution: ExecutionId, row: &ExecutionRow, known: Option<u64>) -> Result<bool, String> {
     let (mut entries, mut is_carried) = (Vec::new(), None);
-    for reference in &row.entries {
+    for reference in row.entries.iter().filter(|reference| **reference != EntryRef::UNKNOWN) {
         let at = Position::from_bits(reference.position);
         if known.is_none_or(|known| reference.position > known) {
             return Err(format!("its entry at {at:?} is behind what the state is true up to"));

@@ -364,6 +364,13 @@ pub struct EntryRef {
 }
 
 impl EntryRef {
+    /// In the place of entries of which nobody knows any more whether there were any.
+    pub const UNKNOWN: Self = Self {
+        position: 0,
+        entries: 0,
+        bytes: 0,
+    };
+
     /// Takes the place of the entries from the one numbered `first` on, as many as it holds. Tells whether it fits: it has to begin
     /// where one of the places does, and to end within them.
     pub fn take_place(self, places: &mut Vec<Self>, first: u32) -> bool {

@@ -350,6 +350,9 @@ impl ExecutionReader {
 
     /// The execution's entries at one position.
     fn payloads(&self, reference: &EntryRef) -> Result<Vec<Bytes>, Unreadable> {
+        if *reference == EntryRef::UNKNOWN {
+            return Err(Unreadable::Expired);
+        }
         let payload = self.entries.payload(reference.position)?;
         unpack(payload, reference.entries).map_err(|_| Unreadable::Damaged)
     }

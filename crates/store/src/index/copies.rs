@@ -43,6 +43,8 @@ pub struct Beginning {
     pub places: Vec<(u64, u32)>,
     /// Up to which position its other entries are only what these repeat.
     pub repeated_through: Option<u64>,
+    /// Whether others between these and the rest may be gone: it has ended, and only what is live is carried.
+    pub may_lack: bool,
 }
 
 impl Copies {
@@ -75,7 +77,7 @@ impl Copies {
         self.0.values().filter(|seen| !seen.has_ended).count()
     }
 
-    /// The executions without `Accepted` of which all is here that came before their end.
+    /// The executions without `Accepted` of which the beginning is here: all that came before their end but for what they may lack.
     pub fn beginnings(&self) -> impl Iterator<Item = Beginning> + '_ {
         self.0.iter().filter_map(|(execution, seen)| seen.beginning(*execution))
     }
@@ -95,6 +97,8 @@ impl Seen {
             execution,
             places: copies.iter().map(|(copied, entries)| (copied.position, *entries)).collect(),
             repeated_through: last.map(|(position, _)| *position),
+            // Behind an entry that is here as it was written is everything.
+            may_lack: self.has_ended && last.is_none(),
         })
     }
 

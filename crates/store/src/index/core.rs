@@ -358,6 +358,9 @@ fn told_by(beginning: &Beginning, copies: &[Logged], limits: &Limits, usage: &mu
         };
         push(&mut row, reference);
     }
+    if beginning.may_lack {
+        push(&mut row, EntryRef::UNKNOWN);
+    }
     Some(row)
 }
 
@@ -467,6 +470,10 @@ fn carry(row: &mut ExecutionRow, carried: &Carried, reference: EntryRef) {
         entries: carried.entries.len() as u32,
         ..reference
     };
+    // Which number an entry has is not known then.
+    if row.entries.contains(&EntryRef::UNKNOWN) {
+        return;
+    }
     if reference.take_place(&mut row.entries, carried.first) {
         row.bytes = row.entries.iter().map(|reference| u64::from(reference.bytes)).sum();
     }

@@ -4,7 +4,7 @@ use super::core::{Backlog, Core, EndedRow, Stored};
 use super::samples::{accepted, called, cancelled, ended, execution, identity, logged, parked, started, steps};
 use super::{Copies, ExecutionRow, IndexError, Limits, Logged, Status};
 use crate::usage::Added;
-use perseat_domain::entry::{Called, Cancelled, Carried, EndStatus, Entry, EntryHead, Parked, Started, StepsDone};
+use perseat_domain::entry::{Called, Cancelled, Carried, EndStatus, Entry, EntryHead, EntryRef, Parked, Started, StepsDone};
 use perseat_domain::id::ExecutionId;
 use perseat_domain::time::Timestamp;
 use perseat_domain::usage::{Amount, UsageKey};
@@ -221,8 +221,8 @@ fn at(entry: Entry, position: u64) -> Entry {
     }
 }
 
-/// What is live after the whole log, and after what is left of it once all went that nothing live needs.
-fn live_by(log: &[Logged], copies: Option<&Copies>) -> BTreeMap<ExecutionId, ExecutionRow> {
+/// What the whole log gives, and what is left of it once all went that nothing live needs.
+fn made_from(log: &[Logged], copies: Option<&Copies>) -> Disk {
     let mut disk = Disk::default();
     let mut core = disk.core();
     for beginning in copies.into_iter().flat_map(Copies::beginnings) {
@@ -235,7 +235,7 @@ fn live_by(log: &[Logged], copies: Option<&Copies>) -> BTreeMap<ExecutionId, Exe
     }
     disk.commit(&mut core, false);
     assert_eq!(core.backlog().executions, disk.live.len() as u64);
-    disk.live
+    disk
 }
 
 /// An execution as its entries say it is, wherever they stand.
@@ -397,22 +397,25 @@ proptest! {
     }
 
     #[test]
-    fn the_journal_alone_tells_what_is_live_however_it_was_carried(happenings in prop::collection::vec(happening(), 0..90)) {
+    fn the_journal_alone_tells_what_is_live_however_it_was_carried(happenings in prop::collection::vec(happening(), 0..90), most in 0..20u32) {
         let log = write_log(&happenings);
-        let expected = live_by(&log, None);
+        let Disk { live: expected, history: had_ended, .. } = made_from(&log, None);
         let needed = expected.values().flat_map(|row| &row.entries).map(|reference| reference.position).min();
-        let oldest = log.iter().find(|logged| Some(logged.position) == needed).map_or(u32::MAX, |logged| logged.segment);
+        let oldest = log.iter().find(|logged| Some(logged.position) == needed).map_or(most, |logged| logged.segment.min(most));
         let left: Vec<Logged> = log.iter().filter(|logged| logged.segment >= oldest).cloned().collect();
         let heads: Vec<EntryHead> = left.iter().map(|logged| EntryHead::read(&logged.payload).unwrap()).collect();
         let carried = heads.iter().filter(|head| matches!(head, EntryHead::Carried { .. })).map(EntryHead::execution);
         let mut copies = Copies::of(carried.collect());
         left.iter().for_each(|logged| copies.take(logged));
-        let live = live_by(&left, Some(&copies));
+        let Disk { live, history, .. } = made_from(&left, Some(&copies));
         for (id, row) in &expected {
             prop_assert_eq!(live.get(id).map(|row| told(&left, row)), Some(told(&log, row)));
         }
         let mut others = live.keys().filter(|id| !expected.contains_key(id));
         prop_assert!(others.all(|id| !heads.contains(&EntryHead::Ended(*id))), "only an end that went with its segment is not known");
+        for (id, row) in history.iter().filter(|(_, row)| !row.entries.contains(&EntryRef::UNKNOWN)) {
+            prop_assert_eq!(told(&left, row), told(&log, &had_ended[id]));
+        }
     }
 
     #[test]
@@ -468,12 +471,40 @@ fn where_state_was_lost_what_was_carried_makes_its_execution_known_again() {
     let mut copies = Copies::of([id].into());
     log.iter().for_each(|logged| copies.take(logged));
     assert_eq!(copies.in_doubt(), 1);
-    let live = live_by(&log, Some(&copies));
-    let row = &live[&id];
+    let disk = made_from(&log, Some(&copies));
+    let row = &disk.live[&id];
     assert_eq!((row.attempt, row.steps_finished), (1, 3));
     assert_eq!(row.entries.iter().map(|it| it.position).collect::<Vec<_>>(), [103, 102, 101]);
 
     let mut core = Core::new(Some(50), Backlog::default(), LIMITS);
     core.apply(&log[3], &Disk::default()).unwrap();
     assert_eq!(core.orphans(), 1, "with state at hand, an unknown execution has ended");
+}
+
+#[test]
+fn an_execution_of_which_entries_may_be_gone_is_not_made_again_as_if_it_were_whole() {
+    let id = execution(1, 1);
+    let (accepted, started, ended) = (accepted(id, identity(1), 1), started(id, 1, 1), ended(id, EndStatus::Succeeded));
+    let carried = |entries: &[&Entry]| {
+        Entry::from(Carried {
+            execution: id,
+            first: 0,
+            entries: entries.iter().map(|entry| entry.encode().into()).collect(),
+        })
+    };
+    let places = |entries: &[&Entry]| {
+        let log: Vec<Logged> = (100..).zip(entries).map(|(position, entry)| logged(position, 3, entry)).collect();
+        let mut copies = Copies::of([id].into());
+        log.iter().for_each(|logged| copies.take(logged));
+        let disk = made_from(&log, Some(&copies));
+        disk.history[&id]
+            .entries
+            .iter()
+            .map(|it| (it.position, it.entries))
+            .collect::<Vec<_>>()
+    };
+    let unknown = (EntryRef::UNKNOWN.position, EntryRef::UNKNOWN.entries);
+    assert_eq!(places(&[&carried(&[&accepted]), &ended]), [(100, 1), unknown, (101, 1)]);
+    // Behind what is here as it was written nothing is gone.
+    assert_eq!(places(&[&started, &carried(&[&accepted, &started]), &ended]), [(101, 2), (102, 1)]);
 }
