@@ -176,7 +176,8 @@ pub fn recover(
     })
 }
 
-/// Whether each entry of what is live can be carried. What cannot be read the collector finds.
+/// Whether each entry of what is live can be carried: for all of a segment together the journal makes room past its limit, as much as packing
+/// them anew can take. What cannot be read the collector finds.
 fn check_sizes(journal: &Journal, live: &[LiveExecution], retention: &RetentionOptions) -> Result<(), RecoverError> {
     let most = journal.most_first().saturating_sub(CARRY_OVERHEAD);
     for LiveExecution { execution, entries, .. } in live {

@@ -177,7 +177,8 @@ impl Pool {
     /// The next spare; waits for one that is being prepared or for a release, not for one that cannot be prepared. Where it waits in
     /// vain there is none, unless the caller `comes_again`. What does not go first leaves some at the limit, and is told to step aside
     /// when something comes that does. For what goes first spares are made past the limit where none is left: a release depends on it, and
-    /// what the disk refuses is tried again by and by. They come to no more than the oldest segment, which that takes away.
+    /// what the disk refuses is tried again by and by. They come to no more than what the oldest segment holds can need, which that takes
+    /// away: see [`most_past_limit`].
     pub(crate) fn take(&self, wait: Duration, comes_again: bool, goes_first: bool) -> Spare {
         let lacks = |state: &State| {
             let kept_back = if self.is_at_limit(state) && !goes_first && !state.blocked {
@@ -356,6 +357,12 @@ enum Work {
     None(Turn),
 }
 
+/// What may be made past the limit before the oldest segment goes: what it holds is packed anew one after the other, as it comes. Any
+/// two segments that follow each other hold more than fits one of them, so that it takes twice the bytes and one segment more at most.
+fn most_past_limit(oldest_bytes: u64, segment_bytes: u64) -> u64 {
+    2 * oldest_bytes + segment_bytes
+}
+
 /// The thread's state.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -443,7 +450,8 @@ impl Keeper {
         if state.ready.len() < self.options.spare_segments as usize {
             let fits = state.total_bytes + u64::from(self.options.segment_bytes) <= state.limit;
             let free = state.free.pop_front();
-            let may_exceed = state.is_urgent && state.ready.is_empty() && state.past_limit < oldest;
+            let most = most_past_limit(oldest, u64::from(self.options.segment_bytes));
+            let may_exceed = state.is_urgent && state.ready.is_empty() && state.past_limit < most;
             if free.is_none() && !fits && !may_exceed {
                 state.at_limit = true;
                 return Work::None(state.rest());

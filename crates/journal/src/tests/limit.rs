@@ -232,6 +232,45 @@ fn what_a_release_depends_on_finds_room_where_limit_and_segments_are_smaller_tha
     }
 }
 
+/// Each of these has a new segment of its own, while thirteen of them nearly filled an old one.
+#[test]
+fn what_a_release_depends_on_finds_room_however_badly_it_packs() {
+    const OLD: u32 = 8 * SEGMENT;
+    const BYTES: usize = SEGMENT as usize * 3 / 5 - 400;
+    let limited = |segment_bytes, max_entry_bytes| Options {
+        segment_bytes,
+        max_entry_bytes,
+        max_bytes: u64::from(LIMIT * segment_bytes),
+        ..limited()
+    };
+    let mut rig = Rig::with(MemoryDisk::new(1), limited(OLD, SEGMENT));
+    while rig.journal().segments().len() < 2 {
+        rig.append_now(&[BYTES]).unwrap();
+    }
+    let oldest = rig.journal().segments()[0].number;
+    let held = rig.acknowledged.keys().filter(|at| at.segment() == oldest).count();
+    assert_eq!(held, 13);
+    rig.options = limited(SEGMENT, SEGMENT / 2);
+    rig.apply(&Op::Restart);
+    rig.open().keep();
+    let before = rig.journal().total_bytes();
+    let mut first = || {
+        let entry = NewEntry {
+            payload: vec![7; BYTES].into(),
+            ..entry()
+        };
+        let append = rig.journal().append_first(vec![entry]);
+        rig.open().writer.turn(false);
+        rig.open().keep();
+        append.wait()
+    };
+    // The first try of each only asks for a spare.
+    let carried = (0..100).take_while(|_| first().or_else(|_| first()).is_ok()).count();
+    assert!(carried >= held, "{carried} of {held}");
+    let made = rig.journal().total_bytes() - before;
+    assert!(made < u64::from(2 * OLD + 2 * SEGMENT), "{made} bytes for the {OLD} of the oldest");
+}
+
 #[test]
 fn a_writer_that_waits_for_room_answers_for_its_life() {
     let journal = full(PATIENCE);
