@@ -133,3 +133,17 @@ impl Folder for Directory {
         File::open(&self.path)?.sync_all()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel does not sync its own directories, and says so: who asks it hears that.
+    #[test]
+    fn a_sync_asks_the_operating_system() {
+        let folder = tempfile::tempdir().unwrap();
+        Directory::new(folder.path()).sync().unwrap();
+        let refused = Directory::new(Path::new("/proc/self")).sync().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    }
+}

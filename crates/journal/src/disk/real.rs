@@ -210,3 +210,22 @@ impl File for RealFile {
         Ok(self.file.metadata()?.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel syncs neither a device without a disk nor its own directories, and says so: who asks it hears that.
+    #[test]
+    fn a_sync_asks_the_operating_system() {
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/null", directory.path().join("null")).unwrap();
+        let disk = RealDisk::open(directory.path()).unwrap();
+        disk.sync_directory().unwrap();
+        disk.create("file").unwrap().sync().unwrap();
+        let refused = |sync: io::Result<()>| sync.unwrap_err().kind();
+        assert_eq!(refused(disk.open("null").unwrap().sync()), ErrorKind::InvalidInput);
+        let foreign = RealDisk::inspect("/proc/self").unwrap();
+        assert_eq!(refused(foreign.sync_directory()), ErrorKind::InvalidInput);
+    }
+}

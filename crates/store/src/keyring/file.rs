@@ -405,3 +405,25 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
         .unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel syncs neither a device without a disk nor its own directories, and says so: who asks it hears that.
+    #[test]
+    fn a_sync_asks_the_operating_system() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = LockedFile::open(&folder.path().join("keyring")).unwrap();
+        file.sync().unwrap();
+        file.sync_name().unwrap();
+        let foreign = LockedFile {
+            file: File::open("/dev/null").unwrap(),
+            path: PathBuf::from("/proc/self/keyring"),
+        };
+        let refused = |sync: io::Result<()>| sync.unwrap_err().kind();
+        assert_eq!(refused(foreign.sync()), io::ErrorKind::InvalidInput);
+        assert_eq!(refused(foreign.sync_name()), io::ErrorKind::InvalidInput);
+        assert_eq!(refused(sync_parent(&foreign.path)), io::ErrorKind::InvalidInput);
+    }
+}
