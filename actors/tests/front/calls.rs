@@ -215,6 +215,26 @@ fn responding(headers: usize, body: usize) -> waiters::Answer {
 }
 
 #[test]
+fn callers_who_wait_at_once_hear_each_of_their_own_execution() {
+    let world = start();
+    let calls: Vec<_> = (1..=8)
+        .map(|n| {
+            let mut client = world.connect();
+            client.write(post(&plain(3), "", "{}").as_bytes());
+            (client, world.appended(n).execution)
+        })
+        .collect();
+    for (n, (_, execution)) in calls.iter().enumerate().rev() {
+        world.waiters.answer(*execution, responding(0, n + 1));
+    }
+    for (n, (mut client, execution)) in calls.into_iter().enumerate() {
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.body.len()), (200, n + 1));
+        assert_eq!(answer.headers["prismatic-executionid"], execution.global());
+    }
+}
+
+#[test]
 fn results_that_nobody_takes_hold_a_bounded_memory_for_a_bounded_time() {
     // More than the kernel takes for a connection.
     const LARGE: usize = 24 << 20;
