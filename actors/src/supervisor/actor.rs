@@ -405,7 +405,7 @@ impl Handler<TryParked> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, TryParked(user): TryParked, _: &mut Context<Self>) {
-        self.decide(|owner, users| owner.try_parked(|other| *other == user, users));
+        self.decide(|owner, users| owner.try_parked_of(user, users));
     }
 }
 

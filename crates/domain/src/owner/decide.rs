@@ -279,10 +279,13 @@ impl Owner {
     /// The credentials of these users may be back: the first execution that waits for each lines up to find out. Where one
     /// is on its way already that is done when it is back, or at its end.
     pub fn try_parked(&mut self, which: impl Fn(&UserKey) -> bool, users: &mut dyn Users) {
-        for user in self.parked.users(which) {
-            self.parked.want(user);
-            self.send_scouts(user);
-        }
+        self.try_all(self.parked.users(which));
+        self.grant(users);
+    }
+
+    /// [`try_parked`](Self::try_parked) for one user, which looks at no others.
+    pub fn try_parked_of(&mut self, user: UserKey, users: &mut dyn Users) {
+        self.try_all(vec![user]);
         self.grant(users);
     }
 
@@ -303,10 +306,7 @@ impl Owner {
         for (user, executions) in ended {
             self.unpark(user, executions);
         }
-        let due: BTreeSet<UserKey> = self.parked.due(now).into_iter().collect();
-        if !due.is_empty() {
-            self.try_parked(|user| due.contains(user), users);
-        }
+        self.try_all(self.parked.due(now));
         self.grant(users);
     }
 
@@ -427,6 +427,13 @@ impl Owner {
     fn went_on(&mut self, execution: ExecutionId, reference: EntryRef) {
         if let Some(live) = self.table.get_mut(execution) {
             live.entries.push(reference);
+        }
+    }
+
+    fn try_all(&mut self, tried: Vec<UserKey>) {
+        for user in tried {
+            self.parked.want(user);
+            self.send_scouts(user);
         }
     }
 

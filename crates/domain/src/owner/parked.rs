@@ -55,22 +55,56 @@ impl OfUser {
     }
 }
 
+/// When each of some users is worth trying, at most one time each.
+#[derive(Debug, Default)]
+struct Tries {
+    of: BTreeMap<UserKey, Timestamp>,
+    /// The same, the first of them at hand.
+    in_order: BTreeSet<(Timestamp, UserKey)>,
+}
+
+impl Tries {
+    /// The earlier one counts.
+    fn add(&mut self, user: UserKey, at: Timestamp) {
+        if self.of.get(&user).is_some_and(|known| *known <= at) {
+            return;
+        }
+        self.remove(user);
+        self.of.insert(user, at);
+        self.in_order.insert((at, user));
+    }
+
+    fn remove(&mut self, user: UserKey) {
+        if let Some(at) = self.of.remove(&user) {
+            self.in_order.remove(&(at, user));
+        }
+    }
+
+    fn first(&self) -> Option<Timestamp> {
+        self.in_order.first().map(|(at, _)| *at)
+    }
+
+    fn due(&self, now: Timestamp) -> Vec<UserKey> {
+        let due = self.in_order.iter().take_while(|(at, _)| *at <= now);
+        due.map(|(_, user)| *user).collect()
+    }
+}
+
 /// Everything that is parked, by user.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
     users: BTreeMap<UserKey, OfUser>,
     /// When each is given up.
     ends: BTreeSet<(Timestamp, UserKey, u64)>,
-    /// When a user is worth trying again; at most one time each.
-    again: BTreeMap<UserKey, Timestamp>,
+    /// When users are worth trying again.
+    again: Tries,
 }
 
 impl Parked {
     pub(super) fn add(&mut self, user: UserKey, order: u64, execution: ExecutionId, wait: Wait) {
         self.ends.insert((wait.until, user, order));
         if let Some(again) = wait.again {
-            let known = self.again.entry(user).or_insert(again);
-            *known = again.min(*known);
+            self.again.add(user, again);
         }
         let of_user = self.users.entry(user).or_default();
         of_user.let_go.remove(&order);
@@ -108,7 +142,7 @@ impl Parked {
 
     /// Whatever the user's executions wait for is to be tried.
     pub(super) fn want(&mut self, user: UserKey) {
-        self.again.remove(&user);
+        self.again.remove(user);
         if let Some(of_user) = self.users.get_mut(&user) {
             let waited_for = of_user.waiting.values().map(|one| &one.connection);
             of_user.wanted.extend(waited_for.chain(of_user.scouts.keys()).cloned());
@@ -190,15 +224,13 @@ impl Parked {
 
     /// The users that are worth trying now.
     pub(super) fn due(&self, now: Timestamp) -> Vec<UserKey> {
-        let due = self.again.iter().filter(|(_, again)| **again <= now);
-        due.map(|(user, _)| *user).collect()
+        self.again.due(now)
     }
 
     /// When somebody has to look.
     pub(super) fn next_look(&self) -> Option<Timestamp> {
         let end = self.ends.first().map(|(until, ..)| *until);
-        let again = self.again.values().min().copied();
-        [end, again].into_iter().flatten().min()
+        [end, self.again.first()].into_iter().flatten().min()
     }
 
     /// Whether something of this user waits, or is on its way to find out.
@@ -226,7 +258,7 @@ impl Parked {
         let waiting = &mut self.users.get_mut(&user)?.waiting;
         let one = waiting.remove(&order)?;
         if waiting.is_empty() {
-            self.again.remove(&user);
+            self.again.remove(user);
         }
         self.ends.remove(&(one.until, user, order));
         Some(one)
@@ -235,6 +267,48 @@ impl Parked {
     fn tidy(&mut self, user: UserKey) {
         if self.users.get(&user).is_some_and(OfUser::is_done) {
             self.users.remove(&user);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::InstanceId;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn user(number: u128) -> UserKey {
+        UserKey {
+            instance: InstanceId(Uuid::from_u128(number)),
+            config: None,
+        }
+    }
+
+    proptest! {
+        /// A time that is given counts, and none is a removal.
+        #[test]
+        fn tries_are_found_in_order_as_a_walk_over_all_users_finds_them(
+            changes in prop::collection::vec((0_u128..6, prop::option::of(0_u64..20)), 0..40),
+            now in 0_u64..20,
+        ) {
+            let (mut tries, mut all) = (Tries::default(), BTreeMap::new());
+            for (number, at) in changes {
+                match at.map(Timestamp) {
+                    Some(at) => {
+                        tries.add(user(number), at);
+                        all.entry(user(number)).and_modify(|known: &mut Timestamp| *known = at.min(*known)).or_insert(at);
+                    }
+                    None => {
+                        tries.remove(user(number));
+                        all.remove(&user(number));
+                    }
+                }
+                prop_assert_eq!(tries.first(), all.values().min().copied());
+            }
+            let mut due: Vec<UserKey> = all.iter().filter(|(_, at)| at.0 <= now).map(|(user, _)| *user).collect();
+            due.sort_by_key(|user| (all[user], *user));
+            prop_assert_eq!(tries.due(Timestamp(now)), due);
         }
     }
 }
