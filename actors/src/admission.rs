@@ -51,14 +51,6 @@ pub struct Overload {
     pub retry_after: Duration,
 }
 
-impl Overload {
-    /// The value of a `Retry-After` header: whole seconds, at least one.
-    #[must_use]
-    pub fn retry_after_seconds(&self) -> u64 {
-        (self.retry_after.as_secs() + u64::from(self.retry_after.subsec_nanos() > 0)).max(1)
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
     Customer(CustomerId),

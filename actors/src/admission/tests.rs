@@ -99,7 +99,7 @@ async fn who_is_at_a_limit_is_refused_after_the_wait_and_others_are_not() {
             .keep();
         clock.advance(Duration::from_millis(1));
         let refused = third.await.unwrap().unwrap_err();
-        assert_eq!((refused.scope, refused.retry_after_seconds()), (scope, 2));
+        assert_eq!((refused.scope, refused.retry_after), (scope, Duration::from_secs(2)));
         assert_eq!(admission.total(), (3, 300), "a refused claim leaves nothing behind");
     }
 }

@@ -4,6 +4,7 @@
 //! outcome is still awaited: room in the budgets falls free only if the append fails.
 
 use super::FrontShared;
+use super::reply::Refusal;
 use crate::admission::{Admission, Admitted};
 use crate::kit::{Relayed, relayed};
 use bytes::Bytes;
@@ -132,14 +133,18 @@ impl Acceptance {
 
 /// Claims room for the entry and appends it. The claim is for the bytes of its stored form: what the owner, who gives
 /// the room back, knows of it too.
-pub(super) async fn append(front: &FrontShared, identity: &Identity, payload: Bytes) -> Result<(), ErrorCode> {
+pub(super) async fn append(front: &FrontShared, identity: &Identity, payload: Bytes) -> Result<(), Refusal> {
     let intake = &front.parts.intake;
     let claim = Claim::of(Some(identity), payload.len() as u64);
-    let room = intake.admission().admit(claim).await.map_err(|_| ErrorCode::RateLimited)?;
+    let room = intake.admission().admit(claim).await?;
     let outcome = Settled {
         appending: Some((relayed(intake.append(partition_of(identity.instance), payload)), room)),
     };
-    outcome.await.map_err(|error| match error {
+    outcome.await.map_err(|error| refused(error).into())
+}
+
+fn refused(error: AppendError) -> ErrorCode {
+    match error {
         AppendError::Full => ErrorCode::StorageFull,
         AppendError::Busy => ErrorCode::RateLimited,
         AppendError::TooLarge => ErrorCode::PayloadTooLarge,
@@ -147,7 +152,7 @@ pub(super) async fn append(front: &FrontShared, identity: &Identity, payload: By
             tracing::error!(%error, "the journal takes no more entries");
             ErrorCode::NotReady
         }
-    })
+    }
 }
 
 /// An append and the room claimed for it, which stay together until the outcome is known, whoever waits.

@@ -4,6 +4,7 @@ use super::FrontShared;
 use super::error::{retry_after, sentence, status};
 use super::memory::Claim;
 use super::options::FrontOptions;
+use crate::admission::Overload;
 use crate::waiters;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -13,6 +14,7 @@ use perseat_domain::entry::{EndStatus, SyncResponse};
 use perseat_domain::id::ExecutionId;
 use perseat_domain::route::{Method, TriggerReply};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// An answer.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -49,6 +51,8 @@ pub(super) struct Refusal {
     pub(super) execution: Option<ExecutionId>,
     /// Instead of the code's own sentence.
     pub(super) message: Option<String>,
+    /// When to try again, instead of the code's own time.
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl From<ErrorCode> for Refusal {
@@ -57,6 +61,16 @@ impl From<ErrorCode> for Refusal {
             code,
             execution: None,
             message: None,
+            retry_after: None,
+        }
+    }
+}
+
+impl From<Overload> for Refusal {
+    fn from(overload: Overload) -> Self {
+        Self {
+            retry_after: Some(overload.retry_after),
+            ..ErrorCode::RateLimited.into()
         }
     }
 }
@@ -86,14 +100,19 @@ impl Refusal {
         if let Some(execution) = self.execution {
             set_execution(headers, execution);
         }
-        if let Some(wait) = retry_after(code, options) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        if let Some(wait) = self.retry_after.or_else(|| retry_after(code, options)) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         if code == ErrorCode::MethodNotAllowed {
             headers.insert(header::ALLOW, HeaderValue::from_static(Method::ALLOWED));
         }
         answer
     }
+}
+
+/// The value of a `Retry-After` header: not before the time has passed, and at least one.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 /// The receipt of an asynchronous call, in the form that the trigger names.

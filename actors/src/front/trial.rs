@@ -63,7 +63,9 @@ impl FrontShared {
             refusal: None,
         };
         let payload = acceptance.seal(self.parts.intake.as_ref(), &stored.encode())?;
-        intake::append(self, &trial.identity, payload).await?;
+        intake::append(self, &trial.identity, payload)
+            .await
+            .map_err(|refusal| refusal.code)?;
         Ok(execution)
     }
 }

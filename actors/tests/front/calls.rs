@@ -395,11 +395,12 @@ fn what_is_admitted_is_bounded() {
     let mut setup = Setup::default();
     setup.admission.limits.user = 1;
     setup.admission.wait = Duration::from_millis(1);
+    setup.admission.retry_after = Duration::from_millis(6_001);
     let world = setup.start();
     assert_eq!(world.post(&of_user(JANE, 1), "", "").status, 200);
     let refused = world.post(&of_user(JANE, 1), "", "");
     assert_eq!(refused.refusal(), (429, "rate_limited".to_owned()));
-    assert!(refused.headers.contains_key("retry-after"));
+    assert_eq!(refused.headers["retry-after"], "7", "admission's own, in whole seconds");
     assert_eq!(
         world.post(&of_user(BOB, 1), "", "").status,
         200,
