@@ -8,6 +8,7 @@ DESTDIR ?=
 CRASH_ROUNDS ?= 300
 KILL_ROUNDS ?= 300
 RENEWAL_SEEDS ?= 200000
+SIMULATION_SEEDS ?= 100000
 FUZZ_TARGETS ?= route body yaml expression frame child
 FUZZ_SECONDS ?= 3600
 FUZZ_TOOLCHAIN ?= nightly
@@ -36,16 +37,18 @@ check:
 bench:
 	cargo bench --locked -p perseat
 
-# The crash tests, the simulation of renewals and the fault campaigns for longer than `make test` takes them, and the
-# property tests over cases of their own.
+# The crash tests, the simulations and the fault campaigns for longer than `make test` takes them, and the property tests and the
+# test of isolation over cases of their own.
 crash:
 	CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(CARGO_FLAGS) --features faults --test crash -- --nocapture
 	KILL_ROUNDS=$(KILL_ROUNDS) cargo test $(CARGO_FLAGS) --features faults --test oauth -- --nocapture by_seed
 	RENEWAL_SEEDS=$(RENEWAL_SEEDS) cargo test $(CARGO_FLAGS) -p perseat-domain --test renewals -- --nocapture whatever
+	SIMULATION_SEEDS=$(SIMULATION_SEEDS) cargo test $(CARGO_FLAGS) -p perseat-actors --test simulation -- --nocapture whatever
 	FAULT_SEEDS=$(FAULT_SEEDS) cargo test $(CARGO_FLAGS) --features faults -p perseat-journal -p perseat-store --lib -- \
 		--nocapture whichever_call_fails random_overwrites_of_recycled_segments whatever_fails_while_the_catalog
 	PROPTEST_RNG_SEED=$(PROPERTY_SEED) ISOLATION_SEED=$(PROPERTY_SEED) \
 		cargo test $(CARGO_FLAGS) --features faults --workspace --exclude perseat --lib
+	ISOLATION_SEED=$(PROPERTY_SEED) cargo test $(CARGO_FLAGS) --features faults --test isolation -- --nocapture every_execution
 
 # A steady load within a byte budget: the directory stays within it, memory and open files stay as they are.
 soak:
