@@ -92,7 +92,7 @@ fn a_death_at_any_entry_of_a_history_changes_nothing_that_must_hold() {
                 ),
                 Err(wrong) => writeln!(
                     failed,
-                    "seed {seed}, dying at entry {entry}: {wrong}\n  replay: SIMULATION_SEED={seed}"
+                    "seed {seed}, dying at entry {entry}: {wrong}\n  replay: SIMULATION_SEED={seed} cargo test --profile ci -p perseat-actors --test simulation -- --nocapture a_death"
                 )
                 .unwrap(),
             }

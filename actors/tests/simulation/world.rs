@@ -411,7 +411,10 @@ impl World {
                 }
                 self.owner.has_room(execution);
             }
-            ToOwner::TryParked(key) => self.try_parked(|user| *user == key),
+            ToOwner::TryParked(key) => {
+                self.stage.model.try_parked(|user| *user == key);
+                self.owner.try_parked_of(key, &mut self.stage);
+            }
             ToOwner::Usable(key, missing) => {
                 self.stage.model.usable(key, &missing);
                 if self.stage.mutant == Some(Mutant::ForgetsTheParked) {

@@ -265,7 +265,7 @@ impl World {
     }
 
     pub(crate) fn try_parked(&mut self, user: usize) {
-        self.owner.try_parked(|other| *other == key(user), &mut self.stage);
+        self.owner.try_parked_of(key(user), &mut self.stage);
         self.pump();
     }
 
