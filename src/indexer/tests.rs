@@ -26,6 +26,7 @@ mod crowded;
 mod full;
 mod lost;
 mod reads;
+mod released;
 mod smaller;
 
 const BUDGET: u64 = 16 << 20;
