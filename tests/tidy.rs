@@ -196,6 +196,39 @@ fn the_domain_has_nothing_to_do_io_with() {
     none(&clocks, "time and randomness are passed in to crates/domain:");
 }
 
+/// Who may read the wall clock: for times that are recorded or shown, and for seeds. Everybody else has a `Clock`.
+const WALL_CLOCKS: [&str; 6] = [
+    "actors/src/kit/clock.rs",
+    "crates/flow/src/component/perform.rs",
+    "crates/flow/src/js/child/bridge.rs",
+    "crates/flow/src/outbound/governor/mod.rs",
+    "crates/journal/src/options.rs",
+    "src/demo/host.rs",
+];
+
+#[test]
+fn spans_of_time_are_not_counted_by_the_wall_clock() {
+    let mut wrong = Vec::new();
+    for source in sources()
+        .iter()
+        .filter(|source| source.below(&["src/", "actors/src/", "crates/"]) && !source.path.contains("/tests"))
+    {
+        let production = source.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let reads = production.contains("SystemTime::now") || production.contains("UNIX_EPOCH.elapsed");
+        if reads != WALL_CLOCKS.contains(&source.path.as_str()) {
+            wrong.push(format!("{} reads it: {reads}", source.path));
+        }
+        let is_the_clock = source.path == WALL_CLOCKS[0];
+        if is_the_clock && !production.contains("pub struct RealClock {\n    origin: Instant,\n}") {
+            wrong.push(format!("{}: the uptime of RealClock is not that of an Instant", source.path));
+        }
+    }
+    none(
+        &wrong,
+        "the wall clock may jump; these places and no others may read it, and none for a span:",
+    );
+}
+
 #[test]
 fn files_are_short_enough_to_read() {
     let long = |source: &Source| (source.lines().count() > 600).then(|| format!("{} has {} lines", source.path, source.lines().count()));
