@@ -110,7 +110,13 @@ impl Place {
                     (!is_refused || !records.is_empty()).then(|| "was to be refused".to_owned())
                 }
                 Some(_) if answer.status != 200 => Some("was refused".to_owned()),
-                Some(whose) => self.check(whose, request.case, &records, tally).err(),
+                Some(whose) => {
+                    let heard = request.is_synchronous.then(|| self.check_result(whose, request.case, &answer.body));
+                    heard
+                        .unwrap_or(Ok(()))
+                        .and_then(|()| self.check(whose, request.case, &records, tally))
+                        .err()
+                }
             };
             tally.wrong.extend(fault.map(|fault| {
                 format!(
@@ -123,14 +129,20 @@ impl Place {
         tally.wrong.extend(records.keys().map(|case| format!("nobody sent case {case}")));
     }
 
+    /// Whoever waited heard of their own execution: the provider repeats who asked and what for.
+    fn check_result(&self, whose: Whose, case: u64, body: &[u8]) -> Result<(), String> {
+        let result: Value = serde_json::from_slice(body).unwrap_or_default();
+        let (heard, token) = ((&result["token"], &result["body"]["case"]), &self.world.config(whose).token);
+        match heard == (&json!(token), &json!(case)) {
+            true => Ok(()),
+            false => Err(format!("{ANOTHERS}, says its result")),
+        }
+    }
+
     /// What the script saw, and whose account was used.
     fn check(&self, whose: Whose, case: u64, records: &[Record], tally: &mut Tally) -> Result<(), String> {
         let instance = self.world.instance(whose.kind, whose.customer).unwrap();
-        let config = match whose.user {
-            Some(user) => instance.users[user].as_ref(),
-            None => instance.own.as_ref(),
-        };
-        let config = config.unwrap();
+        let config = self.world.config(whose);
         let user = whose.user.map(|user| USERS[user]);
         let seen = json!({
             "case": case, "customer": CUSTOMERS[whose.customer], "user": user, "payloadUser": user,

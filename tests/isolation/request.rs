@@ -34,6 +34,8 @@ pub(crate) struct Request {
     pub(crate) body: String,
     /// None: it is refused.
     pub(crate) whose: Option<Whose>,
+    /// Its caller waits for the result.
+    pub(crate) is_synchronous: bool,
 }
 
 fn index(all: &[&str], name: &str) -> Option<usize> {
@@ -94,6 +96,9 @@ impl Request {
             headers.push((name.to_owned(), value.to_owned()));
         }
         headers.push(("content-type".to_owned(), "application/json".to_owned()));
+        // The result is the provider's answer, which who has no account does not get.
+        let is_synchronous = case.is_multiple_of(2) && whose.is_none_or(|whose| world.config(whose).token.is_some());
+        headers.extend(is_synchronous.then(|| ("prismatic-synchronous".to_owned(), "true".to_owned())));
         let body = json!({
             "case": case, "of": of,
             "__proto__": { "customer": "initech", "mark": "sent" },
@@ -107,6 +112,7 @@ impl Request {
             headers,
             body: body.to_string(),
             whose,
+            is_synchronous,
         }
     }
 }

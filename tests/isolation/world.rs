@@ -1,6 +1,7 @@
 //! A random topology: who has which instance, who configured it, with what, and where its requests name them.
 
 use super::random::Random;
+use super::request::Whose;
 use crate::harness::manifests::{code, flow, step};
 use crate::harness::provider::Record;
 use std::fmt::Write as _;
@@ -112,6 +113,15 @@ impl World {
 
     pub(crate) fn instance(&self, kind: usize, customer: usize) -> Option<&Instance> {
         self.instances[kind][customer].as_ref()
+    }
+
+    /// What an execution of whom runs with.
+    pub(crate) fn config(&self, whose: Whose) -> &Config {
+        let instance = self.instance(whose.kind, whose.customer).unwrap();
+        match whose.user {
+            Some(user) => instance.users[user].as_ref().unwrap(),
+            None => instance.own.as_ref().unwrap(),
+        }
     }
 
     /// Whether a record names a folder, or came with a token, that is in this world and not of this configuration.
