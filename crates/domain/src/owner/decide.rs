@@ -167,9 +167,7 @@ impl Owner {
                     }
                     self.send_scouts(live.user());
                     self.is_apart_no_more(&live.identity, live.order);
-                    if live.has_begun {
-                        self.frees(&live.identity, live.bytes);
-                    }
+                    self.frees(&live);
                     return Ok(Note::Ended(live.claim()));
                 }
             }

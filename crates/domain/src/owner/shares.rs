@@ -4,7 +4,7 @@
 //! begin, write much and wait, for a credential say, until there is room for nobody's events. So where what a user or a customer has begun
 //! holds their share, nothing else of theirs begins before some of it ends. What has begun goes on.
 
-use super::table::Stand;
+use super::table::{Live, Stand};
 use super::{Owner, Turn};
 use crate::id::{CustomerId, ExecutionId, IdMap, UserId};
 use crate::identity::Identity;
@@ -140,12 +140,15 @@ impl Owner {
         self.held.forget(whose(identity), order);
     }
 
-    /// What an execution held is free: others of its customer line up, each in its old place.
-    pub(super) fn frees(&mut self, identity: &Identity, bytes: u64) {
+    /// It ended, and what it held is free: others of its customer line up, each in its old place. Also where it had not begun: it may be the
+    /// last of those that were let go before.
+    pub(super) fn frees(&mut self, ended: &Live) {
         // More than one, as what began may have held little; what does not fit after all stands apart again.
         const AT_ONCE: usize = 64;
-        self.held.take_off(identity, bytes);
-        for execution in self.held.take(identity.customer, AT_ONCE) {
+        if ended.has_begun {
+            self.held.take_off(&ended.identity, ended.bytes);
+        }
+        for execution in self.held.take(ended.identity.customer, AT_ONCE) {
             if let Some(live) = self.table.get(execution).filter(|live| live.stand == Stand::Apart) {
                 self.line_up_in_place(live.user(), vec![execution]);
             }

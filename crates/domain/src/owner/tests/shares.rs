@@ -62,6 +62,21 @@ fn nothing_more_of_a_user_begins_while_what_has_begun_holds_their_share() {
 }
 
 #[test]
+fn all_that_stands_apart_comes_to_its_turn_also_where_what_was_let_go_ends_before_it_begins() {
+    let mut rig = Rig::new(1);
+    (1..=200).for_each(|number| rig.accept(number, ANN));
+    rig.begins_and_waits(1, 1_000);
+    assert_eq!(rig.turns(), [1]);
+    rig.end(1);
+    for number in 2..=200 {
+        assert_eq!(rig.turns(), [number]);
+        rig.take_up(number).unwrap();
+        rig.over(number);
+    }
+    assert_eq!(rig.owner.live(), 0);
+}
+
+#[test]
 fn a_customers_share_holds_up_all_of_its_users_and_after_a_restart_too() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
