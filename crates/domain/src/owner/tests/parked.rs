@@ -48,7 +48,7 @@ impl Rig {
         (turn, taken)
     }
 
-    fn parks(&mut self, turn: &Turn, connection: &str) {
+    pub(super) fn parks(&mut self, turn: &Turn, connection: &str) {
         let wait = Wait {
             connection: connection.into(),
             until: Timestamp(1_000),

@@ -10,13 +10,7 @@ impl Rig {
         self.owner.take_up(&turn).unwrap();
         self.start(number, 0);
         self.gives(number, bytes);
-        let wait = Wait {
-            connection: "account".into(),
-            until: Timestamp(1_000),
-            again: None,
-        };
-        self.owner.parked(&turn, Cost::default(), wait);
-        self.owner.grant(&mut self.users);
+        self.parks(&turn, "account");
     }
 
     fn gives(&mut self, number: u128, bytes: usize) {
