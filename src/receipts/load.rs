@@ -140,6 +140,11 @@ impl Load {
         began.elapsed()
     }
 
+    /// Whether every connection broke already.
+    pub(super) fn is_broken(&self) -> bool {
+        !self.posting.is_empty() && self.answers.is_closed()
+    }
+
     /// Waits until every connection is broken.
     pub(super) async fn end(mut self) -> Heard {
         for connection in self.posting.drain(..) {

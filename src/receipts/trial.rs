@@ -49,6 +49,8 @@ const KILLED_STARTS: u64 = 3;
 const START_MILLISECONDS: u64 = 120;
 /// How often it is asked whether something still runs.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long a daemon that no longer answers may take to be gone: its connections break before its end can be seen.
+const GONE: Duration = Duration::from_secs(10);
 
 /// Whose events they are, and what is done with them.
 const MANIFESTS: &str = include_str!("trial.yml");
@@ -133,14 +135,19 @@ impl Trial<'_> {
     /// All rounds and the reckoning; what is wrong.
     async fn run(&mut self) -> anyhow::Result<Vec<String>> {
         let mut daemon = DaemonProcess::start(&self.place).await?;
-        set_up(&daemon.socket()).await?;
+        let asked = set_up(&daemon.socket()).await;
+        unless_gone(&mut daemon, asked).await?;
         for round in 1..=self.options.rounds {
-            let targets = self.targets(&daemon.socket()).await?;
+            let asked = self.targets(&daemon.socket()).await;
+            let targets = unless_gone(&mut daemon, asked).await?.unwrap_or_default();
             let before = self.heard.receipts.len();
             let mut load = Load::start(targets, self.options.connections);
             let receipts = 1 + self.random.below(RECEIPTS);
             let most = Duration::from_millis(1 + self.random.below(MILLISECONDS));
             let after = load.until(receipts, most).await;
+            if load.is_broken() {
+                is_gone(&mut daemon).await;
+            }
             self.kill(daemon).await?;
             self.heard.add(load.end().await);
             self.read_journal()?;
@@ -159,12 +166,11 @@ impl Trial<'_> {
             "· {} restarts were killed, too; waiting for what was accepted to end",
             self.killed_starts
         );
-        let all_ended = tokio::time::timeout(self.options.end, until_all_ended(&daemon.socket())).await;
+        if let Ok(asked) = tokio::time::timeout(self.options.end, until_all_ended(&daemon.socket())).await {
+            unless_gone(&mut daemon, asked).await?;
+        }
         self.kill(daemon).await?;
         self.read_journal()?;
-        if let Ok(asked) = all_ended {
-            asked?;
-        }
         Ok(self.ledger.reconcile(&self.heard.receipts))
     }
 
@@ -206,6 +212,19 @@ impl Trial<'_> {
     fn read_journal(&mut self) -> anyhow::Result<()> {
         self.ledger.read(&journal_directory(&self.place.directory.join("data")))
     }
+}
+
+/// What it was asked; nothing where it could not answer since it has ended, which [`Trial::kill`] tells.
+async fn unless_gone<T>(daemon: &mut DaemonProcess, asked: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+    match asked {
+        Err(_) if is_gone(daemon).await => Ok(None),
+        asked => asked.map(Some),
+    }
+}
+
+/// Whether a daemon that no longer answers has ended.
+async fn is_gone(daemon: &mut DaemonProcess) -> bool {
+    tokio::time::timeout(GONE, daemon.ended()).await.is_ok()
 }
 
 async fn set_up(socket: &Path) -> anyhow::Result<()> {
