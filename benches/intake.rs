@@ -9,6 +9,7 @@ use perseat_domain::id::{CustomerId, ExecutionId, UserId};
 use perseat_domain::model::Membership;
 use perseat_journal::{Committed, Journal, Options, RealDisk};
 use perseat_store::keyring::{self, Keyring, MasterKey, NewKey, Owner};
+use perseat_store::seal::RecordKind;
 use std::hint::black_box;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -63,10 +64,10 @@ fn intake(criterion: &mut Criterion) {
                 let appends: Vec<_> = (0..callers)
                     .map(|caller| {
                         let owner = Owner::User(UserId(Uuid::from_u128((next + caller) % USERS)));
-                        let sealed = bench
-                            .intake
-                            .seal(owner, ExecutionId(Uuid::from_u128(next + caller)), &body)
-                            .unwrap();
+                        let key = bench.intake.key_at_once(owner).unwrap();
+                        let key = key.unwrap_or_else(|| bench.intake.key(owner).unwrap());
+                        let execution = ExecutionId(Uuid::from_u128(next + caller));
+                        let sealed = key.seal(RecordKind::Request, execution.0.as_bytes(), &body);
                         bench.intake.append(1, Bytes::from(sealed.0))
                     })
                     .collect();

@@ -13,12 +13,11 @@ use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{Accepted, Entry, Origin};
 use perseat_domain::id::{ExecutionId, partition_of};
 use perseat_domain::identity::Identity;
-use perseat_domain::model::Sealed;
 use perseat_domain::time::Timestamp;
 use perseat_journal::{AppendError, Journal, NewEntry};
 use perseat_store::StoreError;
 use perseat_store::keyring::{Keyring, Owner};
-use perseat_store::seal::RecordKind;
+use perseat_store::seal::{DataKey, RecordKind};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -33,11 +32,17 @@ pub trait Intake: Send + Sync + fmt::Debug {
     /// The budgets of what is accepted and not ended.
     fn admission(&self) -> &Admission;
 
-    /// Seals a request as that of `execution`, under its owner's key.
+    /// The key that requests of this owner are sealed under; `None` where the disk would have to be waited for. Never blocks.
     ///
     /// # Errors
     /// If the owner has no key: it was deleted meanwhile.
-    fn seal(&self, owner: Owner, execution: ExecutionId, plaintext: &[u8]) -> Result<Sealed, StoreError>;
+    fn key_at_once(&self, owner: Owner) -> Result<Option<Arc<DataKey>>, StoreError>;
+
+    /// The same key, wherever it is. May block.
+    ///
+    /// # Errors
+    /// If the owner has no key: it was deleted meanwhile.
+    fn key(&self, owner: Owner) -> Result<Arc<DataKey>, StoreError>;
 
     /// Appends an entry; resolves when it is durable. Never blocks.
     fn append(&self, partition: u8, payload: Bytes) -> Appending;
@@ -61,9 +66,12 @@ impl Intake for DurableIntake {
         &self.admission
     }
 
-    fn seal(&self, owner: Owner, execution: ExecutionId, plaintext: &[u8]) -> Result<Sealed, StoreError> {
-        let key = self.keyring.data_key(owner)?;
-        Ok(key.seal(RecordKind::Request, execution.0.as_bytes(), plaintext))
+    fn key_at_once(&self, owner: Owner) -> Result<Option<Arc<DataKey>>, StoreError> {
+        self.keyring.data_key_at_once(owner)
+    }
+
+    fn key(&self, owner: Owner) -> Result<Arc<DataKey>, StoreError> {
+        self.keyring.data_key(owner)
     }
 
     fn append(&self, partition: u8, payload: Bytes) -> Appending {
@@ -101,20 +109,31 @@ impl Acceptance {
         }
     }
 
+    /// The key that seals the request, where the disk need not be waited for.
+    pub(super) fn key_at_once(&self, intake: &dyn Intake) -> Result<Option<Arc<DataKey>>, ErrorCode> {
+        intake.key_at_once(self.owner()).map_err(|error| self.keyless(error))
+    }
+
+    /// The key that seals the request. May block.
+    pub(super) fn key(&self, intake: &dyn Intake) -> Result<Arc<DataKey>, ErrorCode> {
+        intake.key(self.owner()).map_err(|error| self.keyless(error))
+    }
+
+    fn keyless(&self, error: StoreError) -> ErrorCode {
+        match (error, self.owner()) {
+            // Deleted a moment ago; the next snapshot answers so, too.
+            (StoreError::NoKey { .. }, Owner::User(_)) => ErrorCode::UserConfigRemoved,
+            (StoreError::NoKey { .. }, _) => ErrorCode::EndpointNotFound,
+            (error, _) => {
+                tracing::error!(%error, execution = %self.execution, "cannot seal a request");
+                ErrorCode::Internal
+            }
+        }
+    }
+
     /// The stored form of the entry.
-    pub(super) fn seal(&self, intake: &dyn Intake, plaintext: &[u8]) -> Result<Bytes, ErrorCode> {
-        let owner = self.owner();
-        let request = intake
-            .seal(owner, self.execution, plaintext)
-            .map_err(|error| match (error, owner) {
-                // Deleted a moment ago; the next snapshot answers so, too.
-                (StoreError::NoKey { .. }, Owner::User(_)) => ErrorCode::UserConfigRemoved,
-                (StoreError::NoKey { .. }, _) => ErrorCode::EndpointNotFound,
-                (error, _) => {
-                    tracing::error!(%error, execution = %self.execution, "cannot seal a request");
-                    ErrorCode::Internal
-                }
-            })?;
+    pub(super) fn seal(&self, key: &DataKey, plaintext: &[u8]) -> Bytes {
+        let request = key.seal(RecordKind::Request, self.execution.0.as_bytes(), plaintext);
         let entry = Entry::from(Accepted {
             execution: self.execution,
             identity: Some(self.identity),
@@ -127,7 +146,7 @@ impl Acceptance {
             refusal: self.refusal,
             request,
         });
-        Ok(entry.encode().into())
+        entry.encode().into()
     }
 }
 

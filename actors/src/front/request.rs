@@ -189,12 +189,19 @@ async fn take(front: &Arc<FrontShared>, watch: &Watch, caller: Caller, parts: &P
     };
     let plaintext = plaintext(front, caller, parts, &target, &body);
     body.let_go();
-    let payload = if plaintext.len() <= front.options().inline_bytes {
-        acceptance.seal(front.parts.intake.as_ref(), &plaintext)?
+    let is_small = plaintext.len() <= front.options().inline_bytes;
+    let key = if is_small {
+        acceptance.key_at_once(front.parts.intake.as_ref())?
     } else {
-        let (held, payload) = Box::pin(seal_large(front, acceptance, plaintext, body)).await?;
-        body = held;
-        payload
+        None
+    };
+    let payload = match key {
+        Some(key) => acceptance.seal(&key, &plaintext),
+        None => {
+            let (held, payload) = Box::pin(seal_elsewhere(front, acceptance, plaintext, body)).await?;
+            body = held;
+            payload
+        }
     };
     Ok(Taken {
         execution,
@@ -301,19 +308,19 @@ async fn route_by_large_body(
     routed.map(|routed| (body, routed))
 }
 
-/// Runs work on many bytes in the bounded pool: the thread serves all connections. The work goes on where the client leaves, so the
-/// place in the pool and the body's share of the memory are the work's until it ends.
-async fn offload<T: Send + 'static>(
+/// Runs work on many bytes, or that waits for the disk, in the bounded pool: the thread serves all connections. The work goes on where
+/// the client leaves, so the place in the pool and what is held for it, a body's share of the memory, are the work's until it ends.
+async fn offload<H: Send + 'static, T: Send + 'static>(
     front: &FrontShared,
-    body: HeldBody,
-    work: impl FnOnce(&HeldBody) -> T + Send + 'static,
-) -> Result<(HeldBody, T), ErrorCode> {
+    held: H,
+    work: impl FnOnce(&H) -> T + Send + 'static,
+) -> Result<(H, T), ErrorCode> {
     // The semaphore is never closed, and the work does not panic.
     let permit = Arc::clone(&front.pool).acquire_owned().await.map_err(|_| ErrorCode::Internal)?;
     let worked = tokio::task::spawn_blocking(move || {
-        let worked = work(&body);
+        let worked = work(&held);
         drop(permit);
-        (body, worked)
+        (held, worked)
     });
     relayed(worked).await.map_err(|_| ErrorCode::Internal)
 }
@@ -339,15 +346,19 @@ fn plaintext(front: &FrontShared, caller: Caller, parts: &Parts, target: &Target
 }
 
 /// Seals in the pool.
-async fn seal_large(
+pub(super) async fn seal_elsewhere<H: Send + 'static>(
     front: &FrontShared,
     acceptance: Acceptance,
     plaintext: Vec<u8>,
-    body: HeldBody,
-) -> Result<(HeldBody, Bytes), ErrorCode> {
+    held: H,
+) -> Result<(H, Bytes), ErrorCode> {
     let intake = Arc::clone(&front.parts.intake);
-    let (body, sealed) = offload(front, body, move |_| acceptance.seal(intake.as_ref(), &plaintext)).await?;
-    sealed.map(|payload| (body, payload))
+    let (held, sealed) = offload(front, held, move |_| {
+        let key = acceptance.key(intake.as_ref())?;
+        Ok(acceptance.seal(&key, &plaintext))
+    })
+    .await?;
+    sealed.map(|payload| (held, payload))
 }
 
 /// Appends, and answers with the execution's result.

@@ -2,7 +2,7 @@
 
 use super::FrontShared;
 use super::intake::{self, Acceptance};
-use super::request::check_open;
+use super::request::{check_open, seal_elsewhere};
 use super::stored::{KeptHeaders, StoredRequest};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
@@ -62,7 +62,7 @@ impl FrontShared {
             sync_deadline: None,
             refusal: None,
         };
-        let payload = acceptance.seal(self.parts.intake.as_ref(), &stored.encode())?;
+        let ((), payload) = seal_elsewhere(self, acceptance, stored.encode(), ()).await?;
         intake::append(self, &trial.identity, payload)
             .await
             .map_err(|refusal| refusal.code)?;

@@ -9,12 +9,13 @@ use perseat_actors::waiters::Waiters;
 use perseat_domain::definition::EndpointType;
 use perseat_domain::entry::{Accepted, Entry, TriggerRequest};
 use perseat_domain::id::*;
-use perseat_domain::model::{InstanceState, KeyDigest, Membership, Sealed};
+use perseat_domain::model::{InstanceState, KeyDigest, Membership};
 use perseat_domain::route::*;
 use perseat_journal::AppendError;
 use perseat_store::StoreError;
 use perseat_store::keyring::Owner;
 use perseat_store::pressure::StoragePressure;
+use perseat_store::seal::{DataKey, RecordKind};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -39,10 +40,28 @@ pub(crate) struct Stub {
     appended: Mutex<Vec<(u8, Bytes)>>,
     arrived: Condvar,
     owners: Mutex<Vec<Owner>>,
-    /// Held by a test, nothing large is sealed.
+    /// Held by a test, nothing is sealed for which a thread may be kept waiting.
     pub(crate) sealing: Mutex<()>,
+    /// Whether keys have to be read from the disk.
+    pub(crate) is_slow: AtomicBool,
     /// Whether nobody has a key.
     pub(crate) is_keyless: AtomicBool,
+}
+
+impl Stub {
+    fn key_of(&self, owner: Owner) -> Result<Arc<DataKey>, StoreError> {
+        self.owners.lock().unwrap().push(owner);
+        if self.is_keyless.load(Ordering::Relaxed) {
+            let owner = owner.to_string();
+            return Err(StoreError::NoKey { owner });
+        }
+        Ok(Arc::new(key()))
+    }
+}
+
+/// Everybody's.
+fn key() -> DataKey {
+    DataKey::new(&[9; 32], 1)
 }
 
 impl Intake for Stub {
@@ -50,16 +69,17 @@ impl Intake for Stub {
         &self.admission
     }
 
-    fn seal(&self, owner: Owner, _: ExecutionId, plaintext: &[u8]) -> Result<Sealed, StoreError> {
-        self.owners.lock().unwrap().push(owner);
-        if self.is_keyless.load(Ordering::Relaxed) {
-            let owner = owner.to_string();
-            return Err(StoreError::NoKey { owner });
+    fn key_at_once(&self, owner: Owner) -> Result<Option<Arc<DataKey>>, StoreError> {
+        if self.is_slow.load(Ordering::Relaxed) {
+            return Ok(None);
         }
-        if plaintext.len() > FrontOptions::default().inline_bytes {
-            drop(self.sealing.lock().unwrap());
-        }
-        Ok(Sealed(plaintext.to_vec()))
+        self.key_of(owner).map(Some)
+    }
+
+    fn key(&self, owner: Owner) -> Result<Arc<DataKey>, StoreError> {
+        let key = self.key_of(owner);
+        drop(self.sealing.lock().unwrap());
+        key
     }
 
     fn append(&self, partition: u8, payload: Bytes) -> Appending {
@@ -130,6 +150,7 @@ impl Setup {
             arrived: Condvar::new(),
             owners: Mutex::default(),
             sealing: Mutex::default(),
+            is_slow: AtomicBool::new(false),
             is_keyless: AtomicBool::new(false),
         });
         let (waiters, pressure) = (Arc::new(Waiters::default()), Arc::new(StoragePressure::default()));
@@ -300,7 +321,8 @@ pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn request_of(accepted: &Accepted) -> TriggerRequest {
-    postcard::from_bytes(&accepted.request.0).unwrap()
+    let plaintext = key().unseal(RecordKind::Request, accepted.execution.0.as_bytes(), &accepted.request);
+    postcard::from_bytes(&plaintext.unwrap()).unwrap()
 }
 
 pub(crate) fn post(path: &str, headers: &str, body: &str) -> String {

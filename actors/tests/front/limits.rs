@@ -6,6 +6,7 @@ use perseat_actors::front::{Beside, BesideAnswer, Proxies};
 use perseat_domain::definition::{EndpointType, RoutingPath};
 use perseat_domain::route::RouteChange;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_millis(100);
@@ -284,6 +285,22 @@ fn what_is_done_with_a_large_body_keeps_its_place_and_its_memory_though_the_clie
         drop(sealing);
         assert_eq!(next.answer().status, 200);
     }
+}
+
+#[test]
+fn a_key_that_is_read_from_the_disk_holds_up_its_own_event_alone() {
+    let world = start();
+    let sealing = world.stub.sealing.lock().unwrap();
+    world.stub.is_slow.store(true, Ordering::Relaxed);
+    let mut cold = world.connect();
+    cold.write(post(&plain(1), "", "cold").as_bytes());
+    until("its key to be read", || world.seals() == 1);
+    world.stub.is_slow.store(false, Ordering::Relaxed);
+    assert_eq!(world.send(&post(&plain(1), "", "warm")).status, 200);
+    assert_eq!(request_of(&world.appended(1)).body, "warm");
+    drop(sealing);
+    assert_eq!(cold.answer().status, 200);
+    assert_eq!(request_of(&world.appended(2)).body, "cold");
 }
 
 #[test]

@@ -21,9 +21,10 @@ use super::slot::SLOT;
 use crate::error::StoreError;
 use crate::seal::{KEY_LEN, OVERHEAD, RecordKind};
 use perseat_domain::model::Sealed;
+use rustix::io::{ReadWriteFlags, preadv2};
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,8 @@ pub(super) trait Medium: Debug + Send + Sync {
     fn length(&self) -> io::Result<u64>;
     /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Fills the buffer where nobody waits for the disk; `false` where that is not so, or there are fewer bytes.
+    fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> bool;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes what was written durable.
@@ -99,6 +102,12 @@ impl Medium for LockedFile {
             }
         }
         Ok(read)
+    }
+
+    fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> bool {
+        let whole = buffer.len();
+        // Whatever it fails of: a file system that cannot tell, too, is asked again with the time it takes.
+        preadv2(&self.file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT).is_ok_and(|read| read == whole)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -221,6 +230,12 @@ impl KeyringFile {
         let mut bytes = [0; SLOT];
         self.read_padded(&mut bytes, offset(slot))?;
         Ok(bytes)
+    }
+
+    /// The slot, where nobody waits for the disk.
+    pub(super) fn read_at_once(&self, slot: u32) -> Option<[u8; SLOT]> {
+        let mut bytes = [0; SLOT];
+        self.medium.read_at_once(&mut bytes, offset(slot)).then_some(bytes)
     }
 
     /// The header as it stands in the file.
@@ -425,5 +440,19 @@ mod tests {
         assert_eq!(refused(foreign.sync()), io::ErrorKind::InvalidInput);
         assert_eq!(refused(foreign.sync_name()), io::ErrorKind::InvalidInput);
         assert_eq!(refused(sync_parent(&foreign.path)), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn what_is_read_at_once_is_what_stands_in_the_file_and_never_a_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = LockedFile::open(&folder.path().join("keyring")).unwrap();
+        file.write_at(b"0123456789", 0).unwrap();
+        let mut found = [0; 4];
+        assert!(!file.read_at_once(&mut found, 8), "two bytes are left there");
+        if file.read_at_once(&mut found, 4) {
+            assert_eq!(&found, b"4567");
+        } else {
+            println!("not checked: this file system waits for the disk, or does not know");
+        }
     }
 }

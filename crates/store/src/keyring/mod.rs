@@ -12,6 +12,7 @@ mod file;
 mod index;
 mod inspect;
 mod master;
+mod reading;
 mod rotate;
 mod slot;
 mod unwrapped;
@@ -24,20 +25,17 @@ pub use rotate::{Rewrapped, discard, exchange, fits, wipe_file};
 pub use versions::{KeyVersions, OlderVersion};
 
 use crate::error::StoreError;
-use crate::seal::{DataKey, KEY_LEN, RecordKind};
 use arc_swap::ArcSwap;
 use batch::Batch;
 use file::{Generation, KeyringFile};
 use index::Index;
 use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::Membership;
-use slot::Slot;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use unwrapped::{Cached, Shared};
+use unwrapped::Shared;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 /// Limits of the keyring.
 #[derive(Clone, Debug)]
@@ -144,7 +142,7 @@ pub struct Keyring {
     findings: Findings,
     /// Held by those who write, for as long as they write. Taken before `shared`.
     room: Mutex<Room>,
-    /// Taken for moments, and while a key that wraps others is read; never held over a write.
+    /// Taken for moments, and while a key is read anew that changed as it was read; never held over a write.
     shared: Mutex<Shared>,
 }
 
@@ -254,103 +252,9 @@ impl Keyring {
         self.findings
     }
 
-    /// The owner's key, unwrapped; from memory where it was used lately.
-    ///
-    /// # Errors
-    /// [`StoreError::NoKey`] if it, or the key that wraps it, was destroyed or never made.
-    pub fn data_key(&self, owner: Owner) -> Result<Arc<DataKey>, StoreError> {
-        let (number, changes) = {
-            let mut shared = self.shared();
-            if let Some(cached) = shared.cache.get(owner) {
-                return Ok(cached.key);
-            }
-            match (owner, shared.index.get(owner)) {
-                (Owner::User(_), Some(number)) => (number, shared.changes),
-                // All who hold a customer's key hold the same one: whoever reads it keeps the others waiting.
-                _ => return self.unwrap_key(&mut shared, owner),
-            }
-        };
-        // Without the lock: a slow disk holds up nobody whose key is in memory.
-        let read = self.read_user_key(number, owner);
-        let mut shared = self.shared();
-        match read {
-            // No key enters the cache after its destruction, nor from a slot that was written to meanwhile.
-            Ok(read) if shared.changes == changes => {
-                shared.cache.insert(owner, read.clone());
-                Ok(read.key)
-            }
-            _ => self.unwrap_key(&mut shared, owner),
-        }
-    }
-
-    /// A user's key from its slot, as it is now: the slot may be written to meanwhile.
-    fn read_user_key(&self, number: u32, owner: Owner) -> Result<Cached, StoreError> {
-        let slot = self.slot_at(number, owner)?;
-        let wrapper = slot.key.wrapper();
-        let wrapping = wrapper.map(|wrapper| self.data_key(wrapper)).transpose()?;
-        let bytes = self.open_slot(&slot, wrapping.as_deref())?;
-        Ok(Cached {
-            key: Arc::new(DataKey::new(&bytes, slot.version)),
-            wrapper,
-        })
-    }
-
     /// Zeroes the keys in memory that were not asked for since the last time; they are unwrapped again when they are.
     pub fn put_away_unused(&self) {
         self.shared().put_away_unused();
-    }
-
-    fn unwrap_key(&self, shared: &mut Shared, owner: Owner) -> Result<Arc<DataKey>, StoreError> {
-        if let Some(cached) = shared.cache.get(owner) {
-            return Ok(cached.key);
-        }
-        if let Some(key) = shared.held(owner) {
-            return Ok(key);
-        }
-        let Some(number) = shared.index.get(owner) else {
-            return Err(shared.absent(owner));
-        };
-        let slot = self.slot_at(number, owner)?;
-        let key = Arc::new(DataKey::new(&*self.unwrap_slot(shared, &slot)?, slot.version));
-        for older in shared.older_of(owner) {
-            let opened = self.slot_at(older.slot, owner).and_then(|slot| self.unwrap_slot(shared, &slot));
-            match opened {
-                Ok(bytes) => key.also_opens(&bytes, older.version),
-                Err(error @ (StoreError::Io(_) | StoreError::Full(_))) => return Err(error),
-                // What it sealed does not open; everything else does.
-                Err(error) => tracing::error!(%owner, version = older.version, %error, "an older version of a key does not open"),
-            }
-        }
-        shared.hold(owner, &key);
-        let cached = Cached {
-            key: Arc::clone(&key),
-            wrapper: slot.key.wrapper(),
-        };
-        shared.cache.insert(owner, cached);
-        Ok(key)
-    }
-
-    /// The owner's key in this slot.
-    fn slot_at(&self, number: u32, owner: Owner) -> Result<Slot, StoreError> {
-        let slot = Slot::decode(&self.vault().file.read(number)?).filter(|slot| slot.key.owner() == owner);
-        slot.ok_or_else(|| StoreError::corrupt(format!("keyring slot {number}")))
-    }
-
-    fn unwrap_slot(&self, shared: &mut Shared, slot: &Slot) -> Result<Zeroizing<[u8; KEY_LEN]>, StoreError> {
-        let wrapping = match slot.key.wrapper() {
-            Some(wrapper) => Some(self.unwrap_key(shared, wrapper)?),
-            None => None,
-        };
-        self.open_slot(slot, wrapping.as_deref())
-    }
-
-    /// What stands in a slot, unwrapped by this key, or by the master key.
-    fn open_slot(&self, slot: &Slot, wrapping: Option<&DataKey>) -> Result<Zeroizing<[u8; KEY_LEN]>, StoreError> {
-        let vault = self.vault();
-        let wrapping = wrapping.unwrap_or(&vault.master.0);
-        let bytes = wrapping.unseal(RecordKind::WrappedKey, &slot.binding(), &slot.wrapped)?;
-        let bytes = bytes.as_slice().try_into().map_err(|_| StoreError::corrupt("keyring key"))?;
-        Ok(Zeroizing::new(bytes))
     }
 
     /// Whether the owner has a key.

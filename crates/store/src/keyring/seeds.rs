@@ -5,6 +5,7 @@ use super::twin::Twin;
 use super::*;
 use crate::fault_backend::open_at_last;
 use crate::fault_workload::{Workload, campaign};
+use crate::seal::RecordKind;
 use perseat_domain::model::Sealed;
 use perseat_journal::disk::{Campaign, Fault, MemoryDisk, Random};
 use std::collections::BTreeMap;

@@ -3,6 +3,7 @@
 use super::file::KeyringFile;
 use super::twin::{Reads, Twin};
 use super::*;
+use crate::seal::{DataKey, RecordKind};
 use perseat_journal::disk::MemoryDisk;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -35,6 +36,11 @@ impl Reading {
         let (keyring, reads) = keyring(&[ALICE, BOB]);
         let keyring = Arc::new(keyring);
         keyring.data_key(Owner::User(BOB)).unwrap();
+        Self::of(Owner::User(ALICE), keyring, &reads)
+    }
+
+    /// This key being read by another thread.
+    fn of(owner: Owner, keyring: Arc<Keyring>, reads: &Mutex<Reads>) -> Self {
         let (has_read, read) = channel();
         let (goes_on, may_go_on) = channel();
         *reads.lock().unwrap() = Reads::Slowly {
@@ -42,7 +48,7 @@ impl Reading {
             goes_on: may_go_on,
         };
         let of = keyring.clone();
-        let reader = thread::spawn(move || of.data_key(Owner::User(ALICE)));
+        let reader = thread::spawn(move || of.data_key(owner));
         read.recv().unwrap();
         Self { keyring, goes_on, reader }
     }
@@ -72,6 +78,32 @@ fn a_key_that_is_read_slowly_holds_up_nobody_whose_key_is_in_memory() {
         Arc::ptr_eq(&alice, &keyring.data_key(Owner::User(ALICE)).unwrap()),
         "it is in memory now"
     );
+}
+
+#[test]
+fn who_must_not_wait_gets_no_key_that_has_to_be_read_from_the_disk() {
+    let (keyring, reads) = keyring(&[ALICE, BOB]);
+    let at_once = |user| keyring.data_key_at_once(Owner::User(user)).unwrap();
+    let bob = at_once(BOB).expect("it is read without waiting");
+    *reads.lock().unwrap() = Reads::Not { after: 0 };
+    assert!(at_once(ALICE).is_none(), "the disk would have to be waited for");
+    assert!(Arc::ptr_eq(&bob, &at_once(BOB).unwrap()), "it is in memory");
+    let nobody = keyring.data_key_at_once(Owner::User(UserId(Uuid::from_u128(4))));
+    assert!(matches!(nobody, Err(StoreError::NoKey { .. })));
+    *reads.lock().unwrap() = Reads::AtOnce;
+    let alice = keyring.data_key(Owner::User(ALICE)).unwrap();
+    assert!(Arc::ptr_eq(&alice, &at_once(ALICE).unwrap()));
+}
+
+#[test]
+fn a_customers_key_that_is_read_slowly_holds_up_nobody_and_is_the_same_for_all() {
+    let (keyring, reads) = keyring(&[]);
+    let (keyring, owner) = (Arc::new(keyring), Owner::Customer(ACME));
+    keyring.put_away_unused();
+    keyring.put_away_unused();
+    let reading = Reading::of(owner, keyring, &reads);
+    let first = reading.meanwhile(move |keyring| keyring.data_key(owner)).unwrap();
+    assert!(Arc::ptr_eq(&first, &reading.end().unwrap()));
 }
 
 #[test]

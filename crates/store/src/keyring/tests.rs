@@ -1,5 +1,5 @@
 use super::*;
-use crate::seal::SealError;
+use crate::seal::{RecordKind, SealError};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::PermissionsExt;

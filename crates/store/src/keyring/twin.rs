@@ -68,6 +68,10 @@ impl Medium for Twin {
         }
         read
     }
+    fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> bool {
+        let is_fast = matches!(*self.reads.lock().unwrap(), Reads::AtOnce);
+        is_fast && self.file.read_at(buffer, offset).is_ok_and(|read| read == buffer.len())
+    }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_at(bytes, offset)
     }

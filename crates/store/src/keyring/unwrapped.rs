@@ -36,6 +36,13 @@ pub(super) struct Cached {
     pub(super) wrapper: Option<Owner>,
 }
 
+/// Where an owner's key stands.
+pub(super) struct Places {
+    pub(super) newest: u32,
+    /// Versions before it, in their order.
+    pub(super) older: Vec<Older>,
+}
+
 impl Shared {
     pub(super) fn new(index: Index, cache_entries: usize, damaged: Vec<(u32, Option<Owner>)>) -> Self {
         Self {
@@ -86,8 +93,32 @@ impl Shared {
         }
     }
 
+    /// The key, where it is in memory.
+    pub(super) fn known(&mut self, owner: Owner) -> Option<Arc<DataKey>> {
+        match self.cache.get(owner) {
+            Some(cached) => Some(cached.key),
+            None => self.held(owner),
+        }
+    }
+
+    /// Where the key stands.
+    pub(super) fn places(&self, owner: Owner) -> Result<Places, StoreError> {
+        Ok(Places {
+            newest: self.index.get(owner).ok_or_else(|| self.absent(owner))?,
+            older: self.older_of(owner),
+        })
+    }
+
+    /// Takes a key into memory.
+    pub(super) fn enter(&mut self, owner: Owner, read: Cached) -> Arc<DataKey> {
+        self.hold(owner, &read.key);
+        let key = Arc::clone(&read.key);
+        self.cache.insert(owner, read);
+        key
+    }
+
     /// A customer's key, where somebody still holds it though it is not in the cache any more.
-    pub(super) fn held(&mut self, owner: Owner) -> Option<Arc<DataKey>> {
+    fn held(&mut self, owner: Owner) -> Option<Arc<DataKey>> {
         let Owner::Customer(id) = owner else { return None };
         let key = self.held.get(&id)?.upgrade()?;
         let cached = Cached {
@@ -112,7 +143,7 @@ impl Shared {
     }
 
     /// Remembers that a customer's key is given out.
-    pub(super) fn hold(&mut self, owner: Owner, key: &Arc<DataKey>) {
+    fn hold(&mut self, owner: Owner, key: &Arc<DataKey>) {
         let Owner::Customer(id) = owner else { return };
         if self.held.len() >= self.sweep_at {
             self.sweep();
