@@ -290,9 +290,13 @@ impl UserActor {
         &mut self.short
     }
 
-    /// There is memory for an execution that gave its turn back.
-    pub(super) fn has_room(&self, execution: ExecutionId) {
-        self.env.supervisor.tell_past_the_bound(HasRoom(execution));
+    /// There is memory for an execution that gave its turn back; false where that is for others, as it may not begin now.
+    pub(super) fn has_room(&self, execution: ExecutionId) -> bool {
+        let is_kept = self.env.owner.lock().room_came(execution);
+        if is_kept {
+            self.env.supervisor.tell_past_the_bound(HasRoom(execution));
+        }
+        is_kept
     }
 
     /// An execution panicked: it lines up again.

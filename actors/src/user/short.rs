@@ -67,8 +67,8 @@ impl Handler<RoomCame> for UserActor {
 
     fn handle(&mut self, message: RoomCame, _: &mut Context<Self>) {
         let execution = message.execution;
-        if self.short().came(message) {
-            self.has_room(execution);
+        if self.short().came(message) && !self.has_room(execution) {
+            self.short().take(execution);
         }
     }
 }

@@ -79,9 +79,15 @@ impl World {
 
     pub(crate) fn room_came(&mut self, key: UserKey, execution: ExecutionId, room: Room) {
         let Some(user) = self.stage.alive(key) else { return };
-        if let Some(state) = user.short.0.get_mut(&execution) {
+        let Some(state) = user.short.0.get_mut(&execution) else {
+            return;
+        };
+        if self.owner.room_came(execution) {
             *state = State::Has(room);
             self.stage.to_owner.push_back(ToOwner::HasRoom(execution));
+        } else {
+            user.short.0.remove(&execution);
+            self.stage.model.has_room(execution);
         }
     }
 }

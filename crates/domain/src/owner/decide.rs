@@ -177,6 +177,13 @@ impl Owner {
 
     /// Gives the free slots to those whose turn it is.
     pub fn grant(&mut self, users: &mut dyn Users) {
+        self.hand_out(users);
+        while self.let_in() {
+            self.hand_out(users);
+        }
+    }
+
+    fn hand_out(&mut self, users: &mut dyn Users) {
         while !self.is_draining
             && !self.is_held
             && let Some(slot) = self.queue.grant()
@@ -334,6 +341,7 @@ impl Owner {
             && live.stand == Stand::Granted
         {
             live.stand = Stand::Withheld;
+            self.held.stir(live.identity.customer);
             self.pause(turn.user, why);
         }
     }
@@ -352,7 +360,8 @@ impl Owner {
             if live.stand == Stand::Running {
                 live.deaths.one_more();
             }
-            live.stand = Stand::Withheld;
+            (live.stand, live.has_memory) = (Stand::Withheld, false);
+            self.held.stir(live.identity.customer);
             let user = live.user();
             self.behind.remove(&user);
             self.paused.insert(user);
@@ -559,6 +568,9 @@ impl Owner {
     pub(super) fn stands(&mut self, execution: ExecutionId, stand: Stand) {
         if let Some(live) = self.table.get_mut(execution) {
             live.stand = stand;
+            if matches!(stand, Stand::Withheld | Stand::Parked) {
+                self.held.stir(live.identity.customer);
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ impl Owner {
         let Some(live) = live else { return };
         live.stand = Stand::Short;
         let (is_cancelled, order) = (live.is_cancelled, live.order);
+        self.held.stir(live.identity.customer);
         // Where it was let go for a credential it finds out itself whether that is back: whoever keeps memory for it would not hear that
         // it waits on.
         self.parked.went_on(turn.user, order);
@@ -24,7 +25,7 @@ impl Owner {
         }
     }
 
-    /// There is memory for an execution that [gave its turn back](Self::gave_back): it lines up again, in its old place.
+    /// An execution that memory [came for](Self::room_came) lines up again, in its old place.
     pub fn has_room(&mut self, execution: ExecutionId) {
         if let Some(live) = self.table.get_mut(execution)
             && live.stand == Stand::Short

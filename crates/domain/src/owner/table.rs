@@ -80,7 +80,7 @@ pub(super) struct Live {
     pub(super) bytes: u64,
     /// Whether it is durable that it began: then what it holds counts against others that have not.
     pub(super) has_begun: bool,
-    /// Whether memory is kept for it until it begins.
+    /// Whether memory is kept for it until it is taken up.
     pub(super) has_memory: bool,
     /// Its accepted entry, while it is young and there is room in memory.
     pub(super) accepted: Option<Bytes>,
@@ -189,6 +189,7 @@ impl Table {
         let accepted = live.accepted.take();
         self.cached -= accepted.as_ref().map_or(0, Bytes::len);
         live.stand = Stand::Running;
+        live.has_memory = false;
         live.deaths_told = live.deaths.count();
         // One place may hold several entries: what was carried meanwhile.
         let is_only_one = live.entries.iter().map(|reference| reference.entries).sum::<u32>() == 1;

@@ -71,6 +71,73 @@ fn all_that_stands_apart_comes_to_its_turn_also_where_what_was_let_go_ends_befor
 }
 
 #[test]
+fn what_begins_and_waits_lets_in_the_rest_and_no_user_of_a_customer_waits_for_another() {
+    let mut rig = Rig::new(300);
+    rig.accept(1, ANN);
+    rig.begins_and_waits(1, 900);
+    rig.gives(1, 2_000);
+    rig.turns();
+    (2..=200).for_each(|number| rig.accept(number, ANN));
+    rig.accept(201, BOB);
+    assert_eq!(rig.turns(), Vec::<u128>::new(), "the customer's share is taken");
+    rig.end(1);
+    let first = rig.turns();
+    assert!(first.len() < 200 && first.contains(&201), "of each user some: {first:?}");
+    // Nothing ends any more: what has begun waits.
+    let mut all = first.clone();
+    let mut begun = 0;
+    while begun < all.len() && begun < 20 {
+        let turn = rig.users.last[&id(all[begun])];
+        rig.owner.take_up(&turn).unwrap();
+        rig.start(all[begun], 0);
+        rig.parks(&turn, &format!("account {begun}"));
+        all.extend(rig.turns());
+        begun += 1;
+    }
+    all.sort_unstable();
+    assert_eq!(all, (2..=201).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_comes_later_does_not_begin_before_what_stands_apart() {
+    let mut rig = Rig::new(100);
+    rig.accept(1, ANN);
+    rig.begins_and_waits(1, 1_000);
+    (2..=70).for_each(|number| rig.accept(number, ANN));
+    rig.turns();
+    rig.end(1);
+    let let_in = rig.turns();
+    assert!(let_in.len() < 69, "not all at once");
+    rig.accept(71, ANN);
+    let all: Vec<u128> = let_in.into_iter().chain(rig.turns()).collect();
+    assert_eq!(all, (2..=71).collect::<Vec<_>>());
+}
+
+#[test]
+fn memory_goes_to_nothing_more_of_a_user_whose_share_is_taken() {
+    let mut rig = Rig::new(3);
+    (1..=3).for_each(|number| rig.accept(number, ANN));
+    assert_eq!(rig.turns(), [1, 2, 3]);
+    for number in [2, 3] {
+        let turn = rig.users.last[&id(number)];
+        rig.owner.take_up(&turn).unwrap();
+        rig.owner.gave_back(&turn, &mut rig.users);
+    }
+    rig.begins_and_waits(1, 1_000);
+    rig.accept(4, ANN);
+    assert_eq!(rig.turns(), Vec::<u128>::new());
+    assert!(!rig.owner.room_came(id(3)), "it is for others");
+    rig.owner.grant(&mut rig.users);
+    assert_eq!(rig.turns(), Vec::<u128>::new());
+    rig.end(1);
+    assert_eq!(rig.turns(), [3, 4], "there is room, and the second waits for memory");
+    assert!(rig.owner.room_came(id(2)));
+    rig.owner.has_room(id(2));
+    rig.owner.grant(&mut rig.users);
+    assert_eq!(rig.turns(), [2]);
+}
+
+#[test]
 fn a_customers_share_holds_up_all_of_its_users_and_after_a_restart_too() {
     let mut rig = Rig::new(1);
     rig.accept(1, ANN);
