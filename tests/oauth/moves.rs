@@ -1,5 +1,6 @@
 //! Grants of another registration than their connections have by now: they say so at once, and whoever has to consent again is told.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -18,6 +19,14 @@ use crate::world::{Plan, World, manifests};
 async fn works(world: &World, user: &str) {
     let execution = world.send(user, 1).await.remove(0);
     assert_eq!(world.ended(&execution).await["status"], "succeeded");
+}
+
+/// The integration with another client id, and its instance.
+fn version(world: &World, plan: &Plan<'_>, client: &str) -> String {
+    let manifests = world.manifests(plan);
+    let document = |kind: &str| manifests.split("---\n").find(|text| text.contains(kind)).unwrap();
+    let integration = document("kind: Integration").replace("\"the-client\"", &format!("{client:?}"));
+    format!("{integration}---\n{}---\n", document("kind: Instance"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,22 +113,63 @@ async fn another_client_id_of_a_users_own_or_of_a_new_version_moves_whom_it_conc
     connect(&world, "ann").await;
 
     // Whoever has a client id of their own does not have that of the integration.
-    let manifests = world.manifests(&plan);
-    let integration = manifests.split("---\n").find(|text| text.contains("kind: Integration")).unwrap();
-    let instance = manifests.split("---\n").find(|text| text.contains("kind: Instance")).unwrap();
-    let version = |client: &str| format!("{}---\n{instance}---\n", integration.replace("\"the-client\"", client));
-    let scopes = version("\"the-client\"").replace("value: \"work\"", "value: \"work more\"");
+    let scopes = version(&world, &plan, "the-client").replace("value: \"work\"", "value: \"work more\"");
     world.daemon.apply(&scopes).await;
     for user in ["ann", "bob"] {
         assert_eq!(account(&api, user).await["status"], "ACTIVE", "the registration is the same");
     }
-    world.daemon.apply(&version("\"the-next-client\"")).await;
+    world.daemon.apply(&version(&world, &plan, "the-next-client")).await;
     let moved = account(&api, "bob").await;
     assert_eq!(
         (moved["status"].as_str(), words(&moved["grant"]).last().unwrap().as_str()),
         (Some("PENDING"), "MOVED")
     );
     assert_eq!(account(&api, "ann").await["status"], "ACTIVE", "nobody else was moved");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_supplied_token_that_was_spent_or_given_up_does_not_come_back_with_another_registration() {
+    let plan = Plan {
+        have_tokens: true,
+        ..crate::owed::plan(&["ann", "bob", "cem"])
+    };
+    let world = World::start(&plan).await;
+    let api = Api::program(&world.daemon, "owner").await;
+    for user in ["ann", "bob"] {
+        works(&world, user).await;
+    }
+    crate::owed::disconnect(&api, "bob").await;
+    world.provider.until("/revoke", 1).await;
+    // One that was never of use is tried with the client id that was set right.
+    world.provider.change(|manner| manner.complaint = Some("invalid_client"));
+    let waits = world.send("cem", 1).await.remove(0);
+    world.stands(&waits, "parked").await;
+    world.daemon.apply(&version(&world, &plan, "the-next-client")).await;
+    let is_of_the_next = |call: &Call| call.form["client_id"] == "the-next-client";
+    world.provider.until_like("/token", 1, is_of_the_next).await;
+    world.provider.change(|manner| manner.complaint = None);
+    works(&world, "cem").await;
+
+    for (user, last) in [("ann", "MOVED"), ("bob", "DISCONNECTED")] {
+        let shown = account(&api, user).await;
+        assert_eq!(
+            (shown["status"].as_str(), words(&shown["grant"]).last().unwrap().as_str()),
+            (Some("PENDING"), last)
+        );
+        let waits = world.send(user, 1).await.remove(0);
+        world.stands(&waits, "parked").await;
+    }
+    let given = world.provider.until("/revoke", 2).await;
+    assert_eq!(crate::owed::given(&given), BTreeSet::from(["refresh-ann-2", "refresh-bob-2"]));
+    let is_not_cems = |token: &String| !token.contains("cem");
+    let spent = world
+        .provider
+        .calls("/token")
+        .into_iter()
+        .map(|call| call.form["refresh_token"].clone());
+    let spent: Vec<String> = spent.filter(is_not_cems).collect();
+    assert_eq!(spent, ["refresh-ann-1", "refresh-bob-1"]);
+    assert_eq!(world.provider.calls("/work").len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -359,6 +409,7 @@ async fn what_waits_with_the_version_before_ends_where_that_has_another_registra
     let later = world.send("ann", 1).await.remove(0);
     world.stands(&later, "parked").await;
     assert!(world.provider.calls("/work").is_empty() && other.calls("/work").is_empty());
+    assert!(other.calls("/token").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

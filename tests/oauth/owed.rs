@@ -66,7 +66,7 @@ pub(crate) async fn delete(api: &Api<'_>, what: &str, id: &Value) {
     api.get(&query, json!({ "i": id })).await;
 }
 
-async fn disconnect(api: &Api<'_>, user: &str) {
+pub(crate) async fn disconnect(api: &Api<'_>, user: &str) {
     let id = account(api, user).await["id"].clone();
     let query = "mutation ($i: ID) { disconnectUserLevelConnection(input: {id: $i}) { errors { messages } } }";
     api.get(query, json!({ "i": id })).await;

@@ -261,6 +261,7 @@ impl Grants {
         }
         // What there was belongs to another registration, or was replaced by hand.
         let is_moved = item.on_disk.as_ref().is_some_and(|row| row.registration != registration);
+        let gives_way = item.on_disk.as_ref().is_none_or(|row| row.gives_way_to(supplied_digest));
         let generation = item.now.grant.generation.max(version.saturating_sub(1));
         let before = std::mem::take(&mut item.now.grant);
         item.now = StoredGrant {
@@ -278,7 +279,7 @@ impl Grants {
                 timeline: std::mem::take(&mut item.now.grant.timeline),
                 ..Grant::of_credentials(generation + 1)
             };
-        } else if let Some(token) = supplied.token.as_ref().and_then(normal) {
+        } else if let Some(token) = supplied.token.as_ref().filter(|_| gives_way).and_then(normal) {
             let always = item.provider.as_ref().is_ok_and(Provider::reuses_always);
             take_over(&mut item.now.grant, &token, always);
             item.token = Some(token.stored(None));
@@ -425,7 +426,7 @@ fn take_over(grant: &mut Grant, token: &Token, reuses_always: bool) {
         lifetime: token.lifetime().filter(|_| renewal != Renewal::None),
         renewal,
     };
-    grant.consented(renewed, Timestamp(0), &Rules::default());
+    grant.supplied(renewed);
 }
 
 #[cfg(test)]

@@ -270,6 +270,7 @@ impl Connection {
         match self.stored.as_ref().filter(is_todays) {
             Some(row) if matches!(row.grant.status, Status::Failed | Status::Uncertain) => None,
             Some(row) => self.open(row.token.as_ref()?),
+            None if self.stored.as_ref().is_some_and(|row| !row.gives_way_to(supplied)) => None,
             None => self.supplied.token.clone(),
         }
     }

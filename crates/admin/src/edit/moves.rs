@@ -57,11 +57,8 @@ impl Edit<'_, '_> {
             return self.end_of_people(id, stored);
         }
         let supplied = connection.supplied_digest();
-        let may_choose = connection
-            .configured()
-            .is_some_and(|configured| !configured.instance.registrations.is_empty());
-        // A token that is given by hand goes with what is given for its connection: whoever uses it takes it over.
-        if supplied.is_some() && (supplied != stored.supplied || !may_choose) {
+        // Whoever uses it next takes that token over.
+        if stored.gives_way_to(supplied) {
             return Ok(());
         }
         self.owe_held(id, &stored);

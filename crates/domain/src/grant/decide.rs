@@ -215,6 +215,19 @@ impl Grant {
         self.hold(renewed, now, self.given(), rules);
     }
 
+    /// Somebody supplied a token by hand: nobody knows how old it is.
+    pub fn supplied(&mut self, renewed: Renewed) {
+        self.consented(renewed, Held::NOBODY_KNOWS, &Rules::default());
+    }
+
+    /// Whether it is as somebody supplied it by hand: neither given up nor spent, nor may it have been.
+    #[must_use]
+    pub fn is_as_supplied(&self) -> bool {
+        let is_kept = matches!(self.status, Status::Active | Status::Error) || self.awaits_account();
+        let is_first = |held: Held| held.issued_at == Held::NOBODY_KNOWS && held.renewal != Renewal::Credentials;
+        is_kept && self.held.is_some_and(is_first) && !self.is_unsettled()
+    }
+
     /// A third party refused the token of this generation. Tells whether that changed anything: a fresh token is not at fault,
     /// and another one would fare no better.
     pub fn refused(&mut self, generation: u64, now: Timestamp, rules: &Rules) -> bool {
@@ -364,6 +377,9 @@ impl Grant {
 }
 
 impl Held {
+    /// When a token was given that was supplied by hand.
+    pub const NOBODY_KNOWS: Timestamp = Timestamp(0);
+
     fn has_ended(&self, now: Timestamp) -> bool {
         self.refused || self.expires_at.is_some_and(|end| end <= now)
     }

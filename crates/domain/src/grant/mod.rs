@@ -70,7 +70,7 @@ pub enum Renewal {
 /// What is known of the stored token; the token itself is sealed beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
-    /// When it was given.
+    /// When it was given; [`Held::NOBODY_KNOWS`] where it was supplied by hand.
     pub issued_at: Timestamp,
     /// When it ends, if the provider said so.
     pub expires_at: Option<Timestamp>,

@@ -51,6 +51,45 @@ fn a_token_without_a_known_end_is_used_until_it_is_refused() {
 }
 
 #[test]
+fn a_supplied_token_is_as_it_was_until_it_is_spent_or_given_up() {
+    let renewed = |renewal| Renewed {
+        lifetime: Some(Duration::from_hours(1)),
+        renewal,
+    };
+    let supplied = || {
+        let mut grant = Grant::default();
+        grant.supplied(renewed(ROTATING));
+        grant
+    };
+    let after = |change: &dyn Fn(&mut Grant)| {
+        let mut grant = supplied();
+        change(&mut grant);
+        grant.is_as_supplied()
+    };
+    assert!(after(&|_| {}));
+    assert!(after(&|grant| grant.await_account(true)));
+    assert!(after(&|grant| {
+        grant.intend(NOW);
+        grant.learn(passing("invalid_client"), NOW, &RULES);
+    }));
+    let spent_or_given_up: [&dyn Fn(&mut Grant); 5] = [
+        &|grant| grant.intend(NOW),
+        &|grant| {
+            grant.learn(Outcome::Token(renewed(ROTATING)), NOW, &RULES);
+        },
+        &|grant| {
+            grant.learn(Outcome::Over("invalid_grant".into()), NOW, &RULES);
+        },
+        &|grant| grant.disconnected(NOW, &RULES),
+        &|grant| grant.moved(NOW, &RULES),
+    ];
+    for (number, change) in spent_or_given_up.iter().enumerate() {
+        assert!(!after(change), "{number}");
+    }
+    assert!(!Grant::of_credentials(1).is_as_supplied() && !given(None, ROTATING).is_as_supplied());
+}
+
+#[test]
 fn a_fresh_token_that_is_refused_is_not_at_fault() {
     let mut grant = given(Some(3600), ROTATING);
     let before = grant.clone();

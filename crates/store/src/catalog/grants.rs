@@ -41,6 +41,15 @@ pub struct StoredGrant {
     pub registration: Option<KeyDigest>,
 }
 
+impl StoredGrant {
+    /// Whether a connection begins anew with the token that its configuration supplies, where that is another one or the registration is. One
+    /// that was spent or given up does not come back.
+    #[must_use]
+    pub fn gives_way_to(&self, supplied: Option<KeyDigest>) -> bool {
+        supplied.is_some() && (supplied != self.supplied || self.grant.is_as_supplied())
+    }
+}
+
 /// Names one grant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantId {
