@@ -220,12 +220,17 @@ impl Grant {
         self.consented(renewed, Held::NOBODY_KNOWS, &Rules::default());
     }
 
+    /// Whether its token is used, or waits for no more than an account: it is neither over nor given up.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        matches!(self.status, Status::Active | Status::Error) || self.awaits_account()
+    }
+
     /// Whether it is as somebody supplied it by hand: neither given up nor spent, nor may it have been.
     #[must_use]
     pub fn is_as_supplied(&self) -> bool {
-        let is_kept = matches!(self.status, Status::Active | Status::Error) || self.awaits_account();
         let is_first = |held: Held| held.issued_at == Held::NOBODY_KNOWS && held.renewal != Renewal::Credentials;
-        is_kept && self.held.is_some_and(is_first) && !self.is_unsettled()
+        self.is_kept() && self.held.is_some_and(is_first) && !self.is_unsettled()
     }
 
     /// A third party refused the token of this generation. Tells whether that changed anything: a fresh token is not at fault,
