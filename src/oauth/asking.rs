@@ -47,7 +47,7 @@ impl Door {
         let ticket = ticket.ok_or_else(|| Page::new(Problem::LinkExpired, None))?;
         let connection = self.there(desk, &ticket.id).await?;
         let (token, pkce) = (secret(), Pkce::new(&random_bytes()));
-        let redirects = self.redirects(&connection);
+        let (registration, redirects) = (connection.registration(), self.redirects(&connection));
         let next = [
             Some(provider_url(desk, &connection, "", &pkce)?),
             redirects.success,
@@ -76,6 +76,7 @@ impl Door {
         let until = desk.now().after(self.options.state_lifetime);
         let pending = Pending {
             ticket,
+            registration,
             pkce,
             browser,
             until,
@@ -101,7 +102,12 @@ impl Door {
         let mut answer = go_to(&provider_url(desk, &connection, &state, &pending.pkce)?);
         give_cookie(&mut answer, &pending.browser, &self.options, desk);
         let until = desk.now().after(self.options.state_lifetime);
-        self.states.add(&state, Pending { until, ..pending }, desk.now());
+        let pending = Pending {
+            registration: connection.registration(),
+            until,
+            ..pending
+        };
+        self.states.add(&state, pending, desk.now());
         Ok(answer)
     }
 

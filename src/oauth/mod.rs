@@ -30,6 +30,7 @@ use crossing::Crossings;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use pages::{Page, Pages, Problem};
 use perseat_admin::actor::Actor;
+use perseat_admin::fault::Fault;
 use perseat_admin::grants::{Connection, Consent};
 use perseat_domain::grant::{Holder, Outcome};
 use perseat_flow::oauth::{AccountsError, Exchange, OauthClient, Whose};
@@ -277,6 +278,10 @@ impl Door {
         let provider = connection
             .provider()
             .map_err(|error| Page::new(Problem::Incomplete, Some(&error.to_string())))?;
+        // What was allowed to one registration is nobody's else, and neither is the proof that comes with it.
+        if connection.registration() != pending.registration {
+            return Err(Page::new(Problem::NotKept, Some(&Fault::Stale.to_string())));
+        }
         // Until what comes is kept.
         let _crossing = match provider.place() {
             Some(place) => Some(self.crossings.consent(place).await),
@@ -312,7 +317,7 @@ impl Door {
             false => None,
         };
         let (desk, ticket, rules) = (Arc::clone(desk), pending.ticket.clone(), self.options.rules);
-        let registration = connection.registration();
+        let registration = pending.registration;
         let kept = tokio::task::spawn_blocking(move || {
             let actor = Actor::local(format!("oauth2:{}", ticket.by));
             desk.change(&actor, "oauth2.consent", |edit| {

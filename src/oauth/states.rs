@@ -32,6 +32,8 @@ pub(crate) struct OauthOptions {
 /// One consent under way.
 pub(super) struct Pending {
     pub(super) ticket: Ticket,
+    /// Whose provider the browser is sent to.
+    pub(super) registration: KeyDigest,
     pub(super) pkce: Pkce,
     /// The cookie of the browser that it belongs to.
     pub(super) browser: String,
@@ -113,6 +115,7 @@ mod tests {
         };
         Pending {
             ticket: Ticket { id, by: "test".into() },
+            registration: key_digest("registration"),
             pkce: Pkce::new(&[7; 32]),
             browser: "browser".into(),
             until: Timestamp(until),

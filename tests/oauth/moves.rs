@@ -394,6 +394,25 @@ async fn no_token_goes_to_the_provider_of_the_version_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_code_goes_to_no_other_provider_than_the_browser_was_sent_to() {
+    let (world, other, next) = two_providers(false).await;
+    let api = Api::program(&world.daemon, "owner").await;
+    let link = account(&api, "ann").await["authorizeUrl"].as_str().unwrap().to_owned();
+    let mut browser = Browser::new(&[]);
+    let asked = begin(&mut browser, &link).await;
+    let code = world.provider.consent("ann", asked.clone());
+    world.daemon.apply(&next).await;
+    let shown = browser.open(&back(&asked, &[("code", &code)])).await;
+    assert_eq!(shown.status, 500, "{}", shown.html);
+    world.daemon.log_line(&["a consent failed", "not_kept"]);
+    assert!(world.provider.calls("/token").is_empty() && other.calls("/token").is_empty());
+    let link = account(&api, "ann").await["authorizeUrl"].as_str().unwrap().to_owned();
+    let asked = begin(&mut browser, &link).await;
+    let code = other.consent("ann", asked.clone());
+    assert_eq!(browser.open(&back(&asked, &[("code", &code)])).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_waits_with_the_version_before_ends_where_that_has_another_registration() {
     let (world, other, next) = two_providers(true).await;
     world.provider.revoke("ann");
