@@ -56,6 +56,35 @@ async fn an_organizations_connection_in_instances_of_all_customers_is_renewed_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_manifest_is_pruned_is_given_up_and_given_back() {
+    let plan = Plan {
+        keys: &[("owed.look", "20ms")],
+        ..Plan::of("customer")
+    };
+    let world = start(&plan).await;
+    all_succeed(&world, &send(&world, "ann", 1).await).await;
+    let without = Plan {
+        with_tokens: &["initech"],
+        ..plan
+    };
+    let without = manifests(&without, &world.provider);
+    let body = ApplyBody {
+        manifests: read_text(&without, Path::new("manifests.yml"), &|_| None).unwrap(),
+        options: ApplyOptions {
+            prune: true,
+            ..ApplyOptions::default()
+        },
+    };
+    world.daemon.local(Method::POST, "/apply", Some(json!(body))).await.unwrap();
+    let parked = send(&world, "ann", 1).await;
+    world.stands(&parked[0], "parked").await;
+    let calls = world.provider.until("/revoke", 1).await;
+    assert_eq!(calls[0].form["token"], "refresh-globex-2");
+    all_succeed(&world, &send(&world, "carl", 1).await).await;
+    assert_eq!(spent(&world), ["refresh-globex-1", "refresh-initech-1"], "nobody else's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shared_token_that_is_refused_is_renewed_once_whoever_was_refused() {
     let plan = Plan {
         manner: Manner {

@@ -275,6 +275,11 @@ impl Connection {
         }
     }
 
+    /// Whether what is given for it is enough.
+    pub(crate) fn needs_no_consent(&self) -> bool {
+        self.flow == Flow::ClientCredentials || self.supplied.token.is_some()
+    }
+
     /// Whether a token is the one that the configuration supplied: whoever gave it has it, too.
     pub(crate) fn is_as_supplied(&self, token: &Value) -> bool {
         self.supplied.token.as_ref().is_some_and(|supplied| is_as_supplied(token, supplied))
@@ -526,13 +531,7 @@ impl Edit<'_, '_> {
             _ => None,
         };
         let given = given.ok_or_else(|| Fault::field("id", "This variable is not a connection by OAuth 2.0."))?;
-        self.delete_shared_value(&given)?;
-        if let Some(mut stored) = self.mutation.grants_of(id.holder)?.remove(&id.variable) {
-            self.owe_held(id, &stored);
-            stored.grant.disconnected(self.at, rules);
-            stored.token = None;
-            self.mutation.put_grant(id, &stored)?;
-        }
+        self.delete_shared_value(&given, rules)?;
         Ok(GivenUp { is_owed: false })
     }
 

@@ -6,7 +6,7 @@ use crate::edit::{Edit, SharedDraft, every};
 use crate::fault::Fault;
 use crate::manifest::{ConnectionFields, SharedConnection, SharedConnectionValue, SharingWord};
 use perseat_domain::definition::ActionRef;
-use perseat_domain::grant::Holder;
+use perseat_domain::grant::{Holder, Rules};
 use perseat_domain::model::Membership;
 use perseat_domain::sharing::{self, SharedValue, Sharing};
 use perseat_store::catalog::Lookup;
@@ -73,7 +73,7 @@ impl Session<'_, '_, '_> {
         for value in every(|after| self.edit.mutation.page::<SharedValue>(after, PAGE))? {
             if !self.named.shared_values.contains_key(&value.id) {
                 let connection = self.edit.mutation.get::<sharing::SharedConnection>(value.connection)?;
-                self.edit.delete_shared_value(&value)?;
+                self.edit.delete_shared_value(&value, &Rules::default())?;
                 let name = connection.map_or_else(|| value.id.to_string(), |connection| connection.stable_key);
                 self.note(Action::Pruned, "SharedConnectionValue", name);
             }

@@ -4,16 +4,17 @@ use super::records::every;
 use super::values::{Scope, check_pair};
 use super::{Definitions, Edit};
 use crate::fault::Fault;
+use crate::grants::Connection;
 use crate::manifest::{ConnectionFields, SecretText};
 use perseat_domain::definition::{ActionRef, Definition};
-use perseat_domain::grant::Holder;
+use perseat_domain::grant::{Holder, Rules};
 use perseat_domain::id::{SharedConnectionId, SharedValueId};
 use perseat_domain::model::{ConfigValue, Instance, User};
 use perseat_domain::sharing::{SharedConnection, SharedValue, Sharing};
 use perseat_flow::definition::Inputs;
 use perseat_flow::http::is_mutual_tls;
 use perseat_flow::oauth::is_destination;
-use perseat_store::catalog::Lookup;
+use perseat_store::catalog::{GrantId, Lookup};
 use perseat_store::keyring::{NewKey, Owner};
 use perseat_store::sharing::open;
 use std::collections::BTreeSet;
@@ -230,10 +231,42 @@ impl Edit<'_, '_> {
         Ok(())
     }
 
-    pub(crate) fn delete_shared_value(&mut self, value: &SharedValue) -> Result<(), Fault> {
+    /// Deletes what a customer or user gave to a shared connection, and gives up what is used by that and by no consent.
+    pub(crate) fn delete_shared_value(&mut self, value: &SharedValue, rules: &Rules) -> Result<(), Fault> {
+        if let Some(connection) = self.mutation.get::<SharedConnection>(value.connection)? {
+            let id = GrantId {
+                holder: value.holder,
+                variable: connection.stable_key,
+            };
+            self.give_up_given(&id, rules)?;
+        }
         if self.mutation.delete_shared_value(value.id)? {
             self.note_shared(value.holder)?;
         }
+        Ok(())
+    }
+
+    /// Gives up a grant that is used by what was given for it, before that goes; one that is used by a consent stays.
+    fn give_up_given(&mut self, id: &GrantId, rules: &Rules) -> Result<(), Fault> {
+        // A rehearsal sealed nothing that could be opened.
+        if self.is_rehearsal {
+            return Ok(());
+        }
+        let connection = Connection::find(&*self.mutation, self.keyring, id)?;
+        let mut stored = match (&connection, self.mutation.grants_of(id.holder)?.remove(&id.variable)) {
+            (Some(connection), _) if !connection.needs_no_consent() => return Ok(()),
+            (None, None) => return Ok(()),
+            // A renewal that is under way finds it, too.
+            (_, row) => row.unwrap_or_default(),
+        };
+        self.owe_held(id, &stored);
+        stored.grant.disconnected(self.at, rules);
+        stored.token = None;
+        if let Some(connection) = connection {
+            stored.supplied = connection.supplied_digest();
+            stored.registration = Some(connection.registration());
+        }
+        self.mutation.put_grant(id, &stored)?;
         Ok(())
     }
 
