@@ -165,7 +165,7 @@ impl Grants {
     /// Leaves it to the next look to write it down. Tells whether that is as good: what became of a renewal is kept in mind till then.
     fn put_off(&mut self, env: &ExecutionEnv, key: &str) -> bool {
         let Some(item) = self.items.get_mut(key) else { return true };
-        let keep = |on_disk: &Grant| env.oauth.unwritten.keep(&item.id, vec![on_disk.clone()], item.now.grant.clone());
+        let keep = |on_disk: &Grant| env.oauth.unwritten.keep(&item.id, vec![on_disk.clone()], item.now.clone());
         item.is_put_off = match &item.on_disk {
             Some(row) if row.grant.is_unsettled() => keep(&row.grant),
             Some(row) => {
@@ -187,7 +187,7 @@ impl Grants {
         };
         let mut on_disk = vec![intended];
         on_disk.extend(item.on_disk.as_ref().map(|row| row.grant.clone()).filter(Grant::is_unsettled));
-        if !env.oauth.unwritten.keep(&item.id, on_disk, item.now.grant.clone()) {
+        if !env.oauth.unwritten.keep(&item.id, on_disk, item.now.clone()) {
             tracing::warn!(holder = ?item.id.holder, connection = %item.id.variable, "a renewal that was not begun may seem to be cut off");
         }
     }

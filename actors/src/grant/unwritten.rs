@@ -18,7 +18,7 @@ const MOST: usize = 1_024;
 struct Known {
     /// As it may be on disk.
     on_disk: Vec<Grant>,
-    held: Grant,
+    held: StoredGrant,
 }
 
 impl Known {
@@ -26,12 +26,22 @@ impl Known {
         self.on_disk.iter().any(|grant| grant.stands_as(found))
     }
 
-    /// What somebody else wrote since is the truth.
-    fn write_down(self, catalog: &Catalog, id: &GrantId) -> Result<(), StoreError> {
-        let row = catalog.grants_of(id.holder)?.remove(&id.variable);
-        if let Some(row) = row.filter(|row| self.is_about(&row.grant)) {
-            let grant = self.held;
-            catalog.store_grant(id, Some(&row), &StoredGrant { grant, ..row.clone() })?;
+    /// What takes the place of this row; none where the row is of another token or registration, or somebody else wrote it since: that is the
+    /// truth.
+    fn in_place_of(&self, row: &StoredGrant) -> Option<StoredGrant> {
+        let is_of_the_same = (row.supplied, row.registration) == (self.held.supplied, self.held.registration);
+        (is_of_the_same && self.is_about(&row.grant)).then(|| StoredGrant {
+            grant: self.held.grant.clone(),
+            ..row.clone()
+        })
+    }
+
+    fn write_down(&self, catalog: &Catalog, id: &GrantId) -> Result<(), StoreError> {
+        let Some(row) = catalog.grants_of(id.holder)?.remove(&id.variable) else {
+            return Ok(());
+        };
+        if let Some(stored) = self.in_place_of(&row) {
+            catalog.store_grant(id, Some(&row), &stored)?;
         }
         Ok(())
     }
@@ -47,7 +57,7 @@ impl Unwritten {
     }
 
     /// Where one of `on_disk` is found, `held` is the truth. Tells whether there was room.
-    pub(super) fn keep(&self, id: &GrantId, on_disk: Vec<Grant>, held: Grant) -> bool {
+    pub(super) fn keep(&self, id: &GrantId, on_disk: Vec<Grant>, held: StoredGrant) -> bool {
         let mut all = self.all();
         let has_room = all.len() < MOST || all.contains_key(id);
         if has_room {
@@ -61,7 +71,7 @@ impl Unwritten {
         let mut all = self.all();
         let known = all.get(id)?;
         if known.is_about(found) {
-            return Some(known.held.clone());
+            return Some(known.held.grant.clone());
         }
         all.remove(id);
         None
@@ -98,7 +108,9 @@ mod tests {
     use super::*;
     use perseat_domain::grant::{Holder, Status};
     use perseat_domain::id::InstanceId;
+    use perseat_domain::model::KeyDigest;
     use perseat_domain::time::Timestamp;
+    use perseat_store::seal::key_digest;
     use uuid::Uuid;
 
     fn id(number: usize) -> GrantId {
@@ -121,22 +133,55 @@ mod tests {
             status: Status::Failed,
             ..Grant::default()
         };
-        assert!(unwritten.keep(&id(1), vec![on_disk.clone(), intended(2)], held.clone()));
+        let stored = StoredGrant {
+            grant: held.clone(),
+            ..StoredGrant::default()
+        };
+        assert!(unwritten.keep(&id(1), vec![on_disk.clone(), intended(2)], stored.clone()));
         assert_eq!(unwritten.recall(&id(2), &on_disk), None);
         for found in [&on_disk, &intended(2)] {
             assert_eq!(unwritten.recall(&id(1), found), Some(held.clone()));
         }
         assert_eq!(unwritten.recall(&id(1), &intended(3)), None);
         assert_eq!(unwritten.recall(&id(1), &on_disk), None, "another was found since");
-        unwritten.keep(&id(1), vec![on_disk.clone()], held);
+        unwritten.keep(&id(1), vec![on_disk.clone()], stored);
         unwritten.forget(&id(1));
         assert_eq!(unwritten.recall(&id(1), &on_disk), None, "another was written since");
     }
 
     #[test]
+    fn what_is_known_takes_the_place_of_no_row_of_another_token_or_registration() {
+        let digests = |supplied: &str, registration: &str| (Some(key_digest(supplied)), Some(key_digest(registration)));
+        let row = |(supplied, registration): (Option<KeyDigest>, Option<KeyDigest>)| StoredGrant {
+            supplied,
+            registration,
+            ..StoredGrant::default()
+        };
+        let same = row(digests("token", "registration"));
+        let failed = Grant {
+            status: Status::Failed,
+            ..Grant::default()
+        };
+        let held = StoredGrant {
+            grant: failed.clone(),
+            ..same.clone()
+        };
+        let known = Known {
+            on_disk: vec![same.grant.clone()],
+            held: held.clone(),
+        };
+        assert_eq!(known.in_place_of(&same), Some(held));
+        for other in [digests("another", "registration"), digests("token", "another")] {
+            assert_eq!(known.in_place_of(&row(other)), None);
+        }
+        let written_since = StoredGrant { grant: failed, ..same };
+        assert_eq!(known.in_place_of(&written_since), None);
+    }
+
+    #[test]
     fn only_so_many_are_kept_in_mind() {
         let unwritten = Unwritten::default();
-        let keep = |number| unwritten.keep(&id(number), Vec::new(), Grant::default());
+        let keep = |number| unwritten.keep(&id(number), Vec::new(), StoredGrant::default());
         assert!((0..MOST).all(keep));
         assert!(!keep(MOST) && keep(0));
         unwritten.forget(&id(0));
