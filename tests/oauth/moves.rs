@@ -29,6 +29,13 @@ fn version(world: &World, plan: &Plan<'_>, client: &str) -> String {
     format!("{integration}---\n{}---\n", document("kind: Instance"))
 }
 
+/// The same with a connection to which nobody consents.
+fn acting_for_itself(version: &str) -> String {
+    let itself = version.replace("{key: oauth2,", "{key: oauth2ClientCredentials,");
+    assert_ne!(itself, version);
+    itself
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_moved_is_told_once_and_what_waits_runs_after_the_link() {
     let office = PostOffice::open("starttls", &[]);
@@ -175,17 +182,14 @@ async fn a_supplied_token_that_was_spent_or_given_up_does_not_come_back_with_ano
 #[tokio::test(flavor = "multi_thread")]
 async fn what_people_allowed_and_what_a_registration_has_for_itself_do_not_take_each_others_place() {
     let plan = crate::owed::plan(&["ann"]);
-    let world = World::start(&plan).await;
+    let mut world = World::start(&plan).await;
     let api = Api::program(&world.daemon, "owner").await;
     connect(&world, "ann").await;
     works(&world, "ann").await;
 
-    let manifests = world.manifests(&plan);
-    let integration = manifests.split("---\n").find(|text| text.contains("kind: Integration")).unwrap();
-    let instance = manifests.split("---\n").find(|text| text.contains("kind: Instance")).unwrap();
-    let itself = integration.replace("{key: oauth2,", "{key: oauth2ClientCredentials,");
-    assert_ne!(itself, integration);
-    world.daemon.apply(&format!("{itself}---\n{instance}---\n")).await;
+    let of_people = version(&world, &plan, "the-client");
+    let itself = acting_for_itself(&of_people);
+    world.daemon.apply(&itself).await;
     let given = world.provider.until("/revoke", 1).await;
     assert_eq!(crate::owed::given(&given).into_iter().next(), Some("refresh-ann-1"));
     works(&world, "ann").await;
@@ -195,7 +199,7 @@ async fn what_people_allowed_and_what_a_registration_has_for_itself_do_not_take_
     );
 
     let works_done = world.provider.calls("/work").len();
-    world.daemon.apply(&format!("{integration}---\n{instance}---\n")).await;
+    world.daemon.apply(&of_people).await;
     let moved = account(&api, "ann").await;
     assert_eq!(
         (moved["status"].as_str(), moved["grant"]["reason"].as_str()),
@@ -207,6 +211,41 @@ async fn what_people_allowed_and_what_a_registration_has_for_itself_do_not_take_
     assert_eq!(world.provider.calls("/work").len(), works_done, "its own token is nobody's");
     connect(&world, "ann").await;
     assert_eq!(world.ended(&waits).await["status"], "succeeded");
+
+    // The same where nobody used it meanwhile.
+    drop(api);
+    world.daemon.kill();
+    world.daemon.restart();
+    for version in [&itself, &of_people] {
+        world.daemon.apply(version).await;
+    }
+    let moved = account(&Api::program(&world.daemon, "owner").await, "ann").await;
+    assert_eq!(
+        (moved["status"].as_str(), moved["grant"]["reason"].as_str()),
+        (Some("PENDING"), Some("another_registration")),
+        "{moved}"
+    );
+    let waits = world.send("ann", 1).await.remove(0);
+    world.stands(&waits, "parked").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_renewal_brings_while_its_connection_comes_to_act_for_itself_is_given_back() {
+    let plan = Plan {
+        // Nobody gives up before the provider answers.
+        keys: &[("owed.look", "20ms"), ("oauth.fresh", "1ms"), ("oauth.timeout", "60s")],
+        ..crate::owed::plan(&["ann"])
+    };
+    let world = World::start(&plan).await;
+    connect(&world, "ann").await;
+    world.provider.end_access("ann");
+    world.provider.change(|manner| manner.stalls = Some(Stall::Meanwhile));
+    world.send("ann", 1).await;
+    world.provider.until("/token", 2).await;
+    world.daemon.apply(&acting_for_itself(&version(&world, &plan, "the-client"))).await;
+    world.provider.change(|manner| manner.stalls = None);
+    let calls = world.provider.until("/revoke", 2).await;
+    assert_eq!(crate::owed::given(&calls), BTreeSet::from(["refresh-ann-1", "refresh-ann-2"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

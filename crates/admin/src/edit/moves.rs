@@ -7,7 +7,7 @@ use super::{Edit, every};
 use crate::fault::Fault;
 use crate::grants::Connection;
 use perseat_domain::definition::{ConfigVar, Definition};
-use perseat_domain::grant::{Holder, Renewal, Rules};
+use perseat_domain::grant::{Grant, Holder, Renewal, Rules};
 use perseat_domain::model::{Instance, InstanceConfig};
 use perseat_flow::oauth::{Flow, is_oauth};
 use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
@@ -54,7 +54,7 @@ impl Edit<'_, '_> {
             return Ok(());
         }
         if connection.flow == Flow::ClientCredentials {
-            return self.end_of_people(id, stored);
+            return self.end_of_people(&connection, stored);
         }
         let supplied = connection.supplied_digest();
         // Whoever uses it next takes that token over.
@@ -71,13 +71,22 @@ impl Edit<'_, '_> {
     }
 
     /// Its connection acts for itself, and takes its own token when it is used next. What somebody had allowed is given back.
-    fn end_of_people(&mut self, id: &GrantId, mut stored: StoredGrant) -> Result<(), Fault> {
+    fn end_of_people(&mut self, connection: &Connection, stored: StoredGrant) -> Result<(), Fault> {
         let is_own = stored.grant.held.is_some_and(|held| held.renewal == Renewal::Credentials);
-        if !is_own && stored.token.is_some() {
-            self.owe_held(id, &stored);
-            stored.token = None;
-            self.mutation.put_grant(id, &stored)?;
+        if is_own || stored.token.is_none() {
+            return Ok(());
         }
+        self.owe_held(&connection.id, &stored);
+        let own = StoredGrant {
+            grant: Grant {
+                timeline: stored.grant.timeline,
+                ..Grant::of_credentials(stored.grant.generation + 1)
+            },
+            token: None,
+            supplied: connection.supplied_digest(),
+            registration: Some(connection.registration()),
+        };
+        self.mutation.put_grant(&connection.id, &own)?;
         Ok(())
     }
 

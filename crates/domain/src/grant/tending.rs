@@ -240,6 +240,7 @@ impl Grant {
             Need::Patience => Some(Obstacle::Patience),
             // What is due and was not renewed could not be written down.
             Need::Renewal if !has_token || self.has_ended(now) => Some(Obstacle::Patience),
+            Need::Nothing if !has_token => Some(Obstacle::Consent),
             Need::Renewal | Need::Nothing => None,
         }
     }

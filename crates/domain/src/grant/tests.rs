@@ -90,6 +90,16 @@ fn a_supplied_token_is_as_it_was_until_it_is_spent_or_given_up() {
 }
 
 #[test]
+fn a_grant_without_a_token_is_of_use_to_nobody() {
+    for (grant, obstacle) in [
+        (given(Some(3600), ROTATING), Obstacle::Consent),
+        (Grant::of_credentials(1), Obstacle::Patience),
+    ] {
+        assert_eq!(grant.obstacle(false, NOW, &RULES), Some(obstacle));
+    }
+}
+
+#[test]
 fn a_fresh_token_that_is_refused_is_not_at_fault() {
     let mut grant = given(Some(3600), ROTATING);
     let before = grant.clone();
