@@ -10,6 +10,7 @@ use perseat_flow::definition::{Components as _, Inputs};
 use perseat_flow::oauth::{REGISTRATION, is_oauth};
 use perseat_flow::offer::{Element, Offer, Wrong};
 use perseat_flow::sharing::{REQUIRED, asked_of_holder};
+use perseat_flow::value::fits;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -259,7 +260,7 @@ impl Field {
             language: presented.code_language,
             schedule_type: presented.schedule_type,
             time_zone: presented.time_zone,
-            is_given: matches!(value, Some(ConfigValue::Plain(text)) if !text.is_empty()),
+            is_given: value.is_some_and(|value| matches!(value, ConfigValue::Plain(text) if !text.is_empty()) && fits(variable, value)),
             is_stored: matches!(value, Some(ConfigValue::Connection { .. })),
             is_consent: variable.connection.as_ref().and_then(is_oauth).is_some(),
             is_shared: variable.shared.is_some(),
@@ -436,6 +437,21 @@ mod tests {
         let field = Field::new(0, &variable, &Presentation::default(), Some(&value));
         assert!(field.is_stored && field.values.is_empty());
         assert!(!serde_json::to_string(&field).unwrap().contains("canary"));
+    }
+
+    #[test]
+    fn what_was_given_for_a_variable_of_another_kind_is_not_given() {
+        let variable = |data_type| ConfigVar {
+            data_type,
+            connection: None,
+            ..connection("bearer", &[])
+        };
+        let is_given = |data_type, text: &str| {
+            let value = ConfigValue::Plain(text.into());
+            Field::new(0, &variable(data_type), &Presentation::default(), Some(&value)).is_given
+        };
+        assert!(is_given(DataType::ObjectSelection, "[]") && is_given(DataType::String, "text"));
+        assert!(!is_given(DataType::ObjectSelection, "text") && !is_given(DataType::Connection, "text") && !is_given(DataType::String, ""));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use url::Url;
 use crate::harness::api::Api;
 use crate::harness::browser::Browser;
 use crate::harness::daemon::Daemon;
-use crate::harness::oauth::Stall;
+use crate::harness::oauth::{Manner, Oauth, Stall};
 use crate::world::{Plan, World};
 
 /// Begins a consent; the parameters that the provider gets.
@@ -83,6 +83,45 @@ fn reference(daemon: &Daemon, body: &str) -> String {
         .to_owned();
     daemon.log_line(&["a consent failed", &reference]);
     reference
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_of_a_variable_that_became_a_connection_stands_for_no_connection() {
+    let provider = Oauth::start(Manner::default()).await;
+    let plan = unconnected();
+    let daemon = Daemon::start(World::setup(&provider, &plan));
+    let world = World { daemon, provider };
+    let manifests = world
+        .manifests(&plan)
+        .replace("value: Account}]", "value: Account}, {type: configVar, value: Key}]");
+    let key = |kind: &str| format!("    - {{key: Key, stableKey: key, x-perseat: {{required: false}}, {kind}}}\n");
+    let (before, rest) = manifests.split_once("    - key: Account\n").unwrap();
+    let (account_itself, after) = rest.split_once("  configPages:").unwrap();
+    let api_key = "dataType: connection, connection: {key: apiKey, component: {key: http, isPublic: true, version: LATEST}}";
+    let connections = format!("{before}{}    - key: Account\n{account_itself}  configPages:{after}", key(api_key));
+    let texts = format!(
+        "{before}{}    - {{key: Account, stableKey: account, dataType: string}}\n  configPages:{after}",
+        key("dataType: string")
+    );
+    let uses_none = |line: &&str| !line.contains("connection: {type: configVar");
+    let texts: Vec<&str> = texts.lines().filter(uses_none).collect();
+    let texts = (texts.join("\n") + "\n").replace("Account: {fields: {}}", "{Account: ann, Key: text}");
+    world.daemon.apply(&texts).await;
+    let is_of_version = |text: &&str| text.contains("kind: Integration") || text.contains("kind: Instance");
+    let connections: Vec<&str> = connections.split("---\n").filter(is_of_version).collect();
+    world.daemon.apply(&connections.join("---\n")).await;
+
+    let api = Api::program(&world.daemon, "owner").await;
+    assert_eq!(account_by(&api, "ann", "Key").await["status"], "PENDING");
+    let url = world.hook("ann").await;
+    let answer = world.daemon.post(&url, &[], "{}").await;
+    assert_eq!(
+        (answer.status, answer.json()["code"].as_str()),
+        (409, Some("user_config_incomplete"))
+    );
+    connect(&world, "ann").await;
+    let execution = world.send("ann", 1).await.remove(0);
+    assert_eq!(world.ended(&execution).await["status"], "succeeded");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -560,7 +560,8 @@ impl Edit<'_, '_> {
         let (Some(config), Some(user)) = (&configured.config, &configured.user) else {
             return Ok(());
         };
-        if config.values.contains_key(&connection.id.variable) {
+        // Text is left of a variable that was none.
+        if matches!(config.values.get(&connection.id.variable), Some(ConfigValue::Connection { .. })) {
             return Ok(());
         }
         let record = connection_record_id(config.id.0, &connection.id.variable);

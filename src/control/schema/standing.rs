@@ -11,6 +11,7 @@ use perseat_domain::definition::{ActionRef, ConfigVar, DataType};
 use perseat_domain::grant::{Holder, Status};
 use perseat_domain::model::ConfigValue;
 use perseat_flow::oauth::{Flow, is_oauth};
+use perseat_flow::value::fits;
 use perseat_store::catalog::{GrantId, StoredGrant};
 
 /// See the module.
@@ -44,7 +45,7 @@ impl Standing {
                 id: own,
                 kind: variable.connection.clone(),
                 stored,
-                is_given: value.is_some(),
+                is_given: value.is_some_and(|value| fits(variable, value)),
             });
         }
         let shared = match holder {
