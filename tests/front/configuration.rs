@@ -16,13 +16,18 @@ use serde_json::json;
 
 /// Posts the user's folder to the provider with the account's token.
 fn tell(name: &str, path: &str) -> String {
+    tell_of("Folder", name, path)
+}
+
+/// The same with another variable.
+fn tell_of(what: &str, name: &str, path: &str) -> String {
     let url = json!({ "type": "template", "value": format!("{{{{#Provider}}}}{path}") }).to_string();
     let variable = |name: &str| json!({ "type": "configVar", "value": name }).to_string();
-    let inputs = [("url", url), ("connection", variable("Account")), ("data", variable("Folder"))];
+    let inputs = [("url", url), ("connection", variable("Account")), ("data", variable(what))];
     step(name, "http", "httpPost", &inputs, "")
 }
 
-/// What the steps of one run told the provider: folder and token.
+/// What the steps of one run told the provider: a variable and the token.
 fn told(provider: &Provider, path: &str) -> Vec<(String, String)> {
     let seen = provider.seen(path).into_iter();
     seen.map(|seen| (String::from_utf8_lossy(&seen.body).trim_matches('"').to_owned(), seen.token))
@@ -107,6 +112,47 @@ fn an_attempt_keeps_the_version_and_the_values_of_its_start_over_restarts_and_us
     assert_eq!(daemon.ended(&id)["status"], "succeeded");
     let last = ("/last".to_owned(), LATEST.to_owned());
     assert_eq!(told(&provider, "/echo/third"), [last], "a new execution sees what is so today");
+}
+
+#[test]
+fn an_attempt_keeps_its_text_of_a_variable_that_became_a_connection_meanwhile() {
+    let attempts = |own: Integration, steps: &[String], provider: &Provider, config: &str| {
+        organization(true)
+            + &customer("globex")
+            + &user("globex", "jane")
+            + &own.flow("Attempt", false, OPEN, steps).manifest()
+            + &instance_with("globex", "Attempts", "", &format!("Provider: \"http://{}\"", provider.address))
+            + config
+    };
+    let steps = [tell("One", "/hang/one"), tell_of("Team", "Two", "/echo/two")];
+    for restarts in [false, true] {
+        let provider = Provider::start();
+        let daemon = Daemon::start(&format!("outbound.allow = [\"{}\"]\n", provider.address));
+        let own = integration("Attempts", "flow_specific");
+        let config = user_config_with("globex", "Attempts", "jane", EARLIER, ", Team: blue");
+        daemon.set_up(&attempts(own.variable("Team"), &steps, &provider, &config));
+        let id = daemon
+            .call(&request("POST", &daemon.endpoints().path("Attempts", "globex", "jane", "Attempt")))
+            .execution();
+        provider.wait_for("/hang/one", 1);
+        let own = integration("Attempts", "flow_specific");
+        let config = user_config_with(
+            "globex",
+            "Attempts",
+            "jane",
+            LATER,
+            ", Team: {fields: {token: a-token-of-the-team}}",
+        );
+        daemon.set_up(&attempts(own.variable_of("Team", BEARER), &steps[..1], &provider, &config));
+        let daemon = match restarts {
+            true => daemon.kill_and_restart(),
+            false => daemon,
+        };
+        provider.wait_for("/hang/one", 1 + usize::from(restarts));
+        provider.release();
+        assert_eq!(daemon.ended(&id)["status"], "succeeded", "{}", daemon.execution(&id));
+        assert_eq!(told(&provider, "/echo/two"), [("blue".to_owned(), LATER.to_owned())]);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::binding::{Binding, LoadError};
 use super::run::off_arbiter;
 use super::vault::{Vault, settings};
 use perseat_domain::code::ErrorCode;
+use perseat_domain::definition::{ConfigVar, DataType, Definition};
 use perseat_domain::entry::Started;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::model::{ConfigValue, Instance, IntegrationVersion, UserConfig};
@@ -131,20 +132,30 @@ impl Bound {
             today.instance.registered(Traits::default()),
         )
         .with(today.instance.grants());
-        let common = settings(definition, false, &joined(&self.instance, today.instance.values()), vault)?;
+        let common = settings(
+            definition,
+            false,
+            &joined(definition, &self.instance, today.instance.values()),
+            vault,
+        )?;
         let mut own = Level::default();
         if let Some(user) = &today.user {
             let registered = today.instance.registered(Traits::of(user.user()));
             let vault = Vault::new(user.config().0, user.key(), &self.presets, registered).with(user.grants());
-            own = settings(definition, true, &joined(&self.user, &user.values()), vault)?;
+            own = settings(definition, true, &joined(definition, &self.user, &user.values()), vault)?;
         }
         Ok(Settings::new(common, own))
     }
 }
 
-/// Plain values of one time and connections of another.
-fn joined(plain: &PlainValues, today: &BTreeMap<String, ConfigValue>) -> BTreeMap<String, ConfigValue> {
-    let plain = plain.iter().map(|(key, text)| (key.clone(), ConfigValue::Plain(text.clone())));
-    let connections = today.iter().filter(|(_, value)| matches!(value, ConfigValue::Connection { .. }));
-    plain.chain(connections.map(|(key, value)| (key.clone(), value.clone()))).collect()
+/// Plain values of one time and connections of another, each where the definition has one.
+fn joined(definition: &Definition, plain: &PlainValues, today: &BTreeMap<String, ConfigValue>) -> BTreeMap<String, ConfigValue> {
+    let value = |variable: &ConfigVar| match variable.data_type {
+        DataType::Connection => today.get(&variable.stable_key).cloned(),
+        _ => plain.get(&variable.stable_key).cloned().map(ConfigValue::Plain),
+    };
+    let variables = definition.config_vars.iter();
+    variables
+        .filter_map(|variable| Some((variable.stable_key.clone(), value(variable)?)))
+        .collect()
 }
