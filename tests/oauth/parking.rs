@@ -8,7 +8,9 @@ use serde_json::json;
 
 use crate::consent::{account, connect};
 use crate::harness::api::Api;
-use crate::harness::oauth::{Call, Manner, Stall};
+use crate::harness::daemon::Daemon;
+use crate::harness::manifests::code;
+use crate::harness::oauth::{Call, Manner, Oauth, Stall};
 use crate::world::{Plan, World};
 
 /// One after another, so that they are accepted in this order.
@@ -87,6 +89,54 @@ async fn a_revoked_grant_parks_only_that_users_executions_which_run_in_order_aft
     }
     assert_eq!(worked(&world)[before.len()..], left, "in the order in which they were accepted");
     assert_eq!(world.daemon.metric("perseat_executions_parked").await, 0.0);
+}
+
+/// All are let in before the first of their results is there; together they would hold more than everybody may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_whose_large_results_wait_for_a_credential_holds_its_users_share_and_closes_intake_for_nobody() {
+    const BURST: usize = 30;
+    const RESULT: usize = 400_000;
+    let plan = Plan {
+        keys: &[
+            ("admission.total-bytes", "4MiB"),
+            ("admission.customer-bytes", "2MiB"),
+            ("admission.user-bytes", "1MiB"),
+            ("front.max-body", "256KiB"),
+            ("execution.slots", "2"),
+        ],
+        ..Plan::default()
+    };
+    let provider = Oauth::start(plan.manner.clone()).await;
+    let daemon = Daemon::start(World::setup(&provider, &plan));
+    let world = World { daemon, provider };
+    // Of many different characters, as results are compressed.
+    let script = format!(
+        "module.exports = async () => ({{ data: Array.from({{ length: {RESULT} }}, () => String.fromCharCode(40 + 80 * Math.random())).join('') }})"
+    );
+    let large: String = code("Large", &script).lines().map(|line| format!("  {line}\n")).collect();
+    let manifests = world.manifests(&plan);
+    let step = "        - name: Post\n";
+    assert!(manifests.contains(step));
+    world.daemon.apply(&manifests.replace(step, &format!("{large}{step}"))).await;
+    world.provider.revoke("ann");
+    let anns = world.send("ann", BURST).await;
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    while listed(&world, "parked").await < 3 {
+        look.tick().await;
+    }
+    for execution in world.send("bob", 3).await {
+        assert_eq!(world.ended(&execution).await["status"], "succeeded", "there is room for others");
+    }
+    while listed(&world, "running").await > 0 {
+        look.tick().await;
+    }
+    let parked = listed(&world, "parked").await;
+    assert!(parked * RESULT / 2 < 2 << 20, "{parked} wait with what they gave");
+    assert_eq!(parked + listed(&world, "queued").await, BURST);
+    connect(&world, "ann").await;
+    for execution in &anns {
+        assert_eq!(world.ended(execution).await["status"], "succeeded");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
