@@ -130,23 +130,25 @@ impl Composer {
             .invoke_url
             .split_once('?')
             .map_or(request.invoke_url.as_str(), |(url, _)| url);
+        let secrets = self.opener.secrets.complete()?;
         Ok(TriggerView {
-            url: url.to_owned(),
-            query: mask::query(&request.query),
-            headers: blank_headers(request.headers),
-            body: self.body(&self.opener.secrets.complete()?, &request.body),
+            url: secrets.blanked(url),
+            query: secrets.blanked(&mask::query(&request.query)),
+            headers: blank_headers(&secrets, request.headers),
+            body: self.body(&secrets, &request.body),
             method: request.method,
-            path_fragment: request.path_fragment,
+            path_fragment: secrets.blanked(&request.path_fragment),
         })
     }
 
     fn response(&self, sealed: &Sealed) -> Result<ResponseView, Unreadable> {
         let response: SyncResponse = decoded(&self.opener.open(RecordKind::Response, &[], sealed)?)?;
+        let secrets = self.opener.secrets.complete()?;
         Ok(ResponseView {
             status: response.status,
-            content_type: response.content_type,
-            headers: blank_headers(response.headers),
-            body: self.body(&self.opener.secrets.complete()?, &response.body),
+            content_type: secrets.blanked(&response.content_type),
+            headers: blank_headers(&secrets, response.headers),
+            body: self.body(&secrets, &response.body),
         })
     }
 
@@ -165,12 +167,12 @@ impl Composer {
     }
 }
 
-fn blank_headers(headers: Vec<(String, String)>) -> Vec<(String, String)> {
+fn blank_headers(secrets: &Finder, headers: Vec<(String, String)>) -> Vec<(String, String)> {
     let blank = |(name, value): (String, String)| {
         if mask::names_credential(&name) {
             (name, mask::BLANK.to_owned())
         } else {
-            (name, value)
+            (name, secrets.blanked(&value))
         }
     };
     headers.into_iter().map(blank).collect()

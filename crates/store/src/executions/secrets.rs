@@ -101,6 +101,50 @@ impl Finder {
         out.truncate(most);
         (out, is_cut)
     }
+
+    /// The whole of what may be part of a URL with its secrets blanked, those of which characters are percent-encoded, too.
+    pub(super) fn blanked(&self, text: &str) -> String {
+        let (mut shown, _) = self.shown(text.as_bytes(), usize::MAX);
+        for plus in [b'+', b' '] {
+            shown = self.without_encoded(&shown, plus);
+        }
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+
+    /// An encoded text, in which a plus means `plus`, with its secrets blanked.
+    fn without_encoded(&self, text: &[u8], plus: u8) -> Vec<u8> {
+        let (plain, places) = percent_decoded(text, plus);
+        let (mut out, mut at) = (Vec::new(), 0);
+        for hit in self.0.find_iter(&plain) {
+            out.extend_from_slice(&text[at..places[hit.start()]]);
+            out.extend_from_slice(BLANK.as_bytes());
+            if hit.len() == LONGEST {
+                return out;
+            }
+            at = places[hit.end()];
+        }
+        out.extend_from_slice(&text[at..]);
+        out
+    }
+}
+
+/// What an encoded text says, and where each byte of that, and the end, stands in it.
+fn percent_decoded(text: &[u8], plus: u8) -> (Vec<u8>, Vec<usize>) {
+    let (mut plain, mut places, mut at) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len() + 1), 0);
+    while let [first, rest @ ..] = &text[at..] {
+        let encoded = rest.get(..2).filter(|_| *first == b'%').and_then(hex_byte);
+        places.push(at);
+        plain.push(encoded.unwrap_or(if *first == b'+' { plus } else { *first }));
+        at += if encoded.is_some() { 3 } else { 1 };
+    }
+    places.push(at);
+    (plain, places)
+}
+
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let digit = |digit: &u8| char::from(*digit).to_digit(16);
+    let number = digits.iter().try_fold(0, |number, next| Some(number * 16 + digit(next)?))?;
+    u8::try_from(number).ok()
 }
 
 #[cfg(test)]
@@ -144,6 +188,28 @@ mod tests {
         let long = "x".repeat(2 * LONGEST);
         let text = format!("a {long} b");
         assert_eq!(shown(&[long.as_str()], &text, usize::MAX), (format!("a {BLANK}"), false));
+    }
+
+    #[test]
+    fn a_secret_is_blanked_in_a_url_however_its_characters_are_encoded() {
+        let blanked = |secret: &str, text: &str| secrets(&[secret]).finder().unwrap().blanked(text);
+        for (secret, encoded) in [
+            ("a+b/c=d e", "a+b/c=d e"),
+            ("a+b/c=d e", "a%2Bb%2fc%3Dd%20e"),
+            ("a+b/c=d e", "a+b/c%3Dd%20e"),
+            ("a+b/c=d e", "a%2Bb/c%3Dd+e"),
+            ("a%41b/c=d", "a%41b/c=d"),
+            ("passwörter", "passw%C3%B6rter"),
+        ] {
+            let text = format!("/%zz/x?k={encoded}&100%&%4");
+            assert_eq!(blanked(secret, &text), format!("/%zz/x?k={BLANK}&100%&%4"), "{encoded}");
+        }
+        let long = "x/".repeat(LONGEST);
+        assert_eq!(
+            blanked(&long, &format!("a%20{}%2Fb", long.replace('/', "%2F"))),
+            format!("a%20{BLANK}")
+        );
+        assert_eq!(blanked("not in it", "a%20b+c%"), "a%20b+c%");
     }
 
     #[test]

@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 const SECRET: &str = "sk-live-0123456789";
+/// The same as it may stand in a URL.
+const ENCODED: &str = "sk%2Dlive%2d0123456789";
 
 /// Payloads by place; a place without one has expired. How many were read is counted.
 #[derive(Default)]
@@ -178,10 +180,12 @@ impl Bench {
             headers: vec![
                 ("content-type".into(), "text/plain".into()),
                 ("x-hub-signature".into(), "abc".into()),
+                ("x-hook".into(), SECRET.into()),
+                ("referer".into(), format!("https://app/?key={ENCODED}#top")),
             ],
-            query: "a=1&token=zzz".into(),
-            path_fragment: String::new(),
-            invoke_url: "https://hooks/trigger/x?a=1&token=zzz".into(),
+            query: format!("a=1&token=zzz&key={ENCODED}"),
+            path_fragment: format!("{SECRET}/{ENCODED}"),
+            invoke_url: format!("https://hooks/trigger/x/{SECRET}/{ENCODED}?a=1&token=zzz&key={ENCODED}"),
             body: format!("the key is {SECRET}, and there is more to say").into(),
             debug: false,
         };
@@ -225,7 +229,7 @@ impl Bench {
         let response = SyncResponse {
             status: 500,
             content_type: "text/plain".into(),
-            headers: Vec::new(),
+            headers: vec![("location".into(), format!("/done?key={ENCODED}"))],
             body: SECRET.into(),
         };
         self.write(&Entry::from(Ended {
@@ -264,7 +268,7 @@ fn an_execution_is_shown_whole_and_without_its_secrets() {
     bench.run(id);
     let view = bench.reader.show(id).unwrap().unwrap();
     let text = serde_json::to_string(&view).unwrap();
-    for secret in [SECRET, "zzz", "abc"] {
+    for secret in [SECRET, ENCODED, "zzz", "abc"] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
     assert_eq!(
@@ -294,6 +298,16 @@ fn an_execution_is_shown_whole_and_without_its_secrets() {
             is_cut: true
         }
     );
+    let blank = mask::BLANK;
+    assert_eq!(trigger.url, format!("https://hooks/trigger/x/{blank}/{blank}"));
+    assert_eq!(trigger.query, format!("a=1&token={blank}&key={blank}"));
+    assert_eq!(trigger.path_fragment, format!("{blank}/{blank}"));
+    let values: Vec<_> = trigger.headers.iter().map(|(_, value)| value.clone()).collect();
+    assert_eq!(values, ["text/plain", blank, blank, &format!("https://app/?key={blank}#top")]);
+    let Some(Part::Readable(response)) = view.response else {
+        panic!("the response does not open")
+    };
+    assert_eq!(response.headers, [("location".to_owned(), format!("/done?key={blank}"))]);
     assert!(view.missing.is_empty());
 }
 
