@@ -28,7 +28,11 @@ pub struct Account {
 
 /// A field that was added at the end of a record: what was stored before ends in front of it.
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(stored: D) -> Result<T, D::Error> {
-    Ok(T::deserialize(stored).unwrap_or_default())
+    match T::deserialize(stored) {
+        // The error's type is the deserializer's own.
+        Err(error) if error.to_string() == postcard::Error::DeserializeUnexpectedEnd.to_string() => Ok(T::default()),
+        read => read,
+    }
 }
 
 /// Somebody who showed who they are.

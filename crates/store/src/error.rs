@@ -93,6 +93,12 @@ pub enum StoreError {
         /// The only format that this version reads.
         known: u32,
     },
+    /// A stored record goes on where this version's ends.
+    #[error("{what} has fields that this version does not know: the data was written by a newer version")]
+    UnknownFields {
+        /// What was read.
+        what: &'static str,
+    },
     /// A catalog of a backup, which is no catalog before it was restored.
     #[error("the catalog is a copy for a backup, in which what belongs to users is sealed with their keys")]
     SealedCopy,

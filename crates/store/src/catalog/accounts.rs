@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_from_before_a_field_says_nothing_of_it() {
+    fn an_account_of_an_older_version_is_read_and_one_of_a_newer_version_is_refused() {
         let stamp = Stamp {
             created_at: Timestamp(1),
             changed_at: Timestamp(1),
@@ -185,6 +185,13 @@ mod tests {
             decode::<Account>(&before[..before.len() - 1]).is_err(),
             "what was always there has to be"
         );
+        let damaged = [before, &[0, 7]].concat();
+        assert!(matches!(decode::<Account>(&damaged), Err(StoreError::Corrupt { .. })));
+        let after = [stored.as_slice(), &[0]].concat();
+        assert!(matches!(
+            decode::<Account>(&after),
+            Err(StoreError::UnknownFields { what: "account" })
+        ));
     }
 
     fn session(number: u128, user: &User, expires_at: u64) -> Session {

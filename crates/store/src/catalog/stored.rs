@@ -53,7 +53,12 @@ pub(super) fn decode<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
     match bytes.split_first() {
         Some((&RECORD_FORMAT, rest)) => {
             let body = rest.get(HEADER - 1..).ok_or_else(|| StoreError::corrupt(R::TYPE.name()))?;
-            postcard::from_bytes(body).map_err(|_| StoreError::corrupt(R::TYPE.name()))
+            match postcard::take_from_bytes(body) {
+                Ok((record, [])) => Ok(record),
+                // They would be lost with the next change.
+                Ok(_) => Err(StoreError::UnknownFields { what: R::TYPE.name() }),
+                Err(_) => Err(StoreError::corrupt(R::TYPE.name())),
+            }
         }
         Some((&found, _)) => Err(StoreError::UnknownFormat {
             what: R::TYPE.name(),
