@@ -63,14 +63,19 @@ pub fn segments_of(disk: &dyn Disk) -> io::Result<Vec<Result<Inspected, OpenErro
     let mut found = Vec::new();
     for name in names {
         let Some(number) = segment_number(&name) else { continue };
-        match open_segment(disk, name, number) {
-            // Released in order: those before it, too.
-            Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => found.clear(),
-            opened => found.push(opened.map(|segment| Inspected {
-                segment: Arc::new(segment),
-            })),
+        match open_segment(disk, name.clone(), number) {
+            // Released, and those before it, too; or new, and its name was taken back: those before it are all there.
+            Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                let left = disk.list()?;
+                found.retain(|(name, _)| left.contains(name));
+            }
+            opened => found.push((name, opened)),
         }
     }
+    let inspected = |segment| Inspected {
+        segment: Arc::new(segment),
+    };
+    let found: Vec<_> = found.into_iter().map(|(_, opened)| opened.map(inspected)).collect();
     let intact: Vec<_> = found.iter().flatten().map(|inspected| inspected.segment.clone()).collect();
     recover::settle(&intact)?;
     Ok(found)

@@ -2,6 +2,7 @@
 
 mod cases;
 mod ghosts;
+mod inspection;
 mod limit;
 mod rig;
 mod workload;
