@@ -205,16 +205,14 @@ impl Place {
     }
 
     fn database(&self, name: &str) -> Result<(Database, Arc<AtomicBool>), StoreError> {
-        let inner = self.folder.open(name)?;
-        let failed = Arc::new(AtomicBool::new(false));
+        let (watched, failed) = Watched::new(self.folder.open(name)?, self.folder.is_read_only());
+        Ok((self.builder().create_with_backend(watched)?, failed))
+    }
+
+    fn builder(&self) -> Builder {
         let mut builder = Builder::new();
         builder.set_cache_size(self.cache_bytes);
-        let database = builder.create_with_backend(Watched {
-            inner,
-            failed: Arc::clone(&failed),
-            is_seen: AtomicBool::new(false),
-        })?;
-        Ok((database, failed))
+        builder
     }
 }
 
@@ -252,11 +250,22 @@ fn write_again(file: &dyn StorageBackend) -> io::Result<()> {
 struct Watched {
     inner: Box<dyn StorageBackend>,
     failed: Arc<AtomicBool>,
-    /// Whether the header was read: redb has locked the file by then, and read nothing else.
+    /// Whether the header was read: redb has locked the file by then, and read nothing else. True from the start where nothing that is
+    /// built on the file gets to the disk.
     is_seen: AtomicBool,
 }
 
 impl Watched {
+    fn new(inner: Box<dyn StorageBackend>, is_seen: bool) -> (Self, Arc<AtomicBool>) {
+        let failed = Arc::new(AtomicBool::new(false));
+        let watched = Self {
+            inner,
+            failed: Arc::clone(&failed),
+            is_seen: AtomicBool::new(is_seen),
+        };
+        (watched, failed)
+    }
+
     fn look(&self, header: &[u8]) -> io::Result<()> {
         let was_closed = header.get(STATE_OFFSET).is_none_or(|state| state & NOT_CLOSED == 0);
         if header.len() <= STATE_OFFSET || self.is_seen.swap(true, Ordering::Relaxed) || was_closed {

@@ -48,6 +48,11 @@ pub trait Folder: Debug + Send + Sync {
     /// # Errors
     /// If the disk fails.
     fn sync(&self) -> io::Result<()>;
+
+    /// Whether nothing that is written gets to a disk.
+    fn is_read_only(&self) -> bool {
+        false
+    }
 }
 
 /// A directory on a file system.

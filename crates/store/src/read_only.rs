@@ -94,6 +94,10 @@ impl Folder for ReadOnlyDirectory {
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
+
+    fn is_read_only(&self) -> bool {
+        true
+    }
 }
 
 /// A file below, blocks that were written above.
@@ -203,7 +207,105 @@ impl StorageBackend for Overlay {
 mod tests {
     use super::*;
     use crate::catalog::{Catalog, Options};
+    use crate::database::Handle;
+    use crate::folder::Directory;
+    use redb::TableDefinition;
     use std::sync::Arc;
+
+    /// The folder, which keeps hold of what it opened.
+    #[derive(Debug)]
+    struct Observed {
+        folder: ReadOnlyDirectory,
+        opened: Mutex<Vec<Arc<Overlay>>>,
+    }
+
+    impl Folder for Observed {
+        fn names(&self) -> io::Result<Vec<String>> {
+            self.folder.names()
+        }
+
+        fn open(&self, name: &str) -> Result<Box<dyn StorageBackend>, StoreError> {
+            let overlay = Arc::new(self.folder.overlay(name)?);
+            self.opened.lock().unwrap().push(Arc::clone(&overlay));
+            Ok(Box::new(Opened(overlay)))
+        }
+
+        fn exists(&self, name: &str) -> bool {
+            self.folder.exists(name)
+        }
+
+        fn bytes(&self, name: &str) -> u64 {
+            self.folder.bytes(name)
+        }
+
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.folder.remove(name)
+        }
+
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.folder.rename(from, to)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.folder.sync()
+        }
+
+        fn is_read_only(&self) -> bool {
+            self.folder.is_read_only()
+        }
+    }
+
+    #[derive(Debug)]
+    struct Opened(Arc<Overlay>);
+
+    impl StorageBackend for Opened {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, length: u64) -> io::Result<()> {
+            self.0.set_len(length)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.0.write(offset, data)
+        }
+    }
+
+    #[test]
+    fn of_a_large_file_that_was_not_closed_little_is_kept_in_memory() {
+        const LARGE: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("large");
+        let folder = tempfile::tempdir().unwrap();
+        let handle = Handle::open(Arc::new(Directory::new(folder.path())), "open.redb", 1 << 20).unwrap();
+        let writing = handle.write().unwrap();
+        for number in 0..1_024 {
+            let row = vec![7; BLOCK];
+            writing.open_table(LARGE).unwrap().insert(number, row.as_slice()).unwrap();
+        }
+        writing.commit().unwrap();
+        // As whoever looks finds it after a kill.
+        fs::copy(folder.path().join("open.redb"), folder.path().join("large.redb")).unwrap();
+        let observed = Arc::new(Observed {
+            folder: ReadOnlyDirectory::new(folder.path()),
+            opened: Mutex::default(),
+        });
+        let opened = Handle::open(observed.clone(), "large.redb", 1 << 20).unwrap();
+        let blocks = observed.opened.lock().unwrap()[0].state().blocks.len();
+        assert!(
+            (1..256).contains(&blocks),
+            "{blocks} of {}",
+            observed.bytes("large.redb") / BLOCK as u64
+        );
+        drop(opened);
+    }
 
     #[test]
     fn a_database_is_read_and_written_above_a_file_that_stays_as_it_is() {
