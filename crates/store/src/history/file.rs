@@ -40,6 +40,8 @@ pub(super) struct Found {
     pub(super) rows: Vec<(ExecutionId, ExecutionRow)>,
     /// The last row that was looked at, if not all were.
     pub(super) stopped_at: Option<ExecutionId>,
+    /// Whether a row was passed over that does not decode.
+    pub(super) is_damaged: bool,
 }
 
 /// Stores rows, which come in the order of their ids, in one transaction, which also makes the tables. Each table takes its rows in the
@@ -135,17 +137,16 @@ fn range_of(executions: &impl ReadableTable<u128, &'static [u8]>) -> Result<Rang
     })
 }
 
-pub(super) fn get(file: &IndexFile, execution: ExecutionId) -> Result<Option<ExecutionRow>, IndexError> {
-    let bytes = file.read(|transaction| {
+/// A row as it is stored.
+pub(super) fn get(file: &IndexFile, execution: ExecutionId) -> Result<Option<Vec<u8>>, IndexError> {
+    file.read(|transaction| {
         let executions = transaction.open_table(EXECUTIONS)?;
         Ok(executions.get(execution.0.as_u128())?.map(|value| value.value().to_vec()))
-    })?;
-    bytes
-        .map(|bytes| ExecutionRow::decode(&bytes).ok_or_else(|| IndexError::undecodable(file.name())))
-        .transpose()
+    })
 }
 
-/// At most `limit` matching rows below `before`, highest id first; looks at no more than `scan_rows`.
+/// At most `limit` matching rows below `before`, highest id first; looks at no more than `scan_rows`. One row that does not decode must not
+/// hide those of others.
 pub(super) fn find(
     file: &IndexFile,
     filter: &Filter,
@@ -154,7 +155,7 @@ pub(super) fn find(
     scan_rows: usize,
 ) -> Result<Found, IndexError> {
     let bounds = filter.id_bounds(before);
-    let found = file.read(|transaction| {
+    file.read(|transaction| {
         let executions = transaction.open_table(EXECUTIONS)?;
         let mut found = Found::default();
         let mut looked_at = 0;
@@ -164,11 +165,10 @@ pub(super) fn find(
                 break;
             }
             let Some(stored) = executions.get(key)? else { continue };
-            let Some(row) = ExecutionRow::decode(stored.value()) else {
-                return Ok(None);
-            };
-            if filter.matches(&row) {
-                found.rows.push((id(key), row));
+            match ExecutionRow::decode(stored.value()) {
+                Some(row) if filter.matches(&row) => found.rows.push((id(key), row)),
+                Some(_) => {}
+                None => found.is_damaged = true,
             }
             looked_at += 1;
             if looked_at == scan_rows {
@@ -176,9 +176,8 @@ pub(super) fn find(
                 break;
             }
         }
-        Ok(Some(found))
-    })?;
-    found.ok_or_else(|| IndexError::undecodable(file.name()))
+        Ok(found)
+    })
 }
 
 type Keys = Box<dyn Iterator<Item = Result<u128, redb::StorageError>>>;

@@ -2,7 +2,8 @@
 //!
 //! A row says where an execution's entries stand; payloads and messages stay in the journal, sealed. Files go as a
 //! whole, together with their segments, so history never deletes a row. It holds nothing that the journal does not:
-//! a file that is missing or damaged, or was not made to its end, is made again from a scan.
+//! a file that is missing or damaged, or was not made to its end, is made again from a scan. One whose damage is met while it is in use
+//! goes, and is missing until the next start: it must hold up neither what ends nor who looks.
 
 mod check;
 mod file;
@@ -11,6 +12,7 @@ mod pool;
 use crate::folder::{Directory, Folder};
 use crate::index::core::EndedRow;
 use crate::index::fault::IndexError;
+use crate::index::file::IndexFile;
 use crate::index::row::ExecutionRow;
 use crate::index::status::{Filter, Gather};
 pub use check::HistoryFile;
@@ -69,6 +71,8 @@ pub struct History {
     given_away: Mutex<BTreeSet<u32>>,
     /// The numbers of files that are being made again and lack rows yet.
     incomplete: Mutex<BTreeSet<u32>>,
+    /// Files whose damage was met by who read them: whoever writes next gives them away.
+    damaged: Mutex<BTreeSet<u32>>,
 }
 
 impl History {
@@ -94,6 +98,7 @@ impl History {
             files: Mutex::default(),
             given_away: Mutex::default(),
             incomplete: Mutex::default(),
+            damaged: Mutex::default(),
         };
         for number in history.numbers_on_disk()? {
             match history.pool.lease(number).and_then(|lease| file::range(&lease)) {
@@ -118,7 +123,7 @@ impl History {
         numbers.filter(|number| !files.contains_key(number)).collect()
     }
 
-    /// Whether one of these files was given away: [`History::drop_oldest`], [`History::give_away_incomplete`].
+    /// Whether one of these files was given away: [`History::drop_oldest`], [`History::give_away_incomplete`], or it was damaged.
     #[must_use]
     pub fn has_given_away(&self, numbers: &BTreeSet<u32>) -> bool {
         !self.given_away().is_disjoint(numbers)
@@ -129,8 +134,10 @@ impl History {
     /// part of its rows one would be taken for whole.
     ///
     /// # Errors
-    /// If the disk is full or fails; part of the rows may be stored then.
+    /// If the disk is full or fails; part of the rows may be stored then. A file that is damaged is given away.
     pub fn apply(&self, ended: &[EndedRow], segments: impl IntoIterator<Item = u32>) -> Result<(), IndexError> {
+        let damaged = std::mem::take(&mut *self.damaged());
+        damaged.into_iter().try_for_each(|number| self.give_away(number))?;
         let missing = self.missing(segments).into_iter();
         let mut by_file: BTreeMap<u32, Vec<&EndedRow>> = missing.map(|number| (number, Vec::new())).collect();
         for row in ended {
@@ -140,8 +147,7 @@ impl History {
         by_file.retain(|number, _| !given_away.contains(number));
         for (number, rows) in by_file {
             let lacks_rows = self.incomplete().contains(&number);
-            let range = file::apply(&*self.pool.lease(number)?, &rows, lacks_rows)?;
-            self.files().insert(number, range);
+            self.write(number, |file| file::apply(file, &rows, lacks_rows))?;
         }
         Ok(())
     }
@@ -151,11 +157,12 @@ impl History {
         self.incomplete().extend(numbers);
     }
 
-    /// The file has all of its rows; one without any is made.
+    /// The file has all of its rows; one without any is made. One that was given away meanwhile stays away.
     pub(crate) fn complete(&self, number: u32) -> Result<(), IndexError> {
-        let range = file::complete(&*self.pool.lease(number)?)?;
+        if !self.given_away().contains(&number) {
+            self.write(number, file::complete)?;
+        }
         self.incomplete().remove(&number);
-        self.files().insert(number, range);
         Ok(())
     }
 
@@ -172,7 +179,8 @@ impl History {
             .map(|(number, _)| *number)
             .collect();
         for number in candidates {
-            if let Some(row) = self.read(number, |lease| file::get(lease, execution))?.flatten() {
+            if let Some(stored) = self.read(number, |file| file::get(file, execution))?.flatten() {
+                let row = ExecutionRow::decode(&stored).ok_or_else(|| IndexError::undecodable(&file_name(number)))?;
                 return Ok(Some(row));
             }
         }
@@ -194,9 +202,12 @@ impl History {
                 break;
             }
             let (limit, scan_rows) = (gather.limit(), self.options.scan_rows);
-            let Some(found) = self.read(number, |lease| file::find(lease, filter, before, limit, scan_rows))? else {
+            let Some(found) = self.read(number, |file| file::find(file, filter, before, limit, scan_rows))? else {
                 continue;
             };
+            if found.is_damaged {
+                tracing::error!(file = %file_name(number), "a row of a history file does not decode and is passed over; a start without the file makes it again from the journal");
+            }
             for (execution, row) in found.rows {
                 gather.offer(execution, row);
             }
@@ -268,16 +279,55 @@ impl History {
         dropped
     }
 
+    /// Reads a file; `None` if it was dropped meanwhile, or is damaged.
+    fn read<T>(&self, number: u32, read: impl FnOnce(&IndexFile) -> Result<T, IndexError>) -> Result<Option<T>, IndexError> {
+        match self.read_as_it_is(number, read) {
+            Err(error) if error.is_damage() => {
+                if self.damaged().insert(number) {
+                    note_damage(&error);
+                }
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
     /// Reads a file; `None` if it was dropped meanwhile.
-    fn read<T>(
-        &self,
-        number: u32,
-        read: impl FnOnce(&crate::index::file::IndexFile) -> Result<T, IndexError>,
-    ) -> Result<Option<T>, IndexError> {
+    fn read_as_it_is<T>(&self, number: u32, read: impl FnOnce(&IndexFile) -> Result<T, IndexError>) -> Result<Option<T>, IndexError> {
         match self.pool.lease_existing(number)? {
             Some(lease) => read(&lease).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Writes to a file, which is given away if it is damaged.
+    fn write(&self, number: u32, write: impl FnOnce(&IndexFile) -> Result<Range, IndexError>) -> Result<(), IndexError> {
+        match self.pool.lease(number).and_then(|lease| write(&lease)) {
+            Ok(range) => {
+                self.files().insert(number, range);
+                Ok(())
+            }
+            Err(error) if error.is_damage() => {
+                note_damage(&error);
+                self.give_away(number)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Unlinks a damaged file, durably: were it to come back, it would lack what is not stored in it from now on.
+    fn give_away(&self, number: u32) -> Result<(), IndexError> {
+        self.pool.forget(number);
+        let removed = match self.folder.remove(&file_name(number)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        removed
+            .and_then(|()| self.folder.sync())
+            .map_err(|error| IndexError::from_io(&file_name(number), error))?;
+        self.given_away().insert(number);
+        self.files().remove(&number);
+        Ok(())
     }
 
     fn unlink(&self, number: u32) -> bool {
@@ -305,9 +355,20 @@ impl History {
         self.incomplete.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn damaged(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn files(&self) -> MutexGuard<'_, BTreeMap<u32, Range>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn note_damage(error: &IndexError) {
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "history file is damaged and goes; the next start makes it again from the journal"
+    );
 }
 
 /// The name of a file in the history directory.

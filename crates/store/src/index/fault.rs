@@ -27,6 +27,13 @@ pub enum IndexError {
 }
 
 impl IndexError {
+    pub(crate) fn from_io(file: &str, error: std::io::Error) -> Self {
+        Self::Store {
+            file: file.to_owned(),
+            source: StoreError::from_io(error),
+        }
+    }
+
     pub(crate) fn undecodable(file: &str) -> Self {
         let source = StoreError::corrupt("a row, or it is of a newer version, and so the file");
         Self::Store {

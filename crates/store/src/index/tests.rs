@@ -204,6 +204,89 @@ fn a_damaged_or_missing_history_file_is_made_again_from_the_journal() {
     assert_eq!(walk(&index(directory.path(), &feed()), &Filter::default(), 100), expected);
 }
 
+/// Replaces the pointers to all but the outer children of each inner page.
+fn damage_inner_pages(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    for page in bytes.chunks_exact_mut(4_096).filter(|page| page[0] == 2) {
+        // A head of eight bytes; then a checksum and a page number for each child.
+        let children = 1 + usize::from(u16::from_le_bytes([page[2], page[3]]));
+        let pointer = |child: usize| 8 + 16 * children + 8 * child;
+        if let Some(pointers) = page.get_mut(pointer(1)..pointer(children - 1)) {
+            pointers.fill(0xff);
+        }
+    }
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_history_file_whose_damage_is_met_goes_and_is_made_again_by_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("history/000001.redb");
+    let reopened = || index(directory.path(), &feed());
+    let of = |n: u64| EndedRow {
+        execution: execution(999_000 + n, n),
+        segment: SEGMENTS_PER_FILE,
+        row: row(n, 1),
+    };
+    {
+        let index = reopened();
+        index.apply(&log(300)).unwrap();
+        index.flush().unwrap();
+        index.history().apply(&(0..2_000).map(of).collect::<Vec<_>>(), None).unwrap();
+    }
+    let whole = std::fs::read(&file).unwrap();
+    damage_inner_pages(&file);
+    let damaged = std::fs::read(&file).unwrap();
+    assert_ne!(damaged, whole);
+
+    let written = reopened();
+    assert!(written.history().missing([SEGMENTS_PER_FILE]).is_empty(), "it opens");
+    // In the midst of the others.
+    let end = ended(execution(1_000_000, 0), EndStatus::Failed);
+    written.apply([&logged(u64::MAX, SEGMENTS_PER_FILE, &end)]).unwrap();
+    assert_eq!(written.flush().unwrap().ended, 1);
+    written.history().complete(1).unwrap();
+    assert!(written.history().has_given_away(&[1].into()) && !file.exists());
+    drop(written);
+    assert_eq!(reopened().history().missing([0, SEGMENTS_PER_FILE]), [1].into());
+
+    std::fs::write(&file, damaged).unwrap();
+    let read = reopened();
+    assert!(walk(&read, &Filter::default(), 100).len() > 200, "other files are listed");
+    read.history().apply(&[], None).unwrap();
+    assert!(read.history().has_given_away(&[1].into()) && !file.exists());
+}
+
+#[test]
+fn a_row_that_does_not_decode_hides_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let of = |n: u64| EndedRow {
+        execution: execution(1_000 + n, n),
+        segment: 0,
+        row: row(n, 1),
+    };
+    history(directory.path()).apply(&[of(1), of(101), of(102)], None).unwrap();
+    let file = directory.path().join("history/000000.redb");
+    let (mut bytes, stored) = (std::fs::read(&file).unwrap(), row(101, 1).encode());
+    let at = bytes.windows(stored.len()).position(|window| window == stored).unwrap();
+    bytes[at] = 0xee;
+    std::fs::write(&file, bytes).unwrap();
+    let index = index(directory.path(), &feed());
+    let listed = |customer| {
+        let filter = Filter {
+            customer,
+            ..Filter::default()
+        };
+        walk(&index, &filter, 10).into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+    };
+    let customer = |n: u128| Some(identity(n).customer);
+    assert_eq!(listed(customer(1)), [of(1).execution]);
+    assert_eq!(listed(customer(101)), [of(102).execution]);
+    assert_eq!(listed(None), [of(102).execution, of(1).execution]);
+    assert!(index.get(of(101).execution).is_err() && index.get(of(1).execution).unwrap().is_some());
+    assert!(file.exists());
+}
+
 #[test]
 fn a_history_file_that_was_made_again_in_part_is_made_again_wholly() {
     let directory = tempfile::tempdir().unwrap();
