@@ -8,7 +8,10 @@
 
 use crate::error::StoreError;
 use crate::folder::Folder;
-use redb::{BackendError, Builder, CommitError, Database, StorageBackend, StorageError, WriteTransaction};
+use redb::{
+    BackendError, Builder, CommitError, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase as _, StorageBackend,
+    StorageError, WriteTransaction,
+};
 use std::fmt;
 use std::io;
 use std::ops::{Bound, Deref, DerefMut};
@@ -216,6 +219,44 @@ impl Place {
     }
 }
 
+/// A database that is only read: its file stays as it is. After an I/O error it has to be opened again.
+pub(crate) struct Reader {
+    database: ReadOnlyDatabase,
+    /// Raised by its backend on a failure.
+    failed: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Opens a file that is there; `None` if it was not closed: only writing to it repairs it.
+    pub(crate) fn open(folder: Arc<dyn Folder>, name: &str, cache_bytes: usize) -> Result<Option<Self>, StoreError> {
+        let place = Place {
+            folder,
+            name: name.to_owned(),
+            cache_bytes,
+        };
+        let (watched, failed) = Watched::new(place.folder.open(name)?, true);
+        match place.builder().open_read_only_with_backend(watched) {
+            Ok(database) => Ok(Some(Self { database, failed })),
+            Err(DatabaseError::RepairAborted) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        Ok(self.database.begin_read()?)
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+}
+
 /// Whether everything that was written to a new database got to its file.
 fn check(failed: &AtomicBool) -> Result<(), StoreError> {
     match failed.load(Ordering::Acquire) {
@@ -328,7 +369,7 @@ mod tests {
     use super::*;
     use crate::fault_backend::FaultFolder;
     use perseat_journal::disk::{Fault, MemoryDisk};
-    use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+    use redb::{ReadableTable, TableDefinition};
     use std::collections::BTreeSet;
 
     const NUMBERS: TableDefinition<'_, u32, u32> = TableDefinition::new("numbers");

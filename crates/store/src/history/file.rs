@@ -28,6 +28,12 @@ pub(super) struct Range {
 }
 
 impl Range {
+    /// Whether ids of these bounds may be in it.
+    pub(super) fn meets(&self, bounds: &std::ops::Range<u128>) -> bool {
+        self.ids
+            .is_some_and(|(lowest, highest)| lowest.0.as_u128() < bounds.end && bounds.start <= highest.0.as_u128())
+    }
+
     pub(super) fn contains(&self, execution: ExecutionId) -> bool {
         self.ids
             .is_some_and(|(lowest, highest)| lowest <= execution && execution <= highest)

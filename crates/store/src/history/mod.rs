@@ -101,10 +101,8 @@ impl History {
             damaged: Mutex::default(),
         };
         for number in history.numbers_on_disk()? {
-            match history.pool.lease(number).and_then(|lease| file::range(&lease)) {
-                Ok(range) => {
-                    history.files().insert(number, range);
-                }
+            match history.read_as_it_is(number, file::range) {
+                Ok(range) => history.files().extend(range.map(|range| (number, range))),
                 Err(error) if !error.is_damage() => return Err(io::Error::other(error)),
                 Err(error) => {
                     tracing::error!(file = %file_name(number), error = &error as &dyn std::error::Error, "history file is unusable and will be made again from the journal");
@@ -189,12 +187,12 @@ impl History {
 
     /// Offers the newest matching rows below `before` to the page.
     pub(crate) fn gather(&self, filter: &Filter, before: Option<ExecutionId>, gather: &mut Gather) -> Result<(), IndexError> {
+        let bounds = filter.id_bounds(before);
         let mut candidates: Vec<(ExecutionId, u32)> = self
             .files()
             .iter()
-            .filter_map(|(number, range)| range.ids.map(|(lowest, highest)| (lowest, highest, *number)))
-            .filter(|(lowest, _, _)| before.is_none_or(|before| *lowest < before))
-            .map(|(_, highest, number)| (highest, number))
+            .filter(|(_, range)| range.meets(&bounds))
+            .filter_map(|(number, range)| range.ids.map(|(_, highest)| (highest, *number)))
             .collect();
         candidates.sort_unstable_by(|a, b| b.cmp(a));
         for (highest, number) in candidates {

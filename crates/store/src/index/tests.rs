@@ -1,7 +1,8 @@
 //! The index over real files: what readers see before and after commits, restarts, damage and a full disk.
 
 use super::samples::{accepted, ended, execution, identity, logged, row, started, steps};
-use super::{EndedRow, ExecutionIndex, Feed, FeedOptions, Filter, Limits, Logged, Rebuild, Status};
+use super::status::Gather;
+use super::{EndedRow, ExecutionIndex, ExecutionRow, Feed, FeedOptions, Filter, Limits, Logged, Rebuild, Status};
 use crate::fault_backend::FaultFolder;
 use crate::history::{History, HistoryOptions, SEGMENTS_PER_FILE};
 use crate::pressure::{IndexLag, StoragePressure};
@@ -9,7 +10,7 @@ use crate::state::{StateOptions, StateStore};
 use perseat_domain::entry::{EndStatus, Entry};
 use perseat_domain::id::{CustomerId, ExecutionId, InstanceId, UserConfigId, UserId};
 use perseat_domain::time::Timestamp;
-use perseat_journal::disk::MemoryDisk;
+use perseat_journal::disk::{Fault, MemoryDisk};
 use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -285,6 +286,65 @@ fn a_row_that_does_not_decode_hides_no_other() {
     assert_eq!(listed(None), [of(102).execution, of(1).execution]);
     assert!(index.get(of(101).execution).is_err() && index.get(of(1).execution).unwrap().is_some());
     assert!(file.exists());
+}
+
+#[test]
+fn whoever_reads_history_changes_nothing_on_the_disk() {
+    let disk = MemoryDisk::new(1);
+    let open = || {
+        let options = HistoryOptions {
+            max_open: 2,
+            ..HistoryOptions::default()
+        };
+        History::open_in(FaultFolder::of(&disk), options).unwrap()
+    };
+    let of = |n: u64| EndedRow {
+        execution: execution(1_000_000 * (n + 1), n),
+        segment: n as u32 * SEGMENTS_PER_FILE,
+        row: ExecutionRow {
+            accepted_at: Timestamp(1_000_000 * (n + 1)),
+            ..row(n, 1)
+        },
+    };
+    open().apply(&(0..10).map(of).collect::<Vec<_>>(), None).unwrap();
+    let changes = disk.changes();
+    let history = open();
+    let try_listed = |filter: &Filter| {
+        let mut gather = Gather::new(10);
+        let gathered = history.gather(filter, None, &mut gather);
+        gathered.map(|()| gather.page().rows.into_iter().map(|(id, _)| id).collect::<Vec<_>>())
+    };
+    let listed = |filter: &Filter| try_listed(filter).unwrap();
+    let rare = Filter {
+        user_config: Some(UserConfigId(Uuid::from_u128(3))),
+        ..Filter::default()
+    };
+    for _ in 0..2 {
+        assert_eq!(listed(&rare), [of(2).execution]);
+    }
+    assert_eq!(disk.changes(), changes);
+    for call in 0..20 {
+        disk.fail_at(disk.calls() + call, Fault::Error);
+        assert!(try_listed(&rare).is_err(), "call {call}");
+        assert_eq!(listed(&rare), [of(2).execution], "a file that failed is opened again");
+    }
+
+    let before = disk.calls();
+    let since = |millis| Filter {
+        since: Some(Timestamp(millis)),
+        ..rare.clone()
+    };
+    assert_eq!(listed(&since(100_000_000)), []);
+    assert_eq!(disk.calls(), before, "no file is opened that is older");
+    assert_eq!(listed(&since(3_000_000)), [of(2).execution]);
+
+    // What is open to be read alone is written all the same.
+    let late = EndedRow {
+        execution: execution(1, 1),
+        ..of(2)
+    };
+    history.apply(&[late], None).unwrap();
+    assert_eq!(listed(&rare), [of(2).execution, execution(1, 1)]);
 }
 
 #[test]
