@@ -22,6 +22,7 @@ use perseat_domain::id::ExecutionId;
 use pool::Pool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -292,15 +293,15 @@ impl History {
 
     /// Reads a file; `None` if it was dropped meanwhile.
     fn read_as_it_is<T>(&self, number: u32, read: impl FnOnce(&IndexFile) -> Result<T, IndexError>) -> Result<Option<T>, IndexError> {
-        match self.pool.lease_existing(number)? {
+        guarded(number, || match self.pool.lease_existing(number)? {
             Some(lease) => read(&lease).map(Some),
             None => Ok(None),
-        }
+        })
     }
 
     /// Writes to a file, which is given away if it is damaged.
     fn write(&self, number: u32, write: impl FnOnce(&IndexFile) -> Result<Range, IndexError>) -> Result<(), IndexError> {
-        match self.pool.lease(number).and_then(|lease| write(&lease)) {
+        match guarded(number, || write(&*self.pool.lease(number)?)) {
             Ok(range) => {
                 self.files().insert(number, range);
                 Ok(())
@@ -315,7 +316,11 @@ impl History {
 
     /// Unlinks a damaged file, durably: were it to come back, it would lack what is not stored in it from now on.
     fn give_away(&self, number: u32) -> Result<(), IndexError> {
-        self.pool.forget(number);
+        // However that ends: the file goes.
+        let _ = guarded(number, || {
+            self.pool.forget(number);
+            Ok(())
+        });
         let removed = match self.folder.remove(&file_name(number)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed,
@@ -360,6 +365,11 @@ impl History {
     fn files(&self) -> MutexGuard<'_, BTreeMap<u32, Range>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The library takes some damage for a fault of its own and panics.
+fn guarded<T>(number: u32, work: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(IndexError::panicked(&file_name(number))))
 }
 
 fn note_damage(error: &IndexError) {

@@ -42,6 +42,13 @@ impl IndexError {
         }
     }
 
+    pub(crate) fn panicked(file: &str) -> Self {
+        Self::Store {
+            file: file.to_owned(),
+            source: StoreError::corrupt("a page (the library panicked on it)"),
+        }
+    }
+
     /// The file says that it is of another format.
     pub(crate) fn of_another_format(file: &str, found: u64, known: u64) -> Self {
         let narrow = |format| u32::try_from(format).unwrap_or(u32::MAX);

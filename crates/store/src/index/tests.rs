@@ -219,8 +219,26 @@ fn damage_inner_pages(file: &Path) {
     std::fs::write(file, bytes).unwrap();
 }
 
+/// Makes pages of no kind of the leaves in which the 1,000th of the rows below and the one before it stand.
+fn spoil_leaves(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let keys = [999, 1_000].map(|n| execution(999_000 + n, n).0.as_u128().to_le_bytes());
+    for page in bytes.chunks_exact_mut(4_096).filter(|page| page[0] == 1) {
+        if page.windows(16).any(|window| keys.iter().any(|key| key == window)) {
+            page[0] = 9;
+        }
+    }
+    std::fs::write(file, bytes).unwrap();
+}
+
 #[test]
 fn a_history_file_whose_damage_is_met_goes_and_is_made_again_by_the_next_start() {
+    for damage in [damage_inner_pages, spoil_leaves] {
+        damage_is_met(damage);
+    }
+}
+
+fn damage_is_met(damage: fn(&Path)) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("history/000001.redb");
     let reopened = || index(directory.path(), &feed());
@@ -236,7 +254,7 @@ fn a_history_file_whose_damage_is_met_goes_and_is_made_again_by_the_next_start()
         index.history().apply(&(0..2_000).map(of).collect::<Vec<_>>(), None).unwrap();
     }
     let whole = std::fs::read(&file).unwrap();
-    damage_inner_pages(&file);
+    damage(&file);
     let damaged = std::fs::read(&file).unwrap();
     assert_ne!(damaged, whole);
 
