@@ -15,7 +15,8 @@ FUZZ_TOOLCHAIN ?= nightly
 # How long the API is asked at random with each bearer by `make fuzz`.
 FUZZ_API_SECONDS ?= 600
 FAULT_SEEDS ?= 10000
-# Which cases the property tests draw in `crash`; those of `test` are always the same (.cargo/config.toml).
+# Which cases the property tests and the fuzz targets draw in `crash`; those of `test` are always the same (.cargo/config.toml,
+# tests/fuzz.rs).
 PROPERTY_SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
 # How long `soak` goes on at least, within what budget, and with how much traffic.
@@ -37,8 +38,8 @@ check:
 bench:
 	cargo bench --locked -p perseat
 
-# The crash tests, the simulations and the fault campaigns for longer than `make test` takes them, and the property tests and the
-# test of isolation over cases of their own.
+# The crash tests, the simulations and the fault campaigns for longer than `make test` takes them, and the property tests, the
+# test of isolation and the fuzz targets over cases of their own.
 crash:
 	CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test $(CARGO_FLAGS) --features faults --test crash -- --nocapture
 	KILL_ROUNDS=$(KILL_ROUNDS) cargo test $(CARGO_FLAGS) --features faults --test oauth -- --nocapture by_seed
@@ -49,6 +50,7 @@ crash:
 	PROPTEST_RNG_SEED=$(PROPERTY_SEED) ISOLATION_SEED=$(PROPERTY_SEED) \
 		cargo test $(CARGO_FLAGS) --features faults --workspace --exclude perseat --lib
 	ISOLATION_SEED=$(PROPERTY_SEED) cargo test $(CARGO_FLAGS) --features faults --test isolation -- --nocapture every_execution
+	FUZZ_SEED=$(PROPERTY_SEED) cargo test $(CARGO_FLAGS) --features faults --test fuzz -- --nocapture
 
 # A steady load within a byte budget: the directory stays within it, memory and open files stay as they are.
 soak:

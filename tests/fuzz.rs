@@ -1,7 +1,8 @@
 //! The fuzz targets in the ordinary build: over the committed corpus, then over seeded mutations of it for some seconds.
 //!
-//! `make fuzz` runs the same functions instrumented and for an hour each. `FUZZ_SEED` repeats a run, `FUZZ_SECONDS`
-//! makes it longer. An input that fails is kept in a file; put into the corpus it fails first, every time.
+//! `make fuzz` runs the same functions instrumented and for an hour each. `FUZZ_SEED` draws other mutations, `FUZZ_SECONDS`
+//! more of them. An input that fails is kept in a file, one that takes long is printed, and with `FUZZ_INPUT` each is in that file while
+//! it is read, as one may end the process. Put into the corpus it fails first, every time.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::expect_used, clippy::panic, reason = "the targets panic where something does not hold")]
@@ -11,12 +12,18 @@
 mod targets;
 
 use std::fs;
-use std::hash::{BuildHasher as _, RandomState};
+use std::io::{Write as _, stderr};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+/// The same mutations in each run, so that a change is not judged by luck; `make crash` draws others.
+const SEED: u64 = 20_261_201;
 /// How long each target takes mutations.
 const SECONDS: u64 = 5;
+/// An input that is read for longer is printed.
+const LONG: Duration = Duration::from_secs(10);
 /// The longest input.
 const LONGEST: usize = 16 << 10;
 
@@ -112,32 +119,83 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 fn holds(name: &'static str) {
-    let seed = number("FUZZ_SEED").unwrap_or_else(|| RandomState::new().hash_one(name));
-    let (corpus, words) = (corpus(name), dictionary(name));
-    for input in &corpus {
-        one(name, seed, input);
-    }
-    let mut mutations = Mutations {
-        random: seed,
-        corpus,
-        words,
+    let reader = Reader {
+        name,
+        seed: number("FUZZ_SEED").unwrap_or(SEED),
+        trace: std::env::var_os("FUZZ_INPUT").map(PathBuf::from),
+        now: Mutex::default(),
     };
-    let until = Instant::now() + Duration::from_secs(number("FUZZ_SECONDS").unwrap_or(SECONDS));
-    let mut count = 0u64;
-    while Instant::now() < until {
-        one(name, seed, &mutations.next());
-        count += 1;
-    }
-    println!(
-        "{name}: {} inputs of the corpus and {count} mutations hold (FUZZ_SEED={seed})",
-        mutations.corpus.len()
+    let (corpus, words) = (corpus(name), dictionary(name));
+    let seconds = number("FUZZ_SECONDS").unwrap_or(SECONDS);
+    // Not captured as the test's output is: it is there, too, if an input ends the process.
+    let _ = writeln!(
+        stderr(),
+        "{name}: {} inputs of the corpus and {seconds} s of mutations; for one that ends the process or is read for ever: \
+         FUZZ_SEED={} FUZZ_SECONDS=600 FUZZ_INPUT=/tmp/{name} cargo test --features faults --test fuzz {name}",
+        corpus.len(),
+        reader.seed
     );
+    std::thread::scope(|scope| {
+        let (_over, watched) = mpsc::channel();
+        let reader = &reader;
+        scope.spawn(move || reader.watch(&watched));
+        for input in &corpus {
+            reader.one(input);
+        }
+        let mut mutations = Mutations {
+            random: reader.seed,
+            corpus,
+            words,
+        };
+        let until = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < until {
+            reader.one(&mutations.next());
+        }
+    });
+    println!("{name}: {} inputs hold (FUZZ_SEED={})", reader.now.lock().unwrap().0, reader.seed);
 }
 
-fn one(name: &'static str, seed: u64, input: &[u8]) {
-    let kept = Kept { name, seed, input };
-    targets::run(name, input);
-    drop(kept);
+/// Reads inputs, and has each at hand while it does.
+struct Reader {
+    name: &'static str,
+    seed: u64,
+    /// Where each input is put before.
+    trace: Option<PathBuf>,
+    /// The number of the input that is read, and the input.
+    now: Mutex<(u64, Vec<u8>)>,
+}
+
+impl Reader {
+    fn one(&self, input: &[u8]) {
+        {
+            let (number, now) = &mut *self.now.lock().unwrap();
+            *number += 1;
+            input.clone_into(now);
+        }
+        if let Some(file) = &self.trace {
+            fs::write(file, input).unwrap();
+        }
+        let kept = Kept {
+            name: self.name,
+            seed: self.seed,
+            input,
+        };
+        targets::run(self.name, input);
+        drop(kept);
+    }
+
+    /// Prints an input that is read for long, until all are.
+    fn watch(&self, all: &Receiver<()>) {
+        let mut before = 0;
+        while all.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
+            let (number, input) = &*self.now.lock().unwrap();
+            if *number == before {
+                let (name, seed, input) = (self.name, self.seed, input.escape_ascii());
+                let _ = writeln!(stderr(), "{name} reads input {number} for long (FUZZ_SEED={seed}):\n{input}");
+            }
+            before = *number;
+        }
+    }
 }
 
 /// Keeps an input that fails.
