@@ -38,13 +38,13 @@ struct Run {
 
 impl Run {
     async fn start(round: Round) -> Self {
-        // Nobody gives up before a kill, and what runs is seen in order.
+        // What runs is seen in order.
         let world = if round.holding == Holding::Own {
             let plan = Plan {
                 manner: round.kind.manner(),
                 inputs: round.kind.inputs(),
                 users: round.holding.users(),
-                keys: &[("oauth.timeout", "60s"), ("execution.slots", "1")],
+                keys: &[("execution.slots", "1")],
                 ..Plan::default()
             };
             World::start(&plan).await
@@ -58,7 +58,6 @@ impl Run {
                 manner: round.kind.manner(),
                 inputs: round.kind.inputs(),
                 integrations: 2,
-                keys: &[("oauth.timeout", "60s")],
                 more_keys: vec![("execution.slots", 1.into())],
                 ..sharers::Plan::of(sharing)
             };

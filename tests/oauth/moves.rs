@@ -341,8 +341,7 @@ async fn a_renewal_that_a_move_overtakes_goes_on_at_no_provider_that_knows_nothi
     let plan = sharers::Plan {
         with_tokens: &[],
         integrations: 1,
-        // Nobody gives up before the provider answers.
-        keys: &[("oauth.fresh", "1ms"), ("oauth.timeout", "60s")],
+        keys: &[("oauth.fresh", "1ms")],
         more_keys: vec![("outbound.allow", vec!["127.0.0.1"].into())],
         ..sharers::Plan::of("organization")
     };

@@ -316,8 +316,6 @@ async fn what_a_renewal_brings_for_a_connection_that_was_given_up_meanwhile_is_g
     let more = registration("Europe", "");
     let mut world = World::start(&Plan {
         more: &more,
-        // Nobody gives up before the provider answers.
-        more_keys: vec![("oauth.timeout", "60s".into())],
         ..plan(&["ann", "bob", "cem"])
     })
     .await;
@@ -375,8 +373,6 @@ const LISTING: &[(&str, &str)] = &[("accountsUrl", "PROVIDER/userinfo"), ("accou
 async fn what_a_renewal_brings_while_somebody_consents_to_another_account_is_given_back() {
     let world = World::start(&Plan {
         inputs: LISTING,
-        // Nobody gives up before the provider answers.
-        more_keys: vec![("oauth.timeout", "60s".into())],
         ..plan(&["ann"])
     })
     .await;

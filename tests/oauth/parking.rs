@@ -238,11 +238,7 @@ async fn a_provider_that_wants_to_be_left_alone_is_and_then_the_token_is_spent_o
     let plan = Plan {
         users: &["ann"],
         // What it asks for is more than the daemon would wait by itself, and less than twelve times its longest wait.
-        keys: &[
-            ("oauth.back-off", "10ms"),
-            ("oauth.back-off-max", "500ms"),
-            ("oauth.timeout", "60s"),
-        ],
+        keys: &[("oauth.back-off", "10ms"), ("oauth.back-off-max", "500ms")],
         ..Plan::default()
     };
     let world = World::start(&plan).await;

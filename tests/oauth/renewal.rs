@@ -109,8 +109,6 @@ impl Cut {
 async fn a_kill_at_any_point_of_a_renewal_spends_no_token_twice_and_loses_none_silently() {
     let strict = Plan {
         users: &["ann"],
-        // Nobody gives up before the kill.
-        keys: &[("oauth.timeout", "60s")],
         ..Plan::default()
     };
     let forgiving = Plan {
@@ -222,8 +220,6 @@ async fn an_answer_that_is_lost_is_not_guessed() {
 async fn a_token_that_cannot_be_written_down_is_kept_until_it_can() {
     let plan = Plan {
         users: &["ann"],
-        // Nobody gives up before the provider answers.
-        keys: &[("oauth.timeout", "60s")],
         ..Plan::default()
     };
     for (switch, why) in NO_WRITES {
@@ -248,12 +244,7 @@ const NO_WRITES: [(&str, &str); 2] = [("break-catalog", "the disk failed"), ("ex
 #[tokio::test(flavor = "multi_thread")]
 async fn what_loses_nothing_waits_for_no_disk_and_is_written_down_once_it_can_be() {
     for is_over in [false, true] {
-        let plan = Plan {
-            // Nobody gives up before the provider answers.
-            keys: &[("oauth.timeout", "60s")],
-            ..Plan::default()
-        };
-        let world = World::start(&plan).await;
+        let world = World::start(&Plan::default()).await;
         let (bobs, first) = (world.hook("bob").await, world.send("bob", 1).await);
         assert_eq!(world.ended(&first[0]).await["status"], "succeeded");
         world.provider.change(|manner| {
@@ -321,7 +312,7 @@ async fn a_refresh_token_that_was_once_kept_is_not_spent_again_after_a_kill() {
             ..Manner::default()
         },
         users: &["ann"],
-        keys: &[("oauth.fresh", "1ms"), ("oauth.timeout", "60s")],
+        keys: &[("oauth.fresh", "1ms")],
         ..Plan::default()
     };
     let mut world = World::start(&plan).await;

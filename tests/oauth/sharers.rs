@@ -150,7 +150,8 @@ pub(crate) async fn start(plan: &Plan) -> World {
         .set("execution.owner-arbiters", OWNERS as i64)
         .set("oauth.back-off", "100ms")
         .set("oauth.back-off-max", "200ms")
-        .set("oauth.timeout", "2s");
+        // Nobody gives up before the provider answers, on a slow machine either.
+        .set("oauth.timeout", "60s");
     for (key, value) in plan.keys {
         setup = setup.set(key, *value);
     }

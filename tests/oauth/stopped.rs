@@ -19,7 +19,6 @@ async fn start() -> World {
         keys: &[
             ("drain.deadline", "1s"),
             ("drain.thread-timeout", "60s"),
-            ("oauth.timeout", "60s"),
             ("oauth.back-off", "1h"),
             ("oauth.back-off-max", "1h"),
             ("execution.full-retry", "1h"),

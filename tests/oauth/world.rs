@@ -82,7 +82,8 @@ impl World {
             .allow(&[provider.address()])
             .set("oauth.back-off", "100ms")
             .set("oauth.back-off-max", "200ms")
-            .set("oauth.timeout", "2s");
+            // Nobody gives up before the provider answers, on a slow machine either.
+            .set("oauth.timeout", "60s");
         for (key, value) in plan.keys {
             let value = match value.parse::<i64>() {
                 Ok(number) => number.into(),
