@@ -113,6 +113,8 @@ async fn a_frozen_arbiter_starves_the_watchdog_aborts_and_the_next_start_ends_wh
         .env("NOTIFY_SOCKET", manager.path("notify"))
         .env("WATCHDOG_USEC", "300000")
         .env("CREDENTIALS_DIRECTORY", manager.path(""))
+        // The one that is frozen has every execution.
+        .set("execution.owner-arbiters", 1)
         .set("supervision.pulse", "200ms")
         .set("supervision.silence-degraded", "2s")
         .set("supervision.silence-abort", "4s");

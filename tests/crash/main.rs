@@ -94,6 +94,9 @@ fn setup(provider: &Provider) -> Setup {
         .set("retention.budget", "12MiB")
         .set("backlog.max-bytes", "2MiB")
         .set("execution.slots", 32)
+        // The one that is frozen has every execution, and stands still for as long as the disk needs for what comes meanwhile.
+        .set("execution.owner-arbiters", 1)
+        .set("supervision.silence-abort", "10m")
 }
 
 /// Twenty users with two flows each: code and one request, code and two requests.
