@@ -286,17 +286,18 @@ async fn a_provider_that_wants_to_be_left_alone_is_and_then_the_token_is_spent_o
 async fn nothing_waits_longer_than_the_limit_not_even_over_a_restart() {
     let plan = Plan {
         users: &["ann"],
-        keys: &[("execution.park-limit", "3s")],
         ..Plan::default()
     };
     let mut world = World::start(&plan).await;
     world.provider.revoke("ann");
-    let executions = world.send("ann", 3).await;
+    let mut executions = world.send("ann", 3).await;
     for execution in &executions {
         world.stands(execution, "parked").await;
     }
+    // A limit that is over by then, counted from when they were parked; counted from the start it never is.
     world.daemon.kill();
-    world.daemon.restart();
+    world.daemon.restart_with(&[("execution.park-limit", "1ms")]);
+    executions.extend(world.send("ann", 1).await);
     for execution in &executions {
         let ended = world.ended(execution).await;
         assert_eq!(
