@@ -37,6 +37,8 @@ pub(crate) struct Manner {
     pub(crate) grace: Option<Duration>,
     /// `expires_in` of its answers.
     pub(crate) lifetime: Option<Value>,
+    /// Whether each access token is good until its end, and no longer, whatever was given after it; else the newest alone is.
+    pub(crate) keeps: bool,
     /// Whether the token stands within another object.
     pub(crate) nested: bool,
     /// Whether it answers with a form instead of JSON.
@@ -75,6 +77,7 @@ impl Default for Manner {
             rotates: true,
             grace: None,
             lifetime: Some(json!(3600)),
+            keeps: false,
             nested: false,
             form: false,
             refuses: None,
@@ -94,6 +97,15 @@ impl Default for Manner {
     }
 }
 
+impl Manner {
+    /// When an access token ends that is given now, if it says so.
+    fn end(&self) -> Option<Instant> {
+        let lifetime = self.lifetime.as_ref()?;
+        let seconds = lifetime.as_u64().or_else(|| lifetime.as_str()?.parse().ok())?;
+        Some(Instant::now() + Duration::from_secs(seconds))
+    }
+}
+
 /// What somebody allowed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chain {
@@ -107,8 +119,21 @@ pub(crate) struct Chain {
     /// Access tokens up to this number are good no more.
     ended: u64,
     exchanged_at: Option<Instant>,
+    /// When the access tokens end that were given for refresh tokens, by number.
+    ends: BTreeMap<u64, Instant>,
     /// How often the newest refresh token was used and not exchanged.
     kept: u64,
+}
+
+impl Chain {
+    /// Whether the access token of this number is good now.
+    fn is_good(&self, number: u64, keeps: bool) -> bool {
+        number > self.ended
+            && match keeps {
+                true => self.ends.get(&number).is_some_and(|end| Instant::now() < *end),
+                false => number == self.newest,
+            }
+    }
 }
 
 /// A request to it.
@@ -357,7 +382,7 @@ impl State {
             ["access", user, number] => self
                 .chains
                 .get(*user)
-                .is_some_and(|chain| !chain.is_revoked && chain.newest > chain.ended && chain.newest.to_string() == *number),
+                .is_some_and(|chain| !chain.is_revoked && chain.is_good(number.parse().unwrap_or(0), self.manner.keeps)),
             ["own", ..] => true,
             _ => false,
         };
@@ -432,6 +457,7 @@ impl State {
         if number + chain.kept == chain.newest || !manner.rotates {
             chain.newest += 1;
             chain.exchanged_at = Some(Instant::now());
+            chain.ends.extend(manner.end().map(|end| (chain.newest, end)));
             chain.kept = if manner.rotates { 0 } else { chain.kept + 1 };
         } else if !forgiven {
             chain.was_reused = true;
