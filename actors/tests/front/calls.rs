@@ -17,6 +17,7 @@ fn a_receipt_follows_durability_and_names_the_execution() {
     let mut client = world.connect();
     client.write(post(&plain(1), "", "{}").as_bytes());
     let accepted = world.appended(1);
+    world.settle();
     assert!(client.is_silent(), "answered before it was durable");
     release.send_replace(Some(Ok(())));
     let answer = client.answer();

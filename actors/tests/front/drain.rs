@@ -48,6 +48,7 @@ fn whoever_waits_for_a_result_hears_that_it_will_not_come_in_this_process() {
         assert_eq!(answer.execution(), execution);
     };
     let waits = ask(1);
+    world.settle();
     assert!(waits.0.is_silent());
     world.front.give_up_waiting();
     hears(waits);

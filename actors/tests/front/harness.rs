@@ -247,6 +247,11 @@ impl World {
         client
     }
 
+    /// Waits until the only front thread has done what it was about to do: it answers another connection after that.
+    pub(crate) fn settle(&self) {
+        assert_eq!(self.post("/trigger/nothing", "", "").status, 404);
+    }
+
     /// One request on a connection of its own.
     pub(crate) fn send(&self, request: &str) -> Answer {
         let mut client = self.connect();
