@@ -5,6 +5,7 @@ use bytes::Bytes;
 use perseat_actors::waiters;
 use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::{EndStatus, Origin, SyncResponse};
+use perseat_domain::id::ExecutionId;
 use perseat_domain::route::{InstanceRoute, RouteChange, TriggerReply};
 use perseat_journal::AppendError;
 use std::net::Shutdown;
@@ -235,24 +236,31 @@ fn callers_who_wait_at_once_hear_each_of_their_own_execution() {
     }
 }
 
+/// More than the kernel takes for a connection, and more than half of what answers may hold.
+const LARGE: usize = 24 << 20;
+
+/// Calls from an address of this machine and is answered with so many bytes, which are on their way.
+fn call_from(world: &World, address: u8, requests: usize, body: usize) -> (Client, ExecutionId) {
+    let mut client = world.connect_from([127, 0, 0, address]);
+    let before = world.appends();
+    client.write(post(&plain(3), "", "").repeat(requests).as_bytes());
+    let execution = world.appended(before + 1).execution;
+    world.waiters.answer(execution, responding(0, body));
+    (client, execution)
+}
+
+/// Takes none of a large answer, with a second request behind the first, as whoever sends it could mean to wait for its answer.
+fn take_nothing(world: &World) -> Client {
+    let (client, _) = call_from(world, 1, 2, LARGE);
+    until("the answer to begin", || !client.is_silent());
+    client
+}
+
 #[test]
-fn results_that_nobody_takes_hold_a_bounded_memory_for_a_bounded_time() {
-    // More than the kernel takes for a connection.
-    const LARGE: usize = 24 << 20;
-    let world = Setup::options(|options| options.answer_timeout = Duration::from_secs(6)).start();
-    let mut accepted = 0;
-    let mut call_from = |address, requests: usize, body: usize| {
-        let mut client = world.connect_from([127, 0, 0, address]);
-        client.write(post(&plain(3), "", "").repeat(requests).as_bytes());
-        accepted += 1;
-        let execution = world.appended(accepted).execution;
-        world.waiters.answer(execution, responding(0, body));
-        (client, execution)
-    };
-    let mut call = |requests, body| call_from(1, requests, body);
-    // With a second request behind the first, as whoever sends it could mean to wait for its answer.
-    let (taken_by_nobody, _) = call(2, LARGE);
-    until("the answer to begin", || !taken_by_nobody.is_silent());
+fn results_that_nobody_takes_hold_a_bounded_memory() {
+    let world = Setup::options(|options| options.answer_timeout = Duration::from_hours(1)).start();
+    let call = |requests, body| call_from(&world, 1, requests, body);
+    let _taken_by_nobody = take_nothing(&world);
     let (mut refused, execution) = call(1, LARGE);
     let answer = refused.answer();
     assert_eq!(answer.refusal(), (503, "result_not_sent".to_owned()));
@@ -261,11 +269,16 @@ fn results_that_nobody_takes_hold_a_bounded_memory_for_a_bounded_time() {
     assert_eq!(small.answer().body.len(), 1_000);
     let (mut refused_too, _) = call(1, 2 << 20);
     assert_eq!(refused_too.answer().status, 503, "its address has half");
-    let (mut other, _) = call_from(2, 1, 2 << 20);
+    let (mut other, _) = call_from(&world, 2, 1, 2 << 20);
     assert_eq!(other.answer().body.len(), 2 << 20);
-    drop((refused, small, refused_too, other));
+}
+
+#[test]
+fn results_that_nobody_takes_hold_memory_for_a_bounded_time() {
+    let world = Setup::options(|options| options.answer_timeout = Duration::from_secs(6)).start();
+    let _taken_by_nobody = take_nothing(&world);
     until("the connection to be closed", || world.front.connections() == 0);
-    let (mut patient, _) = call_from(1, 1, LARGE);
+    let (mut patient, _) = call_from(&world, 1, 1, LARGE);
     assert_eq!(patient.answer().body.len(), LARGE);
 }
 
