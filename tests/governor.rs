@@ -174,10 +174,20 @@ async fn a_pause_that_is_too_long_fails_the_attempt_and_a_crash_does_not_forget_
 #[tokio::test(flavor = "multi_thread")]
 async fn an_execution_that_waits_goes_on_waiting_after_a_crash() {
     let mut world = World::start(|setup, _| setup).await;
-    world.provider.limit(&ann(), 4);
+    // The pause outlasts the kill, on a slow machine, too.
+    world.provider.limit(&ann(), 15);
     world.ended(&world.send("ann", "Once", 1).await[0]).await;
-    let waiting = [world.send("ann", "Once", 2).await, world.send("ann", "Script", 2).await].concat();
+    let (once, script) = tokio::join!(world.send_at_once("ann", "Once", 2), world.send_at_once("ann", "Script", 2));
+    let waiting = [once, script].concat();
+    let all_wait = async {
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        while world.daemon.metric("perseat_outbound_waiting").await < 4.0 {
+            look.tick().await;
+        }
+    };
+    within("all four to wait", all_wait).await;
     world.daemon.kill();
+    assert_eq!(world.provider.records_of(&ann()).len(), 1, "none of them was sent before");
     world.daemon.restart();
     world.all_succeed(&waiting).await;
     assert_eq!(world.provider.early(&ann()), 0);
