@@ -35,7 +35,8 @@ const GOOD: &str = "module.exports = async () => ({ data: { one: 1 } })";
 
 #[tokio::test]
 async fn scripts_that_do_not_end_are_killed_at_their_deadline() {
-    let setup = setup().set("code.wall", "500ms").set("code.cpu", "500ms");
+    // Long enough for a script that is over at once, in a child that has just begun.
+    let setup = setup().set("code.wall", "2s").set("code.cpu", "2s");
     let world = World::with(
         setup,
         scripts(&[
