@@ -10,7 +10,7 @@ use perseat_flow::definition::{Components as _, Inputs};
 use perseat_flow::oauth::{REGISTRATION, is_oauth};
 use perseat_flow::offer::{Element, Offer, Wrong};
 use perseat_flow::sharing::{REQUIRED, asked_of_holder};
-use perseat_flow::value::fits;
+use perseat_flow::value::{self as rules, fits};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,8 +142,11 @@ pub(super) struct Field {
     pub(super) language: Option<String>,
     pub(super) schedule_type: Option<String>,
     pub(super) time_zone: Option<String>,
-    /// What is filled in; a list has several, another kind at most one. Never a credential.
+    /// What is filled in, as a control takes it; a list has several, another kind at most one. Never a credential.
     pub(super) values: Vec<String>,
+    /// The text behind it, as it was given; none where it is no value of the variable any more.
+    #[serde(skip)]
+    pub(super) original: Option<String>,
     /// What is filled in as pairs.
     pub(super) pairs: Vec<(String, String)>,
     pub(super) inputs: Vec<InputField>,
@@ -254,6 +257,7 @@ impl Field {
             is_hidden: presented.is_hidden,
             choices: variable.pick_list.iter().map(|choice| plain(choice)).collect(),
             values,
+            original: shown.filter(|text| rules::check(variable, text).is_ok()).map(str::to_owned),
             pairs,
             inputs: inputs(variable, &presented),
             data_type: variable.data_type,
@@ -321,13 +325,32 @@ fn filled(kind: Kind, text: Option<&str>) -> (Vec<String>, Vec<(String, String)>
             (items.iter().map(word).collect(), Vec::new())
         }
         Kind::Pairs => {
-            let items: Vec<BTreeMap<String, Value>> = serde_json::from_str(text).unwrap_or_default();
-            let of = |item: &BTreeMap<String, Value>, name: &str| item.get(name).map(word).unwrap_or_default();
-            (Vec::new(), items.iter().map(|item| (of(item, "key"), of(item, "value"))).collect())
+            let of = |item: &Value, name: &str| item.get(name).map(word).unwrap_or_default();
+            let pairs = match serde_json::from_str(text) {
+                Ok(Value::Array(items)) => items.iter().map(|item| (of(item, "key"), of(item, "value"))).collect(),
+                Ok(Value::Object(members)) => members.iter().map(|(key, value)| (key.clone(), word(value))).collect(),
+                _ => Vec::new(),
+            };
+            (Vec::new(), pairs)
         }
-        // The field of a browser takes minutes, in its own form.
-        Kind::Time => (vec![text.chars().take("2026-01-31T09:30".len()).collect()], Vec::new()),
+        // A browser blanks what is not written as its controls write it.
+        Kind::Number => (vec![number(text.trim())], Vec::new()),
+        Kind::Date => (vec![text.trim().to_owned()], Vec::new()),
+        Kind::Time => {
+            let at = rules::moment(text).map(|at| at.strftime("%Y-%m-%dT%H:%M:%S").to_string());
+            (at.into_iter().collect(), Vec::new())
+        }
         _ => (vec![text.to_owned()], Vec::new()),
+    }
+}
+
+/// A number without what HTML does not know: a plus before it, or a point with no digit behind.
+fn number(text: &str) -> String {
+    let is_bare = |behind: &str| !behind.starts_with(|letter: char| letter.is_ascii_digit());
+    let is_foreign = text.starts_with('+') || text.split_once('.').is_some_and(|(_, behind)| is_bare(behind));
+    match text.parse::<f64>() {
+        Ok(number) if is_foreign => number.to_string(),
+        _ => text.to_owned(),
     }
 }
 

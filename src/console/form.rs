@@ -5,6 +5,7 @@
 
 use super::chosen;
 use super::field::{BY_DEFAULT, Field, InputField, Kind, key_name, value_name};
+use super::offered::binds;
 use perseat_admin::command::ConfigVariable;
 use perseat_admin::fault::Fault;
 use perseat_flow::value as rules;
@@ -133,6 +134,9 @@ pub(super) fn value(field: &Field, sent: &Sent) -> Result<Option<ConfigVariable>
             keeps_choice: false,
         }))
     };
+    if let Some(original) = untouched(field, sent) {
+        return plain(original.to_owned());
+    }
     match field.kind {
         Kind::Connection => connection(field, sent),
         Kind::Awaits => Err("This cannot be chosen now.".to_owned()),
@@ -168,6 +172,50 @@ pub(super) fn value(field: &Field, sent: &Sent) -> Result<Option<ConfigVariable>
             single(field, text.unwrap_or_default()).and_then(plain)
         }
     }
+}
+
+/// The text behind what the page showed, where the form has that and nothing else: one that can be written in several ways stays as it
+/// was written. What a data source has to offer is always held against that.
+fn untouched<'f>(field: &'f Field, sent: &Sent) -> Option<&'f str> {
+    let is_empty = field.pairs.is_empty() && field.values.iter().all(|value| value.trim().is_empty());
+    if binds(field) || (field.is_required && is_empty) {
+        return None;
+    }
+    let original = field.original.as_deref()?;
+    let (key_name, value_name) = (key_name(&field.stable_key), value_name(&field.stable_key));
+    // Where nothing is filled in there is one empty row.
+    let is_shown = |name: &str, shown: Vec<&str>| {
+        let shown = if shown.is_empty() { vec![""] } else { shown };
+        sent.all(name).map(one_line).eq(shown.into_iter().map(one_line))
+    };
+    let is_untouched = match field.kind {
+        Kind::Text | Kind::Number | Kind::Date | Kind::Schedule | Kind::List => {
+            is_shown(&value_name, field.values.iter().map(String::as_str).collect())
+        }
+        Kind::Pairs => {
+            let (keys, values) = field.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).unzip();
+            is_shown(&key_name, keys) && is_shown(&value_name, values)
+        }
+        // Browsers leave out seconds that are none.
+        Kind::Time => {
+            let shown = field.values.first().map(String::as_str).unwrap_or_default();
+            let is_same = |text| rules::moment(text).map_or(text == shown, |at| rules::moment(shown) == Some(at));
+            sent.text(&value_name).is_some_and(is_same)
+        }
+        Kind::Code | Kind::Json => sent.text(&value_name).map(lines) == field.values.first().map(|text| lines(text)),
+        _ => false,
+    };
+    is_untouched.then_some(original)
+}
+
+/// Text as a control of one line has it.
+fn one_line(text: &str) -> String {
+    text.replace(['\r', '\n'], "")
+}
+
+/// Text as a control of several lines has it.
+fn lines(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 pub(super) fn check_length<'t>(mut texts: impl Iterator<Item = &'t str>) -> Result<(), String> {
@@ -276,6 +324,7 @@ mod tests {
     use super::*;
     use perseat_admin::query::Presentation;
     use perseat_domain::definition::{ActionRef, CollectionType, ConfigVar, DataType};
+    use perseat_domain::model::ConfigValue;
 
     fn variable(data_type: DataType) -> ConfigVar {
         ConfigVar {
@@ -377,6 +426,73 @@ mod tests {
         let rows = [("key:v", "k"), ("value:v", "1"), ("key:v", ""), ("value:v", "")];
         assert_eq!(typed(&list, &rows), Ok(Some("[{\"key\":\"k\",\"value\":\"1\"}]".to_owned())));
         assert!(typed(&list, &[("key:v", ""), ("value:v", "1")]).is_err());
+    }
+
+    /// The value that is stored where `stored` was, and the page sends this.
+    fn retyped(variable: &ConfigVar, stored: &str, pairs: &[(&str, &str)]) -> Result<Option<String>, String> {
+        let value = ConfigValue::Plain(stored.to_owned());
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        let field = Field::new(0, variable, &Presentation::default(), Some(&value));
+        let given = super::value(&field, &Sent::read(body.as_bytes(), 10).unwrap())?;
+        Ok(given.and_then(|given| given.value))
+    }
+
+    #[test]
+    fn what_nobody_changed_stays_as_it_was_written_and_what_somebody_did_does_not() {
+        let of = |collection| ConfigVar {
+            collection: Some(collection),
+            ..variable(DataType::String)
+        };
+        let (list, map) = (of(CollectionType::ValueList), of(CollectionType::KeyValueList));
+        let when = variable(DataType::Timestamp);
+        for (variable, stored, shown, changed, then) in [
+            (&list, "[1,2,true]", &["1", "2", "true"][..], &["1", "2"][..], "[\"1\",\"2\"]"),
+            (&list, "[\"a\",\"\"]", &["a", ""], &["a"], "[\"a\"]"),
+            (
+                &when,
+                "2026-01-31T09:30:45+02:00",
+                &["2026-01-31T07:30:45"],
+                &["2026-01-31T07:30"],
+                "2026-01-31T07:30:00Z",
+            ),
+            (
+                &when,
+                "2026-01-31T09:30:00.5Z",
+                &["2026-01-31T09:30"],
+                &["2026-01-31T09:31"],
+                "2026-01-31T09:31:00Z",
+            ),
+            (&self::variable(DataType::Number), "+5", &["5"], &["6"], "6"),
+            (&self::variable(DataType::Number), " 5.e3", &["5000"], &["5"], "5"),
+            (
+                &self::variable(DataType::Date),
+                " 2026-01-31 ",
+                &["2026-01-31"],
+                &["2026-02-01"],
+                "2026-02-01",
+            ),
+            (&self::variable(DataType::String), "a\r\nb", &["ab"], &["a b"], "a b"),
+            (&self::variable(DataType::Code), "a\r\nb", &["a\nb"], &["ab"], "ab"),
+        ] {
+            let rows = |texts: &[&'static str]| texts.iter().map(|text| ("value:v", *text)).collect::<Vec<_>>();
+            assert_eq!(retyped(variable, stored, &rows(shown)), Ok(Some(stored.to_owned())), "{stored:?}");
+            assert_eq!(retyped(variable, stored, &rows(changed)), Ok(Some(then.to_owned())), "{stored:?}");
+        }
+        let rows = [("key:v", "a"), ("value:v", "1"), ("key:v", "b"), ("value:v", "c")];
+        let stored = "{\"a\":1,\"b\":\"c\"}";
+        assert_eq!(retyped(&map, stored, &rows), Ok(Some(stored.to_owned())));
+        let changed = Ok(Some("[{\"key\":\"a\",\"value\":\"1\"}]".to_owned()));
+        assert_eq!(retyped(&map, stored, &rows[..2]), changed);
+
+        let empty = [("value:v", "")];
+        assert!(retyped(&list, "[]", &empty).is_err(), "what is needed is not there yet");
+        let optional = |data_type| ConfigVar {
+            required: false,
+            ..variable(data_type)
+        };
+        let wiped = retyped(&optional(DataType::Timestamp), "ten", &empty);
+        assert_eq!(wiped, Ok(Some(String::new())), "what is no moment any more does not stay");
+        assert!(retyped(&optional(DataType::Timestamp), "", &[("value:v", "tomorrow")]).is_err());
     }
 
     #[test]

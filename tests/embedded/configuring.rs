@@ -167,6 +167,38 @@ async fn a_user_configures_changes_and_removes_and_others_go_on() {
 }
 
 #[tokio::test]
+async fn what_nobody_changed_stays_as_it_was_given() {
+    let ready = Ready::start().await;
+    let bob = ready.user("bob");
+    assert_eq!(bob.send(&ready.path("mine"), &FILLED).await.status, 200);
+    // Spellings that programs may give, and that a page shows otherwise.
+    let given = [
+        ("Folder", "/bob\nand more"),
+        ("Limit", "+5"),
+        ("When", "2026-01-31T09:30:45+02:00"),
+        ("Tags", "[1,2,true]"),
+        ("Headers", "{\"x-one\":\"1\",\"x-two\":2}"),
+    ];
+    let values: Vec<Value> = given.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
+    let update = "mutation ($i: ID, $v: [InputInstanceConfigVariable]) { updateUserLevelConfig(input: {id: $i, partial: true, configVariables: $v}) { errors { messages } } }";
+    let id = &ready.configs().await[0]["id"];
+    ready.world.api().get(update, json!({ "i": id, "v": values })).await;
+
+    let page = bob.get(&ready.path("mine")).await;
+    let mut form = page.form();
+    form.iter_mut()
+        .filter(|(name, _)| name == "value:most")
+        .for_each(|(_, value)| *value = "8".to_owned());
+    let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let saved = bob.send(&ready.path("mine"), &form).await;
+    assert_eq!(saved.status, 200, "{}", saved.html);
+    assert_eq!(ready.value("bob", "Most").await, "8");
+    for (key, value) in given {
+        assert_eq!(ready.value("bob", key).await, value, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_stands_beside_its_field_and_nothing_is_saved() {
     let ready = Ready::start().await;
     let bob = ready.user("bob");

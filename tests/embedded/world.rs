@@ -48,6 +48,7 @@ requiredConfigVars:
   - {{key: Region, stableKey: region, dataType: picklist, pickList: [eu, us], orgOnly: false}}
   - {{key: Every, stableKey: every, dataType: schedule, orgOnly: false, defaultValue: '0 * * * *'}}
   - {{key: Since, stableKey: since, dataType: date, orgOnly: false, x-perseat: {{required: false}}}}
+  - {{key: When, stableKey: when, dataType: timestamp, orgOnly: false, x-perseat: {{required: false}}}}
   - {{key: Rules, stableKey: rules, dataType: code, codeLanguage: json, orgOnly: false, defaultValue: '{{}}'}}
   - {{key: Tags, stableKey: tags, dataType: string, collectionType: valuelist, orgOnly: false, defaultValue: '[]'}}
   - {{key: Sizes, stableKey: sizes, dataType: number, collectionType: valuelist, orgOnly: false, defaultValue: '[]'}}
@@ -69,6 +70,7 @@ configPages:
       - {{type: configVar, value: Region}}
       - {{type: configVar, value: Every}}
       - {{type: configVar, value: Since}}
+      - {{type: configVar, value: When}}
       - {{type: configVar, value: Rules}}
       - {{type: configVar, value: Tags}}
       - {{type: configVar, value: Sizes}}
@@ -308,16 +310,44 @@ impl Shown {
         let Some(rest) = self.html.split("data-events=\"").nth(1) else {
             return Vec::new();
         };
-        let text = rest.split('"').next().unwrap().replace("&quot;", "\"").replace("&#x2f;", "/");
-        serde_json::from_str(
-            &text
-                .replace("&lt;", "<")
-                .replace("&gt;", ">")
-                .replace("&#x27;", "'")
-                .replace("&amp;", "&"),
-        )
-        .unwrap()
+        serde_json::from_str(&unescaped(rest.split('"').next().unwrap())).unwrap()
     }
+
+    /// The fields of its form as they are shown, as a browser sends them.
+    pub(crate) fn form(&self) -> Vec<(String, String)> {
+        let (mut fields, mut select) = (Vec::new(), String::new());
+        for rest in self.html.split('<').skip(1) {
+            let (tag, behind) = rest.split_once('>').unwrap();
+            let attribute = |name: &str| {
+                let rest = tag.split_once(&format!(" {name}=\""))?.1;
+                Some(unescaped(rest.split('"').next().unwrap()))
+            };
+            let is_sent = !tag.contains("type=\"checkbox\"") || tag.contains(" checked");
+            match (tag.split(' ').next().unwrap(), attribute("name")) {
+                ("input", Some(name)) if is_sent => fields.push((name, attribute("value").unwrap_or_default().replace(['\r', '\n'], ""))),
+                ("textarea", Some(name)) => fields.push((name, unescaped(behind.trim_start_matches('\n')))),
+                ("select", Some(name)) => select = name,
+                ("option", _) if tag.contains(" selected") => fields.push((select.clone(), attribute("value").unwrap())),
+                _ => {}
+            }
+        }
+        fields
+    }
+}
+
+/// Text that a template has escaped.
+fn unescaped(html: &str) -> String {
+    let marks = [
+        ("&quot;", "\""),
+        ("&#x2f;", "/"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&#x27;", "'"),
+        ("&amp;", "&"),
+    ];
+    marks
+        .iter()
+        .fold(html.to_owned(), |text, (mark, letter)| text.replace(mark, letter))
 }
 
 impl Person<'_> {

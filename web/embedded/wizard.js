@@ -130,6 +130,12 @@ function content(field) {
 /** Credentials and keys of endpoints, of which the server shows none. */
 const CREDENTIALS = "input[data-input], input[type=password]";
 
+/** A moment as its control takes it: in UTC, without saying so. */
+function inUtc(text) {
+  const at = new Date(/(z|[+-]\d\d:?\d\d)$/i.test(text) ? text : "");
+  return Number.isNaN(at.getTime()) ? text : at.toISOString().slice(0, "2026-01-31T09:30:00".length);
+}
+
 /** What is chosen by people of what a data source offers. */
 const CHOSEN = ["picks", "objects", "map", "form"];
 
@@ -321,7 +327,8 @@ class Wizard {
       });
     } else {
       const control = field.querySelector("[name]");
-      control.value = String(value ?? "");
+      const text = String(value ?? "");
+      control.value = kind === "time" ? inUtc(text) : text;
       this.judge(control);
     }
   }

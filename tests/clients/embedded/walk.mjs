@@ -14,6 +14,8 @@ const browser = await launch();
 const stage = { browser, host, url };
 /** The instance that the admin makes. */
 let instanceId;
+/** What the user configures of it. */
+let configId;
 
 async function asksAdmin() {
   const page = await tab(stage, tokens.user);
@@ -90,7 +92,9 @@ async function configures() {
   await page.evaluate(() => {
     window.addEventListener("message", (message) => {
       if (message.data?.event !== "USER_CONFIGURATION_LOADED") return;
-      const configVars = { Limit: { value: "42" }, Headers: { value: [{ key: "a", value: "1" }, { key: "b", value: "2" }] } };
+      const configVars = {
+        When: { value: "2026-01-31T09:30:45+02:00" }, Limit: { value: "42" }, Headers: { value: [{ key: "a", value: "1" }, { key: "b", value: "2" }] },
+      };
       prismatic.setConfigVars({ selector: "#place", configVars });
     });
   });
@@ -131,14 +135,50 @@ async function configures() {
   await list.getByText("saved and in use").waitFor();
 
   const saved = await data(page, "USER_CONFIGURATION_DEPLOYED");
+  configId = saved.userConfigId;
   assert.equal(saved.userName, "bob");
   const value = (key) => saved.userLevelConfigVariables[key].value;
   assert.deepEqual([value("Folder"), value("Limit"), value("Region")], ["/bob", "43", "us"]);
+  assert.equal(value("When"), "2026-01-31T07:30:45", "the same moment in UTC");
   assert.deepEqual(value("Headers"), [{ key: "a", value: "1" }, { key: "b", value: "2" }]);
   assert.equal(saved.userLevelConfigVariables.Account.status, "ACTIVE");
   const all = await page.evaluate(() => JSON.stringify(window.told));
   assert.ok(!all.includes("canary-password"), "the host page is told no credential");
   assert.deepEqual([...new Set(await page.evaluate(() => window.told.map(({ origin }) => origin)))], [url]);
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+}
+
+/** Asks the API as the user. */
+async function ask(query, variables) {
+  const headers = { authorization: `Bearer ${tokens.user}`, "content-type": "application/json" };
+  const answer = await fetch(`${url}/api`, { method: "POST", headers, body: JSON.stringify({ query, variables }) });
+  const { data, errors } = await answer.json();
+  assert.equal(errors, undefined, JSON.stringify(errors));
+  return data;
+}
+
+/** What a program gave, and controls show otherwise, stays as it is where nobody changes it. */
+async function changesOneValue() {
+  const given = {
+    Folder: "/bo\nb", Limit: "5.", When: "2026-01-31T09:30:45+02:00", Tags: "[1,2,true]", Headers: "{\"a\":\"1\"}", Rules: "{\r\n}",
+  };
+  const configVariables = Object.entries(given).map(([key, value]) => ({ key, value }));
+  const { updateUserLevelConfig: { errors } } = await ask(`mutation ($i: ID, $v: [InputInstanceConfigVariable]) {
+    updateUserLevelConfig(input: {id: $i, partial: true, configVariables: $v}) { errors { messages } } }`, { i: configId, v: configVariables });
+  assert.deepEqual(errors, []);
+  const page = await tab(stage, tokens.user);
+  await show(page, "editUserLevelConfiguration", { instanceId });
+  const list = frame(page);
+  await list.getByLabel("Region").selectOption("eu");
+  assert.equal(await list.getByLabel("When").inputValue(), "2026-01-31T07:30:45");
+  await list.getByRole("button", { name: "Next" }).click();
+  await list.getByRole("button", { name: "Finish" }).click();
+  await told(page, "USER_CONFIGURATION_DEPLOYED");
+  const { userLevelConfig } = await ask("query ($i: ID!) { userLevelConfig(id: $i) { configVariables { nodes { value requiredConfigVariable { key } } } } }", { i: configId });
+  const values = Object.fromEntries(userLevelConfig.configVariables.nodes.map(({ value, requiredConfigVariable: { key } }) => [key, value]));
+  assert.equal(values.Region, "eu");
+  for (const [key, value] of Object.entries(given)) assert.equal(values[key], value, key);
   assert.deepEqual(page.complaints, []);
   await page.context().close();
 }
@@ -224,4 +264,4 @@ async function strangers() {
   await context.close();
 }
 
-await walked(browser, [asksAdmin, activates, configures, updatesAndRemoves, another, strangers]);
+await walked(browser, [asksAdmin, activates, configures, changesOneValue, updatesAndRemoves, another, strangers]);
