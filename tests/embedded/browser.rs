@@ -3,7 +3,8 @@
 use crate::harness::daemon::Setup;
 use crate::harness::node;
 use crate::screens::Office;
-use crate::world::{World, by_account, files, plain};
+use crate::world::{World, by_account, files, now, plain};
+use perseat_admin::identity::embedded::Claims;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -107,6 +108,7 @@ async fn each_person_connects_an_account_at_a_certified_provider_and_flows_run_a
         "url": world.url(""),
         "organization": world.api().bearer().trim_start_matches("Bearer "),
         "people": { "ada": token("ada", "admin"), "bob": token("bob", "user"), "carl": token("carl", "user") },
+        "anew": world.signed(&Claims { exp: now() + 3 * 3_600, ..world.claims("globex", "ada", "admin") }),
         "integrations": integrations.map(|(name, _)| name),
     });
     tokio::task::spawn_blocking(move || walk.go(&given)).await.unwrap();

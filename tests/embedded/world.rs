@@ -137,9 +137,18 @@ requiredConfigVars:
   - {{key: Channel, stableKey: channel, dataType: string, orgOnly: false}}
   - {{key: Provider, stableKey: provider, dataType: string, orgOnly: true, defaultValue: '{provider}'}}
   - {{key: Folder, stableKey: folder, dataType: string, orgOnly: false}}
+  - {{key: Every, stableKey: every, dataType: schedule, orgOnly: false, x-perseat: {{required: false}}}}
+  - key: Greeting
+    stableKey: greeting
+    dataType: string
+    orgOnly: false
+    x-perseat: {{required: false}}
+    dataSource: {{key: runCodeString, component: {{key: code, isPublic: true, version: LATEST}}}}
+    inputs:
+      code: {{type: value, value: \"module.exports = async () => ({{ result: 'Hello' }});\"}}
 {account}configPages:
   - {{name: Company, elements: [{{type: configVar, value: Channel}}, {{type: configVar, value: Provider}}]}}
-  - {{name: You, userLevelConfigured: true, elements: [{{type: configVar, value: Folder}}, {{type: configVar, value: Account}}]}}
+  - {{name: You, userLevelConfigured: true, elements: [{{type: configVar, value: Folder}}, {{type: configVar, value: Every}}, {{type: configVar, value: Greeting}}, {{type: configVar, value: Account}}]}}
 flows:
 {flow}"
     )

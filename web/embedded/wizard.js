@@ -127,8 +127,22 @@ function content(field) {
   }
 }
 
-/** Credentials and keys of endpoints, of which the server shows none. */
-const CREDENTIALS = "input[data-input], input[type=password]";
+/**
+ * What is no value and the server does not show as it was left: credentials and keys of endpoints, what is chosen beside them, and the
+ * name of what is made.
+ */
+const BESIDE = "[data-input], input[type=password], #instance-name";
+
+/** Puts a control as it was left; a choice only where somebody made it, and it is still offered. */
+function restore(control, before) {
+  const { options, value } = before;
+  if (!options) {
+    if (value !== "") control.value = value;
+    return;
+  }
+  const isChosen = !before.selectedOptions[0]?.defaultSelected;
+  if (isChosen && [...control.options].some((option) => option.value === value)) control.value = value;
+}
 
 /** A moment as its control takes it: in UTC, without saying so. */
 function inUtc(text) {
@@ -182,11 +196,11 @@ class Wizard {
       else this.set(key, { value });
     }
     if ("saved" in this.form.dataset) return;
-    // What was sent and not saved is still to be kept, and the server shows no credentials.
+    // What was sent and not saved is still to be kept.
     if (before.sent) this.given = before.given;
-    for (const control of before.form.querySelectorAll(CREDENTIALS)) {
-      const same = [...this.form.querySelectorAll(CREDENTIALS)].find(({ name }) => name === control.name);
-      if (same && control.value !== "") same.value = control.value;
+    for (const control of before.form.querySelectorAll(BESIDE)) {
+      const same = [...this.form.querySelectorAll(BESIDE)].find(({ name }) => name === control.name);
+      if (same) restore(same, control);
     }
   }
 
