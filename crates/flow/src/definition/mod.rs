@@ -156,6 +156,12 @@ fn read(yaml: &str, components: &dyn Components, previous: &Previous, limits: &L
         report.warn(&name.spot, Code::FeatureUnsupported, sentence.clone());
         missing.push(sentence);
     }
+    for variable in variables::credentials(raw_variables) {
+        let key = quoted(variable.key.as_str());
+        let sentence = format!("the data type `credential` of the variable {key} is not supported; use a connection");
+        report.warn(&variable.key.spot, Code::FeatureUnsupported, sentence.clone());
+        missing.push(sentence);
+    }
     let checker = Flows {
         components,
         variables: &variables,

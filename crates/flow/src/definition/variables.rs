@@ -290,6 +290,11 @@ fn data_type(raw: &raw::Variable) -> DataType {
     }
 }
 
+/// Those that older definitions have for secrets: as text they would be stored and shown in the clear.
+pub(super) fn credentials(raw: &[raw::Variable]) -> impl Iterator<Item = &raw::Variable> {
+    raw.iter().filter(|variable| data_type(variable) == DataType::Credential)
+}
+
 fn missing(raw: &raw::Variable, components: &dyn Components) -> Option<String> {
     let key = quoted(raw.key.as_str());
     let connection = raw.connection.as_ref()?;

@@ -221,6 +221,14 @@ fn inputs_that_an_action_does_not_know_are_named() {
 }
 
 #[test]
+fn a_variable_that_would_keep_a_secret_as_text_makes_a_draft() {
+    let yaml = with_top("requiredConfigVars:\n  - {key: Token, dataType: credential}\n");
+    let sentence = "the data type `credential` of the variable `Token` is not supported; use a connection";
+    let parsed = check_warnings(&yaml, &[(Code::FeatureUnsupported, sentence)]);
+    assert_eq!(parsed.definition.flows[0].missing, [sentence]);
+}
+
+#[test]
 fn a_step_that_asks_for_unchecked_certificates_is_told_so_on_import() {
     let get = |input: &str| {
         format!(
