@@ -37,6 +37,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::ResultTooLarge => StatusCode::BAD_REQUEST,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        ErrorCode::ContentEncodingUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -113,6 +114,7 @@ pub fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::ScriptFailed => "The script of a step failed.",
         ErrorCode::Paused => "The data was restored from a backup, and nobody has said yet that it is to go on.",
         ErrorCode::OutboundRateLimited => "A provider takes no more calls for now.",
+        ErrorCode::ContentEncodingUnsupported => "The body is compressed; send it as it is.",
         ErrorCode::ResultNotSent => "The execution succeeded; too many results are being sent for its own.",
     }
 }

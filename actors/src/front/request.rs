@@ -18,7 +18,7 @@ use perseat_domain::code::ErrorCode;
 use perseat_domain::entry::Origin;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::route::{Routed, RoutingSnapshot, Target, parse_target};
-use perseat_flow::payload::{is_json, json};
+use perseat_flow::payload::{is_json, is_parsed, json};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -152,6 +152,9 @@ async fn take(front: &Arc<FrontShared>, watch: &Watch, caller: Caller, parts: &P
     } else {
         Some(route(front, &snapshot, &target, &parts.headers, &Bytes::new())?)
     };
+    if !incoming.is_end_stream() {
+        check_coding(&parts.headers)?;
+    }
     let client = || caller.client(front, &parts.headers);
     let mut body = body::read(front, watch, &client, incoming, front.options().max_body).await?;
     let is_small = body.bytes.len() <= front.options().inline_bytes;
@@ -268,6 +271,17 @@ fn check_head(front: &FrontShared, parts: &Parts) -> Result<(), ErrorCode> {
         (Some(_), None) => Ok(()),
         (None, None) if is_old => Ok(()),
         _ => Err(ErrorCode::RequestMalformed),
+    }
+}
+
+/// Refuses a compressed body where it would be parsed. One that is not is kept as it comes.
+fn check_coding(headers: &HeaderMap) -> Result<(), ErrorCode> {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii));
+    let is_coded = codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
+    match is_coded && content_type(headers).is_some_and(|text| is_parsed(&text)) {
+        true => Err(ErrorCode::ContentEncodingUnsupported),
+        false => Ok(()),
     }
 }
 

@@ -392,6 +392,40 @@ fn json_nested_too_deeply_is_malformed() {
 }
 
 #[test]
+fn a_compressed_body_is_refused_where_it_would_be_parsed_and_kept_where_not() {
+    let world = start();
+    let refusal = (415, "content_encoding_unsupported".to_owned());
+    let post = |content_type: &str, coding: &str, body: &str| {
+        let headers = format!("content-type: {content_type}\r\ncontent-encoding: {coding}\r\n");
+        world.post(&plain(1), &headers, body)
+    };
+    for content_type in [
+        "application/json",
+        "application/vnd.x+json; charset=utf-8",
+        "application/x-www-form-urlencoded",
+        "Multipart/Form-Data; boundary=x",
+    ] {
+        for coding in ["gzip", "BR", "identity, gzip", "identity\r\ncontent-encoding: deflate"] {
+            assert_eq!(post(content_type, coding, "\u{1f}x").refusal(), refusal, "{content_type} {coding}");
+        }
+        assert_eq!(post(content_type, "gzip", "").status, 200, "{content_type} without a body");
+    }
+    // By the head alone: the body has not come.
+    let mut client = world.connect();
+    let head = "content-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: 9\r\nexpect: 100-continue\r\n";
+    client.write(format!("POST {} HTTP/1.1\r\nhost: test\r\n{head}\r\n", plain(1)).as_bytes());
+    assert_eq!(client.answer().refusal(), refusal);
+    let before = world.appends();
+    assert_eq!(post("application/json", "Identity", "{}").status, 200);
+    assert_eq!(post("application/octet-stream", "gzip", "\u{1f}x").status, 200);
+    assert_eq!(
+        request_of(&world.appended(before + 2)).body,
+        "\u{1f}x".as_bytes(),
+        "kept as it came"
+    );
+}
+
+#[test]
 fn a_form_that_a_request_is_routed_by_has_as_many_parts_as_it_may() {
     let mut named = instance(3, EndpointType::InstanceSpecific, true);
     named.routing.user = Some(RoutingPath::Body(vec!["user".into()]));

@@ -121,6 +121,8 @@ codes! {
     OutboundRateLimited = "outbound_rate_limited";
     /// The execution succeeded, and its result finds no room in `front.answer-memory`.
     ResultNotSent = "result_not_sent";
+    /// The body is compressed, and its content type is one that is parsed.
+    ContentEncodingUnsupported = "content_encoding_unsupported";
 }
 
 impl fmt::Display for ErrorCode {

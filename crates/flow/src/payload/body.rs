@@ -29,6 +29,15 @@ pub fn is_json(content_type: &str) -> bool {
     has_suffix || (is(subtype, "json") && (is(kind, "application") || is(kind, "text")))
 }
 
+const FORM: &str = "application/x-www-form-urlencoded";
+const MULTIPART: &str = "multipart/form-data";
+
+/// Whether a body of this content type is parsed, and not kept as it came.
+#[must_use]
+pub fn is_parsed(content_type: &str) -> bool {
+    is_json(content_type) || [FORM, MULTIPART].contains(&essence(content_type).as_str())
+}
+
 /// The body as data: parsed JSON, an object of form fields, text, or base64 text of anything else. An empty body is
 /// null.
 ///
@@ -44,8 +53,8 @@ pub fn parse_body(content_type: Option<&str>, body: &[u8], limits: Limits) -> Re
         return parse_json(body, limits);
     }
     match essence.as_str() {
-        "application/x-www-form-urlencoded" => parse_form(body, limits),
-        "multipart/form-data" => parse_multipart(declared, body, limits),
+        FORM => parse_form(body, limits),
+        MULTIPART => parse_multipart(declared, body, limits),
         _ => Ok(text_or_base64(body).into()),
     }
 }

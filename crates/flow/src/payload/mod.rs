@@ -9,7 +9,7 @@ pub mod json;
 use crate::expression::Results;
 use crate::js::exact_json;
 pub(crate) use body::{BASE64, UTF8, text_or_base64};
-pub use body::{is_json, parse_body, parse_json};
+pub use body::{is_json, is_parsed, parse_body, parse_json};
 use perseat_domain::entry::TriggerRequest;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
