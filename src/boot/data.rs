@@ -50,11 +50,23 @@ pub enum DataError {
     },
 }
 
+/// What a daemon writes beside its process id: a command has no configuration to read again.
+const SERVES: &str = "serve";
+
+/// Who has a data directory, as they wrote it down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The process.
+    pub process: i32,
+    /// Whether it is a daemon, and no command.
+    pub serves: bool,
+}
+
 /// The data directory, ours until this is dropped or the process ends in whatever way.
 #[derive(Debug)]
 pub struct DataDirectory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl DataDirectory {
@@ -81,6 +93,14 @@ impl DataDirectory {
         Ok(())
     }
 
+    /// Writes down that a daemon has it.
+    ///
+    /// # Errors
+    /// The lock file cannot be written.
+    pub fn serves(&mut self) -> io::Result<()> {
+        writeln!(self.lock, "{SERVES}")
+    }
+
     /// Looks at a directory that nobody has, and keeps others from taking it until the file is dropped. Writes nothing.
     ///
     /// # Errors
@@ -100,15 +120,16 @@ impl DataDirectory {
         };
         match lock.try_lock_shared() {
             Ok(()) => Ok(Some(lock)),
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = lock.read_to_string(&mut holder);
-                Err(DataError::Held {
-                    path: path.to_owned(),
-                    holder: holder.trim().to_owned(),
-                })
-            }
+            Err(TryLockError::WouldBlock) => Err(Self::held(path, &mut lock)),
             Err(TryLockError::Error(error)) => Err(unusable(error)),
+        }
+    }
+
+    fn held(path: &Path, lock: &mut File) -> DataError {
+        let holder = written(lock).ok().flatten();
+        DataError::Held {
+            path: path.to_owned(),
+            holder: holder.map_or_else(|| "unknown".to_owned(), |holder| holder.process.to_string()),
         }
     }
 
@@ -161,19 +182,7 @@ impl DataDirectory {
             .map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = lock.read_to_string(&mut holder);
-                let holder = if holder.trim().is_empty() {
-                    "unknown".to_owned()
-                } else {
-                    holder.trim().to_owned()
-                };
-                return Err(DataError::Held {
-                    path: path.to_owned(),
-                    holder,
-                });
-            }
+            Err(TryLockError::WouldBlock) => return Err(Self::held(path, &mut lock)),
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
         lock.set_len(0)
@@ -181,7 +190,7 @@ impl DataDirectory {
             .map_err(unusable)?;
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -189,7 +198,7 @@ impl DataDirectory {
     ///
     /// # Errors
     /// The lock file cannot be read.
-    pub fn holder(path: &Path) -> io::Result<Option<i32>> {
+    pub fn holder(path: &Path) -> io::Result<Option<Holder>> {
         let mut lock = match File::open(path.join("lock")) {
             Ok(lock) => lock,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -198,9 +207,7 @@ impl DataDirectory {
         if lock.try_lock_shared().is_ok() {
             return Ok(None);
         }
-        let mut holder = String::new();
-        lock.read_to_string(&mut holder)?;
-        Ok(holder.trim().parse().ok())
+        written(&mut lock)
     }
 
     /// Where it is.
@@ -208,6 +215,16 @@ impl DataDirectory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Who wrote themselves down in a lock file, if that can be read.
+fn written(lock: &mut File) -> io::Result<Option<Holder>> {
+    let mut text = String::new();
+    lock.read_to_string(&mut text)?;
+    let mut words = text.split_whitespace();
+    let process = words.next().and_then(|word| word.parse().ok());
+    let serves = words.next() == Some(SERVES);
+    Ok(process.map(|process| Holder { process, serves }))
 }
 
 /// Something in a directory that an empty one has not.
@@ -233,10 +250,16 @@ mod tests {
     #[test]
     fn a_second_holder_is_told_who_has_the_directory() {
         let dir = tempfile::tempdir().unwrap();
-        let held = DataDirectory::take(&dir.path().join("data")).unwrap();
+        let mut held = DataDirectory::take(&dir.path().join("data")).unwrap();
         let told = DataDirectory::take(held.path()).unwrap_err().to_string();
         assert!(told.contains(&format!("in use by process {}", std::process::id())), "{told}");
-        assert_eq!(DataDirectory::holder(held.path()).unwrap(), i32::try_from(std::process::id()).ok());
+        let process = i32::try_from(std::process::id()).unwrap();
+        let holder = |serves| Some(Holder { process, serves });
+        assert_eq!(DataDirectory::holder(held.path()).unwrap(), holder(false));
+        held.serves().unwrap();
+        assert_eq!(DataDirectory::holder(held.path()).unwrap(), holder(true));
+        let told = DataDirectory::take(held.path()).unwrap_err().to_string();
+        assert!(told.contains(&format!("in use by process {process};")), "{told}");
         let path = held.path().to_owned();
         drop(held);
         assert_eq!(DataDirectory::holder(&path).unwrap(), None);

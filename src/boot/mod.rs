@@ -85,12 +85,12 @@ struct Base {
 }
 
 impl Base {
-    fn lay(config: &Config) -> anyhow::Result<Self> {
-        let logs = Logs::start(&config.log)?;
+    fn lay(config: &Config, logs: Logs) -> anyhow::Result<Self> {
         for warning in config.warnings() {
             tracing::warn!("{warning}");
         }
-        let data = take_directory(config)?;
+        let mut data = take_directory(config)?;
+        data.serves().context("the lock of the data directory")?;
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
         let master_key = master_key::find(config.keys.master_key.as_deref(), credentials, data.path())?;
         if master_key.created {
@@ -148,8 +148,7 @@ fn take_directory(config: &Config) -> Result<DataDirectory, DataError> {
 /// # Errors
 /// Whatever keeps it from starting.
 pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Result<()> {
-    let base = Base::lay(&config)?;
-    let metrics = metrics::install()?;
+    let logs = Logs::start(&config.log)?;
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")
@@ -162,7 +161,9 @@ pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Res
         Signals::take().context("signals could not be taken over")?
     };
     let through = CancellationToken::new();
-    let starting = control.spawn(until_through(signals, through.clone(), base.logs.ending()));
+    let starting = control.spawn(until_through(signals, through.clone(), logs.ending()));
+    let base = Base::lay(&config, logs)?;
+    let metrics = metrics::install()?;
 
     let started = Arc::new(AtomicBool::new(false));
     let plane_readiness: Arc<OnceLock<PlaneReadiness>> = Arc::default();

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::ConfigArgs;
@@ -25,12 +26,17 @@ impl Reload {
     /// A wrong configuration, or no daemon on the data directory.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.config.given().load()?;
-        let holder = DataDirectory::holder(&config.data.dir)?.and_then(rustix::process::Pid::from_raw);
+        let holder = DataDirectory::holder(&config.data.dir)?;
         let holder = holder.ok_or_else(|| ClientError::NotRunning(config.data.dir.clone()))?;
-        rustix::process::kill_process(holder, rustix::process::Signal::HUP)?;
+        let process = rustix::process::Pid::from_raw(holder.process).filter(|_| holder.serves);
+        let process = process.with_context(|| {
+            let (process, data) = (holder.process, config.data.dir.display());
+            format!("process {process} has {data} and is a command, no daemon: it has nothing to read again")
+        })?;
+        rustix::process::kill_process(process, rustix::process::Signal::HUP)?;
         say!(
             "process {} reads its configuration again; its log names what changed",
-            holder.as_raw_nonzero()
+            process.as_raw_nonzero()
         );
         Ok(ExitCode::SUCCESS)
     }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use crate::harness::gate::Gate;
 use crate::harness::within;
 use crate::world::{World, begin, command, done, perseat, refused};
+use rustix::process::Signal;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_waits_for_a_command_that_has_its_directory_and_not_for_another_daemon() {
@@ -25,9 +26,14 @@ async fn a_start_waits_for_a_command_that_has_its_directory_and_not_for_another_
     world.daemon.relaunch(None);
     let holder = format!("is in use by process {}", child.id());
     world.daemon.log_line(&["the start waits for the data directory", &holder]);
+    // Neither the command nor the start that waits for it ends by a reload.
+    refused(&perseat(&data, &["reload"]), "is a command, no daemon");
+    world.daemon.signal(Signal::HUP);
+    world.daemon.log_line(&["the configuration is read again once it has"]);
     writer.write_all(&std::fs::read(data.join("master-key")).unwrap()).unwrap();
     drop(writer);
     done(&child.wait_with_output().unwrap());
     world.daemon.until_ready();
     world.verifies(&backup, &keyring);
+    done(&perseat(&data, &["reload"]));
 }
