@@ -75,22 +75,29 @@ impl DataDirectory {
     /// # Errors
     /// No access, or another process has it.
     pub fn take(path: &Path) -> Result<Self, DataError> {
-        Self::may_hold_data(path)?;
-        Self::lock(path)
+        Self::is_no_backup(path)?;
+        let taken = Self::lock(path)?;
+        // A restore that goes on has the lock, so that here one was cut off.
+        Self::is_whole(path)?;
+        Ok(taken)
     }
 
     /// Looks whether it is another kind of directory.
     ///
     /// # Errors
-    /// It is a backup, or a restore into it was cut off.
-    pub fn may_hold_data(path: &Path) -> Result<(), DataError> {
-        if [manifest::NAME, manifest::INCOMPLETE].iter().any(|name| path.join(name).exists()) {
-            return Err(DataError::Backup(path.to_owned()));
+    /// It is a backup.
+    pub fn is_no_backup(path: &Path) -> Result<(), DataError> {
+        match [manifest::NAME, manifest::INCOMPLETE].iter().any(|name| path.join(name).exists()) {
+            true => Err(DataError::Backup(path.to_owned())),
+            false => Ok(()),
         }
-        if path.join(RESTORING).exists() {
-            return Err(DataError::Restoring(path.to_owned()));
+    }
+
+    fn is_whole(path: &Path) -> Result<(), DataError> {
+        match path.join(RESTORING).exists() {
+            true => Err(DataError::Restoring(path.to_owned())),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Writes down that a daemon has it.
@@ -106,20 +113,17 @@ impl DataDirectory {
     /// # Errors
     /// Another process has it, or a restore into it was cut off.
     pub fn look(path: &Path) -> Result<Option<File>, DataError> {
-        if path.join(RESTORING).exists() {
-            return Err(DataError::Restoring(path.to_owned()));
-        }
         let unusable = |source| DataError::Unusable {
             path: path.to_owned(),
             source,
         };
         let mut lock = match File::open(path.join("lock")) {
             Ok(lock) => lock,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::is_whole(path).map(|()| None),
             Err(error) => return Err(unusable(error)),
         };
         match lock.try_lock_shared() {
-            Ok(()) => Ok(Some(lock)),
+            Ok(()) => Self::is_whole(path).map(|()| Some(lock)),
             Err(TryLockError::WouldBlock) => Err(Self::held(path, &mut lock)),
             Err(TryLockError::Error(error)) => Err(unusable(error)),
         }
@@ -264,5 +268,19 @@ mod tests {
         drop(held);
         assert_eq!(DataDirectory::holder(&path).unwrap(), None);
         assert!(DataDirectory::take(&path).is_ok());
+    }
+
+    #[test]
+    fn a_restore_that_goes_on_holds_its_directory_and_one_that_was_cut_off_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let is_held = |taken: &DataError| matches!(taken, DataError::Held { .. });
+        let restoring = DataDirectory::take_empty(&path).unwrap();
+        assert!(is_held(&DataDirectory::take(&path).unwrap_err()));
+        assert!(is_held(&DataDirectory::look(&path).unwrap_err()));
+        drop(restoring);
+        let is_cut_off = |taken: &DataError| matches!(taken, DataError::Restoring(_));
+        assert!(is_cut_off(&DataDirectory::take(&path).unwrap_err()));
+        assert!(is_cut_off(&DataDirectory::look(&path).unwrap_err()));
     }
 }

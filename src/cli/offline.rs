@@ -24,7 +24,8 @@ impl Offline {
     /// # Errors
     /// There is none, or as of [`Offline::open`].
     pub(crate) fn existing(config: &Config) -> anyhow::Result<Self> {
-        DataDirectory::may_hold_data(&config.data.dir)?;
+        DataDirectory::is_no_backup(&config.data.dir)?;
+        drop(DataDirectory::look(&config.data.dir)?);
         if !config.data.dir.join("catalog.redb").exists() {
             return Err(ClientError::NotRunning(config.socket()).into());
         }

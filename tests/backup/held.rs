@@ -37,3 +37,33 @@ async fn a_start_waits_for_a_command_that_has_its_directory_and_not_for_another_
     world.verifies(&backup, &keyring);
     done(&perseat(&data, &["reload"]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_waits_for_a_restore_and_not_for_one_that_was_cut_off() {
+    let mut world = World::start(World::setup()).await;
+    let data = world.daemon.data();
+    let [backup, keyring, key] = ["backup", "keyring", "key"].map(|name| world.path(name));
+    let [backup_name, keyring_name, key_name] = [&backup, &keyring, &key].map(|path| path.to_str().unwrap());
+    done(&perseat(&data, &["keyring", "export", keyring_name]));
+    done(&perseat(&data, &["backup", backup_name]));
+    std::fs::copy(data.join("master-key"), &key).unwrap();
+    world.daemon.kill();
+    std::fs::remove_dir_all(&data).unwrap();
+
+    std::fs::remove_file(backup.join("catalog.redb")).unwrap();
+    let gate = Gate::new(backup.join("catalog.redb"));
+    let mut child = begin(
+        &data,
+        &["restore", backup_name, "--keyring", keyring_name, "--master-key", key_name],
+    );
+    let writer = gate.reached().await;
+    world.daemon.relaunch(None);
+    let holder = format!("is in use by process {}", child.id());
+    world.daemon.log_line(&["the start waits for the data directory", &holder]);
+    assert!(world.daemon.terminate().success());
+    world.daemon.log_line(&["stopped before it was ready"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(writer);
+    refused(&perseat(&data, &["serve"]), "was cut off; empty the directory");
+}
