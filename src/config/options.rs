@@ -40,6 +40,9 @@ fn room_in_entry(config: &Config) -> usize {
 /// `index.commit-entries`.
 const COMMITS_PENDING: u64 = 4;
 
+/// Of what a script throws so many times what is kept of it is masked. No key: few secrets are longer than what is kept.
+const THROWN: usize = 2;
+
 /// The options of every part.
 impl Config {
     /// The threads of the data plane.
@@ -219,6 +222,11 @@ impl Config {
             max_frame: code.max_frame.as_usize(),
             max_log_lines: code.max_log_lines.as_usize(),
             max_log_bytes: code.max_log_bytes.as_usize(),
+            // A secret that is cut in half here is not found: the cut lies behind the beginning that is kept.
+            max_thrown: code
+                .max_log_bytes
+                .as_usize()
+                .max(self.execution.max_log_line.as_usize().saturating_mul(THROWN)),
             max_result: self.max_step_result().as_usize(),
             max_fetches: code.max_fetches.get(),
             fetches_in_flight: code.fetches_in_flight.as_usize(),

@@ -365,7 +365,7 @@ settings! {
         max_frame: Size = "64MiB";
         /// Log lines of one code step.
         max_log_lines: Count = 1_000;
-        /// Bytes of one code step's log lines.
+        /// Bytes of one code step's log lines. What it throws is cut there, or at twice `execution.max-log-line` where that is more.
         max_log_bytes: Size = "256KiB";
         /// Calls of `fetch` by one code step.
         max_fetches: Count = 1_000;

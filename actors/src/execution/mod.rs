@@ -33,6 +33,7 @@ pub use faults::{BindingFaults, Reading};
 pub use memory::{ExecutionMemory, Room};
 pub use parking::Parking;
 pub use plans::Plans;
+pub(crate) use recorder::masked;
 pub(crate) use run::off_arbiter;
 pub use run::{Refuse, Rest, Start, run};
 pub use today::{Configuration, Today, TodayIs};

@@ -94,7 +94,7 @@ impl Running {
             {
                 match self.is_renewed(start, &connection, version, deadline).await {
                     Ok(true) => {
-                        self.recorder.logs(&self.plan.node(node).step.name, report.logs);
+                        self.recorder.logs(&self.plan.node(node).step.name, report.logs).await;
                         continue;
                     }
                     Ok(false) => {}

@@ -111,10 +111,10 @@ impl Recorder {
     }
 
     /// Masks and keeps log lines, up to the limit, and to what one append takes.
-    pub(super) fn logs(&mut self, step: &str, logs: Vec<StepLog>) {
+    pub(super) async fn logs(&mut self, step: &str, logs: Vec<StepLog>) {
         let most = self.env.journal.most_in_call().saturating_sub(END_OVERHEAD);
         for log in logs {
-            let message = self.line(&log.message);
+            let message = self.line(log.message).await;
             let bytes = message.len() + step.len() + LINE;
             if self.lines_left == 0 || self.logged + bytes > most {
                 self.lines_dropped += 1;
@@ -133,20 +133,20 @@ impl Recorder {
     }
 
     /// What a step says of its error, where that is not too long; else masked and cut. What went wrong in a script may be any text.
-    pub(super) fn message<'m>(&self, message: &'m str) -> Cow<'m, str> {
+    pub(super) async fn message<'m>(&self, message: &'m str) -> Cow<'m, str> {
         if message.len() > self.env.limits.max_log_line {
-            Cow::Owned(self.line(message))
+            Cow::Owned(self.line(message.to_owned()).await)
         } else {
             Cow::Borrowed(message)
         }
     }
 
-    /// Masked before it is cut: half a secret would not be found.
-    fn line(&self, text: &str) -> String {
-        let mut line = self.masker.mask_text(text).into_owned();
+    /// Its beginning, masked.
+    async fn line(&self, text: String) -> String {
         let most = self.env.limits.max_log_line;
-        if line.len() > most {
-            line.truncate(line.floor_char_boundary(most));
+        let is_cut = text.len() > most;
+        let mut line = masked(&self.masker, text, most, self.env.limits.offload_bytes).await;
+        if is_cut {
             line.push_str(" … (cut)");
         }
         line
@@ -332,6 +332,14 @@ impl Recorder {
     }
 }
 
+/// The first `most` bytes of a text without its secrets; off the arbiter if it is longer than `offload_bytes`.
+pub(crate) async fn masked(masker: &Masker, text: String, most: usize, offload_bytes: usize) -> String {
+    let is_large = text.len() > offload_bytes;
+    let masker = masker.clone();
+    let mask = move || masker.mask_beginning(&text, most).into_owned();
+    if is_large { Box::pin(off_arbiter(mask)).await } else { mask() }
+}
+
 /// Few enough for an entry: where there are more, all from the last of them on is one.
 fn few(mut masks: Vec<(u32, u32)>, length: usize) -> Vec<(u32, u32)> {
     if masks.len() > MASKS {
@@ -376,6 +384,29 @@ impl End {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
+    use std::pin::pin;
+    use std::sync::mpsc;
+    use tokio::runtime::Builder;
+    use tokio::task::spawn_blocking;
+
+    #[test]
+    fn a_long_text_is_masked_off_the_arbiter_and_a_short_one_at_once() {
+        let masker = Masker::new(["secret of ann"]);
+        // Its one thread for long work is taken until `free` is dropped.
+        let runtime = Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let (free, is_taken) = mpsc::channel::<()>();
+        runtime.block_on(async {
+            drop(spawn_blocking(move || is_taken.recv()));
+            let text = "the secret of ann";
+            let here = masked(&masker, text.to_owned(), 100, text.len()).now_or_never();
+            assert_eq!(here.as_deref(), Some("the ***"));
+            let mut elsewhere = pin!(masked(&masker, text.to_owned(), 100, text.len() - 1));
+            assert_eq!(elsewhere.as_mut().now_or_never(), None);
+            drop(free);
+            assert_eq!(elsewhere.await, "the ***");
+        });
+    }
 
     #[test]
     fn of_too_many_secrets_to_name_each_the_first_are_named_and_the_rest_is_hidden() {

@@ -450,7 +450,7 @@ impl Running {
         let plan = self.plan.clone();
         let node = plan.node(node);
         let Done { report, started_at } = done;
-        self.recorder.logs(&node.step.name, report.logs);
+        self.recorder.logs(&node.step.name, report.logs).await;
         let output = match report.result {
             Ok(StepResult::Data(output)) => output,
             Ok(StepResult::Branch(name)) => Arc::new(Results::of_value(json!({ "branch": name }))),
@@ -458,7 +458,7 @@ impl Running {
                 self.stopped = Some(response);
                 Arc::new(Results::of_value(Value::Null))
             }
-            Err(error) => Arc::new(self.failed_output(node, status, &error)),
+            Err(error) => Arc::new(self.failed_output(node, status, &error).await),
         };
         let (sealed, masks) = self.recorder.seal_output(&node.path, output.json().clone()).await;
         if branch.is_none() && status != StepStatus::Failed {
@@ -482,8 +482,8 @@ impl Running {
         self.view.scope.finish(node.step.reference.clone(), output);
     }
 
-    fn failed_output(&mut self, node: &Node, status: StepStatus, error: &StepError) -> Results {
-        let message = self.recorder.message(&error.message);
+    async fn failed_output(&mut self, node: &Node, status: StepStatus, error: &StepError) -> Results {
+        let message = self.recorder.message(&error.message).await;
         if status == StepStatus::Failed {
             self.failure = Some(format!("step \"{}\" failed: {message}", node.step.name));
         }

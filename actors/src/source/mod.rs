@@ -9,7 +9,7 @@
 //! The actor that runs a user's executions runs the data sources of that user's page, too: it alone holds the unsealed
 //! connections, and renews them. Without a user it is the actor of the instance itself. Nothing of a run is stored.
 
-use crate::execution::{Binding, ExecutionEnv};
+use crate::execution::{Binding, ExecutionEnv, masked};
 use crate::kit::{AskError, Mailbox, Reply};
 use crate::supervisor::Supervisor;
 use actix::Message;
@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Characters of a failure's message in the log. No key: it is for whoever reads the log.
+/// Bytes of a failure's message in the log. No key: it is for whoever reads the log.
 const LONGEST: usize = 1000;
 
 /// What is asked, and for whom.
@@ -101,9 +101,8 @@ impl Sources {
 /// Runs a data source with this configuration.
 pub(crate) async fn run(env: Arc<ExecutionEnv>, binding: Arc<Binding>, question: Arc<Question>) -> Offered {
     let reference = question.reference;
-    let failed = |code: ErrorCode, message: &str| {
-        let said = binding.masker.mask_text(message);
-        let said: String = said.chars().take(LONGEST).collect();
+    let failed = async |code: ErrorCode, message: String| {
+        let said = masked(&binding.masker, message, LONGEST, env.limits.offload_bytes).await;
         tracing::warn!(%reference, instance = %question.user.instance, variable = %question.variable, %code, "a data source failed: {said}");
         Err(Unanswered(code))
     };
@@ -115,7 +114,7 @@ pub(crate) async fn run(env: Arc<ExecutionEnv>, binding: Arc<Binding>, question:
         .filter(is_level)
         .find(|variable| variable.stable_key == question.variable)
     else {
-        return failed(ErrorCode::NotReady, "the version that runs has no such variable");
+        return failed(ErrorCode::NotReady, "the version that runs has no such variable".into()).await;
     };
     let fields = definition
         .config_vars
@@ -149,6 +148,6 @@ pub(crate) async fn run(env: Arc<ExecutionEnv>, binding: Arc<Binding>, question:
     let offered = env.performer.offer(call).await;
     match offered {
         Ok(value) => Ok(value),
-        Err(error) => failed(error.code, &error.message),
+        Err(error) => failed(error.code, error.message).await,
     }
 }

@@ -39,6 +39,7 @@ pub(super) struct Run<'a> {
     pub(super) rests: bool,
     pub(super) max_log_lines: u32,
     pub(super) max_log_bytes: u32,
+    pub(super) max_thrown: u32,
     pub(super) max_fetches: u32,
     pub(super) max_timers: u32,
     pub(super) max_result: u32,
@@ -114,6 +115,16 @@ pub(super) enum Failure<'a> {
     Stuck,
     /// Its result is too large.
     TooLarge,
+}
+
+impl Failure<'_> {
+    /// The same, and of what it threw so many bytes at most.
+    pub(super) fn within(self, most: usize) -> Self {
+        match self {
+            Self::Threw(text) => Self::Threw(text.get(..text.floor_char_boundary(most)).unwrap_or_default()),
+            other => other,
+        }
+    }
 }
 
 /// A log line: level (an index into [`LEVELS`]), milliseconds since 1970, text.

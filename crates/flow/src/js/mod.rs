@@ -73,6 +73,8 @@ pub struct Options {
     pub max_log_lines: usize,
     /// The most bytes of one run's log lines.
     pub max_log_bytes: usize,
+    /// The most bytes of what a run throws; what is longer is cut.
+    pub max_thrown: usize,
     /// The largest result of one run, as JSON.
     pub max_result: usize,
     /// The most `fetch` calls of one run.
@@ -107,6 +109,7 @@ impl Default for Options {
             max_frame: 64 << 20,
             max_log_lines: 1000,
             max_log_bytes: 256 << 10,
+            max_thrown: 256 << 10,
             max_result: 32 << 20,
             max_fetches: 1000,
             fetches_in_flight: 16,

@@ -265,7 +265,9 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
                 held.unawaited |= unhandled || unanswered.is_some_and(|first| first <= held.call);
             }
             let report = RunReport {
-                outcome: outcome.map(str::to_owned).map_err(run_error),
+                outcome: outcome
+                    .map(str::to_owned)
+                    .map_err(|failure| run_error(failure.within(shared.options.max_thrown))),
                 logs: logs.iter().map(step_log).collect(),
                 cpu,
                 held: sending.held.take(),

@@ -85,6 +85,16 @@ impl Finder {
         self.wanted.len()
     }
 
+    /// What it looks for.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &Wanted> {
+        self.wanted.iter()
+    }
+
+    /// Whether it looks for this.
+    pub(super) fn finds(&self, text: &Wanted) -> bool {
+        self.beginning(text.head).any(|wanted| wanted == text)
+    }
+
     /// What it takes of memory. Nothing that it holds has more behind it.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {

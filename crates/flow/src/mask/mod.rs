@@ -116,9 +116,13 @@ impl Masker {
         }
     }
 
-    /// Looks for the secrets of `other`, too.
+    /// Looks for the secrets of `other`, too. Each finder takes a pass of its own: one that finds nothing more is left out.
     pub fn add(&mut self, other: &Self) {
-        self.finders.extend(other.finders.iter().cloned());
+        for finder in &other.finders {
+            if finder.wanted().any(|text| !self.finders.iter().any(|known| known.finds(text))) {
+                self.finders.push(finder.clone());
+            }
+        }
     }
 
     /// A masker for the secret fields and token parts of these connections.
@@ -186,11 +190,19 @@ impl Masker {
     /// The text with secrets replaced by `***`.
     #[must_use]
     pub fn mask_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let ranges = self.ranges(text.as_bytes());
+        self.mask_beginning(text, text.len())
+    }
+
+    /// The same of its first `most` bytes. A secret that ends behind them is found, too: half of one would not be.
+    #[must_use]
+    pub fn mask_beginning<'t>(&self, text: &'t str, most: usize) -> Cow<'t, str> {
+        let most = text.floor_char_boundary(most);
+        let mut ranges = self.ranges(text.as_bytes());
+        ranges.retain(|(start, _)| (*start as usize) < most);
         if ranges.is_empty() {
-            return Cow::Borrowed(text);
+            return Cow::Borrowed(text.get(..most).unwrap_or_default());
         }
-        let mut out = String::with_capacity(text.len());
+        let mut out = String::with_capacity(most);
         let mut from = 0;
         for (start, end) in ranges {
             // What is looked for are whole strings, so finds lie on character boundaries.
@@ -198,7 +210,7 @@ impl Masker {
             out.push_str("***");
             from = end as usize;
         }
-        out.push_str(text.get(from..).unwrap_or_default());
+        out.push_str(text.get(from..most).unwrap_or_default());
         Cow::Owned(out)
     }
 }
@@ -412,6 +424,30 @@ mod tests {
         let ranges: Vec<(u32, u32)> = (0..5).map(|n| (n * (end - 1), (n + 1) * (end - 1))).collect();
         let masker = Masker::of_ranges(&ranges, all.as_bytes(), &known);
         assert_eq!(masker.ranges(all.as_bytes()), [(0, 4 * (end - 1))], "and no more together");
+    }
+
+    #[test]
+    fn of_a_text_that_is_cut_no_half_of_a_secret_is_left() {
+        let masker = Masker::new(["secret of ann"]);
+        // What is masked makes no room for the end of the text, which may be half of one.
+        let text = format!("{}secret of", "secret of ann, ".repeat(100));
+        assert_eq!(masker.mask_beginning(&text, 25), "***, ***");
+        assert_eq!(masker.mask_beginning(&text, 30), "***, ***, ");
+        assert_eq!(masker.mask_beginning("grüße", 3), "gr");
+    }
+
+    #[test]
+    fn what_is_looked_for_already_takes_no_further_pass() {
+        let of = |secrets: &[&str]| Masker::new(secrets.iter().copied());
+        let mut masker = of(&["of the instance"]);
+        masker.add(&of(&["of the user"]));
+        for secrets in [["of the instance", "of the user"], ["of the user", "of the instance"]] {
+            masker.add(&of(&secrets));
+        }
+        assert_eq!(masker.finders.len(), 2);
+        masker.add(&of(&["of the user", "of the user today"]));
+        assert_eq!(masker.finders.len(), 3);
+        assert_eq!(masker.mask_text("of the user today, of the instance"), "***, ***");
     }
 
     #[test]

@@ -137,6 +137,20 @@ async fn a_script_that_throws_fails_with_its_message() {
 }
 
 #[tokio::test]
+async fn what_a_script_throws_is_cut_between_characters_before_it_leaves_its_process() {
+    let options = Options {
+        max_frame: 1 << 20,
+        ..options()
+    };
+    let most = options.max_thrown;
+    let pool = pool_with(options, &[]).await;
+    let RunError::Threw(text) = error(&pool, "module.exports = () => { throw 'x' + '\u{e4}'.repeat(2_000_000) }").await else {
+        panic!()
+    };
+    assert_eq!((text.len(), text.starts_with("x\u{e4}")), (most - 1, true));
+}
+
+#[tokio::test]
 async fn half_an_emoji_crosses_as_a_replacement_character() {
     let server = support::Server::start().await;
     let pool = pool_with(options(), &[&server.address()]).await;

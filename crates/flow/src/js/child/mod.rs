@@ -119,7 +119,7 @@ fn perform(engine: &mut Engine, link: &mut Link, bridge: &Bridge, run: &Run<'_>)
     let result = match &outcome.result {
         Ok(json) if json.len() > run.max_result as usize => Err(Failure::TooLarge),
         Ok(json) => Ok(json.as_str()),
-        Err(error) => Err(error.as_failure()),
+        Err(error) => Err(error.as_failure().within(run.max_thrown as usize)),
     };
     let logs = frame::listed(state.logs.iter().map(|(level, at, text)| (*level, *at, text.as_str())));
     let Outcome { cpu, fit, unheard, .. } = outcome;

@@ -245,6 +245,7 @@ impl Worker {
             rests: pace.rests,
             max_log_lines: narrow(options.max_log_lines),
             max_log_bytes: narrow(options.max_log_bytes),
+            max_thrown: narrow(options.max_thrown),
             max_fetches: options.max_fetches,
             max_timers: narrow(options.max_timers),
             max_result: narrow(options.max_result),

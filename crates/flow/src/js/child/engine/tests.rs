@@ -16,6 +16,7 @@ fn run(number: u64) -> Run<'static> {
         rests: false,
         max_log_lines: 10,
         max_log_bytes: 1_000,
+        max_thrown: 1_000,
         max_fetches: 1,
         max_timers: 1,
         max_result: 1_000,

@@ -1,7 +1,7 @@
 //! What a child says of its runs, and how much of it counts.
 
 use super::*;
-use crate::js::frame::{FromChild, List, listed};
+use crate::js::frame::{Failure, FromChild, List, listed};
 use crate::js::worker::Ending;
 
 /// What the child said of a request of its first run.
@@ -83,6 +83,27 @@ async fn a_child_whose_words_do_not_count_has_not_said_that_it_ends() {
     };
     worker::handle(&shared, child, done, &mut ending).unwrap();
     assert!(ending.is_cut && !ending.said_so);
+}
+
+#[tokio::test]
+async fn what_a_child_says_that_its_script_threw_is_cut() {
+    let mut waiting = Vec::new();
+    let (shared, child) = pool_that_holds(&[1], &mut waiting);
+    let run = shared.lock().workers[&child].flights[0].id;
+    let most = shared.options.max_thrown;
+    let done = FromChild::Done {
+        run,
+        last: false,
+        cpu_us: 0,
+        waited: false,
+        unanswered: None,
+        unhandled: false,
+        outcome: Err(Failure::Threw(&"x".repeat(60_000_000))),
+        logs: List::new(&[]),
+    };
+    worker::handle(&shared, child, done, &mut Ending::default()).unwrap();
+    let outcome = waiting[0].1.try_recv().map(|report| report.outcome);
+    assert_eq!(outcome, Ok(Err(RunError::Threw("x".repeat(most)))));
 }
 
 #[tokio::test]
