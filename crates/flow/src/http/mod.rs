@@ -97,7 +97,7 @@ async fn once(
     let turn = client.turn(caller, &call.request.url, deadline).await?;
     let own = call.timeout.map(|timeout| Instant::now() + timeout);
     let until = own.map_or(deadline, |own| own.min(deadline));
-    client.send_by(&call.request, until, (count, Some(sender)), turn).await
+    client.send_by(&call.request, until, (count, Some(sender)), turn, None).await
 }
 
 /// How long to wait before the next attempt; `None` if there is none.

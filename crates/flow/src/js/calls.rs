@@ -6,13 +6,10 @@
 
 use super::run::{Setback, UserKey};
 use crate::expression::Connection;
-use crate::outbound::{Caller, Count, OutboundClient, OutboundError, Request, Response, Turn, connection_of};
+use crate::outbound::{Caller, Count, OutboundClient, OutboundError, Request, Response, Turn, Unsent, connection_of};
 use perseat_domain::rate::Sender;
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use url::Url;
@@ -61,7 +58,7 @@ pub(super) struct Sending {
     line: VecDeque<(u32, Outgoing)>,
     /// One for each that may be sent and not answered.
     permits: Arc<Semaphore>,
-    /// Each request has a receiver of it until it is sent.
+    /// Each request has a receiver of it until a connection has taken it.
     unsent: watch::Sender<()>,
     /// The request that the run has to wait for.
     pub(super) held: Option<HeldCall>,
@@ -87,7 +84,7 @@ pub(super) struct Outgoing {
     sender: Sender,
     turn: Option<Turn>,
     unawaited: bool,
-    unsent: watch::Receiver<()>,
+    unsent: Unsent,
 }
 
 impl Sending {
@@ -214,13 +211,8 @@ impl Outgoing {
             }
         };
         let to = (count, Some(self.sender));
-        let mut answer = pin!(outbound.send_by(&self.request, self.request.deadline, to, turn));
-        // It is counted from then on.
-        let at_once = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
-        drop(self.unsent);
-        match at_once {
-            Poll::Ready(answer) => answer,
-            Poll::Pending => answer.await,
-        }
+        outbound
+            .send_by(&self.request, self.request.deadline, to, turn, Some(self.unsent))
+            .await
     }
 }

@@ -1,6 +1,7 @@
 //! Sends one call: checks, dials, follows redirects by hand, reads the answer within its limits.
 
 mod direct;
+mod unsent;
 
 use super::answers::{AnswerMemory, Room};
 use super::governor::{Caller, Governor, Held, Pass, TokenCaller};
@@ -24,6 +25,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+pub(crate) use unsent::Unsent;
 use url::{Host, Url};
 
 /// Calls third parties within a [`Policy`]. Cheap to clone; keeps connections alive on the runtime that made them, so
@@ -213,10 +215,12 @@ impl OutboundClient {
     /// # Errors
     /// See [`OutboundError`].
     pub async fn send_counted(&self, request: Request, count: &Count, sender: Option<Sender>) -> Result<Response, OutboundError> {
-        self.send_by(&request, request.deadline, (count, sender), Turn::default()).await
+        self.send_by(&request, request.deadline, (count, sender), Turn::default(), None)
+            .await
     }
 
-    /// As [`OutboundClient::send_counted`] in its turn, with a deadline of its own, for a request that may have to be sent again.
+    /// As [`OutboundClient::send_counted`] in its turn, with a deadline of its own, for a request that may have to be sent again. `unsent` goes
+    /// with the first request on the way, which is counted before.
     ///
     /// # Errors
     /// See [`OutboundError`].
@@ -226,6 +230,7 @@ impl OutboundClient {
         deadline: Instant,
         (count, sender): (&Count, Option<Sender>),
         mut turn: Turn,
+        mut unsent: Option<Unsent>,
     ) -> Result<Response, OutboundError> {
         let inner = &*self.inner;
         let deadline = deadline.min(Instant::now() + inner.options.max_time);
@@ -237,11 +242,11 @@ impl OutboundClient {
                 let client = inner.client_for(&request, target, &inner.kept).await?;
                 let bytes = request.body.len();
                 count.sending(bytes);
-                let mut answer = client.execute(to_reqwest(&request)).await;
+                let mut answer = client.execute(to_reqwest(&request, unsent.take())).await;
                 if answer.as_ref().is_err_and(|error| may_be_sent_again(&request.method, error)) {
                     let client = inner.client_for(&request, target, inner.fresh(target)?).await?;
                     count.sending(bytes);
-                    answer = client.execute(to_reqwest(&request)).await;
+                    answer = client.execute(to_reqwest(&request, None)).await;
                 }
                 let answer = answer.map_err(|error| {
                     if error.is_connect() {
@@ -429,15 +434,16 @@ pub(super) fn build(
 
 /// What steps, scripts and connections say of the connection itself does not leave: others use it after them, and one that lied
 /// about a body's length would have the server take the beginning of the next request for it.
-fn to_reqwest(request: &Request) -> reqwest::Request {
+fn to_reqwest(request: &Request, unsent: Option<Unsent>) -> reqwest::Request {
     let mut out = reqwest::Request::new(request.method.clone(), request.url.clone());
     *out.headers_mut() = request.headers.clone();
     for name in request.headers.keys().filter(|name| is_of_the_connection(name)) {
         out.headers_mut().remove(name);
     }
-    if !request.body.is_empty() {
-        *out.body_mut() = Some(request.body.clone().into());
-    }
+    *out.body_mut() = match unsent {
+        Some(unsent) => Some(unsent::body(request.body.clone(), unsent)),
+        None => (!request.body.is_empty()).then(|| request.body.clone().into()),
+    };
     out
 }
 

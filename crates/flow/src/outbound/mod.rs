@@ -19,8 +19,8 @@ mod resolve;
 
 pub use answers::AnswerMemory;
 pub(crate) use answers::Room;
-pub(crate) use client::is_of_the_connection;
 pub use client::{OutboundClient, Turn};
+pub(crate) use client::{Unsent, is_of_the_connection};
 pub use governor::{Caller, Governor, GovernorOptions, Keeper, Pass, TokenCaller};
 pub(crate) use governor::{connection_of, retry_after, wall};
 pub(crate) use headers::headers;

@@ -4,9 +4,12 @@ use super::support::Withholding;
 use super::*;
 use perseat_domain::rate::Rate;
 use perseat_domain::usage::Through;
-use perseat_flow::outbound::{AnswerMemory, Governor, GovernorOptions, Meter};
+use perseat_flow::outbound::{AnswerMemory, Governor, GovernorOptions, Looking, Meter, Names};
 use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
+use tokio::sync::watch;
 
 const ANSWER: usize = 200 << 10;
 const HALF: usize = 512 << 10;
@@ -111,6 +114,55 @@ async fn what_a_script_does_not_wait_for_is_sent_all_the_same() {
     server.was_asked(40).await;
     let (paths, most) = server.asked.borrow().clone();
     assert_eq!((paths.len(), most), (40, 16));
+}
+
+/// A name server that answers once it is opened: each name is this machine's.
+#[derive(Debug, Default)]
+struct Slow {
+    open: watch::Sender<bool>,
+}
+
+impl Names for Slow {
+    fn lookup<'a>(&'a self, _: &'a str) -> Looking<'a> {
+        Box::pin(async move {
+            let open = self.open.subscribe().wait_for(|open| *open).await.map(|open| *open);
+            open.map(|_| vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]).map_err(io::Error::other)
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_run_ends_when_a_connection_has_what_its_script_did_not_wait_for_answered_or_not() {
+    for init in ["{}", "{ method: 'POST', body: 'x' }"] {
+        let server = Withholding::start(ANSWER).await;
+        let names = Arc::new(Slow::default());
+        let policy = Policy::new(vec![server.address.parse().unwrap()], Vec::new());
+        let looked_up = Arc::clone(&names) as Arc<dyn Names>;
+        // No time is over before the test's is.
+        let max_time = Duration::from_hours(1);
+        let limits = outbound::Options {
+            max_time,
+            ..outbound::Options::default()
+        };
+        let outbound = OutboundClient::with_names(policy, limits, looked_up).unwrap();
+        let pool = JsPool::start(outbound, Options { max_time, ..options() }).await.unwrap();
+        let url = server.url("/").replace("127.0.0.1", "slow.example");
+        let script = format!("module.exports = async () => {{ fetch('{url}', {init}); return {{ data: 1 }} }}");
+        let request = RunRequest {
+            deadline: Instant::now() + max_time,
+            ..request(owner(1, 1), &script)
+        };
+        let mut run = pin!(pool.run(request));
+        tokio::select! {
+            biased;
+            ended = &mut run => panic!("nothing was sent: {ended:?}"),
+            // It runs in the same process, after the other script.
+            other = value(&pool, "module.exports = () => ({ data: 2 })") => assert_eq!(other, json!(2)),
+        }
+        names.open.send_replace(true);
+        assert_eq!(run.await.outcome, Ok("1".to_owned()));
+        server.was_asked(1).await;
+    }
 }
 
 #[tokio::test]

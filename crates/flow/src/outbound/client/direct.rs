@@ -28,7 +28,7 @@ impl OutboundClient {
         let is_sent = Arc::new(AtomicBool::new(request.body.is_empty()));
         let call = async {
             let client = inner.client_for(&request, target, inner.fresh(target)?).await?;
-            let mut out = to_reqwest(&request);
+            let mut out = to_reqwest(&request, None);
             if !request.body.is_empty() {
                 *out.body_mut() = Some(reqwest::Body::wrap(Telling {
                     body: request.body.clone(),
