@@ -1,7 +1,9 @@
 //! What becomes of executions whose actor dies, and of an end that cannot be written.
 
-use crate::executions::{ONE_SLOT, Running, assert_ended, start};
+use crate::daemon::Daemon;
+use crate::executions::{ONE_SLOT, OPEN, Running, assert_ended, start};
 use crate::http::{PATIENCE, request};
+use crate::set_up::{code, customer, instance_with, integration, organization, step, value};
 use serde_json::json;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -63,6 +65,35 @@ fn what_was_through_when_its_actor_died_is_not_run_again() {
         assert_eq!(run.ask("globex", "jane", "Call").status, 200, "{switch}");
         assert_eq!(run.provider.seen("/hang/held").len(), 1, "{switch}");
     }
+}
+
+#[test]
+fn whoever_waits_for_an_answer_that_cannot_be_made_is_refused_and_gets_none_of_the_results() {
+    let daemon = Daemon::start("");
+    let told = code("Tell", "module.exports = async () => ({ data: 'told to jane' });");
+    let steps = |name: &str| json!([{ "name": name, "stableKey": name, "action": { "key": "writeLog", "component": { "key": "log", "isPublic": true, "version": "LATEST" } }, "inputs": { "level": { "type": "value", "value": "info" }, "message": { "type": "value", "value": name } } }]);
+    let branches = json!([{ "name": "Never", "steps": steps("Note") }, { "name": "Else", "steps": steps("Other") }]);
+    let condition = "{type: complex, value: [{name: Never, type: value, value: never}]}";
+    let inputs = [("inputValue", value("always")), ("branchValueMappings", condition.to_owned())];
+    let choose = step("Choose", "branch", "branchOnValue", &inputs, &format!("branches: {branches}"));
+    let flows = integration("Replies", "flow_specific")
+        .plain()
+        .flow("Reply", true, OPEN, &[choose, told]);
+    let reply = r#"inputs: {body: {type: template, value: "noted {{$note.results}}"}}"#;
+    let variables = "Provider: http://127.0.0.1:9, Folder: /, Account: {fields: {token: a-token-4711}}";
+    let manifest = flows.manifest().replacen("inputs: {}", reply, 1);
+    daemon.set_up(&(organization(false) + &customer("globex") + &manifest + &instance_with("globex", "Replies", "", variables)));
+    let answer = daemon.call(&request("POST", &daemon.endpoints().path("Replies", "globex", "", "Reply")));
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (400, "expression_invalid"),
+        "{}",
+        answer.text()
+    );
+    assert!(!answer.text().contains("told to jane"), "{}", answer.text());
+    let ended = daemon.ended(&answer.execution());
+    assert_eq!(ended["failedStep"], json!(null), "{ended}");
+    assert_eq!((&ended["status"], &ended["code"]), (&json!("failed"), &json!("expression_invalid")));
 }
 
 #[test]

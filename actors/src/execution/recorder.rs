@@ -206,7 +206,8 @@ impl Recorder {
         let mut entries = self.take(Some(&Entry::Ended(ended)));
         if is_answered && !self.env.journal.takes(&entries) {
             // Limits are lower than when that became durable which it answers.
-            end.cannot_answer();
+            let message = "the answer is larger than what half a journal segment takes by now";
+            end.cannot_answer(ErrorCode::ResultTooLarge, message.into());
             let ended = self.ended(&mut end, None);
             entries.pop();
             entries.push(self.entry(&Entry::Ended(ended)));
@@ -372,11 +373,11 @@ pub(super) struct End {
 }
 
 impl End {
-    /// It fails, as what it would answer cannot be made durable.
-    fn cannot_answer(&mut self) {
+    /// It fails, as what it would answer cannot be made, or not be made durable.
+    pub(super) fn cannot_answer(&mut self, code: ErrorCode, message: String) {
         self.ended.status = EndStatus::Failed;
-        self.ended.code = Some(ErrorCode::ResultTooLarge);
-        self.message = Some("the answer is larger than what half a journal segment takes by now".into());
+        self.ended.code = Some(code);
+        self.message = Some(message);
         self.response = None;
     }
 }

@@ -21,7 +21,7 @@ use perseat_domain::identity::Identity;
 use perseat_domain::model::{IntegrationVersion, Sealed};
 use perseat_domain::owner::Deaths;
 use perseat_domain::time::Timestamp;
-use perseat_flow::component::{StepError, StepReport, StepResult, webhook_reply};
+use perseat_flow::component::{StepError, StepReport, StepResult, webhook_answer};
 use perseat_flow::expression::Results;
 use perseat_store::seal::DataKey;
 use serde_json::{Value, json};
@@ -400,7 +400,7 @@ impl Running {
                     Effect::Sleep(delay) => next = Some(Box::pin(self.wait(start, delay, deadline)).await),
                     Effect::Abandon => {}
                     Effect::Finish(verdict) => {
-                        let end = self.end(verdict, began);
+                        let end = Box::pin(self.end(verdict, began)).await;
                         self.recorder.make_room_for(&end).await;
                         let response = self.recorder.seal_response(&end).await;
                         self.recorder.end(end, response);
@@ -494,13 +494,8 @@ impl Running {
         Results::of_value(json!({ "error": shown }))
     }
 
-    fn end(&mut self, verdict: Verdict, began: Duration) -> End {
+    async fn end(&mut self, verdict: Verdict, began: Duration) -> End {
         let is_synchronous = self.past.accepted.sync_deadline.is_some();
-        let response = if verdict.status == EndStatus::Succeeded && is_synchronous {
-            Some(self.response())
-        } else {
-            None
-        };
         let failed_step = verdict.failed.map(|node| self.plan.node(node).step.name.clone());
         let message = match verdict.status {
             EndStatus::Succeeded => None,
@@ -521,19 +516,26 @@ impl Running {
             cost: (millis(self.env.clock.uptime().saturating_sub(began)), millis(self.cpu)),
             at: self.env.clock.now(),
         };
-        End {
+        let mut end = End {
             ended,
             message,
-            response,
+            response: None,
             is_awaited: is_synchronous,
             cpu: self.cpu,
+        };
+        if verdict.status == EndStatus::Succeeded && is_synchronous {
+            match self.response() {
+                Ok(response) => end.response = Some(response),
+                Err(error) => end.cannot_answer(error.code, self.recorder.message(&error.message).await.into_owned()),
+            }
         }
+        end
     }
 
     /// What a synchronous caller gets: the answer of a stop step, that of the trigger, or the last step's results.
-    fn response(&self) -> SyncResponse {
+    fn response(&self) -> Result<SyncResponse, StepError> {
         if let Some(response) = &self.stopped {
-            return response.clone();
+            return Ok(response.clone());
         }
         let flow = self
             .version
@@ -551,13 +553,9 @@ impl Running {
             headers: Vec::new(),
             body,
         };
-        match flow.map(|flow| webhook_reply(&flow.trigger, &self.view.scope)) {
-            Some(Ok(Some(reply))) => {
-                let answer = reply.over(results.clone());
-                let fits = answer.bytes() <= self.env.performer.max_result();
-                if fits { answer } else { results }
-            }
-            _ => results,
+        match flow {
+            Some(flow) => webhook_answer(&flow.trigger, &self.view.scope, results, self.env.performer.max_result()),
+            None => Ok(results),
         }
     }
 }

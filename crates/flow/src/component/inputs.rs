@@ -90,7 +90,7 @@ impl<'a> Inputs<'a> {
         let number: Option<f64> = text.parse().ok().filter(|number: &f64| (0.0..=9e15).contains(number));
         number
             .map(|number| Some(number as u64))
-            .ok_or_else(|| bad(format!("the input `{name}` is not a number: `{text}`")))
+            .ok_or_else(|| bad(format!("the input `{name}` is not a number")))
     }
 
     /// Pairs of a keyvaluelist: `[{key, value}]`, or an object. Pairs without a key are left out.

@@ -17,7 +17,7 @@ pub use lack::lacking;
 pub(crate) use perform::too_large;
 pub use perform::{IdempotencyKey, Limits, Performer, StepCall, StepError, StepLog, StepReport, StepResult};
 pub use registry::{ALL, ActionSpec, BuiltIn, Effect, Role, nature_of, spec};
-pub use reply::{WebhookReply, webhook_reply};
+pub use reply::{WebhookReply, webhook_answer, webhook_reply};
 pub use source::{SourceCall, source_type};
 
 pub(crate) use inputs::{Data, Inputs, bad};

@@ -2,8 +2,10 @@
 
 use super::StepError;
 use super::inputs::{Inputs, bad};
+use super::perform::too_large;
 use crate::expression::{Scope, text_of};
 use bytes::Bytes;
+use perseat_domain::code::ErrorCode;
 use perseat_domain::definition::Step;
 use perseat_domain::entry::SyncResponse;
 use serde_json::Value;
@@ -52,6 +54,20 @@ pub fn webhook_reply(trigger: &Step, scope: &Scope) -> Result<Option<WebhookRepl
         body: body.map(Bytes::from),
     };
     Ok((reply != WebhookReply::default()).then_some(reply))
+}
+
+/// The answer to a caller who waits: the reply that a trigger defines, and `results` where it says nothing. It has `most` bytes at most.
+///
+/// # Errors
+/// `expression_invalid` if the reply cannot be made, `result_too_large`.
+pub fn webhook_answer(trigger: &Step, scope: &Scope, results: SyncResponse, most: usize) -> Result<SyncResponse, StepError> {
+    let reply = webhook_reply(trigger, scope).map_err(|error| {
+        let message = format!("the reply of the trigger \"{}\" cannot be made: {error}", trigger.name);
+        StepError::fatal(ErrorCode::ExpressionInvalid, message)
+    })?;
+    let answer = reply.unwrap_or_default().over(results);
+    too_large(answer.bytes(), most)?;
+    Ok(answer)
 }
 
 /// The answer of `stop-execution/stopExecution`.

@@ -10,7 +10,9 @@ use perseat_domain::definition::{ActionRef, ComplexItem, Input, Reference, Step,
 use perseat_domain::entry::SyncResponse;
 use perseat_domain::id::{CustomerId, ExecutionId, FlowNumber, InstanceId, UserConfigId, UserId};
 use perseat_domain::identity::{BoundUser, Identity};
-use perseat_flow::component::{IdempotencyKey, Limits, Performer, StepCall, StepError, StepReport, StepResult, webhook_reply};
+use perseat_flow::component::{
+    IdempotencyKey, Limits, Performer, StepCall, StepError, StepReport, StepResult, webhook_answer, webhook_reply,
+};
 use perseat_flow::expression::{self, Connection, Results, Scope, Setting};
 use perseat_flow::js::{self, JsPool};
 use perseat_flow::outbound::{self, AnswerMemory, Governor, GovernorOptions, Meter, OutboundClient, Policy};
@@ -576,10 +578,14 @@ fn a_webhook_replies_only_what_its_inputs_define() {
         headers: Vec::new(),
         body: "1".into(),
     };
-    let reply = webhook_reply(&trigger(vec![("statusCode", text("202"))]), &scope(vec![])).unwrap();
-    let answer = reply.unwrap().over(results);
+    let status = |code: &str| trigger(vec![("statusCode", text(code))]);
+    let answer = |code: &str, most| webhook_answer(&status(code), &scope(vec![]), results.clone(), most);
+    let made = answer("202", results.bytes()).unwrap();
     assert_eq!(
-        (answer.status, answer.content_type.as_str(), &answer.body[..]),
+        (made.status, made.content_type.as_str(), &made.body[..]),
         (202, "application/json", &b"1"[..])
     );
+    let failed = |code: &str, most| answer(code, most).unwrap_err().code;
+    assert_eq!(failed("soon", 1_000), ErrorCode::ExpressionInvalid);
+    assert_eq!(failed("202", results.bytes() - 1), ErrorCode::ResultTooLarge);
 }
