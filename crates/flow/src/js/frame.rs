@@ -1,11 +1,13 @@
 //! The frames between the daemon and a child: a length, then postcard. Both ends are of one build, which a child says first;
 //! everything else is checked because the child may have been taken over by the script it ran.
 
+use postcard::ser_flavors::Size;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use zeroize::Zeroize;
 
 /// To the child.
 #[derive(Debug, Serialize, Deserialize)]
@@ -193,12 +195,27 @@ impl<'a, T: Deserialize<'a> + fmt::Debug> fmt::Debug for List<'a, T> {
     }
 }
 
+/// Bytes that a buffer keeps while it is empty: what a large frame takes beyond is given back. No key: most frames are smaller.
+pub(super) const KEPT: usize = 64 << 10;
+
+/// Makes room for so many bytes more. What is moved for it is zeroed where it was: configuration with credentials may be in it.
+fn make_room(out: &mut Vec<u8>, more: usize) {
+    if out.capacity() - out.len() < more {
+        let mut larger = Vec::with_capacity((out.len() + more).max(2 * out.len()));
+        larger.extend_from_slice(out);
+        out.zeroize();
+        *out = larger;
+    }
+}
+
 /// Appends a frame.
 pub(super) fn push<T: Serialize>(out: &mut Vec<u8>, frame: &T) {
+    // Owned data into memory has no failing case.
+    let size: usize = postcard::serialize_with_flavor(frame, Size::default()).unwrap_or_default();
+    make_room(out, 4 + size);
     let at = out.len();
     out.extend_from_slice(&[0; 4]);
     let body = postcard::to_extend(frame, std::mem::take(out));
-    // Owned data into memory has no failing case.
     *out = body.unwrap_or_default();
     let length = u32::try_from(out.len().saturating_sub(at + 4)).unwrap_or(u32::MAX);
     if let Some(prefix) = out.get_mut(at..at + 4) {
@@ -223,7 +240,7 @@ pub(super) struct Incoming {
 impl Incoming {
     pub(super) fn new(max: usize) -> Self {
         Self {
-            bytes: Vec::with_capacity(64 << 10),
+            bytes: Vec::with_capacity(KEPT),
             from: 0,
             max,
             scratch: vec![0; 64 << 10].into(),
@@ -243,6 +260,11 @@ impl Incoming {
 
     /// The next whole frame.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>, Broken> {
+        if self.from == self.bytes.len() {
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT);
+            self.from = 0;
+        }
         let rest = self.bytes.get(self.from..).unwrap_or_default();
         let Some((prefix, rest)) = rest.split_first_chunk::<4>() else {
             return Ok(None);
@@ -344,6 +366,37 @@ mod tests {
             let read = postcard::from_bytes::<List<'_, (&str, &str)>>(&list);
             assert_eq!(read.is_ok(), at_a_pair, "{cut} bytes");
         }
+    }
+
+    #[test]
+    fn a_frame_is_written_into_room_that_was_made_for_it() {
+        let text = "x".repeat(20 << 20);
+        let frame = ToChild::Script { number: 1, text: &text };
+        let mut out = Vec::new();
+        push(&mut out, &frame);
+        assert_eq!(out.capacity(), out.len(), "nothing was left behind by growing");
+        let first = out.clone();
+        push(&mut out, &frame);
+        assert_eq!(out, first.repeat(2));
+    }
+
+    #[test]
+    fn what_large_frames_took_is_given_back_when_they_are_read() {
+        let mut stream = Vec::new();
+        for size in [20 << 20, 20 << 20, 1] {
+            let text = "x".repeat(size);
+            push(&mut stream, &ToChild::Script { number: 0, text: &text });
+        }
+        let mut incoming = Incoming::new(64 << 20);
+        let mut frames = 0;
+        for piece in stream.chunks(KEPT) {
+            incoming.fill(|buffer| Ok(copy(piece, buffer))).unwrap();
+            while incoming.next().unwrap().is_some() {
+                frames += 1;
+            }
+        }
+        assert_eq!(frames, 3);
+        assert!(incoming.bytes.capacity() <= KEPT, "{}", incoming.bytes.capacity());
     }
 
     #[test]

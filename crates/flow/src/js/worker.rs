@@ -82,16 +82,7 @@ pub(super) fn live(shared: Arc<Shared>, link: Link) -> Pin<Box<dyn Future<Output
     let wake = Arc::clone(&worker.wake);
     let id = shared.lock().arrived(worker, &shared);
     Box::pin(async move {
-        let mut task = Task {
-            shared: Arc::clone(&shared),
-            id,
-            socket,
-            incoming,
-            out: Vec::new(),
-            rooms: Vec::new(),
-            written: 0,
-            ending: Ending::default(),
-        };
+        let mut task = Task::new(Arc::clone(&shared), id, socket, incoming);
         if let Err(error) = task.serve(&wake).await {
             tracing::warn!(%error, "a code step process ended");
         }
@@ -129,12 +120,12 @@ impl Link {
     }
 }
 
-struct Task {
+pub(super) struct Task {
     shared: Arc<Shared>,
     id: u64,
-    socket: UnixStream,
+    pub(super) socket: UnixStream,
     incoming: Incoming,
-    out: Vec<u8>,
+    pub(super) out: Vec<u8>,
     /// What answers in there hold of the memory for answers.
     rooms: Vec<Arc<Room>>,
     written: usize,
@@ -151,6 +142,19 @@ pub(super) struct Ending {
 }
 
 impl Task {
+    pub(super) fn new(shared: Arc<Shared>, id: u64, socket: UnixStream, incoming: Incoming) -> Self {
+        Self {
+            shared,
+            id,
+            socket,
+            incoming,
+            out: Vec::new(),
+            rooms: Vec::new(),
+            written: 0,
+            ending: Ending::default(),
+        }
+    }
+
     /// Until the child ends or is to be killed.
     async fn serve(&mut self, wake: &tokio::sync::Notify) -> io::Result<()> {
         loop {
@@ -174,12 +178,13 @@ impl Task {
     }
 
     /// Writes what the pool has for the child; false if the child is to be killed.
-    fn write(&mut self) -> io::Result<bool> {
+    pub(super) fn write(&mut self) -> io::Result<bool> {
         loop {
             if self.written == self.out.len() {
                 // Configuration with credentials was in it.
                 self.out.as_mut_slice().zeroize();
                 self.out.clear();
+                self.out.shrink_to(frame::KEPT);
                 self.rooms.clear();
                 self.written = 0;
                 let mut state = self.shared.lock();

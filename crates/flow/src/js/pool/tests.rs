@@ -2,6 +2,7 @@
 //! step, and nothing waits that could begin.
 
 mod said;
+mod written;
 
 use super::*;
 use crate::component::IdempotencyKey;
