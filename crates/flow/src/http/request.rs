@@ -7,8 +7,9 @@ use crate::outbound::{self, Request};
 use crate::payload::{BASE64, UTF8};
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use perseat_domain::usage::Through;
 use serde_json::Value;
@@ -71,7 +72,7 @@ impl Call {
             auth::apply(connection, &mut headers, &mut url)?;
         }
         let identity = connection.as_deref().map(auth::identity).transpose()?.flatten();
-        let body = body(action, inputs, key, &mut headers)?;
+        let body = body(action, inputs, &mut headers)?;
         headers
             .entry(IDEMPOTENCY_KEY)
             .or_insert(header_value("the idempotency key", &key.request(0))?);
@@ -166,17 +167,18 @@ fn response_type(inputs: Inputs<'_>) -> Result<ResponseType, StepError> {
     }
 }
 
-fn body(action: &str, inputs: Inputs<'_>, key: &IdempotencyKey, headers: &mut HeaderMap) -> Result<Bytes, StepError> {
+fn body(action: &str, inputs: Inputs<'_>, headers: &mut HeaderMap) -> Result<Bytes, StepError> {
     let form = inputs.pairs("formData")?;
     let files = inputs.pairs("fileData")?;
     if action == "httpPostFormData" || !form.is_empty() || !files.is_empty() {
         let names = inputs.pairs("fileDataFileNames")?;
-        let boundary = format!("perseat-{}", key.execution.0.simple());
+        let parts = parts(&form, &files, &names)?;
+        let boundary = boundary_of(&parts);
         headers.insert(
             CONTENT_TYPE,
             header_value("the boundary", &format!("multipart/form-data; boundary={boundary}"))?,
         );
-        return multipart(&boundary, &form, &files, &names);
+        return Ok(multipart(&boundary, &parts));
     }
     let (default_type, body) = match inputs.data("data")? {
         Data::Nothing => return Ok(Bytes::new()),
@@ -189,13 +191,14 @@ fn body(action: &str, inputs: Inputs<'_>, key: &IdempotencyKey, headers: &mut He
     Ok(body.into())
 }
 
-fn multipart(boundary: &str, form: &[(String, Value)], files: &[(String, Value)], names: &[(String, Value)]) -> Result<Bytes, StepError> {
-    let mut body = Vec::new();
+/// A part of a form: its head, and what it holds.
+type Part = (String, Vec<u8>);
+
+fn parts(form: &[(String, Value)], files: &[(String, Value)], names: &[(String, Value)]) -> Result<Vec<Part>, StepError> {
+    let mut parts = Vec::with_capacity(form.len() + files.len());
     for (name, value) in form {
-        let name = quoted(name)?;
-        body.extend_from_slice(format!("--{boundary}\r\nContent-Disposition: form-data; name={name}\r\n\r\n").as_bytes());
-        body.extend_from_slice(text_of(value).as_bytes());
-        body.extend_from_slice(b"\r\n");
+        let head = format!("Content-Disposition: form-data; name={}", quoted(name)?);
+        parts.push((head, text_of(value).into_owned().into_bytes()));
     }
     for (name, value) in files {
         let filename = names
@@ -204,15 +207,31 @@ fn multipart(boundary: &str, form: &[(String, Value)], files: &[(String, Value)]
             .map_or_else(|| name.clone(), |(_, filename)| text_of(filename).into_owned());
         let (name, filename) = (quoted(name)?, quoted(&filename)?);
         let (content_type, data) = file(value)?;
-        let head = format!(
-            "--{boundary}\r\nContent-Disposition: form-data; name={name}; filename={filename}\r\nContent-Type: {content_type}\r\n\r\n"
-        );
-        body.extend_from_slice(head.as_bytes());
-        body.extend_from_slice(&data);
+        let head = format!("Content-Disposition: form-data; name={name}; filename={filename}\r\nContent-Type: {content_type}");
+        parts.push((head, data));
+    }
+    Ok(parts)
+}
+
+/// A boundary that stands in no part, whoever wrote it: nobody writes a text that holds its own digest. The same after a crash.
+fn boundary_of(parts: &[Part]) -> String {
+    let mut digest = Context::new(&SHA256);
+    for (head, data) in parts {
+        digest.update(head.as_bytes());
+        digest.update(data);
+    }
+    format!("perseat-{}", URL_SAFE_NO_PAD.encode(digest.finish()))
+}
+
+fn multipart(boundary: &str, parts: &[Part]) -> Bytes {
+    let mut body = Vec::new();
+    for (head, data) in parts {
+        body.extend_from_slice(format!("--{boundary}\r\n{head}\r\n\r\n").as_bytes());
+        body.extend_from_slice(data);
         body.extend_from_slice(b"\r\n");
     }
     body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    Ok(body.into())
+    body.into()
 }
 
 /// A file is text, or `{data, contentType, encoding}` as binary answers and form parts have it. Where no `encoding` is given, as in a

@@ -301,9 +301,14 @@ async fn what_a_step_gave_is_sent_on_as_it_came() {
 async fn form_data_is_sent_as_multipart() {
     let server = Server::start().await;
     let performer = performer(&server).await;
+    // Whoever was called before knows the execution, and may have written a part of the form.
+    let forged = format!(
+        "x\r\n--perseat-{}\r\nContent-Disposition: form-data; name=\"role\"\r\n\r\nadmin",
+        key().execution.0.simple()
+    );
     let inputs = vec![
         ("url", text(&server.url("/echo"))),
-        ("formData", pairs(&[("field", "v\"1")])),
+        ("formData", pairs(&[("field", "v\"1"), ("forged", &forged)])),
         ("fileData", pairs(&[("file", "content")])),
         ("fileDataFileNames", pairs(&[("file", "a.txt")])),
     ];
@@ -312,7 +317,7 @@ async fn form_data_is_sent_as_multipart() {
     let parsed =
         perseat_flow::payload::parse_body(Some(content_type), echo["body"].as_str().unwrap().as_bytes(), Default::default()).unwrap();
     let file = json!({ "data": "content", "contentType": "text/plain; charset=utf-8", "filename": "a.txt", "encoding": "utf8" });
-    assert_eq!(parsed, json!({ "field": "v\"1", "file": file }));
+    assert_eq!(parsed, json!({ "field": "v\"1", "forged": forged, "file": file }));
 }
 
 #[tokio::test]
