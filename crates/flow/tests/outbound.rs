@@ -427,6 +427,43 @@ async fn an_error_names_the_host_and_never_the_query() {
     assert!(!error.contains("secret"), "{error}");
 }
 
+/// A server for which a whole connection is whoever authenticated there; it answers with who that is.
+async fn connection_bound_server() -> std::net::SocketAddr {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut lines = BufReader::new(stream).lines();
+                let mut who = String::from("nobody");
+                while let Ok(Some(line)) = lines.next_line().await {
+                    if let Some(credential) = line.strip_prefix("authorization: ") {
+                        credential.clone_into(&mut who);
+                    } else if line.is_empty() {
+                        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{who}", who.len());
+                        lines.get_mut().write_all(answer.as_bytes()).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn nobody_is_sent_on_a_connection_that_somebody_authenticated() {
+    let address = connection_bound_server().await;
+    let client = client(&[&address.to_string()]);
+    for credential in ["Negotiate x", "negotiate x", "NTLM x", "nTLM x"] {
+        let mut request = get(&format!("http://{address}/"));
+        request.headers.insert("authorization", credential.parse().unwrap());
+        assert_eq!(client.send(request).await.unwrap().body, credential);
+        let other = client.send(get(&format!("http://{address}/"))).await.unwrap();
+        assert_eq!(other.body, "nobody", "after {credential}");
+    }
+}
+
 /// A server that answers without reading a body, as many do, and says what it took for requests on each connection.
 async fn careless_server() -> (std::net::SocketAddr, Arc<std::sync::Mutex<Vec<String>>>) {
     use tokio::io::{AsyncBufReadExt, BufReader};

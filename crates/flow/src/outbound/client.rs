@@ -239,7 +239,11 @@ impl OutboundClient {
         for _ in 0..=inner.options.max_redirects {
             let target = target_of(&request.url)?;
             let call = async {
-                let client = inner.client_for(&request, target, &inner.kept).await?;
+                let clients = match authenticates_connections(&request.headers) {
+                    true => inner.fresh(target)?,
+                    false => &inner.kept,
+                };
+                let client = inner.client_for(&request, target, clients).await?;
                 let bytes = request.body.len();
                 count.sending(bytes);
                 let mut answer = client.execute(to_reqwest(&request, unsent.take())).await;
@@ -468,6 +472,15 @@ const OF_THE_CONNECTION: &[&str] = &[
 /// Whether a header is HTTP's own: what is set under this name is not sent.
 pub(crate) fn is_of_the_connection(name: &HeaderName) -> bool {
     OF_THE_CONNECTION.contains(&name.as_str())
+}
+
+/// Whether the credential of a request authenticates its connection, and with it whatever is sent there afterwards, as `Negotiate`
+/// (RFC 4559, section 6) and NTLM do.
+fn authenticates_connections(headers: &HeaderMap) -> bool {
+    headers.get_all(AUTHORIZATION).iter().any(|value| {
+        let scheme = value.as_bytes().trim_ascii_start().split(u8::is_ascii_whitespace).next();
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"negotiate") || scheme.eq_ignore_ascii_case(b"ntlm"))
+    })
 }
 
 /// Host and port, for messages: never the path or query, which may hold a credential.
