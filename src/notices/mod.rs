@@ -1,8 +1,9 @@
 //! Tells people that a connection has to be connected again: once, by mail or by a webhook of the organization's, and after a while
 //! the admins of their customer.
 //!
-//! A notice begins in the transaction that ends its grant and goes in the one that writes a new consent. What was sent is written down
-//! before the next is looked at: a crash between the two sends one twice, under the same id, and never none.
+//! A notice begins in the transaction that ends its grant and goes in the one that writes a new consent. That one is about to be sent is
+//! written down first: where that fails nobody is told. What was sent is written down before the next is looked at: a crash between the
+//! two sends one twice, under the same id, and never none.
 
 mod letter;
 mod webhook;
@@ -59,6 +60,8 @@ enum Told {
     Sent,
     /// It is tried again later.
     NotNow,
+    /// The same, for the mail server takes nobody's.
+    MailAway,
     /// It will never be taken.
     Never,
     /// Somebody consented meanwhile.
@@ -108,10 +111,11 @@ impl Notices {
         }
     }
 
+    /// Once the mail server is away, no more of those that are due wait for it.
     async fn send_due(self: &Arc<Self>) -> Result<(), StoreError> {
-        let this = self.clone();
+        let (this, mut is_mail_away) = (self.clone(), false);
         for (id, notice) in blocking(move || this.due()).await? {
-            self.deliver(&id, notice).await?;
+            is_mail_away |= self.deliver(&id, notice, is_mail_away).await?;
         }
         Ok(())
     }
@@ -132,8 +136,8 @@ impl Notices {
         }
     }
 
-    /// Tells everybody of one step, and writes down what came of it.
-    async fn deliver(self: &Arc<Self>, id: &GrantId, mut notice: Notice) -> Result<(), StoreError> {
+    /// Tells everybody of one step, and writes down what came of it. Gives whether the mail server was found away.
+    async fn deliver(self: &Arc<Self>, id: &GrantId, mut notice: Notice, is_mail_away: bool) -> Result<bool, StoreError> {
         let reach = Reach {
             admins: self.options.admins,
             looked_through: self.options.looked_through,
@@ -142,10 +146,15 @@ impl Notices {
         let (this, about, step) = (self.clone(), id.clone(), notice.step);
         let found = blocking(move || subject(&this.desk.catalog().view()?, &about, step, &reach)).await?;
         // What is not over any more takes its notice along, in its own transaction.
-        let Some(subject) = found else { return Ok(()) };
+        let Some(subject) = found else { return Ok(false) };
         let before = notice.clone();
         let told = if self.post.is_some() && !subject.people.is_empty() {
-            self.write(id, &mut notice, &subject).await?
+            if is_mail_away {
+                count("mail", "put-off");
+                Told::MailAway
+            } else {
+                self.write(id, &mut notice, &subject).await?
+            }
         } else if self.webhook.is_some() {
             self.call(id, &mut notice, &subject).await?
         } else {
@@ -153,26 +162,27 @@ impl Notices {
             tracing::warn!(holder = ?id.holder, connection = %id.variable, "nobody can be told that a connection has to be connected again");
             Told::Never
         };
+        let is_mail_away = matches!(told, Told::MailAway);
         // Written down person by person, and with the link.
         let now_there = self
             .read(id)
             .await?
             .filter(|there| there.generation == before.generation && there.step == before.step);
         let Some(before) = now_there.filter(|_| !matches!(told, Told::Overtaken)) else {
-            return Ok(());
+            return Ok(is_mail_away);
         };
         notice = before.clone();
         let now = self.desk.now();
         match told {
             Told::Sent => notice.done(true, now, &self.options.pace),
             Told::Never => notice.done(!before.told.is_empty(), now, &self.options.pace),
-            Told::NotNow => {
+            Told::NotNow | Told::MailAway => {
                 notice.put_off(now, &self.options.pace);
             }
             Told::Overtaken => {}
         }
         self.keep(id, &before, &notice).await?;
-        Ok(())
+        Ok(is_mail_away)
     }
 
     /// Writes to each of them who has not been written to.
@@ -183,7 +193,7 @@ impl Notices {
             if notice.told.contains(&person.id) {
                 continue;
             }
-            let Some(url) = self.link(id, notice, subject).await? else {
+            let Some(url) = self.claim(id, notice, subject).await? else {
                 return Ok(Told::Overtaken);
             };
             let words = letter::words(
@@ -204,10 +214,11 @@ impl Notices {
             count("mail", outcome);
             if let Err(error) = sent {
                 tracing::warn!(error = &error as &dyn std::error::Error, user = %person.id, outcome, "a notice was not sent");
-                if error.meaning() != Meaning::Never {
-                    return Ok(Told::NotNow);
+                match error.meaning() {
+                    Meaning::Away => return Ok(Told::MailAway),
+                    Meaning::Later => return Ok(Told::NotNow),
+                    Meaning::Never => refused = true,
                 }
-                refused = true;
                 continue;
             }
             tracing::info!(user = %person.id, holder = ?id.holder, connection = %id.variable, step = ?notice.step, "a notice was sent");
@@ -227,7 +238,7 @@ impl Notices {
     /// Posts it to the organization's webhook.
     async fn call(self: &Arc<Self>, id: &GrantId, notice: &mut Notice, subject: &Subject) -> Result<Told, StoreError> {
         let Some(webhook) = &self.webhook else { return Ok(Told::Never) };
-        let Some(url) = self.link(id, notice, subject).await? else {
+        let Some(url) = self.claim(id, notice, subject).await? else {
             return Ok(Told::Overtaken);
         };
         let body = webhook::body(notice_id(id, notice), notice, subject, url.as_deref());
@@ -245,19 +256,20 @@ impl Notices {
         }
     }
 
-    /// The link for whoever may consent, with its digest written down first. It is made anew with each attempt, so that none is kept, and for each person.
+    /// Writes down that it is about to be sent, with the digest of the link for whoever may consent: who cannot write sends nothing. The link
+    /// is made anew with each attempt, so that none is kept, and for each person.
     /// `None` where somebody consented meanwhile; no link where nobody of this step may consent.
-    async fn link(self: &Arc<Self>, id: &GrantId, notice: &mut Notice, subject: &Subject) -> Result<Option<Option<String>>, StoreError> {
+    async fn claim(self: &Arc<Self>, id: &GrantId, notice: &mut Notice, subject: &Subject) -> Result<Option<Option<String>>, StoreError> {
+        let (before, now) = (notice.clone(), self.desk.now());
+        notice.claim(now, &self.options.pace);
         // An admin who consented for a user would connect their own account.
-        if notice.step != Step::Holder {
-            return Ok(Some(None));
+        let made = (notice.step == Step::Holder).then(secret);
+        if let Some(made) = &made {
+            notice.give(NoticeLink {
+                digest: key_digest(made),
+                until: now.after(self.options.link_lifetime),
+            });
         }
-        let before = notice.clone();
-        let made = secret();
-        notice.give(NoticeLink {
-            digest: key_digest(&made),
-            until: self.desk.now().after(self.options.link_lifetime),
-        });
         if !self.keep(id, &before, notice).await? {
             return Ok(None);
         }
@@ -265,7 +277,7 @@ impl Notices {
             id: id.clone(),
             by: subject.user.as_ref().map_or_else(|| "admin".to_owned(), |user| user.id.to_string()),
         };
-        Ok(Some(Some(reconnect_url(&self.desk, &ticket, &made))))
+        Ok(Some(made.map(|made| reconnect_url(&self.desk, &ticket, &made))))
     }
 
     /// Writes it down, unless it is another one by now.

@@ -1,9 +1,11 @@
 //! Somebody is told that a connection has to be connected again: once, in time, and not without need.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::consent::{account, back, begin, connect};
 use crate::harness::api::Api;
@@ -153,6 +155,42 @@ async fn whoever_has_not_connected_again_is_named_to_their_admin_once_without_a_
     assert_eq!(office.next()["to"], json!(["bob@globex.example"]), "nobody is told of ann again");
 }
 
+/// Waits until so many notices could not be dealt with.
+async fn until_failed(world: &World, count: usize) {
+    let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
+    let failed = async {
+        while world.daemon.log().matches("a notice could not be dealt with").count() < count {
+            look.tick().await;
+        }
+    };
+    within(&format!("failure {count} of a notice"), failed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_told_while_it_cannot_be_written_down_and_then_once() {
+    let mut office = PostOffice::open("starttls", &["--refuse", "1000000", "451", "--after", "1"]);
+    let mut plan = mailed(&office);
+    plan.more_keys.push(("notices.escalate-after", "200ms".into()));
+    let world = World::start(&plan).await;
+    world.provider.revoke("ann");
+    world.send("ann", 1).await;
+    assert_eq!(office.next()["to"], json!(["ann@globex.example"]));
+    assert_eq!(office.next()["refused"], json!(["gus@globex.example"]), "it is the admin's turn");
+    world.daemon.switch("exhaust-catalog", true).await;
+    // An attempt that was written down before is over then.
+    until_failed(&world, 1).await;
+    office.away();
+    office.back();
+    // One of two attempts begins and ends while letters are taken.
+    let failed = world.daemon.log().matches("a notice could not be dealt with").count();
+    until_failed(&world, failed + 2).await;
+    world.daemon.switch("exhaust-catalog", false).await;
+    assert_eq!(office.next()["to"], json!(["gus@globex.example"]));
+    world.provider.revoke("bob");
+    world.send("bob", 1).await;
+    assert_eq!(office.next()["to"], json!(["bob@globex.example"]), "nobody is told of ann again");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_instance_holds_is_told_to_the_admins_of_its_customer() {
     let office = PostOffice::open("starttls", &[]);
@@ -228,14 +266,22 @@ fn signed(record: &Record) -> Value {
     record.json()
 }
 
+/// The keys of a daemon that posts there; its secret is in the folder.
+fn posted(organization: &Provider, folder: &Path) -> [(&'static str, toml::Value); 2] {
+    let path = folder.join("secret");
+    std::fs::write(&path, format!("{SECRET}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    [
+        ("notices.webhook", organization.url("/notices").into()),
+        ("notices.webhook-secret", path.display().to_string().into()),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_embedded_users_notice_is_posted_signed_until_it_is_taken() {
     let organization = Provider::start().await;
     organization.set(Manner::FailFirst(2));
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("secret");
-    std::fs::write(&path, format!("{SECRET}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let plan = Plan {
         keys: &[
             ("notices.look", "20ms"),
@@ -243,10 +289,7 @@ async fn an_embedded_users_notice_is_posted_signed_until_it_is_taken() {
             ("notices.back-off-max", "50ms"),
             ("notices.escalate-after", "1s"),
         ],
-        more_keys: vec![
-            ("notices.webhook", organization.url("/notices").into()),
-            ("notices.webhook-secret", path.display().to_string().into()),
-        ],
+        more_keys: posted(&organization, folder.path()).into(),
         ..Plan::default()
     };
     let world = World::start(&plan).await;
@@ -287,4 +330,43 @@ async fn an_embedded_users_notice_is_posted_signed_until_it_is_taken() {
     let log = world.daemon.log();
     let token = urls[2].split("token=").nth(1).unwrap();
     assert!(!log.contains(SECRET) && !log.contains(token), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_server_that_says_nothing_holds_up_no_post() {
+    let (silent, organization) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Provider::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let mut more_keys = posted(&organization, folder.path()).to_vec();
+    more_keys.extend([
+        ("mail.host", "127.0.0.1".into()),
+        ("mail.port", i64::from(silent.local_addr().unwrap().port()).into()),
+        ("mail.security", "none".into()),
+        ("mail.from", "Perseat <perseat@acme.example>".into()),
+        // Longer than anything is waited for here: a letter is over once its connection is closed.
+        ("mail.timeout", "10m".into()),
+    ]);
+    let plan = Plan {
+        keys: &[("notices.look", "20ms")],
+        more_keys,
+        users: &["ann", "bob", "cat", "eve"],
+        roles: &[("ann", "member"), ("bob", "member"), ("cat", "member")],
+        ..Plan::default()
+    };
+    let world = World::start(&plan).await;
+    let ends = async |user| {
+        world.provider.revoke(user);
+        let execution = world.send(user, 1).await.remove(0);
+        world.stands(&execution, "parked").await;
+    };
+    ends("ann").await;
+    let first = within("the first letter", silent.accept()).await.unwrap();
+    // These come due together, and eve's notice last.
+    for user in ["bob", "cat", "eve"] {
+        ends(user).await;
+    }
+    drop(first);
+    let second = within("the second letter", silent.accept()).await.unwrap();
+    drop(second);
+    let record = organization.until(1).await.remove(0);
+    assert_eq!(signed(&record)["user"]["externalId"], "eve", "no other letter was waited for");
 }

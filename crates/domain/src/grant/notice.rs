@@ -48,7 +48,7 @@ pub struct Notice {
     pub step: Step,
     /// When.
     pub due_at: Timestamp,
-    /// When this step was first due.
+    /// When the first attempt of this step failed; until then when it is first due.
     pub began_at: Timestamp,
     /// Attempts of this step that failed.
     pub attempts: u32,
@@ -132,6 +132,11 @@ impl Notice {
         self.links.push(link);
     }
 
+    /// It is about to be sent: whatever becomes of that, it is not due again before the first wait is over.
+    pub fn claim(&mut self, now: Timestamp, pace: &Pace) {
+        self.due_at = now.after(pace.back_off);
+    }
+
     /// The step is done; `reached` tells whether anybody was.
     pub fn done(&mut self, reached: bool, now: Timestamp, pace: &Pace) {
         let stamp = reached.then_some(now);
@@ -156,6 +161,9 @@ impl Notice {
 
     /// An attempt failed and is made again later. Tells whether it is: else the step was given up.
     pub fn put_off(&mut self, now: Timestamp, pace: &Pace) -> bool {
+        if self.attempts == 0 {
+            self.began_at = now;
+        }
         let doubled = 2_u32.saturating_pow(self.attempts);
         let due_at = now.after(pace.back_off.saturating_mul(doubled).min(pace.back_off_max));
         if due_at > self.began_at.after(pace.keep_trying) {
@@ -304,6 +312,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_about_to_be_sent_is_due_again_after_the_first_wait() {
+        let mut notice = begun(&over(5_000));
+        notice.claim(Timestamp(6_000), &PACE);
+        assert!(!notice.is_due(Timestamp(15_999)) && notice.is_due(Timestamp(16_000)));
+    }
+
+    #[test]
     fn waits_double_up_to_their_limit_and_a_step_that_fails_for_long_gives_way_to_the_next() {
         let mut notice = begun(&over(0));
         let mut waits = Vec::new();
@@ -314,5 +329,9 @@ mod tests {
         }
         assert_eq!(waits, [10, 20, 25]);
         assert_eq!((notice.step, notice.told_at, notice.attempts), (Step::Admins, None, 0));
+        // The admins were due long before this is looked at, and have as much time all the same.
+        let late = notice.due_at.after(10 * PACE.keep_trying);
+        assert!(notice.put_off(late, &PACE), "an attempt that comes late is not the only one");
+        assert!(!notice.put_off(late.after(PACE.keep_trying), &PACE));
     }
 }
