@@ -7,7 +7,7 @@ use super::route::View;
 use super::trouble::Trouble;
 use super::{Asked, Console};
 use crate::boot::http::Answer;
-use crate::control::iso;
+use crate::control::{Budget, iso};
 use http::StatusCode;
 use perseat_admin::access::Operation;
 use perseat_admin::fault::Fault;
@@ -79,7 +79,8 @@ impl Console {
                 since: Some(since),
                 ..Filter::default()
             };
-            let counts = self.desk.executions().counts(&filter, self.desk.options().read.scan)?;
+            let goes_on = || !asked.budget.is_some_and(Budget::has_taken_long);
+            let counts = self.desk.executions().counts(&filter, self.desk.options().read.scan, goes_on)?;
             asked.spend(usize::try_from(counts.all()).unwrap_or(usize::MAX))?;
             let from = iso(since);
             let tile = |result| Tile {

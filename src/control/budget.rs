@@ -16,6 +16,8 @@ pub(crate) struct Budget {
     answer_left: AtomicUsize,
     /// Until when after the start more may be read.
     until: Duration,
+    /// When a quarter of that time is over.
+    long_after: Duration,
     clock: Arc<dyn Clock>,
     spent: OnceLock<Spent>,
 }
@@ -29,12 +31,14 @@ impl fmt::Debug for Budget {
 impl Budget {
     /// For a request that begins now.
     pub(super) fn new(records: usize, bytes: usize, time: Duration, clock: Arc<dyn Clock>) -> Self {
+        let now = clock.uptime();
         Self {
             left: AtomicUsize::new(records),
             bytes,
             bytes_left: AtomicUsize::new(bytes),
             answer_left: AtomicUsize::new(bytes),
-            until: clock.uptime().saturating_add(time),
+            until: now.saturating_add(time),
+            long_after: now.saturating_add(time / 4),
             clock,
             spent: OnceLock::new(),
         }
@@ -65,6 +69,11 @@ impl Budget {
     /// Whether more than a quarter of the bytes is taken: who goes through many things ends in time with what there is.
     pub(crate) fn has_read_much(&self) -> bool {
         self.bytes_left.load(Ordering::Relaxed) < self.bytes / 4 * 3
+    }
+
+    /// The same of the time.
+    pub(crate) fn has_taken_long(&self) -> bool {
+        self.clock.uptime() >= self.long_after
     }
 
     fn take_from(&self, left: &AtomicUsize, taken: usize, short: Spent) -> Result<(), Spent> {
@@ -137,7 +146,9 @@ mod tests {
 
     #[test]
     fn nothing_is_read_once_the_time_is_over() {
+        assert!(!budget(3, Duration::MAX).has_taken_long());
         let budget = budget(3, Duration::ZERO);
+        assert!(budget.has_taken_long());
         assert_eq!(budget.take(0), Err(Spent::Time));
         assert_eq!(budget.spent(), Some(Spent::Time));
     }

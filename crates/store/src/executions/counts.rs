@@ -28,11 +28,12 @@ impl Counts {
 }
 
 impl ExecutionReader {
-    /// Counts the newest `most` executions of `filter`. No entry is read. Blocks on the disk.
+    /// Counts the newest `most` executions of `filter`. After each page but the last `goes_on` is asked: those that do not match are looked at,
+    /// too, so that there may be many pages with nothing to count. No entry is read. Blocks on the disk.
     ///
     /// # Errors
     /// If an index cannot be read.
-    pub fn counts(&self, filter: &Filter, most: usize) -> Result<Counts, IndexError> {
+    pub fn counts(&self, filter: &Filter, most: usize, mut goes_on: impl FnMut() -> bool) -> Result<Counts, IndexError> {
         let (mut counts, mut before, mut left) = (Counts::default(), None, most);
         while left > 0 {
             let page = self.index.list(filter, before, left.min(self.limits.page))?;
@@ -44,6 +45,9 @@ impl ExecutionReader {
             before = page.next;
             if before.is_none() {
                 counts.is_whole = true;
+                break;
+            }
+            if !goes_on() {
                 break;
             }
         }

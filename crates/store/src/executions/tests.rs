@@ -75,9 +75,13 @@ fn user() -> UserId {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(HistoryOptions::default())
+    }
+
+    fn with(history: HistoryOptions) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let state = Arc::new(StateStore::open(&directory.path().join("state.redb"), &StateOptions::default()).unwrap());
-        let history = Arc::new(History::open(&directory.path().join("history"), HistoryOptions::default()).unwrap());
+        let history = Arc::new(History::open(&directory.path().join("history"), history).unwrap());
         let feed = Feed::new(
             FeedOptions::default(),
             Arc::new(IndexLag::default()),
@@ -482,7 +486,7 @@ fn executions_are_counted_by_where_they_stand_within_a_limit() {
     for number in [1, 2, 3] {
         bench.run(execution(number, number));
     }
-    let counts = |filter: &Filter, most| bench.reader.counts(filter, most).unwrap();
+    let counts = |filter: &Filter, most| bench.reader.counts(filter, most, || true).unwrap();
     let all = counts(&Filter::default(), 10);
     assert_eq!((all.all(), all.is_whole), (3, true));
     let [status] = all.by.keys().copied().collect::<Vec<_>>()[..] else {
@@ -496,6 +500,30 @@ fn executions_are_counted_by_where_they_stand_within_a_limit() {
         ..Filter::default()
     };
     assert_eq!(counts(&late, 10).all(), 0);
+}
+
+#[test]
+fn counting_ends_where_no_more_may_be_looked_at_of_what_does_not_match() {
+    let bench = Bench::with(HistoryOptions {
+        scan_rows: 5,
+        ..HistoryOptions::default()
+    });
+    (0..100).for_each(|n| bench.run(execution(n + 1, n)));
+    bench.index.flush().unwrap();
+    let of_nobody = Filter {
+        customer: Some(CustomerId(uuid::Uuid::from_u128(99))),
+        ..Filter::default()
+    };
+    for (pages, is_whole) in [(10, false), (1_000, true)] {
+        let mut asked = 0;
+        let counts = bench.reader.counts(&of_nobody, 1_000, || {
+            asked += 1;
+            asked < pages
+        });
+        let counts = counts.unwrap();
+        assert_eq!((counts.all(), counts.is_whole), (0, is_whole));
+        assert!(asked <= pages && asked >= 10, "{asked} pages");
+    }
 }
 
 #[test]
