@@ -46,6 +46,19 @@ pub(crate) fn error(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Text as a terminal may have it, whoever wrote it: control characters, which are orders to it, are spelled out, but for those in `kept`.
+pub(super) fn spelled_out(text: &str, kept: &[char]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() && !kept.contains(&letter) {
+            out.extend(letter.escape_default());
+        } else {
+            out.push(letter);
+        }
+    }
+    out
+}
+
 /// Runs a command; `None` if nobody wanted the rest of its output.
 pub(super) fn read_by_someone<T>(command: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
     match catch_unwind(AssertUnwindSafe(command)) {

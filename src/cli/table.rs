@@ -1,5 +1,6 @@
 //! Tables for people: columns as wide as their widest cell, two spaces apart.
 
+use super::print::spelled_out;
 use std::fmt;
 
 /// Rows below a head.
@@ -16,9 +17,11 @@ impl Table {
         }
     }
 
-    /// Adds a row with a cell for each column. An empty cell is shown as a dash.
+    /// Adds a row with a cell for each column. An empty cell is shown as a dash, and one is one line, whatever is in it.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let cell = |cell: String| if cell.is_empty() { "-".to_owned() } else { cell };
+        let cell = |cell: String| {
+            if cell.is_empty() { "-".to_owned() } else { spelled_out(&cell, &[]) }
+        };
         self.rows.push(cells.into_iter().map(cell).collect());
     }
 }
@@ -48,5 +51,12 @@ mod tests {
         table.row(["é".to_owned(), "10".to_owned()]);
         table.row(["longer".to_owned(), String::new()]);
         assert_eq!(table.to_string(), "NAME    SIZE\né       10\nlonger  -\n");
+    }
+
+    #[test]
+    fn no_cell_gives_the_terminal_orders_or_another_line() {
+        let mut table = Table::new(&["name"]);
+        table.row(["a\u{1b}]0;x\u{7}\u{9b}2J\tb\nc".to_owned()]);
+        assert_eq!(table.to_string(), "NAME\na\\u{1b}]0;x\\u{7}\\u{9b}2J\\tb\\nc\n");
     }
 }
