@@ -4,6 +4,7 @@
 
 mod harness;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -217,6 +218,47 @@ async fn a_running_execution_can_be_cancelled() {
     assert_eq!(answer.json()["code"], "cancelled", "{:?}", answer.json());
     let rows = listed(&daemon.data(), &["--status", "cancelled"]);
     assert_eq!(rows.iter().map(|row| &row["id"]).collect::<Vec<_>>(), [&json!(id)]);
+}
+
+/// The lines of each page of a list but for its head, as each page but the last names the place to go on from.
+fn pages(data: &Path, list: &[&str]) -> Vec<Vec<String>> {
+    let (mut pages, mut more) = (Vec::new(), Vec::new());
+    loop {
+        let more_words: Vec<&str> = more.iter().map(String::as_str).collect();
+        let text = done(&perseat(data, &[list, &more_words].concat(), &[]));
+        let mut lines: Vec<String> = text.lines().skip(1).map(str::to_owned).collect();
+        let next = lines.pop_if(|line| line.contains(": --after "));
+        pages.push(lines);
+        match next.as_deref().and_then(|line| line.split_once(": ")) {
+            Some((_, words)) => more = words.split(' ').map(str::to_owned).collect(),
+            None => return pages,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_longer_than_a_page_names_the_place_to_go_on_from() {
+    let mut daemon = Daemon::start(Setup::new().set("local.page", 3));
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        done(&perseat(
+            &daemon.data(),
+            &["token", "create", "--role", "owner", "--name", name],
+            &[],
+        ));
+    }
+    let data = daemon.data();
+    let tokens = pages(&data, &["token", "list"]);
+    assert_eq!(tokens.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3]);
+    let ids: BTreeSet<&str> = tokens.iter().flatten().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(ids.len(), 6, "each once: {tokens:?}");
+    let audit = ["audit", "list", "--set", "local.page=3"];
+    let running = pages(&data, &audit);
+    daemon.terminate();
+    assert_eq!(pages(&data, &audit), running, "the same without a daemon");
+    let lines = running.concat();
+    let revisions: Vec<usize> = lines.iter().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(revisions, (1..=revisions.len()).collect::<Vec<_>>(), "each once, the oldest first");
+    assert!(revisions.len() >= 6 && running[0].len() == 3, "{running:?}");
 }
 
 /// A command that needs no daemon and no data: its exit code, and everything it said.

@@ -62,9 +62,19 @@ fn create(desk: &Desk, request: &LocalRequest) -> Result<Value, Fault> {
     Ok(shown)
 }
 
-fn list(desk: &Desk, _: &LocalRequest) -> Result<Value, Fault> {
-    let found = tokens::list(desk.catalog(), desk.options().local_page)?;
-    Ok(json!({ "tokens": found.iter().map(described).collect::<Vec<_>>() }))
+fn list(desk: &Desk, request: &LocalRequest) -> Result<Value, Fault> {
+    let after = parameter(request, "after").map(|after| after.parse()).transpose();
+    let after: Option<TokenId> = after.map_err(|_| Fault::wrong("after is a token"))?;
+    let page = tokens::list(desk.catalog(), after, desk.options().local_page)?;
+    Ok(json!({
+        "tokens": page.items.iter().map(described).collect::<Vec<_>>(),
+        "next": page.next.map(|next| next.global()),
+    }))
+}
+
+fn parameter(request: &LocalRequest, name: &str) -> Option<String> {
+    let mut parameters = url::form_urlencoded::parse(request.query.as_bytes());
+    parameters.find(|(given, _)| given == name).map(|(_, value)| value.into_owned())
 }
 
 fn revoke(desk: &Desk, request: &LocalRequest) -> Result<Value, Fault> {
@@ -88,17 +98,18 @@ fn organization(desk: &Desk, _: &LocalRequest) -> Result<Value, Fault> {
 }
 
 fn audit(desk: &Desk, request: &LocalRequest) -> Result<Value, Fault> {
-    let parameters = url::form_urlencoded::parse(request.query.as_bytes());
-    let after = parameters.into_iter().find(|(name, _)| name == "after");
-    let after = after
-        .map_or(Ok(0), |(_, after)| after.parse())
+    let after = parameter(request, "after")
+        .map_or(Ok(0), |after| after.parse())
         .map_err(|_| Fault::wrong("after is a revision"))?;
     Ok(audit_after(desk.custody(), after, desk.options().local_page)?)
 }
 
-/// At most `limit` audit entries behind a revision, as the command line shows them.
+/// At most `limit` audit entries behind a revision, as the command line shows them, and behind which there are more.
 pub(crate) fn audit_after(custody: &Custody, after: u64, limit: usize) -> Result<Value, StoreError> {
-    let entries = custody.catalog().audit_after(after, limit)?;
+    let mut entries = custody.catalog().audit_after(after, limit.saturating_add(1))?;
+    let is_more = entries.len() > limit;
+    entries.truncate(limit);
+    let next = entries.last().filter(|_| is_more).map(|entry| entry.revision);
     let shown = entries.iter().map(|entry| {
         let records = entry.changes.iter().map(|change| format!("{:?} {:?}", change.kind, change.key));
         let details = custody.details_of(entry)?;
@@ -115,7 +126,7 @@ pub(crate) fn audit_after(custody: &Custody, after: u64, limit: usize) -> Result
             "segments": segments.collect::<Vec<_>>(),
         }))
     });
-    Ok(json!({ "entries": shown.collect::<Result<Vec<_>, StoreError>>()? }))
+    Ok(json!({ "entries": shown.collect::<Result<Vec<_>, StoreError>>()?, "next": next }))
 }
 
 fn described_segment(revision: u64, segment: &SegmentHash) -> Value {
@@ -124,10 +135,8 @@ fn described_segment(revision: u64, segment: &SegmentHash) -> Value {
 }
 
 fn verify(desk: &Desk, request: &LocalRequest) -> Result<Value, Fault> {
-    let parameters = url::form_urlencoded::parse(request.query.as_bytes());
-    let from = parameters.into_iter().find(|(name, _)| name == "segments");
-    let from = from
-        .map_or(Ok(u32::MAX), |(_, from)| from.parse())
+    let from = parameter(request, "segments")
+        .map_or(Ok(u32::MAX), |from| from.parse())
         .map_err(|_| Fault::wrong("segments is the number of the first segment"))?;
     Ok(audit_verified(desk.catalog(), from)?)
 }

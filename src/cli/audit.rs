@@ -12,7 +12,7 @@ use super::offline::Offline;
 use super::table::Table;
 use crate::boot::stores::journal_directory;
 use crate::boot::tokens::{audit_after, audit_verified};
-use crate::cli::print::say;
+use crate::cli::print::{say, show};
 use perseat_journal::OpenError;
 use perseat_journal::inspect::{self, Inspected};
 use std::collections::BTreeMap;
@@ -88,7 +88,10 @@ impl List {
             let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
             table.row([entry["revision"].to_string(), text("by"), text("action"), what(entry)]);
         }
-        say!("{table}");
+        show!("{table}");
+        if let Some(next) = listed["next"].as_u64() {
+            say!("later ones: --after {next}");
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

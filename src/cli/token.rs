@@ -15,11 +15,11 @@ use perseat_domain::time::Timestamp;
 use serde_json::Value;
 
 use super::ConfigArgs;
-use super::client::{self, ClientError};
+use super::client::{self, ClientError, target};
 use super::offline::Offline;
 use super::table::Table;
 use crate::boot::tokens::create_offline;
-use crate::cli::print::{complain, say};
+use crate::cli::print::{complain, say, show};
 use crate::config::Config;
 
 /// Make, list and revoke bearer tokens of the API
@@ -108,9 +108,13 @@ struct Create {
     config: ConfigArgs,
 }
 
-/// List tokens, newest first
+/// List tokens, those of a page newest first
 #[derive(Debug, Args)]
 struct List {
+    /// Only behind this token: the next page
+    #[arg(long, value_name = "TOKEN")]
+    after: Option<String>,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -227,7 +231,7 @@ impl Create {
 impl List {
     fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.config.given().load()?;
-        let listed = call(&config, Method::GET, "/tokens", None)??;
+        let listed = call(&config, Method::GET, &target("/tokens", &[("after", &self.after)]), None)??;
         if self.json {
             say!("{listed}");
             return Ok(ExitCode::SUCCESS);
@@ -245,7 +249,10 @@ impl List {
             ];
             table.row(row);
         }
-        say!("{table}");
+        show!("{table}");
+        if let Some(next) = listed["next"].as_str() {
+            say!("others: --after {next}");
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

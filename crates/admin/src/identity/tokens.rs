@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use perseat_domain::id::{TokenId, UserId};
 use perseat_domain::model::{ApiToken, Customer, Membership, Role, TokenHolder, User};
 use perseat_domain::time::Timestamp;
-use perseat_store::catalog::{Catalog, Lookup};
+use perseat_store::catalog::{Catalog, Lookup, Page};
 use perseat_store::error::StoreError;
 use perseat_store::seal::key_digest;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -126,14 +126,14 @@ impl Edit<'_, '_> {
     }
 }
 
-/// Every token, newest first, at most `limit`.
+/// A page of tokens, at most `limit`, of which the newest come first.
 ///
 /// # Errors
 /// If the catalog cannot be read.
-pub fn list(catalog: &Catalog, limit: usize) -> Result<Vec<ApiToken>, StoreError> {
-    let mut tokens = catalog.page::<ApiToken>(None, limit)?.items;
-    tokens.sort_by_key(|token| std::cmp::Reverse(token.issued_at));
-    Ok(tokens)
+pub fn list(catalog: &Catalog, after: Option<TokenId>, limit: usize) -> Result<Page<ApiToken, TokenId>, StoreError> {
+    let mut page = catalog.page::<ApiToken>(after, limit)?;
+    page.items.sort_by_key(|token| std::cmp::Reverse(token.issued_at));
+    Ok(page)
 }
 
 /// Who shows this token.
