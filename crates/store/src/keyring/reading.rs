@@ -95,7 +95,7 @@ impl Keyring {
         let Some((slot, bytes)) = read(places.newest)? else {
             return Ok(None);
         };
-        let key = Arc::new(DataKey::new(&*bytes, slot.version));
+        let key = Arc::new(DataKey::new(&bytes, slot.version));
         for older in &places.older {
             match read(older.slot) {
                 Ok(Some((_, bytes))) => key.also_opens(&bytes, older.version),
