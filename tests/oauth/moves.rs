@@ -179,6 +179,19 @@ async fn a_supplied_token_that_was_spent_or_given_up_does_not_come_back_with_ano
     assert_eq!(world.provider.calls("/work").len(), 3);
 }
 
+/// What ann's next event comes to, whose account has to be allowed once more.
+async fn waits_for_another_registration(world: &World, api: &Api<'_>) -> String {
+    let moved = account(api, "ann").await;
+    assert_eq!(
+        (moved["status"].as_str(), moved["grant"]["reason"].as_str()),
+        (Some("PENDING"), Some("another_registration")),
+        "{moved}"
+    );
+    let waits = world.send("ann", 1).await.remove(0);
+    world.stands(&waits, "parked").await;
+    waits
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_people_allowed_and_what_a_registration_has_for_itself_do_not_take_each_others_place() {
     let plan = crate::owed::plan(&["ann"]);
@@ -200,14 +213,7 @@ async fn what_people_allowed_and_what_a_registration_has_for_itself_do_not_take_
 
     let works_done = world.provider.calls("/work").len();
     world.daemon.apply(&of_people).await;
-    let moved = account(&api, "ann").await;
-    assert_eq!(
-        (moved["status"].as_str(), moved["grant"]["reason"].as_str()),
-        (Some("PENDING"), Some("another_registration")),
-        "{moved}"
-    );
-    let waits = world.send("ann", 1).await.remove(0);
-    world.stands(&waits, "parked").await;
+    let waits = waits_for_another_registration(&world, &api).await;
     assert_eq!(world.provider.calls("/work").len(), works_done, "its own token is nobody's");
     connect(&world, "ann").await;
     assert_eq!(world.ended(&waits).await["status"], "succeeded");
@@ -219,14 +225,7 @@ async fn what_people_allowed_and_what_a_registration_has_for_itself_do_not_take_
     for version in [&itself, &of_people] {
         world.daemon.apply(version).await;
     }
-    let moved = account(&Api::program(&world.daemon, "owner").await, "ann").await;
-    assert_eq!(
-        (moved["status"].as_str(), moved["grant"]["reason"].as_str()),
-        (Some("PENDING"), Some("another_registration")),
-        "{moved}"
-    );
-    let waits = world.send("ann", 1).await.remove(0);
-    world.stands(&waits, "parked").await;
+    waits_for_another_registration(&world, &Api::program(&world.daemon, "owner").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

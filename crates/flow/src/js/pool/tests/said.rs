@@ -21,6 +21,20 @@ fn fetch(shared: &Arc<Shared>, child: u64) -> Ending {
     ending
 }
 
+/// What it says of a run that is through.
+fn done<'a>(run: u64, last: bool, outcome: Result<&'a str, Failure<'a>>, logs: &'a [u8]) -> FromChild<'a> {
+    FromChild::Done {
+        run,
+        last,
+        cpu_us: 0,
+        waited: false,
+        unanswered: None,
+        unhandled: false,
+        outcome,
+        logs: List::new(logs),
+    }
+}
+
 #[tokio::test]
 async fn who_waits_behind_a_run_that_sends_a_request_goes_elsewhere_at_once() {
     let mut waiting = Vec::new();
@@ -71,16 +85,7 @@ async fn a_child_whose_words_do_not_count_has_not_said_that_it_ends() {
     let run = worker.flights[1].id;
     drop(state);
     let mut ending = Ending::default();
-    let done = FromChild::Done {
-        run,
-        last: true,
-        cpu_us: 0,
-        waited: false,
-        unanswered: None,
-        unhandled: false,
-        outcome: Ok("{}"),
-        logs: List::new(&[]),
-    };
+    let done = done(run, true, Ok("{}"), &[]);
     worker::handle(&shared, child, done, &mut ending).unwrap();
     assert!(ending.is_cut && !ending.said_so);
 }
@@ -91,16 +96,8 @@ async fn what_a_child_says_that_its_script_threw_is_cut() {
     let (shared, child) = pool_that_holds(&[1], &mut waiting);
     let run = shared.lock().workers[&child].flights[0].id;
     let most = shared.options.max_thrown;
-    let done = FromChild::Done {
-        run,
-        last: false,
-        cpu_us: 0,
-        waited: false,
-        unanswered: None,
-        unhandled: false,
-        outcome: Err(Failure::Threw(&"x".repeat(60_000_000))),
-        logs: List::new(&[]),
-    };
+    let thrown = "x".repeat(60_000_000);
+    let done = done(run, false, Err(Failure::Threw(&thrown)), &[]);
     worker::handle(&shared, child, done, &mut Ending::default()).unwrap();
     let outcome = waiting[0].1.try_recv().map(|report| report.outcome);
     assert_eq!(outcome, Ok(Err(RunError::Threw("x".repeat(most)))));
@@ -112,16 +109,7 @@ async fn a_child_that_says_more_log_lines_than_a_script_may_write_is_ended() {
         let (shared, child) = pool_that_holds(&[1], &mut Vec::new());
         let run = shared.lock().workers[&child].flights[0].id;
         let lines = listed((0..shared.options.max_log_lines + beyond).map(|_| (2_u8, 0_u64, "")));
-        let done = FromChild::Done {
-            run,
-            last: false,
-            cpu_us: 0,
-            waited: false,
-            unanswered: None,
-            unhandled: false,
-            outcome: Ok("{}"),
-            logs: List::new(&lines),
-        };
+        let done = done(run, false, Ok("{}"), &lines);
         let handled = worker::handle(&shared, child, done, &mut Ending::default());
         assert_eq!(handled.is_err(), is_ended, "{beyond} more");
     }
