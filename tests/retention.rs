@@ -431,9 +431,12 @@ async fn a_steady_load_leaves_memory_and_open_files_as_they_are() {
     let over = |part: &[(u64, u64)], of: fn(&(u64, u64)) -> u64| median(part.iter().map(of).collect());
     let (middle, end) = (&samples[third..2 * third], &samples[2 * third..]);
     let (memory, files) = (|sample: &(u64, u64)| sample.0, |sample: &(u64, u64)| sample.1);
+    // What grows, and what took one step when the machine changed, end alike.
+    let tenths = samples.chunks(samples.len().div_ceil(10));
+    let by_tenth: Vec<u64> = tenths.map(|part| over(part, memory) / MIB).collect();
     println!(
         "at most {most_a_second:.0} events/s; then {} bytes in {:?} at {SHARE} of it, {:?} at most between two receipts; \
-         the directory came to {most} of {budget}; resident memory {} → {} bytes, open files {} → {}",
+         the directory came to {most} of {budget}; resident memory {} → {} bytes ({by_tenth:?} MiB), open files {} → {}",
         taken.bytes(),
         began.elapsed(),
         taken.longest_gap(),
