@@ -384,6 +384,8 @@ impl Config {
         ControlOptions {
             concurrency: api.concurrency.as_usize(),
             concurrency_of_identity: api.concurrency_of_identity.as_usize(),
+            waiting_of_identity: api.waiting_of_identity.as_usize(),
+            read_timeout: api.read_timeout,
             query_time: api.query_time,
             query_rows: api.query_rows.as_usize(),
             query_bytes: api.query_bytes.as_usize(),

@@ -3,7 +3,7 @@
 use super::bearer::{self, Unknown};
 use super::limits::{Rates, Recent, client_key};
 use super::service::{self, refusal};
-use super::turns::{Turn, Turns};
+use super::turns::{Lines, NoTurn, Turn, Turns};
 use super::{ControlOptions, Desk};
 use crate::boot::http::Answer;
 use http::request::Parts;
@@ -32,7 +32,7 @@ struct Gates {
     recent: Recent,
     /// Bearers that are looked at.
     checks: Arc<Semaphore>,
-    turns: Turns,
+    lines: Lines,
 }
 
 /// Who asks, and their turn while it is kept. The thread that answers holds it, which goes on when nobody waits any more.
@@ -68,7 +68,7 @@ impl Admitted {
         let turn = || self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         drop(turn().take());
         wait();
-        let another = self.runtime.block_on(self.gates.turns.wait(&self.identity));
+        let another = self.runtime.block_on(self.gates.lines.turns().wait(&self.identity));
         *turn() = another;
     }
 }
@@ -83,7 +83,11 @@ impl Admission {
             refused: Rates::new(options.refused_rate.into(), options.refused_burst.into(), options.remembered),
             recent: Recent::new(options.remembered),
             checks: Arc::new(Semaphore::new(options.concurrency)),
-            turns: Turns::new(options.concurrency, options.concurrency_of_identity),
+            lines: Lines::new(
+                Turns::new(options.concurrency, options.concurrency_of_identity),
+                options.waiting_of_identity,
+                options.read_timeout,
+            ),
         };
         Self {
             gates: Arc::new(gates),
@@ -102,7 +106,14 @@ impl Admission {
         if !self.gates.rates.take(&identity, self.desk.uptime()) {
             return Err(too_many("Too many requests.", 1));
         }
-        let turn = self.gates.turns.wait(&identity).await.ok_or_else(stopping)?;
+        let turn = self.gates.lines.wait(&identity).await.map_err(|none| match none {
+            NoTurn::Crowded => too_many("Too many requests of the same identity wait already.", 1),
+            NoTurn::TooLate => Box::new(refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Nothing of this was done: too much else runs. Try it again.",
+            )),
+            NoTurn::Over => stopping(),
+        })?;
         Ok(Admitted {
             actor,
             turn: Mutex::new(Some(turn)),

@@ -20,6 +20,10 @@ pub struct ControlOptions {
     pub concurrency: usize,
     /// Requests of one identity that run at once, and never all of the above.
     pub concurrency_of_identity: usize,
+    /// Requests of one identity that wait for a turn at once.
+    pub waiting_of_identity: usize,
+    /// How long a request waits for its turn.
+    pub read_timeout: Duration,
     /// How long one request may go on reading.
     pub query_time: Duration,
     /// Records that one request may read.
@@ -94,6 +98,8 @@ impl Default for ControlOptions {
         Self {
             concurrency: 8,
             concurrency_of_identity: 4,
+            waiting_of_identity: 64,
+            read_timeout: Duration::from_secs(30),
             query_time: Duration::from_secs(10),
             query_rows: 100_000,
             query_bytes: 32 << 20,

@@ -1,8 +1,11 @@
 //! Which requests run, so that no identity's keep everybody else's waiting.
 
+use perseat_actors::kit::Shares;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 /// See the module.
 #[derive(Debug)]
@@ -55,6 +58,54 @@ impl Turns {
     }
 }
 
+/// Turns for which an identity's requests wait in a line of its own: each of them keeps a connection.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    turns: Turns,
+    waiting: Arc<Shares<String>>,
+    patience: Duration,
+}
+
+/// Why a request gets no turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoTurn {
+    /// As many of its identity wait as may.
+    Crowded,
+    /// It has waited as long as it may.
+    TooLate,
+    /// No turns are given any more.
+    Over,
+}
+
+impl Lines {
+    /// At most `waiting` of one identity wait for `turns`, and none longer than `patience`.
+    pub(crate) fn new(turns: Turns, waiting: usize, patience: Duration) -> Self {
+        Self {
+            turns,
+            waiting: Shares::new(waiting),
+            patience,
+        }
+    }
+
+    /// The turns, for what goes on and has been in line.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Waits for a turn of `identity`.
+    ///
+    /// # Errors
+    /// If it gets none.
+    pub(crate) async fn wait(&self, identity: &str) -> Result<Turn, NoTurn> {
+        if let Some(turn) = self.turns.take(identity) {
+            return Ok(turn);
+        }
+        let _place = self.waiting.try_claim(identity.to_owned(), 1).ok_or(NoTurn::Crowded)?;
+        let turn = timeout(self.patience, self.turns.wait(identity)).await;
+        turn.map_err(|_| NoTurn::TooLate)?.ok_or(NoTurn::Over)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +141,28 @@ mod tests {
         assert!(other.is_some() && turns.take("b").is_none() && turns.take("c").is_none());
         drop(held);
         assert!(turns.take("a").is_some());
+    }
+
+    #[tokio::test]
+    async fn so_many_of_an_identity_wait_and_so_long() {
+        let lines = |patience| Lines::new(Turns::new(3, 1), 2, patience);
+        let patient = lines(Duration::from_secs(3_600));
+        let held = patient.wait("a").await.unwrap();
+        let (mut first, mut second) = (pin!(patient.wait("a")), pin!(patient.wait("a")));
+        assert!(is_waiting(first.as_mut()) && is_waiting(second.as_mut()));
+        assert_eq!(patient.wait("a").await.unwrap_err(), NoTurn::Crowded);
+        assert!(patient.wait("b").await.is_ok(), "others have a line of their own");
+        drop(held);
+        let held = first.await.unwrap();
+        assert!(is_waiting(second.as_mut()));
+        drop(held);
+        assert!(second.await.is_ok());
+
+        let impatient = lines(Duration::from_millis(1));
+        let held = impatient.wait("a").await.unwrap();
+        assert_eq!(impatient.wait("a").await.unwrap_err(), NoTurn::TooLate);
+        drop(held);
+        assert!(impatient.wait("a").await.is_ok());
     }
 
     #[tokio::test]
