@@ -24,7 +24,8 @@ pub struct AdmissionOptions {
     pub limits: Limits,
     /// How long a caller waits for room.
     pub wait: Duration,
-    /// Callers that wait at once, at most; more are refused immediately.
+    /// Callers that wait at once, at most; more are refused immediately. A quarter of them may wait for one user's room, half for
+    /// one customer's or flow's.
     pub waiters_max: usize,
     /// What a refused caller is told to wait.
     pub retry_after: Duration,
@@ -202,6 +203,17 @@ impl Admission {
         }))
     }
 
+    /// Claims room for an event from outside, if there is some and nobody waits for it.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn try_admit(&self, claim: Claim) -> Result<Admitted, Overload> {
+        match self.claim(&claim, Source::Outside, Turn::Last) {
+            Ok(()) => Ok(self.admitted(claim)),
+            Err(full) => Err(self.overload(full)),
+        }
+    }
+
     /// Claims room for an event from outside, waiting for it if there is none yet. Room goes to whoever waits longest.
     ///
     /// # Errors
@@ -375,7 +387,7 @@ impl Admission {
         };
         let mut turn = Turn::Last;
         loop {
-            let place = self.enqueue(full, turn);
+            let place = self.enqueue(full, turn)?;
             // Room that came free before the place in the queue was taken woke nobody.
             if place.as_ref().is_none_or(|place| place.is_only_one) {
                 match self.claim(&claim, Source::Outside, Turn::Now) {
@@ -394,26 +406,35 @@ impl Admission {
     }
 
     /// A place in the queue of a counter, in front for who has had a turn; `None` if the counter has gone to zero meanwhile.
-    fn enqueue(&self, full: Full, turn: Turn) -> Option<Place> {
+    fn enqueue(&self, full: Full, turn: Turn) -> Result<Option<Place>, Overload> {
         let (sender, room) = oneshot::channel();
+        let most = match full.scope() {
+            Scope::User => self.0.options.waiters_max / 4,
+            Scope::Customer | Scope::Flow => self.0.options.waiters_max / 2,
+            Scope::Total | Scope::Bytes => usize::MAX,
+        };
         let push = |waiters: &mut Waiters| {
             let is_only_one = !has_any(waiters);
             match turn {
+                Turn::Last if !is_only_one && !has_place(waiters, most) => return Err(self.overload(full)),
                 Turn::Last => waiters.push_back(sender),
                 Turn::Now => waiters.push_front(sender),
             }
-            is_only_one
+            Ok(is_only_one)
         };
         let is_only_one = match full {
-            Full::Key(key) => push(&mut self.shard(&key).get_mut(&key)?.waiters),
+            Full::Key(key) => match self.shard(&key).get_mut(&key) {
+                Some(counter) => push(&mut counter.waiters)?,
+                None => return Ok(None),
+            },
             Full::Total(_) => {
                 let mut waiters = lock(&self.0.total_waiters);
-                let is_only_one = push(&mut waiters);
+                let is_only_one = push(&mut waiters)?;
                 self.0.total_waiting.store(waiters.len(), Ordering::SeqCst);
                 is_only_one
             }
         };
-        Some(Place { room, is_only_one })
+        Ok(Some(Place { room, is_only_one }))
     }
 }
 
@@ -431,6 +452,14 @@ fn has_any(waiters: &mut Waiters) -> bool {
         waiters.pop_front();
     }
     !waiters.is_empty()
+}
+
+/// Whether one more may wait; whoever gave up is taken out first.
+fn has_place(waiters: &mut Waiters, most: usize) -> bool {
+    if waiters.len() >= most {
+        waiters.retain(|waiter| !waiter.is_closed());
+    }
+    waiters.len() < most
 }
 
 /// A caller that waits; there are not more than [`AdmissionOptions::waiters_max`].

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use perseat_actors::front::BesideLimits;
 use perseat_flow::outbound::OutboundClient;
 use perseat_store::executions::ExecutionReader;
 use tokio::runtime::Runtime;
@@ -55,7 +56,12 @@ pub(super) fn serve(
     let provider = provider(config, control)?;
     let service = Control::new(desk, provider, config.console_options(), control.handle().clone());
     let Some(listener) = &base.listeners.api else {
-        plane.front.serve_beside(Arc::new(service), config.api.max_body.as_usize());
+        let limits = BesideLimits {
+            max_body: config.api.max_body.as_usize(),
+            body_memory: config.api.body_memory.as_usize(),
+            requests: config.api.connections.as_usize(),
+        };
+        plane.front.serve_beside(Arc::new(service), limits);
         return Ok(None);
     };
     let listener = listener.try_clone().context("the API listener")?;

@@ -79,15 +79,15 @@ settings! {
     api "api": Api {
         /// Address to listen on; under systemd the second passed socket is used instead.
         listen: SocketAddr = "127.0.0.1:3001";
-        /// Connections at once; more wait in the kernel's queue.
+        /// Connections at once; more wait in the kernel's queue. Where the hooks listener serves the API: requests at once; more get 429.
         connections: Count = 256;
         /// Connections of one client address (64 bits of an IPv6 address), but for `trusted-proxies`: nobody takes all places. More are closed.
         connections_per_address: Count = 128;
         /// The largest request body: a definition with its variables around it.
         max_body: Size = "16MiB";
-        /// Memory for bodies, all connections together, until they are answered. Where the hooks listener serves the API it has its own.
+        /// Memory for bodies, all connections together, until they are answered, on the hooks listener, too, where it serves the API.
         body_memory: Size = "64MiB";
-        /// How long a request's headers, and its body, may take, the wait for its memory included.
+        /// How long a request's headers, and its body, may take, the wait for its memory included, and then its wait for a turn.
         read_timeout: Duration = "30s";
         /// How long a client may take nothing of an answer; then its connection is closed.
         answer_timeout: Duration = "30s";
@@ -95,10 +95,11 @@ settings! {
         concurrency: Count = 8;
         /// Requests of one identity (a person, a program's token) that run at once; its others wait, and hold up nobody else's. One turn of `api.concurrency` is always left for others.
         concurrency_of_identity: Count = 4;
+        /// Requests of one identity that wait for that, each with a connection; more get 429.
+        waiting_of_identity: Count = 64;
         /// How long one request may go on reading once it runs; then it is refused whole (`TOO_SLOW`), but what a mutation did stays done.
         query_time: Duration = "10s";
-        /// Records that one request may read over all its lists, those that a filter leaves out among them, and items of lists within a
-        /// record; past it the request is refused whole (`TOO_MANY_ROWS`), but what a mutation did stays done.
+        /// Records that one request may read over all its lists, those that a filter leaves out among them, and items of lists within a record; past it the request is refused whole (`TOO_MANY_ROWS`), but what a mutation did stays done.
         query_rows: Count = 100_000;
         /// Bytes of log lines and error messages of executions that one request may read, and as many of its answer while it is made, texts as often as they are asked for; past it as above (`TOO_MANY_BYTES`). The log of one execution ends after half of them, a page of logs after a quarter.
         query_bytes: Size = "32MiB";
@@ -230,8 +231,8 @@ settings! {
         handover: Count = 256;
         /// How long a synchronous caller waits for its result. Gateways drop at 30 s; the execution goes on.
         sync_timeout: Duration = "29s";
-        /// Synchronous callers that wait at once; more get 429.
-        sync_waiters: Count = 16_384;
+        /// Synchronous callers that wait at once: a user's hold a quarter at most, a customer's half. More get 429.
+        sync_waiters: Count = 8_192;
         /// Lists and objects within one another in a JSON body.
         json_depth: Count = 100;
         /// Parts of a multipart body that are parsed.
@@ -276,7 +277,7 @@ settings! {
         wait_from: Percent = "80%";
         /// How long a sender waits for room before 429. Short, because most providers count a slow answer as a failure.
         wait: Duration = "250ms";
-        /// Senders that wait at once; more are refused immediately.
+        /// Senders that wait at once, for room of one user a quarter of them, of one flow or customer half; more are refused immediately, and so is who would hold more than a quarter of `front.body-memory`, of each of its parts, with the others that wait.
         waiters: Count = 1_024;
         /// What a refused sender is told to wait.
         retry_after: Duration = "2s";
@@ -520,8 +521,7 @@ settings! {
         outbox_entries: Count = 10_000;
         /// Earlier values of one configuration, kept for executions that started with them; past it those resume with the next ones.
         revisions_kept: Count = 64;
-        /// How often what nobody asks for any more is deleted: removed user configurations after 90 days, earlier values
-        /// once everything that may have started with them has ended.
+        /// How often what nobody asks for any more is deleted: removed user configurations after 90 days, earlier values once everything that may have started with them has ended.
         tidy_every: Duration = "1h";
         /// Rows deleted in one transaction.
         tidy_rows: Count = 10_000;

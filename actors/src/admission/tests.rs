@@ -105,6 +105,36 @@ async fn who_is_at_a_limit_is_refused_after_the_wait_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn who_waits_for_their_own_room_leaves_places_to_others() {
+    let options = AdmissionOptions {
+        waiters_max: 8,
+        ..limits(1, 10)
+    };
+    let (admission, _clock) = counters(options);
+    for user in [7, 8] {
+        admission.admit(claim_of(user)).await.unwrap().keep();
+    }
+    let theirs = [admit_aside(&admission, claim_of(7)), admit_aside(&admission, claim_of(7))];
+    settle().await;
+    let third = admission.admit(claim_of(7)).now_or_never();
+    assert_eq!(third.unwrap().unwrap_err().scope, Scope::User, "not a moment");
+    let other = admit_aside(&admission, claim_of(8));
+    settle().await;
+    admission.ended(&claim_of(8));
+    other.await.unwrap().unwrap();
+    // Whoever gave up leaves a place.
+    let [first, second] = theirs;
+    second.abort();
+    settle().await;
+    let third = admit_aside(&admission, claim_of(7));
+    settle().await;
+    for waits in [first, third] {
+        admission.ended(&claim_of(7));
+        waits.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_an_event_has_written_since_counts_until_it_ends() {
     let options = |user_bytes| AdmissionOptions {
         limits: Limits {

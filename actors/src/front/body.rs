@@ -5,7 +5,8 @@
 //! if it announces less, from the second, and all the rest it may need from the third, at once; of each of these two the
 //! clients of one network hold half at most. So slow large bodies delay other large ones of their network, and only those of
 //! several networks together all large ones, never the small ones that most webhooks are; a body that was announced and does
-//! not come holds nothing.
+//! not come holds nothing. What is read and waits for room in admission holds a quarter of each part at most: what one user
+//! has too much of leaves the rest to be read.
 
 use super::FrontShared;
 use super::connection::Watch;
@@ -29,16 +30,24 @@ pub struct BodyMemory {
     whole: Memory,
     first_shares: SharedMemory,
     rests: SharedMemory,
+    /// What those hold that wait for room, of each of the three.
+    waiting: (Memory, SharedMemory, SharedMemory),
 }
 
 impl BodyMemory {
     /// An eighth for small bodies, an eighth for first shares, the rest for what large bodies need beyond.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
+        let (whole, first_shares, rests) = (bytes / 8, bytes / 8, bytes - bytes / 4);
         Self {
-            whole: Memory::new(bytes / 8),
-            first_shares: SharedMemory::new(bytes / 8),
-            rests: SharedMemory::new(bytes - bytes / 4),
+            whole: Memory::new(whole),
+            first_shares: SharedMemory::new(first_shares),
+            rests: SharedMemory::new(rests),
+            waiting: (
+                Memory::new(whole / 4),
+                SharedMemory::new(first_shares / 4),
+                SharedMemory::new(rests / 4),
+            ),
         }
     }
 
@@ -98,9 +107,17 @@ pub struct HeldBody {
     rest: Option<Claim>,
 }
 
-/// Reads the whole body of a request to the front, of at most `max_body`, in the time that there is for it.
+/// Leave to hold a body's share while there is no room for its event.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    _whole: Option<OwnedSemaphorePermit>,
+    _first_share: Option<Claim>,
+    _rest: Option<Claim>,
+}
+
+/// Reads the whole body of a request, of at most `max_body`, in the time that there is for it.
 pub(super) async fn read(
-    front: &FrontShared,
+    memory: &BodyMemory,
     watch: &Watch,
     client: &impl Fn() -> IpAddr,
     incoming: &mut Incoming,
@@ -109,7 +126,7 @@ pub(super) async fn read(
     if incoming.is_end_stream() {
         return Ok(HeldBody::default());
     }
-    let body = front.body_memory.read(client, incoming, max_body);
+    let body = memory.read(client, incoming, max_body);
     watch.in_time(body).await.unwrap_or(Err(ErrorCode::RequestTimeout))
 }
 
@@ -117,6 +134,23 @@ impl HeldBody {
     /// Lets the bytes go and keeps their share: for what was made of them.
     pub(super) fn let_go(&mut self) {
         self.bytes = Bytes::new();
+    }
+
+    /// Leave to wait with it, for a client of this address; none where what waits holds its part of the memory already.
+    pub(super) fn may_wait(&self, memory: &BodyMemory, client: IpAddr) -> Option<Waiting> {
+        let (whole, first_shares, rests) = &memory.waiting;
+        let claim = |held: &Option<Claim>, memory: &SharedMemory| match held {
+            Some(held) => memory.try_claim(client, held.bytes()).map(Some),
+            None => Some(None),
+        };
+        Some(Waiting {
+            _whole: match &self.whole {
+                Some(held) => Some(whole.try_claim(held.num_permits())?),
+                None => None,
+            },
+            _first_share: claim(&self.first_share, first_shares)?,
+            _rest: claim(&self.rest, rests)?,
+        })
     }
 
     fn claimed(&self) -> usize {

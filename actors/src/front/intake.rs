@@ -152,10 +152,23 @@ impl Acceptance {
 
 /// Claims room for the entry and appends it. The claim is for the bytes of its stored form: what the owner, who gives
 /// the room back, knows of it too.
-pub(super) async fn append(front: &FrontShared, identity: &Identity, payload: Bytes) -> Result<(), Refusal> {
+///
+/// Where there is no room, `may_wait` is asked for leave to wait for it with all that the caller holds meanwhile.
+pub(super) async fn append<W>(
+    front: &FrontShared,
+    identity: &Identity,
+    payload: Bytes,
+    may_wait: impl FnOnce() -> Option<W>,
+) -> Result<(), Refusal> {
     let intake = &front.parts.intake;
     let claim = Claim::of(Some(identity), payload.len() as u64);
-    let room = intake.admission().admit(claim).await?;
+    let room = match intake.admission().try_admit(claim) {
+        Ok(room) => room,
+        Err(overload) => {
+            let _leave = may_wait().ok_or(overload)?;
+            intake.admission().admit(claim).await?
+        }
+    };
     let outcome = Settled {
         appending: Some((relayed(intake.append(partition_of(identity.instance), payload)), room)),
     };

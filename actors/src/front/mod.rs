@@ -37,7 +37,7 @@ mod unparsed;
 pub use acceptor::{FrontThreads, Fronts};
 pub use address::{Proxies, PublicUrl, network_of};
 pub use address_limit::{AddressLimit, AddressPlace, AtLimit};
-pub use beside::{Beside, BesideAnswer, Peer};
+pub use beside::{Beside, BesideAnswer, BesideLimits, Peer};
 pub use body::{BodyMemory, HeldBody};
 pub use intake::{Appending, DurableIntake, Intake};
 pub use metrics::FrontMetrics;
@@ -100,8 +100,7 @@ pub struct FrontShared {
     connections: Arc<Semaphore>,
     addresses: Arc<AddressLimit>,
     open: AtomicUsize,
-    /// With the largest body that it takes.
-    beside: OnceLock<(Arc<dyn Beside>, usize)>,
+    beside: OnceLock<beside::Neighbour>,
 }
 
 impl FrontShared {
@@ -124,9 +123,9 @@ impl FrontShared {
         })
     }
 
-    /// Gives some paths of this listener to somebody else, with a limit of their own for bodies; once.
-    pub fn serve_beside(&self, beside: Arc<dyn Beside>, max_body: usize) {
-        let _ = self.beside.set((beside, max_body));
+    /// Gives some paths of this listener to somebody else, within limits of their own; once.
+    pub fn serve_beside(&self, service: Arc<dyn Beside>, limits: BesideLimits) {
+        let _ = self.beside.set(beside::Neighbour::new(service, limits));
     }
 
     /// Opens or closes the door: a front that is not ready answers 503 `not_ready`.

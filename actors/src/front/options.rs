@@ -35,7 +35,8 @@ pub struct FrontOptions {
     pub handshake_timeout: Duration,
     /// `front.sync-timeout`: how long a synchronous caller waits for its result.
     pub sync_timeout: Duration,
-    /// `front.sync-waiters`: synchronous callers that wait at once; more get `rate_limited`.
+    /// `front.sync-waiters`: synchronous callers that wait at once, a user's a quarter at most, a customer's half; more get
+    /// `rate_limited`.
     pub sync_waiters: usize,
     /// `front.json-depth`: lists and objects within one another in a JSON body.
     pub json_depth: usize,
@@ -74,7 +75,7 @@ impl Default for FrontOptions {
             handover: 256,
             handshake_timeout: Duration::from_secs(10),
             sync_timeout: Duration::from_secs(29),
-            sync_waiters: 16_384,
+            sync_waiters: 8_192,
             json_depth: 100,
             form_parts: 1_000,
             inline_bytes: 64 << 10,

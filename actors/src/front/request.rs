@@ -55,12 +55,19 @@ pub(super) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     let (mut parts, mut incoming) = request.into_parts();
-    if let Some((beside, max_body)) = front.beside.get().filter(|(beside, _)| beside.takes(parts.uri.path())) {
+    if let Some(beside) = front.beside.get().filter(|beside| beside.service.takes(parts.uri.path())) {
         let client = || caller.client(&front, &parts.headers);
-        return Ok(match body::read(&front, serving.watch(), &client, &mut incoming, *max_body).await {
-            Ok(body) => {
+        let read = match beside.places.try_acquire() {
+            Ok(place) => {
+                let body = body::read(&beside.memory, serving.watch(), &client, &mut incoming, beside.max_body).await;
+                body.map(|body| (place, body))
+            }
+            Err(_) => Err(ErrorCode::RateLimited),
+        };
+        return Ok(match read {
+            Ok((_place, body)) => {
                 parts.extensions.insert(Peer(caller.peer.ip()));
-                beside.answer(Request::from_parts(parts, body.bytes.clone())).await
+                beside.service.answer(Request::from_parts(parts, body.bytes.clone())).await
             }
             Err(code) => Box::pin(refuse(&front, Asker::of(&front, caller, &parts), incoming, &code.into())).await,
         });
@@ -156,7 +163,7 @@ async fn take(front: &Arc<FrontShared>, watch: &Watch, caller: Caller, parts: &P
         check_coding(&parts.headers)?;
     }
     let client = || caller.client(front, &parts.headers);
-    let mut body = body::read(front, watch, &client, incoming, front.options().max_body).await?;
+    let mut body = body::read(&front.body_memory, watch, &client, incoming, front.options().max_body).await?;
     let is_small = body.bytes.len() <= front.options().inline_bytes;
     let routed = match early {
         Some(routed) if is_small => {
@@ -227,7 +234,7 @@ async fn accept(front: &FrontShared, client: IpAddr, taken: Taken) -> Result<Ans
     if is_synchronous {
         return Box::pin(accept_and_wait(front, client, execution, &routed, payload, body)).await;
     }
-    intake::append(front, &routed.identity, payload).await?;
+    intake::append(front, &routed.identity, payload, || body.may_wait(&front.body_memory, client)).await?;
     drop(body);
     match routed.refusal {
         Some(code) => Err(Refusal::of(code, execution)),
@@ -385,11 +392,9 @@ async fn accept_and_wait(
     body: HeldBody,
 ) -> Result<Answer, Refusal> {
     let options = front.options();
-    if front.parts.waiters.len() >= options.sync_waiters {
-        return Err(ErrorCode::RateLimited.into());
-    }
-    let waiter = front.parts.waiters.register(execution);
-    intake::append(front, &routed.identity, payload).await?;
+    let waiter = front.parts.waiters.register(execution, &routed.identity, options.sync_waiters);
+    let waiter = waiter.ok_or(ErrorCode::RateLimited)?;
+    intake::append(front, &routed.identity, payload, || body.may_wait(&front.body_memory, client)).await?;
     drop(body);
     match tokio::time::timeout(options.sync_timeout, relayed(pin!(waiter.answer()))).await {
         Ok(Some(note)) => Ok(reply::ended(front, client, execution, note)),

@@ -63,7 +63,7 @@ impl FrontShared {
             refusal: None,
         };
         let ((), payload) = seal_elsewhere(self, acceptance, stored.encode(), ()).await?;
-        intake::append(self, &trial.identity, payload)
+        intake::append(self, &trial.identity, payload, || Some(()))
             .await
             .map_err(|refusal| refusal.code)?;
         Ok(execution)

@@ -368,6 +368,26 @@ fn synchronous_callers_beyond_the_limit_are_refused_before_anything_is_recorded(
 }
 
 #[test]
+fn callers_of_one_user_leave_places_to_those_of_others() {
+    let world = Setup::options(|options| options.sync_waiters = 8).start();
+    let ask = |user, count| {
+        let mut client = world.connect();
+        client.write(post(&of_user(user, 3), "", "").as_bytes());
+        world.appended(count);
+        client
+    };
+    let refusal = (429, "rate_limited".to_owned());
+    let janes = [ask(JANE, 1), ask(JANE, 2)];
+    assert_eq!(world.post(&of_user(JANE, 3), "", "").refusal(), refusal);
+    let bobs = [ask(BOB, 3), ask(BOB, 4)];
+    assert_eq!(world.post(&plain(3), "", "").refusal(), refusal, "half are one customer's");
+    assert_eq!(world.appends(), 4, "nothing of what was refused was recorded");
+    drop(janes);
+    until("their places to be free", || world.waiters.len() == 2);
+    drop((ask(JANE, 5), bobs));
+}
+
+#[test]
 fn a_client_that_goes_away_during_the_append_changes_nothing() {
     for (outcome, admitted) in [(Ok(()), 1), (Err(AppendError::Full), 0)] {
         let world = start();

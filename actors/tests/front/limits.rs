@@ -2,7 +2,9 @@
 
 use crate::harness::*;
 use bytes::Bytes;
-use perseat_actors::front::{Beside, BesideAnswer, Proxies};
+use perseat_actors::admission::AdmissionOptions;
+use perseat_actors::front::{Beside, BesideAnswer, BesideLimits, Proxies};
+use perseat_domain::budget::Limits;
 use perseat_domain::definition::{EndpointType, RoutingPath};
 use perseat_domain::route::RouteChange;
 use std::sync::Arc;
@@ -328,6 +330,34 @@ fn bodies_that_do_not_come_delay_no_small_one() {
 }
 
 #[test]
+fn what_waits_for_a_users_room_leaves_the_memory_to_others_of_its_sender() {
+    for (body, waiting) in [("x".repeat(10_000), 12), ("x".repeat(4_000), 40)] {
+        let mut setup = Setup::options(|options| options.body_memory = 1 << 20);
+        setup.admission = AdmissionOptions {
+            limits: Limits {
+                user: 1,
+                wait_percent: 100,
+                ..Limits::default()
+            },
+            wait: Duration::from_secs(3_600),
+            ..AdmissionOptions::default()
+        };
+        let world = setup.start();
+        assert_eq!(world.post(&of_user(JANE, 1), "", "first").status, 200);
+        let _waiting: Vec<_> = (0..waiting)
+            .map(|_| {
+                let mut client = world.connect();
+                client.write(post(&of_user(JANE, 1), "", &body).as_bytes());
+                client
+            })
+            .collect();
+        until("all of it to be read", || world.seals() == 1 + waiting);
+        assert_eq!(world.post(&of_user(BOB, 1), "", &body).status, 200);
+        assert_eq!(world.appends(), 2);
+    }
+}
+
+#[test]
 fn bodies_that_one_address_does_not_end_delay_no_other_address() {
     let world = start();
     let begin = |_| {
@@ -438,7 +468,7 @@ fn a_form_that_a_request_is_routed_by_has_as_many_parts_as_it_may() {
     }
 }
 
-/// Takes everything below `/beside`.
+/// Takes everything below `/beside`, and answers nothing below `/beside/never`.
 #[derive(Debug)]
 struct Neighbour;
 
@@ -448,15 +478,47 @@ impl Beside for Neighbour {
     }
 
     fn answer(&self, request: http::Request<Bytes>) -> BesideAnswer {
-        let length = request.body().len().to_string();
-        Box::pin(async move { http::Response::new(length.into()) })
+        Box::pin(async move {
+            if request.uri().path() == "/beside/never" {
+                std::future::pending::<()>().await;
+            }
+            http::Response::new(request.body().len().to_string().into())
+        })
     }
+}
+
+const BESIDE: BesideLimits = BesideLimits {
+    max_body: 200_000,
+    body_memory: 1 << 20,
+    requests: 20,
+};
+
+#[test]
+fn what_waits_beside_holds_no_memory_of_webhooks_and_as_many_connections_as_it_may() {
+    let world = Setup::options(|options| options.body_memory = 512 << 10).start();
+    world.front.serve_beside(Arc::new(Neighbour), BESIDE);
+    // More than the eighth that is for small bodies.
+    let body = "x".repeat(4_000);
+    let waiting: Vec<_> = (0..20)
+        .map(|n| {
+            let mut client = world.connect();
+            client.write(post("/beside/never", "", &body).as_bytes());
+            until("it to be there", || world.front.connections() == n + 1);
+            client
+        })
+        .collect();
+    world.settle();
+    assert_eq!(world.post("/beside", "", "").refusal(), (429, "rate_limited".to_owned()));
+    assert_eq!(world.post(&plain(1), "", &body).status, 200);
+    drop(waiting);
+    until("they to be gone", || world.front.connections() == 0);
+    assert_eq!(world.post("/beside", "", "").status, 200);
 }
 
 #[test]
 fn what_is_served_beside_has_a_limit_of_its_own_for_bodies() {
     let world = Setup::options(|options| options.max_body = 100_000).start();
-    world.front.serve_beside(Arc::new(Neighbour), 200_000);
+    world.front.serve_beside(Arc::new(Neighbour), BESIDE);
     let body = "x".repeat(200_000);
     let taken = world.post("/beside", "", &body);
     assert_eq!((taken.status, taken.body.as_slice()), (200, &b"200000"[..]));
