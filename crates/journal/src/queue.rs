@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -64,6 +65,8 @@ pub(crate) struct Request {
     pub(crate) entry_count: usize,
     /// Whether it goes before all others: a release waits for it.
     pub(crate) goes_first: bool,
+    /// When it was put in.
+    pub(crate) since: Instant,
     ticket: Option<oneshot::Sender<Outcome>>,
 }
 
@@ -129,6 +132,7 @@ impl Queue {
             entry_count: entries.len(),
             entries,
             goes_first,
+            since: Instant::now(),
             ticket: Some(ticket),
         };
         match goes_first {

@@ -68,8 +68,6 @@ pub(crate) struct Writer {
     options: Options,
     sink: Box<dyn CommitSink>,
     segment: Option<Arc<Segment>>,
-    // Since when the batch waits for a spare.
-    lacks_since: Option<Instant>,
     // The number of the next frame.
     sequence: u64,
     poisoned: bool,
@@ -106,7 +104,6 @@ impl Writer {
             options,
             sink,
             segment: None,
-            lacks_since: None,
             sequence,
             poisoned: false,
             pending: VecDeque::new(),
@@ -254,11 +251,9 @@ impl Writer {
             && segment.fits(needed)
             && (goes_first || !self.shared.pool.is_set_aside())
         {
-            self.lacks_since = None;
             return Spare::Ready(segment.clone());
         }
-        let waited = self.lacks_since.get_or_insert_with(Instant::now).elapsed();
-        let left = self.options.spare_wait.saturating_sub(waited);
+        let left = self.patience();
         let is_closing = self.shared.queue.refusal() == Some(AppendError::Closed);
         let next = match self
             .shared
@@ -267,17 +262,23 @@ impl Writer {
         {
             Spare::NotYet => return Spare::NotYet,
             Spare::Ready(next) => next,
-            other => {
-                self.lacks_since = None;
-                return other;
-            }
+            other => return other,
         };
-        self.lacks_since = None;
         self.shared.table.insert(next.clone());
         if let Some(old) = self.segment.replace(next.clone()) {
             self.shared.pool.retire(old, Write::Allowed);
         }
         Spare::Ready(next)
+    }
+
+    /// How much longer the batch waits for a spare. Each of its requests has waited in line, too, behind other frames: nobody is refused
+    /// before their time, and nobody waits twice as long.
+    fn patience(&self) -> Duration {
+        let waited = || self.batch.iter().map(|request| request.since.elapsed());
+        let most = self.options.spare_wait;
+        let of_the_last = most.saturating_sub(waited().min().unwrap_or_default());
+        let of_the_first = (2 * most).saturating_sub(waited().max().unwrap_or_default());
+        of_the_last.min(of_the_first)
     }
 
     /// Back into line: the next turn begins with what goes first.

@@ -286,6 +286,45 @@ fn a_writer_that_waits_for_room_answers_for_its_life() {
 }
 
 #[test]
+fn events_in_line_wait_together_and_not_one_after_the_other() {
+    const WAIT: Duration = Duration::from_secs(2);
+    let journal = full(WAIT);
+    let waiting: Vec<_> = (0..8).map(|_| journal.append(vec![entry()])).collect();
+    let answered: Vec<_> = waiting
+        .into_iter()
+        .map(|append| {
+            assert_eq!(append.wait(), Err(AppendError::Full));
+            Instant::now()
+        })
+        .collect();
+    assert!(
+        answered[7] - answered[0] < 3 * WAIT,
+        "each waited anew: {:?}",
+        answered[7] - answered[0]
+    );
+}
+
+#[test]
+fn what_goes_before_an_event_does_not_begin_its_wait_anew() {
+    let journal = full(Duration::from_secs(1));
+    let waiting = journal.append(vec![entry()]);
+    let waiting = thread::spawn(move || waiting.wait());
+    let small = || NewEntry {
+        payload: vec![7; 10].into(),
+        ..entry()
+    };
+    for _ in 0..200 {
+        if waiting.is_finished() {
+            break;
+        }
+        journal.append_first(vec![small()]).wait().unwrap();
+        thread::park_timeout(Duration::from_millis(50));
+    }
+    assert!(waiting.is_finished(), "ten times as long as it may");
+    assert_eq!(waiting.join().unwrap(), Err(AppendError::Full));
+}
+
+#[test]
 fn a_writer_that_waits_for_room_ends_when_the_log_is_closed() {
     let journal = full(60 * PATIENCE);
     let waiting = journal.append(vec![entry()]);
