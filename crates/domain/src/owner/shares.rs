@@ -5,10 +5,11 @@
 //! holds their share, nothing else of theirs begins before some of it ends. What has begun goes on.
 //!
 //! What stands apart is let in again a few at a time, whenever it may have become possible: at an end, and when something of the customer
-//! began, or turned out not to begin for now. Its users take turns, so that none waits for another's to be through.
+//! began, or turned out not to begin for now. Its queues take turns, so that none waits for another's to be through: who holds how much
+//! is a person's, whose turn it is and what is older a queue's.
 
 use super::table::{Live, Stand};
-use super::{Owner, Turn};
+use super::{Owner, Turn, UserKey};
 use crate::id::{CustomerId, ExecutionId, IdMap, UserId};
 use crate::identity::Identity;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,33 +38,42 @@ fn whose(identity: &Identity) -> Whose {
 /// What of one customer begins once there is room.
 #[derive(Debug, Default)]
 struct Apart {
-    /// Of each user, in the order of acceptance.
-    of: BTreeMap<Option<UserId>, BTreeMap<u64, ExecutionId>>,
-    /// Who had a turn last.
-    last: Option<UserId>,
+    of: BTreeMap<UserKey, Queue>,
+    /// What had a turn last.
+    last: Option<UserKey>,
+}
+
+/// Of one queue.
+#[derive(Debug)]
+struct Queue {
+    /// Whose share it needs, beside its customer's.
+    person: Option<UserId>,
+    /// In the order of acceptance.
+    executions: BTreeMap<u64, ExecutionId>,
 }
 
 impl Apart {
-    /// Those whose turn it is, in their order.
-    fn users(&self) -> impl Iterator<Item = Option<UserId>> {
-        let after = self.of.range((Bound::Excluded(self.last), Bound::Unbounded));
-        after.chain(self.of.range(..=self.last)).map(|(user, _)| *user)
+    /// The queues in the order of their turns.
+    fn queues(&self) -> impl Iterator<Item = (&UserKey, &Queue)> {
+        let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let before = self.last.into_iter().flat_map(|last| self.of.range(..=last));
+        self.of.range((after, Bound::Unbounded)).chain(before)
     }
 
-    fn remove(&mut self, user: Option<UserId>, order: u64) -> Option<ExecutionId> {
-        let of_user = self.of.get_mut(&user)?;
-        let removed = of_user.remove(&order);
-        if of_user.is_empty() {
-            self.of.remove(&user);
+    fn remove(&mut self, key: UserKey, order: u64) -> Option<ExecutionId> {
+        let executions = &mut self.of.get_mut(&key)?.executions;
+        let removed = executions.remove(&order);
+        if executions.is_empty() {
+            self.of.remove(&key);
         }
         removed
     }
 
-    /// The oldest of this user, who had their turn then.
-    fn take(&mut self, user: Option<UserId>) -> Option<ExecutionId> {
-        self.last = user;
-        let (order, _) = self.of.get(&user)?.first_key_value()?;
-        self.remove(user, *order)
+    /// The oldest of this queue, which had its turn then.
+    fn take(&mut self, key: UserKey) -> Option<ExecutionId> {
+        self.last = Some(key);
+        let (order, _) = self.of.get(&key)?.executions.first_key_value()?;
+        self.remove(key, *order)
     }
 }
 
@@ -116,10 +126,11 @@ impl Held {
         self.of_customers.get(&customer).is_some_and(|held| *held >= self.shares.customer)
     }
 
-    /// Whether something that they accepted before this stands apart.
-    fn has_older(&self, (customer, user): Whose, order: u64) -> bool {
-        let of_user = self.apart.get(&customer).and_then(|apart| apart.of.get(&user));
-        of_user.is_some_and(|apart| apart.range(..order).next().is_some())
+    /// Whether something of its queue that was accepted before this stands apart.
+    fn has_older(&self, identity: &Identity, order: u64) -> bool {
+        let apart = self.apart.get(&identity.customer);
+        let queue = apart.and_then(|apart| apart.of.get(&UserKey::of(identity)));
+        queue.is_some_and(|queue| queue.executions.range(..order).next().is_some())
     }
 
     /// Something of this customer began, ended, or does not begin for now.
@@ -129,21 +140,22 @@ impl Held {
         }
     }
 
-    fn set_apart(&mut self, (customer, user): Whose, order: u64, execution: ExecutionId) {
-        self.apart
-            .entry(customer)
-            .or_default()
-            .of
-            .entry(user)
-            .or_default()
-            .insert(order, execution);
+    fn set_apart(&mut self, identity: &Identity, order: u64, execution: ExecutionId) {
+        let (customer, person) = whose(identity);
+        let new = || Queue {
+            person,
+            executions: BTreeMap::new(),
+        };
+        let apart = self.apart.entry(customer).or_default();
+        let queue = apart.of.entry(UserKey::of(identity)).or_insert_with(new);
+        queue.executions.insert(order, execution);
         self.stirred.insert(customer);
     }
 
-    fn forget(&mut self, (customer, user): Whose, order: u64) {
-        if let Some(apart) = self.apart.get_mut(&customer) {
-            apart.remove(user, order);
-            self.leave_out(customer);
+    fn forget(&mut self, identity: &Identity, order: u64) {
+        if let Some(apart) = self.apart.get_mut(&identity.customer) {
+            apart.remove(UserKey::of(identity), order);
+            self.leave_out(identity.customer);
         }
     }
 
@@ -155,23 +167,24 @@ impl Held {
         }
     }
 
-    /// Whose oldest may begin now. Whoever holds their whole share is passed over; there are not more of them than shares.
-    fn next(&self, customer: CustomerId) -> Option<Option<UserId>> {
+    /// The queue whose oldest may begin now. Those of whoever holds their whole share are passed over.
+    fn next(&self, customer: CustomerId) -> Option<UserKey> {
         if self.is_full_of(customer) {
             return None;
         }
-        let mut users = self.apart.get(&customer)?.users();
-        users.find(|user| !self.is_full((customer, *user)))
+        let mut queues = self.apart.get(&customer)?.queues();
+        let next = queues.find(|(_, queue)| !self.is_full((customer, queue.person)));
+        next.map(|(key, _)| *key)
     }
 
     /// What of this customer may begin now.
     fn take(&mut self, customer: CustomerId) -> Vec<ExecutionId> {
         let mut found = Vec::new();
         while found.len() < AT_ONCE
-            && let Some(user) = self.next(customer)
+            && let Some(key) = self.next(customer)
             && let Some(apart) = self.apart.get_mut(&customer)
         {
-            found.extend(apart.take(user));
+            found.extend(apart.take(key));
             self.leave_out(customer);
         }
         found
@@ -203,14 +216,14 @@ impl Owner {
         let Some(live) = self.table.get_mut(turn.execution) else {
             return false;
         };
-        let (whose, order) = (whose(&live.identity), live.order);
+        let (identity, order) = (live.identity, live.order);
         let goes_on = live.has_begun || live.has_memory || live.is_cancelled;
-        let is_held_up = || self.held.is_full(whose) || self.held.has_older(whose, order);
+        let is_held_up = || self.held.is_full(whose(&identity)) || self.held.has_older(&identity, order);
         if goes_on || !is_held_up() || self.parked.is_scout(turn.user, order) {
             return false;
         }
         live.stand = Stand::Apart;
-        self.held.set_apart(whose, order, turn.execution);
+        self.held.set_apart(&identity, order, turn.execution);
         if let Some(slot) = turn.slot {
             self.queue.returned(slot);
         }
@@ -223,18 +236,17 @@ impl Owner {
         let Some(live) = self.table.get_mut(execution) else {
             return true;
         };
-        let whose = whose(&live.identity);
-        if live.stand != Stand::Short || live.has_begun || !self.held.is_full(whose) {
+        if live.stand != Stand::Short || live.has_begun || !self.held.is_full(whose(&live.identity)) {
             return true;
         }
         live.stand = Stand::Apart;
-        self.held.set_apart(whose, live.order, execution);
+        self.held.set_apart(&live.identity, live.order, execution);
         false
     }
 
     /// It stands apart no longer.
     pub(super) fn is_apart_no_more(&mut self, identity: &Identity, order: u64) {
-        self.held.forget(whose(identity), order);
+        self.held.forget(identity, order);
     }
 
     /// It ended, and what it held is free.

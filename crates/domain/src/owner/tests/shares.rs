@@ -98,6 +98,37 @@ fn what_begins_and_waits_lets_in_the_rest_and_no_user_of_a_customer_waits_for_an
 }
 
 #[test]
+fn one_queue_of_a_person_or_of_a_customer_does_not_wait_for_another_of_theirs() {
+    let elsewhere = InstanceId(Uuid::from_u128(2));
+    let of_ann = identity(ANN);
+    let config = UserConfigId(Uuid::from_u128(77));
+    let anns = Identity {
+        instance: elsewhere,
+        user: of_ann.user.map(|bound| BoundUser { config, ..bound }),
+        ..of_ann
+    };
+    let of_nobody = Identity { user: None, ..of_ann };
+    let nobodys = Identity {
+        instance: elsewhere,
+        ..of_nobody
+    };
+    for (one, other) in [(of_ann, anns), (of_nobody, nobodys)] {
+        let mut rig = Rig::new(300);
+        rig.accept_for(1, one);
+        rig.begins_and_waits(1, 5_000);
+        rig.turns();
+        (2..=200).for_each(|number| rig.accept_for(number, one));
+        rig.accept_for(201, other);
+        assert_eq!(rig.turns(), Vec::<u128>::new(), "the share is taken");
+        rig.end(1);
+        let turns = rig.turns();
+        assert!(turns.len() < 200 && turns.contains(&201), "of each queue some: {turns:?}");
+        rig.accept_for(202, other);
+        assert!(rig.turns().contains(&202), "nothing of its queue is older and waits");
+    }
+}
+
+#[test]
 fn what_comes_later_does_not_begin_before_what_stands_apart() {
     let mut rig = Rig::new(100);
     rig.accept(1, ANN);
