@@ -19,6 +19,8 @@ pub const LIVE: &str = "perseat_executions_live";
 pub const RUNNING: &str = "perseat_executions_running";
 /// Executions that wait for a connection to be usable, by owner.
 pub const PARKED: &str = "perseat_executions_parked";
+/// Executions that do not begin for now because their user or customer holds a whole share, by owner.
+pub const APART: &str = "perseat_executions_apart";
 
 /// Users in memory, by owner.
 pub const USERS: &str = "perseat_users_in_memory";
@@ -40,6 +42,7 @@ pub(crate) struct OwnerMetrics {
     pub(crate) live: Gauge,
     pub(crate) running: Gauge,
     pub(crate) parked: Gauge,
+    pub(crate) apart: Gauge,
     pub(crate) users: Gauge,
 }
 
@@ -53,6 +56,7 @@ impl OwnerMetrics {
             live: gauge!(LIVE, "owner" => owner.clone()),
             running: gauge!(RUNNING, "owner" => owner.clone()),
             parked: gauge!(PARKED, "owner" => owner.clone()),
+            apart: gauge!(APART, "owner" => owner.clone()),
             users: gauge!(USERS, "owner" => owner),
         }
     }

@@ -70,6 +70,7 @@ pub const METRICS: &[Metric] = &[
     metric("perseat_executions_running", Kind::Gauge, "`owner`: 0, 1, …", "Executions that hold a slot of this owner."),
     metric("perseat_users_in_memory", Kind::Gauge, "`owner`: 0, 1, …", "Users of this owner that are in memory: those that run, and those that rest (`supervision.passivate-after`, `supervision.max-users`)."),
     metric("perseat_executions_parked", Kind::Gauge, "`owner`: 0, 1, …", "Executions of this owner that wait for a connection to be usable."),
+    metric("perseat_executions_apart", Kind::Gauge, "`owner`: 0, 1, …", "Executions of this owner that do not begin for now, though a slot may be free: what has begun of their user or customer holds all of `admission.user-bytes` or `admission.customer-bytes`."),
     metric(EXECUTIONS_FINISHED, Kind::Counter, "", "Executions whose end is durable, however they ended."),
     metric("perseat_quarantines_total", Kind::Counter, "", "Actors put in quarantine after too many restarts. An operator should look."),
     metric("perseat_grant_renewals_total", Kind::Counter, "`outcome`: renewed, over, passing, unknown", "Renewals of third parties' tokens."),

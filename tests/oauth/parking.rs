@@ -133,10 +133,15 @@ async fn a_burst_whose_large_results_wait_for_a_credential_holds_its_users_share
     let parked = listed(&world, "parked").await;
     assert!(parked * RESULT / 2 < 2 << 20, "{parked} wait with what they gave");
     assert_eq!(parked + listed(&world, "queued").await, BURST);
+    assert!(
+        world.daemon.metric("perseat_executions_apart").await > 0.0,
+        "and an operator sees why the rest does not begin"
+    );
     connect(&world, "ann").await;
     for execution in &anns {
         assert_eq!(world.ended(execution).await["status"], "succeeded");
     }
+    assert_eq!(world.daemon.metric("perseat_executions_apart").await, 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

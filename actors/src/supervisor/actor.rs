@@ -124,16 +124,17 @@ impl Supervisor {
     }
 
     fn after_change(&mut self) {
-        let (running, live, parked) = self.decide(|owner, users| {
+        let (running, live, parked, apart) = self.decide(|owner, users| {
             owner.grant(users);
             if owner.running() == 0 {
                 owner.catch_up(users);
             }
-            (owner.running(), owner.live(), owner.parked_now())
+            (owner.running(), owner.live(), owner.parked_now(), owner.apart_now())
         });
         self.metrics.live.set(live as f64);
         self.metrics.running.set(f64::from(running));
         self.metrics.parked.set(parked as f64);
+        self.metrics.apart.set(apart as f64);
         self.metrics.users.set(self.env.crowd.len() as f64);
         if let (0, Some(waiting)) = (running, &mut self.draining) {
             waiting.drain(..).for_each(|reply| reply.send(()));

@@ -84,6 +84,8 @@ pub(super) struct Held {
     of_users: IdMap<UserId, u64>,
     of_customers: IdMap<CustomerId, u64>,
     apart: IdMap<CustomerId, Apart>,
+    /// How many executions that is.
+    apart_now: usize,
     /// Customers of whom something may be let in.
     stirred: BTreeSet<CustomerId>,
 }
@@ -95,6 +97,7 @@ impl Held {
             of_users: IdMap::default(),
             of_customers: IdMap::default(),
             apart: IdMap::default(),
+            apart_now: 0,
             stirred: BTreeSet::new(),
         }
     }
@@ -148,13 +151,16 @@ impl Held {
         };
         let apart = self.apart.entry(customer).or_default();
         let queue = apart.of.entry(UserKey::of(identity)).or_insert_with(new);
-        queue.executions.insert(order, execution);
+        if queue.executions.insert(order, execution).is_none() {
+            self.apart_now += 1;
+        }
         self.stirred.insert(customer);
     }
 
     fn forget(&mut self, identity: &Identity, order: u64) {
         if let Some(apart) = self.apart.get_mut(&identity.customer) {
-            apart.remove(UserKey::of(identity), order);
+            let removed = apart.remove(UserKey::of(identity), order);
+            self.apart_now -= usize::from(removed.is_some());
             self.leave_out(identity.customer);
         }
     }
@@ -184,7 +190,9 @@ impl Held {
             && let Some(key) = self.next(customer)
             && let Some(apart) = self.apart.get_mut(&customer)
         {
-            found.extend(apart.take(key));
+            let taken = apart.take(key);
+            self.apart_now -= usize::from(taken.is_some());
+            found.extend(taken);
             self.leave_out(customer);
         }
         found
@@ -201,6 +209,12 @@ fn lower<K: Copy + Eq + Hash>(held: &mut IdMap<K, u64>, key: &K, bytes: u64) {
 }
 
 impl Owner {
+    /// Executions that do not begin for now because of what theirs that has begun holds.
+    #[must_use]
+    pub fn apart_now(&self) -> usize {
+        self.held.apart_now
+    }
+
     /// It has begun: what it holds counts from now on.
     pub(super) fn began(&mut self, execution: ExecutionId) {
         if let Some(live) = self.table.get_mut(execution).filter(|live| !live.has_begun) {

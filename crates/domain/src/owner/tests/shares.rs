@@ -119,9 +119,11 @@ fn one_queue_of_a_person_or_of_a_customer_does_not_wait_for_another_of_theirs() 
         rig.turns();
         (2..=200).for_each(|number| rig.accept_for(number, one));
         rig.accept_for(201, other);
-        assert_eq!(rig.turns(), Vec::<u128>::new(), "the share is taken");
+        assert_eq!((rig.turns(), rig.owner.apart_now()), (Vec::new(), 200), "the share is taken");
+        rig.cancel(200);
         rig.end(1);
         let turns = rig.turns();
+        assert_eq!(rig.owner.apart_now(), 200 - turns.len());
         assert!(turns.len() < 200 && turns.contains(&201), "of each queue some: {turns:?}");
         rig.accept_for(202, other);
         assert!(rig.turns().contains(&202), "nothing of its queue is older and waits");
