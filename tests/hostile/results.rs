@@ -114,7 +114,7 @@ async fn texts_are_counted_as_often_as_they_are_answered_and_answers_until_they_
         .set("api.concurrency", 2)
         .set("api.query-bytes", "16MiB")
         .set("api.result-memory", "32MiB")
-        .set("api.query-time", "1s");
+        .set("api.query-time", "3s");
     let flows = vec![flow("Talk", OPEN, &[code("Say", TALK)])];
     let world = World::with(setup, flows).await.may_grow(144 << 20, "what follows");
     let request = post(&world.path_of("Talk").await, "prismatic-synchronous: true\r\n", "{}");
@@ -138,7 +138,7 @@ async fn texts_are_counted_as_often_as_they_are_answered_and_answers_until_they_
         client.write(post("/api", &headers, &body));
         client
     };
-    let mut clients: Vec<Client> = (0..12).map(ask).collect();
+    let mut clients: Vec<Client> = (0..8).map(ask).collect();
     let heads: Vec<(u16, bool)> = clients
         .iter_mut()
         .map(|client| client.head().expect("an answer"))

@@ -58,6 +58,8 @@ pub(crate) fn setup_in_little_room() -> Setup {
         .set("retention.budget", "20MiB")
         .set("journal.segment", "1MiB")
         .set("front.max-body", "256KiB")
+        // Whoever pushes out is not refused where the machine is slow.
+        .set("admission.wait", "20s")
 }
 
 impl World {
