@@ -309,8 +309,9 @@ impl Grants {
 
     /// Until when nobody's refusal of this connection's token counts: it was given so lately that another one would fare no better.
     pub(crate) fn fresh_until(&self, stable_key: &str, env: &ExecutionEnv) -> Option<Timestamp> {
+        let (now, rules) = (env.clock.now(), &env.oauth.rules);
         match self.items.get(stable_key) {
-            Some(item) => item.now.grant.fresh_until(&env.oauth.rules),
+            Some(item) => item.now.grant.fresh_until(now, rules),
             None => self.lent(stable_key)?.fresh_until,
         }
     }

@@ -198,8 +198,9 @@ impl Grants {
             return Ok(Turn::default());
         };
         // A second use is not worth waiting for beyond its grace.
-        let last = item.now.grant.last_moment(&item.rules(&env.oauth.rules));
-        let within = last.map(|last| last.since(env.clock.now()));
+        let now = env.clock.now();
+        let last = item.now.grant.last_moment(now, &item.rules(&env.oauth.rules));
+        let within = last.map(|last| last.since(now));
         let whose = Whose {
             customer: self.party.customer,
             grant: &item.id.to_key(),

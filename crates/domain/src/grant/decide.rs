@@ -83,11 +83,15 @@ impl Grant {
             (Status::Pending | Status::Failed | Status::Uncertain, _) | (_, None) => Need::Consent,
             (Status::Active | Status::Error, Some(held)) => {
                 let has_ended = held.has_ended(now);
-                if held.due_at(rules).is_none_or(|due| now < due) {
+                let is_due = held.due_at(rules).is_some_and(|due| due <= now) || held.is_of_another_clock(now, rules);
+                if !is_due {
                     Need::Nothing
                 } else if held.renewal == Renewal::None {
                     if has_ended { Need::Consent } else { Need::Nothing }
-                } else if self.retry_at.is_none_or(|retry| retry <= now) {
+                } else if self
+                    .retry_at
+                    .is_none_or(|retry| retry <= now || retry.since(now) > rules.longest_wait())
+                {
                     Need::Renewal
                 } else if has_ended {
                     Need::Patience
@@ -236,7 +240,7 @@ impl Grant {
     /// A third party refused the token of this generation. Tells whether that changed anything: a fresh token is not at fault,
     /// and another one would fare no better.
     pub fn refused(&mut self, generation: u64, now: Timestamp, rules: &Rules) -> bool {
-        let is_fresh = self.fresh_until(rules).is_some_and(|until| now < until);
+        let is_fresh = self.fresh_until(now, rules).is_some_and(|until| now < until);
         let Some(held) = self.held.as_mut().filter(|held| !held.refused) else {
             return false;
         };
@@ -252,10 +256,11 @@ impl Grant {
         true
     }
 
-    /// Until when nobody's refusal of its token counts.
+    /// Until when nobody's refusal of its token counts; `None` where a clock wrote that it was given which was ahead of today's.
     #[must_use]
-    pub fn fresh_until(&self, rules: &Rules) -> Option<Timestamp> {
-        self.held.map(|held| held.issued_at.after(rules.fresh))
+    pub fn fresh_until(&self, now: Timestamp, rules: &Rules) -> Option<Timestamp> {
+        let held = self.held.filter(|held| !held.is_of_another_clock(now, rules))?;
+        Some(held.issued_at.after(rules.fresh))
     }
 
     /// It is given up here: nothing is held any more.
@@ -310,12 +315,12 @@ impl Grant {
     }
 
     /// When another use of the refresh token is not forgiven any more; none where nothing is forgiven anyway. That of a first use
-    /// counts, too: it may arrive after a second one.
+    /// counts, too: it may arrive after a second one. How much is left of a use that another clock wrote nobody knows.
     #[must_use]
-    pub fn last_moment(&self, rules: &Rules) -> Option<Timestamp> {
+    pub fn last_moment(&self, now: Timestamp, rules: &Rules) -> Option<Timestamp> {
         let intent = self.intent.filter(|_| self.is_doubtful())?;
         let grace = rules.grace.or((intent.spent > 1).then_some(Duration::ZERO))?;
-        Some(intent.at.after(grace))
+        Some(if intent.at <= now { intent.at.after(grace) } else { now })
     }
 
     /// Whether its token is good no more, as far as anybody said.
@@ -328,7 +333,9 @@ impl Grant {
             self.failed(reason, None, now, rules);
             return Next::Done;
         }
-        let forgives = |intent: Intent| intent.spent < 2 && rules.grace.is_some_and(|grace| now < intent.at.after(grace));
+        // What a clock wrote that was ahead may be older than it says.
+        let is_within = |intent: Intent, grace| intent.at <= now && now < intent.at.after(grace);
+        let forgives = |intent: Intent| intent.spent < 2 && rules.grace.is_some_and(|grace| is_within(intent, grace));
         if self.intent.is_some_and(forgives) {
             return Next::Again;
         }
@@ -352,7 +359,7 @@ impl Grant {
         let factor = 1_u32.checked_shl(self.failures.min(20)).unwrap_or(u32::MAX);
         let wait = rules.back_off.saturating_mul(factor).min(rules.back_off_max);
         // A provider may ask for more than our own limit, but not for ever.
-        let wait = wait.max(retry_after.unwrap_or_default().min(rules.back_off_max.saturating_mul(12)));
+        let wait = wait.max(retry_after.unwrap_or_default().min(rules.longest_wait()));
         self.status = Status::Error;
         self.intent = None;
         self.failures = self.failures.saturating_add(1);
@@ -384,6 +391,11 @@ impl Grant {
 impl Held {
     /// When a token was given that was supplied by hand.
     pub const NOBODY_KNOWS: Timestamp = Timestamp(0);
+
+    /// Whether it was given by a clock that was ahead of today's, by more than one that is kept right is set back: when it ends nobody knows.
+    fn is_of_another_clock(&self, now: Timestamp, rules: &Rules) -> bool {
+        self.issued_at.since(now) > rules.fresh
+    }
 
     fn has_ended(&self, now: Timestamp) -> bool {
         self.refused || self.expires_at.is_some_and(|end| end <= now)

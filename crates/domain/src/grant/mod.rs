@@ -127,6 +127,13 @@ pub struct Rules {
     pub timeline: usize,
 }
 
+impl Rules {
+    /// The longest wait between two attempts, also where a provider asks for more.
+    pub(super) fn longest_wait(&self) -> Duration {
+        self.back_off_max.saturating_mul(12)
+    }
+}
+
 impl Default for Rules {
     fn default() -> Self {
         Self {

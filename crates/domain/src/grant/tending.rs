@@ -163,7 +163,7 @@ impl Tending {
         match (std::mem::take(&mut self.stage), wrote) {
             (Stage::Idle | Stage::Asking, _) => Task::Done,
             (_, Wrote::Overtaken) => Task::Read,
-            (Stage::Intending(_), Wrote::Durable) => match grant.last_moment(rules) {
+            (Stage::Intending(_), Wrote::Durable) => match grant.last_moment(now, rules) {
                 // The write took what was left of the grace. A first use has no second one then.
                 Some(until) if until <= now && grant.intent.is_none_or(|intent| intent.spent < 2) => {
                     self.stage = Stage::Asking;
@@ -364,7 +364,7 @@ mod tests {
         let mut tending = Tending::default();
         let second = due.after(Duration::from_secs(10));
         assert_eq!(look(&mut tending, &mut grant, second), Task::Store);
-        assert_eq!(grant.last_moment(&rules), Some(due.after(Duration::from_secs(30))));
+        assert_eq!(grant.last_moment(second, &rules), Some(due.after(Duration::from_secs(30))));
         assert_eq!(tending.held_back(&mut grant, later(), second, &rules), Task::Done);
         assert_eq!(grant.intent.map(|intent| intent.spent), Some(1));
     }

@@ -107,6 +107,45 @@ fn a_fresh_token_that_is_refused_is_not_at_fault() {
     assert_eq!(grant, before);
 }
 
+/// The clock was ahead and was set right: what it wrote lies further ahead than anything that the rules write.
+#[test]
+fn what_a_clock_wrote_that_was_ahead_holds_nothing_up() {
+    let day = Duration::from_hours(24);
+    let ahead = NOW.after(day);
+    let given_ahead = || {
+        let mut grant = Grant::default();
+        let lifetime = Some(Duration::from_hours(1));
+        let renewal = ROTATING;
+        grant.consented(Renewed { lifetime, renewal }, ahead, &RULES);
+        grant
+    };
+    let mut grant = given_ahead();
+    assert_eq!(grant.need(NOW, &RULES), Need::Renewal, "when it ends nobody knows");
+    assert!(grant.refused(grant.generation, NOW, &RULES), "nor that it is fresh");
+    grant.intend(ahead);
+    assert_eq!(grant.learn(passing("http_503"), ahead, &RULES), Next::Done);
+    assert_eq!(grant.need(NOW, &RULES), Need::Renewal, "its wait is over long ago");
+
+    // A clock that is kept right goes back by less.
+    let lately = NOW.after(day - Duration::from_secs(50));
+    assert_eq!(given_ahead().need(lately, &RULES), Need::Nothing);
+    assert!(!given_ahead().refused(1, lately, &RULES));
+
+    let forgiving = Rules {
+        grace: Some(Duration::from_secs(30)),
+        ..RULES
+    };
+    let mut grant = given_ahead();
+    grant.intend(ahead);
+    assert_eq!(
+        grant.last_moment(NOW, &forgiving),
+        Some(NOW),
+        "how long ago it was spent nobody knows"
+    );
+    assert_eq!(grant.settle(NOW, &forgiving), Next::Done);
+    assert_eq!(grant.status, Status::Uncertain);
+}
+
 #[test]
 fn a_refused_token_that_cannot_be_renewed_needs_consent() {
     let mut grant = given(None, Renewal::None);
