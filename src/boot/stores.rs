@@ -61,6 +61,12 @@ fn custody_in(folder: Arc<dyn Folder>, config: &Config, data: &Path, master_key:
     let keyring = Keyring::open(&path, master_key, &config.keyring_options()).context("the keyring")?;
     let Findings { keys, damaged, .. } = keyring.findings();
     let has_keys = keys + damaged > 0;
+    if !keyring.reads_at_once() {
+        tracing::warn!(
+            keyring = %path.display(),
+            "this file system does not tell what it has in memory: the first events of users wait for `front.key-reads`; more              `keyring.cache-entries` help"
+        );
+    }
     // The first key is made by a mutation of the catalog.
     if has_keys && folder.bytes(CATALOG) == 0 {
         return Err(CustodyLost::Catalog(data.join(CATALOG)).into());

@@ -76,6 +76,9 @@ impl Config {
             sync_waiters: front.sync_waiters.as_usize(),
             json_depth: front.json_depth.as_usize(),
             form_parts: front.form_parts.as_usize(),
+            key_reads: front.key_reads.as_usize(),
+            key_waiters: front.key_waiters.as_usize(),
+            key_wait: front.key_wait,
             inline_bytes: front.inline_bytes.as_usize(),
             pool: front.pool.as_usize(),
             drain_bytes: front.drain_bytes.as_usize(),
@@ -438,10 +441,10 @@ impl Config {
     #[must_use]
     pub fn console_options(&self) -> ConsoleOptions {
         ConsoleOptions {
-            origins: self.embedded.origins.clone(),
-            page: self.embedded.page.as_usize(),
-            looked_at: self.embedded.looked_at.as_usize(),
-            fields: self.embedded.fields.as_usize(),
+            origins: self.people.embedded.origins.clone(),
+            page: self.people.embedded.page.as_usize(),
+            looked_at: self.people.embedded.looked_at.as_usize(),
+            fields: self.people.embedded.fields.as_usize(),
             sources: self.source_options(),
         }
     }

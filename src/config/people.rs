@@ -101,7 +101,10 @@ pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
     mail(config, checks);
     super::notices::check(config, checks);
     oidc(config, checks);
-    for (key, origins) in [("embedded.origins", &config.embedded.origins), ("api.origins", &config.api.origins)] {
+    for (key, origins) in [
+        ("embedded.origins", &config.people.embedded.origins),
+        ("api.origins", &config.api.origins),
+    ] {
         for origin in origins {
             // It stands in a header as it is.
             let is_origin = Url::parse(origin).is_ok_and(|url| {

@@ -68,6 +68,18 @@ settings! {
         remembered: Count = 65_536;
     }
 
+    /// The pages that the embedded SDK shows in frames of your product.
+    embedded "embedded": Embedded {
+        /// Origins of your product's pages (`https://app.example.com`): they alone may frame these pages and call what the SDK calls.
+        origins: Vec<String> = none();
+        /// Entries of one page of log lines, executions, steps and instances; at most `api.page`.
+        page: Count = 50;
+        /// Executions looked through for a page of log lines, and instances for what needs attention; then it ends early, and says so.
+        looked_at: Count = 200;
+        /// Fields of one form; with more it is refused (413).
+        fields: Count = 10_000;
+    }
+
     /// The mail server, for invitations and forgotten passwords.
     mail "mail": Mail {
         /// Its name. Unset: no mail, and links are shown to whoever invites.

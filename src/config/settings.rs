@@ -141,18 +141,6 @@ settings! {
         origins: Vec<String> = none();
     }
 
-    /// The pages that the embedded SDK shows in frames of your product.
-    embedded "embedded": Embedded {
-        /// Origins of your product's pages (`https://app.example.com`): they alone may frame these pages and call what the SDK calls.
-        origins: Vec<String> = none();
-        /// Entries of one page of log lines, executions, steps and instances; at most `api.page`.
-        page: Count = 50;
-        /// Executions looked through for a page of log lines, and instances for what needs attention; then it ends early, and says so.
-        looked_at: Count = 200;
-        /// Fields of one form; with more it is refused (413).
-        fields: Count = 10_000;
-    }
-
     /// Avatars and attachments.
     media "media": Media {
         /// All files together on disk, within `retention.budget`. auto: a 16th of that.
@@ -237,6 +225,12 @@ settings! {
         json_depth: Count = 100;
         /// Parts of a multipart body that are parsed.
         form_parts: Count = 1_000;
+        /// Keys read from the disk at once, of one customer half at most: those that are not among `keyring.cache-entries` and that the system has not in memory.
+        key_reads: Count = 4;
+        /// Events that wait for a key to be read, of one customer half at most, all with a quarter of `front.body-memory` at most. More get 429.
+        key_waiters: Count = 256;
+        /// How long an event waits for its key to be read; then it gets 429.
+        key_wait: Duration = "10s";
         /// Bodies up to this size are checked and sealed on the front's thread, larger ones beside it.
         inline_bytes: Size = "64KiB";
         /// Larger bodies checked and sealed at once.

@@ -61,6 +61,8 @@ pub const METRICS: &[Metric] = &[
     metric(UPTIME, Kind::Gauge, "", "Seconds since this process began to serve."),
     metric(LOG_LINES_DROPPED, Kind::Counter, "", "Log lines dropped because standard output did not take them fast enough."),
     metric("perseat_front_connections", Kind::Gauge, "", "Connections open on the hooks listener."),
+    metric("perseat_front_keys_read_total", Kind::Counter, "", "Keys read from the disk for events: neither unwrapped in memory (`keyring.cache-entries`) nor in the system's."),
+    metric("perseat_front_key_waiters", Kind::Gauge, "", "Events that wait for a key to be read from the disk, of `front.key-waiters`."),
     metric("perseat_front_connections_refused_total", Kind::Counter, "", "Connections closed at once: their address had as many as `front.connections-per-address`."),
     metric("perseat_front_accepted_total", Kind::Counter, "", "Requests accepted: durable before they were answered."),
     metric("perseat_front_refused_total", Kind::Counter, "`code`: the stable codes", "Requests refused."),

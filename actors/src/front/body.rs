@@ -9,6 +9,7 @@
 //! has too much of leaves the rest to be read.
 
 use super::FrontShared;
+use super::address::network_of;
 use super::connection::Watch;
 use super::memory::{Claim, SharedMemory, never};
 use crate::kit::Memory;
@@ -140,7 +141,7 @@ impl HeldBody {
     pub(super) fn may_wait(&self, memory: &BodyMemory, client: IpAddr) -> Option<Waiting> {
         let (whole, first_shares, rests) = &memory.waiting;
         let claim = |held: &Option<Claim>, memory: &SharedMemory| match held {
-            Some(held) => memory.try_claim(client, held.bytes()).map(Some),
+            Some(held) => memory.try_claim(network_of(client), held.bytes()).map(Some),
             None => Some(None),
         };
         Some(Waiting {
@@ -160,10 +161,10 @@ impl HeldBody {
     /// Once a body is seen to be more than small, claims all that it may come to.
     async fn cover(&mut self, memory: &BodyMemory, client: &impl Fn() -> IpAddr, seen: usize, at_most: usize) -> Result<(), ErrorCode> {
         if seen > SMALL && self.first_share.is_none() {
-            self.first_share = Some(memory.first_shares.claim(client(), at_most.min(FIRST_SHARE)).await?);
+            self.first_share = Some(memory.first_shares.claim(network_of(client()), at_most.min(FIRST_SHARE)).await?);
         }
         if seen > FIRST_SHARE && self.rest.is_none() {
-            self.rest = Some(memory.rests.claim(client(), at_most.max(seen) - FIRST_SHARE).await?);
+            self.rest = Some(memory.rests.claim(network_of(client()), at_most.max(seen) - FIRST_SHARE).await?);
         }
         Ok(())
     }

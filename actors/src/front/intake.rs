@@ -102,7 +102,7 @@ pub(super) struct Acceptance {
 
 impl Acceptance {
     /// Whose key seals the request: the user's, or the customer's where there is no user.
-    fn owner(&self) -> Owner {
+    pub(super) fn owner(&self) -> Owner {
         match self.identity.user {
             Some(bound) => Owner::User(bound.user),
             None => Owner::Customer(self.identity.customer),

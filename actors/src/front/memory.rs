@@ -1,8 +1,8 @@
 //! Memory that connections share.
 
-use super::address::network_of;
 use crate::kit::{Held, Memory, Shares};
 use perseat_domain::code::ErrorCode;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
@@ -12,14 +12,14 @@ pub(super) fn never(_: AcquireError) -> ErrorCode {
     ErrorCode::Internal
 }
 
-/// Memory of which one network may hold half: what its clients begin and do not end delays none of the others.
+/// Memory, or places, of which one network, or customer, may hold half: what is begun for one and does not end delays none of the others.
 #[derive(Debug)]
-pub(super) struct SharedMemory {
+pub(super) struct SharedMemory<K = IpAddr> {
     all: Memory,
-    halves: Arc<Shares<IpAddr>>,
+    halves: Arc<Shares<K>>,
 }
 
-impl SharedMemory {
+impl<K: Eq + Hash + Clone> SharedMemory<K> {
     pub(super) fn new(bytes: usize) -> Self {
         Self {
             all: Memory::new(bytes),
@@ -27,18 +27,23 @@ impl SharedMemory {
         }
     }
 
-    /// As [`Memory::claim`], once the network of `client` has so much left of its half.
-    pub(super) async fn claim(&self, client: IpAddr, bytes: usize) -> Result<Claim, ErrorCode> {
-        let of_half = self.halves.claim(network_of(client), bytes).await.map_err(never)?;
+    /// As [`Memory::claim`], once `whose` half has so much left.
+    pub(super) async fn claim(&self, whose: K, bytes: usize) -> Result<Claim<K>, ErrorCode> {
+        let of_half = self.halves.claim(whose, bytes).await.map_err(never)?;
         Ok(Claim {
             of_all: self.all.claim(bytes).await.map_err(never)?,
             _of_half: of_half,
         })
     }
 
+    /// How much is claimed.
+    pub(super) fn held(&self) -> usize {
+        self.all.held()
+    }
+
     /// The same, if they are free now.
-    pub(super) fn try_claim(&self, client: IpAddr, bytes: usize) -> Option<Claim> {
-        let of_half = self.halves.try_claim(network_of(client), bytes)?;
+    pub(super) fn try_claim(&self, whose: K, bytes: usize) -> Option<Claim<K>> {
+        let of_half = self.halves.try_claim(whose, bytes)?;
         Some(Claim {
             of_all: self.all.try_claim(bytes)?,
             _of_half: of_half,
@@ -64,20 +69,20 @@ impl AnswerMemory {
         }
     }
 
-    pub(super) fn try_claim(&self, client: IpAddr, bytes: usize) -> Option<Claim> {
+    pub(super) fn try_claim(&self, network: IpAddr, bytes: usize) -> Option<Claim> {
         let part = if bytes <= SMALL { &self.small } else { &self.large };
-        part.try_claim(client, bytes)
+        part.try_claim(network, bytes)
     }
 }
 
 /// Bytes of [`SharedMemory`].
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct Claim<K: Eq + Hash + Clone = IpAddr> {
     of_all: OwnedSemaphorePermit,
-    _of_half: Held<IpAddr>,
+    _of_half: Held<K>,
 }
 
-impl Claim {
+impl<K: Eq + Hash + Clone> Claim<K> {
     pub(super) fn bytes(&self) -> usize {
         self.of_all.num_permits()
     }
@@ -86,12 +91,13 @@ impl Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::front::address::network_of;
     use futures_util::FutureExt;
 
     #[test]
     fn a_network_has_half() {
         let memory = SharedMemory::new(1_000);
-        let claim = |client: &str, bytes| memory.claim(client.parse().unwrap(), bytes).now_or_never();
+        let claim = |client: &str, bytes| memory.claim(network_of(client.parse().unwrap()), bytes).now_or_never();
         let first = claim("203.0.113.9", 400).unwrap().unwrap();
         assert!(claim("203.0.113.9", 101).is_none(), "it would have more than half");
         let second = claim("203.0.113.9", 100).unwrap().unwrap();

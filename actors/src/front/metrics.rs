@@ -14,6 +14,10 @@ pub const REFUSED_TOTAL: &str = "perseat_front_refused_total";
 pub const CONNECTIONS: &str = "perseat_front_connections";
 /// Connections closed at once: their address had as many as it may.
 pub const CONNECTIONS_REFUSED_TOTAL: &str = "perseat_front_connections_refused_total";
+/// Keys read from the disk for an event.
+pub const KEYS_READ_TOTAL: &str = "perseat_front_keys_read_total";
+/// Events that wait for a key to be read from the disk.
+pub const KEY_WAITERS: &str = "perseat_front_key_waiters";
 /// Connections closed by a time-out, by `phase`.
 pub const CLOSED_TOTAL: &str = "perseat_front_timeouts_total";
 
@@ -23,6 +27,8 @@ pub struct FrontMetrics {
     refused: Vec<Counter>,
     pub(super) connections: Gauge,
     pub(super) connections_refused: Counter,
+    pub(super) keys_read: Counter,
+    pub(super) key_waiters: Gauge,
     pub(super) header_timeouts: Counter,
     pub(super) idle_timeouts: Counter,
     pub(super) answer_timeouts: Counter,
@@ -39,6 +45,8 @@ impl FrontMetrics {
             CONNECTIONS_REFUSED_TOTAL,
             "Connections closed at once: their address had as many as it may"
         );
+        describe_counter!(KEYS_READ_TOTAL, "Keys read from the disk for events");
+        describe_gauge!(KEY_WAITERS, "Events that wait for a key to be read from the disk");
         describe_counter!(CLOSED_TOTAL, "Connections closed by a time-out, by phase");
         Self {
             accepted: counter!(ACCEPTED_TOTAL),
@@ -48,6 +56,8 @@ impl FrontMetrics {
                 .collect(),
             connections: gauge!(CONNECTIONS),
             connections_refused: counter!(CONNECTIONS_REFUSED_TOTAL),
+            keys_read: counter!(KEYS_READ_TOTAL),
+            key_waiters: gauge!(KEY_WAITERS),
             header_timeouts: counter!(CLOSED_TOTAL, "phase" => "header"),
             idle_timeouts: counter!(CLOSED_TOTAL, "phase" => "idle"),
             answer_timeouts: counter!(CLOSED_TOTAL, "phase" => "answer"),

@@ -24,9 +24,11 @@ mod connection;
 pub mod error;
 mod intake;
 mod keeper;
+mod keys;
 mod memory;
 pub mod metrics;
 mod options;
+mod pool;
 mod reply;
 mod request;
 mod route;
@@ -96,7 +98,8 @@ pub struct FrontShared {
     draining: watch::Sender<bool>,
     body_memory: BodyMemory,
     answer_memory: memory::AnswerMemory,
-    pool: Arc<Semaphore>,
+    keys: keys::KeyReads,
+    pool: pool::Pool,
     connections: Arc<Semaphore>,
     addresses: Arc<AddressLimit>,
     open: AtomicUsize,
@@ -109,17 +112,18 @@ impl FrontShared {
     pub fn new(parts: FrontParts) -> Arc<Self> {
         let options = parts.options;
         Arc::new(Self {
-            parts,
             metrics: FrontMetrics::new(),
             ready: AtomicBool::new(false),
             draining: watch::Sender::new(false),
             body_memory: BodyMemory::new(options.body_memory),
             answer_memory: memory::AnswerMemory::new(options.answer_memory),
-            pool: Arc::new(Semaphore::new(options.pool)),
+            keys: keys::KeyReads::new(Arc::clone(&parts.intake), &options),
+            pool: pool::Pool::new(options.pool),
             connections: Arc::new(Semaphore::new(options.connections)),
             addresses: AddressLimit::new(options.connections_per_address),
             open: AtomicUsize::new(0),
             beside: OnceLock::new(),
+            parts,
         })
     }
 
@@ -159,6 +163,12 @@ impl FrontShared {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.open.load(Ordering::Acquire)
+    }
+
+    /// Number of events that wait for a key to be read from the disk.
+    #[must_use]
+    pub fn key_waiters(&self) -> usize {
+        self.keys.waiting()
     }
 
     /// The limits.

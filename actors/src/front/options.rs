@@ -42,6 +42,12 @@ pub struct FrontOptions {
     pub json_depth: usize,
     /// `front.form-parts`: parts of a form that are parsed, where a request is routed by one.
     pub form_parts: usize,
+    /// `front.key-reads`: keys read from the disk at once, of one customer half at most.
+    pub key_reads: usize,
+    /// `front.key-waiters`: events that wait for a key to be read, of one customer half at most; more get `rate_limited`.
+    pub key_waiters: usize,
+    /// `front.key-wait`: how long an event waits for it before it gets `rate_limited`.
+    pub key_wait: Duration,
     /// `front.inline-bytes`: bodies up to this size are checked and sealed on the front thread, larger ones in the pool.
     pub inline_bytes: usize,
     /// `front.pool`: bodies checked and sealed in the pool at once.
@@ -78,6 +84,9 @@ impl Default for FrontOptions {
             sync_waiters: 8_192,
             json_depth: 100,
             form_parts: 1_000,
+            key_reads: 4,
+            key_waiters: 256,
+            key_wait: Duration::from_secs(10),
             inline_bytes: 64 << 10,
             pool: 2,
             drain_bytes: 8 << 20,

@@ -1,6 +1,7 @@
 //! Makes answers: receipts, results, refusals.
 
 use super::FrontShared;
+use super::address::network_of;
 use super::error::{retry_after, sentence, status};
 use super::memory::Claim;
 use super::options::FrontOptions;
@@ -182,7 +183,7 @@ fn result(front: &FrontShared, client: IpAddr, execution: ExecutionId, response:
     if response.headers.len() > options.max_headers || response.header_bytes() > options.max_header_bytes {
         return Err(ErrorCode::ResultTooLarge);
     }
-    let room = front.answer_memory.try_claim(client, response.body.len());
+    let room = front.answer_memory.try_claim(network_of(client), response.body.len());
     let room = room.ok_or(ErrorCode::ResultNotSent)?;
     let body = Bytes::from_owner(Held {
         bytes: response.body,

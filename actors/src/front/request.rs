@@ -5,6 +5,7 @@
 use super::body::{self, HeldBody};
 use super::connection::{Serving, Watch};
 use super::intake::{self, Acceptance};
+use super::keys::key_of;
 use super::reply::{self, Answer, Refusal};
 use super::route::{content_type, route};
 use super::stored::{KeptHeaders, StoredRequest};
@@ -19,6 +20,7 @@ use perseat_domain::entry::Origin;
 use perseat_domain::id::ExecutionId;
 use perseat_domain::route::{Routed, RoutingSnapshot, Target, parse_target};
 use perseat_flow::payload::{is_json, is_parsed, json};
+use perseat_store::seal::DataKey;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -199,19 +201,13 @@ async fn take(front: &Arc<FrontShared>, watch: &Watch, caller: Caller, parts: &P
     };
     let plaintext = plaintext(front, caller, parts, &target, &body);
     body.let_go();
-    let is_small = plaintext.len() <= front.options().inline_bytes;
-    let key = if is_small {
-        acceptance.key_at_once(front.parts.intake.as_ref())?
+    let key = key_of(front, acceptance, || body.may_wait(&front.body_memory, client())).await?;
+    let payload = if plaintext.len() <= front.options().inline_bytes {
+        acceptance.seal(&key, &plaintext)
     } else {
-        None
-    };
-    let payload = match key {
-        Some(key) => acceptance.seal(&key, &plaintext),
-        None => {
-            let (held, payload) = Box::pin(seal_elsewhere(front, acceptance, plaintext, body)).await?;
-            body = held;
-            payload
-        }
+        let (held, payload) = Box::pin(seal_elsewhere(front, acceptance, key, plaintext, body)).await?;
+        body = held;
+        payload
     };
     Ok(Taken {
         execution,
@@ -303,7 +299,8 @@ fn check_json(depth: usize, headers: &HeaderMap, body: &[u8]) -> Result<(), Erro
 /// [`check_json`] in the pool.
 async fn check_large_json(front: &FrontShared, headers: &HeaderMap, body: HeldBody) -> Result<HeldBody, ErrorCode> {
     let (headers, depth) = (headers.clone(), front.options().json_depth);
-    let (body, checked) = offload(front, body, move |body| check_json(depth, &headers, &body.bytes)).await?;
+    let checking = move |body: &HeldBody| check_json(depth, &headers, &body.bytes);
+    let (body, checked) = front.pool.run(body, checking).await?;
     checked.map(|()| body)
 }
 
@@ -321,29 +318,12 @@ async fn route_by_large_body(
         parts.uri.path().to_owned(),
         parts.uri.query().map(str::to_owned),
     );
-    let (body, routed) = offload(front, body, move |body| {
+    let routing = move |body: &HeldBody| {
         let target = parse_target(method.as_str(), &path, query.as_deref()).map_err(|error| error.code())?;
         route(&pooled, &snapshot, &target, &headers, &body.bytes)
-    })
-    .await?;
+    };
+    let (body, routed) = front.pool.run(body, routing).await?;
     routed.map(|routed| (body, routed))
-}
-
-/// Runs work on many bytes, or that waits for the disk, in the bounded pool: the thread serves all connections. The work goes on where
-/// the client leaves, so the place in the pool and what is held for it, a body's share of the memory, are the work's until it ends.
-async fn offload<H: Send + 'static, T: Send + 'static>(
-    front: &FrontShared,
-    held: H,
-    work: impl FnOnce(&H) -> T + Send + 'static,
-) -> Result<(H, T), ErrorCode> {
-    // The semaphore is never closed, and the work does not panic.
-    let permit = Arc::clone(&front.pool).acquire_owned().await.map_err(|_| ErrorCode::Internal)?;
-    let worked = tokio::task::spawn_blocking(move || {
-        let worked = work(&held);
-        drop(permit);
-        (held, worked)
-    });
-    relayed(worked).await.map_err(|_| ErrorCode::Internal)
 }
 
 /// What is sealed of a request.
@@ -370,16 +350,11 @@ fn plaintext(front: &FrontShared, caller: Caller, parts: &Parts, target: &Target
 pub(super) async fn seal_elsewhere<H: Send + 'static>(
     front: &FrontShared,
     acceptance: Acceptance,
+    key: Arc<DataKey>,
     plaintext: Vec<u8>,
     held: H,
 ) -> Result<(H, Bytes), ErrorCode> {
-    let intake = Arc::clone(&front.parts.intake);
-    let (held, sealed) = offload(front, held, move |_| {
-        let key = acceptance.key(intake.as_ref())?;
-        Ok(acceptance.seal(&key, &plaintext))
-    })
-    .await?;
-    sealed.map(|payload| (held, payload))
+    front.pool.run(held, move |_| acceptance.seal(&key, &plaintext)).await
 }
 
 /// Appends, and answers with the execution's result.

@@ -2,6 +2,7 @@
 
 use super::FrontShared;
 use super::intake::{self, Acceptance};
+use super::keys::key_of;
 use super::request::{check_open, seal_elsewhere};
 use super::stored::{KeptHeaders, StoredRequest};
 use bytes::Bytes;
@@ -62,7 +63,8 @@ impl FrontShared {
             sync_deadline: None,
             refusal: None,
         };
-        let ((), payload) = seal_elsewhere(self, acceptance, stored.encode(), ()).await?;
+        let key = key_of(self, acceptance, || Some(())).await?;
+        let ((), payload) = seal_elsewhere(self, acceptance, key, stored.encode(), ()).await?;
         intake::append(self, &trial.identity, payload, || Some(()))
             .await
             .map_err(|refusal| refusal.code)?;

@@ -42,6 +42,12 @@ impl Memory {
         Arc::clone(&self.free).try_acquire_many_owned(self.permits(bytes)).ok()
     }
 
+    /// How many are claimed.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.bytes - self.free.available_permits()
+    }
+
     fn permits(&self, bytes: usize) -> u32 {
         bytes.min(self.bytes) as u32
     }

@@ -40,7 +40,7 @@ pub(crate) struct Stub {
     appended: Mutex<Vec<(u8, Bytes)>>,
     arrived: Condvar,
     owners: Mutex<Vec<Owner>>,
-    /// Held by a test, nothing is sealed for which a thread may be kept waiting.
+    /// Held by a test, no key is read from the disk.
     pub(crate) sealing: Mutex<()>,
     /// Whether keys have to be read from the disk.
     pub(crate) is_slow: AtomicBool,
@@ -468,6 +468,7 @@ pub(crate) fn uuid(n: u128) -> Uuid {
 }
 
 pub(crate) const ACME: CustomerId = CustomerId(Uuid::from_u128(0xac3e));
+const GLOBEX: CustomerId = CustomerId(Uuid::from_u128(0x910b));
 pub(crate) const JANE: UserId = UserId(Uuid::from_u128(1));
 pub(crate) const BOB: UserId = UserId(Uuid::from_u128(2));
 
@@ -505,11 +506,13 @@ const RIGHT: [u8; 32] = [
 ];
 
 /// Instances: 1 plain, 2 user-level (both flow-specific), 3 instance-specific user-level, 4 shared user-level,
-/// 5 switched off, 6 never deployed. Jane and Bob have configured 2 to 4; Olga is the organization's.
+/// 5 switched off, 6 never deployed; 7 is plain and another
+/// customer's. Jane and Bob have configured 2 to 4; Olga is the organization's.
 fn organization() -> RoutingSnapshot {
     use EndpointType::{FlowSpecific, InstanceSpecific, SharedInstance};
     let mut all = SnapshotBuilder::new(HashSecret::new(7), true);
     all.customer(ACME, "acme");
+    all.customer(GLOBEX, "globex");
     for (user, name) in [(JANE, "jane"), (BOB, "bob"), (UserId(Uuid::from_u128(3)), "dora")] {
         all.user(user, Membership::Customer(ACME), name);
     }
@@ -528,6 +531,10 @@ fn organization() -> RoutingSnapshot {
             ..instance(n, FlowSpecific, false)
         });
     }
+    all.instance(InstanceRoute {
+        customer: GLOBEX,
+        ..instance(7, FlowSpecific, false)
+    });
     for n in 2..=4 {
         for user in [JANE, BOB] {
             all.user_config(&config(n, user, UserConfigState::Complete));
@@ -547,6 +554,10 @@ pub(crate) fn config(n: u128, user: UserId, state: UserConfigState) -> UserConfi
 
 pub(crate) fn plain(flow: u16) -> String {
     url(EndpointId::InstanceFlow(InstanceId(uuid(1)), FlowNumber(flow)))
+}
+
+pub(crate) fn plain_of_globex() -> String {
+    url(EndpointId::InstanceFlow(InstanceId(uuid(7)), FlowNumber(1)))
 }
 
 pub(crate) fn of_user(user: UserId, flow: u16) -> String {

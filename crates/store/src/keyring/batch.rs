@@ -95,7 +95,7 @@ impl<'a> Batch<'a> {
 
     /// Wipes a key that nothing opens any more.
     fn replace(&mut self, owner: Owner) -> Result<(), StoreError> {
-        let slots = self.keyring.changing().forget(&[owner]);
+        let slots = self.keyring.shared().forget(&[owner]);
         self.room.unclean.extend(slots.iter().map(|(number, _)| *number));
         self.room.clean(&self.vault.file)
     }

@@ -232,6 +232,11 @@ impl KeyringFile {
         Ok(bytes)
     }
 
+    /// Whether it can be read without waiting for the disk: the header was just read.
+    pub(super) fn reads_at_once(&self) -> bool {
+        self.medium.read_at_once(&mut [0; HEADER], 0)
+    }
+
     /// The slot, where nobody waits for the disk.
     pub(super) fn read_at_once(&self, slot: u32) -> Option<[u8; SLOT]> {
         let mut bytes = [0; SLOT];

@@ -142,7 +142,7 @@ pub struct Keyring {
     findings: Findings,
     /// Held by those who write, for as long as they write. Taken before `shared`.
     room: Mutex<Room>,
-    /// Taken for moments, and while a key is read anew that changed as it was read; never held over a write.
+    /// Taken for moments; never held while the disk reads or writes.
     shared: Mutex<Shared>,
 }
 
@@ -252,6 +252,12 @@ impl Keyring {
         self.findings
     }
 
+    /// Whether the file system tells what it has in memory. Where it does not, every key that is not unwrapped here is asked of the disk.
+    #[must_use]
+    pub fn reads_at_once(&self) -> bool {
+        self.vault().file.reads_at_once()
+    }
+
     /// Zeroes the keys in memory that were not asked for since the last time; they are unwrapped again when they are.
     pub fn put_away_unused(&self) {
         self.shared().put_away_unused();
@@ -287,10 +293,7 @@ impl Keyring {
         let made = keys.into_iter().try_for_each(|key| batch.add(key)).and_then(|()| batch.finish());
         match made {
             Ok(rows) => {
-                let mut shared = self.changing();
-                for (owner, slot) in rows {
-                    shared.index.insert(owner, slot);
-                }
+                self.shared().place(rows);
                 Ok(())
             }
             Err(error) => {
@@ -316,7 +319,7 @@ impl Keyring {
     pub fn destroy_many(&self, owners: &[Owner]) -> Result<(), StoreError> {
         let mut room = self.room();
         let vault = self.vault();
-        let slots = self.changing().forget(owners);
+        let slots = self.shared().forget(owners);
         let named = slots.iter().map(|(number, _)| *number);
         let numbers: Vec<u32> = named.chain(room.unclean.iter().copied()).collect();
         // Raised even where there is nothing to wipe: a crash may have come between the zeros and the generation.
@@ -344,13 +347,6 @@ impl Keyring {
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// For whoever changes where keys stand, or that they do: what is read meanwhile is read again.
-    fn changing(&self) -> MutexGuard<'_, Shared> {
-        let mut shared = self.shared();
-        shared.changes += 1;
-        shared
     }
 
     fn room(&self) -> MutexGuard<'_, Room> {

@@ -1,8 +1,8 @@
 //! Keys as they are asked for: from memory, or unwrapped from their slots.
 
 use super::slot::Slot;
-use super::unwrapped::{Cached, Places, Shared};
-use super::{Keyring, Owner};
+use super::unwrapped::{Cached, Places};
+use super::{Keyring, Owner, Vault};
 use crate::error::StoreError;
 use crate::seal::{DataKey, KEY_LEN, RecordKind};
 use std::sync::Arc;
@@ -17,16 +17,35 @@ enum Reach {
     Disk,
 }
 
+/// What came of asking for a key.
+enum Asked {
+    Given(Arc<DataKey>),
+    /// One of its slots, or the key that wraps it, is not within reach.
+    OutOfReach,
+    /// It may have changed as it was read.
+    Changed,
+}
+
+/// A key as it was read.
+struct Read {
+    key: Cached,
+    /// Older versions of it that do not open.
+    closed: Vec<(u32, StoreError)>,
+}
+
 impl Keyring {
-    /// The owner's key, unwrapped; from memory where it was used lately. May wait for the disk.
+    /// The owner's key, unwrapped; from memory where it was used lately. May wait for the disk; nobody else waits meanwhile.
     ///
     /// # Errors
     /// [`StoreError::NoKey`] if it, or the key that wraps it, was destroyed or never made.
     pub fn data_key(&self, owner: Owner) -> Result<Arc<DataKey>, StoreError> {
-        match self.key(owner, Reach::Disk)? {
-            Some(key) => Ok(key),
-            // It changed as it was read; with the lock held it does not.
-            None => self.unwrap_key(&mut self.shared(), owner),
+        loop {
+            match self.key(owner, Reach::Disk)? {
+                Asked::Given(key) => return Ok(key),
+                // Each time somebody made or destroyed a key, which takes longer than to read one.
+                Asked::Changed => {}
+                Asked::OutOfReach => return Err(StoreError::corrupt(format!("the key of {owner}"))),
+            }
         }
     }
 
@@ -35,107 +54,98 @@ impl Keyring {
     /// # Errors
     /// As [`Keyring::data_key`].
     pub fn data_key_at_once(&self, owner: Owner) -> Result<Option<Arc<DataKey>>, StoreError> {
-        self.key(owner, Reach::Memory)
+        Ok(match self.key(owner, Reach::Memory)? {
+            Asked::Given(key) => Some(key),
+            Asked::OutOfReach | Asked::Changed => None,
+        })
     }
 
-    /// The key; `None` where it is out of reach, or changed as it was read.
-    fn key(&self, owner: Owner, reach: Reach) -> Result<Option<Arc<DataKey>>, StoreError> {
-        let (places, changes) = {
+    fn key(&self, owner: Owner, reach: Reach) -> Result<Asked, StoreError> {
+        let (places, moment, vault) = {
             let mut shared = self.shared();
             if let Some(key) = shared.known(owner) {
-                return Ok(Some(key));
+                return Ok(Asked::Given(key));
             }
-            (shared.places(owner)?, shared.changes)
+            (shared.places(owner)?, shared.moment(owner), self.vault())
         };
         // Without the lock: a slow disk holds up nobody whose key is in memory.
-        let read = self.read_key(&places, owner, reach, |wrapper| self.key(wrapper, reach));
+        let read = self.read_key(&vault, &places, owner, reach);
         let mut shared = self.shared();
         // No key enters the cache after its destruction, nor from a slot that was written to meanwhile.
-        if shared.changes != changes {
-            return Ok(None);
+        if shared.moment(owner) != moment {
+            return Ok(Asked::Changed);
         }
-        let Some(read) = read? else { return Ok(None) };
+        let Some(read) = read? else { return Ok(Asked::OutOfReach) };
+        for (version, error) in read.closed {
+            // What it sealed does not open; everything else does.
+            tracing::error!(%owner, version, %error, "an older version of a key does not open");
+        }
         // All who hold a customer's key hold the same one: that of whoever was first.
-        Ok(Some(shared.known(owner).unwrap_or_else(|| shared.enter(owner, read))))
-    }
-
-    /// The key, which does not change while the lock is held.
-    pub(super) fn unwrap_key(&self, shared: &mut Shared, owner: Owner) -> Result<Arc<DataKey>, StoreError> {
-        if let Some(key) = shared.known(owner) {
-            return Ok(key);
-        }
-        let places = shared.places(owner)?;
-        let read = self.read_key(&places, owner, Reach::Disk, |wrapper| self.unwrap_key(shared, wrapper).map(Some))?;
-        let read = read.ok_or_else(|| corrupt(places.newest))?;
-        Ok(shared.enter(owner, read))
+        Ok(Asked::Given(shared.known(owner).unwrap_or_else(|| shared.enter(owner, read.key))))
     }
 
     /// The key from its slots; `None` where one of them, or the key that wraps it, is out of reach.
-    fn read_key(
-        &self,
-        places: &Places,
-        owner: Owner,
-        reach: Reach,
-        mut wrapping: impl FnMut(Owner) -> Result<Option<Arc<DataKey>>, StoreError>,
-    ) -> Result<Option<Cached>, StoreError> {
-        let mut read = |number| {
-            let Some(slot) = self.slot_within(number, owner, reach)? else {
+    fn read_key(&self, vault: &Vault, places: &Places, owner: Owner, reach: Reach) -> Result<Option<Read>, StoreError> {
+        let read = |number| {
+            let Some(slot) = slot_within(vault, number, owner, reach)? else {
                 return Ok(None);
             };
             let wrapping = match slot.key.wrapper() {
-                Some(wrapper) => match wrapping(wrapper)? {
-                    Some(key) => Some(key),
-                    None => return Ok(None),
+                Some(wrapper) => match reach {
+                    Reach::Disk => Some(self.data_key(wrapper)?),
+                    Reach::Memory => match self.data_key_at_once(wrapper)? {
+                        Some(key) => Some(key),
+                        None => return Ok(None),
+                    },
                 },
                 None => None,
             };
-            let bytes = self.open_slot(&slot, wrapping.as_deref())?;
+            let bytes = open_slot(vault, &slot, wrapping.as_deref())?;
             Ok(Some((slot, bytes)))
         };
         let Some((slot, bytes)) = read(places.newest)? else {
             return Ok(None);
         };
         let key = Arc::new(DataKey::new(&bytes, slot.version));
+        let mut closed = Vec::new();
         for older in &places.older {
             match read(older.slot) {
                 Ok(Some((_, bytes))) => key.also_opens(&bytes, older.version),
                 Ok(None) => return Ok(None),
                 Err(error @ (StoreError::Io(_) | StoreError::Full(_))) => return Err(error),
-                // What it sealed does not open; everything else does.
-                Err(error) => tracing::error!(%owner, version = older.version, %error, "an older version of a key does not open"),
+                Err(error) => closed.push((older.version, error)),
             }
         }
-        Ok(Some(Cached {
-            key,
-            wrapper: slot.key.wrapper(),
+        let wrapper = slot.key.wrapper();
+        Ok(Some(Read {
+            key: Cached { key, wrapper },
+            closed,
         }))
     }
 
     /// The owner's key in this slot.
     pub(super) fn slot_at(&self, number: u32, owner: Owner) -> Result<Slot, StoreError> {
-        let slot = self.slot_within(number, owner, Reach::Disk)?;
+        let slot = slot_within(&self.vault(), number, owner, Reach::Disk)?;
         slot.ok_or_else(|| corrupt(number))
     }
+}
 
-    fn slot_within(&self, number: u32, owner: Owner, reach: Reach) -> Result<Option<Slot>, StoreError> {
-        let vault = self.vault();
-        let bytes = match reach {
-            Reach::Memory => vault.file.read_at_once(number),
-            Reach::Disk => Some(vault.file.read(number)?),
-        };
-        let Some(bytes) = bytes else { return Ok(None) };
-        let slot = Slot::decode(&bytes).filter(|slot| slot.key.owner() == owner);
-        slot.map(Some).ok_or_else(|| corrupt(number))
-    }
+fn slot_within(vault: &Vault, number: u32, owner: Owner, reach: Reach) -> Result<Option<Slot>, StoreError> {
+    let bytes = match reach {
+        Reach::Memory => vault.file.read_at_once(number),
+        Reach::Disk => Some(vault.file.read(number)?),
+    };
+    let Some(bytes) = bytes else { return Ok(None) };
+    let slot = Slot::decode(&bytes).filter(|slot| slot.key.owner() == owner);
+    slot.map(Some).ok_or_else(|| corrupt(number))
+}
 
-    /// What stands in a slot, unwrapped by this key, or by the master key.
-    fn open_slot(&self, slot: &Slot, wrapping: Option<&DataKey>) -> Result<Zeroizing<[u8; KEY_LEN]>, StoreError> {
-        let vault = self.vault();
-        let wrapping = wrapping.unwrap_or(&vault.master.0);
-        let bytes = wrapping.unseal(RecordKind::WrappedKey, &slot.binding(), &slot.wrapped)?;
-        let bytes = bytes.as_slice().try_into().map_err(|_| StoreError::corrupt("keyring key"))?;
-        Ok(Zeroizing::new(bytes))
-    }
+/// What stands in a slot, unwrapped by this key, or by the master key.
+fn open_slot(vault: &Vault, slot: &Slot, wrapping: Option<&DataKey>) -> Result<Zeroizing<[u8; KEY_LEN]>, StoreError> {
+    let wrapping = wrapping.unwrap_or(&vault.master.0);
+    let bytes = wrapping.unseal(RecordKind::WrappedKey, &slot.binding(), &slot.wrapped)?;
+    let bytes = bytes.as_slice().try_into().map_err(|_| StoreError::corrupt("keyring key"))?;
+    Ok(Zeroizing::new(bytes))
 }
 
 fn corrupt(number: u32) -> StoreError {

@@ -51,7 +51,8 @@ impl Keyring {
         reach("keyring-exchanged");
         {
             // Nobody reads the old file from here on, but for users' keys, and those are read again.
-            let _shared = self.changing();
+            let mut shared = self.shared();
+            shared.all_change();
             self.vault.store(Arc::new(after));
         }
         file::sync_parent(path)?;

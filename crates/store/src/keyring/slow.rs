@@ -5,13 +5,14 @@ use super::twin::{Reads, Twin};
 use super::*;
 use crate::seal::{DataKey, RecordKind};
 use perseat_journal::disk::MemoryDisk;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 const ACME: CustomerId = CustomerId(Uuid::from_u128(1));
 const ALICE: UserId = UserId(Uuid::from_u128(2));
 const BOB: UserId = UserId(Uuid::from_u128(3));
+const CAROL: UserId = UserId(Uuid::from_u128(4));
 
 /// A keyring that holds these users' keys in its file alone.
 fn keyring(users: &[UserId]) -> (Keyring, Arc<Mutex<Reads>>) {
@@ -24,6 +25,17 @@ fn keyring(users: &[UserId]) -> (Keyring, Arc<Mutex<Reads>>) {
     (keyring, reads)
 }
 
+/// Lets the next read wait; gives what hears of it, and what ends it.
+fn slowly(reads: &Mutex<Reads>) -> (Receiver<()>, Sender<()>) {
+    let (has_read, read) = channel();
+    let (goes_on, may_go_on) = channel();
+    *reads.lock().unwrap() = Reads::Slowly {
+        has_read,
+        goes_on: may_go_on,
+    };
+    (read, goes_on)
+}
+
 /// A keyring with Bob's key in memory, and Alice's being read by another thread.
 struct Reading {
     keyring: Arc<Keyring>,
@@ -32,24 +44,28 @@ struct Reading {
 }
 
 impl Reading {
-    fn begin() -> Self {
+    fn begin() -> (Self, Arc<Mutex<Reads>>) {
         let (keyring, reads) = keyring(&[ALICE, BOB]);
         let keyring = Arc::new(keyring);
         keyring.data_key(Owner::User(BOB)).unwrap();
-        Self::of(Owner::User(ALICE), keyring, &reads)
+        (Self::of(Owner::User(ALICE), keyring, &reads), reads)
     }
 
     /// This key being read by another thread.
     fn of(owner: Owner, keyring: Arc<Keyring>, reads: &Mutex<Reads>) -> Self {
-        let (has_read, read) = channel();
-        let (goes_on, may_go_on) = channel();
-        *reads.lock().unwrap() = Reads::Slowly {
-            has_read,
-            goes_on: may_go_on,
-        };
+        Self::by(keyring, reads, move |keyring| keyring.data_key(owner))
+    }
+
+    /// Another thread that reads a key in the middle of this.
+    fn by(
+        keyring: Arc<Keyring>,
+        reads: &Mutex<Reads>,
+        work: impl FnOnce(&Keyring) -> Result<Arc<DataKey>, StoreError> + Send + 'static,
+    ) -> Self {
+        let (has_read, goes_on) = slowly(reads);
         let of = keyring.clone();
-        let reader = thread::spawn(move || of.data_key(owner));
-        read.recv().unwrap();
+        let reader = thread::spawn(move || work(&of));
+        has_read.recv().unwrap();
         Self { keyring, goes_on, reader }
     }
 
@@ -69,7 +85,7 @@ impl Reading {
 
 #[test]
 fn a_key_that_is_read_slowly_holds_up_nobody_whose_key_is_in_memory() {
-    let reading = Reading::begin();
+    let (reading, _) = Reading::begin();
     let bob = reading.meanwhile(|keyring| keyring.data_key(Owner::User(BOB)));
     assert!(bob.is_ok());
     let keyring = reading.keyring.clone();
@@ -109,7 +125,7 @@ fn a_customers_key_that_is_read_slowly_holds_up_nobody_and_is_the_same_for_all()
 #[test]
 fn a_key_that_is_destroyed_while_it_is_read_is_given_to_nobody() {
     for owner in [Owner::User(ALICE), Owner::Customer(ACME)] {
-        let reading = Reading::begin();
+        let (reading, _) = Reading::begin();
         reading.meanwhile(move |keyring| keyring.destroy(owner)).unwrap();
         let keyring = reading.keyring.clone();
         assert!(matches!(reading.end(), Err(StoreError::NoKey { .. })), "{owner}");
@@ -122,7 +138,7 @@ fn a_key_that_is_destroyed_while_it_is_read_is_given_to_nobody() {
 
 #[test]
 fn a_key_that_is_made_anew_while_its_former_one_is_read_is_the_new_one() {
-    let reading = Reading::begin();
+    let (reading, _) = Reading::begin();
     let sealed = reading.meanwhile(|keyring| {
         let alice = NewKey::User(ALICE, Membership::Customer(ACME));
         keyring.destroy(alice.owner()).unwrap();
@@ -143,4 +159,51 @@ fn a_version_stays_while_it_cannot_be_read_whom_it_serves() {
     assert!(matches!(keyring.destroy_version(ACME, 1), Err(StoreError::Io(_))));
     *reads.lock().unwrap() = Reads::AtOnce;
     assert!(keyring.data_key(Owner::User(ALICE)).is_ok());
+}
+
+#[test]
+fn a_key_is_read_once_whatever_becomes_of_others() {
+    let (reading, reads) = Reading::begin();
+    reading
+        .meanwhile(|keyring| {
+            keyring.create(NewKey::User(CAROL, Membership::Customer(ACME)))?;
+            keyring.destroy(Owner::User(CAROL))
+        })
+        .unwrap();
+    *reads.lock().unwrap() = Reads::Not { after: 0 };
+    assert!(reading.end().is_ok(), "it is read again");
+}
+
+#[test]
+fn a_key_that_changed_as_it_was_read_is_read_again_and_holds_up_nobody() {
+    let (reading, reads) = Reading::begin();
+    reading
+        .meanwhile(|keyring| {
+            let alice = NewKey::User(ALICE, Membership::Customer(ACME));
+            keyring.destroy(alice.owner())?;
+            keyring.create(alice)
+        })
+        .unwrap();
+    let (has_read, goes_on) = slowly(&reads);
+    reading.goes_on.send(()).unwrap();
+    has_read.recv().unwrap();
+    let bob = reading.meanwhile(|keyring| keyring.data_key(Owner::User(BOB)));
+    goes_on.send(()).unwrap();
+    assert!(bob.is_ok() && reading.reader.join().unwrap().is_ok());
+}
+
+#[test]
+fn the_versions_of_a_key_that_is_read_slowly_hold_up_nobody() {
+    let (keyring, reads) = keyring(&[BOB]);
+    let keyring = Arc::new(keyring);
+    keyring.put_away_unused();
+    keyring.data_key(Owner::User(BOB)).unwrap();
+    keyring.put_away_unused();
+    let reading = Reading::by(keyring, &reads, |keyring| {
+        assert_eq!(keyring.versions_of(ACME)?.newest, 1);
+        keyring.data_key(Owner::Customer(ACME))
+    });
+    let bob = reading.meanwhile(|keyring| keyring.data_key_at_once(Owner::User(BOB)));
+    assert!(bob.unwrap().is_some());
+    reading.end().unwrap();
 }

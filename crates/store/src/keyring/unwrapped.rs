@@ -10,14 +10,18 @@ use perseat_domain::id::CustomerId;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
+/// Owners are told apart by so many counts of changes.
+const COUNTS: usize = 256;
 /// Below so many, keys that nobody holds any more are not looked for.
 const FEW: usize = 1_024;
 
 /// See the module.
 pub(super) struct Shared {
     pub(super) index: Index,
-    /// How often it changed where keys stand, or that they do.
-    pub(super) changes: u64,
+    /// How often it changed where keys stand, or that they do, by owners.
+    changes: [u64; COUNTS],
+    /// How often something changed that may be any key's: of what others are wrapped by, or the file.
+    all_changed: u64,
     pub(super) cache: Bounded<Owner, Cached>,
     /// Slots that do not read, with what they say of their owner.
     pub(super) damaged: Vec<(u32, Option<Owner>)>,
@@ -36,6 +40,13 @@ pub(super) struct Cached {
     pub(super) wrapper: Option<Owner>,
 }
 
+/// As of when a key is read: where this is what it was, so is the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment {
+    owner: u64,
+    all: u64,
+}
+
 /// Where an owner's key stands.
 pub(super) struct Places {
     pub(super) newest: u32,
@@ -47,7 +58,8 @@ impl Shared {
     pub(super) fn new(index: Index, cache_entries: usize, damaged: Vec<(u32, Option<Owner>)>) -> Self {
         Self {
             index,
-            changes: 0,
+            changes: [0; COUNTS],
+            all_changed: 0,
             cache: Bounded::new(cache_entries),
             damaged,
             older: HashMap::new(),
@@ -69,6 +81,10 @@ impl Shared {
         let gone: HashSet<Owner> = owners.iter().copied().collect();
         let mut slots = Vec::new();
         for owner in &gone {
+            match owner {
+                Owner::User(_) => self.changes(*owner),
+                Owner::Organization | Owner::Customer(_) => self.all_change(),
+            }
             slots.extend(self.index.remove(*owner).map(|number| (number, Some(*owner))));
             if let Owner::Customer(id) = owner {
                 let older = self.older.remove(id).unwrap_or_default();
@@ -83,6 +99,32 @@ impl Shared {
         self.cache
             .retain(|owner, cached| !gone.contains(owner) && !cached.wrapper.is_some_and(|wrapper| gone.contains(&wrapper)));
         slots
+    }
+
+    /// Notes where keys stand from now on.
+    pub(super) fn place(&mut self, rows: Vec<(Owner, u32)>) {
+        for (owner, slot) in rows {
+            self.changes(owner);
+            self.index.insert(owner, slot);
+        }
+    }
+
+    /// What is read of this owner meanwhile is read again.
+    pub(super) fn changes(&mut self, owner: Owner) {
+        self.changes[count_of(owner)] += 1;
+    }
+
+    /// Whatever is read meanwhile is read again.
+    pub(super) fn all_change(&mut self) {
+        self.all_changed += 1;
+    }
+
+    /// As of when the owner's key is read that is read now.
+    pub(super) fn moment(&self, owner: Owner) -> Moment {
+        Moment {
+            owner: self.changes[count_of(owner)],
+            all: self.all_changed,
+        }
     }
 
     /// The versions before the newest.
@@ -150,4 +192,10 @@ impl Shared {
         }
         self.held.insert(id, Arc::downgrade(key));
     }
+}
+
+/// Ids end in random bits.
+fn count_of(owner: Owner) -> usize {
+    let [.., last] = owner.to_bytes();
+    usize::from(last) % COUNTS
 }

@@ -61,14 +61,15 @@ impl Keyring {
     /// [`StoreError::NoKey`] if there is none; if it does not open.
     pub fn versions_of(&self, customer: CustomerId) -> Result<KeyVersions, StoreError> {
         let owner = Owner::Customer(customer);
-        let mut shared = self.shared();
-        let newest = self.unwrap_key(&mut shared, owner)?.version();
+        let key = self.data_key(owner)?;
+        // A version is made and destroyed with the lock held.
+        let shared = self.shared();
         let older = shared.older_of(owner).into_iter().map(|older| OlderVersion {
             number: older.version,
             sealed_until: (older.sealed_until > 0).then_some(older.sealed_until),
         });
         Ok(KeyVersions {
-            newest,
+            newest: key.version(),
             older: older.collect(),
         })
     }
@@ -98,17 +99,14 @@ impl Keyring {
             sealed_until: 0,
         };
         let rows = self.write_again(&mut room, &vault, &[slot])?;
-        let mut shared = self.changing();
-        for (_, number) in rows {
-            let former = shared.index.get(owner);
-            shared.index.insert(owner, number);
-            let former = former.map(|slot| Older {
-                version: before,
-                slot,
-                sealed_until: 0,
-            });
-            shared.older.entry(customer).or_default().extend(former);
-        }
+        let mut shared = self.shared();
+        let former = shared.index.get(owner).map(|slot| Older {
+            version: before,
+            slot,
+            sealed_until: 0,
+        });
+        shared.older.entry(customer).or_default().extend(former);
+        shared.place(rows);
         key.advance(&bytes, version);
         Ok(version)
     }
@@ -165,12 +163,7 @@ impl Keyring {
             }
         }
         let rows = self.write_again(&mut room, &vault, &next)?;
-        {
-            let mut shared = self.changing();
-            for (owner, number) in rows {
-                shared.index.insert(owner, number);
-            }
-        }
+        self.shared().place(rows);
         reach("user-keys-written");
         self.clear(&mut room, &vault, &former)?;
         Ok(former.len())
@@ -199,9 +192,12 @@ impl Keyring {
             });
         }
         let rows = self.write_again(&mut room, &vault, &next)?;
-        if let Some(older) = self.changing().older.get_mut(&customer) {
+        {
+            let mut shared = self.shared();
+            shared.changes(owner);
+            let mut older = shared.older.get_mut(&customer).into_iter().flatten();
             for ((_, number), former) in rows.into_iter().zip(&former) {
-                for older in older.iter_mut().filter(|older| older.slot == *former) {
+                if let Some(older) = older.find(|older| older.slot == *former) {
                     (older.slot, older.sealed_until) = (number, position.max(1));
                 }
             }
@@ -237,7 +233,8 @@ impl Keyring {
         vault.file.sync()?;
         room.is_raised(generation);
         room.free.push(older.slot);
-        let mut shared = self.changing();
+        let mut shared = self.shared();
+        shared.changes(owner);
         if let Some(versions) = shared.older.get_mut(&customer) {
             versions.retain(|older| older.version != version);
             if versions.is_empty() {
