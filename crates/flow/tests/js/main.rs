@@ -244,6 +244,11 @@ async fn nothing_survives_a_run() {
         "(new Error()).constructor.leak = 1",
         "leak = 1",
         "this.leak = 1",
+        "Array.prototype.map.leak = 1",
+        "({}).hasOwnProperty.call = 1",
+        "Promise.prototype.then.leak = 1",
+        "(() => {}).bind.leak = 1",
+        "Object.defineProperty([].push, 'name', { value: 'leak' })",
     ] {
         let script = format!(
             "module.exports = async () => {{ try {{ {attempt}; return {{ data: 'changed' }} }} catch (e) {{ return {{ data: 'refused' }} }} }}"
@@ -280,6 +285,38 @@ async fn nothing_survives_a_run() {
         .await,
         json!(["undefined", "undefined"])
     );
+}
+
+/// Whatever a script reaches by reading, from what it has not made itself.
+#[tokio::test]
+async fn nothing_that_runs_share_can_be_changed() {
+    let pool = pool().await;
+    let script = "module.exports = async () => {
+        const seen = new Set(), open = [], left = [];
+        const visit = (path, value) => {
+            if (value === null || (typeof value !== 'object' && typeof value !== 'function') || seen.has(value)) return;
+            seen.add(value);
+            left.push([path, value]);
+        };
+        visit('globalThis', globalThis);
+        const made = [[], {}, () => {}, function () {}, async () => {}, function* () {}, async function* () {}, class {}, /x/, new Date(), new Map(),
+            new Map().entries(), new Set(), new Set().values(), [].values(), ''[Symbol.iterator](), 'a'.matchAll(/a/g), new Error('x'),
+            new TypeError('x'), Promise.resolve(), new Proxy({}, {}), new Uint8Array(1), Symbol.iterator,
+            1n, 1, '', true, [].values().map((x) => x)];
+        made.forEach((value, n) => visit(`made ${n}`, Object.getPrototypeOf(Object(value))));
+        while (left.length > 0) {
+            const [path, value] = left.pop();
+            if (!Object.isFrozen(value)) open.push(path);
+            visit(`${path}.__proto__`, Object.getPrototypeOf(value));
+            for (const key of Reflect.ownKeys(value)) {
+                const property = Object.getOwnPropertyDescriptor(value, key);
+                for (const part of ['value', 'get', 'set']) visit(`${path}.${String(key)}`, property[part]);
+                try { visit(`${path}.${String(key)}`, value[key]) } catch {}
+            }
+        }
+        return { data: { open, enough: seen.size > 500 } };
+    }";
+    assert_eq!(value(&pool, script).await, json!({ "open": [], "enough": true }));
 }
 
 #[tokio::test]

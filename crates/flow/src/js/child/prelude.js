@@ -157,6 +157,17 @@
     for (const name of ['WeakRef', 'FinalizationRegistry']) delete globalThis[name];
     for (const name of ['prepareStackTrace', 'stackTraceLimit', 'captureStackTrace']) delete Error[name];
 
+    const seen = new Set();
+    const queue = [];
+    const visit = (value) => {
+      if ((typeof value === 'object' && value !== null) || typeof value === 'function') {
+        if (!seen.has(value)) {
+          seen.add(value);
+          queue.push(value);
+        }
+      }
+    };
+
     // A frozen prototype forbids `object.name = …` on everything that inherits it; as an accessor the property gives
     // its value and lets the heir define its own.
     const repair = (prototype) => {
@@ -164,6 +175,8 @@
         const property = getOwnPropertyDescriptor(prototype, key);
         if (typeof key !== 'string' || !('value' in property) || !property.configurable) continue;
         const { value, enumerable } = property;
+        // Behind an accessor the walk does not see it.
+        visit(value);
         const get = () => value;
         const set = function (own) {
           if (this === prototype || this === undefined || this === null) throw new TypeError(`cannot assign to read only property '${key}'`);
@@ -175,16 +188,6 @@
     const errors = ['Error', 'AggregateError', 'EvalError', 'RangeError', 'ReferenceError', 'SyntaxError', 'TypeError', 'URIError', 'InternalError'];
     const repaired = ['Object', 'Array', 'Function', 'Promise', ...errors];
 
-    const seen = new Set();
-    const queue = [];
-    const visit = (value) => {
-      if ((typeof value === 'object' && value !== null) || typeof value === 'function') {
-        if (!seen.has(value)) {
-          seen.add(value);
-          queue.push(value);
-        }
-      }
-    };
     // Intrinsics that no global names.
     const hidden = [
       function* () {}, async function () {}, async function* () {}, () => {}, [][Symbol.iterator](), new Map().entries(), new Set().entries(),
