@@ -218,6 +218,14 @@ impl<C: Key, U: Key, W: Work<U>> FairQueue<C, U, W> {
         });
     }
 
+    /// Whose turn it is, and what would run, if there is a slot for anybody.
+    #[must_use]
+    pub fn first(&self) -> Option<(U, W)> {
+        let (user, _) = self.next()?;
+        let work = self.users.get(&user)?.waiting.front()?;
+        Some((user, *work))
+    }
+
     /// The next user to run its oldest waiting execution, if there is a slot for anybody.
     pub fn grant(&mut self) -> Option<Grant<U, W>> {
         let (user, tag) = self.next()?;

@@ -186,16 +186,16 @@ impl Owner {
     fn hand_out(&mut self, users: &mut dyn Users) {
         while !self.is_draining
             && !self.is_held
-            && let Some(slot) = self.queue.grant()
+            && let Some((user, work)) = self.queue.first()
         {
-            let turn = Turn {
-                execution: slot.work.execution,
-                user: slot.user,
-                slot: Some(slot),
-            };
-            if !self.is_set_apart(&turn) {
-                self.start(&turn, users);
+            let execution = work.execution;
+            // Whoever is set apart was not served.
+            if self.is_set_apart(user, execution) {
+                self.queue.withdraw(user, |waiting| waiting.execution == execution);
+                continue;
             }
+            let slot = self.queue.grant();
+            self.start(&Turn { execution, user, slot }, users);
         }
     }
 

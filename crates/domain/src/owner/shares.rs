@@ -9,7 +9,7 @@
 //! is a person's, whose turn it is and what is older a queue's.
 
 use super::table::{Live, Stand};
-use super::{Owner, Turn, UserKey};
+use super::{Owner, UserKey};
 use crate::id::{CustomerId, ExecutionId, IdMap, UserId};
 use crate::identity::Identity;
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,23 +224,20 @@ impl Owner {
         }
     }
 
-    /// Gives the turn of what may not begin now back, and has it stand apart: behind what stands there already, too. What memory is kept
-    /// for begins, and so does what finds out for others whether a credential is back.
-    pub(super) fn is_set_apart(&mut self, turn: &Turn) -> bool {
-        let Some(live) = self.table.get_mut(turn.execution) else {
+    /// Has what may not begin now stand apart: behind what stands there already, too. What memory is kept for begins, and so does what
+    /// finds out for others whether a credential is back.
+    pub(super) fn is_set_apart(&mut self, user: UserKey, execution: ExecutionId) -> bool {
+        let Some(live) = self.table.get_mut(execution) else {
             return false;
         };
         let (identity, order) = (live.identity, live.order);
         let goes_on = live.has_begun || live.has_memory || live.is_cancelled;
         let is_held_up = || self.held.is_full(whose(&identity)) || self.held.has_older(&identity, order);
-        if goes_on || !is_held_up() || self.parked.is_scout(turn.user, order) {
+        if goes_on || !is_held_up() || self.parked.is_scout(user, order) {
             return false;
         }
         live.stand = Stand::Apart;
-        self.held.set_apart(&identity, order, turn.execution);
-        if let Some(slot) = turn.slot {
-            self.queue.returned(slot);
-        }
+        self.held.set_apart(&identity, order, execution);
         true
     }
 

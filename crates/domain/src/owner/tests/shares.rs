@@ -131,6 +131,37 @@ fn one_queue_of_a_person_or_of_a_customer_does_not_wait_for_another_of_theirs() 
 }
 
 #[test]
+fn what_stands_apart_is_not_taken_for_served() {
+    const CAROL: u128 = 99;
+    let mut rig = Rig::new(2);
+    let costs = |rig: &mut Rig, number, seconds| {
+        let turn = rig.users.last[&id(number)];
+        rig.owner.take_up(&turn).unwrap();
+        rig.start(number, 0);
+        rig.end(number);
+        let slot = Duration::from_secs(seconds);
+        rig.owner.over(&turn, Some(Cost { slot, ..Cost::default() }));
+        rig.owner.grant(&mut rig.users);
+    };
+    for (number, user) in [(1, ANN), (2, BOB), (3, CAROL), (4, ANN), (5, BOB)] {
+        rig.accept(number, user);
+    }
+    costs(&mut rig, 1, 100);
+    assert_eq!(rig.turns(), [1, 2, 3]);
+    rig.take_up(3).unwrap();
+    rig.start(3, 0);
+    rig.gives(3, 2_000);
+    costs(&mut rig, 2, 1);
+    assert_eq!(
+        (rig.turns(), rig.owner.apart_now()),
+        (Vec::new(), 2),
+        "the customer's share is taken"
+    );
+    rig.end(3);
+    assert_eq!(rig.turns(), [5], "the other has cost more");
+}
+
+#[test]
 fn what_comes_later_does_not_begin_before_what_stands_apart() {
     let mut rig = Rig::new(100);
     rig.accept(1, ANN);
