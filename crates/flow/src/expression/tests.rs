@@ -213,6 +213,20 @@ fn holds(operator: &str, left: &Value, right: &Value) -> bool {
 }
 
 #[test]
+fn a_list_is_looked_through_in_a_time_that_grows_with_its_length_and_not_with_what_is_looked_for() {
+    let wanted = Value::String(json!(vec!["a"; 4_000]).to_string());
+    let list = |members| Value::Array(vec![json!(1); members]);
+    let took = |members| {
+        let list = list(members);
+        let begun = std::time::Instant::now();
+        assert!(!holds("contains", &list, &wanted));
+        begun.elapsed()
+    };
+    let few = took(1).max(took(1));
+    assert!(took(20_000) < few * 2_000, "the text is read anew for each member");
+}
+
+#[test]
 fn operators_compare_loosely() {
     let null = Value::Null;
     for (operator, left, right, expected) in [

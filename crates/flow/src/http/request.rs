@@ -14,6 +14,7 @@ use bytes::Bytes;
 use perseat_domain::usage::Through;
 use serde_json::Value;
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,11 +201,11 @@ fn parts(form: &[(String, Value)], files: &[(String, Value)], names: &[(String, 
         let head = format!("Content-Disposition: form-data; name={}", quoted(name)?);
         parts.push((head, text_of(value).into_owned().into_bytes()));
     }
+    // Of several for one file the first counts.
+    let names: HashMap<&str, &Value> = names.iter().rev().map(|(of, filename)| (of.as_str(), filename)).collect();
     for (name, value) in files {
-        let filename = names
-            .iter()
-            .find(|(of, _)| of == name)
-            .map_or_else(|| name.clone(), |(_, filename)| text_of(filename).into_owned());
+        let filename = names.get(name.as_str());
+        let filename = filename.map_or_else(|| name.clone(), |filename| text_of(filename).into_owned());
         let (name, filename) = (quoted(name)?, quoted(&filename)?);
         let (content_type, data) = file(value)?;
         let head = format!("Content-Disposition: form-data; name={name}; filename={filename}\r\nContent-Type: {content_type}");
