@@ -24,6 +24,8 @@ const LEAST_SPARES: u32 = 2;
 const LEAST_SEGMENTS: u64 = 8;
 /// Bytes of a child's message besides a result and its log lines.
 const FRAME_OVERHEAD: u64 = 64 << 10;
+/// A character of text may take so many as JSON.
+const LINE_AS_JSON: u64 = 6;
 /// Less than this the HTTP library does not read with, whatever a request's head may be.
 const LEAST_HEADER_BYTES: u64 = 8 << 10;
 /// The JSON library reads 127 levels, whatever is allowed, and a body stands two deep in the payload that steps see.
@@ -115,6 +117,14 @@ fn sizes(config: &Config, checks: &mut Checks<'_>) {
         given && result.get() + ENTRY_OVERHEAD > entry.get(),
         || format!("execution.max-step-result is larger than half a journal segment ({segment}) less 128KiB"),
     );
+    let line = config.execution.max_log_line;
+    let told = line.get().saturating_mul(LINE_AS_JSON);
+    checks.refuse(&with_segment("execution.max-log-line"), told + ENTRY_OVERHEAD > entry.get(), || {
+        format!(
+            "execution.max-log-line is {line}: why a step failed may take {LINE_AS_JSON} times as much as JSON, and one entry is at most half a \
+             journal segment ({segment}) less 128KiB"
+        )
+    });
     let (frame, logs) = (config.code.max_frame, config.code.max_log_bytes);
     checks.refuse(
         &[

@@ -256,6 +256,10 @@ fn what_a_part_of_the_daemon_could_not_work_with_is_refused_with_the_reason() {
             "outbound.answer-memory = \"127MiB\"",
             "outbound.answer-memory is 127MiB, but a user has half of it",
         ),
+        (
+            "execution.max-log-line = \"8MiB\"",
+            "execution.max-log-line is 8MiB: why a step failed may take 6 times as much as JSON",
+        ),
         ("front.json-depth = 5000", "front.json-depth is 5000, but 125 is the most"),
         (
             "outbound.user-agent = \"a\\nb\"",
