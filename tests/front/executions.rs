@@ -31,7 +31,7 @@ fn noise(length: usize, and_then: &str) -> String {
 fn flows() -> Integration {
     let leak = "module.exports = async ({ logger, configVars }) => { const token = configVars['Account'].fields.token; logger.warn(`using ${token}`); return { data: { token, twice: [token + token], encoded: encodeURIComponent(token) } }; };";
     let throw = "module.exports = async ({ configVars }) => { throw new Error(`refused ${configVars['Account'].fields.token}`); };";
-    let fetch = "module.exports = async ({ configVars }) => { await fetch(configVars['Provider'] + '/closing/2', { method: 'POST' }); };";
+    let fetch = "module.exports = async ({ configVars, logger }) => { logger.info('sending'); await fetch(configVars['Provider'] + '/closing/2', { method: 'POST' }); };";
     let stop = step(
         "Stop",
         "stop-execution",

@@ -31,8 +31,20 @@ fn a_failing_step_is_ignored_or_tried_again_as_its_policy_says() {
 
     let retried = run.accept("globex", "jane", "Fetch");
     assert_ended("a script whose request did not get through", &run.end(&retried), "succeeded", None);
-    let steps = run.daemon.execution(&retried)["steps"].clone();
+    let shown = run.daemon.execution(&retried);
+    let steps = shown["steps"].clone();
     assert_eq!((&steps[0]["status"], &steps[0]["tries"]), (&json!("Ok"), &json!(3)), "{steps}");
+    let parts = shown["logs"].as_array().unwrap().iter();
+    let lines: Vec<(&str, &str)> = parts
+        .flat_map(|part| part.as_array().unwrap())
+        .map(|line| (line["level"].as_str().unwrap(), line["message"].as_str().unwrap()))
+        .collect();
+    let is_said = |at: usize| lines[at] == ("info", "sending");
+    let is_told = |at: usize| lines[at].0 == "warn" && lines[at].1.starts_with("failed, and is tried again in ");
+    assert!(
+        lines.len() == 5 && [0, 2, 4].into_iter().all(is_said) && [1, 3].into_iter().all(is_told),
+        "each try, and why it failed: {lines:?}"
+    );
     let keys: Vec<String> = run.provider.seen("/closing/2").into_iter().map(|seen| seen.key).collect();
     assert!(keys.len() == 3 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
 

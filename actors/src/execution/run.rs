@@ -21,7 +21,7 @@ use perseat_domain::identity::Identity;
 use perseat_domain::model::{IntegrationVersion, Sealed};
 use perseat_domain::owner::Deaths;
 use perseat_domain::time::Timestamp;
-use perseat_flow::component::{StepError, StepReport, StepResult, webhook_answer};
+use perseat_flow::component::{StepError, StepLog, StepReport, StepResult, webhook_answer};
 use perseat_flow::expression::Results;
 use perseat_store::seal::DataKey;
 use serde_json::{Value, json};
@@ -372,6 +372,7 @@ impl Running {
             deaths: start.deaths.total(self.past.progress.deaths),
         });
         let mut finished_step = None;
+        let mut performed = None;
         while let Some(event) = next.take() {
             for effect in machine.on(event) {
                 match effect {
@@ -392,12 +393,18 @@ impl Running {
                     }
                     Effect::Perform { node, .. } => match Box::pin(self.perform(start, node, deadline)).await {
                         Ok((event, done)) => {
+                            performed = Some(node);
                             finished_step = done;
                             next = Some(event);
                         }
                         Err(parking) => return Some(parking),
                     },
-                    Effect::Sleep(delay) => next = Some(Box::pin(self.wait(start, delay, deadline)).await),
+                    Effect::Sleep(delay) => {
+                        if let (Some(done), Some(node)) = (finished_step.take(), performed) {
+                            Box::pin(self.tried(node, done, delay)).await;
+                        }
+                        next = Some(Box::pin(self.wait(start, delay, deadline)).await);
+                    }
                     Effect::Abandon => {}
                     Effect::Finish(verdict) => {
                         let end = Box::pin(self.end(verdict, began)).await;
@@ -438,6 +445,21 @@ impl Running {
             code = start.today.gone() => Event::ConfigurationGone(code),
             () = self.env.clock.sleep(delay) => Event::RetryDue,
         }
+    }
+
+    /// Keeps what a try said that is not the last: the step tells of that one alone.
+    async fn tried(&mut self, node: NodeIndex, done: Done, delay: Duration) {
+        let plan = self.plan.clone();
+        let name = &plan.node(node).step.name;
+        let mut lines = done.report.logs;
+        if let Err(error) = done.report.result {
+            lines.push(StepLog {
+                at: self.env.clock.now(),
+                level: "warn",
+                message: format!("failed, and is tried again in {} s: {}", delay.as_secs(), error.message),
+            });
+        }
+        self.recorder.logs(name, lines).await;
     }
 
     async fn write_step(
