@@ -212,6 +212,7 @@ impl Config {
             child_command: None,
             slots: self.code_children(),
             per_user: self.code_children_per_user(),
+            aside: code.waiting.as_usize(),
             spares: code.spares.as_usize(),
             kept: self.code_children_kept(),
             turn_runs: code.turn_steps.get(),

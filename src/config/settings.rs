@@ -332,10 +332,12 @@ settings! {
     /// JavaScript steps. They run in child processes, confined by the kernel: of `perseat-js-child` beside the daemon, or else of the daemon itself.
     code "code": Code {
         /// Scripts that run at once, each in a child of its own; half as many where those that were over at once before are all
-        /// there is. auto: twice as many as cores, because a child waits for its next step, or its script for an answer.
+        /// there is. Of one customer three quarters at most. auto: twice as many as cores, because a child waits for its next step, or its script for an answer.
         children: Auto<Count> = "auto";
         /// Children that one user's steps hold at once, never more than half of them. auto: half as many as cores, at least 1: what computes without end leaves the other cores alone.
         per_user: Auto<Count> = "auto";
+        /// Children that leave their slots to others while their scripts wait for an answer or a timer, beside those of `children`; of one customer half at most.
+        waiting: Count = 32;
         /// Children that stand ready to take over when one is killed or changes its customer.
         spares: Count = 2;
         /// Children kept with their customer beside those that `children` allows. auto: half more than `children`.

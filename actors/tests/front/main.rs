@@ -5,6 +5,7 @@
 mod calls;
 mod drain;
 mod harness;
+mod keys;
 mod limits;
 mod routing;
 mod transport;

@@ -124,11 +124,14 @@ pub(super) fn step_error(error: &RunError, setback: Option<Setback>) -> StepErro
     let code = match (error, setback) {
         (RunError::Threw(_), Some(Setback::KeptBack)) => return StepError::passing(ErrorCode::OutboundRateLimited, error.to_string()),
         (RunError::Threw(_), Some(Setback::Unanswered)) => return StepError::passing(ErrorCode::ScriptFailed, error.to_string()),
-        (RunError::TimedOut, _) => ErrorCode::StepTimeout,
+        (RunError::TimedOut | RunError::NoChild, _) => ErrorCode::StepTimeout,
         (RunError::ResultTooLarge, _) => ErrorCode::ResultTooLarge,
         _ => ErrorCode::ScriptFailed,
     };
-    let passes = matches!(error, RunError::TimedOut | RunError::Killed | RunError::Busy | RunError::Closed);
+    let passes = matches!(
+        error,
+        RunError::TimedOut | RunError::NoChild | RunError::Killed | RunError::Busy | RunError::Closed
+    );
     StepError {
         is_retryable: passes,
         ..StepError::fatal(code, error.to_string())

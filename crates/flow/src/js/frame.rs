@@ -84,6 +84,12 @@ pub(super) enum FromChild<'a> {
         headers: List<'a, (&'a str, &'a str)>,
         body: &'a str,
     },
+    /// The running script has nothing to do but to wait, for an answer or a timer.
+    Waits {
+        run: u64,
+        /// How many answers it has had: where one more is on its way, it waits no longer.
+        answers: u32,
+    },
     /// A run ended. After `last` the child ends.
     Done {
         run: u64,

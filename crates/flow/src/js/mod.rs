@@ -59,6 +59,8 @@ pub struct Options {
     pub begin_within: Duration,
     /// Runs handed to one child at once, the running one included: of one user, or all of scripts that are over at once.
     pub in_flight: usize,
+    /// Children that leave their slots to others while their scripts wait, of one customer half at most.
+    pub aside: usize,
     /// Runs that wait for a slot.
     pub max_waiting: usize,
     /// The longest run from its beginning, whatever its step allows.
@@ -102,6 +104,7 @@ impl Default for Options {
             turn_time: Duration::from_millis(20),
             begin_within: Duration::from_millis(20),
             in_flight: 8,
+            aside: 32,
             max_waiting: 8192,
             max_time: Duration::from_secs(300),
             max_cpu: Duration::from_secs(30),
@@ -121,6 +124,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The slots of one customer at most.
+    fn per_customer(&self) -> usize {
+        self.slots - self.slots / 4
+    }
+
     /// CPU time of a run that is over at once: a child full of them is through within `begin_within`.
     fn quick(&self) -> Duration {
         self.begin_within / u32::try_from(self.in_flight.max(1)).unwrap_or(u32::MAX)

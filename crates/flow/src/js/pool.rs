@@ -7,7 +7,8 @@
 //! over at once when they last ran there, for users whose own last runs were short: a child that goes on without a pause
 //! finds its caches warm. What waits behind a slow one for long goes to another child as soon as one is free, and the
 //! slow one's child ends with it. A deadline that passes kills the child: only the running script fails, the others are
-//! sent again elsewhere.
+//! sent again elsewhere. A script that waits for an answer or a timer needs no processor: where others wait for a slot, its child steps
+//! aside and leaves them its own.
 //!
 //! The tasks live on the runtime that started the pool. With one owner arbiter that is the arbiter's: a run then costs
 //! no hop between threads, and writes that become ready in one turn of the loop leave in one call.
@@ -26,7 +27,8 @@ use super::run::{RunError, RunReport, RunRequest, UserKey};
 use super::spawner::Spawner;
 use super::{Options, StartError, worker};
 use crate::outbound::OutboundClient;
-use perseat_domain::id::IdMap;
+use perseat_domain::id::{CustomerId, IdMap};
+use std::cell::Cell;
 use std::collections::vec_deque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -116,6 +118,7 @@ impl JsPool {
             return RunReport::failed(RunError::InputTooLarge);
         }
         let deadline = request.deadline;
+        let has_begun = Cell::new(false);
         let (answer, mut outcome) = oneshot::channel();
         let (begun, begins) = oneshot::channel();
         let id = match shared.lock().submit((request, calls), answer, begun, shared) {
@@ -127,7 +130,10 @@ impl JsPool {
             tokio::select! {
                 biased;
                 ended = &mut outcome => Ok(ended),
-                Ok(until) = begins => timeout_at(until, outcome).await,
+                Ok(until) = begins => {
+                    has_begun.set(true);
+                    timeout_at(until, outcome).await
+                }
             }
         };
         match timeout_at(deadline, ended).await.and_then(|ended| ended) {
@@ -139,7 +145,8 @@ impl JsPool {
                 }
                 ended
             }
-            Err(_) => RunReport::failed(RunError::TimedOut),
+            Err(_) if has_begun.get() => RunReport::failed(RunError::TimedOut),
+            Err(_) => RunReport::failed(RunError::NoChild),
         }
     }
 
@@ -237,6 +244,7 @@ impl State {
                 answer,
                 begun: Some(begun),
                 fetches: 0,
+                answers: 0,
                 sending: Sending::new(owner, calls, shared.options.fetches_in_flight),
                 given: Instant::now(),
                 is_quick: false,
@@ -288,8 +296,38 @@ impl State {
         self.pump(shared);
     }
 
+    /// The script that a child runs has nothing to do but to wait.
+    pub(super) fn waits(&mut self, id: u64, shared: &Arc<Shared>) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.waits = true;
+        }
+        if self.queue.len() > 0 {
+            self.pump(shared);
+        }
+    }
+
+    /// It was given an answer.
+    pub(super) fn answered(&mut self, id: u64, shared: &Arc<Shared>) {
+        self.goes_on(id, &shared.options);
+        // Its place among those that stepped aside is free.
+        if self.queue.len() > 0 {
+            self.pump(shared);
+        }
+    }
+
+    /// It has something to do again.
+    fn goes_on(&mut self, id: u64, options: &Options) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.waits = false;
+        if let Some(customer) = worker.customer {
+            self.roster.goes_on(id, customer);
+            self.forget_old(options);
+        }
+    }
+
     /// Takes a run off its child, if it is the one that the child has begun.
-    pub(super) fn take_first(&mut self, id: u64, run: u64) -> Option<Flight> {
+    pub(super) fn take_first(&mut self, id: u64, run: u64, options: &Options) -> Option<Flight> {
+        self.goes_on(id, options);
         let worker = self.workers.get_mut(&id)?;
         let first = worker.flights.pop_front_if(|first| first.id == run)?;
         worker.forget(&first, &mut self.roster);
@@ -332,13 +370,18 @@ impl State {
         if self.roster.holders().len() < options.slots && self.queue.len() > 0 {
             self.watch_quick(now, shared);
         }
-        let unused = options.slots.saturating_sub(self.roster.holders().len());
-        while let Some(old) = self.roster.forget_old(options.kept + unused) {
-            self.workers.get_mut(&old).into_iter().for_each(Worker::doom);
-        }
+        self.forget_old(options);
         for _ in (self.roster.spares().len() + self.starting)..options.spares.max(1) {
             self.starting += 1;
             shared.runtime.spawn(worker::start(Arc::clone(shared)));
+        }
+    }
+
+    /// Lets those go that were kept for longest, beyond what there is room for.
+    fn forget_old(&mut self, options: &Options) {
+        let unused = options.slots.saturating_sub(self.roster.holders().len());
+        while let Some(old) = self.roster.forget_old(options.kept + unused) {
+            self.workers.get_mut(&old).into_iter().for_each(Worker::doom);
         }
     }
 
@@ -387,6 +430,7 @@ impl State {
     /// Whether one more child could run for a user now.
     fn has_room(&self, options: &Options, owner: UserKey) -> bool {
         self.roster.holders().len() < options.slots
+            && self.roster.slots(owner.customer) < options.per_customer()
             && self.roster.running(owner) < options.per_user
             && self.roster.has_child(owner.customer)
     }
@@ -472,12 +516,28 @@ impl State {
         }
     }
 
+    /// A child that holds a slot for a script that waits, and may leave it to others: one of this customer's, or anybody's.
+    fn that_may_step_aside(&self, of: Option<CustomerId>, options: &Options) -> Option<(u64, CustomerId)> {
+        self.roster.holders().iter().find_map(|id| {
+            let worker = self.workers.get(id).filter(|worker| worker.waits && !worker.doomed)?;
+            let customer = worker.customer.filter(|customer| of.is_none_or(|of| of == *customer))?;
+            let may = self.roster.may_step_aside(customer, options.aside);
+            may.then_some((*id, customer))
+        })
+    }
+
     /// Gives a free slot to the next customer that waits, to one that has none if so asked; whether it did.
     fn attach(&mut self, is_first: bool, now: Instant, options: &Options) -> bool {
-        let roster = &mut self.roster;
-        if roster.holders().len() >= options.slots {
+        if self.queue.len() == 0 {
             return false;
         }
+        while self.roster.holders().len() >= options.slots {
+            let Some((id, customer)) = self.that_may_step_aside(None, options) else {
+                return false;
+            };
+            self.roster.steps_aside(id, customer);
+        }
+        let roster = &self.roster;
         // What is over at once makes room at once. More of it side by side than there are cores only takes each other's caches.
         let held = roster.holders().iter().filter_map(|id| self.workers.get(id));
         let quick: Vec<_> = held
@@ -488,15 +548,22 @@ impl State {
         if is_half && is_first {
             return false;
         }
+        let is_at_its_limit = |customer| roster.slots(customer) >= options.per_customer();
         let wants = |customer, users: &mut vec_deque::Iter<'_, UserKey>| {
             let waits_for_its_own = is_half && quick.contains(&Some(customer));
             roster.holds(customer) != is_first
                 && !waits_for_its_own
                 && roster.has_child(customer)
                 && users.any(|user| roster.running(*user) < options.per_user)
+                && (!is_at_its_limit(customer) || self.that_may_step_aside(Some(customer), options).is_some())
         };
-        let next = self.queue.next_customer(wants);
-        let Some(customer) = next else { return false };
+        let Some(customer) = self.queue.choose(wants) else { return false };
+        let of_its_own = is_at_its_limit(customer).then(|| self.that_may_step_aside(Some(customer), options));
+        self.queue.had_its_turn(customer);
+        let roster = &mut self.roster;
+        if let Some((id, customer)) = of_its_own.flatten() {
+            roster.steps_aside(id, customer);
+        }
         let chosen = roster.attach(customer).and_then(|id| self.workers.get_mut(&id));
         let Some(worker) = chosen else { return false };
         worker.customer = Some(customer);

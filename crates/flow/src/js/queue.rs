@@ -100,17 +100,22 @@ impl<T> Queue<T> {
         Some(user)
     }
 
-    /// Chooses the next customer that wants a child, and moves it to the end of the round.
-    pub(super) fn next_customer(&mut self, wants: impl Fn(CustomerId, &mut vec_deque::Iter<'_, UserKey>) -> bool) -> Option<CustomerId> {
-        let users = &self.users;
-        let wanted = |customer: &CustomerId| {
-            let users = users.get(customer);
-            users.is_some_and(|users| wants(*customer, &mut users.iter()))
+    /// The next customer that wants a child.
+    pub(super) fn choose(&self, wants: impl Fn(CustomerId, &mut vec_deque::Iter<'_, UserKey>) -> bool) -> Option<CustomerId> {
+        let wanted = |customer: &&CustomerId| {
+            let users = self.users.get(customer);
+            users.is_some_and(|users| wants(**customer, &mut users.iter()))
         };
-        let at = self.turns.iter().position(wanted)?;
-        let customer = self.turns.remove(at)?;
-        self.turns.push_back(customer);
-        Some(customer)
+        self.turns.iter().find(wanted).copied()
+    }
+
+    /// A customer that was chosen stands at the end of the round.
+    pub(super) fn had_its_turn(&mut self, customer: CustomerId) {
+        if let Some(at) = self.turns.iter().position(|other| *other == customer)
+            && let Some(customer) = self.turns.remove(at)
+        {
+            self.turns.push_back(customer);
+        }
     }
 
     /// Whether something of another user of the same customer waits.
@@ -146,6 +151,15 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
     use uuid::Uuid;
+
+    impl<T> Queue<T> {
+        /// The next customer that wants a child, which has its turn.
+        fn next_customer(&mut self, wants: impl Fn(CustomerId, &mut vec_deque::Iter<'_, UserKey>) -> bool) -> Option<CustomerId> {
+            let chosen = self.choose(wants);
+            chosen.into_iter().for_each(|customer| self.had_its_turn(customer));
+            chosen
+        }
+    }
 
     fn owner(customer: u128, user: u128) -> UserKey {
         UserKey {

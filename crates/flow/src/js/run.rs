@@ -151,6 +151,9 @@ pub enum RunError {
     /// It reached its deadline.
     #[error("the code ran out of time")]
     TimedOut,
+    /// No child was free before its deadline.
+    #[error("no process for code was free in time: `code.children` run what was there before")]
+    NoChild,
     /// It reached `code.cpu`.
     #[error("the code used more CPU time than `code.cpu` allows")]
     OutOfCpu,

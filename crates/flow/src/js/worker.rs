@@ -318,7 +318,10 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
                 let request = request(flight, call, method, url, (headers, most), body);
                 match request.and_then(|request| flight.sending.admit(call, request, &shared.outbound)) {
                     Ok(outgoing) => flight.sending.line_up(call, outgoing),
-                    Err(error) => push_answer(&mut worker.out, run, call, Err(&error)),
+                    Err(error) => {
+                        flight.answers += 1;
+                        push_answer(&mut worker.out, run, call, Err(&error));
+                    }
                 }
                 send_next(shared, id, flight);
                 worker.wake.notify_one();
@@ -330,6 +333,14 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
             }
             Ok(())
         }
+        FromChild::Waits { run, answers } => {
+            let mut state = shared.lock();
+            let first = state.workers.get(&id).and_then(|worker| worker.flights.front());
+            if first.is_some_and(|first| first.id == run && first.answers == answers) {
+                state.waits(id, shared);
+            }
+            Ok(())
+        }
         FromChild::Ready { .. } | FromChild::Unfit { .. } => Err(io::Error::other("a frame out of order")),
     }
 }
@@ -338,7 +349,7 @@ pub(super) fn handle(shared: &Arc<Shared>, id: u64, frame: FromChild<'_>, ending
 /// elsewhere. `end` is how it ended, if by itself.
 pub(super) fn done(shared: &Arc<Shared>, id: u64, run: u64, last: bool, end: Option<End>) -> io::Result<Option<Flight>> {
     let mut state = shared.lock();
-    let Some(flight) = state.take_first(id, run) else {
+    let Some(flight) = state.take_first(id, run, &shared.options) else {
         let is_cut = state.workers.get(&id).is_some_and(|worker| worker.doomed);
         let out_of_order = || io::Error::other("the end of a script that does not run");
         return if is_cut { Ok(None) } else { Err(out_of_order()) };
@@ -475,6 +486,7 @@ async fn fetch(shared: Arc<Shared>, (id, run, call): (u64, u64, u32), (outgoing,
         return unheard(&answer);
     };
     first.sending.setback = setback.or(first.sending.setback);
+    first.answers += 1;
     push_answer(&mut worker.out, run, call, answer.as_ref().map_err(String::as_str));
     // Held until the child has it, which a script that computes on puts off.
     worker.rooms.extend(answer.as_ref().ok().and_then(Response::room));
@@ -482,6 +494,7 @@ async fn fetch(shared: Arc<Shared>, (id, run, call): (u64, u64, u32), (outgoing,
         send_next(&shared, id, first);
     }
     worker.wake.notify_one();
+    state.answered(id, &shared);
 }
 
 /// No script hears what came of its request any more.

@@ -1,5 +1,6 @@
 //! Who gets a child, for how long, and what becomes of the others.
 
+use super::support::Withholding;
 use super::*;
 use std::collections::BTreeSet;
 
@@ -40,6 +41,70 @@ async fn one_users_endless_scripts_leave_half_of_the_slots_to_others() {
     tokio::select! {
         biased;
         ended = greedy => panic!("the other user waited for them: {ended:?}"),
+        () = other => {}
+    }
+}
+
+#[tokio::test]
+async fn scripts_that_wait_leave_their_slots_to_others() {
+    let server = Withholding::start(10).await;
+    let limits = Options {
+        slots: 1,
+        aside: 8,
+        ..options()
+    };
+    let pool = pool_with(limits, &[&server.address]).await;
+    let script = format!(
+        "module.exports = async () => {{
+            const all = await Promise.all([fetch('{0}'), fetch('{1}')]);
+            return {{ data: (await all[0].text()).length }} }}",
+        server.url("/"),
+        server.url("/whole")
+    );
+    let all = (1..=4).map(|user| pool.run(request(owner(1, user), &script)));
+    let all = futures_util::future::join_all(all);
+    let opened = async {
+        // All at once, and one answer of each has come.
+        server.was_asked(8).await;
+        let quick = pool.run(request(owner(1, 5), "module.exports = () => ({ data: 'quick' })")).await;
+        assert_eq!(quick.outcome.unwrap(), "\"quick\"");
+        server.open.send_replace(true);
+    };
+    let (ended, ()) = tokio::join!(all, opened);
+    assert!(ended.iter().all(|report| report.outcome == Ok("10".into())), "{ended:?}");
+    let next = pool.run(request(owner(1, 1), "module.exports = () => ({ data: 1 })")).await;
+    assert_eq!(next.outcome.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn one_customers_scripts_that_wait_leave_slots_to_others() {
+    let limits = Options {
+        slots: 4,
+        aside: 4,
+        ..options()
+    };
+    let pool = pool_with(limits, &[]).await;
+    let hang = "module.exports = () => new Promise((resolve) => setTimeout(resolve, 1e9))";
+    let hanging = (1..=20).map(|user| pool.run(request(owner(1, user), hang)));
+    let hanging = futures_util::future::join_all(hanging);
+    let other = async {
+        // Half of those that may step aside, and all slots but the last quarter.
+        while pool.waiting() != 20 - 2 - 3 {
+            tokio::task::yield_now().await;
+        }
+        for user in 1..=3 {
+            let report = pool
+                .run(request(owner(2, user), "module.exports = () => ({ data: 'quick' })"))
+                .await;
+            assert_eq!(report.outcome.unwrap(), "\"quick\"");
+        }
+        let mut late = request(owner(1, 30), "module.exports = () => ({ data: 1 })");
+        late.deadline = Instant::now() + Duration::from_millis(10);
+        assert_eq!(pool.run(late).await.outcome, Err(RunError::NoChild));
+    };
+    tokio::select! {
+        biased;
+        ended = hanging => panic!("the other customer waited for them: {ended:?}"),
         () = other => {}
     }
 }

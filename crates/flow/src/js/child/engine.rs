@@ -316,11 +316,13 @@ impl Engine {
 
     /// Jobs, answers and timers, until the run has a result or can get none.
     fn drive(&self, realm: &Realm, run: &Run<'_>, link: &mut Link) -> io::Result<Result<String, RunError>> {
+        let (mut answers, mut is_said) = (0, false);
         loop {
             // The result counts as soon as it is there, whatever else the script left to do.
             loop {
                 if let Some(result) = self.bridge.now(|state| state.result.take()) {
-                    self.send_outgoing(run.run, link, true)?;
+                    self.push_outgoing(run.run, link, true);
+                    link.flush()?;
                     return Ok(result.map_err(thrown));
                 }
                 if self.clock.is_over() {
@@ -330,13 +332,18 @@ impl Engine {
                     break;
                 }
             }
-            self.send_outgoing(run.run, link, false)?;
+            self.push_outgoing(run.run, link, false);
             let (due, waits) = self.bridge.now(|state| {
                 let due = state.due(Instant::now());
                 let waits = !state.waiting.is_empty() || !state.timers.is_empty();
                 state.waited |= waits || due.is_some();
                 (due, waits)
             });
+            if due.is_none() && waits && !is_said {
+                link.push(&FromChild::Waits { run: run.run, answers });
+                is_said = true;
+            }
+            link.flush()?;
             if let Some(id) = due {
                 if let Err(error) = realm.call(|ctx, realm| realm.fire.clone().restore(ctx)?.call::<_, ()>((id,))) {
                     return Ok(Err(error));
@@ -347,6 +354,7 @@ impl Engine {
                 && let Ok(ToChild::Fetched { run: of, call, answer }) = postcard::from_bytes(&frame)
                 && of == run.run
             {
+                (answers, is_said) = (answers + 1, false);
                 self.bridge.now(|state| state.waiting.remove(&call));
                 let settled = realm.call(|ctx, realm| {
                     let settle = realm.settle.clone().restore(ctx)?;
@@ -365,10 +373,10 @@ impl Engine {
         }
     }
 
-    /// Sends the requests that the script has made, also those that it ended without waiting for.
-    fn send_outgoing(&self, run: u64, link: &mut Link, unawaited: bool) -> io::Result<()> {
+    /// The requests that the script has made, also those that it ended without waiting for.
+    fn push_outgoing(&self, run: u64, link: &mut Link, unawaited: bool) {
         let outgoing = self.bridge.now(|state| std::mem::take(&mut state.outgoing));
-        outgoing.iter().try_for_each(|outgoing| send(link, (run, unawaited), outgoing))
+        outgoing.iter().for_each(|outgoing| push(link, (run, unawaited), outgoing));
     }
 
     /// Until the next timer or the deadline.
@@ -394,7 +402,7 @@ impl Engine {
     }
 }
 
-fn send(link: &mut Link, (run, unawaited): (u64, bool), outgoing: &Outgoing) -> io::Result<()> {
+fn push(link: &mut Link, (run, unawaited): (u64, bool), outgoing: &Outgoing) {
     let Outgoing {
         call,
         method,
@@ -403,7 +411,7 @@ fn send(link: &mut Link, (run, unawaited): (u64, bool), outgoing: &Outgoing) -> 
         body,
     } = outgoing;
     let headers = listed(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    link.send(&FromChild::Fetch {
+    link.push(&FromChild::Fetch {
         run,
         call: *call,
         unawaited,
@@ -411,7 +419,7 @@ fn send(link: &mut Link, (run, unawaited): (u64, bool), outgoing: &Outgoing) -> 
         url,
         headers: List::new(&headers),
         body,
-    })
+    });
 }
 
 /// What a script threw, or the engine's own error.

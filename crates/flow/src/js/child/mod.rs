@@ -82,6 +82,7 @@ fn serve(setup: Setup) -> io::Result<()> {
     let mut link = Link {
         socket,
         incoming: Incoming::new(setup.max_frame),
+        out: Vec::new(),
         runs: VecDeque::new(),
         cpu_limit: 0,
     };
@@ -140,6 +141,8 @@ fn perform(engine: &mut Engine, link: &mut Link, bridge: &Bridge, run: &Run<'_>)
 pub(super) struct Link {
     socket: UnixStream,
     incoming: Incoming,
+    /// Frames that leave together.
+    out: Vec<u8>,
     runs: VecDeque<Vec<u8>>,
     /// The CPU limit in force, see [`sandbox::limit_cpu`].
     cpu_limit: u64,
@@ -147,9 +150,20 @@ pub(super) struct Link {
 
 impl Link {
     fn send(&mut self, frame: &FromChild<'_>) -> io::Result<()> {
-        let mut out = Vec::with_capacity(1024);
-        frame::push(&mut out, frame);
-        self.socket.write_all(&out)
+        self.push(frame);
+        self.flush()
+    }
+
+    /// To be sent with the next [`Link::flush`].
+    fn push(&mut self, frame: &FromChild<'_>) {
+        frame::push(&mut self.out, frame);
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let written = self.socket.write_all(&self.out);
+        self.out.clear();
+        self.out.shrink_to(frame::KEPT);
+        written
     }
 
     /// The next frame, waiting for it; `None` when the parent is gone.

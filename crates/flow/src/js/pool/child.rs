@@ -28,6 +28,8 @@ pub(in crate::js) struct Flight {
     /// Told when it begins: until when it may run.
     pub(super) begun: Option<oneshot::Sender<Instant>>,
     pub(in crate::js) fetches: u32,
+    /// Answers that its child was given.
+    pub(in crate::js) answers: u32,
     pub(in crate::js) sending: Sending,
     /// When a child was given it.
     pub(super) given: Instant,
@@ -85,6 +87,8 @@ pub(in crate::js) struct Worker {
     pub(in crate::js) retiring: bool,
     /// When the first began.
     pub(in crate::js) began: Instant,
+    /// Whether the running script has nothing to do but to wait: its slot is for whoever needs one.
+    pub(super) waits: bool,
     /// Whether a task looks after those behind the first.
     pub(super) watched: bool,
     /// The scripts that it knows, by text: at most `max_scripts`, so nobody gains by texts that collide.
@@ -107,6 +111,7 @@ impl Worker {
             doomed: false,
             retiring: false,
             began: Instant::now(),
+            waits: false,
             watched: false,
             scripts: IdMap::default(),
             turn_runs: 0,

@@ -12,6 +12,10 @@ pub(super) struct Roster {
     holders: Vec<u64>,
     /// The slots of each customer.
     slots: Counts<CustomerId>,
+    /// Those that left their slots to others while their scripts wait.
+    aside: Vec<u64>,
+    /// The same, of each customer.
+    aside_of: Counts<CustomerId>,
     /// The children that have something of each user.
     running: Counts<UserKey>,
     /// Those kept for their customer's next turn; the one idle for longest is first.
@@ -30,7 +34,9 @@ impl Roster {
     pub(super) fn departed(&mut self, id: u64, customer: Option<CustomerId>) {
         match customer {
             None => self.spares.retain(|spare| *spare != id),
-            Some(customer) if !self.leave(id, customer) => self.kept.retain(|(_, kept)| *kept != id),
+            Some(customer) if !self.leave(id, customer) && !self.is_aside_no_more(id, customer) => {
+                self.kept.retain(|(_, kept)| *kept != id);
+            }
             Some(_) => {}
         }
     }
@@ -62,6 +68,36 @@ impl Roster {
         true
     }
 
+    /// Leaves a child's slot to others while its script waits.
+    pub(super) fn steps_aside(&mut self, id: u64, customer: CustomerId) {
+        if self.leave(id, customer) {
+            self.aside.push(id);
+            self.aside_of.add(customer);
+        }
+    }
+
+    /// Gives a child that stepped aside a slot again, though there may be one more than there should be then.
+    pub(super) fn goes_on(&mut self, id: u64, customer: CustomerId) {
+        if self.is_aside_no_more(id, customer) {
+            self.holders.push(id);
+            self.slots.add(customer);
+        }
+    }
+
+    fn is_aside_no_more(&mut self, id: u64, customer: CustomerId) -> bool {
+        let Some(at) = self.aside.iter().position(|aside| *aside == id) else {
+            return false;
+        };
+        self.aside.swap_remove(at);
+        self.aside_of.remove(&customer);
+        true
+    }
+
+    /// Whether one more child of a customer may step aside, of so many.
+    pub(super) fn may_step_aside(&self, customer: CustomerId, most: usize) -> bool {
+        self.aside.len() < most && self.aside_of.of(&customer) < most.div_ceil(2)
+    }
+
     /// Keeps a child that left its slot for its customer's next turn.
     pub(super) fn keep(&mut self, id: u64, customer: CustomerId) {
         self.kept.push_back((customer, id));
@@ -88,9 +124,14 @@ impl Roster {
         &self.holders
     }
 
+    /// The slots that a customer holds.
+    pub(super) fn slots(&self, customer: CustomerId) -> usize {
+        self.slots.of(&customer)
+    }
+
     /// Whether a customer holds a slot.
     pub(super) fn holds(&self, customer: CustomerId) -> bool {
-        self.slots.of(&customer) > 0
+        self.slots(customer) > 0
     }
 
     /// How many children have something of a user.
@@ -101,6 +142,12 @@ impl Roster {
     /// The children of no customer yet.
     pub(super) fn spares(&self) -> &[u64] {
         &self.spares
+    }
+
+    /// The children that stepped aside.
+    #[cfg(test)]
+    pub(super) fn aside(&self) -> &[u64] {
+        &self.aside
     }
 
     /// The children kept for their customers.

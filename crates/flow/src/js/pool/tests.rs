@@ -35,6 +35,10 @@ enum Event {
     Departed { child: Index, said_so: bool },
     /// A child's first run has run for long.
     Relieved(Index),
+    /// A child's first run has nothing to do but to wait.
+    Waits(Index),
+    /// It was given an answer.
+    Answered(Index),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -52,17 +56,29 @@ fn event() -> impl Strategy<Value = Event> {
         6 => ended,
         2 => departed,
         1 => any::<Index>().prop_map(Event::Relieved),
+        4 => any::<Index>().prop_map(Event::Waits),
+        3 => any::<Index>().prop_map(Event::Answered),
     ]
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    let limits = (1..5_usize, 1..3_usize, 0..3_usize, 0..3_usize, 1..4_u32, 1..4_usize, any::<bool>());
-    limits.prop_map(|(slots, per_user, spares, kept, turn_runs, in_flight, is_patient)| Options {
+    let limits = (
+        1..5_usize,
+        1..3_usize,
+        0..3_usize,
+        0..3_usize,
+        0..4_usize,
+        1..4_u32,
+        1..4_usize,
+        any::<bool>(),
+    );
+    limits.prop_map(|(slots, per_user, spares, kept, aside, turn_runs, in_flight, is_patient)| Options {
         child_command: Some(vec!["/proc/self/exe".into()]),
         slots,
         per_user,
         spares,
         kept,
+        aside,
         turn_runs,
         turn_time: Duration::from_secs(3600),
         begin_within: if is_patient { Duration::from_secs(3600) } else { Duration::ZERO },
@@ -119,12 +135,18 @@ fn check(state: &State, options: &Options) {
         workers, roster, queue, ..
     } = state;
     let (holders, kept, spares) = (sorted(roster.holders().to_vec()), roster.kept(), sorted(roster.spares().to_vec()));
+    let aside = sorted(roster.aside().to_vec());
     let kept_ids = sorted(kept.iter().map(|(_, id)| *id).collect());
     assert_eq!(spares, children(state, |worker| worker.customer.is_none()));
-    let of_nobody = |id: &u64| !holders.contains(id) && !spares.contains(id) && !kept_ids.contains(id);
+    let of_nobody = |id: &u64| !holders.contains(id) && !aside.contains(id) && !spares.contains(id) && !kept_ids.contains(id);
     for (id, worker) in workers {
         assert!(!of_nobody(id) || (worker.doomed && worker.flights.is_empty()), "{id} is lost");
-        assert!(worker.flights.is_empty() || holders.contains(id), "{id} runs without a slot");
+        let is_aside = aside.contains(id);
+        assert!(
+            worker.flights.is_empty() || holders.contains(id) || is_aside,
+            "{id} runs without a slot"
+        );
+        assert!(!is_aside || (worker.waits && !holders.contains(id)));
         for (place, flight) in worker.flights.iter().enumerate() {
             let owner = flight.request.owner;
             assert_eq!(Some(owner.customer), worker.customer);
@@ -140,17 +162,24 @@ fn check(state: &State, options: &Options) {
     for (customer, id) in kept {
         assert!(workers[id].customer == Some(*customer) && !workers[id].doomed && !holders.contains(id));
     }
-    assert!(holders.len() <= options.slots && holders.len() + kept.len() <= options.slots + options.kept);
+    assert!(aside.len() <= options.aside && holders.len() + aside.len() <= options.slots + options.aside);
+    assert!(kept.len() <= options.kept + options.slots.saturating_sub(holders.len()));
     assert!(spares.len() + state.starting >= options.spares.max(1));
     let of = |counts: &dyn Fn(&Worker) -> bool| holders.iter().filter(|id| counts(&workers[id])).count();
     let mut could_begin = Vec::new();
     for (customer, user) in (1..4).flat_map(|customer| (1..4).map(move |user| (customer, user))) {
         let owner = request(customer, user, 0).owner;
-        let running = of(&|worker| worker.flights.iter().any(|flight| flight.request.owner == owner));
+        let running = |ids: &[u64]| {
+            let has = |worker: &Worker| worker.flights.iter().any(|flight| flight.request.owner == owner);
+            ids.iter().filter(|id| has(&workers[id])).count()
+        };
+        let running = running(&holders) + running(&aside);
         assert_eq!(roster.running(owner), running);
         assert!(running <= options.per_user);
         let slots = of(&|worker| worker.customer == Some(owner.customer));
-        assert_eq!(roster.holds(owner.customer), slots > 0);
+        assert_eq!(roster.slots(owner.customer), slots);
+        let of_customer = aside.iter().filter(|id| workers[id].customer == Some(owner.customer)).count();
+        assert!(of_customer <= options.aside.div_ceil(2));
         let has_child = !spares.is_empty() || kept.iter().any(|(of, _)| *of == owner.customer);
         assert_eq!(roster.has_child(owner.customer), has_child);
         if queue.has(owner) && running < options.per_user && has_child {
@@ -164,13 +193,18 @@ fn check(state: &State, options: &Options) {
         let is_its_own = |worker: &Worker| worker.customer == Some(owner.customer) && worker.is_over_soon(now, options);
         is_half && (!roster.holds(owner.customer) || of(&is_its_own) > 0)
     };
-    assert!(
-        holders.len() == options.slots || could_begin.iter().all(|owner| waits_for_quick(*owner)),
-        "a slot is free for {could_begin:?}"
-    );
+    for owner in could_begin.into_iter().filter(|owner| !waits_for_quick(*owner)) {
+        let is_at_its_limit = roster.slots(owner.customer) >= options.per_customer();
+        assert!(holders.len() >= options.slots || is_at_its_limit, "a slot is free for {owner:?}");
+        assert_eq!(
+            state.that_may_step_aside(is_at_its_limit.then_some(owner.customer), options),
+            None,
+            "one waits that {owner:?} need not wait for"
+        );
+    }
     let is_unwatched = |worker: &Worker| worker.is_over_soon(now, options) && !worker.watched;
     assert!(
-        holders.len() == options.slots || queue.len() == 0 || of(&is_unwatched) == 0,
+        holders.len() >= options.slots || queue.len() == 0 || of(&is_unwatched) == 0,
         "nobody looks again"
     );
     let without_slot = queue.one_waits(|customer| of(&|worker| worker.customer == Some(customer)) == 0);
@@ -254,6 +288,16 @@ fn happen(shared: &Arc<Shared>, event: Event, waiting: &mut Waiting) {
             if let Some(child) = chosen(&children(&state, |_| true), child) {
                 state.relieve(child, shared);
                 state.pump(shared);
+            }
+        }
+        Event::Waits(child) => {
+            if let Some(child) = chosen(&children(&state, |worker| !worker.flights.is_empty()), child) {
+                state.waits(child, shared);
+            }
+        }
+        Event::Answered(child) => {
+            if let Some(child) = chosen(&children(&state, |worker| !worker.flights.is_empty()), child) {
+                state.answered(child, shared);
             }
         }
         Event::GivenUp(_) | Event::Arrived => {}

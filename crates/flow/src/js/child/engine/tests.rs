@@ -41,6 +41,7 @@ impl Child {
         let link = Link {
             socket,
             incoming: Incoming::new(1 << 20),
+            out: Vec::new(),
             runs: VecDeque::new(),
             cpu_limit: 0,
         };
