@@ -59,6 +59,12 @@ const TIMES: usize = 100;
 /// The first and the longest wait after a renewal that failed.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
 
+/// How often an owner looks after what no timer tells of.
+const TIDY_EVERY: Duration = Duration::from_hours(24);
+/// Somebody who has to consent first.
+const BOB_UNCONNECTED: &str = "kind: CustomerUser\ncustomer: globex\nname: bob\nemail: bob@globex.example\nexternalId: bob\nrole: marketplace_user\n---\n\
+    kind: UserLevelConfig\ncustomer: globex\ninstance: Work\nuser: bob\nconfigVars:\n  Account: {fields: {}}\n---\n";
+
 /// A clock that is moved by hand, and notes what was waited for.
 #[derive(Debug)]
 struct Noting {
@@ -126,6 +132,7 @@ struct Owned {
     provider: Oauth,
     clock: Arc<Noting>,
     custody: Custody,
+    waiters: Arc<Waiters>,
     #[cfg(feature = "faults")]
     faults: Arc<Faults>,
     journal: Journal,
@@ -185,6 +192,7 @@ impl Owned {
         let index = ExecutionIndex::open(Arc::new(state), Arc::new(history), Arc::new(feed), 0, index::Limits::default()).unwrap();
         let performer = performer(arbiter, &provider).await;
         let sharers = Sharers::default();
+        let waiters = Arc::<Waiters>::default();
         let env = ExecutionEnv {
             journal: journal.clone(),
             index: Arc::new(index),
@@ -203,7 +211,7 @@ impl Owned {
             errands: Errands::default(),
             memory: Arc::new(ExecutionMemory::new(1 << 20)),
             clock: clock.clone(),
-            waiters: Arc::new(Waiters::default()),
+            waiters: waiters.clone(),
             limits: ExecutionLimits::default(),
             epoch: 1,
             public_url: "http://hooks.example".into(),
@@ -212,7 +220,7 @@ impl Owned {
         };
         // Nobody is put away.
         let children = NurseryOptions {
-            idle_after: Duration::MAX,
+            idle_after: 365 * TIDY_EVERY,
             ..NurseryOptions::default()
         };
         let options = SupervisorOptions {
@@ -221,7 +229,7 @@ impl Owned {
             users: children,
             users_max: 1_000,
             mailbox: 1_000,
-            tidy_every: Duration::from_hours(24),
+            tidy_every: TIDY_EVERY,
             payload_cache: 1 << 20,
             owner: 0,
             seed: 1,
@@ -237,6 +245,7 @@ impl Owned {
             provider,
             clock,
             custody,
+            waiters,
             #[cfg(feature = "faults")]
             faults,
             journal,
@@ -301,7 +310,7 @@ impl Owned {
             dedupe_id: None,
             unique_request_id: None,
             catalog_revision: 1,
-            sync_deadline: None,
+            sync_deadline: Some(self.clock.now()),
             refusal: None,
             request: key.seal(RecordKind::Request, execution.0.as_bytes(), &plain),
         };
@@ -324,6 +333,12 @@ impl Owned {
     async fn until_due(&self) {
         let is_read = |waits: &[Duration]| waits.contains(&Duration::from_millis(200));
         self.clock.until("a configuration to be read", is_read).await;
+    }
+
+    /// Waits until an execution is parked that somebody has to consent for.
+    async fn until_parked(&self) {
+        let is_parked = |waits: &[Duration]| waits.contains(&ExecutionLimits::default().park_limit);
+        self.clock.until("it to be parked", is_parked).await;
     }
 
     /// Asks for the end of all that runs; what is answered then.
@@ -410,11 +425,9 @@ async fn a_configuration_that_is_read_again_waits_for_one_look_at_its_credential
 /// One waits for a consent, for as long as it may; another is tried again and again meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_parked_waits_for_one_look() {
-    let bob = "kind: CustomerUser\ncustomer: globex\nname: bob\nemail: bob@globex.example\nexternalId: bob\nrole: marketplace_user\n---\n\
-               kind: UserLevelConfig\ncustomer: globex\ninstance: Work\nuser: bob\nconfigVars:\n  Account: {fields: {}}\n---\n";
     let plan = Plan {
         users: &["ann"],
-        more: bob,
+        more: BOB_UNCONNECTED,
         manner: Manner {
             refuses: Some((503, None)),
             ..Manner::default()
@@ -423,8 +436,7 @@ async fn what_is_parked_waits_for_one_look() {
     };
     let owned = Owned::start(&plan).await;
     owned.send("bob").await;
-    let is_parked = |waits: &[Duration]| waits.contains(&ExecutionLimits::default().park_limit);
-    owned.clock.until("bob to be parked", is_parked).await;
+    owned.until_parked().await;
     let at_first = owned.clock.sleepers();
     owned.send("ann").await;
     let tried = async {
@@ -438,6 +450,25 @@ async fn what_is_parked_waits_for_one_look() {
     // One look at the credential, and one at what is parked in place of bob's.
     let is_one_more = |_: &[Duration]| owned.clock.sleepers() <= at_first + 1;
     owned.clock.until("nobody to wait for former looks", is_one_more).await;
+}
+
+/// What waits by time that passes does not know of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_parked_ends_in_time_where_the_clock_was_set_ahead() {
+    let plan = Plan {
+        users: &[],
+        more: BOB_UNCONNECTED,
+        ..Plan::default()
+    };
+    let owned = Owned::start(&plan).await;
+    let execution = owned.send("bob").await;
+    owned.until_parked().await;
+    let end = owned.waiters.register(execution, &owned.identity("bob"), 8).unwrap();
+    let clock = &owned.clock.clock;
+    clock.set_wall(clock.now().after(ExecutionLimits::default().park_limit));
+    clock.advance(TIDY_EVERY);
+    let end = within("its end", end.answer()).await.unwrap();
+    assert_eq!(end.code, Some(ErrorCode::ParkedTooLong));
 }
 
 fn question(identity: &Identity) -> Question {

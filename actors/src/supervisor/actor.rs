@@ -188,6 +188,13 @@ impl Supervisor {
         self.look_due.set(ctx, &**clock, next.since(clock.now()), LookDue(next));
     }
 
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        self.look_at = None;
+        let now = self.env.execution.clock.now();
+        self.decide(|owner, users| owner.look(now, users));
+        self.look_later(ctx);
+    }
+
     /// Waits for the next ends that the journal answers.
     fn wait_for_ends(&self, ctx: &mut Context<Self>) {
         let answered = relayed(Answered(self.env.owner.clone()));
@@ -415,13 +422,9 @@ impl Handler<LookDue> for Supervisor {
 
     fn handle(&mut self, LookDue(at): LookDue, ctx: &mut Context<Self>) {
         // A look that was called for earlier has taken its place.
-        if self.look_at != Some(at) {
-            return;
+        if self.look_at == Some(at) {
+            self.look(ctx);
         }
-        self.look_at = None;
-        let now = self.env.execution.clock.now();
-        self.decide(|owner, users| owner.look(now, users));
-        self.look_later(ctx);
     }
 }
 
@@ -524,6 +527,10 @@ impl Handler<TidyDue> for Supervisor {
 
     fn handle(&mut self, _: TidyDue, ctx: &mut Context<Self>) {
         self.catch_up();
+        // The clock was set ahead, or the machine was suspended: who waits by time that passed does not know.
+        if self.look_at.is_some_and(|at| at <= self.env.execution.clock.now()) {
+            self.look(ctx);
+        }
         let rested = if self.is_crowded() { RESTED } else { self.options.users.idle_after };
         self.tidy(rested);
         // Nothing else may happen here: who was put away since the last round is told of in this one.
