@@ -144,6 +144,7 @@ async fn a_frozen_arbiter_starves_the_watchdog_aborts_and_the_next_start_ends_wh
     daemon.log_line(&["watchdog is not fed"]);
     manager.rest();
     assert_eq!(daemon.until_ended().signal(), Some(SIGABRT), "{}", daemon.log());
+    daemon.log_line(&["a thread is frozen: ending the process", "owner-0"]);
     assert_eq!(manager.rest(), Vec::<String>::new(), "a frozen daemon must not feed the watchdog");
 
     provider.set(Manner::Answer);

@@ -149,6 +149,8 @@ fn take_directory(config: &Config) -> Result<DataDirectory, DataError> {
 /// Whatever keeps it from starting.
 pub fn serve(given: &Given, config: Config, resume_carried: bool) -> anyhow::Result<()> {
     let logs = Logs::start(&config.log)?;
+    let ending = logs.ending();
+    perseat_journal::before_abort(move || ending.flush());
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")

@@ -61,7 +61,7 @@ impl Default for PulseHooks {
         Self {
             on_round: Box::new(|_| {}),
             on_beat: Arc::new(|| {}),
-            on_frozen: Box::new(|_| std::process::abort()),
+            on_frozen: Box::new(|_| perseat_journal::abort()),
         }
     }
 }

@@ -29,7 +29,7 @@ mod segment;
 mod tests;
 mod writer;
 
-pub use abort::AbortOnPanic;
+pub use abort::{AbortOnPanic, abort, before_abort};
 pub use disk::{Disk, Fault, File, MemoryDisk, RealDisk};
 pub use entry::{CommitSink, Committed, NewEntry};
 pub use error::{AppendError, OpenError, ReadError, ReleaseError};

@@ -322,7 +322,7 @@ fn supervisor_ended(exit: perseat_actors::kit::Exit) {
     if exit == perseat_actors::kit::Exit::Panicked {
         // The root has no parent that could restart it; recovery from disk is the tested path.
         tracing::error!("a supervisor panicked; the daemon ends and recovers on its next start");
-        std::process::abort();
+        perseat_journal::abort();
     }
 }
 
