@@ -30,6 +30,7 @@ mod sharers;
 mod sharing;
 mod spared;
 mod stopped;
+mod supplied;
 mod timers;
 mod used;
 mod world;

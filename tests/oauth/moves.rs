@@ -16,7 +16,7 @@ use crate::sharers;
 use crate::world::{Plan, World, manifests};
 
 /// Sends one event and waits for its end.
-async fn works(world: &World, user: &str) {
+pub(crate) async fn works(world: &World, user: &str) {
     let execution = world.send(user, 1).await.remove(0);
     assert_eq!(world.ended(&execution).await["status"], "succeeded");
 }

@@ -8,9 +8,9 @@ use perseat_domain::id::{CustomerId, UserId};
 use perseat_domain::model::{ConfigValue, ConnectionValue, KeyDigest, Sealed};
 use perseat_domain::time::Timestamp;
 use perseat_flow::oauth::{Flow, Provider, ProviderError, Token, is_oauth, reach_of, read_token, registration};
-use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
+use perseat_store::catalog::{GrantId, Lookup, StoredGrant, SuppliedToken};
 use perseat_store::custody::Custody;
-use perseat_store::seal::{DataKey, RecordKind, key_digest};
+use perseat_store::seal::{DataKey, RecordKind};
 use perseat_store::sharing::{Supplied, sharing_party};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -231,7 +231,7 @@ impl Grants {
     ) -> Result<Item, LoadError> {
         let provider = Provider::read(flow, &supplied.fields);
         let registration = Some(registration(flow, &supplied.fields));
-        let supplied_digest = supplied.token.as_ref().map(|token| key_digest(&token.to_string()));
+        let known = supplied.token.as_ref().map(SuppliedToken::of);
         let is_current = on_disk.as_ref().is_some_and(|row| {
             let is_over = match row.grant.status {
                 Status::Active | Status::Error => false,
@@ -239,7 +239,7 @@ impl Grants {
                 // Its holder disconnected it, until they give something again.
                 Status::Pending => is_given,
             };
-            (supplied_digest.is_none() || row.supplied == supplied_digest)
+            row.is_of(known.as_ref())
                 && row.registration == registration
                 // Nobody consents to that of a registration which acts for itself: it begins anew.
                 && !(flow == Flow::ClientCredentials && is_over)
@@ -261,8 +261,9 @@ impl Grants {
         }
         // What there was belongs to another registration, or was replaced by hand.
         let is_moved = item.on_disk.as_ref().is_some_and(|row| row.registration != registration);
-        let gives_way = item.on_disk.as_ref().is_none_or(|row| row.gives_way_to(supplied_digest));
+        let gives_way = item.on_disk.as_ref().is_none_or(|row| row.gives_way_to(known.as_ref()));
         let generation = item.now.grant.generation.max(version.saturating_sub(1));
+        item.now.is_supplied(known.as_ref());
         let before = std::mem::take(&mut item.now.grant);
         item.now = StoredGrant {
             grant: Grant {
@@ -271,8 +272,9 @@ impl Grants {
                 ..Grant::default()
             },
             token: None,
-            supplied: supplied_digest,
             registration,
+            is_consented: false,
+            ..std::mem::take(&mut item.now)
         };
         if flow == Flow::ClientCredentials {
             item.now.grant = Grant {

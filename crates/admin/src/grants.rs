@@ -28,11 +28,11 @@ use perseat_flow::oauth::{
     Flow, Provider, ProviderError, Token, chosen, fill_from_definition, is_as_supplied, is_oauth, is_of_somebody_else, put_reach, reach_of,
     register, registration, unregister,
 };
-use perseat_store::catalog::{GrantId, Lookup, StoredGrant};
+use perseat_store::catalog::{GrantId, Lookup, StoredGrant, SuppliedToken};
 use perseat_store::error::StoreError;
 use perseat_store::keyring::{Keyring, Owner};
 use perseat_store::presets::{Presets, registration_secret};
-use perseat_store::seal::{DataKey, RecordKind, key_digest};
+use perseat_store::seal::{DataKey, RecordKind};
 use perseat_store::sharing::{Supplied, sharing_party};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -265,12 +265,12 @@ impl Connection {
     /// The token that it is used with: what is held, or what the configuration supplied in its place. None where somebody has to
     /// consent first.
     pub(crate) fn in_use(&self) -> Option<Value> {
-        let (supplied, registration) = (self.supplied_digest(), Some(self.registration()));
-        let is_todays = |row: &&StoredGrant| (supplied.is_none() || row.supplied == supplied) && row.registration == registration;
+        let (supplied, registration) = (self.supplied_token(), Some(self.registration()));
+        let is_todays = |row: &&StoredGrant| row.is_of(supplied.as_ref()) && row.registration == registration;
         match self.stored.as_ref().filter(is_todays) {
             Some(row) if matches!(row.grant.status, Status::Failed | Status::Uncertain) => None,
             Some(row) => self.open(row.token.as_ref()?),
-            None if self.stored.as_ref().is_some_and(|row| !row.gives_way_to(supplied)) => None,
+            None if self.stored.as_ref().is_some_and(|row| !row.gives_way_to(supplied.as_ref())) => None,
             None => self.supplied.token.clone(),
         }
     }
@@ -285,8 +285,8 @@ impl Connection {
         self.supplied.token.as_ref().is_some_and(|supplied| is_as_supplied(token, supplied))
     }
 
-    pub(crate) fn supplied_digest(&self) -> Option<KeyDigest> {
-        self.supplied.token.as_ref().map(|token| key_digest(&token.to_string()))
+    pub(crate) fn supplied_token(&self) -> Option<SuppliedToken> {
+        self.supplied.token.as_ref().map(SuppliedToken::of)
     }
 }
 
@@ -480,7 +480,8 @@ impl Edit<'_, '_> {
         let plain = Zeroizing::new(token.to_string().into_bytes());
         stored.token = Some(connection.seal(&plain));
         let awaits_account = stored.grant.awaits_account();
-        stored.supplied = connection.supplied_digest();
+        stored.is_supplied(connection.supplied_token().as_ref());
+        stored.is_consented = true;
         stored.registration = Some(connection.registration());
         self.mutation.put_grant(id, &stored)?;
         self.count_as_given(&connection)?;
@@ -510,16 +511,22 @@ impl Edit<'_, '_> {
         let provider = connection
             .provider()
             .map_err(|error| Fault::wrong(format!("The connection cannot be disconnected: {error}.")))?;
-        let held = connection.held();
+        let supplied = connection.supplied_token();
+        // One that was spent is nobody's, and one that another registration's provider took is no secret of this one.
+        let is_unused = |row: &StoredGrant| row.gives_way_to(supplied.as_ref());
+        let is_unused = connection.stored.as_ref().is_none_or(is_unused);
+        let held = connection
+            .held()
+            .or_else(|| connection.supplied.token.clone().filter(|_| is_unused))
+            .unwrap_or_default();
         let mut stored = connection.stored.clone().unwrap_or_default();
         stored.grant.disconnected(self.at, rules);
         stored.token = None;
         // A supplied token is given up with it.
-        stored.supplied = connection.supplied_digest();
+        stored.is_supplied(supplied.as_ref());
         stored.registration = Some(connection.registration());
         self.mutation.put_grant(id, &stored)?;
         self.read_again(&connection)?;
-        let held = held.or_else(|| connection.supplied.token.clone()).unwrap_or_default();
         let is_owed = self.owe(&connection, &provider, &held);
         Ok(GivenUp { is_owed })
     }

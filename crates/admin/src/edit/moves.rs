@@ -56,35 +56,37 @@ impl Edit<'_, '_> {
         if connection.flow == Flow::ClientCredentials {
             return self.end_of_people(&connection, stored);
         }
-        let supplied = connection.supplied_digest();
+        let supplied = connection.supplied_token();
         // Whoever uses it next takes that token over.
-        if stored.gives_way_to(supplied) {
+        if stored.gives_way_to(supplied.as_ref()) {
             return Ok(());
         }
         self.owe_held(id, &stored);
         stored.grant.moved(self.at, &Rules::default());
         stored.token = None;
-        stored.supplied = supplied;
+        stored.is_supplied(supplied.as_ref());
         stored.registration = Some(registration);
         self.mutation.put_grant(id, &stored)?;
         Ok(())
     }
 
     /// Its connection acts for itself, and takes its own token when it is used next. What somebody had allowed is given back.
-    fn end_of_people(&mut self, connection: &Connection, stored: StoredGrant) -> Result<(), Fault> {
+    fn end_of_people(&mut self, connection: &Connection, mut stored: StoredGrant) -> Result<(), Fault> {
         let is_own = stored.grant.held.is_some_and(|held| held.renewal == Renewal::Credentials);
-        if is_own || stored.token.is_none() {
+        if is_own {
             return Ok(());
         }
         self.owe_held(&connection.id, &stored);
+        stored.is_supplied(connection.supplied_token().as_ref());
         let own = StoredGrant {
             grant: Grant {
                 timeline: stored.grant.timeline,
                 ..Grant::of_credentials(stored.grant.generation + 1)
             },
             token: None,
-            supplied: connection.supplied_digest(),
             registration: Some(connection.registration()),
+            is_consented: false,
+            ..stored
         };
         self.mutation.put_grant(&connection.id, &own)?;
         Ok(())

@@ -256,6 +256,7 @@ impl Edit<'_, '_> {
         let mut stored = match (&connection, self.mutation.grants_of(id.holder)?.remove(&id.variable)) {
             (Some(connection), _) if !connection.needs_no_consent() => return Ok(()),
             (None, None) => return Ok(()),
+            (_, Some(row)) if row.is_consented => return Ok(()),
             // A renewal that is under way finds it, too.
             (_, row) => row.unwrap_or_default(),
         };
@@ -263,7 +264,7 @@ impl Edit<'_, '_> {
         stored.grant.disconnected(self.at, rules);
         stored.token = None;
         if let Some(connection) = connection {
-            stored.supplied = connection.supplied_digest();
+            stored.is_supplied(connection.supplied_token().as_ref());
             stored.registration = Some(connection.registration());
         }
         self.mutation.put_grant(id, &stored)?;

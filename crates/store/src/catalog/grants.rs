@@ -10,12 +10,13 @@ use super::notices;
 use super::tables::{self, Bytes};
 use super::{Catalog, ChangeKind, Lookup, Mutation, Record, RecordId, RecordKey, RecordType, Rows};
 use crate::error::StoreError;
-use crate::seal::version_of;
+use crate::seal::{key_digest, version_of};
 use perseat_domain::grant::{Grant, Holder};
 use perseat_domain::id::{CustomerId, OrganizationId, UserId};
 use perseat_domain::model::{Customer, Instance, KeyDigest, Organization, Sealed, User, UserConfig};
 use redb::{ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -23,7 +24,11 @@ use uuid::Uuid;
 pub(super) const GRANTS: Bytes = TableDefinition::new("grant");
 
 /// Format of the rows.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The format before, of which rows are still read: what came of what is not known of them.
+const FORMER: u8 = 1;
+/// Supplied tokens that are remembered as spent or given up. No key: somebody has to supply so many others before one comes back.
+const SPENT: usize = 8;
 
 /// What follows the holder in the key, and the stored form.
 pub(super) type Row = (Vec<u8>, Vec<u8>);
@@ -35,18 +40,73 @@ pub struct StoredGrant {
     pub grant: Grant,
     /// Its token, sealed under the holder's key.
     pub token: Option<Sealed>,
-    /// Digest of the token that the configuration supplied when this began; another one there begins it anew.
+    /// Digest of the token that the configuration supplied last; another one there begins it anew.
     pub supplied: Option<KeyDigest>,
     /// Digest of the registration that it was given to; another one has to be consented to.
     pub registration: Option<KeyDigest>,
+    /// Digest of what can be spent of the token that was supplied last.
+    pub secret: Option<KeyDigest>,
+    /// The same of tokens that were supplied before and spent or given up, oldest first.
+    pub spent: Vec<KeyDigest>,
+    /// Whether what is held came of a consent, and not of a token that was supplied.
+    pub is_consented: bool,
+}
+
+/// What is known of a token that a configuration supplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SuppliedToken {
+    /// Digest of all of it.
+    whole: KeyDigest,
+    /// Digest of what can be spent: its refresh token, or else its access token.
+    secret: KeyDigest,
+}
+
+impl SuppliedToken {
+    /// Of the token as it is supplied.
+    #[must_use]
+    pub fn of(token: &Value) -> Self {
+        let member = |name: &str| token.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let whole = key_digest(&token.to_string());
+        let secret = member("refresh_token").or_else(|| member("access_token"));
+        Self {
+            whole,
+            secret: secret.map_or(whole, key_digest),
+        }
+    }
 }
 
 impl StoredGrant {
+    /// Whether this is what became of the token that a configuration supplies. Where that says something else of one that was spent or given
+    /// up, that is the same one. Without one it is.
+    #[must_use]
+    pub fn is_of(&self, supplied: Option<&SuppliedToken>) -> bool {
+        supplied.is_none_or(|supplied| {
+            self.supplied == Some(supplied.whole) || (self.secret == Some(supplied.secret) && !self.grant.is_as_supplied())
+        })
+    }
+
     /// Whether a connection begins anew with the token that its configuration supplies, where that is another one or the registration is. One
     /// that was spent or given up does not come back.
     #[must_use]
-    pub fn gives_way_to(&self, supplied: Option<KeyDigest>) -> bool {
-        supplied.is_some() && (supplied != self.supplied || self.grant.is_as_supplied())
+    pub fn gives_way_to(&self, supplied: Option<&SuppliedToken>) -> bool {
+        let Some(supplied) = supplied else { return false };
+        let is_spent = self.is_of(Some(supplied)) && !self.grant.is_as_supplied();
+        !is_spent && !self.spent.contains(&supplied.secret)
+    }
+
+    /// Notes what the configuration supplies. What it supplied before stays known, also where it supplies nothing any more: as spent
+    /// where another one takes its place and it was used up or given up.
+    pub fn is_supplied(&mut self, supplied: Option<&SuppliedToken>) {
+        let Some(supplied) = supplied else { return };
+        if let Some(before) = self.secret.filter(|before| *before != supplied.secret)
+            && !self.grant.is_as_supplied()
+            && !self.spent.contains(&before)
+        {
+            self.spent.push(before);
+            let surplus = self.spent.len().saturating_sub(SPENT);
+            self.spent.drain(..surplus);
+        }
+        (self.supplied, self.secret) = (Some(supplied.whole), Some(supplied.secret));
     }
 }
 
@@ -83,9 +143,23 @@ pub(super) fn encode(stored: &StoredGrant) -> Result<Vec<u8>, StoreError> {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<StoredGrant, StoreError> {
-    let body = bytes.strip_prefix(&[FORMAT]).ok_or_else(|| StoreError::corrupt("grant"))?;
-    postcard::from_bytes(body).map_err(|_| StoreError::corrupt("grant"))
+    let read = match bytes.split_first() {
+        Some((&FORMAT, body)) => postcard::from_bytes(body),
+        Some((&FORMER, body)) => postcard::from_bytes(body).map(|(grant, token, supplied, registration): Former| StoredGrant {
+            is_consented: !grant.is_as_supplied(),
+            grant,
+            token,
+            supplied,
+            registration,
+            ..StoredGrant::default()
+        }),
+        _ => return Err(StoreError::corrupt("grant")),
+    };
+    read.map_err(|_| StoreError::corrupt("grant"))
 }
+
+/// A row of the format before.
+type Former = (Grant, Option<Sealed>, Option<KeyDigest>, Option<KeyDigest>);
 
 /// The grants of a holder by the connection's stable key.
 pub(super) fn of(rows: &impl Rows, holder: Holder) -> Result<BTreeMap<String, StoredGrant>, StoreError> {

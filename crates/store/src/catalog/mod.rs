@@ -31,7 +31,7 @@ pub(crate) use audit::Details;
 pub use audit::{AuditEntry, ChangeKind, Event, RecordDigest, SealedDetails, SegmentHash, detail_record_id};
 pub use check::CatalogReport;
 pub use copy::Gone;
-pub use grants::{GrantId, Stored, StoredGrant};
+pub use grants::{GrantId, Stored, StoredGrant, SuppliedToken};
 pub use lookup::{InstanceBundle, Lookup, Page, Rows, UserBundle};
 pub use mutation::{Mutated, Mutation, Touched};
 pub(crate) use owed::Owes;

@@ -1,7 +1,7 @@
 //! Grants: compared before they are written, and gone with their holder.
 
 use super::*;
-use crate::catalog::{GrantId, Stored, StoredGrant};
+use crate::catalog::{GrantId, Stored, StoredGrant, SuppliedToken};
 use crate::findings::Findings;
 use crate::keyring::{Keyring, MasterKey, NewKey, Options as KeyringOptions, Owner};
 use crate::seal::RecordKind;
@@ -314,4 +314,76 @@ fn a_record_and_its_grant_that_change_together_are_both_what_the_mutation_wrote(
     catalog.check(None, &mut findings).unwrap();
     let wrong: Vec<_> = findings.listed().iter().filter(|finding| finding.contains("is not what")).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn a_supplied_token_is_known_by_what_can_be_spent_of_it() {
+    let token = |access: &str, refresh: Option<&str>, lifetime: u32| {
+        let mut token = serde_json::json!({ "access_token": access, "expires_in": lifetime });
+        if let Some(refresh) = refresh {
+            token["refresh_token"] = refresh.into();
+        }
+        SuppliedToken::of(&token)
+    };
+    let begin = |row: &mut StoredGrant, supplied: &SuppliedToken| {
+        assert!(row.gives_way_to(Some(supplied)));
+        row.is_supplied(Some(supplied));
+        let renewal = Renewal::Refresh { rotates: None };
+        row.grant = Default::default();
+        row.grant.supplied(Renewed { lifetime: None, renewal });
+    };
+    let spend = |row: &mut StoredGrant, at: u64| {
+        let renewal = Renewal::Refresh { rotates: Some(true) };
+        row.grant
+            .consented(Renewed { lifetime: None, renewal }, Timestamp(at), &Rules::default());
+    };
+    let (first, longer, second) = (token("a", Some("r"), 1), token("b", Some("r"), 2), token("a", Some("s"), 1));
+    let mut row = StoredGrant::default();
+    begin(&mut row, &first);
+    assert!(
+        !row.is_of(Some(&longer)) && row.gives_way_to(Some(&longer)),
+        "as it was supplied it is corrected"
+    );
+    begin(&mut row, &longer);
+    spend(&mut row, 1);
+    assert!(
+        row.is_of(Some(&first)) && !row.gives_way_to(Some(&first)),
+        "one refresh token, which was spent"
+    );
+    assert!(row.is_of(None) && !row.gives_way_to(None));
+    row.is_supplied(None);
+    assert!(row.is_of(Some(&longer)), "it is remembered while nothing is supplied");
+    begin(&mut row, &second);
+    assert!(
+        !row.is_of(Some(&first)) && !row.gives_way_to(Some(&first)),
+        "nor does it come back after another one"
+    );
+    let lone = token("a", None, 1);
+    begin(&mut row, &lone);
+    assert!(row.gives_way_to(Some(&second)), "that one was never spent");
+    row.grant.disconnected(Timestamp(2), &Rules::default());
+    let same = token("a", None, 9);
+    assert!(
+        row.is_of(Some(&same)) && !row.gives_way_to(Some(&same)),
+        "known by its access token, and given up"
+    );
+    // Of many the oldest is forgotten.
+    for n in 0..20 {
+        let next = token("x", Some(&n.to_string()), 1);
+        begin(&mut row, &next);
+        spend(&mut row, n);
+    }
+    assert!(row.spent.len() == 8 && row.gives_way_to(Some(&first)));
+}
+
+#[test]
+fn a_row_of_the_format_before_is_read() {
+    let mut row = given(2);
+    row.supplied = Some(KeyDigest([3; 32]));
+    let former = (&row.grant, &row.token, row.supplied, row.registration);
+    let bytes = postcard::to_extend(&former, vec![1]).unwrap();
+    let read = crate::catalog::grants::decode(&bytes).unwrap();
+    row.is_consented = true;
+    assert_eq!(read, row, "what came of what is not known: it is taken for somebody's consent");
+    assert!(crate::catalog::grants::decode(&[3]).is_err());
 }
