@@ -23,6 +23,7 @@ mod plans;
 mod reading;
 mod recorder;
 mod run;
+mod steps;
 mod today;
 mod vault;
 mod view;

@@ -3,7 +3,8 @@
 use super::binding::{Binding, masker};
 use super::bound::Bound;
 use super::parking::Parking;
-use super::run::{Done, Running, Start};
+use super::run::{Running, Start};
+use super::steps::Done;
 use super::today::Configuration;
 use perseat_domain::entry::Parked;
 use perseat_domain::execution::{Event, Node, NodeIndex, Outcome};

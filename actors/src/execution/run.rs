@@ -13,18 +13,18 @@ use crate::kit::relayed;
 use crate::supervisor::Writes;
 use bytes::Bytes;
 use perseat_domain::code::ErrorCode;
-use perseat_domain::entry::{EndStatus, Ended, EntryRef, Started, StepRecord, StepStatus, SyncResponse};
-use perseat_domain::execution::{Effect, Event, Machine, Node, NodeIndex, Past, Plan, Verdict};
+use perseat_domain::entry::{EndStatus, Ended, EntryRef, Started, SyncResponse};
+use perseat_domain::execution::{Effect, Event, Machine, Past, Plan, Verdict};
 use perseat_domain::fair::Cost;
 use perseat_domain::id::{ExecutionId, FlowNumber};
 use perseat_domain::identity::Identity;
 use perseat_domain::model::{IntegrationVersion, Sealed};
 use perseat_domain::owner::Deaths;
 use perseat_domain::time::Timestamp;
-use perseat_flow::component::{StepError, StepLog, StepReport, StepResult, webhook_answer};
+use perseat_flow::component::{StepError, webhook_answer};
 use perseat_flow::expression::Results;
 use perseat_store::seal::DataKey;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -195,12 +195,12 @@ pub(super) struct Running {
     began_at: Timestamp,
     pub(super) past: Past,
     pub(super) recorder: Recorder,
-    last: Option<Arc<Results>>,
-    stopped: Option<SyncResponse>,
-    failure: Option<String>,
+    pub(super) last: Option<Arc<Results>>,
+    pub(super) stopped: Option<SyncResponse>,
+    pub(super) failure: Option<String>,
     pub(super) cpu: Duration,
     /// What it has claimed of the memory for executions.
-    held: Vec<Room>,
+    pub(super) held: Vec<Room>,
 }
 
 /// Whether there was memory enough for it.
@@ -447,75 +447,6 @@ impl Running {
         }
     }
 
-    /// Keeps what a try said that is not the last: the step tells of that one alone.
-    async fn tried(&mut self, node: NodeIndex, done: Done, delay: Duration) {
-        let plan = self.plan.clone();
-        let name = &plan.node(node).step.name;
-        let mut lines = done.report.logs;
-        if let Err(error) = done.report.result {
-            lines.push(StepLog {
-                at: self.env.clock.now(),
-                level: "warn",
-                message: format!("failed, and is tried again in {} s: {}", delay.as_secs(), error.message),
-            });
-        }
-        self.recorder.logs(name, lines).await;
-    }
-
-    async fn write_step(
-        &mut self,
-        identity: &Identity,
-        node: NodeIndex,
-        (status, branch, tries): (StepStatus, Option<String>, u8),
-        done: Done,
-    ) {
-        let plan = self.plan.clone();
-        let node = plan.node(node);
-        let Done { report, started_at } = done;
-        self.recorder.logs(&node.step.name, report.logs).await;
-        let output = match report.result {
-            Ok(StepResult::Data(output)) => output,
-            Ok(StepResult::Branch(name)) => Arc::new(Results::of_value(json!({ "branch": name }))),
-            Ok(StepResult::Stop(response)) => {
-                self.stopped = Some(response);
-                Arc::new(Results::of_value(Value::Null))
-            }
-            Err(error) => Arc::new(self.failed_output(node, status, &error).await),
-        };
-        let (sealed, masks) = self.recorder.seal_output(&node.path, output.json().clone()).await;
-        if branch.is_none() && status != StepStatus::Failed {
-            self.last = Some(output.clone());
-        }
-        let record = StepRecord {
-            path: node.path.clone(),
-            name: node.step.name.clone(),
-            status,
-            started_at,
-            ended_at: self.env.clock.now(),
-            output: sealed,
-            masks,
-            credentials: report.credentials,
-            tries,
-        };
-        self.recorder.step(record, branch);
-        if output.json().len() > UNCLAIMED {
-            self.held.extend(self.env.memory.try_claim(identity, output.json().len()));
-        }
-        self.view.scope.finish(node.step.reference.clone(), output);
-    }
-
-    async fn failed_output(&mut self, node: &Node, status: StepStatus, error: &StepError) -> Results {
-        let message = self.recorder.message(&error.message).await;
-        if status == StepStatus::Failed {
-            self.failure = Some(format!("step \"{}\" failed: {message}", node.step.name));
-        }
-        let mut shown = json!({ "message": message, "code": error.code });
-        if let (Some(shown), Some(Value::Object(detail))) = (shown.as_object_mut(), error.detail.as_deref()) {
-            shown.extend(detail.clone());
-        }
-        Results::of_value(json!({ "error": shown }))
-    }
-
     async fn end(&mut self, verdict: Verdict, began: Duration) -> End {
         let is_synchronous = self.past.accepted.sync_deadline.is_some();
         let failed_step = verdict.failed.map(|node| self.plan.node(node).step.name.clone());
@@ -580,13 +511,6 @@ impl Running {
             None => Ok(results),
         }
     }
-}
-
-/// A step's report and when it began.
-#[derive(Debug)]
-pub(super) struct Done {
-    pub(super) report: StepReport,
-    pub(super) started_at: Timestamp,
 }
 
 fn millis(span: Duration) -> u32 {
