@@ -26,6 +26,8 @@ const LEAST_SEGMENTS: u64 = 8;
 const FRAME_OVERHEAD: u64 = 64 << 10;
 /// A character of text may take so many as JSON.
 const LINE_AS_JSON: u64 = 6;
+/// Bytes of a step's entry besides what it gave.
+const STEP_OVERHEAD: u64 = 32 << 10;
 /// Less than this the HTTP library does not read with, whatever a request's head may be.
 const LEAST_HEADER_BYTES: u64 = 8 << 10;
 /// The JSON library reads 127 levels, whatever is allowed, and a body stands two deep in the payload that steps see.
@@ -119,10 +121,10 @@ fn sizes(config: &Config, checks: &mut Checks<'_>) {
     );
     let line = config.execution.max_log_line;
     let told = line.get().saturating_mul(LINE_AS_JSON);
-    checks.refuse(&with_segment("execution.max-log-line"), told + ENTRY_OVERHEAD > entry.get(), || {
+    checks.refuse(&with_segment("execution.max-log-line"), told + STEP_OVERHEAD > entry.get(), || {
         format!(
             "execution.max-log-line is {line}: why a step failed may take {LINE_AS_JSON} times as much as JSON, and one entry is at most half a \
-             journal segment ({segment}) less 128KiB"
+             journal segment ({segment}) less 32KiB"
         )
     });
     let (frame, logs) = (config.code.max_frame, config.code.max_log_bytes);
