@@ -5,7 +5,7 @@ use super::systemd::Starting;
 use crate::config::Config;
 use crate::indexer::{self, Recovered};
 use anyhow::Context as _;
-use perseat_journal::{Journal, Position, RealDisk};
+use perseat_journal::{Journal, OpenError, Position, RealDisk};
 use perseat_store::catalog::{Catalog, Lookup as _};
 use perseat_store::custody::Custody;
 use perseat_store::folder::{Directory, Folder};
@@ -132,8 +132,7 @@ impl Stores {
         let history = Arc::new(History::open(&data.join("history"), config.history_options()).context("the history")?);
         let mut options = config.journal_options();
         if let Some(watermark) = state.watermark().context("the state")? {
-            // A journal that lost its segments must not give positions again that the index has passed.
-            options.first_segment = Position::from_bits(watermark).segment() + 1;
+            options.remembered_segment = Position::from_bits(watermark).segment();
         }
         #[cfg(feature = "faults")]
         {
@@ -146,7 +145,14 @@ impl Stores {
         let disk = RealDisk::open(&directory).context("the journal's directory")?;
         #[cfg(feature = "faults")]
         let disk = disk.with_faults(faults.journal.clone());
-        let journal = Journal::open(options, Arc::new(disk), Box::new(fan_out.clone())).context("the journal")?;
+        let journal = Journal::open(options, Arc::new(disk), Box::new(fan_out.clone())).map_err(|error| match error {
+            OpenError::Lost { .. } => anyhow::Error::new(error).context(format!(
+                "{} has lost entries: put the journal back; or, where it is gone for good, move state.redb and history away, too: what \
+                 had not ended is lost then",
+                directory.display()
+            )),
+            error => anyhow::Error::new(error).context("the journal"),
+        })?;
         let mut indexer = config.indexer_options(retention);
         indexer.resume_carried = resume_carried;
         let mut starting = Starting::default();

@@ -1,7 +1,7 @@
 //! A data directory of which one file is gone: nothing is begun anew in its place.
 
 use crate::harness::daemon::{Daemon, Setup};
-use crate::harness::manifests::people;
+use crate::harness::manifests::{Integration, code, flow, people};
 use crate::master::{done, perseat, said};
 
 /// A daemon that has stopped, with keys of an organization, a customer and a user.
@@ -38,6 +38,58 @@ async fn a_daemon_that_lost_its_keyring_or_its_catalog_does_not_start_with_an_em
     asks_for(&mut daemon, "catalog.redb", "put the catalog back", true);
     let verified = done(&perseat(&daemon.data(), &["verify", daemon.data().to_str().unwrap()]));
     assert!(verified.contains("all opened with the master key"), "{verified}");
+}
+
+/// Else its live executions would be ended, and their events gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_lost_its_journal_does_not_begin_another_one() {
+    let mut daemon = Daemon::start(Setup::new());
+    let files = Integration {
+        name: "Files",
+        endpoint_type: "flow_specific",
+        is_user_level: true,
+        keys: "",
+        flows: flow("Store", "", &[code("Work", "module.exports = async () => ({ data: 1 });")]),
+    };
+    let manifests = [
+        people(&[("globex", &["ann"])]),
+        files.manifest(),
+        files.instance("globex", "http://provider.example", ""),
+        files.user("globex", "ann"),
+    ];
+    daemon.apply(&manifests.concat()).await;
+    let url = daemon.endpoints("").await.swap_remove(0).url;
+    assert_eq!(daemon.post(&url, &[], "{}").await.status, 200);
+    daemon.terminate();
+    // The folder is not there, or there is nothing in it: a volume that is not mounted.
+    for is_there in [false, true] {
+        let (path, kept) = (daemon.data().join("journal"), daemon.folder().join("kept"));
+        std::fs::rename(&path, &kept).unwrap();
+        if is_there {
+            std::fs::create_dir(&path).unwrap();
+        }
+        daemon.relaunch(None);
+        assert!(!daemon.until_ready_or_ended(), "it started without its journal");
+        let log = daemon.log();
+        assert!(
+            log.contains("put the journal back") && log.contains("but what was written came to segment"),
+            "{log}"
+        );
+        // The folder that it has looked into, with its lock.
+        let left: Vec<_> = std::fs::read_dir(&path).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().contains(".seg")), "{left:?}");
+        std::fs::remove_dir_all(&path).unwrap();
+        std::fs::rename(&kept, &path).unwrap();
+    }
+    daemon.restart();
+    assert_eq!(daemon.post(&url, &[], "{}").await.status, 200);
+    // Where it is gone for good all that it is the only source of goes with it.
+    daemon.terminate();
+    for name in ["journal", "state.redb", "history"] {
+        std::fs::rename(daemon.data().join(name), daemon.folder().join(name)).unwrap();
+    }
+    daemon.restart();
+    assert_eq!(daemon.post(&url, &[], "{}").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

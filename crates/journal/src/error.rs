@@ -80,6 +80,14 @@ pub enum OpenError {
         /// The version this build reads.
         supported: u16,
     },
+    /// Entries are gone that the caller remembers.
+    #[error("its files end at segment {newest}, but what was written came to segment {remembered}")]
+    Lost {
+        /// The newest that is there; 0 where none is.
+        newest: u32,
+        /// The one that has to be.
+        remembered: u32,
+    },
     /// The disk did not answer.
     #[error("opening the journal failed")]
     Io(#[from] io::Error),

@@ -57,8 +57,15 @@ impl Parts {
     pub(crate) fn open(options: Options, disk: Arc<dyn Disk>, sink: Box<dyn CommitSink>) -> Result<Self, OpenError> {
         options.check()?;
         let mut found = recover::find(&*disk)?;
+        // Names are not given twice, so that no position is, either.
+        if found.last_number < options.remembered_segment {
+            return Err(OpenError::Lost {
+                newest: found.last_number,
+                remembered: options.remembered_segment,
+            });
+        }
         recover::repair(&mut found, &*disk, options.segment_bytes)?;
-        let next_number = (found.last_number + 1).max(options.first_segment);
+        let next_number = found.last_number + 1;
         let sequence = found.last_sequence() + 1;
         // No later entry comes below the next number, and none of the old ones is above.
         let head = AtomicU64::new(Position::new(next_number, 0).to_bits());

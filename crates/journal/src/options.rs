@@ -53,8 +53,9 @@ pub struct Options {
     pub spare_wait: Duration,
     /// How soon a failed preparation (no space, an error) is tried again by itself.
     pub retry_interval: Duration,
-    /// The lowest number a new segment may get: one above every position the caller remembers.
-    pub first_segment: u32,
+    /// The segment of the newest position that the caller remembers: a directory in which neither this one nor a newer one is has lost
+    /// entries, and is not opened.
+    pub remembered_segment: u32,
     /// Time and randomness.
     pub stamp: Arc<dyn Stamp>,
     /// Test switches.
@@ -78,7 +79,7 @@ impl Options {
             max_queued_bytes: 128 << 20,
             spare_wait: Duration::from_secs(20),
             retry_interval: Duration::from_secs(1),
-            first_segment: 1,
+            remembered_segment: 0,
             stamp: Arc::new(SystemStamp),
             #[cfg(feature = "faults")]
             faults: Arc::default(),
