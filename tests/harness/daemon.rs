@@ -135,8 +135,9 @@ impl Daemon {
         let folder = tempfile::Builder::new().prefix("perseat-test-").tempdir().unwrap();
         prepare(&folder.path().join("data"));
         let (child, log) = spawn(&setup, folder.path(), None);
-        // Shorter than the daemon keeps a silent connection: a test that waits for a command does not see it being closed.
-        let client = reqwest::Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(10));
+        // Shorter than the daemon keeps a silent connection, also one that was opened and never used (`front.header-timeout`): none is closed
+        // as it is taken.
+        let client = reqwest::Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(5));
         let client = client.build().unwrap();
         Self {
             setup,
