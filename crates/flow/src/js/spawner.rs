@@ -9,6 +9,7 @@ use super::{Options, Sandbox};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, TrySendError};
 use tokio::sync::oneshot;
@@ -81,6 +82,8 @@ fn start(program: &Program, setup: Setup) -> io::Result<Started> {
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        // What a terminal sends to all in the foreground, Ctrl-C say, is for the daemon alone, which lets what runs end.
+        .process_group(0)
         .spawn()?;
     Ok(Started { process, socket })
 }

@@ -27,6 +27,17 @@ async fn a_child_serves_one_customer() {
     assert!(seen.len() >= 6, "{seen:?}");
 }
 
+/// What a terminal sends to the daemon's group, Ctrl-C say, ends no script.
+#[tokio::test]
+async fn a_child_is_in_a_group_of_its_own() {
+    let pool = pool().await;
+    for pid in pool.children() {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let group = stat.rsplit(')').next().unwrap().split_whitespace().nth(2).unwrap();
+        assert_eq!(group, pid.to_string());
+    }
+}
+
 #[tokio::test]
 async fn one_users_endless_scripts_leave_half_of_the_slots_to_others() {
     let pool = pool().await;
