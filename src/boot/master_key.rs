@@ -249,7 +249,8 @@ fn create(path: PathBuf, data: &Path) -> Result<MasterKey, MasterKeyError> {
     })
 }
 
-/// Draws a key and writes it to a file of mode 0600 that is not there yet.
+/// Draws a key and writes it to a file of mode 0600 that is not there yet. It gets its name once it is whole and on disk: whoever dies before
+/// that leaves a draft, which the next one takes away.
 ///
 /// # Errors
 /// If the file is there, or cannot be written.
@@ -261,15 +262,23 @@ pub fn write_new(path: &Path) -> Result<Zeroizing<[u8; 32]>, MasterKeyError> {
     let mut bytes = Zeroizing::new([0; 32]);
     aws_lc_rs::rand::fill(&mut *bytes).map_err(|_| failed(io::Error::other("no random bytes")))?;
     let digits = Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let draft = path.with_added_extension("draft");
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(path)
+        .open(&draft)
         .map_err(failed)?;
     file.write_all(digits.as_bytes())
         .and_then(|()| file.write_all(b"\n"))
         .and_then(|()| file.sync_all())
+        // Not a rename: a key that is there is never replaced.
+        .and_then(|()| fs::hard_link(&draft, path))
+        .and_then(|()| fs::remove_file(&draft))
         .map_err(failed)?;
     let folder = path
         .parent()
@@ -292,6 +301,20 @@ mod tests {
         let found = find(None, None, data.path()).unwrap();
         assert!(!found.created && found.bytes == made.bytes);
         assert!(!format!("{found:?}").contains(&format!("{:02x}{:02x}", found.bytes[0], found.bytes[1])));
+    }
+
+    #[test]
+    fn a_key_has_its_name_once_it_is_whole_and_takes_no_others_place() {
+        let data = tempfile::tempdir().unwrap();
+        let (path, draft) = (data.path().join("master-key"), data.path().join("master-key.draft"));
+        // Somebody died as it was written.
+        fs::write(&draft, "12").unwrap();
+        let made = find(None, None, data.path()).unwrap();
+        assert!(made.created && !draft.exists());
+        let before = fs::read(&path).unwrap();
+        let refused = write_new(&path).unwrap_err();
+        assert!(matches!(refused, MasterKeyError::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists));
+        assert_eq!(fs::read(&path).unwrap(), before);
     }
 
     #[test]
