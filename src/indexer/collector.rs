@@ -309,6 +309,8 @@ fn collect(indexer: &mut Indexer, rests: bool) -> Result<Collected, CollectError
             round = Some(now);
         } else {
             let copied = drop_segment(indexer, oldest)?;
+            // A round may take long, and events wait for no longer than they may.
+            indexer.set_pressure();
             round = Some(Round {
                 released: now.released + oldest.bytes,
                 copied: now.copied + copied,

@@ -460,7 +460,7 @@ impl Indexer {
         let _ = hold_up(error, error.is_full(), &self.parts.ballast, self.parts.index.history());
     }
 
-    fn set_pressure(&self) {
+    pub(super) fn set_pressure(&self) {
         let backlog = self.parts.index.backlog();
         let limit = self.options.retention.backlog_max_bytes;
         let flag = &self.parts.pressure.storage_budget;

@@ -73,6 +73,18 @@ fn what_is_empty_behind_live_executions_is_nothing_to_be_gained() {
 }
 
 #[test]
+fn admission_is_looked_at_within_a_round() {
+    let directory = tempfile::tempdir().unwrap();
+    let (run, mut indexer) = crowded(directory.path(), LIVE, SIZE);
+    indexer.options.retention.backlog_max_bytes = SIZE as u64;
+    let pressure = Arc::clone(&indexer.parts.pressure);
+    let oldest = run.journal.segments()[0].number;
+    let (_, _) = collect(indexer, Collector::default());
+    assert!(run.journal.segments()[0].number > oldest);
+    assert!(pressure.storage_budget.load(Ordering::Relaxed));
+}
+
+#[test]
 fn a_round_goes_no_further_once_the_daemon_is_out_of_time() {
     let directory = tempfile::tempdir().unwrap();
     let (run, indexer) = crowded(directory.path(), LIVE, SIZE);
